@@ -1,0 +1,185 @@
+//! Time and randomness, which everything else takes as arguments. This file alone asks the system for either.
+
+use std::{
+    fmt,
+    ops::{Add, Sub},
+    time::Duration,
+};
+
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+/// A moment of the wall clock: milliseconds since 1970 UTC. One is taken for each request, so that all of a request's
+/// decisions are about the same moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// From milliseconds since 1970.
+    #[must_use]
+    pub const fn from_millis(millis: i64) -> Self {
+        Self(millis)
+    }
+
+    /// From seconds since 1970.
+    #[must_use]
+    pub const fn from_secs(secs: i64) -> Self {
+        Self(secs.saturating_mul(1000))
+    }
+
+    /// Milliseconds since 1970.
+    #[must_use]
+    pub const fn millis(self) -> i64 {
+        self.0
+    }
+
+    /// Whole seconds since 1970.
+    #[must_use]
+    pub const fn secs(self) -> i64 {
+        self.0.div_euclid(1000)
+    }
+
+    /// Reads RFC 3339.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let at = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+        i64::try_from(at.unix_timestamp_nanos().div_euclid(1_000_000)).ok().map(Self)
+    }
+
+    /// Year and month as `202611`: the partition of audit rows.
+    #[must_use]
+    pub fn year_month(self) -> String {
+        let at = self.date_time();
+        format!("{:04}{:02}", at.year(), u8::from(at.month()))
+    }
+
+    fn date_time(self) -> OffsetDateTime {
+        OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+    }
+}
+
+impl fmt::Display for Timestamp {
+    /// RFC 3339 UTC.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.date_time().format(&Rfc3339).map_err(|_| fmt::Error)?)
+    }
+}
+
+impl serde::Serialize for Timestamp {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl Add<Duration> for Timestamp {
+    type Output = Self;
+    fn add(self, by: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)))
+    }
+}
+
+impl Sub<Duration> for Timestamp {
+    type Output = Self;
+    fn sub(self, by: Duration) -> Self {
+        Self(self.0.saturating_sub(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)))
+    }
+}
+
+/// The wall clock. Two kinds are shipped: the system's, and one that tests move.
+pub trait Clock: Send + Sync {
+    /// The moment it is.
+    fn now(&self) -> Timestamp;
+}
+
+/// The system's clock: the one place that reads it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[allow(clippy::disallowed_methods)] // the one place
+    fn now(&self) -> Timestamp {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    }
+}
+
+/// The source of randomness did not answer: everything that needs it is denied (security.md 57).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the system's source of randomness failed")]
+pub struct EntropyError;
+
+/// Randomness fit for keys and tokens.
+pub trait Entropy: Send + Sync {
+    /// Fills the buffer.
+    ///
+    /// # Errors
+    /// [`EntropyError`] when the source fails; nothing may be granted then.
+    fn fill(&self, buffer: &mut [u8]) -> Result<(), EntropyError>;
+}
+
+impl dyn Entropy + '_ {
+    /// `N` random bytes.
+    ///
+    /// # Errors
+    /// As [`Entropy::fill`].
+    pub fn bytes<const N: usize>(&self) -> Result<[u8; N], EntropyError> {
+        let mut bytes = [0; N];
+        self.fill(&mut bytes)?;
+        Ok(bytes)
+    }
+}
+
+/// The operating system's generator: the one place that reads it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemEntropy;
+
+impl Entropy for SystemEntropy {
+    #[allow(clippy::disallowed_methods)] // the one place
+    fn fill(&self, buffer: &mut [u8]) -> Result<(), EntropyError> {
+        getrandom::fill(buffer).map_err(|_| EntropyError)
+    }
+}
+
+/// A clock that stands still until it is moved.
+#[cfg(any(test, feature = "testing"))]
+#[derive(Debug)]
+pub struct TestClock(std::sync::atomic::AtomicI64);
+
+#[cfg(any(test, feature = "testing"))]
+impl TestClock {
+    /// Stands at the given moment.
+    #[must_use]
+    pub fn at(now: Timestamp) -> Self {
+        Self(std::sync::atomic::AtomicI64::new(now.0))
+    }
+
+    /// Moves by whole milliseconds, forward or back.
+    pub fn shift_millis(&self, by: i64) {
+        self.0.fetch_add(by, std::sync::atomic::Ordering::SeqCst);
+    }
+
+    /// Moves forward.
+    pub fn advance(&self, by: Duration) {
+        self.shift_millis(i64::try_from(by.as_millis()).unwrap_or(i64::MAX));
+    }
+}
+
+#[cfg(any(test, feature = "testing"))]
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.0.load(std::sync::atomic::Ordering::SeqCst))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timestamps_are_rfc_3339_utc() {
+        let at = Timestamp::from_millis(1_795_510_719_123);
+        assert_eq!(at.to_string(), "2026-11-24T08:58:39.123Z");
+        assert_eq!(Timestamp::parse("2026-11-24T09:58:39.123+01:00"), Some(at));
+        assert_eq!(Timestamp::parse("yesterday"), None);
+        assert_eq!(at.year_month(), "202611");
+    }
+}

@@ -1,0 +1,187 @@
+//! Names of things. Every key carries its tenant: there is no bare user id in a call of the store.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use unicode_normalization::UnicodeNormalization;
+
+/// An id that is not 1 to 64 of `[A-Za-z0-9_-]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an id is 1 to 64 of A-Z, a-z, 0-9, _ and -")]
+pub struct InvalidId;
+
+fn is_id(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+}
+
+macro_rules! id_type {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// Takes 1 to 64 of `[A-Za-z0-9_-]`: no id can hold the separator of the store's keys, so none can forge or
+            /// prefix another's key.
+            ///
+            /// # Errors
+            /// [`InvalidId`] for anything else.
+            pub fn parse(text: &str) -> Result<Self, InvalidId> {
+                if is_id(text) { Ok(Self(text.to_owned())) } else { Err(InvalidId) }
+            }
+
+            /// The id as it stands in the API and in keys.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = InvalidId;
+            fn try_from(text: String) -> Result<Self, InvalidId> {
+                if is_id(&text) { Ok(Self(text)) } else { Err(InvalidId) }
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> Self {
+                id.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+id_type!(
+    /// A company. `support` is the reserved tenant of operators.
+    TenantId
+);
+id_type!(
+    /// A user within a tenant. Only a [`UserKey`] names a person.
+    UserId
+);
+id_type!(
+    /// A portal's credential for introspection.
+    ClientId
+);
+id_type!(
+    /// A batch exclusion.
+    BatchId
+);
+id_type!(
+    /// An entry in a person's item (session, challenge, …): a part of its token's digest, never the token.
+    EntryId
+);
+id_type!(
+    /// A client-supplied `Idempotency-Key`.
+    IdempotencyKey
+);
+id_type!(
+    /// An audit row, as the API names it.
+    AuditId
+);
+
+impl TenantId {
+    /// The reserved tenant whose people are operators.
+    #[must_use]
+    pub fn support() -> Self {
+        Self("support".to_owned())
+    }
+
+    /// Whether this is the reserved tenant of operators.
+    #[must_use]
+    pub fn is_support(&self) -> bool {
+        self.0 == "support"
+    }
+
+    /// Names a person of this tenant; the only way to a [`UserKey`].
+    #[must_use]
+    pub fn user(&self, user: UserId) -> UserKey {
+        UserKey { tenant: self.clone(), user }
+    }
+}
+
+/// A person: a user id together with its tenant.
+///
+/// There is no way to it but through a tenant:
+/// ```compile_fail,E0451
+/// # use vestibule::id::{TenantId, UserId, UserKey};
+/// let user = UserId::parse("u-ann").unwrap();
+/// let tenant = TenantId::parse("acme").unwrap();
+/// let key = UserKey { tenant, user }; // private fields: `tenant.user(user)` is the way
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UserKey {
+    tenant: TenantId,
+    user: UserId,
+}
+
+impl UserKey {
+    /// The person's tenant.
+    #[must_use]
+    pub fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+
+    /// The person's id within the tenant.
+    #[must_use]
+    pub fn user(&self) -> &UserId {
+        &self.user
+    }
+}
+
+/// A login name, canonical: NFKC, case folded, NFKC again (security.md 12). Two spellings of one name are one value, so
+/// they share the account, its counter and its policy.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LoginName(String);
+
+impl LoginName {
+    /// The canonical form of whatever somebody typed. Surrounding spaces stay, and so match nobody.
+    #[must_use]
+    pub fn fold(text: &str) -> Self {
+        Self(fold(text))
+    }
+
+    /// The canonical text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// NFKC and full case folding, for matching names and searching them.
+#[must_use]
+pub fn fold(text: &str) -> String {
+    caseless::default_case_fold_str(&text.nfkc().collect::<String>()).nfkc().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spellings_of_a_name_are_one() {
+        for other in ["BOB", "ｂｏｂ", "Bob"] {
+            assert_eq!(LoginName::fold(other), LoginName::fold("bob"));
+        }
+        assert_eq!(LoginName::fold("e\u{301}ve"), LoginName::fold("\u{c9}ve"));
+        for other in [" bob", "bob ", "bob\u{200b}", "bob.", "b0b"] {
+            assert_ne!(LoginName::fold(other), LoginName::fold("bob"));
+        }
+    }
+
+    #[test]
+    fn ids_hold_no_separator() {
+        for bad in ["", "a#b", "a b", "a/b", "é", "a.b", &"a".repeat(65)] {
+            assert_eq!(TenantId::parse(bad), Err(InvalidId));
+        }
+        assert!(UserId::parse(&"a".repeat(64)).is_ok());
+    }
+}

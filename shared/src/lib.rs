@@ -1,0 +1,24 @@
+//! Vestibule: mandatory multi-factor sign-in, as a library.
+//!
+//! The crate holds what every flow shares: the rules of the sign-in state machine as types, the pure algorithms that
+//! produce proofs, and the store's commands. What speaks HTTP, Lambda or DynamoDB stands behind a feature, so that rules
+//! that touch them fail to compile without it.
+//!
+//! Dependencies point one way only: `id, env ← secret ← totp, recovery, password ← policy, attempt, audit ← store ←
+//! http, dynamo ← lambda`.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod attempt;
+pub mod audit;
+pub mod env;
+#[cfg(feature = "http")]
+pub mod http;
+pub mod id;
+#[cfg(feature = "lambda")]
+pub mod lambda;
+pub mod password;
+pub mod policy;
+pub mod recovery;
+pub mod secret;
+pub mod store;
+pub mod totp;

@@ -1,0 +1,103 @@
+//! The reference model: the meaning of guarded writes over a map behind one lock. Backends are compared with it.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use async_trait::async_trait;
+
+use super::{
+    table::{Again, Query, StoreError, Table, Transacted, Transaction, Updated},
+    write::{Effect, Item, Key, Value, Write},
+};
+
+/// A table in memory.
+#[derive(Debug, Default)]
+pub struct MemoryTable(Mutex<BTreeMap<Key, Item>>);
+
+impl MemoryTable {
+    fn items(&self) -> MutexGuard<'_, BTreeMap<Key, Item>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All items, for comparison.
+    #[must_use]
+    pub fn snapshot(&self) -> BTreeMap<Key, Item> {
+        self.items().clone()
+    }
+}
+
+fn store(items: &mut BTreeMap<Key, Item>, write: &Write, after: Option<Item>) {
+    match after {
+        _ if matches!(write.effect, Effect::Check) => {}
+        Some(item) => {
+            items.insert(write.key.clone(), item);
+        }
+        None => {
+            items.remove(&write.key);
+        }
+    }
+}
+
+#[async_trait]
+impl Table for MemoryTable {
+    async fn read(&self, keys: &[Key]) -> Result<Vec<Option<Item>>, StoreError> {
+        let items = self.items();
+        Ok(keys.iter().map(|key| items.get(key).cloned()).collect())
+    }
+
+    async fn update(&self, write: &Write, _: Again) -> Result<Updated, StoreError> {
+        let mut items = self.items();
+        let before = items.get(&write.key).cloned();
+        match write.apply(before.as_ref()) {
+            Err(_) => Ok(Updated::Refused(before)),
+            Ok(after) => {
+                store(&mut items, write, after.clone());
+                Ok(Updated::Written(after))
+            }
+        }
+    }
+
+    async fn transact(&self, transaction: &Transaction) -> Result<Transacted, StoreError> {
+        let mut items = self.items();
+        let applied: Vec<_> =
+            transaction.writes.iter().map(|write| (write, write.apply(items.get(&write.key)))).collect();
+        if applied.iter().any(|(_, result)| result.is_err()) {
+            let reasons = applied.iter().map(|(write, result)| match result {
+                Ok(_) => None,
+                Err(_) => Some(items.get(&write.key).cloned()),
+            });
+            return Ok(Transacted::Refused(reasons.collect()));
+        }
+        for (write, after) in applied {
+            store(&mut items, write, after.ok().flatten());
+        }
+        Ok(Transacted::Committed)
+    }
+
+    async fn query(&self, query: &Query) -> Result<Vec<Item>, StoreError> {
+        let (partition, sort) = if query.index { ("GP", "GS") } else { ("PK", "SK") };
+        let of = |item: &Item, name: &str| match item.get(name) {
+            Some(Value::S(text)) => Some(text.clone()),
+            _ => None,
+        };
+        let mut found: Vec<(String, Item)> = self
+            .items()
+            .values()
+            .filter(|item| of(item, partition).as_deref() == Some(&query.partition))
+            .filter_map(|item| Some((of(item, sort)?, item.clone())))
+            .filter(|(sort, _)| sort.starts_with(&query.prefix))
+            .filter(|(sort, _)| match &query.after {
+                Some(after) if query.descending => sort < after,
+                Some(after) => sort > after,
+                None => true,
+            })
+            .collect();
+        found.sort_by(|(a, _), (b, _)| a.cmp(b));
+        if query.descending {
+            found.reverse();
+        }
+        Ok(found.into_iter().take(query.limit).map(|(_, item)| item).collect())
+    }
+}

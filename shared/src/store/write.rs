@@ -1,0 +1,451 @@
+//! Guarded writes: the one language in which every command is written, and its meaning.
+//!
+//! A command builds [`Write`]s; the embedded store and the reference model [`apply`](Write::apply) them, DynamoDB gets
+//! them as expressions. So a guard is written once. Only this crate can build a write: a backend can apply, render and
+//! nothing else, and a handler not even that.
+//!
+//! The meaning is DynamoDB's: all of a write's conditions and actions read the item as it was before; a comparison with an
+//! absent attribute is false; a nested path needs its parent.
+
+use std::{borrow::Cow, collections::HashMap};
+
+pub use serde_dynamo::AttributeValue as Value;
+
+/// An item: named attributes, `PK` and `SK` among them.
+pub type Item = HashMap<String, Value>;
+
+/// The primary key of an item; built in [`crate::store::keys`] alone.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    pub(crate) pk: String,
+    pub(crate) sk: String,
+}
+
+impl Key {
+    /// The partition key.
+    #[must_use]
+    pub fn pk(&self) -> &str {
+        &self.pk
+    }
+
+    /// The sort key.
+    #[must_use]
+    pub fn sk(&self) -> &str {
+        &self.sk
+    }
+
+    /// The key as attributes of its item.
+    #[must_use]
+    pub fn attributes(&self) -> Item {
+        HashMap::from([("PK".to_owned(), Value::S(self.pk.clone())), ("SK".to_owned(), Value::S(self.sk.clone()))])
+    }
+}
+
+/// A step of a [`Path`].
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// An attribute, or a key of a map.
+    Name(Cow<'static, str>),
+    /// A place in a list.
+    At(usize),
+}
+
+/// Where a value stands in an item.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Path(Vec<Step>);
+
+impl Path {
+    /// The path's steps, the attribute first.
+    #[must_use]
+    pub fn steps(&self) -> &[Step] {
+        &self.0
+    }
+
+    /// A key of the map that stands here.
+    pub(crate) fn key(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.0.push(Step::Name(name.into()));
+        self
+    }
+
+    /// A place in the list that stands here.
+    pub(crate) fn at(mut self, index: usize) -> Self {
+        self.0.push(Step::At(index));
+        self
+    }
+
+    fn find<'a>(&self, item: &'a Item) -> Option<&'a Value> {
+        let (first, rest) = self.0.split_first()?;
+        let Step::Name(name) = first else { return None };
+        let mut found = item.get(name.as_ref())?;
+        for step in rest {
+            found = match (step, found) {
+                (Step::Name(name), Value::M(map)) => map.get(name.as_ref())?,
+                (Step::At(index), Value::L(list)) => list.get(*index)?,
+                _ => return None,
+            };
+        }
+        Some(found)
+    }
+}
+
+/// An attribute.
+pub(crate) fn attr(name: impl Into<Cow<'static, str>>) -> Path {
+    Path(vec![Step::Name(name.into())])
+}
+
+/// A number as the store keeps it.
+pub(crate) fn num(n: i64) -> Value {
+    Value::N(n.to_string())
+}
+
+/// A text as the store keeps it.
+pub(crate) fn text(s: impl Into<String>) -> Value {
+    Value::S(s.into())
+}
+
+/// Bytes as the store keeps them.
+pub(crate) fn bytes(b: &[u8]) -> Value {
+    Value::B(b.to_vec())
+}
+
+/// An empty map.
+pub(crate) fn empty() -> Value {
+    Value::M(HashMap::new())
+}
+
+/// One side of a comparison.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Operand {
+    /// What stands at a path.
+    At(Path),
+    /// How many entries the map or list at a path has, how long its text or bytes are.
+    Size(Path),
+    /// A value given with the command.
+    Value(Value),
+}
+
+impl From<Path> for Operand {
+    fn from(path: Path) -> Self {
+        Self::At(path)
+    }
+}
+impl From<Value> for Operand {
+    fn from(value: Value) -> Self {
+        Self::Value(value)
+    }
+}
+impl From<i64> for Operand {
+    fn from(n: i64) -> Self {
+        Self::Value(num(n))
+    }
+}
+impl From<&str> for Operand {
+    fn from(s: &str) -> Self {
+        Self::Value(text(s))
+    }
+}
+impl From<&[u8]> for Operand {
+    fn from(b: &[u8]) -> Self {
+        Self::Value(bytes(b))
+    }
+}
+impl From<bool> for Operand {
+    fn from(b: bool) -> Self {
+        Self::Value(Value::Bool(b))
+    }
+}
+
+/// How two operands are compared. Order is of numbers, texts and bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Comparison {
+    /// `=`
+    Eq,
+    /// `<>`
+    Ne,
+    /// `<`
+    Lt,
+    /// `<=`
+    Le,
+    /// `>`
+    Gt,
+    /// `>=`
+    Ge,
+}
+
+/// A guard: a question about one item, answered by comparing its attributes with data. Budgets, windows and times are
+/// computed beforehand; a guard holds no policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Guard {
+    /// Something stands at the path.
+    Exists(Path),
+    /// Nothing stands at the path.
+    Absent(Path),
+    /// The comparison holds; with an absent operand it does not.
+    Is(Operand, Comparison, Operand),
+    /// All hold; holds when empty.
+    All(Vec<Guard>),
+    /// At least one holds.
+    Any(Vec<Guard>),
+}
+
+macro_rules! comparisons {
+    ($($name:ident $op:ident)*) => { $(
+        pub(crate) fn $name(left: impl Into<Operand>, right: impl Into<Operand>) -> Guard {
+            Guard::Is(left.into(), Comparison::$op, right.into())
+        }
+    )* };
+}
+comparisons! { eq Eq ne Ne lt Lt le Le gt Gt ge Ge }
+
+pub(crate) fn exists(path: Path) -> Guard {
+    Guard::Exists(path)
+}
+
+pub(crate) fn absent(path: Path) -> Guard {
+    Guard::Absent(path)
+}
+
+pub(crate) fn size(path: Path) -> Operand {
+    Operand::Size(path)
+}
+
+impl Guard {
+    fn holds(&self, item: &Item) -> bool {
+        match self {
+            Self::Exists(path) => path.find(item).is_some(),
+            Self::Absent(path) => path.find(item).is_none(),
+            Self::All(guards) => guards.iter().all(|guard| guard.holds(item)),
+            Self::Any(guards) => guards.iter().any(|guard| guard.holds(item)),
+            Self::Is(left, comparison, right) => match (resolve(left, item), resolve(right, item)) {
+                (Some(left), Some(right)) => compare(&left, *comparison, &right),
+                _ => false,
+            },
+        }
+    }
+}
+
+fn resolve<'a>(operand: &'a Operand, item: &'a Item) -> Option<Cow<'a, Value>> {
+    match operand {
+        Operand::At(path) => path.find(item).map(Cow::Borrowed),
+        Operand::Value(value) => Some(Cow::Borrowed(value)),
+        Operand::Size(path) => {
+            let size = match path.find(item)? {
+                Value::S(s) => s.len(),
+                Value::B(b) => b.len(),
+                Value::M(m) => m.len(),
+                Value::L(l) => l.len(),
+                _ => return None,
+            };
+            Some(Cow::Owned(num(i64::try_from(size).unwrap_or(i64::MAX))))
+        }
+    }
+}
+
+fn compare(left: &Value, comparison: Comparison, right: &Value) -> bool {
+    let order = match (left, right) {
+        (Value::N(left), Value::N(right)) => match (left.parse::<i64>(), right.parse::<i64>()) {
+            (Ok(left), Ok(right)) => Some(left.cmp(&right)),
+            _ => return false, // the store holds whole numbers only
+        },
+        (Value::S(left), Value::S(right)) => Some(left.cmp(right)),
+        (Value::B(left), Value::B(right)) => Some(left.cmp(right)),
+        _ => None,
+    };
+    match comparison {
+        Comparison::Eq => left == right,
+        Comparison::Ne => left != right,
+        Comparison::Lt => order.is_some_and(std::cmp::Ordering::is_lt),
+        Comparison::Le => order.is_some_and(std::cmp::Ordering::is_le),
+        Comparison::Gt => order.is_some_and(std::cmp::Ordering::is_gt),
+        Comparison::Ge => order.is_some_and(std::cmp::Ordering::is_ge),
+    }
+}
+
+/// A change of one place in an item.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Puts a value.
+    Set(Path, Value),
+    /// Puts a value where there is none yet; leaves what is there.
+    SetIfAbsent(Path, Value),
+    /// Adds to a number that must be there.
+    Add(Path, i64),
+    /// Adds to a number, taken as 0 where there is none.
+    Count(Path, i64),
+    /// Appends to a list that must be there.
+    Append(Path, Value),
+    /// Removes what is there, if anything.
+    Remove(Path),
+}
+
+/// What a guarded write does to its item.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Changes places in the item, which is made where there is none (a guard that it exists is the guard's business).
+    Update(Vec<Action>),
+    /// Puts a whole item (without its key) in the place of whatever is there.
+    Put(Item),
+    /// Removes the item.
+    Delete,
+    /// Changes nothing: a condition of a transaction.
+    Check,
+}
+
+/// One guarded write of one item: nothing happens unless the guard holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Write {
+    pub(crate) key: Key,
+    pub(crate) guard: Guard,
+    pub(crate) effect: Effect,
+}
+
+/// The guard did not hold: nothing was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refused;
+
+impl Write {
+    pub(crate) fn update(key: Key, guards: Vec<Guard>, actions: Vec<Action>) -> Self {
+        Self { key, guard: Guard::All(guards), effect: Effect::Update(actions) }
+    }
+
+    pub(crate) fn put_new(key: Key, item: Item) -> Self {
+        Self { key, guard: absent(attr("PK")), effect: Effect::Put(item) }
+    }
+
+    pub(crate) fn delete(key: Key, guards: Vec<Guard>) -> Self {
+        Self { key, guard: Guard::All(guards), effect: Effect::Delete }
+    }
+
+    pub(crate) fn check(key: Key, guards: Vec<Guard>) -> Self {
+        Self { key, guard: Guard::All(guards), effect: Effect::Check }
+    }
+
+    /// Which item.
+    #[must_use]
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// On what condition.
+    #[must_use]
+    pub fn guard(&self) -> &Guard {
+        &self.guard
+    }
+
+    /// What is done.
+    #[must_use]
+    pub fn effect(&self) -> &Effect {
+        &self.effect
+    }
+
+    /// The meaning of the write: the item after it, given the item before it (`None`: there is none).
+    ///
+    /// # Errors
+    /// [`Refused`] when the guard does not hold, or an action does not fit the item, which DynamoDB refuses too.
+    pub fn apply(&self, before: Option<&Item>) -> Result<Option<Item>, Refused> {
+        let nothing = Item::new();
+        let old = before.unwrap_or(&nothing);
+        if !self.guard.holds(old) {
+            return Err(Refused);
+        }
+        match &self.effect {
+            Effect::Check => Ok(before.cloned()),
+            Effect::Delete => Ok(None),
+            Effect::Put(item) => {
+                let mut new = item.clone();
+                new.extend(self.key.attributes());
+                Ok(Some(new))
+            }
+            Effect::Update(actions) => {
+                let mut new = old.clone();
+                new.extend(self.key.attributes());
+                for action in actions {
+                    perform(action, old, &mut new)?;
+                }
+                Ok(Some(new))
+            }
+        }
+    }
+}
+
+fn perform(action: &Action, old: &Item, new: &mut Item) -> Result<(), Refused> {
+    match action {
+        Action::Set(path, value) => put(path, new, value.clone()),
+        Action::SetIfAbsent(path, value) => {
+            put(path, new, path.find(old).cloned().unwrap_or_else(|| value.clone()))
+        }
+        Action::Add(path, by) => {
+            let sum = number(path.find(old).ok_or(Refused)?)?.checked_add(*by).ok_or(Refused)?;
+            put(path, new, num(sum))
+        }
+        Action::Count(path, by) => {
+            let sum = path.find(old).map_or(Ok(0), number)?.checked_add(*by).ok_or(Refused)?;
+            put(path, new, num(sum))
+        }
+        Action::Append(path, value) => {
+            let Some(Value::L(list)) = path.find(old) else { return Err(Refused) };
+            put(path, new, Value::L(list.iter().chain([value]).cloned().collect()))
+        }
+        Action::Remove(path) => {
+            if let Some((last, parent)) = path.0.split_last() {
+                match (last, parent.is_empty()) {
+                    (Step::Name(name), true) => {
+                        new.remove(name.as_ref());
+                    }
+                    (Step::Name(name), false) => {
+                        // DynamoDB refuses to remove below a parent that is not there.
+                        let Some(Value::M(map)) = find_mut(parent, new) else { return Err(Refused) };
+                        map.remove(name.as_ref());
+                    }
+                    (Step::At(_), _) => return Err(Refused), // no command removes from a list
+                }
+            }
+            Ok(())
+        }
+    }
+}
+
+fn number(value: &Value) -> Result<i64, Refused> {
+    match value {
+        Value::N(n) => n.parse().map_err(|_| Refused),
+        _ => Err(Refused),
+    }
+}
+
+fn put(path: &Path, item: &mut Item, value: Value) -> Result<(), Refused> {
+    let (last, parent) = path.0.split_last().ok_or(Refused)?;
+    match (last, parent.is_empty()) {
+        (Step::Name(name), true) => {
+            item.insert(name.to_string(), value);
+            Ok(())
+        }
+        (last, _) => match (last, find_mut(parent, item).ok_or(Refused)?) {
+            (Step::Name(name), Value::M(map)) => {
+                map.insert(name.to_string(), value);
+                Ok(())
+            }
+            (Step::At(index), Value::L(list)) => {
+                match list.get_mut(*index) {
+                    Some(place) => *place = value,
+                    None => list.push(value), // DynamoDB appends where the place is past the end
+                }
+                Ok(())
+            }
+            _ => Err(Refused),
+        },
+    }
+}
+
+fn find_mut<'a>(steps: &[Step], item: &'a mut Item) -> Option<&'a mut Value> {
+    let (first, rest) = steps.split_first()?;
+    let Step::Name(name) = first else { return None };
+    let mut found = item.get_mut(name.as_ref())?;
+    for step in rest {
+        found = match (step, found) {
+            (Step::Name(name), Value::M(map)) => map.get_mut(name.as_ref())?,
+            (Step::At(index), Value::L(list)) => list.get_mut(*index)?,
+            _ => return None,
+        };
+    }
+    Some(found)
+}
