@@ -1,1 +1,142 @@
-//! To come.
+//! Budgets, windows and delays, computed here as data; a guard of the store only compares attributes with them.
+
+use std::time::Duration;
+
+use crate::env::Timestamp;
+
+/// How long a challenge lives (security.md 4).
+pub const CHALLENGE_LIFE: Duration = Duration::from_secs(5 * 60);
+/// How long an enrolment token, and a pending enrolment, lives (security.md 4, 20).
+pub const ENROLMENT_LIFE: Duration = Duration::from_secs(10 * 60);
+/// Tries at one challenge, one pending enrolment or one reset code.
+pub const TRIES: i64 = 5;
+/// Failed codes of one person in [`WINDOW`], over all doors (security.md 28).
+pub const WINDOW_TRIES: i64 = 10;
+/// The window of [`WINDOW_TRIES`] and of [`NETWORK_CHALLENGES`].
+pub const WINDOW: Duration = Duration::from_secs(15 * 60);
+/// Failed codes in a row that disable a factor (NIST SP 800-63B-4, 3.2.2).
+pub const ROW_TRIES: i64 = 100;
+/// Challenges and enrolment tokens of one person from one client network in [`WINDOW`] (security.md 31).
+pub const NETWORK_CHALLENGES: i64 = 20;
+/// How long a session may be idle.
+pub const SESSION_IDLE: Duration = Duration::from_secs(30 * 60);
+/// How long a session lives at most.
+pub const SESSION_LIFE: Duration = Duration::from_secs(12 * 3600);
+/// How long the session of an excluded contact lives at most (security.md 46).
+pub const EXEMPT_SESSION_LIFE: Duration = Duration::from_secs(8 * 3600);
+/// Sessions of one person; the oldest goes.
+pub const SESSIONS: usize = 10;
+/// Known devices of one person; the least recently used goes.
+pub const DEVICES: usize = 5;
+/// How long a device is known.
+pub const DEVICE_LIFE: Duration = Duration::from_secs(90 * 86_400);
+/// How long a step-up is fresh.
+pub const STEP_UP_LIFE: Duration = Duration::from_secs(300);
+/// How long after a recovery sign-in a new token may be fetched or a device enrolled (security.md 34).
+pub const RECOVERY_GRACE: Duration = Duration::from_secs(10 * 60);
+/// How long after a reset one may enrol (security.md 39).
+pub const ENROL_WINDOW: Duration = Duration::from_secs(72 * 3600);
+/// How long a reset code lives (security.md 39).
+pub const RESET_CODE_LIFE: Duration = Duration::from_secs(24 * 3600);
+/// An account without a factor that saw no sign-in, creation or reset for so long must be reset (security.md 41).
+pub const DORMANT: Duration = Duration::from_secs(90 * 86_400);
+/// Use of a session is noted at most so often.
+pub const TOUCH: Duration = Duration::from_secs(60);
+/// How far apart the clocks of two instances may be.
+pub const SKEW: Duration = Duration::from_secs(60);
+
+/// The delays after failed passwords (security.md 13): none for four failures, then 1 s doubling to 15 minutes.
+///
+/// A rung `(n, at)` says: with at most `n` failures since the last success, a try is admitted when the last one was
+/// counted at `at` or before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ladder {
+    rungs: Vec<(i64, Timestamp)>,
+    cap: Timestamp,
+    future: Timestamp,
+}
+
+const FREE: i64 = 5;
+const DOUBLINGS: i64 = 10;
+const LONGEST: Duration = Duration::from_secs(900);
+
+impl Ladder {
+    /// The ladder as of now.
+    #[must_use]
+    pub fn at(now: Timestamp) -> Self {
+        let rungs = (0..DOUBLINGS).map(|n| (FREE + n, now - Duration::from_secs(1 << n))).collect();
+        // A failure counted far in the future was counted by a clock that ran ahead: it must not lock anybody out.
+        Self { rungs, cap: now - LONGEST, future: now + LONGEST }
+    }
+
+    /// Failures that cost no delay.
+    #[must_use]
+    pub fn free(&self) -> i64 {
+        FREE
+    }
+
+    /// The rungs, fewest failures first.
+    #[must_use]
+    pub fn rungs(&self) -> &[(i64, Timestamp)] {
+        &self.rungs
+    }
+
+    /// Whatever the number of failures, a try is admitted when the last was counted at this moment or before.
+    #[must_use]
+    pub fn cap(&self) -> Timestamp {
+        self.cap
+    }
+
+    /// A last try counted after this moment does not count as one.
+    #[must_use]
+    pub fn future(&self) -> Timestamp {
+        self.future
+    }
+
+    /// When the next try is admitted after `failures`, the last one counted at `last`.
+    #[must_use]
+    pub fn retry_at(failures: i64, last: Timestamp) -> Timestamp {
+        let wait = match failures - FREE {
+            n if n < 0 => Duration::ZERO,
+            n if n < DOUBLINGS => Duration::from_secs(1 << n),
+            _ => LONGEST,
+        };
+        last + wait
+    }
+}
+
+/// Whole seconds to wait, at least one, for `Retry-After`.
+#[must_use]
+pub fn retry_after_secs(now: Timestamp, at: Timestamp) -> u32 {
+    let millis = at.millis().saturating_sub(now.millis()).max(1);
+    u32::try_from(millis.saturating_add(999) / 1000).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_double_to_a_quarter_of_an_hour() {
+        let at = Timestamp::from_secs(1_000_000);
+        let waits: Vec<i64> = (0..17).map(|n| Ladder::retry_at(n, at).secs() - at.secs()).collect();
+        assert_eq!(waits, [0, 0, 0, 0, 0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900]);
+    }
+
+    #[test]
+    fn a_rung_admits_exactly_when_its_wait_is_over() {
+        let last = Timestamp::from_secs(1_000_000);
+        for failures in FREE..FREE + DOUBLINGS {
+            let due = Ladder::retry_at(failures, last);
+            let admits = |now| Ladder::at(now).rungs().iter().any(|&(n, at)| failures <= n && last <= at);
+            assert!(admits(due) && !admits(due - Duration::from_millis(1)), "{failures}");
+        }
+    }
+
+    #[test]
+    fn waiting_is_at_least_a_second_and_rounds_up() {
+        let now = Timestamp::from_secs(10);
+        assert_eq!(retry_after_secs(now, now), 1);
+        assert_eq!(retry_after_secs(now, Timestamp::from_millis(11_001)), 2);
+    }
+}

@@ -1,11 +1,33 @@
 //! The store: commands, each one guarded write or one transaction.
+//!
+//! A command names a business moment and is written once, as guarded writes ([`write`]) that a backend ([`Table`])
+//! applies atomically. It may hold a guard, never a policy: budgets, windows and times come in as data.
 
+use std::sync::Arc;
+
+#[cfg(feature = "dynamo")]
+pub mod dynamo;
+pub mod item;
 pub mod keys;
+pub mod login;
 #[cfg(any(test, feature = "testing"))]
 pub mod memory;
 pub mod table;
+pub mod verify;
 pub mod write;
-#[cfg(feature = "dynamo")]
-pub mod dynamo;
 
 pub use table::{StoreError, Table};
+
+/// The commands, over whichever table.
+#[derive(Clone)]
+pub struct Store {
+    table: Arc<dyn Table>,
+}
+
+impl Store {
+    /// Over a table.
+    #[must_use]
+    pub fn new(table: Arc<dyn Table>) -> Self {
+        Self { table }
+    }
+}

@@ -1,0 +1,401 @@
+//! Items as types. The attribute names are short because every kilobyte of an item is paid for with each write; each is
+//! told here in full.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_bytes::ByteBuf;
+
+use super::{
+    table::StoreError,
+    write::{Item, Value},
+};
+use crate::{
+    env::Timestamp,
+    id::EntryId,
+    policy,
+    secret::{CodeDigest, Nonce, SealedSecret, TokenGuard},
+};
+
+/// Whether somebody works for the tenant or is a person of one of its clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Kind {
+    /// Runs the back office.
+    #[serde(rename = "e")]
+    Employee,
+    /// Signs in to the client portal.
+    #[serde(rename = "c")]
+    Contact,
+}
+
+/// What somebody may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Role {
+    /// Administers the tenant.
+    #[serde(rename = "a")]
+    Administrator,
+    /// An employee like others.
+    #[serde(rename = "s")]
+    Standard,
+    /// A contact.
+    #[serde(rename = "p")]
+    Portal,
+    /// Of the support team; in tenant `support` only.
+    #[serde(rename = "o")]
+    Operator,
+}
+
+/// Which door somebody signs in by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AuthType {
+    /// Password and code.
+    #[serde(rename = "l")]
+    Local,
+    /// Their organisation's IdP.
+    #[serde(rename = "s")]
+    SamlSso,
+}
+
+/// The state of the authenticator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FactorState {
+    /// Not enrolled.
+    #[serde(rename = "n")]
+    None,
+    /// Enrolled and confirmed.
+    #[serde(rename = "a")]
+    Active,
+    /// Disabled by a hundred failures in a row; only a reset helps.
+    #[serde(rename = "d")]
+    Disabled,
+}
+
+/// How a session was paid for (RFC 8176).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "i64", into = "i64")]
+pub enum Amr {
+    /// Password alone: an excluded contact.
+    Password,
+    /// Password and code.
+    Otp,
+    /// Password and recovery token.
+    Recovery,
+}
+
+impl From<Amr> for i64 {
+    fn from(amr: Amr) -> Self {
+        match amr {
+            Amr::Password => 1,
+            Amr::Otp => 2,
+            Amr::Recovery => 3,
+        }
+    }
+}
+
+impl TryFrom<i64> for Amr {
+    type Error = &'static str;
+    fn try_from(code: i64) -> Result<Self, Self::Error> {
+        match code {
+            1 => Ok(Self::Password),
+            2 => Ok(Self::Otp),
+            3 => Ok(Self::Recovery),
+            _ => Err("an unknown way of signing in"),
+        }
+    }
+}
+
+/// An open challenge: the password was right, the code is due.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Challenge {
+    /// Rest of the token's digest.
+    #[serde(rename = "g")]
+    pub guard: TokenGuard,
+    /// Ends, ms.
+    #[serde(rename = "x")]
+    pub ends: i64,
+    /// Tries charged. A spent challenge stays, its tries used up, until it ends: a late duplicate of the write that opened
+    /// it finds it there and cannot revive it.
+    #[serde(rename = "n")]
+    pub tries: i64,
+    /// Epoch.
+    #[serde(rename = "e")]
+    pub epoch: i64,
+    /// Client network.
+    #[serde(rename = "w")]
+    pub network: String,
+    /// The known device it was opened from.
+    #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<EntryId>,
+}
+
+/// A session.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// Rest of the token's digest.
+    #[serde(rename = "g")]
+    pub guard: TokenGuard,
+    /// Signed in at, s.
+    #[serde(rename = "c")]
+    pub created: i64,
+    /// Ends, s.
+    #[serde(rename = "x")]
+    pub ends: i64,
+    /// Last seen, s; noted at most once a minute.
+    #[serde(rename = "l")]
+    pub seen: i64,
+    /// Last step-up, s; 0 for none.
+    #[serde(rename = "u")]
+    pub step_up: i64,
+    /// How it was paid for.
+    #[serde(rename = "m")]
+    pub amr: Amr,
+    /// Epoch.
+    #[serde(rename = "e")]
+    pub epoch: i64,
+}
+
+impl Session {
+    /// Whether its times hold. Both ends of its life are looked at: a clock that was set back makes no session immortal.
+    #[must_use]
+    pub fn in_time(&self, now: Timestamp) -> bool {
+        let now_s = now.secs();
+        let longest = (now + policy::SESSION_LIFE + policy::SKEW).secs();
+        self.ends > now_s && self.ends <= longest && self.seen > (now - policy::SESSION_IDLE).secs()
+    }
+
+    /// Whether its step-up is fresh.
+    #[must_use]
+    pub fn fresh(&self, now: Timestamp) -> bool {
+        self.step_up > 0
+            && self.step_up >= (now - policy::STEP_UP_LIFE).secs()
+            && self.step_up <= (now + policy::SKEW).secs()
+    }
+
+    /// Whether it was made with a recovery token within the last ten minutes.
+    #[must_use]
+    pub fn recovering(&self, now: Timestamp) -> bool {
+        self.amr == Amr::Recovery && self.created >= (now - policy::RECOVERY_GRACE).secs()
+    }
+}
+
+/// A known device, with a password counter of its own.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// Rest of the token's digest.
+    #[serde(rename = "g")]
+    pub guard: TokenGuard,
+    /// Ends, s.
+    #[serde(rename = "x")]
+    pub ends: i64,
+    /// Tries since the last success.
+    #[serde(rename = "n")]
+    pub tries: i64,
+    /// The last counted try, ms.
+    #[serde(rename = "q")]
+    pub last: i64,
+}
+
+/// An enrolment that was started and not confirmed.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PendingEnrolment {
+    /// The factor to be.
+    #[serde(rename = "fid")]
+    pub factor: Nonce,
+    /// Its sealed secret.
+    #[serde(rename = "sec")]
+    pub secret: SealedSecret,
+    /// The entry of the token it was started with.
+    pub by: EntryId,
+    /// Ends, ms.
+    #[serde(rename = "x")]
+    pub ends: i64,
+    /// Tries charged.
+    #[serde(rename = "n")]
+    pub tries: i64,
+    /// The reset code it was started with: an older, voided one does not confirm.
+    #[serde(rename = "rc", default, skip_serializing_if = "Option::is_none")]
+    pub reset_code: Option<CodeDigest>,
+    /// The factor seen at the start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub was: Option<Nonce>,
+}
+
+/// A reset code that was handed out.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResetCodeEntry {
+    /// Its digest.
+    #[serde(rename = "h")]
+    pub digest: CodeDigest,
+    /// Ends, ms.
+    #[serde(rename = "x")]
+    pub ends: i64,
+    /// Tries charged.
+    #[serde(rename = "n")]
+    pub tries: i64,
+}
+
+/// The exclusion of a contact.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exclusion {
+    /// The batch.
+    #[serde(rename = "b")]
+    pub batch: crate::id::BatchId,
+    /// Since, ms.
+    #[serde(rename = "t")]
+    pub at: i64,
+}
+
+/// Everything that decides about one person, in one item (`U`): so one conditional write decides every race about them.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// Employee or contact.
+    #[serde(rename = "k")]
+    pub kind: Kind,
+    /// Role.
+    #[serde(rename = "r")]
+    pub role: Role,
+    /// Which door.
+    #[serde(rename = "at")]
+    pub auth_type: AuthType,
+    /// May sign in.
+    #[serde(rename = "ac")]
+    pub active: bool,
+    /// Incarnation: a user id that comes back is another person.
+    pub born: Nonce,
+    /// Raised by every security change; tokens of an older one are dead.
+    #[serde(rename = "ep")]
+    pub epoch: i64,
+    /// Password version, equal to the login name's.
+    #[serde(rename = "pv")]
+    pub password_version: i64,
+    /// Digest of the login name.
+    #[serde(rename = "lh")]
+    pub login: String,
+    /// State of the factor.
+    #[serde(rename = "fs")]
+    pub factor: FactorState,
+    /// The factor's id.
+    #[serde(rename = "fid", default, skip_serializing_if = "Option::is_none")]
+    pub factor_id: Option<Nonce>,
+    /// Its sealed secret.
+    #[serde(rename = "sec", default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<SealedSecret>,
+    /// The last accepted time step.
+    #[serde(rename = "ls", default, skip_serializing_if = "Option::is_none")]
+    pub last_step: Option<i64>,
+    /// Enrolled at, s.
+    #[serde(rename = "fat", default, skip_serializing_if = "Option::is_none")]
+    pub enrolled_at: Option<i64>,
+    /// Digest of the recovery token; absent: none, or spent.
+    #[serde(rename = "rk", default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<CodeDigest>,
+    /// The recovery token was made at, s.
+    #[serde(rename = "rkt", default, skip_serializing_if = "Option::is_none")]
+    pub recovery_at: Option<i64>,
+    /// Tries charged and not refunded, by attempt, at ms: the fifteen-minute window.
+    #[serde(rename = "f", default)]
+    pub tries: HashMap<String, i64>,
+    /// Tries charged since the last success.
+    pub row: i64,
+    /// Failures since the factor began; no sign-in clears it, so it shows the slow attacker.
+    pub life: i64,
+    /// Challenges.
+    #[serde(rename = "c", default)]
+    pub challenges: HashMap<EntryId, Challenge>,
+    /// Enrolment tokens.
+    #[serde(rename = "e", default)]
+    pub enrolments: HashMap<EntryId, Challenge>,
+    /// Sessions.
+    #[serde(rename = "s", default)]
+    pub sessions: HashMap<EntryId, Session>,
+    /// Known devices.
+    #[serde(rename = "d", default)]
+    pub devices: HashMap<EntryId, Device>,
+    /// Pending enrolment.
+    #[serde(rename = "pe", default, skip_serializing_if = "Option::is_none")]
+    pub pending: Option<PendingEnrolment>,
+    /// Reset code.
+    #[serde(rename = "rc", default, skip_serializing_if = "Option::is_none")]
+    pub reset_code: Option<ResetCodeEntry>,
+    /// Whether enrolment asks for a reset code.
+    #[serde(rename = "rq", default, skip_serializing_if = "Option::is_none")]
+    pub reset_code_required: Option<bool>,
+    /// Enrolment is possible until, s.
+    #[serde(rename = "eb", default, skip_serializing_if = "Option::is_none")]
+    pub enrol_by: Option<i64>,
+    /// Excluded now; only ever with [`Kind::Contact`].
+    #[serde(rename = "ex", default, skip_serializing_if = "Option::is_none")]
+    pub excluded: Option<Exclusion>,
+    /// Challenges and enrolment tokens opened, ms, by client network.
+    #[serde(rename = "nw", default)]
+    pub networks: HashMap<String, Vec<i64>>,
+    /// Own admin resets of the last hour, ms.
+    #[serde(rename = "rb", default)]
+    pub resets: Vec<i64>,
+    /// Last sign-in, creation or reset, s.
+    pub seen: i64,
+}
+
+/// A login name (`L`): the password and its failures. Strangers can write it, so no sign-in transaction touches it.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoginRow {
+    /// Whose name it is; absent for names that nobody has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<crate::id::UserId>,
+    /// Password hash, PHC.
+    #[serde(rename = "ph", default, skip_serializing_if = "Option::is_none")]
+    pub hash: Option<String>,
+    /// Password version.
+    #[serde(rename = "pv", default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<i64>,
+    /// Tries since the last success.
+    #[serde(rename = "n", default)]
+    pub tries: i64,
+    /// The last counted try, ms.
+    #[serde(rename = "q", default)]
+    pub last: i64,
+    /// That try's attempt.
+    #[serde(rename = "a", default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<ByteBuf>,
+}
+
+/// Reads an item; what does not read is denied.
+///
+/// # Errors
+/// [`StoreError::Poison`].
+pub fn read<T: DeserializeOwned>(item: &Item) -> Result<T, StoreError> {
+    serde_dynamo::from_item(item.clone()).map_err(|error| StoreError::Poison(error.to_string()))
+}
+
+/// A typed record as attributes.
+///
+/// # Errors
+/// [`StoreError::Poison`] for what the store cannot hold; no type of this file is such.
+pub fn write<T: Serialize>(record: &T) -> Result<Item, StoreError> {
+    serde_dynamo::to_item(record).map_err(|error| StoreError::Poison(error.to_string()))
+}
+
+/// A typed entry as a value.
+///
+/// # Errors
+/// As [`write`].
+pub fn value<T: Serialize>(entry: &T) -> Result<Value, StoreError> {
+    serde_dynamo::to_attribute_value(entry).map_err(|error| StoreError::Poison(error.to_string()))
+}
+
+/// How large DynamoDB counts an item, in bytes: names and values, 3 for a map or list and 1 for each of its entries.
+#[must_use]
+pub fn size(item: &Item) -> usize {
+    fn of(value: &Value) -> usize {
+        match value {
+            Value::S(text) => text.len(),
+            Value::N(digits) => digits.trim_start_matches('-').len().div_ceil(2) + 1,
+            Value::B(bytes) => bytes.len(),
+            Value::M(map) => 3 + map.iter().map(|(name, value)| name.len() + of(value) + 1).sum::<usize>(),
+            Value::L(list) => 3 + list.iter().map(|value| of(value) + 1).sum::<usize>(),
+            Value::Ss(set) => set.iter().map(String::len).sum(),
+            _ => 1,
+        }
+    }
+    item.iter().map(|(name, value)| name.len() + of(value)).sum()
+}
