@@ -12,11 +12,14 @@ pub mod keys;
 pub mod login;
 #[cfg(any(test, feature = "testing"))]
 pub mod memory;
+pub mod session;
 pub mod table;
 pub mod verify;
 pub mod write;
 
 pub use table::{StoreError, Table};
+
+use crate::{attempt::Attempt, audit::AuditEvent, id::TenantId};
 
 /// The commands, over whichever table.
 #[derive(Clone)]
@@ -30,4 +33,15 @@ impl Store {
     pub fn new(table: Arc<dyn Table>) -> Self {
         Self { table }
     }
+}
+
+/// The row of an event: put once, under a key that names its attempt.
+fn audit_row(
+    tenant: &TenantId,
+    attempt: &Attempt,
+    number: u16,
+    event: &AuditEvent,
+) -> Result<write::Write, StoreError> {
+    let id = format!("{}-{number}", attempt.text());
+    Ok(write::Write::put_new(keys::audit(tenant, attempt.at(), event.shard(), &id), item::write(event)?))
 }

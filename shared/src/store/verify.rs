@@ -1,1 +1,549 @@
-//! Commands of the code door.
+//! Commands of the code door: charge a try, and spend what it proved.
+
+use super::{
+    Store, StoreError, audit_row, item,
+    item::{Amr, FactorState, User},
+    keys,
+    login::Charge,
+    table::{Again, Transacted, Transaction, Updated},
+    write::{self, Action, Guard, Path, Write, absent, attr, eq, exists, gt, lt, num, size},
+};
+use crate::{
+    attempt::{Attempt, ChargedGuess, Door, NewSession},
+    audit::AuditEvent,
+    env::{Entropy, EntropyError, Timestamp},
+    id::EntryId,
+    policy,
+    recovery::RecoveryProof,
+    secret::NewToken,
+    totp::TotpProof,
+};
+
+/// Why there was nothing to try at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dead {
+    /// No such token, or one that ended, was spent or used up.
+    Token,
+    /// A session from before the person's last security change.
+    Epoch,
+    /// The factor was disabled: only a reset helps.
+    Disabled,
+    /// There is no factor.
+    NoFactor,
+}
+
+/// What became of a sign-in.
+pub enum Accept<T> {
+    /// Committed: this is the one success.
+    Yes(T),
+    /// The step or token was spent already, or the person changed meanwhile: denied.
+    Gone,
+}
+
+/// A code proved right, and the session it pays for. Made from a charged try and the proof of the same factor.
+///
+/// No session without a proof:
+/// ```compile_fail,E0451
+/// # fn mint(guess: vestibule::attempt::ChargedGuess) -> vestibule::store::verify::SignIn {
+/// vestibule::store::verify::SignIn { guess, spend: todo!(), session: todo!() } // private fields
+/// # }
+/// ```
+pub struct SignIn {
+    guess: ChargedGuess,
+    spend: Spend,
+    session: NewSession,
+}
+
+enum Spend {
+    Step(i64),
+    Recovery(crate::secret::CodeDigest),
+}
+
+/// The proof is not of the factor that was charged: nothing is granted.
+#[derive(Debug, thiserror::Error)]
+pub enum SignInError {
+    /// A proof of somebody else's factor, or of another of theirs.
+    #[error("the proof is of another factor")]
+    Foreign,
+    /// There is no randomness for a token.
+    #[error(transparent)]
+    Entropy(#[from] EntropyError),
+}
+
+impl SignIn {
+    /// With a code of the factor that was charged. Both are consumed: a proof pays once.
+    ///
+    /// # Errors
+    /// [`SignInError`].
+    pub fn with_totp(guess: ChargedGuess, proof: TotpProof, entropy: &dyn Entropy) -> Result<Self, SignInError> {
+        let owner = proof.owner();
+        if owner.user != *guess.key() || owner.born != guess.user.born || Some(owner.factor) != guess.user.factor_id {
+            return Err(SignInError::Foreign);
+        }
+        let mut session = NewSession::signed_in(guess.key(), guess.user.epoch, Amr::Otp, guess.attempt.at(), entropy)?;
+        if let Some(old) = guess.stepped_up() {
+            // A step-up is no new sign-in: it prolongs nothing.
+            session.entry.created = old.created;
+            session.entry.ends = old.ends;
+        }
+        Ok(Self { guess, spend: Spend::Step(proof.step()), session })
+    }
+
+    /// With a recovery token, at a challenge only.
+    ///
+    /// # Errors
+    /// [`SignInError`].
+    pub fn with_recovery(
+        guess: ChargedGuess,
+        proof: RecoveryProof,
+        entropy: &dyn Entropy,
+    ) -> Result<Self, SignInError> {
+        if proof.user() != guess.key() || matches!(guess.door, Door::Session(_)) {
+            return Err(SignInError::Foreign);
+        }
+        let session = NewSession::signed_in(guess.key(), guess.user.epoch, Amr::Recovery, guess.attempt.at(), entropy)?;
+        Ok(Self { spend: Spend::Recovery(*proof.digest()), guess, session })
+    }
+}
+
+impl Store {
+    /// Counts a try against the challenge's, the window's and the row's budget in one write, and returns what it is checked
+    /// against. The count stands whatever the check says (security.md 14, 28).
+    ///
+    /// # Errors
+    /// [`StoreError`]: denied.
+    pub async fn charge_guess(&self, door: Door, attempt: Attempt) -> Result<Charge<ChargedGuess, Dead>, StoreError> {
+        let mut old = Vec::new();
+        // A window full of receipts, some of them past: once more, replacing exactly those.
+        for _ in 0..2 {
+            match self.table.update(&charge(&door, &attempt, &old), Again::Harmless).await? {
+                Updated::Written(Some(item)) => {
+                    return Ok(Charge::Admitted(ChargedGuess { user: item::read(&item)?, door, attempt }));
+                }
+                Updated::Written(None) | Updated::Refused(None) => return Ok(Charge::Absent(Dead::Token)),
+                Updated::Refused(Some(item)) => {
+                    let user: User = item::read(&item)?;
+                    if user.tries.contains_key(&attempt.text()) {
+                        // Counted already, the reply was lost: it is this one.
+                        return Ok(Charge::Admitted(ChargedGuess { user, door, attempt }));
+                    }
+                    if let Some(dead) = classify(&user, &door, attempt.at()) {
+                        return Ok(Charge::Absent(dead));
+                    }
+                    let past = past_receipts(&user, attempt.at());
+                    if past.is_empty() || !old.is_empty() {
+                        return Ok(Charge::Exhausted { retry_at: window_ends(&user, attempt.at()) });
+                    }
+                    old = past;
+                }
+            }
+        }
+        Ok(Charge::Exhausted { retry_at: attempt.at() + std::time::Duration::from_secs(1) })
+    }
+
+    /// Spends the proof and opens the session in one transaction, with its audit row. The old token of a step-up dies by the
+    /// same write; a spent challenge stays as one until it ends.
+    ///
+    /// # Errors
+    /// [`StoreError`]: denied, though it may have been committed.
+    pub async fn accept(&self, mut sign_in: SignIn, event: &AuditEvent) -> Result<Accept<NewToken>, StoreError> {
+        for _ in 0..REPLANS {
+            let write = accept(&sign_in)?;
+            let row = audit_row(sign_in.guess.key().tenant(), &sign_in.guess.attempt, 0, event)?;
+            match self.table.transact(&Transaction::new(vec![write], row)).await? {
+                Transacted::Committed => return Ok(Accept::Yes(sign_in.session.token)),
+                Transacted::Refused(met) => match met.into_iter().next().flatten().flatten() {
+                    Some(item) => sign_in.guess.user = item::read(&item)?,
+                    None => return Ok(Accept::Gone),
+                },
+            }
+            if !sign_in.still_holds() {
+                return Ok(Accept::Gone);
+            }
+        }
+        Err(StoreError::Contended("sessions of one person keep changing".into()))
+    }
+}
+
+/// How often a sign-in is planned anew because sessions came or went under it: a right code is not denied for that.
+const REPLANS: usize = 4;
+
+impl SignIn {
+    /// Whether all that matters to the proof is as it was: then only the list of sessions moved.
+    fn still_holds(&self) -> bool {
+        let (user, guess) = (&self.guess.user, &self.guess);
+        let spendable = match &self.spend {
+            Spend::Step(step) => user.last_step.is_some_and(|last| last < *step),
+            Spend::Recovery(digest) => user.recovery.as_ref() == Some(digest),
+        };
+        spendable
+            && user.tries.contains_key(&guess.attempt.text())
+            && user.epoch == self.session.entry.epoch
+            && guess.challenge().is_none_or(|challenge| challenge.tries < SPENT)
+            && classify(user, &guess.door, guess.attempt.at()) != Some(Dead::Epoch)
+    }
+}
+
+impl ChargedGuess {
+    fn stepped_up(&self) -> Option<&item::Session> {
+        match &self.door {
+            Door::Session(token) => self.user.sessions.get(token.id()),
+            Door::Challenge(_) => None,
+        }
+    }
+}
+
+fn entry(door: &Door) -> Path {
+    let map = match door {
+        Door::Challenge(_) => "c",
+        Door::Session(_) => "s",
+    };
+    attr(map).key(door.token().id().as_str().to_owned())
+}
+
+/// What makes the door's token alive, as a guard.
+fn alive(door: &Door, now: Timestamp) -> Vec<Guard> {
+    let token = door.token();
+    let at = || entry(door);
+    match door {
+        Door::Session(_) => super::session::living(token, now),
+        Door::Challenge(_) => vec![
+            eq(attr("ac"), true),
+            eq(at().key("g"), token.guard().bytes()),
+            eq(at().key("e"), attr("ep")),
+            gt(at().key("x"), now.millis()),
+            write::le(at().key("x"), (now + policy::CHALLENGE_LIFE + policy::SKEW).millis()),
+        ],
+    }
+}
+
+fn charge(door: &Door, attempt: &Attempt, old: &[String]) -> Write {
+    let receipt = attr("f").key(attempt.text());
+    let past = i64::try_from(old.len()).unwrap_or(i64::MAX);
+    let mut guards = alive(door, attempt.at());
+    guards.extend([
+        eq(attr("fs"), "a"),
+        lt(size(attr("f")), policy::WINDOW_TRIES + past),
+        lt(attr("row"), policy::ROW_TRIES),
+        absent(receipt.clone()),
+    ]);
+    guards.extend(old.iter().map(|id| exists(attr("f").key(id.clone()))));
+    let mut actions = vec![
+        Action::Set(receipt, num(attempt.at().millis())),
+        Action::Add(attr("row"), 1),
+        Action::Add(attr("life"), 1),
+    ];
+    actions.extend(old.iter().map(|id| Action::Remove(attr("f").key(id.clone()))));
+    if matches!(door, Door::Challenge(_)) {
+        guards.push(lt(entry(door).key("n"), policy::TRIES));
+        actions.push(Action::Add(entry(door).key("n"), 1));
+    }
+    Write::update(keys::user(door.token().user()), guards, actions)
+}
+
+fn accept(sign_in: &SignIn) -> Result<Write, StoreError> {
+    let SignIn { guess, spend, session } = sign_in;
+    let (user, now) = (&guess.user, guess.attempt.at());
+    let factor = user.factor_id.ok_or_else(|| StoreError::Poison("an active factor without an id".into()))?;
+    let receipt = attr("f").key(guess.attempt.text());
+    let leaving = leaving_sessions(user, &guess.door, now);
+    let room = i64::try_from(policy::SESSIONS + leaving.len()).unwrap_or(i64::MAX);
+    let mut guards = alive(&guess.door, now);
+    guards.extend([
+        eq(attr("ep"), user.epoch),
+        eq(attr("fs"), "a"),
+        eq(attr("fid"), factor.bytes()),
+        exists(receipt.clone()),
+        lt(size(attr("s")), room),
+    ]);
+    let mut actions = vec![
+        Action::Set(attr("row"), num(0)),
+        Action::Add(attr("life"), -1),
+        Action::Set(attr("seen"), num(now.secs())),
+        Action::Set(attr("s").key(session.id().as_str().to_owned()), item::value(&session.entry)?),
+        Action::Remove(receipt),
+    ];
+    for id in leaving {
+        guards.push(exists(attr("s").key(id.clone())));
+        actions.push(Action::Remove(attr("s").key(id)));
+    }
+    match spend {
+        Spend::Step(step) => {
+            // The confirming step is the first that counts: a factor has a last step from its beginning.
+            guards.push(lt(attr("ls"), *step));
+            actions.push(Action::Set(attr("ls"), num(*step)));
+        }
+        Spend::Recovery(digest) => {
+            guards.push(eq(attr("rk"), digest.bytes()));
+            actions.extend([Action::Remove(attr("rk")), Action::Remove(attr("rkt"))]);
+        }
+    }
+    if matches!(guess.door, Door::Challenge(_)) {
+        // Spent, and still there until it ends: see `Challenge::tries`.
+        guards.push(lt(entry(&guess.door).key("n"), SPENT));
+        actions.push(Action::Set(entry(&guess.door).key("n"), num(SPENT)));
+    }
+    Ok(Write::update(keys::user(guess.key()), guards, actions))
+}
+
+/// The count of a challenge that signed somebody in.
+const SPENT: i64 = 1_000;
+
+/// The sessions that go when one comes: the one that is stepped up, those that ended, then the oldest until there is room.
+fn leaving_sessions(user: &User, door: &Door, now: Timestamp) -> Vec<String> {
+    let replaced = |id: &EntryId| matches!(door, Door::Session(token) if token.id() == id);
+    let (mut live, mut leaving): (Vec<_>, Vec<_>) = user
+        .sessions
+        .iter()
+        .partition(|(id, session)| !replaced(id) && session.epoch == user.epoch && session.in_time(now));
+    live.sort_by_key(|(_, session)| session.created);
+    let over = (live.len() + 1).saturating_sub(policy::SESSIONS);
+    leaving.extend(live.into_iter().take(over));
+    leaving.into_iter().map(|(id, _)| id.as_str().to_owned()).collect()
+}
+
+/// Why a charge was refused, in the contract's order: token, then state. `None`: the window is full.
+fn classify(user: &User, door: &Door, now: Timestamp) -> Option<Dead> {
+    let token = door.token();
+    let dead = match door {
+        Door::Challenge(_) => match user.challenges.get(token.id()) {
+            Some(challenge) if challenge.guard == *token.guard() => {
+                let longest = (now + policy::CHALLENGE_LIFE + policy::SKEW).millis();
+                let in_time = challenge.ends > now.millis() && challenge.ends <= longest;
+                let usable = challenge.epoch == user.epoch && in_time && challenge.tries < policy::TRIES;
+                (!usable).then_some(Dead::Token)
+            }
+            _ => Some(Dead::Token),
+        },
+        Door::Session(_) => match user.sessions.get(token.id()) {
+            Some(session) if session.guard == *token.guard() && session.in_time(now) => {
+                (session.epoch != user.epoch).then_some(Dead::Epoch)
+            }
+            _ => Some(Dead::Token),
+        },
+    };
+    let state = || match user.factor {
+        FactorState::Active if user.row < policy::ROW_TRIES => None,
+        FactorState::Active | FactorState::Disabled if matches!(door, Door::Challenge(_)) => Some(Dead::Token),
+        FactorState::Active | FactorState::Disabled => Some(Dead::Disabled),
+        FactorState::None => Some(Dead::NoFactor),
+    };
+    if !user.active { Some(Dead::Token) } else { dead.or_else(state) }
+}
+
+/// Receipts past the window, or so far in the future that a clock ran ahead.
+fn past_receipts(user: &User, now: Timestamp) -> Vec<String> {
+    let (from, to) = ((now - policy::WINDOW).millis(), (now + policy::WINDOW).millis());
+    user.tries.iter().filter(|(_, at)| **at <= from || **at > to).map(|(id, _)| id.clone()).collect()
+}
+
+fn window_ends(user: &User, now: Timestamp) -> Timestamp {
+    let oldest = user.tries.values().min().copied().map_or(now, Timestamp::from_millis);
+    oldest + policy::WINDOW
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use super::*;
+    use crate::{
+        audit::Outcome,
+        env::SystemEntropy,
+        id::{TenantId, UserId, UserKey},
+        recovery::{self, RecoveryCode},
+        secret::{DigestKeys, FactorRef, Nonce, TokenClass, TokenRef, TotpSecret},
+        store::{
+            item::{AuthType, Challenge, Kind, Role},
+            memory::MemoryTable,
+            table::Table,
+        },
+        totp,
+    };
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    struct Ann {
+        store: Store,
+        key: UserKey,
+        secret: TotpSecret,
+        keys: DigestKeys,
+        recovery: RecoveryCode,
+    }
+
+    /// Ann, enrolled, with her recovery token and the given number of open challenges.
+    async fn ann(challenges: usize) -> (Ann, Vec<TokenRef>) {
+        let key = TenantId::parse("acme").unwrap().user(UserId::parse("u-ann").unwrap());
+        let nonce = || Nonce::generate(&SystemEntropy).unwrap();
+        let (born, factor) = (nonce(), nonce());
+        let secret = TotpSecret::generate(FactorRef { user: key.clone(), born, factor }, &SystemEntropy).unwrap();
+        let keys = DigestKeys::new([1; 32], [2; 32]);
+        let recovery = RecoveryCode::generate(&SystemEntropy).unwrap();
+        let mut user = User {
+            kind: Kind::Employee,
+            role: Role::Standard,
+            auth_type: AuthType::Local,
+            active: true,
+            born,
+            epoch: 1,
+            password_version: 1,
+            login: "x".to_owned(),
+            factor: FactorState::Active,
+            factor_id: Some(factor),
+            secret: None,
+            last_step: Some(0),
+            enrolled_at: Some(NOW.secs()),
+            recovery: Some(recovery.digest(&keys, &key)),
+            recovery_at: Some(NOW.secs()),
+            tries: Default::default(),
+            row: 0,
+            life: 0,
+            challenges: Default::default(),
+            enrolments: Default::default(),
+            sessions: Default::default(),
+            devices: Default::default(),
+            pending: None,
+            reset_code: None,
+            reset_code_required: None,
+            enrol_by: None,
+            excluded: None,
+            networks: Default::default(),
+            resets: Vec::new(),
+            seen: NOW.secs(),
+        };
+        let mut tokens = Vec::new();
+        for _ in 0..challenges {
+            let token = NewToken::generate(TokenClass::Challenge, &key, &SystemEntropy).unwrap();
+            let reference = token.reference().clone();
+            let challenge = Challenge {
+                guard: *reference.guard(),
+                ends: (NOW + policy::CHALLENGE_LIFE).millis(),
+                tries: 0,
+                epoch: 1,
+                network: "10.0.0".to_owned(),
+                device: None,
+            };
+            user.challenges.insert(reference.id().clone(), challenge);
+            tokens.push(reference);
+        }
+        let table = Arc::new(MemoryTable::default());
+        let put = Write::put_new(keys::user(&key), item::write(&user).unwrap());
+        assert!(matches!(table.update(&put, Again::Never).await.unwrap(), Updated::Written(_)));
+        (Ann { store: Store::new(table), key, secret, keys, recovery }, tokens)
+    }
+
+    impl Ann {
+        async fn charge(&self, token: &TokenRef, at: Timestamp) -> Charge<ChargedGuess, Dead> {
+            let door = Door::challenge(token.clone()).or_else(|| Door::session(token.clone())).unwrap();
+            let attempt = Attempt::begin(at, &SystemEntropy).unwrap();
+            self.store.charge_guess(door, attempt).await.unwrap()
+        }
+
+        async fn accept(&self, sign_in: SignIn) -> Option<NewToken> {
+            let event = AuditEvent {
+                action: crate::audit::Action::Verify,
+                outcome: Outcome::Success,
+                actor: Some(self.key.user().clone()),
+                target: Some(self.key.user().clone()),
+                request_id: "r".to_owned(),
+                reason: None,
+                tell: Vec::new(),
+            };
+            match self.store.accept(sign_in, &event).await.unwrap() {
+                Accept::Yes(token) => Some(token),
+                Accept::Gone => None,
+            }
+        }
+
+        /// One whole try with the code of a step.
+        async fn with_step(&self, token: &TokenRef, step: i64, at: Timestamp) -> Option<NewToken> {
+            let Charge::Admitted(guess) = self.charge(token, at).await else { return None };
+            let code = totp::code_at(&self.secret, step);
+            let proof = totp::check(&self.secret, &code, at, guess.user().last_step.unwrap())?;
+            self.accept(SignIn::with_totp(guess, proof, &SystemEntropy).unwrap()).await
+        }
+
+        async fn with_recovery(&self, token: &TokenRef) -> Option<NewToken> {
+            let Charge::Admitted(guess) = self.charge(token, NOW).await else { return None };
+            let proof = recovery::check(&self.keys, &self.key, guess.user().recovery.as_ref(), &self.recovery)?;
+            self.accept(SignIn::with_recovery(guess, proof, &SystemEntropy).unwrap()).await
+        }
+    }
+
+    const STEP: i64 = 1_800_000_000 / 30;
+
+    #[tokio::test]
+    async fn a_code_signs_in_once_over_all_challenges() {
+        let (ann, tokens) = ann(3).await;
+        assert!(ann.with_step(&tokens[0], STEP, NOW).await.is_some());
+        assert!(ann.with_step(&tokens[1], STEP, NOW).await.is_none(), "the step is spent");
+        assert!(ann.with_step(&tokens[0], STEP + 1, NOW).await.is_none(), "the challenge is spent");
+        assert!(ann.with_step(&tokens[2], STEP + 1, NOW).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_recovery_token_signs_in_once() {
+        let (ann, tokens) = ann(2).await;
+        assert!(ann.with_recovery(&tokens[0]).await.is_some());
+        assert!(ann.with_recovery(&tokens[1]).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn of_proofs_in_flight_one_is_paid() {
+        let (ann, tokens) = ann(8).await;
+        let mut sign_ins = Vec::new();
+        for token in &tokens {
+            let Charge::Admitted(guess) = ann.charge(token, NOW).await else { panic!("refused") };
+            let code = totp::code_at(&ann.secret, STEP);
+            let proof = totp::check(&ann.secret, &code, NOW, 0).unwrap();
+            sign_ins.push(SignIn::with_totp(guess, proof, &SystemEntropy).unwrap());
+        }
+        let accepted = futures_util::future::join_all(sign_ins.into_iter().map(|one| ann.accept(one))).await;
+        assert_eq!(accepted.iter().flatten().count(), 1);
+    }
+
+    #[tokio::test]
+    async fn five_tries_a_challenge_and_ten_a_window() {
+        let (ann, tokens) = ann(4).await;
+        for token in &tokens[..2] {
+            for _ in 0..5 {
+                assert!(matches!(ann.charge(token, NOW).await, Charge::Admitted(_)));
+            }
+            assert!(matches!(ann.charge(token, NOW).await, Charge::Absent(Dead::Token)));
+        }
+        let full = NOW + policy::WINDOW;
+        assert!(matches!(ann.charge(&tokens[2], NOW).await, Charge::Exhausted { retry_at } if retry_at == full));
+    }
+
+    #[tokio::test]
+    async fn a_success_leaves_the_window_and_clears_the_row() {
+        let (ann, tokens) = ann(4).await;
+        for _ in 0..4 {
+            ann.charge(&tokens[0], NOW).await;
+        }
+        assert!(ann.with_step(&tokens[1], STEP, NOW).await.is_some());
+        let Charge::Admitted(guess) = ann.charge(&tokens[2], NOW).await else { panic!("refused") };
+        assert_eq!((guess.user().row, guess.user().life, guess.user().tries.len()), (1, 5, 5));
+    }
+
+    #[tokio::test]
+    async fn a_session_is_stepped_up_into_another_that_lives_no_longer() {
+        let (ann, tokens) = ann(1).await;
+        let first = ann.with_step(&tokens[0], STEP, NOW).await.unwrap().reference().clone();
+        let later = NOW + Duration::from_secs(60);
+        let second = ann.with_step(&first, STEP + 2, later).await.unwrap().reference().clone();
+        assert!(matches!(ann.charge(&first, later).await, Charge::Absent(Dead::Token)));
+        let Charge::Admitted(guess) = ann.charge(&second, later).await else { panic!("refused") };
+        let session = &guess.user().sessions[second.id()];
+        assert_eq!((session.created, session.step_up), (NOW.secs(), later.secs()));
+        assert_eq!(session.ends, (NOW + policy::SESSION_LIFE).secs());
+    }
+
+    #[tokio::test]
+    async fn an_expired_challenge_and_an_unknown_one_are_dead() {
+        let (ann, tokens) = ann(1).await;
+        assert!(matches!(ann.charge(&tokens[0], NOW + policy::CHALLENGE_LIFE).await, Charge::Absent(Dead::Token)));
+        let stranger = NewToken::generate(TokenClass::Challenge, &ann.key, &SystemEntropy).unwrap();
+        assert!(matches!(ann.charge(stranger.reference(), NOW).await, Charge::Absent(Dead::Token)));
+    }
+}

@@ -371,9 +371,7 @@ impl Write {
 fn perform(action: &Action, old: &Item, new: &mut Item) -> Result<(), Refused> {
     match action {
         Action::Set(path, value) => put(path, new, value.clone()),
-        Action::SetIfAbsent(path, value) => {
-            put(path, new, path.find(old).cloned().unwrap_or_else(|| value.clone()))
-        }
+        Action::SetIfAbsent(path, value) => put(path, new, path.find(old).cloned().unwrap_or_else(|| value.clone())),
         Action::Add(path, by) => {
             let sum = number(path.find(old).ok_or(Refused)?)?.checked_add(*by).ok_or(Refused)?;
             put(path, new, num(sum))

@@ -1,0 +1,14 @@
+# What is done twice.
+
+# Everything that has to pass before a change lands.
+ci:
+    bash .ci/run
+
+# The tests alone.
+test:
+    cargo test --workspace
+
+# Format, then lint as CI does.
+lint:
+    cargo fmt --all
+    cargo clippy --workspace --all-targets -- -D warnings

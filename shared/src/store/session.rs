@@ -1,0 +1,178 @@
+//! Commands of sessions: who is asking, and ending them.
+
+use super::{
+    Store, StoreError, audit_row, item,
+    item::{Session, User},
+    keys,
+    table::{Again, Transacted, Transaction},
+    write::{Action, Guard, Path, Write, attr, empty, eq, exists, gt, lt, num},
+};
+use crate::{
+    attempt::Attempt,
+    audit::AuditEvent,
+    env::Timestamp,
+    policy,
+    secret::{TokenClass, TokenRef},
+};
+
+/// Why a token is nobody's session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoSession {
+    /// Unknown, ended, of another class, or of somebody inactive or deleted.
+    Invalid,
+    /// From before the person's last security change: they have to sign in again (product.md P12).
+    RefreshRequired,
+}
+
+/// Somebody who is signed in, as one consistent read showed them.
+pub struct Principal {
+    token: TokenRef,
+    user: User,
+    session: Session,
+}
+
+impl Principal {
+    /// The session's token.
+    #[must_use]
+    pub fn token(&self) -> &TokenRef {
+        &self.token
+    }
+
+    /// The person.
+    #[must_use]
+    pub fn user(&self) -> &User {
+        &self.user
+    }
+
+    /// The session.
+    #[must_use]
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+}
+
+/// Which sessions to end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Which {
+    /// The caller's own.
+    This,
+    /// One of the caller's, by its id.
+    One(crate::id::EntryId),
+    /// All of the caller's but this one; known devices are forgotten too.
+    Others,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// Ended, durably.
+    Yes,
+    /// There is no such session, or the caller's own ended meanwhile.
+    Gone,
+}
+
+impl Store {
+    /// Finds out who holds a session token: one consistent read of one item. Use is noted at most once a minute, after the
+    /// decision and without bearing on it.
+    ///
+    /// # Errors
+    /// [`StoreError`]: denied.
+    pub async fn read_session(
+        &self,
+        token: &TokenRef,
+        now: Timestamp,
+    ) -> Result<Result<Principal, NoSession>, StoreError> {
+        if token.class() != TokenClass::Session {
+            return Ok(Err(NoSession::Invalid));
+        }
+        let found = self.table.read(&[keys::user(token.user())]).await?;
+        let Some(item) = found.into_iter().next().flatten() else { return Ok(Err(NoSession::Invalid)) };
+        let user: User = item::read(&item)?;
+        let session = match find(&user, token, now) {
+            Ok(session) => session.clone(),
+            Err(why) => return Ok(Err(why)),
+        };
+        if session.seen <= (now - policy::TOUCH).secs() {
+            let at = || entry(token);
+            let touch = Write::update(
+                keys::user(token.user()),
+                vec![lt(at().key("l"), now.secs()), eq(at().key("e"), attr("ep"))],
+                vec![Action::Set(at().key("l"), num(now.secs()))],
+            );
+            if let Err(error) = self.table.update(&touch, Again::Never).await {
+                tracing::warn!(%error, "the use of a session was not noted");
+            }
+        }
+        Ok(Ok(Principal { token: token.clone(), user, session }))
+    }
+
+    /// Ends sessions of the caller, whose own has to be alive for it.
+    ///
+    /// # Errors
+    /// [`StoreError`]: it may or may not have happened.
+    pub async fn end_sessions(
+        &self,
+        caller: &Principal,
+        which: &Which,
+        attempt: &Attempt,
+        event: &AuditEvent,
+    ) -> Result<Ended, StoreError> {
+        let token = &caller.token;
+        let mut guards = living(token, attempt.at());
+        let actions = match which {
+            Which::This => vec![Action::Remove(entry(token))],
+            Which::One(id) => {
+                let other = attr("s").key(id.as_str().to_owned());
+                guards.push(exists(other.clone()));
+                vec![Action::Remove(other)]
+            }
+            Which::Others => {
+                // The epoch does not change: the current session goes on, under an entry that is put as it was read. A
+                // use noted meanwhile is put back by a minute at most.
+                guards.push(eq(attr("ep"), caller.session.epoch));
+                let current = [(token.id().as_str().to_owned(), item::value(&caller.session)?)];
+                vec![
+                    Action::Set(attr("s"), super::write::Value::M(current.into_iter().collect())),
+                    Action::Set(attr("d"), empty()),
+                ]
+            }
+        };
+        let row = audit_row(token.user().tenant(), attempt, 0, event)?;
+        let write = Write::update(keys::user(token.user()), guards, actions);
+        match self.table.transact(&Transaction::new(vec![write], row)).await? {
+            Transacted::Committed => Ok(Ended::Yes),
+            Transacted::Refused(_) => Ok(Ended::Gone),
+        }
+    }
+}
+
+fn entry(token: &TokenRef) -> Path {
+    attr("s").key(token.id().as_str().to_owned())
+}
+
+/// What a living session is, as a guard: the same as [`find`] asks.
+pub(super) fn living(token: &TokenRef, now: Timestamp) -> Vec<Guard> {
+    let at = || entry(token);
+    vec![
+        eq(attr("ac"), true),
+        eq(at().key("g"), token.guard().bytes()),
+        eq(at().key("e"), attr("ep")),
+        gt(at().key("x"), now.secs()),
+        super::write::le(at().key("x"), (now + policy::SESSION_LIFE + policy::SKEW).secs()),
+        gt(at().key("l"), (now - policy::SESSION_IDLE).secs()),
+    ]
+}
+
+fn find<'a>(user: &'a User, token: &TokenRef, now: Timestamp) -> Result<&'a Session, NoSession> {
+    let session = user.sessions.get(token.id()).filter(|session| session.guard == *token.guard());
+    match session {
+        Some(session) if user.active && session.in_time(now) => {
+            if session.epoch == user.epoch {
+                Ok(session)
+            } else {
+                Err(NoSession::RefreshRequired)
+            }
+        }
+        _ => Err(NoSession::Invalid),
+    }
+}
