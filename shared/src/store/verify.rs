@@ -2,7 +2,7 @@
 
 use super::{
     Store, StoreError, audit_row, item,
-    item::{Amr, FactorState, User},
+    item::{Amr, FactorState, Role, User},
     keys,
     login::Charge,
     table::{Again, Transacted, Transaction, Updated},
@@ -12,7 +12,7 @@ use crate::{
     attempt::{Attempt, ChargedGuess, Door, NewSession},
     audit::AuditEvent,
     env::{Entropy, EntropyError, Timestamp},
-    id::EntryId,
+    id::{EntryId, UserKey},
     policy,
     recovery::RecoveryProof,
     secret::NewToken,
@@ -163,6 +163,52 @@ impl Store {
         }
         Err(StoreError::Contended("sessions of one person keep changing".into()))
     }
+
+    /// Disables a factor whose row of failures is full (NIST SP 800-63B-4, 3.2.2): challenges, enrolment tokens and the
+    /// recovery token go, sessions stay. A right code that was in flight and committed first has cleared the row: then
+    /// nothing happens.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the row stays full, so the factor stays unusable, and the next to see it finishes.
+    pub async fn disable_factor(
+        &self,
+        who: &UserKey,
+        user: &User,
+        attempt: &Attempt,
+        event: &AuditEvent,
+    ) -> Result<Disabled, StoreError> {
+        let mut writes = vec![Write::update(
+            keys::user(who),
+            vec![eq(attr("ep"), user.epoch), eq(attr("fs"), "a"), write::ge(attr("row"), policy::ROW_TRIES)],
+            vec![
+                Action::Set(attr("fs"), write::text("d")),
+                Action::Set(attr("c"), write::empty()),
+                Action::Set(attr("e"), write::empty()),
+                Action::Remove(attr("pe")),
+                Action::Remove(attr("rk")),
+                Action::Remove(attr("rkt")),
+            ],
+        )];
+        if matches!(user.role, Role::Administrator | Role::Operator) {
+            let able = attr("able").key(who.user().as_str().to_owned());
+            writes.push(Write::update(keys::administrators(who.tenant()), vec![], vec![Action::Remove(able)]));
+        }
+        // Number 1: the refusal that filled the row is this attempt's event 0.
+        let row = audit_row(who.tenant(), attempt, 1, event)?;
+        match self.table.transact(&Transaction::new(writes, row)).await? {
+            Transacted::Committed => Ok(Disabled::Yes),
+            Transacted::Refused(_) => Ok(Disabled::Moved),
+        }
+    }
+}
+
+/// What became of disabling a factor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disabled {
+    /// Disabled, durably.
+    Yes,
+    /// The person changed meanwhile.
+    Moved,
 }
 
 /// How often a sign-in is planned anew because sessions came or went under it: a right code is not denied for that.
@@ -439,8 +485,8 @@ mod tests {
             self.store.charge_guess(door, attempt).await.unwrap()
         }
 
-        async fn accept(&self, sign_in: SignIn) -> Option<NewToken> {
-            let event = AuditEvent {
+        fn event(&self) -> AuditEvent {
+            AuditEvent {
                 action: crate::audit::Action::Verify,
                 outcome: Outcome::Success,
                 actor: Some(self.key.user().clone()),
@@ -448,8 +494,18 @@ mod tests {
                 request_id: "r".to_owned(),
                 reason: None,
                 tell: Vec::new(),
-            };
-            match self.store.accept(sign_in, &event).await.unwrap() {
+            }
+        }
+
+        /// As if a quarter of an hour had passed.
+        async fn forget_window(&self) {
+            let empty = Action::Set(attr("f"), write::empty());
+            let write = Write::update(keys::user(&self.key), vec![], vec![empty]);
+            self.store.table.update(&write, Again::Never).await.unwrap();
+        }
+
+        async fn accept(&self, sign_in: SignIn) -> Option<NewToken> {
+            match self.store.accept(sign_in, &self.event()).await.unwrap() {
                 Accept::Yes(token) => Some(token),
                 Accept::Gone => None,
             }
@@ -545,5 +601,31 @@ mod tests {
         assert!(matches!(ann.charge(&tokens[0], NOW + policy::CHALLENGE_LIFE).await, Charge::Absent(Dead::Token)));
         let stranger = NewToken::generate(TokenClass::Challenge, &ann.key, &SystemEntropy).unwrap();
         assert!(matches!(ann.charge(stranger.reference(), NOW).await, Charge::Absent(Dead::Token)));
+    }
+
+    #[tokio::test]
+    async fn a_hundred_failures_in_a_row_disable_the_factor_and_a_success_in_between_does_not() {
+        let (ann, tokens) = ann(60).await;
+        let at = NOW;
+        let mut last = None;
+        for (number, token) in tokens.iter().take(50).enumerate() {
+            for _ in 0..2 {
+                let Charge::Admitted(guess) = ann.charge(token, at).await else { panic!("refused at {number}") };
+                last = Some(guess);
+            }
+            if number % 5 == 4 {
+                ann.forget_window().await;
+            }
+        }
+        let guess = last.unwrap();
+        assert!(guess.fills_the_row());
+        assert!(matches!(ann.charge(&tokens[50], at).await, Charge::Absent(Dead::Token)));
+        let event = ann.event();
+        let attempt = Attempt::begin(at, &SystemEntropy).unwrap();
+        let disabled = ann.store.disable_factor(&ann.key, guess.user(), &attempt, &event).await.unwrap();
+        assert_eq!(disabled, Disabled::Yes);
+        let again = Attempt::begin(at, &SystemEntropy).unwrap();
+        let moved = ann.store.disable_factor(&ann.key, guess.user(), &again, &event).await.unwrap();
+        assert_eq!(moved, Disabled::Moved);
     }
 }
