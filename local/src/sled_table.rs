@@ -1,0 +1,305 @@
+//! The embedded store: the single table over sled.
+//!
+//! sled answers before its data is on the disk, so every write here is one transaction that flushes before it is answered:
+//! without that, a code or recovery token that was used would be usable again after a crash.
+
+use std::{collections::HashMap, fmt, fs::File, ops::Bound, sync::Arc};
+
+use async_trait::async_trait;
+use sled::{
+    Db, IVec, Transactional, Tree,
+    transaction::{ConflictableTransactionError, TransactionError, TransactionalTree},
+};
+use vestibule::store::{
+    StoreError, Table, keys,
+    table::{Again, Query, Transacted, Transaction, Updated},
+    write::{Effect, Item, Key, Value, Write},
+};
+
+/// The version of what is stored, as the identity record says it.
+const VERSION: &str = "1";
+
+/// A table in a sled database: a tree `main` of items and a tree `dir`, the index for lists.
+#[derive(Clone)]
+pub struct SledTable(Arc<Trees>);
+
+struct Trees {
+    main: Tree,
+    dir: Tree,
+    // Dropped in this order: the database closes before the directory's lock is let go.
+    _db: Db,
+    _lock: Option<File>,
+}
+
+impl fmt::Debug for SledTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SledTable")
+    }
+}
+
+/// Why a transaction stopped itself.
+enum Stop {
+    Refused(Vec<Option<Option<Item>>>),
+    Poison(String),
+}
+
+type Stopped<T> = Result<T, ConflictableTransactionError<Stop>>;
+
+fn unavailable(error: &sled::Error) -> StoreError {
+    StoreError::Unavailable(error.to_string())
+}
+
+fn main_key(key: &Key) -> Vec<u8> {
+    [key.pk().as_bytes(), &[0], key.sk().as_bytes()].concat()
+}
+
+/// Where an item stands in the index, if it does.
+fn dir_key(item: Option<&Item>, main_key: &[u8]) -> Option<Vec<u8>> {
+    match item.map(|item| (item.get("GP"), item.get("GS"))) {
+        Some((Some(Value::S(partition)), Some(Value::S(sort)))) => {
+            Some([partition.as_bytes(), &[0], sort.as_bytes(), &[0], main_key].concat())
+        }
+        _ => None,
+    }
+}
+
+// What did not parse is named by the parser alone, which quotes no values: an item can hold what logs must not.
+fn decode(bytes: &[u8]) -> Result<Item, String> {
+    serde_json::from_slice::<HashMap<String, Value>>(bytes)
+        .map_err(|error| format!("line {}, column {}: {:?}", error.line(), error.column(), error.classify()))
+}
+
+fn encode(item: &Item) -> Result<Vec<u8>, String> {
+    serde_json::to_vec(item).map_err(|error| format!("an item cannot be written: {:?}", error.classify()))
+}
+
+fn poison(reason: String) -> ConflictableTransactionError<Stop> {
+    ConflictableTransactionError::Abort(Stop::Poison(reason))
+}
+
+/// One write as it meets the table: its place, the item before and the item after.
+struct Applied<'a> {
+    write: &'a Write,
+    place: Vec<u8>,
+    before: Option<Item>,
+    after: Option<Item>,
+}
+
+impl Trees {
+    /// Applies all writes to the items as they were before, or none, durably.
+    fn commit(&self, writes: &[Write]) -> Result<Result<Vec<Option<Item>>, Vec<Option<Option<Item>>>>, StoreError> {
+        // sled runs this again on a conflict: nothing in it may differ from run to run.
+        let result = (&self.main, &self.dir).transaction(|(main, dir)| {
+            let applied = apply(main, writes)?;
+            for applied in &applied {
+                applied.store(main, dir)?;
+            }
+            if applied.iter().any(|applied| !matches!(applied.write.effect(), Effect::Check)) {
+                main.flush();
+            }
+            Ok(applied.into_iter().map(|applied| applied.after).collect())
+        });
+        match result {
+            Ok(after) => Ok(Ok(after)),
+            Err(TransactionError::Abort(Stop::Refused(met))) => Ok(Err(met)),
+            Err(TransactionError::Abort(Stop::Poison(reason))) => Err(StoreError::Poison(reason)),
+            Err(TransactionError::Storage(error)) => Err(unavailable(&error)),
+        }
+    }
+
+    fn get(&self, place: &[u8]) -> Result<Option<Item>, StoreError> {
+        let found = self.main.get(place).map_err(|error| unavailable(&error))?;
+        found.map(|bytes| decode(&bytes).map_err(StoreError::Poison)).transpose()
+    }
+
+    fn list(&self, query: &Query) -> Result<Vec<Item>, StoreError> {
+        let base = [query.partition().as_bytes(), &[0]].concat();
+        let Some(range) = range(&base, query) else { return Ok(Vec::new()) };
+        let tree = if query.index() { &self.dir } else { &self.main };
+        let scan = tree.range::<Vec<u8>, _>(range);
+        let entries: Box<dyn Iterator<Item = sled::Result<(IVec, IVec)>>> =
+            if query.descending() { Box::new(scan.rev()) } else { Box::new(scan) };
+        let mut found = Vec::new();
+        for entry in entries {
+            if found.len() >= query.limit() {
+                break;
+            }
+            let (key, value) = entry.map_err(|error| unavailable(&error))?;
+            if !query.index() {
+                found.push(decode(&value).map_err(StoreError::Poison)?);
+                continue;
+            }
+            // The item may have moved since the scan met its entry: then it does not belong here any more.
+            if let Some(item) = self.get(&value)?
+                && dir_key(Some(&item), &value).as_deref() == Some(&key)
+            {
+                found.push(item);
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// The keys that a query asks for; `None` when there can be none. Texts hold no NUL, and no byte of UTF-8 is 0xFF: so the
+/// one ends a sort key and the other stands after all that start alike.
+fn range(base: &[u8], query: &Query) -> Option<(Bound<Vec<u8>>, Bound<Vec<u8>>)> {
+    let start = [base, query.prefix().as_bytes()].concat();
+    let mut end = [&start[..], &[0xFF]].concat();
+    let mut lower = Bound::Included(start.clone());
+    let mut first = start;
+    if let Some(after) = query.after() {
+        let mut after = [base, after.as_bytes()].concat();
+        if query.descending() {
+            end = end.min(after);
+        } else {
+            if query.index() {
+                after.extend_from_slice(&[0, 0xFF]); // past every item of that sort key
+            }
+            if after >= first {
+                lower = Bound::Excluded(after.clone());
+                first = after;
+            }
+        }
+    }
+    (first < end).then_some((lower, Bound::Excluded(end)))
+}
+
+/// The writes' outcomes, nothing stored yet; all refusals are collected, not only the first.
+fn apply<'a>(main: &TransactionalTree, writes: &'a [Write]) -> Stopped<Vec<Applied<'a>>> {
+    let mut applied = Vec::with_capacity(writes.len());
+    let mut refused = Vec::with_capacity(writes.len());
+    for write in writes {
+        let place = main_key(write.key());
+        let before = main.get(&place)?.map(|bytes| decode(&bytes)).transpose().map_err(poison)?;
+        match write.apply(before.as_ref()) {
+            Ok(after) => {
+                applied.push(Applied { write, place, before, after });
+                refused.push(None);
+            }
+            Err(_) => refused.push(Some(before)),
+        }
+    }
+    if applied.len() < writes.len() {
+        return Err(ConflictableTransactionError::Abort(Stop::Refused(refused)));
+    }
+    Ok(applied)
+}
+
+impl Applied<'_> {
+    fn store(&self, main: &TransactionalTree, dir: &TransactionalTree) -> Stopped<()> {
+        if matches!(self.write.effect(), Effect::Check) {
+            return Ok(());
+        }
+        match &self.after {
+            Some(item) => main.insert(&self.place[..], encode(item).map_err(poison)?)?,
+            None => main.remove(&self.place[..])?,
+        };
+        let (old, new) = (dir_key(self.before.as_ref(), &self.place), dir_key(self.after.as_ref(), &self.place));
+        if old != new {
+            if let Some(old) = old {
+                dir.remove(old)?;
+            }
+            if let Some(new) = new {
+                dir.insert(new, &self.place[..])?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is wrong with the identity record.
+#[derive(Debug)]
+pub(crate) enum IdentityFault {
+    Missing,
+    Version(String),
+    Store(StoreError),
+}
+
+impl SledTable {
+    /// The table in an open database; holds the directory's lock for as long as the table lives.
+    pub(crate) fn new(db: Db, lock: Option<File>) -> Result<Self, sled::Error> {
+        Ok(Self(Arc::new(Trees { main: db.open_tree("main")?, dir: db.open_tree("dir")?, _db: db, _lock: lock })))
+    }
+
+    /// Says whose store this is. The one record that no command writes.
+    pub(crate) fn init_identity(&self, id: &str) -> Result<(), StoreError> {
+        let mut item = keys::identity().attributes();
+        item.insert("id".to_owned(), Value::S(id.to_owned()));
+        item.insert("v".to_owned(), Value::N(VERSION.to_owned()));
+        let bytes = encode(&item).map_err(StoreError::Poison)?;
+        self.0.main.insert(main_key(&keys::identity()), bytes).map_err(|error| unavailable(&error))?;
+        self.0.main.flush().map_err(|error| unavailable(&error))?;
+        Ok(())
+    }
+
+    /// The store's id.
+    pub(crate) fn identity(&self) -> Result<String, IdentityFault> {
+        let item = self.0.get(&main_key(&keys::identity())).map_err(IdentityFault::Store)?;
+        let item = item.ok_or(IdentityFault::Missing)?;
+        match (item.get("v"), item.get("id")) {
+            (Some(Value::N(version)), _) if version != VERSION => Err(IdentityFault::Version(version.clone())),
+            (Some(Value::N(_)), Some(Value::S(id))) => Ok(id.clone()),
+            _ => Err(IdentityFault::Missing),
+        }
+    }
+
+    /// Runs what blocks where blocking is allowed; a panic in there is an answer we do not know.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Trees) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let trees = Arc::clone(&self.0);
+        tokio::task::spawn_blocking(move || work(&trees))
+            .await
+            .map_err(|_| StoreError::Unavailable("the embedded store broke off".to_owned()))?
+    }
+}
+
+#[async_trait]
+impl Table for SledTable {
+    async fn read(&self, keys: &[Key]) -> Result<Vec<Option<Item>>, StoreError> {
+        let places: Vec<_> = keys.iter().map(main_key).collect();
+        self.blocking(move |trees| places.iter().map(|place| trees.get(place)).collect()).await
+    }
+
+    async fn update(&self, write: &Write, _: Again) -> Result<Updated, StoreError> {
+        let writes = [write.clone()];
+        Ok(match self.blocking(move |trees| trees.commit(&writes)).await? {
+            Ok(after) => Updated::Written(after.into_iter().next().flatten()),
+            Err(met) => Updated::Refused(met.into_iter().next().flatten().flatten()),
+        })
+    }
+
+    async fn transact(&self, transaction: &Transaction) -> Result<Transacted, StoreError> {
+        let writes = transaction.writes().to_vec();
+        Ok(match self.blocking(move |trees| trees.commit(&writes)).await? {
+            Ok(_) => Transacted::Committed,
+            Err(met) => Transacted::Refused(met),
+        })
+    }
+
+    async fn query(&self, query: &Query) -> Result<Vec<Item>, StoreError> {
+        let query = query.clone();
+        self.blocking(move |trees| trees.list(&query)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_item_reads_as_it_was_written() {
+        let item = Item::from([
+            ("PK".to_owned(), Value::S("p".to_owned())),
+            ("n".to_owned(), Value::N("-7".to_owned())),
+            ("b".to_owned(), Value::B(vec![0, 255, 7])),
+            ("yes".to_owned(), Value::Bool(true)),
+            ("m".to_owned(), Value::M(Item::from([("b".to_owned(), Value::B(vec![1]))]))),
+            ("l".to_owned(), Value::L(vec![Value::N("1".to_owned())])),
+            ("e".to_owned(), Value::M(Item::new())),
+        ]);
+        assert_eq!(decode(&encode(&item).unwrap()).unwrap(), item);
+        assert!(decode(b"{\"PK\":").is_err());
+    }
+}
