@@ -37,9 +37,14 @@ impl fmt::Debug for SledTable {
     }
 }
 
+/// For each write in order: `None` where its guard held, else the item that its guard met.
+type Met = Vec<Option<Option<Item>>>;
+
+type KeyRange = (Bound<Vec<u8>>, Bound<Vec<u8>>);
+
 /// Why a transaction stopped itself.
 enum Stop {
-    Refused(Vec<Option<Option<Item>>>),
+    Refused(Met),
     Poison(String),
 }
 
@@ -87,7 +92,7 @@ struct Applied<'a> {
 
 impl Trees {
     /// Applies all writes to the items as they were before, or none, durably.
-    fn commit(&self, writes: &[Write]) -> Result<Result<Vec<Option<Item>>, Vec<Option<Option<Item>>>>, StoreError> {
+    fn commit(&self, writes: &[Write]) -> Result<Result<Vec<Option<Item>>, Met>, StoreError> {
         // sled runs this again on a conflict: nothing in it may differ from run to run.
         let result = (&self.main, &self.dir).transaction(|(main, dir)| {
             let applied = apply(main, writes)?;
@@ -142,7 +147,7 @@ impl Trees {
 
 /// The keys that a query asks for; `None` when there can be none. Texts hold no NUL, and no byte of UTF-8 is 0xFF: so the
 /// one ends a sort key and the other stands after all that start alike.
-fn range(base: &[u8], query: &Query) -> Option<(Bound<Vec<u8>>, Bound<Vec<u8>>)> {
+fn range(base: &[u8], query: &Query) -> Option<KeyRange> {
     let start = [base, query.prefix().as_bytes()].concat();
     let mut end = [&start[..], &[0xFF]].concat();
     let mut lower = Bound::Included(start.clone());

