@@ -1,1 +1,271 @@
-//! To come.
+//! Passwords: hashing them within bounds, and the rules for new ones.
+//!
+//! `common_passwords.txt` holds the entries of 8 characters and more of Django's `common-passwords.txt.gz` (PyPI,
+//! django 5.2.19, BSD-3-Clause; created by Royce Williams from the Have I Been Pwned corpus).
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version, password_hash::phc};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
+use unicode_normalization::UnicodeNormalization;
+use zeroize::Zeroizing;
+
+use crate::{
+    env::{Entropy, EntropyError},
+    secret::SecretText,
+};
+
+/// The longest password, in bytes as given; longer ones are refused before any hashing.
+pub const MAX_BYTES: usize = 1024;
+
+static COMMON: LazyLock<HashSet<&'static str>> =
+    LazyLock::new(|| include_str!("common_passwords.txt").lines().collect());
+
+/// Why a new password is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum WeakPassword {
+    /// Fewer than 8 bytes, or fewer than 15 characters where it may be the only factor.
+    #[error("the password is too short")]
+    TooShort,
+    /// More than [`MAX_BYTES`].
+    #[error("the password is too long")]
+    TooLong,
+    /// On the list of common passwords.
+    #[error("the password is a common one")]
+    Common,
+}
+
+/// The rules for a new password (security.md 9 and 10): 8 to 1024 bytes, 15 characters for somebody who may sign in
+/// with it alone, and none of the common ones, in whatever case.
+///
+/// # Errors
+/// [`WeakPassword`] says which rule it breaks.
+pub fn acceptable(password: &str, single_factor_possible: bool) -> Result<(), WeakPassword> {
+    if password.len() > MAX_BYTES {
+        return Err(WeakPassword::TooLong);
+    }
+    if password.len() < 8 || (single_factor_possible && password.chars().count() < 15) {
+        return Err(WeakPassword::TooShort);
+    }
+    let folded = Zeroizing::new(password.nfkc().collect::<String>().to_lowercase());
+    if COMMON.contains(folded.as_str()) { Err(WeakPassword::Common) } else { Ok(()) }
+}
+
+/// The cost of a hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PasswordParams {
+    memory_kib: u32,
+    passes: u32,
+}
+
+impl Default for PasswordParams {
+    /// 19 456 KiB, two passes, one lane (OWASP).
+    fn default() -> Self {
+        Self { memory_kib: 19_456, passes: 2 }
+    }
+}
+
+impl PasswordParams {
+    /// The least Argon2 takes: for tests.
+    #[cfg(any(test, feature = "testing"))]
+    #[must_use]
+    pub fn cheap() -> Self {
+        Self { memory_kib: 8, passes: 1 }
+    }
+}
+
+/// A stored hash: an Argon2id PHC string. No Debug.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PasswordHash(String);
+
+impl PasswordHash {
+    /// Takes what the store holds; whether it is a hash shows when it is verified.
+    #[must_use]
+    pub fn from_stored(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The PHC string.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A password could be neither hashed nor checked: the request is denied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum HashError {
+    /// As many are waiting as may.
+    #[error("too many passwords are being checked")]
+    Busy,
+    /// More than [`MAX_BYTES`].
+    #[error("the password is too long")]
+    TooLong,
+    /// The stored hash or the parameters are not Argon2's.
+    #[error("a password hash is unusable")]
+    Unusable,
+    /// There is no randomness for a salt.
+    #[error(transparent)]
+    Entropy(#[from] EntropyError),
+}
+
+/// Hashes and checks passwords on blocking threads: so many at once, so many waiting, and no more.
+pub struct Passwords {
+    argon2: Argon2<'static>,
+    running: Arc<Semaphore>,
+    admitted: Arc<AtomicUsize>,
+    limit: usize,
+    dummy: PasswordHash,
+}
+
+/// A place among those admitted, given back when dropped.
+struct Place(Arc<AtomicUsize>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Passwords {
+    /// A hasher that runs `concurrency` at once and lets `queue` more wait. It makes one hash of a random password here,
+    /// to check against for people who have none.
+    ///
+    /// # Errors
+    /// [`HashError`] when the parameters are not Argon2's or there is no randomness.
+    pub fn new(
+        params: PasswordParams,
+        concurrency: usize,
+        queue: usize,
+        entropy: &dyn Entropy,
+    ) -> Result<Self, HashError> {
+        let argon2_params = Params::new(params.memory_kib, params.passes, 1, None).map_err(|_| HashError::Unusable)?;
+        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, argon2_params);
+        let concurrency = concurrency.clamp(1, Semaphore::MAX_PERMITS);
+        let dummy = hash_with(&argon2, &*Zeroizing::new(entropy.bytes::<32>()?), &entropy.bytes()?)?;
+        Ok(Self {
+            argon2,
+            running: Arc::new(Semaphore::new(concurrency)),
+            admitted: Arc::new(AtomicUsize::new(0)),
+            limit: concurrency.saturating_add(queue),
+            dummy,
+        })
+    }
+
+    /// Hashes a password, NFKC-normalised, with a random salt of 128 bits.
+    ///
+    /// # Errors
+    /// [`HashError`].
+    pub async fn hash(&self, password: &SecretText, entropy: &dyn Entropy) -> Result<PasswordHash, HashError> {
+        let salt = entropy.bytes::<16>()?;
+        let argon2 = self.argon2.clone();
+        self.run(password, move |password| hash_with(&argon2, password, &salt)).await
+    }
+
+    /// Whether the password, NFKC-normalised, is the one stored. Where none is stored the same work is done for `false`.
+    ///
+    /// # Errors
+    /// [`HashError`]; the sign-in is denied then.
+    pub async fn verify(&self, password: &SecretText, stored: Option<&PasswordHash>) -> Result<bool, HashError> {
+        let (argon2, known) = (self.argon2.clone(), stored.is_some());
+        let hash = stored.unwrap_or(&self.dummy).clone();
+        let right = self
+            .run(password, move |password| {
+                let hash = phc::PasswordHash::new(&hash.0).map_err(|_| HashError::Unusable)?;
+                match argon2.verify_password(password, &hash) {
+                    Ok(()) => Ok(true),
+                    Err(argon2::password_hash::Error::PasswordInvalid) => Ok(false),
+                    Err(_) => Err(HashError::Unusable),
+                }
+            })
+            .await?;
+        Ok(right & known)
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        password: &SecretText,
+        work: impl FnOnce(&[u8]) -> Result<T, HashError> + Send + 'static,
+    ) -> Result<T, HashError> {
+        if password.expose().len() > MAX_BYTES {
+            return Err(HashError::TooLong);
+        }
+        let place = Place(Arc::clone(&self.admitted));
+        if self.admitted.fetch_add(1, Ordering::AcqRel) >= self.limit {
+            return Err(HashError::Busy);
+        }
+        let permit = Arc::clone(&self.running).acquire_owned().await.map_err(|_| HashError::Busy)?;
+        let normal = Zeroizing::new(password.expose().nfkc().collect::<String>());
+        // Place and permit go along: a caller who gives up does not end the work, so it still counts.
+        let task = tokio::task::spawn_blocking(move || {
+            let _held = (place, permit);
+            work(normal.as_bytes())
+        });
+        task.await.map_err(|_| HashError::Unusable)?
+    }
+}
+
+fn hash_with(argon2: &Argon2<'_>, password: &[u8], salt: &[u8; 16]) -> Result<PasswordHash, HashError> {
+    let hash: phc::PasswordHash = argon2.hash_password_with_salt(password, salt).map_err(|_| HashError::Unusable)?;
+    Ok(PasswordHash(hash.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::SystemEntropy;
+
+    fn text(password: &str) -> SecretText {
+        SecretText::new(password.to_owned())
+    }
+
+    #[test]
+    fn rules_of_new_passwords() {
+        assert!(COMMON.len() >= 3000);
+        assert_eq!(acceptable("password", false), Err(WeakPassword::Common));
+        assert_eq!(acceptable("PassWord", false), Err(WeakPassword::Common));
+        assert_eq!(acceptable("ab3!kz9q", false), Ok(()));
+        assert_eq!(acceptable("ab3!kz9q", true), Err(WeakPassword::TooShort));
+        assert_eq!(acceptable("a good long password", true), Ok(()));
+        assert_eq!(acceptable("1234567", false), Err(WeakPassword::TooShort));
+        assert_eq!(acceptable(&"x".repeat(1024), true), Ok(()));
+        assert_eq!(acceptable(&"x".repeat(1025), true), Err(WeakPassword::TooLong));
+    }
+
+    #[tokio::test]
+    async fn a_hash_verifies_its_password_only() {
+        let passwords = Passwords::new(PasswordParams::cheap(), 1, 4, &SystemEntropy).unwrap();
+        let hash = passwords.hash(&text("caf\u{e9} long"), &SystemEntropy).await.unwrap();
+        assert!(hash.as_str().starts_with("$argon2id$v=19$m=8,t=1,p=1$"));
+        assert!(passwords.verify(&text("cafe\u{301} long"), Some(&hash)).await.unwrap());
+        assert!(!passwords.verify(&text("cafe long"), Some(&hash)).await.unwrap());
+        assert!(!passwords.verify(&text("cafe long"), None).await.unwrap());
+        let broken = PasswordHash::from_stored("x".to_owned());
+        assert_eq!(passwords.verify(&text("cafe long"), Some(&broken)).await, Err(HashError::Unusable));
+        assert_eq!(passwords.verify(&text(&"x".repeat(1025)), None).await, Err(HashError::TooLong));
+    }
+
+    #[tokio::test]
+    async fn beyond_the_queue_it_is_busy() {
+        let passwords = Passwords::new(PasswordParams::cheap(), 1, 1, &SystemEntropy).unwrap();
+        let password = text("a good long password");
+        let held = passwords.running.clone().acquire_owned().await.unwrap();
+        let place = Place(Arc::clone(&passwords.admitted));
+        passwords.admitted.fetch_add(1, Ordering::AcqRel);
+        let waiting = passwords.verify(&password, None);
+        tokio::pin!(waiting);
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        assert_eq!(passwords.verify(&password, None).await, Err(HashError::Busy));
+        drop((held, place));
+        assert_eq!(waiting.await, Ok(false));
+        assert_eq!(passwords.verify(&password, None).await, Ok(false));
+    }
+}

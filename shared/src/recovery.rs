@@ -1,4 +1,4 @@
-//! What is typed into the code field, and the recovery token that may be.
+//! What is typed instead of an authenticator's code: recovery tokens and reset codes; and the grammar of both.
 
 use data_encoding::{Encoding, Specification};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
@@ -10,18 +10,18 @@ use crate::{
     totp::TotpCode,
 };
 
-/// Crockford's base32 alphabet.
-const ALPHABET: &str = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-/// Symbols of a recovery token: 128 random bits.
-const SYMBOLS: usize = 26;
-const PURPOSE: &str = "recovery-token";
+const SYMBOLS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+const RECOVERY_LENGTH: usize = 26;
+const RESET_LENGTH: usize = 10;
+const RECOVERY_PURPOSE: &str = "recovery-token";
+const RESET_PURPOSE: &str = "reset-code";
 
-/// What was typed is neither six digits nor of a recovery token's form: nothing is tried, nothing charged.
+/// Neither six digits nor a recovery token: evaluated nowhere and charged nowhere (security.md 26).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("neither 6 digits nor a recovery token")]
+#[error("a code is 6 digits or a recovery token of 26 symbols")]
 pub struct MalformedCode;
 
-/// What may be typed into the code field.
+/// A code as somebody typed it, in either form.
 pub enum Code {
     /// Six digits.
     Totp(TotpCode),
@@ -30,102 +30,160 @@ pub enum Code {
 }
 
 impl Code {
-    /// Reads what was typed; ASCII spaces and hyphens do not count (security.md 26).
+    /// Reads a code: ASCII spaces and hyphens are dropped, then it is six ASCII digits or 26 Crockford symbols.
     ///
     /// # Errors
-    /// [`MalformedCode`].
-    pub fn parse(typed: &str) -> Result<Self, MalformedCode> {
-        let bare = Zeroizing::new(typed.chars().filter(|c| !matches!(c, ' ' | '-')).collect::<String>());
+    /// [`MalformedCode`] for anything else.
+    pub fn parse(text: &str) -> Result<Self, MalformedCode> {
+        let bare = Zeroizing::new(text.replace([' ', '-'], ""));
         if let Some(code) = TotpCode::parse(&bare) {
             return Ok(Self::Totp(code));
         }
-        canonical(&bare, SYMBOLS).map(|text| Self::Recovery(RecoveryCode(text))).ok_or(MalformedCode)
+        canonical(&bare, RECOVERY_LENGTH).map(|code| Self::Recovery(RecoveryCode(code))).ok_or(MalformedCode)
     }
 }
 
-/// One spelling for all that read alike: upper case, O as 0, I and L as 1.
-fn canonical(bare: &str, symbols: usize) -> Option<String> {
-    if bare.len() != symbols {
+/// The canonical spelling of `length` Crockford symbols without separators.
+fn canonical(bare: &str, length: usize) -> Option<String> {
+    if bare.len() != length {
         return None;
     }
-    bare.chars()
-        .map(|c| match c.to_ascii_uppercase() {
-            'O' => Some('0'),
-            'I' | 'L' => Some('1'),
-            c => ALPHABET.contains(c).then_some(c),
-        })
-        .collect()
+    let mut canonical = Zeroizing::new(String::with_capacity(length));
+    for byte in bare.bytes() {
+        let symbol = match byte.to_ascii_uppercase() {
+            b'O' => b'0',
+            b'I' | b'L' => b'1',
+            other => other,
+        };
+        if !SYMBOLS.contains(&symbol) {
+            return None;
+        }
+        canonical.push(char::from(symbol));
+    }
+    Some(std::mem::take(&mut *canonical))
 }
 
-/// A recovery token in its one spelling. Wipes itself; cannot be printed or copied.
-#[derive(Zeroize, ZeroizeOnDrop)]
-pub struct RecoveryCode(String);
-
-impl RecoveryCode {
-    /// 128 random bits.
-    ///
-    /// # Errors
-    /// [`EntropyError`] when there is no randomness.
-    pub fn generate(entropy: &dyn Entropy) -> Result<Self, EntropyError> {
-        Ok(Self(crockford().encode(Zeroizing::new(entropy.bytes::<16>()?).as_slice())))
+fn grouped(canonical: &str) -> String {
+    let mut text = String::with_capacity(canonical.len() * 2);
+    for (index, symbol) in canonical.chars().enumerate() {
+        if index > 0 && index % 5 == 0 {
+            text.push('-');
+        }
+        text.push(symbol);
     }
-
-    /// In groups of five, for the one response that shows it.
-    #[must_use]
-    pub fn to_display(&self) -> String {
-        let groups: Vec<&str> =
-            (0..self.0.len()).step_by(5).filter_map(|at| self.0.get(at..(at + 5).min(SYMBOLS))).collect();
-        groups.join("-")
-    }
-
-    /// What the store keeps of it, under the person's key.
-    #[must_use]
-    pub fn digest(&self, keys: &DigestKeys, user: &UserKey) -> CodeDigest {
-        keys.code(PURPOSE, user, &self.0)
-    }
+    text
 }
 
 fn crockford() -> Encoding {
     let mut specification = Specification::new();
-    specification.symbols.push_str(ALPHABET);
+    specification.symbols.push_str("0123456789ABCDEFGHJKMNPQRSTVWXYZ");
     match specification.encoding() {
         Ok(encoding) => encoding,
-        Err(_) => unreachable!("32 symbols make an encoding"),
+        Err(_) => unreachable!("32 distinct symbols are an encoding"),
     }
 }
 
-/// A person's recovery token was typed. It pays for one sign-in, and cannot be copied.
+/// A recovery token of 128 bits in its canonical spelling. It wipes itself; no Debug.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub struct RecoveryCode(String);
+
+impl RecoveryCode {
+    /// A fresh one.
+    ///
+    /// # Errors
+    /// [`EntropyError`] when there is no randomness.
+    pub fn generate(entropy: &dyn Entropy) -> Result<Self, EntropyError> {
+        let bytes = Zeroizing::new(entropy.bytes::<16>()?);
+        Ok(Self(crockford().encode(bytes.as_slice())))
+    }
+
+    /// The token in groups of five, for the one response that shows it.
+    #[must_use]
+    pub fn display(&self) -> String {
+        grouped(&self.0)
+    }
+
+    /// The 26 symbols.
+    #[must_use]
+    pub fn canonical(&self) -> &str {
+        &self.0
+    }
+
+    /// What is stored of it.
+    #[must_use]
+    pub fn digest(&self, keys: &DigestKeys, user: &UserKey) -> CodeDigest {
+        keys.code(RECOVERY_PURPOSE, user, &self.0)
+    }
+}
+
+/// A person's right recovery token was seen. Neither copied nor cloned: it is spent once.
 pub struct RecoveryProof {
     user: UserKey,
     digest: CodeDigest,
 }
 
 impl RecoveryProof {
-    /// Whose token.
+    /// Whose token it was.
     #[must_use]
     pub fn user(&self) -> &UserKey {
         &self.user
     }
 
-    /// The digest that is to be spent.
+    /// The digest that has to be in the store still when the proof is spent.
     #[must_use]
     pub fn digest(&self) -> &CodeDigest {
         &self.digest
     }
 }
 
-/// Compares what was typed with the person's own token, in the same time whether or not there is one (security.md 33).
+/// Checks a recovery token in constant time; the work is the same whether or not one is stored.
 #[must_use]
 pub fn check(
     keys: &DigestKeys,
     user: &UserKey,
     stored: Option<&CodeDigest>,
-    typed: &RecoveryCode,
+    code: &RecoveryCode,
 ) -> Option<RecoveryProof> {
-    let digest = typed.digest(keys, user);
-    let nothing = keys.code("no recovery token", user, "");
-    let right = *stored.unwrap_or(&nothing) == digest;
-    right.then(|| RecoveryProof { user: user.clone(), digest })
+    let digest = code.digest(keys, user);
+    // No code is empty, so nothing typed has this digest.
+    let nothing = keys.code(RECOVERY_PURPOSE, user, "");
+    let equal = *stored.unwrap_or(&nothing) == digest;
+    (equal & stored.is_some()).then(|| RecoveryProof { user: user.clone(), digest })
+}
+
+/// A reset code of 50 bits that an operator hands out. It wipes itself; no Debug.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub struct ResetCode(String);
+
+impl ResetCode {
+    /// A fresh one.
+    ///
+    /// # Errors
+    /// [`EntropyError`] when there is no randomness.
+    pub fn generate(entropy: &dyn Entropy) -> Result<Self, EntropyError> {
+        let bytes = Zeroizing::new(entropy.bytes::<RESET_LENGTH>()?);
+        // 256 is a multiple of 32: every symbol is equally likely.
+        Ok(Self(bytes.iter().map(|byte| char::from(SYMBOLS[usize::from(byte % 32)])).collect()))
+    }
+
+    /// The code as `XXXXX-XXXXX`.
+    #[must_use]
+    pub fn display(&self) -> String {
+        grouped(&self.0)
+    }
+
+    /// What is stored of it.
+    #[must_use]
+    pub fn digest(&self, keys: &DigestKeys, user: &UserKey) -> CodeDigest {
+        keys.code(RESET_PURPOSE, user, &self.0)
+    }
+
+    /// The digest of what was typed; `None` for anything but ten symbols.
+    #[must_use]
+    pub fn parse_digest(keys: &DigestKeys, user: &UserKey, text: &str) -> Option<CodeDigest> {
+        let bare = Zeroizing::new(text.replace([' ', '-'], ""));
+        canonical(&bare, RESET_LENGTH).map(|code| Self(code).digest(keys, user))
+    }
 }
 
 #[cfg(test)]
@@ -136,45 +194,67 @@ mod tests {
         id::{TenantId, UserId},
     };
 
-    fn ann() -> UserKey {
-        TenantId::parse("acme").unwrap().user(UserId::parse("u-ann").unwrap())
+    fn user(name: &str) -> UserKey {
+        TenantId::parse("acme").unwrap().user(UserId::parse(name).unwrap())
     }
 
-    fn recovery(typed: &str) -> Option<String> {
-        match Code::parse(typed) {
-            Ok(Code::Recovery(code)) => Some(code.0.clone()),
-            _ => None,
+    fn read(text: &str) -> RecoveryCode {
+        match Code::parse(text) {
+            Ok(Code::Recovery(code)) => code,
+            _ => panic!("{text}"),
         }
     }
 
     #[test]
     fn spellings_of_a_token_are_one() {
         let code = RecoveryCode::generate(&SystemEntropy).unwrap();
-        let shown = code.to_display();
-        assert_eq!(shown.len(), SYMBOLS + 5);
-        let written = shown.to_lowercase().replace('-', " ").replace('0', "o").replace('1', "l");
-        for spelling in [&shown, &shown.replace('-', ""), &written] {
-            assert_eq!(recovery(spelling).as_deref(), Some(&*code.0));
+        assert_eq!(code.canonical().len(), 26);
+        let shown = code.display();
+        for text in [shown.clone(), shown.to_lowercase(), shown.replace('-', " "), shown.replace('0', "o")] {
+            assert_eq!(read(&text).canonical(), code.canonical());
+        }
+        assert_eq!(read(&shown.replace('1', "l")).canonical(), code.canonical());
+        assert_ne!(RecoveryCode::generate(&SystemEntropy).unwrap().canonical(), code.canonical());
+    }
+
+    #[test]
+    fn nothing_else_is_a_code() {
+        let long = "0".repeat(27);
+        let with_u = format!("{}U", "0".repeat(25));
+        for bad in [
+            "",
+            "１２３４５６",
+            "١٢٣٤٥٦",
+            "+12345",
+            "12345",
+            "1234567",
+            "12345a",
+            "123456\n",
+            "123\t456",
+            "123\u{a0}456",
+            &long,
+            &with_u,
+        ] {
+            assert!(Code::parse(bad).is_err(), "{bad:?}");
+        }
+        for good in ["123456", "123 456", "12-34-56"] {
+            assert!(matches!(Code::parse(good), Ok(Code::Totp(_))));
         }
     }
 
     #[test]
-    fn malformed_codes_are_neither() {
-        let cases = ["", "12345", "1234567", "+12345", "12345a", "123456\n", "ABCDE-FGHJK", "１２３４５６", "٣٣٣٣٣٣"];
-        for typed in cases.into_iter().chain([&*"U".repeat(26), &*"A".repeat(27), &*"é".repeat(13)]) {
-            assert!(Code::parse(typed).is_err(), "{typed}");
-        }
-        assert!(matches!(Code::parse(" 123-456 "), Ok(Code::Totp(_))));
-    }
-
-    #[test]
-    fn a_token_proves_for_its_person_alone() {
+    fn a_token_is_one_persons_and_a_reset_code_is_not_a_token() {
         let keys = DigestKeys::new([1; 32], [2; 32]);
+        let (ann, bob) = (user("u-ann"), user("u-bob"));
         let code = RecoveryCode::generate(&SystemEntropy).unwrap();
-        let stored = code.digest(&keys, &ann());
-        let bob = TenantId::parse("acme").unwrap().user(UserId::parse("u-bob").unwrap());
-        assert!(check(&keys, &ann(), Some(&stored), &code).is_some());
+        let stored = code.digest(&keys, &ann);
+        assert!(check(&keys, &ann, Some(&stored), &code).is_some());
         assert!(check(&keys, &bob, Some(&stored), &code).is_none());
-        assert!(check(&keys, &ann(), None, &code).is_none());
+        assert!(check(&keys, &ann, None, &code).is_none());
+        let reset = ResetCode::generate(&SystemEntropy).unwrap();
+        let typed = reset.display().to_lowercase();
+        assert!(ResetCode::parse_digest(&keys, &ann, &typed) == Some(reset.digest(&keys, &ann)));
+        assert!(ResetCode::parse_digest(&keys, &bob, &typed) != Some(reset.digest(&keys, &ann)));
+        assert!(ResetCode::parse_digest(&keys, &ann, "12345").is_none());
     }
 }

@@ -1,7 +1,7 @@
-//! RFC 6238 time-based codes: SHA-1, 6 digits, 30 s, which every authenticator app knows (product.md P2).
+//! Time-based codes (RFC 6238): checking them, and what an authenticator app is given to make them.
 
-use subtle::{ConditionallySelectable, ConstantTimeEq, ConstantTimeGreater};
-use totp_rs::{Builder, Totp};
+use qrcode::{EcLevel, QrCode, render::svg};
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::{
@@ -9,29 +9,28 @@ use crate::{
     secret::{FactorRef, TotpSecret},
 };
 
-/// Seconds of a time step.
-pub const PERIOD: i64 = 30;
+/// Seconds a code lasts (RFC 6238).
+const PERIOD: i64 = 30;
 
-/// Six digits that somebody typed. Wipes itself; cannot be printed or copied.
+/// Six ASCII digits that somebody typed. They wipe themselves; no Debug.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct TotpCode([u8; 6]);
 
 impl TotpCode {
     /// Takes exactly six ASCII digits.
-    #[must_use]
-    pub fn parse(bare: &str) -> Option<Self> {
-        let digits: [u8; 6] = bare.as_bytes().try_into().ok()?;
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let digits: [u8; 6] = text.as_bytes().try_into().ok()?;
         digits.iter().all(u8::is_ascii_digit).then_some(Self(digits))
     }
 }
 
-/// A code of a factor was typed. It pays for one sign-in, at the step it is of, and cannot be copied:
+/// A right code was seen for one factor, in one step. It is neither copied nor cloned: what it proves is spent once.
 ///
 /// ```compile_fail,E0382
-/// # fn spend(_: vestibule::totp::TotpProof) {}
+/// fn spend(_: vestibule::totp::TotpProof) {}
 /// fn twice(proof: vestibule::totp::TotpProof) {
 ///     spend(proof);
-///     spend(proof); // no proof is used twice
+///     spend(proof); // moved
 /// }
 /// ```
 pub struct TotpProof {
@@ -40,63 +39,98 @@ pub struct TotpProof {
 }
 
 impl TotpProof {
-    /// Which factor's code it was.
+    /// The factor whose code it was.
     #[must_use]
     pub fn owner(&self) -> &FactorRef {
         &self.owner
     }
 
-    /// The time step it is of.
+    /// The step the code was of: thirties of seconds since 1970.
     #[must_use]
     pub fn step(&self) -> i64 {
         self.step
     }
 }
 
-/// The time step of a moment.
+/// Checks a code against the steps T-1, T and T+1 of `now` that come after `last_step`, the last one accepted; the
+/// smallest that matches is taken. All are compared, in constant time, whichever matches (security.md 24 to 27).
 #[must_use]
-pub fn step_at(now: Timestamp) -> i64 {
-    now.secs().div_euclid(PERIOD)
-}
-
-/// Checks what was typed against the steps T-1, T and T+1 after the last accepted one. All three are compared, in constant
-/// time (security.md 24, 25, 27); of several that match the earliest is spent, so that the later stays good.
-#[must_use]
-pub fn check(secret: &TotpSecret, typed: &TotpCode, now: Timestamp, last_step: i64) -> Option<TotpProof> {
-    let totp = totp(secret);
-    let current = step_at(now);
-    let mut found = 0_u64;
-    for step in [current + 1, current, current - 1] {
-        let Ok(unsigned) = u64::try_from(step) else { continue };
-        let after = u64::try_from(last_step).map_or(subtle::Choice::from(1), |last| unsigned.ct_gt(&last));
-        let matches = digits(&totp, unsigned).ct_eq(&typed.0);
-        found.conditional_assign(&unsigned, matches & after);
+pub fn check(secret: &TotpSecret, code: &TotpCode, now: Timestamp, last_step: i64) -> Option<TotpProof> {
+    let totp = totp_rs::Builder::new().with_secret(*secret.expose()).build().ok()?;
+    let current = now.secs().div_euclid(PERIOD);
+    let (mut found, mut step) = (Choice::from(0), 0);
+    // From the latest to the earliest, so that the smallest match stays.
+    for candidate in [current + 1, current, current - 1] {
+        let seconds = u64::try_from(candidate.saturating_mul(PERIOD)).unwrap_or(0);
+        let mut expected = totp.generate(seconds).to_string();
+        let fresh = Choice::from(u8::from(candidate > last_step && candidate >= 0));
+        let matches = expected.as_bytes().ct_eq(&code.0) & fresh;
+        expected.zeroize();
+        step = i64::conditional_select(&step, &candidate, matches);
+        found |= matches;
     }
-    let step = i64::try_from(found).ok().filter(|&step| step > 0)?;
-    Some(TotpProof { owner: secret.owner().clone(), step })
+    bool::from(found).then(|| TotpProof { owner: secret.owner().clone(), step })
 }
 
 /// The code of a step, as the person's authenticator shows it: for tests.
 #[cfg(any(test, feature = "testing"))]
 #[must_use]
-pub fn code_at(secret: &TotpSecret, step: i64) -> TotpCode {
-    TotpCode(digits(&totp(secret), u64::try_from(step).unwrap_or_default()))
+pub fn code_at(secret: &TotpSecret, step: i64) -> Option<TotpCode> {
+    let totp = totp_rs::Builder::new().with_secret(*secret.expose()).build().ok()?;
+    TotpCode::parse(&totp.generate(u64::try_from(step * PERIOD).ok()?).to_string())
 }
 
-fn totp(secret: &TotpSecret) -> Totp {
-    match Builder::new().with_secret(*secret.expose()).build() {
-        Ok(totp) => totp,
-        Err(_) => unreachable!("160 bits, 6 digits and 30 s are what RFC 6238 recommends"),
-    }
+/// What an authenticator app is given, once: three forms of one secret. No Debug; it wipes itself.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub struct Provisioning {
+    /// The secret in base32 for typing: eight groups of four.
+    pub secret_grouped: String,
+    /// The `otpauth://` URI.
+    pub otpauth_uri: String,
+    /// The URI as a QR code: an SVG document of at least 200 pixels.
+    pub qr_svg: String,
 }
 
-fn digits(totp: &Totp, step: u64) -> [u8; 6] {
-    let mut digits = [b'0'; 6];
-    let text = zeroize::Zeroizing::new(totp.generate(step * PERIOD.unsigned_abs()).to_string());
-    if let Ok(exact) = <[u8; 6]>::try_from(text.as_bytes()) {
-        digits = exact;
+/// The names are shown by the app: 64 characters of each keep the QR code well within its limit.
+const NAME_CHARS: usize = 64;
+
+fn clean(name: &str) -> String {
+    let bidi =
+        |c: char| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let kept: String = name.chars().filter(|&c| !c.is_control() && !bidi(c) && c != ':').take(NAME_CHARS).collect();
+    // An app shows something, and the library refuses an empty name.
+    if kept.is_empty() { "-".to_owned() } else { kept }
+}
+
+/// Makes the three forms of a secret. Control and bidi characters and `:` are removed from the names, and at most 64
+/// characters of each are kept; the library encodes the rest (security.md 18).
+#[must_use]
+pub fn provisioning(secret: &TotpSecret, issuer: &str, account: &str) -> Provisioning {
+    let base32 = zeroize::Zeroizing::new(data_encoding::BASE32_NOPAD.encode(secret.expose()));
+    let mut secret_grouped = String::with_capacity(40);
+    for (index, symbol) in base32.chars().enumerate() {
+        if index > 0 && index % 4 == 0 {
+            secret_grouped.push(' ');
+        }
+        secret_grouped.push(symbol);
     }
-    digits
+    let totp = totp_rs::Builder::new()
+        .with_secret(*secret.expose())
+        .with_issuer(Some(clean(issuer)))
+        .with_account_name(clean(account))
+        .build();
+    let mut otpauth_uri = match totp.and_then(|totp| totp.to_url()) {
+        Ok(uri) => uri,
+        Err(_) => unreachable!("a secret of 160 bits and names without colons make a URI"),
+    };
+    // The library leaves out what is the default; some apps want it said.
+    otpauth_uri.push_str("&algorithm=SHA1&digits=6&period=30");
+    let qr_svg = match QrCode::with_error_correction_level(&otpauth_uri, EcLevel::L) {
+        Ok(code) => code.render::<svg::Color<'_>>().quiet_zone(true).min_dimensions(240, 240).build(),
+        Err(_) => unreachable!("2 names of 64 characters are at most 2300 bytes of URI"),
+    };
+    let qr_svg = qr_svg.find("<svg").and_then(|at| qr_svg.get(at..)).unwrap_or_default().to_owned();
+    Provisioning { secret_grouped, otpauth_uri, qr_svg }
 }
 
 #[cfg(test)]
@@ -109,57 +143,72 @@ mod tests {
     };
 
     fn secret() -> TotpSecret {
-        let user = TenantId::parse("acme").unwrap().user(UserId::parse("u-ann").unwrap());
         let nonce = || Nonce::generate(&SystemEntropy).unwrap();
-        let owner = FactorRef { user, born: nonce(), factor: nonce() };
-        TotpSecret::from_bytes(owner, *b"12345678901234567890")
+        let user = TenantId::parse("acme").unwrap().user(UserId::parse("u-ann").unwrap());
+        TotpSecret::from_bytes(FactorRef { user, born: nonce(), factor: nonce() }, *b"12345678901234567890")
     }
 
-    fn step_of(typed: &str, now: i64, last_step: i64) -> Option<i64> {
-        let typed = TotpCode::parse(typed).unwrap();
-        check(&secret(), &typed, Timestamp::from_secs(now), last_step).map(|proof| proof.step())
+    fn step(code: &str, secs: i64, last: i64) -> Option<i64> {
+        check(&secret(), &TotpCode::parse(code).unwrap(), Timestamp::from_secs(secs), last).map(|proof| proof.step())
     }
 
-    /// RFC 6238 appendix B, SHA-1, the last six of its eight digits.
     #[test]
-    fn codes_are_those_of_the_rfc() {
-        let vectors = [
+    fn rfc_6238_vectors() {
+        for (secs, code) in [
             (59, "287082"),
             (1_111_111_109, "081804"),
             (1_111_111_111, "050471"),
             (1_234_567_890, "005924"),
             (2_000_000_000, "279037"),
             (20_000_000_000, "353130"),
-        ];
-        for (now, code) in vectors {
-            assert_eq!(step_of(code, now, 0), Some(now / 30), "{now}");
+        ] {
+            assert_eq!(step(code, secs, -1), Some(secs / 30));
         }
     }
 
     #[test]
-    fn one_step_either_side_is_accepted_and_no_more() {
-        let now = 1_111_111_111;
-        let step = now / 30;
-        for (offset, accepted) in [(-3, false), (-2, false), (-1, true), (0, true), (1, true), (2, false), (3, false)] {
-            let typed = code_at(&secret(), step + offset);
-            let proof = check(&secret(), &typed, Timestamp::from_secs(now), 0);
-            assert_eq!(proof.is_some(), accepted, "{offset}");
+    fn the_window_is_three_steps_and_a_step_is_used_once() {
+        let (code, at) = ("005924", 1_234_567_890);
+        let t = at / 30;
+        for shift in [-1, 0, 1] {
+            assert_eq!(step(code, at + shift * 30, 0), Some(t));
+            assert_eq!(step(code, at + shift * 30, t - 1), Some(t));
+            assert_eq!(step(code, at + shift * 30, t), None);
         }
+        assert_eq!(step(code, at + 60, 0), None);
+        assert_eq!(step(code, at - 60, 0), None);
     }
 
     #[test]
-    fn a_step_up_to_the_last_accepted_one_is_none() {
-        let now = 1_111_111_111;
-        let step = now / 30;
-        assert_eq!(step_of("050471", now, step - 1), Some(step));
-        assert_eq!(step_of("050471", now, step), None);
-        assert_eq!(step_of("050471", now, step + 1), None);
-    }
-
-    #[test]
-    fn only_six_ascii_digits_are_a_code() {
-        for typed in ["", "12345", "1234567", "12345a", "１２３４５６", "+12345"] {
-            assert!(TotpCode::parse(typed).is_none(), "{typed}");
+    fn names_cannot_inject_into_the_uri() {
+        let long = "é".repeat(2048);
+        let wide = "\u{1f600}".repeat(1024);
+        for name in [
+            "a?secret=AAAA&issuer=Evil",
+            "x&algorithm=MD5",
+            "a:b",
+            "%0d%0a",
+            "\u{202e}",
+            "\r\n",
+            "#frag",
+            "",
+            "Ann Lee",
+            &long,
+            &wide,
+        ] {
+            let made = provisioning(&secret(), name, name);
+            let uri = &made.otpauth_uri;
+            assert_eq!(uri.matches("secret=").count(), 1, "{uri}");
+            assert_eq!(uri.matches(['&', '?', '#']).count(), 5, "{uri}");
+            assert_eq!(uri.matches(':').count(), 2, "{uri}");
+            let read = totp_rs::Totp::from_url(uri).unwrap();
+            assert_eq!(read.account_name(), clean(name));
+            assert_eq!(read.issuer(), Some(clean(name).as_str()));
+            assert!(uri.contains(&format!("secret={}&", made.secret_grouped.replace(' ', ""))));
+            assert!(made.qr_svg.starts_with("<svg") && made.qr_svg.ends_with("</svg>"));
         }
+        let made = provisioning(&secret(), "Acme Ltd", "ann");
+        assert!(made.otpauth_uri.starts_with("otpauth://totp/Acme%20Ltd:ann?secret=GEZDGNBV"));
+        assert!(made.secret_grouped.starts_with("GEZD GNBV ") && made.secret_grouped.len() == 39);
     }
 }

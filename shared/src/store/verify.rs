@@ -514,7 +514,7 @@ mod tests {
         /// One whole try with the code of a step.
         async fn with_step(&self, token: &TokenRef, step: i64, at: Timestamp) -> Option<NewToken> {
             let Charge::Admitted(guess) = self.charge(token, at).await else { return None };
-            let code = totp::code_at(&self.secret, step);
+            let code = totp::code_at(&self.secret, step).unwrap();
             let proof = totp::check(&self.secret, &code, at, guess.user().last_step.unwrap())?;
             self.accept(SignIn::with_totp(guess, proof, &SystemEntropy).unwrap()).await
         }
@@ -550,7 +550,7 @@ mod tests {
         let mut sign_ins = Vec::new();
         for token in &tokens {
             let Charge::Admitted(guess) = ann.charge(token, NOW).await else { panic!("refused") };
-            let code = totp::code_at(&ann.secret, STEP);
+            let code = totp::code_at(&ann.secret, STEP).unwrap();
             let proof = totp::check(&ann.secret, &code, NOW, 0).unwrap();
             sign_ins.push(SignIn::with_totp(guess, proof, &SystemEntropy).unwrap());
         }
