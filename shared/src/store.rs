@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "testing")]
+pub mod contract;
 #[cfg(feature = "dynamo")]
 pub mod dynamo;
 pub mod item;

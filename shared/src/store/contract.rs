@@ -1,0 +1,219 @@
+//! One suite for every backend: what a table answers is compared with the reference model's answer, write for write, and
+//! races have one winner. It panics where a backend differs, for it is a test.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::missing_panics_doc)]
+
+use std::sync::Arc;
+
+use proptest::{
+    prelude::*,
+    strategy::ValueTree,
+    test_runner::{Config, RngSeed, TestRunner},
+};
+
+use super::{
+    memory::MemoryTable,
+    table::{Again, Query, Table, Transacted, Transaction, Updated},
+    write::{self, Action, Guard, Item, Key, Path, Value, Write, absent, attr, exists, num, size, text},
+};
+
+const KEYS: u8 = 4;
+
+fn key(n: u8) -> Key {
+    Key { pk: format!("CONTRACT#{}", n % 2), sk: format!("K#{n}") }
+}
+
+/// A place: an attribute, or an entry of the map `m` (which is there or not).
+fn path() -> impl Strategy<Value = Path> {
+    prop_oneof![
+        "[ns]".prop_map(attr),
+        "[xyz]".prop_map(|name| attr("m").key(name)),
+        "[xyz]".prop_map(|name| attr("m").key(name).key("deep")),
+    ]
+}
+
+fn value() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        (-3_i64..12).prop_map(num),
+        "[ab]{1,2}".prop_map(text),
+        any::<bool>().prop_map(Value::Bool),
+        prop::collection::vec(any::<u8>(), 1..3).prop_map(Value::B),
+    ]
+}
+
+fn guard() -> impl Strategy<Value = Guard> {
+    let simple = prop_oneof![
+        path().prop_map(exists),
+        path().prop_map(absent),
+        (path(), value()).prop_map(|(path, value)| write::eq(path, value)),
+        (path(), value()).prop_map(|(path, value)| write::ne(path, value)),
+        (path(), -3_i64..12).prop_map(|(path, n)| write::lt(path, n)),
+        (path(), -3_i64..12).prop_map(|(path, n)| write::ge(path, n)),
+        (path(), path()).prop_map(|(left, right)| write::eq(left, right)),
+        (0_i64..4).prop_map(|n| write::le(size(attr("m")), n)),
+    ];
+    simple.prop_recursive(2, 6, 3, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 1..3).prop_map(Guard::All),
+            prop::collection::vec(inner, 1..3).prop_map(Guard::Any),
+        ]
+    })
+}
+
+/// Actions on different places: DynamoDB refuses overlapping ones as malformed, and no command has them.
+fn actions() -> impl Strategy<Value = Vec<Action>> {
+    prop_oneof![
+        (value(), -2_i64..3).prop_map(|(value, by)| vec![Action::Set(attr("s"), value), Action::Count(attr("n"), by)]),
+        (value(), value()).prop_map(|(one, two)| vec![
+            Action::Set(attr("m").key("x"), one),
+            Action::SetIfAbsent(attr("m").key("y"), two),
+            Action::Remove(attr("m").key("z")),
+        ]),
+        Just(vec![Action::Set(attr("m"), write::empty()), Action::Set(attr("n"), num(0))]),
+        "[pq]".prop_map(|sort| vec![Action::Set(attr("GP"), text("CONTRACT")), Action::Set(attr("GS"), text(sort))]),
+        Just(vec![Action::Remove(attr("GP")), Action::Remove(attr("GS"))]),
+        Just(vec![Action::Add(attr("n"), 1), Action::Set(attr("m").key("x").key("deep"), num(1))]),
+    ]
+}
+
+fn a_write(n: u8) -> impl Strategy<Value = Write> {
+    prop_oneof![
+        6 => (prop::option::of(guard()), actions())
+            .prop_map(move |(guard, actions)| Write::update(key(n), guard.into_iter().collect(), actions)),
+        1 => prop::collection::hash_map("[ns]", value(), 0..2).prop_map(move |item| Write::put_new(key(n), item)),
+        1 => guard().prop_map(move |guard| Write::delete(key(n), vec![guard])),
+    ]
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Update(Write),
+    Transact(Vec<Write>),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let together = (a_write(0), a_write(1), prop::option::of(guard())).prop_map(|(one, two, guard)| {
+        Step::Transact([one, two].into_iter().chain(guard.map(|guard| Write::check(key(2), vec![guard]))).collect())
+    });
+    prop_oneof![(0..KEYS).prop_flat_map(a_write).prop_map(Step::Update), together]
+}
+
+/// Random sequences of writes: every answer and every item is the reference model's.
+pub async fn same_meaning(table: &dyn Table, sequences: u32) {
+    let config = Config { rng_seed: RngSeed::Fixed(sequences.into()), ..Config::default() };
+    let mut runner = TestRunner::new(config);
+    let model = MemoryTable::default();
+    let mut rows = 0;
+    for _ in 0..sequences {
+        let steps = prop::collection::vec(step(), 1..12).new_tree(&mut runner).unwrap().current();
+        for step in steps {
+            rows += 1;
+            same_answer(table, &model, &step, rows).await;
+        }
+        let keys: Vec<_> = (0..KEYS).map(key).collect();
+        assert_eq!(table.read(&keys).await.unwrap(), model.read(&keys).await.unwrap());
+        same_lists(table, &model).await;
+    }
+}
+
+async fn same_answer(table: &dyn Table, model: &MemoryTable, step: &Step, row: u32) {
+    match step {
+        Step::Update(write) => {
+            let (got, want) = (table.update(write, Again::Never).await, model.update(write, Again::Never).await);
+            match (got.unwrap(), want.unwrap()) {
+                (Updated::Written(got), Updated::Written(want)) | (Updated::Refused(got), Updated::Refused(want)) => {
+                    assert_eq!(got, want, "{write:?}");
+                }
+                (got, want) => panic!("{write:?}: {got:?}, the model says {want:?}"),
+            }
+        }
+        Step::Transact(writes) => {
+            let receipt = Key { pk: "CONTRACT#rows".into(), sk: format!("R#{row:06}") };
+            let transaction = Transaction::new(writes.clone(), Write::put_new(receipt, Item::new()));
+            match (table.transact(&transaction).await.unwrap(), model.transact(&transaction).await.unwrap()) {
+                (Transacted::Committed, Transacted::Committed) => {}
+                (Transacted::Refused(got), Transacted::Refused(want)) => assert_eq!(got, want, "{writes:?}"),
+                (got, want) => panic!("{writes:?}: {got:?}, the model says {want:?}"),
+            }
+        }
+    }
+}
+
+async fn same_lists(table: &dyn Table, model: &MemoryTable) {
+    for descending in [false, true] {
+        for after in [None, Some("K#1"), Some("K#12"), Some("K#9")] {
+            let query = |limit| Query {
+                index: false,
+                partition: "CONTRACT#1".into(),
+                prefix: "K#".into(),
+                after: after.map(str::to_owned),
+                descending,
+                limit,
+            };
+            for limit in [1, 10] {
+                let (got, want) =
+                    (table.query(&query(limit)).await.unwrap(), model.query(&query(limit)).await.unwrap());
+                assert_eq!(got, want, "after {after:?}, {descending}, {limit}");
+            }
+        }
+        let index = Query {
+            index: true,
+            partition: "CONTRACT".into(),
+            prefix: String::new(),
+            after: None,
+            descending,
+            limit: 100,
+        };
+        let sorts = |items: Vec<Item>| items.iter().map(|item| format!("{:?}", item["GS"])).collect::<Vec<_>>();
+        assert_eq!(sorts(table.query(&index).await.unwrap()), sorts(model.query(&index).await.unwrap()));
+    }
+}
+
+/// 32 at a time, released together: a budget of five admits five, and what is spent once has one winner.
+pub async fn races(table: Arc<dyn Table>, rounds: usize) {
+    for round in 0..rounds {
+        let counter = Key { pk: "CONTRACT#races".into(), sk: format!("C#{round}") };
+        let charge = Write::update(
+            counter,
+            vec![Guard::Any(vec![absent(attr("n")), write::lt(attr("n"), 5)])],
+            vec![Action::Count(attr("n"), 1)],
+        );
+        let admitted = together(32, |_| {
+            let (table, charge) = (Arc::clone(&table), charge.clone());
+            async move { matches!(table.update(&charge, Again::Never).await.unwrap(), Updated::Written(_)) }
+        });
+        assert_eq!(admitted.await, 5, "round {round}");
+        let won = together(32, |racer| {
+            let table = Arc::clone(&table);
+            async move {
+                let place = |kind: &str| Key { pk: "CONTRACT#races".into(), sk: format!("{kind}#{round}") };
+                let once = Write::put_new(place("O"), Item::new());
+                let row = Write::put_new(place(&format!("R{racer}")), Item::new());
+                let transaction = Transaction::new(vec![once], row);
+                matches!(table.transact(&transaction).await.unwrap(), Transacted::Committed)
+            }
+        });
+        assert_eq!(won.await, 1, "round {round}");
+    }
+}
+
+/// How many of the racers say yes.
+async fn together<F>(racers: usize, race: impl Fn(usize) -> F) -> usize
+where
+    F: Future<Output = bool> + Send + 'static,
+{
+    let barrier = Arc::new(tokio::sync::Barrier::new(racers));
+    let tasks: Vec<_> = (0..racers)
+        .map(|racer| {
+            let (barrier, race) = (Arc::clone(&barrier), race(racer));
+            tokio::spawn(async move {
+                barrier.wait().await;
+                race.await
+            })
+        })
+        .collect();
+    let mut yes = 0;
+    for task in tasks {
+        yes += usize::from(task.await.unwrap());
+    }
+    yes
+}
