@@ -9,6 +9,8 @@ use std::sync::Arc;
 pub mod contract;
 #[cfg(feature = "dynamo")]
 pub mod dynamo;
+#[cfg(test)]
+mod fixture;
 pub mod item;
 pub mod keys;
 pub mod login;

@@ -176,3 +176,102 @@ fn find<'a>(user: &'a User, token: &TokenRef, now: Timestamp) -> Result<&'a Sess
         _ => Err(NoSession::Invalid),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        env::SystemEntropy,
+        secret::NewToken,
+        store::{
+            fixture::{Ann, NOW, STEP, ann},
+            write,
+        },
+    };
+
+    async fn two_sessions() -> (Ann, TokenRef, TokenRef) {
+        let (ann, challenges) = ann(2).await;
+        let first = ann.with_step(&challenges[0], STEP, NOW).await.unwrap().reference().clone();
+        let second = ann.with_step(&challenges[1], STEP + 1, NOW).await.unwrap().reference().clone();
+        (ann, first, second)
+    }
+
+    async fn why(ann: &Ann, token: &TokenRef, at: Timestamp) -> Option<NoSession> {
+        ann.store.read_session(token, at).await.unwrap().err()
+    }
+
+    async fn end(ann: &Ann, token: &TokenRef, which: &Which) -> Ended {
+        let caller = ann.store.read_session(token, NOW).await.unwrap().ok().unwrap();
+        let attempt = Attempt::begin(NOW, &SystemEntropy).unwrap();
+        ann.store.end_sessions(&caller, which, &attempt, &ann.event()).await.unwrap()
+    }
+
+    async fn set(ann: &Ann, actions: Vec<Action>) {
+        let write = Write::update(keys::user(&ann.key), vec![], actions);
+        ann.store.table.update(&write, Again::Never).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_session_in_use_lives_twelve_hours_and_an_idle_one_thirty_minutes() {
+        let (ann, first, second) = two_sessions().await;
+        let mut at = NOW;
+        while at < NOW + policy::SESSION_LIFE - Duration::from_secs(1700) {
+            assert_eq!(why(&ann, &first, at).await, None, "{at}");
+            at = at + Duration::from_secs(1700);
+        }
+        assert_eq!(why(&ann, &first, NOW + policy::SESSION_LIFE).await, Some(NoSession::Invalid));
+        assert_eq!(why(&ann, &second, NOW + policy::SESSION_IDLE).await, Some(NoSession::Invalid));
+    }
+
+    #[tokio::test]
+    async fn a_raised_epoch_asks_to_refresh_and_deactivation_does_not_say_why() {
+        let (ann, first, _) = two_sessions().await;
+        set(&ann, vec![Action::Add(attr("ep"), 1)]).await;
+        assert_eq!(why(&ann, &first, NOW).await, Some(NoSession::RefreshRequired));
+        set(&ann, vec![Action::Set(attr("ac"), write::Value::Bool(false))]).await;
+        assert_eq!(why(&ann, &first, NOW).await, Some(NoSession::Invalid));
+    }
+
+    #[tokio::test]
+    async fn only_a_session_token_of_somebody_there_is_one() {
+        let (ann, first, _) = two_sessions().await;
+        for class in [TokenClass::Challenge, TokenClass::Session] {
+            let other = NewToken::generate(class, &ann.key, &SystemEntropy).unwrap();
+            assert_eq!(why(&ann, other.reference(), NOW).await, Some(NoSession::Invalid));
+        }
+        assert_eq!(why(&ann, &first, NOW).await, None);
+    }
+
+    #[tokio::test]
+    async fn sessions_end_at_once_and_for_good() {
+        let (ann, first, second) = two_sessions().await;
+        assert_eq!(end(&ann, &first, &Which::One(second.id().clone())).await, Ended::Yes);
+        assert_eq!(why(&ann, &second, NOW).await, Some(NoSession::Invalid));
+        assert_eq!(end(&ann, &first, &Which::One(second.id().clone())).await, Ended::Gone);
+        assert_eq!(end(&ann, &first, &Which::This).await, Ended::Yes);
+        assert_eq!(why(&ann, &first, NOW).await, Some(NoSession::Invalid));
+    }
+
+    #[tokio::test]
+    async fn ending_the_others_keeps_the_current_one() {
+        let (ann, first, second) = two_sessions().await;
+        assert_eq!(end(&ann, &first, &Which::Others).await, Ended::Yes);
+        assert_eq!(why(&ann, &first, NOW).await, None);
+        assert_eq!(why(&ann, &second, NOW).await, Some(NoSession::Invalid));
+    }
+
+    #[tokio::test]
+    async fn a_caller_whose_session_ended_meanwhile_ends_nothing() {
+        let (ann, first, second) = two_sessions().await;
+        let caller = ann.store.read_session(&first, NOW).await.unwrap().ok().unwrap();
+        assert_eq!(end(&ann, &second, &Which::One(first.id().clone())).await, Ended::Yes);
+        let attempt = Attempt::begin(NOW, &SystemEntropy).unwrap();
+        for which in [Which::This, Which::One(second.id().clone()), Which::Others] {
+            let ended = ann.store.end_sessions(&caller, &which, &attempt, &ann.event()).await.unwrap();
+            assert_eq!(ended, Ended::Gone);
+        }
+        assert_eq!(why(&ann, &second, NOW).await, None);
+    }
+}

@@ -390,143 +390,15 @@ fn window_ends(user: &User, now: Timestamp) -> Timestamp {
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::Arc, time::Duration};
+    use std::time::Duration;
 
     use super::*;
     use crate::{
-        audit::Outcome,
         env::SystemEntropy,
-        id::{TenantId, UserId, UserKey},
-        recovery::{self, RecoveryCode},
-        secret::{DigestKeys, FactorRef, Nonce, TokenClass, TokenRef, TotpSecret},
-        store::{
-            item::{AuthType, Challenge, Kind, Role},
-            memory::MemoryTable,
-            table::Table,
-        },
+        secret::TokenClass,
+        store::fixture::{NOW, STEP, ann},
         totp,
     };
-
-    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
-
-    struct Ann {
-        store: Store,
-        key: UserKey,
-        secret: TotpSecret,
-        keys: DigestKeys,
-        recovery: RecoveryCode,
-    }
-
-    /// Ann, enrolled, with her recovery token and the given number of open challenges.
-    async fn ann(challenges: usize) -> (Ann, Vec<TokenRef>) {
-        let key = TenantId::parse("acme").unwrap().user(UserId::parse("u-ann").unwrap());
-        let nonce = || Nonce::generate(&SystemEntropy).unwrap();
-        let (born, factor) = (nonce(), nonce());
-        let secret = TotpSecret::generate(FactorRef { user: key.clone(), born, factor }, &SystemEntropy).unwrap();
-        let keys = DigestKeys::new([1; 32], [2; 32]);
-        let recovery = RecoveryCode::generate(&SystemEntropy).unwrap();
-        let mut user = User {
-            kind: Kind::Employee,
-            role: Role::Standard,
-            auth_type: AuthType::Local,
-            active: true,
-            born,
-            epoch: 1,
-            password_version: 1,
-            login: "x".to_owned(),
-            factor: FactorState::Active,
-            factor_id: Some(factor),
-            secret: None,
-            last_step: Some(0),
-            enrolled_at: Some(NOW.secs()),
-            recovery: Some(recovery.digest(&keys, &key)),
-            recovery_at: Some(NOW.secs()),
-            tries: Default::default(),
-            row: 0,
-            life: 0,
-            challenges: Default::default(),
-            enrolments: Default::default(),
-            sessions: Default::default(),
-            devices: Default::default(),
-            pending: None,
-            reset_code: None,
-            reset_code_required: None,
-            enrol_by: None,
-            excluded: None,
-            networks: Default::default(),
-            resets: Vec::new(),
-            seen: NOW.secs(),
-        };
-        let mut tokens = Vec::new();
-        for _ in 0..challenges {
-            let token = NewToken::generate(TokenClass::Challenge, &key, &SystemEntropy).unwrap();
-            let reference = token.reference().clone();
-            let challenge = Challenge {
-                guard: *reference.guard(),
-                ends: (NOW + policy::CHALLENGE_LIFE).millis(),
-                tries: 0,
-                epoch: 1,
-                network: "10.0.0".to_owned(),
-                device: None,
-            };
-            user.challenges.insert(reference.id().clone(), challenge);
-            tokens.push(reference);
-        }
-        let table = Arc::new(MemoryTable::default());
-        let put = Write::put_new(keys::user(&key), item::write(&user).unwrap());
-        assert!(matches!(table.update(&put, Again::Never).await.unwrap(), Updated::Written(_)));
-        (Ann { store: Store::new(table), key, secret, keys, recovery }, tokens)
-    }
-
-    impl Ann {
-        async fn charge(&self, token: &TokenRef, at: Timestamp) -> Charge<ChargedGuess, Dead> {
-            let door = Door::challenge(token.clone()).or_else(|| Door::session(token.clone())).unwrap();
-            let attempt = Attempt::begin(at, &SystemEntropy).unwrap();
-            self.store.charge_guess(door, attempt).await.unwrap()
-        }
-
-        fn event(&self) -> AuditEvent {
-            AuditEvent {
-                action: crate::audit::Action::Verify,
-                outcome: Outcome::Success,
-                actor: Some(self.key.user().clone()),
-                target: Some(self.key.user().clone()),
-                request_id: "r".to_owned(),
-                reason: None,
-                tell: Vec::new(),
-            }
-        }
-
-        /// As if a quarter of an hour had passed.
-        async fn forget_window(&self) {
-            let empty = Action::Set(attr("f"), write::empty());
-            let write = Write::update(keys::user(&self.key), vec![], vec![empty]);
-            self.store.table.update(&write, Again::Never).await.unwrap();
-        }
-
-        async fn accept(&self, sign_in: SignIn) -> Option<NewToken> {
-            match self.store.accept(sign_in, &self.event()).await.unwrap() {
-                Accept::Yes(token) => Some(token),
-                Accept::Gone => None,
-            }
-        }
-
-        /// One whole try with the code of a step.
-        async fn with_step(&self, token: &TokenRef, step: i64, at: Timestamp) -> Option<NewToken> {
-            let Charge::Admitted(guess) = self.charge(token, at).await else { return None };
-            let code = totp::code_at(&self.secret, step).unwrap();
-            let proof = totp::check(&self.secret, &code, at, guess.user().last_step.unwrap())?;
-            self.accept(SignIn::with_totp(guess, proof, &SystemEntropy).unwrap()).await
-        }
-
-        async fn with_recovery(&self, token: &TokenRef) -> Option<NewToken> {
-            let Charge::Admitted(guess) = self.charge(token, NOW).await else { return None };
-            let proof = recovery::check(&self.keys, &self.key, guess.user().recovery.as_ref(), &self.recovery)?;
-            self.accept(SignIn::with_recovery(guess, proof, &SystemEntropy).unwrap()).await
-        }
-    }
-
-    const STEP: i64 = 1_800_000_000 / 30;
 
     #[tokio::test]
     async fn a_code_signs_in_once_over_all_challenges() {
