@@ -217,3 +217,30 @@ where
     }
     yes
 }
+
+/// Counts by one in one write after another, telling each count once it was answered; for ever.
+pub async fn count_for_ever(table: &dyn Table, mut answered: impl FnMut(i64)) {
+    loop {
+        let count = Write::update(counted(), vec![], vec![Action::Count(attr("n"), 1)]);
+        match table.update(&count, Again::Never).await.unwrap() {
+            Updated::Written(Some(item)) => answered(number(&item)),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// How far [`count_for_ever`] came, as the store has it.
+pub async fn counted_so_far(table: &dyn Table) -> i64 {
+    table.read(&[counted()]).await.unwrap()[0].as_ref().map_or(0, number)
+}
+
+fn counted() -> Key {
+    Key { pk: "CONTRACT#durable".into(), sk: "N".into() }
+}
+
+fn number(item: &Item) -> i64 {
+    match &item["n"] {
+        Value::N(n) => n.parse().unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
