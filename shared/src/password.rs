@@ -1,7 +1,7 @@
 //! Passwords: hashing them within bounds, and the rules for new ones.
 //!
 //! `common_passwords.txt` holds the entries of 8 characters and more of Django's `common-passwords.txt.gz` (PyPI,
-//! django 5.2.19, BSD-3-Clause; created by Royce Williams from the Have I Been Pwned corpus).
+//! django 5.2.19; created by Royce Williams).
 
 use std::{
     collections::HashSet,

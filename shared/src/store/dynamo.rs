@@ -1,1 +1,507 @@
-//! To come.
+//! Guarded writes as DynamoDB takes them, over the real SDK.
+//!
+//! The SDK's own retries are off: a plain update whose reply was lost would be applied twice, and told as one. What this file
+//! does not know it answers as [`StoreError`], which means no.
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use aws_sdk_dynamodb::{
+    Client,
+    config::retry::RetryConfig,
+    error::{ProvideErrorMetadata, SdkError},
+    operation::{transact_write_items::TransactWriteItemsError, update_item::UpdateItemError},
+    types::{
+        AttributeDefinition, AttributeValue, BillingMode, ConditionCheck, Delete, GlobalSecondaryIndex,
+        KeySchemaElement, KeyType, KeysAndAttributes, Projection, ProjectionType, Put, ReturnValue,
+        ReturnValuesOnConditionCheckFailure as OnFailure, ScalarAttributeType, TransactWriteItem, Update,
+    },
+};
+use data_encoding::BASE64URL_NOPAD;
+
+use super::{
+    table::{Again, Query, StoreError, Table, Transacted, Transaction, Updated},
+    write::{Action, Comparison, Effect, Guard, Item, Key, Operand, Path, Step, Value, Write},
+};
+use crate::env::Entropy;
+
+/// How often a call is made at most: contention and throttling pass.
+const CALLS: u32 = 4;
+
+/// The single table in DynamoDB.
+pub struct DynamoTable {
+    client: Client,
+    name: String,
+    entropy: std::sync::Arc<dyn Entropy>,
+}
+
+/// An expression with its placeholders. Every name is one: many of ours are reserved words.
+#[derive(Debug, Default)]
+struct Expression {
+    names: HashMap<String, String>,
+    values: HashMap<String, AttributeValue>,
+}
+
+impl Expression {
+    fn name(&mut self, name: &str) -> String {
+        match self.names.iter().find(|(_, known)| *known == name) {
+            Some((placeholder, _)) => placeholder.clone(),
+            None => {
+                let placeholder = format!("#n{}", self.names.len());
+                self.names.insert(placeholder.clone(), name.to_owned());
+                placeholder
+            }
+        }
+    }
+
+    fn value(&mut self, value: &Value) -> String {
+        let placeholder = format!(":v{}", self.values.len());
+        self.values.insert(placeholder.clone(), value.clone().into());
+        placeholder
+    }
+
+    fn path(&mut self, path: &Path) -> String {
+        let mut text = String::new();
+        for step in path.steps() {
+            match step {
+                Step::Name(name) => {
+                    if !text.is_empty() {
+                        text.push('.');
+                    }
+                    text.push_str(&self.name(name));
+                }
+                Step::At(index) => text.push_str(&format!("[{index}]")),
+            }
+        }
+        text
+    }
+
+    fn operand(&mut self, operand: &Operand) -> String {
+        match operand {
+            Operand::At(path) => self.path(path),
+            Operand::Size(path) => format!("size({})", self.path(path)),
+            Operand::Value(value) => self.value(value),
+        }
+    }
+
+    /// A guard as a condition; `None` for one that always holds.
+    fn condition(&mut self, guard: &Guard) -> Option<String> {
+        let text = self.guard(guard)?;
+        Some(match text.strip_prefix('(').and_then(|text| text.strip_suffix(')')) {
+            // Parentheses around all of it are redundant, and those are refused; ours are then around more than one part.
+            Some(inner) if matches!(guard, Guard::All(_) | Guard::Any(_) | Guard::Is(..)) && closes_last(&text) => {
+                inner.to_owned()
+            }
+            _ => text,
+        })
+    }
+
+    fn guard(&mut self, guard: &Guard) -> Option<String> {
+        Some(match guard {
+            Guard::Exists(path) => format!("attribute_exists({})", self.path(path)),
+            Guard::Absent(path) => format!("attribute_not_exists({})", self.path(path)),
+            Guard::Is(left, comparison, right) => {
+                let sign = match comparison {
+                    Comparison::Eq => "=",
+                    Comparison::Ne => "<>",
+                    Comparison::Lt => "<",
+                    Comparison::Le => "<=",
+                    Comparison::Gt => ">",
+                    Comparison::Ge => ">=",
+                };
+                let (left_text, right_text) = (self.operand(left), self.operand(right));
+                // Here `<>` holds with an absent attribute; in our language no comparison does.
+                let mut parts = vec![format!("{left_text} {sign} {right_text}")];
+                if *comparison == Comparison::Ne {
+                    for operand in [left, right] {
+                        if let Operand::At(path) = operand {
+                            parts.push(format!("attribute_exists({})", self.path(path)));
+                        }
+                    }
+                }
+                joined(parts, " AND ")
+            }
+            Guard::All(guards) => {
+                let parts: Vec<_> = guards.iter().filter_map(|guard| self.guard(guard)).collect();
+                if parts.is_empty() {
+                    return None;
+                }
+                joined(parts, " AND ")
+            }
+            Guard::Any(guards) => {
+                let parts: Option<Vec<_>> = guards.iter().map(|guard| self.guard(guard)).collect();
+                joined(parts?, " OR ")
+            }
+        })
+    }
+
+    fn actions(&mut self, actions: &[Action]) -> Option<String> {
+        let (mut set, mut remove) = (Vec::new(), Vec::new());
+        for action in actions {
+            match action {
+                Action::Set(path, value) => set.push(format!("{} = {}", self.path(path), self.value(value))),
+                Action::SetIfAbsent(path, value) => {
+                    let path = self.path(path);
+                    set.push(format!("{path} = if_not_exists({path}, {})", self.value(value)));
+                }
+                Action::Add(path, by) => {
+                    let path = self.path(path);
+                    set.push(format!("{path} = {path} + {}", self.value(&super::write::num(*by))));
+                }
+                Action::Count(path, by) => {
+                    let (path, zero) = (self.path(path), self.value(&super::write::num(0)));
+                    let by = self.value(&super::write::num(*by));
+                    set.push(format!("{path} = if_not_exists({path}, {zero}) + {by}"));
+                }
+                Action::Append(path, value) => {
+                    let path = self.path(path);
+                    let one = self.value(&Value::L(vec![value.clone()]));
+                    set.push(format!("{path} = list_append({path}, {one})"));
+                }
+                Action::Remove(path) => remove.push(self.path(path)),
+            }
+        }
+        let clause =
+            |word: &str, parts: Vec<String>| (!parts.is_empty()).then(|| format!("{word} {}", parts.join(", ")));
+        let clauses: Vec<_> = [clause("SET", set), clause("REMOVE", remove)].into_iter().flatten().collect();
+        (!clauses.is_empty()).then(|| clauses.join(" "))
+    }
+
+    fn names(&self) -> Option<HashMap<String, String>> {
+        (!self.names.is_empty()).then(|| self.names.clone())
+    }
+
+    fn values(&self) -> Option<HashMap<String, AttributeValue>> {
+        (!self.values.is_empty()).then(|| self.values.clone())
+    }
+}
+
+/// Several parts in parentheses; one part as it is, for redundant parentheses are refused.
+fn joined(parts: Vec<String>, by: &str) -> String {
+    if parts.len() == 1 { parts.concat() } else { format!("({})", parts.join(by)) }
+}
+
+/// Whether the first parenthesis is closed by the last character.
+fn closes_last(text: &str) -> bool {
+    let mut depth = 0_i32;
+    for (at, byte) in text.bytes().enumerate() {
+        depth += i32::from(byte == b'(') - i32::from(byte == b')');
+        if depth == 0 {
+            return at + 1 == text.len();
+        }
+    }
+    false
+}
+
+fn to_sdk(item: &Item) -> HashMap<String, AttributeValue> {
+    item.iter().map(|(name, value)| (name.clone(), value.clone().into())).collect()
+}
+
+fn from_sdk(item: HashMap<String, AttributeValue>) -> Item {
+    item.into_iter().map(|(name, value)| (name, value.into())).collect()
+}
+
+fn malformed(what: impl std::fmt::Display) -> StoreError {
+    StoreError::Unavailable(format!("a request could not be built: {what}"))
+}
+
+fn unavailable<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> StoreError {
+    StoreError::Unavailable(error.code().map_or_else(|| error.to_string(), str::to_owned))
+}
+
+impl DynamoTable {
+    /// The table of that name.
+    #[must_use]
+    pub fn new(client: Client, name: impl Into<String>, entropy: std::sync::Arc<dyn Entropy>) -> Self {
+        Self { client, name: name.into(), entropy }
+    }
+
+    /// Makes the table with its index, on demand: for tests and for development.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn create(&self) -> Result<(), StoreError> {
+        let attribute = |name: &str| {
+            AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S).build()
+        };
+        let key = |name: &str, kind| KeySchemaElement::builder().attribute_name(name).key_type(kind).build();
+        let mut create = self.client.create_table().table_name(&self.name).billing_mode(BillingMode::PayPerRequest);
+        for name in ["PK", "SK", "GP", "GS"] {
+            create = create.attribute_definitions(attribute(name).map_err(malformed)?);
+        }
+        let index = GlobalSecondaryIndex::builder()
+            .index_name("dir")
+            .key_schema(key("GP", KeyType::Hash).map_err(malformed)?)
+            .key_schema(key("GS", KeyType::Range).map_err(malformed)?)
+            .projection(Projection::builder().projection_type(ProjectionType::All).build())
+            .build()
+            .map_err(malformed)?;
+        create
+            .key_schema(key("PK", KeyType::Hash).map_err(malformed)?)
+            .key_schema(key("SK", KeyType::Range).map_err(malformed)?)
+            .global_secondary_indexes(index)
+            .send()
+            .await
+            .map_err(|error| unavailable(&error))?;
+        Ok(())
+    }
+
+    fn once() -> aws_sdk_dynamodb::config::Builder {
+        aws_sdk_dynamodb::config::Config::builder().retry_config(RetryConfig::disabled())
+    }
+
+    /// A single write is an UpdateItem, or a transaction of one where it puts or deletes: no command does that alone in a
+    /// hot path, and so there is one code for each.
+    async fn update_item(&self, write: &Write, actions: &[Action]) -> Result<Updated, SdkError<UpdateItemError>> {
+        let mut expression = Expression::default();
+        let condition = expression.condition(write.guard());
+        let update = expression.actions(actions);
+        let sent = self
+            .client
+            .update_item()
+            .table_name(&self.name)
+            .set_key(Some(to_sdk(&write.key().attributes())))
+            .set_update_expression(update)
+            .set_condition_expression(condition)
+            .set_expression_attribute_names(expression.names())
+            .set_expression_attribute_values(expression.values())
+            .return_values(ReturnValue::AllNew)
+            .return_values_on_condition_check_failure(OnFailure::AllOld)
+            .customize()
+            .config_override(Self::once())
+            .send()
+            .await;
+        match sent {
+            Ok(done) => Ok(Updated::Written(done.attributes.map(from_sdk))),
+            Err(error) => match error.as_service_error() {
+                Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
+                    Ok(Updated::Refused(failed.item.clone().map(from_sdk)))
+                }
+                _ => Err(error),
+            },
+        }
+    }
+
+    fn transact_item(&self, write: &Write) -> Result<TransactWriteItem, StoreError> {
+        let mut expression = Expression::default();
+        let condition = expression.condition(write.guard());
+        let key = to_sdk(&write.key().attributes());
+        let item = TransactWriteItem::builder();
+        Ok(match write.effect() {
+            Effect::Update(actions) => {
+                let update = expression.actions(actions).unwrap_or_default();
+                let update = Update::builder()
+                    .table_name(&self.name)
+                    .set_key(Some(key))
+                    .update_expression(update)
+                    .set_condition_expression(condition)
+                    .set_expression_attribute_names(expression.names())
+                    .set_expression_attribute_values(expression.values())
+                    .return_values_on_condition_check_failure(OnFailure::AllOld);
+                item.update(update.build().map_err(malformed)?)
+            }
+            Effect::Put(attributes) => {
+                let mut whole = to_sdk(attributes);
+                whole.extend(key);
+                let put = Put::builder()
+                    .table_name(&self.name)
+                    .set_item(Some(whole))
+                    .set_condition_expression(condition)
+                    .set_expression_attribute_names(expression.names())
+                    .set_expression_attribute_values(expression.values())
+                    .return_values_on_condition_check_failure(OnFailure::AllOld);
+                item.put(put.build().map_err(malformed)?)
+            }
+            Effect::Delete => {
+                let delete = Delete::builder()
+                    .table_name(&self.name)
+                    .set_key(Some(key))
+                    .set_condition_expression(condition)
+                    .set_expression_attribute_names(expression.names())
+                    .set_expression_attribute_values(expression.values())
+                    .return_values_on_condition_check_failure(OnFailure::AllOld);
+                item.delete(delete.build().map_err(malformed)?)
+            }
+            Effect::Check => {
+                let check = ConditionCheck::builder()
+                    .table_name(&self.name)
+                    .set_key(Some(key))
+                    .set_condition_expression(condition)
+                    .set_expression_attribute_names(expression.names())
+                    .set_expression_attribute_values(expression.values())
+                    .return_values_on_condition_check_failure(OnFailure::AllOld);
+                item.condition_check(check.build().map_err(malformed)?)
+            }
+        }
+        .build())
+    }
+
+    /// Waits 25 to 200 ms: others get on meanwhile.
+    async fn pause(&self) -> Result<(), StoreError> {
+        let [random] = self.entropy.bytes::<1>().map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        tokio::time::sleep(std::time::Duration::from_millis(25 + u64::from(random) * 175 / 255)).await;
+        Ok(())
+    }
+
+    async fn transact_writes(&self, writes: &[Write], receipt: Option<&Key>) -> Result<Transacted, StoreError> {
+        let items = writes.iter().map(|write| self.transact_item(write)).collect::<Result<Vec<_>, _>>()?;
+        let token = self.entropy.bytes::<16>().map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        let token = BASE64URL_NOPAD.encode(&token);
+        let mut last = StoreError::Contended("a transaction".into());
+        // Always the same token and the same bytes: whatever was applied before is answered as applied.
+        for _ in 0..CALLS {
+            let sent = self
+                .client
+                .transact_write_items()
+                .set_transact_items(Some(items.clone()))
+                .client_request_token(&token)
+                .customize()
+                .config_override(Self::once())
+                .send()
+                .await;
+            let Err(error) = sent else { return Ok(Transacted::Committed) };
+            last = match error.as_service_error() {
+                Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
+                    let reasons = cancelled.cancellation_reasons();
+                    // An action that does not fit its item is a refusal too (see `Write::apply`).
+                    let refused =
+                        |code: Option<&str>| matches!(code, Some("ConditionalCheckFailed" | "ValidationError"));
+                    if reasons.iter().any(|reason| refused(reason.code())) {
+                        let mut met = Vec::with_capacity(writes.len());
+                        for (write, reason) in writes.iter().zip(reasons) {
+                            met.push(match reason.code() {
+                                Some("ConditionalCheckFailed") => {
+                                    Some(reason.item.clone().filter(|item| !item.is_empty()).map(from_sdk))
+                                }
+                                Some("ValidationError") => self.read(&[write.key.clone()]).await?.into_iter().next(),
+                                _ => None,
+                            });
+                        }
+                        return Ok(Transacted::Refused(met));
+                    }
+                    match reasons.iter().filter_map(|reason| reason.code()).find(|code| *code != "None") {
+                        Some("TransactionConflict") => StoreError::Contended("a transaction".into()),
+                        other => StoreError::Unavailable(other.unwrap_or("cancelled").to_owned()),
+                    }
+                }
+                _ => unavailable(&error),
+            };
+            self.pause().await?;
+        }
+        // Not known: the receipt is. Absent it proves nothing, for the writes may still come.
+        match receipt {
+            Some(receipt) if self.read(std::slice::from_ref(receipt)).await?.into_iter().flatten().next().is_some() => {
+                Ok(Transacted::Committed)
+            }
+            _ => Err(last),
+        }
+    }
+}
+
+#[async_trait]
+impl Table for DynamoTable {
+    async fn read(&self, keys: &[Key]) -> Result<Vec<Option<Item>>, StoreError> {
+        let mut wanted: Vec<_> = keys.iter().map(|key| to_sdk(&key.attributes())).collect();
+        let mut found: HashMap<(String, String), Item> = HashMap::new();
+        for _ in 0..CALLS {
+            let ask = KeysAndAttributes::builder().set_keys(Some(wanted)).consistent_read(true);
+            let ask = ask.build().map_err(malformed)?;
+            let sent = self.client.batch_get_item().request_items(&self.name, ask).send().await;
+            let answer = sent.map_err(|error| unavailable(&error))?;
+            for item in answer.responses.unwrap_or_default().into_values().flatten().map(from_sdk) {
+                if let (Some(Value::S(pk)), Some(Value::S(sk))) = (item.get("PK"), item.get("SK")) {
+                    found.insert((pk.clone(), sk.clone()), item);
+                }
+            }
+            let rest = answer.unprocessed_keys.unwrap_or_default().remove(&self.name);
+            match rest {
+                Some(rest) if !rest.keys.is_empty() => wanted = rest.keys,
+                _ => {
+                    let of = |key: &Key| found.get(&(key.pk.clone(), key.sk.clone())).cloned();
+                    return Ok(keys.iter().map(of).collect());
+                }
+            }
+            self.pause().await?;
+        }
+        Err(StoreError::Unavailable("keys stay unprocessed".into()))
+    }
+
+    async fn update(&self, write: &Write, again: Again) -> Result<Updated, StoreError> {
+        let Effect::Update(actions) = write.effect() else {
+            return match self.transact_writes(std::slice::from_ref(write), None).await? {
+                Transacted::Committed => {
+                    Ok(Updated::Written(self.read(&[write.key.clone()]).await?.into_iter().flatten().next()))
+                }
+                Transacted::Refused(met) => Ok(Updated::Refused(met.into_iter().next().flatten().flatten())),
+            };
+        };
+        let calls = if again == Again::Harmless { 2 } else { 1 };
+        let mut last = StoreError::Unavailable("not asked".into());
+        for _ in 0..calls {
+            match self.update_item(write, actions).await {
+                Ok(updated) => return Ok(updated),
+                // An action does not fit the item: the meaning of that is a refusal (see `Write::apply`).
+                Err(error) if error.code() == Some("ValidationException") => {
+                    let met = self.read(&[write.key.clone()]).await?.into_iter().flatten().next();
+                    return Ok(Updated::Refused(met));
+                }
+                Err(error) => last = unavailable(&error),
+            }
+        }
+        Err(last)
+    }
+
+    async fn transact(&self, transaction: &Transaction) -> Result<Transacted, StoreError> {
+        self.transact_writes(transaction.writes(), Some(transaction.receipt())).await
+    }
+
+    async fn query(&self, query: &Query) -> Result<Vec<Item>, StoreError> {
+        let (partition, sort) = if query.index { ("GP", "GS") } else { ("PK", "SK") };
+        // One condition on the sort key is all there is: a range from the prefix, or from after it, to the prefix's end.
+        let end = format!("{}\u{10FFFF}", query.prefix);
+        let (low, high) = match &query.after {
+            Some(after) if query.descending => (query.prefix.clone(), after.clone().min(end)),
+            Some(after) => (after.clone().max(query.prefix.clone()), end),
+            None => (query.prefix.clone(), end),
+        };
+        if low > high {
+            return Ok(Vec::new());
+        }
+        let mut request = self
+            .client
+            .query()
+            .table_name(&self.name)
+            .set_index_name(query.index.then(|| "dir".to_owned()))
+            .consistent_read(!query.index)
+            .scan_index_forward(!query.descending)
+            .expression_attribute_names("#p", partition)
+            .expression_attribute_values(":p", AttributeValue::S(query.partition.clone()))
+            .expression_attribute_names("#s", sort)
+            .expression_attribute_values(":high", AttributeValue::S(high));
+        // An empty text is no value of a key: without a lower bound there is none.
+        request = if low.is_empty() {
+            request.key_condition_expression("#p = :p AND #s <= :high")
+        } else {
+            request
+                .key_condition_expression("#p = :p AND #s BETWEEN :low AND :high")
+                .expression_attribute_values(":low", AttributeValue::S(low))
+        };
+        let mut found = Vec::new();
+        let mut from = None;
+        loop {
+            let sent = request.clone().set_exclusive_start_key(from).send().await;
+            let page = sent.map_err(|error| unavailable(&error))?;
+            for item in page.items.unwrap_or_default().into_iter().map(from_sdk) {
+                // The bound itself is excluded: it is the last of the page before.
+                let at_bound = matches!(item.get(sort), Some(Value::S(at)) if query.after.as_ref() == Some(at));
+                if !at_bound && found.len() < query.limit {
+                    found.push(item);
+                }
+            }
+            from = page.last_evaluated_key;
+            if from.is_none() || found.len() >= query.limit {
+                return Ok(found);
+            }
+        }
+    }
+}
