@@ -373,7 +373,9 @@ impl DynamoTable {
                                 Some("ConditionalCheckFailed") => {
                                     Some(reason.item.clone().filter(|item| !item.is_empty()).map(from_sdk))
                                 }
-                                Some("ValidationError") => self.read(&[write.key.clone()]).await?.into_iter().next(),
+                                Some("ValidationError") => {
+                                    self.read(std::slice::from_ref(&write.key)).await?.into_iter().next()
+                                }
                                 _ => None,
                             });
                         }
@@ -429,9 +431,9 @@ impl Table for DynamoTable {
     async fn update(&self, write: &Write, again: Again) -> Result<Updated, StoreError> {
         let Effect::Update(actions) = write.effect() else {
             return match self.transact_writes(std::slice::from_ref(write), None).await? {
-                Transacted::Committed => {
-                    Ok(Updated::Written(self.read(&[write.key.clone()]).await?.into_iter().flatten().next()))
-                }
+                Transacted::Committed => Ok(Updated::Written(
+                    self.read(std::slice::from_ref(&write.key)).await?.into_iter().flatten().next(),
+                )),
                 Transacted::Refused(met) => Ok(Updated::Refused(met.into_iter().next().flatten().flatten())),
             };
         };
@@ -442,7 +444,7 @@ impl Table for DynamoTable {
                 Ok(updated) => return Ok(updated),
                 // An action does not fit the item: the meaning of that is a refusal (see `Write::apply`).
                 Err(error) if error.code() == Some("ValidationException") => {
-                    let met = self.read(&[write.key.clone()]).await?.into_iter().flatten().next();
+                    let met = self.read(std::slice::from_ref(&write.key)).await?.into_iter().flatten().next();
                     return Ok(Updated::Refused(met));
                 }
                 Err(error) => last = unavailable(&error),
