@@ -5,17 +5,13 @@
 //! that touch them fail to compile without it.
 //!
 //! Dependencies point one way only: `id, env ← secret ← totp, recovery, password ← policy, attempt, audit ← store ←
-//! http, dynamo ← lambda`.
+//! dynamo`.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod attempt;
 pub mod audit;
 pub mod env;
-#[cfg(feature = "http")]
-pub mod http;
 pub mod id;
-#[cfg(feature = "lambda")]
-pub mod lambda;
 pub mod password;
 pub mod policy;
 pub mod recovery;

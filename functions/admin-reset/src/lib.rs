@@ -1,1 +1,1 @@
-//! Placeholder.
+//! The flow `admin-reset`: not built yet.

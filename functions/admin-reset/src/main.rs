@@ -1,2 +1,3 @@
-//! Entry.
+//! The Lambda of the flow `admin-reset`: not built yet.
+
 fn main() {}

@@ -1,1 +1,1 @@
-//! Placeholder.
+//! The flow `batch-portal-exclude`: not built yet.

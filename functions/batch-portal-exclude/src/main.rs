@@ -1,2 +1,3 @@
-//! Entry.
+//! The Lambda of the flow `batch-portal-exclude`: not built yet.
+
 fn main() {}

@@ -1,1 +1,1 @@
-//! Placeholder.
+//! The flow `directory`: not built yet.

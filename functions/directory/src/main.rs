@@ -1,2 +1,3 @@
-//! Entry.
+//! The Lambda of the flow `directory`: not built yet.
+
 fn main() {}

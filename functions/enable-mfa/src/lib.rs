@@ -1,1 +1,1 @@
-//! Placeholder.
+//! The flow `enable-mfa`: not built yet.

@@ -1,2 +1,3 @@
-//! Entry.
+//! The Lambda of the flow `enable-mfa`: not built yet.
+
 fn main() {}

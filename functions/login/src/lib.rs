@@ -1,1 +1,1 @@
-//! Placeholder.
+//! The flow `login`: not built yet.

@@ -1,1 +1,1 @@
-//! Placeholder.
+//! The flow `recovery`: not built yet.

@@ -1,2 +1,3 @@
-//! Entry.
+//! The Lambda of the flow `recovery`: not built yet.
+
 fn main() {}

@@ -1,1 +1,1 @@
-//! Placeholder.
+//! The flow `session`: not built yet.

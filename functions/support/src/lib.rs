@@ -1,1 +1,1 @@
-//! Placeholder.
+//! The flow `support`: not built yet.

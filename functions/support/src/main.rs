@@ -1,2 +1,3 @@
-//! Entry.
+//! The Lambda of the flow `support`: not built yet.
+
 fn main() {}

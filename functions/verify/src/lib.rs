@@ -1,1 +1,1 @@
-//! Placeholder.
+//! The flow `verify`: not built yet.
