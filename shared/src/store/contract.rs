@@ -218,11 +218,48 @@ where
     yes
 }
 
+/// One more, under no guard: a second application shows.
+#[must_use]
+pub fn counting() -> Write {
+    Write::update(counted(), vec![], vec![Action::Count(attr("n"), 1)])
+}
+
+/// Counted under its own mark: it recognises itself, and is applied once.
+#[must_use]
+pub fn marking(mark: &str) -> Write {
+    Write::update(
+        counted(),
+        vec![absent(attr("mark"))],
+        vec![Action::Count(attr("n"), 1), Action::Set(attr("mark"), text(mark))],
+    )
+}
+
+/// An action that fits nothing there, so the store itself refuses it.
+#[must_use]
+pub fn not_fitting() -> Write {
+    Write::update(counted(), vec![], vec![Action::Add(attr("absent"), 1)])
+}
+
+/// One more, together with its row.
+#[must_use]
+pub fn counting_together() -> Transaction {
+    Transaction::new(vec![counting()], Write::put_new(row(), Item::new()))
+}
+
+/// The list of rows, at most one of them.
+#[must_use]
+pub fn one_row() -> Query {
+    Query { index: false, partition: row().pk, prefix: "R#".into(), after: None, descending: false, limit: 1 }
+}
+
+fn row() -> Key {
+    Key { pk: "CONTRACT#faults".into(), sk: "R#1".into() }
+}
+
 /// Counts by one in one write after another, telling each count once it was answered; for ever.
 pub async fn count_for_ever(table: &dyn Table, mut answered: impl FnMut(i64)) {
     loop {
-        let count = Write::update(counted(), vec![], vec![Action::Count(attr("n"), 1)]);
-        match table.update(&count, Again::Never).await.unwrap() {
+        match table.update(&counting(), Again::Never).await.unwrap() {
             Updated::Written(Some(item)) => answered(number(&item)),
             other => panic!("{other:?}"),
         }

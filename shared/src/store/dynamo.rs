@@ -3,12 +3,15 @@
 //! The SDK's own retries are off: a plain update whose reply was lost would be applied twice, and told as one. What this file
 //! does not know it answers as [`StoreError`], which means no.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::{
     Client,
-    config::retry::RetryConfig,
+    config::{retry::RetryConfig, timeout::TimeoutConfig},
     error::{ProvideErrorMetadata, SdkError},
     operation::{transact_write_items::TransactWriteItemsError, update_item::UpdateItemError},
     types::{
@@ -27,6 +30,62 @@ use crate::env::Entropy;
 
 /// How often a call is made at most: contention and throttling pass.
 const CALLS: u32 = 4;
+
+/// After this no call is begun again: the caller is still there to be answered.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Silence is an unknown outcome too. The SDK alone would wait for ever.
+fn timeouts() -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(Duration::from_millis(500))
+        .operation_attempt_timeout(Duration::from_secs(1))
+        .operation_timeout(Duration::from_secs(3))
+        .build()
+}
+
+/// What a failed call says about its writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Failure {
+    /// Not applied, for now.
+    Throttled,
+    /// Not applied, and asking again does not help: a defect of ours, or a missing permission.
+    Hopeless,
+    /// Perhaps applied.
+    Unknown,
+}
+
+fn failure<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> Failure {
+    match (error, error.code()) {
+        (SdkError::ConstructionFailure(_), _) => Failure::Hopeless,
+        (
+            SdkError::ServiceError(_),
+            Some(
+                "ThrottlingException"
+                | "ProvisionedThroughputExceededException"
+                | "RequestLimitExceeded"
+                | "ThrottlingError"
+                | "ProvisionedThroughputExceeded",
+            ),
+        ) => Failure::Throttled,
+        (
+            SdkError::ServiceError(_),
+            Some(
+                "ValidationException"
+                | "SerializationException"
+                | "IdempotentParameterMismatchException"
+                | "ItemCollectionSizeLimitExceededException"
+                | "ResourceNotFoundException"
+                | "AccessDeniedException"
+                | "UnrecognizedClientException"
+                | "InvalidSignatureException"
+                | "IncompleteSignatureException"
+                | "MissingAuthenticationTokenException"
+                | "ExpiredTokenException",
+            ),
+        ) => Failure::Hopeless,
+        _ => Failure::Unknown,
+    }
+}
 
 /// The single table in DynamoDB.
 pub struct DynamoTable {
@@ -209,6 +268,13 @@ fn unavailable<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> StoreError
     StoreError::Unavailable(error.code().map_or_else(|| error.to_string(), str::to_owned))
 }
 
+/// A call that can never work: denied, and an alarm.
+fn hopeless<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> StoreError {
+    // The code alone: a message of DynamoDB's may quote what it was sent.
+    tracing::error!(code = error.code().unwrap_or("none"), "DynamoDB will not do what it is asked");
+    unavailable(error)
+}
+
 impl DynamoTable {
     /// The table of that name.
     #[must_use]
@@ -246,8 +312,13 @@ impl DynamoTable {
         Ok(())
     }
 
+    /// Reads may be sent again by the SDK.
+    fn reading() -> aws_sdk_dynamodb::config::Builder {
+        aws_sdk_dynamodb::config::Config::builder().timeout_config(timeouts())
+    }
+
     fn once() -> aws_sdk_dynamodb::config::Builder {
-        aws_sdk_dynamodb::config::Config::builder().retry_config(RetryConfig::disabled())
+        aws_sdk_dynamodb::config::Config::builder().retry_config(RetryConfig::disabled()).timeout_config(timeouts())
     }
 
     /// A single write is an UpdateItem, or a transaction of one where it puts or deletes: no command does that alone in a
@@ -347,9 +418,12 @@ impl DynamoTable {
         let items = writes.iter().map(|write| self.transact_item(write)).collect::<Result<Vec<_>, _>>()?;
         let token = self.entropy.bytes::<16>().map_err(|error| StoreError::Unavailable(error.to_string()))?;
         let token = BASE64URL_NOPAD.encode(&token);
+        let began = Instant::now();
+        // Once it may have been applied it stays so, whatever the calls after it say.
+        let mut unknown = false;
         let mut last = StoreError::Contended("a transaction".into());
         // Always the same token and the same bytes: whatever was applied before is answered as applied.
-        for _ in 0..CALLS {
+        for call in 1..=CALLS {
             let sent = self
                 .client
                 .transact_write_items()
@@ -367,6 +441,11 @@ impl DynamoTable {
                     let refused =
                         |code: Option<&str>| matches!(code, Some("ConditionalCheckFailed" | "ValidationError"));
                     if reasons.iter().any(|reason| refused(reason.code())) {
+                        // Its own row in its own way, after a reply was lost: it is this one that came through.
+                        let row = reasons.get(writes.len().saturating_sub(1)).and_then(|reason| reason.code());
+                        if unknown && receipt.is_some() && row == Some("ConditionalCheckFailed") {
+                            return Ok(Transacted::Committed);
+                        }
                         let mut met = Vec::with_capacity(writes.len());
                         for (write, reason) in writes.iter().zip(reasons) {
                             met.push(match reason.code() {
@@ -386,16 +465,36 @@ impl DynamoTable {
                         other => StoreError::Unavailable(other.unwrap_or("cancelled").to_owned()),
                     }
                 }
-                _ => unavailable(&error),
+                _ => match failure(&error) {
+                    Failure::Throttled => unavailable(&error),
+                    Failure::Hopeless => {
+                        last = hopeless(&error);
+                        break;
+                    }
+                    Failure::Unknown => {
+                        unknown = true;
+                        unavailable(&error)
+                    }
+                },
             };
+            if call == CALLS || began.elapsed() >= PATIENCE {
+                break;
+            }
             self.pause().await?;
+        }
+        if !unknown {
+            return Err(last);
         }
         // Not known: the receipt is. Absent it proves nothing, for the writes may still come.
         match receipt {
             Some(receipt) if self.read(std::slice::from_ref(receipt)).await?.into_iter().flatten().next().is_some() => {
                 Ok(Transacted::Committed)
             }
-            _ => Err(last),
+            _ => Err(match last {
+                // That the last call met contention says nothing of the one before.
+                StoreError::Contended(what) => StoreError::Unavailable(format!("not known, then contended: {what}")),
+                last => last,
+            }),
         }
     }
 }
@@ -408,7 +507,14 @@ impl Table for DynamoTable {
         for _ in 0..CALLS {
             let ask = KeysAndAttributes::builder().set_keys(Some(wanted)).consistent_read(true);
             let ask = ask.build().map_err(malformed)?;
-            let sent = self.client.batch_get_item().request_items(&self.name, ask).send().await;
+            let sent = self
+                .client
+                .batch_get_item()
+                .request_items(&self.name, ask)
+                .customize()
+                .config_override(Self::reading())
+                .send()
+                .await;
             let answer = sent.map_err(|error| unavailable(&error))?;
             for item in answer.responses.unwrap_or_default().into_values().flatten().map(from_sdk) {
                 if let (Some(Value::S(pk)), Some(Value::S(sk))) = (item.get("PK"), item.get("SK")) {
@@ -437,20 +543,35 @@ impl Table for DynamoTable {
                 Transacted::Refused(met) => Ok(Updated::Refused(met.into_iter().next().flatten().flatten())),
             };
         };
-        let calls = if again == Again::Harmless { 2 } else { 1 };
-        let mut last = StoreError::Unavailable("not asked".into());
-        for _ in 0..calls {
-            match self.update_item(write, actions).await {
+        let began = Instant::now();
+        let mut unknown = 0;
+        for call in 1..=CALLS {
+            let error = match self.update_item(write, actions).await {
                 Ok(updated) => return Ok(updated),
-                // An action does not fit the item: the meaning of that is a refusal (see `Write::apply`).
-                Err(error) if error.code() == Some("ValidationException") => {
-                    let met = self.read(std::slice::from_ref(&write.key)).await?.into_iter().flatten().next();
-                    return Ok(Updated::Refused(met));
-                }
-                Err(error) => last = unavailable(&error),
+                Err(error) => error,
+            };
+            // DynamoDB has one code for an action that does not fit its item, a refusal (see `Write::apply`), and for a
+            // request that is wrong, a defect. The model says which.
+            if error.code() == Some("ValidationException") {
+                let met = self.read(std::slice::from_ref(&write.key)).await?.into_iter().flatten().next();
+                return if write.apply(met.as_ref()).is_err() {
+                    Ok(Updated::Refused(met))
+                } else {
+                    Err(hopeless(&error))
+                };
             }
+            match failure(&error) {
+                Failure::Hopeless => return Err(hopeless(&error)),
+                Failure::Throttled => {}
+                Failure::Unknown => unknown += 1,
+            }
+            let allowed = if again == Again::Harmless { 1 } else { 0 };
+            if unknown > allowed || call == CALLS || began.elapsed() >= PATIENCE {
+                return Err(unavailable(&error));
+            }
+            self.pause().await?;
         }
-        Err(last)
+        Err(StoreError::Unavailable("not asked".into()))
     }
 
     async fn transact(&self, transaction: &Transaction) -> Result<Transacted, StoreError> {
@@ -476,6 +597,8 @@ impl Table for DynamoTable {
             .set_index_name(query.index.then(|| "dir".to_owned()))
             .consistent_read(!query.index)
             .scan_index_forward(!query.descending)
+            // One more than asked for, as the bound may be among them. Without a limit a page is a megabyte, and paid for.
+            .limit(i32::try_from(query.limit.saturating_add(1)).unwrap_or(i32::MAX))
             .expression_attribute_names("#p", partition)
             .expression_attribute_values(":p", AttributeValue::S(query.partition.clone()))
             .expression_attribute_names("#s", sort)
@@ -491,7 +614,8 @@ impl Table for DynamoTable {
         let mut found = Vec::new();
         let mut from = None;
         loop {
-            let sent = request.clone().set_exclusive_start_key(from).send().await;
+            let page = request.clone().set_exclusive_start_key(from).customize().config_override(Self::reading());
+            let sent = page.send().await;
             let page = sent.map_err(|error| unavailable(&error))?;
             for item in page.items.unwrap_or_default().into_iter().map(from_sdk) {
                 // The bound itself is excluded: it is the last of the page before.
