@@ -115,8 +115,12 @@ impl Ann {
 
     /// As if a quarter of an hour had passed.
     pub(crate) async fn forget_window(&self) {
-        let empty = Action::Set(attr("f"), write::empty());
-        let write = Write::update(keys::user(&self.key), vec![], vec![empty]);
+        self.change(Action::Set(attr("f"), write::empty())).await;
+    }
+
+    /// What somebody else's command did meanwhile.
+    pub(crate) async fn change(&self, action: Action) {
+        let write = Write::update(keys::user(&self.key), vec![], vec![action]);
         self.store.table.update(&write, Again::Never).await.unwrap();
     }
 

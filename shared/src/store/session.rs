@@ -163,7 +163,8 @@ pub(super) fn living(token: &TokenRef, now: Timestamp) -> Vec<Guard> {
     ]
 }
 
-fn find<'a>(user: &'a User, token: &TokenRef, now: Timestamp) -> Result<&'a Session, NoSession> {
+/// The living session of a token in a person's item: the same as [`living`] asks of the store.
+pub(super) fn find<'a>(user: &'a User, token: &TokenRef, now: Timestamp) -> Result<&'a Session, NoSession> {
     let session = user.sessions.get(token.id()).filter(|session| session.guard == *token.guard());
     match session {
         Some(session) if user.active && session.in_time(now) => {
@@ -208,11 +209,6 @@ mod tests {
         ann.store.end_sessions(&caller, which, &attempt, &ann.event()).await.unwrap()
     }
 
-    async fn set(ann: &Ann, actions: Vec<Action>) {
-        let write = Write::update(keys::user(&ann.key), vec![], actions);
-        ann.store.table.update(&write, Again::Never).await.unwrap();
-    }
-
     #[tokio::test]
     async fn a_session_in_use_lives_twelve_hours_and_an_idle_one_thirty_minutes() {
         let (ann, first, second) = two_sessions().await;
@@ -228,9 +224,9 @@ mod tests {
     #[tokio::test]
     async fn a_raised_epoch_asks_to_refresh_and_deactivation_does_not_say_why() {
         let (ann, first, _) = two_sessions().await;
-        set(&ann, vec![Action::Add(attr("ep"), 1)]).await;
+        ann.change(Action::Add(attr("ep"), 1)).await;
         assert_eq!(why(&ann, &first, NOW).await, Some(NoSession::RefreshRequired));
-        set(&ann, vec![Action::Set(attr("ac"), write::Value::Bool(false))]).await;
+        ann.change(Action::Set(attr("ac"), write::Value::Bool(false))).await;
         assert_eq!(why(&ann, &first, NOW).await, Some(NoSession::Invalid));
     }
 

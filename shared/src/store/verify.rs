@@ -150,16 +150,16 @@ impl Store {
         for _ in 0..REPLANS {
             let write = accept(&sign_in)?;
             let row = audit_row(sign_in.guess.key().tenant(), &sign_in.guess.attempt, 0, event)?;
-            match self.table.transact(&Transaction::new(vec![write], row)).await? {
+            let met = match self.table.transact(&Transaction::new(vec![write], row)).await? {
                 Transacted::Committed => return Ok(Accept::Yes(sign_in.session.token)),
-                Transacted::Refused(met) => match met.into_iter().next().flatten().flatten() {
-                    Some(item) => sign_in.guess.user = item::read(&item)?,
-                    None => return Ok(Accept::Gone),
-                },
-            }
-            if !sign_in.still_holds() {
+                Transacted::Refused(met) => met.into_iter().next().flatten().flatten(),
+            };
+            let Some(item) = met else { return Ok(Accept::Gone) };
+            let user: User = item::read(&item)?;
+            if !sign_in.still_holds(&user) {
                 return Ok(Accept::Gone);
             }
+            sign_in.guess.user = user;
         }
         Err(StoreError::Contended("sessions of one person keep changing".into()))
     }
@@ -216,17 +216,23 @@ const REPLANS: usize = 4;
 
 impl SignIn {
     /// Whether all that matters to the proof is as it was: then only the list of sessions moved.
-    fn still_holds(&self) -> bool {
-        let (user, guess) = (&self.guess.user, &self.guess);
+    fn still_holds(&self, user: &User) -> bool {
+        let (was, door, now) = (&self.guess.user, &self.guess.door, self.guess.attempt.at());
         let spendable = match &self.spend {
             Spend::Step(step) => user.last_step.is_some_and(|last| last < *step),
             Spend::Recovery(digest) => user.recovery.as_ref() == Some(digest),
         };
+        let open = match door {
+            // Its tries may be used up by now, this one among them; it may not be spent.
+            Door::Challenge(token) => user.challenges.get(token.id()).is_some_and(|challenge| challenge.tries < SPENT),
+            Door::Session(token) => super::session::find(user, token, now).is_ok(),
+        };
         spendable
-            && user.tries.contains_key(&guess.attempt.text())
-            && user.epoch == self.session.entry.epoch
-            && guess.challenge().is_none_or(|challenge| challenge.tries < SPENT)
-            && classify(user, &guess.door, guess.attempt.at()) != Some(Dead::Epoch)
+            && open
+            && user.tries.contains_key(&self.guess.attempt.text())
+            && user.epoch == was.epoch
+            && user.factor == FactorState::Active
+            && user.factor_id == was.factor_id
     }
 }
 
@@ -465,6 +471,37 @@ mod tests {
         let session = &guess.user().sessions[second.id()];
         assert_eq!((session.created, session.step_up), (NOW.secs(), later.secs()));
         assert_eq!(session.ends, (NOW + policy::SESSION_LIFE).secs());
+    }
+
+    /// A proof for what is gone meanwhile is denied; it is no contention.
+    #[tokio::test]
+    async fn a_proof_for_a_door_that_closed_meanwhile_is_denied() {
+        let (ann, tokens) = ann(2).await;
+        let session = ann.with_step(&tokens[0], STEP, NOW).await.unwrap().reference().clone();
+        let gone = [
+            (&session, Action::Remove(attr("s").key(session.id().as_str().to_owned()))),
+            (&tokens[1], Action::Remove(attr("c").key(tokens[1].id().as_str().to_owned()))),
+        ];
+        for (token, close) in gone {
+            let Charge::Admitted(guess) = ann.charge(token, NOW).await else { panic!("refused") };
+            let code = totp::code_at(&ann.secret, STEP + 1).unwrap();
+            let proof = totp::check(&ann.secret, &code, NOW, STEP).unwrap();
+            let sign_in = SignIn::with_totp(guess, proof, &SystemEntropy).unwrap();
+            ann.change(close).await;
+            assert!(ann.accept(sign_in).await.is_none());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_proof_of_a_factor_disabled_meanwhile_is_denied() {
+        let (ann, tokens) = ann(1).await;
+        let session = ann.with_step(&tokens[0], STEP, NOW).await.unwrap().reference().clone();
+        let Charge::Admitted(guess) = ann.charge(&session, NOW).await else { panic!("refused") };
+        let code = totp::code_at(&ann.secret, STEP + 1).unwrap();
+        let proof = totp::check(&ann.secret, &code, NOW, STEP).unwrap();
+        let sign_in = SignIn::with_totp(guess, proof, &SystemEntropy).unwrap();
+        ann.change(Action::Set(attr("fs"), write::text("d"))).await;
+        assert!(ann.accept(sign_in).await.is_none());
     }
 
     #[tokio::test]
