@@ -146,13 +146,10 @@ impl Expression {
     /// A guard as a condition; `None` for one that always holds.
     fn condition(&mut self, guard: &Guard) -> Option<String> {
         let text = self.guard(guard)?;
-        Some(match text.strip_prefix('(').and_then(|text| text.strip_suffix(')')) {
-            // Parentheses around all of it are redundant, and those are refused; ours are then around more than one part.
-            Some(inner) if matches!(guard, Guard::All(_) | Guard::Any(_) | Guard::Is(..)) && closes_last(&text) => {
-                inner.to_owned()
-            }
-            _ => text,
-        })
+        // Parentheses around all of it are refused as redundant. Text that starts with one is of `joined`, so it ends with
+        // that one's partner.
+        let inner = text.strip_prefix('(').and_then(|text| text.strip_suffix(')')).map(str::to_owned);
+        Some(inner.unwrap_or(text))
     }
 
     fn guard(&mut self, guard: &Guard) -> Option<String> {
@@ -238,18 +235,6 @@ impl Expression {
 /// Several parts in parentheses; one part as it is, for redundant parentheses are refused.
 fn joined(parts: Vec<String>, by: &str) -> String {
     if parts.len() == 1 { parts.concat() } else { format!("({})", parts.join(by)) }
-}
-
-/// Whether the first parenthesis is closed by the last character.
-fn closes_last(text: &str) -> bool {
-    let mut depth = 0_i32;
-    for (at, byte) in text.bytes().enumerate() {
-        depth += i32::from(byte == b'(') - i32::from(byte == b')');
-        if depth == 0 {
-            return at + 1 == text.len();
-        }
-    }
-    false
 }
 
 fn to_sdk(item: &Item) -> HashMap<String, AttributeValue> {
@@ -356,53 +341,33 @@ impl DynamoTable {
     fn transact_item(&self, write: &Write) -> Result<TransactWriteItem, StoreError> {
         let mut expression = Expression::default();
         let condition = expression.condition(write.guard());
+        let update = match write.effect() {
+            Effect::Update(actions) => expression.actions(actions).unwrap_or_default(),
+            _ => String::new(),
+        };
+        // The four kinds are builders of four types with these methods alike.
+        macro_rules! guarded {
+            ($builder:expr) => {
+                $builder
+                    .table_name(&self.name)
+                    .set_condition_expression(condition)
+                    .set_expression_attribute_names(expression.names())
+                    .set_expression_attribute_values(expression.values())
+                    .return_values_on_condition_check_failure(OnFailure::AllOld)
+                    .build()
+                    .map_err(malformed)?
+            };
+        }
         let key = to_sdk(&write.key().attributes());
         let item = TransactWriteItem::builder();
         Ok(match write.effect() {
-            Effect::Update(actions) => {
-                let update = expression.actions(actions).unwrap_or_default();
-                let update = Update::builder()
-                    .table_name(&self.name)
-                    .set_key(Some(key))
-                    .update_expression(update)
-                    .set_condition_expression(condition)
-                    .set_expression_attribute_names(expression.names())
-                    .set_expression_attribute_values(expression.values())
-                    .return_values_on_condition_check_failure(OnFailure::AllOld);
-                item.update(update.build().map_err(malformed)?)
-            }
+            Effect::Update(_) => item.update(guarded!(Update::builder().set_key(Some(key)).update_expression(update))),
             Effect::Put(attributes) => {
-                let mut whole = to_sdk(attributes);
-                whole.extend(key);
-                let put = Put::builder()
-                    .table_name(&self.name)
-                    .set_item(Some(whole))
-                    .set_condition_expression(condition)
-                    .set_expression_attribute_names(expression.names())
-                    .set_expression_attribute_values(expression.values())
-                    .return_values_on_condition_check_failure(OnFailure::AllOld);
-                item.put(put.build().map_err(malformed)?)
+                let whole = to_sdk(attributes).into_iter().chain(key).collect();
+                item.put(guarded!(Put::builder().set_item(Some(whole))))
             }
-            Effect::Delete => {
-                let delete = Delete::builder()
-                    .table_name(&self.name)
-                    .set_key(Some(key))
-                    .set_condition_expression(condition)
-                    .set_expression_attribute_names(expression.names())
-                    .set_expression_attribute_values(expression.values())
-                    .return_values_on_condition_check_failure(OnFailure::AllOld);
-                item.delete(delete.build().map_err(malformed)?)
-            }
-            Effect::Check => {
-                let check = ConditionCheck::builder()
-                    .table_name(&self.name)
-                    .set_key(Some(key))
-                    .set_condition_expression(condition)
-                    .set_expression_attribute_names(expression.names())
-                    .set_expression_attribute_values(expression.values())
-                    .return_values_on_condition_check_failure(OnFailure::AllOld);
-                item.condition_check(check.build().map_err(malformed)?)
-            }
+            Effect::Delete => item.delete(guarded!(Delete::builder().set_key(Some(key)))),
+            Effect::Check => item.condition_check(guarded!(ConditionCheck::builder().set_key(Some(key)))),
         }
         .build())
     }

@@ -363,8 +363,8 @@ pub struct LoginRow {
 ///
 /// # Errors
 /// [`StoreError::Poison`].
-pub fn read<T: DeserializeOwned>(item: &Item) -> Result<T, StoreError> {
-    serde_dynamo::from_item(item.clone()).map_err(|error| StoreError::Poison(error.to_string()))
+pub fn read<T: DeserializeOwned>(item: Item) -> Result<T, StoreError> {
+    serde_dynamo::from_item(item).map_err(|error| StoreError::Poison(error.to_string()))
 }
 
 /// A typed record as attributes.

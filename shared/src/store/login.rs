@@ -39,10 +39,10 @@ impl Store {
         attempt: &Attempt,
     ) -> Result<Charge<LoginRow, Never>, StoreError> {
         match self.table.update(&charge(login, ladder, attempt), Again::Harmless).await? {
-            Updated::Written(Some(item)) => Ok(Charge::Admitted(item::read(&item)?)),
+            Updated::Written(Some(item)) => Ok(Charge::Admitted(item::read(item)?)),
             Updated::Written(None) => Err(StoreError::Poison("a count left no item".into())),
             Updated::Refused(old) => {
-                let row: LoginRow = item::read(&old.unwrap_or_default())?;
+                let row: LoginRow = item::read(old.unwrap_or_default())?;
                 if row.attempt.as_ref().is_some_and(|mark| mark.as_slice() == attempt.id()) {
                     // The count was applied and its reply lost: it is this one.
                     return Ok(Charge::Admitted(row));

@@ -87,7 +87,7 @@ impl Store {
         }
         let found = self.table.read(&[keys::user(token.user())]).await?;
         let Some(item) = found.into_iter().next().flatten() else { return Ok(Err(NoSession::Invalid)) };
-        let user: User = item::read(&item)?;
+        let user: User = item::read(item)?;
         let session = match find(&user, token, now) {
             Ok(session) => session.clone(),
             Err(why) => return Ok(Err(why)),

@@ -5,6 +5,7 @@ use super::{
     item::{Amr, FactorState, Role, User},
     keys,
     login::Charge,
+    session::NoSession,
     table::{Again, Transacted, Transaction, Updated},
     write::{self, Action, Guard, Path, Write, absent, attr, eq, exists, gt, lt, num, size},
 };
@@ -44,8 +45,9 @@ pub enum Accept<T> {
 ///
 /// No session without a proof:
 /// ```compile_fail,E0451
+/// # fn any<T>() -> T { loop {} }
 /// # fn mint(guess: vestibule::attempt::ChargedGuess) -> vestibule::store::verify::SignIn {
-/// vestibule::store::verify::SignIn { guess, spend: todo!(), session: todo!() } // private fields
+/// vestibule::store::verify::SignIn { guess, spend: any(), session: any() } // private fields
 /// # }
 /// ```
 pub struct SignIn {
@@ -114,15 +116,15 @@ impl Store {
     /// [`StoreError`]: denied.
     pub async fn charge_guess(&self, door: Door, attempt: Attempt) -> Result<Charge<ChargedGuess, Dead>, StoreError> {
         let mut old = Vec::new();
-        // A window full of receipts, some of them past: once more, replacing exactly those.
-        for _ in 0..2 {
+        // A window full of receipts, some of them past: once more, replacing exactly those. Not a third time.
+        loop {
             match self.table.update(&charge(&door, &attempt, &old), Again::Harmless).await? {
                 Updated::Written(Some(item)) => {
-                    return Ok(Charge::Admitted(ChargedGuess { user: item::read(&item)?, door, attempt }));
+                    return Ok(Charge::Admitted(ChargedGuess { user: item::read(item)?, door, attempt }));
                 }
                 Updated::Written(None) | Updated::Refused(None) => return Ok(Charge::Absent(Dead::Token)),
                 Updated::Refused(Some(item)) => {
-                    let user: User = item::read(&item)?;
+                    let user: User = item::read(item)?;
                     if user.tries.contains_key(&attempt.text()) {
                         // Counted already, the reply was lost: it is this one.
                         return Ok(Charge::Admitted(ChargedGuess { user, door, attempt }));
@@ -138,7 +140,6 @@ impl Store {
                 }
             }
         }
-        Ok(Charge::Exhausted { retry_at: attempt.at() + std::time::Duration::from_secs(1) })
     }
 
     /// Spends the proof and opens the session in one transaction, with its audit row. The old token of a step-up dies by the
@@ -155,7 +156,7 @@ impl Store {
                 Transacted::Refused(met) => met.into_iter().next().flatten().flatten(),
             };
             let Some(item) = met else { return Ok(Accept::Gone) };
-            let user: User = item::read(&item)?;
+            let user: User = item::read(item)?;
             if !sign_in.still_holds(&user) {
                 return Ok(Accept::Gone);
             }
@@ -367,12 +368,10 @@ fn classify(user: &User, door: &Door, now: Timestamp) -> Option<Dead> {
             }
             _ => Some(Dead::Token),
         },
-        Door::Session(_) => match user.sessions.get(token.id()) {
-            Some(session) if session.guard == *token.guard() && session.in_time(now) => {
-                (session.epoch != user.epoch).then_some(Dead::Epoch)
-            }
-            _ => Some(Dead::Token),
-        },
+        Door::Session(_) => super::session::find(user, token, now).err().map(|why| match why {
+            NoSession::Invalid => Dead::Token,
+            NoSession::RefreshRequired => Dead::Epoch,
+        }),
     };
     let state = || match user.factor {
         FactorState::Active if user.row < policy::ROW_TRIES => None,
