@@ -8,7 +8,7 @@ use data_encoding::BASE64URL_NOPAD;
 use crate::{
     env::{Entropy, EntropyError, Timestamp},
     id::{EntryId, UserKey},
-    secret::{NewToken, TokenClass, TokenRef},
+    secret::{NewToken, Nonce, TokenClass, TokenRef},
     store::item::{Amr, Challenge, FactorState, Session, User},
 };
 
@@ -16,7 +16,7 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Attempt {
     at: Timestamp,
-    id: [u8; 12],
+    id: Nonce,
 }
 
 impl Attempt {
@@ -25,7 +25,7 @@ impl Attempt {
     /// # Errors
     /// [`EntropyError`] when there is no randomness.
     pub fn begin(at: Timestamp, entropy: &dyn Entropy) -> Result<Self, EntropyError> {
-        Ok(Self { at, id: entropy.bytes()? })
+        Ok(Self { at, id: Nonce::generate(entropy)? })
     }
 
     /// The request's moment.
@@ -37,13 +37,19 @@ impl Attempt {
     /// The random bytes.
     #[must_use]
     pub fn id(&self) -> &[u8] {
-        &self.id
+        self.id.bytes()
+    }
+
+    /// The random bytes, to keep.
+    #[must_use]
+    pub fn nonce(&self) -> Nonce {
+        self.id
     }
 
     /// The id as a key of a map and part of a key.
     #[must_use]
     pub fn text(&self) -> String {
-        BASE64URL_NOPAD.encode(&self.id)
+        BASE64URL_NOPAD.encode(self.id.bytes())
     }
 }
 
@@ -130,10 +136,11 @@ impl NewSession {
         user: &UserKey,
         epoch: i64,
         amr: Amr,
-        now: Timestamp,
+        attempt: &Attempt,
         entropy: &dyn Entropy,
     ) -> Result<Self, EntropyError> {
         let token = NewToken::generate(TokenClass::Session, user, entropy)?;
+        let now = attempt.at;
         let life = match amr {
             Amr::Password => crate::policy::EXEMPT_SESSION_LIFE,
             Amr::Otp | Amr::Recovery => crate::policy::SESSION_LIFE,
@@ -141,7 +148,8 @@ impl NewSession {
         let step_up = if amr == Amr::Otp { now.secs() } else { 0 };
         let guard = *token.reference().guard();
         let ends = (now + life).secs();
-        let entry = Session { guard, created: now.secs(), ends, seen: now.secs(), step_up, amr, epoch };
+        let (created, seen) = (now.millis(), now.secs());
+        let entry = Session { guard, created, attempt: attempt.id, ends, seen, step_up, amr, epoch };
         Ok(Self { token, entry })
     }
 }

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     env::Timestamp,
-    id::{AuditId, UserId},
+    id::{AuditId, BatchId, ClientId, TenantId, UserId},
 };
 
 macro_rules! actions {
@@ -30,24 +30,58 @@ macro_rules! actions {
 actions! {
     /// A password was tried.
     Login = "login",
-    /// Wrong passwords in a row: sign-in is delayed.
+    /// Five wrong passwords in a row, told once a day: sign-in is delayed.
     LoginDelayed = "login.delayed",
+    /// A hundred wrong passwords in a row.
+    LoginAttacked = "login.attacked",
     /// A code or recovery token was tried at a challenge.
     Verify = "verify",
     /// A code was tried at a session.
     StepUp = "step_up",
+    /// Fifty more failed codes since the factor began, whatever sign-ins came between.
+    FactorAttacked = "factor.attacked",
     /// A recovery token signed somebody in.
     RecoveryUsed = "recovery_token.used",
     /// A recovery token was made; older ones are void.
     RecoveryIssued = "recovery_token.issued",
     /// An enrolment was started.
     EnrolmentStarted = "enrolment.started",
+    /// A code was tried at a pending enrolment, or a reset code at its start.
+    Enrolment = "enrolment",
     /// An authenticator was enrolled.
     FactorActivated = "factor.activated",
     /// A hundred failures in a row disabled the factor.
     FactorDisabled = "factor.disabled",
     /// An Administrator or support reset somebody's MFA.
     MfaReset = "mfa.reset",
+    /// A reset was repeated: its reset code is new, the older void.
+    ResetCodeRenewed = "mfa.reset_code_renewed",
+    /// A batch exclusion was begun.
+    ExclusionBatch = "exclusion.batch",
+    /// A contact was excluded from MFA.
+    ContactExcluded = "exclusion.excluded",
+    /// A contact was included again.
+    ContactIncluded = "exclusion.included",
+    /// Somebody ended sessions of theirs.
+    SessionsEnded = "sessions.ended",
+    /// A user was created.
+    UserCreated = "user.created",
+    /// A user was changed.
+    UserChanged = "user.changed",
+    /// A user was deleted.
+    UserDeleted = "user.deleted",
+    /// A password was changed by its owner or set by an Administrator.
+    PasswordChanged = "password.changed",
+    /// A tenant was created.
+    TenantCreated = "tenant.created",
+    /// A tenant's settings were changed.
+    SettingsChanged = "settings.changed",
+    /// A credential for introspection was made.
+    ClientCreated = "client.created",
+    /// A credential for introspection was deleted.
+    ClientDeleted = "client.deleted",
+    /// Somebody asked for what their role does not allow.
+    Forbidden = "forbidden",
 }
 
 /// How it went.
@@ -77,20 +111,96 @@ pub struct AuditEvent {
     pub action: Action,
     /// How it went.
     pub outcome: Outcome,
+    /// The request's id.
+    pub request_id: String,
     /// Who did it, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor: Option<UserId>,
+    /// The actor's tenant, where it is another: an operator of support.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor_tenant: Option<TenantId>,
     /// Whom it concerns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<UserId>,
-    /// The request's id.
-    pub request_id: String,
     /// Why, in the actor's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The support ticket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ticket: Option<String>,
+    /// The batch exclusion.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_id: Option<BatchId>,
+    /// The credential for introspection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<ClientId>,
+    /// Which fields were changed; never their values.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changed: Vec<String>,
+    /// What the person's program calls itself, at a sign-in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_agent: Option<String>,
     /// Who is to be told.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tell: Vec<Tell>,
+}
+
+impl AuditEvent {
+    /// Something that happened in a request; who and whom follow.
+    #[must_use]
+    pub fn new(action: Action, outcome: Outcome, request_id: &str) -> Self {
+        Self {
+            action,
+            outcome,
+            request_id: request_id.to_owned(),
+            actor: None,
+            actor_tenant: None,
+            target: None,
+            reason: None,
+            ticket: None,
+            batch_id: None,
+            client_id: None,
+            changed: Vec::new(),
+            user_agent: None,
+            tell: Vec::new(),
+        }
+    }
+
+    /// Done by somebody.
+    #[must_use]
+    pub fn by(mut self, actor: &UserId) -> Self {
+        self.actor = Some(actor.clone());
+        self
+    }
+
+    /// About somebody.
+    #[must_use]
+    pub fn about(mut self, target: &UserId) -> Self {
+        self.target = Some(target.clone());
+        self
+    }
+
+    /// By somebody, about themselves.
+    #[must_use]
+    pub fn own(self, user: &UserId) -> Self {
+        self.by(user).about(user)
+    }
+
+    /// Why.
+    #[must_use]
+    pub fn because(mut self, reason: &str) -> Self {
+        self.reason = Some(reason.to_owned());
+        self
+    }
+
+    /// Somebody is to be told.
+    #[must_use]
+    pub fn tell(mut self, whom: Tell) -> Self {
+        if !self.tell.contains(&whom) {
+            self.tell.push(whom);
+        }
+        self
+    }
 }
 
 /// In how many partitions a tenant's rows of a month lie.

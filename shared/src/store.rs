@@ -39,6 +39,21 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Writes down an event that changed nothing: a refusal, or a threshold that was reached. `number` tells the events of
+    /// one attempt apart; 0 belongs to its transaction. A failure changes no answer, so it is only logged.
+    pub async fn record(&self, tenant: &TenantId, attempt: &Attempt, number: u16, event: &AuditEvent) {
+        let written = match audit_row(tenant, attempt, number, event) {
+            // Sent twice it is the same row: the second finds the first.
+            Ok(row) => self.table.update(&row, table::Again::Harmless).await.map(|_| ()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = written {
+            tracing::error!(%error, action = event.action.as_str(), "an audit row was not written");
+        }
+    }
+}
+
 /// The row of an event: put once, under a key that names its attempt.
 fn audit_row(
     tenant: &TenantId,

@@ -102,15 +102,7 @@ impl Ann {
     }
 
     pub(crate) fn event(&self) -> AuditEvent {
-        AuditEvent {
-            action: crate::audit::Action::Verify,
-            outcome: Outcome::Success,
-            actor: Some(self.key.user().clone()),
-            target: Some(self.key.user().clone()),
-            request_id: "r".to_owned(),
-            reason: None,
-            tell: Vec::new(),
-        }
+        AuditEvent::new(crate::audit::Action::Verify, Outcome::Success, "r").own(self.key.user())
     }
 
     /// As if a quarter of an hour had passed.

@@ -134,9 +134,12 @@ pub struct Session {
     /// Rest of the token's digest.
     #[serde(rename = "g")]
     pub guard: TokenGuard,
-    /// Signed in at, s.
+    /// Signed in at, ms: the moment of the audit row that says from where.
     #[serde(rename = "c")]
     pub created: i64,
+    /// The attempt that signed in: with the moment, the key of its audit row.
+    #[serde(rename = "a")]
+    pub attempt: Nonce,
     /// Ends, s.
     #[serde(rename = "x")]
     pub ends: i64,
@@ -174,7 +177,7 @@ impl Session {
     /// Whether it was made with a recovery token within the last ten minutes.
     #[must_use]
     pub fn recovering(&self, now: Timestamp) -> bool {
-        self.amr == Amr::Recovery && self.created >= (now - policy::RECOVERY_GRACE).secs()
+        self.amr == Amr::Recovery && self.created >= (now - policy::RECOVERY_GRACE).millis()
     }
 }
 
@@ -190,9 +193,12 @@ pub struct Device {
     /// Tries since the last success.
     #[serde(rename = "n")]
     pub tries: i64,
-    /// The last counted try, ms.
+    /// The last counted try, ms; at first, when it became known.
     #[serde(rename = "q")]
     pub last: i64,
+    /// That try's attempt.
+    #[serde(rename = "a", default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<ByteBuf>,
 }
 
 /// An enrolment that was started and not confirmed.
@@ -336,6 +342,98 @@ pub struct User {
     pub seen: i64,
 }
 
+impl User {
+    /// Whether they may administer their tenant: an Administrator, or an operator in tenant `support`.
+    #[must_use]
+    pub fn administers(&self) -> bool {
+        matches!(self.role, Role::Administrator | Role::Operator)
+    }
+}
+
+/// A person's names (`P`): what does not raise the epoch, and is listed by the index `dir`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Profile {
+    /// The login name as it was given.
+    #[serde(rename = "un")]
+    pub username: String,
+    /// The name that is shown.
+    #[serde(rename = "dn")]
+    pub display_name: String,
+    /// Where notifications go.
+    #[serde(rename = "em", default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+    /// Created at, s.
+    #[serde(rename = "cr")]
+    pub created: i64,
+}
+
+/// An excluded contact (`X`), for the list of them: decisions read [`User::excluded`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExclusionRow {
+    /// The contact.
+    #[serde(rename = "u")]
+    pub contact: crate::id::UserId,
+    /// The login name, as it was then.
+    #[serde(rename = "un")]
+    pub username: String,
+    /// Who excluded them.
+    pub by: crate::id::UserId,
+    /// Why.
+    pub why: String,
+    /// The batch.
+    #[serde(rename = "b")]
+    pub batch: crate::id::BatchId,
+    /// When, ms.
+    #[serde(rename = "t")]
+    pub at: i64,
+}
+
+/// For whom a reset hands out a reset code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ResetCodeFor {
+    /// For Administrators.
+    #[serde(rename = "a")]
+    Administrators,
+    /// For everyone.
+    #[serde(rename = "e")]
+    Everyone,
+}
+
+/// A tenant's name and settings (`POLICY`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TenantPolicy {
+    /// The company.
+    pub name: String,
+    /// What an authenticator app shows as the issuer.
+    pub issuer: String,
+    /// For whom a reset hands out a reset code.
+    #[serde(rename = "rcf")]
+    pub reset_code_for: ResetCodeFor,
+    /// Created at, s: no audit row is older.
+    #[serde(rename = "cr")]
+    pub created: i64,
+}
+
+/// A tenant's active Administrators (`ADMINS`; in `support` its operators), as maps of user id to `true`: a set that is
+/// written twice says the same.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Administrators {
+    /// Those who are active.
+    #[serde(rename = "act", default)]
+    pub active: HashMap<crate::id::UserId, bool>,
+    /// Those of them who have an active factor.
+    #[serde(default)]
+    pub able: HashMap<crate::id::UserId, bool>,
+}
+
+/// A tenant's resets of the last hour (`RB`), ms.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResetBudget {
+    /// When, ms.
+    #[serde(rename = "w", default)]
+    pub resets: Vec<i64>,
+}
+
 /// A login name (`L`): the password and its failures. Strangers can write it, so no sign-in transaction touches it.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoginRow {
@@ -357,6 +455,9 @@ pub struct LoginRow {
     /// That try's attempt.
     #[serde(rename = "a", default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<ByteBuf>,
+    /// The day (since 1970) on which a row of five failures was last told of.
+    #[serde(rename = "day", default, skip_serializing_if = "Option::is_none")]
+    pub told: Option<i64>,
 }
 
 /// Reads an item; what does not read is denied.

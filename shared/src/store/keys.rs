@@ -4,7 +4,7 @@
 use super::write::Key;
 use crate::{
     env::Timestamp,
-    id::{TenantId, UserKey},
+    id::{BatchId, ClientId, TenantId, UserKey},
     secret::LoginKey,
 };
 
@@ -26,9 +26,59 @@ pub(crate) fn user(user: &UserKey) -> Key {
     key(person(user), "U")
 }
 
+/// A person's names: what does not raise the epoch.
+pub(crate) fn profile(user: &UserKey) -> Key {
+    key(person(user), "P")
+}
+
+/// A contact's exclusion, for the list of them.
+pub(crate) fn exclusion(user: &UserKey) -> Key {
+    key(person(user), "X")
+}
+
+/// A tenant's name and settings.
+pub(crate) fn tenant(tenant: &TenantId) -> Key {
+    key(format!("T#{tenant}"), "POLICY")
+}
+
 /// A tenant's active Administrators.
 pub(crate) fn administrators(tenant: &TenantId) -> Key {
     key(format!("T#{tenant}"), "ADMINS")
+}
+
+/// A tenant's resets of the last hour.
+pub(crate) fn reset_budget(tenant: &TenantId) -> Key {
+    key(format!("T#{tenant}"), "RB")
+}
+
+/// A batch exclusion: its claim.
+pub(crate) fn batch(tenant: &TenantId, batch: &BatchId) -> Key {
+    key(batch_partition(tenant, batch), "B")
+}
+
+/// A batch exclusion: its ids.
+pub(crate) fn batch_ids(tenant: &TenantId, batch: &BatchId) -> Key {
+    key(batch_partition(tenant, batch), "I")
+}
+
+/// A batch exclusion: the outcomes of the group that starts at a place in the ids.
+pub(crate) fn batch_group(tenant: &TenantId, batch: &BatchId, first: usize) -> Key {
+    key(batch_partition(tenant, batch), format!("G#{first:04}"))
+}
+
+/// The partition of a batch exclusion.
+pub(crate) fn batch_partition(tenant: &TenantId, batch: &BatchId) -> String {
+    format!("T#{tenant}#B#{batch}")
+}
+
+/// A portal's credential.
+pub(crate) fn client(client: &ClientId) -> Key {
+    key(format!("C#{client}"), "C")
+}
+
+/// A support ticket, by its digest: once, globally, for ever.
+pub(crate) fn ticket(digest: &str) -> Key {
+    key(format!("K#{digest}"), "K")
 }
 
 /// An audit row.
@@ -45,4 +95,19 @@ pub(crate) fn audit_partition(tenant: &TenantId, year_month: &str, shard: u8) ->
 #[must_use]
 pub fn identity() -> Key {
     key("SYS".to_owned(), "STORE")
+}
+
+/// The index partition of a tenant's people.
+pub(crate) fn directory(tenant: &TenantId) -> String {
+    format!("T#{tenant}#D")
+}
+
+/// The index partition of a tenant's excluded contacts.
+pub(crate) fn exclusions(tenant: &TenantId) -> String {
+    format!("T#{tenant}#X")
+}
+
+/// The index partition of a tenant's clients.
+pub(crate) fn clients(tenant: &TenantId) -> String {
+    format!("T#{tenant}#C")
 }

@@ -2,7 +2,7 @@
 
 use super::{
     Store, StoreError, audit_row, item,
-    item::{Session, User},
+    item::{Role, Session, User},
     keys,
     table::{Again, Transacted, Transaction},
     write::{Action, Guard, Path, Write, attr, empty, eq, exists, gt, lt, num},
@@ -11,6 +11,7 @@ use crate::{
     attempt::Attempt,
     audit::AuditEvent,
     env::Timestamp,
+    id::{TenantId, UserKey},
     policy,
     secret::{TokenClass, TokenRef},
 };
@@ -48,6 +49,85 @@ impl Principal {
     #[must_use]
     pub fn session(&self) -> &Session {
         &self.session
+    }
+}
+
+/// Why a principal may not do something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Denied {
+    /// Their role does not allow it.
+    Forbidden,
+    /// Their last step-up is too old (RFC 9470).
+    StepUpRequired,
+}
+
+/// Somebody who may administer right now: the role and a fresh step-up, as read. Every administrative transaction asks the
+/// store again, so nothing happens after their demotion was acknowledged.
+pub struct Authority(Principal);
+
+impl Authority {
+    /// Who they are.
+    #[must_use]
+    pub fn key(&self) -> &UserKey {
+        self.0.token.user()
+    }
+
+    /// Their tenant.
+    #[must_use]
+    pub fn tenant(&self) -> &TenantId {
+        self.0.token.user().tenant()
+    }
+
+    /// As they were read.
+    #[must_use]
+    pub fn principal(&self) -> &Principal {
+        &self.0
+    }
+
+    /// What has to hold of their item still.
+    pub(super) fn guards(&self, now: Timestamp) -> Vec<Guard> {
+        let mut guards = living(&self.0.token, now);
+        guards.push(eq(attr("ep"), self.0.user.epoch));
+        guards
+    }
+
+    /// Whether they still may, by their item as a transaction met it; for telling why it was refused.
+    pub(super) fn still_holds(&self, user: &User, now: Timestamp) -> bool {
+        find(user, &self.0.token, now).is_ok() && user.epoch == self.0.user.epoch
+    }
+}
+
+impl Principal {
+    /// Takes somebody who may administer their tenant: an Administrator, or an operator in `support`.
+    ///
+    /// # Errors
+    /// [`Denied`], role before freshness.
+    pub fn administrator(self, now: Timestamp) -> Result<Authority, Denied> {
+        let may = self.administers();
+        self.fresh(may, now)
+    }
+
+    /// Takes an operator of support.
+    ///
+    /// # Errors
+    /// [`Denied`], role before freshness.
+    pub fn operator(self, now: Timestamp) -> Result<Authority, Denied> {
+        let may = self.user.role == Role::Operator && self.token.user().tenant().is_support();
+        self.fresh(may, now)
+    }
+
+    /// Whether they may read what only Administrators see.
+    #[must_use]
+    pub fn administers(&self) -> bool {
+        self.user.administers()
+    }
+
+    fn fresh(self, may: bool, now: Timestamp) -> Result<Authority, Denied> {
+        match (may, self.session.fresh(now)) {
+            (false, _) => Err(Denied::Forbidden),
+            (true, false) => Err(Denied::StepUpRequired),
+            (true, true) => Ok(Authority(self)),
+        }
     }
 }
 

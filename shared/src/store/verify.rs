@@ -82,10 +82,11 @@ impl SignIn {
         if owner.user != *guess.key() || owner.born != guess.user.born || Some(owner.factor) != guess.user.factor_id {
             return Err(SignInError::Foreign);
         }
-        let mut session = NewSession::signed_in(guess.key(), guess.user.epoch, Amr::Otp, guess.attempt.at(), entropy)?;
+        let mut session = NewSession::signed_in(guess.key(), guess.user.epoch, Amr::Otp, &guess.attempt, entropy)?;
         if let Some(old) = guess.stepped_up() {
             // A step-up is no new sign-in: it prolongs nothing.
             session.entry.created = old.created;
+            session.entry.attempt = old.attempt;
             session.entry.ends = old.ends;
         }
         Ok(Self { guess, spend: Spend::Step(proof.step()), session })
@@ -103,7 +104,7 @@ impl SignIn {
         if proof.user() != guess.key() || matches!(guess.door, Door::Session(_)) {
             return Err(SignInError::Foreign);
         }
-        let session = NewSession::signed_in(guess.key(), guess.user.epoch, Amr::Recovery, guess.attempt.at(), entropy)?;
+        let session = NewSession::signed_in(guess.key(), guess.user.epoch, Amr::Recovery, &guess.attempt, entropy)?;
         Ok(Self { spend: Spend::Recovery(*proof.digest()), guess, session })
     }
 }
@@ -468,7 +469,7 @@ mod tests {
         assert!(matches!(ann.charge(&first, later).await, Charge::Absent(Dead::Token)));
         let Charge::Admitted(guess) = ann.charge(&second, later).await else { panic!("refused") };
         let session = &guess.user().sessions[second.id()];
-        assert_eq!((session.created, session.step_up), (NOW.secs(), later.secs()));
+        assert_eq!((session.created, session.step_up), (NOW.millis(), later.secs()));
         assert_eq!(session.ends, (NOW + policy::SESSION_LIFE).secs());
     }
 
