@@ -8,8 +8,10 @@ use data_encoding::BASE64URL_NOPAD;
 use crate::{
     env::{Entropy, EntropyError, Timestamp},
     id::{EntryId, UserKey},
-    secret::{NewToken, Nonce, TokenClass, TokenRef},
-    store::item::{Amr, Challenge, FactorState, Session, User},
+    password::{PasswordHash, PasswordProof},
+    policy,
+    secret::{LoginKey, NewToken, Nonce, TokenClass, TokenRef},
+    store::item::{Amr, AuthType, Challenge, FactorState, Kind, LoginRow, Session, User},
 };
 
 /// One invocation of a handler: its moment and a random id, by which its writes are recognised after a lost reply.
@@ -50,6 +52,153 @@ impl Attempt {
     #[must_use]
     pub fn text(&self) -> String {
         BASE64URL_NOPAD.encode(self.id.bytes())
+    }
+}
+
+/// A try at a login name's password that was charged and not yet decided. It comes from the store's `charge_login` alone.
+pub struct PasswordTry {
+    pub(crate) login: LoginKey,
+    pub(crate) row: LoginRow,
+    pub(crate) attempt: Attempt,
+    /// The known device whose counter was charged, instead of the name's.
+    pub(crate) device: Option<EntryId>,
+    /// The person, where the charge has read them already.
+    pub(crate) person: Option<User>,
+}
+
+impl PasswordTry {
+    /// The stored hash to check against; `None` for names that nobody has, and people without a password.
+    #[must_use]
+    pub fn hash(&self) -> Option<PasswordHash> {
+        self.row.hash.clone().map(PasswordHash::from_stored)
+    }
+
+    /// Who has the name, if somebody does. Not who is asking: that is known only from [`Self::checked`].
+    #[must_use]
+    pub fn owner(&self) -> Option<UserKey> {
+        self.row.uid.clone().map(|user| self.login.tenant().user(user))
+    }
+
+    /// The login name.
+    #[must_use]
+    pub fn login(&self) -> &LoginKey {
+        &self.login
+    }
+
+    /// The request's attempt.
+    #[must_use]
+    pub fn attempt(&self) -> &Attempt {
+        &self.attempt
+    }
+
+    /// Failures in a row, this try among them, should it be one: of the device or the name.
+    #[must_use]
+    pub fn failures(&self) -> i64 {
+        match (&self.device, &self.person) {
+            (Some(device), Some(user)) => user.devices.get(device).map_or(0, |device| device.tries),
+            _ => self.row.tries,
+        }
+    }
+
+    /// Takes the proof, and the person as they are. The password version is equal in both, so no password change lies
+    /// between the two reads.
+    ///
+    /// # Errors
+    /// The try itself, when it is refused: wrong, nobody's, inactive or an SSO user, all alike.
+    pub fn checked(self, proof: Option<PasswordProof>, person: Option<User>) -> Result<RightPassword, Self> {
+        let right = match (&proof, &self.row.hash) {
+            (Some(proof), Some(hash)) => proof.of(hash),
+            _ => false,
+        };
+        match (person, self.owner()) {
+            (Some(user), Some(key)) if right => RightPassword { tried: self, key, user }.of_one_who_may(),
+            _ => Err(self),
+        }
+    }
+}
+
+/// The password was right, and its owner may sign in with it.
+pub struct RightPassword {
+    pub(crate) tried: PasswordTry,
+    pub(crate) key: UserKey,
+    pub(crate) user: User,
+}
+
+/// What a right password is worth (product.md, sign-in table).
+pub enum PasswordChecked {
+    /// The code is due: worth a challenge.
+    MfaRequired(Opening),
+    /// There is no factor: worth an enrolment token.
+    EnrolmentRequired(Opening),
+    /// An excluded contact: worth a session.
+    Exempt(Exempt),
+    /// The factor was disabled, or the time to enrol has passed: worth nothing before a reset.
+    ResetRequired(RightPassword),
+}
+
+/// A right password that opens a challenge or an enrolment token, and never a session.
+pub struct Opening {
+    pub(crate) right: RightPassword,
+    pub(crate) class: TokenClass,
+}
+
+impl Opening {
+    /// Whether enrolment asks for the reset code that was handed out.
+    #[must_use]
+    pub fn reset_code_required(&self) -> bool {
+        self.right.user.reset_code_required.unwrap_or(false)
+    }
+}
+
+/// A right password of a contact who is excluded from MFA.
+pub struct Exempt {
+    pub(crate) right: RightPassword,
+}
+
+impl RightPassword {
+    /// Who they are.
+    #[must_use]
+    pub fn key(&self) -> &UserKey {
+        &self.key
+    }
+
+    /// As they were read.
+    #[must_use]
+    pub fn user(&self) -> &User {
+        &self.user
+    }
+
+    /// The try.
+    #[must_use]
+    pub fn tried(&self) -> &PasswordTry {
+        &self.tried
+    }
+
+    pub(crate) fn of_one_who_may(self) -> Result<Self, PasswordTry> {
+        let User { active, auth_type, password_version, .. } = self.user;
+        let may = active && auth_type == AuthType::Local && self.tried.row.version == Some(password_version);
+        if may { Ok(self) } else { Err(self.tried) }
+    }
+
+    /// What it is worth. The exemption is decided first: an excluded contact has no factor to be disabled and no time to
+    /// enrol in.
+    #[must_use]
+    pub fn decide(self) -> PasswordChecked {
+        let (user, now) = (&self.user, self.tried.attempt.at);
+        if user.kind == Kind::Contact && user.excluded.is_some() && user.factor == FactorState::None {
+            return PasswordChecked::Exempt(Exempt { right: self });
+        }
+        let dormant = user.seen <= (now - policy::DORMANT).secs();
+        let too_late = user.enrol_by.is_some_and(|until| until <= now.secs());
+        match user.factor {
+            FactorState::Active if user.row < policy::ROW_TRIES => {
+                PasswordChecked::MfaRequired(Opening { right: self, class: TokenClass::Challenge })
+            }
+            FactorState::None if !dormant && !too_late => {
+                PasswordChecked::EnrolmentRequired(Opening { right: self, class: TokenClass::Enrolment })
+            }
+            _ => PasswordChecked::ResetRequired(self),
+        }
     }
 }
 
@@ -116,14 +265,34 @@ impl ChargedGuess {
     /// Whether this try, should it be wrong, was the last that the factor has.
     #[must_use]
     pub fn fills_the_row(&self) -> bool {
-        self.user.factor == FactorState::Active && self.user.row >= crate::policy::ROW_TRIES
+        self.user.factor == FactorState::Active && self.user.row >= policy::ROW_TRIES
     }
 }
 
-/// What makes a session: a token and its entry.
+/// What makes a session: a token and its entry, and perhaps a device that becomes known by it.
 pub(crate) struct NewSession {
     pub(crate) token: NewToken,
     pub(crate) entry: Session,
+    /// Where the sign-in came from.
+    pub(crate) from: From,
+}
+
+/// The device of a sign-in.
+pub(crate) enum From {
+    /// Not to be known: a step-up, or a password alone.
+    Unknown,
+    /// One that is known is renewed, as long as it is; else it becomes known by this token.
+    Device(Option<EntryId>, NewToken),
+}
+
+/// Somebody is signed in: what they get.
+pub struct SignedIn {
+    /// The session's token.
+    pub token: NewToken,
+    /// The session.
+    pub session: Session,
+    /// The token of a device that became known.
+    pub device: Option<NewToken>,
 }
 
 impl NewSession {
@@ -142,14 +311,32 @@ impl NewSession {
         let token = NewToken::generate(TokenClass::Session, user, entropy)?;
         let now = attempt.at;
         let life = match amr {
-            Amr::Password => crate::policy::EXEMPT_SESSION_LIFE,
-            Amr::Otp | Amr::Recovery => crate::policy::SESSION_LIFE,
+            Amr::Password => policy::EXEMPT_SESSION_LIFE,
+            Amr::Otp | Amr::Recovery => policy::SESSION_LIFE,
         };
         let step_up = if amr == Amr::Otp { now.secs() } else { 0 };
         let guard = *token.reference().guard();
         let ends = (now + life).secs();
         let (created, seen) = (now.millis(), now.secs());
         let entry = Session { guard, created, attempt: attempt.id, ends, seen, step_up, amr, epoch };
-        Ok(Self { token, entry })
+        Ok(Self { token, entry, from: From::Unknown })
+    }
+
+    /// Lets the device become known, or renews the one the sign-in was opened from.
+    pub(crate) fn knowing(mut self, opened_from: Option<EntryId>, entropy: &dyn Entropy) -> Result<Self, EntropyError> {
+        let user = self.token.reference().user().clone();
+        self.from = From::Device(opened_from, NewToken::generate(TokenClass::Device, &user, entropy)?);
+        Ok(self)
+    }
+
+    /// After it was written into the item of a person who was `before`.
+    pub(crate) fn opened(self, before: &User) -> SignedIn {
+        let device = match self.from {
+            From::Device(known, token) if !known.as_ref().is_some_and(|id| before.devices.contains_key(id)) => {
+                Some(token)
+            }
+            _ => None,
+        };
+        SignedIn { token: self.token, session: self.entry, device }
     }
 }

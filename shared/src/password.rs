@@ -117,6 +117,17 @@ pub enum HashError {
     Entropy(#[from] EntropyError),
 }
 
+/// A password was right for one stored hash. Neither copied nor cloned.
+pub struct PasswordProof(PasswordHash);
+
+impl PasswordProof {
+    /// Whether it is of this hash.
+    #[must_use]
+    pub fn of(&self, stored: &str) -> bool {
+        self.0.0 == stored
+    }
+}
+
 /// Hashes and checks passwords on blocking threads: so many at once, so many waiting, and no more.
 pub struct Passwords {
     argon2: Argon2<'static>,
@@ -170,12 +181,17 @@ impl Passwords {
         self.run(password, move |password| hash_with(&argon2, password, &salt)).await
     }
 
-    /// Whether the password, NFKC-normalised, is the one stored. Where none is stored the same work is done for `false`.
+    /// Checks whether the password, NFKC-normalised, is the one stored. Where none is stored the same work is done for
+    /// nothing.
     ///
     /// # Errors
     /// [`HashError`]; the sign-in is denied then.
-    pub async fn verify(&self, password: &SecretText, stored: Option<&PasswordHash>) -> Result<bool, HashError> {
-        let (argon2, known) = (self.argon2.clone(), stored.is_some());
+    pub async fn verify(
+        &self,
+        password: &SecretText,
+        stored: Option<&PasswordHash>,
+    ) -> Result<Option<PasswordProof>, HashError> {
+        let argon2 = self.argon2.clone();
         let hash = stored.unwrap_or(&self.dummy).clone();
         let right = self
             .run(password, move |password| {
@@ -187,7 +203,7 @@ impl Passwords {
                 }
             })
             .await?;
-        Ok(right & known)
+        Ok(stored.filter(|_| right).map(|stored| PasswordProof(stored.clone())))
     }
 
     async fn run<T: Send + 'static>(
@@ -245,12 +261,16 @@ mod tests {
         let passwords = Passwords::new(PasswordParams::cheap(), 1, 4, &SystemEntropy).unwrap();
         let hash = passwords.hash(&text("caf\u{e9} long"), &SystemEntropy).await.unwrap();
         assert!(hash.as_str().starts_with("$argon2id$v=19$m=8,t=1,p=1$"));
-        assert!(passwords.verify(&text("cafe\u{301} long"), Some(&hash)).await.unwrap());
-        assert!(!passwords.verify(&text("cafe long"), Some(&hash)).await.unwrap());
-        assert!(!passwords.verify(&text("cafe long"), None).await.unwrap());
+        let right = |password: &'static str| {
+            let (passwords, hash) = (&passwords, &hash);
+            async move { passwords.verify(&text(password), Some(hash)).await.unwrap().is_some() }
+        };
+        assert!(right("cafe\u{301} long").await);
+        assert!(!right("cafe long").await);
+        assert!(passwords.verify(&text("cafe\u{301} long"), None).await.unwrap().is_none());
         let broken = PasswordHash::from_stored("x".to_owned());
-        assert_eq!(passwords.verify(&text("cafe long"), Some(&broken)).await, Err(HashError::Unusable));
-        assert_eq!(passwords.verify(&text(&"x".repeat(1025)), None).await, Err(HashError::TooLong));
+        assert_eq!(passwords.verify(&text("cafe long"), Some(&broken)).await.err(), Some(HashError::Unusable));
+        assert_eq!(passwords.verify(&text(&"x".repeat(1025)), None).await.err(), Some(HashError::TooLong));
     }
 
     #[tokio::test]
@@ -263,9 +283,9 @@ mod tests {
         let waiting = passwords.verify(&password, None);
         tokio::pin!(waiting);
         assert!(futures_util::poll!(&mut waiting).is_pending());
-        assert_eq!(passwords.verify(&password, None).await, Err(HashError::Busy));
+        assert_eq!(passwords.verify(&password, None).await.err(), Some(HashError::Busy));
         drop((held, place));
-        assert_eq!(waiting.await, Ok(false));
-        assert_eq!(passwords.verify(&password, None).await, Ok(false));
+        assert!(waiting.await.unwrap().is_none());
+        assert!(passwords.verify(&password, None).await.is_ok());
     }
 }

@@ -17,7 +17,7 @@ pub const WINDOW: Duration = Duration::from_secs(15 * 60);
 /// Failed codes in a row that disable a factor (NIST SP 800-63B-4, 3.2.2).
 pub const ROW_TRIES: i64 = 100;
 /// Challenges and enrolment tokens of one person from one client network in [`WINDOW`] (security.md 31).
-pub const NETWORK_CHALLENGES: i64 = 20;
+pub const NETWORK_CHALLENGES: usize = 20;
 /// How long a session may be idle.
 pub const SESSION_IDLE: Duration = Duration::from_secs(30 * 60);
 /// How long a session lives at most.
@@ -102,6 +102,60 @@ impl Ladder {
             _ => LONGEST,
         };
         last + wait
+    }
+}
+
+/// Client networks of one person whose challenges are counted; the one that was quiet longest goes.
+pub const NETWORKS: usize = 16;
+/// Live challenges of one person.
+pub const CHALLENGES: usize = 24;
+/// Live enrolment tokens of one person.
+pub const ENROLMENT_TOKENS: usize = 8;
+/// MFA resets by one Administrator in [`RESET_WINDOW`] (security.md 37).
+pub const OWN_RESETS: usize = 10;
+/// MFA resets in one tenant in [`RESET_WINDOW`] (security.md 37).
+pub const TENANT_RESETS: usize = 50;
+/// The window of [`OWN_RESETS`] and [`TENANT_RESETS`].
+pub const RESET_WINDOW: Duration = Duration::from_secs(3600);
+/// Wrong passwords in a row that are told of, once a day.
+pub const TOLD_FAILURES: i64 = 5;
+/// Wrong passwords in a row that are told of as an attack (security.md 13).
+pub const ATTACK_FAILURES: i64 = 100;
+/// Wrong codes at one challenge after a right password that are told of (security.md 23).
+pub const TOLD_CODES: i64 = 3;
+/// Failed codes since the factor began that are told of, again and again: the slow attacker.
+pub const SLOW_FAILURES: i64 = 50;
+
+/// A number of events in a sliding window, kept as the list of their times.
+#[derive(Debug, Clone, Copy)]
+pub struct Budget {
+    /// How many.
+    pub most: usize,
+    /// In how long.
+    pub window: Duration,
+}
+
+impl Budget {
+    /// Challenges and enrolment tokens of a client network.
+    pub const NETWORK: Self = Self { most: NETWORK_CHALLENGES, window: WINDOW };
+    /// An Administrator's own resets.
+    pub const OWN_RESETS: Self = Self { most: OWN_RESETS, window: RESET_WINDOW };
+    /// A tenant's resets.
+    pub const TENANT_RESETS: Self = Self { most: TENANT_RESETS, window: RESET_WINDOW };
+
+    /// Those of the times that still count; a time too far in the future was noted by a clock that ran ahead.
+    #[must_use]
+    pub fn counted(&self, times: &[i64], now: Timestamp) -> Vec<i64> {
+        let (from, to) = ((now - self.window).millis(), (now + self.window).millis());
+        times.iter().copied().filter(|at| *at > from && *at <= to).collect()
+    }
+
+    /// When there is room again, if there is none now.
+    #[must_use]
+    pub fn full_until(&self, times: &[i64], now: Timestamp) -> Option<Timestamp> {
+        let counted = self.counted(times, now);
+        let oldest = counted.get(counted.len().checked_sub(self.most)?)?;
+        Some(Timestamp::from_millis(*oldest) + self.window)
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+mod budget;
 #[cfg(feature = "testing")]
 pub mod contract;
 #[cfg(feature = "dynamo")]

@@ -118,7 +118,7 @@ impl Ann {
 
     pub(crate) async fn accept(&self, sign_in: SignIn) -> Option<NewToken> {
         match self.store.accept(sign_in, &self.event()).await.unwrap() {
-            Accept::Yes(token) => Some(token),
+            Accept::Yes(signed_in) => Some(signed_in.token),
             Accept::Gone => None,
         }
     }

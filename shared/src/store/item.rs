@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_bytes::ByteBuf;
 
 use super::{
     table::StoreError,
@@ -198,7 +197,7 @@ pub struct Device {
     pub last: i64,
     /// That try's attempt.
     #[serde(rename = "a", default, skip_serializing_if = "Option::is_none")]
-    pub attempt: Option<ByteBuf>,
+    pub attempt: Option<Nonce>,
 }
 
 /// An enrolment that was started and not confirmed.
@@ -454,7 +453,7 @@ pub struct LoginRow {
     pub last: i64,
     /// That try's attempt.
     #[serde(rename = "a", default, skip_serializing_if = "Option::is_none")]
-    pub attempt: Option<ByteBuf>,
+    pub attempt: Option<Nonce>,
     /// The day (since 1970) on which a row of five failures was last told of.
     #[serde(rename = "day", default, skip_serializing_if = "Option::is_none")]
     pub told: Option<i64>,

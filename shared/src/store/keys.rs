@@ -21,6 +21,11 @@ pub(crate) fn login(login: &LoginKey) -> Key {
     key(format!("T#{}#L#{}", login.tenant(), login.digest()), "L")
 }
 
+/// An item that nobody has, in the place of a login name's owner where there is none: its key has a sort key of its own.
+pub(crate) fn nobody(login: &LoginKey) -> Key {
+    key(format!("T#{}#U#{}", login.tenant(), login.digest()), "-")
+}
+
 /// The item that decides about a person.
 pub(crate) fn user(user: &UserKey) -> Key {
     key(person(user), "U")

@@ -1,13 +1,22 @@
 //! Commands of the password door.
 
+use tokio::join;
+
 use super::{
-    Store, StoreError, item,
-    item::LoginRow,
+    Store, StoreError, audit_row, budget, item,
+    item::{Challenge, FactorState, LoginRow, User},
     keys,
-    table::{Again, Updated},
-    write::{self, Action, Guard, Value, Write, absent, attr, le, lt, num},
+    table::{Again, Transacted, Transaction, Updated},
+    write::{self, Action, Guard, Path, Write, absent, attr, eq, exists, gt, le, lt, ne, num, size},
 };
-use crate::{attempt::Attempt, env::Timestamp, policy::Ladder, secret::LoginKey};
+use crate::{
+    attempt::{Attempt, Exempt, NewSession, Opening, PasswordTry, RightPassword, SignedIn},
+    audit::AuditEvent,
+    env::{Entropy, Timestamp},
+    id::EntryId,
+    policy::{self, Budget, Ladder},
+    secret::{LoginKey, NewToken, TokenClass, TokenRef},
+};
 
 /// A charge: a try is counted before it is checked, and what decides it comes back with the count.
 pub enum Charge<T, D> {
@@ -26,70 +35,373 @@ pub enum Charge<T, D> {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Never {}
 
+/// What became of opening a challenge or an enrolment token.
+pub enum Opened {
+    /// Open: the token, and when it ends.
+    Yes(NewToken, Timestamp),
+    /// Too many were opened from this network.
+    TooMany {
+        /// When one can be opened again.
+        retry_at: Timestamp,
+    },
+    /// The person changed meanwhile: as they are now, for a new decision. `Err`: the password opens nothing any more.
+    Moved(Result<RightPassword, PasswordTry>),
+}
+
+/// What became of an exempt sign-in.
+pub enum ExemptOpened {
+    /// Signed in.
+    Yes(SignedIn),
+    /// The person changed meanwhile, as in [`Opened::Moved`].
+    Moved(Result<RightPassword, PasswordTry>),
+}
+
 impl Store {
-    /// Counts a try at a login name's password, under the [`Ladder`], and returns the row as the count left it. Names that
-    /// do not exist get the same request and the same delays.
+    /// Counts a try at a login name's password, under the [`Ladder`], and returns what it is checked against. A device
+    /// known to the name's owner is counted apart: a crowd that guesses passwords does not delay its owner. Names that do
+    /// not exist get the same request and the same delays.
     ///
     /// # Errors
     /// [`StoreError`]: denied.
     pub async fn charge_login(
         &self,
         login: &LoginKey,
+        device: Option<&TokenRef>,
         ladder: &Ladder,
         attempt: &Attempt,
-    ) -> Result<Charge<LoginRow, Never>, StoreError> {
-        match self.table.update(&charge(login, ladder, attempt), Again::Harmless).await? {
-            Updated::Written(Some(item)) => Ok(Charge::Admitted(item::read(item)?)),
-            Updated::Written(None) => Err(StoreError::Poison("a count left no item".into())),
+    ) -> Result<Charge<PasswordTry, Never>, StoreError> {
+        let device = device.filter(|it| it.class() == TokenClass::Device && it.user().tenant() == login.tenant());
+        let mut person = None;
+        if let Some(device) = device {
+            let (count, row) = (charge_device(login, device, ladder, attempt), [keys::login(login)]);
+            let (counted, row) = join!(self.table.update(&count, Again::Harmless), self.table.read(&row));
+            let known = match counted? {
+                Updated::Written(item) => {
+                    person = item.map(item::read::<User>).transpose()?;
+                    true
+                }
+                Updated::Refused(old) => {
+                    person = old.map(item::read::<User>).transpose()?.filter(|user| user.login == login.digest());
+                    match person.as_ref().and_then(|user| user.devices.get(device.id())) {
+                        Some(entry) if entry.guard == *device.guard() && entry.ends > attempt.at().secs() => {
+                            if entry.attempt != Some(attempt.nonce()) {
+                                return Ok(exhausted(entry.tries, entry.last));
+                            }
+                            true // counted already, the reply was lost: it is this one
+                        }
+                        _ => false,
+                    }
+                }
+            };
+            if known {
+                let row: LoginRow = item::read(row?.into_iter().next().flatten().unwrap_or_default())?;
+                let (login, attempt, device) = (login.clone(), *attempt, Some(device.id().clone()));
+                return Ok(Charge::Admitted(PasswordTry { login, row, attempt, device, person }));
+            }
+        }
+        let row: LoginRow = match self.table.update(&charge(login, ladder, attempt), Again::Harmless).await? {
+            Updated::Written(Some(item)) => item::read(item)?,
+            Updated::Written(None) => return Err(StoreError::Poison("a count left no item".into())),
             Updated::Refused(old) => {
                 let row: LoginRow = item::read(old.unwrap_or_default())?;
-                if row.attempt.as_ref().is_some_and(|mark| mark.as_slice() == attempt.id()) {
-                    // The count was applied and its reply lost: it is this one.
-                    return Ok(Charge::Admitted(row));
+                if row.attempt != Some(attempt.nonce()) {
+                    return Ok(exhausted(row.tries, row.last));
                 }
-                Ok(Charge::Exhausted { retry_at: Ladder::retry_at(row.tries, Timestamp::from_millis(row.last)) })
+                row // counted already, the reply was lost: it is this one
+            }
+        };
+        let person = person.filter(|_| row.uid.as_ref() == device.map(|device| device.user().user()));
+        Ok(Charge::Admitted(PasswordTry { login: login.clone(), row, attempt: *attempt, device: None, person }))
+    }
+
+    /// Reads whose password is being tried: where nobody has the name, an item that nobody has. Beside the check of the
+    /// password, so that it takes no time of its own.
+    ///
+    /// # Errors
+    /// [`StoreError`]: denied.
+    pub async fn read_owner(&self, tried: &PasswordTry) -> Result<Option<User>, StoreError> {
+        if tried.person.is_some() {
+            return Ok(tried.person.clone());
+        }
+        let owner = tried.owner();
+        let key = owner.as_ref().map_or_else(|| keys::nobody(&tried.login), keys::user);
+        let found = self.table.read(&[key]).await?.into_iter().next().flatten();
+        found.filter(|_| owner.is_some()).map(item::read).transpose()
+    }
+
+    /// Opens a challenge or an enrolment token for a right password, which ends the row of failures. A plain write: it
+    /// grants nothing, and its own random id makes a second application a recognisable no-op. Its audit row goes beside.
+    ///
+    /// # Errors
+    /// [`StoreError`]: denied; no token was handed out.
+    pub async fn open_attempt(
+        &self,
+        opening: Opening,
+        network: &str,
+        entropy: &dyn Entropy,
+        event: &AuditEvent,
+    ) -> Result<Opened, StoreError> {
+        let Opening { mut right, class } = opening;
+        let attempt = right.tried.attempt;
+        let now = attempt.at();
+        let token = NewToken::generate(class, &right.key, entropy)
+            .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        let life = if class == TokenClass::Challenge { policy::CHALLENGE_LIFE } else { policy::ENROLMENT_LIFE };
+        for round in 0..REPLANS {
+            let entry = Challenge {
+                guard: *token.reference().guard(),
+                ends: (now + life).millis(),
+                tries: 0,
+                epoch: right.user.epoch,
+                network: network.to_owned(),
+                device: right.tried.device.clone().filter(|id| right.user.devices.contains_key(id)),
+            };
+            let write = match opening_write(&right, class, &token, &entry, now)? {
+                Ok(write) => write,
+                Err(retry_at) => return Ok(Opened::TooMany { retry_at }),
+            };
+            let beside = async {
+                if round == 0 {
+                    join!(self.record(right.key.tenant(), &attempt, 0, event), self.clear_row(&right.tried));
+                }
+            };
+            let (answer, ()) = join!(self.table.update(&write, Again::Harmless), beside);
+            match answer? {
+                Updated::Written(_) => return Ok(Opened::Yes(token, now + life)),
+                Updated::Refused(None) => return Ok(Opened::Moved(Err(right.tried))),
+                Updated::Refused(Some(item)) => {
+                    let user: User = item::read(item)?;
+                    let opened = if class == TokenClass::Challenge { &user.challenges } else { &user.enrolments };
+                    if opened.contains_key(token.reference().id()) {
+                        return Ok(Opened::Yes(token, now + life)); // its reply was lost
+                    }
+                    let same = user.epoch == right.user.epoch && user.factor == right.user.factor && user.active;
+                    right.user = user;
+                    if !same || right.user.password_version != right.tried.row.version.unwrap_or_default() {
+                        return Ok(Opened::Moved(right.of_one_who_may()));
+                    }
+                }
+            }
+        }
+        Err(StoreError::Contended("challenges of one person keep changing".into()))
+    }
+
+    /// Signs an excluded contact in by the password alone.
+    ///
+    /// # Errors
+    /// [`StoreError`]: denied, though it may have been committed.
+    pub async fn open_exempt_session(
+        &self,
+        exempt: Exempt,
+        entropy: &dyn Entropy,
+        event: &AuditEvent,
+    ) -> Result<ExemptOpened, StoreError> {
+        let mut right = exempt.right;
+        let attempt = right.tried.attempt;
+        let now = attempt.at();
+        let amr = item::Amr::Password;
+        let session = NewSession::signed_in(&right.key, right.user.epoch, amr, &attempt, entropy)
+            .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        for _ in 0..REPLANS {
+            let (mut guards, mut actions) = super::session::open(&right.user, &session, None, now)?;
+            guards.extend([
+                eq(attr("ep"), right.user.epoch),
+                eq(attr("ac"), true),
+                eq(attr("at"), "l"),
+                eq(attr("k"), "c"),
+                eq(attr("fs"), "n"),
+                exists(attr("ex")),
+                eq(attr("pv"), right.user.password_version),
+            ]);
+            actions.push(Action::Set(attr("seen"), num(now.secs())));
+            actions.extend(cleared_device(&right).map(|(guard, action)| {
+                guards.push(guard);
+                action
+            }));
+            let write = Write::update(keys::user(&right.key), guards, actions);
+            let row = audit_row(right.key.tenant(), &attempt, 0, event)?;
+            let transaction = Transaction::new(vec![write], row);
+            let (answer, ()) = join!(self.table.transact(&transaction), self.clear_row(&right.tried));
+            let met = match answer? {
+                Transacted::Committed => return Ok(ExemptOpened::Yes(session.opened(&right.user))),
+                Transacted::Refused(met) => met.into_iter().next().flatten().flatten(),
+            };
+            let Some(item) = met else { return Ok(ExemptOpened::Moved(Err(right.tried))) };
+            let user: User = item::read(item)?;
+            let same = user.epoch == right.user.epoch && user.active;
+            right.user = user;
+            if !same {
+                return Ok(ExemptOpened::Moved(right.of_one_who_may()));
+            }
+        }
+        Err(StoreError::Contended("sessions of one person keep changing".into()))
+    }
+
+    /// Ends the row of failures after a right password that opens nothing.
+    pub async fn clear_failures(&self, right: &RightPassword) {
+        self.clear_row(&right.tried).await;
+        if let Some((guard, action)) = cleared_device(right) {
+            let write = Write::update(keys::user(&right.key), vec![guard], vec![action]);
+            if let Err(error) = self.table.update(&write, Again::Never).await {
+                tracing::warn!(%error, "a row of failures was not cleared");
             }
         }
     }
 
-    /// Ends the row of failures after a right password: only the last to count clears, so a count that came after is never
-    /// lost. A lost reply costs nothing but a delay.
+    /// Ends the row of a login name: only the last to count clears, so a count that came after is never lost. A lost
+    /// reply costs nothing but a delay, so a failure is only logged.
+    async fn clear_row(&self, tried: &PasswordTry) {
+        if tried.device.is_some() {
+            return; // counted at the device: its own write clears it
+        }
+        let mine = vec![eq(attr("a"), tried.attempt.id())];
+        let write = Write::update(keys::login(&tried.login), mine, vec![Action::Set(attr("n"), num(0))]);
+        if let Err(error) = self.table.update(&write, Again::Never).await {
+            tracing::warn!(%error, "a row of failures was not cleared");
+        }
+    }
+
+    /// Takes the day's one notification of failed passwords, if nobody has.
     ///
     /// # Errors
     /// [`StoreError`]; callers log it and go on.
-    pub async fn clear_login(&self, login: &LoginKey, attempt: &Attempt) -> Result<(), StoreError> {
-        let write = Write::update(
-            keys::login(login),
-            vec![write::eq(attr("a"), attempt.id())],
-            vec![Action::Set(attr("n"), num(0))],
-        );
-        self.table.update(&write, Again::Never).await.map(|_| ())
+    pub async fn tell_failures(&self, tried: &PasswordTry) -> Result<bool, StoreError> {
+        let day = tried.attempt.at().secs().div_euclid(86_400);
+        if tried.failures() < policy::TOLD_FAILURES || tried.row.told == Some(day) {
+            return Ok(false);
+        }
+        let untold = Guard::Any(vec![absent(attr("day")), ne(attr("day"), day)]);
+        let write = Write::update(keys::login(&tried.login), vec![untold], vec![Action::Set(attr("day"), num(day))]);
+        Ok(matches!(self.table.update(&write, Again::Never).await?, Updated::Written(_)))
     }
 }
 
-fn charge(login: &LoginKey, ladder: &Ladder, attempt: &Attempt) -> Write {
-    let mut admitted = vec![
-        absent(attr("n")),
-        lt(attr("n"), ladder.free()),
-        le(attr("q"), ladder.cap().millis()),
-        write::gt(attr("q"), ladder.future().millis()),
-    ];
+/// How often a write is planned anew because entries came or went under it.
+const REPLANS: usize = 4;
+
+fn exhausted<T>(tries: i64, last: i64) -> Charge<T, Never> {
+    Charge::Exhausted { retry_at: Ladder::retry_at(tries, Timestamp::from_millis(last)) }
+}
+
+/// The ladder as a guard: the count stands at `n`, the last try at `q`.
+fn admitted(ladder: &Ladder, n: impl Fn() -> Path, q: impl Fn() -> Path) -> Guard {
+    let mut rungs =
+        vec![absent(n()), lt(n(), ladder.free()), le(q(), ladder.cap().millis()), gt(q(), ladder.future().millis())];
     for &(tries, at) in ladder.rungs() {
-        admitted.push(Guard::All(vec![le(attr("n"), tries), le(attr("q"), at.millis())]));
+        rungs.push(Guard::All(vec![le(n(), tries), le(q(), at.millis())]));
     }
-    let unseen = Guard::Any(vec![absent(attr("a")), write::ne(attr("a"), attempt.id())]);
+    Guard::Any(rungs)
+}
+
+fn unseen(mark: &Path, attempt: &Attempt) -> Guard {
+    Guard::Any(vec![absent(mark.clone()), ne(mark.clone(), attempt.id())])
+}
+
+fn charge(login: &LoginKey, ladder: &Ladder, attempt: &Attempt) -> Write {
     let year = attempt.at() + std::time::Duration::from_secs(366 * 86_400);
     Write::update(
         keys::login(login),
-        vec![Guard::Any(admitted), unseen],
+        vec![admitted(ladder, || attr("n"), || attr("q")), unseen(&attr("a"), attempt)],
         vec![
             Action::Count(attr("n"), 1),
             Action::Set(attr("q"), num(attempt.at().millis())),
-            Action::Set(attr("a"), Value::B(attempt.id().to_vec())),
+            Action::Set(attr("a"), write::bytes(attempt.id())),
             // A real name's `ttl` is the text `never`, which expiry ignores; a ghost's is a time. One request for both.
             Action::SetIfAbsent(attr("ttl"), num(year.secs())),
         ],
     )
+}
+
+fn charge_device(login: &LoginKey, device: &TokenRef, ladder: &Ladder, attempt: &Attempt) -> Write {
+    let at = || attr("d").key(device.id().as_str().to_owned());
+    Write::update(
+        keys::user(device.user()),
+        vec![
+            eq(attr("lh"), login.digest()),
+            eq(at().key("g"), device.guard().bytes()),
+            gt(at().key("x"), attempt.at().secs()),
+            admitted(ladder, || at().key("n"), || at().key("q")),
+            unseen(&at().key("a"), attempt),
+        ],
+        vec![
+            Action::Add(at().key("n"), 1),
+            Action::Set(at().key("q"), num(attempt.at().millis())),
+            Action::Set(at().key("a"), write::bytes(attempt.id())),
+        ],
+    )
+}
+
+/// What ends the row of a known device, if that was charged and is known still.
+fn cleared_device(right: &RightPassword) -> Option<(Guard, Action)> {
+    let id = right.tried.device.as_ref().filter(|id| right.user.devices.contains_key(id))?;
+    let at = attr("d").key(id.as_str().to_owned());
+    Some((exists(at.clone()), Action::Set(at.key("n"), num(0))))
+}
+
+/// The write that opens a challenge or an enrolment token; or when the network has room again.
+fn opening_write(
+    right: &RightPassword,
+    class: TokenClass,
+    token: &NewToken,
+    entry: &Challenge,
+    now: Timestamp,
+) -> Result<Result<Write, Timestamp>, StoreError> {
+    let user = &right.user;
+    let (map, open, most) = match class {
+        TokenClass::Challenge => ("c", &user.challenges, policy::CHALLENGES),
+        _ => ("e", &user.enrolments, policy::ENROLMENT_TOKENS),
+    };
+    let at = |id: &EntryId| attr(map).key(id.as_str().to_owned());
+    let times = user.networks.get(&entry.network).map(Vec::as_slice);
+    let network = attr("nw").key(entry.network.clone());
+    let (mut guards, count) = match budget::take(&network, times, Budget::NETWORK, now) {
+        Ok(taken) => taken,
+        Err(retry_at) => return Ok(Err(retry_at)),
+    };
+    let factor = if user.factor == FactorState::Active { "a" } else { "n" };
+    guards.extend([
+        eq(attr("ep"), user.epoch),
+        eq(attr("ac"), true),
+        eq(attr("at"), "l"),
+        eq(attr("pv"), user.password_version),
+        eq(attr("fs"), factor),
+        absent(at(token.reference().id())),
+    ]);
+    let mut actions = vec![count, Action::Set(at(token.reference().id()), item::value(entry)?)];
+    if times.is_none() && user.networks.len() >= policy::NETWORKS {
+        let quietest = user.networks.iter().min_by_key(|(_, times)| times.last().copied());
+        actions.extend(quietest.map(|(name, _)| Action::Remove(attr("nw").key(name.clone()))));
+    }
+    let leaving = leaving_challenges(open, most, now);
+    let room = i64::try_from(most + leaving.len()).unwrap_or(i64::MAX);
+    guards.push(lt(size(attr(map)), room));
+    for id in leaving {
+        guards.push(exists(at(id)));
+        actions.push(Action::Remove(at(id)));
+    }
+    if let Some((guard, action)) = cleared_device(right) {
+        guards.push(guard);
+        actions.push(action);
+    }
+    Ok(Ok(Write::update(keys::user(&right.key), guards, actions)))
+}
+
+/// Those that ended go; then, where there is no room, the oldest of the network that has most: a newcomer's challenge is
+/// not the one that goes.
+fn leaving_challenges(
+    open: &std::collections::HashMap<EntryId, Challenge>,
+    most: usize,
+    now: Timestamp,
+) -> Vec<&EntryId> {
+    let (mut live, ended): (Vec<_>, Vec<_>) = open.iter().partition(|(_, entry)| entry.ends > now.millis());
+    let mut leaving: Vec<_> = ended.into_iter().map(|(id, _)| id).collect();
+    while live.len() + 1 > most {
+        let of = |network: &str| live.iter().filter(|(_, entry)| entry.network == network).count();
+        let oldest = live.iter().enumerate().max_by_key(|(_, (_, entry))| (of(&entry.network), -entry.ends));
+        let Some((at, _)) = oldest else { break };
+        leaving.push(live.swap_remove(at).0);
+    }
+    leaving
 }
 
 #[cfg(test)]
@@ -110,9 +422,9 @@ mod tests {
         (Store::new(std::sync::Arc::new(MemoryTable::default())), login)
     }
 
-    async fn try_at(store: &Store, login: &LoginKey, now: Timestamp) -> Charge<LoginRow, Never> {
+    async fn try_at(store: &Store, login: &LoginKey, now: Timestamp) -> Charge<PasswordTry, Never> {
         let attempt = Attempt::begin(now, &SystemEntropy).unwrap();
-        store.charge_login(login, &Ladder::at(now), &attempt).await.unwrap()
+        store.charge_login(login, None, &Ladder::at(now), &attempt).await.unwrap()
     }
 
     #[tokio::test]
@@ -128,7 +440,7 @@ mod tests {
             }
             now = due;
             let Charge::Admitted(row) = try_at(&store, &login, now).await else { panic!("refused at {failures}") };
-            assert_eq!(row.tries, failures + 1);
+            assert_eq!(row.failures(), failures + 1);
         }
     }
 
@@ -147,9 +459,9 @@ mod tests {
         let now = Timestamp::from_secs(1_800_000_000);
         let attempt = Attempt::begin(now, &SystemEntropy).unwrap();
         for _ in 0..2 {
-            let charge = store.charge_login(&login, &Ladder::at(now), &attempt).await.unwrap();
+            let charge = store.charge_login(&login, None, &Ladder::at(now), &attempt).await.unwrap();
             let Charge::Admitted(row) = charge else { panic!("refused") };
-            assert_eq!(row.tries, 1);
+            assert_eq!(row.failures(), 1);
         }
     }
 
@@ -158,11 +470,12 @@ mod tests {
         let (store, login) = fixture();
         let now = Timestamp::from_secs(1_800_000_000);
         let first = Attempt::begin(now, &SystemEntropy).unwrap();
-        store.charge_login(&login, &Ladder::at(now), &first).await.unwrap();
+        let charge = store.charge_login(&login, None, &Ladder::at(now), &first).await.unwrap();
+        let Charge::Admitted(first) = charge else { panic!("refused") };
         try_at(&store, &login, now).await;
-        store.clear_login(&login, &first).await.unwrap();
+        store.clear_row(&first).await;
         let Charge::Admitted(row) = try_at(&store, &login, now).await else { panic!("refused") };
-        assert_eq!(row.tries, 3);
+        assert_eq!(row.failures(), 3);
     }
 
     #[tokio::test]

@@ -2,16 +2,16 @@
 
 use super::{
     Store, StoreError, audit_row, item,
-    item::{Role, Session, User},
+    item::{Device, Role, Session, User},
     keys,
     table::{Again, Transacted, Transaction},
-    write::{Action, Guard, Path, Write, attr, empty, eq, exists, gt, lt, num},
+    write::{Action, Guard, Path, Write, attr, empty, eq, exists, gt, lt, num, size},
 };
 use crate::{
-    attempt::Attempt,
+    attempt::{Attempt, From, NewSession},
     audit::AuditEvent,
     env::Timestamp,
-    id::{TenantId, UserKey},
+    id::{EntryId, TenantId, UserKey},
     policy,
     secret::{TokenClass, TokenRef},
 };
@@ -256,6 +256,61 @@ pub(super) fn find<'a>(user: &'a User, token: &TokenRef, now: Timestamp) -> Resu
         }
         _ => Err(NoSession::Invalid),
     }
+}
+
+/// What a sign-in writes into a person's item: its session, and the device. Sessions that ended go for it, then those of
+/// an older epoch, then the oldest, until there are no more than [`policy::SESSIONS`]. `replaces` is the session that is
+/// stepped up: it dies by the same write.
+pub(super) fn open(
+    user: &User,
+    new: &NewSession,
+    replaces: Option<&EntryId>,
+    now: Timestamp,
+) -> Result<(Vec<Guard>, Vec<Action>), StoreError> {
+    let sessions = |id: &EntryId| attr("s").key(id.as_str().to_owned());
+    let devices = |id: &EntryId| attr("d").key(id.as_str().to_owned());
+    let leaving = leaving_sessions(user, replaces, now);
+    let mut guards = vec![room("s", policy::SESSIONS + leaving.len())];
+    let mut actions = vec![Action::Set(sessions(new.id()), item::value(&new.entry)?)];
+    guards.extend(leaving.iter().map(|id| exists(sessions(id))));
+    actions.extend(leaving.iter().map(|id| Action::Remove(sessions(id))));
+    let ends = (now + policy::DEVICE_LIFE).secs();
+    match &new.from {
+        From::Unknown => {}
+        From::Device(Some(id), _) if user.devices.contains_key(id) => {
+            guards.push(exists(devices(id)));
+            actions.push(Action::Set(devices(id).key("x"), num(ends)));
+        }
+        From::Device(_, token) => {
+            let leaving = leaving_devices(user, now);
+            guards.push(room("d", policy::DEVICES + leaving.len()));
+            guards.extend(leaving.iter().map(|id| exists(devices(id))));
+            actions.extend(leaving.iter().map(|id| Action::Remove(devices(id))));
+            let guard = *token.reference().guard();
+            let device = Device { guard, ends, tries: 0, last: now.millis(), attempt: None };
+            actions.push(Action::Set(devices(token.reference().id()), item::value(&device)?));
+        }
+    }
+    Ok((guards, actions))
+}
+
+fn room(map: &'static str, most: usize) -> Guard {
+    lt(size(attr(map)), i64::try_from(most).unwrap_or(i64::MAX))
+}
+
+fn leaving_sessions<'a>(user: &'a User, replaces: Option<&EntryId>, now: Timestamp) -> Vec<&'a EntryId> {
+    let (mut live, leaving): (Vec<_>, Vec<_>) =
+        user.sessions.iter().partition(|(id, session)| Some(*id) != replaces && session.in_time(now));
+    live.sort_by_key(|(_, session)| (session.epoch == user.epoch, session.created));
+    let over = (live.len() + 1).saturating_sub(policy::SESSIONS);
+    leaving.into_iter().chain(live.into_iter().take(over)).map(|(id, _)| id).collect()
+}
+
+fn leaving_devices(user: &User, now: Timestamp) -> Vec<&EntryId> {
+    let (mut known, leaving): (Vec<_>, Vec<_>) = user.devices.iter().partition(|(_, device)| device.ends > now.secs());
+    known.sort_by_key(|(_, device)| device.last);
+    let over = (known.len() + 1).saturating_sub(policy::DEVICES);
+    leaving.into_iter().chain(known.into_iter().take(over)).map(|(id, _)| id).collect()
 }
 
 #[cfg(test)]

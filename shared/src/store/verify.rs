@@ -10,13 +10,12 @@ use super::{
     write::{self, Action, Guard, Path, Write, absent, attr, eq, exists, gt, lt, num, size},
 };
 use crate::{
-    attempt::{Attempt, ChargedGuess, Door, NewSession},
+    attempt::{Attempt, ChargedGuess, Door, NewSession, SignedIn},
     audit::AuditEvent,
     env::{Entropy, EntropyError, Timestamp},
     id::{EntryId, UserKey},
     policy,
     recovery::RecoveryProof,
-    secret::NewToken,
     totp::TotpProof,
 };
 
@@ -104,7 +103,8 @@ impl SignIn {
         if proof.user() != guess.key() || matches!(guess.door, Door::Session(_)) {
             return Err(SignInError::Foreign);
         }
-        let session = NewSession::signed_in(guess.key(), guess.user.epoch, Amr::Recovery, &guess.attempt, entropy)?;
+        let session = NewSession::signed_in(guess.key(), guess.user.epoch, Amr::Recovery, &guess.attempt, entropy)?
+            .knowing(guess.opened_from(), entropy)?;
         Ok(Self { spend: Spend::Recovery(*proof.digest()), guess, session })
     }
 }
@@ -148,12 +148,12 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]: denied, though it may have been committed.
-    pub async fn accept(&self, mut sign_in: SignIn, event: &AuditEvent) -> Result<Accept<NewToken>, StoreError> {
+    pub async fn accept(&self, mut sign_in: SignIn, event: &AuditEvent) -> Result<Accept<SignedIn>, StoreError> {
         for _ in 0..REPLANS {
             let write = accept(&sign_in)?;
             let row = audit_row(sign_in.guess.key().tenant(), &sign_in.guess.attempt, 0, event)?;
             let met = match self.table.transact(&Transaction::new(vec![write], row)).await? {
-                Transacted::Committed => return Ok(Accept::Yes(sign_in.session.token)),
+                Transacted::Committed => return Ok(Accept::Yes(sign_in.session.opened(&sign_in.guess.user))),
                 Transacted::Refused(met) => met.into_iter().next().flatten().flatten(),
             };
             let Some(item) = met else { return Ok(Accept::Gone) };
@@ -239,6 +239,10 @@ impl SignIn {
 }
 
 impl ChargedGuess {
+    fn opened_from(&self) -> Option<EntryId> {
+        self.challenge().and_then(|challenge| challenge.device.clone())
+    }
+
     fn stepped_up(&self) -> Option<&item::Session> {
         match &self.door {
             Door::Session(token) => self.user.sessions.get(token.id()),
@@ -300,27 +304,23 @@ fn accept(sign_in: &SignIn) -> Result<Write, StoreError> {
     let (user, now) = (&guess.user, guess.attempt.at());
     let factor = user.factor_id.ok_or_else(|| StoreError::Poison("an active factor without an id".into()))?;
     let receipt = attr("f").key(guess.attempt.text());
-    let leaving = leaving_sessions(user, &guess.door, now);
-    let room = i64::try_from(policy::SESSIONS + leaving.len()).unwrap_or(i64::MAX);
+    let replaced = matches!(guess.door, Door::Session(_)).then(|| guess.door.token().id());
+    let (opening, opens) = super::session::open(user, session, replaced, now)?;
     let mut guards = alive(&guess.door, now);
     guards.extend([
         eq(attr("ep"), user.epoch),
         eq(attr("fs"), "a"),
         eq(attr("fid"), factor.bytes()),
         exists(receipt.clone()),
-        lt(size(attr("s")), room),
     ]);
+    guards.extend(opening);
     let mut actions = vec![
         Action::Set(attr("row"), num(0)),
         Action::Add(attr("life"), -1),
         Action::Set(attr("seen"), num(now.secs())),
-        Action::Set(attr("s").key(session.id().as_str().to_owned()), item::value(&session.entry)?),
         Action::Remove(receipt),
     ];
-    for id in leaving {
-        guards.push(exists(attr("s").key(id.clone())));
-        actions.push(Action::Remove(attr("s").key(id)));
-    }
+    actions.extend(opens);
     match spend {
         Spend::Step(step) => {
             // The confirming step is the first that counts: a factor has a last step from its beginning.
@@ -342,19 +342,6 @@ fn accept(sign_in: &SignIn) -> Result<Write, StoreError> {
 
 /// The count of a challenge that signed somebody in.
 const SPENT: i64 = 1_000;
-
-/// The sessions that go when one comes: the one that is stepped up, those that ended, then the oldest until there is room.
-fn leaving_sessions(user: &User, door: &Door, now: Timestamp) -> Vec<String> {
-    let replaced = |id: &EntryId| matches!(door, Door::Session(token) if token.id() == id);
-    let (mut live, mut leaving): (Vec<_>, Vec<_>) = user
-        .sessions
-        .iter()
-        .partition(|(id, session)| !replaced(id) && session.epoch == user.epoch && session.in_time(now));
-    live.sort_by_key(|(_, session)| session.created);
-    let over = (live.len() + 1).saturating_sub(policy::SESSIONS);
-    leaving.extend(live.into_iter().take(over));
-    leaving.into_iter().map(|(id, _)| id.as_str().to_owned()).collect()
-}
 
 /// Why a charge was refused, in the contract's order: token, then state. `None`: the window is full.
 fn classify(user: &User, door: &Door, now: Timestamp) -> Option<Dead> {
@@ -401,7 +388,7 @@ mod tests {
     use super::*;
     use crate::{
         env::SystemEntropy,
-        secret::TokenClass,
+        secret::{NewToken, TokenClass},
         store::fixture::{NOW, STEP, ann},
         totp,
     };

@@ -68,7 +68,6 @@ impl Path {
     }
 
     /// A place in the list that stands here.
-    #[allow(dead_code, reason = "the commands of batches and the directory come next; the language is whole")]
     pub(crate) fn at(mut self, index: usize) -> Self {
         self.0.push(Step::At(index));
         self
