@@ -5,12 +5,14 @@
 //! that touch them fail to compile without it.
 //!
 //! Dependencies point one way only: `id, env ← secret ← totp, recovery, password ← policy, attempt, audit ← store ←
-//! dynamo`.
+//! dynamo, http ← lambda`.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod attempt;
 pub mod audit;
 pub mod env;
+#[cfg(feature = "http")]
+pub mod http;
 pub mod id;
 pub mod password;
 pub mod policy;

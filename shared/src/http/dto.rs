@@ -1,0 +1,144 @@
+//! Answers that several flows give.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{
+    env::Timestamp,
+    id::UserKey,
+    policy,
+    secret::NewToken,
+    store::item::{Amr, AuthType, FactorState, Kind, Profile, Role, Session, User},
+};
+
+macro_rules! names {
+    ($(#[$doc:meta])* $dto:ident for $item:ident { $($name:ident),* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+        #[serde(rename_all = "snake_case")]
+        #[allow(missing_docs)]
+        pub enum $dto { $($name,)* }
+
+        impl From<$item> for $dto {
+            fn from(item: $item) -> Self {
+                match item { $($item::$name => Self::$name,)* }
+            }
+        }
+
+        impl From<$dto> for $item {
+            fn from(dto: $dto) -> Self {
+                match dto { $($dto::$name => Self::$name,)* }
+            }
+        }
+    };
+}
+
+names! {
+    /// Whether somebody works for the tenant or is a person of one of its clients.
+    KindDto for Kind { Employee, Contact }
+}
+names! {
+    /// What somebody may do.
+    RoleDto for Role { Administrator, Standard, Portal, Operator }
+}
+names! {
+    /// Which door somebody signs in by.
+    AuthTypeDto for AuthType { Local, SamlSso }
+}
+names! {
+    /// The state of somebody's authenticator.
+    MfaDto for FactorState { None, Active, Disabled }
+}
+
+/// A way of proving who one is (RFC 8176 where it has a name for it).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum AmrDto {
+    Pwd,
+    Otp,
+    Recovery,
+}
+
+/// How a session was paid for.
+#[must_use]
+pub fn amr(amr: Amr) -> Vec<AmrDto> {
+    match amr {
+        Amr::Password => vec![AmrDto::Pwd],
+        Amr::Otp => vec![AmrDto::Pwd, AmrDto::Otp],
+        Amr::Recovery => vec![AmrDto::Pwd, AmrDto::Recovery],
+    }
+}
+
+/// A session just made.
+#[derive(Serialize, ToSchema)]
+pub struct SessionDto {
+    token: String,
+    #[schema(value_type = String, format = DateTime)]
+    expires_at: Timestamp,
+    idle_timeout_seconds: u64,
+    amr: Vec<AmrDto>,
+    #[schema(value_type = String, format = DateTime)]
+    auth_time: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device_token: Option<String>,
+}
+
+impl SessionDto {
+    /// Hands out the token of a session.
+    #[must_use]
+    pub fn new(token: NewToken, session: &Session, device: Option<NewToken>) -> Self {
+        Self {
+            token: token.into_text(),
+            expires_at: Timestamp::from_secs(session.ends),
+            idle_timeout_seconds: policy::SESSION_IDLE.as_secs(),
+            amr: amr(session.amr),
+            auth_time: Timestamp::from_millis(session.created),
+            device_token: device.map(NewToken::into_text),
+        }
+    }
+}
+
+/// A person.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct UserDto {
+    /// Their id within the tenant.
+    pub id: String,
+    /// Their tenant.
+    pub tenant: String,
+    /// The login name as it was given.
+    pub username: String,
+    /// The name that is shown.
+    pub display_name: String,
+    /// Employee or contact.
+    pub kind: KindDto,
+    /// Role.
+    pub role: RoleDto,
+    /// Which door.
+    pub auth_type: AuthTypeDto,
+    /// May sign in.
+    pub active: bool,
+    /// The authenticator.
+    pub mfa: MfaDto,
+    /// Excluded from MFA.
+    pub excluded: bool,
+}
+
+impl UserDto {
+    /// A person as the store has them.
+    #[must_use]
+    pub fn new(key: &UserKey, user: &User, profile: &Profile) -> Self {
+        Self {
+            id: key.user().as_str().to_owned(),
+            tenant: key.tenant().as_str().to_owned(),
+            username: profile.username.clone(),
+            display_name: profile.display_name.clone(),
+            kind: user.kind.into(),
+            role: user.role.into(),
+            auth_type: user.auth_type.into(),
+            active: user.active,
+            mfa: user.factor.into(),
+            excluded: user.excluded.is_some(),
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! What every response has in common, whatever became of the request.
+
+use std::{panic::AssertUnwindSafe, sync::Arc};
+
+use axum::{
+    Router,
+    extract::{MatchedPath, Request as HttpRequest},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
+    middleware::{Next, from_fn},
+    response::Response,
+};
+use data_encoding::BASE64URL_NOPAD;
+use futures_util::FutureExt;
+use tower::ServiceExt;
+
+use super::{
+    App, Routes,
+    call::Stamp,
+    problem::{Code, Problem},
+};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The routes as they are served: each request gets its id and its moment first, each response its common headers and, if
+/// it is a problem, its body. A path or method that is not there, and a handler that breaks off, are problems too.
+pub fn serve(routes: Routes, app: Arc<App>) -> Router {
+    let (router, _) = routes.split_for_parts();
+    let router = router.layer(from_fn(note_path)).with_state(app.clone());
+    // Around the whole router, not on its routes: what no route takes comes by here too.
+    Router::new().fallback(move |request: HttpRequest| finish(router.clone(), app.clone(), request))
+}
+
+/// The path as the route spells it, for the log: the request's own holds ids.
+async fn note_path(request: HttpRequest, next: Next) -> Response {
+    let path = request.extensions().get::<MatchedPath>().cloned();
+    let mut response = next.run(request).await;
+    if let Some(path) = path {
+        response.extensions_mut().insert(path);
+    }
+    response
+}
+
+async fn finish(router: Router, app: Arc<App>, mut request: HttpRequest) -> Response {
+    let now = app.clock.now();
+    // Without randomness nothing is granted, but the answer is still told apart in the log.
+    let id = app.entropy.bytes::<12>().map_or_else(|_| now.millis().to_string(), |id| BASE64URL_NOPAD.encode(&id));
+    let method = request.method().clone();
+    if method == Method::HEAD {
+        // axum takes HEAD for GET. No route has OPTIONS, so this finds out what the path allows.
+        *request.method_mut() = Method::OPTIONS;
+    }
+    request.extensions_mut().insert(Stamp { now, id: id.clone() });
+    let mut response = match AssertUnwindSafe(router.oneshot(request)).catch_unwind().await {
+        Ok(Ok(response)) => response,
+        Ok(Err(never)) => match never {},
+        Err(_) => {
+            tracing::error!(request_id = id, "a handler broke off");
+            axum::response::IntoResponse::into_response(Problem::new(Code::Unavailable))
+        }
+    };
+    let path = response.extensions_mut().remove::<MatchedPath>();
+    let problem = problem_of(&response);
+    if let Some(problem) = &problem {
+        let allow = response.headers_mut().remove(header::ALLOW);
+        response = problem.render(&id);
+        if let Some(allow) = allow.filter(|_| problem.code() == Code::MethodNotAllowed) {
+            response.headers_mut().insert(header::ALLOW, without_head(&allow));
+        }
+    }
+    common(response.headers_mut(), &id);
+    tracing::info!(
+        request_id = id,
+        method = method.as_str(),
+        path = path.as_ref().map_or("-", MatchedPath::as_str),
+        status = response.status().as_u16(),
+        code = problem.as_ref().map_or("-", |problem| problem.code().as_str()),
+        millis = app.clock.now().millis().saturating_sub(now.millis()).max(0),
+        "answered"
+    );
+    response
+}
+
+/// The problem that a response stands for: a handler's own, or axum's bare status.
+fn problem_of(response: &Response) -> Option<Problem> {
+    if let Some(problem) = response.extensions().get::<Problem>() {
+        return Some(problem.clone());
+    }
+    match response.status() {
+        status if !status.is_client_error() && !status.is_server_error() => None,
+        StatusCode::NOT_FOUND => Some(Code::NotFound.into()),
+        StatusCode::METHOD_NOT_ALLOWED => Some(Code::MethodNotAllowed.into()),
+        status => {
+            tracing::error!(status = status.as_u16(), "a response that is no problem of the contract");
+            Some(Code::Unavailable.into())
+        }
+    }
+}
+
+fn without_head(allow: &HeaderValue) -> HeaderValue {
+    let methods: Vec<_> = allow.to_str().unwrap_or("").split(',').map(str::trim).filter(|m| *m != "HEAD").collect();
+    HeaderValue::from_str(&methods.join(", ")).unwrap_or(HeaderValue::from_static(""))
+}
+
+fn common(headers: &mut HeaderMap, id: &str) {
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000; includeSubDomains"));
+    if let Ok(id) = HeaderValue::from_str(id) {
+        headers.insert(REQUEST_ID, id);
+    }
+}

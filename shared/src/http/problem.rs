@@ -1,0 +1,287 @@
+//! The one form of errors (RFC 9457), with its closed table of codes.
+
+use std::borrow::Cow;
+
+use axum::{
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+
+use crate::{
+    env::EntropyError,
+    password::{HashError, WeakPassword},
+    secret::SealError,
+    store::{
+        StoreError,
+        session::{Denied, NoSession},
+        verify::SignInError,
+    },
+};
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $code:literal, $status:ident, $title:literal;)*) => {
+        /// What went wrong, as clients may tell it apart.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Code { $($(#[$doc])* $name,)* }
+
+        impl Code {
+            /// All of them.
+            #[cfg(test)]
+            pub(super) const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The code's name; it never changes.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $code,)* }
+            }
+
+            /// The one status it goes with.
+            #[must_use]
+            pub fn status(self) -> StatusCode {
+                match self { $(Self::$name => StatusCode::$status,)* }
+            }
+
+            fn title(self) -> &'static str {
+                match self { $(Self::$name => $title,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The request is not of the contract's form.
+    InvalidRequest = "invalid_request", BAD_REQUEST, "The request is not valid";
+    /// Neither 6 digits nor a recovery token; nothing was tried.
+    MalformedCode = "malformed_code", BAD_REQUEST, "The code is neither 6 digits nor a recovery token";
+    /// Sign-in refused, for whatever cause.
+    InvalidCredentials = "invalid_credentials", UNAUTHORIZED, "Sign-in refused";
+    /// No token that works here, for whatever cause.
+    InvalidToken = "invalid_token", UNAUTHORIZED, "The token is not valid";
+    /// Wrong, used or out of its window.
+    InvalidCode = "invalid_code", UNAUTHORIZED, "The code is not valid";
+    /// The session is older than the last security change.
+    SessionRefreshRequired = "session_refresh_required", UNAUTHORIZED, "Sign in again";
+    /// The last step-up is too old (RFC 9470).
+    StepUpRequired = "step_up_required", UNAUTHORIZED, "A fresh code is needed";
+    /// Signed in, and not allowed.
+    Forbidden = "forbidden", FORBIDDEN, "Not allowed";
+    /// MFA cannot be disabled.
+    MfaMandatory = "mfa_mandatory", FORBIDDEN, "MFA cannot be disabled";
+    /// An Administrator has to reset the factor.
+    MfaResetRequired = "mfa_reset_required", FORBIDDEN, "Ask an Administrator to reset your MFA";
+    /// Enrolment needs the reset code.
+    ResetCodeRequired = "reset_code_required", FORBIDDEN, "The reset code is needed";
+    /// No such thing for this caller.
+    NotFound = "not_found", NOT_FOUND, "Not found";
+    /// The state moved on.
+    Conflict = "conflict", CONFLICT, "The state does not allow it";
+    /// The same key with another body.
+    IdempotencyMismatch = "idempotency_mismatch", CONFLICT, "The Idempotency-Key was used with another body";
+    /// Support reset refused.
+    NotSoleAdministrator = "not_sole_administrator", CONFLICT, "Another Administrator can reset";
+    /// The ticket was used.
+    TicketUsed = "ticket_used", CONFLICT, "The ticket was used";
+    /// The path has no such method.
+    MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "Method not allowed";
+    /// The body is too large.
+    PayloadTooLarge = "payload_too_large", PAYLOAD_TOO_LARGE, "The body is too large";
+    /// A limit was reached; whether the secret was right is not told.
+    TooManyAttempts = "too_many_attempts", TOO_MANY_REQUESTS, "Too many attempts";
+    /// Denied, because something we depend on did not answer.
+    Unavailable = "unavailable", SERVICE_UNAVAILABLE, "Temporarily unavailable";
+}
+
+/// What a handler answers: a response, or a problem.
+pub type Answer<T> = Result<T, Problem>;
+
+/// An error as the caller sees it. Internal causes go to the log and never in here.
+///
+/// As a response it is a status alone, with itself as an extension: the layer of [`super::serve`] writes it out, since only
+/// that knows the request's id.
+#[derive(Debug, Clone)]
+pub struct Problem {
+    code: Code,
+    detail: Option<Cow<'static, str>>,
+    retry_after: Option<u32>,
+    client: bool,
+}
+
+/// As it goes over the wire.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Problem)]
+pub(super) struct ProblemBody<'a> {
+    /// `/problems/<code>`.
+    r#type: String,
+    /// What the code means, for people.
+    title: &'static str,
+    /// The HTTP status.
+    status: u16,
+    /// More about this one, for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'a str>,
+    /// Stable: what programs tell apart.
+    code: &'static str,
+    /// The response's `X-Request-Id`.
+    request_id: &'a str,
+    /// The response's `Retry-After`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_seconds: Option<u32>,
+}
+
+impl Problem {
+    /// Of a code, which says it all.
+    #[must_use]
+    pub fn new(code: Code) -> Self {
+        // These two always say when to come back.
+        let retry_after = match code {
+            Code::Unavailable => Some(2),
+            Code::TooManyAttempts => Some(60),
+            _ => None,
+        };
+        Self { code, detail: None, retry_after, client: false }
+    }
+
+    /// Says more, in words that tell nothing internal.
+    #[must_use]
+    pub fn detail(mut self, text: impl Into<Cow<'static, str>>) -> Self {
+        self.detail = Some(text.into());
+        self
+    }
+
+    /// Says when to come back: in a second at the earliest.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u32) -> Self {
+        self.retry_after = Some(seconds.max(1));
+        self
+    }
+
+    /// A client credential is wrong: introspection's 401.
+    #[must_use]
+    pub fn unauthorized_client() -> Self {
+        Self { client: true, ..Self::new(Code::InvalidToken) }
+    }
+
+    /// Its code.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        self.code
+    }
+
+    /// Something failed inside: the log has the cause, the caller does not.
+    fn internal() -> Self {
+        Self::new(Code::Unavailable)
+    }
+
+    fn challenge(&self) -> Option<&'static str> {
+        match self.code {
+            _ if self.client => Some(r#"Basic realm="vestibule", charset="UTF-8""#),
+            Code::StepUpRequired => Some(r#"Bearer error="insufficient_user_authentication", max_age="300""#),
+            Code::InvalidToken | Code::SessionRefreshRequired => Some(r#"Bearer error="invalid_token""#),
+            code => (code.status() == StatusCode::UNAUTHORIZED).then_some("Bearer"),
+        }
+    }
+
+    /// The whole response.
+    pub(super) fn render(&self, request_id: &str) -> Response {
+        let (code, status) = (self.code, self.code.status());
+        let body = ProblemBody {
+            r#type: format!("/problems/{}", code.as_str()),
+            title: code.title(),
+            status: status.as_u16(),
+            detail: self.detail.as_deref(),
+            code: code.as_str(),
+            request_id,
+            retry_after_seconds: self.retry_after,
+        };
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        if let Some(challenge) = self.challenge() {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
+        (status, headers, serde_json::to_vec(&body).unwrap_or_default()).into_response()
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = self.code.status().into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<Code> for Problem {
+    fn from(code: Code) -> Self {
+        Self::new(code)
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match &error {
+            StoreError::Poison(_) => tracing::error!(%error, "denied"),
+            _ => tracing::warn!(%error, "denied"),
+        }
+        Self::internal()
+    }
+}
+
+impl From<EntropyError> for Problem {
+    fn from(error: EntropyError) -> Self {
+        tracing::error!(%error, "denied");
+        Self::internal()
+    }
+}
+
+impl From<SealError> for Problem {
+    fn from(error: SealError) -> Self {
+        tracing::error!(%error, "denied");
+        Self::internal()
+    }
+}
+
+impl From<HashError> for Problem {
+    fn from(error: HashError) -> Self {
+        match error {
+            HashError::TooLong => return Code::InvalidRequest.into(),
+            HashError::Busy => tracing::warn!(%error, "denied"),
+            HashError::Unusable | HashError::Entropy(_) => tracing::error!(%error, "denied"),
+        }
+        Self::internal()
+    }
+}
+
+impl From<SignInError> for Problem {
+    fn from(error: SignInError) -> Self {
+        tracing::error!(%error, "denied");
+        Self::internal()
+    }
+}
+
+impl From<WeakPassword> for Problem {
+    fn from(weak: WeakPassword) -> Self {
+        Self::new(Code::InvalidRequest).detail(weak.to_string())
+    }
+}
+
+impl From<NoSession> for Problem {
+    fn from(why: NoSession) -> Self {
+        match why {
+            NoSession::Invalid => Code::InvalidToken.into(),
+            NoSession::RefreshRequired => Code::SessionRefreshRequired.into(),
+        }
+    }
+}
+
+impl From<Denied> for Problem {
+    fn from(why: Denied) -> Self {
+        match why {
+            Denied::Forbidden => Code::Forbidden.into(),
+            Denied::StepUpRequired => Code::StepUpRequired.into(),
+        }
+    }
+}
