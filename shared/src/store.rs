@@ -10,6 +10,7 @@ mod budget;
 pub mod contract;
 #[cfg(feature = "dynamo")]
 pub mod dynamo;
+pub mod enrolment;
 #[cfg(test)]
 mod fixture;
 pub mod item;
@@ -17,6 +18,8 @@ pub mod keys;
 pub mod login;
 #[cfg(any(test, feature = "testing"))]
 pub mod memory;
+pub mod recovery;
+pub mod reset;
 pub mod session;
 pub mod table;
 pub mod verify;

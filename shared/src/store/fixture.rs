@@ -3,60 +3,59 @@
 use std::sync::Arc;
 
 use super::{
-    Store, Table, item,
+    Store, item,
     item::{AuthType, Challenge, FactorState, Kind, Role, User},
     keys,
-    login::Charge,
+    login::{Charge, Opened},
     memory::MemoryTable,
     table::{Again, Updated},
     verify::{Accept, Dead, SignIn},
     write::{self, Action, Write, attr},
 };
 use crate::{
-    attempt::{Attempt, ChargedGuess, Door},
+    attempt::{Attempt, ChargedGuess, Door, PasswordChecked, PasswordTry, RightPassword, SignedIn},
     audit::{AuditEvent, Outcome},
     env::{SystemEntropy, Timestamp},
-    id::{TenantId, UserId, UserKey},
-    policy,
+    id::{LoginName, TenantId, UserId, UserKey},
+    password::{PasswordParams, Passwords},
+    policy::{self, Ladder},
     recovery::{self, RecoveryCode},
-    secret::{DigestKeys, FactorRef, NewToken, Nonce, TokenClass, TokenRef, TotpSecret},
+    secret::{DigestKeys, FactorRef, LoginKey, NewToken, Nonce, SecretText, TokenClass, TokenRef, TotpSecret},
     totp,
 };
 
 pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
+pub(crate) const PASSWORD: &str = "correct horse battery";
+
 pub(crate) struct Ann {
     pub(crate) store: Store,
     pub(crate) key: UserKey,
+    pub(crate) login: LoginKey,
     pub(crate) secret: TotpSecret,
-    keys: DigestKeys,
-    recovery: RecoveryCode,
+    pub(crate) keys: DigestKeys,
+    pub(crate) recovery: RecoveryCode,
+    passwords: Passwords,
 }
 
-/// Ann, enrolled, with her recovery token and the given number of open challenges.
-pub(crate) async fn ann(challenges: usize) -> (Ann, Vec<TokenRef>) {
-    let key = TenantId::parse("acme").unwrap().user(UserId::parse("u-ann").unwrap());
-    let nonce = || Nonce::generate(&SystemEntropy).unwrap();
-    let (born, factor) = (nonce(), nonce());
-    let secret = TotpSecret::generate(FactorRef { user: key.clone(), born, factor }, &SystemEntropy).unwrap();
-    let keys = DigestKeys::new([1; 32], [2; 32]);
-    let recovery = RecoveryCode::generate(&SystemEntropy).unwrap();
-    let mut user = User {
-        kind: Kind::Employee,
-        role: Role::Standard,
+/// Somebody who was just created.
+pub(crate) fn person(kind: Kind, role: Role, born: Nonce) -> User {
+    User {
+        kind,
+        role,
         auth_type: AuthType::Local,
         active: true,
         born,
         epoch: 1,
         password_version: 1,
-        login: "x".to_owned(),
-        factor: FactorState::Active,
-        factor_id: Some(factor),
+        login: String::new(),
+        factor: FactorState::None,
+        factor_id: None,
         secret: None,
-        last_step: Some(0),
-        enrolled_at: Some(NOW.secs()),
-        recovery: Some(recovery.digest(&keys, &key)),
-        recovery_at: Some(NOW.secs()),
+        last_step: None,
+        enrolled_at: None,
+        recovery: None,
+        recovery_at: None,
         tries: Default::default(),
         row: 0,
         life: 0,
@@ -72,6 +71,33 @@ pub(crate) async fn ann(challenges: usize) -> (Ann, Vec<TokenRef>) {
         networks: Default::default(),
         resets: Vec::new(),
         seen: NOW.secs(),
+    }
+}
+
+pub(crate) fn attempt(at: Timestamp) -> Attempt {
+    Attempt::begin(at, &SystemEntropy).unwrap()
+}
+
+/// Ann, enrolled, an Administrator of acme, with her password, her recovery token and the given number of open challenges.
+pub(crate) async fn ann(challenges: usize) -> (Ann, Vec<TokenRef>) {
+    let tenant = TenantId::parse("acme").unwrap();
+    let key = tenant.user(UserId::parse("u-ann").unwrap());
+    let nonce = || Nonce::generate(&SystemEntropy).unwrap();
+    let (born, factor) = (nonce(), nonce());
+    let secret = TotpSecret::generate(FactorRef { user: key.clone(), born, factor }, &SystemEntropy).unwrap();
+    let keys = DigestKeys::new([1; 32], [2; 32]);
+    let login = keys.login(&tenant, &LoginName::fold("ann"));
+    let recovery = RecoveryCode::generate(&SystemEntropy).unwrap();
+    let passwords = Passwords::new(PasswordParams::cheap(), 4, 64, &SystemEntropy).unwrap();
+    let mut user = User {
+        login: login.digest().to_owned(),
+        factor: FactorState::Active,
+        factor_id: Some(factor),
+        last_step: Some(0),
+        enrolled_at: Some(NOW.secs()),
+        recovery: Some(recovery.digest(&keys, &key)),
+        recovery_at: Some(NOW.secs()),
+        ..person(Kind::Employee, Role::Administrator, born)
     };
     let mut tokens = Vec::new();
     for _ in 0..challenges {
@@ -88,13 +114,95 @@ pub(crate) async fn ann(challenges: usize) -> (Ann, Vec<TokenRef>) {
         user.challenges.insert(reference.id().clone(), challenge);
         tokens.push(reference);
     }
-    let table = Arc::new(MemoryTable::default());
-    let put = Write::put_new(keys::user(&key), item::write(&user).unwrap());
-    assert!(matches!(table.update(&put, Again::Never).await.unwrap(), Updated::Written(_)));
-    (Ann { store: Store::new(table), key, secret, keys, recovery }, tokens)
+    let hash = passwords.hash(&SecretText::new(PASSWORD.to_owned()), &SystemEntropy).await.unwrap();
+    let row = item::LoginRow {
+        uid: Some(key.user().clone()),
+        hash: Some(hash.as_str().to_owned()),
+        version: Some(1),
+        ..Default::default()
+    };
+    let ann =
+        Ann { store: Store::new(Arc::new(MemoryTable::default())), key, login, secret, keys, recovery, passwords };
+    let settings = item::TenantPolicy {
+        name: "Acme".to_owned(),
+        issuer: "Acme".to_owned(),
+        reset_code_for: item::ResetCodeFor::Administrators,
+        created: NOW.secs(),
+    };
+    ann.put(Write::put_new(keys::login(&ann.login), item::write(&row).unwrap())).await;
+    ann.put(Write::put_new(keys::tenant(&tenant), item::write(&settings).unwrap())).await;
+    ann.put(Write::put_new(keys::administrators(&tenant), item::write(&item::Administrators::default()).unwrap()))
+        .await;
+    ann.add(&ann.key, &user).await;
+    (ann, tokens)
 }
 
 impl Ann {
+    pub(crate) async fn put(&self, write: Write) {
+        assert!(matches!(self.store.table.update(&write, Again::Never).await.unwrap(), Updated::Written(_)));
+    }
+
+    /// Somebody more of a tenant.
+    pub(crate) async fn add(&self, key: &UserKey, user: &User) {
+        let profile = item::Profile {
+            username: key.user().to_string(),
+            display_name: key.user().to_string(),
+            email: None,
+            created: NOW.secs(),
+        };
+        self.put(Write::put_new(keys::user(key), item::write(user).unwrap())).await;
+        self.put(Write::put_new(keys::profile(key), item::write(&profile).unwrap())).await;
+        if user.administers() {
+            let of = |map: &'static str| Action::Set(attr(map).key(key.user().to_string()), write::Value::Bool(true));
+            let able = (user.factor == FactorState::Active).then(|| of("able"));
+            let both = [Some(of("act")), able].into_iter().flatten().collect();
+            self.put(Write::update(keys::administrators(key.tenant()), vec![], both)).await;
+        }
+    }
+
+    pub(crate) async fn read(&self, key: &UserKey) -> User {
+        let found = self.store.table.read(&[keys::user(key)]).await.unwrap();
+        item::read(found.into_iter().next().flatten().unwrap()).unwrap()
+    }
+
+    pub(crate) async fn administrators(&self) -> item::Administrators {
+        let found = self.store.table.read(&[keys::administrators(self.key.tenant())]).await.unwrap();
+        item::read(found.into_iter().next().flatten().unwrap()).unwrap()
+    }
+
+    /// A password tried, and the person it was right for.
+    pub(crate) async fn password(
+        &self,
+        password: &str,
+        device: Option<&TokenRef>,
+        at: Timestamp,
+    ) -> Result<RightPassword, PasswordTry> {
+        let charge = self.store.charge_login(&self.login, device, &Ladder::at(at), &attempt(at)).await.unwrap();
+        let Charge::Admitted(tried) = charge else { panic!("refused") };
+        let password = SecretText::new(password.to_owned());
+        let proof = self.passwords.verify(&password, tried.hash().as_ref()).await.unwrap();
+        let person = self.store.read_owner(&tried).await.unwrap();
+        tried.checked(proof, person)
+    }
+
+    /// The challenge or enrolment token that a right password opens.
+    pub(crate) async fn opened(&self, right: RightPassword, network: &str) -> Opened {
+        match right.decide() {
+            PasswordChecked::MfaRequired(opening) | PasswordChecked::EnrolmentRequired(opening) => {
+                self.store.open_attempt(opening, network, &SystemEntropy, &self.event()).await.unwrap()
+            }
+            _ => panic!("opens nothing"),
+        }
+    }
+
+    pub(crate) async fn challenge(&self, device: Option<&TokenRef>, at: Timestamp) -> TokenRef {
+        let right = self.password(PASSWORD, device, at).await.ok().unwrap();
+        match self.opened(right, "10.0.0").await {
+            Opened::Yes(token, _) => token.reference().clone(),
+            _ => panic!("not opened"),
+        }
+    }
+
     pub(crate) async fn charge(&self, token: &TokenRef, at: Timestamp) -> Charge<ChargedGuess, Dead> {
         let door = Door::challenge(token.clone()).or_else(|| Door::session(token.clone())).unwrap();
         let attempt = Attempt::begin(at, &SystemEntropy).unwrap();
@@ -116,15 +224,19 @@ impl Ann {
         self.store.table.update(&write, Again::Never).await.unwrap();
     }
 
-    pub(crate) async fn accept(&self, sign_in: SignIn) -> Option<NewToken> {
+    pub(crate) async fn accept(&self, sign_in: SignIn) -> Option<SignedIn> {
         match self.store.accept(sign_in, &self.event()).await.unwrap() {
-            Accept::Yes(signed_in) => Some(signed_in.token),
+            Accept::Yes(signed_in) => Some(signed_in),
             Accept::Gone => None,
         }
     }
 
     /// One whole try with the code of a step.
     pub(crate) async fn with_step(&self, token: &TokenRef, step: i64, at: Timestamp) -> Option<NewToken> {
+        self.signed_in(token, step, at).await.map(|signed_in| signed_in.token)
+    }
+
+    pub(crate) async fn signed_in(&self, token: &TokenRef, step: i64, at: Timestamp) -> Option<SignedIn> {
         let Charge::Admitted(guess) = self.charge(token, at).await else { return None };
         let code = totp::code_at(&self.secret, step).unwrap();
         let proof = totp::check(&self.secret, &code, at, guess.user().last_step.unwrap())?;
@@ -134,7 +246,7 @@ impl Ann {
     pub(crate) async fn with_recovery(&self, token: &TokenRef) -> Option<NewToken> {
         let Charge::Admitted(guess) = self.charge(token, NOW).await else { return None };
         let proof = recovery::check(&self.keys, &self.key, guess.user().recovery.as_ref(), &self.recovery)?;
-        self.accept(SignIn::with_recovery(guess, proof, &SystemEntropy).unwrap()).await
+        self.accept(SignIn::with_recovery(guess, proof, &SystemEntropy).unwrap()).await.map(|signed_in| signed_in.token)
     }
 }
 

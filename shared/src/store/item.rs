@@ -1,7 +1,7 @@
 //! Items as types. The attribute names are short because every kilobyte of an item is paid for with each write; each is
 //! told here in full.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -13,7 +13,7 @@ use crate::{
     env::Timestamp,
     id::EntryId,
     policy,
-    secret::{CodeDigest, Nonce, SealedSecret, TokenGuard},
+    secret::{CodeDigest, Nonce, SealedSecret, TokenGuard, TokenRef},
 };
 
 /// Whether somebody works for the tenant or is a person of one of its clients.
@@ -125,6 +125,16 @@ pub struct Challenge {
     /// The known device it was opened from.
     #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
     pub device: Option<EntryId>,
+}
+
+impl Challenge {
+    /// Whether it is this token's, and its time and epoch hold.
+    #[must_use]
+    pub fn open(&self, token: &TokenRef, epoch: i64, life: Duration, now: Timestamp) -> bool {
+        let longest = (now + life + policy::SKEW).millis();
+        let in_time = self.ends > now.millis() && self.ends <= longest;
+        self.guard == *token.guard() && self.epoch == epoch && in_time
+    }
 }
 
 /// A session.

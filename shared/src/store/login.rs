@@ -175,9 +175,9 @@ impl Store {
                     if opened.contains_key(token.reference().id()) {
                         return Ok(Opened::Yes(token, now + life)); // its reply was lost
                     }
-                    let same = user.epoch == right.user.epoch && user.factor == right.user.factor && user.active;
+                    let (decides, decided) = (deciding(&user), deciding(&right.user));
                     right.user = user;
-                    if !same || right.user.password_version != right.tried.row.version.unwrap_or_default() {
+                    if decides != decided {
                         return Ok(Opened::Moved(right.of_one_who_may()));
                     }
                 }
@@ -228,9 +228,9 @@ impl Store {
             };
             let Some(item) = met else { return Ok(ExemptOpened::Moved(Err(right.tried))) };
             let user: User = item::read(item)?;
-            let same = user.epoch == right.user.epoch && user.active;
+            let (decides, decided) = (deciding(&user), deciding(&right.user));
             right.user = user;
-            if !same {
+            if decides != decided {
                 return Ok(ExemptOpened::Moved(right.of_one_who_may()));
             }
         }
@@ -278,6 +278,11 @@ impl Store {
 
 /// How often a write is planned anew because entries came or went under it.
 const REPLANS: usize = 4;
+
+/// What decides about a right password, besides counters.
+fn deciding(user: &User) -> (i64, i64, bool, item::AuthType, FactorState) {
+    (user.epoch, user.password_version, user.active, user.auth_type, user.factor)
+}
 
 fn exhausted<T>(tries: i64, last: i64) -> Charge<T, Never> {
     Charge::Exhausted { retry_at: Ladder::retry_at(tries, Timestamp::from_millis(last)) }
@@ -410,10 +415,14 @@ mod tests {
 
     use super::*;
     use crate::{
+        attempt::PasswordChecked,
         env::SystemEntropy,
-        id::{LoginName, TenantId},
+        id::{LoginName, TenantId, UserId},
         secret::DigestKeys,
-        store::memory::MemoryTable,
+        store::{
+            fixture::{NOW, PASSWORD, STEP, ann, attempt},
+            memory::MemoryTable,
+        },
     };
 
     fn fixture() -> (Store, LoginKey) {
@@ -486,5 +495,201 @@ mod tests {
             try_at(&store, &login, now + Duration::from_secs(86_400)).await;
         }
         assert!(matches!(try_at(&store, &login, now).await, Charge::Admitted(_)));
+    }
+
+    #[tokio::test]
+    async fn a_right_password_opens_one_challenge_and_ends_the_row() {
+        let (ann, _) = ann(0).await;
+        for _ in 0..3 {
+            let wrong = ann.password("wrong", None, NOW).await.err().unwrap();
+            assert!(wrong.owner().is_some());
+        }
+        let token = ann.challenge(None, NOW).await;
+        assert!(ann.signed_in(&token, STEP, NOW).await.is_some());
+        assert_eq!(ann.password("wrong", None, NOW).await.err().unwrap().failures(), 1);
+    }
+
+    #[tokio::test]
+    async fn twenty_challenges_a_network_and_a_quarter_of_an_hour() {
+        let (ann, _) = ann(0).await;
+        for n in 0..policy::NETWORK_CHALLENGES {
+            let right = ann.password(PASSWORD, None, NOW).await.ok().unwrap();
+            assert!(matches!(ann.opened(right, "10.0.0").await, Opened::Yes(..)), "{n}");
+        }
+        let right = ann.password(PASSWORD, None, NOW).await.ok().unwrap();
+        let until = NOW + policy::WINDOW;
+        assert!(matches!(ann.opened(right, "10.0.0").await, Opened::TooMany { retry_at } if retry_at == until));
+        let right = ann.password(PASSWORD, None, NOW).await.ok().unwrap();
+        assert!(matches!(ann.opened(right, "10.0.1").await, Opened::Yes(..)));
+        let right = ann.password(PASSWORD, None, until).await.ok().unwrap();
+        assert!(matches!(ann.opened(right, "10.0.0").await, Opened::Yes(..)));
+        assert!(ann.read(&ann.key).await.networks["10.0.0"].len() == 1, "past times are gone");
+    }
+
+    #[tokio::test]
+    async fn of_many_challenges_the_oldest_of_the_busiest_network_goes() {
+        let (ann, _) = ann(0).await;
+        let first = ann.challenge(None, NOW).await;
+        for n in 0..40 {
+            let at = NOW + Duration::from_millis(n + 1);
+            let right = ann.password(PASSWORD, None, at).await.ok().unwrap();
+            let network = if n % 2 == 0 { "10.0.1" } else { "10.0.2" };
+            assert!(matches!(ann.opened(right, network).await, Opened::Yes(..)));
+        }
+        let user = ann.read(&ann.key).await;
+        assert_eq!(user.challenges.len(), policy::CHALLENGES);
+        assert!(user.challenges.contains_key(first.id()), "the newcomer's stays");
+    }
+
+    #[tokio::test]
+    async fn networks_are_bounded() {
+        let (ann, _) = ann(0).await;
+        for n in 0..policy::NETWORKS + 4 {
+            let at = NOW + Duration::from_millis(u64::try_from(n).unwrap());
+            let right = ann.password(PASSWORD, None, at).await.ok().unwrap();
+            assert!(matches!(ann.opened(right, &format!("10.0.{n}")).await, Opened::Yes(..)));
+        }
+        let user = ann.read(&ann.key).await;
+        assert_eq!(user.networks.len(), policy::NETWORKS);
+        assert!(!user.networks.contains_key("10.0.3") && user.networks.contains_key("10.0.4"));
+    }
+
+    /// A crowd that guesses at the name does not delay the device that is known.
+    #[tokio::test]
+    async fn a_known_device_keeps_its_own_counter() {
+        let (ann, tokens) = ann(1).await;
+        let device = ann.signed_in(&tokens[0], STEP, NOW).await.unwrap().device.unwrap();
+        let device = device.reference();
+        for _ in 0..5 {
+            ann.password("wrong", None, NOW).await.err().unwrap();
+        }
+        let charge = ann.store.charge_login(&ann.login, None, &Ladder::at(NOW), &attempt(NOW)).await.unwrap();
+        assert!(matches!(charge, Charge::Exhausted { .. }));
+        for n in 0..4 {
+            assert_eq!(ann.password("wrong", Some(device), NOW).await.err().unwrap().failures(), n + 1);
+        }
+        let later = NOW + Duration::from_secs(86_400);
+        let token = ann.challenge(Some(device), later).await;
+        let user = ann.read(&ann.key).await;
+        assert_eq!(user.devices[device.id()].tries, 0, "a right password ends the device's row");
+        let signed_in = ann.signed_in(&token, STEP + 2880, later).await.unwrap();
+        assert!(signed_in.device.is_none(), "it is known already");
+        let user = ann.read(&ann.key).await;
+        assert_eq!(user.devices[device.id()].ends, (later + policy::DEVICE_LIFE).secs(), "and renewed");
+        for _ in 0..5 {
+            ann.password("wrong", Some(device), later).await.err().unwrap();
+        }
+        let charge =
+            ann.store.charge_login(&ann.login, Some(device), &Ladder::at(later), &attempt(later)).await.unwrap();
+        assert!(matches!(charge, Charge::Exhausted { .. }), "it has delays of its own");
+        let after = later + policy::DEVICE_LIFE;
+        assert!(ann.password(PASSWORD, Some(device), after).await.ok().unwrap().tried().device.is_none(), "it ended");
+    }
+
+    #[tokio::test]
+    async fn an_unusable_device_is_ignored() {
+        let (ann, _) = ann(0).await;
+        let bob = ann.key.tenant().user(UserId::parse("u-bob").unwrap());
+        for key in [&ann.key, &bob] {
+            let made_up = NewToken::generate(TokenClass::Device, key, &SystemEntropy).unwrap();
+            let tried = ann.password("wrong", Some(made_up.reference()), NOW).await.err().unwrap();
+            assert!(tried.device.is_none());
+        }
+        assert_eq!(ann.password("wrong", None, NOW).await.err().unwrap().failures(), 3);
+    }
+
+    #[tokio::test]
+    async fn five_devices_and_the_least_recently_used_goes() {
+        let (ann, _) = ann(0).await;
+        let mut devices = Vec::new();
+        for n in 0..6_i64 {
+            let at = NOW + Duration::from_secs(u64::try_from(n * 60).unwrap());
+            let token = ann.challenge(None, at).await;
+            devices.push(ann.signed_in(&token, STEP + n * 2, at).await.unwrap().device.unwrap());
+        }
+        let user = ann.read(&ann.key).await;
+        assert_eq!(user.devices.len(), policy::DEVICES);
+        assert!(!user.devices.contains_key(devices[0].reference().id()));
+    }
+
+    #[tokio::test]
+    async fn a_password_of_another_version_or_of_one_who_may_not_opens_nothing() {
+        let (ann, _) = ann(0).await;
+        for (no, yes) in [
+            (Action::Set(attr("pv"), num(2)), Action::Set(attr("pv"), num(1))),
+            (Action::Set(attr("ac"), write::Value::Bool(false)), Action::Set(attr("ac"), write::Value::Bool(true))),
+            (Action::Set(attr("at"), write::text("s")), Action::Set(attr("at"), write::text("l"))),
+        ] {
+            ann.change(no.clone()).await;
+            assert!(ann.password(PASSWORD, None, NOW).await.is_err());
+            ann.change(yes).await;
+            let right = ann.password(PASSWORD, None, NOW).await.ok().unwrap();
+            ann.change(no).await;
+            assert!(matches!(ann.opened(right, "n").await, Opened::Moved(Err(_))), "changed after the check");
+            ann.change(Action::Set(attr("pv"), num(1))).await;
+            ann.change(Action::Set(attr("ac"), write::Value::Bool(true))).await;
+            ann.change(Action::Set(attr("at"), write::text("l"))).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn an_excluded_contact_signs_in_by_password_until_they_are_promoted() {
+        let (ann, _) = ann(0).await;
+        let exclusion = item::Exclusion { batch: crate::id::BatchId::parse("b").unwrap(), at: 0 };
+        for action in [
+            Action::Set(attr("k"), write::text("c")),
+            Action::Set(attr("fs"), write::text("n")),
+            Action::Set(attr("ex"), item::value(&exclusion).unwrap()),
+        ] {
+            ann.change(action).await;
+        }
+        let exempt = |right: RightPassword| match right.decide() {
+            PasswordChecked::Exempt(exempt) => exempt,
+            _ => panic!("not exempt"),
+        };
+        let first = exempt(ann.password(PASSWORD, None, NOW).await.ok().unwrap());
+        let second = exempt(ann.password(PASSWORD, None, NOW).await.ok().unwrap());
+        let event = ann.event();
+        let ExemptOpened::Yes(signed_in) = ann.store.open_exempt_session(first, &SystemEntropy, &event).await.unwrap()
+        else {
+            panic!("refused")
+        };
+        assert_eq!(signed_in.session.ends, (NOW + policy::EXEMPT_SESSION_LIFE).secs());
+        ann.change(Action::Set(attr("k"), write::text("e"))).await;
+        ann.change(Action::Remove(attr("ex"))).await;
+        ann.change(Action::Add(attr("ep"), 1)).await;
+        let moved = ann.store.open_exempt_session(second, &SystemEntropy, &event).await.unwrap();
+        let ExemptOpened::Moved(Ok(right)) = moved else { panic!("signed in, or denied") };
+        assert!(matches!(right.decide(), PasswordChecked::EnrolmentRequired(_)));
+    }
+
+    #[tokio::test]
+    async fn what_a_right_password_is_worth() {
+        let (ann, _) = ann(0).await;
+        let reset = |at| async move { matches!(at, PasswordChecked::ResetRequired(_)) };
+        ann.change(Action::Set(attr("row"), num(policy::ROW_TRIES))).await;
+        assert!(reset(ann.password(PASSWORD, None, NOW).await.ok().unwrap().decide()).await);
+        ann.change(Action::Set(attr("fs"), write::text("n"))).await;
+        let right = ann.password(PASSWORD, None, NOW).await.ok().unwrap();
+        assert!(matches!(right.decide(), PasswordChecked::EnrolmentRequired(_)));
+        let dormant = NOW + policy::DORMANT;
+        assert!(reset(ann.password(PASSWORD, None, dormant).await.ok().unwrap().decide()).await);
+        ann.change(Action::Set(attr("eb"), num(NOW.secs()))).await;
+        assert!(reset(ann.password(PASSWORD, None, NOW).await.ok().unwrap().decide()).await);
+    }
+
+    #[tokio::test]
+    async fn failures_are_told_once_a_day() {
+        let (ann, _) = ann(0).await;
+        let mut at = NOW;
+        let mut told = 0;
+        for _ in 0..8 {
+            let tried = ann.password("wrong", None, at).await.err().unwrap();
+            told += i32::from(ann.store.tell_failures(&tried).await.unwrap());
+            at = at + Duration::from_secs(900);
+        }
+        assert_eq!(told, 1);
+        let tomorrow = ann.password("wrong", None, NOW + Duration::from_secs(86_400)).await.err().unwrap();
+        assert!(ann.store.tell_failures(&tomorrow).await.unwrap());
     }
 }

@@ -97,7 +97,27 @@ impl Authority {
     }
 }
 
+/// Somebody with a fresh step-up, or who has just recovered: who may replace what signs them in.
+pub struct FreshSession(Principal);
+
+impl FreshSession {
+    /// As they were read.
+    #[must_use]
+    pub fn principal(&self) -> &Principal {
+        &self.0
+    }
+}
+
 impl Principal {
+    /// Takes somebody with a fresh step-up, or with a recovery sign-in of the last ten minutes.
+    ///
+    /// # Errors
+    /// [`Denied::StepUpRequired`].
+    pub fn fresh_or_recovering(self, now: Timestamp) -> Result<FreshSession, Denied> {
+        let may = self.session.fresh(now) || self.session.recovering(now);
+        if may { Ok(FreshSession(self)) } else { Err(Denied::StepUpRequired) }
+    }
+
     /// Takes somebody who may administer their tenant: an Administrator, or an operator in `support`.
     ///
     /// # Errors

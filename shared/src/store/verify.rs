@@ -1,8 +1,10 @@
 //! Commands of the code door: charge a try, and spend what it proved.
 
+use std::time::Duration;
+
 use super::{
     Store, StoreError, audit_row, item,
-    item::{Amr, FactorState, Role, User},
+    item::{Amr, FactorState, User},
     keys,
     login::Charge,
     session::NoSession,
@@ -16,6 +18,7 @@ use crate::{
     id::{EntryId, UserKey},
     policy,
     recovery::RecoveryProof,
+    secret::TokenRef,
     totp::TotpProof,
 };
 
@@ -87,6 +90,8 @@ impl SignIn {
             session.entry.created = old.created;
             session.entry.attempt = old.attempt;
             session.entry.ends = old.ends;
+        } else {
+            session = session.knowing(guess.opened_from(), entropy)?;
         }
         Ok(Self { guess, spend: Spend::Step(proof.step()), session })
     }
@@ -191,10 +196,7 @@ impl Store {
                 Action::Remove(attr("rkt")),
             ],
         )];
-        if matches!(user.role, Role::Administrator | Role::Operator) {
-            let able = attr("able").key(who.user().as_str().to_owned());
-            writes.push(Write::update(keys::administrators(who.tenant()), vec![], vec![Action::Remove(able)]));
-        }
+        writes.extend(no_longer_able(who, user));
         // Number 1: the refusal that filled the row is this attempt's event 0.
         let row = audit_row(who.tenant(), attempt, 1, event)?;
         match self.table.transact(&Transaction::new(writes, row)).await? {
@@ -202,6 +204,13 @@ impl Store {
             Transacted::Refused(_) => Ok(Disabled::Moved),
         }
     }
+}
+
+/// Takes an Administrator who loses the factor from those who have one.
+pub(super) fn no_longer_able(who: &UserKey, user: &User) -> Option<Write> {
+    let able = attr("able").key(who.user().as_str().to_owned());
+    let write = || Write::update(keys::administrators(who.tenant()), vec![], vec![Action::Remove(able)]);
+    user.administers().then(write)
 }
 
 /// What became of disabling a factor.
@@ -261,18 +270,22 @@ fn entry(door: &Door) -> Path {
 
 /// What makes the door's token alive, as a guard.
 fn alive(door: &Door, now: Timestamp) -> Vec<Guard> {
-    let token = door.token();
-    let at = || entry(door);
     match door {
-        Door::Session(_) => super::session::living(token, now),
-        Door::Challenge(_) => vec![
-            eq(attr("ac"), true),
-            eq(at().key("g"), token.guard().bytes()),
-            eq(at().key("e"), attr("ep")),
-            gt(at().key("x"), now.millis()),
-            write::le(at().key("x"), (now + policy::CHALLENGE_LIFE + policy::SKEW).millis()),
-        ],
+        Door::Session(token) => super::session::living(token, now),
+        Door::Challenge(token) => open_entry("c", token, policy::CHALLENGE_LIFE, now),
     }
+}
+
+/// What makes a challenge or an enrolment token alive, as a guard: the same as [`Challenge::open`] asks.
+pub(super) fn open_entry(map: &'static str, token: &TokenRef, life: Duration, now: Timestamp) -> Vec<Guard> {
+    let at = || attr(map).key(token.id().as_str().to_owned());
+    vec![
+        eq(attr("ac"), true),
+        eq(at().key("g"), token.guard().bytes()),
+        eq(at().key("e"), attr("ep")),
+        gt(at().key("x"), now.millis()),
+        write::le(at().key("x"), (now + life + policy::SKEW).millis()),
+    ]
 }
 
 fn charge(door: &Door, attempt: &Attempt, old: &[String]) -> Write {
@@ -348,11 +361,9 @@ fn classify(user: &User, door: &Door, now: Timestamp) -> Option<Dead> {
     let token = door.token();
     let dead = match door {
         Door::Challenge(_) => match user.challenges.get(token.id()) {
-            Some(challenge) if challenge.guard == *token.guard() => {
-                let longest = (now + policy::CHALLENGE_LIFE + policy::SKEW).millis();
-                let in_time = challenge.ends > now.millis() && challenge.ends <= longest;
-                let usable = challenge.epoch == user.epoch && in_time && challenge.tries < policy::TRIES;
-                (!usable).then_some(Dead::Token)
+            Some(challenge) if challenge.tries < policy::TRIES => {
+                let open = challenge.open(token, user.epoch, policy::CHALLENGE_LIFE, now);
+                (!open).then_some(Dead::Token)
             }
             _ => Some(Dead::Token),
         },
@@ -383,8 +394,6 @@ fn window_ends(user: &User, now: Timestamp) -> Timestamp {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::{
         env::SystemEntropy,

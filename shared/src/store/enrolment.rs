@@ -1,0 +1,596 @@
+//! Commands of enrolment: start it, charge a code, confirm it.
+
+use tokio::join;
+
+use super::{
+    Store, StoreError, audit_row, item,
+    item::{Amr, FactorState, PendingEnrolment, Profile, TenantPolicy, User},
+    keys,
+    login::Charge,
+    session::{self, NoSession},
+    table::{Again, Transacted, Transaction, Updated},
+    verify::{Accept, open_entry},
+    write::{self, Action, Guard, Path, Write, attr, empty, eq, gt, lt, num},
+};
+use crate::{
+    attempt::{Attempt, NewSession, SignedIn},
+    audit::AuditEvent,
+    env::{Entropy, EntropyError, Timestamp},
+    id::UserKey,
+    policy,
+    secret::{CodeDigest, FactorRef, Nonce, SealedSecret, TokenClass, TokenRef},
+    totp::TotpProof,
+};
+
+/// The token by which somebody enrols.
+#[derive(Clone, PartialEq, Eq)]
+pub struct EnrolmentDoor(TokenRef);
+
+impl EnrolmentDoor {
+    /// Takes an enrolment token or a session token; `None` for any other class (`invalid_token`).
+    #[must_use]
+    pub fn new(token: TokenRef) -> Option<Self> {
+        matches!(token.class(), TokenClass::Enrolment | TokenClass::Session).then_some(Self(token))
+    }
+
+    /// Who enrols.
+    #[must_use]
+    pub fn key(&self) -> &UserKey {
+        self.0.user()
+    }
+
+    fn alive(&self, now: Timestamp) -> Vec<Guard> {
+        match self.0.class() {
+            TokenClass::Enrolment => open_entry("e", &self.0, policy::ENROLMENT_LIFE, now),
+            _ => session::living(&self.0, now),
+        }
+    }
+
+    /// Whether the token is alive in a person's item: the same as [`Self::alive`] asks of the store.
+    fn check(&self, user: &User, now: Timestamp) -> Result<(), Denied> {
+        if self.0.class() == TokenClass::Session {
+            session::find(user, &self.0, now).map(|_| ()).map_err(|why| match why {
+                NoSession::Invalid => Denied::Token,
+                NoSession::RefreshRequired => Denied::Epoch,
+            })
+        } else {
+            let entry = user.enrolments.get(self.0.id());
+            let open = entry.is_some_and(|it| it.open(&self.0, user.epoch, policy::ENROLMENT_LIFE, now));
+            if open && user.active { Ok(()) } else { Err(Denied::Token) }
+        }
+    }
+}
+
+/// Why somebody may not enrol; in the contract's order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Denied {
+    /// The token is dead, or what was started with it was replaced through another.
+    Token,
+    /// A session from before the person's last security change.
+    Epoch,
+    /// The session has no fresh step-up.
+    StepUp,
+    /// The factor was disabled, or the time to enrol has passed.
+    ResetRequired,
+    /// The reset code is missing, wrong, used or expired.
+    ResetCode,
+    /// No enrolment is pending: none was started, or it ended.
+    NonePending,
+    /// The factor changed meanwhile.
+    Moved,
+}
+
+/// Somebody who may start an enrolment, as they were read.
+pub struct MayEnrol {
+    door: EnrolmentDoor,
+    user: User,
+    /// Their names.
+    pub profile: Profile,
+    /// Their tenant's settings.
+    pub policy: TenantPolicy,
+}
+
+impl MayEnrol {
+    /// The factor to be.
+    #[must_use]
+    pub fn factor(&self, factor: Nonce) -> FactorRef {
+        FactorRef { user: self.door.key().clone(), born: self.user.born, factor }
+    }
+}
+
+/// A code for a pending enrolment that was charged and not yet checked.
+pub struct ChargedEnrolment {
+    door: EnrolmentDoor,
+    user: User,
+    pending: PendingEnrolment,
+    attempt: Attempt,
+}
+
+impl ChargedEnrolment {
+    /// The factor to be.
+    #[must_use]
+    pub fn factor(&self) -> FactorRef {
+        FactorRef { user: self.door.key().clone(), born: self.user.born, factor: self.pending.factor }
+    }
+
+    /// Its sealed secret.
+    #[must_use]
+    pub fn secret(&self) -> &SealedSecret {
+        &self.pending.secret
+    }
+
+    /// The person as the charge left them.
+    #[must_use]
+    pub fn user(&self) -> &User {
+        &self.user
+    }
+}
+
+/// An enrolment whose code proved right, and the session it pays for.
+pub struct ConfirmedEnrolment {
+    charged: ChargedEnrolment,
+    step: i64,
+    session: NewSession,
+}
+
+impl ConfirmedEnrolment {
+    /// With a code of the pending factor. Both are consumed. `None`: a proof of another factor.
+    ///
+    /// # Errors
+    /// [`EntropyError`].
+    pub fn new(
+        charged: ChargedEnrolment,
+        proof: TotpProof,
+        entropy: &dyn Entropy,
+    ) -> Result<Option<Self>, EntropyError> {
+        if *proof.owner() != charged.factor() {
+            return Ok(None);
+        }
+        let (key, epoch) = (charged.door.key(), charged.user.epoch + 1);
+        let session = NewSession::signed_in(key, epoch, Amr::Otp, &charged.attempt, entropy)?;
+        let session = match charged.user.enrolments.get(charged.door.0.id()) {
+            Some(entry) => session.knowing(entry.device.clone(), entropy)?,
+            None => session,
+        };
+        Ok(Some(Self { step: proof.step(), charged, session }))
+    }
+}
+
+impl Store {
+    /// Finds out whether somebody may start an enrolment. A reset code is charged before it is compared.
+    ///
+    /// # Errors
+    /// [`StoreError`]: denied.
+    pub async fn may_enrol(
+        &self,
+        door: EnrolmentDoor,
+        reset_code: Option<CodeDigest>,
+        attempt: &Attempt,
+    ) -> Result<Result<MayEnrol, Denied>, StoreError> {
+        let (key, now) = (door.key(), attempt.at());
+        let mut keys = vec![keys::profile(key), keys::tenant(key.tenant())];
+        let (user, charged, rest) = if reset_code.is_some() && door.0.class() == TokenClass::Enrolment {
+            // Without a code in the item the charge is refused, and has read the item all the same.
+            let charge = charge_reset_code(&door, now);
+            let (charged, rest) = join!(self.table.update(&charge, Again::Harmless), self.table.read(&keys));
+            let (user, charged) = match charged? {
+                Updated::Written(item) => (item, true),
+                Updated::Refused(item) => (item, false),
+            };
+            (user, charged, rest?)
+        } else {
+            keys.push(keys::user(key));
+            let mut found = self.table.read(&keys).await?;
+            (found.pop().flatten(), false, found)
+        };
+        let Some(item) = user else { return Ok(Err(Denied::Token)) };
+        let user: User = item::read(item)?;
+        if let Err(why) = may_start(&user, &door, reset_code.filter(|_| charged), now) {
+            return Ok(Err(why));
+        }
+        let missing = || StoreError::Poison("a person without names, or without a tenant".into());
+        let [profile, policy] = <[_; 2]>::try_from(rest).map_err(|_| missing())?;
+        let profile = item::read(profile.ok_or_else(missing)?)?;
+        let policy = item::read(policy.ok_or_else(missing)?)?;
+        Ok(Ok(MayEnrol { door, user, profile, policy }))
+    }
+
+    /// Keeps the sealed secret as the person's one pending enrolment: the newest wins.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the secret must not be shown then.
+    pub async fn begin_enrolment(
+        &self,
+        start: MayEnrol,
+        factor: Nonce,
+        secret: SealedSecret,
+        attempt: &Attempt,
+        event: &AuditEvent,
+    ) -> Result<Result<Timestamp, Denied>, StoreError> {
+        let MayEnrol { door, user, .. } = start;
+        let now = attempt.at();
+        let ends = now + policy::ENROLMENT_LIFE;
+        let was = user.factor_id.filter(|_| user.factor == FactorState::Active);
+        let reset_code = user.reset_code.as_ref().filter(|_| required(&user)).map(|code| code.digest);
+        let pending = PendingEnrolment {
+            factor,
+            secret,
+            by: door.0.id().clone(),
+            ends: ends.millis(),
+            tries: 0,
+            reset_code,
+            was,
+        };
+        let mut guards = door.alive(now);
+        guards.push(eq(attr("ep"), user.epoch));
+        guards.extend(unchanged(&pending));
+        let write =
+            Write::update(keys::user(door.key()), guards, vec![Action::Set(attr("pe"), item::value(&pending)?)]);
+        let row = audit_row(door.key().tenant(), attempt, 0, event)?;
+        match self.table.transact(&Transaction::new(vec![write], row)).await? {
+            Transacted::Committed => Ok(Ok(ends)),
+            Transacted::Refused(met) => Ok(Err(why(met, &door, now)?)),
+        }
+    }
+
+    /// Counts a code against the pending enrolment's five, and returns its secret.
+    ///
+    /// # Errors
+    /// [`StoreError`]: denied.
+    pub async fn charge_enrolment(
+        &self,
+        door: EnrolmentDoor,
+        attempt: Attempt,
+    ) -> Result<Charge<ChargedEnrolment, Denied>, StoreError> {
+        let now = attempt.at();
+        let mut guards = door.alive(now);
+        guards.extend(pending_alive(&door, now));
+        guards.push(lt(attr("pe").key("n"), policy::TRIES));
+        let write = Write::update(keys::user(door.key()), guards, vec![Action::Add(attr("pe").key("n"), 1)]);
+        match self.table.update(&write, Again::Harmless).await? {
+            Updated::Written(Some(item)) => {
+                let user: User = item::read(item)?;
+                let pending = user.pending.clone();
+                let pending = pending.ok_or_else(|| StoreError::Poison("a pending enrolment is gone".into()))?;
+                Ok(Charge::Admitted(ChargedEnrolment { door, user, pending, attempt }))
+            }
+            Updated::Written(None) | Updated::Refused(None) => Ok(Charge::Absent(Denied::Token)),
+            Updated::Refused(Some(item)) => Ok(Charge::Absent(none_to_confirm(&item::read(item)?, &door, now))),
+        }
+    }
+
+    /// Makes the pending factor the active one, in one transaction with everything that follows from it: the confirming
+    /// step is spent, recovery token and reset code are void, the epoch rises, all other sessions and tokens are dead, and a
+    /// session is open (security.md 22).
+    ///
+    /// # Errors
+    /// [`StoreError`]: denied, though it may have been committed.
+    pub async fn confirm_enrolment(
+        &self,
+        mut confirmed: ConfirmedEnrolment,
+        event: &AuditEvent,
+    ) -> Result<Accept<SignedIn>, StoreError> {
+        for _ in 0..REPLANS {
+            let ChargedEnrolment { door, user, attempt, .. } = &confirmed.charged;
+            let mut writes = vec![confirm(&confirmed)?];
+            if user.administers() {
+                let able = attr("able").key(door.key().user().as_str().to_owned());
+                let able = vec![Action::Set(able, write::Value::Bool(true))];
+                writes.push(Write::update(keys::administrators(door.key().tenant()), vec![], able));
+            }
+            let row = audit_row(door.key().tenant(), attempt, 0, event)?;
+            let met = match self.table.transact(&Transaction::new(writes, row)).await? {
+                Transacted::Committed => return Ok(Accept::Yes(confirmed.session.opened(user))),
+                Transacted::Refused(met) => met.into_iter().next().flatten().flatten(),
+            };
+            let Some(item) = met else { return Ok(Accept::Gone) };
+            let met: User = item::read(item)?;
+            let same = met.epoch == user.epoch
+                && door.check(&met, attempt.at()).is_ok()
+                && met.pending.as_ref().is_some_and(|it| it.factor == confirmed.charged.pending.factor)
+                && met.reset_code.as_ref().map(|code| &code.digest)
+                    == user.reset_code.as_ref().map(|code| &code.digest);
+            if !same {
+                return Ok(Accept::Gone);
+            }
+            confirmed.charged.user = met;
+        }
+        Err(StoreError::Contended("sessions of one person keep changing".into()))
+    }
+}
+
+/// How often a confirmation is planned anew because sessions came or went under it.
+const REPLANS: usize = 4;
+
+fn required(user: &User) -> bool {
+    user.reset_code_required.unwrap_or(false)
+}
+
+/// Whether somebody may start: token, freshness, state.
+fn may_start(user: &User, door: &EnrolmentDoor, code: Option<CodeDigest>, now: Timestamp) -> Result<(), Denied> {
+    door.check(user, now)?;
+    if door.0.class() == TokenClass::Session {
+        let session = user.sessions.get(door.0.id()).ok_or(Denied::Token)?;
+        if !session.fresh(now) && !session.recovering(now) {
+            return Err(Denied::StepUp);
+        }
+        let usable = user.factor == FactorState::Active && user.row < policy::ROW_TRIES;
+        return if usable { Ok(()) } else { Err(Denied::ResetRequired) };
+    }
+    if user.factor != FactorState::None {
+        return Err(Denied::Token);
+    }
+    if user.enrol_by.is_some_and(|until| until <= now.secs()) {
+        return Err(Denied::ResetRequired);
+    }
+    let right = match (&code, &user.reset_code) {
+        (Some(code), Some(stored)) => *code == stored.digest,
+        _ => false,
+    };
+    if required(user) && !right { Err(Denied::ResetCode) } else { Ok(()) }
+}
+
+fn charge_reset_code(door: &EnrolmentDoor, now: Timestamp) -> Write {
+    let at = |name: &'static str| attr("rc").key(name);
+    let mut guards = door.alive(now);
+    guards.extend([lt(at("n"), policy::TRIES), gt(at("x"), now.millis())]);
+    Write::update(keys::user(door.key()), guards, vec![Action::Add(at("n"), 1)])
+}
+
+/// That the factor is the one the enrolment started from, and its reset code not void.
+fn unchanged(pending: &PendingEnrolment) -> Vec<Guard> {
+    let mut guards = match &pending.was {
+        Some(factor) => vec![eq(attr("fs"), "a"), eq(attr("fid"), factor.bytes())],
+        None => vec![eq(attr("fs"), "n")],
+    };
+    if let Some(code) = &pending.reset_code {
+        guards.push(eq(attr("rc").key("h"), code.bytes()));
+    }
+    guards
+}
+
+/// That the pending enrolment was started with this token, and its time holds.
+fn pending_alive(door: &EnrolmentDoor, now: Timestamp) -> Vec<Guard> {
+    let at = |name: &'static str| -> Path { attr("pe").key(name) };
+    let longest = (now + policy::ENROLMENT_LIFE + policy::SKEW).millis();
+    vec![eq(at("by"), door.0.id().as_str()), gt(at("x"), now.millis()), write::le(at("x"), longest)]
+}
+
+fn confirm(confirmed: &ConfirmedEnrolment) -> Result<Write, StoreError> {
+    let ConfirmedEnrolment { charged: ChargedEnrolment { door, user, pending, attempt }, step, session } = confirmed;
+    let now = attempt.at();
+    let (opening, opens) = session::open(user, session, None, now)?;
+    let mut guards = door.alive(now);
+    guards.extend(pending_alive(door, now));
+    guards.extend([eq(attr("ep"), user.epoch), eq(attr("pe").key("fid"), pending.factor.bytes())]);
+    guards.extend(unchanged(pending));
+    guards.extend(opening);
+    let mut actions = vec![
+        Action::Set(attr("fs"), write::text("a")),
+        Action::Set(attr("fid"), write::bytes(pending.factor.bytes())),
+        Action::Set(attr("sec"), item::value(&pending.secret)?),
+        Action::Set(attr("fat"), num(now.secs())),
+        Action::Set(attr("ls"), num(*step)),
+        Action::Set(attr("row"), num(0)),
+        Action::Set(attr("life"), num(0)),
+        Action::Set(attr("f"), empty()),
+        Action::Set(attr("seen"), num(now.secs())),
+    ];
+    actions.extend(raise_epoch());
+    actions.extend(["rk", "rkt", "rc", "rq", "eb"].map(|name| Action::Remove(attr(name))));
+    actions.extend(opens);
+    Ok(Write::update(keys::user(door.key()), guards, actions))
+}
+
+/// What a security change does to a person's tokens: all from before are dead. Sessions stay, so that an old token is
+/// recognised and told to refresh (product.md P12).
+pub(super) fn raise_epoch() -> Vec<Action> {
+    vec![
+        Action::Add(attr("ep"), 1),
+        Action::Set(attr("c"), empty()),
+        Action::Set(attr("e"), empty()),
+        Action::Remove(attr("pe")),
+    ]
+}
+
+/// Why there is nothing to confirm.
+fn none_to_confirm(user: &User, door: &EnrolmentDoor, now: Timestamp) -> Denied {
+    if let Err(why) = door.check(user, now) {
+        return why;
+    }
+    match &user.pending {
+        _ if user.factor == FactorState::Disabled => Denied::ResetRequired,
+        Some(pending) if pending.by != *door.0.id() => Denied::Token,
+        _ => Denied::NonePending,
+    }
+}
+
+/// Why a start was refused, by the item that its guard met.
+fn why(met: Vec<Option<Option<write::Item>>>, door: &EnrolmentDoor, now: Timestamp) -> Result<Denied, StoreError> {
+    let Some(item) = met.into_iter().next().flatten().flatten() else { return Ok(Denied::Token) };
+    let user: User = item::read(item)?;
+    Ok(door.check(&user, now).err().unwrap_or(Denied::Moved))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        audit::{Action as Did, Outcome},
+        env::SystemEntropy,
+        recovery::ResetCode,
+        secret::{KeyRing, NewToken, Sealer, TotpSecret},
+        store::{
+            fixture::{Ann, NOW, PASSWORD, STEP, ann, attempt},
+            login::Opened,
+        },
+        totp,
+    };
+
+    fn ring() -> KeyRing {
+        KeyRing::new([(1, zeroize::Zeroizing::new([9; 32]))].into()).unwrap()
+    }
+
+    fn event() -> AuditEvent {
+        AuditEvent::new(Did::FactorActivated, Outcome::Success, "r")
+    }
+
+    async fn may(ann: &Ann, token: &TokenRef, code: Option<CodeDigest>, at: Timestamp) -> Result<MayEnrol, Denied> {
+        ann.store.may_enrol(EnrolmentDoor::new(token.clone()).unwrap(), code, &attempt(at)).await.unwrap()
+    }
+
+    async fn begin(ann: &Ann, token: &TokenRef, code: Option<CodeDigest>) -> Result<TotpSecret, Denied> {
+        let start = may(ann, token, code, NOW).await?;
+        let factor = Nonce::generate(&SystemEntropy).unwrap();
+        let secret = TotpSecret::generate(start.factor(factor), &SystemEntropy).unwrap();
+        let sealed = ring().seal(&secret, &SystemEntropy).await.unwrap();
+        ann.store.begin_enrolment(start, factor, sealed, &attempt(NOW), &event()).await.unwrap().map(|_| secret)
+    }
+
+    async fn charge(ann: &Ann, token: &TokenRef) -> Result<ChargedEnrolment, Denied> {
+        let door = EnrolmentDoor::new(token.clone()).unwrap();
+        match ann.store.charge_enrolment(door, attempt(NOW)).await.unwrap() {
+            Charge::Admitted(charged) => Ok(charged),
+            Charge::Absent(why) => Err(why),
+            Charge::Exhausted { .. } => panic!("no window here"),
+        }
+    }
+
+    async fn proved(ann: &Ann, token: &TokenRef) -> Result<ConfirmedEnrolment, Denied> {
+        let charged = charge(ann, token).await?;
+        let secret = ring().open(charged.factor(), charged.secret()).await.unwrap();
+        let proof = totp::check(&secret, &totp::code_at(&secret, STEP).unwrap(), NOW, -1).unwrap();
+        Ok(ConfirmedEnrolment::new(charged, proof, &SystemEntropy).unwrap().unwrap())
+    }
+
+    async fn confirm(ann: &Ann, token: &TokenRef) -> Option<SignedIn> {
+        match ann.store.confirm_enrolment(proved(ann, token).await.ok()?, &event()).await.unwrap() {
+            Accept::Yes(signed_in) => Some(signed_in),
+            Accept::Gone => None,
+        }
+    }
+
+    /// Ann without a factor, and enrolment tokens of hers.
+    async fn unenrolled(tokens: usize) -> (Ann, Vec<TokenRef>) {
+        let (ann, _) = ann(0).await;
+        ann.change(Action::Set(attr("fs"), write::text("n"))).await;
+        let mut opened = Vec::new();
+        for _ in 0..tokens {
+            let right = ann.password(PASSWORD, None, NOW).await.ok().unwrap();
+            match ann.opened(right, "10.0.0").await {
+                Opened::Yes(token, _) => opened.push(token.reference().clone()),
+                _ => panic!("not opened"),
+            }
+        }
+        (ann, opened)
+    }
+
+    #[tokio::test]
+    async fn an_enrolment_is_confirmed_once_and_everything_else_dies() {
+        let (ann, tokens) = unenrolled(2).await;
+        begin(&ann, &tokens[0], None).await.ok().unwrap();
+        let [first, second] =
+            [proved(&ann, &tokens[0]).await.ok().unwrap(), proved(&ann, &tokens[0]).await.ok().unwrap()];
+        let event = event();
+        let both = [first, second].map(|it| ann.store.confirm_enrolment(it, &event));
+        let both = futures_util::future::join_all(both).await;
+        assert_eq!(both.iter().filter(|it| matches!(it, Ok(Accept::Yes(_)))).count(), 1);
+        let user = ann.read(&ann.key).await;
+        assert!(user.factor == FactorState::Active && user.last_step == Some(STEP) && user.recovery.is_none());
+        assert!(user.enrolments.is_empty() && user.pending.is_none() && user.epoch == 2 && user.sessions.len() == 1);
+        assert!(ann.administrators().await.able.contains_key(ann.key.user()));
+        assert_eq!(charge(&ann, &tokens[0]).await.err(), Some(Denied::Token));
+        assert_eq!(may(&ann, &tokens[1], None, NOW).await.err(), Some(Denied::Token));
+    }
+
+    #[tokio::test]
+    async fn the_newest_pending_enrolment_wins_and_the_older_token_charges_it_nothing() {
+        let (ann, tokens) = unenrolled(2).await;
+        assert_eq!(charge(&ann, &tokens[0]).await.err(), Some(Denied::NonePending));
+        begin(&ann, &tokens[0], None).await.ok().unwrap();
+        let older = proved(&ann, &tokens[0]).await.ok().unwrap();
+        begin(&ann, &tokens[1], None).await.ok().unwrap();
+        assert_eq!(charge(&ann, &tokens[0]).await.err(), Some(Denied::Token));
+        assert!(matches!(ann.store.confirm_enrolment(older, &event()).await.unwrap(), Accept::Gone));
+        assert_eq!(ann.read(&ann.key).await.pending.unwrap().tries, 0);
+        assert!(confirm(&ann, &tokens[1]).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn five_codes_end_a_pending_enrolment() {
+        let (ann, tokens) = unenrolled(1).await;
+        begin(&ann, &tokens[0], None).await.ok().unwrap();
+        for _ in 0..policy::TRIES {
+            assert!(charge(&ann, &tokens[0]).await.is_ok());
+        }
+        assert_eq!(charge(&ann, &tokens[0]).await.err(), Some(Denied::NonePending));
+        begin(&ann, &tokens[0], None).await.ok().unwrap();
+        assert!(confirm(&ann, &tokens[0]).await.is_some());
+    }
+
+    async fn with_code(ann: &Ann) -> CodeDigest {
+        let digest = ResetCode::generate(&SystemEntropy).unwrap().digest(&ann.keys, &ann.key);
+        let entry = item::ResetCodeEntry { digest, ends: (NOW + policy::RESET_CODE_LIFE).millis(), tries: 0 };
+        ann.change(Action::Set(attr("rc"), item::value(&entry).unwrap())).await;
+        ann.change(Action::Set(attr("rq"), write::Value::Bool(true))).await;
+        digest
+    }
+
+    #[tokio::test]
+    async fn a_reset_code_is_charged_and_spent_by_the_confirmation() {
+        let (ann, tokens) = unenrolled(1).await;
+        let code = with_code(&ann).await;
+        let other = ResetCode::generate(&SystemEntropy).unwrap().digest(&ann.keys, &ann.key);
+        assert_eq!(may(&ann, &tokens[0], None, NOW).await.err(), Some(Denied::ResetCode));
+        for _ in 0..policy::TRIES - 1 {
+            assert_eq!(may(&ann, &tokens[0], Some(other), NOW).await.err(), Some(Denied::ResetCode));
+        }
+        begin(&ann, &tokens[0], Some(code)).await.ok().unwrap();
+        assert_eq!(may(&ann, &tokens[0], Some(code), NOW).await.err(), Some(Denied::ResetCode), "five tries");
+        assert!(confirm(&ann, &tokens[0]).await.is_some());
+        let user = ann.read(&ann.key).await;
+        assert!(user.reset_code.is_none() && user.reset_code_required.is_none());
+    }
+
+    /// store.md, corrections: an older, voided code does not enrol, at any stage.
+    #[tokio::test]
+    async fn an_enrolment_started_with_a_code_that_was_voided_does_not_confirm() {
+        let (ann, tokens) = unenrolled(1).await;
+        let code = with_code(&ann).await;
+        begin(&ann, &tokens[0], Some(code)).await.ok().unwrap();
+        let proved = proved(&ann, &tokens[0]).await.ok().unwrap();
+        let start = may(&ann, &tokens[0], Some(code), NOW).await.ok().unwrap();
+        with_code(&ann).await;
+        assert!(matches!(ann.store.confirm_enrolment(proved, &event()).await.unwrap(), Accept::Gone));
+        let factor = Nonce::generate(&SystemEntropy).unwrap();
+        let secret = TotpSecret::generate(start.factor(factor), &SystemEntropy).unwrap();
+        let sealed = ring().seal(&secret, &SystemEntropy).await.unwrap();
+        let begun = ann.store.begin_enrolment(start, factor, sealed, &attempt(NOW), &event()).await.unwrap();
+        assert_eq!(begun.err(), Some(Denied::Moved));
+    }
+
+    #[tokio::test]
+    async fn a_session_enrols_with_a_fresh_step_up_and_never_without() {
+        let (ann, tokens) = ann(1).await;
+        let session = ann.with_step(&tokens[0], STEP, NOW).await.unwrap().reference().clone();
+        let late = NOW + policy::STEP_UP_LIFE + std::time::Duration::from_secs(1);
+        assert_eq!(may(&ann, &session, None, late).await.err(), Some(Denied::StepUp));
+        begin(&ann, &session, None).await.ok().unwrap();
+        assert_eq!(ann.read(&ann.key).await.factor, FactorState::Active, "the old one works until then");
+        ann.change(Action::Set(attr("fs"), write::text("d"))).await;
+        assert_eq!(may(&ann, &session, None, NOW).await.err(), Some(Denied::ResetRequired));
+        ann.change(Action::Set(attr("fs"), write::text("a"))).await;
+        assert!(confirm(&ann, &session).await.is_some());
+        assert_eq!(may(&ann, &session, None, NOW).await.err(), Some(Denied::Epoch));
+    }
+
+    #[tokio::test]
+    async fn tokens_of_others_and_past_ones_start_nothing() {
+        let (ann, tokens) = unenrolled(1).await;
+        let made_up = NewToken::generate(TokenClass::Enrolment, &ann.key, &SystemEntropy).unwrap();
+        assert_eq!(may(&ann, made_up.reference(), None, NOW).await.err(), Some(Denied::Token));
+        assert_eq!(may(&ann, &tokens[0], None, NOW + policy::ENROLMENT_LIFE).await.err(), Some(Denied::Token));
+        ann.change(Action::Set(attr("eb"), num(NOW.secs()))).await;
+        assert_eq!(may(&ann, &tokens[0], None, NOW).await.err(), Some(Denied::ResetRequired));
+    }
+}

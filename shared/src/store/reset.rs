@@ -1,0 +1,497 @@
+//! Commands of resets: an Administrator's, and support's for a sole Administrator.
+
+use super::{
+    Store, StoreError, audit_row, budget,
+    enrolment::raise_epoch,
+    item,
+    item::{Administrators, FactorState, Profile, ResetBudget, ResetCodeEntry, ResetCodeFor, TenantPolicy, User},
+    keys,
+    session::Authority,
+    table::{Transacted, Transaction},
+    verify::no_longer_able,
+    write::{self, Action, Guard, Item, Key, Write, attr, empty, eq, exists, gt, num, size},
+};
+use crate::{
+    attempt::Attempt,
+    audit::AuditEvent,
+    env::Timestamp,
+    id::UserKey,
+    policy::{self, Budget},
+    secret::{CodeDigest, LoginKey},
+};
+
+/// What became of a reset.
+pub enum Reset {
+    /// Done, or done before and not yet used.
+    Done(Done),
+    /// No such person in this tenant.
+    NotFound,
+    /// Nobody resets themselves.
+    Oneself,
+    /// Too many resets in the last hour.
+    OverBudget {
+        /// When there is room again.
+        retry_at: Timestamp,
+    },
+    /// The target is no Administrator, or another one can do it.
+    NotSole,
+    /// The ticket was used before.
+    TicketUsed,
+    /// The caller may no longer: their session ended or their role changed meanwhile.
+    ActorGone,
+}
+
+/// Somebody who has to enrol again.
+pub struct Done {
+    /// Who.
+    pub key: UserKey,
+    /// As they are now.
+    pub user: User,
+    /// Their names.
+    pub profile: Profile,
+    /// Until when they can enrol.
+    pub enrol_by: Timestamp,
+    /// Whether the reset code that was given is the one that enrolment asks for.
+    pub code: bool,
+}
+
+/// A support ticket for a reset.
+pub struct Ticket<'a> {
+    /// Its digest: a ticket works once, in whichever tenant.
+    pub digest: &'a str,
+    /// The event in the operator's tenant; the one given with the reset goes to the person's.
+    pub event: &'a AuditEvent,
+}
+
+/// A person as they were read, with what decides about resetting them.
+struct Target {
+    key: UserKey,
+    user: User,
+    profile: Profile,
+    policy: TenantPolicy,
+}
+
+impl Store {
+    /// Resets the MFA of a person of the caller's tenant: one transaction, and counted (security.md 37, 38). Repeated before
+    /// they enrolled, only the reset code is new.
+    ///
+    /// # Errors
+    /// [`StoreError`]: it may have happened; a repeat costs nothing.
+    pub async fn reset_mfa(
+        &self,
+        authority: &Authority,
+        target: &UserKey,
+        code: &(dyn Fn(&UserKey) -> CodeDigest + Sync),
+        attempt: &Attempt,
+        event: &AuditEvent,
+    ) -> Result<Reset, StoreError> {
+        if target == authority.key() {
+            return Ok(Reset::Oneself);
+        }
+        let now = attempt.at();
+        for _ in 0..REPLANS {
+            let tenant = target.tenant();
+            let keys = [
+                keys::user(authority.key()),
+                keys::user(target),
+                keys::profile(target),
+                keys::tenant(tenant),
+                keys::reset_budget(tenant),
+            ];
+            let [own, user, profile, policy, budget] = self.read_all(keys).await?;
+            let own: User = item::read(own.unwrap_or_default())?;
+            if !authority.still_holds(&own, now) {
+                return Ok(Reset::ActorGone);
+            }
+            let (Some(user), Some(profile), Some(policy)) = (user, profile, policy) else {
+                return Ok(Reset::NotFound);
+            };
+            let target = Target {
+                key: target.clone(),
+                user: item::read(user)?,
+                profile: item::read(profile)?,
+                policy: item::read(policy)?,
+            };
+            let mut writes = vec![Write::check(keys::user(authority.key()), authority.guards(now))];
+            if target.repeats(now) {
+                let Some(write) = target.repeat(code(&target.key), now)? else { return Ok(target.done(now)) };
+                writes.push(write);
+            } else {
+                match charged(authority, &own, budget, tenant, now)? {
+                    Ok(charges) => writes = charges,
+                    Err(retry_at) => return Ok(Reset::OverBudget { retry_at }),
+                }
+                writes.push(target.anew(code(&target.key), now)?);
+                writes.extend(no_longer_able(&target.key, &target.user));
+            }
+            let row = audit_row(tenant, attempt, 0, &target.told(event, now))?;
+            if let Transacted::Committed = self.table.transact(&Transaction::new(writes, row)).await? {
+                return Ok(target.done(now));
+            }
+        }
+        Err(StoreError::Contended("a person who is to be reset keeps changing".into()))
+    }
+
+    /// Resets a sole Administrator who is locked out, for a ticket (product.md P9).
+    ///
+    /// # Errors
+    /// [`StoreError`]: it may have happened, and the ticket may be used up.
+    pub async fn reset_sole_administrator(
+        &self,
+        operator: &Authority,
+        login: &LoginKey,
+        ticket: &Ticket<'_>,
+        code: &(dyn Fn(&UserKey) -> CodeDigest + Sync),
+        attempt: &Attempt,
+        event: &AuditEvent,
+    ) -> Result<Reset, StoreError> {
+        let (tenant, now) = (login.tenant(), attempt.at());
+        for _ in 0..REPLANS {
+            let first =
+                [keys::user(operator.key()), keys::login(login), keys::tenant(tenant), keys::ticket(ticket.digest)];
+            let [own, row, policy, used] = self.read_all(first).await?;
+            if !operator.still_holds(&item::read(own.unwrap_or_default())?, now) {
+                return Ok(Reset::ActorGone);
+            }
+            let row: item::LoginRow = item::read(row.unwrap_or_default())?;
+            let (Some(policy), Some(uid)) = (policy, row.uid) else { return Ok(Reset::NotFound) };
+            let key = tenant.user(uid);
+            if used.is_some() {
+                return Ok(Reset::TicketUsed);
+            }
+            if key == *operator.key() {
+                return Ok(Reset::Oneself);
+            }
+            let second = [keys::user(&key), keys::profile(&key), keys::administrators(tenant)];
+            let [user, profile, administrators] = self.read_all(second).await?;
+            let (Some(user), Some(profile)) = (user, profile) else { return Ok(Reset::NotFound) };
+            let (user, profile, policy) = (item::read(user)?, item::read(profile)?, item::read(policy)?);
+            let target = Target { key, user, profile, policy };
+            let administrators: Administrators = item::read(administrators.unwrap_or_default())?;
+            if !sole(&administrators, &target.key) {
+                return Ok(Reset::NotSole);
+            }
+            let writes = vec![
+                Write::check(keys::user(operator.key()), operator.guards(now)),
+                Write::put_new(keys::ticket(ticket.digest), used_ticket(operator, &target.key, now)),
+                sole_no_longer_able(&target.key),
+                target.anew(code(&target.key), now)?,
+                audit_row(operator.tenant(), attempt, 1, ticket.event)?,
+            ];
+            let row = audit_row(tenant, attempt, 0, event)?;
+            if let Transacted::Committed = self.table.transact(&Transaction::new(writes, row)).await? {
+                return Ok(target.done(now));
+            }
+        }
+        Err(StoreError::Contended("a person who is to be reset keeps changing".into()))
+    }
+
+    async fn read_all<const N: usize>(&self, keys: [Key; N]) -> Result<[Option<Item>; N], StoreError> {
+        let found = self.table.read(&keys).await?;
+        found.try_into().map_err(|_| StoreError::Unavailable("a read answered something else".into()))
+    }
+}
+
+/// How often a reset is planned anew because the person, or the budget, changed under it.
+const REPLANS: usize = 4;
+
+impl Target {
+    /// Reset before, and not enrolled since.
+    fn repeats(&self, now: Timestamp) -> bool {
+        self.user.factor == FactorState::None && self.user.enrol_by.is_some_and(|until| until > now.secs())
+    }
+
+    fn asks_code(&self, now: Timestamp) -> bool {
+        if self.repeats(now) {
+            return self.user.reset_code_required.unwrap_or(false);
+        }
+        self.user.administers() || self.policy.reset_code_for == ResetCodeFor::Everyone
+    }
+
+    fn as_read(&self) -> Vec<Guard> {
+        vec![eq(attr("ep"), self.user.epoch), eq(attr("born"), self.user.born.bytes())]
+    }
+
+    fn code(digest: CodeDigest, now: Timestamp) -> Result<Action, StoreError> {
+        let entry = ResetCodeEntry { digest, ends: (now + policy::RESET_CODE_LIFE).millis(), tries: 0 };
+        Ok(Action::Set(attr("rc"), item::value(&entry)?))
+    }
+
+    /// Of a repeat: the code alone, if there is one.
+    fn repeat(&self, digest: CodeDigest, now: Timestamp) -> Result<Option<Write>, StoreError> {
+        if !self.asks_code(now) {
+            return Ok(None);
+        }
+        let mut guards = self.as_read();
+        guards.extend([eq(attr("fs"), "n"), gt(attr("eb"), now.secs()), eq(attr("rq"), true)]);
+        Ok(Some(Write::update(keys::user(&self.key), guards, vec![Self::code(digest, now)?])))
+    }
+
+    /// Of a new reset: no factor, no token, no way in but enrolment.
+    fn anew(&self, digest: CodeDigest, now: Timestamp) -> Result<Write, StoreError> {
+        let mut actions = vec![
+            Action::Set(attr("fs"), write::text("n")),
+            Action::Set(attr("f"), empty()),
+            Action::Set(attr("row"), num(0)),
+            Action::Set(attr("life"), num(0)),
+            Action::Set(attr("d"), empty()),
+            Action::Set(attr("seen"), num(now.secs())),
+            Action::Set(attr("eb"), num((now + policy::ENROL_WINDOW).secs())),
+        ];
+        actions.extend(["fid", "sec", "ls", "fat", "rk", "rkt"].map(|name| Action::Remove(attr(name))));
+        actions.extend(raise_epoch());
+        if self.asks_code(now) {
+            actions.extend([Action::Set(attr("rq"), write::Value::Bool(true)), Self::code(digest, now)?]);
+        } else {
+            actions.extend(["rq", "rc"].map(|name| Action::Remove(attr(name))));
+        }
+        Ok(Write::update(keys::user(&self.key), self.as_read(), actions))
+    }
+
+    fn told(&self, event: &AuditEvent, now: Timestamp) -> AuditEvent {
+        let mut event = event.clone();
+        if self.repeats(now) {
+            event.action = crate::audit::Action::ResetCodeRenewed;
+        }
+        event
+    }
+
+    fn done(self, now: Timestamp) -> Reset {
+        let repeats = self.repeats(now);
+        let code = self.asks_code(now);
+        let until = self.user.enrol_by.filter(|_| repeats).map(Timestamp::from_secs);
+        let Self { key, mut user, profile, .. } = self;
+        user.factor = FactorState::None;
+        Reset::Done(Done { key, user, profile, enrol_by: until.unwrap_or(now + policy::ENROL_WINDOW), code })
+    }
+}
+
+/// The caller's right and both budgets, as writes; or when there is room again.
+fn charged(
+    authority: &Authority,
+    own: &User,
+    budget: Option<Item>,
+    tenant: &crate::id::TenantId,
+    now: Timestamp,
+) -> Result<Result<Vec<Write>, Timestamp>, StoreError> {
+    let spent: Option<ResetBudget> = budget.map(item::read).transpose()?;
+    let mine = budget::take(&attr("rb"), Some(&own.resets), Budget::OWN_RESETS, now);
+    let all = budget::take(&attr("w"), spent.as_ref().map(|it| it.resets.as_slice()), Budget::TENANT_RESETS, now);
+    Ok(match (mine, all) {
+        (Ok((mine, note_mine)), Ok((all, note_all))) => {
+            let mut guards = authority.guards(now);
+            guards.extend(mine);
+            Ok(vec![
+                Write::update(keys::user(authority.key()), guards, vec![note_mine]),
+                Write::update(keys::reset_budget(tenant), all, vec![note_all]),
+            ])
+        }
+        (Err(mine), Err(all)) => Err(mine.max(all)),
+        (Err(until), Ok(_)) | (Ok(_), Err(until)) => Err(until),
+    })
+}
+
+/// An active Administrator beside whom no other active one has an active factor: the same as [`sole_no_longer_able`] asks.
+fn sole(administrators: &Administrators, key: &UserKey) -> bool {
+    administrators.active.contains_key(key.user()) && administrators.able.keys().all(|able| able == key.user())
+}
+
+fn sole_no_longer_able(key: &UserKey) -> Write {
+    let of = |map: &'static str| attr(map).key(key.user().as_str().to_owned());
+    let alone = Guard::All(vec![eq(size(attr("able")), 1), exists(of("able"))]);
+    let guards = vec![exists(of("act")), Guard::Any(vec![eq(size(attr("able")), 0), alone])];
+    Write::update(keys::administrators(key.tenant()), guards, vec![Action::Remove(of("able"))])
+}
+
+fn used_ticket(operator: &Authority, target: &UserKey, now: Timestamp) -> Item {
+    let text = |id: &dyn std::fmt::Display| write::text(id.to_string());
+    Item::from([
+        ("t".to_owned(), text(target.tenant())),
+        ("u".to_owned(), text(target.user())),
+        ("by".to_owned(), text(operator.key().user())),
+        ("at".to_owned(), num(now.millis())),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::join_all;
+
+    use super::*;
+    use crate::{
+        env::SystemEntropy,
+        id::{LoginName, TenantId, UserId},
+        recovery::ResetCode,
+        secret::{NewToken, Nonce, TokenClass},
+        store::{
+            fixture::{Ann, NOW, STEP, ann, attempt, person},
+            item::{Kind, LoginRow, Role},
+        },
+    };
+
+    fn key(tenant: &str, user: &str) -> UserKey {
+        TenantId::parse(tenant).unwrap().user(UserId::parse(user).unwrap())
+    }
+
+    fn nonce() -> Nonce {
+        Nonce::generate(&SystemEntropy).unwrap()
+    }
+
+    async fn authority(ann: &Ann, token: &crate::secret::TokenRef, at: Timestamp) -> Authority {
+        let principal = ann.store.read_session(token, at).await.unwrap().ok().unwrap();
+        principal.administrator(at).ok().unwrap()
+    }
+
+    /// Ann signed in as an Administrator, and Bob with a factor.
+    async fn office() -> (Ann, Authority, UserKey) {
+        let (ann, tokens) = ann(1).await;
+        let session = ann.with_step(&tokens[0], STEP, NOW).await.unwrap();
+        let bob = key("acme", "u-bob");
+        let user = User {
+            factor: FactorState::Active,
+            factor_id: Some(nonce()),
+            last_step: Some(1),
+            row: 7,
+            ..person(Kind::Employee, Role::Standard, nonce())
+        };
+        ann.add(&bob, &user).await;
+        let authority = authority(&ann, session.reference(), NOW).await;
+        (ann, authority, bob)
+    }
+
+    async fn reset(ann: &Ann, authority: &Authority, target: &UserKey, at: Timestamp) -> Reset {
+        let code = ResetCode::generate(&SystemEntropy).unwrap();
+        let digest = |key: &UserKey| code.digest(&ann.keys, key);
+        ann.store.reset_mfa(authority, target, &digest, &attempt(at), &ann.event()).await.unwrap()
+    }
+
+    fn done(reset: Reset) -> Done {
+        match reset {
+            Reset::Done(done) => done,
+            _ => panic!("not done"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reset_leaves_no_way_in_but_enrolment() {
+        let (ann, authority, bob) = office().await;
+        let told = done(reset(&ann, &authority, &bob, NOW).await);
+        assert!(!told.code && told.enrol_by == NOW + policy::ENROL_WINDOW);
+        let user = ann.read(&bob).await;
+        assert!(user.factor == FactorState::None && user.factor_id.is_none() && user.last_step.is_none());
+        assert_eq!((user.row, user.epoch, user.enrol_by), (0, 2, Some((NOW + policy::ENROL_WINDOW).secs())));
+        assert!(user.reset_code.is_none(), "Bob is no Administrator");
+        done(reset(&ann, &authority, &bob, NOW).await);
+        assert_eq!(ann.read(&bob).await.epoch, 2, "a repeat changes nothing");
+        assert_eq!(ann.read(&ann.key).await.resets.len(), 1, "and is not counted");
+        done(reset(&ann, &authority, &bob, NOW + policy::RECOVERY_GRACE / 3).await);
+    }
+
+    #[tokio::test]
+    async fn an_administrator_gets_a_code_and_a_repeat_another() {
+        let (ann, authority, _) = office().await;
+        let amy = key("acme", "u-amy");
+        let user = User {
+            factor: FactorState::Active,
+            factor_id: Some(nonce()),
+            ..person(Kind::Employee, Role::Administrator, nonce())
+        };
+        ann.add(&amy, &user).await;
+        assert!(done(reset(&ann, &authority, &amy, NOW).await).code);
+        let first = ann.read(&amy).await.reset_code.unwrap();
+        assert!(!ann.administrators().await.able.contains_key(amy.user()));
+        assert!(done(reset(&ann, &authority, &amy, NOW).await).code);
+        assert!(ann.read(&amy).await.reset_code.unwrap().digest != first.digest);
+        assert!(matches!(reset(&ann, &authority, &ann.key, NOW).await, Reset::Oneself));
+        assert!(matches!(reset(&ann, &authority, &key("acme", "u-none"), NOW).await, Reset::NotFound));
+    }
+
+    #[tokio::test]
+    async fn ten_resets_an_hour_also_when_they_come_together() {
+        let (ann, authority, _) = office().await;
+        let mut people = Vec::new();
+        for n in 0..16 {
+            let key = key("acme", &format!("u-{n}"));
+            ann.add(&key, &person(Kind::Contact, Role::Portal, nonce())).await;
+            people.push(key);
+        }
+        let resets = join_all(people.iter().map(|person| reset(&ann, &authority, person, NOW))).await;
+        assert_eq!(resets.iter().filter(|it| matches!(it, Reset::Done(_))).count(), policy::OWN_RESETS);
+        let over = resets.iter().find(|it| !matches!(it, Reset::Done(_))).unwrap();
+        assert!(matches!(over, Reset::OverBudget { retry_at } if *retry_at == NOW + policy::RESET_WINDOW));
+    }
+
+    #[tokio::test]
+    async fn nobody_resets_after_their_right_is_gone() {
+        let (ann, authority, bob) = office().await;
+        ann.change(Action::Add(attr("ep"), 1)).await;
+        assert!(matches!(reset(&ann, &authority, &bob, NOW).await, Reset::ActorGone));
+        assert_eq!(ann.read(&bob).await.epoch, 1);
+    }
+
+    /// An operator, signed in.
+    async fn operator(ann: &Ann) -> Authority {
+        let op = key("support", "u-op");
+        let none = item::write(&Administrators::default()).unwrap();
+        ann.put(Write::put_new(keys::administrators(op.tenant()), none)).await;
+        let token = NewToken::generate(TokenClass::Session, &op, &SystemEntropy).unwrap();
+        let mut user = person(Kind::Employee, Role::Operator, nonce());
+        let session = item::Session {
+            guard: *token.reference().guard(),
+            created: NOW.millis(),
+            attempt: nonce(),
+            ends: (NOW + policy::SESSION_LIFE).secs(),
+            seen: NOW.secs(),
+            step_up: NOW.secs(),
+            amr: item::Amr::Otp,
+            epoch: 1,
+        };
+        user.sessions.insert(token.reference().id().clone(), session);
+        ann.add(&op, &user).await;
+        let principal = ann.store.read_session(token.reference(), NOW).await.unwrap().ok().unwrap();
+        principal.operator(NOW).ok().unwrap()
+    }
+
+    async fn support(ann: &Ann, operator: &Authority, login: &LoginKey, ticket: &str) -> Reset {
+        let code = ResetCode::generate(&SystemEntropy).unwrap();
+        let (event, digest) = (ann.event(), |key: &UserKey| code.digest(&ann.keys, key));
+        let ticket = ann.keys.ticket(ticket);
+        let ticket = Ticket { digest: &ticket, event: &event };
+        let store = &ann.store;
+        store.reset_sole_administrator(operator, login, &ticket, &digest, &attempt(NOW), &event).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn support_resets_a_sole_administrator_and_a_ticket_works_once() {
+        let (ann, _) = ann(0).await;
+        let operator = operator(&ann).await;
+        let nobody = ann.keys.login(ann.key.tenant(), &LoginName::fold("nobody"));
+        assert!(matches!(support(&ann, &operator, &nobody, "T-1").await, Reset::NotFound));
+        let both = join_all((0..8).map(|_| support(&ann, &operator, &ann.login, "T-1"))).await;
+        assert_eq!(both.iter().filter(|it| matches!(it, Reset::Done(done) if done.code)).count(), 1);
+        assert!(matches!(support(&ann, &operator, &ann.login, "T-1").await, Reset::TicketUsed));
+        let user = ann.read(&ann.key).await;
+        assert!(user.factor == FactorState::None && user.reset_code_required == Some(true));
+        assert!(ann.administrators().await.able.is_empty());
+        assert!(
+            matches!(support(&ann, &operator, &ann.login, "T-2").await, Reset::Done(_)),
+            "another ticket, another code"
+        );
+    }
+
+    #[tokio::test]
+    async fn support_resets_nobody_beside_an_able_administrator() {
+        let (ann, _) = ann(0).await;
+        let operator = operator(&ann).await;
+        let amy = key("acme", "u-amy");
+        let user = User { factor: FactorState::Active, ..person(Kind::Employee, Role::Administrator, nonce()) };
+        ann.add(&amy, &user).await;
+        assert!(matches!(support(&ann, &operator, &ann.login, "T-1").await, Reset::NotSole));
+        let bob = key("acme", "u-bob");
+        ann.add(&bob, &person(Kind::Employee, Role::Standard, nonce())).await;
+        let login = ann.keys.login(ann.key.tenant(), &LoginName::fold("bob"));
+        let row = LoginRow { uid: Some(bob.user().clone()), ..LoginRow::default() };
+        ann.put(Write::put_new(keys::login(&login), item::write(&row).unwrap())).await;
+        assert!(matches!(support(&ann, &operator, &login, "T-2").await, Reset::NotSole));
+    }
+}
