@@ -143,6 +143,12 @@ pub struct Opening {
 }
 
 impl Opening {
+    /// Who they are.
+    #[must_use]
+    pub fn key(&self) -> &UserKey {
+        &self.right.key
+    }
+
     /// Whether enrolment asks for the reset code that was handed out.
     #[must_use]
     pub fn reset_code_required(&self) -> bool {
@@ -153,6 +159,20 @@ impl Opening {
 /// A right password of a contact who is excluded from MFA.
 pub struct Exempt {
     pub(crate) right: RightPassword,
+}
+
+impl Exempt {
+    /// Who they are.
+    #[must_use]
+    pub fn key(&self) -> &UserKey {
+        &self.right.key
+    }
+
+    /// As they were read.
+    #[must_use]
+    pub fn user(&self) -> &User {
+        &self.right.user
+    }
 }
 
 impl RightPassword {
@@ -251,6 +271,12 @@ impl ChargedGuess {
     #[must_use]
     pub fn key(&self) -> &UserKey {
         self.door.token().user()
+    }
+
+    /// The request's attempt.
+    #[must_use]
+    pub fn attempt(&self) -> &Attempt {
+        &self.attempt
     }
 
     /// The challenge, when that is the door.

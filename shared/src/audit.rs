@@ -211,10 +211,16 @@ impl AuditEvent {
     #[must_use]
     pub fn shard(&self) -> u8 {
         match self.target.as_ref().or(self.actor.as_ref()) {
-            Some(user) => Sha256::digest(user.as_str())[0] % SHARDS,
+            Some(user) => shard(user),
             None => 0,
         }
     }
+}
+
+/// The partition of the month with the rows about somebody.
+#[must_use]
+pub fn shard(user: &UserId) -> u8 {
+    Sha256::digest(user.as_str())[0] % SHARDS
 }
 
 /// How the API names a row: its moment and its attempt, with the event's number within the attempt.

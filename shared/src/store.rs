@@ -27,7 +27,7 @@ pub mod write;
 
 pub use table::{StoreError, Table};
 
-use crate::{attempt::Attempt, audit::AuditEvent, id::TenantId};
+use crate::{attempt::Attempt, audit::AuditEvent, env::Timestamp, id::TenantId};
 
 /// The commands, over whichever table.
 #[derive(Clone)]
@@ -56,6 +56,12 @@ impl Store {
             tracing::error!(%error, action = event.action.as_str(), "an audit row was not written");
         }
     }
+}
+
+/// The key of the row of the sign-in that made a session.
+fn first_row(tenant: &TenantId, session: &item::Session, shard: u8) -> write::Key {
+    let attempt = data_encoding::BASE64URL_NOPAD.encode(session.attempt.bytes());
+    keys::audit(tenant, Timestamp::from_millis(session.created), shard, &format!("{attempt}-0"))
 }
 
 /// The row of an event: put once, under a key that names its attempt.

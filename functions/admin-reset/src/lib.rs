@@ -1,1 +1,55 @@
-//! The flow `admin-reset`: not built yet.
+//! `POST /v1/admin/users/{user_id}/mfa-reset`: an Administrator resets the MFA of a person of the tenant.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State};
+use serde::Deserialize;
+use utoipa::ToSchema;
+use utoipa_axum::routes;
+use vestibule::{
+    audit::{Action, Outcome, Tell},
+    http::{Answer, App, Call, Code, Line, Problem, Routes, dto::ResetDto},
+    id::UserId,
+    recovery::ResetCode,
+    store::reset::Reset,
+};
+
+/// The flow's endpoints.
+#[must_use]
+pub fn routes() -> Routes {
+    Routes::new().routes(routes!(reset))
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ResetRequest {
+    /// Why; it is kept in the audit.
+    reason: Line,
+}
+
+/// Resets: no factor, no token, no session is left, and the next sign-in has to enrol. A repeat before that changes nothing
+/// but the reset code.
+#[utoipa::path(post, path = "/v1/admin/users/{user_id}/mfa-reset", tag = "admin-reset", security(("session" = [])),
+    params(("user_id" = String, Path)), responses(
+    (status = 200, body = ResetDto),
+    (status = 401, description = "`invalid_token`, `session_refresh_required`, `step_up_required`"),
+    (status = 403, description = "`forbidden`: no Administrator, or oneself"),
+    (status = 404, description = "`not_found`"),
+    (status = 429, description = "`too_many_attempts`: 10 an hour for one Administrator, 50 for a tenant"),
+))]
+async fn reset(State(app): State<Arc<App>>, call: Call<ResetRequest, UserId>) -> Answer<Json<ResetDto>> {
+    let Call { body, path: user, request, .. } = call;
+    let authority = request.administrator(&app).await?;
+    let target = authority.tenant().user(user);
+    let code = ResetCode::generate(&*app.entropy)?;
+    let event = request.event(Action::MfaReset, Outcome::Success).by(authority.key().user()).about(target.user());
+    let event = event.because(&body.reason).tell(Tell::User);
+    let digest = |key: &vestibule::id::UserKey| code.digest(&app.digests, key);
+    match app.store.reset_mfa(&authority, &target, &digest, &request.attempt(&app)?, &event).await? {
+        Reset::Done(done) => Ok(Json(ResetDto::new(&done, &code))),
+        Reset::OverBudget { retry_at } => Err(Problem::too_many(request.now, retry_at)),
+        Reset::Oneself => Err(Problem::new(Code::Forbidden).detail("nobody resets themselves")),
+        Reset::ActorGone => Err(Code::InvalidToken.into()),
+        Reset::NotFound | Reset::NotSole | Reset::TicketUsed => Err(Code::NotFound.into()),
+    }
+}

@@ -1,1 +1,206 @@
-//! The flow `login`: not built yet.
+//! `POST /v1/login`: the password door. It gives a challenge or an enrolment token, and a session to an excluded contact
+//! alone (product.md, sign-in table).
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State};
+use serde::{Deserialize, Serialize};
+use tokio::join;
+use utoipa::ToSchema;
+use utoipa_axum::routes;
+use vestibule::{
+    attempt::{Attempt, PasswordChecked, PasswordTry, RightPassword},
+    audit::{Action, Outcome, Tell},
+    env::Timestamp,
+    http::{
+        Answer, App, Call, Code, Problem, Request, Routes,
+        dto::{SessionDto, UserDto},
+    },
+    id::{LoginName, TenantId},
+    password,
+    policy::{self, Budget, Ladder},
+    secret::{NewToken, SecretText, TokenRef},
+    store::{
+        item::{FactorState, User},
+        login::{Charge, ExemptOpened, Opened},
+    },
+};
+
+/// The flow's endpoints.
+#[must_use]
+pub fn routes() -> Routes {
+    Routes::new().routes(routes!(login))
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct LoginRequest {
+    #[schema(value_type = String)]
+    tenant: TenantId,
+    /// Matched after NFKC and case folding.
+    username: String,
+    /// At most 1,024 bytes.
+    #[schema(value_type = String)]
+    password: SecretText,
+    /// Given at an earlier sign-in. An unusable one is ignored.
+    #[schema(value_type = Option<String>)]
+    device_token: Option<SecretText>,
+}
+
+/// One of three.
+#[derive(Serialize, ToSchema)]
+#[serde(tag = "status", rename_all = "snake_case")]
+enum LoginAnswer {
+    /// An excluded contact.
+    SignedIn { session: SessionDto, user: UserDto },
+    /// The code is due.
+    MfaRequired { challenge: ChallengeDto },
+    /// There is no factor.
+    EnrolmentRequired { enrolment: EnrolmentDto, reset_code_required: bool },
+}
+
+#[derive(Serialize, ToSchema)]
+struct ChallengeDto {
+    token: String,
+    #[schema(value_type = String, format = DateTime)]
+    expires_at: Timestamp,
+    methods: [Method; 2],
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Method {
+    Totp,
+    RecoveryToken,
+}
+
+#[derive(Serialize, ToSchema)]
+struct EnrolmentDto {
+    token: String,
+    #[schema(value_type = String, format = DateTime)]
+    expires_at: Timestamp,
+}
+
+/// Tries a password.
+#[utoipa::path(post, path = "/v1/login", tag = "login", responses(
+    (status = 200, body = LoginAnswer),
+    (status = 401, description = "`invalid_credentials`, for whatever cause"),
+    (status = 403, description = "`mfa_reset_required`"),
+    (status = 429, description = "`too_many_attempts`; the password was not evaluated, or it is not told"),
+))]
+async fn login(State(app): State<Arc<App>>, call: Call<LoginRequest>) -> Answer<Json<LoginAnswer>> {
+    let Call { body, request, .. } = call;
+    if body.password.expose().len() > password::MAX_BYTES {
+        return Err(Problem::new(Code::InvalidRequest).detail("the password is too long"));
+    }
+    let (now, network, attempt) = (request.now, request.network(), request.attempt(&app)?);
+    let login = app.digests.login(&body.tenant, &LoginName::fold(&body.username));
+    let device = body.device_token.as_ref().and_then(|token| TokenRef::parse(token.expose()));
+    let tried = match app.store.charge_login(&login, device.as_ref(), &Ladder::at(now), &attempt).await? {
+        Charge::Admitted(tried) => tried,
+        Charge::Exhausted { retry_at } => return Err(Problem::too_many(now, retry_at)),
+        Charge::Absent(never) => match never {},
+    };
+    let hash = tried.hash();
+    let (proof, owner) = join!(app.passwords.verify(&body.password, hash.as_ref()), app.store.read_owner(&tried));
+    let (proof, owner) = (proof?, owner?);
+    // Whether or not the password is right: else this answer would tell.
+    if let Some(until) = full_until(owner.as_ref(), &network, now) {
+        return Err(Problem::too_many(now, until));
+    }
+    let mut checked = tried.checked(proof, owner);
+    // Decided anew where the person changes under it.
+    for _ in 0..3 {
+        let right = match checked {
+            Ok(right) => right,
+            Err(tried) => return Err(refuse(&app, &request, &tried, &attempt).await),
+        };
+        checked = match right.decide() {
+            PasswordChecked::MfaRequired(opening) => {
+                let event = request.event(Action::Login, Outcome::Success).own(opening.key().user());
+                match app.store.open_attempt(opening, &network, &*app.entropy, &event).await? {
+                    Opened::Yes(token, ends) => return Ok(Json(challenge(token, ends))),
+                    Opened::TooMany { retry_at } => return Err(Problem::too_many(now, retry_at)),
+                    Opened::Moved(checked) => checked,
+                }
+            }
+            PasswordChecked::EnrolmentRequired(opening) => {
+                let event = request.event(Action::Login, Outcome::Success).own(opening.key().user());
+                let code = opening.reset_code_required();
+                match app.store.open_attempt(opening, &network, &*app.entropy, &event).await? {
+                    Opened::Yes(token, ends) => return Ok(Json(enrolment(token, ends, code))),
+                    Opened::TooMany { retry_at } => return Err(Problem::too_many(now, retry_at)),
+                    Opened::Moved(checked) => checked,
+                }
+            }
+            PasswordChecked::Exempt(exempt) => {
+                let (key, user) = (exempt.key().clone(), exempt.user().clone());
+                let mut event = request.event(Action::Login, Outcome::Success).own(key.user());
+                event.user_agent.clone_from(&request.user_agent);
+                let profile = app.store.read_profile(&key);
+                let (opened, profile) = join!(app.store.open_exempt_session(exempt, &*app.entropy, &event), profile);
+                match opened? {
+                    ExemptOpened::Yes(signed_in) => {
+                        let session = SessionDto::new(signed_in.token, &signed_in.session, signed_in.device);
+                        let user = UserDto::new(&key, &user, &profile?);
+                        return Ok(Json(LoginAnswer::SignedIn { session, user }));
+                    }
+                    ExemptOpened::Moved(checked) => checked,
+                }
+            }
+            PasswordChecked::ResetRequired(right) => return Err(reset_required(&app, &request, &right, &attempt).await),
+        };
+    }
+    Err(Problem::new(Code::Unavailable).retry_after(1))
+}
+
+fn full_until(owner: Option<&User>, network: &str, now: Timestamp) -> Option<Timestamp> {
+    Budget::NETWORK.full_until(owner?.networks.get(network)?, now)
+}
+
+fn challenge(token: NewToken, expires_at: Timestamp) -> LoginAnswer {
+    let methods = [Method::Totp, Method::RecoveryToken];
+    LoginAnswer::MfaRequired { challenge: ChallengeDto { token: token.into_text(), expires_at, methods } }
+}
+
+fn enrolment(token: NewToken, expires_at: Timestamp, reset_code_required: bool) -> LoginAnswer {
+    let enrolment = EnrolmentDto { token: token.into_text(), expires_at };
+    LoginAnswer::EnrolmentRequired { enrolment, reset_code_required }
+}
+
+/// The one refusal. A name that nobody has gets the same writes: the same time.
+async fn refuse(app: &App, request: &Request, tried: &PasswordTry, attempt: &Attempt) -> Problem {
+    let tenant = tried.login().tenant();
+    let mut event = request.event(Action::Login, Outcome::Refused);
+    event.target = tried.owner().map(|owner| owner.user().clone());
+    app.store.record(tenant, attempt, 0, &event).await;
+    let told = app.store.tell_failures(tried).await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "failed passwords were not told of");
+        false
+    });
+    if told {
+        event.action = Action::LoginDelayed;
+        app.store.record(tenant, attempt, 1, &event.clone().tell(Tell::User)).await;
+    }
+    if tried.failures() == policy::ATTACK_FAILURES {
+        event.action = Action::LoginAttacked;
+        app.store.record(tenant, attempt, 2, &event.tell(Tell::User).tell(Tell::Administrators)).await;
+    }
+    Code::InvalidCredentials.into()
+}
+
+/// A right password that opens nothing before a reset. A factor whose row is full is disabled here, should the request that
+/// filled it not have come so far.
+async fn reset_required(app: &App, request: &Request, right: &RightPassword, attempt: &Attempt) -> Problem {
+    let (key, user) = (right.key(), right.user());
+    if user.factor == FactorState::Active {
+        let event = request.event(Action::FactorDisabled, Outcome::Success).about(key.user());
+        let event = event.tell(Tell::User).tell(Tell::Administrators);
+        if let Err(error) = app.store.disable_factor(key, user, attempt, &event).await {
+            return error.into();
+        }
+    }
+    let event = request.event(Action::Login, Outcome::Refused).own(key.user());
+    join!(app.store.clear_failures(right), app.store.record(key.tenant(), attempt, 0, &event));
+    Code::MfaResetRequired.into()
+}

@@ -1,1 +1,54 @@
-//! The flow `recovery`: not built yet.
+//! `POST /v1/mfa/recovery-token`: a new recovery token, shown once.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State, http::StatusCode};
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::routes;
+use vestibule::{
+    audit::{Action, Outcome, Tell},
+    env::Timestamp,
+    http::{Answer, App, Call, Code, Problem, Routes},
+    recovery::RecoveryCode,
+    store::recovery::Replaced,
+};
+
+/// The flow's endpoints.
+#[must_use]
+pub fn routes() -> Routes {
+    Routes::new().routes(routes!(replace))
+}
+
+#[derive(Serialize, ToSchema)]
+struct RecoveryTokenAnswer {
+    /// 26 Crockford base32 symbols in groups of five: 128 random bits. It is in this response and in no other.
+    recovery_token: String,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+}
+
+/// Makes a recovery token; the previous one is void at once.
+#[utoipa::path(post, path = "/v1/mfa/recovery-token", tag = "recovery", security(("session" = [])), responses(
+    (status = 201, body = RecoveryTokenAnswer),
+    (status = 401, description = "`invalid_token`, `session_refresh_required`, `step_up_required`"),
+    (status = 403, description = "`mfa_reset_required`: the factor was disabled"),
+    (status = 409, description = "`conflict`: there is no active factor"),
+))]
+async fn replace(State(app): State<Arc<App>>, call: Call) -> Answer<(StatusCode, Json<RecoveryTokenAnswer>)> {
+    let request = call.request;
+    let caller = request.principal(&app).await?.fresh_or_recovering(request.now)?;
+    let key = caller.principal().token().user();
+    let code = RecoveryCode::generate(&*app.entropy)?;
+    let digest = code.digest(&app.digests, key);
+    let event = request.event(Action::RecoveryIssued, Outcome::Success).own(key.user()).tell(Tell::User);
+    match app.store.replace_recovery_token(&caller, &digest, &request.attempt(&app)?, &event).await? {
+        Replaced::Yes => {}
+        Replaced::NoFactor => return Err(Problem::new(Code::Conflict).detail("there is no active factor")),
+        Replaced::Moved => return Err(Problem::new(Code::Conflict).detail("the authenticator was changed meanwhile")),
+        Replaced::Disabled => return Err(Code::MfaResetRequired.into()),
+        Replaced::Gone(why) => return Err(why.into()),
+    }
+    let created_at = Timestamp::from_secs(request.now.secs());
+    Ok((StatusCode::CREATED, Json(RecoveryTokenAnswer { recovery_token: code.display(), created_at })))
+}

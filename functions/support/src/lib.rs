@@ -1,1 +1,11 @@
-//! The flow `support`: not built yet.
+//! `/v1/support`: what operators do for tenants.
+
+use vestibule::http::Routes;
+
+mod resets;
+
+/// The flow's endpoints.
+#[must_use]
+pub fn routes() -> Routes {
+    resets::routes()
+}

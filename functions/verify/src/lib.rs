@@ -1,1 +1,187 @@
-//! The flow `verify`: not built yet.
+//! `POST /v1/verify` and `POST /v1/step-up`: the code door.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State};
+use serde::{Deserialize, Serialize};
+use tokio::join;
+use utoipa::ToSchema;
+use utoipa_axum::routes;
+use vestibule::{
+    attempt::{ChargedGuess, Door, SignedIn},
+    audit::{Action, AuditEvent, Outcome, Tell},
+    http::{
+        Answer, App, Call, Code as Problems, Problem, Request, Routes,
+        dto::{SessionDto, UserDto},
+    },
+    policy,
+    recovery::{self, Code, RecoveryCode},
+    secret::{FactorRef, SecretText, TokenClass},
+    store::{
+        login::Charge,
+        verify::{Accept, Dead, SignIn},
+    },
+    totp::{self, TotpCode},
+};
+
+/// The flow's endpoints.
+#[must_use]
+pub fn routes() -> Routes {
+    Routes::new().routes(routes!(verify)).routes(routes!(step_up))
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct CodeRequest {
+    /// 6 digits, or, at a challenge, a recovery token. Spaces and hyphens are ignored.
+    #[schema(value_type = String)]
+    code: SecretText,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(tag = "status", rename_all = "snake_case")]
+enum VerifyAnswer {
+    SignedIn {
+        session: SessionDto,
+        user: UserDto,
+        /// After a sign-in by recovery token.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        recovery: Option<RecoveryDto>,
+    },
+}
+
+#[derive(Serialize, ToSchema)]
+struct RecoveryDto {
+    /// The token is used up: fetch a new one.
+    new_token_required: bool,
+}
+
+#[derive(Serialize, ToSchema)]
+struct StepUpAnswer {
+    session: SessionDto,
+}
+
+/// Signs in with a code, or a recovery token, at a challenge.
+#[utoipa::path(post, path = "/v1/verify", tag = "verify", security(("challenge" = [])), responses(
+    (status = 200, body = VerifyAnswer),
+    (status = 401, description = "`invalid_code`, `invalid_token`"),
+    (status = 429, description = "`too_many_attempts`; the code was not evaluated"),
+))]
+async fn verify(State(app): State<Arc<App>>, call: Call<CodeRequest>) -> Answer<Json<VerifyAnswer>> {
+    let Call { body, request, .. } = call;
+    let code = Code::parse(body.code.expose()).map_err(|_| Problems::MalformedCode)?;
+    let door = Door::challenge(request.token(TokenClass::Challenge)?.clone()).ok_or(Problems::InvalidToken)?;
+    let key = door.token().user().clone();
+    let (guess, profile) = join!(charge(&app, &request, door), app.store.read_profile(&key));
+    let guess = guess?;
+    let user = guess.user().clone();
+    let by_recovery = matches!(code, Code::Recovery(_));
+    let signed_in = match code {
+        Code::Totp(code) => by_code(&app, &request, guess, &code, Action::Verify).await?,
+        Code::Recovery(code) => by_recovery_token(&app, &request, guess, &code).await?,
+    };
+    Ok(Json(VerifyAnswer::SignedIn {
+        session: SessionDto::new(signed_in.token, &signed_in.session, signed_in.device),
+        user: UserDto::new(&key, &user, &profile?),
+        recovery: by_recovery.then_some(RecoveryDto { new_token_required: true }),
+    }))
+}
+
+/// Takes 6 digits alone: the session becomes another one, freshly stepped up.
+#[utoipa::path(post, path = "/v1/step-up", tag = "verify", security(("session" = [])), responses(
+    (status = 200, body = StepUpAnswer),
+    (status = 401, description = "`invalid_code`, `invalid_token`, `session_refresh_required`"),
+    (status = 403, description = "`mfa_reset_required`; `forbidden` for somebody without a factor: an excluded contact"),
+    (status = 429, description = "`too_many_attempts`; the code was not evaluated"),
+))]
+async fn step_up(State(app): State<Arc<App>>, call: Call<CodeRequest>) -> Answer<Json<StepUpAnswer>> {
+    let Call { body, request, .. } = call;
+    let Ok(Code::Totp(code)) = Code::parse(body.code.expose()) else { return Err(Problems::MalformedCode.into()) };
+    let door = Door::session(request.token(TokenClass::Session)?.clone()).ok_or(Problems::InvalidToken)?;
+    let guess = charge(&app, &request, door).await?;
+    let SignedIn { token, session, device } = by_code(&app, &request, guess, &code, Action::StepUp).await?;
+    Ok(Json(StepUpAnswer { session: SessionDto::new(token, &session, device) }))
+}
+
+async fn charge(app: &App, request: &Request, door: Door) -> Answer<ChargedGuess> {
+    match app.store.charge_guess(door, request.attempt(app)?).await? {
+        Charge::Admitted(guess) => Ok(guess),
+        Charge::Exhausted { retry_at } => Err(Problem::too_many(request.now, retry_at)),
+        Charge::Absent(Dead::Token) => Err(Problems::InvalidToken.into()),
+        Charge::Absent(Dead::Epoch) => Err(Problems::SessionRefreshRequired.into()),
+        Charge::Absent(Dead::Disabled) => Err(Problems::MfaResetRequired.into()),
+        Charge::Absent(Dead::NoFactor) => Err(Problems::Forbidden.into()),
+    }
+}
+
+async fn by_code(
+    app: &App,
+    request: &Request,
+    guess: ChargedGuess,
+    code: &TotpCode,
+    action: Action,
+) -> Answer<SignedIn> {
+    let user = guess.user();
+    let (Some(factor), Some(sealed), Some(last)) = (user.factor_id, &user.secret, user.last_step) else {
+        tracing::error!("an active factor without its secret");
+        return Err(Problems::Unavailable.into());
+    };
+    let owner = FactorRef { user: guess.key().clone(), born: user.born, factor };
+    let secret = app.sealer.open(owner, sealed).await?;
+    let Some(proof) = totp::check(&secret, code, request.now, last) else {
+        return Err(refuse(app, request, &guess, action).await);
+    };
+    let event = success(request, &guess, action);
+    accept(app, request, SignIn::with_totp(guess, proof, &*app.entropy)?, event).await
+}
+
+async fn by_recovery_token(app: &App, request: &Request, guess: ChargedGuess, code: &RecoveryCode) -> Answer<SignedIn> {
+    let Some(proof) = recovery::check(&app.digests, guess.key(), guess.user().recovery.as_ref(), code) else {
+        return Err(refuse(app, request, &guess, Action::Verify).await);
+    };
+    let event = success(request, &guess, Action::RecoveryUsed).tell(Tell::User);
+    accept(app, request, SignIn::with_recovery(guess, proof, &*app.entropy)?, event).await
+}
+
+fn success(request: &Request, guess: &ChargedGuess, action: Action) -> AuditEvent {
+    let mut event = request.event(action, Outcome::Success).own(guess.key().user());
+    event.user_agent.clone_from(&request.user_agent);
+    event
+}
+
+async fn accept(app: &App, request: &Request, sign_in: SignIn, event: AuditEvent) -> Answer<SignedIn> {
+    let (tenant, attempt) = (sign_in.key().tenant().clone(), *sign_in.attempt());
+    match app.store.accept(sign_in, &event).await? {
+        Accept::Yes(signed_in) => Ok(signed_in),
+        // Right when it was checked, and spent by another request since.
+        Accept::Gone => {
+            let mut refused = request.event(event.action, Outcome::Refused);
+            (refused.actor, refused.target) = (event.actor, event.target);
+            app.store.record(&tenant, &attempt, 0, &refused).await;
+            Err(Problems::InvalidCode.into())
+        }
+    }
+}
+
+/// A wrong code. From the third on at one challenge its owner is told: somebody knows the password (security.md 23).
+async fn refuse(app: &App, request: &Request, guess: &ChargedGuess, action: Action) -> Problem {
+    let (key, attempt, user) = (guess.key(), guess.attempt(), guess.user());
+    let about = |action, outcome| request.event(action, outcome).about(key.user());
+    let mut event = about(action, Outcome::Refused);
+    if guess.challenge().is_some_and(|challenge| challenge.tries >= policy::TOLD_CODES) {
+        event = event.tell(Tell::User);
+    }
+    app.store.record(key.tenant(), attempt, 0, &event).await;
+    if user.life > 0 && user.life % policy::SLOW_FAILURES == 0 {
+        let event = about(Action::FactorAttacked, Outcome::Refused).tell(Tell::User).tell(Tell::Administrators);
+        app.store.record(key.tenant(), attempt, 2, &event).await;
+    }
+    if guess.fills_the_row() {
+        let event = about(Action::FactorDisabled, Outcome::Success).tell(Tell::User).tell(Tell::Administrators);
+        if let Err(error) = app.store.disable_factor(key, user, attempt, &event).await {
+            // The row stays full: the factor is unusable, and the next to see it finishes.
+            tracing::error!(%error, "a factor was not disabled");
+        }
+    }
+    Problems::InvalidCode.into()
+}

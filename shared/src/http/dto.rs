@@ -7,8 +7,12 @@ use crate::{
     env::Timestamp,
     id::UserKey,
     policy,
+    recovery::ResetCode,
     secret::NewToken,
-    store::item::{Amr, AuthType, FactorState, Kind, Profile, Role, Session, User},
+    store::{
+        item::{Amr, AuthType, FactorState, Kind, Profile, Role, Session, User},
+        reset::Done,
+    },
 };
 
 macro_rules! names {
@@ -93,7 +97,7 @@ impl SessionDto {
             expires_at: Timestamp::from_secs(session.ends),
             idle_timeout_seconds: policy::SESSION_IDLE.as_secs(),
             amr: amr(session.amr),
-            auth_time: Timestamp::from_millis(session.created),
+            auth_time: session.authenticated(),
             device_token: device.map(NewToken::into_text),
         }
     }
@@ -139,6 +143,30 @@ impl UserDto {
             active: user.active,
             mfa: user.factor.into(),
             excluded: user.excluded.is_some(),
+        }
+    }
+}
+
+/// Somebody whose MFA was reset.
+#[derive(Serialize, ToSchema)]
+pub struct ResetDto {
+    user: UserDto,
+    /// Enrolment is possible until then.
+    #[schema(value_type = String, format = DateTime)]
+    enrol_by: Timestamp,
+    /// To be handed over out of band; it is in this response and in no other.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reset_code: Option<String>,
+}
+
+impl ResetDto {
+    /// Hands out the reset code, where enrolment asks for one.
+    #[must_use]
+    pub fn new(done: &Done, code: &ResetCode) -> Self {
+        Self {
+            user: UserDto::new(&done.key, &done.user, &done.profile),
+            enrol_by: done.enrol_by,
+            reset_code: done.code.then(|| code.display()),
         }
     }
 }

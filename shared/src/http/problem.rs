@@ -9,8 +9,9 @@ use axum::{
 use serde::Serialize;
 
 use crate::{
-    env::EntropyError,
+    env::{EntropyError, Timestamp},
     password::{HashError, WeakPassword},
+    policy,
     secret::SealError,
     store::{
         StoreError,
@@ -154,6 +155,12 @@ impl Problem {
     pub fn retry_after(mut self, seconds: u32) -> Self {
         self.retry_after = Some(seconds.max(1));
         self
+    }
+
+    /// A limit was reached; there is room again at the given moment.
+    #[must_use]
+    pub fn too_many(now: Timestamp, retry_at: Timestamp) -> Self {
+        Self::new(Code::TooManyAttempts).retry_after(policy::retry_after_secs(now, retry_at))
     }
 
     /// A client credential is wrong: introspection's 401.

@@ -183,6 +183,12 @@ impl Session {
             && self.step_up <= (now + policy::SKEW).secs()
     }
 
+    /// When its owner last proved who they are: at the sign-in, or the last step-up.
+    #[must_use]
+    pub fn authenticated(&self) -> Timestamp {
+        if self.step_up > 0 { Timestamp::from_secs(self.step_up) } else { Timestamp::from_millis(self.created) }
+    }
+
     /// Whether it was made with a recovery token within the last ten minutes.
     #[must_use]
     pub fn recovering(&self, now: Timestamp) -> bool {

@@ -1,11 +1,13 @@
 //! Commands of sessions: who is asking, and ending them.
 
+use std::collections::HashMap;
+
 use super::{
     Store, StoreError, audit_row, item,
-    item::{Device, Role, Session, User},
+    item::{Device, Profile, Role, Session, User},
     keys,
     table::{Again, Transacted, Transaction},
-    write::{Action, Guard, Path, Write, attr, empty, eq, exists, gt, lt, num, size},
+    write::{Action, Guard, Item, Path, Write, attr, empty, eq, exists, gt, lt, num, size},
 };
 use crate::{
     attempt::{Attempt, From, NewSession},
@@ -186,7 +188,16 @@ impl Store {
             return Ok(Err(NoSession::Invalid));
         }
         let found = self.table.read(&[keys::user(token.user())]).await?;
-        let Some(item) = found.into_iter().next().flatten() else { return Ok(Err(NoSession::Invalid)) };
+        self.principal(found.into_iter().next().flatten(), token, now).await
+    }
+
+    async fn principal(
+        &self,
+        found: Option<Item>,
+        token: &TokenRef,
+        now: Timestamp,
+    ) -> Result<Result<Principal, NoSession>, StoreError> {
+        let Some(item) = found else { return Ok(Err(NoSession::Invalid)) };
         let user: User = item::read(item)?;
         let session = match find(&user, token, now) {
             Ok(session) => session.clone(),
@@ -204,6 +215,55 @@ impl Store {
             }
         }
         Ok(Ok(Principal { token: token.clone(), user, session }))
+    }
+
+    /// As [`Self::read_session`], with the person's names: one round trip.
+    ///
+    /// # Errors
+    /// [`StoreError`]: denied.
+    pub async fn read_named_session(
+        &self,
+        token: &TokenRef,
+        now: Timestamp,
+    ) -> Result<Result<(Principal, Profile), NoSession>, StoreError> {
+        if token.class() != TokenClass::Session {
+            return Ok(Err(NoSession::Invalid));
+        }
+        let mut found = self.table.read(&[keys::user(token.user()), keys::profile(token.user())]).await?;
+        let (profile, user) = (found.pop().flatten(), found.pop().flatten());
+        let principal = match self.principal(user, token, now).await? {
+            Ok(principal) => principal,
+            Err(why) => return Ok(Err(why)),
+        };
+        let profile = profile.ok_or_else(|| StoreError::Poison("a person without names".into()))?;
+        Ok(Ok((principal, item::read(profile)?)))
+    }
+
+    /// A person's names.
+    ///
+    /// # Errors
+    /// [`StoreError`]; so it is for somebody who is gone.
+    pub async fn read_profile(&self, who: &UserKey) -> Result<Profile, StoreError> {
+        let found = self.table.read(&[keys::profile(who)]).await?.into_iter().next().flatten();
+        item::read(found.ok_or_else(|| StoreError::Contended("a person went away".into()))?)
+    }
+
+    /// From where the caller's sessions were signed in, by their audit rows.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn user_agents(&self, caller: &Principal) -> Result<HashMap<EntryId, String>, StoreError> {
+        let who = caller.token.user();
+        let shard = crate::audit::shard(who.user());
+        let (ids, rows): (Vec<_>, Vec<_>) = caller
+            .user
+            .sessions
+            .iter()
+            .map(|(id, session)| (id.clone(), super::first_row(who.tenant(), session, shard)))
+            .unzip();
+        let rows = self.table.read(&rows).await?;
+        let agent = |row: Option<Item>| -> Option<String> { item::read::<AuditEvent>(row?).ok()?.user_agent };
+        Ok(ids.into_iter().zip(rows).filter_map(|(id, row)| Some((id, agent(row)?))).collect())
     }
 
     /// Ends sessions of the caller, whose own has to be alive for it.

@@ -75,6 +75,18 @@ pub enum SignInError {
 }
 
 impl SignIn {
+    /// Who signs in.
+    #[must_use]
+    pub fn key(&self) -> &UserKey {
+        self.guess.key()
+    }
+
+    /// The request's attempt.
+    #[must_use]
+    pub fn attempt(&self) -> &Attempt {
+        &self.guess.attempt
+    }
+
     /// With a code of the factor that was charged. Both are consumed: a proof pays once.
     ///
     /// # Errors

@@ -1,0 +1,64 @@
+//! `POST /v1/support/mfa-resets`: for a sole Administrator who is locked out.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State};
+use serde::Deserialize;
+use utoipa::ToSchema;
+use utoipa_axum::routes;
+use vestibule::{
+    audit::{Action, Outcome, Tell},
+    http::{Answer, App, Call, Code, Line, Problem, Routes, dto::ResetDto},
+    id::{LoginName, TenantId, UserKey},
+    recovery::ResetCode,
+    store::reset::{Reset, Ticket},
+};
+
+pub(crate) fn routes() -> Routes {
+    Routes::new().routes(routes!(reset))
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct SupportResetRequest {
+    #[schema(value_type = String)]
+    tenant: TenantId,
+    username: String,
+    /// Works once, in whichever tenant.
+    ticket: Line,
+    /// Why; it is kept in the audit of both tenants.
+    reason: Line,
+}
+
+/// Resets the MFA of an Administrator beside whom no other active one has an active factor.
+#[utoipa::path(post, path = "/v1/support/mfa-resets", tag = "support", security(("session" = [])), responses(
+    (status = 200, body = ResetDto),
+    (status = 401, description = "`invalid_token`, `session_refresh_required`, `step_up_required`"),
+    (status = 403, description = "`forbidden`: no operator, or oneself"),
+    (status = 404, description = "`not_found`: unknown tenant or user"),
+    (status = 409, description = "`not_sole_administrator`, `ticket_used`"),
+))]
+async fn reset(State(app): State<Arc<App>>, call: Call<SupportResetRequest>) -> Answer<Json<ResetDto>> {
+    let Call { body, request, .. } = call;
+    let operator = request.operator(&app).await?;
+    let login = app.digests.login(&body.tenant, &LoginName::fold(&body.username));
+    let code = ResetCode::generate(&*app.entropy)?;
+    let mut event = request.event(Action::MfaReset, Outcome::Success).by(operator.key().user());
+    event.ticket = Some(body.ticket.to_string());
+    let here = event.clone().because(&body.reason);
+    let mut there = here.clone().tell(Tell::User).tell(Tell::Administrators);
+    there.actor_tenant = Some(operator.tenant().clone());
+    let digest = app.digests.ticket(&body.ticket);
+    let ticket = Ticket { digest: &digest, event: &here };
+    let reset_code = |key: &UserKey| code.digest(&app.digests, key);
+    let attempt = request.attempt(&app)?;
+    match app.store.reset_sole_administrator(&operator, &login, &ticket, &reset_code, &attempt, &there).await? {
+        Reset::Done(done) => Ok(Json(ResetDto::new(&done, &code))),
+        Reset::NotFound => Err(Code::NotFound.into()),
+        Reset::NotSole => Err(Code::NotSoleAdministrator.into()),
+        Reset::TicketUsed => Err(Code::TicketUsed.into()),
+        Reset::Oneself => Err(Problem::new(Code::Forbidden).detail("nobody resets themselves")),
+        Reset::ActorGone => Err(Code::InvalidToken.into()),
+        Reset::OverBudget { retry_at } => Err(Problem::too_many(request.now, retry_at)),
+    }
+}
