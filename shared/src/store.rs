@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 mod budget;
+pub mod client;
 #[cfg(feature = "testing")]
 pub mod contract;
 #[cfg(feature = "dynamo")]

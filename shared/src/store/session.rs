@@ -54,6 +54,15 @@ impl Principal {
     }
 }
 
+impl Principal {
+    /// All living sessions of the person.
+    #[must_use]
+    pub fn living(&self, now: Timestamp) -> Vec<(&EntryId, &Session)> {
+        let living = |session: &Session| session.epoch == self.user.epoch && session.in_time(now);
+        self.user.sessions.iter().filter(|(_, session)| living(session)).collect()
+    }
+}
+
 /// Why a principal may not do something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Denied {
@@ -191,7 +200,7 @@ impl Store {
         self.principal(found.into_iter().next().flatten(), token, now).await
     }
 
-    async fn principal(
+    pub(super) async fn principal(
         &self,
         found: Option<Item>,
         token: &TokenRef,

@@ -1,0 +1,226 @@
+//! Commands of client credentials: portals that may introspect tokens.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Store, StoreError, audit_row, item,
+    item::Profile,
+    keys,
+    session::{Authority, Principal},
+    table::{Query, Transacted, Transaction},
+    write::{Write, attr, eq, text},
+};
+use crate::{
+    attempt::Attempt,
+    audit::AuditEvent,
+    env::Timestamp,
+    id::{ClientId, TenantId},
+    secret::{CodeDigest, TokenClass, TokenRef},
+};
+
+/// A portal's credential (`C`).
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Client {
+    /// Its tenant; for one of every tenant, that of support.
+    #[serde(rename = "t")]
+    pub tenant: TenantId,
+    /// Its id.
+    pub id: ClientId,
+    /// Digest of its secret.
+    #[serde(rename = "h")]
+    pub digest: CodeDigest,
+    /// What it is for.
+    pub name: String,
+    /// Made at, ms.
+    #[serde(rename = "cr")]
+    pub created: i64,
+    /// Whether it may ask about tokens of every tenant.
+    #[serde(default)]
+    pub all: bool,
+}
+
+/// What became of a client that was to be made or deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientChange {
+    /// Done.
+    Done,
+    /// There is no such client, or no such tenant.
+    NotFound,
+    /// The caller may no longer.
+    ActorGone,
+}
+
+/// What a portal learns of a token.
+pub enum Introspected {
+    /// The client's credential is wrong.
+    BadClient,
+    /// It is no living session, or not one that this client may ask about.
+    Inactive,
+    /// Whose session it is.
+    Active(Box<Principal>, Profile),
+}
+
+impl Store {
+    /// Keeps a new client.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the secret must not be shown then.
+    pub async fn create_client(
+        &self,
+        authority: &Authority,
+        client: &Client,
+        attempt: &Attempt,
+        event: &AuditEvent,
+    ) -> Result<ClientChange, StoreError> {
+        let mut put = item::write(client)?;
+        put.insert("GP".to_owned(), text(keys::clients(&client.tenant)));
+        put.insert("GS".to_owned(), text(format!("{:013}#{}", client.created, client.id)));
+        let writes = vec![
+            Write::check(keys::user(authority.key()), authority.guards(attempt.at())),
+            Write::check(keys::tenant(&client.tenant), vec![super::write::exists(attr("PK"))]),
+            Write::put_new(keys::client(&client.id), put),
+        ];
+        let row = audit_row(&client.tenant, attempt, 0, event)?;
+        Ok(match self.table.transact(&Transaction::new(writes, row)).await? {
+            Transacted::Committed => ClientChange::Done,
+            Transacted::Refused(met) if met.first().is_some_and(Option::is_some) => ClientChange::ActorGone,
+            Transacted::Refused(_) => ClientChange::NotFound,
+        })
+    }
+
+    /// Deletes a client of the caller's tenant: from then on it is none.
+    ///
+    /// # Errors
+    /// [`StoreError`]: it may have happened.
+    pub async fn delete_client(
+        &self,
+        authority: &Authority,
+        client: &ClientId,
+        attempt: &Attempt,
+        event: &AuditEvent,
+    ) -> Result<ClientChange, StoreError> {
+        let writes = vec![
+            Write::check(keys::user(authority.key()), authority.guards(attempt.at())),
+            Write::delete(keys::client(client), vec![eq(attr("t"), authority.tenant().as_str())]),
+        ];
+        let row = audit_row(authority.tenant(), attempt, 0, event)?;
+        Ok(match self.table.transact(&Transaction::new(writes, row)).await? {
+            Transacted::Committed => ClientChange::Done,
+            Transacted::Refused(met) if met.first().is_some_and(Option::is_some) => ClientChange::ActorGone,
+            Transacted::Refused(_) => ClientChange::NotFound,
+        })
+    }
+
+    /// A tenant's clients, the oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn clients(&self, tenant: &TenantId) -> Result<Vec<Client>, StoreError> {
+        let mut all = Vec::new();
+        let mut after = None;
+        loop {
+            let query = Query {
+                index: true,
+                partition: keys::clients(tenant),
+                prefix: String::new(),
+                after,
+                descending: false,
+                limit: PAGE,
+            };
+            let found = self.table.query(&query).await?;
+            let whole = found.len() < PAGE;
+            for item in found {
+                all.push(item::read::<Client>(item)?);
+            }
+            after = all.last().map(|last| format!("{:013}#{}", last.created, last.id));
+            if whole {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// Finds out for a client whose session a token is: one round trip. It counts as use of the session.
+    ///
+    /// # Errors
+    /// [`StoreError`]: denied.
+    pub async fn introspect(
+        &self,
+        client: &ClientId,
+        digest: &CodeDigest,
+        token: Option<&TokenRef>,
+        now: Timestamp,
+    ) -> Result<Introspected, StoreError> {
+        let token = token.filter(|token| token.class() == TokenClass::Session);
+        let mut wanted = vec![keys::client(client)];
+        wanted.extend(token.iter().flat_map(|token| [keys::user(token.user()), keys::profile(token.user())]));
+        let mut found = self.table.read(&wanted).await?.into_iter();
+        let known: Option<Client> = found.next().flatten().map(item::read).transpose()?;
+        let Some(known) = known.filter(|known| known.digest == *digest) else { return Ok(Introspected::BadClient) };
+        let (Some(token), user, profile) = (token, found.next().flatten(), found.next().flatten()) else {
+            return Ok(Introspected::Inactive);
+        };
+        if !known.all && known.tenant != *token.user().tenant() {
+            return Ok(Introspected::Inactive);
+        }
+        match (self.principal(user, token, now).await?, profile) {
+            (Ok(principal), Some(profile)) => Ok(Introspected::Active(Box::new(principal), item::read(profile)?)),
+            _ => Ok(Introspected::Inactive),
+        }
+    }
+}
+
+const PAGE: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::fixture::{Ann, NOW, STEP, ann, attempt};
+
+    fn client(tenant: &str, id: &str, all: bool) -> Client {
+        let id = ClientId::parse(id).unwrap();
+        let digest = CodeDigest::of_client_secret(&id, "secret");
+        let tenant = TenantId::parse(tenant).unwrap();
+        Client { tenant, id, digest, name: "portal".to_owned(), created: NOW.millis(), all }
+    }
+
+    async fn ask(ann: &Ann, id: &str, secret: &str, token: &TokenRef) -> Introspected {
+        let id = ClientId::parse(id).unwrap();
+        ann.store.introspect(&id, &CodeDigest::of_client_secret(&id, secret), Some(token), NOW).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_client_asks_about_its_own_tenant_until_it_is_deleted() {
+        let (ann, tokens) = ann(1).await;
+        let session = ann.with_step(&tokens[0], STEP, NOW).await.unwrap();
+        let session = session.reference();
+        let authority = ann.store.read_session(session, NOW).await.unwrap().ok().unwrap();
+        let authority = authority.administrator(NOW).ok().unwrap();
+        let event = ann.event();
+        for (one, want) in [
+            (client("acme", "own", false), ClientChange::Done),
+            (client("nowhere", "other", false), ClientChange::NotFound),
+        ] {
+            let made = ann.store.create_client(&authority, &one, &attempt(NOW), &event).await.unwrap();
+            assert_eq!(made, want);
+        }
+        assert!(matches!(ask(&ann, "own", "secret", session).await, Introspected::Active(..)));
+        assert!(matches!(ask(&ann, "own", "wrong", session).await, Introspected::BadClient));
+        assert!(matches!(ask(&ann, "other", "secret", session).await, Introspected::BadClient));
+        assert!(matches!(ask(&ann, "own", "secret", &tokens[0]).await, Introspected::Inactive));
+        for (id, foreign) in [("foreign", false), ("every", true)] {
+            let put = item::write(&client("globex", id, foreign)).unwrap();
+            ann.put(Write::put_new(keys::client(&ClientId::parse(id).unwrap()), put)).await;
+            let active = matches!(ask(&ann, id, "secret", session).await, Introspected::Active(..));
+            assert_eq!(active, foreign);
+        }
+        assert_eq!(ann.store.clients(ann.key.tenant()).await.unwrap().len(), 1);
+        let delete = |id: &str| {
+            let (store, authority, event) = (&ann.store, &authority, &event);
+            let id = ClientId::parse(id).unwrap();
+            async move { store.delete_client(authority, &id, &attempt(NOW), event).await.unwrap() }
+        };
+        assert_eq!(delete("foreign").await, ClientChange::NotFound, "another tenant's");
+        assert_eq!(delete("own").await, ClientChange::Done);
+        assert!(matches!(ask(&ann, "own", "secret", session).await, Introspected::BadClient));
+    }
+}
