@@ -48,12 +48,15 @@ impl Store {
     /// Writes down an event that changed nothing: a refusal, or a threshold that was reached. `number` tells the events of
     /// one attempt apart; 0 belongs to its transaction. A failure changes no answer, so it is only logged.
     pub async fn record(&self, tenant: &TenantId, attempt: &Attempt, number: u16, event: &AuditEvent) {
-        let written = match audit_row(tenant, attempt, number, event) {
-            // Sent twice it is the same row: the second finds the first.
-            Ok(row) => self.table.update(&row, table::Again::Harmless).await.map(|_| ()),
-            Err(error) => Err(error),
+        let written = async {
+            // An update that makes its item: one plain write. Sent twice it is the same row, and the second finds the first.
+            let actions =
+                item::write(event)?.into_iter().map(|(name, value)| write::Action::Set(write::attr(name), value));
+            let key = row_key(tenant, attempt, number, event);
+            let row = write::Write::update(key, vec![write::absent(write::attr("PK"))], actions.collect());
+            self.table.update(&row, table::Again::Harmless).await
         };
-        if let Err(error) = written {
+        if let Err(error) = written.await {
             tracing::error!(%error, action = event.action.as_str(), "an audit row was not written");
         }
     }
@@ -72,6 +75,9 @@ fn audit_row(
     number: u16,
     event: &AuditEvent,
 ) -> Result<write::Write, StoreError> {
-    let id = format!("{}-{number}", attempt.text());
-    Ok(write::Write::put_new(keys::audit(tenant, attempt.at(), event.shard(), &id), item::write(event)?))
+    Ok(write::Write::put_new(row_key(tenant, attempt, number, event), item::write(event)?))
+}
+
+fn row_key(tenant: &TenantId, attempt: &Attempt, number: u16, event: &AuditEvent) -> write::Key {
+    keys::audit(tenant, attempt.at(), event.shard(), &format!("{}-{number}", attempt.text()))
 }

@@ -9,8 +9,9 @@ use utoipa_axum::routes;
 use vestibule::{
     audit::{Action, Outcome, Tell},
     http::{Answer, App, Call, Code, Line, Problem, Routes, dto::ResetDto},
-    id::UserId,
+    id::{UserId, UserKey},
     recovery::ResetCode,
+    secret::TokenClass,
     store::reset::Reset,
 };
 
@@ -39,13 +40,14 @@ struct ResetRequest {
 ))]
 async fn reset(State(app): State<Arc<App>>, call: Call<ResetRequest, UserId>) -> Answer<Json<ResetDto>> {
     let Call { body, path: user, request, .. } = call;
-    let authority = request.administrator(&app).await?;
-    let target = authority.tenant().user(user);
+    let token = request.token(TokenClass::Session)?;
+    let (principal, asked) = app.store.ask_reset(token, user.clone(), request.now).await??;
+    let authority = request.may_administer(&app, principal).await?;
     let code = ResetCode::generate(&*app.entropy)?;
-    let event = request.event(Action::MfaReset, Outcome::Success).by(authority.key().user()).about(target.user());
+    let event = request.event(Action::MfaReset, Outcome::Success).by(authority.key().user()).about(&user);
     let event = event.because(&body.reason).tell(Tell::User);
-    let digest = |key: &vestibule::id::UserKey| code.digest(&app.digests, key);
-    match app.store.reset_mfa(&authority, &target, &digest, &request.attempt(&app)?, &event).await? {
+    let digest = |key: &UserKey| code.digest(&app.digests, key);
+    match app.store.reset_mfa(&authority, asked, &digest, &request.attempt(&app)?, &event).await? {
         Reset::Done(done) => Ok(Json(ResetDto::new(&done, &code))),
         Reset::OverBudget { retry_at } => Err(Problem::too_many(request.now, retry_at)),
         Reset::Oneself => Err(Problem::new(Code::Forbidden).detail("nobody resets themselves")),

@@ -11,7 +11,8 @@ use vestibule::{
     http::{Answer, App, Call, Code, Line, Problem, Routes, dto::ResetDto},
     id::{LoginName, TenantId, UserKey},
     recovery::ResetCode,
-    store::reset::{Reset, Ticket},
+    secret::TokenClass,
+    store::reset::Reset,
 };
 
 pub(crate) fn routes() -> Routes {
@@ -40,19 +41,18 @@ struct SupportResetRequest {
 ))]
 async fn reset(State(app): State<Arc<App>>, call: Call<SupportResetRequest>) -> Answer<Json<ResetDto>> {
     let Call { body, request, .. } = call;
-    let operator = request.operator(&app).await?;
     let login = app.digests.login(&body.tenant, &LoginName::fold(&body.username));
+    let (token, ticket) = (request.token(TokenClass::Session)?, app.digests.ticket(&body.ticket));
+    let (principal, asked) = app.store.ask_support_reset(token, login, ticket, request.now).await??;
+    let operator = request.may_operate(&app, principal).await?;
     let code = ResetCode::generate(&*app.entropy)?;
-    let mut event = request.event(Action::MfaReset, Outcome::Success).by(operator.key().user());
-    event.ticket = Some(body.ticket.to_string());
-    let here = event.clone().because(&body.reason);
+    let mut here = request.event(Action::MfaReset, Outcome::Success).by(operator.key().user()).because(&body.reason);
+    here.ticket = Some(body.ticket.to_string());
     let mut there = here.clone().tell(Tell::User).tell(Tell::Administrators);
     there.actor_tenant = Some(operator.tenant().clone());
-    let digest = app.digests.ticket(&body.ticket);
-    let ticket = Ticket { digest: &digest, event: &here };
-    let reset_code = |key: &UserKey| code.digest(&app.digests, key);
+    let digest = |key: &UserKey| code.digest(&app.digests, key);
     let attempt = request.attempt(&app)?;
-    match app.store.reset_sole_administrator(&operator, &login, &ticket, &reset_code, &attempt, &there).await? {
+    match app.store.reset_sole_administrator(&operator, asked, &digest, &attempt, (&here, &there)).await? {
         Reset::Done(done) => Ok(Json(ResetDto::new(&done, &code))),
         Reset::NotFound => Err(Code::NotFound.into()),
         Reset::NotSole => Err(Code::NotSoleAdministrator.into()),

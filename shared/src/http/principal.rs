@@ -1,13 +1,11 @@
 //! Who is asking: token, role and freshness, in this order.
 
-use super::{
-    App,
-    call::Request,
-    problem::{Answer, Code},
-};
+use super::{App, call::Request, problem::Answer};
 use crate::{
+    audit::{Action, Outcome},
+    id::UserKey,
     secret::TokenClass,
-    store::session::{Authority, Principal},
+    store::session::{Authority, Denied, Principal},
 };
 
 impl Request {
@@ -25,7 +23,16 @@ impl Request {
     /// # Errors
     /// Those of [`Self::principal`], then `forbidden`, then `step_up_required`.
     pub async fn administrator(&self, app: &App) -> Answer<Authority> {
-        Ok(self.principal(app).await?.administrator(self.now)?)
+        self.may_administer(app, self.principal(app).await?).await
+    }
+
+    /// As [`Self::administrator`], for somebody who was read already.
+    ///
+    /// # Errors
+    /// `forbidden`, then `step_up_required`.
+    pub async fn may_administer(&self, app: &App, principal: Principal) -> Answer<Authority> {
+        let key = principal.token().user().clone();
+        self.told(app, &key, principal.administrator(self.now)).await
     }
 
     /// An Administrator, for reading.
@@ -34,7 +41,9 @@ impl Request {
     /// Those of [`Self::principal`], then `forbidden`.
     pub async fn administrator_reading(&self, app: &App) -> Answer<Principal> {
         let principal = self.principal(app).await?;
-        if principal.administers() { Ok(principal) } else { Err(Code::Forbidden.into()) }
+        let key = principal.token().user().clone();
+        let may = if principal.administers() { Ok(principal) } else { Err(Denied::Forbidden) };
+        self.told(app, &key, may).await
     }
 
     /// An operator of support with a fresh step-up.
@@ -42,6 +51,24 @@ impl Request {
     /// # Errors
     /// As [`Self::administrator`].
     pub async fn operator(&self, app: &App) -> Answer<Authority> {
-        Ok(self.principal(app).await?.operator(self.now)?)
+        self.may_operate(app, self.principal(app).await?).await
+    }
+
+    /// As [`Self::operator`], for somebody who was read already.
+    ///
+    /// # Errors
+    /// `forbidden`, then `step_up_required`.
+    pub async fn may_operate(&self, app: &App, principal: Principal) -> Answer<Authority> {
+        let key = principal.token().user().clone();
+        self.told(app, &key, principal.operator(self.now)).await
+    }
+
+    /// Every refused administrative act is written down (security.md 54).
+    async fn told<T>(&self, app: &App, key: &UserKey, may: Result<T, Denied>) -> Answer<T> {
+        if matches!(may, Err(Denied::Forbidden)) {
+            let event = self.event(Action::Forbidden, Outcome::Refused).own(key.user());
+            app.store.record(key.tenant(), &self.attempt(app)?, 0, &event).await;
+        }
+        Ok(may?)
     }
 }

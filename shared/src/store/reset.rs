@@ -6,7 +6,7 @@ use super::{
     item,
     item::{Administrators, FactorState, Profile, ResetBudget, ResetCodeEntry, ResetCodeFor, TenantPolicy, User},
     keys,
-    session::Authority,
+    session::{Authority, NoSession, Principal},
     table::{Transacted, Transaction},
     verify::no_longer_able,
     write::{self, Action, Guard, Item, Key, Write, attr, empty, eq, exists, gt, num, size},
@@ -15,9 +15,9 @@ use crate::{
     attempt::Attempt,
     audit::AuditEvent,
     env::Timestamp,
-    id::UserKey,
+    id::{UserId, UserKey},
     policy::{self, Budget},
-    secret::{CodeDigest, LoginKey},
+    secret::{CodeDigest, LoginKey, TokenRef},
 };
 
 /// What became of a reset.
@@ -55,12 +55,19 @@ pub struct Done {
     pub code: bool,
 }
 
-/// A support ticket for a reset.
-pub struct Ticket<'a> {
-    /// Its digest: a ticket works once, in whichever tenant.
-    pub digest: &'a str,
-    /// The event in the operator's tenant; the one given with the reset goes to the person's.
-    pub event: &'a AuditEvent,
+/// Whom a reset is about, as the round trip that found out who asks has read them.
+pub struct Asked {
+    key: UserKey,
+    /// The person, their names, their tenant, its budget.
+    found: [Option<Item>; 4],
+}
+
+/// Whom an operator's reset is about, as far as the round trip that found out who asks could tell.
+pub struct AskedSupport {
+    login: LoginKey,
+    ticket: String,
+    /// The login name, the tenant, the ticket.
+    found: [Option<Item>; 3],
 }
 
 /// A person as they were read, with what decides about resetting them.
@@ -72,6 +79,22 @@ struct Target {
 }
 
 impl Store {
+    /// Finds out who asks for a reset of a person of their tenant, and reads that person: one round trip.
+    ///
+    /// # Errors
+    /// [`StoreError`]: denied.
+    pub async fn ask_reset(
+        &self,
+        token: &TokenRef,
+        target: UserId,
+        now: Timestamp,
+    ) -> Result<Result<(Principal, Asked), NoSession>, StoreError> {
+        let key = token.user().tenant().user(target);
+        let [own, user, profile, policy, budget] = self.read_all(reset_keys(token.user(), &key)).await?;
+        let principal = self.principal(own, token, now).await?;
+        Ok(principal.map(|principal| (principal, Asked { key, found: [user, profile, policy, budget] })))
+    }
+
     /// Resets the MFA of a person of the caller's tenant: one transaction, and counted (security.md 37, 38). Repeated before
     /// they enrolled, only the reset code is new.
     ///
@@ -80,38 +103,21 @@ impl Store {
     pub async fn reset_mfa(
         &self,
         authority: &Authority,
-        target: &UserKey,
+        asked: Asked,
         code: &(dyn Fn(&UserKey) -> CodeDigest + Sync),
         attempt: &Attempt,
         event: &AuditEvent,
     ) -> Result<Reset, StoreError> {
-        if target == authority.key() {
+        let Asked { key, mut found } = asked;
+        if key == *authority.key() {
             return Ok(Reset::Oneself);
         }
-        let now = attempt.at();
+        let (now, tenant) = (attempt.at(), authority.tenant());
+        let mut own = authority.principal().user().clone();
         for _ in 0..REPLANS {
-            let tenant = target.tenant();
-            let keys = [
-                keys::user(authority.key()),
-                keys::user(target),
-                keys::profile(target),
-                keys::tenant(tenant),
-                keys::reset_budget(tenant),
-            ];
-            let [own, user, profile, policy, budget] = self.read_all(keys).await?;
-            let own: User = item::read(own.unwrap_or_default())?;
-            if !authority.still_holds(&own, now) {
-                return Ok(Reset::ActorGone);
-            }
-            let (Some(user), Some(profile), Some(policy)) = (user, profile, policy) else {
-                return Ok(Reset::NotFound);
-            };
-            let target = Target {
-                key: target.clone(),
-                user: item::read(user)?,
-                profile: item::read(profile)?,
-                policy: item::read(policy)?,
-            };
+            let [Some(user), Some(profile), Some(policy), budget] = found else { return Ok(Reset::NotFound) };
+            let (user, profile, policy) = (item::read(user)?, item::read(profile)?, item::read(policy)?);
+            let target = Target { key: key.clone(), user, profile, policy };
             let mut writes = vec![Write::check(keys::user(authority.key()), authority.guards(now))];
             if target.repeats(now) {
                 let Some(write) = target.repeat(code(&target.key), now)? else { return Ok(target.done(now)) };
@@ -128,31 +134,49 @@ impl Store {
             if let Transacted::Committed = self.table.transact(&Transaction::new(writes, row)).await? {
                 return Ok(target.done(now));
             }
+            let [asker, user, profile, policy, budget] = self.read_all(reset_keys(authority.key(), &key)).await?;
+            own = item::read(asker.unwrap_or_default())?;
+            if !authority.still_holds(&own, now) {
+                return Ok(Reset::ActorGone);
+            }
+            found = [user, profile, policy, budget];
         }
         Err(StoreError::Contended("a person who is to be reset keeps changing".into()))
     }
 
-    /// Resets a sole Administrator who is locked out, for a ticket (product.md P9).
+    /// Finds out who asks for a support reset, and reads what the name and the ticket are: one round trip.
+    ///
+    /// # Errors
+    /// [`StoreError`]: denied.
+    pub async fn ask_support_reset(
+        &self,
+        token: &TokenRef,
+        login: LoginKey,
+        ticket: String,
+        now: Timestamp,
+    ) -> Result<Result<(Principal, AskedSupport), NoSession>, StoreError> {
+        let [own, found @ ..] = self.read_all(support_keys(token.user(), &login, &ticket)).await?;
+        let principal = self.principal(own, token, now).await?;
+        Ok(principal.map(|principal| (principal, AskedSupport { login, ticket, found })))
+    }
+
+    /// Resets a sole Administrator who is locked out, for a ticket (product.md P9). `here` is the event in the operator's
+    /// tenant, `there` the one in the Administrator's.
     ///
     /// # Errors
     /// [`StoreError`]: it may have happened, and the ticket may be used up.
     pub async fn reset_sole_administrator(
         &self,
         operator: &Authority,
-        login: &LoginKey,
-        ticket: &Ticket<'_>,
+        asked: AskedSupport,
         code: &(dyn Fn(&UserKey) -> CodeDigest + Sync),
         attempt: &Attempt,
-        event: &AuditEvent,
+        (here, there): (&AuditEvent, &AuditEvent),
     ) -> Result<Reset, StoreError> {
+        let AskedSupport { login, ticket, mut found } = asked;
         let (tenant, now) = (login.tenant(), attempt.at());
         for _ in 0..REPLANS {
-            let first =
-                [keys::user(operator.key()), keys::login(login), keys::tenant(tenant), keys::ticket(ticket.digest)];
-            let [own, row, policy, used] = self.read_all(first).await?;
-            if !operator.still_holds(&item::read(own.unwrap_or_default())?, now) {
-                return Ok(Reset::ActorGone);
-            }
+            let [row, policy, used] = found;
             let row: item::LoginRow = item::read(row.unwrap_or_default())?;
             let (Some(policy), Some(uid)) = (policy, row.uid) else { return Ok(Reset::NotFound) };
             let key = tenant.user(uid);
@@ -171,17 +195,24 @@ impl Store {
             if !sole(&administrators, &target.key) {
                 return Ok(Reset::NotSole);
             }
+            let mut there = there.clone();
+            there.target = Some(target.key.user().clone());
             let writes = vec![
                 Write::check(keys::user(operator.key()), operator.guards(now)),
-                Write::put_new(keys::ticket(ticket.digest), used_ticket(operator, &target.key, now)),
+                Write::put_new(keys::ticket(&ticket), used_ticket(operator, &target.key, now)),
                 sole_no_longer_able(&target.key),
                 target.anew(code(&target.key), now)?,
-                audit_row(operator.tenant(), attempt, 1, ticket.event)?,
+                audit_row(operator.tenant(), attempt, 1, here)?,
             ];
-            let row = audit_row(tenant, attempt, 0, event)?;
+            let row = audit_row(tenant, attempt, 0, &there)?;
             if let Transacted::Committed = self.table.transact(&Transaction::new(writes, row)).await? {
                 return Ok(target.done(now));
             }
+            let [own, again @ ..] = self.read_all(support_keys(operator.key(), &login, &ticket)).await?;
+            if !operator.still_holds(&item::read(own.unwrap_or_default())?, now) {
+                return Ok(Reset::ActorGone);
+            }
+            found = again;
         }
         Err(StoreError::Contended("a person who is to be reset keeps changing".into()))
     }
@@ -194,6 +225,16 @@ impl Store {
 
 /// How often a reset is planned anew because the person, or the budget, changed under it.
 const REPLANS: usize = 4;
+
+fn reset_keys(actor: &UserKey, target: &UserKey) -> [Key; 5] {
+    let tenant = target.tenant();
+    let profile = keys::profile(target);
+    [keys::user(actor), keys::user(target), profile, keys::tenant(tenant), keys::reset_budget(tenant)]
+}
+
+fn support_keys(actor: &UserKey, login: &LoginKey, ticket: &str) -> [Key; 4] {
+    [keys::user(actor), keys::login(login), keys::tenant(login.tenant()), keys::ticket(ticket)]
+}
 
 impl Target {
     /// Reset before, and not enrolled since.
@@ -320,7 +361,7 @@ mod tests {
     use super::*;
     use crate::{
         env::SystemEntropy,
-        id::{LoginName, TenantId, UserId},
+        id::{LoginName, TenantId},
         recovery::ResetCode,
         secret::{NewToken, Nonce, TokenClass},
         store::{
@@ -362,7 +403,9 @@ mod tests {
     async fn reset(ann: &Ann, authority: &Authority, target: &UserKey, at: Timestamp) -> Reset {
         let code = ResetCode::generate(&SystemEntropy).unwrap();
         let digest = |key: &UserKey| code.digest(&ann.keys, key);
-        ann.store.reset_mfa(authority, target, &digest, &attempt(at), &ann.event()).await.unwrap()
+        let [_, found @ ..] = ann.store.read_all(reset_keys(authority.key(), target)).await.unwrap();
+        let asked = Asked { key: target.clone(), found };
+        ann.store.reset_mfa(authority, asked, &digest, &attempt(at), &ann.event()).await.unwrap()
     }
 
     fn done(reset: Reset) -> Done {
@@ -455,10 +498,10 @@ mod tests {
     async fn support(ann: &Ann, operator: &Authority, login: &LoginKey, ticket: &str) -> Reset {
         let code = ResetCode::generate(&SystemEntropy).unwrap();
         let (event, digest) = (ann.event(), |key: &UserKey| code.digest(&ann.keys, key));
-        let ticket = ann.keys.ticket(ticket);
-        let ticket = Ticket { digest: &ticket, event: &event };
-        let store = &ann.store;
-        store.reset_sole_administrator(operator, login, &ticket, &digest, &attempt(NOW), &event).await.unwrap()
+        let (store, ticket) = (&ann.store, ann.keys.ticket(ticket));
+        let [_, found @ ..] = store.read_all(support_keys(operator.key(), login, &ticket)).await.unwrap();
+        let asked = AskedSupport { login: login.clone(), ticket, found };
+        store.reset_sole_administrator(operator, asked, &digest, &attempt(NOW), (&event, &event)).await.unwrap()
     }
 
     #[tokio::test]

@@ -1,0 +1,63 @@
+//! Answers against the API document.
+
+use std::sync::LazyLock;
+
+use axum::http::Method;
+use serde_json::{Value, json};
+
+use crate::Reply;
+
+/// The document, as it is committed.
+pub static DOCUMENT: LazyLock<Value> =
+    LazyLock::new(|| serde_json::from_str(include_str!("../../openapi.json")).unwrap());
+
+/// The operation of a request, and the path's pattern.
+#[must_use]
+pub fn operation(method: &Method, path: &str) -> Option<(&'static str, &'static Value)> {
+    let paths = DOCUMENT["paths"].as_object().unwrap();
+    let matches = |pattern: &str| {
+        let (pattern, path): (Vec<_>, Vec<_>) = (pattern.split('/').collect(), path.split('/').collect());
+        let same = |(one, other): (&&str, &&str)| one.starts_with('{') || one == other;
+        pattern.len() == path.len() && pattern.iter().zip(&path).all(same)
+    };
+    // A path that is spelled out goes before one with a parameter.
+    let mut found: Vec<_> = paths.iter().filter(|(pattern, _)| matches(pattern)).collect();
+    found.sort_by_key(|(pattern, _)| pattern.matches('{').count());
+    let name = method.as_str().to_lowercase();
+    found.first().and_then(|(pattern, item)| Some((pattern.as_str(), item.get(&name)?)))
+}
+
+/// Panics where an answer is not what the document says.
+pub fn check(method: &Method, path: &str, reply: &Reply) {
+    let header = |name: &str| reply.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default();
+    assert_eq!(header("cache-control"), "no-store");
+    assert_eq!(header("x-content-type-options"), "nosniff");
+    assert!(header("strict-transport-security").starts_with("max-age=31536000"));
+    assert!(!header("x-request-id").is_empty());
+    let Some((pattern, operation)) = operation(method, path) else { return };
+    let status = reply.status.as_str();
+    let documented = &operation["responses"][status];
+    assert!(documented.is_object(), "{method} {pattern} answers {status}, which is not documented: {reply:?}");
+    let kind = header("content-type").split(';').next().unwrap();
+    match documented.get("content").and_then(|content| content.get(kind)) {
+        None => assert!(reply.body.is_null(), "{method} {pattern} {status} as {kind}: {reply:?}"),
+        Some(content) => {
+            let mut schema = json!({"components": DOCUMENT["components"]});
+            let own = content["schema"].as_object().unwrap().clone();
+            schema.as_object_mut().unwrap().extend(own);
+            let validator = jsonschema::draft202012::new(&schema).unwrap();
+            let faults: Vec<_> = validator.iter_errors(&reply.body).map(|fault| fault.to_string()).collect();
+            assert!(faults.is_empty(), "{method} {pattern} {status}: {faults:?}: {reply:?}");
+        }
+    }
+    if reply.status.is_client_error() || reply.status.is_server_error() {
+        assert_eq!(kind, "application/problem+json");
+        assert_eq!(reply.text("/request_id"), header("x-request-id"));
+        let said = operation["responses"][status]["description"].as_str().unwrap();
+        let code = reply.code();
+        assert!(
+            said.contains(&format!("`{code}`")),
+            "{method} {pattern}: {code} is not documented for {status}: {said}"
+        );
+    }
+}

@@ -1,0 +1,204 @@
+//! What each flow costs on the wire: round trips, write and read units, as DynamoDB counts them; and how large a person's
+//! item is. `cargo test -p tests --test costs -- --nocapture` prints the table.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
+
+use std::sync::{Arc, Mutex};
+
+use aws_smithy_runtime_api::client::{
+    http::{
+        HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
+    },
+    orchestrator::HttpRequest,
+    runtime_components::RuntimeComponents,
+};
+use aws_smithy_types::{body::SdkBody, byte_stream::ByteStream};
+use serde_json::{Value, json};
+use tests::{Ask, Service, emulator};
+
+/// What went over the wire since it was last asked.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+struct Cost {
+    /// A request that starts while none is under way begins a round trip; those beside it are of the same.
+    trips: u32,
+    writes: f64,
+    reads: f64,
+}
+
+#[derive(Debug, Default)]
+struct Meter {
+    under_way: u32,
+    cost: Cost,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Metered(Arc<Mutex<Meter>>);
+
+impl Metered {
+    fn take(&self) -> Cost {
+        std::mem::take(&mut self.0.lock().unwrap().cost)
+    }
+}
+
+#[derive(Debug)]
+struct MeteredClient(Metered, SharedHttpClient);
+
+impl HttpClient for MeteredClient {
+    fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
+        SharedHttpConnector::new(MeteredConnector(self.0.clone(), self.1.http_connector(settings, components)))
+    }
+}
+
+#[derive(Debug)]
+struct MeteredConnector(Metered, SharedHttpConnector);
+
+impl HttpConnector for MeteredConnector {
+    fn call(&self, mut request: HttpRequest) -> HttpConnectorFuture {
+        let target = request.headers().get("x-amz-target").unwrap_or_default().to_owned();
+        let mut body: Value = serde_json::from_slice(request.body().bytes().unwrap_or_default()).unwrap();
+        body["ReturnConsumedCapacity"] = json!("TOTAL");
+        let bytes = serde_json::to_vec(&body).unwrap();
+        request.headers_mut().insert("content-length", bytes.len().to_string());
+        *request.body_mut() = SdkBody::from(bytes);
+        let (meter, inner) = (self.0.clone(), self.1.clone());
+        HttpConnectorFuture::new(async move {
+            meter.begin();
+            let answered = inner.call(request).await;
+            meter.0.lock().unwrap().under_way -= 1;
+            let mut response = answered?;
+            let body = std::mem::replace(response.body_mut(), SdkBody::empty());
+            let bytes = ByteStream::new(body).collect().await.unwrap().into_bytes();
+            meter.note(&target, response.status().is_success(), &serde_json::from_slice(&bytes).unwrap_or_default());
+            *response.body_mut() = SdkBody::from(bytes);
+            Ok(response)
+        })
+    }
+}
+
+impl Metered {
+    fn begin(&self) {
+        let mut meter = self.0.lock().unwrap();
+        meter.cost.trips += u32::from(meter.under_way == 0);
+        meter.under_way += 1;
+    }
+
+    fn note(&self, target: &str, done: bool, answer: &Value) {
+        let consumed = &answer["ConsumedCapacity"];
+        let each = consumed.as_array().cloned().unwrap_or_else(|| vec![consumed.clone()]);
+        let units: f64 = each.iter().filter_map(|one| one["CapacityUnits"].as_f64()).sum();
+        let mut meter = self.0.lock().unwrap();
+        match target.rsplit('.').next().unwrap() {
+            "BatchGetItem" | "GetItem" | "Query" => meter.cost.reads += units,
+            // A condition that failed costs a write too; the emulator does not say so.
+            _ => meter.cost.writes += if done { units } else { 1.0 },
+        }
+    }
+}
+
+/// One row of the table: what it may cost at most (architecture.md and store.md), and what it did.
+async fn measured(meter: &Metered, name: &str, most: Cost, flow: impl Future<Output = ()>) {
+    meter.take();
+    flow.await;
+    let cost = meter.take();
+    println!(
+        "{name:<28} {:>3} of {:>2} trips {:>6.1} of {:>5.1} W {:>5.1} of {:>4.1} R",
+        cost.trips, most.trips, cost.writes, most.writes, cost.reads, most.reads
+    );
+    let within = cost.trips <= most.trips && cost.writes <= most.writes && cost.reads <= most.reads;
+    assert!(within, "{name}: {cost:?} is over {most:?}");
+}
+
+fn at_most(trips: u32, writes: f64, reads: f64) -> Cost {
+    Cost { trips, writes, reads }
+}
+
+async fn service() -> (Service, Metered, tests::People) {
+    let meter = Metered::default();
+    let between = meter.clone();
+    let table = emulator::table(|inner| SharedHttpClient::new(MeteredClient(between, inner))).await;
+    let keys = local::data_dir::DataDir::ephemeral(&vestibule::env::SystemEntropy).unwrap();
+    let service = Service::over(Arc::new(table), keys.ring, keys.digests);
+    let people = service.populate().await;
+    (service, meter, people)
+}
+
+#[tokio::test]
+async fn flows_cost_no_more_than_they_may() {
+    let (service, meter, mut people) = service().await;
+    let bob = people.get_mut("bob").unwrap();
+    let token = service.enrolment(bob).await;
+    measured(&meter, "enrolment, start", at_most(2, 5.0, 3.0), async {
+        let start = service.post("/v1/mfa/enrolments", &token, json!({})).await.ok();
+        bob.secret = start.text("/secret");
+    })
+    .await;
+    let code = service.code(bob);
+    measured(&meter, "enrolment, confirm", at_most(2, 5.0, 1.0), async {
+        let reply = service.post("/v1/mfa/enrolments/confirm", &token, json!({"code": code})).await.ok();
+        bob.session = reply.text("/session/token");
+    })
+    .await;
+    measured(&meter, "login, wrong", at_most(2, 2.0, 1.0), async {
+        service.login_with(bob, "wrong").await;
+    })
+    .await;
+    let mut challenge = String::new();
+    measured(&meter, "login, right", at_most(3, 4.0, 1.0), async {
+        challenge = service.challenge(bob).await;
+    })
+    .await;
+    measured(&meter, "verify, wrong", at_most(2, 2.0, 1.0), async {
+        service.post("/v1/verify", &challenge, json!({"code": service.wrong(bob)})).await;
+    })
+    .await;
+    let code = service.code(bob);
+    measured(&meter, "verify, right", at_most(2, 5.0, 1.0), async {
+        let reply = service.post("/v1/verify", &challenge, json!({"code": code})).await.ok();
+        bob.session = reply.text("/session/token");
+        bob.device = reply.text("/session/device_token");
+    })
+    .await;
+    let known = json!({"tenant": "acme", "username": "bob", "password": bob.password, "device_token": bob.device});
+    measured(&meter, "login, right, known device", at_most(2, 3.0, 1.0), async {
+        service.send(Ask::new(axum::http::Method::POST, "/v1/login").json(known)).await.ok();
+    })
+    .await;
+    let code = service.code(bob);
+    measured(&meter, "step-up", at_most(2, 5.0, 1.0), async {
+        let reply = service.post("/v1/step-up", &bob.session, json!({"code": code})).await.ok();
+        bob.session = reply.text("/session/token");
+    })
+    .await;
+    measured(&meter, "recovery token", at_most(2, 4.0, 1.0), async {
+        service.send(Ask::new(axum::http::Method::POST, "/v1/mfa/recovery-token").token(&bob.session)).await.ok();
+    })
+    .await;
+    measured(&meter, "session check", at_most(1, 0.0, 1.0), async {
+        service.get("/v1/mfa", &bob.session).await.ok();
+    })
+    .await;
+    measured(&meter, "session, with its owner", at_most(1, 0.0, 2.0), async {
+        service.get("/v1/session", &bob.session).await.ok();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn administration_costs_no_more_than_it_may() {
+    let (service, meter, mut people) = service().await;
+    service.enrol(people.get_mut("amy").unwrap()).await;
+    service.enrol(people.get_mut("gus").unwrap()).await;
+    service.enrol(people.get_mut("bob").unwrap()).await;
+    let ann = service.fresh(people.get_mut("ann").unwrap()).await;
+    let op = service.fresh(people.get_mut("op").unwrap()).await;
+    for (name, user, writes) in [("admin reset", "u-bob", 8.0), ("admin reset, Administrator", "u-amy", 10.0)] {
+        measured(&meter, name, at_most(2, writes, 5.0), async {
+            service.post(&format!("/v1/admin/users/{user}/mfa-reset"), &ann, json!({"reason": "r"})).await.ok();
+        })
+        .await;
+    }
+    measured(&meter, "support reset", at_most(3, 12.0, 7.0), async {
+        let body = json!({"tenant": "globex", "username": "gus", "ticket": "T-1", "reason": "r"});
+        service.post("/v1/support/mfa-resets", &op, body).await.ok();
+    })
+    .await;
+}
