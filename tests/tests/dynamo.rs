@@ -9,10 +9,6 @@ use std::{
     time::Duration,
 };
 
-use aws_sdk_dynamodb::{
-    Client, Config,
-    config::{BehaviorVersion, Credentials, Region},
-};
 use aws_smithy_runtime_api::{
     client::{
         http::{
@@ -27,7 +23,6 @@ use aws_smithy_runtime_api::{
 };
 use serde_json::Value as Json;
 use vestibule::{
-    env::SystemEntropy,
     store::{
         StoreError, Table, contract,
         dynamo::DynamoTable,
@@ -137,21 +132,9 @@ impl HttpConnector for FaultyConnector {
 }
 
 async fn table() -> (DynamoTable, Script) {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let database = dynoxide::Database::memory().unwrap();
-    tokio::spawn(async move { dynoxide::server::serve_on(listener, database).await });
     let script = Script::default();
-    let inner = aws_smithy_http_client::Builder::new().build_http();
-    let config = Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new("eu-central-1"))
-        .endpoint_url(url)
-        .credentials_provider(Credentials::new("test", "test", None, None, "test"))
-        .http_client(Faulty { script: script.clone(), inner })
-        .build();
-    let table = DynamoTable::new(Client::from_conf(config), "vestibule", Arc::new(SystemEntropy));
-    table.create().await.unwrap();
+    let between = script.clone();
+    let table = tests::emulator::table(|inner| SharedHttpClient::new(Faulty { script: between, inner })).await;
     (table, script)
 }
 
