@@ -77,9 +77,9 @@ impl TokenClass {
     }
 }
 
-/// The rest of a token's SHA-256: with the entry's id the store holds all 256 bits of the digest, and never the token.
+/// More of a token's SHA-256: with the entry's id the store holds 224 bits of the digest, and never the token.
 #[derive(Clone, Copy, Serialize, Deserialize)]
-pub struct TokenGuard(#[serde(with = "serde_bytes")] [u8; 20]);
+pub struct TokenGuard(#[serde(with = "serde_bytes")] [u8; 16]);
 
 impl PartialEq for TokenGuard {
     fn eq(&self, other: &Self) -> bool {
@@ -161,8 +161,9 @@ fn take_id(bytes: &[u8]) -> Option<(&str, &[u8])> {
 fn digest_token(class: TokenClass, body: &[u8]) -> (EntryId, TokenGuard) {
     let digest: [u8; 32] =
         Sha256::new().chain_update(b"vestibule/1").chain_update(class.prefix()).chain_update(body).finalize().into();
-    let mut guard = [0; 20];
-    guard.copy_from_slice(&digest[12..]);
+    // 96 bits name the entry and 128 guard it: all of a person's tokens live in one item, so each byte counts.
+    let mut guard = [0; 16];
+    guard.copy_from_slice(&digest[12..28]);
     (entry_id(&digest[..12]), TokenGuard(guard))
 }
 

@@ -22,12 +22,10 @@ use aws_smithy_runtime_api::{
     http::StatusCode,
 };
 use serde_json::Value as Json;
-use vestibule::{
-    store::{
-        StoreError, Table, contract,
-        dynamo::DynamoTable,
-        table::{Again, Transacted, Updated},
-    },
+use vestibule::store::{
+    StoreError, Table, contract,
+    dynamo::DynamoTable,
+    table::{Again, Transacted, Updated},
 };
 
 #[derive(Debug, Clone)]

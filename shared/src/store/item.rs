@@ -515,3 +515,43 @@ pub fn size(item: &Item) -> usize {
     }
     item.iter().map(|(name, value)| name.len() + of(value)).sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        env::SystemEntropy,
+        secret::{KeyRing, Sealer},
+        store::{
+            fixture::{NOW, PASSWORD, STEP, ann},
+            keys,
+            login::Opened,
+        },
+    };
+
+    /// Each kilobyte is paid for with every write (store.md, 1): 4 sessions, 1 challenge and 3 devices fit into one, with
+    /// ids as long as those the service makes.
+    #[tokio::test]
+    async fn a_person_of_four_sessions_fits_into_a_kilobyte() {
+        let (ann, _) = ann(0).await;
+        let ring = KeyRing::new([(1, zeroize::Zeroizing::new([9; 32]))].into()).unwrap();
+        let mut device = None;
+        for n in 0..5_i64 {
+            let at = NOW + Duration::from_secs(u64::try_from(n * 30).unwrap());
+            let right = ann.password(PASSWORD, device.as_ref().filter(|_| n == 3), at).await.ok().unwrap();
+            let Opened::Yes(token, _) = ann.opened(right, "10.20.30").await else { panic!("not opened") };
+            if n < 4 {
+                let signed_in = ann.signed_in(token.reference(), STEP + n, at).await.unwrap();
+                device = signed_in.device.map(|token| token.reference().clone()).or(device);
+            }
+        }
+        let mut user = ann.read(&ann.key).await;
+        user.secret = Some(ring.seal(&ann.secret, &SystemEntropy).await.unwrap());
+        user.challenges.retain(|_, challenge| challenge.tries == 0);
+        assert_eq!((user.sessions.len(), user.challenges.len(), user.devices.len()), (4, 1, 3));
+        let mut item = write(&user).unwrap();
+        item.extend(keys::user(&ann.key).attributes());
+        let bytes = size(&item) + 22 - ann.key.user().as_str().len();
+        assert!(bytes <= 1024, "{bytes} bytes");
+    }
+}
