@@ -348,6 +348,20 @@ impl NewSession {
         Ok(Self { token, entry, from: From::Unknown })
     }
 
+    /// A session in the place of another, which it outlives by nothing: a changed password proves no more than was.
+    pub(crate) fn instead_of(
+        old: &Session,
+        user: &UserKey,
+        epoch: i64,
+        attempt: &Attempt,
+        entropy: &dyn Entropy,
+    ) -> Result<Self, EntropyError> {
+        let mut new = Self::signed_in(user, epoch, old.amr, attempt, entropy)?;
+        new.entry.ends = old.ends;
+        new.entry.step_up = old.step_up;
+        Ok(new)
+    }
+
     /// Lets the device become known, or renews the one the sign-in was opened from.
     pub(crate) fn knowing(mut self, opened_from: Option<EntryId>, entropy: &dyn Entropy) -> Result<Self, EntropyError> {
         let user = self.token.reference().user().clone();

@@ -254,6 +254,11 @@ pub struct LoginKey {
 }
 
 impl LoginKey {
+    /// Of a person's item, which keeps the digest of its name.
+    pub(crate) fn of(tenant: &TenantId, digest: &str) -> Self {
+        Self { tenant: tenant.clone(), digest: digest.to_owned() }
+    }
+
     /// The name's tenant.
     #[must_use]
     pub fn tenant(&self) -> &TenantId {

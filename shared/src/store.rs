@@ -19,10 +19,12 @@ pub mod keys;
 pub mod login;
 #[cfg(any(test, feature = "testing"))]
 pub mod memory;
+pub mod people;
 pub mod recovery;
 pub mod reset;
 pub mod session;
 pub mod table;
+pub mod tenant;
 pub mod verify;
 pub mod write;
 
@@ -59,6 +61,12 @@ impl Store {
         if let Err(error) = written.await {
             tracing::error!(%error, action = event.action.as_str(), "an audit row was not written");
         }
+    }
+
+    /// Reads a known number of items at once.
+    async fn read_all<const N: usize>(&self, keys: [write::Key; N]) -> Result<[Option<write::Item>; N], StoreError> {
+        let found = self.table.read(&keys).await?;
+        found.try_into().map_err(|_| StoreError::Unavailable("a read answered something else".into()))
     }
 }
 

@@ -40,38 +40,7 @@ pub(crate) struct Ann {
 
 /// Somebody who was just created.
 pub(crate) fn person(kind: Kind, role: Role, born: Nonce) -> User {
-    User {
-        kind,
-        role,
-        auth_type: AuthType::Local,
-        active: true,
-        born,
-        epoch: 1,
-        password_version: 1,
-        login: String::new(),
-        factor: FactorState::None,
-        factor_id: None,
-        secret: None,
-        last_step: None,
-        enrolled_at: None,
-        recovery: None,
-        recovery_at: None,
-        tries: Default::default(),
-        row: 0,
-        life: 0,
-        challenges: Default::default(),
-        enrolments: Default::default(),
-        sessions: Default::default(),
-        devices: Default::default(),
-        pending: None,
-        reset_code: None,
-        reset_code_required: None,
-        enrol_by: None,
-        excluded: None,
-        networks: Default::default(),
-        resets: Vec::new(),
-        seen: NOW.secs(),
-    }
+    User::new(kind, role, AuthType::Local, born, "", NOW)
 }
 
 pub(crate) fn attempt(at: Timestamp) -> Attempt {

@@ -358,6 +358,49 @@ pub struct User {
 }
 
 impl User {
+    /// Somebody who is created now: without a factor, and with every map that writes go into.
+    #[must_use]
+    pub fn new(kind: Kind, role: Role, auth_type: AuthType, born: Nonce, login: &str, now: Timestamp) -> Self {
+        Self {
+            kind,
+            role,
+            auth_type,
+            active: true,
+            born,
+            epoch: 1,
+            password_version: 1,
+            login: login.to_owned(),
+            factor: FactorState::None,
+            factor_id: None,
+            secret: None,
+            last_step: None,
+            enrolled_at: None,
+            recovery: None,
+            recovery_at: None,
+            tries: HashMap::new(),
+            row: 0,
+            life: 0,
+            challenges: HashMap::new(),
+            enrolments: HashMap::new(),
+            sessions: HashMap::new(),
+            devices: HashMap::new(),
+            pending: None,
+            reset_code: None,
+            reset_code_required: None,
+            enrol_by: None,
+            excluded: None,
+            networks: HashMap::new(),
+            resets: Vec::new(),
+            seen: now.secs(),
+        }
+    }
+
+    /// Whether they are an active Administrator (in `support` an active operator).
+    #[must_use]
+    pub fn administers_now(&self) -> bool {
+        self.active && self.administers()
+    }
+
     /// Whether they may administer their tenant: an Administrator, or an operator in tenant `support`.
     #[must_use]
     pub fn administers(&self) -> bool {

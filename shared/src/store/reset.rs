@@ -216,11 +216,6 @@ impl Store {
         }
         Err(StoreError::Contended("a person who is to be reset keeps changing".into()))
     }
-
-    async fn read_all<const N: usize>(&self, keys: [Key; N]) -> Result<[Option<Item>; N], StoreError> {
-        let found = self.table.read(&keys).await?;
-        found.try_into().map_err(|_| StoreError::Unavailable("a read answered something else".into()))
-    }
 }
 
 /// How often a reset is planned anew because the person, or the budget, changed under it.
