@@ -16,6 +16,7 @@ pub mod enrolment;
 mod fixture;
 pub mod item;
 pub mod keys;
+pub mod lists;
 pub mod login;
 #[cfg(any(test, feature = "testing"))]
 pub mod memory;

@@ -1,0 +1,446 @@
+//! Lists: people, excluded contacts, the audit; page by page. A list never decides.
+
+use std::collections::VecDeque;
+
+use data_encoding::BASE64URL_NOPAD;
+use futures_util::future::try_join_all;
+
+use super::{
+    Store, StoreError, item,
+    item::{ExclusionRow, FactorState, Kind, Profile, User},
+    keys,
+    table::Query,
+    write::{Item, Value},
+};
+use crate::{
+    audit::{AuditEvent, SHARDS},
+    env::Timestamp,
+    id::{TenantId, UserId, UserKey, fold},
+};
+
+/// Where a list goes on: opaque to callers, and of one kind of list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cursor(String);
+
+/// Which list a cursor is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum List {
+    /// People.
+    People,
+    /// Excluded contacts.
+    Exclusions,
+    /// The audit.
+    Audit,
+}
+
+impl List {
+    fn tag(self) -> &'static str {
+        match self {
+            Self::People => "p:",
+            Self::Exclusions => "x:",
+            Self::Audit => "a:",
+        }
+    }
+}
+
+impl Cursor {
+    /// Reads what [`Self::text`] gave; `None` for anything else.
+    #[must_use]
+    pub fn parse(list: List, text: &str) -> Option<Self> {
+        let bytes = BASE64URL_NOPAD.decode(text.as_bytes()).ok()?;
+        let sort = String::from_utf8(bytes).ok()?.strip_prefix(list.tag())?.to_owned();
+        (list != List::Audit || moment(&sort).is_some()).then_some(Self(sort))
+    }
+
+    /// As the API shows it.
+    #[must_use]
+    pub fn text(&self, list: List) -> String {
+        BASE64URL_NOPAD.encode(format!("{}{}", list.tag(), self.0).as_bytes())
+    }
+}
+
+/// A part of a list.
+pub struct Page<T> {
+    /// The items.
+    pub items: Vec<T>,
+    /// Where it goes on, if it does.
+    pub next: Option<Cursor>,
+}
+
+/// Which people.
+#[derive(Debug, Clone, Default)]
+pub struct PeopleFilter {
+    /// Employees or contacts.
+    pub kind: Option<Kind>,
+    /// By their factor.
+    pub mfa: Option<FactorState>,
+    /// Excluded or not.
+    pub excluded: Option<bool>,
+    /// Start of the username or the display name, in whatever case.
+    pub start: Option<String>,
+}
+
+/// Which audit rows.
+#[derive(Debug, Clone, Default)]
+pub struct AuditFilter {
+    /// By somebody or about them.
+    pub user: Option<UserId>,
+    /// At this moment or later.
+    pub from: Option<Timestamp>,
+    /// Before this moment.
+    pub to: Option<Timestamp>,
+}
+
+/// A row of the audit.
+pub struct AuditRow {
+    /// Its id.
+    pub id: String,
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub event: AuditEvent,
+}
+
+impl Store {
+    /// People in the order of their usernames, with their flags as they are now.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn people(
+        &self,
+        tenant: &TenantId,
+        filter: &PeopleFilter,
+        after: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Page<(UserKey, User, Profile)>, StoreError> {
+        let start = filter.start.as_deref().map(fold);
+        let mut page = Page { items: Vec::new(), next: None };
+        let mut at = after.map(|cursor| cursor.0.clone());
+        for _ in 0..MOST_QUERIES {
+            let found = self.index(keys::directory(tenant), at.clone(), false, QUERY).await?;
+            let whole = found.len() < QUERY;
+            let mut named = Vec::with_capacity(found.len());
+            for profile in found {
+                let sort = sort_key(&profile, "GS")?;
+                let user = sort.rsplit_once('#').and_then(|(_, user)| UserId::parse(user).ok());
+                let user = user.ok_or_else(|| StoreError::Poison("a name without a person".into()))?;
+                named.push((sort, tenant.user(user), item::read::<Profile>(profile)?));
+            }
+            let wanted: Vec<_> = named.iter().map(|(_, key, _)| keys::user(key)).collect();
+            let users = if wanted.is_empty() { Vec::new() } else { self.table.read(&wanted).await? };
+            for ((sort, key, profile), user) in named.into_iter().zip(users) {
+                let Some(user) = user.map(item::read::<User>).transpose()? else { continue };
+                if !filter.takes(&user, &profile, start.as_deref()) {
+                    at = Some(sort);
+                    continue;
+                }
+                if page.items.len() == limit {
+                    // The list goes on: after the last that was taken.
+                    page.next = page.items.last().map(|(key, _, profile)| Cursor(directory_sort(key, profile)));
+                    return Ok(page);
+                }
+                at = Some(sort);
+                page.items.push((key, user, profile));
+            }
+            if whole {
+                return Ok(page);
+            }
+        }
+        page.next = at.map(Cursor);
+        Ok(page)
+    }
+
+    /// Excluded contacts, the latest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn exclusions(
+        &self,
+        tenant: &TenantId,
+        after: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Page<ExclusionRow>, StoreError> {
+        let after = after.map(|cursor| cursor.0.clone());
+        let mut found = self.index(keys::exclusions(tenant), after, true, limit + 1).await?;
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let last = found.last().map(|item| sort_key(item, "GS")).transpose()?;
+        let items = found.into_iter().map(item::read).collect::<Result<_, _>>()?;
+        Ok(Page { items, next: last.filter(|_| more).map(Cursor) })
+    }
+
+    /// The audit of a tenant, the latest first. `since` is when the tenant was made: there is nothing before.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn audit(
+        &self,
+        tenant: &TenantId,
+        filter: &AuditFilter,
+        (since, now): (Timestamp, Timestamp),
+        after: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Page<AuditRow>, StoreError> {
+        let kept = now - KEPT;
+        let first = filter.from.unwrap_or(since).max(since).max(kept) - SLACK;
+        let mut from = after.and_then(|cursor| moment(&cursor.0)).or(filter.to).unwrap_or(now + SLACK);
+        // A sort key that stands after every row of an earlier moment.
+        let mut at = after.map(|cursor| cursor.0.clone()).or(filter.to.map(|to| format!("{:013}", to.millis())));
+        let mut page = Page { items: Vec::new(), next: None };
+        let mut looked_at = 0;
+        loop {
+            let mut month = self.month(tenant, from, at.take()).await?;
+            while let Some((sort, row)) = month.next(self, limit + 1).await? {
+                looked_at += 1;
+                let row = audit_row(&sort, row)?;
+                if filter.from.is_some_and(|from| row.at < from) {
+                    return Ok(page);
+                }
+                if filter.takes(&row.event) {
+                    if page.items.len() == limit {
+                        page.next = page.items.last().map(|row| Cursor(row.id.replacen('-', "#", 1)));
+                        return Ok(page);
+                    }
+                    page.items.push(row);
+                }
+                if looked_at == MOST_ROWS {
+                    page.next = Some(Cursor(sort));
+                    return Ok(page);
+                }
+            }
+            let Some(earlier) = month_before(from) else { return Ok(page) };
+            if earlier < first {
+                return Ok(page);
+            }
+            from = earlier;
+        }
+    }
+
+    async fn index(
+        &self,
+        partition: String,
+        after: Option<String>,
+        descending: bool,
+        limit: usize,
+    ) -> Result<Vec<Item>, StoreError> {
+        let query = Query { index: true, partition, prefix: String::new(), after, descending, limit };
+        self.table.query(&query).await
+    }
+
+    async fn month(&self, tenant: &TenantId, of: Timestamp, after: Option<String>) -> Result<Month, StoreError> {
+        let name = of.year_month();
+        let shards = (0..SHARDS).map(|shard| Shard {
+            partition: keys::audit_partition(tenant, &name, shard),
+            rows: VecDeque::new(),
+            after: after.clone(),
+            whole: false,
+        });
+        Ok(Month { shards: shards.collect() })
+    }
+}
+
+/// How many items a query of a filtered list asks for.
+const QUERY: usize = 100;
+/// How many queries a page of a filtered list makes at most; then it comes short, with a cursor.
+const MOST_QUERIES: usize = 20;
+/// How many audit rows a page looks at, at most.
+const MOST_ROWS: usize = 2_000;
+/// How long the audit is kept.
+const KEPT: std::time::Duration = std::time::Duration::from_secs(400 * 86_400);
+/// How far clocks and moments may be apart.
+const SLACK: std::time::Duration = std::time::Duration::from_secs(86_400);
+
+impl PeopleFilter {
+    fn takes(&self, user: &User, profile: &Profile, start: Option<&str>) -> bool {
+        let starts =
+            |start: &str| fold(&profile.username).starts_with(start) || fold(&profile.display_name).starts_with(start);
+        self.kind.is_none_or(|kind| kind == user.kind)
+            && self.mfa.is_none_or(|mfa| mfa == user.factor)
+            && self.excluded.is_none_or(|excluded| excluded == user.excluded.is_some())
+            && start.is_none_or(starts)
+    }
+}
+
+impl AuditFilter {
+    fn takes(&self, event: &AuditEvent) -> bool {
+        self.user.as_ref().is_none_or(|user| event.actor.as_ref() == Some(user) || event.target.as_ref() == Some(user))
+    }
+}
+
+/// A month's rows, merged from its shards, the latest first.
+struct Month {
+    shards: Vec<Shard>,
+}
+
+struct Shard {
+    partition: String,
+    rows: VecDeque<(String, Item)>,
+    after: Option<String>,
+    whole: bool,
+}
+
+impl Month {
+    async fn next(&mut self, store: &Store, limit: usize) -> Result<Option<(String, Item)>, StoreError> {
+        // Side by side: a month is one round trip as long as a page holds.
+        try_join_all(self.shards.iter_mut().map(|shard| shard.fill(store, limit))).await?;
+        let latest = self.shards.iter_mut().max_by(|one, other| {
+            let of = |shard: &Shard| shard.rows.front().map(|(sort, _)| sort.clone());
+            of(one).cmp(&of(other))
+        });
+        Ok(latest.and_then(|shard| shard.rows.pop_front()))
+    }
+}
+
+impl Shard {
+    async fn fill(&mut self, store: &Store, limit: usize) -> Result<(), StoreError> {
+        if !self.rows.is_empty() || self.whole {
+            return Ok(());
+        }
+        let (partition, after) = (self.partition.clone(), self.after.clone());
+        let query = Query { index: false, partition, prefix: String::new(), after, descending: true, limit };
+        let found = store.table.query(&query).await?;
+        self.whole = found.len() < limit;
+        for row in found {
+            self.rows.push_back((sort_key(&row, "SK")?, row));
+        }
+        self.after = self.rows.back().map(|(sort, _)| sort.clone());
+        Ok(())
+    }
+}
+
+fn audit_row(sort: &str, row: Item) -> Result<AuditRow, StoreError> {
+    let at = moment(sort).ok_or_else(|| StoreError::Poison("an audit row without a moment".into()))?;
+    Ok(AuditRow { id: sort.replacen('#', "-", 1), at, event: item::read(row)? })
+}
+
+/// The moment in an audit row's sort key.
+fn moment(sort: &str) -> Option<Timestamp> {
+    let (digits, _) = sort.split_once('#')?;
+    let known = digits.len() == 13 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    digits.parse().ok().filter(|_| known).map(Timestamp::from_millis)
+}
+
+/// The last moment of the month before.
+fn month_before(of: Timestamp) -> Option<Timestamp> {
+    let name = of.year_month();
+    let first = Timestamp::parse(&format!("{}-{}-01T00:00:00Z", name.get(..4)?, name.get(4..)?))?;
+    (first.millis() > 0).then(|| Timestamp::from_millis(first.millis() - 1))
+}
+
+fn directory_sort(key: &UserKey, profile: &Profile) -> String {
+    format!("{}#{}", fold(&profile.username), key.user())
+}
+
+fn sort_key(item: &Item, name: &str) -> Result<String, StoreError> {
+    match item.get(name) {
+        Some(Value::S(sort)) => Ok(sort.clone()),
+        _ => Err(StoreError::Poison("an item without a sort key".into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        audit::{Action, Outcome},
+        env::SystemEntropy,
+        secret::Nonce,
+        store::{
+            fixture::{Ann, NOW, ann, attempt},
+            item::{AuthType, Role},
+            people::{Asked, By, Created, NewPerson},
+        },
+    };
+
+    async fn someone(ann: &Ann, name: &str, kind: Kind) -> UserKey {
+        let tenant = ann.key.tenant();
+        let key = tenant.user(UserId::parse(&format!("u-{name}")).unwrap());
+        let login = ann.keys.login(tenant, &crate::id::LoginName::fold(name));
+        let role = if kind == Kind::Contact { Role::Portal } else { Role::Standard };
+        let asked =
+            Asked { kind, role, auth_type: AuthType::Local, username: name, display_name: "Somebody", email: None };
+        let new = NewPerson::new(key.clone(), login, &asked, Nonce::generate(&SystemEntropy).unwrap(), NOW);
+        let made = ann.store.create_person(&By::Seed, &new, &attempt(NOW), &ann.event()).await.unwrap();
+        assert_eq!(made, Created::Yes);
+        key
+    }
+
+    async fn all(ann: &Ann, filter: &PeopleFilter, limit: usize) -> Vec<String> {
+        let (mut names, mut after) = (Vec::new(), None);
+        loop {
+            let page = ann.store.people(ann.key.tenant(), filter, after.as_ref(), limit).await.unwrap();
+            assert!(page.items.len() <= limit);
+            names.extend(page.items.into_iter().map(|(_, _, profile)| profile.username));
+            match page.next {
+                Some(next) => after = Cursor::parse(List::People, &next.text(List::People)),
+                None => return names,
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn people_are_listed_in_order_whatever_the_page() {
+        let (ann, _) = ann(0).await;
+        for n in 0..250 {
+            someone(&ann, &format!("p{n:03}"), if n % 3 == 0 { Kind::Contact } else { Kind::Employee }).await;
+        }
+        let whole: Vec<_> = (0..250).map(|n| format!("p{n:03}")).collect();
+        for limit in [3, 50, 100, 250] {
+            assert_eq!(all(&ann, &PeopleFilter::default(), limit).await, whole, "{limit}");
+        }
+        let contacts = PeopleFilter { kind: Some(Kind::Contact), ..PeopleFilter::default() };
+        assert_eq!(all(&ann, &contacts, 7).await.len(), 84);
+        let start = PeopleFilter { start: Some("P00".into()), ..PeopleFilter::default() };
+        assert_eq!(all(&ann, &start, 4).await, whole[..10]);
+        let by_display = PeopleFilter { start: Some("some".into()), ..PeopleFilter::default() };
+        assert_eq!(all(&ann, &by_display, 100).await.len(), 250);
+        let excluded = PeopleFilter { excluded: Some(true), ..PeopleFilter::default() };
+        assert!(all(&ann, &excluded, 100).await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn the_audit_is_listed_latest_first_over_shards_and_months() {
+        let (ann, _) = ann(0).await;
+        let tenant = ann.key.tenant();
+        let since = NOW - std::time::Duration::from_secs(100 * 86_400);
+        let mut want = Vec::new();
+        for n in 0..90_u64 {
+            let at = since + std::time::Duration::from_secs(n * 86_400);
+            let user = UserId::parse(&format!("u-{}", n % 7)).unwrap();
+            let event = AuditEvent::new(Action::Login, Outcome::Refused, "r").about(&user);
+            ann.store.record(tenant, &attempt(at), 0, &event).await;
+            want.insert(0, at);
+        }
+        let read = |filter: AuditFilter, limit: usize| {
+            let store = &ann.store;
+            async move {
+                let (mut moments, mut after) = (Vec::new(), None);
+                loop {
+                    let page = store.audit(tenant, &filter, (since, NOW), after.as_ref(), limit).await.unwrap();
+                    moments.extend(page.items.iter().map(|row| row.at));
+                    match page.next {
+                        Some(next) => after = Cursor::parse(List::Audit, &next.text(List::Audit)),
+                        None => return moments,
+                    }
+                }
+            }
+        };
+        for limit in [3, 50, 100] {
+            assert_eq!(read(AuditFilter::default(), limit).await, want, "{limit}");
+        }
+        let user = Some(UserId::parse("u-3").unwrap());
+        assert_eq!(read(AuditFilter { user, ..AuditFilter::default() }, 5).await.len(), 13);
+        let filter = AuditFilter { from: Some(want[20]), to: Some(want[10]), user: None };
+        assert_eq!(read(filter, 4).await, want[11..=20]);
+    }
+
+    #[test]
+    fn a_cursor_is_of_its_list() {
+        let cursor = Cursor("1800000000000#x-0".to_owned());
+        assert_eq!(Cursor::parse(List::Audit, &cursor.text(List::Audit)), Some(cursor.clone()));
+        assert_eq!(Cursor::parse(List::Audit, &cursor.text(List::People)), None);
+        assert_eq!(Cursor::parse(List::People, "x"), None);
+        let odd = Cursor("yesterday".to_owned());
+        assert_eq!(Cursor::parse(List::Audit, &odd.text(List::Audit)), None);
+    }
+}
