@@ -29,7 +29,7 @@ const DB: &str = "db";
 /// Files that are only there while a directory is initialised.
 const KEYS_NEW: &str = "keys.json.new";
 const DB_NEW: &str = "db.new";
-const OURS: [&str; 6] = [LOCK, MARKER, KEYS, DB, KEYS_NEW, DB_NEW];
+const OURS: [&str; 7] = [LOCK, MARKER, KEYS, DB, KEYS_NEW, DB_NEW, crate::mail::FILE];
 const VERSION: u32 = 1;
 
 /// What a data directory holds, open.

@@ -1,8 +1,112 @@
-//! The local runner.
+//! The local runner's command line.
 
-fn main() {
-    use std::io::Write;
-    // Nothing is served yet; saying so beats a server that answers nothing.
-    let _ =
-        writeln!(std::io::stdout(), "Vestibule {}: no flow is served yet. See README.md.", env!("CARGO_PKG_VERSION"));
+use std::{
+    io::{self, Write},
+    path::Path,
+    process::ExitCode,
+    time::Duration,
+};
+
+use clap::Parser;
+use local::{
+    Failure,
+    args::{Cli, Command, Init, LogForm, Operator, Serve, Totp, TotpCode},
+    enrol, log, mail,
+    seed::Seed,
+    seeding, server, terminal, totp,
+};
+use tokio::runtime::{Builder, Runtime};
+use vestibule::{
+    env::{Clock, SystemClock},
+    id::TenantId,
+};
+use zeroize::Zeroizing;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.command {
+        None => serve(&cli.serve),
+        Some(Command::Serve(options)) => serve(&options),
+        Some(Command::Enrol(options)) => runtime().and_then(|runtime| runtime.block_on(enrol::run(&options))),
+        Some(Command::Totp(Totp::Code(options))) => totp_code(&options),
+        Some(Command::Init(options)) => init(&options),
+        Some(Command::Operator(options)) => operator(&options),
+        Some(Command::Mail(options)) => show_mail(&options.data_dir),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn runtime() -> Result<Runtime, Failure> {
+    Ok(Builder::new_multi_thread().enable_all().build()?)
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Into::into)
+}
+
+fn serve(options: &Serve) -> Result<(), Failure> {
+    log::start(options.log, &options.log_filter)?;
+    let runtime = runtime()?;
+    let done = runtime.block_on(server::serve(options));
+    // What was cut off may still be at work on the store: it gets a moment, and each write is durable by itself.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    done
+}
+
+fn totp_code(options: &TotpCode) -> Result<(), Failure> {
+    let secret = match options.secret.as_str() {
+        "-" => terminal::line("Secret key")?,
+        secret => Zeroizing::new(secret.to_owned()),
+    };
+    let at = options.at.unwrap_or_else(|| SystemClock.now());
+    match totp::code(&secret, at) {
+        Some(code) => print(&format!("{code}\n")),
+        None => Err("the secret is no base32 key of at least 128 bits, as the enrolment shows it".into()),
+    }
+}
+
+fn init(options: &Init) -> Result<(), Failure> {
+    log::start(LogForm::Text, "warn")?;
+    let password = terminal::password("Password for the Administrator")?;
+    let (tenant, user) = ((options.tenant.as_str(), options.name.as_str()), options.username.as_str());
+    let seed = Seed::one(tenant, user, &options.display_name, "administrator", &password)?;
+    let app = server::open(Some(&options.data_dir))?.app;
+    runtime()?.block_on(async {
+        if app.store.count_administrators(&TenantId::parse(&options.tenant)?).await?.is_some() {
+            let mend = "its Administrators create its people";
+            return Err(format!("tenant {} is there already: {mend}", options.tenant).into());
+        }
+        seeding::add_missing(&app, seed).await
+    })?;
+    let next = format!("local serve --data-dir {}", options.data_dir.display());
+    print(&format!("Tenant {} and its Administrator {user} are there. Next: {next}\n", options.tenant))
+}
+
+fn operator(options: &Operator) -> Result<(), Failure> {
+    log::start(LogForm::Text, "warn")?;
+    let password = terminal::password("Password for the operator")?;
+    let display_name = options.display_name.as_deref().unwrap_or(&options.username);
+    let seed = Seed::one(("support", "Support"), &options.username, display_name, "operator", &password)?;
+    let app = server::open(Some(&options.data_dir))?.app;
+    runtime()?.block_on(async {
+        if app.store.count_administrators(&TenantId::support()).await?.is_some_and(|operators| operators > 0) {
+            return Err(Failure::from("there is an operator already: operators create one another"));
+        }
+        seeding::add_missing(&app, seed).await
+    })?;
+    let next = format!("local serve --data-dir {}", options.data_dir.display());
+    print(&format!("Operator {} is there. Next: {next}\n", options.username))
+}
+
+fn show_mail(directory: &Path) -> Result<(), Failure> {
+    let text = mail::read(directory)
+        .map_err(|error| format!("cannot read the notifications in {}: {error}", directory.display()))?;
+    print(&text)
 }

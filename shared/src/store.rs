@@ -24,6 +24,7 @@ pub mod people;
 pub mod recovery;
 pub mod reset;
 pub mod session;
+pub mod setup;
 pub mod table;
 pub mod tenant;
 pub mod verify;

@@ -1,0 +1,78 @@
+//! Putting a seed into a store: tenants and people that are missing are added, and nothing else is changed.
+
+use data_encoding::BASE64URL_NOPAD;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use vestibule::{
+    attempt::Attempt,
+    audit::{Action, AuditEvent, Outcome},
+    http::App,
+    id::{LoginName, TenantId, UserId},
+    secret::Nonce,
+    store::{
+        people::{Asked, By, Created, NewPerson},
+        tenant::NewTenant,
+    },
+};
+
+use crate::{
+    Failure,
+    seed::{Seed, SeedUser},
+};
+
+/// What the audit rows of a seed give as their request.
+const REQUEST: &str = "seed";
+
+/// Adds the tenants and people that are missing: those whose login name and id nobody has.
+///
+/// # Errors
+/// The store or a password's hash failed. What was added before stays; the next run adds the rest.
+pub async fn add_missing(app: &App, seed: Seed) -> Result<(), Failure> {
+    for tenant in seed.tenants {
+        if app.store.count_administrators(&tenant.id).await?.is_none() {
+            let event = AuditEvent::new(Action::TenantCreated, Outcome::Success, REQUEST);
+            let new = NewTenant { id: tenant.id.clone(), name: tenant.name, first: None };
+            app.store.create_tenant(&By::Seed, &new, &attempt(app)?, (&event, &event)).await?;
+        }
+        // Hashing is the work here: as many at once as there are cores.
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let people = stream::iter(tenant.users).map(|user| add_person(app, &tenant.id, user));
+        people.buffer_unordered(cores).try_collect::<()>().await?;
+    }
+    Ok(())
+}
+
+fn attempt(app: &App) -> Result<Attempt, Failure> {
+    Ok(Attempt::begin(app.clock.now(), &*app.entropy)?)
+}
+
+async fn add_person(app: &App, tenant: &TenantId, user: SeedUser) -> Result<(), Failure> {
+    let login = app.digests.login(tenant, &LoginName::fold(&user.username));
+    let key = user.id.clone().map(|id| tenant.user(id));
+    if app.store.is_taken(&login, key.as_ref()).await? {
+        return Ok(());
+    }
+    let key = match key {
+        Some(key) => key,
+        None => tenant.user(UserId::parse(&BASE64URL_NOPAD.encode(&app.entropy.bytes::<16>()?))?),
+    };
+    let attempt = attempt(app)?;
+    let event = AuditEvent::new(Action::UserCreated, Outcome::Success, REQUEST).about(key.user());
+    let asked = Asked {
+        kind: user.kind,
+        role: user.role,
+        auth_type: user.auth_type,
+        username: &user.username,
+        display_name: &user.display_name,
+        email: None,
+    };
+    let mut person = NewPerson::new(key, login, &asked, Nonce::generate(&*app.entropy)?, attempt.at());
+    person.user.active = user.active;
+    if let Some(password) = &user.password {
+        person.hash = Some(app.passwords.hash(password, &*app.entropy).await?);
+    }
+    match app.store.create_person(&By::Seed, &person, &attempt, &event).await? {
+        Created::Yes => Ok(()),
+        // Nobody else writes while a seed is put in: the lock is ours, and its names and ids are each their own.
+        other => Err(format!("user {} of tenant {tenant} could not be created: {other:?}", user.username).into()),
+    }
+}

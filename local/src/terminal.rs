@@ -1,0 +1,54 @@
+//! Asking whoever sits at the terminal, or whatever is piped in.
+
+use std::{
+    io::{self, IsTerminal, Write},
+    process::{Command, Stdio},
+};
+
+use vestibule::secret::SecretText;
+use zeroize::Zeroizing;
+
+use crate::Failure;
+
+/// The variable that holds a password where there is nobody to ask.
+pub const PASSWORD_VARIABLE: &str = "VESTIBULE_PASSWORD";
+
+/// A line from standard input, without its end. The question goes to standard error.
+///
+/// # Errors
+/// There is no line.
+pub fn line(question: &str) -> Result<Zeroizing<String>, Failure> {
+    if io::stdin().is_terminal() {
+        let mut out = io::stderr().lock();
+        let _ = write!(out, "{question}: ").and_then(|()| out.flush());
+    }
+    let mut line = Zeroizing::new(String::new());
+    if io::stdin().read_line(&mut line)? == 0 {
+        return Err(format!("{question}: nothing came on standard input").into());
+    }
+    let end = line.trim_end_matches(['\n', '\r']).len();
+    line.truncate(end);
+    Ok(line)
+}
+
+/// A password: from the environment, else from standard input, unseen where that is a terminal. Never from a flag, which
+/// every user of the machine can read.
+///
+/// # Errors
+/// There is none.
+pub fn password(question: &str) -> Result<SecretText, Failure> {
+    if let Ok(password) = std::env::var(PASSWORD_VARIABLE) {
+        return Ok(SecretText::new(password));
+    }
+    let hidden = io::stdin().is_terminal() && stty("-echo");
+    let answer = line(question);
+    if hidden {
+        stty("echo");
+        let _ = writeln!(io::stderr());
+    }
+    Ok(SecretText::new(std::mem::take(&mut *answer?)))
+}
+
+fn stty(setting: &str) -> bool {
+    Command::new("stty").arg(setting).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+}

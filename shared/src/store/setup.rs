@@ -1,0 +1,34 @@
+//! What a seed and the first set-up ask before they make anything.
+
+use super::{
+    Store, StoreError, item,
+    item::{Administrators, LoginRow},
+    keys,
+};
+use crate::{
+    id::{TenantId, UserKey},
+    secret::LoginKey,
+};
+
+impl Store {
+    /// How many active Administrators (in tenant support, operators) a tenant has; `None` when there is no such tenant.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn count_administrators(&self, tenant: &TenantId) -> Result<Option<usize>, StoreError> {
+        let mut found = self.table.read(&[keys::tenant(tenant), keys::administrators(tenant)]).await?.into_iter();
+        let (Some(Some(_)), Some(Some(administrators))) = (found.next(), found.next()) else { return Ok(None) };
+        Ok(Some(item::read::<Administrators>(administrators)?.active.len()))
+    }
+
+    /// Whether somebody has the login name or, where one is given, the id.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn is_taken(&self, login: &LoginKey, key: Option<&UserKey>) -> Result<bool, StoreError> {
+        let wanted: Vec<_> = [keys::login(login)].into_iter().chain(key.map(keys::user)).collect();
+        let mut found = self.table.read(&wanted).await?.into_iter();
+        let row: LoginRow = item::read(found.next().flatten().unwrap_or_default())?;
+        Ok(row.uid.is_some() || found.next().flatten().is_some())
+    }
+}
