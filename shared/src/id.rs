@@ -2,8 +2,11 @@
 
 use std::fmt;
 
+use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization;
+
+use crate::env::{Entropy, EntropyError};
 
 /// An id that is not 1 to 64 of `[A-Za-z0-9_-]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -29,6 +32,14 @@ macro_rules! id_type {
             /// [`InvalidId`] for anything else.
             pub fn parse(text: &str) -> Result<Self, InvalidId> {
                 if is_id(text) { Ok(Self(text.to_owned())) } else { Err(InvalidId) }
+            }
+
+            /// A fresh one: 128 random bits.
+            ///
+            /// # Errors
+            /// [`EntropyError`] when there is no randomness.
+            pub fn generate(entropy: &dyn Entropy) -> Result<Self, EntropyError> {
+                Ok(Self(BASE64URL_NOPAD.encode(&entropy.bytes::<16>()?)))
             }
 
             /// The id as it stands in the API and in keys.

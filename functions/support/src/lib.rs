@@ -3,9 +3,10 @@
 use vestibule::http::Routes;
 
 mod resets;
+mod tenants;
 
 /// The flow's endpoints.
 #[must_use]
 pub fn routes() -> Routes {
-    resets::routes()
+    resets::routes().merge(tenants::routes())
 }

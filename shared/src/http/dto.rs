@@ -10,6 +10,7 @@ use crate::{
     recovery::ResetCode,
     secret::NewToken,
     store::{
+        client::NewClient,
         item::{Amr, AuthType, FactorState, Kind, Profile, Role, Session, User},
         reset::Done,
     },
@@ -168,5 +169,42 @@ impl ResetDto {
             enrol_by: done.enrol_by,
             reset_code: done.code.then(|| code.display()),
         }
+    }
+}
+
+/// A client credential just made.
+#[derive(Serialize, ToSchema)]
+pub struct NewClientDto {
+    client_id: String,
+    /// It is in this response and in no other.
+    client_secret: String,
+}
+
+impl NewClientDto {
+    /// Hands out the secret.
+    #[must_use]
+    pub fn new(new: &NewClient) -> Self {
+        Self { client_id: new.client.id.as_str().to_owned(), client_secret: new.secret.to_string() }
+    }
+}
+
+/// A login name to be: 1 to 128 characters without surrounding spaces, none of them a control character.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(try_from = "String")]
+#[schema(value_type = String, min_length = 1, max_length = 128)]
+pub struct Username(String);
+
+impl TryFrom<String> for Username {
+    type Error = &'static str;
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let bare = !text.is_empty() && text.trim() == text && !text.contains(char::is_control);
+        if bare && text.chars().count() <= 128 { Ok(Self(text)) } else { Err("no username") }
+    }
+}
+
+impl std::ops::Deref for Username {
+    type Target = str;
+    fn deref(&self) -> &str {
+        &self.0
     }
 }

@@ -41,9 +41,17 @@ impl Request {
     /// Those of [`Self::principal`], then `forbidden`.
     pub async fn administrator_reading(&self, app: &App) -> Answer<Principal> {
         let principal = self.principal(app).await?;
-        let key = principal.token().user().clone();
-        let may = if principal.administers() { Ok(principal) } else { Err(Denied::Forbidden) };
-        self.told(app, &key, may).await
+        self.may_read(app, &principal).await?;
+        Ok(principal)
+    }
+
+    /// As [`Self::administrator_reading`], for somebody who was read already.
+    ///
+    /// # Errors
+    /// `forbidden`.
+    pub async fn may_read(&self, app: &App, principal: &Principal) -> Answer<()> {
+        let may = if principal.administers() { Ok(()) } else { Err(Denied::Forbidden) };
+        self.told(app, principal.token().user(), may).await
     }
 
     /// An operator of support with a fresh step-up.

@@ -1,6 +1,8 @@
 //! Commands of client credentials: portals that may introspect tokens.
 
+use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use super::{
     Store, StoreError, audit_row, item,
@@ -13,7 +15,7 @@ use super::{
 use crate::{
     attempt::Attempt,
     audit::AuditEvent,
-    env::Timestamp,
+    env::{Entropy, EntropyError, Timestamp},
     id::{ClientId, TenantId},
     secret::{CodeDigest, TokenClass, TokenRef},
 };
@@ -37,6 +39,34 @@ pub struct Client {
     /// Whether it may ask about tokens of every tenant.
     #[serde(default)]
     pub all: bool,
+}
+
+/// A client just made, with its secret.
+pub struct NewClient {
+    /// What is kept.
+    pub client: Client,
+    /// What is shown, once: 256 random bits.
+    pub secret: Zeroizing<String>,
+}
+
+impl NewClient {
+    /// A fresh one.
+    ///
+    /// # Errors
+    /// [`EntropyError`].
+    pub fn generate(
+        tenant: &TenantId,
+        name: &str,
+        all: bool,
+        now: Timestamp,
+        entropy: &dyn Entropy,
+    ) -> Result<Self, EntropyError> {
+        let id = ClientId::generate(entropy)?;
+        let secret = Zeroizing::new(BASE64URL_NOPAD.encode(Zeroizing::new(entropy.bytes::<32>()?).as_slice()));
+        let digest = CodeDigest::of_client_secret(&id, &secret);
+        let client = Client { tenant: tenant.clone(), id, digest, name: name.to_owned(), created: now.millis(), all };
+        Ok(Self { client, secret })
+    }
 }
 
 /// What became of a client that was to be made or deleted.

@@ -15,7 +15,7 @@ use crate::{
     env::Timestamp,
     id::{EntryId, TenantId, UserKey},
     policy,
-    secret::{TokenClass, TokenRef},
+    secret::{LoginKey, TokenClass, TokenRef},
 };
 
 /// Why a token is nobody's session.
@@ -55,6 +55,12 @@ impl Principal {
 }
 
 impl Principal {
+    /// Their login name, by its digest.
+    #[must_use]
+    pub fn login(&self) -> LoginKey {
+        LoginKey::of(self.token.user().tenant(), &self.user.login)
+    }
+
     /// All living sessions of the person.
     #[must_use]
     pub fn living(&self, now: Timestamp) -> Vec<(&EntryId, &Session)> {

@@ -1,0 +1,88 @@
+//! `POST /v1/password`: one's own password.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::routes;
+use vestibule::{
+    audit::{Action, Outcome, Tell},
+    http::{Answer, App, Call, Code, Problem, Routes, dto::SessionDto},
+    password,
+    policy::Ladder,
+    secret::SecretText,
+    store::{
+        item::{Amr, Kind},
+        login::Charge,
+        people::PasswordChanged,
+    },
+};
+
+pub(crate) fn routes() -> Routes {
+    Routes::new().routes(routes!(change))
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct PasswordRequest {
+    #[schema(value_type = String)]
+    current_password: SecretText,
+    /// At most 1,024 bytes; at least 8 bytes for an employee, 15 characters for a contact; none of the common ones.
+    #[schema(value_type = String)]
+    new_password: SecretText,
+}
+
+#[derive(Serialize, ToSchema)]
+struct PasswordAnswer {
+    session: SessionDto,
+}
+
+/// Changes the caller's password. Known devices are forgotten, and every session but the one returned is dead. A wrong
+/// current password counts like one at sign-in. A new one that is too short for a contact is told after the token.
+#[utoipa::path(post, path = "/v1/password", tag = "directory", security(("session" = [])), responses(
+    (status = 200, body = PasswordAnswer),
+    (status = 401, description = "`invalid_credentials`: the current password is wrong; `invalid_token`, \
+        `session_refresh_required`, `step_up_required`"),
+    (status = 429, description = "`too_many_attempts`; the password was not evaluated"),
+))]
+async fn change(State(app): State<Arc<App>>, call: Call<PasswordRequest>) -> Answer<Json<PasswordAnswer>> {
+    let Call { body, request, .. } = call;
+    password::acceptable(body.new_password.expose(), false)?;
+    if body.current_password.expose().len() > password::MAX_BYTES {
+        return Err(Problem::new(Code::InvalidRequest).detail("the password is too long"));
+    }
+    let caller = request.principal(&app).await?;
+    // An excluded contact has no factor to step up with.
+    if caller.session().amr != Amr::Password && !caller.session().fresh(request.now) {
+        return Err(Code::StepUpRequired.into());
+    }
+    password::acceptable(body.new_password.expose(), caller.user().kind == Kind::Contact)?;
+    let (key, attempt) = (caller.token().user(), request.attempt(&app)?);
+    let charge = app.store.charge_login(&caller.login(), None, &Ladder::at(request.now), &attempt).await?;
+    let tried = match charge {
+        Charge::Admitted(tried) => tried,
+        Charge::Exhausted { retry_at } => return Err(Problem::too_many(request.now, retry_at)),
+        Charge::Absent(never) => match never {},
+    };
+    let proof = app.passwords.verify(&body.current_password, tried.hash().as_ref()).await?;
+    let owner = app.store.read_owner(&tried).await?;
+    let right = match tried.checked(proof, owner) {
+        Ok(right) if right.key() == key => right,
+        _ => {
+            let event = request.event(Action::PasswordChanged, Outcome::Refused).own(key.user());
+            app.store.record(key.tenant(), &attempt, 0, &event).await;
+            return Err(Code::InvalidCredentials.into());
+        }
+    };
+    let hash = app.passwords.hash(&body.new_password, &*app.entropy).await?;
+    let mut event = request.event(Action::PasswordChanged, Outcome::Success).own(key.user()).tell(Tell::User);
+    event.user_agent.clone_from(&request.user_agent);
+    match app.store.change_password(&caller, right, &hash, &*app.entropy, &event).await? {
+        PasswordChanged::Yes(signed_in) => {
+            let session = SessionDto::new(signed_in.token, &signed_in.session, signed_in.device);
+            Ok(Json(PasswordAnswer { session }))
+        }
+        PasswordChanged::Gone(why) => Err(why.into()),
+    }
+}

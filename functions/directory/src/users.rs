@@ -1,0 +1,274 @@
+//! `/v1/admin/users`: the people of a tenant.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State, http::StatusCode};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::routes;
+use vestibule::{
+    audit::{Action, Outcome, Tell},
+    http::{
+        Answer, App, Call, Code, Limit, Line, NoBody, Problem, Request, Routes,
+        dto::{AuthTypeDto, KindDto, MfaDto, RoleDto, UserDto, Username},
+    },
+    id::{LoginName, UserId},
+    password,
+    secret::{Nonce, SecretText, TokenClass},
+    store::{
+        lists::{Cursor, List, PeopleFilter},
+        people::{Asked, By, Changed, Created, Named, NewPerson, Patch, fits},
+        session::{Authority, Principal},
+    },
+};
+
+pub(crate) fn routes() -> Routes {
+    Routes::new().routes(routes!(create, list)).routes(routes!(read, change, delete))
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct CreateRequest {
+    kind: KindDto,
+    /// `portal` for a contact; `administrator` or `standard` for an employee; `operator` in tenant `support`, there alone.
+    role: RoleDto,
+    auth_type: AuthTypeDto,
+    username: Username,
+    display_name: Line,
+    email: Option<Line>,
+    /// At most 1,024 bytes; at least 8 bytes for an employee, 15 characters for a contact; none of the common ones.
+    #[schema(value_type = Option<String>)]
+    password: Option<SecretText>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ChangeRequest {
+    /// Has to fit the role: send both.
+    kind: Option<KindDto>,
+    role: Option<RoleDto>,
+    auth_type: Option<AuthTypeDto>,
+    active: Option<bool>,
+    display_name: Option<Line>,
+    email: Option<Line>,
+    /// A new password; not the caller's own.
+    #[schema(value_type = Option<String>)]
+    password: Option<SecretText>,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct ListQuery {
+    #[param(inline)]
+    kind: Option<KindDto>,
+    #[param(inline)]
+    mfa: Option<MfaDto>,
+    excluded: Option<bool>,
+    /// Start of the username or the display name, case folded.
+    q: Option<String>,
+    /// How many at most.
+    #[serde(default)]
+    #[param(inline, required = false)]
+    limit: Limit,
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct UserList {
+    items: Vec<UserDto>,
+    /// Where the list goes on, if it does. A page may come short of the limit and go on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<String>,
+}
+
+/// Creates a user.
+#[utoipa::path(post, path = "/v1/admin/users", tag = "directory", security(("session" = [])), responses(
+    (status = 201, body = UserDto),
+    (status = 401, description = "`invalid_token`, `session_refresh_required`, `step_up_required`"),
+    (status = 403, description = "`forbidden`"),
+    (status = 409, description = "`conflict`: somebody has the username"),
+))]
+async fn create(State(app): State<Arc<App>>, call: Call<CreateRequest>) -> Answer<(StatusCode, Json<UserDto>)> {
+    let Call { body, request, .. } = call;
+    let weak = |password: &SecretText| password::acceptable(password.expose(), body.kind == KindDto::Contact);
+    body.password.as_ref().map(weak).transpose()?;
+    let authority = request.administrator(&app).await?;
+    let tenant = authority.tenant();
+    if !fits(tenant, body.kind.into(), body.role.into()) {
+        return Err(misfit());
+    }
+    let id = UserId::generate(&*app.entropy)?;
+    let login = app.digests.login(tenant, &LoginName::fold(&body.username));
+    let asked = Asked {
+        kind: body.kind.into(),
+        role: body.role.into(),
+        auth_type: body.auth_type.into(),
+        username: &body.username,
+        display_name: &body.display_name,
+        email: body.email.as_deref(),
+    };
+    let mut person = NewPerson::new(tenant.user(id), login, &asked, Nonce::generate(&*app.entropy)?, request.now);
+    if let Some(password) = &body.password {
+        person.hash = Some(app.passwords.hash(password, &*app.entropy).await?);
+    }
+    let event = request.event(Action::UserCreated, Outcome::Success);
+    let event = event.by(authority.key().user()).about(person.key.user());
+    match app.store.create_person(&By::Authority(&authority), &person, &request.attempt(&app)?, &event).await? {
+        Created::Yes => {}
+        Created::NameTaken => return Err(Problem::new(Code::Conflict).detail("somebody has this username")),
+        Created::IdTaken | Created::NoTenant => return Err(Code::Unavailable.into()),
+        Created::ActorGone => return Err(Code::InvalidToken.into()),
+    }
+    Ok((StatusCode::CREATED, Json(UserDto::new(&person.key, &person.user, &person.profile))))
+}
+
+fn misfit() -> Problem {
+    Problem::new(Code::InvalidRequest).detail("kind and role do not fit")
+}
+
+/// Lists users by username, with their flags as they are now.
+#[utoipa::path(get, path = "/v1/admin/users", tag = "directory", security(("session" = [])), params(ListQuery), responses(
+    (status = 200, body = UserList),
+    (status = 403, description = "`forbidden`"),
+))]
+async fn list(State(app): State<Arc<App>>, call: Call<NoBody, (), ListQuery>) -> Answer<Json<UserList>> {
+    let Call { query, request, .. } = call;
+    let after = cursor(List::People, query.cursor.as_deref())?;
+    let reader = request.administrator_reading(&app).await?;
+    let tenant = reader.token().user().tenant();
+    let filter = PeopleFilter {
+        kind: query.kind.map(Into::into),
+        mfa: query.mfa.map(Into::into),
+        excluded: query.excluded,
+        start: query.q,
+    };
+    let page = app.store.people(tenant, &filter, after.as_ref(), query.limit.get()).await?;
+    let items = page.items.iter().map(|(key, user, profile)| UserDto::new(key, user, profile)).collect();
+    Ok(Json(UserList { items, next_cursor: page.next.map(|next| next.text(List::People)) }))
+}
+
+/// Where a list is to go on.
+pub(crate) fn cursor(list: List, text: Option<&str>) -> Answer<Option<Cursor>> {
+    let bad = || Problem::new(Code::InvalidRequest).detail("the cursor is not one of this list");
+    text.map(|text| Cursor::parse(list, text).ok_or_else(bad)).transpose()
+}
+
+async fn ask(app: &App, request: &Request, user: UserId) -> Answer<(Principal, Named)> {
+    let token = request.token(TokenClass::Session)?;
+    Ok(app.store.ask_person(token, user, request.now).await??)
+}
+
+async fn administer(app: &App, request: &Request, user: UserId) -> Answer<(Authority, Named)> {
+    let (principal, named) = ask(app, request, user).await?;
+    Ok((request.may_administer(app, principal).await?, named))
+}
+
+/// One user.
+#[utoipa::path(get, path = "/v1/admin/users/{id}", tag = "directory", security(("session" = [])),
+    params(("id" = String, Path)), responses(
+    (status = 200, body = UserDto),
+    (status = 403, description = "`forbidden`"),
+    (status = 404, description = "`not_found`"),
+))]
+async fn read(State(app): State<Arc<App>>, call: Call<NoBody, UserId>) -> Answer<Json<UserDto>> {
+    let (principal, named) = ask(&app, &call.request, call.path).await?;
+    call.request.may_read(&app, &principal).await?;
+    let (user, profile) = named.read()?.ok_or(Code::NotFound)?;
+    Ok(Json(UserDto::new(named.key(), &user, &profile)))
+}
+
+/// Changes a user. Every change but of name and e-mail ends their sessions: they have to sign in again.
+#[utoipa::path(patch, path = "/v1/admin/users/{id}", tag = "directory", security(("session" = [])),
+    params(("id" = String, Path)), request_body = ChangeRequest, responses(
+    (status = 200, body = UserDto),
+    (status = 401, description = "`invalid_token`, `session_refresh_required`, `step_up_required`"),
+    (status = 403, description = "`forbidden`: no Administrator; or one's own password"),
+    (status = 404, description = "`not_found`"),
+    (status = 409, description = "`conflict`: a tenant keeps its last active Administrator"),
+))]
+async fn change(
+    State(app): State<Arc<App>>,
+    call: Call<vestibule::http::OrEmpty<ChangeRequest>, UserId>,
+) -> Answer<Json<UserDto>> {
+    let Call { body: vestibule::http::OrEmpty(body), path: user, request, .. } = call;
+    if let Some(password) = &body.password {
+        // The form first; whether they may become single-factor is known once they are read.
+        password::acceptable(password.expose(), body.kind == Some(KindDto::Contact))?;
+    }
+    let (authority, named) = administer(&app, &request, user).await?;
+    let (before, _) = named.read()?.ok_or(Code::NotFound)?;
+    let mut patch = Patch {
+        kind: body.kind.map(Into::into),
+        role: body.role.map(Into::into),
+        auth_type: body.auth_type.map(Into::into),
+        active: body.active,
+        display_name: body.display_name.map(String::from),
+        email: body.email.map(String::from),
+        hash: None,
+    };
+    if let Some(password) = &body.password {
+        if named.key() == authority.key() {
+            return Err(Problem::new(Code::Forbidden).detail("one's own password is changed by POST /v1/password"));
+        }
+        let kind = patch.kind.unwrap_or(before.kind);
+        password::acceptable(password.expose(), KindDto::from(kind) == KindDto::Contact)?;
+        patch.hash = Some(app.passwords.hash(password, &*app.entropy).await?);
+    }
+    let mut event = request.event(Action::UserChanged, Outcome::Success);
+    event = event.by(authority.key().user()).about(named.key().user());
+    event.changed = changed(&patch);
+    if patch.hash.is_some() || patch.auth_type.is_some() {
+        event = event.tell(Tell::User);
+    }
+    let key = named.key().clone();
+    match app.store.change_person(&authority, named, &patch, &request.attempt(&app)?, &event).await? {
+        Changed::Yes(now) => Ok(Json(UserDto::new(&key, &now.0, &now.1))),
+        Changed::Misfit => Err(misfit()),
+        refused => Err(refusal(&refused)),
+    }
+}
+
+fn changed(patch: &Patch) -> Vec<String> {
+    let fields = [
+        ("kind", patch.kind.is_some()),
+        ("role", patch.role.is_some()),
+        ("auth_type", patch.auth_type.is_some()),
+        ("active", patch.active.is_some()),
+        ("display_name", patch.display_name.is_some()),
+        ("email", patch.email.is_some()),
+        ("password", patch.hash.is_some()),
+    ];
+    fields.into_iter().filter(|(_, changes)| *changes).map(|(name, _)| name.to_owned()).collect()
+}
+
+fn refusal(refused: &Changed) -> Problem {
+    match refused {
+        Changed::LastAdministrator => {
+            Problem::new(Code::Conflict).detail("a tenant keeps its last active Administrator")
+        }
+        Changed::ActorGone => Code::InvalidToken.into(),
+        Changed::NotFound | Changed::Misfit | Changed::Yes(_) => Code::NotFound.into(),
+    }
+}
+
+/// Deletes a user. The audit keeps what was; the username is free.
+#[utoipa::path(delete, path = "/v1/admin/users/{id}", tag = "directory", security(("session" = [])),
+    params(("id" = String, Path)), responses(
+    (status = 204),
+    (status = 401, description = "`invalid_token`, `session_refresh_required`, `step_up_required`"),
+    (status = 403, description = "`forbidden`"),
+    (status = 404, description = "`not_found`"),
+    (status = 409, description = "`conflict`: a tenant keeps its last active Administrator"),
+))]
+async fn delete(State(app): State<Arc<App>>, call: Call<NoBody, UserId>) -> Answer<StatusCode> {
+    let Call { path: user, request, .. } = call;
+    let (authority, named) = administer(&app, &request, user).await?;
+    let event = request.event(Action::UserDeleted, Outcome::Success);
+    let event = event.by(authority.key().user()).about(named.key().user());
+    match app.store.delete_person(&authority, named, &request.attempt(&app)?, &event).await? {
+        Changed::Yes(_) => Ok(StatusCode::NO_CONTENT),
+        refused => Err(refusal(&refused)),
+    }
+}

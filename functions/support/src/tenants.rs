@@ -1,0 +1,135 @@
+//! `POST /v1/support/tenants` and `POST /v1/support/clients`: what tenants begin with, and what is of all of them.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State, http::StatusCode};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::routes;
+use vestibule::{
+    audit::{Action, Outcome},
+    http::{
+        Answer, App, Call, Code, Line, Problem, Routes,
+        dto::{NewClientDto, UserDto, Username},
+    },
+    id::{LoginName, TenantId, UserId},
+    password,
+    secret::{Nonce, SecretText},
+    store::{
+        client::{ClientChange, NewClient},
+        item::{AuthType, Kind, Role},
+        people::{Asked, By, NewPerson},
+        tenant::{NewTenant, TenantCreated},
+    },
+};
+
+pub(crate) fn routes() -> Routes {
+    Routes::new().routes(routes!(create_tenant)).routes(routes!(create_client))
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct TenantRequest {
+    #[schema(value_type = String)]
+    id: TenantId,
+    name: Line,
+    administrator: AdministratorRequest,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct AdministratorRequest {
+    username: Username,
+    /// 8 to 1,024 bytes; none of the common ones.
+    #[schema(value_type = String)]
+    password: SecretText,
+    display_name: Line,
+    email: Option<Line>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct TenantAnswer {
+    id: String,
+    name: String,
+    administrator: UserDto,
+}
+
+/// Makes a tenant with its first Administrator.
+#[utoipa::path(post, path = "/v1/support/tenants", tag = "support", security(("session" = [])), responses(
+    (status = 201, body = TenantAnswer),
+    (status = 401, description = "`invalid_token`, `session_refresh_required`, `step_up_required`"),
+    (status = 403, description = "`forbidden`"),
+    (status = 409, description = "`conflict`: there is a tenant of this id"),
+))]
+async fn create_tenant(
+    State(app): State<Arc<App>>,
+    call: Call<TenantRequest>,
+) -> Answer<(StatusCode, Json<TenantAnswer>)> {
+    let Call { body, request, .. } = call;
+    let first = body.administrator;
+    password::acceptable(first.password.expose(), false)?;
+    if body.id.is_support() {
+        return Err(Problem::new(Code::InvalidRequest).detail("support is the tenant of operators"));
+    }
+    let operator = request.operator(&app).await?;
+    let asked = Asked {
+        kind: Kind::Employee,
+        role: Role::Administrator,
+        auth_type: AuthType::Local,
+        username: &first.username,
+        display_name: &first.display_name,
+        email: first.email.as_deref(),
+    };
+    let key = body.id.user(UserId::generate(&*app.entropy)?);
+    let login = app.digests.login(&body.id, &LoginName::fold(&first.username));
+    let mut person = NewPerson::new(key, login, &asked, Nonce::generate(&*app.entropy)?, request.now);
+    person.hash = Some(app.passwords.hash(&first.password, &*app.entropy).await?);
+    let administrator = UserDto::new(&person.key, &person.user, &person.profile);
+    let here = request.event(Action::TenantCreated, Outcome::Success).by(operator.key().user());
+    let mut there = here.clone().about(person.key.user());
+    there.actor_tenant = Some(operator.tenant().clone());
+    let tenant = NewTenant { id: body.id, name: body.name.to_string(), first: Some(person) };
+    let (by, attempt) = (By::Authority(&operator), request.attempt(&app)?);
+    match app.store.create_tenant(&by, &tenant, &attempt, (&here, &there)).await? {
+        TenantCreated::Yes => {}
+        TenantCreated::Taken => return Err(Problem::new(Code::Conflict).detail("there is a tenant of this id")),
+        TenantCreated::ActorGone => return Err(Code::InvalidToken.into()),
+    }
+    let answer = TenantAnswer { id: String::from(tenant.id), name: tenant.name, administrator };
+    Ok((StatusCode::CREATED, Json(answer)))
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct SupportClientRequest {
+    /// What it is for.
+    name: Line,
+    /// Whose tokens it may introspect; without it, those of every tenant.
+    #[schema(value_type = Option<String>)]
+    tenant: Option<TenantId>,
+}
+
+/// Makes a client credential for a tenant, or for all of them; its secret is shown once.
+#[utoipa::path(post, path = "/v1/support/clients", tag = "support", security(("session" = [])), responses(
+    (status = 201, body = NewClientDto),
+    (status = 401, description = "`invalid_token`, `session_refresh_required`, `step_up_required`"),
+    (status = 403, description = "`forbidden`"),
+    (status = 404, description = "`not_found`: no such tenant"),
+))]
+async fn create_client(
+    State(app): State<Arc<App>>,
+    call: Call<SupportClientRequest>,
+) -> Answer<(StatusCode, Json<NewClientDto>)> {
+    let Call { body, request, .. } = call;
+    let operator = request.operator(&app).await?;
+    let tenant = body.tenant.as_ref().unwrap_or(operator.tenant());
+    let new = NewClient::generate(tenant, &body.name, body.tenant.is_none(), request.now, &*app.entropy)?;
+    let mut event = request.event(Action::ClientCreated, Outcome::Success).by(operator.key().user());
+    event.actor_tenant = body.tenant.as_ref().map(|_| operator.tenant().clone());
+    event.client_id = Some(new.client.id.clone());
+    match app.store.create_client(&operator, &new.client, &request.attempt(&app)?, &event).await? {
+        ClientChange::Done => Ok((StatusCode::CREATED, Json(NewClientDto::new(&new)))),
+        ClientChange::NotFound => Err(Code::NotFound.into()),
+        ClientChange::ActorGone => Err(Code::InvalidToken.into()),
+    }
+}
