@@ -12,3 +12,7 @@ test:
 lint:
     cargo fmt --all
     cargo clippy --workspace --all-targets -- -D warnings
+
+# Writes openapi.json anew from the routes.
+openapi:
+    UPDATE_OPENAPI=1 cargo test -p tests --test openapi

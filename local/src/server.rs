@@ -167,9 +167,9 @@ fn unbound(address: SocketAddr, error: &io::Error) -> String {
     format!("cannot listen on {address} ({error}): {mend}")
 }
 
-/// All flows on one router.
-pub fn router(app: Arc<App>, table: Arc<dyn Table>) -> Router {
-    let health = Routes::new().route("/healthz", get(move || health(Arc::clone(&table))));
+/// The endpoints of all flows.
+#[must_use]
+pub fn routes() -> Routes {
     let routes = [
         login::routes(),
         verify::routes(),
@@ -177,10 +177,16 @@ pub fn router(app: Arc<App>, table: Arc<dyn Table>) -> Router {
         recovery::routes(),
         admin_reset::routes(),
         session::routes(),
+        directory::routes(),
         support::routes(),
     ];
-    let routes = routes.into_iter().fold(health, Routes::merge);
-    vestibule::http::serve(routes, app).layer(from_fn(peer))
+    routes.into_iter().fold(Routes::new(), Routes::merge)
+}
+
+/// All flows on one router, and whether the store answers.
+pub fn router(app: Arc<App>, table: Arc<dyn Table>) -> Router {
+    let health = Routes::new().route("/healthz", get(move || health(Arc::clone(&table))));
+    vestibule::http::serve(routes().merge(health), app).layer(from_fn(peer))
 }
 
 /// Whether the store answers: a consistent read of the one record that is always there.
