@@ -1,0 +1,166 @@
+#!/usr/bin/env bash
+# Walks through Vestibule as its people do: bob enrols, signs in and recovers, ann resets him and excludes a contact.
+# Needs curl, and nothing else but the `local` program, which plays the authenticator app too.
+#
+#   examples/walkthrough.sh                                     starts a server of its own, which keeps nothing
+#   VESTIBULE_URL=http://127.0.0.1:8080 examples/walkthrough.sh asks one that serves the demo people, not yet enrolled
+#
+# LOCAL names the program (default: `cargo run` of this checkout). Ends with another status than 0 on any answer that is not
+# the expected one.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+scratch=$(mktemp -d)
+server=
+cleanup() {
+    if [ -n "$server" ]; then kill "$server" 2>/dev/null || true; wait "$server" 2>/dev/null || true; fi
+    rm -rf "$scratch"
+}
+trap cleanup EXIT
+
+if [ -z "${LOCAL:-}" ]; then
+    cargo build --quiet --package local
+    LOCAL=${CARGO_TARGET_DIR:-target}/debug/local
+fi
+
+if [ -z "${VESTIBULE_URL:-}" ]; then
+    "$LOCAL" serve --ephemeral --port 0 --json >"$scratch/first-line" 2>"$scratch/log" &
+    server=$!
+    for _ in $(seq 1 300); do
+        [ -s "$scratch/first-line" ] && break
+        kill -0 "$server" 2>/dev/null || { cat "$scratch/log" >&2; exit 1; }
+        sleep 0.1
+    done
+    VESTIBULE_URL=$(sed -n 's/.*"url":"\([^"]*\)".*/\1/p' "$scratch/first-line")
+fi
+echo "Vestibule at $VESTIBULE_URL"
+
+# ---------------------------------------------------------------- how to ask
+
+step() { printf '\n== %s\n' "$*"; }
+
+# ask METHOD PATH STATUS [TOKEN [BODY [HEADER]]]: sends a request, keeps the answer in $answer, and insists on the status.
+ask() {
+    local arguments=(--silent --show-error --max-time 30 --output "$scratch/answer" --write-out '%{http_code}' --request "$1")
+    [ -n "${4:-}" ] && arguments+=(--header "Authorization: Bearer $4")
+    [ -n "${5:-}" ] && arguments+=(--header 'Content-Type: application/json' --data "$5")
+    [ -n "${6:-}" ] && arguments+=(--header "$6")
+    : >"$scratch/answer"
+    local status
+    status=$(curl "${arguments[@]}" "$VESTIBULE_URL$2")
+    answer=$(cat "$scratch/answer")
+    echo "$1 $2 -> $status"
+    [ "$status" = "$3" ] || { echo "expected $3, got: $answer" >&2; exit 1; }
+}
+
+# expect TEXT: the answer has to hold it.
+expect() { grep -qF -- "$1" <<<"$answer" || { echo "expected $1 in: $answer" >&2; exit 1; }; }
+
+# field NAME [PREFIX]: the text of a field in the answer; of several, one that starts with the prefix.
+field() {
+    local found
+    found=$(sed -n "s/.*\"$1\":\"\(${2:-}[^\"]*\)\".*/\1/p" <<<"$answer")
+    [ -n "$found" ] || { echo "expected a field $1 in: $answer" >&2; exit 1; }
+    echo "$found"
+}
+
+login() { ask POST /v1/login 200 '' "{\"tenant\":\"acme\",\"username\":\"$1\",\"password\":\"$2\"}"; }
+
+# code SECRET [STEPS]: what the app shows now, or some steps of 30 seconds later. The server takes the code of the step before,
+# of now and of the next one, each once and in rising order: so now's and then the next one's need no waiting.
+code() {
+    local at=$(($(date +%s) + ${2:-0} * 30))
+    "$LOCAL" totp code --secret "$1" --at "$(date -u -d "@$at" +%Y-%m-%dT%H:%M:%SZ 2>/dev/null || date -u -r "$at" +%Y-%m-%dT%H:%M:%SZ)"
+}
+
+# enrol NAME PASSWORD: password, secret, first code. Leaves $secret and $session.
+enrol() {
+    login "$1" "$2"
+    expect '"status":"enrolment_required"'
+    local token
+    token=$(field token ve_)
+    ask POST /v1/mfa/enrolments 201 "$token" '{}'
+    secret=$(field secret)
+    ask POST /v1/mfa/enrolments/confirm 200 "$token" "{\"code\":\"$(code "$secret")\"}"
+    expect '"status":"mfa_enabled"'
+    session=$(field token vs_)
+}
+
+bob='bob bakes 6 rye loaves'
+ann='ann waters 9 blue ferns'
+con1='con1 counts 3 grey geese'
+
+# ---------------------------------------------------------------- the walk
+
+step 'Bob enrols: his password alone gives no session, only the right to set up an authenticator'
+enrol bob "$bob"
+bob_secret=$secret
+ask GET /v1/session 200 "$session"
+expect '"username":"bob"'
+
+step 'Bob keeps a recovery token for the day he loses his phone; it is shown once'
+ask POST /v1/mfa/recovery-token 201 "$session"
+recovery=$(field recovery_token)
+
+step 'Bob signs in with password and code'
+login bob "$bob"
+expect '"status":"mfa_required"'
+challenge=$(field token vc_)
+used=$(code "$bob_secret" 1)
+ask POST /v1/verify 200 "$challenge" "{\"code\":\"$used\"}"
+expect '"amr":["pwd","otp"]'
+session=$(field token vs_)
+ask GET /v1/session 200 "$session"
+
+step 'The same code does not work twice'
+login bob "$bob"
+challenge=$(field token vc_)
+ask POST /v1/verify 401 "$challenge" "{\"code\":\"$used\"}"
+expect '"code":"invalid_code"'
+
+step 'Bob lost his phone: the recovery token signs him in'
+ask POST /v1/verify 200 "$challenge" "{\"code\":\"$recovery\"}"
+expect '"amr":["pwd","recovery"]'
+expect '"new_token_required":true'
+bob_session=$(field token vs_)
+
+step 'A recovery token is used up by its first use'
+login bob "$bob"
+ask POST /v1/verify 401 "$(field token vc_)" "{\"code\":\"$recovery\"}"
+expect '"code":"invalid_code"'
+
+step 'MFA cannot be switched off'
+ask DELETE /v1/mfa 403 "$session"
+expect '"code":"mfa_mandatory"'
+
+step 'Ann, an Administrator, enrols'
+enrol ann "$ann"
+ann_session=$session
+
+step 'Ann resets Bob: his authenticator and his sessions are gone'
+ask GET /v1/session 200 "$bob_session"
+ask POST /v1/admin/users/bob/mfa-reset 200 "$ann_session" '{"reason":"lost the phone"}'
+expect '"mfa":"none"'
+ask GET /v1/session 401 "$bob_session"
+expect '"code":"session_refresh_required"'
+
+step 'Bob has to enrol again before he gets in'
+enrol bob "$bob"
+[ "$secret" != "$bob_secret" ] || { echo 'the secret is the old one' >&2; exit 1; }
+ask GET /v1/session 200 "$session"
+
+step 'Ann excludes a contact from MFA'
+ask POST /v1/admin/portal-exclusions 200 "$ann_session" \
+    '{"contact_ids":["con1"],"disable_mfa":true,"reason":"a client without phones"}' "Idempotency-Key: walk-$$-$(date +%s)"
+expect '"outcome":"excluded"'
+
+step 'The contact signs in with the password alone'
+login con1 "$con1"
+expect '"status":"signed_in"'
+expect '"amr":["pwd"]'
+expect '"excluded":true'
+session=$(field token vs_)
+ask GET /v1/session 200 "$session"
+expect '"username":"con1"'
+
+printf '\nAll as expected.\n'
