@@ -65,7 +65,7 @@ impl Reply {
     }
 
     /// The answer, which has to be a success.
-    #[must_use]
+    #[allow(clippy::must_use_candidate, reason = "that it is one can be all that a test wants")]
     pub fn ok(self) -> Self {
         assert!(self.status.is_success(), "{self:?}");
         self

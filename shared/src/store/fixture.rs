@@ -139,6 +139,10 @@ impl Ann {
         item::read(found.into_iter().next().flatten().unwrap()).unwrap()
     }
 
+    pub(crate) async fn hash(&self, password: &str) -> crate::password::PasswordHash {
+        self.passwords.hash(&SecretText::new(password.to_owned()), &SystemEntropy).await.unwrap()
+    }
+
     /// A password tried, and the person it was right for.
     pub(crate) async fn password(
         &self,

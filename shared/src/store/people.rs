@@ -541,3 +541,197 @@ impl<'a> Plan<'a> {
         Ok(actions)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::join_all;
+
+    use super::*;
+    use crate::{
+        env::SystemEntropy,
+        id::LoginName,
+        store::{
+            fixture::{Ann, NOW, PASSWORD, STEP, ann, attempt},
+            login::Charge,
+        },
+    };
+
+    fn newcomer(ann: &Ann, name: &str, role: Role) -> NewPerson {
+        let tenant = ann.key.tenant();
+        let login = ann.keys.login(tenant, &LoginName::fold(name));
+        let kind = if role == Role::Portal { Kind::Contact } else { Kind::Employee };
+        let asked = Asked { kind, role, auth_type: AuthType::Local, username: name, display_name: name, email: None };
+        let key = tenant.user(UserId::parse(&format!("u-{name}")).unwrap());
+        NewPerson::new(key, login, &asked, Nonce::generate(&SystemEntropy).unwrap(), NOW)
+    }
+
+    async fn create(ann: &Ann, person: &NewPerson) -> Created {
+        ann.store.create_person(&By::Seed, person, &attempt(NOW), &ann.event()).await.unwrap()
+    }
+
+    async fn authority(ann: &Ann, token: &TokenRef) -> Authority {
+        ann.store.read_session(token, NOW).await.unwrap().ok().unwrap().administrator(NOW).ok().unwrap()
+    }
+
+    /// Ann, signed in, with somebody else of a role.
+    async fn office(name: &str, role: Role) -> (Ann, TokenRef, UserKey) {
+        let (ann, challenges) = ann(2).await;
+        let session = ann.with_step(&challenges[0], STEP, NOW).await.unwrap().reference().clone();
+        let other = newcomer(&ann, name, role);
+        assert_eq!(create(&ann, &other).await, Created::Yes);
+        (ann, session, other.key)
+    }
+
+    async fn named(ann: &Ann, key: &UserKey) -> Named {
+        let [_, user, profile] = ann.store.read_all(named_keys(&ann.key, key)).await.unwrap();
+        Named { key: key.clone(), found: [user, profile] }
+    }
+
+    async fn change(ann: &Ann, session: &TokenRef, key: &UserKey, patch: &Patch) -> Changed {
+        let (authority, named) = (authority(ann, session).await, named(ann, key).await);
+        ann.store.change_person(&authority, named, patch, &attempt(NOW), &ann.event()).await.unwrap()
+    }
+
+    fn role(role: Role) -> Patch {
+        Patch { role: Some(role), ..Patch::default() }
+    }
+
+    #[tokio::test]
+    async fn of_people_of_one_name_one_is_created_and_takes_over_what_failed_tries_left() {
+        let (ann, _) = ann(0).await;
+        let one = newcomer(&ann, "bob", Role::Standard);
+        for _ in 0..3 {
+            let ladder = crate::policy::Ladder::at(NOW);
+            let charge = ann.store.charge_login(&one.login, None, &ladder, &attempt(NOW)).await.unwrap();
+            assert!(matches!(charge, Charge::Admitted(_)));
+        }
+        let people: Vec<_> = (0..8)
+            .map(|n| {
+                let mut person = newcomer(&ann, "bob", Role::Standard);
+                person.key = ann.key.tenant().user(UserId::parse(&format!("u-{n}")).unwrap());
+                person
+            })
+            .collect();
+        let made = join_all(people.iter().map(|person| create(&ann, person))).await;
+        assert_eq!(made.iter().filter(|it| **it == Created::Yes).count(), 1);
+        assert_eq!(made.iter().filter(|it| **it == Created::NameTaken).count(), 7);
+        let ladder = crate::policy::Ladder::at(NOW);
+        let charge = ann.store.charge_login(&one.login, None, &ladder, &attempt(NOW)).await.unwrap();
+        let Charge::Admitted(tried) = charge else { panic!("refused") };
+        assert_eq!(tried.failures(), 1);
+        let mut same_id = newcomer(&ann, "rob", Role::Standard);
+        same_id.key = tried.owner().unwrap();
+        assert_eq!(create(&ann, &same_id).await, Created::IdTaken);
+    }
+
+    #[tokio::test]
+    async fn every_change_but_of_names_raises_the_epoch_and_none_is_no_change() {
+        let (ann, session, bob) = office("bob", Role::Standard).await;
+        let name = Patch { display_name: Some("Bobby".into()), ..Patch::default() };
+        let Changed::Yes(now) = change(&ann, &session, &bob, &name).await else { panic!("refused") };
+        assert_eq!((now.0.epoch, now.1.display_name.as_str()), (1, "Bobby"));
+        change(&ann, &session, &bob, &role(Role::Standard)).await;
+        assert_eq!(ann.read(&bob).await.epoch, 1);
+        for (patch, epoch) in [
+            (role(Role::Administrator), 2),
+            (Patch { auth_type: Some(AuthType::SamlSso), ..Patch::default() }, 3),
+            (Patch { active: Some(false), ..Patch::default() }, 4),
+            (Patch { kind: Some(Kind::Contact), role: Some(Role::Portal), ..Patch::default() }, 5),
+        ] {
+            assert!(matches!(change(&ann, &session, &bob, &patch).await, Changed::Yes(_)));
+            assert_eq!(ann.read(&bob).await.epoch, epoch);
+        }
+        assert!(matches!(change(&ann, &session, &bob, &role(Role::Standard)).await, Changed::Misfit));
+    }
+
+    /// store.md, corrections: who is an Administrator, and who of them has a factor, follows every change.
+    #[tokio::test]
+    async fn administrators_are_kept_count_of() {
+        let (ann, session, bob) = office("bob", Role::Standard).await;
+        let (u_ann, u_bob) = (ann.key.user().clone(), bob.user().clone());
+        let state = || async {
+            let now = ann.administrators().await;
+            (now.active.contains_key(&u_bob), now.able.contains_key(&u_bob))
+        };
+        change(&ann, &session, &bob, &role(Role::Administrator)).await;
+        assert_eq!(state().await, (true, false));
+        change(&ann, &session, &bob, &Patch { active: Some(false), ..Patch::default() }).await;
+        assert_eq!(state().await, (false, false));
+        change(&ann, &session, &bob, &Patch { active: Some(true), ..Patch::default() }).await;
+        assert_eq!(state().await, (true, false));
+        let (authority, named) = (authority(&ann, &session).await, named(&ann, &bob).await);
+        ann.store.delete_person(&authority, named, &attempt(NOW), &ann.event()).await.unwrap();
+        assert_eq!(state().await, (false, false));
+        assert!(ann.administrators().await.able.contains_key(&u_ann));
+    }
+
+    #[tokio::test]
+    async fn the_last_active_administrator_stays_also_when_two_demote_each_other() {
+        let (ann, session, amy) = office("amy", Role::Administrator).await;
+        let inactive = || Patch { active: Some(false), ..Patch::default() };
+        let (own, others) = (inactive(), inactive());
+        let (myself, other) =
+            tokio::join!(change(&ann, &session, &ann.key, &own), change(&ann, &session, &amy, &others));
+        let done = [myself, other].iter().filter(|it| matches!(it, Changed::Yes(_))).count();
+        assert_eq!((done, ann.administrators().await.active.len()), (1, 1));
+        let (ann, session, _) = office("bob", Role::Standard).await;
+        for patch in [role(Role::Standard), inactive()] {
+            assert!(matches!(change(&ann, &session, &ann.key, &patch).await, Changed::LastAdministrator));
+        }
+        let (authority, named) = (authority(&ann, &session).await, named(&ann, &ann.key).await);
+        let gone = ann.store.delete_person(&authority, named, &attempt(NOW), &ann.event()).await.unwrap();
+        assert!(matches!(gone, Changed::LastAdministrator));
+    }
+
+    #[tokio::test]
+    async fn nobody_changes_anything_after_their_right_is_gone() {
+        let (ann, session, bob) = office("bob", Role::Standard).await;
+        let (authority, named_bob) = (authority(&ann, &session).await, named(&ann, &bob).await);
+        ann.change(Action::Add(attr("ep"), 1)).await;
+        let patch = role(Role::Administrator);
+        let done = ann.store.change_person(&authority, named_bob, &patch, &attempt(NOW), &ann.event()).await.unwrap();
+        assert!(matches!(done, Changed::ActorGone) && ann.read(&bob).await.role == Role::Standard);
+        let someone = newcomer(&ann, "eve", Role::Standard);
+        let by = By::Authority(&authority);
+        let made = ann.store.create_person(&by, &someone, &attempt(NOW), &ann.event()).await.unwrap();
+        assert_eq!(made, Created::ActorGone);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_left_of_somebody_deleted_and_the_name_is_free() {
+        let (ann, session, bob) = office("bob", Role::Standard).await;
+        let (authority, named) = (authority(&ann, &session).await, named(&ann, &bob).await);
+        let gone = ann.store.delete_person(&authority, named, &attempt(NOW), &ann.event()).await.unwrap();
+        assert!(matches!(gone, Changed::Yes(_)));
+        let found = ann.store.read_all([keys::user(&bob), keys::profile(&bob), keys::exclusion(&bob)]).await.unwrap();
+        assert_eq!(found, [None, None, None]);
+        assert_eq!(create(&ann, &newcomer(&ann, "bob", Role::Standard)).await, Created::Yes);
+    }
+
+    #[tokio::test]
+    async fn a_changed_password_ends_every_session_and_device_but_the_new_one() {
+        let (ann, challenges) = ann(2).await;
+        let first = ann.signed_in(&challenges[0], STEP, NOW).await.unwrap();
+        let other = ann.signed_in(&challenges[1], STEP + 1, NOW).await.unwrap();
+        let caller = ann.store.read_session(first.token.reference(), NOW).await.unwrap().ok().unwrap();
+        let right = ann.password(PASSWORD, None, NOW).await.ok().unwrap();
+        let late = ann.password(PASSWORD, None, NOW).await.ok().unwrap();
+        let hash = ann.hash("another good password").await;
+        let event = ann.event();
+        let done = ann.store.change_password(&caller, right, &hash, &SystemEntropy, &event).await.unwrap();
+        let PasswordChanged::Yes(now) = done else { panic!("refused") };
+        assert_eq!((now.session.amr, now.session.ends), (item::Amr::Otp, first.session.ends));
+        let why = |token: &TokenRef| {
+            let (store, token) = (ann.store.clone(), token.clone());
+            async move { store.read_session(&token, NOW).await.unwrap().err() }
+        };
+        assert_eq!(why(now.token.reference()).await, None);
+        for token in [&first.token, &other.token] {
+            assert_eq!(why(token.reference()).await, Some(NoSession::RefreshRequired));
+        }
+        assert!(ann.read(&ann.key).await.devices.is_empty());
+        assert!(ann.password(PASSWORD, None, NOW).await.is_err());
+        let again = ann.store.change_password(&caller, late, &hash, &SystemEntropy, &event).await.unwrap();
+        assert!(matches!(again, PasswordChanged::Gone(_)), "the old password changes nothing any more");
+    }
+}
