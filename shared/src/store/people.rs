@@ -669,10 +669,17 @@ mod tests {
     async fn the_last_active_administrator_stays_also_when_two_demote_each_other() {
         let (ann, session, amy) = office("amy", Role::Administrator).await;
         let inactive = || Patch { active: Some(false), ..Patch::default() };
-        let (own, others) = (inactive(), inactive());
-        let (myself, other) =
-            tokio::join!(change(&ann, &session, &ann.key, &own), change(&ann, &session, &amy, &others));
-        let done = [myself, other].iter().filter(|it| matches!(it, Changed::Yes(_))).count();
+        // Both were planned while there were two.
+        let (event, patch) = (ann.event(), inactive());
+        let mut plans = Vec::new();
+        for key in [&ann.key, &amy] {
+            plans.push((authority(&ann, &session).await, named(&ann, key).await, attempt(NOW)));
+        }
+        let done = plans.into_iter().map(|(authority, named, attempt)| {
+            let (store, patch, event) = (&ann.store, &patch, &event);
+            async move { store.change_person(&authority, named, patch, &attempt, event).await.unwrap() }
+        });
+        let done = join_all(done).await.iter().filter(|it| matches!(it, Changed::Yes(_))).count();
         assert_eq!((done, ann.administrators().await.active.len()), (1, 1));
         let (ann, session, _) = office("bob", Role::Standard).await;
         for patch in [role(Role::Standard), inactive()] {
