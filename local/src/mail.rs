@@ -9,7 +9,7 @@ use std::{
     io::{self, Write as _},
     os::unix::fs::OpenOptionsExt,
     path::Path,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use async_trait::async_trait;
@@ -17,8 +17,9 @@ use serde::{Deserialize, Serialize};
 use vestibule::{
     audit::{Action, AuditEvent, Tell},
     env::Timestamp,
+    id::{TenantId, UserId},
     store::{
-        StoreError, Table, item,
+        Store, StoreError, Table, item,
         table::{Again, Query, Transacted, Transaction, Updated},
         write::{Item, Key, Write},
     },
@@ -33,7 +34,13 @@ pub const FILE: &str = "mail.jsonl";
 #[derive(Debug, Serialize, Deserialize)]
 struct Mail {
     at: String,
-    tenant: String,
+    tenant: TenantId,
+    /// The login name of whom it concerns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    username: Option<String>,
+    /// Where a mail to them would go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    email: Option<String>,
     #[serde(flatten)]
     event: AuditEvent,
 }
@@ -41,6 +48,7 @@ struct Mail {
 /// The embedded table, which passes on what somebody is to be told of, once it is written.
 pub struct TellingTable {
     table: SledTable,
+    store: Store,
     file: Option<Mutex<File>>,
 }
 
@@ -53,12 +61,18 @@ impl TellingTable {
         let open = |directory: &Path| {
             OpenOptions::new().create(true).append(true).mode(0o600).open(directory.join(FILE)).map(Mutex::new)
         };
-        Ok(Self { table, file: directory.map(open).transpose()? })
+        let store = Store::new(Arc::new(table.clone()));
+        Ok(Self { table, store, file: directory.map(open).transpose()? })
     }
 
-    fn tell(&self, write: &Write) {
-        let Some(mail) = mail(write) else { return };
-        tracing::info!(target: "vestibule::mail", tenant = mail.tenant, "{}", mail.sentence());
+    async fn tell(&self, write: &Write) {
+        let Some(mut mail) = mail(write) else { return };
+        if let Some(user) = mail.concerned()
+            && let Ok(profile) = self.store.read_profile(&mail.tenant.user(user.clone())).await
+        {
+            (mail.username, mail.email) = (Some(profile.username), profile.email);
+        }
+        tracing::info!(target: "vestibule::mail", tenant = mail.tenant.as_str(), "{}", mail.sentence());
         let Some(file) = &self.file else { return };
         let written = serde_json::to_vec(&mail).map_err(io::Error::from).and_then(|mut line| {
             line.push(b'\n');
@@ -79,7 +93,7 @@ impl Table for TellingTable {
     async fn update(&self, write: &Write, again: Again) -> Result<Updated, StoreError> {
         let updated = self.table.update(write, again).await?;
         if matches!(updated, Updated::Written(_)) {
-            self.tell(write);
+            self.tell(write).await;
         }
         Ok(updated)
     }
@@ -87,7 +101,9 @@ impl Table for TellingTable {
     async fn transact(&self, transaction: &Transaction) -> Result<Transacted, StoreError> {
         let transacted = self.table.transact(transaction).await?;
         if matches!(transacted, Transacted::Committed) {
-            transaction.writes().iter().for_each(|write| self.tell(write));
+            for write in transaction.writes() {
+                self.tell(write).await;
+            }
         }
         Ok(transacted)
     }
@@ -103,28 +119,37 @@ fn mail(write: &Write) -> Option<Mail> {
     let (millis, _) = write.key().sk().split_once('#')?;
     let event: AuditEvent = item::read(write.apply(None).ok()??).ok()?; // a row is put where there was none
     let at = Timestamp::from_millis(millis.parse().ok()?).to_string();
-    (!event.tell.is_empty()).then(|| Mail { at, tenant: tenant.to_owned(), event })
+    let tenant = TenantId::parse(tenant).ok()?;
+    (!event.tell.is_empty()).then_some(Mail { at, tenant, username: None, email: None, event })
 }
 
 impl Mail {
+    fn concerned(&self) -> Option<&UserId> {
+        self.event.target.as_ref().or(self.event.actor.as_ref())
+    }
+
     fn to(&self) -> String {
-        let whom = self.event.tell.iter().map(|tell| match tell {
-            Tell::User => match self.event.target.as_ref().or(self.event.actor.as_ref()) {
-                Some(user) => format!("user {user}"),
-                None => "the user concerned".to_owned(),
-            },
-            Tell::Administrators => format!("the Administrators of {}", self.tenant),
+        let whom = self.event.tell.iter().map(|tell| match (tell, &self.email) {
+            (Tell::User, Some(email)) => format!("{} <{email}>", self.person()),
+            (Tell::User, None) => self.person().to_owned(),
+            (Tell::Administrators, _) => format!("the Administrators of {}", self.tenant),
         });
         whom.collect::<Vec<_>>().join(", ")
     }
 
+    /// The login name; the id of somebody who is gone.
+    fn person(&self) -> &str {
+        self.username.as_deref().or(self.concerned().map(UserId::as_str)).unwrap_or("nobody known")
+    }
+
     fn sentence(&self) -> String {
-        let mut text = format!("{} (to {})", subject(self.event.action), self.to());
-        if let Some(user) = &self.event.target {
-            let _ = write!(text, "; concerns user {user}");
+        let mut text = format!("To {}: {}", self.to(), subject(self.event.action));
+        let _ = write!(text, ". User: {}", self.person());
+        if let Some(actor) = self.event.actor.as_ref().filter(|actor| Some(*actor) != self.concerned()) {
+            let _ = write!(text, "; by: {actor}");
         }
-        if let Some(actor) = self.event.actor.as_ref().filter(|actor| Some(*actor) != self.event.target.as_ref()) {
-            let _ = write!(text, ", by {actor}");
+        if let Some(reason) = &self.event.reason {
+            let _ = write!(text, "; reason: {}", reason.escape_debug());
         }
         text
     }
@@ -159,7 +184,7 @@ pub fn read(directory: &Path) -> io::Result<String> {
     for line in lines.lines() {
         match serde_json::from_str::<Mail>(line) {
             Ok(mail) => {
-                let _ = writeln!(text, "{}  {}: {}", mail.at, mail.tenant, mail.sentence());
+                let _ = writeln!(text, "{}  {}  {}", mail.at, mail.tenant, mail.sentence());
             }
             Err(_) => text.push_str("(a line that does not read)\n"),
         }

@@ -328,11 +328,40 @@ fn enrolment_on_the_command_line_is_told_where_mails_would_be() {
     assert!(child.wait().unwrap().success());
     assert_eq!(server.login("acme", "bob", "bob bakes 6 rye loaves")["status"], "mfa_required");
     let mail = String::from_utf8(run(&["mail", "--data-dir", &data], "").stdout).unwrap();
-    assert!(mail.contains("An authenticator was enrolled (to user bob)"), "{mail}");
+    assert!(mail.contains("acme  To bob: An authenticator was enrolled"), "{mail}");
     assert!(mail.contains("A new recovery token was made"), "{mail}");
     assert!(!mail.contains(&key.replace(' ', "")));
+    for _ in 0..5 {
+        assert_eq!(server.login("acme", "con1", "wrong")["code"], "invalid_credentials");
+    }
+    let mail = String::from_utf8(run(&["mail", "--data-dir", &data], "").stdout).unwrap();
+    assert!(mail.contains("To con1: Five wrong passwords in a row"), "{mail}");
     server.stop();
     Server::start(&["--data-dir", &data]).stop(); // the file of mails is the directory's own
+}
+
+#[test]
+fn the_log_is_json_and_holds_no_password() {
+    let home = TempDir::new().unwrap();
+    let log = home.path().join("log");
+    let arguments = ["serve", "--port", "0", "--json", "--ephemeral", "--log", "json", "--log-filter", "trace"];
+    let mut child = program(&arguments).stdout(Stdio::piped()).stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    stdout.read_line(&mut line).unwrap();
+    let server = Server { child, stdout, first: serde_json::from_str(&line).unwrap() };
+    assert!(line.starts_with("{\"url\":\"http://127.0.0.1:"));
+    let answer = server.login("acme", "bob", "bob bakes 6 rye loaves");
+    server.stop();
+    let log = fs::read_to_string(&log).unwrap();
+    assert!(log.lines().count() > 2);
+    for line in log.lines() {
+        assert!(serde_json::from_str::<Value>(line).unwrap()["level"].is_string(), "{line}");
+    }
+    assert!(log.contains("/v1/login"));
+    for secret in ["rye loaves", answer["enrolment"]["token"].as_str().unwrap()] {
+        assert!(!log.contains(secret), "{secret} is in the log");
+    }
 }
 
 #[test]
