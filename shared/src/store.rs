@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+pub mod batch;
 mod budget;
 pub mod client;
 #[cfg(feature = "testing")]

@@ -1,0 +1,483 @@
+//! Commands of batch exclusion: contacts are excluded from MFA, or included again, in groups of twenty, each group one
+//! transaction. What is durable says how far a batch is, so a repeat goes on where it was left, and concurrent repeats work
+//! through it together.
+
+use std::collections::HashMap;
+
+use data_encoding::BASE64URL_NOPAD;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::{
+    Store, StoreError, audit_row,
+    enrolment::raise_epoch,
+    item,
+    item::{Exclusion, ExclusionRow, Kind, Profile, User},
+    keys,
+    session::Authority,
+    table::{Again, Query, Transacted, Transaction},
+    write::{Action, Item, Value, Write, absent, attr, empty, eq, exists, num, text},
+};
+use crate::{
+    attempt::Attempt,
+    audit::{Action as Did, AuditEvent, Tell},
+    env::Timestamp,
+    id::{BatchId, IdempotencyKey, TenantId, UserId, UserKey},
+};
+
+/// What an Administrator wants done.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// Their own name for it.
+    pub key: IdempotencyKey,
+    /// Whose, in the order given; the same one twice counts once.
+    pub contacts: Vec<UserId>,
+    /// Exclude, or include again.
+    pub disable_mfa: bool,
+    /// Only tell what would happen.
+    pub dry_run: bool,
+    /// Why.
+    pub reason: String,
+}
+
+/// How far a batch is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Status {
+    /// Not through yet, or left in the middle: a repeat goes on.
+    #[serde(rename = "r")]
+    Running,
+    /// Through.
+    #[serde(rename = "c")]
+    Completed,
+    /// Its Administrator lost the right in the middle: the rest is not applied, for good.
+    #[serde(rename = "s")]
+    Stopped,
+}
+
+/// What became of one of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// Excluded now.
+    #[serde(rename = "x")]
+    Excluded,
+    /// Included again.
+    #[serde(rename = "i")]
+    Included,
+    /// So already.
+    #[serde(rename = "u")]
+    Unchanged,
+    /// An employee: never excluded.
+    #[serde(rename = "e")]
+    NotAContact,
+    /// Nobody of this tenant.
+    #[serde(rename = "n")]
+    NotFound,
+    /// The batch was stopped before.
+    #[serde(rename = "s")]
+    NotApplied,
+}
+
+/// A batch as far as it is durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// Its id.
+    pub id: BatchId,
+    /// Excluding, or including again.
+    pub disable_mfa: bool,
+    /// Nothing was changed.
+    pub dry_run: bool,
+    /// How far it is.
+    pub status: Status,
+    /// What became of each, in the order given; while it runs, of those it came to.
+    pub results: Vec<(UserId, Outcome)>,
+}
+
+/// What became of a batch.
+#[derive(Debug)]
+pub enum Ran {
+    /// Through, stopped, or so already.
+    Report(Report),
+    /// The key was used with another body.
+    OtherBody,
+    /// The caller may no longer; nothing was begun.
+    ActorGone,
+}
+
+/// A batch's claim on its key (`B`).
+#[derive(Clone, Serialize, Deserialize)]
+struct Claim {
+    /// Digest of what was wanted.
+    #[serde(rename = "h")]
+    digest: String,
+    by: UserId,
+    /// When, ms.
+    #[serde(rename = "t")]
+    at: i64,
+    #[serde(rename = "off")]
+    disable_mfa: bool,
+    #[serde(rename = "dry")]
+    dry_run: bool,
+    why: String,
+    #[serde(rename = "st")]
+    status: Status,
+}
+
+/// Its ids (`I`).
+#[derive(Serialize, Deserialize)]
+struct Contacts {
+    ids: Vec<UserId>,
+}
+
+/// The outcomes of a group (`G`).
+#[derive(Serialize, Deserialize)]
+struct Outcomes {
+    #[serde(rename = "o")]
+    outcomes: Vec<Outcome>,
+}
+
+/// All that is durable of a batch.
+struct Batch {
+    claim: Claim,
+    contacts: Vec<UserId>,
+    /// By the place of the group's first.
+    groups: HashMap<usize, Vec<Outcome>>,
+}
+
+/// One invocation that works through a batch.
+struct Run<'a> {
+    authority: &'a Authority,
+    id: &'a BatchId,
+    batch: &'a Batch,
+    attempt: &'a Attempt,
+    event: &'a AuditEvent,
+}
+
+/// What became of a group.
+enum Step {
+    /// Its outcomes are durable, by whomever.
+    Done,
+    /// Somebody ended the batch.
+    Ended,
+    /// The caller may no longer.
+    ActorGone,
+}
+
+impl Store {
+    /// Runs a batch, goes on with one that was left, or repeats its answer. The key is this person's: nobody else's request
+    /// can name the batch (security.md 44).
+    ///
+    /// # Errors
+    /// [`StoreError`]: some groups may be applied; a repeat goes on.
+    pub async fn run_batch(
+        &self,
+        authority: &Authority,
+        wanted: &Wanted,
+        attempt: &Attempt,
+        event: &AuditEvent,
+    ) -> Result<Ran, StoreError> {
+        let tenant = authority.tenant();
+        let id = batch_id(authority, &wanted.key)?;
+        let mut event = event.clone();
+        event.batch_id = Some(id.clone());
+        let batch = match self.read_batch(tenant, &id).await? {
+            Some(batch) => batch,
+            None => match self.claim(authority, wanted, &id, attempt, &event).await? {
+                Some(batch) => batch,
+                None => return Ok(Ran::ActorGone),
+            },
+        };
+        if batch.claim.digest != digest(wanted) {
+            return Ok(Ran::OtherBody);
+        }
+        if batch.claim.status != Status::Running {
+            return Ok(Ran::Report(batch.report(id)));
+        }
+        let run = Run { authority, id: &id, batch: &batch, attempt, event: &event };
+        let mut ended = Some(Status::Completed);
+        for first in (0..batch.contacts.len()).step_by(GROUP).filter(|first| !batch.groups.contains_key(first)) {
+            ended = match self.group(&run, first).await? {
+                Step::Done => continue,
+                Step::Ended => None,
+                Step::ActorGone => Some(Status::Stopped),
+            };
+            break;
+        }
+        if let Some(status) = ended {
+            // Told by the item, whoever ends it: after this write no group is added.
+            let st = vec![Action::Set(attr("st"), item::value(&status)?)];
+            let end = Write::update(keys::batch(tenant, &id), vec![eq(attr("st"), "r")], st);
+            self.table.update(&end, Again::Harmless).await?;
+        }
+        let batch = self.read_batch(tenant, &id).await?;
+        let batch = batch.ok_or_else(|| StoreError::Poison("a batch is gone".into()))?;
+        Ok(Ran::Report(batch.report(id)))
+    }
+
+    /// A batch of a tenant, from what is durable.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn batch(&self, tenant: &TenantId, id: &BatchId) -> Result<Option<Report>, StoreError> {
+        Ok(self.read_batch(tenant, id).await?.map(|batch| batch.report(id.clone())))
+    }
+
+    async fn read_batch(&self, tenant: &TenantId, id: &BatchId) -> Result<Option<Batch>, StoreError> {
+        let query = Query {
+            index: false,
+            partition: keys::batch_partition(tenant, id),
+            prefix: String::new(),
+            after: None,
+            descending: false,
+            limit: 100, // of at most 52: the claim, the ids, 50 groups
+        };
+        let (mut claim, mut contacts, mut groups) = (None, None, HashMap::new());
+        for found in self.table.query(&query).await? {
+            let Some(Value::S(sort)) = found.get("SK") else { continue };
+            match sort.strip_prefix("G#").map(str::parse) {
+                Some(Ok(first)) => {
+                    groups.insert(first, item::read::<Outcomes>(found)?.outcomes);
+                }
+                _ if sort == "B" => claim = Some(item::read::<Claim>(found)?),
+                _ if sort == "I" => contacts = Some(item::read::<Contacts>(found)?.ids),
+                _ => return Err(StoreError::Poison("a batch with something else in it".into())),
+            }
+        }
+        Ok(match (claim, contacts) {
+            (Some(claim), Some(contacts)) => Some(Batch { claim, contacts, groups }),
+            _ => None,
+        })
+    }
+
+    /// Takes the key; `None`: the caller may no longer. Of several at once one takes it, and all work through it.
+    async fn claim(
+        &self,
+        authority: &Authority,
+        wanted: &Wanted,
+        id: &BatchId,
+        attempt: &Attempt,
+        event: &AuditEvent,
+    ) -> Result<Option<Batch>, StoreError> {
+        let (tenant, at) = (authority.tenant(), attempt.at());
+        let claim = Claim {
+            digest: digest(wanted),
+            by: authority.key().user().clone(),
+            at: at.millis(),
+            disable_mfa: wanted.disable_mfa,
+            dry_run: wanted.dry_run,
+            why: wanted.reason.clone(),
+            status: Status::Running,
+        };
+        let contacts = Contacts { ids: collapsed(&wanted.contacts) };
+        let writes = vec![
+            Write::check(keys::user(authority.key()), authority.guards(at)),
+            Write::put_new(keys::batch(tenant, id), kept(item::write(&claim)?, at)),
+            Write::put_new(keys::batch_ids(tenant, id), kept(item::write(&contacts)?, at)),
+        ];
+        let row = audit_row(tenant, attempt, 0, event)?;
+        Ok(match self.table.transact(&Transaction::new(writes, row)).await? {
+            Transacted::Committed => Some(Batch { claim, contacts: contacts.ids, groups: HashMap::new() }),
+            Transacted::Refused(met) if met.first().is_some_and(Option::is_some) => None,
+            Transacted::Refused(_) => self.read_batch(tenant, id).await?,
+        })
+    }
+
+    /// Applies a group and writes its outcomes down, in one transaction; planned anew while its people change under it.
+    async fn group(&self, run: &Run<'_>, first: usize) -> Result<Step, StoreError> {
+        let tenant = run.authority.tenant();
+        let contacts = run.batch.contacts.iter().skip(first).take(GROUP);
+        let wanted: Vec<_> = contacts.map(|id| tenant.user(id.clone())).collect();
+        let keys: Vec<_> = wanted.iter().flat_map(|key| [keys::user(key), keys::profile(key)]).collect();
+        let mut last = None;
+        for _ in 0..REPLANS {
+            let mut found = self.table.read(&keys).await?.into_iter();
+            let mut plan = Plan::default();
+            for (number, key) in (first + 1..).zip(&wanted) {
+                let (user, profile) = (found.next().flatten(), found.next().flatten());
+                plan.add(run, number, key, user, profile)?;
+            }
+            let outcomes = kept(item::write(&Outcomes { outcomes: plan.outcomes })?, run.attempt.at());
+            let outcomes = Write::put_new(keys::batch_group(tenant, run.id, first), outcomes);
+            if run.batch.claim.dry_run {
+                self.table.update(&outcomes, Again::Harmless).await?;
+                return Ok(Step::Done);
+            }
+            let mut writes = vec![
+                Write::check(keys::user(run.authority.key()), run.authority.guards(run.attempt.at())),
+                Write::check(keys::batch(tenant, run.id), vec![eq(attr("st"), "r")]),
+            ];
+            // The receipt is the row of the last contact. A group that changes nobody has its outcomes alone: written by
+            // whomever, they say the same.
+            let transaction = match plan.writes.pop() {
+                Some(row) => {
+                    writes.push(outcomes);
+                    writes.extend(plan.writes);
+                    Transaction::new(writes, row)
+                }
+                None => Transaction::new(writes, outcomes),
+            };
+            match self.table.transact(&transaction).await {
+                Ok(Transacted::Committed) => return Ok(Step::Done),
+                Ok(Transacted::Refused(met)) => {
+                    let refused = |at: usize| met.get(at).is_some_and(Option::is_some);
+                    match () {
+                        () if refused(0) => return Ok(Step::ActorGone),
+                        () if refused(1) => return Ok(Step::Ended),
+                        () if refused(2) => return Ok(Step::Done),
+                        () => {}
+                    }
+                }
+                // Somebody of the twenty is signing in.
+                Err(StoreError::Contended(what)) => last = Some(what),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(StoreError::Contended(last.unwrap_or_else(|| "people of a batch keep changing".into())))
+    }
+}
+
+/// How many contacts one transaction takes: three writes each, of at most a hundred.
+const GROUP: usize = 20;
+/// How often a group is planned anew.
+const REPLANS: usize = 8;
+/// How long a batch is kept.
+const KEPT: std::time::Duration = std::time::Duration::from_secs(400 * 86_400);
+
+fn kept(mut item: Item, at: Timestamp) -> Item {
+    item.insert("ttl".to_owned(), num((at + KEPT).secs()));
+    item
+}
+
+/// A group as it is to be written.
+#[derive(Default)]
+struct Plan {
+    outcomes: Vec<Outcome>,
+    /// Of each contact that changes: the person, the row of the list, and last its audit row.
+    writes: Vec<Write>,
+}
+
+impl Plan {
+    fn add(
+        &mut self,
+        run: &Run<'_>,
+        number: usize,
+        key: &UserKey,
+        user: Option<Item>,
+        profile: Option<Item>,
+    ) -> Result<(), StoreError> {
+        let claim = &run.batch.claim;
+        let (Some(user), Some(profile)) = (user, profile) else {
+            self.outcomes.push(Outcome::NotFound);
+            return Ok(());
+        };
+        let (user, profile): (User, Profile) = (item::read(user)?, item::read(profile)?);
+        let outcome = match (user.kind, claim.disable_mfa, user.excluded.is_some()) {
+            (Kind::Employee, ..) => Outcome::NotAContact,
+            (Kind::Contact, true, false) => Outcome::Excluded,
+            (Kind::Contact, false, true) => Outcome::Included,
+            (Kind::Contact, ..) => Outcome::Unchanged,
+        };
+        self.outcomes.push(outcome);
+        let now = run.attempt.at();
+        let (action, writes) = match outcome {
+            Outcome::Excluded => (Did::ContactExcluded, exclude(run, key, &user, &profile, now)?),
+            Outcome::Included => (Did::ContactIncluded, include(key, &user, now)),
+            _ => return Ok(()),
+        };
+        self.writes.extend(writes);
+        let mut event = run.event.clone().about(key.user()).tell(Tell::User);
+        event.action = action;
+        let number = u16::try_from(number).map_err(|_| StoreError::Poison("a batch is too long".into()))?;
+        self.writes.push(audit_row(key.tenant(), run.attempt, number, &event)?);
+        Ok(())
+    }
+}
+
+/// No factor, no token, no way to one: the password alone signs in from now on. Only ever for a contact: whatever they
+/// became since they were read, the guard asks the item itself (security.md 43, 45).
+fn exclude(
+    run: &Run<'_>,
+    key: &UserKey,
+    user: &User,
+    profile: &Profile,
+    now: Timestamp,
+) -> Result<[Write; 2], StoreError> {
+    let mut actions = vec![
+        Action::Set(attr("ex"), item::value(&Exclusion { batch: run.id.clone(), at: now.millis() })?),
+        Action::Set(attr("fs"), text("n")),
+        Action::Set(attr("f"), empty()),
+        Action::Set(attr("row"), num(0)),
+        Action::Set(attr("life"), num(0)),
+        Action::Set(attr("seen"), num(now.secs())),
+    ];
+    let gone = ["fid", "sec", "ls", "fat", "rk", "rkt", "rc", "rq", "eb"];
+    actions.extend(gone.map(|name| Action::Remove(attr(name))));
+    actions.extend(raise_epoch());
+    let guards = vec![eq(attr("k"), "c"), absent(attr("ex")), eq(attr("born"), user.born.bytes())];
+    let row = ExclusionRow {
+        contact: key.user().clone(),
+        username: profile.username.clone(),
+        by: run.authority.key().user().clone(),
+        why: run.batch.claim.why.clone(),
+        batch: run.id.clone(),
+        at: now.millis(),
+    };
+    let mut row = item::write(&row)?;
+    row.insert("GP".to_owned(), text(keys::exclusions(key.tenant())));
+    row.insert("GS".to_owned(), text(format!("{:013}#{}", now.millis(), key.user())));
+    Ok([Write::update(keys::user(key), guards, actions), Write::put_new(keys::exclusion(key), row)])
+}
+
+/// They have to enrol at the next sign-in.
+fn include(key: &UserKey, user: &User, now: Timestamp) -> [Write; 2] {
+    let mut actions = vec![Action::Remove(attr("ex")), Action::Set(attr("seen"), num(now.secs()))];
+    actions.extend(raise_epoch());
+    let guards = vec![eq(attr("k"), "c"), exists(attr("ex")), eq(attr("born"), user.born.bytes())];
+    [Write::update(keys::user(key), guards, actions), Write::delete(keys::exclusion(key), vec![])]
+}
+
+impl Batch {
+    fn report(&self, id: BatchId) -> Report {
+        let outcome = |place: usize| {
+            let (first, within) = (place - place % GROUP, place % GROUP);
+            let known = self.groups.get(&first).and_then(|group| group.get(within)).copied();
+            known.or((self.claim.status == Status::Stopped).then_some(Outcome::NotApplied))
+        };
+        let results = self.contacts.iter().enumerate();
+        let results = results.filter_map(|(place, contact)| Some((contact.clone(), outcome(place)?))).collect();
+        let Claim { disable_mfa, dry_run, status, .. } = self.claim;
+        Report { id, disable_mfa, dry_run, status, results }
+    }
+}
+
+/// Each once, in the order of their first place.
+fn collapsed(contacts: &[UserId]) -> Vec<UserId> {
+    let mut seen = std::collections::HashSet::new();
+    contacts.iter().filter(|contact| seen.insert(*contact)).cloned().collect()
+}
+
+/// The batch's id is made from its Administrator, in this incarnation, and their key.
+fn batch_id(authority: &Authority, key: &IdempotencyKey) -> Result<BatchId, StoreError> {
+    let (who, born) = (authority.key(), authority.principal().user().born);
+    let parts =
+        [who.tenant().as_str().as_bytes(), who.user().as_str().as_bytes(), born.bytes(), key.as_str().as_bytes()];
+    let digest = hash(b"vestibule/1 batch", parts);
+    BatchId::parse(&BASE64URL_NOPAD.encode(&digest[..16])).map_err(|error| StoreError::Poison(error.to_string()))
+}
+
+fn digest(wanted: &Wanted) -> String {
+    let flags = [u8::from(wanted.disable_mfa), u8::from(wanted.dry_run)];
+    let contacts = collapsed(&wanted.contacts);
+    let parts = [&flags[..], wanted.reason.as_bytes()].into_iter();
+    let parts = parts.chain(contacts.iter().map(|contact| contact.as_str().as_bytes()));
+    BASE64URL_NOPAD.encode(&hash(b"vestibule/1 batch body", parts))
+}
+
+/// Each part with its length: no two lists of parts have the same bytes.
+fn hash<'a>(purpose: &[u8], parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 32] {
+    let mut hash = Sha256::new_with_prefix(purpose);
+    for part in parts {
+        hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
+}
