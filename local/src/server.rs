@@ -176,6 +176,7 @@ pub fn routes() -> Routes {
         enable_mfa::routes(),
         recovery::routes(),
         admin_reset::routes(),
+        batch_portal_exclude::routes(),
         session::routes(),
         directory::routes(),
         support::routes(),

@@ -481,3 +481,302 @@ fn hash<'a>(purpose: &[u8], parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 3
     }
     hash.finalize().into()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::Barrier;
+
+    use super::*;
+    use crate::{
+        env::SystemEntropy,
+        id::LoginName,
+        secret::Nonce,
+        store::{
+            fixture::{Ann, NOW, STEP, ann, attempt},
+            item::{AuthType, FactorState, Role},
+            people::{Asked, By, Changed, NewPerson, Patch},
+        },
+    };
+
+    struct Office {
+        ann: Ann,
+        session: crate::secret::TokenRef,
+        contacts: Vec<UserId>,
+    }
+
+    /// Ann, signed in, and contacts of hers.
+    async fn office(contacts: usize) -> Office {
+        let (ann, challenges) = ann(1).await;
+        let session = ann.with_step(&challenges[0], STEP, NOW).await.unwrap().reference().clone();
+        let mut office = Office { ann, session, contacts: Vec::new() };
+        for n in 0..contacts {
+            let id = office.someone(&format!("c{n:03}"), Kind::Contact).await;
+            office.contacts.push(id);
+        }
+        office
+    }
+
+    impl Office {
+        async fn someone(&self, name: &str, kind: Kind) -> UserId {
+            let tenant = self.ann.key.tenant();
+            let id = UserId::parse(&format!("u-{name}")).unwrap();
+            let login = self.ann.keys.login(tenant, &LoginName::fold(name));
+            let role = if kind == Kind::Contact { Role::Portal } else { Role::Standard };
+            let asked =
+                Asked { kind, role, auth_type: AuthType::Local, username: name, display_name: name, email: None };
+            let born = Nonce::generate(&SystemEntropy).unwrap();
+            let person = NewPerson::new(tenant.user(id.clone()), login, &asked, born, NOW);
+            self.ann.store.create_person(&By::Seed, &person, &attempt(NOW), &self.ann.event()).await.unwrap();
+            id
+        }
+
+        fn key(&self, id: &UserId) -> UserKey {
+            self.ann.key.tenant().user(id.clone())
+        }
+
+        async fn authority(&self) -> Authority {
+            let principal = self.ann.store.read_session(&self.session, NOW).await.unwrap().ok().unwrap();
+            principal.administrator(NOW).ok().unwrap()
+        }
+
+        fn wanted(&self, key: &str) -> Wanted {
+            Wanted {
+                key: IdempotencyKey::parse(key).unwrap(),
+                contacts: self.contacts.clone(),
+                disable_mfa: true,
+                dry_run: false,
+                reason: "portal only".to_owned(),
+            }
+        }
+
+        async fn run(&self, wanted: &Wanted) -> Ran {
+            self.run_as(&self.authority().await, wanted).await
+        }
+
+        async fn run_as(&self, authority: &Authority, wanted: &Wanted) -> Ran {
+            let event = AuditEvent::new(Did::ExclusionBatch, crate::audit::Outcome::Success, "r");
+            let event = event.by(authority.key().user());
+            self.ann.store.run_batch(authority, wanted, &attempt(NOW), &event).await.unwrap()
+        }
+
+        async fn report(&self, wanted: &Wanted) -> Report {
+            match self.run(wanted).await {
+                Ran::Report(report) => report,
+                other => panic!("{other:?}"),
+            }
+        }
+
+        async fn row(&self, id: &UserId) -> Option<Item> {
+            self.ann.store.table.read(&[keys::exclusion(&self.key(id))]).await.unwrap().remove(0)
+        }
+
+        async fn change(&self, id: &UserId, actions: Vec<Action>) {
+            let write = Write::update(keys::user(&self.key(id)), vec![], actions);
+            self.ann.store.table.update(&write, Again::Never).await.unwrap();
+        }
+
+        /// The audit rows about somebody, of an action.
+        async fn rows(&self, id: &UserId, action: Did) -> Vec<AuditEvent> {
+            let mut rows = Vec::new();
+            for shard in 0..crate::audit::SHARDS {
+                let query = Query {
+                    index: false,
+                    partition: keys::audit_partition(self.ann.key.tenant(), &NOW.year_month(), shard),
+                    prefix: String::new(),
+                    after: None,
+                    descending: false,
+                    limit: 100_000,
+                };
+                for row in self.ann.store.table.query(&query).await.unwrap() {
+                    rows.push(item::read::<AuditEvent>(row).unwrap());
+                }
+            }
+            rows.retain(|row| row.action == action && row.target.as_ref() == Some(id));
+            rows
+        }
+    }
+
+    fn outcomes(report: &Report) -> Vec<Outcome> {
+        report.results.iter().map(|(_, outcome)| *outcome).collect()
+    }
+
+    #[tokio::test]
+    async fn contacts_are_excluded_and_nobody_else() {
+        let mut office = office(45).await;
+        let factor = Nonce::generate(&SystemEntropy).unwrap();
+        let enrolled = office.contacts[30].clone();
+        let mut factor = vec![
+            Action::Set(attr("fs"), text("a")),
+            Action::Set(attr("fid"), crate::store::write::bytes(factor.bytes())),
+            Action::Set(attr("row"), num(7)),
+        ];
+        factor.extend(["rkt", "ls", "fat", "eb"].map(|name| Action::Set(attr(name), num(1))));
+        office.change(&enrolled, factor).await;
+        let employee = office.someone("e", Kind::Employee).await;
+        office.contacts.insert(21, employee.clone());
+        office.contacts.push(office.ann.key.user().clone());
+        office.contacts.push(UserId::parse("u-none").unwrap());
+        let mut wanted = office.wanted("a");
+        wanted.contacts.push(office.contacts[0].clone());
+        let report = office.report(&wanted).await;
+        assert_eq!((report.status, report.dry_run, report.disable_mfa), (Status::Completed, false, true));
+        assert_eq!(report.results.iter().map(|(id, _)| id.clone()).collect::<Vec<_>>(), office.contacts);
+        for (id, outcome) in &report.results {
+            let want = match id {
+                id if *id == employee || id == office.ann.key.user() => Outcome::NotAContact,
+                id if id.as_str() == "u-none" => Outcome::NotFound,
+                _ => Outcome::Excluded,
+            };
+            assert_eq!(*outcome, want, "{id}");
+            let excluded = want == Outcome::Excluded;
+            assert_eq!(office.row(id).await.is_some(), excluded);
+            let told = office.rows(id, Did::ContactExcluded).await;
+            assert_eq!(told.len(), usize::from(excluded), "{id}");
+            assert!(told.iter().all(|row| row.batch_id.as_ref() == Some(&report.id) && row.tell == [Tell::User]));
+            if want != Outcome::NotFound {
+                let user = office.ann.read(&office.key(id)).await;
+                assert_eq!((user.excluded.is_some(), user.epoch), (excluded, if excluded { 2 } else { 1 }));
+            }
+        }
+        let user = office.ann.read(&office.key(&enrolled)).await;
+        assert!(user.factor == FactorState::None && user.factor_id.is_none() && user.recovery.is_none());
+        assert!(user.last_step.is_none() && user.enrolled_at.is_none() && user.enrol_by.is_none() && user.row == 0);
+        let listed = office.ann.store.exclusions(office.ann.key.tenant(), None, 100).await.unwrap().items;
+        assert_eq!(listed.len(), 45);
+        assert!(
+            listed
+                .iter()
+                .all(|row| row.batch == report.id && row.why == "portal only" && row.by == *office.ann.key.user())
+        );
+    }
+
+    #[tokio::test]
+    async fn a_repeat_answers_the_same_and_changes_nothing() {
+        let office = office(25).await;
+        let wanted = office.wanted("a");
+        let first = office.report(&wanted).await;
+        // Included by another batch since: the first one's answer stays what it was.
+        office.report(&Wanted { disable_mfa: false, ..office.wanted("b") }).await;
+        assert_eq!(office.report(&wanted).await, first);
+        assert_eq!(office.ann.store.batch(office.ann.key.tenant(), &first.id).await.unwrap(), Some(first));
+        assert!(office.ann.read(&office.key(&office.contacts[3])).await.excluded.is_none());
+        for other in [
+            Wanted { reason: "another".to_owned(), ..wanted.clone() },
+            Wanted { dry_run: true, ..wanted.clone() },
+            Wanted { disable_mfa: false, ..wanted.clone() },
+            Wanted { contacts: wanted.contacts[1..].to_vec(), ..wanted.clone() },
+        ] {
+            assert!(matches!(office.run(&other).await, Ran::OtherBody));
+        }
+        let again = office.report(&office.wanted("c")).await;
+        assert!(outcomes(&again).iter().all(|outcome| *outcome == Outcome::Excluded));
+        let more = office.report(&office.wanted("d")).await;
+        assert!(outcomes(&more).iter().all(|outcome| *outcome == Outcome::Unchanged));
+    }
+
+    #[tokio::test]
+    async fn a_dry_run_tells_and_changes_nothing() {
+        let office = office(22).await;
+        let dry = Wanted { dry_run: true, ..office.wanted("a") };
+        let report = office.report(&dry).await;
+        assert!(report.dry_run && outcomes(&report) == vec![Outcome::Excluded; 22]);
+        for id in &office.contacts {
+            assert!(office.ann.read(&office.key(id)).await.epoch == 1 && office.row(id).await.is_none());
+        }
+        assert!(matches!(office.run(&office.wanted("a")).await, Ran::OtherBody), "the key is claimed");
+        office.report(&office.wanted("b")).await;
+        assert_eq!(office.report(&dry).await, report, "also when it would tell something else by now");
+    }
+
+    #[tokio::test]
+    async fn whoever_is_included_again_has_to_enrol() {
+        let office = office(2).await;
+        office.report(&office.wanted("a")).await;
+        let report = office.report(&Wanted { disable_mfa: false, ..office.wanted("b") }).await;
+        assert_eq!(outcomes(&report), [Outcome::Included; 2]);
+        let user = office.ann.read(&office.key(&office.contacts[0])).await;
+        assert!(user.excluded.is_none() && user.factor == FactorState::None && user.epoch == 3);
+        assert!(office.row(&office.contacts[0]).await.is_none());
+        assert_eq!(office.rows(&office.contacts[0], Did::ContactIncluded).await.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn after_the_demotion_nothing_is_applied_and_the_batch_is_stopped_for_good() {
+        let office = office(50).await;
+        let (authority, wanted) = (office.authority().await, office.wanted("a"));
+        let (attempt, event) = (attempt(NOW), office.ann.event());
+        let (store, tenant) = (&office.ann.store, office.ann.key.tenant());
+        let id = batch_id(&authority, &wanted.key).unwrap();
+        let batch = store.claim(&authority, &wanted, &id, &attempt, &event).await.unwrap().unwrap();
+        let run = Run { authority: &authority, id: &id, batch: &batch, attempt: &attempt, event: &event };
+        assert!(matches!(store.group(&run, 0).await.unwrap(), Step::Done));
+        let running = store.batch(tenant, &id).await.unwrap().unwrap();
+        assert!(running.status == Status::Running && outcomes(&running) == vec![Outcome::Excluded; 20]);
+        office.ann.change(Action::Add(attr("ep"), 1)).await;
+        let Ran::Report(report) = office.run_as(&authority, &wanted).await else { panic!() };
+        assert_eq!(report.status, Status::Stopped);
+        let want = [vec![Outcome::Excluded; 20], vec![Outcome::NotApplied; 30]].concat();
+        assert_eq!(outcomes(&report), want);
+        // Another invocation that was under way all the time.
+        assert!(matches!(store.group(&run, 20).await.unwrap(), Step::ActorGone));
+        office.ann.change(Action::Add(attr("ep"), -1)).await;
+        assert!(matches!(store.group(&run, 20).await.unwrap(), Step::Ended));
+        assert_eq!(store.batch(tenant, &id).await.unwrap(), Some(report));
+        assert!(office.ann.read(&office.key(&office.contacts[20])).await.excluded.is_none());
+        office.ann.change(Action::Add(attr("ep"), 1)).await;
+        assert!(matches!(office.run_as(&authority, &office.wanted("b")).await, Ran::ActorGone));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn concurrent_repeats_apply_each_contact_once() {
+        let office = Arc::new(office(65).await);
+        let barrier = Arc::new(Barrier::new(8));
+        let runs = (0..8).map(|_| {
+            let (office, barrier) = (Arc::clone(&office), Arc::clone(&barrier));
+            tokio::spawn(async move {
+                barrier.wait().await;
+                office.report(&office.wanted("a")).await
+            })
+        });
+        for report in futures_util::future::join_all(runs).await {
+            let report = report.unwrap();
+            assert!(report.status == Status::Completed && outcomes(&report) == vec![Outcome::Excluded; 65]);
+        }
+        for id in &office.contacts {
+            assert_eq!(office.ann.read(&office.key(id)).await.epoch, 2);
+            assert_eq!(office.rows(id, Did::ContactExcluded).await.len(), 1);
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn no_employee_ends_up_excluded_whatever_the_timing() {
+        let office = Arc::new(office(20).await);
+        let authority = Arc::new(office.authority().await);
+        let barrier = Arc::new(Barrier::new(office.contacts.len() + 1));
+        let promotions = office.contacts.clone().into_iter().map(|id| {
+            let (office, authority, barrier) = (Arc::clone(&office), Arc::clone(&authority), Arc::clone(&barrier));
+            tokio::spawn(async move {
+                barrier.wait().await;
+                let patch = Patch { kind: Some(Kind::Employee), role: Some(Role::Standard), ..Patch::default() };
+                let store = &office.ann.store;
+                let (_, named) = store.ask_person(&office.session, id, NOW).await.unwrap().ok().unwrap();
+                let changed = store.change_person(&authority, named, &patch, &attempt(NOW), &office.ann.event()).await;
+                assert!(matches!(changed.unwrap(), Changed::Yes(_)));
+            })
+        });
+        let promotions: Vec<_> = promotions.collect();
+        barrier.wait().await;
+        let report = office.report(&office.wanted("a")).await;
+        for promotion in promotions {
+            promotion.await.unwrap();
+        }
+        for (id, outcome) in &report.results {
+            let user = office.ann.read(&office.key(id)).await;
+            assert!(user.kind == Kind::Employee && user.excluded.is_none() && office.row(id).await.is_none());
+            assert!(matches!(outcome, Outcome::Excluded | Outcome::NotAContact));
+            assert_eq!(office.rows(id, Did::ContactExcluded).await.len(), usize::from(*outcome == Outcome::Excluded));
+        }
+    }
+}
