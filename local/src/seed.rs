@@ -25,8 +25,11 @@ use zeroize::Zeroizing;
 /// The demo tenant, in the form of a seed file.
 pub const DEMO: &str = include_str!("demo.json");
 
-/// The longest name, in characters.
-const NAME_CHARS: usize = 128;
+/// The longest login name, in characters, as in the API.
+const USERNAME: usize = 128;
+
+/// The longest name that is shown, in characters, as in the API.
+const SHOWN: usize = 200;
 
 /// Which roles there are.
 const ROLES: &str = "does not fit: an employee is administrator or standard, a contact is portal, and in tenant support \
@@ -273,7 +276,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn name(&mut self, name: &str, faults: &mut Faults) -> Option<String> {
+    fn name(&mut self, name: &str, longest: usize, faults: &mut Faults) -> Option<String> {
         let text = self.text(name, true, faults)??;
         let place = below(self.place, name);
         if text.is_empty() {
@@ -282,8 +285,8 @@ impl<'a> Fields<'a> {
             fault(faults, &place, "has spaces around it")
         } else if text.chars().any(char::is_control) {
             fault(faults, &place, "has control characters in it")
-        } else if text.chars().count() > NAME_CHARS {
-            fault(faults, &place, format!("is longer than {NAME_CHARS} characters"))
+        } else if text.chars().count() > longest {
+            fault(faults, &place, format!("is longer than {longest} characters"))
         } else {
             Some(text)
         }
@@ -366,7 +369,7 @@ fn seed_tenant(node: Node, place: &str, faults: &mut Faults) -> Option<SeedTenan
         },
         _ => None,
     };
-    let name = fields.name("name", faults);
+    let name = fields.name("name", SHOWN, faults);
     let list = fields.list("users", faults);
     fields.end(faults);
     let (mut ids, mut names) = (HashSet::new(), HashSet::new());
@@ -394,8 +397,8 @@ fn seed_user(node: Node, place: &str, tenant: Option<&TenantId>, faults: &mut Fa
         },
         other => other.map(|_| None),
     };
-    let username = fields.name("username", faults);
-    let display_name = fields.name("display_name", faults);
+    let username = fields.name("username", USERNAME, faults);
+    let display_name = fields.name("display_name", SHOWN, faults);
     let kinds = [("employee", Kind::Employee), ("contact", Kind::Contact)];
     let kind = fields.word("kind", None, &kinds, faults);
     let roles = [
