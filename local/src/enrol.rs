@@ -59,12 +59,23 @@ pub async fn run(options: &Enrol) -> Result<(), Failure> {
 }
 
 fn show(uri: &str, key: &str) -> Result<(), Failure> {
-    // Light on dark, as most terminals are: the quiet zone is drawn, so that it reads on both.
-    let code = QrCode::with_error_correction_level(uri, EcLevel::L)?;
-    let qr = code.render::<Dense1x2>().dark_color(Dense1x2::Dark).light_color(Dense1x2::Light).quiet_zone(true).build();
+    let qr = qr(uri, terminal::colors(&io::stdout()))?;
     print(&format!(
         "\n{qr}\n\nScan it with an authenticator app, or type this key (time-based, 6 digits, 30 s):\n\n  {key}\n\n"
     ))
+}
+
+/// The QR code in half blocks, with its quiet zone. Dark on light, as scanners want it: in colors that say so, or else
+/// for a terminal that is light on dark.
+fn qr(uri: &str, colors: bool) -> Result<String, Failure> {
+    let code = QrCode::with_error_correction_level(uri, EcLevel::L)?;
+    let mut renderer = code.render::<Dense1x2>();
+    let renderer = renderer.quiet_zone(true);
+    if !colors {
+        return Ok(renderer.dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build());
+    }
+    let text = renderer.dark_color(Dense1x2::Dark).light_color(Dense1x2::Light).build();
+    Ok(text.lines().map(|line| format!("\u{1b}[30;107m{line}\u{1b}[0m")).collect::<Vec<_>>().join("\n"))
 }
 
 /// Asks for codes until one is right.
@@ -168,6 +179,24 @@ impl Server {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_qr_code_is_dark_on_light() {
+        let (plain, colored) = (qr("otpauth://x", false).unwrap(), qr("otpauth://x", true).unwrap());
+        assert!(plain.starts_with('█'), "the quiet zone is light: ink, where ink is light");
+        assert!(colored.starts_with("\u{1b}[30;107m "), "the quiet zone is light: paper, where ink is black");
+        let bare = colored.replace("\u{1b}[30;107m", "").replace("\u{1b}[0m", "");
+        let inverted = |c| match c {
+            '█' => ' ',
+            ' ' => '█',
+            '▀' => '▄',
+            '▄' => '▀',
+            other => other,
+        };
+        // The last line is half beyond the code where that has an odd number of rows.
+        let but_last = |text: &str| text.lines().rev().skip(1).map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(but_last(&bare.chars().map(inverted).collect::<String>()), but_last(&plain));
+    }
 
     #[test]
     fn passwords_stay_on_this_machine() {

@@ -1,9 +1,6 @@
 //! The log: on standard error, as text or as JSON.
 
-use std::{
-    fmt,
-    io::{self, IsTerminal},
-};
+use std::{fmt, io};
 
 use tracing_subscriber::{
     EnvFilter,
@@ -11,7 +8,7 @@ use tracing_subscriber::{
 };
 use vestibule::env::{Clock, SystemClock};
 
-use crate::{Failure, args::LogForm};
+use crate::{Failure, args::LogForm, terminal};
 
 /// The log's moments are of the one clock that all else goes by.
 struct Now;
@@ -29,9 +26,11 @@ impl FormatTime for Now {
 pub fn start(form: LogForm, filter: &str) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(filter)
         .map_err(|error| format!("the log filter {filter:?} does not read ({error}): try `info` or `debug`"))?;
-    let color = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let log =
-        tracing_subscriber::fmt().with_env_filter(filter).with_timer(Now).with_writer(io::stderr).with_ansi(color);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_timer(Now)
+        .with_writer(io::stderr)
+        .with_ansi(terminal::colors(&io::stderr()));
     match form {
         LogForm::Text => log.init(),
         LogForm::Json => log.json().flatten_event(true).init(),

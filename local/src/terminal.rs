@@ -13,6 +13,11 @@ use crate::Failure;
 /// The variable that holds a password where there is nobody to ask.
 pub const PASSWORD_VARIABLE: &str = "VESTIBULE_PASSWORD";
 
+/// Whether a stream takes colors: a terminal, and nobody asked for none.
+pub fn colors(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
 /// A line from standard input, without its end. The question goes to standard error.
 ///
 /// # Errors
