@@ -13,7 +13,7 @@ pub mod contract;
 #[cfg(feature = "dynamo")]
 pub mod dynamo;
 pub mod enrolment;
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 mod fixture;
 pub mod item;
 pub mod keys;

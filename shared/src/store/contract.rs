@@ -10,6 +10,8 @@ use proptest::{
     test_runner::{Config, RngSeed, TestRunner},
 };
 
+pub mod commands;
+
 use super::{
     memory::MemoryTable,
     table::{Again, Query, Table, Transacted, Transaction, Updated},

@@ -1,4 +1,6 @@
-//! Ann, for the tests of commands: enrolled, over the reference model.
+//! Ann, for the tests of commands: enrolled, over the reference model or another table.
+#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(dead_code, reason = "the contract suite of other crates uses a part")]
 
 use std::sync::Arc;
 
@@ -8,7 +10,7 @@ use super::{
     keys,
     login::{Charge, Opened},
     memory::MemoryTable,
-    table::{Again, Updated},
+    table::{Again, Table, Updated},
     verify::{Accept, Dead, SignIn},
     write::{self, Action, Write, attr},
 };
@@ -47,9 +49,15 @@ pub(crate) fn attempt(at: Timestamp) -> Attempt {
     Attempt::begin(at, &SystemEntropy).unwrap()
 }
 
-/// Ann, enrolled, an Administrator of acme, with her password, her recovery token and the given number of open challenges.
+/// Ann of acme, over the reference model.
 pub(crate) async fn ann(challenges: usize) -> (Ann, Vec<TokenRef>) {
-    let tenant = TenantId::parse("acme").unwrap();
+    ann_of("acme", Arc::new(MemoryTable::default()), challenges).await
+}
+
+/// Ann, enrolled, an Administrator of a new tenant, with her password, her recovery token and the given number of open
+/// challenges.
+pub(crate) async fn ann_of(tenant: &str, table: Arc<dyn Table>, challenges: usize) -> (Ann, Vec<TokenRef>) {
+    let tenant = TenantId::parse(tenant).unwrap();
     let key = tenant.user(UserId::parse("u-ann").unwrap());
     let nonce = || Nonce::generate(&SystemEntropy).unwrap();
     let (born, factor) = (nonce(), nonce());
@@ -90,8 +98,7 @@ pub(crate) async fn ann(challenges: usize) -> (Ann, Vec<TokenRef>) {
         version: Some(1),
         ..Default::default()
     };
-    let ann =
-        Ann { store: Store::new(Arc::new(MemoryTable::default())), key, login, secret, keys, recovery, passwords };
+    let ann = Ann { store: Store::new(table), key, login, secret, keys, recovery, passwords };
     let settings = item::TenantPolicy {
         name: "Acme".to_owned(),
         issuer: "Acme".to_owned(),
@@ -152,6 +159,11 @@ impl Ann {
     ) -> Result<RightPassword, PasswordTry> {
         let charge = self.store.charge_login(&self.login, device, &Ladder::at(at), &attempt(at)).await.unwrap();
         let Charge::Admitted(tried) = charge else { panic!("refused") };
+        self.checked(tried, password).await
+    }
+
+    /// A charged try, checked.
+    pub(crate) async fn checked(&self, tried: PasswordTry, password: &str) -> Result<RightPassword, PasswordTry> {
         let password = SecretText::new(password.to_owned());
         let proof = self.passwords.verify(&password, tried.hash().as_ref()).await.unwrap();
         let person = self.store.read_owner(&tried).await.unwrap();

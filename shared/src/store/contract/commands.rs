@@ -1,0 +1,462 @@
+//! Every command in a race with itself, 32 at a time and released together, on whichever table: what may happen once
+//! happens once, what is counted is counted.
+
+use std::sync::Arc;
+
+use super::together;
+use crate::{
+    attempt::PasswordChecked,
+    audit::{Action as Did, AuditEvent, Outcome},
+    env::{SystemEntropy, Timestamp},
+    id::{BatchId, ClientId, IdempotencyKey, TenantId, UserId, UserKey},
+    policy::{self, Ladder},
+    recovery::{self, RecoveryCode, ResetCode},
+    secret::{CodeDigest, KeyRing, Nonce, Sealer, TokenRef, TotpSecret},
+    store::{
+        Store, Table,
+        batch::{Ran, Wanted},
+        client::{Client, ClientChange},
+        enrolment::{ConfirmedEnrolment, EnrolmentDoor},
+        fixture::{Ann, NOW, PASSWORD, STEP, ann_of, attempt, person},
+        item::{self, AuthType, Kind, Role},
+        login::{Charge, ExemptOpened, Opened},
+        people::{Asked, By, Changed, Created, NewPerson, PasswordChanged, Patch},
+        recovery::Replaced,
+        reset::Reset,
+        session::{Authority, Ended, Which},
+        tenant::{NewTenant, TenantCreated},
+        verify::{Accept, Disabled, SignIn},
+        write::{Action, attr, num, text},
+    },
+    totp,
+};
+
+const RACERS: usize = 32;
+
+/// Ann in a tenant of her own, and a session of hers.
+struct Scene {
+    ann: Ann,
+    session: TokenRef,
+    challenges: Vec<TokenRef>,
+}
+
+async fn scene(table: &Arc<dyn Table>, name: &str, round: usize) -> Arc<Scene> {
+    let (ann, mut challenges) = ann_of(&format!("{name}-{round}"), Arc::clone(table), 9).await;
+    let first = challenges.pop().unwrap();
+    let session = ann.with_step(&first, STEP - 1, NOW).await.unwrap().reference().clone();
+    Arc::new(Scene { ann, session, challenges })
+}
+
+impl Scene {
+    fn store(&self) -> &Store {
+        &self.ann.store
+    }
+
+    async fn authority(&self) -> Authority {
+        let principal = self.store().read_session(&self.session, NOW).await.unwrap().ok().unwrap();
+        principal.administrator(NOW).ok().unwrap()
+    }
+
+    fn key(&self, user: &str) -> UserKey {
+        self.ann.key.tenant().user(UserId::parse(user).unwrap())
+    }
+
+    fn newcomer(&self, name: &str, id: &str, role: Role) -> NewPerson {
+        let login = self.ann.keys.login(self.ann.key.tenant(), &crate::id::LoginName::fold(name));
+        let kind = if role == Role::Portal { Kind::Contact } else { Kind::Employee };
+        let asked = Asked { kind, role, auth_type: AuthType::Local, username: name, display_name: name, email: None };
+        NewPerson::new(self.key(id), login, &asked, Nonce::generate(&SystemEntropy).unwrap(), NOW)
+    }
+
+    async fn create(&self, person: &NewPerson) -> Created {
+        self.store().create_person(&By::Seed, person, &attempt(NOW), &self.ann.event()).await.unwrap()
+    }
+}
+
+/// Races all commands, in tenants named by the round.
+pub async fn race(table: Arc<dyn Table>, rounds: usize) {
+    for round in 0..rounds {
+        passwords(&table, round).await;
+        codes(&table, round).await;
+        enrolment(&table, round).await;
+        sessions(&table, round).await;
+        resets(&table, round).await;
+        directory(&table, round).await;
+        batches(&table, round).await;
+    }
+}
+
+/// `charge_login`, `open_attempt`, `open_exempt_session`, `tell_failures`, `change_password`.
+async fn passwords(table: &Arc<dyn Table>, round: usize) {
+    let one = scene(table, "charge", round).await;
+    let admitted = together(RACERS, |_| {
+        let one = Arc::clone(&one);
+        async move {
+            let charge = one.store().charge_login(&one.ann.login, None, &Ladder::at(NOW), &attempt(NOW));
+            matches!(charge.await.unwrap(), Charge::Admitted(_))
+        }
+    });
+    assert_eq!(admitted.await, 5, "passwords evaluated");
+
+    let one = scene(table, "open", round).await;
+    let opened = together(RACERS, |n| {
+        let one = Arc::clone(&one);
+        async move {
+            // Each a second apart, so that the ladder admits them; the network's budget does not.
+            let at = Timestamp::from_secs(NOW.secs() + i64::try_from(n).unwrap() * 600 / 32);
+            let device = None;
+            let Ok(right) = one.right(device, at).await else { return false };
+            let PasswordChecked::MfaRequired(opening) = right.decide() else { panic!("not due") };
+            let event = one.ann.event();
+            // Contention is an answer too: denied, nothing opened.
+            let opened = one.store().open_attempt(opening, "10.9.8", &SystemEntropy, &event).await;
+            matches!(opened, Ok(Opened::Yes(..)))
+        }
+    });
+    let opened = opened.await;
+    let user = one.ann.read(&one.ann.key).await;
+    let counted = user.networks.get("10.9.8").map_or(0, Vec::len);
+    assert!(opened == counted && counted <= policy::NETWORK_CHALLENGES, "{opened} opened, {counted} counted");
+    assert!(user.challenges.len() <= policy::CHALLENGES);
+
+    let one = scene(table, "exempt", round).await;
+    let excluded = item::Exclusion { batch: BatchId::parse("b").unwrap(), at: 0 };
+    for action in [
+        Action::Set(attr("k"), text("c")),
+        Action::Set(attr("fs"), text("n")),
+        Action::Set(attr("ex"), item::value(&excluded).unwrap()),
+    ] {
+        one.ann.change(action).await;
+    }
+    let opened = together(RACERS, |_| {
+        let one = Arc::clone(&one);
+        async move {
+            let Ok(right) = one.right(None, NOW).await else { return false };
+            let PasswordChecked::Exempt(exempt) = right.decide() else { panic!("not exempt") };
+            let opened = one.store().open_exempt_session(exempt, &SystemEntropy, &one.ann.event()).await;
+            matches!(opened, Ok(ExemptOpened::Yes(_)))
+        }
+    });
+    assert!(opened.await >= 1);
+    assert!(one.ann.read(&one.ann.key).await.sessions.len() <= policy::SESSIONS);
+
+    let one = scene(table, "told", round).await;
+    for _ in 0..4 {
+        one.ann.password("wrong", None, NOW).await.err().unwrap();
+    }
+    let fifth = Arc::new(one.ann.password("wrong", None, NOW).await.err().unwrap());
+    let told = together(RACERS, |_| {
+        let (one, fifth) = (Arc::clone(&one), Arc::clone(&fifth));
+        async move { one.store().tell_failures(&fifth).await.unwrap() }
+    });
+    assert_eq!(told.await, 1, "told of failures");
+
+    let one = scene(table, "password", round).await;
+    let hash = one.ann.hash("another good password").await;
+    let changed = together(RACERS, |n| {
+        let (one, hash) = (Arc::clone(&one), hash.clone());
+        async move {
+            let at = Timestamp::from_millis(NOW.millis() + i64::try_from(n).unwrap());
+            let Ok(caller) = one.store().read_session(&one.session, NOW).await.unwrap() else { return false };
+            let Ok(right) = one.right(None, at).await else { return false };
+            let event = one.ann.event();
+            let changed = one.store().change_password(&caller, right, &hash, &SystemEntropy, &event).await;
+            matches!(changed, Ok(PasswordChanged::Yes(_)))
+        }
+    });
+    assert_eq!(changed.await, 1, "passwords changed");
+}
+
+impl Scene {
+    /// A right password, if the ladder lets it be tried.
+    async fn right(&self, device: Option<&TokenRef>, at: Timestamp) -> Result<crate::attempt::RightPassword, ()> {
+        let charge = self.store().charge_login(&self.ann.login, device, &Ladder::at(at), &attempt(at)).await.unwrap();
+        let Charge::Admitted(tried) = charge else { return Err(()) };
+        self.ann.checked(tried, PASSWORD).await.map_err(|_| ())
+    }
+}
+
+/// `charge_guess`, `accept` of a code and of a recovery token, `disable_factor`, `replace_recovery_token`.
+async fn codes(table: &Arc<dyn Table>, round: usize) {
+    let one = scene(table, "code", round).await;
+    let admitted = together(RACERS, |_| {
+        let one = Arc::clone(&one);
+        async move { matches!(one.ann.charge(&one.challenges[0], NOW).await, Charge::Admitted(_)) }
+    });
+    assert_eq!(admitted.await, 5, "tries at one challenge");
+
+    let one = scene(table, "step", round).await;
+    let signed_in = together(RACERS, |n| {
+        let one = Arc::clone(&one);
+        async move {
+            let Charge::Admitted(guess) = one.ann.charge(&one.challenges[n % 8], NOW).await else { return false };
+            let code = totp::code_at(&one.ann.secret, STEP).unwrap();
+            let last = guess.user().last_step.unwrap();
+            let Some(proof) = totp::check(&one.ann.secret, &code, NOW, last) else { return false };
+            let sign_in = SignIn::with_totp(guess, proof, &SystemEntropy).unwrap();
+            matches!(one.store().accept(sign_in, &one.ann.event()).await, Ok(Accept::Yes(_)))
+        }
+    });
+    assert_eq!(signed_in.await, 1, "sign-ins of one code");
+
+    let one = scene(table, "recover", round).await;
+    let signed_in = together(RACERS, |n| {
+        let one = Arc::clone(&one);
+        async move {
+            let Charge::Admitted(guess) = one.ann.charge(&one.challenges[n % 8], NOW).await else { return false };
+            let stored = guess.user().recovery;
+            let (keys, code) = (&one.ann.keys, &one.ann.recovery);
+            let Some(proof) = recovery::check(keys, &one.ann.key, stored.as_ref(), code) else { return false };
+            let sign_in = SignIn::with_recovery(guess, proof, &SystemEntropy).unwrap();
+            matches!(one.store().accept(sign_in, &one.ann.event()).await, Ok(Accept::Yes(_)))
+        }
+    });
+    assert_eq!(signed_in.await, 1, "sign-ins of one recovery token");
+
+    let one = scene(table, "regenerate", round).await;
+    let codes: Arc<Vec<_>> = Arc::new((0..RACERS).map(|_| RecoveryCode::generate(&SystemEntropy).unwrap()).collect());
+    let made = together(RACERS, |n| {
+        let (one, codes) = (Arc::clone(&one), Arc::clone(&codes));
+        async move {
+            let caller = one.store().read_session(&one.session, NOW).await.unwrap().ok().unwrap();
+            let caller = caller.fresh_or_recovering(NOW).ok().unwrap();
+            let digest = codes[n].digest(&one.ann.keys, &one.ann.key);
+            let made = one.store().replace_recovery_token(&caller, &digest, &attempt(NOW), &one.ann.event()).await;
+            matches!(made, Ok(Replaced::Yes))
+        }
+    });
+    assert!(made.await >= 1);
+    let stored = one.ann.read(&one.ann.key).await.recovery;
+    let works = |code: &&RecoveryCode| stored == Some(code.digest(&one.ann.keys, &one.ann.key));
+    assert_eq!(codes.iter().filter(works).count(), 1, "recovery tokens that work");
+
+    let one = scene(table, "disable", round).await;
+    one.ann.change(Action::Set(attr("row"), num(policy::ROW_TRIES))).await;
+    let user = Arc::new(one.ann.read(&one.ann.key).await);
+    let disabled = together(RACERS, |_| {
+        let (one, user) = (Arc::clone(&one), Arc::clone(&user));
+        async move {
+            let done = one.store().disable_factor(&one.ann.key, &user, &attempt(NOW), &one.ann.event()).await;
+            matches!(done, Ok(Disabled::Yes))
+        }
+    });
+    assert_eq!(disabled.await, 1, "disabled");
+    assert!(one.ann.administrators().await.able.is_empty());
+}
+
+/// `may_enrol`, `begin_enrolment`, `charge_enrolment`, `confirm_enrolment`.
+async fn enrolment(table: &Arc<dyn Table>, round: usize) {
+    let one = scene(table, "enrol", round).await;
+    let ring = Arc::new(KeyRing::new([(1, zeroize::Zeroizing::new([9; 32]))].into()).unwrap());
+    let door = || EnrolmentDoor::new(one.session.clone()).unwrap();
+    let begun = together(RACERS, |_| {
+        let (one, ring, door) = (Arc::clone(&one), Arc::clone(&ring), door());
+        async move {
+            let attempt = attempt(NOW);
+            let start = one.store().may_enrol(door, None, &attempt).await.unwrap().ok().unwrap();
+            let factor = Nonce::generate(&SystemEntropy).unwrap();
+            let secret = TotpSecret::generate(start.factor(factor), &SystemEntropy).unwrap();
+            let sealed = ring.seal(&secret, &SystemEntropy).await.unwrap();
+            let begun = one.store().begin_enrolment(start, factor, sealed, &attempt, &one.ann.event()).await;
+            matches!(begun, Ok(Ok(_)))
+        }
+    });
+    assert!(begun.await >= 1);
+    let confirmed = together(RACERS, |_| {
+        let (one, ring, door) = (Arc::clone(&one), Arc::clone(&ring), door());
+        async move {
+            let charge = one.store().charge_enrolment(door, attempt(NOW)).await.unwrap();
+            let Charge::Admitted(charged) = charge else { return false };
+            let secret = ring.open(charged.factor(), charged.secret()).await.unwrap();
+            let proof = totp::check(&secret, &totp::code_at(&secret, STEP).unwrap(), NOW, -1).unwrap();
+            let confirmed = ConfirmedEnrolment::new(charged, proof, &SystemEntropy).unwrap().unwrap();
+            matches!(one.store().confirm_enrolment(confirmed, &one.ann.event()).await, Ok(Accept::Yes(_)))
+        }
+    });
+    assert_eq!(confirmed.await, 1, "enrolments confirmed");
+}
+
+/// `read_session`, `end_sessions`.
+async fn sessions(table: &Arc<dyn Table>, round: usize) {
+    let one = scene(table, "sessions", round).await;
+    let other = one.ann.with_step(&one.challenges[0], STEP, NOW).await.unwrap().reference().clone();
+    let ended = together(RACERS, |_| {
+        let (one, other) = (Arc::clone(&one), other.clone());
+        async move {
+            let caller = one.store().read_session(&one.session, NOW).await.unwrap().ok().unwrap();
+            let which = Which::One(other.id().clone());
+            let ended = one.store().end_sessions(&caller, &which, &attempt(NOW), &one.ann.event()).await;
+            matches!(ended, Ok(Ended::Yes))
+        }
+    });
+    assert_eq!(ended.await, 1, "sessions ended");
+    assert!(one.store().read_session(&other, NOW).await.unwrap().is_err());
+}
+
+/// `reset_mfa`, `reset_sole_administrator`.
+async fn resets(table: &Arc<dyn Table>, round: usize) {
+    let one = scene(table, "resets", round).await;
+    for n in 0..RACERS {
+        one.create(&one.newcomer(&format!("p{n}"), &format!("u-{n}"), Role::Standard)).await;
+    }
+    let reset = together(RACERS, |n| {
+        let one = Arc::clone(&one);
+        async move {
+            let target = UserId::parse(&format!("u-{n}")).unwrap();
+            let (principal, asked) = one.store().ask_reset(&one.session, target, NOW).await.unwrap().ok().unwrap();
+            let authority = principal.administrator(NOW).ok().unwrap();
+            let code = ResetCode::generate(&SystemEntropy).unwrap();
+            let digest = |key: &UserKey| code.digest(&one.ann.keys, key);
+            let reset = one.store().reset_mfa(&authority, asked, &digest, &attempt(NOW), &one.ann.event()).await;
+            matches!(reset, Ok(Reset::Done(_)))
+        }
+    });
+    let (reset, counted) = (reset.await, one.ann.read(&one.ann.key).await.resets.len());
+    assert!(reset == counted && (1..=policy::OWN_RESETS).contains(&counted), "{reset} reset, {counted} counted");
+
+    let one = scene(table, "support-reset", round).await;
+    let op = one.operator(table, round).await;
+    let reset = together(RACERS, |_| {
+        let (one, op) = (Arc::clone(&one), op.clone());
+        async move {
+            let ticket = one.ann.keys.ticket(&format!("T-{round}"));
+            let asked = one.store().ask_support_reset(&op, one.ann.login.clone(), ticket, NOW).await.unwrap();
+            let (principal, asked) = asked.ok().unwrap();
+            let operator = principal.operator(NOW).ok().unwrap();
+            let code = ResetCode::generate(&SystemEntropy).unwrap();
+            let digest = |key: &UserKey| code.digest(&one.ann.keys, key);
+            let event = one.ann.event();
+            let store = one.store();
+            let reset = store.reset_sole_administrator(&operator, asked, &digest, &attempt(NOW), (&event, &event));
+            matches!(reset.await, Ok(Reset::Done(_)))
+        }
+    });
+    assert_eq!(reset.await, 1, "resets of one ticket");
+}
+
+impl Scene {
+    /// An operator, signed in.
+    async fn operator(&self, table: &Arc<dyn Table>, round: usize) -> TokenRef {
+        let event = AuditEvent::new(Did::TenantCreated, Outcome::Success, "r");
+        let store = Store::new(Arc::clone(table));
+        let tenant = NewTenant { id: TenantId::support(), name: "Support".into(), first: None };
+        store.create_tenant(&By::Seed, &tenant, &attempt(NOW), (&event, &event)).await.unwrap();
+        let key = TenantId::support().user(UserId::parse(&format!("u-op-{round}")).unwrap());
+        let token = crate::secret::NewToken::generate(crate::secret::TokenClass::Session, &key, &SystemEntropy).unwrap();
+        let mut user = person(Kind::Employee, Role::Operator, Nonce::generate(&SystemEntropy).unwrap());
+        let session = item::Session {
+            guard: *token.reference().guard(),
+            created: NOW.millis(),
+            attempt: Nonce::generate(&SystemEntropy).unwrap(),
+            ends: (NOW + policy::SESSION_LIFE).secs(),
+            seen: NOW.secs(),
+            step_up: NOW.secs(),
+            amr: item::Amr::Otp,
+            epoch: 1,
+        };
+        user.sessions.insert(token.reference().id().clone(), session);
+        self.ann.add(&key, &user).await;
+        token.reference().clone()
+    }
+}
+
+/// `create_person`, `change_person`, `delete_person`, `create_tenant`, `change_settings`, `create_client`, `delete_client`.
+async fn directory(table: &Arc<dyn Table>, round: usize) {
+    let one = scene(table, "directory", round).await;
+    let made = together(RACERS, |n| {
+        let one = Arc::clone(&one);
+        async move { one.create(&one.newcomer("bob", &format!("u-bob{n}"), Role::Standard)).await == Created::Yes }
+    });
+    assert_eq!(made.await, 1, "people of one name");
+
+    for n in 0..7 {
+        one.create(&one.newcomer(&format!("adm{n}"), &format!("u-adm{n}"), Role::Administrator)).await;
+    }
+    // Ann and seven more; each racer removes one of the eight, in one way or the other.
+    together(RACERS, |n| {
+        let one = Arc::clone(&one);
+        async move {
+            let target = if n % 8 == 7 { "u-ann".to_owned() } else { format!("u-adm{}", n % 8) };
+            let target = UserId::parse(&target).unwrap();
+            let Ok((principal, named)) = one.store().ask_person(&one.session, target, NOW).await.unwrap() else {
+                return false;
+            };
+            let Ok(authority) = principal.administrator(NOW) else { return false };
+            let (attempt, event) = (attempt(NOW), one.ann.event());
+            let patch = Patch { role: Some(Role::Standard), ..Patch::default() };
+            let changed = match n % 2 {
+                0 => one.store().change_person(&authority, named, &patch, &attempt, &event).await,
+                _ => one.store().delete_person(&authority, named, &attempt, &event).await,
+            };
+            matches!(changed, Ok(Changed::Yes(_)))
+        }
+    })
+    .await;
+    assert!(!one.ann.administrators().await.active.is_empty(), "the last Administrator stays");
+
+    let one = scene(table, "tenants", round).await;
+    let made = together(RACERS, |_| {
+        let one = Arc::clone(&one);
+        async move {
+            let id = TenantId::parse(&format!("new-{round}")).unwrap();
+            let (tenant, event) = (NewTenant { id, name: "New".into(), first: None }, one.ann.event());
+            let made = one.store().create_tenant(&By::Seed, &tenant, &attempt(NOW), (&event, &event)).await;
+            matches!(made, Ok(TenantCreated::Yes))
+        }
+    });
+    assert_eq!(made.await, 1, "tenants of one id");
+    let authority = Arc::new(one.authority().await);
+    let set = together(RACERS, |n| {
+        let (one, authority) = (Arc::clone(&one), Arc::clone(&authority));
+        async move {
+            let (issuer, event) = (format!("Issuer {n}"), one.ann.event());
+            let set = one.store().change_settings(&authority, Some(&issuer), None, &attempt(NOW), &event).await;
+            matches!(set, Ok(Some(_)))
+        }
+    });
+    assert!(set.await >= 1);
+
+    let id = ClientId::parse(&format!("client-{round}")).unwrap();
+    let digest = CodeDigest::of_client_secret(&id, "secret");
+    let tenant = one.ann.key.tenant().clone();
+    let client = Client { tenant, id, digest, name: "portal".into(), created: NOW.millis(), all: false };
+    let made = one.store().create_client(&authority, &client, &attempt(NOW), &one.ann.event()).await.unwrap();
+    assert_eq!(made, ClientChange::Done);
+    let deleted = together(RACERS, |_| {
+        let (one, authority, id) = (Arc::clone(&one), Arc::clone(&authority), client.id.clone());
+        async move {
+            let done = one.store().delete_client(&authority, &id, &attempt(NOW), &one.ann.event()).await;
+            matches!(done, Ok(ClientChange::Done))
+        }
+    });
+    assert_eq!(deleted.await, 1, "clients deleted");
+}
+
+/// `run_batch`.
+async fn batches(table: &Arc<dyn Table>, round: usize) {
+    let one = scene(table, "batch", round).await;
+    let contacts: Vec<_> = (0..25).map(|n| format!("u-con{n}")).collect();
+    for (n, id) in contacts.iter().enumerate() {
+        one.create(&one.newcomer(&format!("con{n}"), id, Role::Portal)).await;
+    }
+    let wanted = Arc::new(Wanted {
+        key: IdempotencyKey::parse("k").unwrap(),
+        contacts: contacts.iter().map(|id| UserId::parse(id).unwrap()).collect(),
+        disable_mfa: true,
+        dry_run: false,
+        reason: "r".into(),
+    });
+    let authority = Arc::new(one.authority().await);
+    let ran = together(RACERS, |_| {
+        let (one, authority, wanted) = (Arc::clone(&one), Arc::clone(&authority), Arc::clone(&wanted));
+        async move {
+            let ran = one.store().run_batch(&authority, &wanted, &attempt(NOW), &one.ann.event()).await;
+            matches!(ran, Ok(Ran::Report(_)))
+        }
+    });
+    assert!(ran.await >= 1);
+    for id in &contacts {
+        let user = one.ann.read(&one.key(id)).await;
+        assert!(user.excluded.is_some() && user.epoch == 2, "{id} was excluded {} times", user.epoch - 1);
+    }
+}
