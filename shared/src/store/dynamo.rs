@@ -467,7 +467,9 @@ impl DynamoTable {
 #[async_trait]
 impl Table for DynamoTable {
     async fn read(&self, keys: &[Key]) -> Result<Vec<Option<Item>>, StoreError> {
-        let mut wanted: Vec<_> = keys.iter().map(|key| to_sdk(&key.attributes())).collect();
+        // Whoever asks about themselves asks for one item twice, which DynamoDB refuses.
+        let distinct: std::collections::BTreeSet<_> = keys.iter().collect();
+        let mut wanted: Vec<_> = distinct.into_iter().map(|key| to_sdk(&key.attributes())).collect();
         let mut found: HashMap<(String, String), Item> = HashMap::new();
         for _ in 0..CALLS {
             let ask = KeysAndAttributes::builder().set_keys(Some(wanted)).consistent_read(true);

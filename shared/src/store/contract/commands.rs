@@ -92,8 +92,8 @@ async fn passwords(table: &Arc<dyn Table>, round: usize) {
     let admitted = together(RACERS, |_| {
         let one = Arc::clone(&one);
         async move {
-            let charge = one.store().charge_login(&one.ann.login, None, &Ladder::at(NOW), &attempt(NOW));
-            matches!(charge.await.unwrap(), Charge::Admitted(_))
+            let charge = one.store().charge_login(&one.ann.login, None, &Ladder::at(NOW), &attempt(NOW)).await;
+            matches!(charge.unwrap(), Charge::Admitted(_))
         }
     });
     assert_eq!(admitted.await, 5, "passwords evaluated");
@@ -325,10 +325,10 @@ async fn resets(table: &Arc<dyn Table>, round: usize) {
             let operator = principal.operator(NOW).ok().unwrap();
             let code = ResetCode::generate(&SystemEntropy).unwrap();
             let digest = |key: &UserKey| code.digest(&one.ann.keys, key);
-            let event = one.ann.event();
+            let (event, attempt) = (one.ann.event(), attempt(NOW));
             let store = one.store();
-            let reset = store.reset_sole_administrator(&operator, asked, &digest, &attempt(NOW), (&event, &event));
-            matches!(reset.await, Ok(Reset::Done(_)))
+            let reset = store.reset_sole_administrator(&operator, asked, &digest, &attempt, (&event, &event)).await;
+            matches!(reset, Ok(Reset::Done(_)))
         }
     });
     assert_eq!(reset.await, 1, "resets of one ticket");
@@ -342,7 +342,8 @@ impl Scene {
         let tenant = NewTenant { id: TenantId::support(), name: "Support".into(), first: None };
         store.create_tenant(&By::Seed, &tenant, &attempt(NOW), (&event, &event)).await.unwrap();
         let key = TenantId::support().user(UserId::parse(&format!("u-op-{round}")).unwrap());
-        let token = crate::secret::NewToken::generate(crate::secret::TokenClass::Session, &key, &SystemEntropy).unwrap();
+        let token =
+            crate::secret::NewToken::generate(crate::secret::TokenClass::Session, &key, &SystemEntropy).unwrap();
         let mut user = person(Kind::Employee, Role::Operator, Nonce::generate(&SystemEntropy).unwrap());
         let session = item::Session {
             guard: *token.reference().guard(),
