@@ -46,3 +46,6 @@ pub struct App {
 
 /// The endpoints of a flow, with their description: built with `utoipa_axum::routes!`.
 pub type Routes = OpenApiRouter<Arc<App>>;
+
+#[cfg(test)]
+mod tests;

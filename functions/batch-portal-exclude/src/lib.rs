@@ -73,12 +73,12 @@ struct Counts {
 #[derive(Serialize, ToSchema)]
 struct ResultDto {
     contact_id: String,
-    outcome: OutcomeDto,
+    outcome: ExclusionOutcomeDto,
 }
 
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-enum OutcomeDto {
+enum ExclusionOutcomeDto {
     Excluded,
     Included,
     Unchanged,
@@ -195,12 +195,12 @@ impl From<Report> for BatchAnswer {
         let result = |(contact, outcome): (UserId, Outcome)| ResultDto {
             contact_id: contact.into(),
             outcome: match outcome {
-                Outcome::Excluded => OutcomeDto::Excluded,
-                Outcome::Included => OutcomeDto::Included,
-                Outcome::Unchanged => OutcomeDto::Unchanged,
-                Outcome::NotAContact => OutcomeDto::NotAContact,
-                Outcome::NotFound => OutcomeDto::NotFound,
-                Outcome::NotApplied => OutcomeDto::NotApplied,
+                Outcome::Excluded => ExclusionOutcomeDto::Excluded,
+                Outcome::Included => ExclusionOutcomeDto::Included,
+                Outcome::Unchanged => ExclusionOutcomeDto::Unchanged,
+                Outcome::NotAContact => ExclusionOutcomeDto::NotAContact,
+                Outcome::NotFound => ExclusionOutcomeDto::NotFound,
+                Outcome::NotApplied => ExclusionOutcomeDto::NotApplied,
             },
         };
         Self {

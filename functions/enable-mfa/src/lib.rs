@@ -83,11 +83,11 @@ struct StatusAnswer {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     enrolled_at: Option<Timestamp>,
-    recovery_token: RecoveryTokenDto,
+    recovery_token: RecoveryTokenStatus,
 }
 
 #[derive(Serialize, ToSchema)]
-struct RecoveryTokenDto {
+struct RecoveryTokenStatus {
     exists: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -158,7 +158,9 @@ async fn start(
 #[utoipa::path(post, path = "/v1/mfa/enrolments/confirm", tag = "enable-mfa",
     security(("enrolment" = []), ("session" = [])), responses(
     (status = 200, body = ConfirmAnswer),
-    (status = 401, description = "`invalid_code`; `invalid_token`, also where another token has replaced the enrolment"),
+    (status = 400, description = "`invalid_request`, `malformed_code`"),
+    (status = 401, description = "`invalid_code`; `invalid_token`, also where another token has replaced the enrolment; \
+        `session_refresh_required`"),
     (status = 403, description = "`mfa_reset_required`"),
     (status = 409, description = "`conflict`: nothing is pending, five wrong codes have ended it, or it has expired"),
 ))]
@@ -211,7 +213,7 @@ async fn status(State(app): State<Arc<App>>, call: Call) -> Answer<Json<StatusAn
         status: user.factor.into(),
         method: active.then_some("totp"),
         enrolled_at: user.enrolled_at.filter(|_| active).map(Timestamp::from_secs),
-        recovery_token: RecoveryTokenDto { exists: user.recovery.is_some(), created_at: recovery },
+        recovery_token: RecoveryTokenStatus { exists: user.recovery.is_some(), created_at: recovery },
     }))
 }
 

@@ -64,6 +64,7 @@ struct StepUpAnswer {
 /// Signs in with a code, or a recovery token, at a challenge.
 #[utoipa::path(post, path = "/v1/verify", tag = "verify", security(("challenge" = [])), responses(
     (status = 200, body = VerifyAnswer),
+    (status = 400, description = "`invalid_request`, `malformed_code`"),
     (status = 401, description = "`invalid_code`, `invalid_token`"),
     (status = 429, description = "`too_many_attempts`; the code was not evaluated"),
 ))]
@@ -90,6 +91,7 @@ async fn verify(State(app): State<Arc<App>>, call: Call<CodeRequest>) -> Answer<
 /// Takes 6 digits alone: the session becomes another one, freshly stepped up.
 #[utoipa::path(post, path = "/v1/step-up", tag = "verify", security(("session" = [])), responses(
     (status = 200, body = StepUpAnswer),
+    (status = 400, description = "`invalid_request`, `malformed_code`"),
     (status = 401, description = "`invalid_code`, `invalid_token`, `session_refresh_required`"),
     (status = 403, description = "`mfa_reset_required`; `forbidden` for somebody without a factor: an excluded contact"),
     (status = 429, description = "`too_many_attempts`; the code was not evaluated"),

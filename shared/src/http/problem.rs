@@ -23,7 +23,8 @@ use crate::{
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $code:literal, $status:ident, $title:literal;)*) => {
         /// What went wrong, as clients may tell it apart.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+        #[serde(rename_all = "snake_case")]
         pub enum Code { $($(#[$doc])* $name,)* }
 
         impl Code {
@@ -122,7 +123,7 @@ pub(super) struct ProblemBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<&'a str>,
     /// Stable: what programs tell apart.
-    code: &'static str,
+    code: Code,
     /// The response's `X-Request-Id`.
     request_id: &'a str,
     /// The response's `Retry-After`.
@@ -197,7 +198,7 @@ impl Problem {
             title: code.title(),
             status: status.as_u16(),
             detail: self.detail.as_deref(),
-            code: code.as_str(),
+            code,
             request_id,
             retry_after_seconds: self.retry_after,
         };
