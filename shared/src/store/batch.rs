@@ -484,19 +484,16 @@ fn hash<'a>(purpose: &[u8], parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 3
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use tokio::sync::Barrier;
+    use std::{pin::Pin, sync::Arc};
 
     use super::*;
     use crate::{
         env::SystemEntropy,
-        id::LoginName,
         secret::Nonce,
         store::{
-            fixture::{Ann, NOW, STEP, ann, attempt},
-            item::{AuthType, FactorState, Role},
-            people::{Asked, By, Changed, NewPerson, Patch},
+            fixture::{Ann, NOW, STEP, ann, at_once, attempt},
+            item::{FactorState, Role},
+            people::{Changed, Patch},
         },
     };
 
@@ -512,33 +509,19 @@ mod tests {
         let session = ann.with_step(&challenges[0], STEP, NOW).await.unwrap().reference().clone();
         let mut office = Office { ann, session, contacts: Vec::new() };
         for n in 0..contacts {
-            let id = office.someone(&format!("c{n:03}"), Kind::Contact).await;
-            office.contacts.push(id);
+            let key = office.ann.someone(&format!("c{n:03}"), Role::Portal).await;
+            office.contacts.push(key.user().clone());
         }
         office
     }
 
     impl Office {
-        async fn someone(&self, name: &str, kind: Kind) -> UserId {
-            let tenant = self.ann.key.tenant();
-            let id = UserId::parse(&format!("u-{name}")).unwrap();
-            let login = self.ann.keys.login(tenant, &LoginName::fold(name));
-            let role = if kind == Kind::Contact { Role::Portal } else { Role::Standard };
-            let asked =
-                Asked { kind, role, auth_type: AuthType::Local, username: name, display_name: name, email: None };
-            let born = Nonce::generate(&SystemEntropy).unwrap();
-            let person = NewPerson::new(tenant.user(id.clone()), login, &asked, born, NOW);
-            self.ann.store.create_person(&By::Seed, &person, &attempt(NOW), &self.ann.event()).await.unwrap();
-            id
-        }
-
         fn key(&self, id: &UserId) -> UserKey {
             self.ann.key.tenant().user(id.clone())
         }
 
         async fn authority(&self) -> Authority {
-            let principal = self.ann.store.read_session(&self.session, NOW).await.unwrap().ok().unwrap();
-            principal.administrator(NOW).ok().unwrap()
+            self.ann.authority(&self.session).await
         }
 
         fn wanted(&self, key: &str) -> Wanted {
@@ -614,7 +597,7 @@ mod tests {
         ];
         factor.extend(["rkt", "ls", "fat", "eb"].map(|name| Action::Set(attr(name), num(1))));
         office.change(&enrolled, factor).await;
-        let employee = office.someone("e", Kind::Employee).await;
+        let employee = office.ann.someone("e", Role::Standard).await.user().clone();
         office.contacts.insert(21, employee.clone());
         office.contacts.push(office.ann.key.user().clone());
         office.contacts.push(UserId::parse("u-none").unwrap());
@@ -732,16 +715,11 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn concurrent_repeats_apply_each_contact_once() {
         let office = Arc::new(office(65).await);
-        let barrier = Arc::new(Barrier::new(8));
         let runs = (0..8).map(|_| {
-            let (office, barrier) = (Arc::clone(&office), Arc::clone(&barrier));
-            tokio::spawn(async move {
-                barrier.wait().await;
-                office.report(&office.wanted("a")).await
-            })
+            let office = Arc::clone(&office);
+            async move { office.report(&office.wanted("a")).await }
         });
-        for report in futures_util::future::join_all(runs).await {
-            let report = report.unwrap();
+        for report in at_once(runs).await {
             assert!(report.status == Status::Completed && outcomes(&report) == vec![Outcome::Excluded; 65]);
         }
         for id in &office.contacts {
@@ -753,25 +731,22 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn no_employee_ends_up_excluded_whatever_the_timing() {
         let office = Arc::new(office(20).await);
-        let authority = Arc::new(office.authority().await);
-        let barrier = Arc::new(Barrier::new(office.contacts.len() + 1));
-        let promotions = office.contacts.clone().into_iter().map(|id| {
-            let (office, authority, barrier) = (Arc::clone(&office), Arc::clone(&authority), Arc::clone(&barrier));
-            tokio::spawn(async move {
-                barrier.wait().await;
-                let patch = Patch { kind: Some(Kind::Employee), role: Some(Role::Standard), ..Patch::default() };
-                let store = &office.ann.store;
+        let patch = Arc::new(Patch { kind: Some(Kind::Employee), role: Some(Role::Standard), ..Patch::default() });
+        let mut all: Vec<Pin<Box<dyn Future<Output = Option<Report>> + Send>>> = Vec::new();
+        for id in office.contacts.clone() {
+            let (office, patch) = (Arc::clone(&office), Arc::clone(&patch));
+            all.push(Box::pin(async move {
+                let (store, event) = (&office.ann.store, office.ann.event());
                 let (_, named) = store.ask_person(&office.session, id, NOW).await.unwrap().ok().unwrap();
-                let changed = store.change_person(&authority, named, &patch, &attempt(NOW), &office.ann.event()).await;
+                let authority = office.authority().await;
+                let changed = store.change_person(&authority, named, &patch, &attempt(NOW), &event).await;
                 assert!(matches!(changed.unwrap(), Changed::Yes(_)));
-            })
-        });
-        let promotions: Vec<_> = promotions.collect();
-        barrier.wait().await;
-        let report = office.report(&office.wanted("a")).await;
-        for promotion in promotions {
-            promotion.await.unwrap();
+                None
+            }));
         }
+        let batch = Arc::clone(&office);
+        all.insert(10, Box::pin(async move { Some(batch.report(&batch.wanted("a")).await) }));
+        let report = at_once(all).await.into_iter().flatten().next().unwrap();
         for (id, outcome) in &report.results {
             let user = office.ann.read(&office.key(id)).await;
             assert!(user.kind == Kind::Employee && user.excluded.is_none() && office.row(id).await.is_none());

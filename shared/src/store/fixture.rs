@@ -10,12 +10,14 @@ use super::{
     keys,
     login::{Charge, Opened},
     memory::MemoryTable,
+    people::{Asked, By, Created, NewPerson},
+    session::Authority,
     table::{Again, Table, Updated},
     verify::{Accept, Dead, SignIn},
     write::{self, Action, Write, attr},
 };
 use crate::{
-    attempt::{Attempt, ChargedGuess, Door, PasswordChecked, PasswordTry, RightPassword, SignedIn},
+    attempt::{Attempt, ChargedGuess, Door, NewSession, PasswordChecked, PasswordTry, RightPassword, SignedIn},
     audit::{AuditEvent, Outcome},
     env::{SystemEntropy, Timestamp},
     id::{LoginName, TenantId, UserId, UserKey},
@@ -237,3 +239,56 @@ impl Ann {
 
 /// The time step of [`NOW`].
 pub(crate) const STEP: i64 = 1_800_000_000 / 30;
+
+impl Ann {
+    /// Somebody of acme, created as a seed does it.
+    pub(crate) async fn someone(&self, name: &str, role: Role) -> UserKey {
+        let person = self.to_be(name, role);
+        let made = self.store.create_person(&By::Seed, &person, &attempt(NOW), &self.event()).await.unwrap();
+        assert_eq!(made, Created::Yes);
+        person.key
+    }
+
+    /// Somebody of acme who is not yet there.
+    pub(crate) fn to_be(&self, name: &str, role: Role) -> NewPerson {
+        let tenant = self.key.tenant();
+        let key = tenant.user(UserId::parse(&format!("u-{name}")).unwrap());
+        let kind = if role == Role::Portal { Kind::Contact } else { Kind::Employee };
+        let asked =
+            Asked { kind, role, auth_type: AuthType::Local, username: name, display_name: "Somebody", email: None };
+        let born = Nonce::generate(&SystemEntropy).unwrap();
+        NewPerson::new(key, self.keys.login(tenant, &LoginName::fold(name)), &asked, born, NOW)
+    }
+
+    /// A session of somebody, as if they had signed in with a code.
+    pub(crate) async fn session_of(&self, key: &UserKey) -> TokenRef {
+        let (epoch, begun) = (self.read(key).await.epoch, attempt(NOW));
+        let new = NewSession::signed_in(key, epoch, item::Amr::Otp, &begun, &SystemEntropy).unwrap();
+        let entry = Action::Set(attr("s").key(new.id().as_str().to_owned()), item::value(&new.entry).unwrap());
+        self.put(Write::update(keys::user(key), vec![], vec![entry])).await;
+        new.token.reference().clone()
+    }
+
+    /// Who holds a session, as an Administrator.
+    pub(crate) async fn authority(&self, session: &TokenRef) -> Authority {
+        let principal = self.store.read_session(session, NOW).await.unwrap().ok().unwrap();
+        principal.administrator(NOW).ok().unwrap()
+    }
+}
+
+/// Lets all go at the same moment, each on whatever thread is free.
+pub(crate) async fn at_once<F>(all: impl IntoIterator<Item = F>) -> Vec<F::Output>
+where
+    F: Future<Output: Send + 'static> + Send + 'static,
+{
+    let all: Vec<_> = all.into_iter().collect();
+    let barrier = Arc::new(tokio::sync::Barrier::new(all.len()));
+    let spawned = all.into_iter().map(|one| {
+        let barrier = Arc::clone(&barrier);
+        tokio::spawn(async move {
+            barrier.wait().await;
+            one.await
+        })
+    });
+    futures_util::future::join_all(spawned).await.into_iter().map(|done| done.unwrap()).collect()
+}

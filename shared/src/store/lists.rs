@@ -343,27 +343,11 @@ mod tests {
     use super::*;
     use crate::{
         audit::{Action, Outcome},
-        env::SystemEntropy,
-        secret::Nonce,
         store::{
             fixture::{Ann, NOW, ann, attempt},
-            item::{AuthType, Role},
-            people::{Asked, By, Created, NewPerson},
+            item::Role,
         },
     };
-
-    async fn someone(ann: &Ann, name: &str, kind: Kind) -> UserKey {
-        let tenant = ann.key.tenant();
-        let key = tenant.user(UserId::parse(&format!("u-{name}")).unwrap());
-        let login = ann.keys.login(tenant, &crate::id::LoginName::fold(name));
-        let role = if kind == Kind::Contact { Role::Portal } else { Role::Standard };
-        let asked =
-            Asked { kind, role, auth_type: AuthType::Local, username: name, display_name: "Somebody", email: None };
-        let new = NewPerson::new(key.clone(), login, &asked, Nonce::generate(&SystemEntropy).unwrap(), NOW);
-        let made = ann.store.create_person(&By::Seed, &new, &attempt(NOW), &ann.event()).await.unwrap();
-        assert_eq!(made, Created::Yes);
-        key
-    }
 
     async fn all(ann: &Ann, filter: &PeopleFilter, limit: usize) -> Vec<String> {
         let (mut names, mut after) = (Vec::new(), None);
@@ -382,7 +366,7 @@ mod tests {
     async fn people_are_listed_in_order_whatever_the_page() {
         let (ann, _) = ann(0).await;
         for n in 0..250 {
-            someone(&ann, &format!("p{n:03}"), if n % 3 == 0 { Kind::Contact } else { Kind::Employee }).await;
+            ann.someone(&format!("p{n:03}"), if n % 3 == 0 { Role::Portal } else { Role::Standard }).await;
         }
         let whole: Vec<_> = (0..250).map(|n| format!("p{n:03}")).collect();
         for limit in [3, 50, 100, 250] {

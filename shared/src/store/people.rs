@@ -326,7 +326,7 @@ impl Store {
         let tenant = keys::administrators(key.tenant());
         let [own, user, profile] = named_keys(authority.key(), &key);
         let [own, user, profile, administrators] = self.read_all([own, user, profile, tenant]).await?;
-        if !authority.still_holds(&item::read(own.ok_or_else(gone)?)?, now) {
+        if authority.still(own, now)?.is_none() {
             return Ok(Err(Changed::ActorGone));
         }
         let named = Named { key, found: [user, profile] };
@@ -380,10 +380,6 @@ impl Store {
 
 /// How often a change is planned anew because the person changed under it.
 const REPLANS: usize = 4;
-
-fn gone() -> StoreError {
-    StoreError::Contended("the caller went away".into())
-}
 
 fn named_keys(actor: &UserKey, target: &UserKey) -> [write::Key; 3] {
     [keys::user(actor), keys::user(target), keys::profile(target)]
@@ -549,35 +545,21 @@ mod tests {
     use super::*;
     use crate::{
         env::SystemEntropy,
-        id::LoginName,
         store::{
             fixture::{Ann, NOW, PASSWORD, STEP, ann, attempt},
             login::Charge,
         },
     };
 
-    fn newcomer(ann: &Ann, name: &str, role: Role) -> NewPerson {
-        let tenant = ann.key.tenant();
-        let login = ann.keys.login(tenant, &LoginName::fold(name));
-        let kind = if role == Role::Portal { Kind::Contact } else { Kind::Employee };
-        let asked = Asked { kind, role, auth_type: AuthType::Local, username: name, display_name: name, email: None };
-        let key = tenant.user(UserId::parse(&format!("u-{name}")).unwrap());
-        NewPerson::new(key, login, &asked, Nonce::generate(&SystemEntropy).unwrap(), NOW)
-    }
-
     async fn create(ann: &Ann, person: &NewPerson) -> Created {
         ann.store.create_person(&By::Seed, person, &attempt(NOW), &ann.event()).await.unwrap()
-    }
-
-    async fn authority(ann: &Ann, token: &TokenRef) -> Authority {
-        ann.store.read_session(token, NOW).await.unwrap().ok().unwrap().administrator(NOW).ok().unwrap()
     }
 
     /// Ann, signed in, with somebody else of a role.
     async fn office(name: &str, role: Role) -> (Ann, TokenRef, UserKey) {
         let (ann, challenges) = ann(2).await;
         let session = ann.with_step(&challenges[0], STEP, NOW).await.unwrap().reference().clone();
-        let other = newcomer(&ann, name, role);
+        let other = ann.to_be(name, role);
         assert_eq!(create(&ann, &other).await, Created::Yes);
         (ann, session, other.key)
     }
@@ -588,7 +570,7 @@ mod tests {
     }
 
     async fn change(ann: &Ann, session: &TokenRef, key: &UserKey, patch: &Patch) -> Changed {
-        let (authority, named) = (authority(ann, session).await, named(ann, key).await);
+        let (authority, named) = (ann.authority(session).await, named(ann, key).await);
         ann.store.change_person(&authority, named, patch, &attempt(NOW), &ann.event()).await.unwrap()
     }
 
@@ -599,7 +581,7 @@ mod tests {
     #[tokio::test]
     async fn of_people_of_one_name_one_is_created_and_takes_over_what_failed_tries_left() {
         let (ann, _) = ann(0).await;
-        let one = newcomer(&ann, "bob", Role::Standard);
+        let one = ann.to_be("bob", Role::Standard);
         for _ in 0..3 {
             let ladder = crate::policy::Ladder::at(NOW);
             let charge = ann.store.charge_login(&one.login, None, &ladder, &attempt(NOW)).await.unwrap();
@@ -607,7 +589,7 @@ mod tests {
         }
         let people: Vec<_> = (0..8)
             .map(|n| {
-                let mut person = newcomer(&ann, "bob", Role::Standard);
+                let mut person = ann.to_be("bob", Role::Standard);
                 person.key = ann.key.tenant().user(UserId::parse(&format!("u-{n}")).unwrap());
                 person
             })
@@ -619,7 +601,7 @@ mod tests {
         let charge = ann.store.charge_login(&one.login, None, &ladder, &attempt(NOW)).await.unwrap();
         let Charge::Admitted(tried) = charge else { panic!("refused") };
         assert_eq!(tried.failures(), 1);
-        let mut same_id = newcomer(&ann, "rob", Role::Standard);
+        let mut same_id = ann.to_be("rob", Role::Standard);
         same_id.key = tried.owner().unwrap();
         assert_eq!(create(&ann, &same_id).await, Created::IdTaken);
     }
@@ -659,7 +641,7 @@ mod tests {
         assert_eq!(state().await, (false, false));
         change(&ann, &session, &bob, &Patch { active: Some(true), ..Patch::default() }).await;
         assert_eq!(state().await, (true, false));
-        let (authority, named) = (authority(&ann, &session).await, named(&ann, &bob).await);
+        let (authority, named) = (ann.authority(&session).await, named(&ann, &bob).await);
         ann.store.delete_person(&authority, named, &attempt(NOW), &ann.event()).await.unwrap();
         assert_eq!(state().await, (false, false));
         assert!(ann.administrators().await.able.contains_key(&u_ann));
@@ -673,7 +655,7 @@ mod tests {
         let (event, patch) = (ann.event(), inactive());
         let mut plans = Vec::new();
         for key in [&ann.key, &amy] {
-            plans.push((authority(&ann, &session).await, named(&ann, key).await, attempt(NOW)));
+            plans.push((ann.authority(&session).await, named(&ann, key).await, attempt(NOW)));
         }
         let done = plans.into_iter().map(|(authority, named, attempt)| {
             let (store, patch, event) = (&ann.store, &patch, &event);
@@ -685,7 +667,7 @@ mod tests {
         for patch in [role(Role::Standard), inactive()] {
             assert!(matches!(change(&ann, &session, &ann.key, &patch).await, Changed::LastAdministrator));
         }
-        let (authority, named) = (authority(&ann, &session).await, named(&ann, &ann.key).await);
+        let (authority, named) = (ann.authority(&session).await, named(&ann, &ann.key).await);
         let gone = ann.store.delete_person(&authority, named, &attempt(NOW), &ann.event()).await.unwrap();
         assert!(matches!(gone, Changed::LastAdministrator));
     }
@@ -693,12 +675,12 @@ mod tests {
     #[tokio::test]
     async fn nobody_changes_anything_after_their_right_is_gone() {
         let (ann, session, bob) = office("bob", Role::Standard).await;
-        let (authority, named_bob) = (authority(&ann, &session).await, named(&ann, &bob).await);
+        let (authority, named_bob) = (ann.authority(&session).await, named(&ann, &bob).await);
         ann.change(Action::Add(attr("ep"), 1)).await;
         let patch = role(Role::Administrator);
         let done = ann.store.change_person(&authority, named_bob, &patch, &attempt(NOW), &ann.event()).await.unwrap();
         assert!(matches!(done, Changed::ActorGone) && ann.read(&bob).await.role == Role::Standard);
-        let someone = newcomer(&ann, "eve", Role::Standard);
+        let someone = ann.to_be("eve", Role::Standard);
         let by = By::Authority(&authority);
         let made = ann.store.create_person(&by, &someone, &attempt(NOW), &ann.event()).await.unwrap();
         assert_eq!(made, Created::ActorGone);
@@ -707,12 +689,12 @@ mod tests {
     #[tokio::test]
     async fn nothing_is_left_of_somebody_deleted_and_the_name_is_free() {
         let (ann, session, bob) = office("bob", Role::Standard).await;
-        let (authority, named) = (authority(&ann, &session).await, named(&ann, &bob).await);
+        let (authority, named) = (ann.authority(&session).await, named(&ann, &bob).await);
         let gone = ann.store.delete_person(&authority, named, &attempt(NOW), &ann.event()).await.unwrap();
         assert!(matches!(gone, Changed::Yes(_)));
         let found = ann.store.read_all([keys::user(&bob), keys::profile(&bob), keys::exclusion(&bob)]).await.unwrap();
         assert_eq!(found, [None, None, None]);
-        assert_eq!(create(&ann, &newcomer(&ann, "bob", Role::Standard)).await, Created::Yes);
+        assert_eq!(create(&ann, &ann.to_be("bob", Role::Standard)).await, Created::Yes);
     }
 
     #[tokio::test]
@@ -740,5 +722,241 @@ mod tests {
         assert!(ann.password(PASSWORD, None, NOW).await.is_err());
         let again = ann.store.change_password(&caller, late, &hash, &SystemEntropy, &event).await.unwrap();
         assert!(matches!(again, PasswordChanged::Gone(_)), "the old password changes nothing any more");
+    }
+}
+
+/// What changes do to sessions, devices, passwords and the registry; and several at the same moment, on threads.
+#[cfg(test)]
+mod changes {
+    use std::{pin::Pin, sync::Arc};
+
+    use super::*;
+    use crate::{
+        id::LoginName,
+        policy::{self, Ladder},
+        store::{
+            fixture::{Ann, NOW, STEP, ann, at_once, attempt},
+            item::{Administrators, Device, LoginRow},
+            table::Again,
+        },
+    };
+
+    async fn office() -> (Ann, TokenRef) {
+        let (ann, challenges) = ann(1).await;
+        let session = ann.with_step(&challenges[0], STEP, NOW).await.unwrap().reference().clone();
+        (ann, session)
+    }
+
+    async fn change(ann: &Ann, by: &TokenRef, target: &UserKey, patch: &Patch) -> Changed {
+        change_as(ann, &ann.authority(by).await, target, patch).await
+    }
+
+    async fn change_as(ann: &Ann, by: &Authority, target: &UserKey, patch: &Patch) -> Changed {
+        let named = named(ann, target).await;
+        ann.store.change_person(by, named, patch, &attempt(NOW), &ann.event()).await.unwrap()
+    }
+
+    async fn delete_as(ann: &Ann, by: &Authority, target: &UserKey) -> Changed {
+        let named = named(ann, target).await;
+        ann.store.delete_person(by, named, &attempt(NOW), &ann.event()).await.unwrap()
+    }
+
+    async fn named(ann: &Ann, target: &UserKey) -> Named {
+        let found = ann.store.read_all([keys::user(target), keys::profile(target)]).await.unwrap();
+        Named { key: target.clone(), found }
+    }
+
+    async fn login_row(ann: &Ann, key: &UserKey) -> Option<LoginRow> {
+        let login = LoginKey::of(key.tenant(), &ann.read(key).await.login);
+        let [row] = ann.store.read_all([keys::login(&login)]).await.unwrap();
+        row.map(|row| item::read(row).unwrap())
+    }
+
+    async fn set(ann: &Ann, key: &UserKey, actions: Vec<Action>) {
+        let write = Write::update(keys::user(key), vec![], actions);
+        ann.store.table.update(&write, Again::Never).await.unwrap();
+    }
+
+    fn role(kind: Kind, role: Role) -> Patch {
+        Patch { kind: Some(kind), role: Some(role), ..Patch::default() }
+    }
+
+    fn active(active: bool) -> Patch {
+        Patch { active: Some(active), ..Patch::default() }
+    }
+
+    fn hash(text: &str) -> PasswordHash {
+        PasswordHash::from_stored(text.to_owned())
+    }
+
+    /// The registry of Administrators says what the people say.
+    async fn told_truly(ann: &Ann, people: &[&UserKey]) -> Administrators {
+        let registry = ann.administrators().await;
+        for key in people {
+            let user = ann.read(key).await;
+            assert_eq!(registry.active.contains_key(key.user()), user.administers_now(), "{}", key.user());
+            let able = user.administers_now() && user.factor == FactorState::Active;
+            assert_eq!(registry.able.contains_key(key.user()), able, "{}", key.user());
+        }
+        registry
+    }
+
+    #[tokio::test]
+    async fn whoever_is_deactivated_is_out_and_their_devices_are_forgotten() {
+        let (ann, session) = office().await;
+        let bob = ann.someone("bob", Role::Standard).await;
+        let theirs = ann.session_of(&bob).await;
+        let device = Device { guard: *theirs.guard(), ends: NOW.secs() + 1000, tries: 0, last: 0, attempt: None };
+        let known = Action::Set(attr("d").key(theirs.id().as_str().to_owned()), item::value(&device).unwrap());
+        set(&ann, &bob, vec![known]).await;
+        assert!(matches!(change(&ann, &session, &bob, &active(false)).await, Changed::Yes(_)));
+        assert!(ann.read(&bob).await.devices.is_empty());
+        assert_eq!(ann.store.read_session(&theirs, NOW).await.unwrap().err(), Some(NoSession::Invalid));
+        assert!(matches!(change(&ann, &session, &bob, &active(true)).await, Changed::Yes(_)));
+        assert_eq!(ann.store.read_session(&theirs, NOW).await.unwrap().err(), Some(NoSession::RefreshRequired));
+    }
+
+    #[tokio::test]
+    async fn a_password_that_was_set_is_the_one() {
+        let (ann, session) = office().await;
+        let bob = ann.someone("bob", Role::Standard).await;
+        let login = ann.keys.login(bob.tenant(), &LoginName::fold("bob"));
+        ann.store.charge_login(&login, None, &Ladder::at(NOW), &attempt(NOW)).await.unwrap();
+        for (n, text) in (2..).zip(["one", "two"]) {
+            let patch = Patch { hash: Some(hash(text)), ..Patch::default() };
+            assert!(matches!(change(&ann, &session, &bob, &patch).await, Changed::Yes(_)));
+            let row = login_row(&ann, &bob).await.unwrap();
+            assert_eq!((row.hash.as_deref(), row.version, row.tries), (Some(text), Some(n), 0));
+            assert_eq!(ann.read(&bob).await.password_version, n);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_registry_follows_every_change_of_an_administrator() {
+        let (ann, session) = office().await;
+        let amy = ann.someone("amy", Role::Standard).await;
+        set(&ann, &amy, vec![Action::Set(attr("fs"), text("a"))]).await;
+        let both = [&ann.key, &amy];
+        for (patch, administrators) in [
+            (role(Kind::Employee, Role::Administrator), 2),
+            (active(false), 1),
+            (role(Kind::Employee, Role::Standard), 1),
+            (role(Kind::Employee, Role::Administrator), 1),
+            (active(true), 2),
+            (Patch { auth_type: Some(AuthType::SamlSso), ..Patch::default() }, 2),
+            (role(Kind::Contact, Role::Portal), 1),
+        ] {
+            assert!(matches!(change(&ann, &session, &amy, &patch).await, Changed::Yes(_)));
+            assert_eq!(told_truly(&ann, &both).await.active.len(), administrators);
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn administrators_who_remove_each_other_leave_one() {
+        for round in 0..20 {
+            let (ann, _) = office().await;
+            let ann = Arc::new(ann);
+            let mut people = vec![ann.key.clone()];
+            for name in ["amy", "abe", "ada"] {
+                people.push(ann.someone(name, Role::Administrator).await);
+            }
+            let mut acts: Vec<Pin<Box<dyn Future<Output = ()> + Send>>> = Vec::new();
+            for (n, actor) in people.iter().enumerate() {
+                let target = people[(n + 1 + round % 4) % 4].clone();
+                let authority = ann.authority(&ann.session_of(actor).await).await;
+                let ann = Arc::clone(&ann);
+                acts.push(Box::pin(async move {
+                    let done = match n {
+                        0 => delete_as(&ann, &authority, &target).await,
+                        1 => change_as(&ann, &authority, &target, &active(false)).await,
+                        _ => change_as(&ann, &authority, &target, &role(Kind::Employee, Role::Standard)).await,
+                    };
+                    assert!(!matches!(done, Changed::Misfit));
+                }));
+            }
+            at_once(acts).await;
+            let mut there = Vec::new();
+            for key in &people {
+                if named(&ann, key).await.read().unwrap().is_some() {
+                    there.push(key);
+                }
+            }
+            let registry = told_truly(&ann, &there).await;
+            assert!(!registry.active.is_empty(), "round {round}");
+            assert!(registry.active.keys().all(|user| there.iter().any(|key| key.user() == user)));
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn a_promotion_beside_the_disabling_of_the_factor_makes_nobody_able_who_is_not() {
+        for _ in 0..20 {
+            let (ann, session) = office().await;
+            let ann = Arc::new(ann);
+            let amy = ann.someone("amy", Role::Standard).await;
+            set(&ann, &amy, vec![Action::Set(attr("fs"), text("a")), Action::Set(attr("row"), num(policy::ROW_TRIES))])
+                .await;
+            let before = ann.read(&amy).await;
+            let (one, key, authority) = (Arc::clone(&ann), amy.clone(), ann.authority(&session).await);
+            let promote = async move {
+                let patch = role(Kind::Employee, Role::Administrator);
+                assert!(matches!(change_as(&one, &authority, &key, &patch).await, Changed::Yes(_)));
+            };
+            let (one, key) = (Arc::clone(&ann), amy.clone());
+            let disable = async move {
+                one.store.disable_factor(&key, &before, &attempt(NOW), &one.event()).await.unwrap();
+            };
+            let acts: [Pin<Box<dyn Future<Output = ()> + Send>>; 2] = [Box::pin(promote), Box::pin(disable)];
+            at_once(acts).await;
+            told_truly(&ann, &[&ann.key, &amy]).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_of_somebody_deleted_is_left_and_a_namesake_is_another_person() {
+        let (ann, session) = office().await;
+        let bob = ann.someone("bob", Role::Portal).await;
+        let (theirs, before) = (ann.session_of(&bob).await, ann.read(&bob).await);
+        let login = LoginKey::of(bob.tenant(), &before.login);
+        let authority = ann.authority(&session).await;
+        assert!(matches!(delete_as(&ann, &authority, &bob).await, Changed::Yes(_)));
+        let left = [keys::user(&bob), keys::profile(&bob), keys::login(&login), keys::exclusion(&bob)];
+        assert!(ann.store.read_all(left).await.unwrap().iter().all(Option::is_none));
+        assert!(matches!(delete_as(&ann, &authority, &bob).await, Changed::NotFound));
+        assert_eq!(ann.someone("bob", Role::Portal).await, bob);
+        assert_eq!(ann.store.read_session(&theirs, NOW).await.unwrap().err(), Some(NoSession::Invalid));
+        assert!(ann.read(&bob).await.born != before.born);
+        // A change that was planned about the one who was deleted.
+        ann.change(Action::Add(attr("ep"), 1)).await;
+        assert!(matches!(delete_as(&ann, &authority, &bob).await, Changed::ActorGone));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn a_deletion_beside_changes_leaves_all_or_nothing() {
+        for _ in 0..20 {
+            let (ann, session) = office().await;
+            let ann = Arc::new(ann);
+            let bob = ann.someone("bob", Role::Standard).await;
+            let login = LoginKey::of(bob.tenant(), &ann.read(&bob).await.login);
+            let acts = (0..6).map(|n| {
+                let (ann, bob, session) = (Arc::clone(&ann), bob.clone(), session.clone());
+                async move {
+                    let patch = match n {
+                        0 => return delete_as(&ann, &ann.authority(&session).await, &bob).await,
+                        1 => role(Kind::Employee, Role::Administrator),
+                        2 => role(Kind::Contact, Role::Portal),
+                        3 => Patch { display_name: Some("B".into()), ..Patch::default() },
+                        4 => Patch { hash: Some(hash("new")), ..Patch::default() },
+                        _ => active(false),
+                    };
+                    change(&ann, &session, &bob, &patch).await
+                }
+            });
+            for (n, done) in at_once(acts).await.into_iter().enumerate() {
+                assert!(matches!(done, Changed::Yes(_)) || (n > 0 && matches!(done, Changed::NotFound)));
+            }
+            let left = [keys::user(&bob), keys::profile(&bob), keys::login(&login)];
+            assert!(ann.store.read_all(left).await.unwrap().iter().all(Option::is_none));
+            assert_eq!(ann.administrators().await.active.len(), 1);
+        }
     }
 }

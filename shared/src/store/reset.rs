@@ -135,10 +135,8 @@ impl Store {
                 return Ok(target.done(now));
             }
             let [asker, user, profile, policy, budget] = self.read_all(reset_keys(authority.key(), &key)).await?;
-            own = item::read(asker.unwrap_or_default())?;
-            if !authority.still_holds(&own, now) {
-                return Ok(Reset::ActorGone);
-            }
+            let Some(asker) = authority.still(asker, now)? else { return Ok(Reset::ActorGone) };
+            own = asker;
             found = [user, profile, policy, budget];
         }
         Err(StoreError::Contended("a person who is to be reset keeps changing".into()))
@@ -209,7 +207,7 @@ impl Store {
                 return Ok(target.done(now));
             }
             let [own, again @ ..] = self.read_all(support_keys(operator.key(), &login, &ticket)).await?;
-            if !operator.still_holds(&item::read(own.unwrap_or_default())?, now) {
+            if operator.still(own, now)?.is_none() {
                 return Ok(Reset::ActorGone);
             }
             found = again;
@@ -464,6 +462,8 @@ mod tests {
         let (ann, authority, bob) = office().await;
         ann.change(Action::Add(attr("ep"), 1)).await;
         assert!(matches!(reset(&ann, &authority, &bob, NOW).await, Reset::ActorGone));
+        ann.put(Write::delete(keys::user(&ann.key), vec![])).await;
+        assert!(matches!(reset(&ann, &authority, &bob, NOW).await, Reset::ActorGone), "deleted meanwhile");
         assert_eq!(ann.read(&bob).await.epoch, 1);
     }
 

@@ -108,9 +108,10 @@ impl Authority {
         guards
     }
 
-    /// Whether they still may, by their item as a transaction met it; for telling why it was refused.
-    pub(super) fn still_holds(&self, user: &User, now: Timestamp) -> bool {
-        find(user, &self.0.token, now).is_ok() && user.epoch == self.0.user.epoch
+    /// Their item as a transaction met it, if they still may; for telling why it was refused.
+    pub(super) fn still(&self, own: Option<Item>, now: Timestamp) -> Result<Option<User>, StoreError> {
+        let own: Option<User> = own.map(item::read).transpose()?;
+        Ok(own.filter(|own| find(own, &self.0.token, now).is_ok() && own.epoch == self.0.user.epoch))
     }
 }
 

@@ -114,3 +114,111 @@ impl Store {
         self.settings(tenant).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        audit::{Action as Did, Outcome},
+        env::SystemEntropy,
+        id::{LoginName, UserId},
+        secret::Nonce,
+        store::{
+            fixture::{Ann, NOW, STEP, ann, at_once, attempt},
+            item::{AuthType, Kind, LoginRow, Role},
+            people::Asked,
+            session::Authority,
+            table::Query,
+        },
+    };
+
+    async fn office() -> (Ann, Authority) {
+        let (ann, challenges) = ann(1).await;
+        let session = ann.with_step(&challenges[0], STEP, NOW).await.unwrap();
+        let authority = ann.authority(session.reference()).await;
+        (ann, authority)
+    }
+
+    fn tenant(ann: &Ann, id: &str, name: &str) -> NewTenant {
+        let id = TenantId::parse(id).unwrap();
+        let login = ann.keys.login(&id, &LoginName::fold("ada"));
+        let (kind, role, auth_type) = (Kind::Employee, Role::Administrator, AuthType::Local);
+        let asked = Asked { kind, role, auth_type, username: "ada", display_name: "Ada", email: None };
+        let born = Nonce::generate(&SystemEntropy).unwrap();
+        let first = NewPerson::new(id.user(UserId::parse("u-ada").unwrap()), login, &asked, born, NOW);
+        NewTenant { id, name: name.to_owned(), first: Some(first) }
+    }
+
+    async fn create(ann: &Ann, by: &By<'_>, tenant: &NewTenant) -> TenantCreated {
+        let event = AuditEvent::new(Did::TenantCreated, Outcome::Success, "r");
+        ann.store.create_tenant(by, tenant, &attempt(NOW), (&event, &event)).await.unwrap()
+    }
+
+    async fn rows(ann: &Ann, tenant: &TenantId) -> usize {
+        let partition = keys::audit_partition(tenant, &NOW.year_month(), 0);
+        let (prefix, after) = (String::new(), None);
+        let query = Query { index: false, partition, prefix, after, descending: false, limit: 100 };
+        ann.store.table.query(&query).await.unwrap().len()
+    }
+
+    #[tokio::test]
+    async fn a_tenant_begins_with_its_administrator_and_is_told_in_both() {
+        let (ann, authority) = office().await;
+        let new = tenant(&ann, "fresh", "Fresh");
+        let here = rows(&ann, authority.tenant()).await;
+        assert_eq!(create(&ann, &By::Authority(&authority), &new).await, TenantCreated::Yes);
+        let policy = ann.store.settings(&new.id).await.unwrap().unwrap();
+        assert_eq!((policy.name.as_str(), policy.issuer.as_str()), ("Fresh", "Fresh"));
+        assert!(policy.reset_code_for == ResetCodeFor::Administrators);
+        let first = new.first.as_ref().unwrap();
+        let [administrators, login] =
+            ann.store.read_all([keys::administrators(&new.id), keys::login(&first.login)]).await.unwrap();
+        let administrators: Administrators = item::read(administrators.unwrap()).unwrap();
+        assert!(administrators.active.contains_key(first.key.user()) && administrators.able.is_empty());
+        let login: LoginRow = item::read(login.unwrap()).unwrap();
+        assert_eq!(login.uid.as_ref(), Some(first.key.user()));
+        assert_eq!((rows(&ann, &new.id).await, rows(&ann, authority.tenant()).await), (1, here + 1));
+        assert_eq!(create(&ann, &By::Seed, &tenant(&ann, "fresh", "Other")).await, TenantCreated::Taken);
+        assert_eq!(ann.store.settings(&new.id).await.unwrap().unwrap().name, "Fresh");
+        ann.change(Action::Add(crate::store::write::attr("ep"), 1)).await;
+        assert_eq!(
+            create(&ann, &By::Authority(&authority), &tenant(&ann, "late", "L")).await,
+            TenantCreated::ActorGone
+        );
+        assert!(ann.store.settings(&TenantId::parse("late").unwrap()).await.unwrap().is_none());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn of_many_who_make_a_tenant_one_does() {
+        let ann = std::sync::Arc::new(office().await.0);
+        let made = at_once((0..16).map(|n| {
+            let ann = std::sync::Arc::clone(&ann);
+            async move { create(&ann, &By::Seed, &tenant(&ann, "fresh", &n.to_string())).await }
+        }));
+        let made = made.await;
+        assert_eq!(made.iter().filter(|made| **made == TenantCreated::Yes).count(), 1);
+        let winner = made.iter().position(|made| *made == TenantCreated::Yes).unwrap().to_string();
+        let policy = ann.store.settings(&TenantId::parse("fresh").unwrap()).await.unwrap().unwrap();
+        assert_eq!((policy.name, policy.issuer), (winner.clone(), winner));
+    }
+
+    #[tokio::test]
+    async fn settings_change_alone_and_together_while_the_caller_may() {
+        let (ann, authority) = office().await;
+        let change = |issuer: Option<&'static str>, whom: Option<ResetCodeFor>| {
+            let (ann, authority) = (&ann, &authority);
+            async move {
+                let (attempt, event) = (attempt(NOW), ann.event());
+                ann.store.change_settings(authority, issuer, whom, &attempt, &event).await.unwrap()
+            }
+        };
+        let read = |policy: Option<TenantPolicy>| policy.map(|policy| (policy.issuer, policy.reset_code_for));
+        assert_eq!(read(change(None, None).await).unwrap(), ("Acme".into(), ResetCodeFor::Administrators));
+        assert_eq!(read(change(Some("A"), None).await).unwrap(), ("A".into(), ResetCodeFor::Administrators));
+        let everyone = Some(ResetCodeFor::Everyone);
+        assert_eq!(read(change(None, everyone).await).unwrap(), ("A".into(), ResetCodeFor::Everyone));
+        ann.change(Action::Add(crate::store::write::attr("ep"), 1)).await;
+        assert!(change(Some("B"), None).await.is_none());
+        assert_eq!(ann.store.settings(ann.key.tenant()).await.unwrap().unwrap().issuer, "A");
+    }
+}
