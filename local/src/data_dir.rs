@@ -4,7 +4,7 @@
 //! anew: only an empty one is initialised, and `initialising` stands in it until that is done.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError},
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
@@ -12,13 +12,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use data_encoding::{BASE64, BASE64URL_NOPAD};
-use serde::{Deserialize, Serialize};
 use vestibule::{
     env::{Entropy, EntropyError},
+    key_file::{KeyFile, KeyFileError},
     secret::{DigestKeys, KeyRing},
 };
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::sled_table::{IdentityFault, SledTable};
 
@@ -30,7 +29,6 @@ const DB: &str = "db";
 const KEYS_NEW: &str = "keys.json.new";
 const DB_NEW: &str = "db.new";
 const OURS: [&str; 7] = [LOCK, MARKER, KEYS, DB, KEYS_NEW, DB_NEW, crate::mail::FILE];
-const VERSION: u32 = 1;
 
 /// What a data directory holds, open.
 pub struct DataDir {
@@ -98,54 +96,6 @@ pub enum DataDirError {
     Entropy(#[from] EntropyError),
 }
 
-/// The key ring file. Wipes itself.
-#[derive(Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
-struct KeyFile {
-    v: u32,
-    store: String,
-    /// Keys numbered from 1; the newest seals.
-    sealing: Vec<SealingKey>,
-    names: String,
-    codes: String,
-}
-
-/// Number and base64 of each sealing key.
-#[derive(Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
-struct SealingKey {
-    n: u64,
-    key: String,
-}
-
-impl KeyFile {
-    fn generate(entropy: &dyn Entropy) -> Result<Self, EntropyError> {
-        let key =
-            || -> Result<String, EntropyError> { Ok(BASE64.encode(Zeroizing::new(entropy.bytes::<32>()?).as_slice())) };
-        Ok(Self {
-            v: VERSION,
-            store: BASE64URL_NOPAD.encode(&entropy.bytes::<16>()?),
-            sealing: vec![SealingKey { n: 1, key: key()? }],
-            names: key()?,
-            codes: key()?,
-        })
-    }
-
-    fn keys(&self) -> Option<(KeyRing, DigestKeys)> {
-        let mut sealing = BTreeMap::new();
-        for SealingKey { n, key } in &self.sealing {
-            if sealing.insert(*n, decode(key)?).is_some() {
-                return None; // two keys of one number: one of them would be lost
-            }
-        }
-        let (names, codes) = (decode(&self.names)?, decode(&self.codes)?);
-        Some((KeyRing::new(sealing)?, DigestKeys::new(*names, *codes)))
-    }
-}
-
-fn decode(text: &str) -> Option<Zeroizing<[u8; 32]>> {
-    let bytes = Zeroizing::new(BASE64.decode(text.as_bytes()).ok()?);
-    Some(Zeroizing::new(bytes.as_slice().try_into().ok()?))
-}
-
 fn at(path: &Path) -> impl FnOnce(io::Error) -> DataDirError {
     let path = path.to_owned();
     move |error| DataDirError::Io { path, error }
@@ -192,7 +142,7 @@ impl DataDir {
             let db = sled::Config::new().temporary(true).open().map_err(|error| broken(path, error))?;
             SledTable::new(db, None).map_err(|error| broken(path, error))
         })?;
-        table.init_identity(&file.store).map_err(|error| damaged(path, error.to_string()))?;
+        table.init_identity(file.store()).map_err(|error| damaged(path, error.to_string()))?;
         Self::with(path, table, &file)
     }
 
@@ -218,10 +168,10 @@ impl DataDir {
                 IdentityFault::Store(error) => damaged(&db, error.to_string()),
             })
         })?;
-        if found != file.store {
+        if found != file.store() {
             return Err(DataDirError::Mixed(path.to_owned()));
         }
-        let (ring, digests) = file.keys().ok_or_else(|| damaged(&path.join(KEYS), "a key does not read"))?;
+        let (ring, digests) = file.keys().map_err(|_| damaged(&path.join(KEYS), "a key does not read"))?;
         Ok(Self { table, ring, digests, store_id: found })
     }
 }
@@ -271,7 +221,7 @@ fn initialise(path: &Path, entropy: &dyn Entropy) -> Result<(), DataDirError> {
         DirBuilder::new().mode(0o700).create(&db_new).map_err(at(&db_new))?;
         guarded(&db_new, || {
             let table = open_sled(&db_new, None)?;
-            table.init_identity(&file.store).map_err(|error| damaged(&db_new, error.to_string()))
+            table.init_identity(file.store()).map_err(|error| damaged(&db_new, error.to_string()))
         })?;
         sync(&db_new)?;
         fs::rename(&db_new, &db).map_err(at(&db))?;
@@ -309,12 +259,10 @@ fn read_keys(path: &Path) -> Result<KeyFile, DataDirError> {
     private(path, "600")?;
     let mut bytes = Zeroizing::new(Vec::new());
     file.read_to_end(&mut bytes).map_err(at(path))?;
-    // The parser's message is not passed on: it may quote a key.
-    let file: KeyFile = serde_json::from_slice(&bytes).map_err(|_| damaged(path, "it does not read"))?;
-    if file.v != VERSION {
-        return Err(DataDirError::Version { path: path.to_owned(), found: file.v.to_string() });
-    }
-    Ok(file)
+    KeyFile::parse(&bytes).map_err(|fault| match fault {
+        KeyFileError::Malformed => damaged(path, fault.to_string()),
+        KeyFileError::Version(found) => DataDirError::Version { path: path.to_owned(), found: found.to_string() },
+    })
 }
 
 fn private(path: &Path, mend: &'static str) -> Result<(), DataDirError> {

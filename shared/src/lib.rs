@@ -14,6 +14,9 @@ pub mod env;
 #[cfg(feature = "http")]
 pub mod http;
 pub mod id;
+pub mod key_file;
+#[cfg(feature = "lambda")]
+pub mod lambda;
 pub mod password;
 pub mod policy;
 pub mod recovery;

@@ -1,3 +1,6 @@
-//! The Lambda of the flow `admin-reset`: not built yet.
+//! The Lambda of the flow `admin-reset`.
 
-fn main() {}
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), vestibule::lambda::Error> {
+    vestibule::lambda::run(admin_reset::routes()).await
+}

@@ -1,3 +1,6 @@
-//! The Lambda of the flow `batch-portal-exclude`: not built yet.
+//! The Lambda of the flow `batch-portal-exclude`.
 
-fn main() {}
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), vestibule::lambda::Error> {
+    vestibule::lambda::run(batch_portal_exclude::routes()).await
+}

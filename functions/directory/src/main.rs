@@ -1,3 +1,6 @@
-//! The Lambda of the flow `directory`: not built yet.
+//! The Lambda of the flow `directory`.
 
-fn main() {}
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), vestibule::lambda::Error> {
+    vestibule::lambda::run(directory::routes()).await
+}

@@ -1,3 +1,6 @@
-//! The Lambda of the flow `enable-mfa`: not built yet.
+//! The Lambda of the flow `enable-mfa`.
 
-fn main() {}
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), vestibule::lambda::Error> {
+    vestibule::lambda::run(enable_mfa::routes()).await
+}

@@ -1,3 +1,6 @@
-//! The Lambda of the flow `session`: not built yet.
+//! The Lambda of the flow `session`.
 
-fn main() {}
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), vestibule::lambda::Error> {
+    vestibule::lambda::run(session::routes()).await
+}

@@ -1,3 +1,6 @@
-//! The Lambda of the flow `support`: not built yet.
+//! The Lambda of the flow `support`.
 
-fn main() {}
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), vestibule::lambda::Error> {
+    vestibule::lambda::run(support::routes()).await
+}

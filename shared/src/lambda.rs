@@ -1,0 +1,149 @@
+//! A flow as a Lambda: the only file that knows of it.
+
+use std::{fs, net::IpAddr, sync::Arc};
+
+use aws_sdk_dynamodb::{
+    Client, Config,
+    config::{BehaviorVersion, Credentials, Region},
+};
+use aws_smithy_http_client::tls;
+use axum::{
+    Router,
+    extract::Request,
+    middleware::{Next, from_fn},
+    response::Response,
+};
+pub use lambda_http::Error;
+use lambda_http::request::RequestContext;
+use zeroize::Zeroizing;
+
+use crate::{
+    env::{SystemClock, SystemEntropy},
+    http::{App, Peer, Routes, serve},
+    key_file::KeyFile,
+    password::{PasswordParams, Passwords},
+    secret::{DigestKeys, KeyRing},
+    store::{Store, dynamo::DynamoTable},
+};
+
+/// Serves a flow's endpoints to API Gateway, with what the environment configures.
+///
+/// # Errors
+/// Names every fault of the configuration, or says what the runtime said.
+pub async fn run(routes: Routes) -> Result<(), Error> {
+    lambda_http::tracing::init_default_subscriber();
+    let configuration = Configuration::read(|name| std::env::var(name).ok())?;
+    lambda_http::run(handler(routes, configuration.app()?)).await
+}
+
+/// The endpoints as API Gateway calls them.
+pub fn handler(routes: Routes, app: Arc<App>) -> Router {
+    serve(routes, app).layer(from_fn(peer))
+}
+
+/// The client's address is what the gateway saw, whatever a header says.
+async fn peer(mut request: Request, next: Next) -> Response {
+    let address = match request.extensions().get::<RequestContext>() {
+        Some(RequestContext::ApiGatewayV2(context)) => context.http.source_ip.as_deref(),
+        _ => None,
+    };
+    if let Some(address) = address.and_then(|text| text.parse::<IpAddr>().ok()) {
+        request.extensions_mut().insert(Peer(address));
+    }
+    next.run(request).await
+}
+
+/// What the environment has to say, read once.
+struct Configuration {
+    table: String,
+    region: String,
+    access_key: String,
+    secret_key: Zeroizing<String>,
+    session_token: Option<String>,
+    endpoint: Option<String>,
+    ring: KeyRing,
+    digests: DigestKeys,
+}
+
+/// Every fault of the configuration.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the configuration has {} fault(s): {}", .0.len(), .0.join("; "))]
+struct Faults(Vec<String>);
+
+impl Configuration {
+    fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, Faults> {
+        let mut faults = Vec::new();
+        let mut wanted = |name: &str, what: &str| {
+            let found = variable(name).filter(|value| !value.is_empty());
+            if found.is_none() {
+                faults.push(format!("{name} is not set: {what}"));
+            }
+            found
+        };
+        let table = wanted("VESTIBULE_TABLE", "the DynamoDB table");
+        let region = wanted("AWS_REGION", "the region; Lambda sets it");
+        let access_key = wanted("AWS_ACCESS_KEY_ID", "the function's role; Lambda sets it");
+        let secret_key = wanted("AWS_SECRET_ACCESS_KEY", "the function's role; Lambda sets it").map(Zeroizing::new);
+        let path = wanted("VESTIBULE_KEYS_FILE", "the file with the keys");
+        let keys = path.and_then(|path| match keys(&path) {
+            Ok(keys) => Some(keys),
+            Err(fault) => {
+                faults.push(format!("VESTIBULE_KEYS_FILE {path}: {fault}"));
+                None
+            }
+        });
+        let (session_token, endpoint) = (variable("AWS_SESSION_TOKEN"), variable("VESTIBULE_DYNAMODB_ENDPOINT"));
+        match (table, region, access_key, secret_key, keys) {
+            (Some(table), Some(region), Some(access_key), Some(secret_key), Some((ring, digests))) => {
+                Ok(Self { table, region, access_key, secret_key, session_token, endpoint, ring, digests })
+            }
+            _ => Err(Faults(faults)),
+        }
+    }
+
+    fn app(self) -> Result<Arc<App>, Error> {
+        let (access, secret) = (self.access_key, self.secret_key.to_string());
+        let credentials = Credentials::new(access, secret, self.session_token, None, "environment");
+        let tls = tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring);
+        let mut config = Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new(self.region))
+            .credentials_provider(credentials)
+            .http_client(aws_smithy_http_client::Builder::new().tls_provider(tls).build_https());
+        if let Some(endpoint) = self.endpoint {
+            config = config.endpoint_url(endpoint);
+        }
+        let table = DynamoTable::new(Client::from_conf(config.build()), self.table, Arc::new(SystemEntropy));
+        // A function serves one request at a time.
+        let passwords = Passwords::new(PasswordParams::default(), 1, 1, &SystemEntropy)?;
+        Ok(Arc::new(App {
+            store: Store::new(Arc::new(table)),
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(SystemEntropy),
+            sealer: Arc::new(self.ring),
+            digests: Arc::new(self.digests),
+            passwords: Arc::new(passwords),
+        }))
+    }
+}
+
+fn keys(path: &str) -> Result<(KeyRing, DigestKeys), String> {
+    let bytes = Zeroizing::new(fs::read(path).map_err(|error| error.to_string())?);
+    KeyFile::parse(&bytes).and_then(|file| file.keys()).map_err(|fault| fault.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_of_the_configuration_is_named() {
+        let Err(Faults(faults)) = Configuration::read(|_| None) else { panic!("it was taken") };
+        let named: Vec<_> = faults.iter().filter_map(|fault| fault.split(' ').next()).collect();
+        let want =
+            ["VESTIBULE_TABLE", "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "VESTIBULE_KEYS_FILE"];
+        assert_eq!(named, want);
+        let Err(faults) = Configuration::read(|_| Some("/no/such/file".into())) else { panic!("it was taken") };
+        assert!(faults.to_string().contains("VESTIBULE_KEYS_FILE /no/such/file"), "{faults}");
+    }
+}
