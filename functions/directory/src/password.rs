@@ -68,13 +68,15 @@ async fn change(State(app): State<Arc<App>>, call: Call<PasswordRequest>) -> Ans
     let proof = app.passwords.verify(&body.current_password, tried.hash().as_ref()).await?;
     let owner = app.store.read_owner(&tried).await?;
     let right = match tried.checked(proof, owner) {
-        Ok(right) if right.key() == key => right,
-        _ => {
+        Ok(right) => right,
+        Err(tried) => {
             let event = request.event(Action::PasswordChanged, Outcome::Refused).own(key.user());
-            app.store.record(key.tenant(), &attempt, 0, &event).await;
-            return Err(Code::InvalidCredentials.into());
+            return Err(request.wrong_password(&app, &tried, &attempt, event).await);
         }
     };
+    if right.key() != key {
+        return Err(Code::InvalidToken.into());
+    }
     let hash = app.passwords.hash(&body.new_password, &*app.entropy).await?;
     let mut event = request.event(Action::PasswordChanged, Outcome::Success).own(key.user()).tell(Tell::User);
     event.user_agent.clone_from(&request.user_agent);

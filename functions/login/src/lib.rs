@@ -18,7 +18,7 @@ use vestibule::{
     },
     id::{LoginName, TenantId},
     password,
-    policy::{self, Budget, Ladder},
+    policy::{Budget, Ladder},
     secret::{NewToken, SecretText, TokenRef},
     store::{
         item::{FactorState, User},
@@ -170,23 +170,9 @@ fn enrolment(token: NewToken, expires_at: Timestamp, reset_code_required: bool) 
 
 /// The one refusal. A name that nobody has gets the same writes: the same time.
 async fn refuse(app: &App, request: &Request, tried: &PasswordTry, attempt: &Attempt) -> Problem {
-    let tenant = tried.login().tenant();
     let mut event = request.event(Action::Login, Outcome::Refused);
     event.target = tried.owner().map(|owner| owner.user().clone());
-    app.store.record(tenant, attempt, 0, &event).await;
-    let told = app.store.tell_failures(tried).await.unwrap_or_else(|error| {
-        tracing::warn!(%error, "failed passwords were not told of");
-        false
-    });
-    if told {
-        event.action = Action::LoginDelayed;
-        app.store.record(tenant, attempt, 1, &event.clone().tell(Tell::User)).await;
-    }
-    if tried.failures() == policy::ATTACK_FAILURES {
-        event.action = Action::LoginAttacked;
-        app.store.record(tenant, attempt, 2, &event.tell(Tell::User).tell(Tell::Administrators)).await;
-    }
-    Code::InvalidCredentials.into()
+    request.wrong_password(app, tried, attempt, event).await
 }
 
 /// A right password that opens nothing before a reset. A factor whose row is full is disabled here, should the request that

@@ -1,9 +1,15 @@
 //! Who is asking: token, role and freshness, in this order.
 
-use super::{App, call::Request, problem::Answer};
+use super::{
+    App,
+    call::Request,
+    problem::{Answer, Code, Problem},
+};
 use crate::{
-    audit::{Action, Outcome},
+    attempt::{Attempt, PasswordTry},
+    audit::{Action, AuditEvent, Outcome, Tell},
     id::UserKey,
+    policy,
     secret::TokenClass,
     store::session::{Authority, Denied, Principal},
 };
@@ -69,6 +75,32 @@ impl Request {
     pub async fn may_operate(&self, app: &App, principal: Principal) -> Answer<Authority> {
         let key = principal.token().user().clone();
         self.told(app, &key, principal.operator(self.now)).await
+    }
+
+    /// Writes down that a password was wrong, and tells of a row of them: of five once a day, of a hundred as an attack. Alike
+    /// at every door where a password is tried.
+    pub async fn wrong_password(
+        &self,
+        app: &App,
+        tried: &PasswordTry,
+        attempt: &Attempt,
+        mut event: AuditEvent,
+    ) -> Problem {
+        let tenant = tried.login().tenant();
+        app.store.record(tenant, attempt, 0, &event).await;
+        let told = app.store.tell_failures(tried).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "failed passwords were not told of");
+            false
+        });
+        if told {
+            event.action = Action::LoginDelayed;
+            app.store.record(tenant, attempt, 1, &event.clone().tell(Tell::User)).await;
+        }
+        if tried.failures() == policy::ATTACK_FAILURES {
+            event.action = Action::LoginAttacked;
+            app.store.record(tenant, attempt, 2, &event.tell(Tell::User).tell(Tell::Administrators)).await;
+        }
+        Code::InvalidCredentials.into()
     }
 
     /// Every refused administrative act is written down (security.md 54).

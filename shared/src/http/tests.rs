@@ -1,9 +1,6 @@
 //! The layer over a small router of its own.
 
-use std::{
-    net::IpAddr,
-    sync::{Mutex, MutexGuard},
-};
+use std::{net::IpAddr, sync::Mutex};
 
 use axum::{
     Json, Router,
@@ -561,9 +558,7 @@ async fn without_randomness_an_answer_is_whole_and_nothing_is_granted() {
 async fn answered(problem: Problem) -> Reply {
     static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
     let _turn = TURN.lock().await;
-    let mut next: MutexGuard<'_, _> = NEXT.lock().unwrap();
-    *next = Some(problem);
-    drop(next);
+    *NEXT.lock().unwrap() = Some(problem);
     get("/v1/problem").await
 }
 

@@ -594,6 +594,8 @@ mod tests {
             Action::Set(attr("fs"), text("a")),
             Action::Set(attr("fid"), crate::store::write::bytes(factor.bytes())),
             Action::Set(attr("row"), num(7)),
+            Action::Set(attr("rk"), crate::store::write::bytes(&[0; 32])),
+            Action::Set(attr("rq"), Value::Bool(true)),
         ];
         factor.extend(["rkt", "ls", "fat", "eb"].map(|name| Action::Set(attr(name), num(1))));
         office.change(&enrolled, factor).await;
@@ -625,6 +627,7 @@ mod tests {
         }
         let user = office.ann.read(&office.key(&enrolled)).await;
         assert!(user.factor == FactorState::None && user.factor_id.is_none() && user.recovery.is_none());
+        assert!(user.reset_code_required.is_none() && user.recovery_at.is_none());
         assert!(user.last_step.is_none() && user.enrolled_at.is_none() && user.enrol_by.is_none() && user.row == 0);
         let listed = office.ann.store.exclusions(office.ann.key.tenant(), None, 100).await.unwrap().items;
         assert_eq!(listed.len(), 45);
