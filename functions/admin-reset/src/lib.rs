@@ -31,7 +31,7 @@ struct ResetRequest {
 /// Resets: no factor, no token, no session is left, and the next sign-in has to enrol. A repeat before that changes nothing
 /// but the reset code.
 #[utoipa::path(post, path = "/v1/admin/users/{user_id}/mfa-reset", tag = "admin-reset", security(("session" = [])),
-    params(("user_id" = String, Path)), responses(
+    params(("user_id" = String, Path)), request_body = ResetRequest, responses(
     (status = 200, body = ResetDto),
     (status = 401, description = "`invalid_token`, `session_refresh_required`, `step_up_required`"),
     (status = 403, description = "`forbidden`: no Administrator, or oneself"),

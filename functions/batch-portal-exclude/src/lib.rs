@@ -110,7 +110,7 @@ struct ExclusionDto {
 /// Excludes or includes. The same key with the same body goes on where it was left, or repeats the answer.
 #[utoipa::path(post, path = "/v1/admin/portal-exclusions", tag = "batch-portal-exclude", security(("session" = [])),
     params(("Idempotency-Key" = String, Header, description = "1 to 64 of `[A-Za-z0-9_-]`; this Administrator's own")),
-    responses(
+    request_body = BatchRequest, responses(
     (status = 200, body = BatchAnswer),
     (status = 401, description = "`invalid_token`, `session_refresh_required`, `step_up_required`"),
     (status = 403, description = "`forbidden`"),

@@ -39,7 +39,8 @@ struct ClientDto {
 }
 
 /// Makes a client credential; its secret is shown once.
-#[utoipa::path(post, path = "/v1/admin/clients", tag = "directory", security(("session" = [])), responses(
+#[utoipa::path(post, path = "/v1/admin/clients", tag = "directory", security(("session" = [])),
+    request_body = ClientRequest, responses(
     (status = 201, body = NewClientDto),
     (status = 401, description = "`invalid_token`, `session_refresh_required`, `step_up_required`"),
     (status = 403, description = "`forbidden`"),

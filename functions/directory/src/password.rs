@@ -40,7 +40,8 @@ struct PasswordAnswer {
 
 /// Changes the caller's password. Known devices are forgotten, and every session but the one returned is dead. A wrong
 /// current password counts like one at sign-in. A new one that is too short for a contact is told after the token.
-#[utoipa::path(post, path = "/v1/password", tag = "directory", security(("session" = [])), responses(
+#[utoipa::path(post, path = "/v1/password", tag = "directory", security(("session" = [])),
+    request_body = PasswordRequest, responses(
     (status = 200, body = PasswordAnswer),
     (status = 401, description = "`invalid_credentials`: the current password is wrong; `invalid_token`, \
         `session_refresh_required`, `step_up_required`"),

@@ -84,7 +84,8 @@ struct UserList {
 }
 
 /// Creates a user.
-#[utoipa::path(post, path = "/v1/admin/users", tag = "directory", security(("session" = [])), responses(
+#[utoipa::path(post, path = "/v1/admin/users", tag = "directory", security(("session" = [])),
+    request_body = CreateRequest, responses(
     (status = 201, body = UserDto),
     (status = 401, description = "`invalid_token`, `session_refresh_required`, `step_up_required`"),
     (status = 403, description = "`forbidden`"),

@@ -156,7 +156,7 @@ async fn start(
 
 /// Confirms the pending enrolment with a current code. Every other session and token is dead then.
 #[utoipa::path(post, path = "/v1/mfa/enrolments/confirm", tag = "enable-mfa",
-    security(("enrolment" = []), ("session" = [])), responses(
+    security(("enrolment" = []), ("session" = [])), request_body = ConfirmRequest, responses(
     (status = 200, body = ConfirmAnswer),
     (status = 400, description = "`invalid_request`, `malformed_code`"),
     (status = 401, description = "`invalid_code`; `invalid_token`, also where another token has replaced the enrolment; \

@@ -82,7 +82,7 @@ struct EnrolmentDto {
 }
 
 /// Tries a password.
-#[utoipa::path(post, path = "/v1/login", tag = "login", responses(
+#[utoipa::path(post, path = "/v1/login", tag = "login", request_body = LoginRequest, responses(
     (status = 200, body = LoginAnswer),
     (status = 401, description = "`invalid_credentials`, for whatever cause"),
     (status = 403, description = "`mfa_reset_required`"),

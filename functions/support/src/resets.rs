@@ -32,7 +32,8 @@ struct SupportResetRequest {
 }
 
 /// Resets the MFA of an Administrator beside whom no other active one has an active factor.
-#[utoipa::path(post, path = "/v1/support/mfa-resets", tag = "support", security(("session" = [])), responses(
+#[utoipa::path(post, path = "/v1/support/mfa-resets", tag = "support", security(("session" = [])),
+    request_body = SupportResetRequest, responses(
     (status = 200, body = ResetDto),
     (status = 401, description = "`invalid_token`, `session_refresh_required`, `step_up_required`"),
     (status = 403, description = "`forbidden`: no operator, or oneself"),

@@ -55,7 +55,8 @@ struct TenantAnswer {
 }
 
 /// Makes a tenant with its first Administrator.
-#[utoipa::path(post, path = "/v1/support/tenants", tag = "support", security(("session" = [])), responses(
+#[utoipa::path(post, path = "/v1/support/tenants", tag = "support", security(("session" = [])),
+    request_body = TenantRequest, responses(
     (status = 201, body = TenantAnswer),
     (status = 401, description = "`invalid_token`, `session_refresh_required`, `step_up_required`"),
     (status = 403, description = "`forbidden`"),
@@ -110,7 +111,8 @@ struct SupportClientRequest {
 }
 
 /// Makes a client credential for a tenant, or for all of them; its secret is shown once.
-#[utoipa::path(post, path = "/v1/support/clients", tag = "support", security(("session" = [])), responses(
+#[utoipa::path(post, path = "/v1/support/clients", tag = "support", security(("session" = [])),
+    request_body = SupportClientRequest, responses(
     (status = 201, body = NewClientDto),
     (status = 401, description = "`invalid_token`, `session_refresh_required`, `step_up_required`"),
     (status = 403, description = "`forbidden`"),

@@ -62,7 +62,8 @@ struct StepUpAnswer {
 }
 
 /// Signs in with a code, or a recovery token, at a challenge.
-#[utoipa::path(post, path = "/v1/verify", tag = "verify", security(("challenge" = [])), responses(
+#[utoipa::path(post, path = "/v1/verify", tag = "verify", security(("challenge" = [])),
+    request_body = CodeRequest, responses(
     (status = 200, body = VerifyAnswer),
     (status = 400, description = "`invalid_request`, `malformed_code`"),
     (status = 401, description = "`invalid_code`, `invalid_token`"),
@@ -89,7 +90,8 @@ async fn verify(State(app): State<Arc<App>>, call: Call<CodeRequest>) -> Answer<
 }
 
 /// Takes 6 digits alone: the session becomes another one, freshly stepped up.
-#[utoipa::path(post, path = "/v1/step-up", tag = "verify", security(("session" = [])), responses(
+#[utoipa::path(post, path = "/v1/step-up", tag = "verify", security(("session" = [])),
+    request_body = CodeRequest, responses(
     (status = 200, body = StepUpAnswer),
     (status = 400, description = "`invalid_request`, `malformed_code`"),
     (status = 401, description = "`invalid_code`, `invalid_token`, `session_refresh_required`"),
