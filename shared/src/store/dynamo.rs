@@ -15,9 +15,9 @@ use aws_sdk_dynamodb::{
     error::{ProvideErrorMetadata, SdkError},
     operation::{transact_write_items::TransactWriteItemsError, update_item::UpdateItemError},
     types::{
-        AttributeDefinition, AttributeValue, BillingMode, ConditionCheck, Delete, GlobalSecondaryIndex,
-        KeySchemaElement, KeyType, KeysAndAttributes, Projection, ProjectionType, Put, ReturnValue,
-        ReturnValuesOnConditionCheckFailure as OnFailure, ScalarAttributeType, TransactWriteItem, Update,
+        AttributeDefinition, AttributeValue, BillingMode, CancellationReason, ConditionCheck, Delete,
+        GlobalSecondaryIndex, KeySchemaElement, KeyType, KeysAndAttributes, Projection, ProjectionType, Put,
+        ReturnValue, ReturnValuesOnConditionCheckFailure as OnFailure, ScalarAttributeType, TransactWriteItem, Update,
     },
 };
 use data_encoding::BASE64URL_NOPAD;
@@ -379,6 +379,25 @@ impl DynamoTable {
         Ok(())
     }
 
+    /// What each refused write of a cancelled transaction has met.
+    async fn met(
+        &self,
+        writes: &[Write],
+        reasons: &[CancellationReason],
+    ) -> Result<Vec<Option<Option<Item>>>, StoreError> {
+        let mut met = Vec::with_capacity(writes.len());
+        for (write, reason) in writes.iter().zip(reasons) {
+            met.push(match reason.code() {
+                Some("ConditionalCheckFailed") => {
+                    Some(reason.item.clone().filter(|item| !item.is_empty()).map(from_sdk))
+                }
+                Some("ValidationError") => self.read(std::slice::from_ref(&write.key)).await?.into_iter().next(),
+                _ => None,
+            });
+        }
+        Ok(met)
+    }
+
     async fn transact_writes(&self, writes: &[Write], receipt: Option<&Key>) -> Result<Transacted, StoreError> {
         let items = writes.iter().map(|write| self.transact_item(write)).collect::<Result<Vec<_>, _>>()?;
         let token = self.entropy.bytes::<16>().map_err(|error| StoreError::Unavailable(error.to_string()))?;
@@ -411,19 +430,7 @@ impl DynamoTable {
                         if unknown && receipt.is_some() && row == Some("ConditionalCheckFailed") {
                             return Ok(Transacted::Committed);
                         }
-                        let mut met = Vec::with_capacity(writes.len());
-                        for (write, reason) in writes.iter().zip(reasons) {
-                            met.push(match reason.code() {
-                                Some("ConditionalCheckFailed") => {
-                                    Some(reason.item.clone().filter(|item| !item.is_empty()).map(from_sdk))
-                                }
-                                Some("ValidationError") => {
-                                    self.read(std::slice::from_ref(&write.key)).await?.into_iter().next()
-                                }
-                                _ => None,
-                            });
-                        }
-                        return Ok(Transacted::Refused(met));
+                        return Ok(Transacted::Refused(self.met(writes, reasons).await?));
                     }
                     match reasons.iter().filter_map(|reason| reason.code()).find(|code| *code != "None") {
                         Some("TransactionConflict") => StoreError::Contended("a transaction".into()),

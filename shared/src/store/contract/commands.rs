@@ -87,6 +87,7 @@ pub async fn race(table: Arc<dyn Table>, rounds: usize) {
 }
 
 /// `charge_login`, `open_attempt`, `open_exempt_session`, `tell_failures`, `change_password`.
+#[allow(clippy::too_many_lines, reason = "five races, one after the other")]
 async fn passwords(table: &Arc<dyn Table>, round: usize) {
     let one = scene(table, "charge", round).await;
     let admitted = together(RACERS, |_| {
