@@ -203,3 +203,47 @@ async fn administration_costs_no_more_than_it_may() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn the_directory_and_batches_cost_no_more_than_they_may() {
+    let (service, meter, mut people) = service().await;
+    let ann = service.fresh(people.get_mut("ann").unwrap()).await;
+    let body = |name: &str, kind: &str, role: &str| json!({"kind": kind, "role": role, "auth_type": "local", "username": name, "display_name": name});
+    for (kind, role, writes) in [("employee", "standard", 13.0), ("employee", "administrator", 15.0)] {
+        measured(&meter, &format!("create, {role}"), at_most(2, writes, 1.0), async {
+            service.post("/v1/admin/users", &ann, body(role, kind, role)).await.ok();
+        })
+        .await;
+    }
+    for (name, change, writes) in [
+        ("change of a name", json!({"display_name": "Bobby"}), 9.0),
+        ("change of a role", json!({"role": "administrator"}), 8.0),
+        ("change of a kind", json!({"kind": "contact", "role": "portal"}), 10.0),
+    ] {
+        measured(&meter, name, at_most(2, writes, 3.0), async {
+            service.patch("/v1/admin/users/u-bob", &ann, change).await.ok();
+        })
+        .await;
+    }
+    measured(&meter, "deletion", at_most(2, 14.0, 3.0), async {
+        service.delete("/v1/admin/users/u-bob", &ann).await.ok();
+    })
+    .await;
+    let mut contacts = Vec::new();
+    for n in 0..40 {
+        let made = service.post("/v1/admin/users", &ann, body(&format!("c{n}"), "contact", "portal")).await.ok();
+        contacts.push(made.text("/id"));
+    }
+    measured(&meter, "batch of two groups", at_most(9, 304.0, 85.0), async {
+        let body = json!({"contact_ids": contacts, "disable_mfa": true, "reason": "r"});
+        let ask = Ask::new(axum::http::Method::POST, "/v1/admin/portal-exclusions").token(&ann).json(body);
+        let reply = service.send(ask.header("Idempotency-Key", "costs")).await.ok();
+        assert_eq!(reply.body["counts"]["excluded"], 40);
+    })
+    .await;
+    measured(&meter, "list of ten people", at_most(3, 0.0, 16.0), async {
+        let list = service.get("/v1/admin/users?limit=10", &ann).await.ok();
+        assert_eq!(list.body["items"].as_array().unwrap().len(), 10);
+    })
+    .await;
+}

@@ -68,7 +68,7 @@ pub struct Page<T> {
 }
 
 /// Which people.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PeopleFilter {
     /// Employees or contacts.
     pub kind: Option<Kind>,
@@ -116,9 +116,11 @@ impl Store {
         let start = filter.start.as_deref().map(fold);
         let mut page = Page { items: Vec::new(), next: None };
         let mut at = after.map(|cursor| cursor.0.clone());
+        // One more than a page tells whether the list goes on; a filter may pass over many.
+        let query = if *filter == PeopleFilter::default() { (limit + 1).min(QUERY) } else { QUERY };
         for _ in 0..MOST_QUERIES {
-            let found = self.index(keys::directory(tenant), at.clone(), false, QUERY).await?;
-            let whole = found.len() < QUERY;
+            let found = self.index(keys::directory(tenant), at.clone(), false, query).await?;
+            let whole = found.len() < query;
             let mut named = Vec::with_capacity(found.len());
             for profile in found {
                 let sort = sort_key(&profile, "GS")?;
