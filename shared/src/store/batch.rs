@@ -99,7 +99,7 @@ pub enum Ran {
     Report(Report),
     /// The key was used with another body.
     OtherBody,
-    /// The caller may no longer; nothing was begun.
+    /// The caller's session is over. What was begun goes on with a repeat.
     ActorGone,
 }
 
@@ -198,7 +198,9 @@ impl Store {
             ended = match self.group(&run, first).await? {
                 Step::Done => continue,
                 Step::Ended => None,
-                Step::ActorGone => Some(Status::Stopped),
+                Step::ActorGone if self.lost_the_right(authority).await? => Some(Status::Stopped),
+                // They only have to sign in again: a repeat goes on.
+                Step::ActorGone => return Ok(Ran::ActorGone),
             };
             break;
         }
@@ -211,6 +213,14 @@ impl Store {
         let batch = self.read_batch(tenant, &id).await?;
         let batch = batch.ok_or_else(|| StoreError::Poison("a batch is gone".into()))?;
         Ok(Ran::Report(batch.report(id)))
+    }
+
+    /// Whether somebody administers no more: not only that their session is over.
+    async fn lost_the_right(&self, authority: &Authority) -> Result<bool, StoreError> {
+        let [own] = self.read_all([keys::user(authority.key())]).await?;
+        let own: Option<User> = own.map(item::read).transpose()?;
+        let born = authority.principal().user().born;
+        Ok(!own.is_some_and(|own| own.born == born && own.administers_now()))
     }
 
     /// A batch of a tenant, from what is durable.
@@ -700,19 +710,43 @@ mod tests {
         assert!(matches!(store.group(&run, 0).await.unwrap(), Step::Done));
         let running = store.batch(tenant, &id).await.unwrap().unwrap();
         assert!(running.status == Status::Running && outcomes(&running) == vec![Outcome::Excluded; 20]);
+        // As by another's password change: the session is over, the right is not.
         office.ann.change(Action::Add(attr("ep"), 1)).await;
+        assert!(matches!(office.run_as(&authority, &wanted).await, Ran::ActorGone));
+        assert_eq!(store.batch(tenant, &id).await.unwrap(), Some(running), "a repeat goes on");
+        office.ann.change(Action::Set(attr("r"), text("s"))).await;
         let Ran::Report(report) = office.run_as(&authority, &wanted).await else { panic!() };
         assert_eq!(report.status, Status::Stopped);
         let want = [vec![Outcome::Excluded; 20], vec![Outcome::NotApplied; 30]].concat();
         assert_eq!(outcomes(&report), want);
-        // Another invocation that was under way all the time.
+        // Another invocation that was under way all the time, and one after the right came back.
         assert!(matches!(store.group(&run, 20).await.unwrap(), Step::ActorGone));
-        office.ann.change(Action::Add(attr("ep"), -1)).await;
-        assert!(matches!(store.group(&run, 20).await.unwrap(), Step::Ended));
-        assert_eq!(store.batch(tenant, &id).await.unwrap(), Some(report));
-        assert!(office.ann.read(&office.key(&office.contacts[20])).await.excluded.is_none());
-        office.ann.change(Action::Add(attr("ep"), 1)).await;
         assert!(matches!(office.run_as(&authority, &office.wanted("b")).await, Ran::ActorGone));
+        office.ann.change(Action::Add(attr("ep"), -1)).await;
+        office.ann.change(Action::Set(attr("r"), text("a"))).await;
+        assert!(matches!(store.group(&run, 20).await.unwrap(), Step::Ended));
+        assert_eq!(office.report(&wanted).await, report);
+        assert!(office.ann.read(&office.key(&office.contacts[20])).await.excluded.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_batch_that_was_left_goes_on_with_a_new_session() {
+        let office = office(50).await;
+        let (authority, wanted) = (office.authority().await, office.wanted("a"));
+        let (begun, event) = (attempt(NOW), office.ann.event());
+        let id = batch_id(&authority, &wanted.key).unwrap();
+        let store = &office.ann.store;
+        let batch = store.claim(&authority, &wanted, &id, &begun, &event).await.unwrap().unwrap();
+        let run = Run { authority: &authority, id: &id, batch: &batch, attempt: &begun, event: &event };
+        store.group(&run, 0).await.unwrap();
+        let session = office.ann.session_of(&office.ann.key).await;
+        office.ann.change(Action::Remove(attr("s").key(office.session.id().as_str().to_owned()))).await;
+        assert!(matches!(office.run_as(&authority, &wanted).await, Ran::ActorGone));
+        let Ran::Report(report) = office.run_as(&office.ann.authority(&session).await, &wanted).await else { panic!() };
+        assert!(report.status == Status::Completed && outcomes(&report) == vec![Outcome::Excluded; 50]);
+        for id in &office.contacts {
+            assert_eq!(office.rows(id, Did::ContactExcluded).await.len(), 1);
+        }
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
