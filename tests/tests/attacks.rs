@@ -1391,7 +1391,8 @@ async fn errors_say_no_more_than_their_code() {
     let bearer = format!("Bearer {ann}");
     let json = "application/json";
     let deep = format!("{}1{}", "[".repeat(5000), "]".repeat(5000));
-    let probes: Vec<(&str, &str, Vec<(&str, &str)>, Vec<u8>)> = vec![
+    type Probe<'a> = (&'a str, &'a str, Vec<(&'a str, &'a str)>, Vec<u8>);
+    let probes: Vec<Probe<'_>> = vec![
         ("POST", "/v1/login", vec![("content-type", json)], b"{".to_vec()),
         ("POST", "/v1/login", vec![("content-type", json)], deep.into_bytes()),
         ("POST", "/v1/login", vec![("content-type", json)], vec![0xff, 0xfe, 0]),
