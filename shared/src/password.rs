@@ -1,7 +1,7 @@
 //! Passwords: hashing them within bounds, and the rules for new ones.
 //!
-//! `common_passwords.txt` holds the entries of 8 characters and more of Django's `common-passwords.txt.gz` (PyPI,
-//! django 5.2.19; created by Royce Williams).
+//! `common_passwords.txt` holds the entries of 8 characters and more of Django's `common-passwords.txt.gz` (django 5.2.19;
+//! created by Royce Williams; BSD-3-Clause, see the file NOTICE).
 
 use std::{
     collections::HashSet,
@@ -206,6 +206,14 @@ impl Passwords {
         Ok(stored.filter(|_| right).map(|stored| PasswordProof(stored.clone())))
     }
 
+    /// Whether a hash was made with weaker parameters than are asked of new ones (security.md 8).
+    #[must_use]
+    pub fn outdated(&self, stored: &PasswordHash) -> bool {
+        let parameters = phc::PasswordHash::new(&stored.0).ok().and_then(|hash| Params::try_from(&hash).ok());
+        let now = self.argon2.params();
+        parameters.is_none_or(|old| old.m_cost() < now.m_cost() || old.t_cost() < now.t_cost())
+    }
+
     async fn run<T: Send + 'static>(
         &self,
         password: &SecretText,
@@ -271,6 +279,15 @@ mod tests {
         let broken = PasswordHash::from_stored("x".to_owned());
         assert_eq!(passwords.verify(&text("cafe long"), Some(&broken)).await.err(), Some(HashError::Unusable));
         assert_eq!(passwords.verify(&text(&"x".repeat(1025)), None).await.err(), Some(HashError::TooLong));
+    }
+
+    #[tokio::test]
+    async fn a_hash_of_weaker_parameters_is_outdated() {
+        let (weak, strong) = (PasswordParams::cheap(), PasswordParams { memory_kib: 16, passes: 1 });
+        let hasher = |params| Passwords::new(params, 1, 1, &SystemEntropy).unwrap();
+        let old = hasher(weak).hash(&text("a good long password"), &SystemEntropy).await.unwrap();
+        let new = hasher(strong).hash(&text("a good long password"), &SystemEntropy).await.unwrap();
+        assert!(hasher(strong).outdated(&old) && !hasher(strong).outdated(&new) && !hasher(weak).outdated(&new));
     }
 
     #[tokio::test]

@@ -109,6 +109,12 @@ async fn login(State(app): State<Arc<App>>, call: Call<LoginRequest>) -> Answer<
         return Err(Problem::too_many(now, until));
     }
     let mut checked = tried.checked(proof, owner);
+    if let (Ok(right), Some(hash)) = (&checked, &hash)
+        && app.passwords.outdated(hash)
+    {
+        let stronger = app.passwords.hash(&body.password, &*app.entropy).await?;
+        app.store.strengthen(right, &stronger).await;
+    }
     // Decided anew where the person changes under it.
     for _ in 0..3 {
         let right = match checked {

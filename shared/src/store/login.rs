@@ -14,6 +14,7 @@ use crate::{
     audit::AuditEvent,
     env::{Entropy, Timestamp},
     id::EntryId,
+    password::PasswordHash,
     policy::{self, Budget, Ladder},
     secret::{LoginKey, NewToken, TokenClass, TokenRef},
 };
@@ -245,6 +246,18 @@ impl Store {
             if let Err(error) = self.table.update(&write, Again::Never).await {
                 tracing::warn!(%error, "a row of failures was not cleared");
             }
+        }
+    }
+
+    /// Puts a stronger hash of the same password in the place of the one that was right, unless it was changed meanwhile. A
+    /// failure leaves the old one, so it is only logged.
+    pub async fn strengthen(&self, right: &RightPassword, hash: &PasswordHash) {
+        let Some(old) = right.tried.row.hash.as_deref() else { return };
+        let same = vec![eq(attr("ph"), old), eq(attr("pv"), right.user.password_version)];
+        let stronger = vec![Action::Set(attr("ph"), write::text(hash.as_str()))];
+        let write = Write::update(keys::login(&right.tried.login), same, stronger);
+        if let Err(error) = self.table.update(&write, Again::Never).await {
+            tracing::warn!(%error, "a password hash was not strengthened");
         }
     }
 
@@ -691,5 +704,19 @@ mod tests {
         assert_eq!(told, 1);
         let tomorrow = ann.password("wrong", None, NOW + Duration::from_secs(86_400)).await.err().unwrap();
         assert!(ann.store.tell_failures(&tomorrow).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_hash_is_strengthened_unless_the_password_was_changed() {
+        let (ann, _) = ann(0).await;
+        let right = ann.password(PASSWORD, None, NOW).await.ok().unwrap();
+        let again = ann.hash(PASSWORD).await;
+        ann.store.strengthen(&right, &again).await;
+        assert!(
+            ann.password(PASSWORD, None, NOW).await.ok().unwrap().tried().hash().unwrap().as_str() == again.as_str()
+        );
+        // The one that was right is not there any more.
+        ann.store.strengthen(&right, &ann.hash("another").await).await;
+        assert!(ann.password(PASSWORD, None, NOW).await.is_ok());
     }
 }
