@@ -1,0 +1,194 @@
+//! What the directory, batches and support refuse and keep, over HTTP: beyond the journeys of product.md.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use axum::http::Method;
+use serde_json::{Value, json};
+use tests::{Ask, People, Reply, Service};
+
+async fn fresh(service: &Service, people: &mut People, name: &str) -> String {
+    service.fresh(people.get_mut(name).unwrap()).await
+}
+
+fn newcomer(name: &str) -> Value {
+    json!({"kind": "employee", "role": "standard", "auth_type": "local", "username": name, "display_name": name})
+}
+
+fn with(mut body: Value, field: &str, value: Value) -> Value {
+    body[field] = value;
+    body
+}
+
+/// The actions in a tenant's audit, the latest first.
+async fn actions(service: &Service, token: &str, query: &str) -> Vec<Value> {
+    let audit = service.get(&format!("/v1/admin/audit?limit=100{query}"), token).await.ok();
+    audit.body["items"].as_array().unwrap().clone()
+}
+
+#[tokio::test]
+async fn nobody_sets_their_own_password_without_the_current_one() {
+    let (service, mut people) = Service::peopled().await;
+    let ann = fresh(&service, &mut people, "ann").await;
+    let own = service.patch("/v1/admin/users/u-ann", &ann, json!({"password": "a good long password"})).await;
+    assert!(own.is(403, "forbidden"), "{own:?}");
+    let short = service.patch("/v1/admin/users/u-con1", &ann, json!({"password": "14 characters."})).await;
+    assert!(short.is(400, "invalid_request"), "contacts may become single-factor: {short:?}");
+    let both = json!({"kind": "contact", "role": "portal", "password": "14 characters."});
+    assert!(service.patch("/v1/admin/users/u-eve", &ann, both).await.is(400, "invalid_request"));
+    service.patch("/v1/admin/users/u-bob", &ann, json!({"password": "14 characters."})).await.ok();
+    let bob = people.get_mut("bob").unwrap();
+    assert!(service.login(bob).await.is(401, "invalid_credentials"), "the old one is dead");
+    "14 characters.".clone_into(&mut bob.password);
+    assert_eq!(service.login(bob).await.ok().text("/status"), "enrolment_required");
+}
+
+#[tokio::test]
+async fn a_stolen_session_does_not_guess_the_password_faster_than_a_stranger() {
+    let (service, mut people) = Service::peopled().await;
+    let bob = fresh(&service, &mut people, "bob").await;
+    let change = |current: &'static str| {
+        let (service, bob) = (&service, bob.clone());
+        async move {
+            let body = json!({"current_password": current, "new_password": "a good long password"});
+            service.post("/v1/password", &bob, body).await
+        }
+    };
+    for _ in 0..5 {
+        assert!(change("not the pass word").await.is(401, "invalid_credentials"));
+    }
+    let delayed = change("not the pass word").await;
+    assert!(delayed.is(429, "too_many_attempts") && delayed.headers.contains_key("retry-after"), "{delayed:?}");
+    assert!(service.login(&people["bob"]).await.is(429, "too_many_attempts"), "one counter for both doors");
+    let ann = fresh(&service, &mut people, "ann").await;
+    let rows = actions(&service, &ann, "&user_id=u-bob").await;
+    let delayed = rows.iter().find(|row| row["action"] == "login.delayed").unwrap();
+    assert_eq!(delayed["notified"], json!(["user"]), "Bob is told");
+    assert_eq!(rows.iter().filter(|row| row["action"] == "password.changed" && row["outcome"] == "refused").count(), 5);
+}
+
+#[tokio::test]
+async fn support_has_operators_alone_and_they_are_nobody_elsewhere() {
+    let (service, mut people) = Service::peopled().await;
+    let (ann, op) = (fresh(&service, &mut people, "ann").await, fresh(&service, &mut people, "op").await);
+    let operator = with(newcomer("ops"), "role", json!("operator"));
+    service.post("/v1/admin/users", &op, operator.clone()).await.ok();
+    for (token, body) in [
+        (&ann, operator),
+        (&op, newcomer("x")),
+        (&op, with(newcomer("x"), "role", json!("administrator"))),
+        (&op, with(with(newcomer("x"), "kind", json!("contact")), "role", json!("portal"))),
+    ] {
+        let refused = service.post("/v1/admin/users", token, body).await;
+        assert!(refused.is(400, "invalid_request"), "{refused:?}");
+    }
+    assert!(service.get("/v1/admin/users/u-bob", &op).await.is(404, "not_found"));
+    for path in ["/v1/support/tenants", "/v1/support/clients"] {
+        let body = match path {
+            "/v1/support/clients" => json!({"name": "x"}),
+            _ => json!({"id": "x", "name": "X", "administrator": {
+                "username": "x", "password": "a good long password", "display_name": "X"}}),
+        };
+        assert!(service.post(path, &ann, body).await.is(403, "forbidden"));
+    }
+    let refused = actions(&service, &ann, "&user_id=u-ann").await;
+    assert_eq!(refused.iter().filter(|row| row["action"] == "forbidden").count(), 2, "written down");
+}
+
+#[tokio::test]
+async fn a_new_tenant_is_whole_and_an_id_is_given_once() {
+    let (service, mut people) = Service::peopled().await;
+    let op = fresh(&service, &mut people, "op").await;
+    let body = |id: &str, password: &str| json!({"id": id, "name": "New", "administrator": {"username": "Ada", "password": password, "display_name": "Ada"}});
+    let made = service.post("/v1/support/tenants", &op, body("new", "a good long password")).await.ok();
+    assert_eq!(made.status, 201);
+    for (id, password, status, code) in [
+        ("new", "a good long password", 409, "conflict"),
+        ("acme", "a good long password", 409, "conflict"),
+        ("support", "a good long password", 400, "invalid_request"),
+        ("other", "password", 400, "invalid_request"),
+        ("no#id", "a good long password", 400, "invalid_request"),
+    ] {
+        let refused = service.post("/v1/support/tenants", &op, body(id, password)).await;
+        assert!(refused.is(status, code), "{id}: {refused:?}");
+    }
+    let login = json!({"tenant": "new", "username": "ADA", "password": "a good long password"});
+    let login = service.send(Ask::new(Method::POST, "/v1/login").json(login)).await.ok();
+    assert_eq!(login.text("/status"), "enrolment_required");
+}
+
+#[tokio::test]
+async fn the_audit_is_a_tenants_own_and_says_who_and_whom() {
+    let (service, mut people) = Service::peopled().await;
+    let (ann, gus) = (fresh(&service, &mut people, "ann").await, fresh(&service, &mut people, "gus").await);
+    service.patch("/v1/admin/users/u-con1", &ann, json!({"display_name": "C"})).await.ok();
+    service.pass(10);
+    service.patch("/v1/admin/users/u-con2", &ann, json!({"email": "c@example.com", "active": false})).await.ok();
+    let rows = actions(&service, &ann, "").await;
+    let changed: Vec<_> = rows.iter().filter(|row| row["action"] == "user.changed").collect();
+    let said = |row: &Value| (row["actor"].clone(), row["target"].clone(), row["changed"].clone());
+    assert_eq!(said(changed[0]), (json!("u-ann"), json!("u-con2"), json!(["active", "email"])));
+    assert_eq!(said(changed[1]), (json!("u-ann"), json!("u-con1"), json!(["display_name"])));
+    assert!(!changed[0].to_string().contains("c@example.com"), "fields, never values");
+    let between = format!("&from={}", changed[0]["at"].as_str().unwrap());
+    assert_eq!(actions(&service, &ann, &between).await.len(), 1);
+    let before = format!("&to={}", changed[0]["at"].as_str().unwrap());
+    assert_eq!(actions(&service, &ann, &before).await.len(), rows.len() - 1);
+    let theirs = actions(&service, &gus, "").await;
+    assert!(!theirs.is_empty() && theirs.iter().all(|row| !row.to_string().contains("u-con")));
+    for query in ["from=yesterday", "cursor=x", "user_id=a%23b", "limit=101", "what=1"] {
+        let refused = service.get(&format!("/v1/admin/audit?{query}"), &ann).await;
+        assert!(refused.is(400, "invalid_request"), "{query}: {refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_batch_says_no_to_what_it_does_not_know() {
+    let (service, mut people) = Service::peopled().await;
+    let ann = fresh(&service, &mut people, "ann").await;
+    let whole = json!({"contact_ids": ["u-con1"], "disable_mfa": true, "reason": "portal only"});
+    let send = |key: Option<&'static str>, body: Value| {
+        let ask = Ask::new(Method::POST, "/v1/admin/portal-exclusions").token(&ann).json(body);
+        let ask = key.into_iter().fold(ask, |ask, key| ask.header("Idempotency-Key", key));
+        let service = &service;
+        async move { service.send(ask).await }
+    };
+    let refused = |reply: &Reply| assert!(reply.is(400, "invalid_request"), "{reply:?}");
+    refused(&send(None, whole.clone()).await);
+    refused(&send(Some("a b"), whole.clone()).await);
+    for (field, value) in [
+        ("contact_ids", json!([])),
+        ("contact_ids", json!(["u con1"])),
+        ("contact_ids", json!("u-con1")),
+        ("disable_mfa", json!("true")),
+        ("dry_run", json!(null)),
+        ("reason", json!(" ")),
+        ("force", json!(true)),
+    ] {
+        refused(&send(Some("k"), with(whole.clone(), field, value)).await);
+    }
+    let done = send(Some("k"), whole.clone()).await.ok();
+    assert_eq!(done.body["counts"]["excluded"], 1, "nothing refused had claimed the key");
+    let again = send(Some("k"), with(whole.clone(), "dry_run", json!(false))).await.ok();
+    assert_eq!(again.body, done.body, "what is left out is the same as what it stands for");
+    assert!(send(Some("k"), with(whole, "dry_run", json!(true))).await.is(409, "idempotency_mismatch"));
+    let path = format!("/v1/admin/portal-exclusions/{}", done.text("/batch_id"));
+    let amy = fresh(&service, &mut people, "amy").await;
+    assert_eq!(service.get(&path, &amy).await.ok().body, done.body, "any Administrator of the tenant reads it");
+    let gus = fresh(&service, &mut people, "gus").await;
+    assert!(service.get(&path, &gus).await.is(404, "not_found"));
+}
+
+#[tokio::test]
+async fn whoever_is_demoted_finds_their_batch_ended_and_begins_none() {
+    let (service, mut people) = Service::peopled().await;
+    let (ann, amy) = (fresh(&service, &mut people, "ann").await, fresh(&service, &mut people, "amy").await);
+    service.patch("/v1/admin/users/u-ann", &amy, json!({"role": "standard"})).await.ok();
+    let body = json!({"contact_ids": ["u-con1"], "disable_mfa": true, "reason": "late"});
+    let ask = Ask::new(Method::POST, "/v1/admin/portal-exclusions").json(body).header("Idempotency-Key", "late");
+    assert!(service.send(ask.clone().token(&ann)).await.is(401, "session_refresh_required"));
+    let ann = fresh(&service, &mut people, "ann").await;
+    assert!(service.send(ask.token(&ann)).await.is(403, "forbidden"));
+    let con1 = service.get("/v1/admin/users/u-con1", &amy).await.ok();
+    assert_eq!(con1.body["excluded"], false);
+    let last = service.patch("/v1/admin/users/u-amy", &amy, json!({"role": "standard"})).await;
+    assert!(last.is(409, "conflict"), "{last:?}");
+}
