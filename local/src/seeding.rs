@@ -1,6 +1,5 @@
 //! Putting a seed into a store: tenants and people that are missing are added, and nothing else is changed.
 
-use data_encoding::BASE64URL_NOPAD;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use vestibule::{
     attempt::Attempt,
@@ -53,7 +52,7 @@ async fn add_person(app: &App, tenant: &TenantId, user: SeedUser) -> Result<(), 
     }
     let key = match key {
         Some(key) => key,
-        None => tenant.user(UserId::parse(&BASE64URL_NOPAD.encode(&app.entropy.bytes::<16>()?))?),
+        None => tenant.user(UserId::generate(&*app.entropy)?),
     };
     let attempt = attempt(app)?;
     let event = AuditEvent::new(Action::UserCreated, Outcome::Success, REQUEST).about(key.user());

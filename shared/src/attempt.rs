@@ -307,6 +307,8 @@ pub(crate) struct NewSession {
 pub(crate) enum From {
     /// Not to be known: a step-up, or a password alone.
     Unknown,
+    /// Known: renewed, as long as it is.
+    Known(EntryId),
     /// One that is known is renewed, as long as it is; else it becomes known by this token.
     Device(Option<EntryId>, NewToken),
 }

@@ -10,7 +10,7 @@ use super::{
     write::{self, Action, Guard, Path, Write, absent, attr, eq, exists, gt, le, lt, ne, num, size},
 };
 use crate::{
-    attempt::{Attempt, Exempt, NewSession, Opening, PasswordTry, RightPassword, SignedIn},
+    attempt::{Attempt, Exempt, From, NewSession, Opening, PasswordTry, RightPassword, SignedIn},
     audit::AuditEvent,
     env::{Entropy, Timestamp},
     id::EntryId,
@@ -201,8 +201,11 @@ impl Store {
         let attempt = right.tried.attempt;
         let now = attempt.at();
         let amr = item::Amr::Password;
-        let session = NewSession::signed_in(&right.key, right.user.epoch, amr, &attempt, entropy)
+        let mut session = NewSession::signed_in(&right.key, right.user.epoch, amr, &attempt, entropy)
             .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        if let Some(device) = right.tried.device.clone() {
+            session.from = From::Known(device);
+        }
         for _ in 0..REPLANS {
             let (mut guards, mut actions) = super::session::open(&right.user, &session, None, now)?;
             guards.extend([

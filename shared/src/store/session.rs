@@ -373,10 +373,11 @@ pub(super) fn open(
     let ends = (now + policy::DEVICE_LIFE).secs();
     match &new.from {
         From::Unknown => {}
-        From::Device(Some(id), _) if user.devices.contains_key(id) => {
+        From::Device(Some(id), _) | From::Known(id) if user.devices.contains_key(id) => {
             guards.push(exists(devices(id)));
             actions.push(Action::Set(devices(id).key("x"), num(ends)));
         }
+        From::Known(_) => {}
         From::Device(_, token) => {
             let leaving = leaving_devices(user, now);
             guards.push(room("d", policy::DEVICES + leaving.len()));
