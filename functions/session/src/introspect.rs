@@ -60,7 +60,9 @@ struct ActiveDto {
 }
 
 /// Anything else.
+// No other fields: else what is active would match this schema too, and `oneOf` neither.
 #[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 struct InactiveDto {
     active: bool,
 }
