@@ -1,0 +1,352 @@
+//! X08, X15: what is secret is in the one response that hands it out, and in no other, no log line and no file; and each
+//! event of the log is one line, whatever is typed.
+//!
+//! The only test of its program: the log is collected for the whole of it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::{
+    fs, io,
+    path::Path,
+    sync::{Arc, Mutex},
+};
+
+use axum::http::Method;
+use data_encoding::{BASE32_NOPAD, BASE64_NOPAD, BASE64URL_NOPAD, HEXLOWER};
+use local::{data_dir::DataDir, mail::TellingTable};
+use serde_json::{Value, json};
+use tests::{Ask, Person, Reply, Service, code};
+use tracing_subscriber::filter::LevelFilter;
+use vestibule::env::SystemEntropy;
+
+/// Collects what is logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Something secret.
+struct Canary {
+    what: &'static str,
+    /// In whatever encoding it may be seen.
+    forms: Vec<String>,
+    /// The response that hands it out.
+    handed_out_by: Option<usize>,
+}
+
+/// Bytes as a text that can be searched: each a character.
+fn latin(bytes: &[u8]) -> String {
+    bytes.iter().copied().map(char::from).collect()
+}
+
+fn encoded(bytes: &[u8]) -> Vec<String> {
+    let list: Vec<_> = bytes.iter().map(u8::to_string).collect();
+    let hex = HEXLOWER.encode(bytes);
+    let escaped: String = bytes
+        .iter()
+        .map(|b| if b.is_ascii_alphanumeric() { char::from(*b).into() } else { format!("%{b:02X}") })
+        .collect();
+    vec![
+        latin(bytes),
+        BASE64_NOPAD.encode(bytes),
+        BASE64URL_NOPAD.encode(bytes),
+        BASE32_NOPAD.encode(bytes),
+        hex.to_uppercase(),
+        hex,
+        escaped,
+        list.join(","),
+    ]
+}
+
+/// The service with all that it answered, and what of it was secret.
+struct Watched {
+    service: Service,
+    replies: Vec<(String, Reply)>,
+    canaries: Vec<Canary>,
+}
+
+impl Watched {
+    async fn ask(&mut self, what: &str, ask: Ask) -> &Reply {
+        let reply = self.service.send(ask).await;
+        self.replies.push((what.to_owned(), reply));
+        &self.replies.last().unwrap().1
+    }
+
+    async fn post(&mut self, path: &str, token: &str, body: Value) -> &Reply {
+        let ask = Ask::new(Method::POST, path).json(body);
+        let ask = if token.is_empty() { ask } else { ask.token(token) };
+        self.ask(&format!("POST {path}"), ask).await
+    }
+
+    fn canary(&mut self, what: &'static str, forms: Vec<String>, handed_out_by: Option<usize>) {
+        self.canaries.push(Canary { what, forms, handed_out_by });
+    }
+
+    /// Something that a person typed.
+    fn typed(&mut self, what: &'static str, text: &str) -> String {
+        self.canary(what, encoded(text.as_bytes()), None);
+        text.to_owned()
+    }
+
+    /// Something that the last response has handed out.
+    fn handed_out(&mut self, what: &'static str, pointer: &str) -> String {
+        let last = self.replies.len() - 1;
+        let text = self.replies[last].1.text(pointer);
+        let mut forms = encoded(text.as_bytes());
+        let bare = text.replace([' ', '-'], "");
+        if text.starts_with('v') {
+            let bytes = BASE64URL_NOPAD.decode(&text.as_bytes()[3..]).unwrap();
+            forms.extend(encoded(&bytes[bytes.len() - 32..]));
+            forms.push(text[3..].to_owned());
+        } else if what == "secret" {
+            forms.extend(encoded(&BASE32_NOPAD.decode(bare.as_bytes()).unwrap()));
+        }
+        forms.push(bare.to_lowercase());
+        forms.push(bare);
+        self.canary(what, forms, Some(last));
+        text
+    }
+
+    fn code(&mut self, secret: &str, step: i64) -> String {
+        let code = code(secret, step);
+        self.canary("code", vec![code.clone()], None);
+        code
+    }
+
+    /// Password, new secret, code: a session.
+    async fn enrol(&mut self, person: &mut Person, reset_code: Option<&str>) {
+        self.login(person).await;
+        let token = self.handed_out("enrolment token", "/enrolment/token");
+        let start = reset_code.map_or(json!({}), |code| json!({"reset_code": code}));
+        self.enrol_with(person, &token, start).await;
+    }
+
+    async fn enrol_with(&mut self, person: &mut Person, token: &str, start: Value) {
+        self.post("/v1/mfa/enrolments", token, start).await;
+        person.secret = self.handed_out("secret", "/secret");
+        let (right, wrong) = (self.code(&person.secret, self.service.step()), self.service.wrong(person));
+        self.post("/v1/mfa/enrolments/confirm", token, json!({"code": wrong})).await;
+        self.post("/v1/mfa/enrolments/confirm", token, json!({"code": right})).await;
+        person.session = self.handed_out("session token", "/session/token");
+        if self.replies.last().unwrap().1.body.pointer("/session/device_token").is_some() {
+            person.device = self.handed_out("device token", "/session/device_token");
+        }
+        self.post("/v1/mfa/enrolments/confirm", token, json!({"code": right})).await;
+    }
+
+    async fn login(&mut self, person: &Person) -> &Reply {
+        let body = json!({"tenant": person.tenant, "username": person.username, "password": person.password});
+        self.post("/v1/login", "", body).await
+    }
+}
+
+/// Whether digits stand somewhere as a number of their own.
+fn stands_alone(haystack: &str, digits: &str) -> bool {
+    haystack.match_indices(digits).any(|(at, _)| {
+        let digit = |c: Option<char>| c.is_some_and(|c| c.is_ascii_digit());
+        !digit(haystack[..at].chars().next_back()) && !digit(haystack[at + digits.len()..].chars().next())
+    })
+}
+
+impl Canary {
+    fn is_in(&self, haystack: &str) -> bool {
+        match self.what {
+            "code" => stands_alone(haystack, &self.forms[0]),
+            _ => self.forms.iter().any(|form| haystack.contains(form.as_str())),
+        }
+    }
+}
+
+fn files(folder: &Path) -> Vec<(String, String)> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .flat_map(|path| match path.is_dir() {
+            true => files(&path),
+            false => vec![(path.display().to_string(), latin(&fs::read(&path).unwrap()))],
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn secrets_are_in_the_response_that_hands_them_out_and_nowhere_else() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().json().without_time().with_max_level(LevelFilter::TRACE);
+    subscriber.with_writer(move || writer.clone()).init();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("data");
+    let DataDir { table, ring, digests, .. } = DataDir::open(&path, &SystemEntropy).unwrap();
+    let table = TellingTable::new(table, Some(&path)).unwrap();
+    let service = Service::over(Arc::new(table), ring, digests);
+    let mut people = service.populate().await;
+    let mut watched = Watched { service, replies: Vec::new(), canaries: Vec::new() };
+    let mut ann = people.remove("ann").unwrap();
+    watched.typed("password", &ann.password);
+    watched.enrol(&mut ann, None).await;
+    journey(&mut watched, &mut ann).await;
+    misuse(&mut watched, &ann).await;
+
+    let Watched { service, replies, canaries } = watched;
+    assert!(canaries.len() > 30, "{}", canaries.len());
+    for (n, (what, reply)) in replies.iter().enumerate() {
+        let said = format!("{} {:?}", reply.body, reply.headers);
+        for canary in &canaries {
+            let own = canary.handed_out_by == Some(n);
+            assert_eq!(canary.is_in(&said), own, "{} in {what} ({n})", canary.what);
+        }
+    }
+    let logged = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    for (what, reply) in &replies {
+        let id = reply.headers["x-request-id"].to_str().unwrap();
+        assert!(logged.contains(id), "{what} was not logged");
+    }
+    let is_object = |line: &str| serde_json::from_str::<Value>(line).is_ok_and(|line| line.is_object());
+    assert!(logged.lines().all(is_object), "one event, one line");
+    assert!(logged.lines().all(|line| !line.contains('\u{1b}')));
+    drop(service);
+    let kept = files(&path);
+    assert!(kept.iter().any(|(_, text)| text.contains("Robin Canary")), "what is kept is found");
+    assert!(kept.iter().any(|(name, text)| name.ends_with("mail.jsonl") && text.contains("mfa.reset")));
+    for canary in &canaries {
+        assert!(!canary.is_in(&logged), "{} in the log", canary.what);
+        for (name, text) in &kept {
+            assert!(!canary.is_in(text), "{} in {name}", canary.what);
+        }
+    }
+}
+
+/// A person's life with the service.
+async fn journey(watched: &mut Watched, ann: &mut Person) {
+    let password = watched.typed("password", "Canary of Zanzibar, 17 feathers");
+    let body = json!({"kind": "employee", "role": "standard", "auth_type": "local", "username": "robin",
+                      "display_name": "Robin Canary", "email": "robin@example.org", "password": password});
+    let created = watched.post("/v1/admin/users", &ann.session, body).await.text("/id");
+    let mut robin = Person { username: "robin".into(), password, id: created, ..ann.clone() };
+    let wrong = watched.typed("password", "Canary of Zanzibar, 18 feathers");
+    watched.login(&Person { password: wrong, ..robin.clone() }).await;
+    watched.enrol(&mut robin, None).await;
+    let renew = Ask::new(Method::POST, "/v1/mfa/recovery-token").token(&robin.session);
+    watched.ask("POST recovery token", renew).await;
+    let recovery = watched.handed_out("recovery token", "/recovery_token");
+
+    let known =
+        json!({"tenant": "acme", "username": "robin", "password": robin.password, "device_token": robin.device});
+    watched.post("/v1/login", "", known).await;
+    let challenge = watched.handed_out("challenge token", "/challenge/token");
+    let never = watched.typed("recovery token", "7ZZZZ-ZZZZZ-ZZZZZ-ZZZZZ-ZZZZZ-7");
+    let wrong = watched.service.wrong(&robin);
+    for tried in [&wrong, &never, &recovery, &recovery] {
+        watched.post("/v1/verify", &challenge, json!({"code": tried})).await;
+    }
+    let after = watched.replies.pop().unwrap();
+    let recovered = watched.handed_out("session token", "/session/token");
+    watched.replies.push(after);
+    watched.enrol_with(&mut robin, &recovered, json!({})).await;
+
+    let code = watched.code(&robin.secret, watched.service.step() + 1);
+    watched.post("/v1/step-up", &robin.session, json!({"code": code})).await;
+    robin.session = watched.handed_out("session token", "/session/token");
+    let newer = watched.typed("password", "Canary of Zanzibar, 19 feathers");
+    let change = json!({"current_password": robin.password, "new_password": newer});
+    watched.post("/v1/password", &robin.session, change).await;
+    robin.session = watched.handed_out("session token", "/session/token");
+    robin.password = newer;
+
+    let everyone = Ask::new(Method::PATCH, "/v1/admin/settings").token(&ann.session);
+    watched.ask("PATCH settings", everyone.json(json!({"reset_code_for": "everyone"}))).await;
+    let path = format!("/v1/admin/users/{}/mfa-reset", robin.id);
+    let mut shown = String::new();
+    for _ in 0..2 {
+        watched.post(&path, &ann.session, json!({"reason": "a lost phone"})).await;
+        shown = watched.handed_out("reset code", "/reset_code");
+    }
+    watched.login(&robin).await;
+    let token = watched.handed_out("enrolment token", "/enrolment/token");
+    let wrong = watched.typed("reset code", "7Z7Z7-7Z7Z7");
+    watched.post("/v1/mfa/enrolments", &token, json!({"reset_code": wrong})).await;
+    watched.enrol(&mut robin, Some(&shown)).await;
+
+    watched.post("/v1/admin/clients", &ann.session, json!({"name": "portal"})).await;
+    let client = watched.replies.last().unwrap().1.text("/client_id");
+    let secret = watched.handed_out("client secret", "/client_secret");
+    for token in [&robin.session, &robin.device, &challenge] {
+        let basic = data_encoding::BASE64.encode(format!("{client}:{secret}").as_bytes());
+        let ask = Ask::new(Method::POST, "/v1/introspect").form(&format!("token={token}"));
+        watched.ask("introspection", ask.header("authorization", &format!("Basic {basic}"))).await;
+    }
+    for (path, token) in [
+        ("/v1/session", &robin.session),
+        ("/v1/sessions", &robin.session),
+        ("/v1/mfa", &robin.session),
+        ("/v1/admin/users", &ann.session),
+        ("/v1/admin/settings", &ann.session),
+        ("/v1/admin/clients", &ann.session),
+        ("/v1/admin/audit?limit=100", &ann.session),
+        ("/v1/admin/portal-exclusions", &ann.session),
+    ] {
+        watched.ask(path, Ask::new(Method::GET, path).token(token)).await;
+    }
+    assert!(watched.replies.last().unwrap().1.status == 200);
+}
+
+/// Secrets where they do not belong, and what would break a log.
+async fn misuse(watched: &mut Watched, ann: &Person) {
+    let session = ann.session.clone();
+    for path in [
+        format!("/v1/session?token={session}"),
+        format!("/v1/sessions/{session}"),
+        format!("/v1/admin/users/{session}"),
+        format!("/v1/{session}"),
+        format!("/v1/admin/users?q={session}"),
+        format!("/v1/admin/users?cursor={session}"),
+    ] {
+        for method in [Method::GET, Method::DELETE] {
+            watched.ask("a path with a token", Ask::new(method, &path).token(&session)).await;
+        }
+    }
+    let secret = watched.typed("password", "Canary in a wrong place 4711");
+    for body in [
+        json!({"tenant": "acme", "username": "ann", "password": [secret]}),
+        json!({"tenant": "acme", secret.clone(): 1}),
+        json!({"tenant": secret, "username": "ann", "password": "x"}),
+        json!({"code": secret}),
+        json!(secret),
+    ] {
+        for path in ["/v1/login", "/v1/verify", "/v1/password", "/v1/mfa/enrolments"] {
+            watched.post(path, &session, body.clone()).await;
+        }
+    }
+    let broken = "no token at all, and too long for one ".repeat(50);
+    for ask in [
+        Ask::new(Method::GET, "/v1/session").token(&secret),
+        Ask::new(Method::GET, "/v1/session").header("authorization", &secret),
+        Ask::new(Method::POST, "/v1/introspect").form(&format!("token={session}&token={session}")),
+        Ask::new(Method::GET, "/v1/session").header("cookie", &format!("session={session}")),
+        Ask::new(Method::GET, "/v1/session").token(&broken).header("user-agent", &broken),
+    ] {
+        watched.ask("a credential of another form", ask).await;
+    }
+    let nasty = "x\r\n{\"level\":\"INFO\"}\u{1b}[31m\u{2028}".to_owned() + &"y".repeat(9_000);
+    for username in [nasty.clone(), nasty.replace(['\r', '\n'], "")] {
+        let stranger = Person { username, ..ann.clone() };
+        let agent = Ask::new(Method::POST, "/v1/login").header("user-agent", "a\t{\"level\":\"INFO\"}");
+        let body = json!({"tenant": "acme", "username": stranger.username, "password": "x"});
+        watched.ask("a name of several lines", agent.json(body)).await;
+    }
+    let path = "/v1/admin/users/u-bob/mfa-reset";
+    for reason in [nasty, "\"}\\n{\"level\":\"INFO\"} \u{202e}".to_owned()] {
+        watched.post(path, &session, json!({"reason": reason})).await;
+    }
+    // Bob's reset code came with the last of these, if it was one.
+    if watched.replies.last().unwrap().1.status == 200 {
+        watched.handed_out("reset code", "/reset_code");
+    }
+}
