@@ -1,8 +1,12 @@
 //! Answers against the API document.
 
-use std::sync::LazyLock;
+use std::{
+    collections::HashMap,
+    sync::{Arc, LazyLock, Mutex, PoisonError},
+};
 
 use axum::http::Method;
+use jsonschema::Validator;
 use serde_json::{Value, json};
 
 use crate::Reply;
@@ -27,6 +31,18 @@ pub fn operation(method: &Method, path: &str) -> Option<(&'static str, &'static 
     found.first().and_then(|(pattern, item)| Some((pattern.as_str(), item.get(&name)?)))
 }
 
+/// What checks against a schema; made once, for making it is most of the work.
+fn validator(schema: &Value) -> Arc<Validator> {
+    static MADE: LazyLock<Mutex<HashMap<String, Arc<Validator>>>> = LazyLock::new(Mutex::default);
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    let make = || {
+        let mut whole = json!({"components": DOCUMENT["components"]});
+        whole.as_object_mut().unwrap().extend(schema.as_object().unwrap().clone());
+        Arc::new(jsonschema::draft202012::new(&whole).unwrap())
+    };
+    Arc::clone(made.entry(schema.to_string()).or_insert_with(make))
+}
+
 /// Panics where an answer is not what the document says.
 pub fn check(method: &Method, path: &str, reply: &Reply) {
     let header = |name: &str| reply.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default();
@@ -42,11 +58,8 @@ pub fn check(method: &Method, path: &str, reply: &Reply) {
     match documented.get("content").and_then(|content| content.get(kind)) {
         None => assert!(reply.body.is_null(), "{method} {pattern} {status} as {kind}: {reply:?}"),
         Some(content) => {
-            let mut schema = json!({"components": DOCUMENT["components"]});
-            let own = content["schema"].as_object().unwrap().clone();
-            schema.as_object_mut().unwrap().extend(own);
-            let validator = jsonschema::draft202012::new(&schema).unwrap();
-            let faults: Vec<_> = validator.iter_errors(&reply.body).map(|fault| fault.to_string()).collect();
+            let faults: Vec<_> =
+                validator(&content["schema"]).iter_errors(&reply.body).map(|fault| fault.to_string()).collect();
             assert!(faults.is_empty(), "{method} {pattern} {status}: {faults:?}: {reply:?}");
         }
     }
