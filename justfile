@@ -16,3 +16,7 @@ lint:
 # Writes openapi.json anew from the routes.
 openapi:
     UPDATE_OPENAPI=1 cargo test -p tests --test openapi
+
+# The store's contract on Amazon's DynamoDB Local (needs Java and Maven).
+dynamodb-local:
+    bash .ci/dynamodb-local

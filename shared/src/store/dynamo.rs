@@ -379,6 +379,14 @@ impl DynamoTable {
         Ok(())
     }
 
+    /// The writes that the model refuses, and what they met: DynamoDB has one code for those and for defects.
+    async fn unfit(&self, writes: &[Write]) -> Result<Vec<Option<Option<Item>>>, StoreError> {
+        let keys: Vec<_> = writes.iter().map(|write| write.key.clone()).collect();
+        let found = self.read(&keys).await?;
+        let refused = writes.iter().zip(found).map(|(write, item)| write.apply(item.as_ref()).is_err().then_some(item));
+        Ok(refused.collect())
+    }
+
     /// What each refused write of a cancelled transaction has met.
     async fn met(
         &self,
@@ -440,6 +448,11 @@ impl DynamoTable {
                 _ => match failure(&error) {
                     Failure::Throttled => unavailable(&error),
                     Failure::Hopeless => {
+                        // An action that does not fit its item may be told of the whole call (DynamoDB Local does).
+                        let met = self.unfit(writes).await?;
+                        if error.code() == Some("ValidationException") && met.iter().any(Option::is_some) {
+                            return Ok(Transacted::Refused(met));
+                        }
                         last = hopeless(&error);
                         break;
                     }
