@@ -38,6 +38,6 @@ async fn every_command_races_on_the_model() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn every_command_races_on_dynamodb() {
-    let table = tests::emulator::table(|inner| inner).await;
+    let table = tests::emulator::table(|inner| inner).await.patient();
     contract::commands::race(Arc::new(table), 1).await;
 }

@@ -114,7 +114,7 @@ fn at_most(trips: u32, writes: f64, reads: f64) -> Cost {
 async fn service() -> (Service, Metered, tests::People) {
     let meter = Metered::default();
     let between = meter.clone();
-    let table = emulator::table(|inner| SharedHttpClient::new(MeteredClient(between, inner))).await;
+    let table = emulator::table(|inner| SharedHttpClient::new(MeteredClient(between, inner))).await.patient();
     let keys = local::data_dir::DataDir::ephemeral(&vestibule::env::SystemEntropy).unwrap();
     let service = Service::over(Arc::new(table), keys.ring, keys.digests);
     let people = service.populate().await;

@@ -10,7 +10,7 @@ use vestibule::store::{contract, dynamo::DynamoTable};
 async fn table(name: &str) -> DynamoTable {
     let url = std::env::var("DYNAMODB_LOCAL").expect("DYNAMODB_LOCAL is the address of a running DynamoDB Local");
     // One server may serve many runs: each has tables of its own.
-    emulator::fresh(&url, &format!("{name}-{}", std::process::id()), |inner| inner).await
+    emulator::fresh(&url, &format!("{name}-{}", std::process::id()), |inner| inner).await.patient()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -34,15 +34,6 @@ const CALLS: u32 = 4;
 /// After this no call is begun again: the caller is still there to be answered.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Silence is an unknown outcome too. The SDK alone would wait for ever.
-fn timeouts() -> TimeoutConfig {
-    TimeoutConfig::builder()
-        .connect_timeout(Duration::from_millis(500))
-        .operation_attempt_timeout(Duration::from_secs(1))
-        .operation_timeout(Duration::from_secs(3))
-        .build()
-}
-
 /// What a failed call says about its writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Failure {
@@ -92,6 +83,8 @@ pub struct DynamoTable {
     client: Client,
     name: String,
     entropy: std::sync::Arc<dyn Entropy>,
+    /// Silence is an unknown outcome too. The SDK alone would wait for ever.
+    timeouts: TimeoutConfig,
 }
 
 /// An expression with its placeholders. Every name is one: many of ours are reserved words.
@@ -264,7 +257,20 @@ impl DynamoTable {
     /// The table of that name.
     #[must_use]
     pub fn new(client: Client, name: impl Into<String>, entropy: std::sync::Arc<dyn Entropy>) -> Self {
-        Self { client, name: name.into(), entropy }
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(Duration::from_millis(500))
+            .operation_attempt_timeout(Duration::from_secs(1))
+            .operation_timeout(Duration::from_secs(3))
+            .build();
+        Self { client, name: name.into(), entropy, timeouts }
+    }
+
+    /// Waits for a slow machine: a test of something else is not about silence.
+    #[cfg(feature = "testing")]
+    #[must_use]
+    pub fn patient(mut self) -> Self {
+        self.timeouts = TimeoutConfig::builder().operation_timeout(Duration::from_secs(60)).build();
+        self
     }
 
     /// Makes the table with its index, on demand: for tests and for development.
@@ -298,12 +304,12 @@ impl DynamoTable {
     }
 
     /// Reads may be sent again by the SDK.
-    fn reading() -> aws_sdk_dynamodb::config::Builder {
-        aws_sdk_dynamodb::config::Config::builder().timeout_config(timeouts())
+    fn reading(&self) -> aws_sdk_dynamodb::config::Builder {
+        aws_sdk_dynamodb::config::Config::builder().timeout_config(self.timeouts.clone())
     }
 
-    fn once() -> aws_sdk_dynamodb::config::Builder {
-        aws_sdk_dynamodb::config::Config::builder().retry_config(RetryConfig::disabled()).timeout_config(timeouts())
+    fn once(&self) -> aws_sdk_dynamodb::config::Builder {
+        self.reading().retry_config(RetryConfig::disabled())
     }
 
     /// A single write is an UpdateItem, or a transaction of one where it puts or deletes: no command does that alone in a
@@ -324,7 +330,7 @@ impl DynamoTable {
             .return_values(ReturnValue::AllNew)
             .return_values_on_condition_check_failure(OnFailure::AllOld)
             .customize()
-            .config_override(Self::once())
+            .config_override(self.once())
             .send()
             .await;
         match sent {
@@ -422,7 +428,7 @@ impl DynamoTable {
                 .set_transact_items(Some(items.clone()))
                 .client_request_token(&token)
                 .customize()
-                .config_override(Self::once())
+                .config_override(self.once())
                 .send()
                 .await;
             let Err(error) = sent else { return Ok(Transacted::Committed) };
@@ -499,7 +505,7 @@ impl Table for DynamoTable {
                 .batch_get_item()
                 .request_items(&self.name, ask)
                 .customize()
-                .config_override(Self::reading())
+                .config_override(self.reading())
                 .send()
                 .await;
             let answer = sent.map_err(|error| unavailable(&error))?;
@@ -601,7 +607,7 @@ impl Table for DynamoTable {
         let mut found = Vec::new();
         let mut from = None;
         loop {
-            let page = request.clone().set_exclusive_start_key(from).customize().config_override(Self::reading());
+            let page = request.clone().set_exclusive_start_key(from).customize().config_override(self.reading());
             let sent = page.send().await;
             let page = sent.map_err(|error| unavailable(&error))?;
             for item in page.items.unwrap_or_default().into_iter().map(from_sdk) {
