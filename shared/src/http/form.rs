@@ -409,3 +409,19 @@ impl Page {
         self.limit.get()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// serde_json's own bound is 128.
+    #[test]
+    fn nesting_has_a_bound_of_its_own() {
+        let read = |levels: usize| {
+            let text = format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+            let mut reader = serde_json::Deserializer::from_str(&text);
+            Checked(DEPTH).deserialize(&mut reader).is_ok()
+        };
+        assert!(read(usize::from(DEPTH)) && !read(usize::from(DEPTH) + 1));
+    }
+}
