@@ -2,16 +2,20 @@
 //! authorization show already is not repeated here.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::{collections::BTreeSet, net::SocketAddr};
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
 
 use axum::{
     body::Body,
     extract::ConnectInfo,
     http::{Method, Request},
 };
+use futures_util::{future::join_all, poll};
 use serde_json::{Value, json};
 use tests::{Ask, People, Person, Reply, Service, code, document::DOCUMENT};
-use vestibule::env::Clock;
+use vestibule::{
+    env::{Clock, SystemEntropy},
+    store::memory::MemoryTable,
+};
 
 fn of<'a>(people: &'a mut People, name: &str) -> &'a mut Person {
     people.get_mut(name).unwrap()
@@ -246,6 +250,37 @@ async fn half_an_hour_of_guesses_locks_nobody_out() {
 }
 
 /// L10, X10
+#[test]
+fn a_flood_of_passwords_is_refused_at_once_beyond_the_queue() {
+    // One thread may block, and it does: no password gets checked before `release`.
+    let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let data = local::data_dir::DataDir::ephemeral(&SystemEntropy).unwrap();
+        let service = Service::over(Arc::new(MemoryTable::default()), data.ring, data.digests);
+        let guess = |number: usize| {
+            let name = format!("name{number}");
+            let body = json!({"tenant": "acme", "username": name, "password": "some long password of words"});
+            service.send(Ask::new(Method::POST, "/v1/login").json(body))
+        };
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let blocked = tokio::task::spawn_blocking(move || held.recv());
+        // 4 at once and 256 who wait: as many as `Service::over` admits.
+        let mut admitted = join_all((0..260).map(guess));
+        assert!(poll!(&mut admitted).is_pending());
+        for number in 260..263 {
+            let refused = guess(number).await;
+            assert!(refused.is(503, "unavailable"), "{refused:?}");
+            assert_eq!(refused.headers["retry-after"], refused.body["retry_after_seconds"].to_string().as_str());
+        }
+        release.send(()).unwrap();
+        assert!(blocked.await.unwrap().is_ok());
+        for refused in admitted.await {
+            assert!(refused.is(401, "invalid_credentials"), "{refused:?}");
+        }
+        assert!(guess(263).await.is(401, "invalid_credentials"), "there is room again");
+    });
+}
+
 #[tokio::test]
 async fn a_request_holds_one_guess_in_one_form() {
     let (service, people) = Service::peopled().await;

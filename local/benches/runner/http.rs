@@ -1,0 +1,104 @@
+//! The least of an HTTP/1.1 client: one connection, one request at a time, kept alive.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+};
+
+use serde_json::Value;
+
+pub struct Connection {
+    stream: BufReader<TcpStream>,
+}
+
+pub struct Answer {
+    pub status: u16,
+    /// `Retry-After`, if it was there.
+    pub retry_after: Option<String>,
+    pub body: Value,
+}
+
+impl Answer {
+    /// The text at a JSON pointer of a success.
+    pub fn text(&self, pointer: &str) -> String {
+        let text = self.body.pointer(pointer).and_then(Value::as_str);
+        text.unwrap_or_else(|| panic!("no {pointer}: {} {}", self.status, self.body)).to_owned()
+    }
+
+    pub fn ok(self) -> Self {
+        assert_eq!(self.status / 100, 2, "{}", self.body);
+        self
+    }
+}
+
+impl Connection {
+    pub fn open(address: &str) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { stream: BufReader::new(stream) }
+    }
+
+    pub fn get(&mut self, path: &str, token: &str) -> Answer {
+        self.send(&format!("GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n"))
+    }
+
+    pub fn post(&mut self, path: &str, headers: &str, body: &Value) -> Answer {
+        let (body, head) = (body.to_string(), "HTTP/1.1\r\nHost: x\r\nContent-Type: application/json");
+        let length = body.len();
+        self.send(&format!("POST {path} {head}\r\nContent-Length: {length}\r\n{headers}\r\n{body}"))
+    }
+
+    fn send(&mut self, request: &str) -> Answer {
+        self.stream.get_mut().write_all(request.as_bytes()).unwrap();
+        let (mut status, mut length, mut retry_after) = (0, 0, None);
+        loop {
+            let mut line = String::new();
+            assert!(self.stream.read_line(&mut line).unwrap() > 0, "the connection ended");
+            let line = line.trim_end();
+            if line.is_empty() {
+                break;
+            }
+            match line.split_once(": ") {
+                Some(("content-length", value)) => length = value.parse().unwrap(),
+                Some(("retry-after", value)) => retry_after = Some(value.to_owned()),
+                Some(_) => {}
+                None => status = line.split(' ').nth(1).unwrap().parse().unwrap(),
+            }
+        }
+        let mut body = vec![0; length];
+        self.stream.read_exact(&mut body).unwrap();
+        Answer { status, retry_after, body: serde_json::from_slice(&body).unwrap_or_default() }
+    }
+}
+
+/// A bearer token as a header.
+pub fn bearer(token: &str) -> String {
+    format!("Authorization: Bearer {token}\r\n")
+}
+
+/// Works through items on so many connections at once; the results are in the items' order.
+pub fn parallel<T: Sync, R: Send>(
+    address: &str,
+    connections: usize,
+    items: &[T],
+    work: impl Fn(&mut Connection, &T) -> R + Sync,
+) -> Vec<R> {
+    let next = AtomicUsize::new(0);
+    let mut results: Vec<(usize, R)> = thread::scope(|scope| {
+        let worker = || {
+            let mut connection = Connection::open(address);
+            let mut done = Vec::new();
+            loop {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                let Some(item) = items.get(at) else { return done };
+                done.push((at, work(&mut connection, item)));
+            }
+        };
+        let workers: Vec<_> = (0..connections).map(|_| scope.spawn(worker)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
+    });
+    results.sort_by_key(|(at, _)| *at);
+    results.into_iter().map(|(_, result)| result).collect()
+}
