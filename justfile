@@ -20,3 +20,7 @@ openapi:
 # The store's contract on Amazon's DynamoDB Local (needs Java and Maven).
 dynamodb-local:
     bash .ci/dynamodb-local
+
+# Measures the local runner (docs/performance.md): some minutes, most of them compiling.
+bench:
+    cargo bench -p local --bench runner

@@ -2,7 +2,7 @@
 //! authorization show already is not repeated here.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
@@ -12,6 +12,7 @@ use axum::{
 use futures_util::{future::join_all, poll};
 use serde_json::{Value, json};
 use tests::{Ask, People, Person, Reply, Service, code, document::DOCUMENT};
+use tokio::time::timeout;
 use vestibule::{
     env::{Clock, SystemEntropy},
     store::memory::MemoryTable,
@@ -268,7 +269,7 @@ fn a_flood_of_passwords_is_refused_at_once_beyond_the_queue() {
         let mut admitted = join_all((0..260).map(guess));
         assert!(poll!(&mut admitted).is_pending());
         for number in 260..263 {
-            let refused = guess(number).await;
+            let refused = timeout(Duration::from_secs(10), guess(number)).await.expect("it does not wait for anybody");
             assert!(refused.is(503, "unavailable"), "{refused:?}");
             assert_eq!(refused.headers["retry-after"], refused.body["retry_after_seconds"].to_string().as_str());
         }

@@ -122,7 +122,12 @@ fn code(person: &mut Person) -> String {
         thread::sleep(Duration::from_millis(50));
     }
     let secret = totp_rs::Secret::try_from_base32(person.secret.replace(' ', "")).unwrap();
-    totp_rs::Builder::new().with_secret(secret).build().unwrap().generate(u64::try_from(person.step * 30).unwrap()).to_string()
+    totp_rs::Builder::new()
+        .with_secret(secret)
+        .build()
+        .unwrap()
+        .generate(u64::try_from(person.step * 30).unwrap())
+        .to_string()
 }
 
 fn enrol(address: &str, cores: usize) -> Vec<Person> {
