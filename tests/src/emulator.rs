@@ -1,33 +1,62 @@
 //! DynamoDB's semantics in this process: the real SDK over HTTP against an emulator, with whatever stands between.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use aws_sdk_dynamodb::{
     Client, Config,
-    config::{BehaviorVersion, Credentials, Region},
+    config::{BehaviorVersion, Credentials, Region, retry::RetryConfig},
 };
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
-use vestibule::{env::SystemEntropy, store::dynamo::DynamoTable};
+pub use dynoxide::Database;
+use vestibule::{
+    env::{Entropy, EntropyError, SystemEntropy},
+    store::dynamo::DynamoTable,
+};
 
 /// A fresh table in an emulator of its own, reached through the given HTTP client.
 pub async fn table(between: impl FnOnce(SharedHttpClient) -> SharedHttpClient) -> DynamoTable {
+    table_in(Database::memory().unwrap(), between).await
+}
+
+/// A fresh table in a database that is empty yet.
+pub async fn table_in(database: Database, between: impl FnOnce(SharedHttpClient) -> SharedHttpClient) -> DynamoTable {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let database = dynoxide::Database::memory().unwrap();
     tokio::spawn(async move { dynoxide::server::serve_on(listener, database).await });
     fresh(&url, "vestibule", between).await
 }
 
 /// A fresh table of that name in whatever answers as DynamoDB at an address.
 pub async fn fresh(url: &str, name: &str, between: impl FnOnce(SharedHttpClient) -> SharedHttpClient) -> DynamoTable {
+    let table = table_at(url, name, between);
+    table.create().await.unwrap();
+    table
+}
+
+/// The table of that name at an address, whatever is there.
+pub fn table_at(url: &str, name: &str, between: impl FnOnce(SharedHttpClient) -> SharedHttpClient) -> DynamoTable {
     let config = Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("eu-central-1"))
         .endpoint_url(url)
         .credentials_provider(Credentials::new("test", "test", None, None, "test"))
         .http_client(between(aws_smithy_http_client::Builder::new().build_http()))
+        .retry_config(RetryConfig::standard().with_initial_backoff(Duration::from_millis(1)))
         .build();
-    let table = DynamoTable::new(Client::from_conf(config), name, Arc::new(SystemEntropy));
-    table.create().await.unwrap();
-    table
+    DynamoTable::new(Client::from_conf(config), name, Arc::new(Hurried))
+}
+
+/// The system's randomness; but the single byte that says how long to wait says: no longer than one has to.
+struct Hurried;
+
+impl Entropy for Hurried {
+    fn fill(&self, buffer: &mut [u8]) -> Result<(), EntropyError> {
+        match buffer {
+            [one] => {
+                *one = 0;
+                Ok(())
+            }
+            more => SystemEntropy.fill(more),
+        }
+    }
 }

@@ -21,6 +21,7 @@ use vestibule::{
 
 pub mod document;
 pub mod emulator;
+pub mod faulty;
 
 /// The service, in this process.
 pub struct Service {
@@ -166,12 +167,22 @@ impl Service {
         ring: vestibule::secret::KeyRing,
         digests: vestibule::secret::DigestKeys,
     ) -> Self {
+        Self::sealed_by(Arc::new(ring), table, digests)
+    }
+
+    /// Over a table, with secrets sealed by whatever.
+    #[must_use]
+    pub fn sealed_by(
+        sealer: Arc<dyn vestibule::secret::Sealer>,
+        table: Arc<dyn Table>,
+        digests: vestibule::secret::DigestKeys,
+    ) -> Self {
         let clock = Arc::new(TestClock::at(BEGIN));
         let app = Arc::new(App {
             store: Store::new(Arc::clone(&table)),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             entropy: Arc::new(SystemEntropy),
-            sealer: Arc::new(ring),
+            sealer,
             digests: Arc::new(digests),
             passwords: Arc::new(Passwords::new(PasswordParams::cheap(), 4, 256, &SystemEntropy).unwrap()),
         });

@@ -3,52 +3,22 @@
 //! of it, so it is injected below the SDK.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use aws_smithy_runtime_api::{
-    client::{
-        http::{
-            HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
-            SharedHttpConnector,
-        },
-        orchestrator::{HttpRequest, HttpResponse},
-        result::ConnectorError,
-        runtime_components::RuntimeComponents,
+use tests::{
+    emulator,
+    faulty::{
+        BROKEN, BUSY, CONFLICT,
+        Fault::{self, Answer, LoseReply, LoseRequest, Page, Silence, Unprocessed},
+        Script, THROTTLED,
     },
-    http::StatusCode,
 };
-use serde_json::Value as Json;
 use vestibule::store::{
     StoreError, Table, contract,
     dynamo::DynamoTable,
     table::{Again, Transacted, Updated},
 };
 
-#[derive(Debug, Clone)]
-enum Fault {
-    /// DynamoDB does it; the answer never arrives.
-    LoseReply,
-    /// DynamoDB does it; the connection stays open and silent.
-    Silence,
-    /// The request never arrives.
-    LoseRequest,
-    /// An answer without DynamoDB, so without effect.
-    Answer(u16, &'static str),
-}
-use Fault::{Answer, LoseReply, LoseRequest, Silence};
-
-const CONFLICT: Fault = Answer(
-    400,
-    r#"{"__type":"com.amazonaws.dynamodb.v20120810#TransactionCanceledException","Message":"cancelled","CancellationReasons":[{"Code":"TransactionConflict","Message":"conflict"},{"Code":"None"}]}"#,
-);
-const THROTTLED: Fault = Answer(
-    400,
-    r#"{"__type":"com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException","message":"slow down"}"#,
-);
 const TX_THROTTLED: Fault = Answer(
     400,
     r#"{"__type":"com.amazonaws.dynamodb.v20120810#TransactionCanceledException","Message":"cancelled","CancellationReasons":[{"Code":"ThrottlingError","Message":"slow down"},{"Code":"None"}]}"#,
@@ -59,80 +29,31 @@ const ROW_THERE: Fault = Answer(
 );
 const MALFORMED: Fault =
     Answer(400, r#"{"__type":"com.amazon.coral.validate#ValidationException","message":"Item size has exceeded"}"#);
+const TX_MALFORMED: Fault = Answer(
+    400,
+    r#"{"__type":"com.amazonaws.dynamodb.v20120810#TransactionCanceledException","Message":"cancelled","CancellationReasons":[{"Code":"ValidationError","Message":"Item size to update has exceeded the maximum allowed size"},{"Code":"None"}]}"#,
+);
+const TX_PROVISIONED: Fault = Answer(
+    400,
+    r#"{"__type":"com.amazonaws.dynamodb.v20120810#TransactionCanceledException","Message":"cancelled","CancellationReasons":[{"Code":"None"},{"Code":"ProvisionedThroughputExceeded","Message":"slow down"}]}"#,
+);
+const TX_IN_PROGRESS: Fault = Answer(
+    400,
+    r#"{"__type":"com.amazonaws.dynamodb.v20120810#TransactionInProgressException","Message":"in progress"}"#,
+);
+const MISMATCH: Fault = Answer(
+    400,
+    r#"{"__type":"com.amazonaws.dynamodb.v20120810#IdempotentParameterMismatchException","Message":"mismatch"}"#,
+);
+const OVER_LIMIT: Fault =
+    Answer(400, r#"{"__type":"com.amazonaws.dynamodb.v20120810#RequestLimitExceeded","message":"slow down"}"#);
+const GATEWAY: Fault = Answer(503, "<html>try later</html>");
 const DENIED: Fault =
     Answer(400, r#"{"__type":"com.amazon.coral.service#AccessDeniedException","Message":"not authorized"}"#);
 
-/// The faults to come, for the calls to come; and what was sent.
-#[derive(Debug, Clone, Default)]
-struct Script {
-    faults: Arc<Mutex<VecDeque<Fault>>>,
-    sent: Arc<Mutex<Vec<(String, Json)>>>,
-}
-
-impl Script {
-    fn set(&self, faults: impl IntoIterator<Item = Fault>) {
-        *self.faults.lock().unwrap() = faults.into_iter().collect();
-        self.sent.lock().unwrap().clear();
-    }
-
-    fn sent(&self, operation: &str) -> Vec<Json> {
-        let sent = self.sent.lock().unwrap();
-        sent.iter()
-            .filter(|(target, _)| target.ends_with(&format!(".{operation}")))
-            .map(|(_, body)| body.clone())
-            .collect()
-    }
-}
-
-#[derive(Debug)]
-struct Faulty {
-    script: Script,
-    inner: SharedHttpClient,
-}
-
-impl HttpClient for Faulty {
-    fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
-        let inner = self.inner.http_connector(settings, components);
-        SharedHttpConnector::new(FaultyConnector { script: self.script.clone(), inner })
-    }
-}
-
-#[derive(Debug)]
-struct FaultyConnector {
-    script: Script,
-    inner: SharedHttpConnector,
-}
-
-impl HttpConnector for FaultyConnector {
-    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let target = request.headers().get("x-amz-target").unwrap_or_default().to_owned();
-        let body = serde_json::from_slice(request.body().bytes().unwrap_or_default()).unwrap_or_default();
-        self.script.sent.lock().unwrap().push((target, body));
-        let fault = self.script.faults.lock().unwrap().pop_front();
-        let inner = self.inner.clone();
-        let lost = || ConnectorError::io("connection reset".into());
-        HttpConnectorFuture::new(async move {
-            match fault {
-                None => inner.call(request).await,
-                Some(LoseRequest) => Err(lost()),
-                Some(LoseReply) => {
-                    inner.call(request).await?;
-                    Err(lost())
-                }
-                Some(Silence) => {
-                    inner.call(request).await?;
-                    std::future::pending().await
-                }
-                Some(Answer(status, body)) => Ok(HttpResponse::new(StatusCode::try_from(status).unwrap(), body.into())),
-            }
-        })
-    }
-}
-
 async fn table() -> (DynamoTable, Script) {
     let script = Script::default();
-    let between = script.clone();
-    let table = tests::emulator::table(|inner| SharedHttpClient::new(Faulty { script: between, inner })).await;
+    let table = emulator::table(|inner| script.between(inner)).await;
     (table, script)
 }
 
@@ -285,11 +206,194 @@ async fn silence_ends() {
 }
 
 #[tokio::test]
+async fn throttling_has_several_names() {
+    let (table, script) = table().await;
+    for (n, fault) in [TX_PROVISIONED, TX_THROTTLED, OVER_LIMIT, THROTTLED].into_iter().enumerate() {
+        let (table, script) = self::table().await;
+        script.set(vec![fault.clone(); 3]);
+        let done = table.transact(&contract::counting_together()).await;
+        assert!(matches!(done, Ok(Transacted::Committed)), "{n}: {done:?}");
+        assert_eq!(script.sent("TransactWriteItems").len(), 4);
+        let (table, script) = self::table().await;
+        script.set(vec![fault.clone(); 4]);
+        let done = table.transact(&contract::counting_together()).await;
+        assert!(matches!(done, Err(StoreError::Unavailable(_))), "{n}: {done:?}");
+        // It was not applied, so nothing is looked up.
+        assert_eq!((script.sent("TransactWriteItems").len(), script.sent("BatchGetItem").len()), (4, 0));
+        assert_eq!(contract::counted_so_far(&table).await, 0);
+    }
+    script.set(vec![OVER_LIMIT; 3]);
+    assert!(matches!(table.update(&contract::counting(), Again::Never).await, Ok(Updated::Written(_))));
+    script.set([THROTTLED, OVER_LIMIT]);
+    assert_eq!(contract::counted_so_far(&table).await, 1);
+}
+
+/// A transaction at work on the item has not let the write in: even one that must not be done twice is sent again.
+#[tokio::test]
+async fn a_write_whose_item_is_busy_waits_for_it() {
+    let (table, script) = table().await;
+    script.set(vec![BUSY; 3]);
+    let answer = table.update(&contract::counting(), Again::Never).await;
+    assert!(matches!(answer, Ok(Updated::Written(_))), "{answer:?}");
+    script.set(vec![BUSY; 9]);
+    let answer = table.update(&contract::counting(), Again::Harmless).await;
+    assert!(matches!(answer, Err(StoreError::Contended(_))), "{answer:?}");
+    assert_eq!(script.sent("UpdateItem").len(), 4);
+    // What may have been written is not told as contention.
+    script.set([LoseReply, BUSY, BUSY, BUSY]);
+    let answer = table.update(&contract::marking("mine"), Again::Harmless).await;
+    assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{answer:?}");
+    script.fine();
+    assert_eq!(contract::counted_so_far(&table).await, 2);
+}
+
+#[tokio::test]
+async fn a_fault_of_the_server_is_an_unknown_outcome() {
+    for fault in [BROKEN, GATEWAY] {
+        let (table, script) = table().await;
+        script.set([fault.clone()]);
+        let answer = table.update(&contract::counting(), Again::Never).await;
+        assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{answer:?}");
+        assert_eq!(script.sent("UpdateItem").len(), 1);
+        script.set([fault.clone()]);
+        let answer = table.update(&contract::marking("mine"), Again::Harmless).await;
+        assert!(matches!(answer, Ok(Updated::Written(_))), "{answer:?}");
+        script.set([fault.clone(), LoseReply, fault.clone()]);
+        assert!(matches!(table.transact(&contract::counting_together()).await, Ok(Transacted::Committed)));
+        assert_eq!(script.sent("TransactWriteItems").len(), 4);
+        // Reads are asked again.
+        script.set([fault.clone(), fault.clone()]);
+        assert_eq!(contract::counted_so_far(&table).await, 2);
+        script.set([fault.clone(), fault.clone()]);
+        assert_eq!(table.query(&contract::rows(9)).await.unwrap().len(), 1);
+        script.set(vec![fault.clone(); 9]);
+        assert!(matches!(table.query(&contract::rows(9)).await, Err(StoreError::Unavailable(_))));
+        script.set(vec![fault; 9]);
+        let read = table.read(&[contract::counting().key().clone()]).await;
+        assert!(matches!(read, Err(StoreError::Unavailable(_))), "{read:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_transaction_in_progress_may_yet_be_committed() {
+    let (table, script) = table().await;
+    script.set([LoseReply, TX_IN_PROGRESS]);
+    assert!(matches!(table.transact(&contract::counting_together()).await, Ok(Transacted::Committed)));
+    let (table, script) = self::table().await;
+    script.set(vec![TX_IN_PROGRESS; 4]);
+    let answer = table.transact(&contract::counting_together()).await;
+    assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{answer:?}");
+    assert_eq!((script.sent("TransactWriteItems").len(), script.sent("BatchGetItem").len()), (4, 1));
+    assert_eq!(contract::counted_so_far(&table).await, 0);
+}
+
+/// Other bytes under the same token would be a mismatch, and what was committed an error.
+#[tokio::test]
+async fn what_is_sent_again_is_the_same_to_the_byte() {
+    let (table, script) = table().await;
+    script.set([CONFLICT, BROKEN, LoseReply]);
+    assert!(matches!(table.transact(&contract::counting_together()).await, Ok(Transacted::Committed)));
+    let sent = script.sent("TransactWriteItems");
+    assert!(sent.len() == 4 && sent.iter().all(|one| *one == sent[0]), "{sent:?}");
+    assert_eq!(contract::counted_so_far(&table).await, 1);
+    script.set([MISMATCH]);
+    let answer = table.transact(&contract::counting_together()).await;
+    assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{answer:?}");
+    assert_eq!(script.sent("TransactWriteItems").len(), 1);
+}
+
+/// An item over 400 KB is a defect, and no refusal: nobody is told that a code was wrong.
+#[tokio::test]
+async fn an_item_that_is_too_large_is_no_refusal() {
+    let (table, script) = table().await;
+    script.fine();
+    let answer = table.update(&contract::marking(&"x".repeat(410_000)), Again::Harmless).await;
+    assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{answer:?}");
+    assert_eq!(script.sent("UpdateItem").len(), 1);
+    script.set([TX_MALFORMED]);
+    let answer = table.transact(&contract::counting_together()).await;
+    assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{answer:?}");
+    assert_eq!(script.sent("TransactWriteItems").len(), 1);
+    // After an unknown outcome it may still have been committed.
+    script.set([LoseReply, TX_MALFORMED]);
+    assert!(matches!(table.transact(&contract::counting_together()).await, Ok(Transacted::Committed)));
+    assert_eq!(contract::counted_so_far(&table).await, 1);
+}
+
+#[tokio::test]
+async fn keys_that_stay_unprocessed_are_asked_for_again() {
+    let (table, script) = table().await;
+    let rows: Vec<_> = (0..6).map(contract::numbered_row).collect();
+    for row in &rows {
+        table.update(row, Again::Never).await.unwrap();
+    }
+    let mut keys: Vec<_> = rows.iter().map(|row| row.key().clone()).collect();
+    keys.push(contract::counting().key().clone());
+    script.fine();
+    let whole = table.read(&keys).await.unwrap();
+    assert_eq!(whole.iter().filter(|item| item.is_some()).count(), 6);
+    script.set([Unprocessed(2), Unprocessed(0), Unprocessed(1)]);
+    assert_eq!(table.read(&keys).await.unwrap(), whole);
+    let asked: Vec<_> = script.sent("BatchGetItem");
+    let asked = asked.iter().map(|read| read["RequestItems"]["vestibule"]["Keys"].as_array().unwrap().len());
+    assert_eq!(asked.collect::<Vec<_>>(), [7, 7 - 2, 7 - 2, 7 - 3]);
+    assert!(script.sent("BatchGetItem").iter().all(|it| it["RequestItems"]["vestibule"]["ConsistentRead"] == true));
+    // What is not known is not told as absent.
+    script.set(vec![Unprocessed(1); 9]);
+    let answer = table.read(&keys).await;
+    assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{answer:?}");
+    assert_eq!(script.sent("BatchGetItem").len(), 4);
+}
+
+#[tokio::test]
+async fn a_list_of_several_pages_is_read_to_its_limit() {
+    let (table, script) = table().await;
+    for number in 0..6 {
+        table.update(&contract::numbered_row(number), Again::Never).await.unwrap();
+    }
+    script.fine();
+    let whole = table.query(&contract::rows(10)).await.unwrap();
+    assert_eq!(whole.len(), 6);
+    for (page, limit, pages) in [(1, 10, 7), (2, 10, 4), (2, 3, 2), (4, 5, 2), (6, 6, 1)] {
+        script.from(0, Page(page));
+        assert_eq!(table.query(&contract::rows(limit)).await.unwrap(), whole[..limit.min(6)], "{page} {limit}");
+        let sent = script.sent("Query");
+        assert_eq!(sent.len(), pages, "{page} {limit}");
+        assert!(sent.iter().all(|query| query["ConsistentRead"] == true));
+    }
+    // Half a list is none.
+    script.set([Page(2), LoseRequest, Page(2), BROKEN, BROKEN, BROKEN]);
+    assert!(matches!(table.query(&contract::rows(10)).await, Err(StoreError::Unavailable(_))));
+}
+
+/// No injection: nobody listens, or nobody answers.
+#[tokio::test]
+async fn a_store_that_is_not_there_is_unavailable() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let silent = emulator::table_at(&url, "vestibule", |inner| inner);
+    let write = contract::counting();
+    let patience = Duration::from_secs(60); // whether it ends, not when
+    let answer = tokio::time::timeout(patience, silent.update(&write, Again::Never)).await;
+    assert!(matches!(answer, Ok(Err(StoreError::Unavailable(_)))), "{answer:?}");
+    drop(listener);
+    let refused = emulator::table_at(&url, "vestibule", |inner| inner);
+    let (transaction, keys) = (contract::counting_together(), [write.key().clone()]);
+    let all = async {
+        let update = refused.update(&write, Again::Harmless).await.err();
+        let (read, list) = (refused.read(&keys).await.err(), refused.query(&contract::rows(1)).await.err());
+        [update, refused.transact(&transaction).await.err(), read, list]
+    };
+    let answers = tokio::time::timeout(patience, all).await.unwrap();
+    assert!(answers.iter().all(|it| matches!(it, Some(StoreError::Unavailable(_)))), "{answers:?}");
+}
+
+#[tokio::test]
 async fn decisions_read_what_is_there_now_and_lists_only_what_they_show() {
     let (table, script) = table().await;
     script.set([]);
     contract::counted_so_far(&table).await;
-    table.query(&contract::one_row()).await.unwrap();
+    table.query(&contract::rows(1)).await.unwrap();
     let (reads, query) = (script.sent("BatchGetItem"), script.sent("Query"));
     assert!(reads.iter().all(|read| read["RequestItems"]["vestibule"]["ConsistentRead"] == true));
     assert_eq!(query[0]["ConsistentRead"], true);

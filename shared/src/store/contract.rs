@@ -251,10 +251,17 @@ pub fn counting_together() -> Transaction {
     Transaction::new(vec![counting()], Write::put_new(row(), Item::new()))
 }
 
-/// The list of rows, at most one of them.
+/// Makes the row of a number, below ten.
 #[must_use]
-pub fn one_row() -> Query {
-    Query { index: false, partition: row().pk, prefix: "R#".into(), after: None, descending: false, limit: 1 }
+pub fn numbered_row(number: u8) -> Write {
+    let key = Key { pk: row().pk, sk: format!("R#{number}") };
+    Write::update(key, vec![], vec![Action::Set(attr("n"), num(number.into()))])
+}
+
+/// The list of rows, at most so many of them.
+#[must_use]
+pub fn rows(limit: usize) -> Query {
+    Query { index: false, partition: row().pk, prefix: "R#".into(), after: None, descending: false, limit }
 }
 
 fn row() -> Key {

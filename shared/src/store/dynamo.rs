@@ -39,6 +39,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 enum Failure {
     /// Not applied, for now.
     Throttled,
+    /// Not applied: a transaction is at work on the item.
+    Contended,
     /// Not applied, and asking again does not help: a defect of ours, or a missing permission.
     Hopeless,
     /// Perhaps applied.
@@ -58,6 +60,7 @@ fn failure<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> Failure {
                 | "ProvisionedThroughputExceeded",
             ),
         ) => Failure::Throttled,
+        (SdkError::ServiceError(_), Some("TransactionConflictException")) => Failure::Contended,
         (
             SdkError::ServiceError(_),
             Some(
@@ -248,9 +251,18 @@ fn unavailable<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> StoreError
 
 /// A call that can never work: denied, and an alarm.
 fn hopeless<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> StoreError {
-    // The code alone: a message of DynamoDB's may quote what it was sent.
-    tracing::error!(code = error.code().unwrap_or("none"), "DynamoDB will not do what it is asked");
+    alarm(error.code().unwrap_or("none"));
     unavailable(error)
+}
+
+/// The code alone: a message of DynamoDB's may quote what it was sent.
+fn alarm(code: &str) {
+    tracing::error!(code, "DynamoDB will not do what it is asked");
+}
+
+/// A read that was not answered: denied, and an alarm where it never will be.
+fn unread<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> StoreError {
+    if failure(error) == Failure::Hopeless { hopeless(error) } else { unavailable(error) }
 }
 
 impl DynamoTable {
@@ -394,6 +406,9 @@ impl DynamoTable {
     }
 
     /// What each refused write of a cancelled transaction has met.
+    ///
+    /// DynamoDB has one code for an action that does not fit its item, a refusal (see [`Write::apply`]), and for a write that
+    /// is wrong, or makes its item too large, a defect. The model says which.
     async fn met(
         &self,
         writes: &[Write],
@@ -405,7 +420,10 @@ impl DynamoTable {
                 Some("ConditionalCheckFailed") => {
                     Some(reason.item.clone().filter(|item| !item.is_empty()).map(from_sdk))
                 }
-                Some("ValidationError") => self.read(std::slice::from_ref(&write.key)).await?.into_iter().next(),
+                Some("ValidationError") => {
+                    let found = self.read(std::slice::from_ref(&write.key)).await?.into_iter().flatten().next();
+                    write.apply(found.as_ref()).is_err().then_some(found)
+                }
                 _ => None,
             });
         }
@@ -435,16 +453,19 @@ impl DynamoTable {
             last = match error.as_service_error() {
                 Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
                     let reasons = cancelled.cancellation_reasons();
-                    // An action that does not fit its item is a refusal too (see `Write::apply`).
-                    let refused =
-                        |code: Option<&str>| matches!(code, Some("ConditionalCheckFailed" | "ValidationError"));
-                    if reasons.iter().any(|reason| refused(reason.code())) {
-                        // Its own row in its own way, after a reply was lost: it is this one that came through.
-                        let row = reasons.get(writes.len().saturating_sub(1)).and_then(|reason| reason.code());
-                        if unknown && receipt.is_some() && row == Some("ConditionalCheckFailed") {
-                            return Ok(Transacted::Committed);
-                        }
-                        return Ok(Transacted::Refused(self.met(writes, reasons).await?));
+                    // Its own row in its own way, after a reply was lost: it is this one that came through.
+                    let row = reasons.get(writes.len().saturating_sub(1)).and_then(|reason| reason.code());
+                    if unknown && receipt.is_some() && row == Some("ConditionalCheckFailed") {
+                        return Ok(Transacted::Committed);
+                    }
+                    let met = self.met(writes, reasons).await?;
+                    if met.iter().any(Option::is_some) {
+                        return Ok(Transacted::Refused(met));
+                    }
+                    if reasons.iter().any(|reason| reason.code() == Some("ValidationError")) {
+                        alarm("ValidationError");
+                        last = StoreError::Unavailable("ValidationError".into());
+                        break;
                     }
                     match reasons.iter().filter_map(|reason| reason.code()).find(|code| *code != "None") {
                         Some("TransactionConflict") => StoreError::Contended("a transaction".into()),
@@ -452,7 +473,7 @@ impl DynamoTable {
                     }
                 }
                 _ => match failure(&error) {
-                    Failure::Throttled => unavailable(&error),
+                    Failure::Throttled | Failure::Contended => unavailable(&error),
                     Failure::Hopeless => {
                         // An action that does not fit its item may be told of the whole call (DynamoDB Local does).
                         let met = self.unfit(writes).await?;
@@ -508,7 +529,7 @@ impl Table for DynamoTable {
                 .config_override(self.reading())
                 .send()
                 .await;
-            let answer = sent.map_err(|error| unavailable(&error))?;
+            let answer = sent.map_err(|error| unread(&error))?;
             for item in answer.responses.unwrap_or_default().into_values().flatten().map(from_sdk) {
                 if let (Some(Value::S(pk)), Some(Value::S(sk))) = (item.get("PK"), item.get("SK")) {
                     found.insert((pk.clone(), sk.clone()), item);
@@ -555,12 +576,13 @@ impl Table for DynamoTable {
             }
             match failure(&error) {
                 Failure::Hopeless => return Err(hopeless(&error)),
-                Failure::Throttled => {}
+                Failure::Throttled | Failure::Contended => {}
                 Failure::Unknown => unknown += 1,
             }
             let allowed = if again == Again::Harmless { 1 } else { 0 };
             if unknown > allowed || call == CALLS || began.elapsed() >= PATIENCE {
-                return Err(unavailable(&error));
+                let contended = unknown == 0 && failure(&error) == Failure::Contended;
+                return Err(if contended { StoreError::Contended("an item".into()) } else { unavailable(&error) });
             }
             self.pause().await?;
         }
@@ -609,7 +631,7 @@ impl Table for DynamoTable {
         loop {
             let page = request.clone().set_exclusive_start_key(from).customize().config_override(self.reading());
             let sent = page.send().await;
-            let page = sent.map_err(|error| unavailable(&error))?;
+            let page = sent.map_err(|error| unread(&error))?;
             for item in page.items.unwrap_or_default().into_iter().map(from_sdk) {
                 // The bound itself is excluded: it is the last of the page before.
                 let at_bound = matches!(item.get(sort), Some(Value::S(at)) if query.after.as_ref() == Some(at));

@@ -1,0 +1,227 @@
+//! What the network and DynamoDB do on a bad day: replies lost after the commit, conflicts, throttling, silence. No emulator
+//! does any of it, so it is injected below the SDK.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex},
+};
+
+use aws_smithy_runtime_api::{
+    client::{
+        http::{
+            HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
+            SharedHttpConnector,
+        },
+        orchestrator::{HttpRequest, HttpResponse},
+        result::ConnectorError,
+        runtime_components::RuntimeComponents,
+    },
+    http::StatusCode,
+};
+use aws_smithy_types::{body::SdkBody, byte_stream::ByteStream};
+use serde_json::{Value as Json, json};
+
+/// What happens to a call.
+#[derive(Debug, Clone)]
+pub enum Fault {
+    /// DynamoDB does it; the answer never arrives.
+    LoseReply,
+    /// DynamoDB does it; the connection stays open and silent.
+    Silence,
+    /// The request never arrives.
+    LoseRequest,
+    /// An answer without DynamoDB, so without effect.
+    Answer(u16, &'static str),
+    /// A transaction is at work on the same item. Reads know no such thing: they meet a fault of the server.
+    Conflict,
+    /// Of the keys of a BatchGetItem only so many are processed.
+    Unprocessed(usize),
+    /// A query's page ends after so many items: in DynamoDB, after a megabyte.
+    Page(usize),
+}
+
+/// Too much asked of a partition.
+pub const THROTTLED: Fault = Fault::Answer(
+    400,
+    r#"{"__type":"com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException","message":"slow down"}"#,
+);
+/// DynamoDB's own fault: whether the request was done is not known.
+pub const BROKEN: Fault =
+    Fault::Answer(500, r#"{"__type":"com.amazonaws.dynamodb.v20120810#InternalServerError","message":"oh"}"#);
+/// Of a transaction whose first write meets another one's.
+pub const CONFLICT: Fault = Fault::Answer(
+    400,
+    r#"{"__type":"com.amazonaws.dynamodb.v20120810#TransactionCanceledException","Message":"cancelled","CancellationReasons":[{"Code":"TransactionConflict","Message":"conflict"},{"Code":"None"}]}"#,
+);
+/// Of a single write whose item a transaction is at work on.
+pub const BUSY: Fault = Fault::Answer(
+    400,
+    r#"{"__type":"com.amazonaws.dynamodb.v20120810#TransactionConflictException","message":"Transaction is ongoing for the item"}"#,
+);
+
+/// Which calls meet which faults.
+#[derive(Debug, Default)]
+enum Plan {
+    #[default]
+    Fine,
+    Next(VecDeque<Fault>),
+    At(usize, Fault),
+    From(usize, Fault),
+}
+
+/// The faults to come, for the calls to come; and what was sent.
+#[derive(Debug, Clone, Default)]
+pub struct Script {
+    plan: Arc<Mutex<Plan>>,
+    sent: Arc<Mutex<Vec<(String, Json)>>>,
+}
+
+impl Script {
+    /// The next calls meet these, one each.
+    pub fn set(&self, faults: impl IntoIterator<Item = Fault>) {
+        self.follow(Plan::Next(faults.into_iter().collect()));
+    }
+
+    /// The call of that number meets this, from now on counted from 0.
+    pub fn at(&self, call: usize, fault: Fault) {
+        self.follow(Plan::At(call, fault));
+    }
+
+    /// From the call of that number on all meet this.
+    pub fn from(&self, call: usize, fault: Fault) {
+        self.follow(Plan::From(call, fault));
+    }
+
+    /// Nothing happens to any call.
+    pub fn fine(&self) {
+        self.follow(Plan::Fine);
+    }
+
+    fn follow(&self, plan: Plan) {
+        *self.plan.lock().unwrap() = plan;
+        self.sent.lock().unwrap().clear();
+    }
+
+    /// The calls of an operation since the plan was made.
+    #[must_use]
+    pub fn sent(&self, operation: &str) -> Vec<Json> {
+        let sent = self.sent.lock().unwrap();
+        sent.iter().filter(|(target, _)| target == operation).map(|(_, body)| body.clone()).collect()
+    }
+
+    /// The operations that were called since the plan was made.
+    #[must_use]
+    pub fn called(&self) -> Vec<String> {
+        self.sent.lock().unwrap().iter().map(|(target, _)| target.clone()).collect()
+    }
+
+    /// Stands between the SDK and the network.
+    #[must_use]
+    pub fn between(&self, inner: SharedHttpClient) -> SharedHttpClient {
+        SharedHttpClient::new(Faulty { script: self.clone(), inner })
+    }
+
+    fn next(&self, operation: &str, body: Json) -> Option<Fault> {
+        let mut sent = self.sent.lock().unwrap();
+        let number = sent.len();
+        sent.push((operation.to_owned(), body));
+        match &mut *self.plan.lock().unwrap() {
+            Plan::Fine => None,
+            Plan::Next(faults) => faults.pop_front(),
+            Plan::At(call, fault) => (number == *call).then(|| fault.clone()),
+            Plan::From(call, fault) => (number >= *call).then(|| fault.clone()),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Faulty {
+    script: Script,
+    inner: SharedHttpClient,
+}
+
+impl HttpClient for Faulty {
+    fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
+        let inner = self.inner.http_connector(settings, components);
+        SharedHttpConnector::new(FaultyConnector { script: self.script.clone(), inner })
+    }
+}
+
+#[derive(Debug)]
+struct FaultyConnector {
+    script: Script,
+    inner: SharedHttpConnector,
+}
+
+impl HttpConnector for FaultyConnector {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let target = request.headers().get("x-amz-target").unwrap_or_default();
+        let operation = target.rsplit('.').next().unwrap().to_owned();
+        let body: Json = serde_json::from_slice(request.body().bytes().unwrap_or_default()).unwrap_or_default();
+        let fault = self.script.next(&operation, body.clone());
+        let inner = self.inner.clone();
+        HttpConnectorFuture::new(async move { meet(fault, &operation, body, request, &inner).await })
+    }
+}
+
+async fn meet(
+    fault: Option<Fault>,
+    operation: &str,
+    mut body: Json,
+    request: HttpRequest,
+    inner: &SharedHttpConnector,
+) -> Result<HttpResponse, ConnectorError> {
+    let lost = || ConnectorError::io("connection reset".into());
+    match fault {
+        None => inner.call(request).await,
+        Some(Fault::LoseRequest) => Err(lost()),
+        Some(Fault::LoseReply) => {
+            inner.call(request).await?;
+            Err(lost())
+        }
+        Some(Fault::Silence) => {
+            inner.call(request).await?;
+            std::future::pending().await
+        }
+        Some(Fault::Answer(status, body)) => Ok(answer(status, body)),
+        Some(Fault::Conflict) => {
+            let answered = match operation {
+                "TransactWriteItems" => CONFLICT,
+                "UpdateItem" => BUSY,
+                _ => BROKEN,
+            };
+            let Fault::Answer(status, body) = answered else { unreachable!() };
+            Ok(answer(status, body))
+        }
+        Some(Fault::Unprocessed(most)) => {
+            let keys = body["RequestItems"]["vestibule"]["Keys"].as_array_mut().unwrap();
+            let rest = keys.split_off(most.min(keys.len()));
+            let mut answered = json!({"Responses": {}});
+            if most > 0 {
+                answered = read(inner.call(with(request, &body)).await?).await;
+            }
+            answered["UnprocessedKeys"] = json!({"vestibule": {"Keys": rest, "ConsistentRead": true}});
+            Ok(answer(200, answered.to_string()))
+        }
+        Some(Fault::Page(most)) => {
+            body["Limit"] = json!(most);
+            inner.call(with(request, &body)).await
+        }
+    }
+}
+
+fn answer(status: u16, body: impl Into<SdkBody>) -> HttpResponse {
+    HttpResponse::new(StatusCode::try_from(status).unwrap(), body.into())
+}
+
+fn with(mut request: HttpRequest, body: &Json) -> HttpRequest {
+    let bytes = serde_json::to_vec(body).unwrap();
+    request.headers_mut().insert("content-length", bytes.len().to_string());
+    *request.body_mut() = SdkBody::from(bytes);
+    request
+}
+
+async fn read(mut response: HttpResponse) -> Json {
+    let body = std::mem::replace(response.body_mut(), SdkBody::empty());
+    serde_json::from_slice(&ByteStream::new(body).collect().await.unwrap().into_bytes()).unwrap()
+}
