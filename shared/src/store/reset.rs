@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     attempt::Attempt,
-    audit::AuditEvent,
+    audit::{AuditEvent, Tell},
     env::Timestamp,
     id::{UserId, UserKey},
     policy::{self, Budget},
@@ -286,6 +286,9 @@ impl Target {
         let mut event = event.clone();
         if self.repeats(now) {
             event.action = crate::audit::Action::ResetCodeRenewed;
+        } else if self.user.administers() {
+            // Whoever gets an Administrator reset is on the way to their rights: the others are told.
+            event = event.tell(Tell::Administrators);
         }
         event
     }
