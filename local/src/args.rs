@@ -56,6 +56,14 @@ pub struct Serve {
     /// Keep nothing: a store that is gone when the server stops
     #[arg(long)]
     pub ephemeral: bool,
+    /// Keep the state in the embedded store, or in whatever answers as DynamoDB at `--endpoint`
+    #[cfg(feature = "dynamodb")]
+    #[arg(long, value_enum, default_value_t = StoreChoice::Sled, requires_if("dynamodb", "endpoint"))]
+    pub store: StoreChoice,
+    /// Address of DynamoDB Local or another emulator
+    #[cfg(feature = "dynamodb")]
+    #[arg(long, value_name = "URL")]
+    pub endpoint: Option<String>,
     /// Who is there to begin with: `demo`, `none`, or a file [default: demo; none for a --data-dir that holds a store]
     #[arg(long, value_name = "demo|none|FILE")]
     pub seed: Option<SeedChoice>,
@@ -68,6 +76,16 @@ pub struct Serve {
     /// What is logged, such as `debug` or `vestibule=trace`
     #[arg(long, env = "VESTIBULE_LOG", default_value = "info", hide_env_values = true)]
     pub log_filter: String,
+}
+
+/// Which store.
+#[cfg(feature = "dynamodb")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum StoreChoice {
+    /// The embedded one.
+    Sled,
+    /// DynamoDB, as an emulator plays it.
+    Dynamodb,
 }
 
 /// `enrol`.

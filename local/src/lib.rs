@@ -3,6 +3,8 @@
 
 pub mod args;
 pub mod data_dir;
+#[cfg(feature = "dynamodb")]
+pub mod dynamodb;
 pub mod enrol;
 pub mod log;
 pub mod mail;

@@ -25,8 +25,6 @@ use vestibule::{
     },
 };
 
-use crate::sled_table::SledTable;
-
 /// The file in the data directory.
 pub const FILE: &str = "mail.jsonl";
 
@@ -45,9 +43,9 @@ struct Mail {
     event: AuditEvent,
 }
 
-/// The embedded table, which passes on what somebody is to be told of, once it is written.
+/// A table that passes on what somebody is to be told of, once it is written.
 pub struct TellingTable {
-    table: SledTable,
+    table: Arc<dyn Table>,
     store: Store,
     file: Option<Mutex<File>>,
 }
@@ -57,11 +55,11 @@ impl TellingTable {
     ///
     /// # Errors
     /// What the system says when the file cannot be opened.
-    pub fn new(table: SledTable, directory: Option<&Path>) -> io::Result<Self> {
+    pub fn new(table: Arc<dyn Table>, directory: Option<&Path>) -> io::Result<Self> {
         let open = |directory: &Path| {
             OpenOptions::new().create(true).append(true).mode(0o600).open(directory.join(FILE)).map(Mutex::new)
         };
-        let store = Store::new(Arc::new(table.clone()));
+        let store = Store::new(Arc::clone(&table));
         Ok(Self { table, store, file: directory.map(open).transpose()? })
     }
 

@@ -30,9 +30,12 @@ use vestibule::{
     env::{SystemClock, SystemEntropy},
     http::{Answer, App, Code, Peer, Problem, Routes},
     password::{PasswordParams, Passwords},
+    secret::{DigestKeys, KeyRing},
     store::{Store, Table, keys},
 };
 
+#[cfg(feature = "dynamodb")]
+use crate::args::StoreChoice;
 use crate::{
     Failure,
     args::{OWN_DIRECTORY, SeedChoice, Serve},
@@ -70,6 +73,32 @@ pub fn open(directory: Option<&Path>) -> Result<Opened, Failure> {
     };
     std::panic::set_hook(hook);
     let DataDir { table, ring, digests, .. } = opened?;
+    opened_app(Arc::new(table), ring, digests, directory)
+}
+
+#[cfg(feature = "dynamodb")]
+async fn open_store(options: &Serve, directory: Option<&Path>) -> Result<Opened, Failure> {
+    match (options.store, &options.endpoint) {
+        (StoreChoice::Dynamodb, Some(endpoint)) => {
+            let (table, ring, digests) = crate::dynamodb::open(directory, endpoint).await?;
+            opened_app(table, ring, digests, directory)
+        }
+        _ => open(directory),
+    }
+}
+
+#[cfg(not(feature = "dynamodb"))]
+#[allow(clippy::unused_async, reason = "with the feature it waits for DynamoDB")]
+async fn open_store(_: &Serve, directory: Option<&Path>) -> Result<Opened, Failure> {
+    open(directory)
+}
+
+fn opened_app(
+    table: Arc<dyn Table>,
+    ring: KeyRing,
+    digests: DigestKeys,
+    directory: Option<&Path>,
+) -> Result<Opened, Failure> {
     let table: Arc<dyn Table> = Arc::new(
         TellingTable::new(table, directory)
             .map_err(|error| format!("cannot write notifications into the data directory: {error}"))?,
@@ -110,7 +139,7 @@ pub async fn serve(options: &Serve) -> Result<(), Failure> {
     let address = SocketAddr::new(options.host, options.port);
     let listener = TcpListener::bind(address).await.map_err(|error| unbound(address, &error))?;
     let url = format!("http://{}", listener.local_addr()?);
-    let Opened { app, table } = open(directory.as_deref())?;
+    let Opened { app, table } = open_store(options, directory.as_deref()).await?;
     let app = Arc::new(app);
     if let Some(seed) = seed {
         seeding::add_missing(&app, seed).await?;

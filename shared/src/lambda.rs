@@ -2,11 +2,7 @@
 
 use std::{fs, net::IpAddr, sync::Arc};
 
-use aws_sdk_dynamodb::{
-    Client, Config,
-    config::{BehaviorVersion, Credentials, Region},
-};
-use aws_smithy_http_client::tls;
+use aws_sdk_dynamodb::config::Credentials;
 use axum::{
     Router,
     extract::Request,
@@ -23,7 +19,10 @@ use crate::{
     key_file::KeyFile,
     password::{PasswordParams, Passwords},
     secret::{DigestKeys, KeyRing},
-    store::{Store, dynamo::DynamoTable},
+    store::{
+        Store,
+        dynamo::{self, DynamoTable},
+    },
 };
 
 /// Serves a flow's endpoints to API Gateway, with what the environment configures.
@@ -104,16 +103,8 @@ impl Configuration {
     fn app(self) -> Result<Arc<App>, Error> {
         let (access, secret) = (self.access_key, self.secret_key.to_string());
         let credentials = Credentials::new(access, secret, self.session_token, None, "environment");
-        let tls = tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring);
-        let mut config = Config::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::new(self.region))
-            .credentials_provider(credentials)
-            .http_client(aws_smithy_http_client::Builder::new().tls_provider(tls).build_https());
-        if let Some(endpoint) = self.endpoint {
-            config = config.endpoint_url(endpoint);
-        }
-        let table = DynamoTable::new(Client::from_conf(config.build()), self.table, Arc::new(SystemEntropy));
+        let client = dynamo::client(self.region, credentials, self.endpoint);
+        let table = DynamoTable::new(client, self.table, Arc::new(SystemEntropy));
         // A function serves one request at a time.
         let passwords = Passwords::new(PasswordParams::default(), 1, 1, &SystemEntropy)?;
         Ok(Arc::new(App {

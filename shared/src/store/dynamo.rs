@@ -10,8 +10,8 @@ use std::{
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::{
-    Client,
-    config::{retry::RetryConfig, timeout::TimeoutConfig},
+    Client, Config,
+    config::{BehaviorVersion, Credentials, Region, retry::RetryConfig, timeout::TimeoutConfig},
     error::{ProvideErrorMetadata, SdkError},
     operation::{transact_write_items::TransactWriteItemsError, update_item::UpdateItemError},
     types::{
@@ -20,6 +20,7 @@ use aws_sdk_dynamodb::{
         ReturnValue, ReturnValuesOnConditionCheckFailure as OnFailure, ScalarAttributeType, TransactWriteItem, Update,
     },
 };
+use aws_smithy_http_client::tls;
 use data_encoding::BASE64URL_NOPAD;
 
 use super::{
@@ -265,6 +266,21 @@ fn unread<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> StoreError {
     if failure(error) == Failure::Hopeless { hopeless(error) } else { unavailable(error) }
 }
 
+/// A client of DynamoDB, over TLS by ring; at another address than AWS's where one is given.
+#[must_use]
+pub fn client(region: String, credentials: Credentials, endpoint: Option<String>) -> Client {
+    let tls = tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring);
+    let mut config = Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new(region))
+        .credentials_provider(credentials)
+        .http_client(aws_smithy_http_client::Builder::new().tls_provider(tls).build_https());
+    if let Some(endpoint) = endpoint {
+        config = config.endpoint_url(endpoint);
+    }
+    Client::from_conf(config.build())
+}
+
 impl DynamoTable {
     /// The table of that name.
     #[must_use]
@@ -285,7 +301,7 @@ impl DynamoTable {
         self
     }
 
-    /// Makes the table with its index, on demand: for tests and for development.
+    /// Makes the table with its index, on demand, unless it is there: for tests and for development.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -311,8 +327,11 @@ impl DynamoTable {
             .global_secondary_indexes(index)
             .send()
             .await
-            .map_err(|error| unavailable(&error))?;
-        Ok(())
+            .map(|_| ())
+            .or_else(|error| match error.code() {
+                Some("ResourceInUseException") => Ok(()),
+                _ => Err(unavailable(&error)),
+            })
     }
 
     /// Reads may be sent again by the SDK.

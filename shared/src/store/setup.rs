@@ -4,6 +4,8 @@ use super::{
     Store, StoreError, item,
     item::{Administrators, LoginRow},
     keys,
+    table::Again,
+    write::{Action, Write, absent, attr, num, text},
 };
 use crate::{
     id::{TenantId, UserKey},
@@ -11,6 +13,16 @@ use crate::{
 };
 
 impl Store {
+    /// Says whose store this is, unless it is said already.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn identify(&self, id: &str) -> Result<(), StoreError> {
+        let identity = vec![Action::Set(attr("id"), text(id)), Action::Set(attr("v"), num(1))];
+        let write = Write::update(keys::identity(), vec![absent(attr("PK"))], identity);
+        self.table.update(&write, Again::Harmless).await.map(|_| ())
+    }
+
     /// How many active Administrators (in tenant support, operators) a tenant has; `None` when there is no such tenant.
     ///
     /// # Errors

@@ -1,0 +1,61 @@
+//! DynamoDB instead of the embedded store, for development: the directory holds the keys, and the table is named after them.
+
+use std::{
+    fs::{self, DirBuilder, OpenOptions},
+    io::{ErrorKind, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::Path,
+    sync::Arc,
+};
+
+use aws_sdk_dynamodb::config::Credentials;
+use vestibule::{
+    env::SystemEntropy,
+    key_file::KeyFile,
+    secret::{DigestKeys, KeyRing},
+    store::{
+        Store, Table,
+        dynamo::{self, DynamoTable},
+    },
+};
+use zeroize::Zeroizing;
+
+use crate::Failure;
+
+/// Opens the table that belongs to the keys in a directory; what is not there is made.
+///
+/// # Errors
+/// Says what is wrong with the keys, or that the address does not answer.
+pub async fn open(directory: Option<&Path>, endpoint: &str) -> Result<(Arc<dyn Table>, KeyRing, DigestKeys), Failure> {
+    let file = match directory {
+        Some(directory) => keys(directory)?,
+        None => KeyFile::generate(&SystemEntropy)?,
+    };
+    let (ring, digests) = file.keys()?;
+    // An emulator takes any credentials; AWS is never asked: there is always an address.
+    let credentials = Credentials::new("local", "local", None, None, "local");
+    let client = dynamo::client("eu-central-1".into(), credentials, Some(endpoint.to_owned()));
+    let table = DynamoTable::new(client, format!("vestibule-{}", file.store()), Arc::new(SystemEntropy));
+    let unreached = |error| format!("DynamoDB at {endpoint} does not do what it is asked ({error}): is it running?");
+    table.create().await.map_err(unreached)?;
+    let table: Arc<dyn Table> = Arc::new(table);
+    Store::new(Arc::clone(&table)).identify(file.store()).await.map_err(unreached)?;
+    Ok((table, ring, digests))
+}
+
+fn keys(directory: &Path) -> Result<KeyFile, Failure> {
+    let path = directory.join("keys.json");
+    let at = |error: &dyn std::fmt::Display| Failure::from(format!("cannot use {}: {error}", path.display()));
+    DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(|error| at(&error))?;
+    match fs::read(&path).map(Zeroizing::new) {
+        Ok(bytes) => KeyFile::parse(&bytes).map_err(|fault| at(&fault)),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let file = KeyFile::generate(&SystemEntropy)?;
+            let text = Zeroizing::new(serde_json::to_vec_pretty(&file)?);
+            let created = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&path);
+            created.and_then(|mut to| to.write_all(&text).and_then(|()| to.sync_all())).map_err(|error| at(&error))?;
+            Ok(file)
+        }
+        Err(error) => Err(at(&error)),
+    }
+}
