@@ -102,7 +102,7 @@ impl Watched {
         let text = self.replies[last].1.text(pointer);
         let mut forms = encoded(text.as_bytes());
         let bare = text.replace([' ', '-'], "");
-        if text.starts_with('v') {
+        if ["vs_", "vc_", "ve_", "vd_"].iter().any(|class| text.starts_with(class)) {
             let bytes = BASE64URL_NOPAD.decode(&text.as_bytes()[3..]).unwrap();
             forms.extend(encoded(&bytes[bytes.len() - 32..]));
             forms.push(text[3..].to_owned());
