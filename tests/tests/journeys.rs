@@ -173,6 +173,12 @@ async fn p6_a_hundred_failures_disable_the_factor_until_a_reset() {
     let code = code(&bob.secret, service.step());
     let stepped = service.post("/v1/step-up", &bob.session, json!({"code": code})).await;
     assert!(stepped.is(403, "mfa_reset_required"));
+    // Nor are they told to step up, which cannot be done any more.
+    for (path, body) in [("/v1/mfa/enrolments", json!({})), ("/v1/mfa/recovery-token", Value::Null)] {
+        let ask = Ask::new(Method::POST, path).token(&bob.session);
+        let reply = service.send(if body.is_null() { ask } else { ask.json(body) }).await;
+        assert!(reply.is(403, "mfa_reset_required"), "{path}");
+    }
     assert_eq!(service.get("/v1/mfa", &bob.session).await.ok().text("/status"), "disabled");
     let session = service.fresh(of(&mut people, "ann")).await;
     service.post("/v1/admin/users/u-bob/mfa-reset", &session, json!({"reason": "r"})).await.ok();
@@ -273,7 +279,13 @@ async fn p8_an_administrators_enrolment_asks_for_the_reset_code() {
     for body in [json!({}), json!({"reset_code": "x"}), json!({"reset_code": older})] {
         assert!(service.post("/v1/mfa/enrolments", &token, body).await.is(403, "reset_code_required"));
     }
-    service.enrol_with(amy, &token, json!({"reset_code": newer})).await;
+    // One that is void by the time of the confirmation is told of like one that is void at the start.
+    let started = service.post("/v1/mfa/enrolments", &token, json!({"reset_code": newer})).await.ok();
+    let newest = reset().await;
+    let body = json!({"code": code(&started.text("/secret"), service.step())});
+    let confirmed = service.post("/v1/mfa/enrolments/confirm", &token, body).await;
+    assert!(confirmed.is(403, "reset_code_required"), "{confirmed:?}");
+    service.enrol_with(amy, &token, json!({"reset_code": newest})).await;
 }
 
 #[tokio::test]

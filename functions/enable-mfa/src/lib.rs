@@ -161,7 +161,7 @@ async fn start(
     (status = 400, description = "`invalid_request`, `malformed_code`"),
     (status = 401, description = "`invalid_code`; `invalid_token`, also where another token has replaced the enrolment; \
         `session_refresh_required`"),
-    (status = 403, description = "`mfa_reset_required`"),
+    (status = 403, description = "`mfa_reset_required`; `reset_code_required`: the code it was started with is void"),
     (status = 409, description = "`conflict`: nothing is pending, five wrong codes have ended it, or it has expired"),
 ))]
 async fn confirm(State(app): State<Arc<App>>, call: Call<ConfirmRequest>) -> Answer<Json<ConfirmAnswer>> {

@@ -37,7 +37,12 @@ struct RecoveryTokenAnswer {
 ))]
 async fn replace(State(app): State<Arc<App>>, call: Call) -> Answer<(StatusCode, Json<RecoveryTokenAnswer>)> {
     let request = call.request;
-    let caller = request.principal(&app).await?.fresh_or_recovering(request.now)?;
+    let principal = request.principal(&app).await?;
+    // Before the step-up, which nobody has a factor for then.
+    if principal.user().disabled() {
+        return Err(Code::MfaResetRequired.into());
+    }
+    let caller = principal.fresh_or_recovering(request.now)?;
     let key = caller.principal().token().user();
     let code = RecoveryCode::generate(&*app.entropy)?;
     let digest = code.digest(&app.digests, key);

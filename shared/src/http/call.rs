@@ -27,7 +27,7 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer(pub IpAddr);
 
-/// The moment and the id of a request, fixed before anything else is done with it.
+/// When a request began and its id, fixed before anything else is done with it.
 #[derive(Clone)]
 pub(super) struct Stamp {
     pub(super) now: Timestamp,
@@ -60,8 +60,10 @@ impl<B: Body, P: DeserializeOwned + Send, Q: DeserializeOwned + Send> FromReques
         let (mut parts, body) = request.into_parts();
         let path = path(&mut parts, state).await?;
         let query = form::query(parts.uri.query().unwrap_or(""))?;
-        let request = Request::new(parts)?;
+        let mut request = Request::new(parts)?;
         let body = B::read(&request.headers, body).await?;
+        // Whoever sends slowly must not be judged by the time they began at: tokens, codes and step-ups end meanwhile.
+        request.now = state.clock.now();
         Ok(Self { body, path, query, request })
     }
 }
@@ -79,7 +81,7 @@ async fn path<P: DeserializeOwned + Send>(parts: &mut Parts, state: &Arc<App>) -
 
 /// What a request says beside path, query and body.
 pub struct Request {
-    /// Its moment: the only one that its decisions are about.
+    /// Its moment, when all of it was there: the only one that its decisions are about.
     pub now: Timestamp,
     /// Its id, the response's `X-Request-Id`.
     pub id: String,

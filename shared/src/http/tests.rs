@@ -38,10 +38,14 @@ impl Entropy for NoEntropy {
 }
 
 fn app_with(entropy: Arc<dyn Entropy>) -> Arc<App> {
+    app_at(entropy, Arc::new(TestClock::at(NOW)))
+}
+
+fn app_at(entropy: Arc<dyn Entropy>, clock: Arc<TestClock>) -> Arc<App> {
     let key = zeroize::Zeroizing::new([1; 32]);
     Arc::new(App {
         store: Store::new(Arc::new(MemoryTable::default())),
-        clock: Arc::new(TestClock::at(NOW)),
+        clock,
         entropy,
         sealer: Arc::new(KeyRing::new([(1, key)].into()).unwrap()),
         digests: Arc::new(DigestKeys::new([1; 32], [2; 32])),
@@ -442,6 +446,20 @@ async fn a_request_has_one_moment_and_one_id() {
     assert_eq!(one.json()["attempt"], true);
     assert_ne!(one.header("x-request-id"), other.header("x-request-id"));
     assert_ne!(other.header("x-request-id"), "mine");
+}
+
+/// security.md 4: else a body that is held back would stretch every life, and let a stolen code work for hours.
+#[tokio::test]
+async fn a_request_is_of_the_moment_its_body_ended() {
+    let clock = Arc::new(TestClock::at(NOW));
+    let router = serve(routes(), app_at(Arc::new(SystemEntropy), clock.clone()));
+    let slow = futures_util::stream::once(async move {
+        clock.shift_millis(3_600_000);
+        Ok::<_, std::io::Error>(Vec::new())
+    });
+    let request = HttpRequest::get("/v1/mirror").body(HttpBody::from_stream(slow)).unwrap();
+    let later = NOW + std::time::Duration::from_secs(3600);
+    assert_eq!(send_to(router, request).await.json()["now"], later.to_string());
 }
 
 #[tokio::test]

@@ -252,6 +252,9 @@ impl Store {
                 let user: User = item::read(item)?;
                 let pending = user.pending.clone();
                 let pending = pending.ok_or_else(|| StoreError::Poison("a pending enrolment is gone".into()))?;
+                if !pending.code_holds(&user) {
+                    return Ok(Charge::Absent(Denied::ResetCode));
+                }
                 Ok(Charge::Admitted(ChargedEnrolment { door, user, pending, attempt }))
             }
             Updated::Written(None) | Updated::Refused(None) => Ok(Charge::Absent(Denied::Token)),
@@ -288,8 +291,7 @@ impl Store {
             let same = met.epoch == user.epoch
                 && door.check(&met, attempt.at()).is_ok()
                 && met.pending.as_ref().is_some_and(|it| it.factor == confirmed.charged.pending.factor)
-                && met.reset_code.as_ref().map(|code| &code.digest)
-                    == user.reset_code.as_ref().map(|code| &code.digest);
+                && confirmed.charged.pending.code_holds(&met);
             if !same {
                 return Ok(Accept::Gone);
             }
@@ -311,11 +313,14 @@ fn may_start(user: &User, door: &EnrolmentDoor, code: Option<CodeDigest>, now: T
     door.check(user, now)?;
     if door.0.class() == TokenClass::Session {
         let session = user.sessions.get(door.0.id()).ok_or(Denied::Token)?;
+        // Before the step-up, which nobody has a factor for then.
+        if user.disabled() {
+            return Err(Denied::ResetRequired);
+        }
         if !session.fresh(now) && !session.recovering(now) {
             return Err(Denied::StepUp);
         }
-        let usable = user.factor == FactorState::Active && user.row < policy::ROW_TRIES;
-        return if usable { Ok(()) } else { Err(Denied::ResetRequired) };
+        return if user.factor == FactorState::Active { Ok(()) } else { Err(Denied::ResetRequired) };
     }
     if user.factor != FactorState::None {
         return Err(Denied::Token);
@@ -562,6 +567,7 @@ mod tests {
         let start = may(&ann, &tokens[0], Some(code), NOW).await.ok().unwrap();
         with_code(&ann).await;
         assert!(matches!(ann.store.confirm_enrolment(proved, &event()).await.unwrap(), Accept::Gone));
+        assert_eq!(charge(&ann, &tokens[0]).await.err(), Some(Denied::ResetCode), "voided before the confirmation began");
         let factor = Nonce::generate(&SystemEntropy).unwrap();
         let secret = TotpSecret::generate(start.factor(factor), &SystemEntropy).unwrap();
         let sealed = ring().seal(&secret, &SystemEntropy).await.unwrap();
@@ -578,7 +584,9 @@ mod tests {
         begin(&ann, &session, None).await.ok().unwrap();
         assert_eq!(ann.read(&ann.key).await.factor, FactorState::Active, "the old one works until then");
         ann.change(Action::Set(attr("fs"), write::text("d"))).await;
-        assert_eq!(may(&ann, &session, None, NOW).await.err(), Some(Denied::ResetRequired));
+        for at in [NOW, late] {
+            assert_eq!(may(&ann, &session, None, at).await.err(), Some(Denied::ResetRequired), "no step-up helps it");
+        }
         ann.change(Action::Set(attr("fs"), write::text("a"))).await;
         assert!(confirm(&ann, &session).await.is_some());
         assert_eq!(may(&ann, &session, None, NOW).await.err(), Some(Denied::Epoch));

@@ -241,6 +241,14 @@ pub struct PendingEnrolment {
     pub was: Option<Nonce>,
 }
 
+impl PendingEnrolment {
+    /// Whether the reset code it was started with, if there was one, is the person's still: an older one is void.
+    pub(super) fn code_holds(&self, user: &User) -> bool {
+        let now = user.reset_code.as_ref().map(|code| &code.digest);
+        self.reset_code.is_none() || self.reset_code.as_ref() == now
+    }
+}
+
 /// A reset code that was handed out.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResetCodeEntry {
@@ -399,6 +407,16 @@ impl User {
     #[must_use]
     pub fn administers_now(&self) -> bool {
         self.active && self.administers()
+    }
+
+    /// Whether throttling disabled their factor, or is about to: only a reset helps.
+    #[must_use]
+    pub fn disabled(&self) -> bool {
+        match self.factor {
+            FactorState::Active => self.row >= policy::ROW_TRIES,
+            FactorState::Disabled => true,
+            FactorState::None => false,
+        }
     }
 
     /// Whether they may administer their tenant: an Administrator, or an operator in tenant `support`.

@@ -63,9 +63,9 @@ impl Store {
 
 fn state(user: &User) -> Option<Replaced> {
     match user.factor {
-        FactorState::Active if user.row < policy::ROW_TRIES => None,
+        _ if user.disabled() => Some(Replaced::Disabled),
         FactorState::None => Some(Replaced::NoFactor),
-        _ => Some(Replaced::Disabled),
+        _ => None,
     }
 }
 

@@ -270,7 +270,7 @@ impl Target {
             Action::Set(attr("life"), num(0)),
             Action::Set(attr("d"), empty()),
             Action::Set(attr("seen"), num(now.secs())),
-            Action::Set(attr("eb"), num((now + policy::ENROL_WINDOW).secs())),
+            Action::Set(attr("eb"), num(enrol_by(now).secs())),
         ];
         actions.extend(["fid", "sec", "ls", "fat", "rk", "rkt"].map(|name| Action::Remove(attr(name))));
         actions.extend(raise_epoch());
@@ -299,8 +299,13 @@ impl Target {
         let until = self.user.enrol_by.filter(|_| repeats).map(Timestamp::from_secs);
         let Self { key, mut user, profile, .. } = self;
         user.factor = FactorState::None;
-        Reset::Done(Done { key, user, profile, enrol_by: until.unwrap_or(now + policy::ENROL_WINDOW), code })
+        Reset::Done(Done { key, user, profile, enrol_by: until.unwrap_or(enrol_by(now)), code })
     }
+}
+
+/// Until when somebody who is reset now can enrol: to the second, as it is kept.
+fn enrol_by(now: Timestamp) -> Timestamp {
+    Timestamp::from_secs((now + policy::ENROL_WINDOW).secs())
 }
 
 /// The caller's right and both budgets, as writes; or when there is room again.
@@ -352,6 +357,8 @@ fn used_ticket(operator: &Authority, target: &UserKey, now: Timestamp) -> Item {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use futures_util::future::join_all;
 
     use super::*;
@@ -414,13 +421,14 @@ mod tests {
     #[tokio::test]
     async fn a_reset_leaves_no_way_in_but_enrolment() {
         let (ann, authority, bob) = office().await;
-        let told = done(reset(&ann, &authority, &bob, NOW).await);
+        let told = done(reset(&ann, &authority, &bob, NOW + Duration::from_millis(999)).await);
         assert!(!told.code && told.enrol_by == NOW + policy::ENROL_WINDOW);
         let user = ann.read(&bob).await;
         assert!(user.factor == FactorState::None && user.factor_id.is_none() && user.last_step.is_none());
         assert_eq!((user.row, user.epoch, user.enrol_by), (0, 2, Some((NOW + policy::ENROL_WINDOW).secs())));
         assert!(user.reset_code.is_none(), "Bob is no Administrator");
-        done(reset(&ann, &authority, &bob, NOW).await);
+        let again = done(reset(&ann, &authority, &bob, NOW).await);
+        assert_eq!(again.enrol_by, told.enrol_by, "a repeat says the same");
         assert_eq!(ann.read(&bob).await.epoch, 2, "a repeat changes nothing");
         assert_eq!(ann.read(&ann.key).await.resets.len(), 1, "and is not counted");
         done(reset(&ann, &authority, &bob, NOW + policy::RECOVERY_GRACE / 3).await);
