@@ -192,3 +192,34 @@ async fn whoever_is_demoted_finds_their_batch_ended_and_begins_none() {
     let last = service.patch("/v1/admin/users/u-amy", &amy, json!({"role": "standard"})).await;
     assert!(last.is(409, "conflict"), "{last:?}");
 }
+
+/// security.md 54: an attempt that the role allowed and the rules did not is in the audit too.
+#[tokio::test]
+async fn refused_acts_of_administrators_are_written_down() {
+    let (service, mut people) = Service::peopled().await;
+    fresh(&service, &mut people, "amy").await;
+    let ann = fresh(&service, &mut people, "ann").await;
+    let reason = || json!({"reason": "mine"});
+    assert!(service.post("/v1/admin/users/u-ann/mfa-reset", &ann, reason()).await.is(403, "forbidden"));
+    let own = service.patch("/v1/admin/users/u-ann", &ann, json!({"password": "a good long password"})).await;
+    assert!(own.is(403, "forbidden"));
+    service.patch("/v1/admin/users/u-amy", &ann, json!({"role": "standard"})).await.ok();
+    assert!(service.patch("/v1/admin/users/u-ann", &ann, json!({"active": false})).await.is(409, "conflict"));
+    assert!(service.delete("/v1/admin/users/u-ann", &ann).await.is(409, "conflict"));
+    let rows = actions(&service, &ann, "&user_id=u-ann").await;
+    let refused = |action: &str| {
+        let mut rows = rows.iter();
+        rows.any(|row| row["action"] == action && row["outcome"] == "refused" && row["target"] == "u-ann")
+    };
+    for action in ["mfa.reset", "user.changed", "user.deleted"] {
+        assert!(refused(action), "{action}: {rows:?}");
+    }
+    assert!(rows.iter().any(|row| row["outcome"] == "refused" && row["reason"] == "mine"), "and why they wanted to");
+    let op = fresh(&service, &mut people, "op").await;
+    let ask = json!({"tenant": "acme", "username": "bob", "ticket": "T-9", "reason": "r"});
+    assert!(service.post("/v1/support/mfa-resets", &op, ask).await.is(409, "not_sole_administrator"));
+    let rows = actions(&service, &op, "").await;
+    assert!(
+        rows.iter().any(|row| row["action"] == "mfa.reset" && row["outcome"] == "refused" && row["ticket"] == "T-9")
+    );
+}

@@ -456,6 +456,32 @@ async fn what_a_demoted_administrators_batches_say_is_what_they_did() {
     }
 }
 
+/// Whoever loses the right while they act is told what any request of theirs is told after it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn whoever_is_demoted_in_the_act_has_to_sign_in_again() {
+    let (service, mut people) = peopled().await;
+    for round in 0..8 {
+        let ann = service.fresh(of(&mut people, "ann")).await;
+        let amy = service.fresh(of(&mut people, "amy")).await;
+        let standard = || json!({"role": "standard"});
+        let mut asks = vec![patch("/v1/admin/users/u-amy", &ann, standard())];
+        asks.extend((0..12).map(|n| match n % 4 {
+            0 => patch("/v1/admin/users/u-ann", &amy, standard()),
+            1 => reset(&amy, "u-bob"),
+            2 => exclusion(&amy, &format!("k{round}-{n}"), &["u-con1"], n % 8 == 2),
+            _ => post("/v1/admin/clients", &amy, json!({"name": "portal"})),
+        }));
+        let replies = volley(&service, asks).await;
+        for reply in replies.iter().filter(|reply| reply.status == 401) {
+            assert!(reply.is(401, "session_refresh_required"), "{reply:?}");
+        }
+        let (winner, other) = if replies[0].status == 200 { (ann, "u-amy") } else { (amy, "u-ann") };
+        let back = json!({"role": "administrator"});
+        service.send(patch(&format!("/v1/admin/users/{other}"), &winner, back)).await.ok();
+        service.pass(3601);
+    }
+}
+
 /// demote × demote, deactivate × demote, delete × delete
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn two_administrators_who_turn_on_each_other_leave_one() {

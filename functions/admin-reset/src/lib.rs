@@ -49,9 +49,14 @@ async fn reset(State(app): State<Arc<App>>, call: Call<ResetRequest, UserId>) ->
     let digest = |key: &UserKey| code.digest(&app.digests, key);
     match app.store.reset_mfa(&authority, asked, &digest, &request.attempt(&app)?, &event).await? {
         Reset::Done(done) => Ok(Json(ResetDto::new(&done, &code))),
-        Reset::OverBudget { retry_at } => Err(Problem::too_many(request.now, retry_at)),
-        Reset::Oneself => Err(Problem::new(Code::Forbidden).detail("nobody resets themselves")),
-        Reset::ActorGone => Err(Code::InvalidToken.into()),
+        Reset::OverBudget { retry_at } => {
+            Err(request.refused(&app, &authority, event, Problem::too_many(request.now, retry_at)).await)
+        }
+        Reset::Oneself => {
+            let why = Problem::new(Code::Forbidden).detail("nobody resets themselves");
+            Err(request.refused(&app, &authority, event, why).await)
+        }
+        Reset::ActorGone => Err(request.no_longer(&app).await),
         Reset::NotFound | Reset::NotSole | Reset::TicketUsed => Err(Code::NotFound.into()),
     }
 }

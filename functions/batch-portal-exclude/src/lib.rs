@@ -136,7 +136,7 @@ async fn run(State(app): State<Arc<App>>, call: Call<Large<BatchRequest>>) -> An
     match app.store.run_batch(&authority, &wanted, &request.attempt(&app)?, &event).await? {
         Ran::Report(report) => Ok(Json(report.into())),
         Ran::OtherBody => Err(Code::IdempotencyMismatch.into()),
-        Ran::ActorGone => Err(Code::InvalidToken.into()),
+        Ran::ActorGone => Err(request.no_longer(&app).await),
     }
 }
 

@@ -54,7 +54,7 @@ async fn create(State(app): State<Arc<App>>, call: Call<ClientRequest>) -> Answe
     match app.store.create_client(&authority, &new.client, &request.attempt(&app)?, &event).await? {
         ClientChange::Done => Ok((StatusCode::CREATED, Json(NewClientDto::new(&new)))),
         ClientChange::NotFound => Err(Code::NotFound.into()),
-        ClientChange::ActorGone => Err(Code::InvalidToken.into()),
+        ClientChange::ActorGone => Err(request.no_longer(&app).await),
     }
 }
 
@@ -90,6 +90,6 @@ async fn delete(State(app): State<Arc<App>>, call: Call<NoBody, ClientId>) -> An
     match app.store.delete_client(&authority, &client, &request.attempt(&app)?, &event).await? {
         ClientChange::Done => Ok(StatusCode::NO_CONTENT),
         ClientChange::NotFound => Err(Code::NotFound.into()),
-        ClientChange::ActorGone => Err(Code::InvalidToken.into()),
+        ClientChange::ActorGone => Err(request.no_longer(&app).await),
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 use vestibule::{
-    audit::{Action, Outcome, Tell},
+    audit::{Action, AuditEvent, Outcome, Tell},
     http::{
         Answer, App, Call, Code, Limit, Line, NoBody, Problem, Request, Routes,
         dto::{AuthTypeDto, KindDto, MfaDto, RoleDto, UserDto, Username},
@@ -120,7 +120,7 @@ async fn create(State(app): State<Arc<App>>, call: Call<CreateRequest>) -> Answe
         Created::Yes => {}
         Created::NameTaken => return Err(Problem::new(Code::Conflict).detail("somebody has this username")),
         Created::IdTaken | Created::NoTenant => return Err(Code::Unavailable.into()),
-        Created::ActorGone => return Err(Code::InvalidToken.into()),
+        Created::ActorGone => return Err(request.no_longer(&app).await),
     }
     Ok((StatusCode::CREATED, Json(UserDto::new(&person.key, &person.user, &person.profile))))
 }
@@ -209,16 +209,17 @@ async fn change(
         email: body.email.map(String::from),
         hash: None,
     };
+    let event = request.event(Action::UserChanged, Outcome::Success);
+    let mut event = event.by(authority.key().user()).about(named.key().user());
     if let Some(password) = &body.password {
         if named.key() == authority.key() {
-            return Err(Problem::new(Code::Forbidden).detail("one's own password is changed by POST /v1/password"));
+            let why = Problem::new(Code::Forbidden).detail("one's own password is changed by POST /v1/password");
+            return Err(request.refused(&app, &authority, event, why).await);
         }
         let kind = patch.kind.unwrap_or(before.kind);
         password::acceptable(password.expose(), KindDto::from(kind) == KindDto::Contact)?;
         patch.hash = Some(app.passwords.hash(password, &*app.entropy).await?);
     }
-    let mut event = request.event(Action::UserChanged, Outcome::Success);
-    event = event.by(authority.key().user()).about(named.key().user());
     event.changed = changed(&patch);
     if patch.hash.is_some() || patch.auth_type.is_some() {
         event = event.tell(Tell::User);
@@ -227,7 +228,7 @@ async fn change(
     match app.store.change_person(&authority, named, &patch, &request.attempt(&app)?, &event).await? {
         Changed::Yes(now) => Ok(Json(UserDto::new(&key, &now.0, &now.1))),
         Changed::Misfit => Err(misfit()),
-        refused => Err(refusal(&refused)),
+        refused => Err(refuse(&app, &request, &authority, event, &refused).await),
     }
 }
 
@@ -244,12 +245,13 @@ fn changed(patch: &Patch) -> Vec<String> {
     fields.into_iter().filter(|(_, changes)| *changes).map(|(name, _)| name.to_owned()).collect()
 }
 
-fn refusal(refused: &Changed) -> Problem {
+async fn refuse(app: &App, request: &Request, by: &Authority, event: AuditEvent, refused: &Changed) -> Problem {
     match refused {
         Changed::LastAdministrator => {
-            Problem::new(Code::Conflict).detail("a tenant keeps its last active Administrator")
+            let why = Problem::new(Code::Conflict).detail("a tenant keeps its last active Administrator");
+            request.refused(app, by, event, why).await
         }
-        Changed::ActorGone => Code::InvalidToken.into(),
+        Changed::ActorGone => request.no_longer(app).await,
         Changed::NotFound | Changed::Misfit | Changed::Yes(_) => Code::NotFound.into(),
     }
 }
@@ -270,6 +272,6 @@ async fn delete(State(app): State<Arc<App>>, call: Call<NoBody, UserId>) -> Answ
     let event = event.by(authority.key().user()).about(named.key().user());
     match app.store.delete_person(&authority, named, &request.attempt(&app)?, &event).await? {
         Changed::Yes(_) => Ok(StatusCode::NO_CONTENT),
-        refused => Err(refusal(&refused)),
+        refused => Err(refuse(&app, &request, &authority, event, &refused).await),
     }
 }

@@ -53,13 +53,15 @@ async fn reset(State(app): State<Arc<App>>, call: Call<SupportResetRequest>) -> 
     there.actor_tenant = Some(operator.tenant().clone());
     let digest = |key: &UserKey| code.digest(&app.digests, key);
     let attempt = request.attempt(&app)?;
-    match app.store.reset_sole_administrator(&operator, asked, &digest, &attempt, (&here, &there)).await? {
-        Reset::Done(done) => Ok(Json(ResetDto::new(&done, &code))),
-        Reset::NotFound => Err(Code::NotFound.into()),
-        Reset::NotSole => Err(Code::NotSoleAdministrator.into()),
-        Reset::TicketUsed => Err(Code::TicketUsed.into()),
-        Reset::Oneself => Err(Problem::new(Code::Forbidden).detail("nobody resets themselves")),
-        Reset::ActorGone => Err(Code::InvalidToken.into()),
-        Reset::OverBudget { retry_at } => Err(Problem::too_many(request.now, retry_at)),
-    }
+    let why: Problem =
+        match app.store.reset_sole_administrator(&operator, asked, &digest, &attempt, (&here, &there)).await? {
+            Reset::Done(done) => return Ok(Json(ResetDto::new(&done, &code))),
+            Reset::NotFound => return Err(Code::NotFound.into()),
+            Reset::ActorGone => return Err(request.no_longer(&app).await),
+            Reset::NotSole => Code::NotSoleAdministrator.into(),
+            Reset::TicketUsed => Code::TicketUsed.into(),
+            Reset::Oneself => Problem::new(Code::Forbidden).detail("nobody resets themselves"),
+            Reset::OverBudget { retry_at } => Problem::too_many(request.now, retry_at),
+        };
+    Err(request.refused(&app, &operator, here, why).await)
 }

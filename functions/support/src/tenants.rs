@@ -94,7 +94,7 @@ async fn create_tenant(
     match app.store.create_tenant(&by, &tenant, &attempt, (&here, &there)).await? {
         TenantCreated::Yes => {}
         TenantCreated::Taken => return Err(Problem::new(Code::Conflict).detail("there is a tenant of this id")),
-        TenantCreated::ActorGone => return Err(Code::InvalidToken.into()),
+        TenantCreated::ActorGone => return Err(request.no_longer(&app).await),
     }
     let answer = TenantAnswer { id: String::from(tenant.id), name: tenant.name, administrator };
     Ok((StatusCode::CREATED, Json(answer)))
@@ -132,6 +132,6 @@ async fn create_client(
     match app.store.create_client(&operator, &new.client, &request.attempt(&app)?, &event).await? {
         ClientChange::Done => Ok((StatusCode::CREATED, Json(NewClientDto::new(&new)))),
         ClientChange::NotFound => Err(Code::NotFound.into()),
-        ClientChange::ActorGone => Err(Code::InvalidToken.into()),
+        ClientChange::ActorGone => Err(request.no_longer(&app).await),
     }
 }

@@ -103,6 +103,22 @@ impl Request {
         Code::InvalidCredentials.into()
     }
 
+    /// Why an act was refused whose caller lost the right under it: what their next request would be told.
+    pub async fn no_longer(&self, app: &App) -> Problem {
+        self.principal(app).await.err().unwrap_or_else(|| Code::InvalidToken.into())
+    }
+
+    /// Writes down that an administrative act was refused for what it was, and answers why (security.md 54).
+    pub async fn refused(&self, app: &App, by: &Authority, mut event: AuditEvent, why: impl Into<Problem>) -> Problem {
+        event.outcome = Outcome::Refused;
+        event.tell.clear();
+        match self.attempt(app) {
+            Ok(attempt) => app.store.record(by.tenant(), &attempt, 0, &event).await,
+            Err(problem) => return problem,
+        }
+        why.into()
+    }
+
     /// Every refused administrative act is written down (security.md 54).
     async fn told<T>(&self, app: &App, key: &UserKey, may: Result<T, Denied>) -> Answer<T> {
         if matches!(may, Err(Denied::Forbidden)) {

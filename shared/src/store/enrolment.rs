@@ -567,7 +567,11 @@ mod tests {
         let start = may(&ann, &tokens[0], Some(code), NOW).await.ok().unwrap();
         with_code(&ann).await;
         assert!(matches!(ann.store.confirm_enrolment(proved, &event()).await.unwrap(), Accept::Gone));
-        assert_eq!(charge(&ann, &tokens[0]).await.err(), Some(Denied::ResetCode), "voided before the confirmation began");
+        assert_eq!(
+            charge(&ann, &tokens[0]).await.err(),
+            Some(Denied::ResetCode),
+            "voided before the confirmation began"
+        );
         let factor = Nonce::generate(&SystemEntropy).unwrap();
         let secret = TotpSecret::generate(start.factor(factor), &SystemEntropy).unwrap();
         let sealed = ring().seal(&secret, &SystemEntropy).await.unwrap();

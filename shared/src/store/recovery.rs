@@ -8,7 +8,7 @@ use super::{
     table::{Transacted, Transaction},
     write::{self, Action, Write, attr, eq, num},
 };
-use crate::{attempt::Attempt, audit::AuditEvent, policy, secret::CodeDigest};
+use crate::{attempt::Attempt, audit::AuditEvent, secret::CodeDigest};
 
 /// What became of a new recovery token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
