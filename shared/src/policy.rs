@@ -109,8 +109,8 @@ impl Ladder {
 pub const NETWORKS: usize = 16;
 /// Live challenges of one person.
 pub const CHALLENGES: usize = 24;
-/// Live enrolment tokens of one person.
-pub const ENROLMENT_TOKENS: usize = 8;
+/// Live enrolment tokens of one person: more than a client network may ask for, so that each lives its ten minutes.
+pub const ENROLMENT_TOKENS: usize = 24;
 /// MFA resets by one Administrator in [`RESET_WINDOW`] (security.md 37).
 pub const OWN_RESETS: usize = 10;
 /// MFA resets in one tenant in [`RESET_WINDOW`] (security.md 37).

@@ -522,6 +522,14 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn all_the_tokens_that_a_network_may_ask_for_live() {
+        let (ann, tokens) = unenrolled(policy::NETWORK_CHALLENGES).await;
+        for token in &tokens {
+            assert!(may(&ann, token, None, NOW).await.is_ok());
+        }
+    }
+
+    #[tokio::test]
     async fn five_codes_end_a_pending_enrolment() {
         let (ann, tokens) = unenrolled(1).await;
         begin(&ann, &tokens[0], None).await.ok().unwrap();

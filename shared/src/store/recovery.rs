@@ -74,6 +74,7 @@ mod tests {
     use super::*;
     use crate::{
         env::SystemEntropy,
+        policy,
         recovery::RecoveryCode,
         store::{
             fixture::{Ann, NOW, STEP, ann, attempt},
