@@ -513,10 +513,11 @@ impl DynamoTable {
             }
             self.pause().await?;
         }
-        if !unknown {
-            return Err(last);
-        }
-        // Not known: the receipt is. Absent it proves nothing, for the writes may still come.
+        if unknown { self.resolve(receipt, last).await } else { Err(last) }
+    }
+
+    /// What became of a transaction is not known: its receipt is. Absent it proves nothing, for the writes may still come.
+    async fn resolve(&self, receipt: Option<&Key>, last: StoreError) -> Result<Transacted, StoreError> {
         match receipt {
             Some(receipt) if self.read(std::slice::from_ref(receipt)).await?.into_iter().flatten().next().is_some() => {
                 Ok(Transacted::Committed)
