@@ -3,7 +3,16 @@
 //! sled answers before its data is on the disk, so every write here is one transaction that flushes before it is answered:
 //! without that, a code or recovery token that was used would be usable again after a crash.
 
-use std::{collections::HashMap, fmt, fs::File, ops::Bound, sync::Arc};
+use std::{
+    collections::HashMap,
+    fmt,
+    fs::File,
+    ops::Bound,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use async_trait::async_trait;
 use sled::{
@@ -26,6 +35,9 @@ pub struct SledTable(Arc<Trees>);
 struct Trees {
     main: Tree,
     dir: Tree,
+    /// A write failed. sled takes no more until it is opened again, and what it holds in memory may be ahead of the disk:
+    /// nothing is read from that.
+    failed: AtomicBool,
     // Dropped in this order: the database closes before the directory's lock is let go.
     _db: Db,
     _lock: Option<File>,
@@ -91,8 +103,14 @@ struct Applied<'a> {
 }
 
 impl Trees {
+    fn usable(&self) -> Result<(), StoreError> {
+        let failed = || StoreError::Unavailable("a write has failed: make room on the disk and start again".to_owned());
+        if self.failed.load(Ordering::SeqCst) { Err(failed()) } else { Ok(()) }
+    }
+
     /// Applies all writes to the items as they were before, or none, durably.
     fn commit(&self, writes: &[Write]) -> Result<Result<Vec<Option<Item>>, Met>, StoreError> {
+        self.usable()?;
         // sled runs this again on a conflict: nothing in it may differ from run to run.
         let result = (&self.main, &self.dir).transaction(|(main, dir)| {
             let applied = apply(main, writes)?;
@@ -108,16 +126,21 @@ impl Trees {
             Ok(after) => Ok(Ok(after)),
             Err(TransactionError::Abort(Stop::Refused(met))) => Ok(Err(met)),
             Err(TransactionError::Abort(Stop::Poison(reason))) => Err(StoreError::Poison(reason)),
-            Err(TransactionError::Storage(error)) => Err(unavailable(&error)),
+            Err(TransactionError::Storage(error)) => {
+                self.failed.fetch_or(matches!(error, sled::Error::Io(_)), Ordering::SeqCst);
+                Err(unavailable(&error))
+            }
         }
     }
 
     fn get(&self, place: &[u8]) -> Result<Option<Item>, StoreError> {
+        self.usable()?;
         let found = self.main.get(place).map_err(|error| unavailable(&error))?;
         found.map(|bytes| decode(&bytes).map_err(StoreError::Poison)).transpose()
     }
 
     fn list(&self, query: &Query) -> Result<Vec<Item>, StoreError> {
+        self.usable()?;
         let base = [query.partition().as_bytes(), &[0]].concat();
         let Some(range) = range(&base, query) else { return Ok(Vec::new()) };
         let tree = if query.index() { &self.dir } else { &self.main };
@@ -223,7 +246,8 @@ pub(crate) enum IdentityFault {
 impl SledTable {
     /// The table in an open database; holds the directory's lock for as long as the table lives.
     pub(crate) fn new(db: Db, lock: Option<File>) -> Result<Self, sled::Error> {
-        Ok(Self(Arc::new(Trees { main: db.open_tree("main")?, dir: db.open_tree("dir")?, _db: db, _lock: lock })))
+        let (main, dir, failed) = (db.open_tree("main")?, db.open_tree("dir")?, AtomicBool::new(false));
+        Ok(Self(Arc::new(Trees { main, dir, failed, _db: db, _lock: lock })))
     }
 
     /// Says whose store this is. The one record that no command writes.

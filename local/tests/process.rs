@@ -48,8 +48,11 @@ struct Server {
 
 impl Server {
     fn start(arguments: &[&str]) -> Self {
-        let all = [&["serve", "--port", "0", "--json"], arguments].concat();
-        let mut child = program(&all).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        Self::spawn(&mut program(&[&["serve", "--port", "0", "--json"], arguments].concat()))
+    }
+
+    fn spawn(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         stdout.read_line(&mut line).unwrap();
@@ -202,6 +205,37 @@ fn a_connection_that_says_nothing_does_not_keep_it_from_stopping() {
     server.signal("-INT");
     assert_eq!(server.wait(), (Some(0), String::new()));
     assert!(since.elapsed() < Duration::from_secs(8));
+}
+
+/// What memory holds may be ahead of the disk then: nothing is said from it, and whoever watches over the program is told.
+#[test]
+fn a_store_that_can_write_no_more_denies_until_it_is_started_again() {
+    let directory = TempDir::new().unwrap();
+    let (data, seed) = (directory.path().join("data"), seed(directory.path(), &json!([ann()])));
+    let data = data.to_str().unwrap();
+    // A limit of file sizes is a full disk; the shell has its signal ignored.
+    let mut command = Command::new("sh");
+    command.args([
+        "-c",
+        "trap '' XFSZ; exec \"$@\"",
+        "sh",
+        env!("CARGO_BIN_EXE_local"),
+        "serve",
+        "--port",
+        "0",
+        "--json",
+    ]);
+    let server = Server::spawn(command.args(["--data-dir", data, "--seed", &seed]));
+    let full = ["--pid", &server.child.id().to_string(), "--fsize=0"];
+    assert!(Command::new("prlimit").args(full).status().unwrap().success());
+    assert_eq!(server.login("acme", "ann", "ann rides 7 camels")["code"], "unavailable");
+    let health = get(&mut server.connect(), "/healthz");
+    assert!(health.starts_with("HTTP/1.1 503 ") && health.contains("retry-after: "), "{health}");
+    assert_eq!(server.login("acme", "ann", "ann rides 7 camels")["code"], "unavailable");
+    server.stop();
+    let server = Server::start(&["--data-dir", data]);
+    assert_eq!(server.login("acme", "ann", "ann rides 7 camels")["status"], "enrolment_required");
+    server.stop();
 }
 
 #[test]
