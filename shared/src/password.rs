@@ -6,13 +6,14 @@
 use std::{
     collections::HashSet,
     sync::{
-        Arc, LazyLock,
+        Arc, LazyLock, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
 };
 
-use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version, password_hash::phc};
+use argon2::{Algorithm, Argon2, Block, Params, Version, password_hash::phc};
 use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq;
 use tokio::sync::Semaphore;
 use unicode_normalization::UnicodeNormalization;
 use zeroize::Zeroizing;
@@ -134,8 +135,13 @@ pub struct Passwords {
     running: Arc<Semaphore>,
     admitted: Arc<AtomicUsize>,
     limit: usize,
+    memory: Arc<Memory>,
     dummy: PasswordHash,
 }
+
+/// What Argon2 works in, for the next: as many as run at once, and no more. Were it allocated anew each time, the
+/// allocator would keep 19 MiB and more for every thread that ever hashed.
+type Memory = Mutex<Vec<Vec<Block>>>;
 
 /// A place among those admitted, given back when dropped.
 struct Place(Arc<AtomicUsize>);
@@ -161,12 +167,14 @@ impl Passwords {
         let argon2_params = Params::new(params.memory_kib, params.passes, 1, None).map_err(|_| HashError::Unusable)?;
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, argon2_params);
         let concurrency = concurrency.clamp(1, Semaphore::MAX_PERMITS);
-        let dummy = hash_with(&argon2, &*Zeroizing::new(entropy.bytes::<32>()?), &entropy.bytes()?)?;
+        let mut blocks = Vec::new();
+        let dummy = hash_with(&argon2, &*Zeroizing::new(entropy.bytes::<32>()?), &entropy.bytes()?, &mut blocks)?;
         Ok(Self {
             argon2,
             running: Arc::new(Semaphore::new(concurrency)),
             admitted: Arc::new(AtomicUsize::new(0)),
             limit: concurrency.saturating_add(queue),
+            memory: Arc::new(Mutex::new(vec![blocks])),
             dummy,
         })
     }
@@ -178,7 +186,7 @@ impl Passwords {
     pub async fn hash(&self, password: &SecretText, entropy: &dyn Entropy) -> Result<PasswordHash, HashError> {
         let salt = entropy.bytes::<16>()?;
         let argon2 = self.argon2.clone();
-        self.run(password, move |password| hash_with(&argon2, password, &salt)).await
+        self.run(password, move |password, blocks| hash_with(&argon2, password, &salt, blocks)).await
     }
 
     /// Checks whether the password, NFKC-normalised, is the one stored. Where none is stored the same work is done for
@@ -191,18 +199,8 @@ impl Passwords {
         password: &SecretText,
         stored: Option<&PasswordHash>,
     ) -> Result<Option<PasswordProof>, HashError> {
-        let argon2 = self.argon2.clone();
         let hash = stored.unwrap_or(&self.dummy).clone();
-        let right = self
-            .run(password, move |password| {
-                let hash = phc::PasswordHash::new(&hash.0).map_err(|_| HashError::Unusable)?;
-                match argon2.verify_password(password, &hash) {
-                    Ok(()) => Ok(true),
-                    Err(argon2::password_hash::Error::PasswordInvalid) => Ok(false),
-                    Err(_) => Err(HashError::Unusable),
-                }
-            })
-            .await?;
+        let right = self.run(password, move |password, blocks| verify_with(&hash, password, blocks)).await?;
         Ok(stored.filter(|_| right).map(|stored| PasswordProof(stored.clone())))
     }
 
@@ -217,7 +215,7 @@ impl Passwords {
     async fn run<T: Send + 'static>(
         &self,
         password: &SecretText,
-        work: impl FnOnce(&[u8]) -> Result<T, HashError> + Send + 'static,
+        work: impl FnOnce(&[u8], &mut Vec<Block>) -> Result<T, HashError> + Send + 'static,
     ) -> Result<T, HashError> {
         if password.expose().len() > MAX_BYTES {
             return Err(HashError::TooLong);
@@ -228,18 +226,62 @@ impl Passwords {
         }
         let permit = Arc::clone(&self.running).acquire_owned().await.map_err(|_| HashError::Busy)?;
         let normal = Zeroizing::new(password.expose().nfkc().collect::<String>());
+        let memory = Arc::clone(&self.memory);
         // Place and permit go along: a caller who gives up does not end the work, so it still counts.
         let task = tokio::task::spawn_blocking(move || {
             let _held = (place, permit);
-            work(normal.as_bytes())
+            let free = || memory.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut blocks = free().pop().unwrap_or_default();
+            let result = work(normal.as_bytes(), &mut blocks);
+            free().push(blocks);
+            result
         });
         task.await.map_err(|_| HashError::Unusable)?
     }
 }
 
-fn hash_with(argon2: &Argon2<'_>, password: &[u8], salt: &[u8; 16]) -> Result<PasswordHash, HashError> {
-    let hash: phc::PasswordHash = argon2.hash_password_with_salt(password, salt).map_err(|_| HashError::Unusable)?;
+fn hash_with(
+    argon2: &Argon2<'_>,
+    password: &[u8],
+    salt: &[u8; 16],
+    blocks: &mut Vec<Block>,
+) -> Result<PasswordHash, HashError> {
+    let mut output = [0; Params::DEFAULT_OUTPUT_LEN];
+    fill(argon2, password, salt, &mut output, blocks)?;
+    let unusable = |_| HashError::Unusable;
+    let hash = phc::PasswordHash {
+        algorithm: Algorithm::Argon2id.ident(),
+        version: Some(Version::V0x13.into()),
+        params: phc::ParamsString::try_from(argon2.params()).map_err(unusable)?,
+        salt: Some(phc::Salt::new(salt).map_err(|_| HashError::Unusable)?),
+        hash: Some(phc::Output::new(&output).map_err(|_| HashError::Unusable)?),
+    };
     Ok(PasswordHash(hash.to_string()))
+}
+
+/// With the parameters of the hash, whatever they are now.
+fn verify_with(hash: &PasswordHash, password: &[u8], blocks: &mut Vec<Block>) -> Result<bool, HashError> {
+    let hash = phc::PasswordHash::new(&hash.0).map_err(|_| HashError::Unusable)?;
+    let (Some(version), Some(salt), Some(expected)) = (hash.version, hash.salt, hash.hash) else {
+        return Err(HashError::Unusable);
+    };
+    let algorithm = Algorithm::try_from(hash.algorithm.as_str()).map_err(|_| HashError::Unusable)?;
+    let version = Version::try_from(version).map_err(|_| HashError::Unusable)?;
+    let params = Params::try_from(&hash).map_err(|_| HashError::Unusable)?;
+    let mut output = Zeroizing::new(vec![0; expected.len()]);
+    fill(&Argon2::new(algorithm, version, params), password, &salt, &mut output, blocks)?;
+    Ok(output.ct_eq(expected.as_bytes()).into())
+}
+
+fn fill(
+    argon2: &Argon2<'_>,
+    password: &[u8],
+    salt: &[u8],
+    output: &mut [u8],
+    blocks: &mut Vec<Block>,
+) -> Result<(), HashError> {
+    blocks.resize(argon2.params().block_count(), Block::new());
+    argon2.hash_password_into_with_memory(password, salt, output, &mut blocks[..]).map_err(|_| HashError::Unusable)
 }
 
 #[cfg(test)]
@@ -288,6 +330,22 @@ mod tests {
         let old = hasher(weak).hash(&text("a good long password"), &SystemEntropy).await.unwrap();
         let new = hasher(strong).hash(&text("a good long password"), &SystemEntropy).await.unwrap();
         assert!(hasher(strong).outdated(&old) && !hasher(strong).outdated(&new) && !hasher(weak).outdated(&new));
+    }
+
+    #[tokio::test]
+    async fn a_hash_is_verified_with_its_own_parameters_in_memory_that_others_used() {
+        // From the reference implementation's tests.
+        let theirs = "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
+        let theirs = PasswordHash::from_stored(theirs.to_owned());
+        let passwords = Passwords::new(PasswordParams::cheap(), 1, 4, &SystemEntropy).unwrap();
+        let ours = passwords.hash(&text("password"), &SystemEntropy).await.unwrap();
+        for _ in 0..2 {
+            for hash in [&theirs, &ours] {
+                assert!(passwords.verify(&text("password"), Some(hash)).await.unwrap().is_some());
+                assert!(passwords.verify(&text("passwore"), Some(hash)).await.unwrap().is_none());
+            }
+        }
+        assert_eq!(passwords.memory.lock().unwrap().len(), 1);
     }
 
     #[tokio::test]

@@ -40,6 +40,9 @@ const BUSY: usize = 2;
 /// Connections at once when there are far too many.
 const FLOOD: usize = 256;
 
+/// Pairs of transactions a round.
+const PAIRS: usize = 4 * PEOPLE;
+
 struct Person {
     username: String,
     secret: String,
@@ -177,6 +180,8 @@ struct Rounds {
     verify_latency: Vec<f64>,
     pair_rate: Vec<f64>,
     pair_cpu: Vec<f64>,
+    unflushed_rate: Vec<f64>,
+    item: Vec<f64>,
     start: Vec<f64>,
     idle: Vec<f64>,
     peak: Vec<f64>,
@@ -200,6 +205,8 @@ impl Rounds {
         );
         table.row("— `POST /v1/verify`, wall time, driver included", spread(&self.verify_rate, 0, "/s"), "");
         table.row("— the two transactions alone", spread(&self.pair_rate, 0, "/s"), "");
+        table.row("— the two without their flush", spread(&self.unflushed_rate, 0, "/s"), "");
+        table.row("— a person's item, on average", spread(&self.item, 1, "KiB"), "");
         table.row("— CPU of the two transactions ÷ CPU of the server for a verify", spread(&cpu_ratio, 2, ""), "");
         table.row("— the server, each verify", spread(&self.verify_server, 2, "ms CPU"), "");
         table.row("— latency of a verify, median and 99 %", quantiles(&self.verify_latency), "");
@@ -269,40 +276,50 @@ fn transactions(path: &Path, cores: usize, rounds: &mut Rounds) {
     let people: Vec<_> = (0..PEOPLE).map(|n| format!("T#acme#U#u-{n}\0U").into_bytes()).collect();
     assert!(people.iter().all(|key| main.get(key).unwrap().is_some()), "everybody is there, and read once");
     let (row_key, row) = main.scan_prefix("T#acme#A#").last().unwrap().unwrap();
-    let pair = |n: usize, key: &[u8]| {
-        let row_key = [&row_key[..], format!("-{}-{n}", rounds.pair_rate.len()).as_bytes()].concat();
+    let pair = |flush: bool, n: usize| {
+        let key = &people[n % PEOPLE];
+        let row_key = [&row_key[..], format!("-{}-{flush}-{n}", rounds.pair_rate.len()).as_bytes()].concat();
         let write = |row: Option<&[u8]>| -> TransactionResult<()> {
             (&main, &dir).transaction(|(main, _)| {
                 let item = main.get(key)?.unwrap();
-                main.insert(key, item)?;
+                main.insert(&key[..], item)?;
                 if let Some(row) = row {
                     main.insert(&row_key[..], row)?;
                 }
-                main.flush();
+                if flush {
+                    main.flush();
+                }
                 Ok(())
             })
         };
         write(None).unwrap();
         write(Some(&row)).unwrap();
     };
-    const PASSES: usize = 4;
-    let (next, before, begun) = (AtomicUsize::new(0), own_cpu(), Instant::now());
-    thread::scope(|scope| {
-        for _ in 0..BUSY * cores {
-            scope.spawn(|| {
-                loop {
-                    let n = next.fetch_add(1, Ordering::Relaxed);
-                    if n >= PASSES * PEOPLE {
-                        return;
+    let run = |flush: bool| {
+        let (next, before, begun) = (AtomicUsize::new(0), own_cpu(), Instant::now());
+        thread::scope(|scope| {
+            for _ in 0..BUSY * cores {
+                scope.spawn(|| {
+                    loop {
+                        let n = next.fetch_add(1, Ordering::Relaxed);
+                        if n >= PAIRS {
+                            return;
+                        }
+                        pair(flush, n);
                     }
-                    pair(n, &people[n % PEOPLE]);
-                }
-            });
-        }
-    });
-    let (took, cpu, count) = (begun.elapsed(), own_cpu() - before, as_f64(PASSES * PEOPLE));
-    rounds.pair_rate.push(count / took.as_secs_f64());
-    rounds.pair_cpu.push(millis(cpu) / count);
+                });
+            }
+        });
+        (as_f64(PAIRS) / begun.elapsed().as_secs_f64(), millis(own_cpu() - before) / as_f64(PAIRS))
+    };
+    let (unflushed, _) = run(false);
+    db.flush().unwrap();
+    let (rate, cpu) = run(true);
+    rounds.pair_rate.push(rate);
+    rounds.pair_cpu.push(cpu);
+    rounds.unflushed_rate.push(unflushed);
+    let sizes = people.iter().map(|key| as_f64(main.get(key).unwrap().unwrap().len()));
+    rounds.item.push(sizes.sum::<f64>() / as_f64(PEOPLE) / 1024.0);
 }
 
 /// One after the other on one connection.
