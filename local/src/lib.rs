@@ -15,6 +15,7 @@ pub mod sled_table;
 pub mod terminal;
 pub mod totp;
 pub mod welcome;
+pub mod wire;
 
 /// Why a command did not work: one line for whoever typed it, with the cause and what mends it.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;

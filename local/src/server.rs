@@ -43,6 +43,7 @@ use crate::{
     mail::TellingTable,
     seed::{DEMO, Seed},
     seeding, welcome,
+    wire::Wire,
 };
 
 /// How long requests that were begun may take when the server stops.
@@ -147,7 +148,7 @@ pub async fn serve(options: &Serve) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
     let (stop, stopped) = oneshot::channel::<()>();
     let service = router(app, table).into_make_service_with_connect_info::<SocketAddr>();
-    let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
+    let listener = Wire(listener).tap_io(|connection| connection.no_delay());
     let server = axum::serve(listener, service).with_graceful_shutdown(async { drop(stopped.await) });
     let mut server = pin!(server.into_future());
     if !options.host.is_loopback() {

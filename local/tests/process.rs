@@ -239,6 +239,34 @@ fn a_store_that_can_write_no_more_denies_until_it_is_started_again() {
 }
 
 #[test]
+fn what_is_no_request_is_answered_like_every_error() {
+    let server = Server::start(&["--ephemeral", "--seed", "none"]);
+    let head = "Host: x\r\n";
+    for bad in [
+        "no request\r\n\r\n".to_owned(),
+        format!("GET /v1/{} HTTP/1.1\r\n{head}\r\n", "a".repeat(70_000)),
+        format!("GET /healthz HTTP/1.1\r\n{head}{}\r\n", "X-Y: z\r\n".repeat(200)),
+        format!("POST /v1/login HTTP/1.1\r\n{head}Content-Length: 1\r\nContent-Length: 2\r\n\r\n{{}}"),
+    ] {
+        let mut stream = server.connect();
+        stream.write_all(bad.as_bytes()).unwrap();
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer);
+        let start: String = bad.chars().take(20).collect();
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{start}: {answer}");
+        for header in ["application/problem+json", "cache-control: no-store", "nosniff", "strict-transport-security: "]
+        {
+            assert!(answer.contains(header), "{start}: {answer}");
+        }
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let body: Value = serde_json::from_str(body).unwrap();
+        assert_eq!(body["code"], "invalid_request");
+        assert!(head.contains(&format!("x-request-id: {}\r\n", body["request_id"].as_str().unwrap())), "{answer}");
+    }
+    server.stop();
+}
+
+#[test]
 fn a_bad_seed_names_each_fault_and_writes_nothing() {
     let home = TempDir::new().unwrap();
     let data = home.path().join("data");

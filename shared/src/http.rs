@@ -16,7 +16,7 @@ mod principal;
 mod problem;
 
 pub use call::{Call, Peer, Request};
-pub use finish::serve;
+pub use finish::{serve, unreadable};
 pub use form::{Body, FormBody, Large, Limit, Line, NoBody, OrEmpty, Page};
 pub use openapi::document;
 pub use problem::{Answer, Code, Problem};
@@ -32,7 +32,7 @@ use crate::{
 pub struct App {
     /// The commands.
     pub store: Store,
-    /// Read once a request, by the layer: handlers take [`Request::now`].
+    /// Read by the layer: handlers take [`Request::now`].
     pub clock: Arc<dyn Clock>,
     /// Randomness for tokens, secrets and attempts.
     pub entropy: Arc<dyn Entropy>,

@@ -18,6 +18,7 @@ use super::{
     call::Stamp,
     problem::{Code, Problem},
 };
+use crate::env::Entropy;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -99,6 +100,14 @@ fn problem_of(response: &Response) -> Option<Problem> {
 fn without_head(allow: &HeaderValue) -> HeaderValue {
     let methods: Vec<_> = allow.to_str().unwrap_or("").split(',').map(str::trim).filter(|m| *m != "HEAD").collect();
     HeaderValue::from_str(&methods.join(", ")).unwrap_or(HeaderValue::from_static(""))
+}
+
+/// The answer to bytes that are no request at all, so that no router sees them.
+pub fn unreadable(entropy: &dyn Entropy) -> Response {
+    let id = entropy.bytes::<12>().map_or_else(|_| String::from("-"), |id| BASE64URL_NOPAD.encode(&id));
+    let mut response = Problem::new(Code::InvalidRequest).detail("this is no request that can be read").render(&id);
+    common(response.headers_mut(), &id);
+    response
 }
 
 fn common(headers: &mut HeaderMap, id: &str) {
