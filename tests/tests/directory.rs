@@ -223,3 +223,21 @@ async fn refused_acts_of_administrators_are_written_down() {
         rows.iter().any(|row| row["action"] == "mfa.reset" && row["outcome"] == "refused" && row["ticket"] == "T-9")
     );
 }
+
+/// api.md: form, token, role, freshness, state.
+#[tokio::test]
+async fn kind_and_role_that_fit_nowhere_are_a_matter_of_form() {
+    let (service, mut people) = Service::peopled().await;
+    let bob = fresh(&service, &mut people, "bob").await;
+    for (kind, role) in [("contact", "administrator"), ("contact", "operator"), ("employee", "portal")] {
+        let mut body = json!({"kind": kind, "role": role});
+        let path = "/v1/admin/users/u-eve";
+        assert!(service.patch(path, &bob, body.clone()).await.is(400, "invalid_request"), "{kind} {role}");
+        for (name, value) in [("auth_type", "local"), ("username", "zoe"), ("display_name", "Zoe")] {
+            body[name] = value.into();
+        }
+        let ask = Ask::new(Method::POST, "/v1/admin/users").json(body);
+        assert!(service.send(ask).await.is(400, "invalid_request"), "{kind} {role}");
+    }
+    assert!(service.patch("/v1/admin/users/u-eve", &bob, json!({"role": "portal"})).await.is(403, "forbidden"));
+}

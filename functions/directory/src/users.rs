@@ -17,7 +17,7 @@ use vestibule::{
     secret::{Nonce, SecretText, TokenClass},
     store::{
         lists::{Cursor, List, PeopleFilter},
-        people::{Asked, By, Changed, Created, Named, NewPerson, Patch, fits},
+        people::{Asked, By, Changed, Created, Named, NewPerson, Patch, fits, fits_somewhere},
         session::{Authority, Principal},
     },
 };
@@ -95,6 +95,10 @@ async fn create(State(app): State<Arc<App>>, call: Call<CreateRequest>) -> Answe
     let Call { body, request, .. } = call;
     let weak = |password: &SecretText| password::acceptable(password.expose(), body.kind == KindDto::Contact);
     body.password.as_ref().map(weak).transpose()?;
+    // The form first; whether they fit in this tenant is known once it is.
+    if !fits_somewhere(body.kind.into(), body.role.into()) {
+        return Err(misfit());
+    }
     let authority = request.administrator(&app).await?;
     let tenant = authority.tenant();
     if !fits(tenant, body.kind.into(), body.role.into()) {
@@ -197,6 +201,11 @@ async fn change(
     if let Some(password) = &body.password {
         // The form first; whether they may become single-factor is known once they are read.
         password::acceptable(password.expose(), body.kind == Some(KindDto::Contact))?;
+    }
+    if let (Some(kind), Some(role)) = (body.kind, body.role)
+        && !fits_somewhere(kind.into(), role.into())
+    {
+        return Err(misfit());
     }
     let (authority, named) = administer(&app, &request, user).await?;
     let (before, _) = named.read()?.ok_or(Code::NotFound)?;

@@ -190,6 +190,12 @@ pub fn fits(tenant: &TenantId, kind: Kind, role: Role) -> bool {
     }
 }
 
+/// Whether they fit in some tenant: what can be said before it is known in which.
+#[must_use]
+pub fn fits_somewhere(kind: Kind, role: Role) -> bool {
+    (kind == Kind::Contact) == (role == Role::Portal)
+}
+
 impl Store {
     /// Creates somebody: login name, person and names in one transaction.
     ///
