@@ -45,6 +45,9 @@ pub const THROTTLED: Fault = Fault::Answer(
     400,
     r#"{"__type":"com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException","message":"slow down"}"#,
 );
+/// A permission is missing.
+pub const DENIED: Fault =
+    Fault::Answer(400, r#"{"__type":"com.amazon.coral.service#AccessDeniedException","Message":"not authorized"}"#);
 /// DynamoDB's own fault: whether the request was done is not known.
 pub const BROKEN: Fault =
     Fault::Answer(500, r#"{"__type":"com.amazonaws.dynamodb.v20120810#InternalServerError","message":"oh"}"#);
@@ -65,8 +68,9 @@ enum Plan {
     #[default]
     Fine,
     Next(VecDeque<Fault>),
-    At(usize, Fault),
+    At(usize, Vec<Fault>),
     From(usize, Fault),
+    Every(String, Fault),
 }
 
 /// The faults to come, for the calls to come; and what was sent.
@@ -82,14 +86,19 @@ impl Script {
         self.follow(Plan::Next(faults.into_iter().collect()));
     }
 
-    /// The call of that number meets this, from now on counted from 0.
-    pub fn at(&self, call: usize, fault: Fault) {
-        self.follow(Plan::At(call, fault));
+    /// The call of that number, from now on counted from 0, and those after it meet these, one each.
+    pub fn at(&self, call: usize, faults: impl IntoIterator<Item = Fault>) {
+        self.follow(Plan::At(call, faults.into_iter().collect()));
     }
 
     /// From the call of that number on all meet this.
     pub fn from(&self, call: usize, fault: Fault) {
         self.follow(Plan::From(call, fault));
+    }
+
+    /// All calls of an operation meet this.
+    pub fn every(&self, operation: &str, fault: Fault) {
+        self.follow(Plan::Every(operation.to_owned(), fault));
     }
 
     /// Nothing happens to any call.
@@ -128,8 +137,9 @@ impl Script {
         match &mut *self.plan.lock().unwrap() {
             Plan::Fine => None,
             Plan::Next(faults) => faults.pop_front(),
-            Plan::At(call, fault) => (number == *call).then(|| fault.clone()),
+            Plan::At(call, faults) => number.checked_sub(*call).and_then(|at| faults.get(at)).cloned(),
             Plan::From(call, fault) => (number >= *call).then(|| fault.clone()),
+            Plan::Every(wanted, fault) => (operation == wanted).then(|| fault.clone()),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use tests::{
     emulator,
     faulty::{
-        BROKEN, BUSY, CONFLICT,
+        BROKEN, BUSY, CONFLICT, DENIED,
         Fault::{self, Answer, LoseReply, LoseRequest, Page, Silence, Unprocessed},
         Script, THROTTLED,
     },
@@ -48,9 +48,6 @@ const MISMATCH: Fault = Answer(
 const OVER_LIMIT: Fault =
     Answer(400, r#"{"__type":"com.amazonaws.dynamodb.v20120810#RequestLimitExceeded","message":"slow down"}"#);
 const GATEWAY: Fault = Answer(503, "<html>try later</html>");
-const DENIED: Fault =
-    Answer(400, r#"{"__type":"com.amazon.coral.service#AccessDeniedException","Message":"not authorized"}"#);
-
 async fn table() -> (DynamoTable, Script) {
     let script = Script::default();
     let table = emulator::table(|inner| script.between(inner)).await;

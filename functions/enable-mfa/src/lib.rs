@@ -175,6 +175,8 @@ async fn confirm(State(app): State<Arc<App>>, call: Call<ConfirmRequest>) -> Ans
         Charge::Absent(why) => return Err(problem(why)),
         Charge::Exhausted { retry_at } => return Err(Problem::too_many(request.now, retry_at)),
     };
+    // Before the code is spent: an answer that cannot be given costs none.
+    let profile = profile?;
     let mut user = charged.user().clone();
     let secret = app.sealer.open(charged.factor(), charged.secret()).await?;
     // A new factor has accepted no step yet.
@@ -196,7 +198,7 @@ async fn confirm(State(app): State<Arc<App>>, call: Call<ConfirmRequest>) -> Ans
     user.factor = FactorState::Active;
     Ok(Json(ConfirmAnswer::MfaEnabled {
         session: SessionDto::new(signed_in.token, &signed_in.session, signed_in.device),
-        user: UserDto::new(&key, &user, &profile?),
+        user: UserDto::new(&key, &user, &profile),
     }))
 }
 

@@ -75,7 +75,8 @@ async fn verify(State(app): State<Arc<App>>, call: Call<CodeRequest>) -> Answer<
     let door = Door::challenge(request.token(TokenClass::Challenge)?.clone()).ok_or(Problems::InvalidToken)?;
     let key = door.token().user().clone();
     let (guess, profile) = join!(charge(&app, &request, door), app.store.read_profile(&key));
-    let guess = guess?;
+    // Before the code is spent: an answer that cannot be given costs none.
+    let (guess, profile) = (guess?, profile?);
     let user = guess.user().clone();
     let by_recovery = matches!(code, Code::Recovery(_));
     let signed_in = match code {
@@ -84,7 +85,7 @@ async fn verify(State(app): State<Arc<App>>, call: Call<CodeRequest>) -> Answer<
     };
     Ok(Json(VerifyAnswer::SignedIn {
         session: SessionDto::new(signed_in.token, &signed_in.session, signed_in.device),
-        user: UserDto::new(&key, &user, &profile?),
+        user: UserDto::new(&key, &user, &profile),
         recovery: by_recovery.then_some(RecoveryDto { new_token_required: true }),
     }))
 }

@@ -261,9 +261,22 @@ fn alarm(code: &str) {
     tracing::error!(code, "DynamoDB will not do what it is asked");
 }
 
-/// A read that was not answered: denied, and an alarm where it never will be.
-fn unread<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> StoreError {
+/// A call that failed, for whatever cause.
+fn told<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> StoreError {
     if failure(error) == Failure::Hopeless { hopeless(error) } else { unavailable(error) }
+}
+
+/// Why a transaction was cancelled without one of its writes being refused: none of it was applied.
+fn cancelled_for(reasons: &[CancellationReason]) -> (Failure, StoreError) {
+    let codes = || reasons.iter().filter_map(|reason| reason.code()).filter(|code| *code != "None");
+    if codes().any(|code| code == "ValidationError") {
+        alarm("ValidationError");
+        return (Failure::Hopeless, StoreError::Unavailable("ValidationError".into()));
+    }
+    match codes().next() {
+        Some("TransactionConflict") => (Failure::Contended, StoreError::Contended("a transaction".into())),
+        other => (Failure::Throttled, StoreError::Unavailable(other.unwrap_or("cancelled").to_owned())),
+    }
 }
 
 /// A client of DynamoDB, over TLS by ring; at another address than AWS's where one is given.
@@ -469,7 +482,7 @@ impl DynamoTable {
                 .send()
                 .await;
             let Err(error) = sent else { return Ok(Transacted::Committed) };
-            last = match error.as_service_error() {
+            let failed = match error.as_service_error() {
                 Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
                     let reasons = cancelled.cancellation_reasons();
                     // Its own row in its own way, after a reply was lost: it is this one that came through.
@@ -481,34 +494,23 @@ impl DynamoTable {
                     if met.iter().any(Option::is_some) {
                         return Ok(Transacted::Refused(met));
                     }
-                    if reasons.iter().any(|reason| reason.code() == Some("ValidationError")) {
-                        alarm("ValidationError");
-                        last = StoreError::Unavailable("ValidationError".into());
-                        break;
-                    }
-                    match reasons.iter().filter_map(|reason| reason.code()).find(|code| *code != "None") {
-                        Some("TransactionConflict") => StoreError::Contended("a transaction".into()),
-                        other => StoreError::Unavailable(other.unwrap_or("cancelled").to_owned()),
-                    }
+                    cancelled_for(reasons)
                 }
-                _ => match failure(&error) {
-                    Failure::Throttled | Failure::Contended => unavailable(&error),
-                    Failure::Hopeless => {
-                        // An action that does not fit its item may be told of the whole call (DynamoDB Local does).
+                _ => {
+                    // An action that does not fit its item may be told of the whole call (DynamoDB Local does). After an
+                    // unknown outcome the model might meet what this call itself has written.
+                    if !unknown && error.code() == Some("ValidationException") {
                         let met = self.unfit(writes).await?;
-                        if error.code() == Some("ValidationException") && met.iter().any(Option::is_some) {
+                        if met.iter().any(Option::is_some) {
                             return Ok(Transacted::Refused(met));
                         }
-                        last = hopeless(&error);
-                        break;
                     }
-                    Failure::Unknown => {
-                        unknown = true;
-                        unavailable(&error)
-                    }
-                },
+                    (failure(&error), told(&error))
+                }
             };
-            if call == CALLS || began.elapsed() >= PATIENCE {
+            unknown |= failed.0 == Failure::Unknown;
+            last = failed.1;
+            if failed.0 == Failure::Hopeless || call == CALLS || began.elapsed() >= PATIENCE {
                 break;
             }
             self.pause().await?;
@@ -549,7 +551,7 @@ impl Table for DynamoTable {
                 .config_override(self.reading())
                 .send()
                 .await;
-            let answer = sent.map_err(|error| unread(&error))?;
+            let answer = sent.map_err(|error| told(&error))?;
             for item in answer.responses.unwrap_or_default().into_values().flatten().map(from_sdk) {
                 if let (Some(Value::S(pk)), Some(Value::S(sk))) = (item.get("PK"), item.get("SK")) {
                     found.insert((pk.clone(), sk.clone()), item);
@@ -595,7 +597,7 @@ impl Table for DynamoTable {
                 };
             }
             match failure(&error) {
-                Failure::Hopeless => return Err(hopeless(&error)),
+                Failure::Hopeless => return Err(told(&error)),
                 Failure::Throttled | Failure::Contended => {}
                 Failure::Unknown => unknown += 1,
             }
@@ -651,7 +653,7 @@ impl Table for DynamoTable {
         loop {
             let page = request.clone().set_exclusive_start_key(from).customize().config_override(self.reading());
             let sent = page.send().await;
-            let page = sent.map_err(|error| unread(&error))?;
+            let page = sent.map_err(|error| told(&error))?;
             for item in page.items.unwrap_or_default().into_iter().map(from_sdk) {
                 // The bound itself is excluded: it is the last of the page before.
                 let at_bound = matches!(item.get(sort), Some(Value::S(at)) if query.after.as_ref() == Some(at));
