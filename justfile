@@ -24,3 +24,11 @@ dynamodb-local:
 # Measures the local runner (docs/performance.md): some minutes, most of them compiling.
 bench:
     cargo bench -p local --bench runner
+
+# Writes docs/cost.md anew from what flows cost on the wire.
+cost:
+    cargo test --quiet -p tests --test costs -- --nocapture | python3 infra/cost.py > docs/cost.md
+
+# Lints the deployment's template.
+template:
+    bash .ci/template

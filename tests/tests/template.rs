@@ -103,7 +103,10 @@ fn every_flow_has_a_function_a_role_and_a_log_of_its_own() {
         let (function, name) = (properties(&template, &flow, "Function"), pascal(&flow));
         assert_eq!(function["CodeUri"], format!("../target/lambda/{flow}/bootstrap.zip"));
         assert_eq!(function["Role"], json!({"Fn::GetAtt": [format!("{name}Role"), "Arn"]}));
-        assert_eq!(function["LoggingConfig"], json!({"LogFormat": "JSON", "LogGroup": {"Ref": format!("{name}Logs")}}));
+        assert_eq!(
+            function["LoggingConfig"],
+            json!({"LogFormat": "JSON", "SystemLogLevel": "WARN", "LogGroup": {"Ref": format!("{name}Logs")}})
+        );
         let faults = properties(&template, &flow, "Faults");
         assert_eq!(faults["LogGroupName"], json!({"Ref": format!("{name}Logs")}));
     }
