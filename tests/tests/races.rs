@@ -465,10 +465,11 @@ async fn whoever_is_demoted_in_the_act_has_to_sign_in_again() {
         let amy = service.fresh(of(&mut people, "amy")).await;
         let standard = || json!({"role": "standard"});
         let mut asks = vec![patch("/v1/admin/users/u-amy", &ann, standard())];
-        asks.extend((0..12).map(|n| match n % 4 {
+        asks.extend((0..15).map(|n| match n % 5 {
             0 => patch("/v1/admin/users/u-ann", &amy, standard()),
             1 => reset(&amy, "u-bob"),
-            2 => exclusion(&amy, &format!("k{round}-{n}"), &["u-con1"], n % 8 == 2),
+            2 => exclusion(&amy, &format!("k{round}-{n}"), &["u-con1"], n % 2 == 0),
+            3 => Ask::new(Method::DELETE, "/v1/sessions").token(&amy),
             _ => post("/v1/admin/clients", &amy, json!({"name": "portal"})),
         }));
         let replies = volley(&service, asks).await;

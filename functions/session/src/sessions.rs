@@ -146,7 +146,10 @@ async fn end(app: &App, request: &Request, caller: &Principal, which: &Which) ->
     let event = request.event(Action::SessionsEnded, Outcome::Success).own(caller.token().user().user());
     match (app.store.end_sessions(caller, which, &request.attempt(app)?, &event).await?, which) {
         (Ended::Yes, _) => Ok(StatusCode::NO_CONTENT),
-        (Ended::Gone, Which::One(_)) => Err(Code::NotFound.into()),
-        (Ended::Gone, _) => Err(Code::InvalidToken.into()),
+        // Theirs ended, or the caller's own did.
+        (Ended::Gone, Which::One(_)) => {
+            Err(request.principal(app).await.err().unwrap_or_else(|| Code::NotFound.into()))
+        }
+        (Ended::Gone, _) => Err(request.no_longer(app).await),
     }
 }
