@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Asks a running API for what a gateway could spoil: who answers unknown paths and methods, and in which form.
+# Needs curl. Changes nothing but the counters of a login name that nobody has.
+#   bash infra/verify/edge.sh https://….execute-api.REGION.amazonaws.com
+set -euo pipefail
+url=${1:?the address of the API}
+failed=0
+
+# What is asked, the status and code wanted, then curl's arguments.
+ask() {
+    local what=$1 status=$2 code=$3 answer
+    shift 3
+    answer=$(curl --silent --show-error --include --max-time 30 "$@" | tr -d '\r')
+    for wanted in "^HTTP/[0-9.]* $status" "\"code\":\"$code\"" "^content-type: application/problem+json" \
+        "^cache-control: no-store" "^x-content-type-options: nosniff" "^strict-transport-security: " "^x-request-id: "; do
+        grep -qi -- "$wanted" <<<"$answer" || { printf 'NOT  %s: no %s\n' "$what" "$wanted"; failed=1; return; }
+    done
+    printf 'ok   %s\n' "$what"
+}
+
+json=(-H "content-type: application/json")
+ask "a path that nobody has" 404 not_found "$url/v1/nothing"
+ask "the root" 404 not_found "$url/"
+ask "a path too many" 404 not_found "$url/v1/login/"
+for path in login verify step-up mfa/enrolments mfa/enrolments/confirm mfa/recovery-token admin/users/u/mfa-reset \
+    admin/portal-exclusions admin/portal-exclusions/b admin/users admin/users/u admin/clients admin/clients/c admin/audit \
+    admin/settings session sessions sessions/s introspect password support/mfa-resets support/tenants support/clients mfa; do
+    ask "another method on $path" 405 method_not_allowed -X PUT "$url/v1/$path"
+done
+ask "a query string" 400 invalid_request "${json[@]}" -d '{}' "$url/v1/login?next=1"
+ask "a body that is none" 400 invalid_request "${json[@]}" -d '{' "$url/v1/login"
+ask "a body too large" 413 payload_too_large "${json[@]}" -d "$(head -c 20000 /dev/zero | tr '\0' 0)" "$url/v1/login"
+ask "no token" 401 invalid_token "$url/v1/session"
+ask "a token that is none" 401 invalid_token -H "authorization: Bearer vs_none" "$url/v1/session"
+ask "nobody's password" 401 invalid_credentials "${json[@]}" \
+    -d '{"tenant":"verify","username":"nobody","password":"nothing at all"}' "$url/v1/login"
+exit $failed
