@@ -143,8 +143,9 @@ pub struct Passwords {
 /// allocator would keep 19 MiB and more for every thread that ever hashed.
 type Memory = Mutex<Vec<Vec<Block>>>;
 
-/// A place among those admitted, given back when dropped.
-struct Place(Arc<AtomicUsize>);
+/// A place among those admitted, given back when dropped. It is taken before a try is charged: whoever is turned away
+/// because of others has lost no try.
+pub struct Place(Arc<AtomicUsize>);
 
 impl Drop for Place {
     fn drop(&mut self) {
@@ -186,7 +187,16 @@ impl Passwords {
     pub async fn hash(&self, password: &SecretText, entropy: &dyn Entropy) -> Result<PasswordHash, HashError> {
         let salt = entropy.bytes::<16>()?;
         let argon2 = self.argon2.clone();
-        self.run(password, move |password, blocks| hash_with(&argon2, password, &salt, blocks)).await
+        self.run(self.place()?, password, move |password, blocks| hash_with(&argon2, password, &salt, blocks)).await
+    }
+
+    /// Takes a place in the queue.
+    ///
+    /// # Errors
+    /// [`HashError::Busy`] when there is none.
+    pub fn place(&self) -> Result<Place, HashError> {
+        let place = Place(Arc::clone(&self.admitted));
+        if self.admitted.fetch_add(1, Ordering::AcqRel) >= self.limit { Err(HashError::Busy) } else { Ok(place) }
     }
 
     /// Checks whether the password, NFKC-normalised, is the one stored. Where none is stored the same work is done for
@@ -196,11 +206,12 @@ impl Passwords {
     /// [`HashError`]; the sign-in is denied then.
     pub async fn verify(
         &self,
+        place: Place,
         password: &SecretText,
         stored: Option<&PasswordHash>,
     ) -> Result<Option<PasswordProof>, HashError> {
         let hash = stored.unwrap_or(&self.dummy).clone();
-        let right = self.run(password, move |password, blocks| verify_with(&hash, password, blocks)).await?;
+        let right = self.run(place, password, move |password, blocks| verify_with(&hash, password, blocks)).await?;
         Ok(stored.filter(|_| right).map(|stored| PasswordProof(stored.clone())))
     }
 
@@ -214,15 +225,12 @@ impl Passwords {
 
     async fn run<T: Send + 'static>(
         &self,
+        place: Place,
         password: &SecretText,
         work: impl FnOnce(&[u8], &mut Vec<Block>) -> Result<T, HashError> + Send + 'static,
     ) -> Result<T, HashError> {
         if password.expose().len() > MAX_BYTES {
             return Err(HashError::TooLong);
-        }
-        let place = Place(Arc::clone(&self.admitted));
-        if self.admitted.fetch_add(1, Ordering::AcqRel) >= self.limit {
-            return Err(HashError::Busy);
         }
         let permit = Arc::clone(&self.running).acquire_owned().await.map_err(|_| HashError::Busy)?;
         let normal = Zeroizing::new(password.expose().nfkc().collect::<String>());
@@ -313,14 +321,20 @@ mod tests {
         assert!(hash.as_str().starts_with("$argon2id$v=19$m=8,t=1,p=1$"));
         let right = |password: &'static str| {
             let (passwords, hash) = (&passwords, &hash);
-            async move { passwords.verify(&text(password), Some(hash)).await.unwrap().is_some() }
+            async move { passwords.verify(passwords.place().unwrap(), &text(password), Some(hash)).await.unwrap().is_some() }
         };
         assert!(right("cafe\u{301} long").await);
         assert!(!right("cafe long").await);
-        assert!(passwords.verify(&text("cafe\u{301} long"), None).await.unwrap().is_none());
+        assert!(passwords.verify(passwords.place().unwrap(), &text("cafe\u{301} long"), None).await.unwrap().is_none());
         let broken = PasswordHash::from_stored("x".to_owned());
-        assert_eq!(passwords.verify(&text("cafe long"), Some(&broken)).await.err(), Some(HashError::Unusable));
-        assert_eq!(passwords.verify(&text(&"x".repeat(1025)), None).await.err(), Some(HashError::TooLong));
+        assert_eq!(
+            passwords.verify(passwords.place().unwrap(), &text("cafe long"), Some(&broken)).await.err(),
+            Some(HashError::Unusable)
+        );
+        assert_eq!(
+            passwords.verify(passwords.place().unwrap(), &text(&"x".repeat(1025)), None).await.err(),
+            Some(HashError::TooLong)
+        );
     }
 
     #[tokio::test]
@@ -341,8 +355,20 @@ mod tests {
         let ours = passwords.hash(&text("password"), &SystemEntropy).await.unwrap();
         for _ in 0..2 {
             for hash in [&theirs, &ours] {
-                assert!(passwords.verify(&text("password"), Some(hash)).await.unwrap().is_some());
-                assert!(passwords.verify(&text("passwore"), Some(hash)).await.unwrap().is_none());
+                assert!(
+                    passwords
+                        .verify(passwords.place().unwrap(), &text("password"), Some(hash))
+                        .await
+                        .unwrap()
+                        .is_some()
+                );
+                assert!(
+                    passwords
+                        .verify(passwords.place().unwrap(), &text("passwore"), Some(hash))
+                        .await
+                        .unwrap()
+                        .is_none()
+                );
             }
         }
         assert_eq!(passwords.memory.lock().unwrap().len(), 1);
@@ -355,12 +381,12 @@ mod tests {
         let held = passwords.running.clone().acquire_owned().await.unwrap();
         let place = Place(Arc::clone(&passwords.admitted));
         passwords.admitted.fetch_add(1, Ordering::AcqRel);
-        let waiting = passwords.verify(&password, None);
+        let waiting = passwords.verify(passwords.place().unwrap(), &password, None);
         tokio::pin!(waiting);
         assert!(futures_util::poll!(&mut waiting).is_pending());
-        assert_eq!(passwords.verify(&password, None).await.err(), Some(HashError::Busy));
+        assert_eq!(passwords.place().err(), Some(HashError::Busy));
         drop((held, place));
         assert!(waiting.await.unwrap().is_none());
-        assert!(passwords.verify(&password, None).await.is_ok());
+        assert!(passwords.verify(passwords.place().unwrap(), &password, None).await.is_ok());
     }
 }

@@ -60,13 +60,14 @@ async fn change(State(app): State<Arc<App>>, call: Call<PasswordRequest>) -> Ans
     }
     password::acceptable(body.new_password.expose(), caller.user().kind == Kind::Contact)?;
     let (key, attempt) = (caller.token().user(), request.attempt(&app)?);
+    let place = app.passwords.place()?;
     let charge = app.store.charge_login(&caller.login(), None, &Ladder::at(request.now), &attempt).await?;
     let tried = match charge {
         Charge::Admitted(tried) => tried,
         Charge::Exhausted { retry_at } => return Err(Problem::too_many(request.now, retry_at)),
         Charge::Absent(never) => match never {},
     };
-    let proof = app.passwords.verify(&body.current_password, tried.hash().as_ref()).await?;
+    let proof = app.passwords.verify(place, &body.current_password, tried.hash().as_ref()).await?;
     let owner = app.store.read_owner(&tried).await?;
     let right = match tried.checked(proof, owner) {
         Ok(right) => right,

@@ -96,24 +96,23 @@ async fn login(State(app): State<Arc<App>>, call: Call<LoginRequest>) -> Answer<
     let (now, network, attempt) = (request.now, request.network(), request.attempt(&app)?);
     let login = app.digests.login(&body.tenant, &LoginName::fold(&body.username));
     let device = body.device_token.as_ref().and_then(|token| TokenRef::parse(token.expose()));
+    let place = app.passwords.place()?;
     let tried = match app.store.charge_login(&login, device.as_ref(), &Ladder::at(now), &attempt).await? {
         Charge::Admitted(tried) => tried,
         Charge::Exhausted { retry_at } => return Err(Problem::too_many(now, retry_at)),
         Charge::Absent(never) => match never {},
     };
     let hash = tried.hash();
-    let (proof, owner) = join!(app.passwords.verify(&body.password, hash.as_ref()), app.store.read_owner(&tried));
+    let (proof, owner) =
+        join!(app.passwords.verify(place, &body.password, hash.as_ref()), app.store.read_owner(&tried));
     let (proof, owner) = (proof?, owner?);
     // Whether or not the password is right: else this answer would tell.
     if let Some(until) = full_until(owner.as_ref(), &network, now) {
         return Err(Problem::too_many(now, until));
     }
     let mut checked = tried.checked(proof, owner);
-    if let (Ok(right), Some(hash)) = (&checked, &hash)
-        && app.passwords.outdated(hash)
-    {
-        let stronger = app.passwords.hash(&body.password, &*app.entropy).await?;
-        app.store.strengthen(right, &stronger).await;
+    if let Ok(right) = &checked {
+        strengthen(&app, right, &body.password).await?;
     }
     // Decided anew where the person changes under it.
     for _ in 0..3 {
@@ -158,6 +157,15 @@ async fn login(State(app): State<Arc<App>>, call: Call<LoginRequest>) -> Answer<
         };
     }
     Err(Problem::new(Code::Unavailable).retry_after(1))
+}
+
+/// A hash of weaker parameters than new ones have is replaced, now that the password is at hand (security.md 8).
+async fn strengthen(app: &App, right: &RightPassword, password: &SecretText) -> Answer<()> {
+    if right.tried().hash().is_some_and(|hash| app.passwords.outdated(&hash)) {
+        let stronger = app.passwords.hash(password, &*app.entropy).await?;
+        app.store.strengthen(right, &stronger).await;
+    }
+    Ok(())
 }
 
 fn full_until(owner: Option<&User>, network: &str, now: Timestamp) -> Option<Timestamp> {

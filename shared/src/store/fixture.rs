@@ -167,7 +167,8 @@ impl Ann {
     /// A charged try, checked.
     pub(crate) async fn checked(&self, tried: PasswordTry, password: &str) -> Result<RightPassword, PasswordTry> {
         let password = SecretText::new(password.to_owned());
-        let proof = self.passwords.verify(&password, tried.hash().as_ref()).await.unwrap();
+        let proof =
+            self.passwords.verify(self.passwords.place().unwrap(), &password, tried.hash().as_ref()).await.unwrap();
         let person = self.store.read_owner(&tried).await.unwrap();
         tried.checked(proof, person)
     }
