@@ -67,6 +67,18 @@ fn shape(path: &str) -> String {
     path.split('/').map(|part| if part.starts_with('{') { "{}" } else { part }).collect::<Vec<_>>().join("/")
 }
 
+/// The paths of `openapi.json`, and whose they are.
+fn contract() -> BTreeMap<String, String> {
+    let document: Value = serde_json::from_str(&read("openapi.json")).unwrap();
+    let owner = |operations: &Value| -> String {
+        let tags: BTreeSet<_> = operations.as_object().unwrap().values().flat_map(|one| texts(&one["tags"])).collect();
+        assert_eq!(tags.len(), 1, "{tags:?}");
+        tags.into_iter().next().unwrap()
+    };
+    let paths = document["paths"].as_object().unwrap().iter();
+    paths.map(|(path, operations)| (shape(path), owner(operations))).collect()
+}
+
 #[test]
 fn every_path_is_routed_to_its_flow_alone_and_nothing_else_is() {
     let (template, mut routes, mut defaults) = (template(), BTreeMap::new(), Vec::new());
@@ -85,15 +97,18 @@ fn every_path_is_routed_to_its_flow_alone_and_nothing_else_is() {
         }
     }
     assert_eq!(defaults.len(), 1, "404 is one function's to answer: {defaults:?}");
-    let document: Value = serde_json::from_str(&read("openapi.json")).unwrap();
-    let owner = |operations: &Value| -> String {
-        let tags: BTreeSet<_> = operations.as_object().unwrap().values().flat_map(|one| texts(&one["tags"])).collect();
-        assert_eq!(tags.len(), 1, "{tags:?}");
-        tags.into_iter().next().unwrap()
-    };
-    let paths = document["paths"].as_object().unwrap().iter();
-    let wanted: BTreeMap<_, _> = paths.map(|(path, operations)| (shape(path), owner(operations))).collect();
-    assert_eq!(routes, wanted);
+    assert_eq!(routes, contract());
+}
+
+#[test]
+fn cargo_lambda_watch_has_the_same_routes() {
+    let manifest = read("Cargo.toml");
+    let (_, router) = manifest.split_once("[workspace.metadata.lambda.watch.router]\n").unwrap();
+    let lines = router.lines().take_while(|line| !line.starts_with('['));
+    let routes = lines.filter_map(|line| line.split_once(" = "));
+    let routes: BTreeMap<_, _> =
+        routes.map(|(path, flow)| (shape(path.trim_matches('"')), flow.trim_matches('"').to_owned())).collect();
+    assert_eq!(routes, contract());
 }
 
 #[test]
