@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Asks a running API for what a gateway could spoil: who answers unknown paths and methods, and in which form.
-# Needs curl. Changes nothing but the counters of a login name that nobody has.
+# Needs curl. Changes nothing but the counter of a login name that nobody has: after five times it has to wait (429).
 #   bash infra/verify/edge.sh https://….execute-api.REGION.amazonaws.com
 set -euo pipefail
 url=${1:?the address of the API}
