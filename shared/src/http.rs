@@ -16,7 +16,7 @@ mod principal;
 mod problem;
 
 pub use call::{Call, Peer, Request};
-pub use finish::{serve, unreadable};
+pub use finish::{closed, serve, unreadable};
 pub use form::{Body, FormBody, Large, Limit, Line, NoBody, OrEmpty, Page};
 pub use openapi::document;
 pub use problem::{Answer, Code, Problem};

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     env::{SystemClock, SystemEntropy},
-    http::{App, Peer, Routes, serve},
+    http::{App, Peer, Routes, closed, serve},
     key_file::KeyFile,
     password::{PasswordParams, Passwords},
     secret::{DigestKeys, KeyRing},
@@ -25,14 +25,26 @@ use crate::{
     },
 };
 
-/// Serves a flow's endpoints to API Gateway, with what the environment configures.
+/// Serves a flow's endpoints to API Gateway, with what the environment configures. With a faulty configuration it stays up,
+/// names every fault in the log, and answers 503 to whatever is asked.
 ///
 /// # Errors
-/// Names every fault of the configuration, or says what the runtime said.
+/// What the runtime said.
 pub async fn run(routes: Routes) -> Result<(), Error> {
     lambda_http::tracing::init_default_subscriber();
-    let configuration = Configuration::read(|name| std::env::var(name).ok())?;
-    lambda_http::run(handler(routes, configuration.app()?)).await
+    lambda_http::run(configured(routes, |name| std::env::var(name).ok())).await
+}
+
+/// The endpoints over what the variables configure.
+pub fn configured(routes: Routes, variable: impl Fn(&str) -> Option<String>) -> Router {
+    let app = Configuration::read(variable).map_err(Error::from).and_then(Configuration::app);
+    match app {
+        Ok(app) => handler(routes, app),
+        Err(faults) => {
+            tracing::error!(%faults, "nothing is served before the configuration is mended");
+            closed(Arc::new(SystemClock), Arc::new(SystemEntropy))
+        }
+    }
 }
 
 /// The endpoints as API Gateway calls them.

@@ -33,8 +33,12 @@ async fn invoke(app: &Arc<App>, routes: Routes, method: &str, path: &str, token:
 }
 
 async fn send(app: &Arc<App>, routes: Routes, event: Value) -> Answer {
+    through(vestibule::lambda::handler(routes, Arc::clone(app)), event).await
+}
+
+async fn through(router: axum::Router, event: Value) -> Answer {
     let request: LambdaRequest = serde_json::from_value(event).unwrap();
-    let mut handler = Adapter::from(vestibule::lambda::handler(routes, Arc::clone(app)));
+    let mut handler = Adapter::from(router);
     let answer = handler.call(LambdaEvent::new(request, Context::default())).await.unwrap();
     let answer = serde_json::to_value(answer).unwrap();
     assert_ne!(answer["isBase64Encoded"], json!(true), "{answer}");
@@ -116,4 +120,16 @@ async fn a_body_may_come_as_base64_and_the_address_is_the_gateways() {
     }
     event["requestContext"]["http"]["sourceIp"] = json!("203.0.114.7");
     assert_eq!(send(&service.app, login::routes(), event).await.status, 200);
+}
+
+/// Whoever configures it wrongly sees why in the log; whoever asks is denied.
+#[tokio::test]
+async fn with_a_faulty_configuration_everything_is_unavailable() {
+    for path in ["/v1/session", "/v1/nothing"] {
+        let mut event: Value = serde_json::from_str(include_str!("../events/api-gateway-v2.json")).unwrap();
+        event["rawPath"] = json!(path);
+        let reply = through(vestibule::lambda::configured(session::routes(), |_| None), event).await;
+        assert_eq!((reply.status, text(&reply, "/code").as_str()), (503, "unavailable"));
+        assert!(reply.headers["retry-after"].is_string() && reply.headers["cache-control"] == "no-store");
+    }
 }

@@ -18,7 +18,7 @@ use super::{
     call::Stamp,
     problem::{Code, Problem},
 };
-use crate::env::Entropy;
+use crate::env::{Clock, Entropy};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -27,8 +27,20 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub fn serve(routes: Routes, app: Arc<App>) -> Router {
     let (router, _) = routes.split_for_parts();
     let router = router.layer(from_fn(note_path)).with_state(app.clone());
-    // Around the whole router, not on its routes: what no route takes comes by here too.
-    Router::new().fallback(move |request: HttpRequest| finish(router.clone(), app.clone(), request))
+    finished(router, Arc::clone(&app.clock), Arc::clone(&app.entropy))
+}
+
+/// What is served where there is nothing to serve with: whatever is asked, `unavailable`, in the contract's form.
+pub fn closed(clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Router {
+    finished(Router::new().fallback(async || Problem::new(Code::Unavailable)), clock, entropy)
+}
+
+/// Around the whole router, not on its routes: what no route takes comes by here too.
+fn finished(router: Router, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Router {
+    Router::new().fallback(move |request: HttpRequest| {
+        let (router, clock, entropy) = (router.clone(), Arc::clone(&clock), Arc::clone(&entropy));
+        async move { finish(router, &*clock, &*entropy, request).await }
+    })
 }
 
 /// The path as the route spells it, for the log: the request's own holds ids.
@@ -41,10 +53,10 @@ async fn note_path(request: HttpRequest, next: Next) -> Response {
     response
 }
 
-async fn finish(router: Router, app: Arc<App>, mut request: HttpRequest) -> Response {
-    let now = app.clock.now();
+async fn finish(router: Router, clock: &dyn Clock, entropy: &dyn Entropy, mut request: HttpRequest) -> Response {
+    let now = clock.now();
     // Without randomness nothing is granted, but the answer is still told apart in the log.
-    let id = app.entropy.bytes::<12>().map_or_else(|_| now.millis().to_string(), |id| BASE64URL_NOPAD.encode(&id));
+    let id = entropy.bytes::<12>().map_or_else(|_| now.millis().to_string(), |id| BASE64URL_NOPAD.encode(&id));
     let method = request.method().clone();
     if method == Method::HEAD {
         // axum takes HEAD for GET. No route has OPTIONS, so this finds out what the path allows.
@@ -75,7 +87,7 @@ async fn finish(router: Router, app: Arc<App>, mut request: HttpRequest) -> Resp
         path = path.as_ref().map_or("-", MatchedPath::as_str),
         status = response.status().as_u16(),
         code = problem.as_ref().map_or("-", |problem| problem.code().as_str()),
-        millis = app.clock.now().millis().saturating_sub(now.millis()).max(0),
+        millis = clock.now().millis().saturating_sub(now.millis()).max(0),
         "answered"
     );
     response
