@@ -19,7 +19,11 @@ openapi:
 
 # The store's contract on Amazon's DynamoDB Local (needs Java and Maven).
 dynamodb-local:
-    bash .ci/dynamodb-local
+    bash .ci/with-dynamodb-local cargo test -p tests --features dynamodb-local --test dynamodb_local
+
+# Every flow as its own Lambda over DynamoDB Local, at http://127.0.0.1:9000 (needs Java, Maven and Python).
+cloud:
+    bash .ci/with-dynamodb-local bash .ci/cloud serve
 
 # Measures the local runner (docs/performance.md): some minutes, most of them compiling.
 bench:
