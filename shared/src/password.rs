@@ -168,14 +168,13 @@ impl Passwords {
         let argon2_params = Params::new(params.memory_kib, params.passes, 1, None).map_err(|_| HashError::Unusable)?;
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, argon2_params);
         let concurrency = concurrency.clamp(1, Semaphore::MAX_PERMITS);
-        let mut blocks = Vec::new();
-        let dummy = hash_with(&argon2, &*Zeroizing::new(entropy.bytes::<32>()?), &entropy.bytes()?, &mut blocks)?;
+        let dummy = hash_with(&argon2, &*Zeroizing::new(entropy.bytes::<32>()?), &entropy.bytes()?, &mut Vec::new())?;
         Ok(Self {
             argon2,
             running: Arc::new(Semaphore::new(concurrency)),
             admitted: Arc::new(AtomicUsize::new(0)),
             limit: concurrency.saturating_add(queue),
-            memory: Arc::new(Mutex::new(vec![blocks])),
+            memory: Arc::default(),
             dummy,
         })
     }
