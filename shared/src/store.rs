@@ -73,6 +73,10 @@ impl Store {
     }
 }
 
+/// How often a write is planned anew because what it was planned on (a list of sessions, a budget) changed under it: what is
+/// right is not denied for that.
+const REPLANS: usize = 4;
+
 /// The key of the row of the sign-in that made a session.
 fn first_row(tenant: &TenantId, session: &item::Session, shard: u8) -> write::Key {
     let attempt = data_encoding::BASE64URL_NOPAD.encode(session.attempt.bytes());

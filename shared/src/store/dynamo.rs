@@ -24,7 +24,7 @@ use aws_smithy_http_client::tls;
 use data_encoding::BASE64URL_NOPAD;
 
 use super::{
-    table::{Again, Query, StoreError, Table, Transacted, Transaction, Updated},
+    table::{Again, Query, StoreError, Table, Transacted, Transaction, Updated, met_first},
     write::{Action, Comparison, Effect, Guard, Item, Key, Operand, Path, Step, Value, Write},
 };
 use crate::env::Entropy;
@@ -424,7 +424,7 @@ impl DynamoTable {
 
     /// Waits 25 to 200 ms: others get on meanwhile.
     async fn pause(&self) -> Result<(), StoreError> {
-        let [random] = self.entropy.bytes::<1>().map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        let [random] = self.entropy.bytes::<1>()?;
         tokio::time::sleep(std::time::Duration::from_millis(25 + u64::from(random) * 175 / 255)).await;
         Ok(())
     }
@@ -464,7 +464,7 @@ impl DynamoTable {
 
     async fn transact_writes(&self, writes: &[Write], receipt: Option<&Key>) -> Result<Transacted, StoreError> {
         let items = writes.iter().map(|write| self.transact_item(write)).collect::<Result<Vec<_>, _>>()?;
-        let token = self.entropy.bytes::<16>().map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        let token = self.entropy.bytes::<16>()?;
         let token = BASE64URL_NOPAD.encode(&token);
         let began = Instant::now();
         // Once it may have been applied it stays so, whatever the calls after it say.
@@ -576,7 +576,7 @@ impl Table for DynamoTable {
                 Transacted::Committed => Ok(Updated::Written(
                     self.read(std::slice::from_ref(&write.key)).await?.into_iter().flatten().next(),
                 )),
-                Transacted::Refused(met) => Ok(Updated::Refused(met.into_iter().next().flatten().flatten())),
+                Transacted::Refused(met) => Ok(Updated::Refused(met_first(met))),
             };
         };
         let began = Instant::now();

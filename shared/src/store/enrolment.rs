@@ -3,12 +3,13 @@
 use tokio::join;
 
 use super::{
-    Store, StoreError, audit_row, item,
+    REPLANS, Store, StoreError, audit_row, item,
     item::{Amr, FactorState, PendingEnrolment, Profile, TenantPolicy, User},
     keys,
     login::Charge,
+    people::appointed,
     session::{self, NoSession},
-    table::{Again, Transacted, Transaction, Updated},
+    table::{Again, Transacted, Transaction, Updated, met_first},
     verify::{Accept, open_entry},
     write::{self, Action, Guard, Path, Write, attr, empty, eq, gt, lt, num},
 };
@@ -277,14 +278,13 @@ impl Store {
             let ChargedEnrolment { door, user, attempt, .. } = &confirmed.charged;
             let mut writes = vec![confirm(&confirmed)?];
             if user.administers() {
-                let able = attr("able").key(door.key().user().as_str().to_owned());
-                let able = vec![Action::Set(able, write::Value::Bool(true))];
+                let able = vec![appointed("able", door.key())];
                 writes.push(Write::update(keys::administrators(door.key().tenant()), vec![], able));
             }
             let row = audit_row(door.key().tenant(), attempt, 0, event)?;
             let met = match self.table.transact(&Transaction::new(writes, row)).await? {
                 Transacted::Committed => return Ok(Accept::Yes(confirmed.session.opened(user))),
-                Transacted::Refused(met) => met.into_iter().next().flatten().flatten(),
+                Transacted::Refused(met) => met_first(met),
             };
             let Some(item) = met else { return Ok(Accept::Gone) };
             let met: User = item::read(item)?;
@@ -300,9 +300,6 @@ impl Store {
         Err(StoreError::Contended("sessions of one person keep changing".into()))
     }
 }
-
-/// How often a confirmation is planned anew because sessions came or went under it.
-const REPLANS: usize = 4;
 
 fn required(user: &User) -> bool {
     user.reset_code_required.unwrap_or(false)
@@ -412,7 +409,7 @@ fn none_to_confirm(user: &User, door: &EnrolmentDoor, now: Timestamp) -> Denied 
 
 /// Why a start was refused, by the item that its guard met.
 fn why(met: Vec<Option<Option<write::Item>>>, door: &EnrolmentDoor, now: Timestamp) -> Result<Denied, StoreError> {
-    let Some(item) = met.into_iter().next().flatten().flatten() else { return Ok(Denied::Token) };
+    let Some(item) = met_first(met) else { return Ok(Denied::Token) };
     let user: User = item::read(item)?;
     Ok(door.check(&user, now).err().unwrap_or(Denied::Moved))
 }

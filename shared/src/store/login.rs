@@ -3,10 +3,10 @@
 use tokio::join;
 
 use super::{
-    Store, StoreError, audit_row, budget, item,
+    REPLANS, Store, StoreError, audit_row, budget, item,
     item::{Challenge, FactorState, LoginRow, User},
     keys,
-    table::{Again, Transacted, Transaction, Updated},
+    table::{Again, Transacted, Transaction, Updated, met_first},
     write::{self, Action, Guard, Path, Write, absent, attr, eq, exists, gt, le, lt, ne, num, size},
 };
 use crate::{
@@ -126,7 +126,7 @@ impl Store {
         }
         let owner = tried.owner();
         let key = owner.as_ref().map_or_else(|| keys::nobody(&tried.login), keys::user);
-        let found = self.table.read(&[key]).await?.into_iter().next().flatten();
+        let [found] = self.read_all([key]).await?;
         found.filter(|_| owner.is_some()).map(item::read).transpose()
     }
 
@@ -145,8 +145,7 @@ impl Store {
         let Opening { mut right, class } = opening;
         let attempt = right.tried.attempt;
         let now = attempt.at();
-        let token = NewToken::generate(class, &right.key, entropy)
-            .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        let token = NewToken::generate(class, &right.key, entropy)?;
         let life = if class == TokenClass::Challenge { policy::CHALLENGE_LIFE } else { policy::ENROLMENT_LIFE };
         for round in 0..REPLANS {
             let entry = Challenge {
@@ -201,8 +200,7 @@ impl Store {
         let attempt = right.tried.attempt;
         let now = attempt.at();
         let amr = item::Amr::Password;
-        let mut session = NewSession::signed_in(&right.key, right.user.epoch, amr, &attempt, entropy)
-            .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        let mut session = NewSession::signed_in(&right.key, right.user.epoch, amr, &attempt, entropy)?;
         if let Some(device) = right.tried.device.clone() {
             session.from = From::Known(device);
         }
@@ -228,7 +226,7 @@ impl Store {
             let (answer, ()) = join!(self.table.transact(&transaction), self.clear_row(&right.tried));
             let met = match answer? {
                 Transacted::Committed => return Ok(ExemptOpened::Yes(session.opened(&right.user))),
-                Transacted::Refused(met) => met.into_iter().next().flatten().flatten(),
+                Transacted::Refused(met) => met_first(met),
             };
             let Some(item) = met else { return Ok(ExemptOpened::Moved(Err(right.tried))) };
             let user: User = item::read(item)?;
@@ -291,9 +289,6 @@ impl Store {
         Ok(matches!(self.table.update(&write, Again::Never).await?, Updated::Written(_)))
     }
 }
-
-/// How often a write is planned anew because entries came or went under it.
-const REPLANS: usize = 4;
 
 /// What decides about a right password, besides counters.
 fn deciding(user: &User) -> (i64, i64, bool, item::AuthType, FactorState) {
@@ -379,13 +374,12 @@ fn opening_write(
         Ok(taken) => taken,
         Err(retry_at) => return Ok(Err(retry_at)),
     };
-    let factor = if user.factor == FactorState::Active { "a" } else { "n" };
     guards.extend([
         eq(attr("ep"), user.epoch),
         eq(attr("ac"), true),
         eq(attr("at"), "l"),
         eq(attr("pv"), user.password_version),
-        eq(attr("fs"), factor),
+        eq(attr("fs"), item::value(&user.factor)?),
         absent(at(token.reference().id())),
     ]);
     let mut actions = vec![count, Action::Set(at(token.reference().id()), item::value(entry)?)];

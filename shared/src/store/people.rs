@@ -1,13 +1,13 @@
 //! Commands of the directory: creating, changing and deleting people, and changing one's own password.
 
 use super::{
-    Store, StoreError, audit_row,
+    REPLANS, Store, StoreError, audit_row,
     enrolment::raise_epoch,
     item,
     item::{AuthType, FactorState, Kind, Profile, Role, User},
     keys,
     session::{Authority, NoSession, Principal, find, living, open},
-    table::{Transacted, Transaction},
+    table::{Transacted, Transaction, met_first},
     write::{self, Action, Guard, Item, Value, Write, absent, attr, empty, eq, exists, ge, num, size, text},
 };
 use crate::{
@@ -295,7 +295,7 @@ impl Store {
             let Some((user, profile)) = named.read()? else { return Ok(Changed::NotFound) };
             let (key, now) = (&named.key, attempt.at());
             let dismisses = user.administers_now();
-            let mut guards = as_read(&user);
+            let mut guards = as_read(&user)?;
             let mut writes = Vec::new();
             merge_authority(authority, key, &mut guards, &mut writes, now);
             let mine = vec![eq(attr("uid"), key.user().as_str())];
@@ -305,7 +305,7 @@ impl Store {
                 Write::delete(keys::login(&LoginKey::of(key.tenant(), &user.login)), mine),
                 Write::delete(keys::exclusion(key), vec![]),
             ]);
-            if user.administers_now() {
+            if dismisses {
                 writes.push(dismissed(key));
             }
             let row = audit_row(key.tenant(), attempt, 0, event)?;
@@ -357,8 +357,7 @@ impl Store {
         let (key, now) = (token.user(), attempt.at());
         let mut user = right.user;
         for _ in 0..REPLANS {
-            let session = NewSession::instead_of(caller.session(), key, user.epoch + 1, &attempt, entropy)
-                .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+            let session = NewSession::instead_of(caller.session(), key, user.epoch + 1, &attempt, entropy)?;
             let (mut guards, mut actions) = open(&user, &session, None, now)?;
             guards.extend(living(token, now));
             guards.extend([eq(attr("ep"), user.epoch), eq(attr("pv"), user.password_version)]);
@@ -371,7 +370,7 @@ impl Store {
             let row = audit_row(key.tenant(), &attempt, 0, event)?;
             let met = match self.table.transact(&Transaction::new(writes, row)).await? {
                 Transacted::Committed => return Ok(PasswordChanged::Yes(session.opened(&user))),
-                Transacted::Refused(met) => met.into_iter().next().flatten().flatten(),
+                Transacted::Refused(met) => met_first(met),
             };
             let Some(item) = met else { return Ok(PasswordChanged::Gone(NoSession::Invalid)) };
             let met: User = item::read(item)?;
@@ -384,23 +383,13 @@ impl Store {
     }
 }
 
-/// How often a change is planned anew because the person changed under it.
-const REPLANS: usize = 4;
-
 fn named_keys(actor: &UserKey, target: &UserKey) -> [write::Key; 3] {
     [keys::user(actor), keys::user(target), keys::profile(target)]
 }
 
-fn as_read(user: &User) -> Vec<Guard> {
-    vec![eq(attr("ep"), user.epoch), eq(attr("born"), user.born.bytes()), eq(attr("fs"), state(user.factor))]
-}
-
-fn state(factor: FactorState) -> &'static str {
-    match factor {
-        FactorState::None => "n",
-        FactorState::Active => "a",
-        FactorState::Disabled => "d",
-    }
+fn as_read(user: &User) -> Result<Vec<Guard>, StoreError> {
+    let factor = item::value(&user.factor)?;
+    Ok(vec![eq(attr("ep"), user.epoch), eq(attr("born"), user.born.bytes()), eq(attr("fs"), factor)])
 }
 
 /// The caller's right: a condition of its own, or, for a change of oneself, of the same write.
@@ -418,7 +407,8 @@ fn merge_authority(
     }
 }
 
-fn appointed(map: &'static str, key: &UserKey) -> Action {
+/// Notes an Administrator among those who are active, or able.
+pub(super) fn appointed(map: &'static str, key: &UserKey) -> Action {
     Action::Set(attr(map).key(key.user().as_str().to_owned()), Value::Bool(true))
 }
 
@@ -485,7 +475,7 @@ impl<'a> Plan<'a> {
     /// The writes; `None` where nothing changes.
     fn writes(&self, authority: &Authority, now: Timestamp) -> Result<Option<Vec<Write>>, StoreError> {
         let (key, mut writes) = (self.key, Vec::new());
-        let mut guards = as_read(&self.before);
+        let mut guards = as_read(&self.before)?;
         merge_authority(authority, key, &mut guards, &mut writes, now);
         if self.raises_epoch() {
             writes.push(Write::update(keys::user(key), guards, self.actions()?));

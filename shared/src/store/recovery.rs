@@ -5,7 +5,7 @@ use super::{
     item::{FactorState, User},
     keys,
     session::{FreshSession, find, living},
-    table::{Transacted, Transaction},
+    table::{Transacted, Transaction, met_first},
     write::{self, Action, Write, attr, eq, num},
 };
 use crate::{attempt::Attempt, audit::AuditEvent, secret::CodeDigest};
@@ -50,7 +50,7 @@ impl Store {
         let row = audit_row(token.user().tenant(), attempt, 0, event)?;
         let met = match self.table.transact(&Transaction::new(vec![write], row)).await? {
             Transacted::Committed => return Ok(Replaced::Yes),
-            Transacted::Refused(met) => met.into_iter().next().flatten().flatten(),
+            Transacted::Refused(met) => met_first(met),
         };
         let Some(item) = met else { return Ok(Replaced::Gone(super::session::NoSession::Invalid)) };
         let met: User = item::read(item)?;

@@ -1,7 +1,7 @@
 //! Commands of resets: an Administrator's, and support's for a sole Administrator.
 
 use super::{
-    Store, StoreError, audit_row, budget,
+    REPLANS, Store, StoreError, audit_row, budget,
     enrolment::raise_epoch,
     item,
     item::{Administrators, FactorState, Profile, ResetBudget, ResetCodeEntry, ResetCodeFor, TenantPolicy, User},
@@ -215,9 +215,6 @@ impl Store {
         Err(StoreError::Contended("a person who is to be reset keeps changing".into()))
     }
 }
-
-/// How often a reset is planned anew because the person, or the budget, changed under it.
-const REPLANS: usize = 4;
 
 fn reset_keys(actor: &UserKey, target: &UserKey) -> [Key; 5] {
     let tenant = target.tenant();

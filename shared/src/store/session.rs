@@ -203,8 +203,8 @@ impl Store {
         if token.class() != TokenClass::Session {
             return Ok(Err(NoSession::Invalid));
         }
-        let found = self.table.read(&[keys::user(token.user())]).await?;
-        self.principal(found.into_iter().next().flatten(), token, now).await
+        let [user] = self.read_all([keys::user(token.user())]).await?;
+        self.principal(user, token, now).await
     }
 
     pub(super) async fn principal(
@@ -245,8 +245,7 @@ impl Store {
         if token.class() != TokenClass::Session {
             return Ok(Err(NoSession::Invalid));
         }
-        let mut found = self.table.read(&[keys::user(token.user()), keys::profile(token.user())]).await?;
-        let (profile, user) = (found.pop().flatten(), found.pop().flatten());
+        let [user, profile] = self.read_all([keys::user(token.user()), keys::profile(token.user())]).await?;
         let principal = match self.principal(user, token, now).await? {
             Ok(principal) => principal,
             Err(why) => return Ok(Err(why)),
@@ -260,7 +259,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; so it is for somebody who is gone.
     pub async fn read_profile(&self, who: &UserKey) -> Result<Profile, StoreError> {
-        let found = self.table.read(&[keys::profile(who)]).await?.into_iter().next().flatten();
+        let [found] = self.read_all([keys::profile(who)]).await?;
         item::read(found.ok_or_else(|| StoreError::Contended("a person went away".into()))?)
     }
 

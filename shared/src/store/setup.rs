@@ -28,8 +28,8 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn count_administrators(&self, tenant: &TenantId) -> Result<Option<usize>, StoreError> {
-        let mut found = self.table.read(&[keys::tenant(tenant), keys::administrators(tenant)]).await?.into_iter();
-        let (Some(Some(_)), Some(Some(administrators))) = (found.next(), found.next()) else { return Ok(None) };
+        let found = self.read_all([keys::tenant(tenant), keys::administrators(tenant)]).await?;
+        let [Some(_), Some(administrators)] = found else { return Ok(None) };
         Ok(Some(item::read::<Administrators>(administrators)?.active.len()))
     }
 

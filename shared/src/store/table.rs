@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 
 use super::write::{Item, Key, Write};
+use crate::env::EntropyError;
 
 /// We do not know, or the store cannot be asked: the caller is denied (security.md 57). What is known is a value, never an
 /// error.
@@ -17,6 +18,13 @@ pub enum StoreError {
     /// What is stored is not what this program writes: denied, and an alarm.
     #[error("an item does not read: {0}")]
     Poison(String),
+}
+
+impl From<EntropyError> for StoreError {
+    /// Without randomness there is no token and no request: nothing was written.
+    fn from(error: EntropyError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
 }
 
 /// The answer to a single guarded write.
@@ -38,6 +46,11 @@ pub enum Transacted {
     Committed,
     /// None of it is. For each write in order: `None` where its guard held, else the item that its guard met.
     Refused(Vec<Option<Option<Item>>>),
+}
+
+/// The item that a transaction's first write met, of a refusal: `None` where its guard held, or there was no item.
+pub(crate) fn met_first(met: Vec<Option<Option<Item>>>) -> Option<Item> {
+    met.into_iter().next().flatten().flatten()
 }
 
 /// Which writes may be sent again by the backend when a reply is lost.

@@ -79,7 +79,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn settings(&self, tenant: &TenantId) -> Result<Option<TenantPolicy>, StoreError> {
-        let found = self.table.read(&[keys::tenant(tenant)]).await?.into_iter().next().flatten();
+        let [found] = self.read_all([keys::tenant(tenant)]).await?;
         found.map(item::read).transpose()
     }
 

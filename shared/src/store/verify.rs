@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use super::{
-    Store, StoreError, audit_row, item,
+    REPLANS, Store, StoreError, audit_row, item,
     item::{Amr, FactorState, User},
     keys,
     login::Charge,
     session::NoSession,
-    table::{Again, Transacted, Transaction, Updated},
+    table::{Again, Transacted, Transaction, Updated, met_first},
     write::{self, Action, Guard, Path, Write, absent, attr, eq, exists, gt, lt, num, size},
 };
 use crate::{
@@ -175,7 +175,7 @@ impl Store {
             let row = audit_row(sign_in.guess.key().tenant(), &sign_in.guess.attempt, 0, event)?;
             let met = match self.table.transact(&Transaction::new(vec![write], row)).await? {
                 Transacted::Committed => return Ok(Accept::Yes(sign_in.session.opened(&sign_in.guess.user))),
-                Transacted::Refused(met) => met.into_iter().next().flatten().flatten(),
+                Transacted::Refused(met) => met_first(met),
             };
             let Some(item) = met else { return Ok(Accept::Gone) };
             let user: User = item::read(item)?;
@@ -237,9 +237,6 @@ pub enum Disabled {
     /// The person changed meanwhile.
     Moved,
 }
-
-/// How often a sign-in is planned anew because sessions came or went under it: a right code is not denied for that.
-const REPLANS: usize = 4;
 
 impl SignIn {
     /// Whether all that matters to the proof is as it was: then only the list of sessions moved.
