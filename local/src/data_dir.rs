@@ -14,8 +14,7 @@ use std::{
 
 use vestibule::{
     env::{Entropy, EntropyError},
-    key_file::{KeyFile, KeyFileError},
-    secret::{DigestKeys, KeyRing},
+    key_file::{KeyFile, KeyFileError, Keys},
 };
 use zeroize::Zeroizing;
 
@@ -34,10 +33,8 @@ const OURS: [&str; 7] = [LOCK, MARKER, KEYS, DB, KEYS_NEW, DB_NEW, crate::mail::
 pub struct DataDir {
     /// The store; it holds the directory's lock until it is dropped.
     pub table: SledTable,
-    /// Seals authenticators' secrets.
-    pub ring: KeyRing,
-    /// Digest names, codes and tickets.
-    pub digests: DigestKeys,
+    /// Its keys.
+    pub keys: Keys,
     /// The store's random id, the same for as long as the store lives.
     pub store_id: String,
 }
@@ -171,8 +168,8 @@ impl DataDir {
         if found != file.store() {
             return Err(DataDirError::Mixed(path.to_owned()));
         }
-        let (ring, digests) = file.keys().map_err(|_| damaged(&path.join(KEYS), "a key does not read"))?;
-        Ok(Self { table, ring, digests, store_id: found })
+        let keys = file.keys().map_err(|_| damaged(&path.join(KEYS), "a key does not read"))?;
+        Ok(Self { table, keys, store_id: found })
     }
 }
 

@@ -11,8 +11,7 @@ use std::{
 use aws_sdk_dynamodb::config::Credentials;
 use vestibule::{
     env::SystemEntropy,
-    key_file::KeyFile,
-    secret::{DigestKeys, KeyRing},
+    key_file::{KeyFile, Keys},
     store::{
         Store, Table,
         dynamo::{self, DynamoTable},
@@ -26,12 +25,12 @@ use crate::Failure;
 ///
 /// # Errors
 /// Says what is wrong with the keys, or that the address does not answer.
-pub async fn open(directory: Option<&Path>, endpoint: &str) -> Result<(Arc<dyn Table>, KeyRing, DigestKeys), Failure> {
+pub async fn open(directory: Option<&Path>, endpoint: &str) -> Result<(Arc<dyn Table>, Keys), Failure> {
     let file = match directory {
         Some(directory) => keys(directory)?,
         None => KeyFile::generate(&SystemEntropy)?,
     };
-    let (ring, digests) = file.keys()?;
+    let keys = file.keys()?;
     // An emulator takes any credentials; AWS is never asked: there is always an address.
     let credentials = Credentials::new("local", "local", None, None, "local");
     let client = dynamo::client("eu-central-1".into(), credentials, Some(endpoint.to_owned()));
@@ -40,7 +39,7 @@ pub async fn open(directory: Option<&Path>, endpoint: &str) -> Result<(Arc<dyn T
     table.create().await.map_err(unreached)?;
     let table: Arc<dyn Table> = Arc::new(table);
     Store::new(Arc::clone(&table)).identify(file.store()).await.map_err(unreached)?;
-    Ok((table, ring, digests))
+    Ok((table, keys))
 }
 
 fn keys(directory: &Path) -> Result<KeyFile, Failure> {

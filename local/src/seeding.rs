@@ -45,7 +45,8 @@ fn attempt(app: &App) -> Result<Attempt, Failure> {
 }
 
 async fn add_person(app: &App, tenant: &TenantId, user: SeedUser) -> Result<(), Failure> {
-    let login = app.digests.login(tenant, &LoginName::fold(&user.username));
+    let names = app.names.as_deref().ok_or("there is no key for names")?;
+    let login = names.login(tenant, &LoginName::fold(&user.username));
     let key = user.id.clone().map(|id| tenant.user(id));
     if app.store.is_taken(&login, key.as_ref()).await? {
         return Ok(());

@@ -29,8 +29,8 @@ use tokio::{
 use vestibule::{
     env::{SystemClock, SystemEntropy},
     http::{Answer, App, Code, Peer, Problem, Routes},
+    key_file::Keys,
     password::{PasswordParams, Passwords},
-    secret::{DigestKeys, KeyRing},
     store::{Store, Table, keys},
 };
 
@@ -73,16 +73,16 @@ pub fn open(directory: Option<&Path>) -> Result<Opened, Failure> {
         None => DataDir::ephemeral(&SystemEntropy),
     };
     std::panic::set_hook(hook);
-    let DataDir { table, ring, digests, .. } = opened?;
-    opened_app(Arc::new(table), ring, digests, directory)
+    let DataDir { table, keys, .. } = opened?;
+    opened_app(Arc::new(table), keys, directory)
 }
 
 #[cfg(feature = "dynamodb")]
 async fn open_store(options: &Serve, directory: Option<&Path>) -> Result<Opened, Failure> {
     match (options.store, &options.endpoint) {
         (StoreChoice::Dynamodb, Some(endpoint)) => {
-            let (table, ring, digests) = crate::dynamodb::open(directory, endpoint).await?;
-            opened_app(table, ring, digests, directory)
+            let (table, keys) = crate::dynamodb::open(directory, endpoint).await?;
+            opened_app(table, keys, directory)
         }
         _ => open(directory),
     }
@@ -94,12 +94,7 @@ async fn open_store(_: &Serve, directory: Option<&Path>) -> Result<Opened, Failu
     open(directory)
 }
 
-fn opened_app(
-    table: Arc<dyn Table>,
-    ring: KeyRing,
-    digests: DigestKeys,
-    directory: Option<&Path>,
-) -> Result<Opened, Failure> {
+fn opened_app(table: Arc<dyn Table>, keys: Keys, directory: Option<&Path>) -> Result<Opened, Failure> {
     let table: Arc<dyn Table> = Arc::new(
         TellingTable::new(table, directory)
             .map_err(|error| format!("cannot write notifications into the data directory: {error}"))?,
@@ -110,8 +105,9 @@ fn opened_app(
         store: Store::new(Arc::clone(&table)),
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy),
-        sealer: Arc::new(ring),
-        digests: Arc::new(digests),
+        sealer: Some(Arc::new(keys.ring)),
+        names: Some(Arc::new(keys.names)),
+        codes: Some(Arc::new(keys.codes)),
         passwords: Arc::new(passwords),
     };
     Ok(Opened { app, table })

@@ -24,11 +24,11 @@ pub use problem::{Answer, Code, Problem};
 use crate::{
     env::{Clock, Entropy},
     password::Passwords,
-    secret::{DigestKeys, Sealer},
+    secret::{CodeKey, NameKey, Sealer},
     store::Store,
 };
 
-/// What a handler works with.
+/// What a handler works with. A flow is given the keys that it needs, and no other.
 pub struct App {
     /// The commands.
     pub store: Store,
@@ -36,12 +36,47 @@ pub struct App {
     pub clock: Arc<dyn Clock>,
     /// Randomness for tokens, secrets and attempts.
     pub entropy: Arc<dyn Entropy>,
-    /// Keeps authenticators' secrets.
-    pub sealer: Arc<dyn Sealer>,
-    /// Digest names, codes and tickets.
-    pub digests: Arc<DigestKeys>,
+    /// Keeps authenticators' secrets: of verify and enable-mfa.
+    pub sealer: Option<Arc<dyn Sealer>>,
+    /// Digests login names and tickets.
+    pub names: Option<Arc<NameKey>>,
+    /// Digests recovery tokens and reset codes.
+    pub codes: Option<Arc<CodeKey>>,
     /// Hashes and checks passwords.
     pub passwords: Arc<Passwords>,
+}
+
+impl App {
+    /// Keeps authenticators' secrets.
+    ///
+    /// # Errors
+    /// [`Code::Unavailable`] in a flow that was not given it.
+    pub fn sealer(&self) -> Answer<&dyn Sealer> {
+        given(self.sealer.as_deref(), "sealing")
+    }
+
+    /// Digests login names and tickets.
+    ///
+    /// # Errors
+    /// [`Code::Unavailable`] in a flow that was not given the key.
+    pub fn names(&self) -> Answer<&NameKey> {
+        given(self.names.as_deref(), "names")
+    }
+
+    /// Digests recovery tokens and reset codes.
+    ///
+    /// # Errors
+    /// [`Code::Unavailable`] in a flow that was not given the key.
+    pub fn codes(&self) -> Answer<&CodeKey> {
+        given(self.codes.as_deref(), "codes")
+    }
+}
+
+fn given<'a, T: ?Sized>(found: Option<&'a T>, key: &str) -> Answer<&'a T> {
+    found.ok_or_else(|| {
+        tracing::error!(key, "denied: this flow was not given the key it needs");
+        Code::Unavailable.into()
+    })
 }
 
 /// The endpoints of a flow, with their description: built with `utoipa_axum::routes!`.

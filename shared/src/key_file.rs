@@ -9,7 +9,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::{
     env::{Entropy, EntropyError},
-    secret::{DigestKeys, KeyRing},
+    secret::{CodeKey, KeyRing, NameKey},
 };
 
 /// The version this program reads and writes.
@@ -31,6 +31,16 @@ pub struct KeyFile {
 struct SealingKey {
     n: u64,
     key: String,
+}
+
+/// The keys of one store, read.
+pub struct Keys {
+    /// Seals authenticators' secrets.
+    pub ring: KeyRing,
+    /// Digests login names and tickets.
+    pub names: NameKey,
+    /// Digests recovery tokens and reset codes.
+    pub codes: CodeKey,
 }
 
 /// What is wrong with a key file. It quotes no key.
@@ -81,19 +91,19 @@ impl KeyFile {
     ///
     /// # Errors
     /// [`KeyFileError::Malformed`] when one of them does not read, or two have one number.
-    pub fn keys(&self) -> Result<(KeyRing, DigestKeys), KeyFileError> {
+    pub fn keys(&self) -> Result<Keys, KeyFileError> {
         self.read().ok_or(KeyFileError::Malformed)
     }
 
-    fn read(&self) -> Option<(KeyRing, DigestKeys)> {
+    fn read(&self) -> Option<Keys> {
         let mut sealing = BTreeMap::new();
         for SealingKey { n, key } in &self.sealing {
             if sealing.insert(*n, decode(key)?).is_some() {
                 return None; // two keys of one number: one of them would be lost
             }
         }
-        let (names, codes) = (decode(&self.names)?, decode(&self.codes)?);
-        Some((KeyRing::new(sealing)?, DigestKeys::new(*names, *codes)))
+        let (names, codes) = (NameKey::new(decode(&self.names)?), CodeKey::new(decode(&self.codes)?));
+        Some(Keys { ring: KeyRing::new(sealing)?, names, codes })
     }
 }
 

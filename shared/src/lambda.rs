@@ -16,9 +16,8 @@ use zeroize::Zeroizing;
 use crate::{
     env::{SystemClock, SystemEntropy},
     http::{App, Peer, Routes, closed, serve},
-    key_file::KeyFile,
+    key_file::{KeyFile, Keys},
     password::{PasswordParams, Passwords},
-    secret::{DigestKeys, KeyRing},
     store::{
         Store,
         dynamo::{self, DynamoTable},
@@ -72,8 +71,7 @@ struct Configuration {
     secret_key: Zeroizing<String>,
     session_token: Option<String>,
     endpoint: Option<String>,
-    ring: KeyRing,
-    digests: DigestKeys,
+    keys: Keys,
 }
 
 /// Every fault of the configuration.
@@ -105,8 +103,8 @@ impl Configuration {
         });
         let (session_token, endpoint) = (variable("AWS_SESSION_TOKEN"), variable("VESTIBULE_DYNAMODB_ENDPOINT"));
         match (table, region, access_key, secret_key, keys) {
-            (Some(table), Some(region), Some(access_key), Some(secret_key), Some((ring, digests))) => {
-                Ok(Self { table, region, access_key, secret_key, session_token, endpoint, ring, digests })
+            (Some(table), Some(region), Some(access_key), Some(secret_key), Some(keys)) => {
+                Ok(Self { table, region, access_key, secret_key, session_token, endpoint, keys })
             }
             _ => Err(Faults(faults)),
         }
@@ -123,14 +121,15 @@ impl Configuration {
             store: Store::new(Arc::new(table)),
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
-            sealer: Arc::new(self.ring),
-            digests: Arc::new(self.digests),
+            sealer: Some(Arc::new(self.keys.ring)),
+            names: Some(Arc::new(self.keys.names)),
+            codes: Some(Arc::new(self.keys.codes)),
             passwords: Arc::new(passwords),
         }))
     }
 }
 
-fn keys(path: &str) -> Result<(KeyRing, DigestKeys), String> {
+fn keys(path: &str) -> Result<Keys, String> {
     let bytes = Zeroizing::new(fs::read(path).map_err(|error| error.to_string())?);
     KeyFile::parse(&bytes).and_then(|file| file.keys()).map_err(|fault| fault.to_string())
 }

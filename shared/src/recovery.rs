@@ -6,7 +6,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 use crate::{
     env::{Entropy, EntropyError},
     id::UserKey,
-    secret::{CodeDigest, DigestKeys},
+    secret::{CodeDigest, CodeKey},
     totp::TotpCode,
 };
 
@@ -111,7 +111,7 @@ impl RecoveryCode {
 
     /// What is stored of it.
     #[must_use]
-    pub fn digest(&self, keys: &DigestKeys, user: &UserKey) -> CodeDigest {
+    pub fn digest(&self, keys: &CodeKey, user: &UserKey) -> CodeDigest {
         keys.code(RECOVERY_PURPOSE, user, &self.0)
     }
 }
@@ -139,7 +139,7 @@ impl RecoveryProof {
 /// Checks a recovery token in constant time; the work is the same whether or not one is stored.
 #[must_use]
 pub fn check(
-    keys: &DigestKeys,
+    keys: &CodeKey,
     user: &UserKey,
     stored: Option<&CodeDigest>,
     code: &RecoveryCode,
@@ -174,13 +174,13 @@ impl ResetCode {
 
     /// What is stored of it.
     #[must_use]
-    pub fn digest(&self, keys: &DigestKeys, user: &UserKey) -> CodeDigest {
+    pub fn digest(&self, keys: &CodeKey, user: &UserKey) -> CodeDigest {
         keys.code(RESET_PURPOSE, user, &self.0)
     }
 
     /// The digest of what was typed; `None` for anything but ten symbols.
     #[must_use]
-    pub fn parse_digest(keys: &DigestKeys, user: &UserKey, text: &str) -> Option<CodeDigest> {
+    pub fn parse_digest(keys: &CodeKey, user: &UserKey, text: &str) -> Option<CodeDigest> {
         let bare = Zeroizing::new(text.replace([' ', '-'], ""));
         canonical(&bare, RESET_LENGTH).map(|code| Self(code).digest(keys, user))
     }
@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn a_token_is_one_persons_and_a_reset_code_is_not_a_token() {
-        let keys = DigestKeys::new([1; 32], [2; 32]);
+        let keys = CodeKey::new([2; 32].into());
         let (ann, bob) = (user("u-ann"), user("u-bob"));
         let code = RecoveryCode::generate(&SystemEntropy).unwrap();
         let stored = code.digest(&keys, &ann);

@@ -272,38 +272,49 @@ impl LoginKey {
     }
 }
 
-/// The keys under which names, recovery tokens, reset codes and tickets are digested.
-#[derive(Zeroize, ZeroizeOnDrop)]
-pub struct DigestKeys {
-    names: [u8; 32],
-    codes: [u8; 32],
+/// The key under which login names and tickets are digested.
+pub struct NameKey {
+    key: Zeroizing<[u8; 32]>,
 }
 
-impl DigestKeys {
-    /// From two keys of 256 bits: one for login names and tickets, one for recovery tokens and reset codes.
+impl NameKey {
+    /// From a key of 256 bits.
     #[must_use]
-    pub fn new(names: [u8; 32], codes: [u8; 32]) -> Self {
-        Self { names, codes }
+    pub fn new(key: Zeroizing<[u8; 32]>) -> Self {
+        Self { key }
     }
 
     /// The place of a login name.
     #[must_use]
     pub fn login(&self, tenant: &TenantId, name: &LoginName) -> LoginKey {
-        let digest = mac(&self.names, &[b"login", tenant.as_str().as_bytes(), name.as_str().as_bytes()]);
+        let digest = mac(&self.key, &[b"login", tenant.as_str().as_bytes(), name.as_str().as_bytes()]);
         LoginKey { tenant: tenant.clone(), digest: BASE64URL_NOPAD.encode(&digest) }
     }
 
     /// The place of a support ticket.
     #[must_use]
     pub fn ticket(&self, ticket: &str) -> String {
-        BASE64URL_NOPAD.encode(&mac(&self.names, &[b"ticket", ticket.as_bytes()]))
+        BASE64URL_NOPAD.encode(&mac(&self.key, &[b"ticket", ticket.as_bytes()]))
+    }
+}
+
+/// The key under which recovery tokens and reset codes are digested.
+pub struct CodeKey {
+    key: Zeroizing<[u8; 32]>,
+}
+
+impl CodeKey {
+    /// From a key of 256 bits.
+    #[must_use]
+    pub fn new(key: Zeroizing<[u8; 32]>) -> Self {
+        Self { key }
     }
 
     /// The digest of a person's code (a recovery token, a reset code): `purpose` keeps the kinds apart.
     #[must_use]
     pub fn code(&self, purpose: &'static str, user: &UserKey, canonical: &str) -> CodeDigest {
         let (tenant, user) = (user.tenant().as_str().as_bytes(), user.user().as_str().as_bytes());
-        CodeDigest(mac(&self.codes, &[purpose.as_bytes(), tenant, user, canonical.as_bytes()]))
+        CodeDigest(mac(&self.key, &[purpose.as_bytes(), tenant, user, canonical.as_bytes()]))
     }
 }
 

@@ -15,7 +15,9 @@ use tower::ServiceExt;
 use vestibule::{
     env::{Clock, SystemEntropy, TestClock, Timestamp},
     http::App,
+    key_file::Keys,
     password::{PasswordParams, Passwords},
+    secret::{CodeKey, NameKey, Sealer},
     store::{Store, Table},
 };
 
@@ -157,33 +159,26 @@ impl Service {
     #[must_use]
     pub fn new() -> Self {
         let data = local::data_dir::DataDir::ephemeral(&SystemEntropy).unwrap();
-        Self::over(Arc::new(data.table), data.ring, data.digests)
+        Self::over(Arc::new(data.table), data.keys)
     }
 
     /// Over a table.
     #[must_use]
-    pub fn over(
-        table: Arc<dyn Table>,
-        ring: vestibule::secret::KeyRing,
-        digests: vestibule::secret::DigestKeys,
-    ) -> Self {
-        Self::sealed_by(Arc::new(ring), table, digests)
+    pub fn over(table: Arc<dyn Table>, keys: Keys) -> Self {
+        Self::sealed_by(Arc::new(keys.ring), table, keys.names, keys.codes)
     }
 
     /// Over a table, with secrets sealed by whatever.
     #[must_use]
-    pub fn sealed_by(
-        sealer: Arc<dyn vestibule::secret::Sealer>,
-        table: Arc<dyn Table>,
-        digests: vestibule::secret::DigestKeys,
-    ) -> Self {
+    pub fn sealed_by(sealer: Arc<dyn Sealer>, table: Arc<dyn Table>, names: NameKey, codes: CodeKey) -> Self {
         let clock = Arc::new(TestClock::at(BEGIN));
         let app = Arc::new(App {
             store: Store::new(Arc::clone(&table)),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             entropy: Arc::new(SystemEntropy),
-            sealer,
-            digests: Arc::new(digests),
+            sealer: Some(sealer),
+            names: Some(Arc::new(names)),
+            codes: Some(Arc::new(codes)),
             passwords: Arc::new(Passwords::new(PasswordParams::cheap(), 4, 256, &SystemEntropy).unwrap()),
         });
         let router = local::server::router(Arc::clone(&app), table);

@@ -257,7 +257,7 @@ fn a_flood_of_passwords_is_refused_at_once_beyond_the_queue() {
     let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).enable_all().build().unwrap();
     runtime.block_on(async {
         let data = local::data_dir::DataDir::ephemeral(&SystemEntropy).unwrap();
-        let service = Service::over(Arc::new(MemoryTable::default()), data.ring, data.digests);
+        let service = Service::over(Arc::new(MemoryTable::default()), data.keys);
         let guess = |number: usize| {
             let name = format!("name{number}");
             let body = json!({"tenant": "acme", "username": name, "password": "some long password of words"});

@@ -43,8 +43,8 @@ impl World {
     async fn new(sealer: impl FnOnce(KeyRing) -> Arc<dyn Sealer>) -> Self {
         let (script, database) = (Script::default(), Database::memory().unwrap());
         let table = emulator::table_in(database.clone(), |inner| script.between(inner)).await.patient();
-        let keys = local::data_dir::DataDir::ephemeral(&SystemEntropy).unwrap();
-        let service = Service::sealed_by(sealer(keys.ring), Arc::new(table), keys.digests);
+        let keys = local::data_dir::DataDir::ephemeral(&SystemEntropy).unwrap().keys;
+        let service = Service::sealed_by(sealer(keys.ring), Arc::new(table), keys.names, keys.codes);
         Self { service, script, database, folder: tempfile::tempdir().unwrap() }
     }
 

@@ -115,8 +115,8 @@ async fn service() -> (Service, Metered, tests::People) {
     let meter = Metered::default();
     let between = meter.clone();
     let table = emulator::table(|inner| SharedHttpClient::new(MeteredClient(between, inner))).await.patient();
-    let keys = local::data_dir::DataDir::ephemeral(&vestibule::env::SystemEntropy).unwrap();
-    let service = Service::over(Arc::new(table), keys.ring, keys.digests);
+    let keys = local::data_dir::DataDir::ephemeral(&vestibule::env::SystemEntropy).unwrap().keys;
+    let service = Service::over(Arc::new(table), keys);
     let people = service.populate().await;
     (service, meter, people)
 }

@@ -116,7 +116,7 @@ fn of<'a>(people: &'a mut People, name: &str) -> &'a mut Person {
 }
 
 async fn unreliable() -> (Arc<Unreliable>, Service, People) {
-    let DataDir { table, ring, digests, .. } = DataDir::ephemeral(&SystemEntropy).unwrap();
+    let DataDir { table, keys, .. } = DataDir::ephemeral(&SystemEntropy).unwrap();
     let table = Arc::new(Unreliable {
         table,
         calls: AtomicUsize::new(0),
@@ -124,7 +124,7 @@ async fn unreliable() -> (Arc<Unreliable>, Service, People) {
         forged: Mutex::new(None),
         seen: Mutex::default(),
     });
-    let service = Service::over(Arc::clone(&table) as Arc<dyn Table>, ring, digests);
+    let service = Service::over(Arc::clone(&table) as Arc<dyn Table>, keys);
     let people = service.populate().await;
     (table, service, people)
 }

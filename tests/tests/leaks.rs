@@ -183,9 +183,9 @@ async fn secrets_are_in_the_response_that_hands_them_out_and_nowhere_else() {
     subscriber.with_writer(move || writer.clone()).init();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("data");
-    let DataDir { table, ring, digests, .. } = DataDir::open(&path, &SystemEntropy).unwrap();
+    let DataDir { table, keys, .. } = DataDir::open(&path, &SystemEntropy).unwrap();
     let table = TellingTable::new(Arc::new(table), Some(&path)).unwrap();
-    let service = Service::over(Arc::new(table), ring, digests);
+    let service = Service::over(Arc::new(table), keys);
     let mut people = service.populate().await;
     let mut watched = Watched { service, replies: Vec::new(), canaries: Vec::new() };
     let mut ann = people.remove("ann").unwrap();

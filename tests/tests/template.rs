@@ -475,8 +475,8 @@ async fn roles_may_do_what_their_flows_were_seen_to_do_and_nothing_else() {
     let seen = Seen::default();
     let between = seen.clone();
     let table = emulator::table(|inner| SharedHttpClient::new(Watching(between, inner))).await.patient();
-    let keys = local::data_dir::DataDir::ephemeral(&vestibule::env::SystemEntropy).unwrap();
-    let service = Service::over(Arc::new(table), keys.ring, keys.digests);
+    let keys = local::data_dir::DataDir::ephemeral(&vestibule::env::SystemEntropy).unwrap().keys;
+    let service = Service::over(Arc::new(table), keys);
     let mut people = service.populate().await;
     service.enrol(people.get_mut("gus").unwrap()).await;
     let mut watched = Watched { service, seen, rights: BTreeMap::new() };

@@ -46,7 +46,8 @@ async fn reset(State(app): State<Arc<App>>, call: Call<ResetRequest, UserId>) ->
     let code = ResetCode::generate(&*app.entropy)?;
     let event = request.event(Action::MfaReset, Outcome::Success).by(authority.key().user()).about(&user);
     let event = event.because(&body.reason).tell(Tell::User);
-    let digest = |key: &UserKey| code.digest(&app.digests, key);
+    let codes = app.codes()?;
+    let digest = |key: &UserKey| code.digest(codes, key);
     match app.store.reset_mfa(&authority, asked, &digest, &request.attempt(&app)?, &event).await? {
         Reset::Done(done) => Ok(Json(ResetDto::new(&done, &code))),
         Reset::OverBudget { retry_at } => {

@@ -105,7 +105,7 @@ async fn create(State(app): State<Arc<App>>, call: Call<CreateRequest>) -> Answe
         return Err(misfit());
     }
     let id = UserId::generate(&*app.entropy)?;
-    let login = app.digests.login(tenant, &LoginName::fold(&body.username));
+    let login = app.names()?.login(tenant, &LoginName::fold(&body.username));
     let asked = Asked {
         kind: body.kind.into(),
         role: body.role.into(),

@@ -125,7 +125,8 @@ async fn start(
     let Call { body: OrEmpty(body), request, .. } = call;
     let (door, attempt) = (door(&request)?, request.attempt(&app)?);
     let key = door.key().clone();
-    let code = body.reset_code.and_then(|code| ResetCode::parse_digest(&app.digests, &key, code.expose()));
+    let codes = app.codes()?;
+    let code = body.reset_code.and_then(|code| ResetCode::parse_digest(codes, &key, code.expose()));
     let start = match app.store.may_enrol(door, code, &attempt).await? {
         Ok(start) => start,
         Err(why) => {
@@ -138,7 +139,7 @@ async fn start(
     };
     let factor = Nonce::generate(&*app.entropy)?;
     let secret = TotpSecret::generate(start.factor(factor), &*app.entropy)?;
-    let sealed = app.sealer.seal(&secret, &*app.entropy).await?;
+    let sealed = app.sealer()?.seal(&secret, &*app.entropy).await?;
     let shown = totp::provisioning(&secret, &start.policy.issuer, &start.profile.username);
     let event = request.event(Action::EnrolmentStarted, Outcome::Success).own(key.user());
     let ends = app.store.begin_enrolment(start, factor, sealed, &attempt, &event).await?.map_err(problem)?;
@@ -178,7 +179,7 @@ async fn confirm(State(app): State<Arc<App>>, call: Call<ConfirmRequest>) -> Ans
     // Before the code is spent: an answer that cannot be given costs none.
     let profile = profile?;
     let mut user = charged.user().clone();
-    let secret = app.sealer.open(charged.factor(), charged.secret()).await?;
+    let secret = app.sealer()?.open(charged.factor(), charged.secret()).await?;
     // A new factor has accepted no step yet.
     let confirmed = match totp::check(&secret, &code, request.now, -1) {
         Some(proof) => ConfirmedEnrolment::new(charged, proof, &*app.entropy)?,

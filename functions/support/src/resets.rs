@@ -42,8 +42,9 @@ struct SupportResetRequest {
 ))]
 async fn reset(State(app): State<Arc<App>>, call: Call<SupportResetRequest>) -> Answer<Json<ResetDto>> {
     let Call { body, request, .. } = call;
-    let login = app.digests.login(&body.tenant, &LoginName::fold(&body.username));
-    let (token, ticket) = (request.token(TokenClass::Session)?, app.digests.ticket(&body.ticket));
+    let names = app.names()?;
+    let login = names.login(&body.tenant, &LoginName::fold(&body.username));
+    let (token, ticket) = (request.token(TokenClass::Session)?, names.ticket(&body.ticket));
     let (principal, asked) = app.store.ask_support_reset(token, login, ticket, request.now).await??;
     let operator = request.may_operate(&app, principal).await?;
     let code = ResetCode::generate(&*app.entropy)?;
@@ -51,7 +52,8 @@ async fn reset(State(app): State<Arc<App>>, call: Call<SupportResetRequest>) -> 
     here.ticket = Some(body.ticket.to_string());
     let mut there = here.clone().tell(Tell::User).tell(Tell::Administrators);
     there.actor_tenant = Some(operator.tenant().clone());
-    let digest = |key: &UserKey| code.digest(&app.digests, key);
+    let codes = app.codes()?;
+    let digest = |key: &UserKey| code.digest(codes, key);
     let attempt = request.attempt(&app)?;
     let why: Problem =
         match app.store.reset_sole_administrator(&operator, asked, &digest, &attempt, (&here, &there)).await? {

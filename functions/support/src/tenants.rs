@@ -82,7 +82,7 @@ async fn create_tenant(
         email: first.email.as_deref(),
     };
     let key = body.id.user(UserId::generate(&*app.entropy)?);
-    let login = app.digests.login(&body.id, &LoginName::fold(&first.username));
+    let login = app.names()?.login(&body.id, &LoginName::fold(&first.username));
     let mut person = NewPerson::new(key, login, &asked, Nonce::generate(&*app.entropy)?, request.now);
     person.hash = Some(app.passwords.hash(&first.password, &*app.entropy).await?);
     let administrator = UserDto::new(&person.key, &person.user, &person.profile);

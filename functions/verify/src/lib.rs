@@ -132,7 +132,7 @@ async fn by_code(
         return Err(Problems::Unavailable.into());
     };
     let owner = FactorRef { user: guess.key().clone(), born: user.born, factor };
-    let secret = app.sealer.open(owner, sealed).await?;
+    let secret = app.sealer()?.open(owner, sealed).await?;
     let Some(proof) = totp::check(&secret, code, request.now, last) else {
         return Err(refuse(app, request, &guess, action).await);
     };
@@ -141,7 +141,7 @@ async fn by_code(
 }
 
 async fn by_recovery_token(app: &App, request: &Request, guess: ChargedGuess, code: &RecoveryCode) -> Answer<SignedIn> {
-    let Some(proof) = recovery::check(&app.digests, guess.key(), guess.user().recovery.as_ref(), code) else {
+    let Some(proof) = recovery::check(app.codes()?, guess.key(), guess.user().recovery.as_ref(), code) else {
         return Err(refuse(app, request, &guess, Action::Verify).await);
     };
     let event = success(request, &guess, Action::RecoveryUsed).tell(Tell::User);

@@ -20,7 +20,7 @@ use crate::{
     env::{EntropyError, SystemEntropy, TestClock, Timestamp},
     id::{IdempotencyKey, TenantId, UserId},
     password::{HashError, PasswordParams},
-    secret::{KeyRing, NewToken, TokenClass},
+    secret::{CodeKey, KeyRing, NameKey, NewToken, TokenClass},
     store::{
         StoreError,
         memory::MemoryTable,
@@ -47,8 +47,9 @@ fn app_at(entropy: Arc<dyn Entropy>, clock: Arc<TestClock>) -> Arc<App> {
         store: Store::new(Arc::new(MemoryTable::default())),
         clock,
         entropy,
-        sealer: Arc::new(KeyRing::new([(1, key)].into()).unwrap()),
-        digests: Arc::new(DigestKeys::new([1; 32], [2; 32])),
+        sealer: Some(Arc::new(KeyRing::new([(1, key)].into()).unwrap())),
+        names: Some(Arc::new(NameKey::new([1; 32].into()))),
+        codes: Some(Arc::new(CodeKey::new([2; 32].into()))),
         passwords: Arc::new(Passwords::new(PasswordParams::cheap(), 1, 1, &SystemEntropy).unwrap()),
     })
 }
@@ -644,4 +645,13 @@ fn the_document_has_what_routes_have_in_common() {
     let codes = document["components"]["schemas"]["Code"]["enum"].as_array().unwrap();
     assert_eq!(codes.len(), Code::ALL.len());
     assert_eq!(document["components"]["schemas"]["Problem"]["properties"]["code"]["$ref"], "#/components/schemas/Code");
+}
+
+#[test]
+fn a_key_that_was_not_given_denies() {
+    let mut app = Arc::into_inner(app_with(Arc::new(SystemEntropy))).unwrap();
+    assert!(app.sealer().is_ok() && app.names().is_ok() && app.codes().is_ok());
+    (app.sealer, app.names, app.codes) = (None, None, None);
+    let denied = [app.sealer().err(), app.names().err(), app.codes().err()];
+    assert!(denied.into_iter().all(|problem| problem.is_some_and(|problem| problem.code() == Code::Unavailable)));
 }

@@ -539,7 +539,7 @@ mod tests {
     }
 
     async fn with_code(ann: &Ann) -> CodeDigest {
-        let digest = ResetCode::generate(&SystemEntropy).unwrap().digest(&ann.keys, &ann.key);
+        let digest = ResetCode::generate(&SystemEntropy).unwrap().digest(&ann.codes, &ann.key);
         let entry = item::ResetCodeEntry { digest, ends: (NOW + policy::RESET_CODE_LIFE).millis(), tries: 0 };
         ann.change(Action::Set(attr("rc"), item::value(&entry).unwrap())).await;
         ann.change(Action::Set(attr("rq"), write::Value::Bool(true))).await;
@@ -550,7 +550,7 @@ mod tests {
     async fn a_reset_code_is_charged_and_spent_by_the_confirmation() {
         let (ann, tokens) = unenrolled(1).await;
         let code = with_code(&ann).await;
-        let other = ResetCode::generate(&SystemEntropy).unwrap().digest(&ann.keys, &ann.key);
+        let other = ResetCode::generate(&SystemEntropy).unwrap().digest(&ann.codes, &ann.key);
         assert_eq!(may(&ann, &tokens[0], None, NOW).await.err(), Some(Denied::ResetCode));
         for _ in 0..policy::TRIES - 1 {
             assert_eq!(may(&ann, &tokens[0], Some(other), NOW).await.err(), Some(Denied::ResetCode));

@@ -24,7 +24,7 @@ use crate::{
     password::{PasswordParams, Passwords},
     policy::{self, Ladder},
     recovery::{self, RecoveryCode},
-    secret::{DigestKeys, FactorRef, LoginKey, NewToken, Nonce, SecretText, TokenClass, TokenRef, TotpSecret},
+    secret::{CodeKey, FactorRef, LoginKey, NameKey, NewToken, Nonce, SecretText, TokenClass, TokenRef, TotpSecret},
     totp,
 };
 
@@ -37,7 +37,8 @@ pub(crate) struct Ann {
     pub(crate) key: UserKey,
     pub(crate) login: LoginKey,
     pub(crate) secret: TotpSecret,
-    pub(crate) keys: DigestKeys,
+    pub(crate) names: NameKey,
+    pub(crate) codes: CodeKey,
     pub(crate) recovery: RecoveryCode,
     passwords: Passwords,
 }
@@ -64,8 +65,8 @@ pub(crate) async fn ann_of(tenant: &str, table: Arc<dyn Table>, challenges: usiz
     let nonce = || Nonce::generate(&SystemEntropy).unwrap();
     let (born, factor) = (nonce(), nonce());
     let secret = TotpSecret::generate(FactorRef { user: key.clone(), born, factor }, &SystemEntropy).unwrap();
-    let keys = DigestKeys::new([1; 32], [2; 32]);
-    let login = keys.login(&tenant, &LoginName::fold("ann"));
+    let (names, codes) = (NameKey::new([1; 32].into()), CodeKey::new([2; 32].into()));
+    let login = names.login(&tenant, &LoginName::fold("ann"));
     let recovery = RecoveryCode::generate(&SystemEntropy).unwrap();
     let passwords = Passwords::new(PasswordParams::cheap(), 4, 64, &SystemEntropy).unwrap();
     let mut user = User {
@@ -74,7 +75,7 @@ pub(crate) async fn ann_of(tenant: &str, table: Arc<dyn Table>, challenges: usiz
         factor_id: Some(factor),
         last_step: Some(0),
         enrolled_at: Some(NOW.secs()),
-        recovery: Some(recovery.digest(&keys, &key)),
+        recovery: Some(recovery.digest(&codes, &key)),
         recovery_at: Some(NOW.secs()),
         ..person(Kind::Employee, Role::Administrator, born)
     };
@@ -100,7 +101,7 @@ pub(crate) async fn ann_of(tenant: &str, table: Arc<dyn Table>, challenges: usiz
         version: Some(1),
         ..Default::default()
     };
-    let ann = Ann { store: Store::new(table), key, login, secret, keys, recovery, passwords };
+    let ann = Ann { store: Store::new(table), key, login, secret, names, codes, recovery, passwords };
     let settings = item::TenantPolicy {
         name: "Acme".to_owned(),
         issuer: "Acme".to_owned(),
@@ -233,7 +234,7 @@ impl Ann {
 
     pub(crate) async fn with_recovery(&self, token: &TokenRef) -> Option<NewToken> {
         let Charge::Admitted(guess) = self.charge(token, NOW).await else { return None };
-        let proof = recovery::check(&self.keys, &self.key, guess.user().recovery.as_ref(), &self.recovery)?;
+        let proof = recovery::check(&self.codes, &self.key, guess.user().recovery.as_ref(), &self.recovery)?;
         self.accept(SignIn::with_recovery(guess, proof, &SystemEntropy).unwrap()).await.map(|signed_in| signed_in.token)
     }
 }
@@ -258,7 +259,7 @@ impl Ann {
         let asked =
             Asked { kind, role, auth_type: AuthType::Local, username: name, display_name: "Somebody", email: None };
         let born = Nonce::generate(&SystemEntropy).unwrap();
-        NewPerson::new(key, self.keys.login(tenant, &LoginName::fold(name)), &asked, born, NOW)
+        NewPerson::new(key, self.names.login(tenant, &LoginName::fold(name)), &asked, born, NOW)
     }
 
     /// A session of somebody, as if they had signed in with a code.

@@ -428,7 +428,7 @@ mod tests {
         attempt::PasswordChecked,
         env::SystemEntropy,
         id::{LoginName, TenantId, UserId},
-        secret::DigestKeys,
+        secret::NameKey,
         store::{
             fixture::{NOW, PASSWORD, STEP, ann, attempt},
             memory::MemoryTable,
@@ -437,7 +437,7 @@ mod tests {
 
     fn fixture() -> (Store, LoginKey) {
         let tenant = TenantId::parse("acme").unwrap();
-        let login = DigestKeys::new([1; 32], [2; 32]).login(&tenant, &LoginName::fold("ann"));
+        let login = NameKey::new([1; 32].into()).login(&tenant, &LoginName::fold("ann"));
         (Store::new(std::sync::Arc::new(MemoryTable::default())), login)
     }
 

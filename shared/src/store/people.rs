@@ -816,7 +816,7 @@ mod changes {
     async fn a_password_that_was_set_is_the_one() {
         let (ann, session) = office().await;
         let bob = ann.someone("bob", Role::Standard).await;
-        let login = ann.keys.login(bob.tenant(), &LoginName::fold("bob"));
+        let login = ann.names.login(bob.tenant(), &LoginName::fold("bob"));
         ann.store.charge_login(&login, None, &Ladder::at(NOW), &attempt(NOW)).await.unwrap();
         for (n, text) in (2..).zip(["one", "two"]) {
             let patch = Patch { hash: Some(hash(text)), ..Patch::default() };

@@ -89,7 +89,7 @@ mod tests {
 
     async fn replace(ann: &Ann, caller: &FreshSession) -> (RecoveryCode, Replaced) {
         let code = RecoveryCode::generate(&SystemEntropy).unwrap();
-        let digest = code.digest(&ann.keys, &ann.key);
+        let digest = code.digest(&ann.codes, &ann.key);
         let replaced = ann.store.replace_recovery_token(caller, &digest, &attempt(NOW), &ann.event()).await.unwrap();
         (code, replaced)
     }

@@ -402,7 +402,7 @@ mod tests {
 
     async fn reset(ann: &Ann, authority: &Authority, target: &UserKey, at: Timestamp) -> Reset {
         let code = ResetCode::generate(&SystemEntropy).unwrap();
-        let digest = |key: &UserKey| code.digest(&ann.keys, key);
+        let digest = |key: &UserKey| code.digest(&ann.codes, key);
         let [_, found @ ..] = ann.store.read_all(reset_keys(authority.key(), target)).await.unwrap();
         let asked = Asked { key: target.clone(), found };
         ann.store.reset_mfa(authority, asked, &digest, &attempt(at), &ann.event()).await.unwrap()
@@ -500,8 +500,8 @@ mod tests {
 
     async fn support(ann: &Ann, operator: &Authority, login: &LoginKey, ticket: &str) -> Reset {
         let code = ResetCode::generate(&SystemEntropy).unwrap();
-        let (event, digest) = (ann.event(), |key: &UserKey| code.digest(&ann.keys, key));
-        let (store, ticket) = (&ann.store, ann.keys.ticket(ticket));
+        let (event, digest) = (ann.event(), |key: &UserKey| code.digest(&ann.codes, key));
+        let (store, ticket) = (&ann.store, ann.names.ticket(ticket));
         let [_, found @ ..] = store.read_all(support_keys(operator.key(), login, &ticket)).await.unwrap();
         let asked = AskedSupport { login: login.clone(), ticket, found };
         store.reset_sole_administrator(operator, asked, &digest, &attempt(NOW), (&event, &event)).await.unwrap()
@@ -511,7 +511,7 @@ mod tests {
     async fn support_resets_a_sole_administrator_and_a_ticket_works_once() {
         let (ann, _) = ann(0).await;
         let operator = operator(&ann).await;
-        let nobody = ann.keys.login(ann.key.tenant(), &LoginName::fold("nobody"));
+        let nobody = ann.names.login(ann.key.tenant(), &LoginName::fold("nobody"));
         assert!(matches!(support(&ann, &operator, &nobody, "T-1").await, Reset::NotFound));
         let both = join_all((0..8).map(|_| support(&ann, &operator, &ann.login, "T-1"))).await;
         assert_eq!(both.iter().filter(|it| matches!(it, Reset::Done(done) if done.code)).count(), 1);
@@ -535,7 +535,7 @@ mod tests {
         assert!(matches!(support(&ann, &operator, &ann.login, "T-1").await, Reset::NotSole));
         let bob = key("acme", "u-bob");
         ann.add(&bob, &person(Kind::Employee, Role::Standard, nonce())).await;
-        let login = ann.keys.login(ann.key.tenant(), &LoginName::fold("bob"));
+        let login = ann.names.login(ann.key.tenant(), &LoginName::fold("bob"));
         let row = LoginRow { uid: Some(bob.user().clone()), ..LoginRow::default() };
         ann.put(Write::put_new(keys::login(&login), item::write(&row).unwrap())).await;
         assert!(matches!(support(&ann, &operator, &login, "T-2").await, Reset::NotSole));

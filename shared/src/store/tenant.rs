@@ -141,7 +141,7 @@ mod tests {
 
     fn tenant(ann: &Ann, id: &str, name: &str) -> NewTenant {
         let id = TenantId::parse(id).unwrap();
-        let login = ann.keys.login(&id, &LoginName::fold("ada"));
+        let login = ann.names.login(&id, &LoginName::fold("ada"));
         let (kind, role, auth_type) = (Kind::Employee, Role::Administrator, AuthType::Local);
         let asked = Asked { kind, role, auth_type, username: "ada", display_name: "Ada", email: None };
         let born = Nonce::generate(&SystemEntropy).unwrap();

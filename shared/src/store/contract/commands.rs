@@ -62,7 +62,7 @@ impl Scene {
     }
 
     fn newcomer(&self, name: &str, id: &str, role: Role) -> NewPerson {
-        let login = self.ann.keys.login(self.ann.key.tenant(), &crate::id::LoginName::fold(name));
+        let login = self.ann.names.login(self.ann.key.tenant(), &crate::id::LoginName::fold(name));
         let kind = if role == Role::Portal { Kind::Contact } else { Kind::Employee };
         let asked = Asked { kind, role, auth_type: AuthType::Local, username: name, display_name: name, email: None };
         NewPerson::new(self.key(id), login, &asked, Nonce::generate(&SystemEntropy).unwrap(), NOW)
@@ -206,7 +206,7 @@ async fn codes(table: &Arc<dyn Table>, round: usize) {
         async move {
             let Charge::Admitted(guess) = one.ann.charge(&one.challenges[n % 8], NOW).await else { return false };
             let stored = guess.user().recovery;
-            let (keys, code) = (&one.ann.keys, &one.ann.recovery);
+            let (keys, code) = (&one.ann.codes, &one.ann.recovery);
             let Some(proof) = recovery::check(keys, &one.ann.key, stored.as_ref(), code) else { return false };
             let sign_in = SignIn::with_recovery(guess, proof, &SystemEntropy).unwrap();
             matches!(one.store().accept(sign_in, &one.ann.event()).await, Ok(Accept::Yes(_)))
@@ -221,14 +221,14 @@ async fn codes(table: &Arc<dyn Table>, round: usize) {
         async move {
             let caller = one.store().read_session(&one.session, NOW).await.unwrap().ok().unwrap();
             let caller = caller.fresh_or_recovering(NOW).ok().unwrap();
-            let digest = codes[n].digest(&one.ann.keys, &one.ann.key);
+            let digest = codes[n].digest(&one.ann.codes, &one.ann.key);
             let made = one.store().replace_recovery_token(&caller, &digest, &attempt(NOW), &one.ann.event()).await;
             matches!(made, Ok(Replaced::Yes))
         }
     });
     assert!(made.await >= 1);
     let stored = one.ann.read(&one.ann.key).await.recovery;
-    let works = |code: &&RecoveryCode| stored == Some(code.digest(&one.ann.keys, &one.ann.key));
+    let works = |code: &&RecoveryCode| stored == Some(code.digest(&one.ann.codes, &one.ann.key));
     assert_eq!(codes.iter().filter(works).count(), 1, "recovery tokens that work");
 
     let one = scene(table, "disable", round).await;
@@ -307,7 +307,7 @@ async fn resets(table: &Arc<dyn Table>, round: usize) {
             let (principal, asked) = one.store().ask_reset(&one.session, target, NOW).await.unwrap().ok().unwrap();
             let authority = principal.administrator(NOW).ok().unwrap();
             let code = ResetCode::generate(&SystemEntropy).unwrap();
-            let digest = |key: &UserKey| code.digest(&one.ann.keys, key);
+            let digest = |key: &UserKey| code.digest(&one.ann.codes, key);
             let reset = one.store().reset_mfa(&authority, asked, &digest, &attempt(NOW), &one.ann.event()).await;
             matches!(reset, Ok(Reset::Done(_)))
         }
@@ -320,12 +320,12 @@ async fn resets(table: &Arc<dyn Table>, round: usize) {
     let reset = together(RACERS, |_| {
         let (one, op) = (Arc::clone(&one), op.clone());
         async move {
-            let ticket = one.ann.keys.ticket(&format!("T-{round}"));
+            let ticket = one.ann.names.ticket(&format!("T-{round}"));
             let asked = one.store().ask_support_reset(&op, one.ann.login.clone(), ticket, NOW).await.unwrap();
             let (principal, asked) = asked.ok().unwrap();
             let operator = principal.operator(NOW).ok().unwrap();
             let code = ResetCode::generate(&SystemEntropy).unwrap();
-            let digest = |key: &UserKey| code.digest(&one.ann.keys, key);
+            let digest = |key: &UserKey| code.digest(&one.ann.codes, key);
             let (event, attempt) = (one.ann.event(), attempt(NOW));
             let store = one.store();
             let reset = store.reset_sole_administrator(&operator, asked, &digest, &attempt, (&event, &event)).await;
