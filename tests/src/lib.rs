@@ -1,5 +1,6 @@
 //! What the tests of the whole service share: all routes in one process, over whichever store, under a clock that they
-//! move; and people who enrol, sign in and step up as a person would. Every answer is checked against the API document.
+//! move, or a server that runs somewhere; and people who enrol, sign in and step up as a person would. Every answer is
+//! checked against the API document.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::missing_panics_doc)]
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
@@ -13,7 +14,7 @@ use axum::{
 use serde_json::{Value, json};
 use tower::ServiceExt;
 use vestibule::{
-    env::{Clock, SystemEntropy, TestClock, Timestamp},
+    env::{Clock, SystemClock, SystemEntropy, TestClock, Timestamp},
     http::App,
     key_file::Keys,
     password::{PasswordParams, Passwords},
@@ -24,14 +25,16 @@ use vestibule::{
 pub mod document;
 pub mod emulator;
 pub mod faulty;
+mod there;
 
-/// The service, in this process.
-pub struct Service {
-    router: Router,
-    /// Moves when it is moved.
-    pub clock: Arc<TestClock>,
-    /// What the handlers work with.
-    pub app: Arc<App>,
+/// The service.
+pub struct Service(Place);
+
+enum Place {
+    /// In this process.
+    Here { router: Router, clock: Arc<TestClock>, app: Arc<App> },
+    /// A server that runs somewhere, under the clock of everybody.
+    There(there::Server),
 }
 
 /// An answer.
@@ -182,7 +185,34 @@ impl Service {
             passwords: Arc::new(Passwords::new(PasswordParams::cheap(), 4, 256, &SystemEntropy).unwrap()),
         });
         let router = local::server::router(Arc::clone(&app), table);
-        Self { router, clock, app }
+        Self(Place::Here { router, clock, app })
+    }
+
+    /// What a test that moves no clock runs on, with the people of [`Self::peopled`], each in tenants of their own: the
+    /// server at `VESTIBULE_URL`, or else all routes in this process.
+    pub async fn given() -> (Self, People) {
+        let Some(server) = there::Server::of_environment() else { return Self::peopled().await };
+        let service = Self(Place::There(server));
+        let people = there::populate(&service).await;
+        (service, people)
+    }
+
+    /// What the handlers work with, in this process.
+    #[must_use]
+    pub fn app(&self) -> &Arc<App> {
+        match &self.0 {
+            Place::Here { app, .. } => app,
+            Place::There(_) => panic!("a running server is looked at over HTTP alone"),
+        }
+    }
+
+    /// The clock of this process, which moves when it is moved.
+    #[must_use]
+    pub fn clock(&self) -> &TestClock {
+        match &self.0 {
+            Place::Here { clock, .. } => clock,
+            Place::There(_) => panic!("nobody moves the clock of a running server"),
+        }
     }
 
     /// With the two tenants of most tests: acme (ann and amy administer it, bob and eve work there, con1 to con3 are
@@ -220,7 +250,7 @@ impl Service {
             })
         });
         let people = people.map(|person| (person.username.clone(), person)).collect();
-        local::seeding::add_missing(&self.app, seed).await.unwrap();
+        local::seeding::add_missing(self.app(), seed).await.unwrap();
         people
     }
 
@@ -248,7 +278,10 @@ impl Service {
     /// Sends a request as it is, and checks the answer against the API document.
     pub async fn raw(&self, request: Request<Body>) -> Reply {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-        let response = self.router.clone().oneshot(request).await.unwrap();
+        let response = match &self.0 {
+            Place::Here { router, .. } => router.clone().oneshot(request).await.unwrap(),
+            Place::There(server) => server.send(request).await,
+        };
         let (parts, body) = response.into_parts();
         let bytes = axum::body::to_bytes(body, 1 << 20).await.unwrap();
         let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() };
@@ -279,13 +312,39 @@ impl Service {
 
     /// Lets time pass.
     pub fn pass(&self, seconds: u64) {
-        self.clock.advance(Duration::from_secs(seconds));
+        self.clock().advance(Duration::from_secs(seconds));
+    }
+
+    /// What time it is there, in seconds.
+    #[must_use]
+    pub fn now(&self) -> i64 {
+        match &self.0 {
+            Place::Here { clock, .. } => clock.now().secs(),
+            Place::There(_) => SystemClock.now().secs(),
+        }
     }
 
     /// The current time step.
     #[must_use]
     pub fn step(&self) -> i64 {
-        self.clock.now().secs() / 30
+        self.now() / 30
+    }
+
+    /// The current time step, of which there is enough left for a few requests.
+    #[must_use]
+    pub fn steady(&self) -> i64 {
+        let gone = self.now() % 30;
+        if matches!(self.0, Place::There(_)) && gone > 15 {
+            there::wait(30 - gone);
+        }
+        self.step()
+    }
+
+    /// Whether so many seconds are those that were expected; a clock that nobody moves goes on meanwhile.
+    #[must_use]
+    pub fn about(&self, seconds: i64, expected: i64) -> bool {
+        let late = if matches!(self.0, Place::There(_)) { 20 } else { 0 };
+        (seconds - expected).abs() <= late
     }
 
     /// The password door.
@@ -311,9 +370,20 @@ impl Service {
 
     /// A code that was not used yet. Time passes if there is none.
     pub fn code(&self, person: &mut Person) -> String {
-        person.step = self.step().max(person.step + 1);
-        if person.step > self.step() + 1 {
-            self.pass(30 * u64::try_from(person.step - self.step()).unwrap());
+        match &self.0 {
+            Place::Here { .. } => {
+                person.step = self.step().max(person.step + 1);
+                if person.step > self.step() + 1 {
+                    self.pass(30 * u64::try_from(person.step - self.step()).unwrap());
+                }
+            }
+            // Waiting takes its time here: the step before is taken too, while it is good for long enough.
+            Place::There(_) => {
+                let now = self.now();
+                let first = if now % 30 < 20 { now / 30 - 1 } else { now / 30 };
+                person.step = first.max(person.step + 1);
+                there::wait((person.step - 1) * 30 - now);
+            }
         }
         code(&person.secret, person.step)
     }

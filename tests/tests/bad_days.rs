@@ -148,10 +148,10 @@ async fn on_a_bad_day(
     let mut people = world.service.populate().await;
     let ask = setup(&world, &mut people).await;
     world.database.vacuum_into(&world.snapshot()).unwrap();
-    let began = world.service.clock.now().millis();
+    let began = world.service.clock().now().millis();
     let rewind = || {
         world.database.restore_from(&world.snapshot()).unwrap();
-        world.service.clock.shift_millis(began - world.service.clock.now().millis());
+        world.service.clock().shift_millis(began - world.service.clock().now().millis());
     };
     world.script.fine();
     let fine = world.service.send(ask.clone()).await;

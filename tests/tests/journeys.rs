@@ -1,9 +1,10 @@
-//! product.md, row by row, as people meet it.
+//! product.md, row by row, as people meet it: what needs no clock moved, and so runs on any server. `VESTIBULE_URL` names one;
+//! without it all routes run in this process. What takes its time is in `journeys_in_time.rs`.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use axum::http::Method;
 use serde_json::{Value, json};
-use tests::{Ask, BEGIN, People, Person, Reply, Service, code};
+use tests::{Ask, People, Person, Reply, Service, code};
 use vestibule::env::Timestamp;
 
 fn of<'a>(people: &'a mut People, name: &str) -> &'a mut Person {
@@ -22,20 +23,25 @@ fn seconds(reply: &Reply, pointer: &str) -> i64 {
     Timestamp::parse(&reply.text(pointer)).unwrap().secs()
 }
 
+/// Where an Administrator finds somebody.
+fn one(people: &People, name: &str) -> String {
+    format!("/v1/admin/users/{}", people[name].id)
+}
+
 async fn user(service: &Service, admin: &str, id: &str) -> Value {
     service.get(&format!("/v1/admin/users/{id}"), admin).await.ok().body
 }
 
 #[tokio::test]
 async fn p1_nothing_turns_mfa_off() {
-    let (service, mut people) = Service::peopled().await;
+    let (service, mut people) = Service::given().await;
     for name in ["ann", "bob", "con1"] {
         let token = service.fresh(of(&mut people, name)).await;
         assert!(service.delete("/v1/mfa", &token).await.is(403, "mfa_mandatory"));
     }
     let ann = admin(&service, &mut people).await;
     for field in [json!({"mfa": "none"}), json!({"excluded": true}), json!({"mfa_required": false})] {
-        assert!(service.patch("/v1/admin/users/u-bob", &ann, field.clone()).await.is(400, "invalid_request"));
+        assert!(service.patch(&one(&people, "bob"), &ann, field.clone()).await.is(400, "invalid_request"));
         assert!(service.patch("/v1/admin/settings", &ann, field).await.is(400, "invalid_request"));
     }
     assert_eq!(service.login(&people["bob"]).await.text("/status"), "mfa_required");
@@ -43,7 +49,7 @@ async fn p1_nothing_turns_mfa_off() {
 
 #[tokio::test]
 async fn p2_p4_any_app_enrols_in_two_steps() {
-    let (service, people) = Service::peopled().await;
+    let (service, people) = Service::given().await;
     let bob = &people["bob"];
     let token = service.enrolment(bob).await;
     let start = service.post("/v1/mfa/enrolments", &token, json!({})).await.ok();
@@ -53,7 +59,7 @@ async fn p2_p4_any_app_enrols_in_two_steps() {
     assert_eq!(bare.len(), 32);
     let uri = start.text("/otpauth_uri");
     assert!(uri.starts_with("otpauth://totp/Acme:bob?") && uri.contains(&format!("secret={bare}&")), "{uri}");
-    let step = service.step();
+    let step = service.steady();
     for (shift, status) in [(-2, 401), (2, 401), (-1, 200)] {
         let body = json!({"code": code(&secret, step + shift)});
         let reply = service.post("/v1/mfa/enrolments/confirm", &token, body).await;
@@ -67,7 +73,7 @@ async fn p2_p4_any_app_enrols_in_two_steps() {
 
 #[tokio::test]
 async fn p3_whoever_is_inactive_is_denied_like_a_wrong_password() {
-    let (service, mut people) = Service::peopled().await;
+    let (service, mut people) = Service::given().await;
     let wrong = service.login_with(&people["bob"], "wrong").await;
     assert!(wrong.is(401, "invalid_credentials"));
     let stranger = Person { username: "nobody".into(), ..people["bob"].clone() };
@@ -80,7 +86,7 @@ async fn p3_whoever_is_inactive_is_denied_like_a_wrong_password() {
     let session = service.fresh(of(&mut people, "bob")).await;
     let challenge = service.challenge(&people["bob"]).await;
     let ann = admin(&service, &mut people).await;
-    service.patch("/v1/admin/users/u-bob", &ann, json!({"active": false})).await.ok();
+    service.patch(&one(&people, "bob"), &ann, json!({"active": false})).await.ok();
     assert!(service.get("/v1/session", &session).await.is(401, "invalid_token"));
     let code = service.code(of(&mut people, "bob"));
     assert!(verify(&service, &challenge, &code).await.is(401, "invalid_token"));
@@ -89,31 +95,29 @@ async fn p3_whoever_is_inactive_is_denied_like_a_wrong_password() {
 
 #[tokio::test]
 async fn p5_whoever_has_no_factor_gets_an_enrolment_token_and_no_session() {
-    let (service, people) = Service::peopled().await;
+    let (service, people) = Service::given().await;
     let reply = service.login(&people["bob"]).await;
     assert_eq!(reply.text("/status"), "enrolment_required");
     assert_eq!(reply.body["reset_code_required"], false);
-    assert_eq!(seconds(&reply, "/enrolment/expires_at"), BEGIN.secs() + 600);
+    assert!(service.about(seconds(&reply, "/enrolment/expires_at"), service.now() + 600));
     assert!(!reply.body.to_string().contains("vs_") && reply.body.get("user").is_none());
-    let token = reply.text("/enrolment/token");
-    service.pass(600);
-    assert!(service.post("/v1/mfa/enrolments", &token, json!({})).await.is(401, "invalid_token"));
+    assert!(service.get("/v1/session", &reply.text("/enrolment/token")).await.is(401, "invalid_token"));
 }
 
 #[tokio::test]
 async fn p6_password_and_code_sign_in_and_a_code_works_once() {
-    let (service, mut people) = Service::peopled().await;
+    let (service, mut people) = Service::given().await;
     let bob = of(&mut people, "bob");
     service.enrol(bob).await;
     let reply = service.login(bob).await;
     assert_eq!(reply.text("/status"), "mfa_required");
-    assert_eq!(seconds(&reply, "/challenge/expires_at"), BEGIN.secs() + 300);
+    assert!(service.about(seconds(&reply, "/challenge/expires_at"), service.now() + 300));
     let challenge = reply.text("/challenge/token");
     let code = service.code(bob);
     let spaced = format!("{} {}", &code[..3], &code[3..]);
     let reply = verify(&service, &challenge, &spaced).await.ok();
     assert_eq!(reply.body["session"]["amr"], json!(["pwd", "otp"]));
-    assert_eq!(seconds(&reply, "/session/expires_at"), service_now(&service) + 12 * 3600);
+    assert!(service.about(seconds(&reply, "/session/expires_at"), service.now() + 12 * 3600));
     assert!(verify(&service, &challenge, &code).await.is(401, "invalid_token"), "a challenge works once");
     let challenge = service.challenge(bob).await;
     assert!(verify(&service, &challenge, &code).await.is(401, "invalid_code"), "and so does a code");
@@ -122,14 +126,9 @@ async fn p6_password_and_code_sign_in_and_a_code_works_once() {
     }
 }
 
-fn service_now(service: &Service) -> i64 {
-    use vestibule::env::Clock;
-    service.clock.now().secs()
-}
-
 #[tokio::test]
 async fn p6_ten_failures_in_a_quarter_of_an_hour_and_then_no_code_is_looked_at() {
-    let (service, mut people) = Service::peopled().await;
+    let (service, mut people) = Service::given().await;
     let bob = of(&mut people, "bob");
     service.enrol(bob).await;
     for _ in 0..2 {
@@ -144,74 +143,35 @@ async fn p6_ten_failures_in_a_quarter_of_an_hour_and_then_no_code_is_looked_at()
     for tried in [service.wrong(bob), code(&bob.secret, service.step() + 1)] {
         let reply = verify(&service, &challenge, &tried).await;
         assert!(reply.is(429, "too_many_attempts"));
-        assert_eq!(reply.body["retry_after_seconds"], 900);
+        assert!(service.about(reply.body["retry_after_seconds"].as_i64().unwrap(), 900), "{reply:?}");
     }
     assert!(service.get("/v1/session", &bob.session).await.status.is_success(), "an open session stays");
-    service.pass(900);
-    service.sign_in(bob).await;
 }
 
 #[tokio::test]
-async fn p6_a_hundred_failures_disable_the_factor_until_a_reset() {
-    let (service, mut people) = Service::peopled().await;
-    let ann = of(&mut people, "ann");
-    service.enrol(ann).await;
-    let bob = of(&mut people, "bob");
-    service.enrol(bob).await;
-    for round in 0..10 {
-        for _ in 0..2 {
-            let challenge = service.challenge(bob).await;
-            for _ in 0..5 {
-                assert!(verify(&service, &challenge, &service.wrong(bob)).await.is(401, "invalid_code"), "{round}");
-            }
-        }
-        // A session in use lives on through it.
-        service.get("/v1/session", &bob.session).await.ok();
-        service.pass(901);
-    }
-    assert!(service.login(bob).await.is(403, "mfa_reset_required"));
-    let code = code(&bob.secret, service.step());
-    let stepped = service.post("/v1/step-up", &bob.session, json!({"code": code})).await;
-    assert!(stepped.is(403, "mfa_reset_required"));
-    // Nor are they told to step up, which cannot be done any more.
-    for (path, body) in [("/v1/mfa/enrolments", json!({})), ("/v1/mfa/recovery-token", Value::Null)] {
-        let ask = Ask::new(Method::POST, path).token(&bob.session);
-        let reply = service.send(if body.is_null() { ask } else { ask.json(body) }).await;
-        assert!(reply.is(403, "mfa_reset_required"), "{path}");
-    }
-    assert_eq!(service.get("/v1/mfa", &bob.session).await.ok().text("/status"), "disabled");
-    let session = service.fresh(of(&mut people, "ann")).await;
-    service.post("/v1/admin/users/u-bob/mfa-reset", &session, json!({"reason": "r"})).await.ok();
-    service.enrol(of(&mut people, "bob")).await;
-}
-
-#[tokio::test]
-async fn p6_sessions_idle_age_and_end() {
-    let (service, mut people) = Service::peopled().await;
+async fn p6_sessions_are_listed_and_ended() {
+    let (service, mut people) = Service::given().await;
     let bob = of(&mut people, "bob");
     service.enrol(bob).await;
     let first = bob.session.clone();
     service.sign_in(bob).await;
     let listed = service.get("/v1/sessions", &bob.session).await.ok();
-    assert_eq!(listed.body["items"].as_array().unwrap().len(), 2);
-    assert_eq!(service.delete("/v1/sessions", &bob.session).await.status, 204);
+    let ids = listed.body["items"].as_array().unwrap();
+    assert_eq!(ids.len(), 2);
+    let other = ids.iter().find(|session| session["current"] == false).unwrap()["id"].as_str().unwrap();
+    assert_eq!(service.delete(&format!("/v1/sessions/{other}"), &bob.session).await.status, 204);
     assert!(service.get("/v1/session", &first).await.is(401, "invalid_token"));
-    service.pass(1799);
-    service.get("/v1/session", &bob.session).await.ok();
-    service.pass(1801);
-    assert!(service.get("/v1/session", &bob.session).await.is(401, "invalid_token"));
-    for _ in 0..12 {
-        service.sign_in(bob).await;
-    }
-    let listed = service.get("/v1/sessions", &bob.session).await.ok();
-    assert_eq!(listed.body["items"].as_array().unwrap().len(), 10, "the oldest go");
+    let second = bob.session.clone();
+    service.sign_in(bob).await;
+    assert_eq!(service.delete("/v1/sessions", &bob.session).await.status, 204);
+    assert!(service.get("/v1/session", &second).await.is(401, "invalid_token"));
     assert_eq!(service.delete("/v1/session", &bob.session).await.status, 204);
     assert!(service.delete("/v1/session", &bob.session).await.is(401, "invalid_token"));
 }
 
 #[tokio::test]
 async fn p7_a_recovery_token_signs_in_once_and_enrols_a_new_device() {
-    let (service, mut people) = Service::peopled().await;
+    let (service, mut people) = Service::given().await;
     let bob = of(&mut people, "bob");
     let session = service.fresh(bob).await;
     let token = Ask::new(Method::POST, "/v1/mfa/recovery-token");
@@ -232,42 +192,39 @@ async fn p7_a_recovery_token_signs_in_once_and_enrols_a_new_device() {
     service.enrol_with(bob, &recovered, json!({})).await;
     assert!(service.get("/v1/session", &session).await.is(401, "session_refresh_required"));
     let challenge = service.challenge(bob).await;
-    service.pass(60);
-    assert!(verify(&service, &challenge, &code(&old, service.step())).await.is(401, "invalid_code"));
-    service.pass(601);
-    let late = service.send(token.token(&bob.session)).await;
-    assert!(late.is(401, "step_up_required"));
+    let later = service.step() + 1;
+    assert!(verify(&service, &challenge, &code(&old, later)).await.is(401, "invalid_code"), "the old device is out");
+    verify(&service, &challenge, &code(&bob.secret, later)).await.ok();
 }
 
 #[tokio::test]
 async fn p8_an_administrator_resets_and_everything_dies() {
-    let (service, mut people) = Service::peopled().await;
+    let (service, mut people) = Service::given().await;
     let session = service.fresh(of(&mut people, "con1")).await;
     let challenge = service.challenge(&people["con1"]).await;
     let ann = admin(&service, &mut people).await;
-    let path = "/v1/admin/users/u-con1/mfa-reset";
-    let reply = service.post(path, &ann, json!({"reason": "lost phone"})).await.ok();
+    let path = one(&people, "con1") + "/mfa-reset";
+    let reply = service.post(&path, &ann, json!({"reason": "lost phone"})).await.ok();
     assert_eq!(reply.body["user"]["mfa"], "none");
-    assert_eq!(seconds(&reply, "/enrol_by"), service_now(&service) + 72 * 3600);
+    assert!(service.about(seconds(&reply, "/enrol_by"), service.now() + 72 * 3600));
     assert!(reply.body.get("reset_code").is_none());
     assert!(service.get("/v1/session", &session).await.is(401, "session_refresh_required"));
     let code = service.code(of(&mut people, "con1"));
     assert!(verify(&service, &challenge, &code).await.is(401, "invalid_token"));
-    assert!(service.post("/v1/admin/users/u-ann/mfa-reset", &ann, json!({"reason": "r"})).await.is(403, "forbidden"));
-    service.pass(72 * 3600);
-    assert!(service.login(&people["con1"]).await.is(403, "mfa_reset_required"));
-    let ann = admin(&service, &mut people).await;
-    service.post(path, &ann, json!({"reason": "again"})).await.ok();
+    assert!(
+        service.post(&(one(&people, "ann") + "/mfa-reset"), &ann, json!({"reason": "r"})).await.is(403, "forbidden")
+    );
     service.enrol(of(&mut people, "con1")).await;
 }
 
 #[tokio::test]
 async fn p8_an_administrators_enrolment_asks_for_the_reset_code() {
-    let (service, mut people) = Service::peopled().await;
+    let (service, mut people) = Service::given().await;
     service.fresh(of(&mut people, "amy")).await;
     let ann = admin(&service, &mut people).await;
+    let path = one(&people, "amy") + "/mfa-reset";
     let reset = || async {
-        let reply = service.post("/v1/admin/users/u-amy/mfa-reset", &ann, json!({"reason": "r"})).await;
+        let reply = service.post(&path, &ann, json!({"reason": "r"})).await;
         reply.ok().text("/reset_code")
     };
     let (older, newer) = (reset().await, reset().await);
@@ -290,28 +247,29 @@ async fn p8_an_administrators_enrolment_asks_for_the_reset_code() {
 
 #[tokio::test]
 async fn p9_support_resets_a_sole_administrator_with_a_ticket() {
-    let (service, mut people) = Service::peopled().await;
+    let (service, mut people) = Service::given().await;
     let gus = service.fresh(of(&mut people, "gus")).await;
     service.fresh(of(&mut people, "amy")).await;
     let op = service.fresh(of(&mut people, "op")).await;
+    let (acme, globex) = (people["ann"].tenant.clone(), people["gus"].tenant.clone());
     let ask = |tenant: &str, name: &str, ticket: &str| {
-        let body = json!({"tenant": tenant, "username": name, "ticket": ticket, "reason": "r"});
+        let body = json!({"tenant": tenant, "username": name, "ticket": format!("{acme}-{ticket}"), "reason": "r"});
         service.post("/v1/support/mfa-resets", &op, body)
     };
-    assert!(ask("acme", "ann", "T-1").await.is(409, "not_sole_administrator"));
-    assert!(ask("globex", "gil", "T-1").await.is(409, "not_sole_administrator"));
+    assert!(ask(&acme, "ann", "T-1").await.is(409, "not_sole_administrator"));
+    assert!(ask(&globex, "gil", "T-1").await.is(409, "not_sole_administrator"));
     assert!(ask("nowhere", "gus", "T-1").await.is(404, "not_found"));
-    let code = ask("globex", "gus", "T-1").await.ok().text("/reset_code");
-    assert!(ask("globex", "gus", "T-1").await.is(409, "ticket_used"));
+    let code = ask(&globex, "gus", "T-1").await.ok().text("/reset_code");
+    assert!(ask(&globex, "gus", "T-1").await.is(409, "ticket_used"));
     assert!(service.get("/v1/session", &gus).await.is(401, "session_refresh_required"));
     let token = service.enrolment(&people["gus"]).await;
     service.enrol_with(of(&mut people, "gus"), &token, json!({"reset_code": code})).await;
     let gus = people["gus"].session.clone();
-    let rows = service.get("/v1/admin/audit?user_id=u-gus", &gus).await.ok();
+    let rows = service.get(&format!("/v1/admin/audit?user_id={}", people["gus"].id), &gus).await.ok();
     let resets: Vec<_> =
         rows.body["items"].as_array().unwrap().iter().filter(|row| row["action"] == "mfa.reset").collect();
     assert_eq!(resets.len(), 1);
-    assert_eq!((&resets[0]["actor"], &resets[0]["ticket"]), (&json!("u-op"), &json!("T-1")));
+    assert_eq!((&resets[0]["actor"], &resets[0]["ticket"]), (&json!(people["op"].id), &json!(format!("{acme}-T-1"))));
 }
 
 async fn exclude(service: &Service, token: &str, key: &str, ids: &[&str], disable: bool, dry: bool) -> Reply {
@@ -322,10 +280,11 @@ async fn exclude(service: &Service, token: &str, key: &str, ids: &[&str], disabl
 
 #[tokio::test]
 async fn p10_contacts_are_excluded_in_a_batch_and_employees_never() {
-    let (service, mut people) = Service::peopled().await;
+    let (service, mut people) = Service::given().await;
     let session = service.fresh(of(&mut people, "con1")).await;
     let ann = admin(&service, &mut people).await;
-    let ids = ["u-con1", "u-bob", "u-con2", "u-none", "u-gil", "u-con1"];
+    let id = |name: &str| people[name].id.as_str();
+    let ids = [id("con1"), id("bob"), id("con2"), "u-none", id("gil"), id("con1")];
     let dry = exclude(&service, &ann, "dry", &ids, true, true).await.ok();
     assert_eq!(service.login(&people["con2"]).await.text("/status"), "enrolment_required");
     let done = exclude(&service, &ann, "k1", &ids, true, false).await.ok();
@@ -334,7 +293,7 @@ async fn p10_contacts_are_excluded_in_a_batch_and_employees_never() {
     assert_eq!(outcomes, ["excluded", "not_a_contact", "excluded", "not_found", "not_found"]);
     assert_eq!(done.body["counts"], json!({"excluded": 2, "included": 0, "unchanged": 0, "refused": 3}));
     assert_eq!(exclude(&service, &ann, "k1", &ids, true, false).await.ok().body, done.body);
-    assert!(exclude(&service, &ann, "k1", &["u-con3"], true, false).await.is(409, "idempotency_mismatch"));
+    assert!(exclude(&service, &ann, "k1", &[id("con3")], true, false).await.is(409, "idempotency_mismatch"));
     let path = format!("/v1/admin/portal-exclusions/{}", done.text("/batch_id"));
     assert_eq!(service.get(&path, &ann).await.ok().body, done.body);
     assert!(service.get("/v1/session", &session).await.is(401, "session_refresh_required"));
@@ -342,7 +301,7 @@ async fn p10_contacts_are_excluded_in_a_batch_and_employees_never() {
     assert_eq!(reply.body["session"]["amr"], json!(["pwd"]));
     let token = reply.text("/session/token");
     assert!(service.get("/v1/admin/users", &token).await.is(403, "forbidden"));
-    let included = exclude(&service, &ann, "k2", &["u-con1"], false, false).await.ok();
+    let included = exclude(&service, &ann, "k2", &[id("con1")], false, false).await.ok();
     assert_eq!(included.text("/results/0/outcome"), "included");
     assert!(!service.get("/v1/session", &token).await.status.is_success());
     assert_eq!(service.login(&people["con1"]).await.text("/status"), "enrolment_required");
@@ -350,11 +309,12 @@ async fn p10_contacts_are_excluded_in_a_batch_and_employees_never() {
 
 #[tokio::test]
 async fn p10_an_exclusion_ends_with_the_contact() {
-    let (service, mut people) = Service::peopled().await;
+    let (service, mut people) = Service::given().await;
     let ann = admin(&service, &mut people).await;
-    exclude(&service, &ann, "k", &["u-con1"], true, false).await.ok();
+    exclude(&service, &ann, "k", &[&people["con1"].id], true, false).await.ok();
     let session = service.login(&people["con1"]).await.ok().text("/session/token");
-    let change = |body| service.patch("/v1/admin/users/u-con1", &ann, body);
+    let path = one(&people, "con1");
+    let change = |body| service.patch(&path, &ann, body);
     let promoted = change(json!({"kind": "employee", "role": "standard"})).await.ok();
     assert_eq!(promoted.body["excluded"], false);
     assert!(!service.get("/v1/session", &session).await.status.is_success());
@@ -366,50 +326,46 @@ async fn p10_an_exclusion_ends_with_the_contact() {
 
 #[tokio::test]
 async fn p12_a_change_of_authentication_type_asks_to_sign_in_again() {
-    let (service, mut people) = Service::peopled().await;
+    let (service, mut people) = Service::given().await;
     let session = service.fresh(of(&mut people, "bob")).await;
     let ann = admin(&service, &mut people).await;
-    let changed = service.patch("/v1/admin/users/u-bob", &ann, json!({"auth_type": "saml_sso"})).await.ok();
+    let changed = service.patch(&one(&people, "bob"), &ann, json!({"auth_type": "saml_sso"})).await.ok();
     assert_eq!((&changed.body["auth_type"], &changed.body["mfa"]), (&json!("saml_sso"), &json!("active")));
     assert!(service.get("/v1/session", &session).await.is(401, "session_refresh_required"));
     assert!(service.login(&people["bob"]).await.is(401, "invalid_credentials"));
-    service.patch("/v1/admin/users/u-bob", &ann, json!({"auth_type": "local"})).await.ok();
+    service.patch(&one(&people, "bob"), &ann, json!({"auth_type": "local"})).await.ok();
     assert!(service.get("/v1/session", &session).await.is(401, "session_refresh_required"));
     service.sign_in(of(&mut people, "bob")).await;
-    service.patch("/v1/admin/users/u-bob", &ann, json!({"display_name": "Bobby"})).await.ok();
+    service.patch(&one(&people, "bob"), &ann, json!({"display_name": "Bobby"})).await.ok();
     service.get("/v1/session", &people["bob"].session).await.ok();
 }
 
 #[tokio::test]
 async fn p13_wrong_passwords_delay_and_never_lock_the_real_user_out() {
-    let (service, mut people) = Service::peopled().await;
+    let (service, mut people) = Service::given().await;
     let bob = of(&mut people, "bob");
     service.enrol(bob).await;
     service.sign_in(bob).await;
-    for _ in 0..5 {
-        assert!(service.login_with(bob, "wrong").await.is(401, "invalid_credentials"));
-    }
-    let (wrong, mut right) = (service.login_with(bob, "wrong").await, service.login(bob).await);
-    assert!(wrong.is(429, "too_many_attempts"));
+    // Wrong ones until one is not looked at; nor is the right one then. Where the delay was over in between, once more.
+    let mut tries = 0..20;
+    let (wrong, mut right) = loop {
+        let (tried, wrong) = (tries.next().unwrap(), service.login_with(bob, "wrong").await);
+        if wrong.is(401, "invalid_credentials") {
+            continue;
+        }
+        assert!(wrong.is(429, "too_many_attempts") && tried >= 5, "{tried}: {wrong:?}");
+        let right = service.login(bob).await;
+        if right.status == 429 {
+            break (wrong, right);
+        }
+    };
     right.body["request_id"] = wrong.body["request_id"].clone();
-    assert_eq!(right.body, wrong.body);
-    assert_eq!(right.headers["retry-after"], "1");
-    let known = json!({"tenant": "acme", "username": "bob", "password": bob.password, "device_token": bob.device});
+    assert_eq!((right.status, &right.body), (wrong.status, &wrong.body), "right or not, it is not looked at");
+    let known = json!({"tenant": bob.tenant, "username": "bob", "password": bob.password, "device_token": bob.device});
     let known = service.send(Ask::new(Method::POST, "/v1/login").json(known)).await.ok();
     assert_eq!(known.text("/status"), "mfa_required");
-    let mut waits = Vec::new();
-    for _ in 0..12 {
-        let reply = service.login(bob).await;
-        let wait = reply.body["retry_after_seconds"].as_u64().unwrap();
-        waits.push(wait);
-        service.pass(wait);
-        assert!(service.login_with(bob, "wrong").await.is(401, "invalid_credentials"));
-    }
-    assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900]);
-    service.pass(900);
-    assert_eq!(service.login(bob).await.ok().text("/status"), "mfa_required");
     let ann = admin(&service, &mut people).await;
-    let rows = service.get("/v1/admin/audit?user_id=u-bob&limit=100", &ann).await.ok();
+    let rows = service.get(&format!("/v1/admin/audit?user_id={}&limit=100", people["bob"].id), &ann).await.ok();
     let told: Vec<_> =
         rows.body["items"].as_array().unwrap().iter().filter(|row| row["action"] == "login.delayed").collect();
     assert_eq!(told.len(), 1, "the fifth, once a day");
@@ -417,9 +373,9 @@ async fn p13_wrong_passwords_delay_and_never_lock_the_real_user_out() {
 
 #[tokio::test]
 async fn p14_lists_show_mfa_and_filter_by_it() {
-    let (service, mut people) = Service::peopled().await;
+    let (service, mut people) = Service::given().await;
     let ann = admin(&service, &mut people).await;
-    exclude(&service, &ann, "k", &["u-con1"], true, false).await.ok();
+    exclude(&service, &ann, "k", &[&people["con1"].id], true, false).await.ok();
     let list = |query: &'static str| {
         let (service, ann) = (&service, ann.clone());
         async move {
@@ -441,5 +397,5 @@ async fn p14_lists_show_mfa_and_filter_by_it() {
     assert_eq!(list("&excluded=true").await, ["con1"]);
     assert_eq!(list("&kind=contact&excluded=false").await, ["con2", "con3"]);
     assert_eq!(list("&q=CON").await, ["con1", "con2", "con3"]);
-    assert_eq!(user(&service, &ann, "u-con1").await["excluded"], true);
+    assert_eq!(user(&service, &ann, &people["con1"].id).await["excluded"], true);
 }

@@ -53,7 +53,7 @@ fn text(answer: &Answer, pointer: &str) -> String {
 #[tokio::test]
 async fn a_sign_in_goes_through_all_lambdas() {
     let (service, people) = Service::peopled().await;
-    let (app, ann) = (&service.app, &people["ann"]);
+    let (app, ann) = (service.app(), &people["ann"]);
     let password = json!({"tenant": "acme", "username": "ann", "password": ann.password});
     let reply = invoke(app, login::routes(), "POST", "/v1/login", "", Some(password.clone())).await;
     assert_eq!((reply.status, text(&reply, "/status").as_str()), (200, "enrolment_required"));
@@ -92,7 +92,7 @@ async fn a_sign_in_goes_through_all_lambdas() {
 #[tokio::test]
 async fn a_lambda_has_its_own_routes_alone_and_answers_problems_in_full() {
     let (service, _) = Service::peopled().await;
-    let app = &service.app;
+    let app = service.app();
     let reply = invoke(app, verify::routes(), "GET", "/v1/session", "", None).await;
     assert_eq!((reply.status, text(&reply, "/code").as_str()), (404, "not_found"));
     assert_eq!(reply.headers["content-type"], "application/problem+json");
@@ -115,11 +115,11 @@ async fn a_body_may_come_as_base64_and_the_address_is_the_gateways() {
     // Twenty from one network, whatever the header says; then no more.
     for n in 0..21_u64 {
         event["headers"]["x-forwarded-for"] = json!(format!("198.51.{n}.1"));
-        let reply = send(&service.app, login::routes(), event.clone()).await;
+        let reply = send(service.app(), login::routes(), event.clone()).await;
         assert_eq!(reply.status, if n < 20 { 200 } else { 429 }, "{n}");
     }
     event["requestContext"]["http"]["sourceIp"] = json!("203.0.114.7");
-    assert_eq!(send(&service.app, login::routes(), event).await.status, 200);
+    assert_eq!(send(service.app(), login::routes(), event).await.status, 200);
 }
 
 /// Whoever configures it wrongly sees why in the log; whoever asks is denied.

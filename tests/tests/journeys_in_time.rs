@@ -1,0 +1,162 @@
+//! product.md, row by row, where time has to pass: under a clock that is moved, so in this process alone.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use axum::http::Method;
+use serde_json::{Value, json};
+use tests::{Ask, BEGIN, People, Person, Reply, Service, code};
+use vestibule::env::Timestamp;
+
+fn of<'a>(people: &'a mut People, name: &str) -> &'a mut Person {
+    people.get_mut(name).unwrap()
+}
+
+async fn verify(service: &Service, challenge: &str, code: &str) -> Reply {
+    service.post("/v1/verify", challenge, json!({"code": code})).await
+}
+
+fn seconds(reply: &Reply, pointer: &str) -> i64 {
+    Timestamp::parse(&reply.text(pointer)).unwrap().secs()
+}
+
+#[tokio::test]
+async fn p5_an_enrolment_token_and_a_challenge_end() {
+    let (service, mut people) = Service::peopled().await;
+    let reply = service.login(&people["bob"]).await;
+    assert_eq!(seconds(&reply, "/enrolment/expires_at"), BEGIN.secs() + 600);
+    let token = reply.text("/enrolment/token");
+    service.pass(600);
+    assert!(service.post("/v1/mfa/enrolments", &token, json!({})).await.is(401, "invalid_token"));
+    let bob = of(&mut people, "bob");
+    service.enrol(bob).await;
+    let challenge = service.challenge(bob).await;
+    service.pass(300);
+    assert!(verify(&service, &challenge, &service.code(bob)).await.is(401, "invalid_token"));
+}
+
+#[tokio::test]
+async fn p6_no_code_is_looked_at_until_the_window_is_over() {
+    let (service, mut people) = Service::peopled().await;
+    let bob = of(&mut people, "bob");
+    service.enrol(bob).await;
+    for _ in 0..2 {
+        let challenge = service.challenge(bob).await;
+        for _ in 0..5 {
+            assert!(verify(&service, &challenge, &service.wrong(bob)).await.is(401, "invalid_code"));
+        }
+    }
+    service.pass(899);
+    let challenge = service.challenge(bob).await;
+    let right = service.code(bob);
+    let reply = verify(&service, &challenge, &right).await;
+    assert!(reply.is(429, "too_many_attempts"));
+    assert_eq!(reply.body["retry_after_seconds"], 1);
+    service.pass(1);
+    service.sign_in(bob).await;
+}
+
+#[tokio::test]
+async fn p6_a_hundred_failures_disable_the_factor_until_a_reset() {
+    let (service, mut people) = Service::peopled().await;
+    let ann = of(&mut people, "ann");
+    service.enrol(ann).await;
+    let bob = of(&mut people, "bob");
+    service.enrol(bob).await;
+    for round in 0..10 {
+        for _ in 0..2 {
+            let challenge = service.challenge(bob).await;
+            for _ in 0..5 {
+                assert!(verify(&service, &challenge, &service.wrong(bob)).await.is(401, "invalid_code"), "{round}");
+            }
+        }
+        // A session in use lives on through it.
+        service.get("/v1/session", &bob.session).await.ok();
+        service.pass(901);
+    }
+    assert!(service.login(bob).await.is(403, "mfa_reset_required"));
+    let code = code(&bob.secret, service.step());
+    let stepped = service.post("/v1/step-up", &bob.session, json!({"code": code})).await;
+    assert!(stepped.is(403, "mfa_reset_required"));
+    // Nor are they told to step up, which cannot be done any more.
+    for (path, body) in [("/v1/mfa/enrolments", json!({})), ("/v1/mfa/recovery-token", Value::Null)] {
+        let ask = Ask::new(Method::POST, path).token(&bob.session);
+        let reply = service.send(if body.is_null() { ask } else { ask.json(body) }).await;
+        assert!(reply.is(403, "mfa_reset_required"), "{path}");
+    }
+    assert_eq!(service.get("/v1/mfa", &bob.session).await.ok().text("/status"), "disabled");
+    let session = service.fresh(of(&mut people, "ann")).await;
+    service.post("/v1/admin/users/u-bob/mfa-reset", &session, json!({"reason": "r"})).await.ok();
+    service.enrol(of(&mut people, "bob")).await;
+}
+
+#[tokio::test]
+async fn p6_sessions_idle_and_the_oldest_go() {
+    let (service, mut people) = Service::peopled().await;
+    let bob = of(&mut people, "bob");
+    service.enrol(bob).await;
+    service.pass(1799);
+    service.get("/v1/session", &bob.session).await.ok();
+    service.pass(1801);
+    assert!(service.get("/v1/session", &bob.session).await.is(401, "invalid_token"));
+    for _ in 0..12 {
+        service.sign_in(bob).await;
+    }
+    let listed = service.get("/v1/sessions", &bob.session).await.ok();
+    assert_eq!(listed.body["items"].as_array().unwrap().len(), 10, "the oldest go");
+}
+
+#[tokio::test]
+async fn p7_a_recovery_token_wants_a_fresh_step_up() {
+    let (service, mut people) = Service::peopled().await;
+    let bob = of(&mut people, "bob");
+    service.enrol(bob).await;
+    service.pass(301);
+    let token = Ask::new(Method::POST, "/v1/mfa/recovery-token");
+    assert!(service.send(token.clone().token(&bob.session)).await.is(401, "step_up_required"));
+    let session = service.fresh(bob).await;
+    let shown = service.send(token.clone().token(&session)).await.ok().text("/recovery_token");
+    let challenge = service.challenge(bob).await;
+    let recovered = verify(&service, &challenge, &shown).await.ok().text("/session/token");
+    service.pass(601);
+    assert!(service.send(token.token(&recovered)).await.is(401, "step_up_required"), "ten minutes after a recovery");
+}
+
+#[tokio::test]
+async fn p8_whoever_does_not_enrol_in_time_is_reset_again() {
+    let (service, mut people) = Service::peopled().await;
+    let path = "/v1/admin/users/u-con1/mfa-reset";
+    service.fresh(of(&mut people, "con1")).await;
+    let ann = service.fresh(of(&mut people, "ann")).await;
+    service.post(path, &ann, json!({"reason": "lost phone"})).await.ok();
+    service.pass(72 * 3600);
+    assert!(service.login(&people["con1"]).await.is(403, "mfa_reset_required"));
+    let ann = service.fresh(of(&mut people, "ann")).await;
+    service.post(path, &ann, json!({"reason": "again"})).await.ok();
+    service.enrol(of(&mut people, "con1")).await;
+}
+
+#[tokio::test]
+async fn p13_delays_double_to_a_quarter_of_an_hour_and_end() {
+    let (service, mut people) = Service::peopled().await;
+    let bob = of(&mut people, "bob");
+    service.enrol(bob).await;
+    service.sign_in(bob).await;
+    for _ in 0..5 {
+        assert!(service.login_with(bob, "wrong").await.is(401, "invalid_credentials"));
+    }
+    assert_eq!(service.login_with(bob, "wrong").await.headers["retry-after"], "1");
+    let mut waits = Vec::new();
+    for _ in 0..12 {
+        let reply = service.login(bob).await;
+        let wait = reply.body["retry_after_seconds"].as_u64().unwrap();
+        waits.push(wait);
+        service.pass(wait);
+        assert!(service.login_with(bob, "wrong").await.is(401, "invalid_credentials"));
+    }
+    assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900]);
+    service.pass(900);
+    assert_eq!(service.login(bob).await.ok().text("/status"), "mfa_required");
+    let ann = service.fresh(of(&mut people, "ann")).await;
+    let rows = service.get("/v1/admin/audit?user_id=u-bob&limit=100", &ann).await.ok();
+    let rows = rows.body["items"].as_array().unwrap();
+    assert_eq!(rows.iter().filter(|row| row["action"] == "login.delayed").count(), 1, "the fifth, once a day");
+}
