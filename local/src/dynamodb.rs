@@ -38,7 +38,7 @@ pub async fn open(directory: Option<&Path>, endpoint: &str) -> Result<(Arc<dyn T
     let unreached = |error| format!("DynamoDB at {endpoint} does not do what it is asked ({error}): is it running?");
     table.create().await.map_err(unreached)?;
     let table: Arc<dyn Table> = Arc::new(table);
-    Store::new(Arc::clone(&table)).identify(file.store()).await.map_err(unreached)?;
+    Store::new(Arc::clone(&table)).identify(file.store(), None).await.map_err(unreached)?;
     Ok((table, keys))
 }
 

@@ -80,6 +80,8 @@ actions! {
     ClientCreated = "client.created",
     /// A credential for introspection was deleted.
     ClientDeleted = "client.deleted",
+    /// The store was restored from a backup: all tokens and codes of before are void.
+    RestoreEpochRaised = "restore_epoch.raised",
     /// Somebody asked for what their role does not allow.
     Forbidden = "forbidden",
 }

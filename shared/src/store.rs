@@ -31,6 +31,7 @@ pub mod tenant;
 pub mod verify;
 pub mod write;
 
+pub use setup::RestoreEpoch;
 pub use table::{StoreError, Table};
 
 use crate::{attempt::Attempt, audit::AuditEvent, env::Timestamp, id::TenantId};
@@ -39,13 +40,26 @@ use crate::{attempt::Attempt, audit::AuditEvent, env::Timestamp, id::TenantId};
 #[derive(Clone)]
 pub struct Store {
     table: Arc<dyn Table>,
+    restored: RestoreEpoch,
 }
 
 impl Store {
-    /// Over a table.
+    /// Over a table that was never restored from a backup.
     #[must_use]
     pub fn new(table: Arc<dyn Table>) -> Self {
-        Self { table }
+        Self { table, restored: RestoreEpoch::default() }
+    }
+
+    /// The same in a restore epoch, as [`Self::identity`] tells it.
+    #[must_use]
+    pub fn at(&self, restored: RestoreEpoch) -> Self {
+        Self { table: Arc::clone(&self.table), restored }
+    }
+
+    /// The restore epoch in which tokens and codes are digested.
+    #[must_use]
+    pub fn restored(&self) -> RestoreEpoch {
+        self.restored
     }
 }
 

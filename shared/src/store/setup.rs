@@ -1,26 +1,111 @@
-//! What a seed and the first set-up ask before they make anything.
+//! Whose store this is and since when; and what a seed and the first set-up ask before they make anything.
+
+use serde::Deserialize;
 
 use super::{
-    Store, StoreError, item,
+    REPLANS, Store, StoreError, audit_row, item,
     item::{Administrators, LoginRow},
     keys,
-    table::Again,
-    write::{Action, Write, absent, attr, num, text},
+    table::{Again, Transacted, Transaction},
+    write::{Action, Guard, Write, absent, attr, eq, exists, num, text},
 };
 use crate::{
+    attempt::Attempt,
+    audit::AuditEvent,
+    env::Timestamp,
     id::{TenantId, UserKey},
     secret::LoginKey,
 };
 
+/// How often the store was restored from a backup. The number is part of what every token and every code is digested to, so
+/// that whatever was handed out before the last time matches nothing (ADR 0010).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RestoreEpoch {
+    /// 0: never.
+    pub number: u32,
+    /// When it was raised; what was made before is void.
+    pub since: Timestamp,
+}
+
+/// Whose store it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The store's id, which a copy shares.
+    pub id: String,
+    /// The table's id, which a restored table does not share; `None` where tables have none.
+    pub table: Option<String>,
+    /// How often it was restored.
+    pub restore: RestoreEpoch,
+}
+
+#[derive(Deserialize)]
+struct IdentityItem {
+    id: String,
+    #[serde(default)]
+    table: Option<String>,
+    #[serde(default)]
+    re: u32,
+    /// ms.
+    #[serde(default)]
+    since: i64,
+}
+
 impl Store {
-    /// Says whose store this is, unless it is said already.
+    /// Whose store this is; `None` where nobody has said.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn identify(&self, id: &str) -> Result<(), StoreError> {
-        let identity = vec![Action::Set(attr("id"), text(id)), Action::Set(attr("v"), num(1))];
+    pub async fn identity(&self) -> Result<Option<Identity>, StoreError> {
+        let [Some(found)] = self.read_all([keys::identity()]).await? else { return Ok(None) };
+        let IdentityItem { id, table, re, since } = item::read(found)?;
+        let restore = RestoreEpoch { number: re, since: Timestamp::from_millis(since) };
+        Ok(Some(Identity { id, table, restore }))
+    }
+
+    /// Says whose store this is and in which table, unless it is said already.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn identify(&self, id: &str, table: Option<&str>) -> Result<(), StoreError> {
+        let mut identity = vec![Action::Set(attr("id"), text(id)), Action::Set(attr("v"), num(1))];
+        identity.extend(table.map(of_table));
         let write = Write::update(keys::identity(), vec![absent(attr("PK"))], identity);
         self.table.update(&write, Again::Harmless).await.map(|_| ())
+    }
+
+    /// Makes void every token and code that was ever handed out, and says that the store is in this table now: what has to
+    /// happen after a backup was restored. `None` where the store has no identity: there is nothing to be void.
+    ///
+    /// # Errors
+    /// [`StoreError`]: it may have happened. Once too often is harmless to all but who is signed in.
+    pub async fn raise_restore_epoch(
+        &self,
+        table: Option<&str>,
+        attempt: &Attempt,
+        event: &AuditEvent,
+    ) -> Result<Option<RestoreEpoch>, StoreError> {
+        let row = audit_row(&TenantId::support(), attempt, 0, event)?;
+        for _ in 0..REPLANS {
+            let Some(Identity { restore, .. }) = self.identity().await? else { return Ok(None) };
+            let Some(number) = restore.number.checked_add(1) else {
+                return Err(StoreError::Poison("the restore epoch is at its end".into()));
+            };
+            let as_read = if restore.number == 0 {
+                Guard::Any(vec![absent(attr("re")), eq(attr("re"), 0)])
+            } else {
+                eq(attr("re"), i64::from(restore.number))
+            };
+            // A clock that was set back makes nothing of before valid.
+            let since = attempt.at().max(restore.since);
+            let mut raised =
+                vec![Action::Set(attr("re"), num(number.into())), Action::Set(attr("since"), num(since.millis()))];
+            raised.extend(table.map(of_table));
+            let write = Write::update(keys::identity(), vec![exists(attr("PK")), as_read], raised);
+            if let Transacted::Committed = self.table.transact(&Transaction::new(vec![write], row.clone())).await? {
+                return Ok(Some(RestoreEpoch { number, since }));
+            }
+        }
+        Err(StoreError::Contended("others keep raising the restore epoch".into()))
     }
 
     /// How many active Administrators (in tenant support, operators) a tenant has; `None` when there is no such tenant.
@@ -42,5 +127,77 @@ impl Store {
         let mut found = self.table.read(&wanted).await?.into_iter();
         let row: LoginRow = item::read(found.next().flatten().unwrap_or_default())?;
         Ok(row.uid.is_some() || found.next().flatten().is_some())
+    }
+}
+
+fn of_table(id: &str) -> Action {
+    Action::Set(attr("table"), text(id))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{
+        audit::{Action as Did, Outcome},
+        store::{
+            fixture::{NOW, at_once, attempt},
+            memory::MemoryTable,
+        },
+    };
+
+    fn store() -> Store {
+        Store::new(Arc::new(MemoryTable::default()))
+    }
+
+    async fn raise(store: &Store, table: Option<&str>) -> Option<RestoreEpoch> {
+        let event = AuditEvent::new(Did::RestoreEpochRaised, Outcome::Success, "r").because("a backup");
+        store.raise_restore_epoch(table, &attempt(NOW), &event).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_store_is_told_once_whose_it_is() {
+        let store = store();
+        assert_eq!(store.identity().await.unwrap(), None);
+        for (id, table) in [("one", Some("t-1")), ("two", Some("t-2")), ("three", None)] {
+            store.identify(id, table).await.unwrap();
+        }
+        let restore = RestoreEpoch::default();
+        let identity = Identity { id: "one".into(), table: Some("t-1".into()), restore };
+        assert_eq!(store.identity().await.unwrap(), Some(identity));
+    }
+
+    #[tokio::test]
+    async fn raising_moves_the_store_into_its_table_and_is_written_down_in_support() {
+        let store = store();
+        assert_eq!(raise(&store, Some("t-2")).await, None);
+        store.identify("one", Some("t-1")).await.unwrap();
+        let restore = RestoreEpoch { number: 1, since: NOW };
+        assert_eq!(raise(&store, Some("t-2")).await, Some(restore));
+        let identity = Identity { id: "one".into(), table: Some("t-2".into()), restore };
+        assert_eq!(store.identity().await.unwrap(), Some(identity));
+        assert_eq!(raise(&store, None).await, Some(RestoreEpoch { number: 2, since: NOW }));
+        assert_eq!(store.identity().await.unwrap().unwrap().table.as_deref(), Some("t-2"));
+        let partition = keys::audit_partition(&TenantId::support(), &NOW.year_month(), 0);
+        let (prefix, after) = (String::new(), None);
+        let query = super::super::table::Query { index: false, partition, prefix, after, descending: false, limit: 9 };
+        assert_eq!(store.table.query(&query).await.unwrap().len(), 2);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn each_of_two_at_once_raises_by_one() {
+        for _ in 0..50 {
+            let store = store();
+            store.identify("one", None).await.unwrap();
+            let both = (0..2).map(|_| {
+                let store = store.clone();
+                async move { raise(&store, None).await.unwrap().number }
+            });
+            let mut numbers = at_once(both).await;
+            numbers.sort_unstable();
+            assert_eq!(numbers, [1, 2]);
+            assert_eq!(store.identity().await.unwrap().unwrap().restore.number, 2);
+        }
     }
 }
