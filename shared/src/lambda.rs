@@ -22,6 +22,7 @@ use crate::{
         Store,
         dynamo::{self, DynamoTable},
     },
+    trust::Trust,
 };
 
 /// Serves a flow's endpoints to API Gateway, with what the environment configures. With a faulty configuration it stays up,
@@ -71,6 +72,7 @@ struct Configuration {
     secret_key: Zeroizing<String>,
     session_token: Option<String>,
     endpoint: Option<String>,
+    trust: Trust,
     keys: Keys,
 }
 
@@ -101,10 +103,18 @@ impl Configuration {
                 None
             }
         });
+        let file = variable("VESTIBULE_CA_FILE").filter(|path| !path.is_empty());
+        let trust = match Trust::read(file.as_deref()) {
+            Ok(trust) => Some(trust),
+            Err(fault) => {
+                faults.push(format!("VESTIBULE_CA_FILE {}: {fault}", file.unwrap_or_default()));
+                None
+            }
+        };
         let (session_token, endpoint) = (variable("AWS_SESSION_TOKEN"), variable("VESTIBULE_DYNAMODB_ENDPOINT"));
-        match (table, region, access_key, secret_key, keys) {
-            (Some(table), Some(region), Some(access_key), Some(secret_key), Some(keys)) => {
-                Ok(Self { table, region, access_key, secret_key, session_token, endpoint, keys })
+        match (table, region, access_key, secret_key, keys, trust) {
+            (Some(table), Some(region), Some(access_key), Some(secret_key), Some(keys), Some(trust)) => {
+                Ok(Self { table, region, access_key, secret_key, session_token, endpoint, trust, keys })
             }
             _ => Err(Faults(faults)),
         }
@@ -113,7 +123,7 @@ impl Configuration {
     fn app(self) -> Result<Arc<App>, Error> {
         let (access, secret) = (self.access_key, self.secret_key.to_string());
         let credentials = Credentials::new(access, secret, self.session_token, None, "environment");
-        let client = dynamo::client(self.region, credentials, self.endpoint);
+        let client = dynamo::client(self.region, credentials, self.endpoint, &self.trust);
         let table = DynamoTable::new(client, self.table, Arc::new(SystemEntropy));
         // A function serves one request at a time.
         let passwords = Passwords::new(PasswordParams::default(), 1, 1, &SystemEntropy)?;
@@ -146,6 +156,8 @@ mod tests {
             ["VESTIBULE_TABLE", "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "VESTIBULE_KEYS_FILE"];
         assert_eq!(named, want);
         let Err(faults) = Configuration::read(|_| Some("/no/such/file".into())) else { panic!("it was taken") };
-        assert!(faults.to_string().contains("VESTIBULE_KEYS_FILE /no/such/file"), "{faults}");
+        for name in ["VESTIBULE_KEYS_FILE", "VESTIBULE_CA_FILE"] {
+            assert!(faults.to_string().contains(&format!("{name} /no/such/file: ")), "{faults}");
+        }
     }
 }

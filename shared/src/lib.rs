@@ -23,3 +23,5 @@ pub mod recovery;
 pub mod secret;
 pub mod store;
 pub mod totp;
+#[cfg(feature = "dynamo")]
+pub mod trust;

@@ -20,14 +20,13 @@ use aws_sdk_dynamodb::{
         ReturnValue, ReturnValuesOnConditionCheckFailure as OnFailure, ScalarAttributeType, TransactWriteItem, Update,
     },
 };
-use aws_smithy_http_client::tls;
 use data_encoding::BASE64URL_NOPAD;
 
 use super::{
     table::{Again, Query, StoreError, Table, Transacted, Transaction, Updated, met_first},
     write::{Action, Comparison, Effect, Guard, Item, Key, Operand, Path, Step, Value, Write},
 };
-use crate::env::Entropy;
+use crate::{env::Entropy, trust::Trust};
 
 /// How often a call is made at most: contention and throttling pass.
 const CALLS: u32 = 4;
@@ -279,15 +278,14 @@ fn cancelled_for(reasons: &[CancellationReason]) -> (Failure, StoreError) {
     }
 }
 
-/// A client of DynamoDB, over TLS by ring; at another address than AWS's where one is given.
+/// A client of DynamoDB; at another address than AWS's where one is given.
 #[must_use]
-pub fn client(region: String, credentials: Credentials, endpoint: Option<String>) -> Client {
-    let tls = tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring);
+pub fn client(region: String, credentials: Credentials, endpoint: Option<String>, trust: &Trust) -> Client {
     let mut config = Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new(region))
         .credentials_provider(credentials)
-        .http_client(aws_smithy_http_client::Builder::new().tls_provider(tls).build_https());
+        .http_client(trust.http_client(endpoint.as_deref()));
     if let Some(endpoint) = endpoint {
         config = config.endpoint_url(endpoint);
     }
