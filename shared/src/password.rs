@@ -154,8 +154,8 @@ impl Drop for Place {
 }
 
 impl Passwords {
-    /// A hasher that runs `concurrency` at once and lets `queue` more wait. It makes one hash of a random password here,
-    /// to check against for people who have none.
+    /// A hasher that runs `concurrency` at once and lets `queue` more wait. For people who have no password there is a hash
+    /// of nobody's: random bytes, which take as long to check as any and cost a function's start no hashing.
     ///
     /// # Errors
     /// [`HashError`] when the parameters are not Argon2's or there is no randomness.
@@ -168,7 +168,7 @@ impl Passwords {
         let argon2_params = Params::new(params.memory_kib, params.passes, 1, None).map_err(|_| HashError::Unusable)?;
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, argon2_params);
         let concurrency = concurrency.clamp(1, Semaphore::MAX_PERMITS);
-        let dummy = hash_with(&argon2, &*Zeroizing::new(entropy.bytes::<32>()?), &entropy.bytes()?, &mut Vec::new())?;
+        let dummy = stored(&argon2, &entropy.bytes()?, &entropy.bytes::<{ Params::DEFAULT_OUTPUT_LEN }>()?)?;
         Ok(Self {
             argon2,
             running: Arc::new(Semaphore::new(concurrency)),
@@ -255,13 +255,18 @@ fn hash_with(
 ) -> Result<PasswordHash, HashError> {
     let mut output = [0; Params::DEFAULT_OUTPUT_LEN];
     fill(argon2, password, salt, &mut output, blocks)?;
+    stored(argon2, salt, &output)
+}
+
+/// As it is kept.
+fn stored(argon2: &Argon2<'_>, salt: &[u8; 16], output: &[u8]) -> Result<PasswordHash, HashError> {
     let unusable = |_| HashError::Unusable;
     let hash = phc::PasswordHash {
         algorithm: Algorithm::Argon2id.ident(),
         version: Some(Version::V0x13.into()),
         params: phc::ParamsString::try_from(argon2.params()).map_err(unusable)?,
         salt: Some(phc::Salt::new(salt).map_err(|_| HashError::Unusable)?),
-        hash: Some(phc::Output::new(&output).map_err(|_| HashError::Unusable)?),
+        hash: Some(phc::Output::new(output).map_err(|_| HashError::Unusable)?),
     };
     Ok(PasswordHash(hash.to_string()))
 }

@@ -20,10 +20,15 @@ pub async fn table(between: impl FnOnce(SharedHttpClient) -> SharedHttpClient) -
 
 /// A fresh table in a database that is empty yet.
 pub async fn table_in(database: Database, between: impl FnOnce(SharedHttpClient) -> SharedHttpClient) -> DynamoTable {
+    fresh(&serve(database).await, "vestibule", between).await
+}
+
+/// Serves a database in this process; its address.
+pub async fn serve(database: Database) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { dynoxide::server::serve_on(listener, database).await });
-    fresh(&url, "vestibule", between).await
+    url
 }
 
 /// A fresh table of that name in whatever answers as DynamoDB at an address.
@@ -35,6 +40,11 @@ pub async fn fresh(url: &str, name: &str, between: impl FnOnce(SharedHttpClient)
 
 /// The table of that name at an address, whatever is there.
 pub fn table_at(url: &str, name: &str, between: impl FnOnce(SharedHttpClient) -> SharedHttpClient) -> DynamoTable {
+    DynamoTable::new(client(url, between), name, Arc::new(Hurried))
+}
+
+/// The SDK's client of whatever answers as DynamoDB at an address.
+pub fn client(url: &str, between: impl FnOnce(SharedHttpClient) -> SharedHttpClient) -> Client {
     let config = Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("eu-central-1"))
@@ -43,7 +53,7 @@ pub fn table_at(url: &str, name: &str, between: impl FnOnce(SharedHttpClient) ->
         .http_client(between(aws_smithy_http_client::Builder::new().build_http()))
         .retry_config(RetryConfig::standard().with_initial_backoff(Duration::from_millis(1)))
         .build();
-    DynamoTable::new(Client::from_conf(config), name, Arc::new(Hurried))
+    Client::from_conf(config)
 }
 
 /// The system's randomness; but the single byte that says how long to wait says: no longer than one has to.

@@ -33,7 +33,8 @@ async fn invoke(app: &Arc<App>, routes: Routes, method: &str, path: &str, token:
 }
 
 async fn send(app: &Arc<App>, routes: Routes, event: Value) -> Answer {
-    through(vestibule::lambda::handler(routes, Arc::clone(app)), event).await
+    let served = vestibule::http::serve(routes, Arc::clone(app));
+    through(vestibule::lambda::behind_gateway(served, "test".into(), Arc::clone(&app.clock)), event).await
 }
 
 async fn through(router: axum::Router, event: Value) -> Answer {
@@ -122,14 +123,21 @@ async fn a_body_may_come_as_base64_and_the_address_is_the_gateways() {
     assert_eq!(send(service.app(), login::routes(), event).await.status, 200);
 }
 
-/// Whoever configures it wrongly sees why in the log; whoever asks is denied.
+/// A REST API says the stage before the path, the client's address elsewhere, and headers twice.
 #[tokio::test]
-async fn with_a_faulty_configuration_everything_is_unavailable() {
-    for path in ["/v1/session", "/v1/nothing"] {
-        let mut event: Value = serde_json::from_str(include_str!("../events/api-gateway-v2.json")).unwrap();
-        event["rawPath"] = json!(path);
-        let reply = through(vestibule::lambda::configured(session::routes(), |_| None), event).await;
-        assert_eq!((reply.status, text(&reply, "/code").as_str()), (503, "unavailable"));
-        assert!(reply.headers["retry-after"].is_string() && reply.headers["cache-control"] == "no-store");
+async fn a_rest_api_is_served_alike() {
+    let (service, people) = Service::peopled().await;
+    let body = json!({"tenant": "acme", "username": "bob", "password": people["bob"].password}).to_string();
+    let mut event: Value = serde_json::from_str(include_str!("../events/api-gateway-rest.json")).unwrap();
+    event["body"] = json!(body);
+    for n in 0..21_u64 {
+        event["multiValueHeaders"]["X-Forwarded-For"] = json!([format!("198.51.{n}.1")]);
+        let reply = send(service.app(), login::routes(), event.clone()).await;
+        assert_eq!(reply.status, if n < 20 { 200 } else { 429 }, "{n}");
     }
+    event["requestContext"]["identity"]["sourceIp"] = json!("203.0.114.7");
+    assert_eq!(send(service.app(), login::routes(), event.clone()).await.status, 200);
+    event["multiValueQueryStringParameters"] = json!({"next": ["1"]});
+    let reply = send(service.app(), login::routes(), event).await;
+    assert_eq!((reply.status, text(&reply, "/code").as_str()), (400, "invalid_request"));
 }

@@ -1,6 +1,8 @@
 //! The Lambda of the flow `admin-reset`.
 
+use vestibule::lambda::{Error, Needs, run};
+
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), vestibule::lambda::Error> {
-    vestibule::lambda::run(admin_reset::routes()).await
+async fn main() -> Result<(), Error> {
+    run(admin_reset::routes(), Needs::CODES).await
 }

@@ -1,6 +1,8 @@
 //! The Lambda of the flow `batch-portal-exclude`.
 
+use vestibule::lambda::{Error, Needs, run};
+
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), vestibule::lambda::Error> {
-    vestibule::lambda::run(batch_portal_exclude::routes()).await
+async fn main() -> Result<(), Error> {
+    run(batch_portal_exclude::routes(), Needs::NOTHING).await
 }

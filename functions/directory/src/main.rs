@@ -1,6 +1,8 @@
 //! The Lambda of the flow `directory`.
 
+use vestibule::lambda::{Error, Needs, run};
+
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), vestibule::lambda::Error> {
-    vestibule::lambda::run(directory::routes()).await
+async fn main() -> Result<(), Error> {
+    run(directory::routes(), Needs::NAMES).await
 }

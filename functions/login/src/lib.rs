@@ -94,6 +94,7 @@ async fn login(State(app): State<Arc<App>>, call: Call<LoginRequest>) -> Answer<
         return Err(Problem::new(Code::InvalidRequest).detail("the password is too long"));
     }
     let (now, network, attempt) = (request.now, request.network(), request.attempt(&app)?);
+    request.speaks_of(&body.tenant);
     let login = app.names()?.login(&body.tenant, &LoginName::fold(&body.username));
     let device = body.device_token.as_ref().and_then(|token| TokenRef::parse(token.expose()));
     let place = app.passwords.place()?;

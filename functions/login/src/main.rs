@@ -1,6 +1,8 @@
 //! The Lambda of the flow `login`.
 
+use vestibule::lambda::{Error, Needs, run};
+
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), vestibule::lambda::Error> {
-    vestibule::lambda::run(login::routes()).await
+async fn main() -> Result<(), Error> {
+    run(login::routes(), Needs::NAMES).await
 }

@@ -1,6 +1,8 @@
 //! The Lambda of the flow `recovery`.
 
+use vestibule::lambda::{Error, Needs, run};
+
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), vestibule::lambda::Error> {
-    vestibule::lambda::run(recovery::routes()).await
+async fn main() -> Result<(), Error> {
+    run(recovery::routes(), Needs::CODES).await
 }

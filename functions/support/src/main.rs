@@ -1,6 +1,8 @@
 //! The Lambda of the flow `support`.
 
+use vestibule::lambda::{Error, Needs, run};
+
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), vestibule::lambda::Error> {
-    vestibule::lambda::run(support::routes()).await
+async fn main() -> Result<(), Error> {
+    run(support::routes(), Needs::NAMES.and(Needs::CODES)).await
 }

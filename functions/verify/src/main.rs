@@ -1,6 +1,8 @@
 //! The Lambda of the flow `verify`.
 
+use vestibule::lambda::{Error, Needs, run};
+
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), vestibule::lambda::Error> {
-    vestibule::lambda::run(verify::routes()).await
+async fn main() -> Result<(), Error> {
+    run(verify::routes(), Needs::SEALING.and(Needs::CODES)).await
 }

@@ -1,6 +1,9 @@
 //! A request, as a handler gets it: its form is right, and nothing has happened yet.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+};
 
 use axum::{
     extract::{FromRequest, Path, RawPathParams, Request as HttpRequest},
@@ -19,6 +22,7 @@ use crate::{
     attempt::Attempt,
     audit::{Action, AuditEvent, Outcome},
     env::Timestamp,
+    id::TenantId,
     secret::{SecretText, TokenClass, TokenRef},
 };
 
@@ -32,6 +36,8 @@ pub struct Peer(pub IpAddr);
 pub(super) struct Stamp {
     pub(super) now: Timestamp,
     pub(super) id: String,
+    /// Which tenant the request speaks of, for the log: known once the request was read.
+    pub(super) tenant: Arc<OnceLock<TenantId>>,
 }
 
 /// One request whose form is right: path, query, headers and body were checked in this order, and nothing was charged.
@@ -91,23 +97,33 @@ pub struct Request {
     pub user_agent: Option<String>,
     bearer: Option<TokenRef>,
     headers: HeaderMap,
+    tenant: Arc<OnceLock<TenantId>>,
 }
 
 impl Request {
     fn new(parts: Parts) -> Answer<Self> {
-        let Some(Stamp { now, id }) = parts.extensions.get::<Stamp>().cloned() else {
+        let Some(Stamp { now, id, tenant }) = parts.extensions.get::<Stamp>().cloned() else {
             tracing::error!("a handler was called outside of `serve`");
             return Err(Code::Unavailable.into());
         };
         let peer = parts.extensions.get::<Peer>().map(|Peer(address)| address.to_canonical());
-        let mut request = Self { now, id, peer, user_agent: None, bearer: None, headers: parts.headers };
+        let mut request = Self { now, id, peer, user_agent: None, bearer: None, headers: parts.headers, tenant };
         request.user_agent = request.headers.get(header::USER_AGENT).and_then(|value| {
             let text = String::from_utf8_lossy(value.as_bytes());
             let text: String = text.chars().filter(|c| !c.is_control()).take(200).collect();
             (!text.is_empty()).then_some(text)
         });
         request.bearer = request.authorization("bearer").and_then(TokenRef::parse);
+        if let Some(token) = &request.bearer {
+            request.speaks_of(token.user().tenant());
+        }
         Ok(request)
+    }
+
+    /// The tenant that the request names, for its line in the log. The first that is named stays: whose token it is, else
+    /// what the body says. Nothing is proven by it.
+    pub fn speaks_of(&self, tenant: &TenantId) {
+        let _ = self.tenant.set(tenant.clone());
     }
 
     /// The credential of the one `Authorization` header, if it is of the scheme. Several say nothing.

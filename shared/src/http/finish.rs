@@ -1,6 +1,9 @@
 //! What every response has in common, whatever became of the request.
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{Arc, OnceLock},
+};
 
 use axum::{
     Router,
@@ -18,7 +21,10 @@ use super::{
     call::Stamp,
     problem::{Code, Problem},
 };
-use crate::env::{Clock, Entropy};
+use crate::{
+    env::{Clock, Entropy},
+    id::TenantId,
+};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -62,7 +68,8 @@ async fn finish(router: Router, clock: &dyn Clock, entropy: &dyn Entropy, mut re
         // axum takes HEAD for GET. No route has OPTIONS, so this finds out what the path allows.
         *request.method_mut() = Method::OPTIONS;
     }
-    request.extensions_mut().insert(Stamp { now, id: id.clone() });
+    let tenant = Arc::new(OnceLock::new());
+    request.extensions_mut().insert(Stamp { now, id: id.clone(), tenant: Arc::clone(&tenant) });
     let mut response = match AssertUnwindSafe(router.oneshot(request)).catch_unwind().await {
         Ok(Ok(response)) => response,
         Ok(Err(never)) => match never {},
@@ -83,10 +90,11 @@ async fn finish(router: Router, clock: &dyn Clock, entropy: &dyn Entropy, mut re
     common(response.headers_mut(), &id);
     tracing::info!(
         request_id = id,
+        tenant = tenant.get().map(TenantId::as_str),
         method = method.as_str(),
-        path = path.as_ref().map_or("-", MatchedPath::as_str),
+        path = path.as_ref().map(MatchedPath::as_str),
         status = response.status().as_u16(),
-        code = problem.as_ref().map_or("-", |problem| problem.code().as_str()),
+        code = problem.as_ref().map(|problem| problem.code().as_str()),
         millis = clock.now().millis().saturating_sub(now.millis()).max(0),
         "answered"
     );

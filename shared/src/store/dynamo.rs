@@ -28,6 +28,10 @@ use super::{
 };
 use crate::{env::Entropy, trust::Trust};
 
+mod check;
+
+pub use check::Look;
+
 /// How often a call is made at most: contention and throttling pass.
 const CALLS: u32 = 4;
 
@@ -82,6 +86,7 @@ fn failure<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> Failure {
 }
 
 /// The single table in DynamoDB.
+#[derive(Clone)]
 pub struct DynamoTable {
     client: Client,
     name: String,

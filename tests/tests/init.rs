@@ -1,0 +1,211 @@
+//! What a function does before it serves anybody: it looks at its table, its keys and its clock; while something is wrong it
+//! answers 503 and names every fault in one line of its log.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::{
+    collections::HashMap,
+    io::Write as _,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use aws_sdk_dynamodb::types::{AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType};
+use axum::{body::Body, http::Request};
+use serde_json::Value;
+use tempfile::NamedTempFile;
+use tests::emulator::{self, Database};
+use tower::ServiceExt;
+use tracing::instrument::WithSubscriber;
+use vestibule::{
+    attempt::Attempt,
+    audit::{Action, AuditEvent, Outcome},
+    env::{Clock, SystemClock, SystemEntropy, TestClock},
+    http::Routes,
+    key_file::KeyFile,
+    lambda::{Function, Needs, handler},
+    store::{Store, dynamo::DynamoTable},
+};
+
+/// A function and what is around it.
+struct Cloud {
+    url: String,
+    variables: HashMap<&'static str, String>,
+    clock: Arc<TestClock>,
+    log: Log,
+    _keys: NamedTempFile,
+}
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Cloud {
+    /// Everything is there but the table.
+    async fn new() -> Self {
+        let url = emulator::serve(Database::memory().unwrap()).await;
+        let mut keys = NamedTempFile::new().unwrap();
+        keys.write_all(&serde_json::to_vec(&KeyFile::generate(&SystemEntropy).unwrap()).unwrap()).unwrap();
+        let variables = HashMap::from([
+            ("VESTIBULE_TABLE", "vestibule".to_owned()),
+            ("VESTIBULE_KEYS_FILE", keys.path().to_str().unwrap().to_owned()),
+            ("VESTIBULE_DYNAMODB_ENDPOINT", url.clone()),
+            ("AWS_REGION", "eu-central-1".to_owned()),
+            ("AWS_ACCESS_KEY_ID", "test".to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", "test".to_owned()),
+        ]);
+        // The emulator's answers have the time of day.
+        let clock = Arc::new(TestClock::at(SystemClock.now()));
+        Self { url, variables, clock, log: Log::default(), _keys: keys }
+    }
+
+    /// Makes the table, and says that it is the store's.
+    async fn store(&self) -> (DynamoTable, Store) {
+        let table = emulator::fresh(&self.url, "vestibule", |inner| inner).await;
+        let store = Store::new(Arc::new(table.clone()));
+        store.identify("test", table.look().await.id.as_deref()).await.unwrap();
+        (table, store)
+    }
+
+    fn function(&self, routes: Routes, needs: Needs) -> Arc<Function> {
+        let variables = self.variables.clone();
+        Function::new(
+            routes,
+            needs,
+            move |name| variables.get(name).cloned(),
+            Arc::clone(&self.clock) as Arc<dyn Clock>,
+        )
+    }
+
+    /// Asks somebody's session: 401 of whoever is served.
+    async fn status(&self, function: &Arc<Function>) -> u16 {
+        let request = Request::get("/v1/session").body(Body::empty()).unwrap();
+        let log = self.log.clone();
+        let subscriber = tracing_subscriber::fmt().json().with_writer(move || log.clone()).finish();
+        let answer = handler(Arc::clone(function)).oneshot(request).with_subscriber(subscriber);
+        let response = answer.await.unwrap();
+        let status = response.status().as_u16();
+        assert_eq!(response.headers()["cache-control"], "no-store");
+        let body = axum::body::to_bytes(response.into_body(), 10_000).await.unwrap();
+        let code = if status == 503 { "unavailable" } else { "invalid_token" };
+        assert_eq!(serde_json::from_slice::<Value>(&body).unwrap()["code"], code);
+        status
+    }
+
+    /// The faults of the one line that the log has about them since it was last read.
+    fn report(&self) -> String {
+        let log = std::mem::take(&mut *self.log.0.lock().unwrap());
+        let lines = String::from_utf8(log).unwrap();
+        let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let errors: Vec<_> = lines.iter().filter(|line| line["level"] == "ERROR").collect();
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        errors[0]["fields"]["faults"].as_str().unwrap().to_owned()
+    }
+}
+
+fn has(report: &str, faults: &[&str]) {
+    let count = format!("{} fault(s): ", faults.len());
+    assert!(report.starts_with(&count) && faults.iter().all(|fault| report.contains(fault)), "{report}");
+}
+
+#[tokio::test]
+async fn a_function_without_anything_names_all_that_it_wants() {
+    let cloud = Cloud { variables: HashMap::new(), ..Cloud::new().await };
+    let function = cloud.function(session::routes(), Needs::SEALING.and(Needs::NAMES));
+    assert_eq!(cloud.status(&function).await, 503);
+    let wanted = ["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "VESTIBULE_TABLE", "VESTIBULE_KEYS_FILE"];
+    has(&cloud.report(), &wanted);
+}
+
+#[tokio::test]
+async fn what_can_be_looked_at_is_looked_at_whatever_else_is_wrong() {
+    let mut cloud = Cloud::new().await;
+    for name in ["VESTIBULE_KEYS_FILE", "VESTIBULE_CA_FILE"] {
+        cloud.variables.insert(name, "/no/such/file".into());
+    }
+    let function = cloud.function(session::routes(), Needs::NAMES);
+    cloud.clock.advance(Duration::from_secs(3600));
+    assert_eq!(cloud.status(&function).await, 503);
+    let files = ["VESTIBULE_KEYS_FILE /no/such/file: ", "VESTIBULE_CA_FILE /no/such/file: "];
+    has(&cloud.report(), &[files[0], files[1], "the clock is 3", "there is none of that name in eu-central-1"]);
+}
+
+#[tokio::test]
+async fn it_serves_as_soon_as_the_table_is_there_and_is_a_store() {
+    let cloud = Cloud::new().await;
+    let function = cloud.function(session::routes(), Needs::NOTHING);
+    assert_eq!(cloud.status(&function).await, 503);
+    has(&cloud.report(), &["table vestibule: there is none of that name"]);
+    let table = emulator::fresh(&cloud.url, "vestibule", |inner| inner).await;
+    assert_eq!(cloud.status(&function).await, 503, "it does not look again at once");
+    cloud.clock.advance(Duration::from_secs(1));
+    assert_eq!(cloud.status(&function).await, 503);
+    has(&cloud.report(), &["the table is no store yet"]);
+    Store::new(Arc::new(table)).identify("test", None).await.unwrap();
+    cloud.clock.advance(Duration::from_secs(1));
+    assert_eq!(cloud.status(&function).await, 401);
+}
+
+#[tokio::test]
+async fn a_table_of_another_form_is_refused() {
+    let cloud = Cloud::new().await;
+    let id = AttributeDefinition::builder().attribute_name("id").attribute_type(ScalarAttributeType::S).build();
+    let key = KeySchemaElement::builder().attribute_name("id").key_type(KeyType::Hash).build();
+    let create = emulator::client(&cloud.url, |inner| inner).create_table().table_name("vestibule");
+    let create = create.attribute_definitions(id.unwrap()).key_schema(key.unwrap());
+    create.billing_mode(BillingMode::PayPerRequest).send().await.unwrap();
+    let function = cloud.function(session::routes(), Needs::NOTHING);
+    assert_eq!(cloud.status(&function).await, 503);
+    has(&cloud.report(), &["its keys are not PK and SK", "it has no index dir"]);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_far_off_closes_the_door_and_a_step_does_not() {
+    let cloud = Cloud::new().await;
+    cloud.store().await;
+    for (off, status) in [(40_000, 503), (-40_000, 503), (20_000, 401), (-20_000, 401)] {
+        let function = cloud.function(session::routes(), Needs::NOTHING);
+        cloud.clock.shift_millis(off);
+        assert_eq!(cloud.status(&function).await, status, "{off}");
+        cloud.clock.shift_millis(-off);
+    }
+}
+
+#[tokio::test]
+async fn a_table_that_was_restored_is_closed_until_the_epoch_is_raised() {
+    let cloud = Cloud::new().await;
+    let (table, store) = cloud.store().await;
+    let id = table.look().await.id;
+    assert!(id.is_some(), "the emulator tells a table's id");
+    cloud.clock.shift_millis(-15_000);
+    let serving = cloud.function(session::routes(), Needs::NOTHING);
+    assert_eq!(cloud.status(&serving).await, 401);
+    // As in a copy: the identity names another table.
+    raise(&store, "the table it was in before", &cloud).await;
+    let started = cloud.function(session::routes(), Needs::NOTHING);
+    assert_eq!(cloud.status(&started).await, 503);
+    has(&cloud.report(), &["raise the restore epoch first"]);
+    assert_eq!(cloud.status(&serving).await, 401, "what it saw is relied on for half a minute");
+    cloud.clock.advance(Duration::from_secs(30));
+    assert_eq!(cloud.status(&serving).await, 503);
+    raise(&store, id.as_deref().unwrap(), &cloud).await;
+    cloud.clock.advance(Duration::from_secs(1));
+    for function in [serving, started] {
+        assert_eq!(cloud.status(&function).await, 401);
+    }
+}
+
+async fn raise(store: &Store, table: &str, cloud: &Cloud) {
+    let attempt = Attempt::begin(cloud.clock.now(), &SystemEntropy).unwrap();
+    let event = AuditEvent::new(Action::RestoreEpochRaised, Outcome::Success, "test");
+    store.raise_restore_epoch(Some(table), &attempt, &event).await.unwrap().unwrap();
+}
