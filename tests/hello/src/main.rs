@@ -4,6 +4,5 @@ use axum::{Router, routing::get};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_http::Error> {
-    lambda_http::tracing::init_default_subscriber();
     lambda_http::run(Router::new().route("/hello", get(async || "hello"))).await
 }
