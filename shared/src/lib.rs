@@ -15,6 +15,8 @@ pub mod env;
 pub mod http;
 pub mod id;
 pub mod key_file;
+#[cfg(feature = "kms")]
+pub mod kms;
 #[cfg(feature = "lambda")]
 pub mod lambda;
 pub mod password;

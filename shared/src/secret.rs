@@ -401,9 +401,38 @@ impl TotpSecret {
 }
 
 /// A TOTP secret as it is stored: AES-256-GCM, bound to tenant, user, incarnation, factor and purpose. Layout: version 1,
-/// key id 8, nonce 12, ciphertext and tag 36.
+/// key number 8, nonce 12, ciphertext and tag 36.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SealedSecret(#[serde(with = "serde_bytes")] Vec<u8>);
+
+/// A sealed secret's parts.
+struct Parts<'a> {
+    version: u8,
+    number: u64,
+    nonce: [u8; 12],
+    ciphertext: &'a [u8],
+}
+
+impl SealedSecret {
+    fn parts(&self) -> Option<Parts<'_>> {
+        let (&version, rest) = self.0.split_first()?;
+        let (number, rest) = rest.split_first_chunk()?;
+        let (&nonce, ciphertext) = rest.split_first_chunk()?;
+        Some(Parts { version, number: u64::from_be_bytes(*number), nonce, ciphertext })
+    }
+
+    /// The bytes, as the store keeps them.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The number of the key it was sealed under.
+    #[cfg(feature = "kms")]
+    pub(crate) fn number(&self) -> Option<u64> {
+        self.parts().map(|parts| parts.number)
+    }
+}
 
 /// A secret could not be sealed or opened: denied, and an alarm for whoever runs the service.
 #[derive(Debug, thiserror::Error)]
@@ -433,12 +462,16 @@ pub trait Sealer: Send + Sync {
     /// # Errors
     /// [`SealError`]; the sign-in is denied then.
     async fn open(&self, owner: FactorRef, sealed: &SealedSecret) -> Result<TotpSecret, SealError>;
-}
 
-const SEAL_VERSION: u8 = 1;
+    /// Whether what was just opened has to be sealed anew: its key has a successor.
+    async fn outdated(&self, sealed: &SealedSecret) -> bool;
+}
 
 /// Keys held by this process: the newest seals, each opens what it sealed.
 pub struct KeyRing {
+    /// Whose numbers the keys have: it is in the stored form and in what the ciphertext is bound to, so no secret of one
+    /// kind of ring is taken for one of another.
+    version: u8,
     keys: BTreeMap<u64, Zeroizing<[u8; 32]>>,
 }
 
@@ -446,12 +479,30 @@ impl KeyRing {
     /// A ring of numbered keys; the highest number seals. `None` for an empty one.
     #[must_use]
     pub fn new(keys: BTreeMap<u64, Zeroizing<[u8; 32]>>) -> Option<Self> {
-        if keys.is_empty() { None } else { Some(Self { keys }) }
+        if keys.is_empty() { None } else { Some(Self { version: 1, keys }) }
+    }
+
+    /// A ring of the store's data keys, none of which is unwrapped yet.
+    #[cfg(feature = "kms")]
+    pub(crate) fn of_data_keys() -> Self {
+        Self { version: 2, keys: BTreeMap::new() }
+    }
+
+    /// Takes a key in.
+    #[cfg(feature = "kms")]
+    pub(crate) fn insert(&mut self, number: u64, key: Zeroizing<[u8; 32]>) {
+        self.keys.insert(number, key);
+    }
+
+    /// Whether the key of that number is there.
+    #[cfg(feature = "kms")]
+    pub(crate) fn has(&self, number: u64) -> bool {
+        self.keys.contains_key(&number)
     }
 }
 
-fn seal_context(owner: &FactorRef) -> Vec<u8> {
-    let mut context = b"vestibule/1 totp-secret".to_vec();
+fn seal_context(version: u8, owner: &FactorRef) -> Vec<u8> {
+    let mut context = format!("vestibule/{version} totp-secret").into_bytes();
     let (tenant, user) = (owner.user.tenant().as_str(), owner.user.user().as_str());
     for part in [tenant.as_bytes(), user.as_bytes(), owner.born.bytes(), owner.factor.bytes()] {
         context.push(u8::try_from(part.len()).unwrap_or(0)); // ids are at most 64 long
@@ -466,31 +517,33 @@ impl Sealer for KeyRing {
         let Some((id, key)) = self.keys.last_key_value() else { return Err(SealError::Unavailable("no key".into())) };
         let nonce = entropy.bytes::<12>()?;
         let cipher = Aes256Gcm::new_from_slice(key.as_slice()).map_err(|_| SealError::Refused)?;
-        let context = seal_context(&secret.owner);
+        let context = seal_context(self.version, &secret.owner);
         let sealed = cipher
             .encrypt(&nonce.into(), Payload { msg: secret.bytes.as_slice(), aad: &context })
             .map_err(|_| SealError::Refused)?;
-        Ok(SealedSecret([&[SEAL_VERSION], &id.to_be_bytes()[..], &nonce, &sealed].concat()))
+        Ok(SealedSecret([&[self.version], &id.to_be_bytes()[..], &nonce, &sealed].concat()))
     }
 
     async fn open(&self, owner: FactorRef, sealed: &SealedSecret) -> Result<TotpSecret, SealError> {
-        let parts = |bytes: &[u8]| -> Option<(u64, [u8; 12], Vec<u8>)> {
-            let rest = bytes.strip_prefix(&[SEAL_VERSION])?;
-            let (id, rest) = rest.split_first_chunk::<8>()?;
-            let (nonce, sealed) = rest.split_first_chunk::<12>()?;
-            Some((u64::from_be_bytes(*id), *nonce, sealed.to_vec()))
-        };
-        let (id, nonce, ciphertext) = parts(&sealed.0).ok_or(SealError::Refused)?;
-        let key = self.keys.get(&id).ok_or_else(|| SealError::Unavailable(format!("no key {id}")))?;
+        let Some(Parts { version, number, nonce, ciphertext }) = sealed.parts() else { return Err(SealError::Refused) };
+        if version != self.version {
+            return Err(SealError::Refused);
+        }
+        let key = self.keys.get(&number).ok_or_else(|| SealError::Unavailable(format!("no key {number}")))?;
         let cipher = Aes256Gcm::new_from_slice(key.as_slice()).map_err(|_| SealError::Refused)?;
-        let context = seal_context(&owner);
+        let context = seal_context(version, &owner);
         let opened = Zeroizing::new(
             cipher
-                .decrypt(&nonce.into(), Payload { msg: &ciphertext, aad: &context })
+                .decrypt(&nonce.into(), Payload { msg: ciphertext, aad: &context })
                 .map_err(|_| SealError::Refused)?,
         );
         let bytes: [u8; 20] = opened.as_slice().try_into().map_err(|_| SealError::Refused)?;
         Ok(TotpSecret { owner, bytes: Zeroizing::new(bytes) })
+    }
+
+    async fn outdated(&self, sealed: &SealedSecret) -> bool {
+        let newest = self.keys.last_key_value().map(|(number, _)| *number);
+        sealed.parts().is_some_and(|parts| Some(parts.number) < newest)
     }
 }
 
@@ -530,6 +583,23 @@ mod tests {
         assert!(ring().open(owner(1), &sealed).await.is_ok());
         let newer = ring().seal(&secret, &SystemEntropy).await.unwrap();
         assert!(matches!(old.open(owner(1), &newer).await, Err(SealError::Unavailable(_))));
+        assert!(ring().outdated(&sealed).await && !ring().outdated(&newer).await && !old.outdated(&sealed).await);
+    }
+
+    #[cfg(feature = "kms")]
+    #[tokio::test]
+    async fn a_secret_of_one_kind_of_ring_is_refused_by_another_with_the_same_key() {
+        let mut data_keys = KeyRing::of_data_keys();
+        data_keys.insert(1, Zeroizing::new([1; 32]));
+        let local = KeyRing::new(BTreeMap::from([(1, Zeroizing::new([1; 32]))])).unwrap();
+        let secret = TotpSecret::generate(owner(1), &SystemEntropy).unwrap();
+        for (from, to, other) in [(&data_keys, &local, 1), (&local, &data_keys, 2)] {
+            let mut sealed = from.seal(&secret, &SystemEntropy).await.unwrap();
+            assert_eq!(sealed.0.len(), 57);
+            assert!(matches!(to.open(owner(1), &sealed).await, Err(SealError::Refused)));
+            sealed.0[0] = other;
+            assert!(matches!(to.open(owner(1), &sealed).await, Err(SealError::Refused)));
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod budget;
 pub mod client;
 #[cfg(feature = "testing")]
 pub mod contract;
+pub mod data_keys;
 #[cfg(feature = "dynamo")]
 pub mod dynamo;
 pub mod enrolment;

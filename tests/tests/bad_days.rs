@@ -860,6 +860,10 @@ impl Sealer for Moody {
     async fn open(&self, owner: FactorRef, sealed: &SealedSecret) -> Result<TotpSecret, SealError> {
         self.here()?.open(owner, sealed).await
     }
+
+    async fn outdated(&self, sealed: &SealedSecret) -> bool {
+        self.ring.outdated(sealed).await
+    }
 }
 
 /// X12

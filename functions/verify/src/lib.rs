@@ -16,7 +16,7 @@ use vestibule::{
     },
     policy,
     recovery::{self, Code, RecoveryCode},
-    secret::{FactorRef, SecretText, TokenClass},
+    secret::{FactorRef, SealedSecret, SecretText, TokenClass, TotpSecret},
     store::{
         login::Charge,
         verify::{Accept, Dead, SignIn},
@@ -137,7 +137,18 @@ async fn by_code(
         return Err(refuse(app, request, &guess, action).await);
     };
     let event = success(request, &guess, action);
-    accept(app, request, SignIn::with_totp(guess, proof, &*app.entropy)?, event).await
+    let anew = sealed_anew(app, &secret, sealed).await;
+    accept(app, request, SignIn::with_totp(guess, proof, anew, &*app.entropy)?, event).await
+}
+
+/// A secret whose key has a successor moves to it when it is used. Should that fail it is kept as it is: the code was right.
+async fn sealed_anew(app: &App, secret: &TotpSecret, sealed: &SealedSecret) -> Option<SealedSecret> {
+    let sealer = app.sealer().ok()?;
+    if !sealer.outdated(sealed).await {
+        return None;
+    }
+    let anew = sealer.seal(secret, &*app.entropy).await;
+    anew.inspect_err(|error| tracing::error!(%error, "a secret was not sealed anew")).ok()
 }
 
 async fn by_recovery_token(app: &App, request: &Request, guess: ChargedGuess, code: &RecoveryCode) -> Answer<SignedIn> {

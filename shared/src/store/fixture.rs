@@ -229,7 +229,7 @@ impl Ann {
         let Charge::Admitted(guess) = self.charge(token, at).await else { return None };
         let code = totp::code_at(&self.secret, step).unwrap();
         let proof = totp::check(&self.secret, &code, at, guess.user().last_step.unwrap())?;
-        self.accept(SignIn::with_totp(guess, proof, &SystemEntropy).unwrap()).await
+        self.accept(SignIn::with_totp(guess, proof, None, &SystemEntropy).unwrap()).await
     }
 
     pub(crate) async fn with_recovery(&self, token: &TokenRef) -> Option<NewToken> {

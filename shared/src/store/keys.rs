@@ -96,6 +96,11 @@ pub(crate) fn audit_partition(tenant: &TenantId, year_month: &str, shard: u8) ->
     format!("T#{tenant}#A#{year_month}#{shard}")
 }
 
+/// The wrapped data keys that authenticators' secrets are sealed under: all in one item.
+pub(crate) fn data_keys() -> Key {
+    key("D#keys".to_owned(), "K")
+}
+
 /// The store's identity; a store without it is not ours.
 #[must_use]
 pub fn identity() -> Key {

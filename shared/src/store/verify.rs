@@ -18,7 +18,7 @@ use crate::{
     id::{EntryId, UserKey},
     policy,
     recovery::RecoveryProof,
-    secret::TokenRef,
+    secret::{SealedSecret, TokenRef},
     totp::TotpProof,
 };
 
@@ -59,7 +59,8 @@ pub struct SignIn {
 }
 
 enum Spend {
-    Step(i64),
+    /// A code; and its secret, if that has to be kept under a newer key from now on.
+    Step(i64, Option<SealedSecret>),
     Recovery(crate::secret::CodeDigest),
 }
 
@@ -87,11 +88,17 @@ impl SignIn {
         &self.guess.attempt
     }
 
-    /// With a code of the factor that was charged. Both are consumed: a proof pays once.
+    /// With a code of the factor that was charged. Both are consumed: a proof pays once. `anew` is the factor's secret, sealed
+    /// under a newer key, to replace what is kept.
     ///
     /// # Errors
     /// [`SignInError`].
-    pub fn with_totp(guess: ChargedGuess, proof: TotpProof, entropy: &dyn Entropy) -> Result<Self, SignInError> {
+    pub fn with_totp(
+        guess: ChargedGuess,
+        proof: TotpProof,
+        anew: Option<SealedSecret>,
+        entropy: &dyn Entropy,
+    ) -> Result<Self, SignInError> {
         let owner = proof.owner();
         if owner.user != *guess.key() || owner.born != guess.user.born || Some(owner.factor) != guess.user.factor_id {
             return Err(SignInError::Foreign);
@@ -105,7 +112,7 @@ impl SignIn {
         } else {
             session = session.knowing(guess.opened_from(), entropy)?;
         }
-        Ok(Self { guess, spend: Spend::Step(proof.step()), session })
+        Ok(Self { guess, spend: Spend::Step(proof.step(), anew), session })
     }
 
     /// With a recovery token, at a challenge only.
@@ -243,7 +250,7 @@ impl SignIn {
     fn still_holds(&self, user: &User) -> bool {
         let (was, door, now) = (&self.guess.user, &self.guess.door, self.guess.attempt.at());
         let spendable = match &self.spend {
-            Spend::Step(step) => user.last_step.is_some_and(|last| last < *step),
+            Spend::Step(step, _) => user.last_step.is_some_and(|last| last < *step),
             Spend::Recovery(digest) => user.recovery.as_ref() == Some(digest),
         };
         let open = match door {
@@ -348,10 +355,12 @@ fn accept(sign_in: &SignIn) -> Result<Write, StoreError> {
     ];
     actions.extend(opens);
     match spend {
-        Spend::Step(step) => {
+        Spend::Step(step, anew) => {
             // The confirming step is the first that counts: a factor has a last step from its beginning.
             guards.push(lt(attr("ls"), *step));
             actions.push(Action::Set(attr("ls"), num(*step)));
+            // Of this factor still: its id is guarded above.
+            actions.extend(anew.as_ref().map(|sealed| Action::Set(attr("sec"), write::bytes(sealed.bytes()))));
         }
         Spend::Recovery(digest) => {
             guards.push(eq(attr("rk"), digest.bytes()));
@@ -439,7 +448,7 @@ mod tests {
             let Charge::Admitted(guess) = ann.charge(token, NOW).await else { panic!("refused") };
             let code = totp::code_at(&ann.secret, STEP).unwrap();
             let proof = totp::check(&ann.secret, &code, NOW, 0).unwrap();
-            sign_ins.push(SignIn::with_totp(guess, proof, &SystemEntropy).unwrap());
+            sign_ins.push(SignIn::with_totp(guess, proof, None, &SystemEntropy).unwrap());
         }
         let accepted = futures_util::future::join_all(sign_ins.into_iter().map(|one| ann.accept(one))).await;
         assert_eq!(accepted.iter().flatten().count(), 1);
@@ -495,7 +504,7 @@ mod tests {
             let Charge::Admitted(guess) = ann.charge(token, NOW).await else { panic!("refused") };
             let code = totp::code_at(&ann.secret, STEP + 1).unwrap();
             let proof = totp::check(&ann.secret, &code, NOW, STEP).unwrap();
-            let sign_in = SignIn::with_totp(guess, proof, &SystemEntropy).unwrap();
+            let sign_in = SignIn::with_totp(guess, proof, None, &SystemEntropy).unwrap();
             ann.change(close).await;
             assert!(ann.accept(sign_in).await.is_none());
         }
@@ -508,7 +517,7 @@ mod tests {
         let Charge::Admitted(guess) = ann.charge(&session, NOW).await else { panic!("refused") };
         let code = totp::code_at(&ann.secret, STEP + 1).unwrap();
         let proof = totp::check(&ann.secret, &code, NOW, STEP).unwrap();
-        let sign_in = SignIn::with_totp(guess, proof, &SystemEntropy).unwrap();
+        let sign_in = SignIn::with_totp(guess, proof, None, &SystemEntropy).unwrap();
         ann.change(Action::Set(attr("fs"), write::text("d"))).await;
         assert!(ann.accept(sign_in).await.is_none());
     }

@@ -16,6 +16,7 @@ use crate::{
         Store, Table,
         batch::{Ran, Wanted},
         client::{Client, ClientChange},
+        data_keys::WrappedKey,
         enrolment::{ConfirmedEnrolment, EnrolmentDoor},
         fixture::{Ann, NOW, PASSWORD, STEP, ann_of, attempt, person},
         item::{self, AuthType, Kind, Role},
@@ -83,6 +84,21 @@ pub async fn race(table: Arc<dyn Table>, rounds: usize) {
         resets(&table, round).await;
         directory(&table, round).await;
         batches(&table, round).await;
+    }
+    data_keys(&table).await;
+}
+
+/// `add_data_key`: of one store, so once.
+async fn data_keys(table: &Arc<dyn Table>) {
+    for number in [1, 2] {
+        let made = together(RACERS, |n| {
+            let store = Store::new(Arc::clone(table));
+            async move {
+                let key = WrappedKey::new(vec![u8::try_from(n).unwrap()], NOW);
+                store.add_data_key(number, &key).await.unwrap().get(&number) == Some(&key)
+            }
+        });
+        assert_eq!(made.await, 1, "data keys made");
     }
 }
 
@@ -194,7 +210,7 @@ async fn codes(table: &Arc<dyn Table>, round: usize) {
             let code = totp::code_at(&one.ann.secret, STEP).unwrap();
             let last = guess.user().last_step.unwrap();
             let Some(proof) = totp::check(&one.ann.secret, &code, NOW, last) else { return false };
-            let sign_in = SignIn::with_totp(guess, proof, &SystemEntropy).unwrap();
+            let sign_in = SignIn::with_totp(guess, proof, None, &SystemEntropy).unwrap();
             matches!(one.store().accept(sign_in, &one.ann.event()).await, Ok(Accept::Yes(_)))
         }
     });
