@@ -77,8 +77,9 @@ impl From<StoreError> for SealError {
     }
 }
 
-/// A client of KMS over an HTTP client; at another address than AWS's where one is given. Throttled and silent calls are made
-/// three times at most, in three seconds at most: no call here does harm when it is done twice.
+/// A client of KMS over an HTTP client (one of `Trust::http_client`); at another address than AWS's where one is given.
+/// Throttled and silent calls are made three times at most, in three seconds at most: no call here does harm when it is done
+/// twice.
 #[must_use]
 pub fn client(region: String, credentials: Credentials, endpoint: Option<String>, http: SharedHttpClient) -> Client {
     let timeouts = TimeoutConfig::builder()
