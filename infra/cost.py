@@ -32,10 +32,10 @@ BESIDE = {"login, right": 1, "login, wrong": 1}
 
 
 def measured(lines):
-    """Name of a flow -> round trips, write units, read units."""
+    """Name of a flow -> round trips, write units, read units, bytes that the function logs."""
     row = re.compile(r"^\.*(.+?) +(\d+) of +\d+ trips +([\d.]+) of +[\d.]+ W +([\d.]+) of +[\d.]+ R$")
     found = (row.match(line.rstrip()) for line in lines)
-    flows = {m[1]: (int(m[2]), float(m[3]), float(m[4])) for m in found if m}
+    flows = {m[1]: (int(m[2]), float(m[3]), float(m[4]), int(m[5])) for m in found if m}
     missing = {*SIGN_IN, *KNOWN} - flows.keys()
     if missing:
         sys.exit(f"not measured: {sorted(missing)}. Was the test run with --nocapture?")
@@ -50,7 +50,9 @@ def memory(flow):
 
 def per_million(flows, names, given):
     """What a million of these requests, one after the other, cost, by part."""
-    trips, writes, reads = (sum(flows[name][part] for name in names) for part in range(3))
+    writes, reads, lines = (sum(flows[name][part] for name in names) for part in (1, 2, 3))
+    # CloudWatch adds 26 bytes to each of the two lines.
+    logged = lines + len(names) * (given.gateway_line + 2 * 26)
     seconds = {}
     for name in names:
         function = name.split(",")[0]
@@ -64,7 +66,7 @@ def per_million(flows, names, given):
         (f"gateway: {len(names)} requests", len(names) * GATEWAY),
         (f"Lambda: {len(names)} requests", len(names) * INVOKED),
         (f"Lambda: {computed:.4f} GB-seconds, {given.architecture}", computed * 1e6 * GB_SECOND[given.architecture]),
-        (f"logs: {len(names) * given.log_bytes} bytes", len(names) * given.log_bytes / 1e3 * LOG_GB),
+        (f"logs: {logged} bytes", logged / 1e3 * LOG_GB),
     ]
 
 
@@ -95,8 +97,8 @@ cargo test -p tests --test costs -- --nocapture | python3 infra/cost.py > docs/c
     yield f"""| **sum** | **{total:.2f}** |
 
 ## What is measured and what is assumed
-- **Measured**: write and read units, and round trips, over HTTP on an emulator of DynamoDB that counts by Amazon's published rules. It was not compared with a bill.
-- **Assumed**: a round trip to the table takes {given.trip_ms:g} ms, a password hash {given.hash_ms:g} ms, everything else {given.own_ms:g} ms a request. {given.log_bytes} bytes of logs a request: the function's line (532 bytes, seen), the gateway's (about 200), and 26 bytes that CloudWatch adds to each. Change them with `--trip-ms`, `--hash-ms`, `--own-ms`, `--log-bytes`, `--architecture`.
+- **Measured**: bytes of the function's log; write and read units, and round trips, over HTTP on an emulator of DynamoDB that counts by Amazon's published rules. It was not compared with a bill.
+- **Assumed**: a round trip to the table takes {given.trip_ms:g} ms, a password hash {given.hash_ms:g} ms, everything else {given.own_ms:g} ms a request. The gateway's line of a request has {given.gateway_line} bytes, and CloudWatch adds 26 to each line. Change them with `--trip-ms`, `--hash-ms`, `--own-ms`, `--gateway-line`, `--architecture`.
 - **Prices**: list prices of us-east-1, {AS_OF}, typed in by hand and not fetched; no free tier, no discount. Compare them with the pages of [DynamoDB](https://aws.amazon.com/dynamodb/pricing/on-demand/), [API Gateway](https://aws.amazon.com/api-gateway/pricing/), [Lambda](https://aws.amazon.com/lambda/pricing/), [CloudWatch](https://aws.amazon.com/cloudwatch/pricing/) and [KMS](https://aws.amazon.com/kms/pricing/) for your region.
 
 | price | USD |
@@ -108,7 +110,7 @@ cargo test -p tests --test costs -- --nocapture | python3 infra/cost.py > docs/c
 | a GB stored for a month; backed up | {STORED_GB_MONTH:.2f}; {BACKED_UP_GB_MONTH:.2f} |
 | a million KMS requests | {KMS:.2f} |
 
-Without the function's line for each request (its log level at WARN) the sum is {total - 2 * 558 / 1e3 * LOG_GB:.2f} USD; the gateway's line stays.
+Without the function's line for each request (its log level at WARN) the sum is {total - sum(flows[name][3] + 26 for name in SIGN_IN) / 1e3 * LOG_GB:.2f} USD; the gateway's line stays.
 
 ## What is not in the sum
 - **Keeping the audit.** A sign-in writes two rows of at most a kilobyte (each costs one unit), kept {AUDIT_DAYS} days: at most {kept:.2f} USD a million sign-ins over that time, with backups.
@@ -121,7 +123,7 @@ One request each, unless it says otherwise; USD a million, of table units and th
 
 | flow | round trips | write units | read units | USD |
 |---|---|---|---|---|"""
-    for name, (trips, writes, reads) in sorted(flows.items()):
+    for name, (trips, writes, reads, _) in sorted(flows.items()):
         yield f"| {name} | {trips} | {writes:g} | {reads:g} | {writes * WRITE + reads * READ + GATEWAY:.2f} |"
 
 
@@ -130,7 +132,7 @@ def main():
     parser.add_argument("--trip-ms", type=float, default=5)
     parser.add_argument("--hash-ms", type=float, default=30)
     parser.add_argument("--own-ms", type=float, default=2)
-    parser.add_argument("--log-bytes", type=int, default=784)
+    parser.add_argument("--gateway-line", type=int, default=200)
     parser.add_argument("--architecture", choices=sorted(GB_SECOND), default="arm64")
     given = parser.parse_args()
     for part in page(measured(sys.stdin), given):

@@ -25,7 +25,7 @@ use lambda_http::{Context, RequestExt, request::RequestContext};
 use tokio::sync::Mutex;
 use tower::ServiceExt;
 use tracing::Instrument;
-use tracing_subscriber::{Layer, filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{Layer, filter::Targets, fmt::MakeWriter, layer::SubscriberExt, util::SubscriberInitExt};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -92,14 +92,21 @@ pub async fn run(routes: Routes, needs: Needs) -> Result<(), Error> {
     lambda_http::run(handler(function)).await
 }
 
-/// One JSON object a line. The runtime's spans stay out: they are paid for by the byte, and say what our lines say.
 fn start_log() {
     let level = std::env::var("AWS_LAMBDA_LOG_LEVEL").ok().and_then(|level| level.parse().ok());
-    let level = level.unwrap_or(tracing::Level::INFO);
+    // Whoever has started one already keeps it.
+    let _ = log(level.unwrap_or(tracing::Level::INFO), io::stdout).try_init();
+}
+
+/// A function's log: one JSON object a line. The runtime's spans stay out: they are paid for by the byte, and say what our
+/// lines say.
+pub fn log<W>(level: tracing::Level, writer: W) -> impl tracing::Subscriber + Send + Sync
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
     let ours = Targets::new().with_default(level.min(tracing::Level::WARN)).with_target("vestibule", level);
     let form = tracing_subscriber::fmt::layer().json().flatten_event(true).with_target(false).with_span_list(false);
-    // Whoever has started one already keeps it.
-    let _ = tracing_subscriber::registry().with(form.with_filter(ours)).try_init();
+    tracing_subscriber::registry().with(form.with_writer(writer).with_filter(ours))
 }
 
 /// A flow with what it has of its own: its endpoints, and where its table and its keys are.

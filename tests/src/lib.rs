@@ -25,6 +25,7 @@ use vestibule::{
 pub mod document;
 pub mod emulator;
 pub mod faulty;
+pub mod log;
 mod there;
 
 /// The service.

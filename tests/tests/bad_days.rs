@@ -3,15 +3,15 @@
 //!
 //! - One fault that passes (a reply lost after the commit, an error of the server, throttling, a conflict) changes nothing:
 //!   the same answer as without it.
-//! - From one request on the store is gone for good, or one operation is forbidden: the answer is 503 with `Retry-After`, or the one success, and then it is
-//!   durable. Never a denial, never a session, never less than MFA.
+//! - From one request on the store is gone for good, or one operation is forbidden: the answer is
+//!   503 with `Retry-After`, or the one success, and then it is durable. Never a denial, never a session, never less than MFA.
 //! - Whatever was answered, the state is whole, and a repeat works or says why.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::{
     collections::BTreeSet,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
 };
@@ -24,6 +24,7 @@ use tests::{
     Ask, People, Person, Reply, Service,
     emulator::{self, Database},
     faulty::{BROKEN, DENIED, Fault, Script, THROTTLED},
+    log::Log,
 };
 use tracing_subscriber::{filter::LevelFilter, util::SubscriberInitExt};
 use vestibule::{
@@ -931,7 +932,8 @@ async fn a_secret_copied_to_another_person_opens_nothing_and_is_an_alarm() {
         world.service.pass(901);
         copied.iter().for_each(|name| world.put(&people["ann"], name, bob[*name].clone()));
         let token = world.service.challenge(&people["ann"]).await;
-        let _collected = log.collect();
+        let subscriber = tracing_subscriber::fmt().without_time().with_ansi(false).with_max_level(LevelFilter::WARN);
+        let _collected = subscriber.with_writer(log.clone()).set_default();
         for name in ["ann", "bob"] {
             let code = tests::code(&people[name].secret, world.service.step());
             let reply = world.service.post("/v1/verify", &token, json!({"code": code})).await;
@@ -944,32 +946,4 @@ async fn a_secret_copied_to_another_person_opens_nothing_and_is_an_alarm() {
     world.service.pass(901);
     gets_in(&world, people.get_mut("ann").unwrap()).await;
     gets_in(&world, people.get_mut("bob").unwrap()).await;
-}
-
-/// What is logged.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    /// From this thread, as long as the guard lives.
-    fn collect(&self) -> impl Drop {
-        let log = self.clone();
-        let subscriber = tracing_subscriber::fmt().without_time().with_ansi(false);
-        subscriber.with_max_level(LevelFilter::WARN).with_writer(move || log.clone()).set_default()
-    }
-
-    fn take(&self) -> String {
-        String::from_utf8(std::mem::take(&mut self.0.lock().unwrap())).unwrap()
-    }
-}
-
-impl std::io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }

@@ -1,5 +1,5 @@
-//! What each flow costs on the wire: round trips, write and read units, as DynamoDB counts them; and how large a person's
-//! item is. `cargo test -p tests --test costs -- --nocapture` prints the table.
+//! What each flow costs on the wire: round trips, write and read units, as DynamoDB counts them, and the bytes that a function
+//! logs; and how large a person's item is. `cargo test -p tests --test costs -- --nocapture` prints the table.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
 use std::sync::{Arc, Mutex};
@@ -13,7 +13,10 @@ use aws_smithy_runtime_api::client::{
 };
 use aws_smithy_types::{body::SdkBody, byte_stream::ByteStream};
 use serde_json::{Value, json};
-use tests::{Ask, Service, emulator};
+use tests::{Ask, Service, emulator, log::Log};
+use tracing::{Level, instrument::WithSubscriber};
+use tracing_subscriber::util::SubscriberInitExt;
+use vestibule::lambda::log;
 
 /// What went over the wire since it was last asked.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -97,14 +100,16 @@ impl Metered {
 /// One row of the table: what it may cost at most (architecture.md and store.md), and what it did.
 async fn measured(meter: &Metered, name: &str, most: Cost, flow: impl Future<Output = ()>) {
     meter.take();
-    flow.await;
-    let cost = meter.take();
+    let logged = Log::default();
+    flow.with_subscriber(log(Level::INFO, logged.clone())).await;
+    let (cost, bytes) = (meter.take(), logged.take().trim_end().len());
     println!(
-        "{name:<28} {:>3} of {:>2} trips {:>6.1} of {:>5.1} W {:>5.1} of {:>4.1} R",
+        "{name:<28} {:>3} of {:>2} trips {:>6.1} of {:>5.1} W {:>5.1} of {:>4.1} R {bytes:>4} B",
         cost.trips, most.trips, cost.writes, most.writes, cost.reads, most.reads
     );
     let within = cost.trips <= most.trips && cost.writes <= most.writes && cost.reads <= most.reads;
     assert!(within, "{name}: {cost:?} is over {most:?}");
+    assert!((100..300).contains(&bytes), "{name}: one line a request, not {bytes} bytes");
 }
 
 fn at_most(trips: u32, writes: f64, reads: f64) -> Cost {
@@ -112,6 +117,8 @@ fn at_most(trips: u32, writes: f64, reads: f64) -> Cost {
 }
 
 async fn service() -> (Service, Metered, tests::People) {
+    // With a log for all, no test's coming and going decides whether another's lines are written.
+    let _ = log(Level::INFO, std::io::sink).try_init();
     let meter = Metered::default();
     let between = meter.clone();
     let table = emulator::table(|inner| SharedHttpClient::new(MeteredClient(between, inner))).await.patient();

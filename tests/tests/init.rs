@@ -2,27 +2,25 @@
 //! answers 503 and names every fault in one line of its log.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::{
-    collections::HashMap,
-    io::Write as _,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{collections::HashMap, io::Write as _, sync::Arc, time::Duration};
 
 use aws_sdk_dynamodb::types::{AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType};
 use axum::{body::Body, http::Request};
 use serde_json::Value;
 use tempfile::NamedTempFile;
-use tests::emulator::{self, Database};
+use tests::{
+    emulator::{self, Database},
+    log::Log,
+};
 use tower::ServiceExt;
-use tracing::instrument::WithSubscriber;
+use tracing::{Level, instrument::WithSubscriber};
 use vestibule::{
     attempt::Attempt,
     audit::{Action, AuditEvent, Outcome},
     env::{Clock, SystemClock, SystemEntropy, TestClock},
     http::Routes,
     key_file::KeyFile,
-    lambda::{Function, Needs, handler},
+    lambda::{Function, Needs, handler, log},
     store::{Store, dynamo::DynamoTable},
 };
 
@@ -33,20 +31,6 @@ struct Cloud {
     clock: Arc<TestClock>,
     log: Log,
     _keys: NamedTempFile,
-}
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }
 
 impl Cloud {
@@ -89,8 +73,7 @@ impl Cloud {
     /// Asks somebody's session: 401 of whoever is served.
     async fn status(&self, function: &Arc<Function>) -> u16 {
         let request = Request::get("/v1/session").body(Body::empty()).unwrap();
-        let log = self.log.clone();
-        let subscriber = tracing_subscriber::fmt().json().with_writer(move || log.clone()).finish();
+        let subscriber = log(Level::INFO, self.log.clone());
         let answer = handler(Arc::clone(function)).oneshot(request).with_subscriber(subscriber);
         let response = answer.await.unwrap();
         let status = response.status().as_u16();
@@ -103,12 +86,11 @@ impl Cloud {
 
     /// The faults of the one line that the log has about them since it was last read.
     fn report(&self) -> String {
-        let log = std::mem::take(&mut *self.log.0.lock().unwrap());
-        let lines = String::from_utf8(log).unwrap();
+        let lines = self.log.take();
         let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let errors: Vec<_> = lines.iter().filter(|line| line["level"] == "ERROR").collect();
         assert_eq!(errors.len(), 1, "{errors:?}");
-        errors[0]["fields"]["faults"].as_str().unwrap().to_owned()
+        errors[0]["faults"].as_str().unwrap().to_owned()
     }
 }
 

@@ -4,34 +4,15 @@
 //! The only test of its program: the log is collected for the whole of it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::{
-    fs, io,
-    path::Path,
-    sync::{Arc, Mutex},
-};
+use std::{fs, path::Path, sync::Arc};
 
 use axum::http::Method;
 use data_encoding::{BASE32_NOPAD, BASE64_NOPAD, BASE64URL_NOPAD, HEXLOWER};
 use local::{data_dir::DataDir, mail::TellingTable};
 use serde_json::{Value, json};
-use tests::{Ask, Person, Reply, Service, code};
+use tests::{Ask, Person, Reply, Service, code, log::Log};
 use tracing_subscriber::filter::LevelFilter;
 use vestibule::env::SystemEntropy;
-
-/// Collects what is logged.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
 
 /// Something secret.
 struct Canary {
@@ -178,9 +159,8 @@ fn files(folder: &Path) -> Vec<(String, String)> {
 #[tokio::test]
 async fn secrets_are_in_the_response_that_hands_them_out_and_nowhere_else() {
     let log = Log::default();
-    let writer = log.clone();
     let subscriber = tracing_subscriber::fmt().json().without_time().with_max_level(LevelFilter::TRACE);
-    subscriber.with_writer(move || writer.clone()).init();
+    subscriber.with_writer(log.clone()).init();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("data");
     let DataDir { table, keys, .. } = DataDir::open(&path, &SystemEntropy).unwrap();
@@ -203,7 +183,7 @@ async fn secrets_are_in_the_response_that_hands_them_out_and_nowhere_else() {
             assert_eq!(canary.is_in(&said), own, "{} in {what} ({n})", canary.what);
         }
     }
-    let logged = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let logged = log.take();
     for (what, reply) in &replies {
         let id = reply.headers["x-request-id"].to_str().unwrap();
         assert!(logged.contains(id), "{what} was not logged");
