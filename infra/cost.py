@@ -33,7 +33,7 @@ BESIDE = {"login, right": 1, "login, wrong": 1}
 
 def measured(lines):
     """Name of a flow -> round trips, write units, read units, bytes that the function logs."""
-    row = re.compile(r"^\.*(.+?) +(\d+) of +\d+ trips +([\d.]+) of +[\d.]+ W +([\d.]+) of +[\d.]+ R$")
+    row = re.compile(r"^\.*(.+?) +(\d+) of +\d+ trips +([\d.]+) of +[\d.]+ W +([\d.]+) of +[\d.]+ R +(\d+) B$")
     found = (row.match(line.rstrip()) for line in lines)
     flows = {m[1]: (int(m[2]), float(m[3]), float(m[4]), int(m[5])) for m in found if m}
     missing = {*SIGN_IN, *KNOWN} - flows.keys()
