@@ -22,6 +22,9 @@ json=(-H "content-type: application/json")
 ask "a path that nobody has" 404 not_found "$url/v1/nothing"
 ask "the root" 404 not_found "$url/"
 ask "a path too many" 404 not_found "$url/v1/login/"
+# A REST API has these as nodes of its own above or below what it routes.
+ask "a path above others" 404 not_found "$url/v1"
+ask "a path below another" 404 not_found "$url/v1/login/again"
 for path in login verify step-up mfa/enrolments mfa/enrolments/confirm mfa/recovery-token admin/users/u/mfa-reset \
     admin/portal-exclusions admin/portal-exclusions/b admin/users admin/users/u admin/clients admin/clients/c admin/audit \
     admin/settings session sessions sessions/s introspect password support/mfa-resets support/tenants support/clients mfa; do

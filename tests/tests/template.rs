@@ -29,13 +29,18 @@ fn template() -> Value {
     serde_saphyr::from_str(&read("infra/template.yaml")).unwrap()
 }
 
-/// The flows: the folders of `functions/`.
+/// All functions: the folders of `functions/`.
 fn flows() -> BTreeSet<String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("functions");
     let flows: BTreeSet<_> =
         fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     assert!(flows.len() > 5);
     flows
+}
+
+/// The flows that the contract has paths of.
+fn with_routes() -> BTreeSet<String> {
+    contract().into_values().collect()
 }
 
 /// `enable-mfa` as `EnableMfa`.
@@ -79,25 +84,81 @@ fn contract() -> BTreeMap<String, String> {
     paths.map(|(path, operations)| (shape(path), owner(operations))).collect()
 }
 
+/// The integration of each path of an API, and what else its description has.
+fn routed(template: &Value, api: &str) -> BTreeMap<String, Value> {
+    let body = &template["Resources"][api]["Properties"]["DefinitionBody"];
+    assert_eq!(body["openapi"], "3.0.1", "which both kinds read");
+    let mut routes = BTreeMap::new();
+    for (path, item) in body["paths"].as_object().unwrap() {
+        let parameters = path.split(['{', '}']).skip(1).step_by(2).map(|name| name.trim_end_matches('+'));
+        let parameters: Vec<_> = parameters
+            .map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}}))
+            .collect();
+        assert_eq!(item["parameters"].as_array().cloned().unwrap_or_default(), parameters, "{path}");
+        // Whatever the method: 405 is the function's to answer.
+        let methods: Vec<_> = item.as_object().unwrap().keys().filter(|key| *key != "parameters").collect();
+        assert_eq!(methods, ["x-amazon-apigateway-any-method"], "{path}");
+        let operation = &item["x-amazon-apigateway-any-method"];
+        assert_eq!(operation["responses"], json!({}));
+        routes.insert(path.clone(), operation["x-amazon-apigateway-integration"].clone());
+    }
+    routes
+}
+
 #[test]
 fn every_path_is_routed_to_its_flow_alone_and_nothing_else_is() {
-    let (template, mut routes, mut defaults) = (template(), BTreeMap::new(), Vec::new());
-    for flow in flows() {
-        for (name, event) in properties(&template, &flow, "Function")["Events"].as_object().unwrap() {
-            let event = &event["Properties"];
-            assert_eq!(event["ApiId"], json!({"Ref": "Api"}), "{flow}: {name}");
-            let Some(path) = event["Path"].as_str() else {
-                defaults.push(flow.clone());
-                continue;
+    let template = template();
+    for api in ["HttpApi", "RestApi"] {
+        let (mut routes, mut rest) = (BTreeMap::new(), BTreeMap::new());
+        for (path, integration) in routed(&template, api) {
+            assert_eq!((&integration["type"], &integration["httpMethod"]), (&json!("aws_proxy"), &json!("POST")));
+            let form = json!({"Fn::FindInMap": ["Gateway", {"Ref": "ApiType"}, "Payload"]});
+            assert_eq!(integration["payloadFormatVersion"], form);
+            let uri = integration["uri"]["Fn::Sub"].as_str().unwrap();
+            let function =
+                uri.split_once("/functions/${").unwrap().1.strip_suffix("Function.Arn}/invocations").unwrap();
+            let flow = with_routes().into_iter().find(|flow| pascal(flow) == function).unwrap();
+            if path.starts_with("/v1/") {
+                routes.insert(shape(&path), flow)
+            } else {
+                rest.insert(path, flow)
             };
-            // Whatever the method: 405 is the function's to answer.
-            assert_eq!(event["Method"], "ANY", "{flow}: {path}");
-            let before = routes.insert(shape(path), flow.clone());
-            assert_eq!(before, None, "{path} is routed twice");
         }
+        assert_eq!(routes, contract(), "{api}");
+        // 404 is one function's to answer.
+        assert_eq!(rest.keys().collect::<Vec<_>>(), ["/", "/{proxy+}"], "{api}");
+        assert_eq!(rest.values().collect::<BTreeSet<_>>().len(), 1, "{api}: {rest:?}");
     }
-    assert_eq!(defaults.len(), 1, "404 is one function's to answer: {defaults:?}");
-    assert_eq!(routes, contract());
+    let condition = |name: &str| template["Resources"][name]["Condition"].clone();
+    assert_eq!((condition("HttpApi"), condition("RestApi")), (json!("Http"), json!("Rest")));
+    assert_eq!(template["Mappings"]["Gateway"], json!({"HTTP": {"Payload": "2.0"}, "REST": {"Payload": "1.0"}}));
+}
+
+/// The gateway of this stack, and nobody else, may call a flow; a function without routes it may not.
+#[test]
+fn a_function_is_called_by_the_gateway_that_has_its_routes() {
+    let template = template();
+    let gateway = json!({"Fn::Sub": [
+        "arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:${Id}/*",
+        {"Id": {"Fn::If": ["Rest", {"Ref": "RestApi"}, {"Ref": "HttpApi"}]}},
+    ]});
+    let permissions = of_type(&template, "AWS::Lambda::Permission").into_iter();
+    let permissions = permissions.map(|(_, one)| &one["Properties"]);
+    let from_gateway: Vec<_> = permissions.filter(|one| one["Principal"] == "apigateway.amazonaws.com").collect();
+    assert_eq!(from_gateway.len(), with_routes().len());
+    for flow in with_routes() {
+        let permission = properties(&template, &flow, "Permission");
+        let want = json!({
+            "Action": "lambda:InvokeFunction", "FunctionName": {"Ref": pascal(&flow) + "Function"},
+            "Principal": "apigateway.amazonaws.com", "SourceArn": gateway,
+        });
+        assert_eq!(permission, &want, "{flow}");
+    }
+    for (name, permission) in of_type(&template, "AWS::Lambda::Permission") {
+        let permission = &permission["Properties"];
+        assert!(permission["Principal"].as_str().unwrap().ends_with(".amazonaws.com"), "{name}");
+        assert!(!permission["SourceArn"].is_null(), "{name}: whoever finds the service may call it");
+    }
 }
 
 #[test]
@@ -127,10 +188,11 @@ fn every_flow_has_a_function_a_role_and_a_log_of_its_own() {
     }
     let all = |kind: &str| of_type(&template, kind).len();
     assert_eq!((all("AWS::Serverless::Function"), all("AWS::IAM::Role")), (flows().len(), flows().len()));
-    // What the configuration reads is set, and nothing of a secret.
-    let variables = template["Globals"]["Function"]["Environment"]["Variables"].as_object().unwrap();
-    assert_eq!(variables.keys().collect::<Vec<_>>(), ["VESTIBULE_KEYS_FILE", "VESTIBULE_TABLE"]);
     assert!(properties(&template, "login", "Function")["ReservedConcurrentExecutions"].is_object());
+    // The table is the stack's own, or one that is named.
+    let variables = &template["Globals"]["Function"]["Environment"]["Variables"];
+    let name = json!({"Fn::If": ["OwnTable", {"Ref": "Table"}, {"Ref": "ExistingTable"}]});
+    assert_eq!(variables, &json!({"VESTIBULE_TABLE": name, "AWS_LAMBDA_HTTP_IGNORE_STAGE_IN_PATH": "true"}));
 }
 
 /// One statement of a policy.
@@ -166,13 +228,9 @@ fn no_role_has_a_wildcard_or_a_scan_and_each_writes_its_own_log_alone() {
                 assert!(!action.contains('*') && !action.contains("Scan") && !action.contains("PartiQL"), "{action}");
             }
             assert!(!resource.to_string().contains('*'), "{flow}: {resource}");
-            if actions.iter().all(|action| action.starts_with("dynamodb:")) {
-                // All of the table to nobody: the leading keys say whose items.
-                let keys = texts(&condition["ForAllValues:StringLike"]["dynamodb:LeadingKeys"]);
-                assert!(!keys.is_empty() && keys.iter().all(|key| key.ends_with("#*")), "{flow}: {keys:?}");
-            } else {
+            if actions.iter().any(|action| action.starts_with("logs:")) {
                 let wanted = ["logs:CreateLogStream", "logs:PutLogEvents"].map(str::to_owned).into();
-                assert_eq!(actions, wanted, "{flow}");
+                assert_eq!((actions, condition), (wanted, &Value::Null), "{flow}");
                 assert_eq!(resource, &json!({"Fn::GetAtt": [pascal(&flow) + "Logs", "Arn"]}));
                 logs += 1;
             }
@@ -183,6 +241,93 @@ fn no_role_has_a_wildcard_or_a_scan_and_each_writes_its_own_log_alone() {
             json!({"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"});
         assert_eq!(trust, &json!([lambda]), "{flow}");
     }
+}
+
+/// Which keys a flow uses (as its `main.rs` says): what wraps the data keys, that of names, that of codes.
+const KEYS: [(&str, [bool; 3]); 9] = [
+    ("admin-reset", [false, false, true]),
+    ("batch-portal-exclude", [false, false, false]),
+    ("directory", [false, true, false]),
+    ("enable-mfa", [true, false, true]),
+    ("login", [false, true, false]),
+    ("recovery", [false, false, true]),
+    ("session", [false, false, false]),
+    ("support", [false, true, true]),
+    ("verify", [true, false, true]),
+];
+
+/// The encryption context's purpose of data keys.
+const PURPOSE: &str = "totp-secret";
+
+const VARIABLES: [(&str, &str); 3] =
+    [("VESTIBULE_SEALING_KEY", "SealingKey"), ("VESTIBULE_NAMES_KEY", "NamesKey"), ("VESTIBULE_CODES_KEY", "CodesKey")];
+
+/// A role may use the keys of its flow, and its environment names them; the keys' policies say the same, so that no other
+/// role may, whatever somebody's policy in the account allows.
+#[test]
+fn a_key_is_used_by_the_flows_that_need_it_alone() {
+    let template = template();
+    let arn = |key: &str| json!({"Fn::GetAtt": [key, "Arn"]});
+    let purpose = json!({"StringEquals": {"kms:EncryptionContext:purpose": PURPOSE}});
+    for (flow, uses) in KEYS {
+        let mut variables = properties(&template, flow, "Function")["Environment"]["Variables"].clone();
+        let role = properties(&template, flow, "Role");
+        assert_eq!(role["Path"], json!({"Fn::Sub": format!("/${{AWS::StackName}}/{flow}/")}));
+        let mut digests = BTreeSet::new();
+        for ((variable, key), uses) in VARIABLES.into_iter().zip(uses) {
+            assert_eq!(variables[variable].take(), if uses { arn(key) } else { Value::Null }, "{flow}: {variable}");
+            if uses && key != "SealingKey" {
+                digests.insert(arn(key).to_string());
+            }
+        }
+        let mut sealing = false;
+        for Statement { actions, resource, condition } in statements(&template, flow) {
+            if actions.contains("kms:GenerateMac") {
+                assert_eq!((actions.len(), condition), (1, &Value::Null), "{flow}");
+                let keys = resource.as_array().cloned().unwrap_or_else(|| vec![resource.clone()]);
+                for key in keys {
+                    assert!(digests.remove(&key.to_string()), "{flow} has no use of {key}");
+                }
+            } else if actions.iter().any(|action| action.starts_with("kms:")) {
+                assert_eq!(actions, ["kms:Decrypt", "kms:GenerateDataKey"].map(str::to_owned).into(), "{flow}");
+                assert_eq!((resource, condition), (&arn("SealingKey"), &purpose), "{flow}");
+                sealing = true;
+            }
+        }
+        assert_eq!((sealing, digests), (uses[0], BTreeSet::new()), "{flow}");
+    }
+    for (n, (_, name)) in VARIABLES.into_iter().enumerate() {
+        let key = &template["Resources"][name];
+        assert_eq!((&key["DeletionPolicy"], &key["UpdateReplacePolicy"]), (&json!("Retain"), &json!("Retain")));
+        let key = &key["Properties"];
+        let account = json!({"AWS": {"Fn::Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:root"}});
+        let policy = key["KeyPolicy"]["Statement"].as_array().unwrap();
+        assert_eq!(policy.len(), 2, "{name}");
+        for action in texts(&policy[0]["Action"]) {
+            let used = ["crypt", "DataKey", "Mac", "Sign", "Verify", "CreateGrant", "DeriveSharedSecret", "*"];
+            assert!(!used.iter().any(|used| action.contains(used)), "{name}: {action} is no administration");
+        }
+        let roles: BTreeSet<_> = KEYS.iter().filter(|(_, uses)| uses[n]).map(|(flow, _)| {
+            json!({"Fn::Sub": format!("arn:${{AWS::Partition}}:iam::${{AWS::AccountId}}:role/${{AWS::StackName}}/{flow}/*")})
+                .to_string()
+        }).collect();
+        let given = policy[1]["Condition"]["ArnLike"]["aws:PrincipalArn"].as_array().unwrap().iter();
+        assert_eq!(given.map(Value::to_string).collect::<BTreeSet<_>>(), roles, "{name}");
+        let actions = texts(&policy[1]["Action"]);
+        if name == "SealingKey" {
+            assert_eq!(key["EnableKeyRotation"], true);
+            assert_eq!(actions, ["kms:Decrypt", "kms:GenerateDataKey"].map(str::to_owned).into());
+            assert_eq!(policy[1]["Condition"]["StringEquals"], purpose["StringEquals"]);
+        } else {
+            assert_eq!((&key["KeySpec"], &key["KeyUsage"]), (&json!("HMAC_256"), &json!("GENERATE_VERIFY_MAC")));
+            assert_eq!(actions, ["kms:GenerateMac".to_owned()].into());
+        }
+        for statement in policy {
+            assert_eq!((&statement["Effect"], &statement["Principal"]), (&json!("Allow"), &account), "{name}");
+        }
+    }
+    let flows = flows();
+    assert!(flows.iter().all(|flow| KEYS.iter().any(|(known, _)| known == flow)), "a flow's keys are not said");
 }
 
 /// Whoever waits gives up after whom they wait for.
@@ -197,15 +342,14 @@ fn the_table_gives_up_before_the_function_and_the_function_before_the_gateway() 
     let silence = seconds("const PATIENCE") + seconds(".operation_timeout(");
     assert_eq!(silence, 5);
     let template = template();
-    for flow in flows() {
-        let function = properties(&template, &flow, "Function");
-        let timeout = function["Timeout"].as_u64().unwrap();
+    for flow in with_routes() {
+        let timeout = properties(&template, &flow, "Function")["Timeout"].as_u64().unwrap();
         // Whose session it is, what is decided, and the row of a refusal.
-        assert!(3 * silence < timeout, "{flow}: {timeout}");
-        for event in function["Events"].as_object().unwrap().values() {
-            let gateway = event["Properties"]["TimeoutInMillis"].as_u64().unwrap();
-            assert!(timeout * 1000 < gateway && gateway <= 30_000, "{flow}: {timeout} s of {gateway} ms");
-        }
+        assert!(3 * silence < timeout && timeout < 29, "{flow}: {timeout}");
+    }
+    for integration in ["HttpApi", "RestApi"].into_iter().flat_map(|api| routed(&template, api).into_values()) {
+        // REST APIs allow no more.
+        assert_eq!(integration["timeoutInMillis"], 29_000);
     }
 }
 
@@ -215,6 +359,7 @@ fn the_table_is_the_codes_and_is_kept() {
     let tables = of_type(&template, "AWS::DynamoDB::Table");
     assert_eq!(tables.len(), 1);
     let (resource, table) = (tables["Table"], &tables["Table"]["Properties"]);
+    assert_eq!(resource["Condition"], "OwnTable");
     assert_eq!(table["BillingMode"], "PAY_PER_REQUEST");
     assert_eq!(table["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"], true);
     assert_eq!(table["DeletionProtectionEnabled"], true);
@@ -247,12 +392,10 @@ fn logs_end_and_the_gateways_have_no_path_query_or_header() {
     for (name, log) in logs {
         assert_eq!(log["Properties"]["RetentionInDays"], json!({"Ref": "LogRetentionDays"}), "{name}");
     }
-    let format = template["Resources"]["Api"]["Properties"]["AccessLogSettings"]["Format"].as_str().unwrap();
-    let named: BTreeSet<_> = serde_json::from_str::<BTreeMap<String, String>>(format).unwrap().into_values().collect();
     let harmless = [
         "$context.requestTime",
         "$context.requestId",
-        "$context.routeKey",
+        "",
         "$context.status",
         "$context.responseLength",
         "$context.responseLatency",
@@ -260,26 +403,38 @@ fn logs_end_and_the_gateways_have_no_path_query_or_header() {
         "$context.identity.sourceIp",
         "$context.integrationErrorMessage",
     ];
-    assert_eq!(named, harmless.map(str::to_owned).into());
+    // The route's name; the path itself has ids.
+    for (api, settings, route) in [
+        ("HttpApi", "AccessLogSettings", "$context.routeKey"),
+        ("RestApi", "AccessLogSetting", "$context.httpMethod $context.resourcePath"),
+    ] {
+        let log = &template["Resources"][api]["Properties"][settings];
+        assert_eq!(log["DestinationArn"], json!({"Fn::GetAtt": ["ApiLogs", "Arn"]}));
+        let format: BTreeMap<String, String> = serde_json::from_str(log["Format"].as_str().unwrap()).unwrap();
+        let wanted = harmless.map(|field| if field.is_empty() { route } else { field }.to_owned());
+        assert_eq!(format.into_values().collect::<BTreeSet<_>>(), wanted.into(), "{api}");
+    }
 }
 
-/// What a flow asked, or may ask, of the table (`false`) or its index (`true`). Actions and partitions each for themselves:
-/// whether IAM looks at a transaction's keys one by one is not documented, so a role has all of its keys in one statement.
-#[derive(Debug, Clone, Default, PartialEq)]
+/// One call as the rights that IAM asks of it, on the table (`false`) or its index (`true`); or what a statement allows. Whether
+/// IAM looks at a transaction's keys one by one is not documented, so one statement has to allow a call as a whole.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Rights {
-    actions: BTreeSet<(bool, String)>,
-    partitions: BTreeSet<(bool, String)>,
+    index: bool,
+    actions: BTreeSet<String>,
+    partitions: BTreeSet<String>,
 }
 
 impl Rights {
-    fn add(&mut self, other: Self) {
-        self.actions.extend(other.actions);
-        self.partitions.extend(other.partitions);
+    fn allow(&self, call: &Self) -> bool {
+        self.index == call.index
+            && self.actions.is_superset(&call.actions)
+            && self.partitions.is_superset(&call.partitions)
     }
 }
 
 #[derive(Debug, Clone, Default)]
-struct Seen(Arc<Mutex<Rights>>);
+struct Seen(Arc<Mutex<BTreeSet<Rights>>>);
 
 #[derive(Debug)]
 struct Watching(Seen, SharedHttpClient);
@@ -329,18 +484,23 @@ impl Seen {
             "CreateTable" => {}
             other => panic!("no role has a right to {other}"),
         }
-        let index = !body["IndexName"].is_null();
+        let mut call = Rights { index: !body["IndexName"].is_null(), ..Rights::default() };
         for (action, key) in asked {
-            let (kind, _) = key["S"].as_str().unwrap().split_once('#').unwrap();
-            let mut seen = self.0.lock().unwrap();
-            seen.actions.insert((index, format!("dynamodb:{action}")));
-            seen.partitions.insert((index, format!("{kind}#*")));
+            call.actions.insert(format!("dynamodb:{action}"));
+            let key = key["S"].as_str().unwrap();
+            call.partitions.insert(match key.split_once('#') {
+                Some(("D", _)) | None => key.to_owned(),
+                Some((kind, _)) => format!("{kind}#*"),
+            });
+        }
+        if !call.actions.is_empty() {
+            self.0.lock().unwrap().insert(call);
         }
     }
 
     /// What came of something since it was last asked.
-    async fn during<T>(&self, something: impl Future<Output = T>) -> (T, Rights) {
-        *self.0.lock().unwrap() = Rights::default();
+    async fn during<T>(&self, something: impl Future<Output = T>) -> (T, BTreeSet<Rights>) {
+        self.0.lock().unwrap().clear();
         let done = something.await;
         (done, std::mem::take(&mut self.0.lock().unwrap()))
     }
@@ -350,21 +510,21 @@ impl Seen {
 struct Watched {
     service: Service,
     seen: Seen,
-    rights: BTreeMap<String, Rights>,
+    rights: BTreeMap<String, BTreeSet<Rights>>,
 }
 
 impl Watched {
     /// Sends a request that has to succeed, for its flow.
     async fn ok(&mut self, flow: &str, ask: Ask) -> tests::Reply {
         let (reply, seen) = self.seen.during(self.service.send(ask)).await;
-        self.rights.entry(flow.to_owned()).or_default().add(seen);
+        self.rights.entry(flow.to_owned()).or_default().extend(seen);
         reply.ok()
     }
 
     /// Sends a request that has to be refused, for its flow.
     async fn refused(&mut self, flow: &str, ask: Ask) {
         let (reply, seen) = self.seen.during(self.service.send(ask)).await;
-        self.rights.entry(flow.to_owned()).or_default().add(seen);
+        self.rights.entry(flow.to_owned()).or_default().extend(seen);
         assert!(reply.status.is_client_error(), "{reply:?}");
     }
 }
@@ -491,19 +651,64 @@ async fn roles_may_do_what_their_flows_were_seen_to_do_and_nothing_else() {
     watched.supports(&op).await;
 
     let template = template();
-    for flow in flows() {
-        let mut allowed = Rights::default();
-        for Statement { actions, resource, condition } in statements(&template, &flow) {
-            let index = match resource {
-                table if *table == json!({"Fn::GetAtt": ["Table", "Arn"]}) => false,
-                index if *index == json!({"Fn::Sub": "${Table.Arn}/index/dir"}) => true,
-                _ => continue,
-            };
-            let keys = texts(&condition["ForAllValues:StringLike"]["dynamodb:LeadingKeys"]);
-            allowed.actions.extend(actions.into_iter().map(|action| (index, action)));
-            allowed.partitions.extend(keys.into_iter().map(|key| (index, key)));
+    for flow in with_routes() {
+        let mut calls = watched.rights.remove(&flow).unwrap_or_default();
+        calls.extend(beside_requests(&flow));
+        let mut allowed = allowed(&template, &flow);
+        for call in &calls {
+            assert!(allowed.iter().any(|(right, _)| right.allow(call)), "{flow} has no right to {call:?}");
         }
-        assert_eq!(watched.rights.remove(&flow).unwrap_or_default(), allowed, "seen, and allowed: {flow}");
+        for (right, used) in &mut allowed {
+            for call in calls.iter().filter(|call| right.allow(call)) {
+                used.actions.extend(call.actions.iter().cloned());
+                used.partitions.extend(call.partitions.iter().cloned());
+            }
+            assert_eq!(right, used, "allowed, and used: {flow}");
+        }
     }
     assert_eq!(watched.rights.keys().collect::<Vec<_>>(), Vec::<&String>::new());
+}
+
+/// What a function asks of the table beside what its requests need, which is what is watched here: when it starts and each
+/// minute the store's identity, and the data keys where it seals. `.ci/cloud` watches the binaries themselves.
+fn beside_requests(flow: &str) -> Vec<Rights> {
+    let call = |action: &str, partition: &str| Rights {
+        index: false,
+        actions: [action.to_owned()].into(),
+        partitions: [partition.to_owned()].into(),
+    };
+    let mut calls = vec![call("dynamodb:BatchGetItem", "SYS")];
+    if KEYS.iter().any(|(name, [sealing, ..])| *name == flow && *sealing) {
+        calls.extend([call("dynamodb:BatchGetItem", "D#keys"), call("dynamodb:UpdateItem", "D#keys")]);
+    }
+    calls
+}
+
+/// What a role allows on the table and its index, each statement for itself, and that of it nothing was used yet.
+fn allowed(template: &Value, flow: &str) -> Vec<(Rights, Rights)> {
+    let table = json!({"Fn::If": ["OwnTable", {"Fn::GetAtt": ["Table", "Arn"]},
+        {"Fn::Sub": "arn:${AWS::Partition}:dynamodb:${AWS::Region}:${AWS::AccountId}:table/${ExistingTable}"}]});
+    let index = json!({"Fn::Sub": ["${Table}/index/dir", {"Table": table}]});
+    let mut rights = Vec::new();
+    let mut described = 0;
+    for Statement { actions, resource, condition } in statements(template, flow) {
+        if !actions.iter().any(|action| action.starts_with("dynamodb:")) {
+            continue;
+        }
+        assert!(*resource == table || *resource == index, "{flow}: {resource}");
+        if actions == ["dynamodb:DescribeTable".to_owned()].into() {
+            described += 1;
+            continue;
+        }
+        // All of the table to nobody: the leading keys say whose items.
+        let (kind, keys) = condition.as_object().unwrap().iter().next().unwrap();
+        let partitions = texts(&keys["dynamodb:LeadingKeys"]);
+        let whole = partitions.iter().all(|key| !key.contains('*'));
+        assert!(kind == if whole { "ForAllValues:StringEquals" } else { "ForAllValues:StringLike" }, "{flow}: {kind}");
+        assert!(partitions.iter().all(|key| whole || key.ends_with("#*")) && !partitions.is_empty());
+        let index = *resource == index;
+        rights.push((Rights { index, actions, partitions }, Rights { index, ..Rights::default() }));
+    }
+    assert_eq!(described, 1, "{flow} asks once what table it has");
+    rights
 }
