@@ -21,6 +21,10 @@ openapi:
 dynamodb-local:
     bash .ci/with-dynamodb-local cargo test -p tests --features dynamodb-local --test dynamodb_local
 
+# The journeys of the tests against the local runner, over both stores (needs Java and Maven).
+journeys:
+    bash .ci/with-dynamodb-local bash .ci/journeys
+
 # Every flow as its own Lambda over DynamoDB Local, at http://127.0.0.1:9000 (needs Java, Maven and Python).
 cloud:
     bash .ci/with-dynamodb-local bash .ci/cloud serve
