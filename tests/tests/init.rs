@@ -104,8 +104,25 @@ async fn a_function_without_anything_names_all_that_it_wants() {
     let cloud = Cloud { variables: HashMap::new(), ..Cloud::new().await };
     let function = cloud.function(session::routes(), Needs::SEALING.and(Needs::NAMES));
     assert_eq!(cloud.status(&function).await, 503);
-    let wanted = ["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "VESTIBULE_TABLE", "VESTIBULE_KEYS_FILE"];
-    has(&cloud.report(), &wanted);
+    let aws = ["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
+    let ours = ["VESTIBULE_TABLE", "VESTIBULE_SEALING_KEY", "VESTIBULE_NAMES_KEY"];
+    has(&cloud.report(), &[&aws[..], &ours[..]].concat());
+}
+
+#[tokio::test]
+async fn keys_that_cannot_be_derived_close_the_door() {
+    let mut cloud = Cloud::new().await;
+    cloud.store().await;
+    cloud.variables.remove("VESTIBULE_KEYS_FILE");
+    cloud.variables.insert("VESTIBULE_NAMES_KEY", "alias/names".into());
+    cloud.variables.insert("VESTIBULE_CODES_KEY", "alias/codes".into());
+    // Nobody listens there.
+    cloud.variables.insert("VESTIBULE_KMS_ENDPOINT", "http://127.0.0.1:1".into());
+    let function = cloud.function(session::routes(), Needs::NAMES.and(Needs::CODES));
+    assert_eq!(cloud.status(&function).await, 503);
+    has(&cloud.report(), &["VESTIBULE_NAMES_KEY alias/names: KMS GenerateMac: ", "VESTIBULE_CODES_KEY alias/codes: "]);
+    let function = cloud.function(session::routes(), Needs::NOTHING);
+    assert_eq!(cloud.status(&function).await, 401, "a flow without keys asks for none");
 }
 
 #[tokio::test]

@@ -1,0 +1,197 @@
+//! A function opens before it takes its first request: its table, its keys and its clock are looked at, and with that the
+//! connections are made that requests will use. While something is wrong it stays up and answers 503 to whatever is asked; one
+//! line in its log names every fault, and it looks again at a later request.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::Router;
+use tokio::{join, sync::Mutex};
+
+use super::{
+    environment::{Aws, Faults},
+    keys::{Places, Sealing},
+};
+use crate::{
+    env::{Clock, SystemEntropy, Timestamp},
+    http::{App, Routes, closed, serve},
+    kms::KmsSealer,
+    password::{PasswordParams, Passwords},
+    secret::Sealer,
+    store::{
+        Store,
+        dynamo::{DynamoTable, Look},
+        setup::Identity,
+    },
+};
+
+/// How long what was seen of the store's identity is relied on: so long a function may serve after a restore epoch was
+/// raised.
+const RELIED_ON: Duration = Duration::from_secs(30);
+
+/// How soon a function that is shut looks again.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// How far the clock may be off DynamoDB's: one step of an authenticator's codes.
+const CLOCK_OFF: Duration = Duration::from_secs(30);
+
+/// What a flow needs beside its table. It is given nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Needs {
+    pub(super) sealing: bool,
+    pub(super) names: bool,
+    pub(super) codes: bool,
+}
+
+impl Needs {
+    /// No key at all.
+    pub const NOTHING: Self = Self { sealing: false, names: false, codes: false };
+    /// The key under which login names and tickets are digested.
+    pub const NAMES: Self = Self { names: true, ..Self::NOTHING };
+    /// The key under which recovery tokens and reset codes are digested.
+    pub const CODES: Self = Self { codes: true, ..Self::NOTHING };
+    /// The keys that seal authenticators' secrets.
+    pub const SEALING: Self = Self { sealing: true, ..Self::NOTHING };
+
+    /// Both.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self {
+            sealing: self.sealing || other.sealing,
+            names: self.names || other.names,
+            codes: self.codes || other.codes,
+        }
+    }
+}
+
+/// A flow with what it has of its own: its endpoints, and where its table and its keys are.
+pub struct Function {
+    routes: Routes,
+    needs: Needs,
+    variable: Variables,
+    clock: Arc<dyn Clock>,
+    door: Mutex<Door>,
+}
+
+/// The environment: read once when a function opens, and again when it looks again.
+type Variables = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+/// Whether requests are served.
+enum Door {
+    /// Something is wrong; when it was looked at.
+    Shut(Option<Timestamp>),
+    /// All was right.
+    Open { router: Router, store: Store, identity: Identity, looked: Timestamp },
+}
+
+impl Function {
+    /// Configured by the variables.
+    pub fn new(
+        routes: Routes,
+        needs: Needs,
+        variable: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
+        clock: Arc<dyn Clock>,
+    ) -> Arc<Self> {
+        Arc::new(Self { routes, needs, variable: Box::new(variable), clock, door: Mutex::new(Door::Shut(None)) })
+    }
+
+    pub(super) fn name(&self) -> String {
+        (self.variable)("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default()
+    }
+
+    pub(super) fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.clock)
+    }
+
+    /// The endpoints; or, while something is wrong, what answers 503.
+    pub(super) async fn router(&self) -> Router {
+        let now = self.clock.now();
+        let mut door = self.door.lock().await;
+        match &mut *door {
+            Door::Open { router, looked, .. } if now < *looked + RELIED_ON => return router.clone(),
+            Door::Open { router, store, identity, looked } => match store.identity().await {
+                Ok(Some(found)) if found == *identity => {
+                    *looked = now;
+                    return router.clone();
+                }
+                // Another restore epoch, or another store: everything is looked at anew.
+                Ok(_) => {}
+                // Denied. A table that does not answer now may do so for the next request.
+                Err(_) => return self.shut(),
+            },
+            Door::Shut(Some(looked)) if now < *looked + LOOK_AGAIN => return self.shut(),
+            Door::Shut(_) => {}
+        }
+        match self.open().await {
+            Ok((app, identity)) => {
+                let (store, router) = (app.store.clone(), serve(self.routes.clone(), app));
+                *door = Door::Open { router: router.clone(), store, identity, looked: self.clock.now() };
+                router
+            }
+            Err(faults) => {
+                tracing::error!(%faults, "nothing is served before this is mended");
+                *door = Door::Shut(Some(self.clock.now()));
+                self.shut()
+            }
+        }
+    }
+
+    fn shut(&self) -> Router {
+        closed(Arc::clone(&self.clock), Arc::new(SystemEntropy))
+    }
+
+    /// Looks at everything, whatever else is wrong.
+    async fn open(&self) -> Result<(Arc<App>, Identity), Faults> {
+        let mut faults = Faults::default();
+        let aws = Aws::read(&self.variable, &mut faults);
+        let table = faults.wanted(&self.variable, "VESTIBULE_TABLE", "the DynamoDB table");
+        let places = Places::read(&self.variable, self.needs, &mut faults);
+        let (Some(aws), Some(table)) = (aws, table) else { return Err(faults) };
+        let table = aws.table(table, (self.variable)("VESTIBULE_DYNAMODB_ENDPOINT"));
+        let (identity, keys) = join!(self.looked_at(&table), places.keys(&aws, self.needs));
+        let (identity, keys) = (faults.take_all(identity), faults.take_all(keys));
+        let (Some(identity), Some(keys)) = (identity, keys) else { return Err(faults) };
+        let store = Store::new(Arc::new(table)).at(identity.restore);
+        let sealer = match keys.sealing {
+            Some(Sealing::Ring(ring)) => Some(Arc::new(ring) as Arc<dyn Sealer>),
+            Some(Sealing::Kms(client, id)) => {
+                let sealer = KmsSealer::new(client, id, store.clone(), Arc::clone(&self.clock));
+                faults.take(sealer.warm().await.map_err(|error| format!("VESTIBULE_SEALING_KEY: {error}")));
+                Some(Arc::new(sealer) as _)
+            }
+            None => None,
+        };
+        // A function serves one request at a time.
+        let passwords = Passwords::new(PasswordParams::default(), 1, 1, &SystemEntropy);
+        let passwords = faults.take(passwords.map_err(|error| error.to_string()));
+        match passwords {
+            Some(passwords) if faults.0.is_empty() => {
+                let (clock, entropy) = (Arc::clone(&self.clock), Arc::new(SystemEntropy));
+                let (names, codes) = (keys.names.map(Arc::new), keys.codes.map(Arc::new));
+                let passwords = Arc::new(passwords);
+                Ok((Arc::new(App { store, clock, entropy, sealer, names, codes, passwords }), identity))
+            }
+            _ => Err(faults),
+        }
+    }
+
+    /// The store in a table that is there and is the one that the store says it is in.
+    async fn looked_at(&self, table: &DynamoTable) -> Result<Identity, Faults> {
+        let Look { id, service_time, mut faults } = table.look().await;
+        let off = service_time.map(|time| Duration::from_millis(time.millis().abs_diff(self.clock.now().millis())));
+        if let Some(off) = off.filter(|off| *off > CLOCK_OFF) {
+            faults.push(format!("the clock is {} seconds off that of DynamoDB", off.as_secs()));
+        }
+        if !faults.is_empty() {
+            return Err(Faults(faults));
+        }
+        let one = |fault: &str| Err(Faults(vec![fault.to_owned()]));
+        match Store::new(Arc::new(table.clone())).identity().await {
+            Ok(Some(identity)) if identity.table.is_some() && id.is_some() && identity.table != id => {
+                one("the table was restored from a backup: raise the restore epoch first (docs/deploy.md)")
+            }
+            Ok(Some(identity)) => Ok(identity),
+            Ok(None) => one("the table is no store yet: invoke the function of the operators first (docs/deploy.md)"),
+            Err(error) => one(&format!("the table does not say whose it is: {error}")),
+        }
+    }
+}
