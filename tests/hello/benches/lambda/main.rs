@@ -1,0 +1,316 @@
+//! Start and size of each function beside the least Lambda, as processes under a stub of the runtime API: `just
+//! bench-lambda` builds them first. It prints two tables in Markdown.
+//!
+//! All start in turns, one after another, so that an hour's weather strikes all alike; what counts are ratios within one turn, and
+//! the median of the turns.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
+
+use data_encoding::BASE64URL_NOPAD;
+use serde_json::{Value, json};
+use vestibule::{env::SystemEntropy, key_file::KeyFile};
+
+mod cloud;
+mod http;
+mod runtime;
+
+use cloud::Cloud;
+use runtime::Function;
+
+/// How often everything is started.
+const TURNS: usize = 40;
+/// What a function answers before its memory is looked at.
+const REQUESTS: usize = 100;
+/// The least Lambda.
+const HELLO: &str = "hello";
+/// Where a system has all its certificate authorities.
+const BUNDLES: [&str; 2] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
+
+/// How a function reaches AWS.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Way {
+    /// Without TLS: what it does itself, and the least of a connection.
+    Plain,
+    /// Over TLS, with Amazon's roots and the one that certifies this machine.
+    Pinned,
+    /// Over TLS, with all roots of the system and that one.
+    System,
+}
+
+/// One start.
+struct Start {
+    /// From exec until the first connection to AWS is there; for the least Lambda, which makes none, until its first poll.
+    built: f64,
+    started: f64,
+    cpu: f64,
+}
+
+/// Of each binary, each way, one for each turn.
+type Starts = BTreeMap<(String, Way), Vec<Start>>;
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 1)]
+async fn main() {
+    // Cargo runs benches as tests too, without this.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return;
+    }
+    let folder =
+        std::env::args().skip(1).find(|argument| !argument.starts_with('-')).map_or_else(built_folder, PathBuf::from);
+    let binaries = binaries(&folder);
+    let keys = KeyFile::generate(&SystemEntropy).unwrap();
+    let cloud = Cloud::open(&keys).await;
+    let home = tempfile::tempdir().unwrap();
+    fs::write(home.path().join("keys.json"), serde_json::to_string(&keys).unwrap()).unwrap();
+    let bundle = BUNDLES.into_iter().find_map(|path| fs::read_to_string(path).ok());
+    fs::write(home.path().join("pinned.pem"), [vestibule::trust::AMAZON_ROOTS, &cloud.authority].concat()).unwrap();
+    if let Some(bundle) = &bundle {
+        fs::write(home.path().join("system.pem"), [bundle, "\n", &cloud.authority].concat()).unwrap();
+    }
+    let ways: &[Way] =
+        if bundle.is_some() { &[Way::Plain, Way::Pinned, Way::System] } else { &[Way::Plain, Way::Pinned] };
+    let mut starts = Starts::new();
+    // The first turn warms caches, and the stub's memory.
+    for turn in 0..=TURNS {
+        say(&format!("turn {turn} of {TURNS}"));
+        for binary in &binaries {
+            let name = name_of(binary);
+            for way in if name == HELLO { &[Way::Plain][..] } else { ways } {
+                let start = start(binary, *way, &cloud, home.path());
+                if turn > 0 {
+                    starts.entry((name.clone(), *way)).or_default().push(start);
+                }
+            }
+        }
+    }
+    let mut text = tell_starts(&binaries, &starts, ways);
+    say(&format!("{REQUESTS} requests each"));
+    text.push_str(&tell_sizes(&binaries, &cloud, home.path()));
+    io::stdout().write_all(text.as_bytes()).unwrap();
+}
+
+fn say(what: &str) {
+    let _ = writeln!(io::stderr(), "{what}");
+}
+
+/// Where `cargo build --profile lambda` puts them.
+fn built_folder() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from).join("lambda")
+}
+
+fn name_of(binary: &Path) -> String {
+    binary.file_name().unwrap().to_str().unwrap().to_owned()
+}
+
+/// The least Lambda, and each function of `functions/`.
+fn binaries(folder: &Path) -> Vec<PathBuf> {
+    let functions = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../functions")).unwrap();
+    let mut names: Vec<_> = functions.map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    names.insert(0, HELLO.into());
+    let binaries = names.iter().map(|name| folder.join(name));
+    let (there, missing): (Vec<_>, Vec<_>) = binaries.partition(|binary| binary.is_file());
+    for binary in missing {
+        say(&format!("not built, left out: {}", binary.display()));
+    }
+    assert_eq!(there.first().map(|binary| name_of(binary)).as_deref(), Some(HELLO), "there is nothing to compare with");
+    there
+}
+
+/// What Lambda and the template would set.
+fn environment(cloud: &Cloud, home: &Path, aws: &str, roots: Option<&str>) -> Vec<(String, String)> {
+    let path = |name: &str| home.join(name).to_str().unwrap().to_owned();
+    let mut variables = vec![
+        ("AWS_REGION", "eu-central-1".to_owned()),
+        ("AWS_ACCESS_KEY_ID", "test".to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", "test".to_owned()),
+        ("AWS_SESSION_TOKEN", "test".to_owned()),
+        ("VESTIBULE_TABLE", cloud.table.clone()),
+        ("VESTIBULE_DYNAMODB_ENDPOINT", aws.to_owned()),
+        ("VESTIBULE_KEYS_FILE", path("keys.json")),
+    ];
+    variables.extend(roots.map(|file| ("VESTIBULE_CA_FILE", path(file))));
+    variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+fn start(binary: &Path, way: Way, cloud: &Cloud, home: &Path) -> Start {
+    let (aws, roots) = match way {
+        Way::Plain => (format!("http://{}", cloud.plain), None),
+        Way::Pinned => (format!("https://{}", cloud.tls), Some("pinned.pem")),
+        Way::System => (format!("https://{}", cloud.tls), Some("system.pem")),
+    };
+    let environment = environment(cloud, home, &aws, roots);
+    cloud.forget_contact();
+    let begun = Instant::now();
+    let function = Function::start(binary, &environment);
+    let built = cloud.contact().map_or(function.started, |contact| contact - begun);
+    Start { built: millis(built), started: millis(function.started), cpu: millis(function.start_cpu) }
+}
+
+fn tell_starts(binaries: &[PathBuf], starts: &Starts, ways: &[Way]) -> String {
+    let cores = thread::available_parallelism().unwrap();
+    let mut text = format!(
+        "{cores} cores, {TURNS} turns. Milliseconds, and in parentheses the ratio to `{HELLO}` of the same turn; medians.\n\n\
+         | Function | Until all is built | CPU until `next`, no TLS | Exec to `next`, no TLS | with TLS, Amazon's roots | with TLS, all roots |\n\
+         |---|---|---|---|---|---|\n"
+    );
+    let hello = &starts[&(HELLO.to_owned(), Way::Plain)];
+    for binary in binaries {
+        let name = name_of(binary);
+        if name == HELLO {
+            let (started, cpu) = (column(hello, |start| start.started), column(hello, |start| start.cpu));
+            text.push_str(&format!("| {HELLO} |  | {:.2} | {:.2} |  |  |\n", median(&cpu), median(&started)));
+            continue;
+        }
+        let cell = |way: Way, of: fn(&Start) -> f64, than: fn(&Start) -> f64| {
+            let own = column(starts.get(&(name.clone(), way))?, of);
+            let ratios: Vec<_> = own.iter().zip(column(hello, than)).map(|(own, hello)| own / hello).collect();
+            Some(format!("{:.2} ({:.2})", median(&own), median(&ratios)))
+        };
+        let started = |way: Way| cell(way, |start| start.started, |start| start.started);
+        let cells = [
+            cell(Way::Plain, |start| start.built, |start| start.started),
+            cell(Way::Plain, |start| start.cpu, |start| start.cpu),
+            started(Way::Plain),
+            started(Way::Pinned),
+            ways.contains(&Way::System).then(|| started(Way::System)).flatten(),
+        ];
+        text.push_str(&format!("| {name} | {} |\n", cells.map(Option::unwrap_or_default).join(" | ")));
+    }
+    text
+}
+
+/// Bytes of each, and what is resident after its start and after its requests.
+fn tell_sizes(binaries: &[PathBuf], cloud: &Cloud, home: &Path) -> String {
+    let mut text = format!(
+        "\n| Function | Binary | Zip | Resident after its start | after {REQUESTS} requests | CPU a request |\n|---|---|---|---|---|---|\n"
+    );
+    let environment = environment(cloud, home, &format!("http://{}", cloud.emulator), None);
+    for binary in binaries {
+        let name = name_of(binary);
+        let mut function = Function::start(binary, &environment);
+        let idle = function.resident();
+        let (mut busy, mut each) = (String::new(), String::new());
+        if let Some(request) = request_of(&name) {
+            let begun = function.cpu();
+            for n in 0..REQUESTS {
+                let answer = function.invoke(event(&request, n));
+                assert_eq!(answer["statusCode"], request.status, "{name}: {answer}");
+            }
+            busy = format!("{:.1} MiB", function.resident());
+            each = format!("{:.2} ms", millis(function.cpu() - begun) / as_f64(REQUESTS));
+        }
+        let (size, zip) = (fs::metadata(binary).unwrap().len(), zipped(binary, home));
+        let (size, zip) = (megabytes(size), megabytes(zip));
+        text.push_str(&format!("| {name} | {size:.2} MB | {zip:.2} MB | {idle:.1} MiB | {busy} | {each} |\n"));
+    }
+    text
+}
+
+/// A request that goes as far as the table, and is refused there.
+struct Request {
+    method: &'static str,
+    path: &'static str,
+    body: Value,
+    token: Option<&'static str>,
+    status: u16,
+}
+
+/// `None` for a function that has no routes.
+fn request_of(name: &str) -> Option<Request> {
+    let reset = json!({"reason": "r"});
+    let (method, path, body, token, status) = match name {
+        HELLO => ("GET", "/hello", Value::Null, None, 200),
+        // The name and the password come with the event. A name that nobody has costs what another does.
+        "login" => ("POST", "/v1/login", Value::Null, None, 401),
+        "verify" => ("POST", "/v1/verify", json!({"code": "123456"}), Some("vc_"), 401),
+        "enable-mfa" => ("POST", "/v1/mfa/enrolments", json!({}), Some("ve_"), 401),
+        "recovery" => ("POST", "/v1/mfa/recovery-token", Value::Null, Some("vs_"), 401),
+        "admin-reset" => ("POST", "/v1/admin/users/u-1/mfa-reset", reset, Some("vs_"), 401),
+        "batch-portal-exclude" => ("GET", "/v1/admin/portal-exclusions", Value::Null, Some("vs_"), 401),
+        "session" => ("GET", "/v1/session", Value::Null, Some("vs_"), 401),
+        "directory" => ("GET", "/v1/admin/users", Value::Null, Some("vs_"), 401),
+        "support" => ("POST", "/v1/support/clients", json!({"name": "portal"}), Some("vs_"), 401),
+        _ => return None,
+    };
+    Some(Request { method, path, body, token, status })
+}
+
+/// As an HTTP API sends it; each of somebody else, from somewhere else.
+fn event(request: &Request, n: usize) -> Value {
+    let body = match request.path {
+        "/v1/login" => {
+            json!({"tenant": "acme", "username": format!("person{n}"), "password": "a long tail of words after it"})
+        }
+        _ => request.body.clone(),
+    };
+    let mut headers = json!({"host": "api.example.com", "user-agent": "curl/8.5.0"});
+    let mut event = json!({
+        "version": "2.0", "routeKey": "$default", "rawPath": request.path, "rawQueryString": "",
+        "requestContext": {
+            "accountId": "123456789012", "apiId": "a1b2c3d4e5", "domainName": "api.example.com", "domainPrefix": "api",
+            "http": {"method": request.method, "path": request.path, "protocol": "HTTP/1.1",
+                     "sourceIp": format!("203.{}.{}.7", n / 100, n % 100), "userAgent": "curl/8.5.0"},
+            "requestId": format!("r{n}"), "routeKey": "$default", "stage": "$default",
+            "time": "24/Nov/2026:12:00:00 +0000", "timeEpoch": 1_795_521_600_000_i64,
+        },
+        "isBase64Encoded": false,
+    });
+    if let Some(prefix) = request.token {
+        headers["authorization"] = json!(format!("Bearer {}", token(prefix)));
+    }
+    if !body.is_null() {
+        headers["content-type"] = json!("application/json");
+        event["body"] = json!(body.to_string());
+    }
+    event["headers"] = headers;
+    event
+}
+
+/// Well formed, and nobody's.
+fn token(prefix: &str) -> String {
+    let ids = [&[1, 4][..], b"acme", &[8], b"u-nobody", &[7; 32]].concat();
+    format!("{prefix}{}", BASE64URL_NOPAD.encode(&ids))
+}
+
+/// Bytes of a zip with the binary as `bootstrap` in it, deflated as cargo-lambda does by default.
+fn zipped(binary: &Path, home: &Path) -> u64 {
+    let (bootstrap, zip) = (home.join("bootstrap"), home.join("function.zip"));
+    fs::copy(binary, &bootstrap).unwrap();
+    let made = Command::new("python3").args(["-m", "zipfile", "-c"]).args([&zip, &bootstrap]).status();
+    assert!(made.expect("python3 makes the zips").success());
+    fs::metadata(&zip).unwrap().len()
+}
+
+fn column(starts: &[Start], of: fn(&Start) -> f64) -> Vec<f64> {
+    starts.iter().map(of).collect()
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn as_f64(count: usize) -> f64 {
+    count as f64
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}

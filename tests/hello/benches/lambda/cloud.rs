@@ -1,0 +1,169 @@
+//! What a function finds around it: DynamoDB, emulated in this process, and KMS. For starts, what the emulator said once
+//! is said again from memory, so that its own time is no part of them.
+
+use std::{
+    collections::HashMap,
+    io::{self, BufReader, Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::{Arc, Mutex},
+    thread,
+    time::Instant,
+};
+
+use aws_sdk_dynamodb::{Client, config::Credentials};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::{
+    ServerConfig, ServerConnection, StreamOwned,
+    pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
+};
+use serde_json::{Value, json};
+use vestibule::{
+    env::SystemEntropy,
+    key_file::KeyFile,
+    store::{
+        Store,
+        dynamo::{self, DynamoTable},
+    },
+    trust::Trust,
+};
+
+use crate::http::{Message, answer};
+
+pub struct Cloud {
+    pub table: String,
+    /// The emulator itself.
+    pub emulator: SocketAddr,
+    /// Answers from memory.
+    pub plain: SocketAddr,
+    /// The same over TLS.
+    pub tls: SocketAddr,
+    /// Who certifies that.
+    pub authority: String,
+    known: Arc<Known>,
+}
+
+/// An operation with all of its request.
+type Asked = (String, Vec<u8>);
+
+#[derive(Default)]
+struct Known {
+    answers: Mutex<HashMap<Asked, Arc<Message>>>,
+    /// When the first connection since [`Cloud::forget_contact`] was accepted.
+    contact: Mutex<Option<Instant>>,
+}
+
+impl Cloud {
+    /// With a table that is the store of these keys.
+    pub async fn open(keys: &KeyFile) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let emulator = listener.local_addr().unwrap();
+        let database = dynoxide::Database::memory().unwrap();
+        tokio::spawn(async move { dynoxide::server::serve_on(listener, database).await });
+        let credentials = Credentials::new("test", "test", None, None, "test");
+        let trust = Trust::read(None).unwrap();
+        let client: Client =
+            dynamo::client("eu-central-1".into(), credentials, Some(format!("http://{emulator}")), &trust);
+        let name = "vestibule";
+        let table = DynamoTable::new(client.clone(), name, Arc::new(SystemEntropy));
+        table.create().await.unwrap();
+        let described = client.describe_table().table_name(name).send().await.unwrap();
+        let id = described.table().and_then(|table| table.table_id());
+        Store::new(Arc::new(table)).identify(keys.store(), id).await.unwrap();
+        let known = Arc::new(Known::default());
+        let (config, authority) = certified();
+        let plain = listen(emulator, Arc::clone(&known), None);
+        let tls = listen(emulator, Arc::clone(&known), Some(config));
+        Self { table: name.to_owned(), emulator, plain, tls, authority, known }
+    }
+
+    pub fn forget_contact(&self) {
+        *self.known.contact.lock().unwrap() = None;
+    }
+
+    /// When a function first turned to AWS: what it has to build is built then.
+    pub fn contact(&self) -> Option<Instant> {
+        *self.known.contact.lock().unwrap()
+    }
+}
+
+/// A certificate for this machine, and in PEM who signed it.
+fn certified() -> (Arc<ServerConfig>, String) {
+    let mut authority = CertificateParams::new(Vec::new()).unwrap();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let (key, own_key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+    let pem = authority.self_signed(&key).unwrap().pem();
+    let issuer = Issuer::new(authority, key);
+    let own = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap().signed_by(&own_key, &issuer).unwrap();
+    let own_key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(own_key.serialize_der()));
+    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![own.der().clone()], own_key)
+        .unwrap();
+    (Arc::new(config), pem)
+}
+
+fn listen(emulator: SocketAddr, known: Arc<Known>, tls: Option<Arc<ServerConfig>>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (stream, known, tls) = (stream.unwrap(), Arc::clone(&known), tls.clone());
+            known.contact.lock().unwrap().get_or_insert_with(Instant::now);
+            stream.set_nodelay(true).unwrap();
+            // A function that is stopped ends its connections as it likes.
+            thread::spawn(move || match tls {
+                Some(config) => {
+                    serve(StreamOwned::new(ServerConnection::new(config).unwrap(), stream), emulator, &known)
+                }
+                None => serve(stream, emulator, &known),
+            });
+        }
+    });
+    address
+}
+
+fn serve(stream: impl Read + Write, emulator: SocketAddr, known: &Known) -> io::Result<()> {
+    let mut stream = BufReader::new(stream);
+    while let Some(request) = Message::read(&mut stream)? {
+        let target = request.header("x-amz-target").unwrap_or_default().to_owned();
+        let of = (target, request.body.clone());
+        let remembered = known.answers.lock().unwrap().get(&of).cloned();
+        let reply = match remembered {
+            Some(reply) => reply,
+            None => {
+                let reply = Arc::new(match of.0.strip_prefix("TrentService.") {
+                    Some(operation) => key_service(operation, &request.body),
+                    None => ask(emulator, &request)?,
+                });
+                known.answers.lock().unwrap().insert(of, Arc::clone(&reply));
+                reply
+            }
+        };
+        reply.write(stream.get_mut())?;
+    }
+    Ok(())
+}
+
+fn ask(emulator: SocketAddr, request: &Message) -> io::Result<Message> {
+    let mut connection = BufReader::new(TcpStream::connect(emulator)?);
+    request.write(connection.get_mut())?;
+    Message::read(&mut connection)?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+}
+
+/// KMS, as far as a start needs it: a MAC that depends on key and message.
+fn key_service(operation: &str, body: &[u8]) -> Message {
+    let form = "content-type: application/x-amz-json-1.1\r\n";
+    if operation != "GenerateMac" {
+        return answer(400, form, json!({"__type": "UnsupportedOperationException"}).to_string());
+    }
+    let mut mac = [0_u8; 32];
+    for (n, byte) in body.iter().enumerate() {
+        mac[n % 32] = mac[n % 32].rotate_left(3) ^ byte;
+    }
+    let asked: Value = serde_json::from_slice(body).unwrap();
+    let mac = data_encoding::BASE64.encode(&mac);
+    let reply = json!({"KeyId": asked["KeyId"], "MacAlgorithm": "HMAC_SHA_256", "Mac": mac});
+    answer(200, form, reply.to_string())
+}

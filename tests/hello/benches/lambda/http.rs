@@ -1,0 +1,69 @@
+//! HTTP/1.1 as far as the stubs need it. Whatever is written is written at once and sent at once: in pieces, each answer
+//! would wait 40 ms for an acknowledgement that the other side delays.
+
+use std::io::{self, BufRead, Read, Write};
+
+/// A request, or an answer: its head as it came, and its body.
+pub struct Message {
+    pub head: String,
+    pub body: Vec<u8>,
+}
+
+impl Message {
+    /// The next one of a connection; `None` when there is no more.
+    pub fn read(from: &mut impl BufRead) -> io::Result<Option<Self>> {
+        let mut head = String::new();
+        loop {
+            let begun = head.len();
+            if from.read_line(&mut head)? == 0 {
+                return Ok(None);
+            }
+            if head[begun..].trim_end().is_empty() {
+                break;
+            }
+        }
+        let mut message = Self { head, body: Vec::new() };
+        let length = message.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0_u64);
+        if message.header("transfer-encoding").is_some() {
+            message.chunks(from)?;
+        } else {
+            from.take(length).read_to_end(&mut message.body)?;
+        }
+        Ok(Some(message))
+    }
+
+    fn chunks(&mut self, from: &mut impl BufRead) -> io::Result<()> {
+        loop {
+            let mut line = String::new();
+            from.read_line(&mut line)?;
+            let size = u64::from_str_radix(line.trim_end(), 16).map_err(io::Error::other)?;
+            from.take(size).read_to_end(&mut self.body)?;
+            from.read_line(&mut String::new())?;
+            if size == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let lines = self.head.lines().skip(1).filter_map(|line| line.split_once(':'));
+        lines.into_iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
+    }
+
+    /// Method and path, of a request.
+    pub fn target(&self) -> (&str, &str) {
+        let mut words = self.head.split(' ');
+        (words.next().unwrap_or_default(), words.next().unwrap_or_default())
+    }
+
+    pub fn write(&self, to: &mut impl Write) -> io::Result<()> {
+        to.write_all(&[self.head.as_bytes(), &self.body].concat())?;
+        to.flush()
+    }
+}
+
+/// An answer of that status, with headers that each end their line.
+pub fn answer(status: u16, headers: &str, body: impl Into<Vec<u8>>) -> Message {
+    let body = body.into();
+    Message { head: format!("HTTP/1.1 {status} -\r\ncontent-length: {}\r\n{headers}\r\n", body.len()), body }
+}
