@@ -33,6 +33,11 @@ cloud:
 bench:
     cargo bench -p local --bench runner
 
+# Measures start and size of each Lambda (docs/performance.md): under two minutes after compiling, which takes far longer.
+bench-lambda:
+    cargo build --locked --profile lambda --bins -p hello $(ls functions | sed 's/^/-p /')
+    cargo bench --locked -p hello --bench lambda
+
 # Writes docs/cost.md anew from what flows cost on the wire.
 cost:
     cargo test --quiet -p tests --test costs -- --nocapture | python3 infra/cost.py > docs/cost.md

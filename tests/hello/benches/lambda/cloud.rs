@@ -152,18 +152,19 @@ fn ask(emulator: SocketAddr, request: &Message) -> io::Result<Message> {
     Message::read(&mut connection)?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
 }
 
-/// KMS, as far as a start needs it: a MAC that depends on key and message.
+/// KMS, as far as a start needs it: keys that depend on the request alone.
 fn key_service(operation: &str, body: &[u8]) -> Message {
-    let form = "content-type: application/x-amz-json-1.1\r\n";
-    if operation != "GenerateMac" {
-        return answer(400, form, json!({"__type": "UnsupportedOperationException"}).to_string());
-    }
-    let mut mac = [0_u8; 32];
+    let mut bytes = [0_u8; 32];
     for (n, byte) in body.iter().enumerate() {
-        mac[n % 32] = mac[n % 32].rotate_left(3) ^ byte;
+        bytes[n % 32] = bytes[n % 32].rotate_left(3) ^ byte;
     }
     let asked: Value = serde_json::from_slice(body).unwrap();
-    let mac = data_encoding::BASE64.encode(&mac);
-    let reply = json!({"KeyId": asked["KeyId"], "MacAlgorithm": "HMAC_SHA_256", "Mac": mac});
-    answer(200, form, reply.to_string())
+    let (key, text) = (&asked["KeyId"], data_encoding::BASE64.encode(&bytes));
+    let (status, reply) = match operation {
+        "GenerateMac" => (200, json!({"KeyId": key, "MacAlgorithm": "HMAC_SHA_256", "Mac": text})),
+        "GenerateDataKey" => (200, json!({"KeyId": key, "CiphertextBlob": text, "Plaintext": text})),
+        "Decrypt" => (200, json!({"KeyId": key, "EncryptionAlgorithm": "SYMMETRIC_DEFAULT", "Plaintext": text})),
+        _ => (400, json!({"__type": "UnsupportedOperationException"})),
+    };
+    answer(status, "content-type: application/x-amz-json-1.1\r\n", reply.to_string())
 }

@@ -127,7 +127,7 @@ fn binaries(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// What Lambda and the template would set.
-fn environment(cloud: &Cloud, home: &Path, aws: &str, roots: Option<&str>) -> Vec<(String, String)> {
+fn environment(cloud: &Cloud, home: &Path, dynamodb: &str, kms: &str, roots: Option<&str>) -> Vec<(String, String)> {
     let path = |name: &str| home.join(name).to_str().unwrap().to_owned();
     let mut variables = vec![
         ("AWS_REGION", "eu-central-1".to_owned()),
@@ -135,7 +135,11 @@ fn environment(cloud: &Cloud, home: &Path, aws: &str, roots: Option<&str>) -> Ve
         ("AWS_SECRET_ACCESS_KEY", "test".to_owned()),
         ("AWS_SESSION_TOKEN", "test".to_owned()),
         ("VESTIBULE_TABLE", cloud.table.clone()),
-        ("VESTIBULE_DYNAMODB_ENDPOINT", aws.to_owned()),
+        ("VESTIBULE_DYNAMODB_ENDPOINT", dynamodb.to_owned()),
+        ("VESTIBULE_KMS_ENDPOINT", kms.to_owned()),
+        ("VESTIBULE_SEALING_KEY", "alias/sealing".to_owned()),
+        ("VESTIBULE_NAMES_KEY", "alias/names".to_owned()),
+        ("VESTIBULE_CODES_KEY", "alias/codes".to_owned()),
         ("VESTIBULE_KEYS_FILE", path("keys.json")),
     ];
     variables.extend(roots.map(|file| ("VESTIBULE_CA_FILE", path(file))));
@@ -148,7 +152,7 @@ fn start(binary: &Path, way: Way, cloud: &Cloud, home: &Path) -> Start {
         Way::Pinned => (format!("https://{}", cloud.tls), Some("pinned.pem")),
         Way::System => (format!("https://{}", cloud.tls), Some("system.pem")),
     };
-    let environment = environment(cloud, home, &aws, roots);
+    let environment = environment(cloud, home, &aws, &aws, roots);
     cloud.forget_contact();
     let begun = Instant::now();
     let function = Function::start(binary, &environment);
@@ -194,7 +198,8 @@ fn tell_sizes(binaries: &[PathBuf], cloud: &Cloud, home: &Path) -> String {
     let mut text = format!(
         "\n| Function | Binary | Zip | Resident after its start | after {REQUESTS} requests | CPU a request |\n|---|---|---|---|---|---|\n"
     );
-    let environment = environment(cloud, home, &format!("http://{}", cloud.emulator), None);
+    let environment =
+        environment(cloud, home, &format!("http://{}", cloud.emulator), &format!("http://{}", cloud.plain), None);
     for binary in binaries {
         let name = name_of(binary);
         let mut function = Function::start(binary, &environment);

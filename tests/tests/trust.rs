@@ -1,0 +1,91 @@
+//! Whom connections to AWS believe, seen in handshakes with a server that an authority of its own certifies.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::TcpListener,
+    sync::Arc,
+    thread,
+};
+
+use aws_sdk_dynamodb::{
+    Client,
+    config::{Credentials, retry::RetryConfig},
+    error::DisplayErrorContext,
+};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::{
+    ServerConfig, ServerConnection, StreamOwned,
+    pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
+};
+use vestibule::{store::dynamo, trust::Trust};
+
+/// A server with a certificate for this address; and who signed that, in PEM.
+fn certified() -> (ServerConfig, String) {
+    let mut authority = CertificateParams::new(Vec::new()).unwrap();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let (key, own_key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+    let pem = authority.self_signed(&key).unwrap().pem();
+    let issuer = Issuer::new(authority, key);
+    let own = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap().signed_by(&own_key, &issuer).unwrap();
+    let own_key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(own_key.serialize_der()));
+    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![own.der().clone()], own_key)
+        .unwrap();
+    (config, pem)
+}
+
+/// Answers whatever comes through TLS with an empty list of tables.
+fn serve(config: ServerConfig) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("https://{}", listener.local_addr().unwrap());
+    let config = Arc::new(config);
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut tls = StreamOwned::new(ServerConnection::new(Arc::clone(&config)).unwrap(), stream.unwrap());
+            let mut request = [0; 4096];
+            // Whoever does not believe the certificate ends here.
+            if matches!(tls.read(&mut request), Ok(length) if length > 0) {
+                let body = r#"{"TableNames":[]}"#;
+                let head = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+                tls.write_all([head.as_str(), body].concat().as_bytes()).unwrap();
+            }
+        }
+    });
+    address
+}
+
+/// What a call over TLS comes to, with that trust.
+async fn call(address: &str, trust: &Trust) -> Result<(), String> {
+    let credentials = Credentials::new("test", "test", None, None, "test");
+    let client = dynamo::client("eu-central-1".into(), credentials, Some(address.to_owned()), trust);
+    // A refusal is asked for once.
+    let config = client.config().to_builder().retry_config(RetryConfig::disabled()).build();
+    let answer = Client::from_conf(config).list_tables().send().await;
+    answer.map(|_| ()).map_err(|error| DisplayErrorContext(error).to_string())
+}
+
+#[tokio::test]
+async fn a_server_is_believed_if_one_of_the_authorities_certifies_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, authority) = certified();
+    let address = serve(config);
+    let of = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        Trust::read(path.to_str()).unwrap()
+    };
+    // A bundle may hold what TLS cannot use; the rest of it counts.
+    let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    call(&address, &of("bundle.pem", &format!("{broken}{authority}{broken}"))).await.unwrap();
+
+    let (_, stranger) = certified();
+    for trust in [Trust::read(None).unwrap(), of("stranger.pem", &stranger)] {
+        let refused = call(&address, &trust).await.unwrap_err();
+        assert!(refused.contains("invalid peer certificate"), "{refused}");
+    }
+}
