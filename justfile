@@ -38,9 +38,11 @@ bench-lambda:
     cargo build --locked --profile lambda --bins -p hello $(ls functions | sed 's/^/-p /')
     cargo bench --locked -p hello --bench lambda
 
-# Writes docs/cost.md anew from what flows cost on the wire.
+# Writes docs/cost.md and docs/scale.md anew from what flows cost on the wire.
 cost:
-    cargo test --quiet -p tests --test costs -- --nocapture | python3 infra/cost.py > docs/cost.md
+    cargo test --quiet -p tests --test costs -- --nocapture > target/costs.txt
+    python3 infra/cost.py < target/costs.txt > docs/cost.md
+    python3 infra/scale.py < target/costs.txt > docs/scale.md
 
 # Lints the deployment's template.
 template:

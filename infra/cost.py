@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Turns measured units into dollars: the page docs/cost.md.
 
-    cargo test -p tests --test costs -- --nocapture | python3 infra/cost.py > docs/cost.md
+    cargo test -p tests --test costs -- --nocapture >target/costs.txt && python3 infra/cost.py <target/costs.txt >docs/cost.md
 
 Units and round trips are what the test counted on the wire; memory sizes are the template's; prices and the times below are
 assumptions, each named on the page. `just cost` does the above, `.ci/costs` compares.
@@ -23,6 +23,25 @@ LOG_GB = 0.50  # ingested
 STORED_GB_MONTH = 0.25  # table storage
 BACKED_UP_GB_MONTH = 0.20  # point-in-time recovery
 KMS = 3.00  # a million KMS requests
+KMS_KEY = 1.00  # a key, a month
+REST = 3.50  # a million REST API requests
+EVENT = 1.00  # a million events put on a bus of EventBridge
+KEYS = 4  # the table's, and three of the functions
+# What an instance asks while it lives: a data key is unwrapped anew each five minutes (verify alone), the store's identity is
+# read each minute, and each of the two functions of a sign-in derives one digest key when it starts.
+UNWRAPPED_EACH = 300
+IDENTIFIED_EACH = 60
+LIVES = 7200
+MONTH = 30.4 * 86_400
+
+# Amazon Cognito, user pools, us-east-1: USD for each monthly active user, by how many of them; the first 10,000 of Lite and of
+# Essentials are free, for good. Typed by hand, as of the plans' beginning in November 2024.
+COGNITO_FREE = 10_000
+COGNITO = {
+    "Lite": (COGNITO_FREE, [(100_000, 0.0055), (1_000_000, 0.0046), (10_000_000, 0.00325)]),
+    "Essentials": (COGNITO_FREE, [(10_000_000, 0.015)]),
+    "Plus": (0, [(10_000_000, 0.02)]),
+}
 AUDIT_DAYS = 400
 
 SIGN_IN = ("login, right", "verify, right")
@@ -70,12 +89,49 @@ def per_million(flows, names, given):
     ]
 
 
+def keys_and_gate(given):
+    """What instances ask of KMS and of the store's identity, whatever the traffic, for a million sign-ins a month."""
+    unwrapped = given.instances * MONTH / UNWRAPPED_EACH
+    derived = 2 * given.instances * MONTH / LIVES
+    identified = 2 * given.instances * MONTH / IDENTIFIED_EACH
+    return [
+        (f"KMS: {unwrapped + derived:,.0f} requests", (unwrapped + derived) / 1e6 * KMS),
+        (f"the store's identity: {identified:,.0f} reads", identified / 1e6 * READ),
+    ]
+
+
+def cognito(plan, users):
+    free, steps = COGNITO[plan]
+    cost, below = 0.0, free
+    for upto, price in steps:
+        cost += max(0, min(users, upto) - below) * price
+        below = max(below, upto)
+    return cost
+
+
+def beside_cognito(total, given):
+    """A row for each number of users."""
+    rows = []
+    for users in (10_000, 100_000, 1_000_000):
+        here = users * given.sign_ins / 1e6 * (total + 2 * EVENT) + KEYS * KMS_KEY
+        plans = " | ".join(f"{cognito(plan, users):,.0f}" for plan in COGNITO)
+        rows.append(f"| {users:,} | {users * given.sign_ins:,} | {here:,.0f} | {plans} |")
+    return "\n".join(rows)
+
+
+def evens(total):
+    """How many sign-ins a month each of a million users may have before a plan is cheaper."""
+    for plan in COGNITO:
+        yield plan, (cognito(plan, 1_000_000) - KEYS * KMS_KEY) / (total + 2 * EVENT)
+
+
 def verdict(total):
     return "it is met" if total <= 10 else f"missed by {total - 10:.2f}"
 
 
 def page(flows, given):
-    full, known = per_million(flows, SIGN_IN, given), per_million(flows, KNOWN, given)
+    gate = keys_and_gate(given)
+    full, known = per_million(flows, SIGN_IN, given) + gate, per_million(flows, KNOWN, given) + gate
     total, total_known = sum(cost for _, cost in full), sum(cost for _, cost in known)
     table_and_gateway = sum(cost for _, cost in full[:3])
     months = AUDIT_DAYS / 30.4
@@ -85,10 +141,10 @@ def page(flows, given):
 Written by `infra/cost.py` from units that a test counts on the wire; do not edit. To repeat it:
 
 ```sh
-cargo test -p tests --test costs -- --nocapture | python3 infra/cost.py > docs/cost.md
+cargo test -p tests --test costs -- --nocapture >target/costs.txt && python3 infra/cost.py <target/costs.txt >docs/cost.md
 ```
 
-**A million sign-ins in two steps: {total:.2f} USD**, of which table and gateway {table_and_gateway:.2f}. From a known device {total_known:.2f} USD. The goal is 10 USD at most: {verdict(total)}.
+**A million sign-ins in two steps: {total:.2f} USD**, of which table and gateway {table_and_gateway:.2f}. From a known device {total_known:.2f} USD. The goal is 10 USD at most, table, gateway, Lambda, keys and logs: {verdict(total)}. Beside it stand {KEYS * KMS_KEY:.2f} USD a month for {KEYS} KMS keys, however many sign in, and what [events](#what-is-not-in-the-sum) cost.
 
 | a million sign-ins in two steps | USD |
 |---|---|"""
@@ -98,7 +154,8 @@ cargo test -p tests --test costs -- --nocapture | python3 infra/cost.py > docs/c
 
 ## What is measured and what is assumed
 - **Measured**: bytes of the function's log; write and read units, and round trips, over HTTP on an emulator of DynamoDB that counts by Amazon's published rules. It was not compared with a bill.
-- **Assumed**: a round trip to the table takes {given.trip_ms:g} ms, a password hash {given.hash_ms:g} ms, everything else {given.own_ms:g} ms a request. The gateway's line of a request has {given.gateway_line} bytes, and CloudWatch adds 26 to each line. Change them with `--trip-ms`, `--hash-ms`, `--own-ms`, `--gateway-line`, `--architecture`.
+- **Assumed**: a round trip to the table takes {given.trip_ms:g} ms, a password hash {given.hash_ms:g} ms, everything else {given.own_ms:g} ms a request. The gateway's line of a request has {given.gateway_line} bytes, and CloudWatch adds 26 to each line. A million sign-ins come in one month, and keep {given.instances} instances of each of the two functions alive all of it, each for {LIVES / 3600:g} hours: more than such traffic needs, as it is {1e6 / MONTH:.1f} sign-ins a second. Change them with `--trip-ms`, `--hash-ms`, `--own-ms`, `--gateway-line`, `--instances`, `--architecture`.
+- **Keys**: a request asks KMS nothing. A function derives each of its digest keys once when it starts (GenerateMac); verify and enable-mfa keep an unwrapped data key for five minutes (Decrypt). What that comes to follows from the instances, not from the sign-ins.
 - **Prices**: list prices of us-east-1, {AS_OF}, typed in by hand and not fetched; no free tier, no discount. Compare them with the pages of [DynamoDB](https://aws.amazon.com/dynamodb/pricing/on-demand/), [API Gateway](https://aws.amazon.com/api-gateway/pricing/), [Lambda](https://aws.amazon.com/lambda/pricing/), [CloudWatch](https://aws.amazon.com/cloudwatch/pricing/) and [KMS](https://aws.amazon.com/kms/pricing/) for your region.
 
 | price | USD |
@@ -108,15 +165,30 @@ cargo test -p tests --test costs -- --nocapture | python3 infra/cost.py > docs/c
 | a GB-second on arm64; on x86_64 | {GB_SECOND["arm64"]:.10f}; {GB_SECOND["x86_64"]:.10f} |
 | a GB of logs taken in | {LOG_GB:.2f} |
 | a GB stored for a month; backed up | {STORED_GB_MONTH:.2f}; {BACKED_UP_GB_MONTH:.2f} |
-| a million KMS requests | {KMS:.2f} |
+| a million KMS requests; a key for a month | {KMS:.2f}; {KMS_KEY:.2f} |
+| a million requests of a REST API | {REST:.2f} |
+| a million events on a bus | {EVENT:.2f} |
 
 Without the function's line for each request (its log level at WARN) the sum is {total - sum(flows[name][3] + 26 for name in SIGN_IN) / 1e3 * LOG_GB:.2f} USD; the gateway's line stays.
 
 ## What is not in the sum
 - **Keeping the audit.** A sign-in writes two rows of at most a kilobyte (each costs one unit), kept {AUDIT_DAYS} days: at most {kept:.2f} USD a million sign-ins over that time, with backups.
-- **KMS.** Secrets are not sealed by KMS yet. If each verify asked KMS once, that would be {KMS:.2f} USD more, {total + KMS:.2f} in all. The table's own key is asked by DynamoDB every few minutes, whatever the traffic, and costs by the month.
+- **Events.** Each of the two audit rows goes on a bus of EventBridge: {2 * EVENT:.2f} USD a million sign-ins, and the function that puts them there, invoked with up to 100 rows at once. Reading the table's stream is free for Lambda.
+- **REST.** With `ApiType=REST` the gateway costs {2 * (REST - GATEWAY):.2f} USD more, {total + 2 * (REST - GATEWAY):.2f} in all.
+- **A KMS call for each verify**, without data keys in memory, would be {KMS:.2f} USD more, {total + KMS:.2f} in all.
 - **What others run up.** A wrong password costs what the table below says, and a hash; five in a row are evaluated, then delays begin.
-- Starts of functions, data that leaves AWS, log storage, alarms, metric filters, reading the table's stream (nothing does yet), the index's storage, WAF and domains.
+- Starts of functions, data that leaves AWS, log storage, alarms, metric filters, mails, traces, the index's storage, WAF and domains. The table's own key is asked by DynamoDB every few minutes, whatever the traffic.
+
+## Beside Amazon Cognito
+A month, in USD, if each monthly active user (MAU) signs in {given.sign_ins} times in two steps with an authenticator. This side is the sum above, the {KEYS} keys and the events ({total + 2 * EVENT:.2f} a million sign-ins); its free tiers are left out, Cognito's lasting one is in.
+
+| MAU | sign-ins | here | Cognito Lite | Essentials | Plus |
+|---|---|---|---|---|---|
+{beside_cognito(total, given)}
+
+Cognito is priced by the user, this by the sign-in: the two cost the same at {", ".join(f"{even:,.0f} ({name})" for name, even in evens(total))} sign-ins a month for each of 1,000,000 users. All three plans have multi-factor authentication with authenticators; Essentials has in addition passwordless sign-in, codes by e-mail and changes to access tokens, Plus adds threat protection (risk of a sign-in, passwords known from leaks) and its log. Cognito has no resets by an Administrator under a step-up, no exclusion of contacts in batches, and its tenants are a matter of the application; this has no sign-up by users themselves, no codes by mail or text message and no passkeys. Nobody's work is in either price.
+
+Cognito's prices are typed in by hand from its plans' beginning in November 2024, and could not be fetched: per MAU 0.0055 (to 100,000), 0.0046 (to a million) and 0.00325 (beyond) for Lite, 0.015 for Essentials, 0.02 for Plus; the first {COGNITO_FREE:,} free but in Plus. Compare them with [its page](https://aws.amazon.com/cognito/pricing/), and the plans with [theirs](https://docs.aws.amazon.com/cognito/latest/developerguide/cognito-sign-in-feature-plans.html).
 
 ## The table's units, each flow
 One request each, unless it says otherwise; USD a million, of table units and the gateway's request alone.
@@ -133,6 +205,8 @@ def main():
     parser.add_argument("--hash-ms", type=float, default=30)
     parser.add_argument("--own-ms", type=float, default=2)
     parser.add_argument("--gateway-line", type=int, default=200)
+    parser.add_argument("--instances", type=int, default=5)
+    parser.add_argument("--sign-ins", type=int, default=20)
     parser.add_argument("--architecture", choices=sorted(GB_SECOND), default="arm64")
     given = parser.parse_args()
     for part in page(measured(sys.stdin), given):

@@ -188,6 +188,15 @@ async fn flows_cost_no_more_than_they_may() {
         service.get("/v1/session", &bob.session).await.ok();
     })
     .await;
+    // What somebody who guesses can run up, as often as they like.
+    let amy = &people["amy"];
+    for _ in 0..5 {
+        service.login_with(amy, "wrong").await;
+    }
+    measured(&meter, "login, delayed", at_most(1, 1.0, 0.0), async {
+        assert_eq!(service.login_with(amy, "wrong").await.status, 429);
+    })
+    .await;
 }
 
 #[tokio::test]
