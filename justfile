@@ -25,6 +25,10 @@ dynamodb-local:
 journeys:
     bash .ci/with-dynamodb-local bash .ci/journeys
 
+# Keys in an emulated KMS (needs Python).
+kms:
+    bash .ci/with-kms cargo test -p tests --features kms-emulator --test kms
+
 # Every flow as its own Lambda over DynamoDB Local, at http://127.0.0.1:9000 (needs Java, Maven and Python).
 cloud:
     bash .ci/with-dynamodb-local bash .ci/cloud serve

@@ -419,7 +419,7 @@ mod tests {
     use super::*;
     use crate::{
         env::SystemEntropy,
-        secret::{NewToken, TokenClass},
+        secret::{KeyRing, NewToken, Sealer, TokenClass},
         store::fixture::{NOW, STEP, ann},
         totp,
     };
@@ -520,6 +520,25 @@ mod tests {
         let sign_in = SignIn::with_totp(guess, proof, None, &SystemEntropy).unwrap();
         ann.change(Action::Set(attr("fs"), write::text("d"))).await;
         assert!(ann.accept(sign_in).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_secret_sealed_anew_replaces_its_own_and_never_another_factors() {
+        let (ann, tokens) = ann(2).await;
+        let ring = KeyRing::new([(2, [2; 32].into())].into()).unwrap();
+        let anew = ring.seal(&ann.secret, &SystemEntropy).await.unwrap();
+        let proven = async |token: &TokenRef, step: i64| {
+            let Charge::Admitted(guess) = ann.charge(token, NOW).await else { panic!("refused") };
+            let proof = totp::check(&ann.secret, &totp::code_at(&ann.secret, step).unwrap(), NOW, step - 1).unwrap();
+            SignIn::with_totp(guess, proof, Some(anew.clone()), &SystemEntropy).unwrap()
+        };
+        assert!(ann.accept(proven(&tokens[0], STEP).await).await.is_some());
+        assert!(ann.read(&ann.key).await.secret.as_ref() == Some(&anew));
+        let sign_in = proven(&tokens[1], STEP + 1).await;
+        ann.change(Action::Set(attr("fid"), write::bytes(&[7; 12]))).await;
+        ann.change(Action::Set(attr("sec"), write::bytes(b"another"))).await;
+        assert!(ann.accept(sign_in).await.is_none());
+        assert_eq!(ann.read(&ann.key).await.secret.unwrap().bytes(), b"another");
     }
 
     #[tokio::test]
