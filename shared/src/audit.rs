@@ -88,6 +88,7 @@ actions! {
 
 /// How it went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "http", derive(utoipa::ToSchema), schema(as = OutcomeDto))]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// Done.
@@ -98,6 +99,7 @@ pub enum Outcome {
 
 /// Who is to be told, by whatever channel the deployment has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "http", derive(utoipa::ToSchema), schema(as = NotifiedDto))]
 #[serde(rename_all = "snake_case")]
 pub enum Tell {
     /// The person concerned.
@@ -202,6 +204,89 @@ impl AuditEvent {
             self.tell.push(whom);
         }
         self
+    }
+}
+
+/// A row as it is shown: by the API, and by the events that leave the table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "http", derive(utoipa::ToSchema), schema(as = AuditDto))]
+pub struct Row {
+    /// Its id, unique within the tenant.
+    pub id: String,
+    /// When.
+    #[cfg_attr(feature = "http", schema(value_type = String, format = DateTime))]
+    pub at: Timestamp,
+    /// What.
+    #[cfg_attr(feature = "http", schema(value_type = String, example = "mfa.reset"))]
+    pub action: Action,
+    /// How it went.
+    pub outcome: Outcome,
+    /// Who did it; null where that is not known: a wrong password may be anybody's.
+    #[cfg_attr(feature = "http", schema(value_type = Option<String>))]
+    pub actor: Option<UserId>,
+    /// Whom it concerns; null where it is nobody.
+    #[cfg_attr(feature = "http", schema(value_type = Option<String>))]
+    pub target: Option<UserId>,
+    /// The request's `X-Request-Id`.
+    pub request_id: String,
+    /// The actor's tenant, where it is another: an operator of support.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "http", schema(value_type = Option<String>))]
+    pub actor_tenant: Option<TenantId>,
+    /// Why, in the actor's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The support ticket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ticket: Option<String>,
+    /// The batch exclusion.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "http", schema(value_type = Option<String>))]
+    pub batch_id: Option<BatchId>,
+    /// The credential for introspection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "http", schema(value_type = Option<String>))]
+    pub client_id: Option<ClientId>,
+    /// Which fields were changed; never their values.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changed: Vec<String>,
+    /// What the person's program calls itself, at a sign-in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_agent: Option<String>,
+    /// Who was to be told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notified: Vec<Tell>,
+}
+
+impl Row {
+    /// An event under its id.
+    #[must_use]
+    pub fn new(id: String, at: Timestamp, event: AuditEvent) -> Self {
+        let AuditEvent { action, outcome, request_id, actor, actor_tenant, target, reason, .. } = event;
+        let AuditEvent { ticket, batch_id, client_id, changed, user_agent, tell: notified, .. } = event;
+        Self {
+            id,
+            at,
+            action,
+            outcome,
+            actor,
+            target,
+            request_id,
+            actor_tenant,
+            reason,
+            ticket,
+            batch_id,
+            client_id,
+            changed,
+            user_agent,
+            notified,
+        }
+    }
+
+    /// The person whom it is about: whom it concerns, or else who did it.
+    #[must_use]
+    pub fn concerned(&self) -> Option<&UserId> {
+        self.target.as_ref().or(self.actor.as_ref())
     }
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 use vestibule::{
-    audit::{Outcome, Tell},
+    audit::Row,
     env::Timestamp,
     http::{Answer, App, Call, Code, Limit, NoBody, Problem, Routes},
     id::UserId,
@@ -43,60 +43,10 @@ struct AuditQuery {
 
 #[derive(Serialize, ToSchema)]
 struct AuditList {
-    items: Vec<AuditDto>,
+    items: Vec<Row>,
     /// Where the list goes on, if it does. A page may come short of the limit and go on.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_cursor: Option<String>,
-}
-
-/// One thing that happened.
-#[derive(Serialize, ToSchema)]
-struct AuditDto {
-    id: String,
-    #[schema(value_type = String, format = DateTime)]
-    at: Timestamp,
-    #[schema(example = "mfa.reset")]
-    action: &'static str,
-    outcome: OutcomeDto,
-    /// Who did it; null where that is not known: a wrong password may be anybody's.
-    actor: Option<String>,
-    /// Whom it concerns; null where it is nobody.
-    target: Option<String>,
-    /// The request's `X-Request-Id`.
-    request_id: String,
-    /// The actor's tenant, where it is another: an operator of support.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    actor_tenant: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ticket: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    batch_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    client_id: Option<String>,
-    /// Which fields were changed; never their values.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    changed: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    user_agent: Option<String>,
-    /// Who was to be told.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    notified: Vec<NotifiedDto>,
-}
-
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-enum OutcomeDto {
-    Success,
-    Refused,
-}
-
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-enum NotifiedDto {
-    User,
-    Administrators,
 }
 
 /// The audit, the latest first. It is kept for 400 days.
@@ -116,37 +66,6 @@ async fn list(State(app): State<Arc<App>>, call: Call<NoBody, (), AuditQuery>) -
     let settings = app.store.settings(tenant).await?.ok_or(Code::NotFound)?;
     let since = Timestamp::from_secs(settings.created);
     let page = app.store.audit(tenant, &filter, (since, request.now), after.as_ref(), query.limit.get()).await?;
-    let items = page.items.into_iter().map(shown).collect();
+    let items = page.items.into_iter().map(|AuditRow { id, at, event }| Row::new(id, at, event)).collect();
     Ok(Json(AuditList { items, next_cursor: page.next.map(|next| next.text(List::Audit)) }))
-}
-
-fn shown(row: AuditRow) -> AuditDto {
-    let AuditRow { id, at, event } = row;
-    AuditDto {
-        id,
-        at,
-        action: event.action.as_str(),
-        outcome: match event.outcome {
-            Outcome::Success => OutcomeDto::Success,
-            Outcome::Refused => OutcomeDto::Refused,
-        },
-        actor: event.actor.map(String::from),
-        target: event.target.map(String::from),
-        request_id: event.request_id,
-        actor_tenant: event.actor_tenant.map(String::from),
-        reason: event.reason,
-        ticket: event.ticket,
-        batch_id: event.batch_id.map(String::from),
-        client_id: event.client_id.map(String::from),
-        changed: event.changed,
-        user_agent: event.user_agent,
-        notified: event
-            .tell
-            .into_iter()
-            .map(|whom| match whom {
-                Tell::User => NotifiedDto::User,
-                Tell::Administrators => NotifiedDto::Administrators,
-            })
-            .collect(),
-    }
 }

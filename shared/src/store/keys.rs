@@ -101,6 +101,15 @@ pub(crate) fn data_keys() -> Key {
     key("D#keys".to_owned(), "K")
 }
 
+/// Whose audit row an item is, when it happened, and its id as the API shows it; `None` for whatever is no audit row.
+#[must_use]
+pub fn audited(pk: &str, sk: &str) -> Option<(TenantId, Timestamp, String)> {
+    let (tenant, _) = pk.strip_prefix("T#")?.split_once("#A#")?;
+    let (millis, attempt) = sk.split_once('#')?;
+    let at = millis.parse().ok().filter(|_| millis.len() == 13).map(Timestamp::from_millis)?;
+    Some((TenantId::parse(tenant).ok()?, at, format!("{millis}-{attempt}")))
+}
+
 /// The store's identity; a store without it is not ours.
 #[must_use]
 pub fn identity() -> Key {
