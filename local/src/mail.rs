@@ -15,11 +15,11 @@ use std::{
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use vestibule::{
-    audit::{Action, AuditEvent, Tell},
-    env::Timestamp,
+    audit::{Row, Tell},
     id::{TenantId, UserId},
+    notice,
     store::{
-        Store, StoreError, Table, item,
+        Store, StoreError, Table, item, keys,
         table::{Again, Query, Transacted, Transaction, Updated},
         write::{Item, Key, Write},
     },
@@ -31,7 +31,6 @@ pub const FILE: &str = "mail.jsonl";
 /// One notification, a line of the file.
 #[derive(Debug, Serialize, Deserialize)]
 struct Mail {
-    at: String,
     tenant: TenantId,
     /// The login name of whom it concerns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -40,7 +39,7 @@ struct Mail {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     email: Option<String>,
     #[serde(flatten)]
-    event: AuditEvent,
+    row: Row,
 }
 
 /// A table that passes on what somebody is to be told of, once it is written.
@@ -111,23 +110,20 @@ impl Table for TellingTable {
     }
 }
 
-/// The notification that a write of an audit row stands for. Keys are `T#<tenant>#A#…` and `<ms>#…`.
+/// The notification that a write of an audit row stands for.
 fn mail(write: &Write) -> Option<Mail> {
-    let (tenant, _) = write.key().pk().strip_prefix("T#")?.split_once("#A#")?;
-    let (millis, _) = write.key().sk().split_once('#')?;
-    let event: AuditEvent = item::read(write.apply(None).ok()??).ok()?; // a row is put where there was none
-    let at = Timestamp::from_millis(millis.parse().ok()?).to_string();
-    let tenant = TenantId::parse(tenant).ok()?;
-    (!event.tell.is_empty()).then_some(Mail { at, tenant, username: None, email: None, event })
+    let (tenant, at, id) = keys::audited(write.key().pk(), write.key().sk())?;
+    let row = Row::new(id, at, item::read(write.apply(None).ok()??).ok()?); // a row is put where there was none
+    (!row.notified.is_empty()).then_some(Mail { tenant, username: None, email: None, row })
 }
 
 impl Mail {
     fn concerned(&self) -> Option<&UserId> {
-        self.event.target.as_ref().or(self.event.actor.as_ref())
+        self.row.concerned()
     }
 
     fn to(&self) -> String {
-        let whom = self.event.tell.iter().map(|tell| match (tell, &self.email) {
+        let whom = self.row.notified.iter().map(|tell| match (tell, &self.email) {
             (Tell::User, Some(email)) => format!("{} <{email}>", self.person()),
             (Tell::User, None) => self.person().to_owned(),
             (Tell::Administrators, _) => format!("the Administrators of {}", self.tenant),
@@ -141,31 +137,12 @@ impl Mail {
     }
 
     fn sentence(&self) -> String {
-        let mut text = format!("To {}: {}", self.to(), subject(self.event.action));
-        let _ = write!(text, ". User: {}", self.person());
-        if let Some(actor) = self.event.actor.as_ref().filter(|actor| Some(*actor) != self.concerned()) {
-            let _ = write!(text, "; by: {actor}");
-        }
-        if let Some(reason) = &self.event.reason {
-            let _ = write!(text, "; reason: {}", reason.escape_debug());
-        }
+        let mut text = format!("To {}: {}. ", self.to(), notice::subject(self.row.action));
+        let particulars = notice::particulars(&self.row, self.person(), None);
+        text.push_str(
+            &particulars.iter().map(|(name, value)| format!("{name}: {value}")).collect::<Vec<_>>().join("; "),
+        );
         text
-    }
-}
-
-fn subject(action: Action) -> String {
-    match action {
-        Action::LoginDelayed => "Five wrong passwords in a row: sign-in is slowed down".to_owned(),
-        Action::LoginAttacked => "A hundred wrong passwords in a row".to_owned(),
-        Action::Verify => "The right password, then several wrong codes".to_owned(),
-        Action::FactorAttacked => "Many wrong codes over time".to_owned(),
-        Action::RecoveryUsed => "A recovery token was used to sign in".to_owned(),
-        Action::RecoveryIssued => "A new recovery token was made".to_owned(),
-        Action::FactorActivated => "An authenticator was enrolled".to_owned(),
-        Action::FactorDisabled => "The authenticator was disabled after a hundred failures in a row".to_owned(),
-        Action::MfaReset => "MFA was reset: enrol again at the next sign-in".to_owned(),
-        Action::PasswordChanged => "The password was changed".to_owned(),
-        other => other.as_str().to_owned(),
     }
 }
 
@@ -182,7 +159,7 @@ pub fn read(directory: &Path) -> io::Result<String> {
     for line in lines.lines() {
         match serde_json::from_str::<Mail>(line) {
             Ok(mail) => {
-                let _ = writeln!(text, "{}  {}  {}", mail.at, mail.tenant, mail.sentence());
+                let _ = writeln!(text, "{}  {}  {}", mail.row.at, mail.tenant, mail.sentence());
             }
             Err(_) => text.push_str("(a line that does not read)\n"),
         }

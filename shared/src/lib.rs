@@ -10,6 +10,9 @@
 
 pub mod attempt;
 pub mod audit;
+#[cfg(feature = "aws")]
+pub mod aws;
+pub mod cloud_event;
 pub mod env;
 #[cfg(feature = "http")]
 pub mod http;
@@ -19,11 +22,12 @@ pub mod key_file;
 pub mod kms;
 #[cfg(feature = "lambda")]
 pub mod lambda;
+pub mod notice;
 pub mod password;
 pub mod policy;
 pub mod recovery;
 pub mod secret;
 pub mod store;
 pub mod totp;
-#[cfg(feature = "dynamo")]
+#[cfg(feature = "aws")]
 pub mod trust;

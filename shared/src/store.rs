@@ -23,6 +23,7 @@ pub mod login;
 #[cfg(any(test, feature = "testing"))]
 pub mod memory;
 pub mod people;
+pub mod recipients;
 pub mod recovery;
 pub mod reset;
 pub mod session;

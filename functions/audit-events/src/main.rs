@@ -1,0 +1,6 @@
+//! The Lambda `audit-events`, on the table's stream.
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    audit_events::run().await
+}

@@ -1,0 +1,6 @@
+//! The Lambda `notify`, on the event bus.
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    notify::run().await
+}
