@@ -26,6 +26,7 @@ pub mod document;
 pub mod emulator;
 pub mod faulty;
 pub mod log;
+pub mod stream;
 mod there;
 
 /// The service.

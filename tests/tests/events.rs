@@ -1,0 +1,335 @@
+//! Audit events out of the table's stream onto the bus, and mails from the bus: recorded and real streams, and a bus and a
+//! mail service that fail.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::{collections::BTreeSet, fs, path::Path, sync::Arc};
+
+use audit_events::{Batch, Bus};
+use notify::{Event, Mailer, Untold};
+use serde_json::{Value, json};
+use tests::{
+    People, Service,
+    emulator::{self, Database},
+    stream::{self, Stub, environment, taken},
+};
+
+fn read(path: &str) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn recorded() -> Value {
+    serde_json::from_str(include_str!("../events/dynamodb-stream.json")).unwrap()
+}
+
+fn bus(stub: &Stub) -> Bus {
+    Bus::configured(&environment(&[("VESTIBULE_EVENT_BUS", "bus"), ("VESTIBULE_EVENTS_ENDPOINT", &stub.url)])).unwrap()
+}
+
+/// Puts records on the bus; what Lambda is answered.
+async fn put(stub: &Stub, records: Value) -> Value {
+    let batch: Batch = serde_json::from_value(records).unwrap();
+    serde_json::to_value(bus(stub).put(&batch).await).unwrap()
+}
+
+fn done() -> Value {
+    json!({"batchItemFailures": []})
+}
+
+fn but(sequence_number: &str) -> Value {
+    json!({"batchItemFailures": [{"itemIdentifier": sequence_number}]})
+}
+
+/// Records of so many rows, with sequence numbers from 1, each with a reason of that length.
+fn rows(count: usize, reason: usize) -> Value {
+    let record = |n: usize| {
+        let mut record = recorded()["Records"][0].clone();
+        record["dynamodb"]["SequenceNumber"] = json!(n.to_string());
+        record["dynamodb"]["NewImage"]["SK"]["S"] = json!(format!("1800000015{n:03}#AAAAAAAAAAAAAAAAAAAAAA-0"));
+        record["dynamodb"]["NewImage"]["reason"]["S"] = json!("r".repeat(reason));
+        record
+    };
+    json!({"Records": (1..=count).map(record).collect::<Vec<_>>()})
+}
+
+/// A block of a page of the documentation, the first in that language.
+fn documented(page: &str, language: &str) -> String {
+    let page = read(page);
+    let (_, after) = page.split_once(&format!("```{language}\n")).unwrap();
+    after.split_once("```").unwrap().0.to_owned()
+}
+
+#[tokio::test]
+async fn new_audit_rows_of_a_recorded_stream_are_events_and_nothing_else_is() {
+    let stub = Stub::bus().await;
+    assert_eq!(put(&stub, recorded()).await, done());
+    let (entries, events) = (stub.entries(), stub.events());
+    assert_eq!(events[0], serde_json::from_str::<Value>(&documented("docs/events.md", "json")).unwrap());
+    let kinds: Vec<_> = entries.iter().map(|entry| entry["DetailType"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["vestibule.audit.mfa.reset", "vestibule.audit.unreadable", "vestibule.audit.login"]);
+    for (entry, event) in entries.iter().zip(&events) {
+        assert_eq!((&entry["Source"], &entry["EventBusName"]), (&json!("vestibule"), &json!("bus")));
+        assert_eq!(entry["DetailType"], event["type"]);
+    }
+    assert_eq!(entries[0]["Time"], json!(1_800_000_015.123));
+    assert_eq!(events[2]["source"], "/vestibule/tenants/globex");
+    // Of what does not read, that it is there; never what it says.
+    let data = json!({"id": "1800000016000-BBBBBBBBBBBBBBBBBBBBBB-1", "at": "2027-01-15T08:00:16Z"});
+    assert_eq!((&events[1]["data"], &events[1]["id"]), (&data, &json!("acme/1800000016000-BBBBBBBBBBBBBBBBBBBBBB-1")));
+    assert!(!stub.sent()[0].to_string().contains("of a version"));
+}
+
+#[tokio::test]
+async fn the_stream_begins_again_with_the_first_that_the_bus_did_not_take() {
+    let stub = Stub::new(|_, body| {
+        let mut answer = taken(body);
+        answer["FailedEntryCount"] = json!(1);
+        answer["Entries"][1] = json!({"ErrorCode": "ThrottlingException", "ErrorMessage": "slow down"});
+        Some((200, answer))
+    })
+    .await;
+    assert_eq!(put(&stub, recorded()).await, but("100000000000000000003"));
+    // Ten at a time; none goes out after one that did not.
+    let stub = Stub::new(|call, body| match call {
+        0 => Some((200, taken(body))),
+        _ => Some((400, json!({"__type": "AccessDeniedException", "message": "no"}))),
+    })
+    .await;
+    assert_eq!(put(&stub, rows(23, 1)).await, but("11"));
+    let sizes: Vec<_> = stub.sent().iter().map(|body| body["Entries"].as_array().unwrap().len()).collect();
+    assert_eq!(sizes, [10, 10]);
+}
+
+#[tokio::test]
+async fn a_bus_that_is_away_is_asked_again_later() {
+    let stub = Stub::new(|_, _| Some((500, json!({"__type": "InternalException"})))).await;
+    assert_eq!(put(&stub, recorded()).await, but("100000000000000000001"));
+    assert_eq!(stub.sent().len(), 3, "the SDK tries three times");
+    let gone = Stub::at("http://127.0.0.1:1");
+    assert_eq!(put(&gone, recorded()).await, but("100000000000000000001"));
+}
+
+#[tokio::test]
+async fn silence_ends_before_lambda_ends_the_function() {
+    let stub = Stub::new(|_, _| None).await;
+    let began = std::time::Instant::now();
+    assert_eq!(put(&stub, recorded()).await, but("100000000000000000001"));
+    assert!(began.elapsed().as_secs() < 15, "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_call_is_as_large_as_the_bus_takes_and_no_larger() {
+    let stub = Stub::bus().await;
+    assert_eq!(put(&stub, rows(7, 100_000)).await, done());
+    let sizes: Vec<_> = stub.sent().iter().map(|body| body["Entries"].as_array().unwrap().len()).collect();
+    assert_eq!(sizes, [2, 2, 2, 1]);
+    // What could never be put does not hold up what comes after it.
+    let stub = Stub::bus().await;
+    assert_eq!(put(&stub, rows(1, 300_000)).await, done());
+    assert_eq!(stub.events()[0]["type"], "vestibule.audit.unreadable");
+}
+
+/// The service on a table with a stream, in this process; its address.
+async fn streaming() -> (Service, People, String) {
+    let url = emulator::serve(Database::memory().unwrap()).await;
+    let table = emulator::fresh(&url, "vestibule", |inner| inner).await.patient();
+    stream::switch_on(&url, "vestibule").await;
+    let keys = local::data_dir::DataDir::ephemeral(&vestibule::env::SystemEntropy).unwrap().keys;
+    let service = Service::over(Arc::new(table), keys);
+    let people = service.populate().await;
+    (service, people, url)
+}
+
+/// All rows of a tenant's audit, as its Administrator reads them.
+async fn audit(service: &Service, session: &str) -> Vec<Value> {
+    let (mut rows, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = service.get(&format!("/v1/admin/audit?limit=100{cursor}"), session).await.ok().body;
+        rows.extend(page["items"].as_array().unwrap().clone());
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return rows,
+        }
+    }
+}
+
+/// Things that happen: a sign-in with all that goes wrong in one, a reset, an exclusion, a new user with an address.
+async fn live(service: &Service, people: &mut People) -> String {
+    let ann = people.get_mut("ann").unwrap();
+    service.enrol(ann).await;
+    let session = service.fresh(ann).await;
+    let bob = people.get_mut("bob").unwrap();
+    service.enrol(bob).await;
+    let challenge = service.challenge(bob).await;
+    for _ in 0..4 {
+        let wrong = service.wrong(bob);
+        service.post("/v1/verify", &challenge, json!({"code": wrong})).await;
+    }
+    for _ in 0..5 {
+        service.login_with(&people["eve"], "wrong").await;
+    }
+    for (id, email) in [("u-bob", "bob@example.com"), ("u-amy", "amy@example.com"), ("u-ann", "ann@example.com")] {
+        let change = json!({"email": email});
+        service.patch(&format!("/v1/admin/users/{id}"), &session, change).await.ok();
+    }
+    let reset = json!({"reason": "lost phone"});
+    service.post("/v1/admin/users/u-bob/mfa-reset", &session, reset.clone()).await.ok();
+    service.post("/v1/admin/users/u-amy/mfa-reset", &session, reset).await.ok();
+    let body = json!({"contact_ids": ["u-con1", "u-con2"], "disable_mfa": true, "reason": "r"});
+    let batch = tests::Ask::new(axum::http::Method::POST, "/v1/admin/portal-exclusions").token(&session).json(body);
+    service.send(batch.header("Idempotency-Key", "k")).await.ok();
+    session
+}
+
+#[tokio::test]
+async fn every_audit_row_of_a_journey_leaves_once_as_the_api_shows_it() {
+    let (service, mut people, url) = streaming().await;
+    let session = live(&service, &mut people).await;
+    let records = stream::records(&url, "vestibule").await;
+    let (stub, told) = (Stub::bus().await, records.len());
+    assert_eq!(put(&stub, json!({"Records": records})).await, done());
+    let events = stub.events();
+    let ids: BTreeSet<_> = events.iter().map(|event| event["id"].as_str().unwrap()).collect();
+    assert_eq!(ids.len(), events.len(), "an id for each event");
+    let rows = audit(&service, &session).await;
+    assert!(rows.len() > 20, "{}", rows.len());
+    let acme: Vec<_> = events.iter().filter(|event| event["tenant"] == "acme").collect();
+    for row in &rows {
+        let of = acme.iter().filter(|event| event["data"] == *row).collect::<Vec<_>>();
+        assert_eq!(of.len(), 1, "{row}");
+        assert_eq!(of[0]["id"], format!("acme/{}", row["id"].as_str().unwrap()));
+        assert_eq!(of[0]["type"], format!("vestibule.audit.{}", row["action"].as_str().unwrap()));
+    }
+    assert_eq!(acme.len(), rows.len());
+    // The stream told of much that is no audit row.
+    assert!(told > events.len(), "{told}");
+}
+
+fn mailer(url: &str, ses: &str) -> Mailer {
+    let mailer = Mailer::configured(&environment(&[
+        ("VESTIBULE_TABLE", "vestibule"),
+        ("VESTIBULE_MAIL_FROM", "sign-in@example.com"),
+        ("VESTIBULE_DYNAMODB_ENDPOINT", url),
+        ("VESTIBULE_SES_ENDPOINT", ses),
+    ]));
+    mailer.unwrap()
+}
+
+/// An event as EventBridge hands it to a function.
+fn handed_on(event: &Value) -> Event {
+    let envelope = json!({"version": "0", "id": "6a7e8feb-b491-4cf7-a9f1-bf3703467718", "detail-type": event["type"],
+        "source": "vestibule", "account": "123456789012", "time": event["time"], "region": "eu-central-1",
+        "resources": [], "detail": event});
+    serde_json::from_value(envelope).unwrap()
+}
+
+/// The events of a journey that somebody is to be told of.
+async fn told(service: &Service, people: &mut People, url: &str) -> Vec<Value> {
+    live(service, people).await;
+    let stub = Stub::bus().await;
+    put(&stub, json!({"Records": stream::records(url, "vestibule").await})).await;
+    stub.events().into_iter().filter(|event| event["data"]["notified"].is_array()).collect()
+}
+
+fn sent_to(mail: &Value) -> &str {
+    let to = mail["Destination"]["ToAddresses"].as_array().unwrap();
+    assert_eq!(to.len(), 1, "one mail for each: {mail}");
+    to[0].as_str().unwrap()
+}
+
+#[tokio::test]
+async fn whoever_is_to_be_told_gets_a_mail_of_their_own() {
+    let (service, mut people, url) = streaming().await;
+    let events = told(&service, &mut people, &url).await;
+    let ses = Stub::new(|_, _| Some((200, json!({"MessageId": "m"})))).await;
+    let mailer = mailer(&url, &ses.url);
+    for event in &events {
+        mailer.tell(&handed_on(event).detail).await.unwrap();
+    }
+    let mails = ses.sent();
+    let about: BTreeSet<_> = mails
+        .iter()
+        .map(|mail| {
+            assert_eq!(mail["FromEmailAddress"], "sign-in@example.com");
+            (sent_to(mail), mail["Content"]["Simple"]["Subject"]["Data"].as_str().unwrap())
+        })
+        .collect();
+    let reset = "MFA was reset: enrol again at the next sign-in";
+    let (enrolled, codes) = ("An authenticator was enrolled", "The right password, then several wrong codes");
+    // Amy administers acme: her reset is told to her, and to Ann who did it. Eve and the contacts have no address.
+    let want = [
+        ("amy@example.com", reset),
+        ("ann@example.com", enrolled),
+        ("ann@example.com", reset),
+        ("bob@example.com", enrolled),
+        ("bob@example.com", reset),
+        ("bob@example.com", codes),
+    ];
+    assert_eq!(about, want.into());
+    assert!(
+        events.iter().any(|event| event["type"] == "vestibule.audit.login.delayed"),
+        "nobody could be told of that"
+    );
+    for mail in &mails {
+        let simple = &mail["Content"]["Simple"];
+        let id =
+            simple["Headers"].as_array().unwrap().iter().find(|header| header["Name"] == "X-Vestibule-Event").unwrap();
+        let text = simple["Body"]["Text"]["Data"].as_str().unwrap();
+        assert!(text.contains(&format!("  event: {}\n", id["Value"].as_str().unwrap())), "{text}");
+        assert!(!text.contains("http") && !text.contains("www."), "{text}");
+        let administrator = text.contains("as an Administrator of Acme");
+        assert_eq!(administrator, sent_to(mail) == "ann@example.com" && text.contains("reset"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_is_refused_keeps_nobody_else_from_their_mail_and_a_fault_is_tried_again() {
+    let (service, mut people, url) = streaming().await;
+    let events = told(&service, &mut people, &url).await;
+    let amys = |event: &&Value| event["type"] == "vestibule.audit.mfa.reset" && event["subject"] == "u-amy";
+    let event = handed_on(events.iter().find(amys).unwrap()).detail;
+    let for_amy = |body: &Value| body.to_string().contains("amy@example.com");
+    // For good: the other is told, and nothing is tried again.
+    for refusal in ["BadRequestException", "MessageRejected"] {
+        let ses = Stub::new(move |_, body| match for_amy(body) {
+            true => Some((400, json!({"__type": refusal, "message": "no"}))),
+            false => Some((200, json!({"MessageId": "m"}))),
+        })
+        .await;
+        mailer(&url, &ses.url).tell(&event).await.unwrap();
+        let mut to: Vec<_> = ses.sent().iter().map(|mail| sent_to(mail).to_owned()).collect();
+        to.sort();
+        assert_eq!(to, ["amy@example.com", "ann@example.com"], "{refusal}");
+    }
+    // For now: the other is told all the same, and the event is tried again.
+    let faults = [(429, "TooManyRequestsException"), (400, "AccountSuspendedException"), (500, "InternalFailure")];
+    for (status, fault) in faults {
+        let ses = Stub::new(move |_, body| match for_amy(body) {
+            true => Some((status, json!({"__type": fault, "message": "no"}))),
+            false => Some((200, json!({"MessageId": "m"}))),
+        })
+        .await;
+        let untold = mailer(&url, &ses.url).tell(&event).await.unwrap_err();
+        assert!(matches!(untold, Untold::Mails(1)), "{fault}: {untold}");
+        assert!(ses.sent().iter().any(|mail| sent_to(mail) == "ann@example.com"), "{fault}");
+    }
+    // A table that is away: nobody is told, and the event is tried again.
+    let ses = Stub::new(|_, _| Some((200, json!({"MessageId": "m"})))).await;
+    let untold = mailer("http://127.0.0.1:1", &ses.url).tell(&event).await.unwrap_err();
+    assert!(matches!(untold, Untold::Store(_)), "{untold}");
+    assert!(ses.sent().is_empty());
+}
+
+#[test]
+fn every_fault_of_the_configuration_is_named() {
+    let named = |faults: vestibule::aws::Faults| -> Vec<String> {
+        faults.0.iter().map(|fault| fault.split(' ').next().unwrap().to_owned()).collect()
+    };
+    let of_aws = ["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
+    let faults = named(Bus::configured(&|_| None).err().unwrap());
+    assert_eq!(faults, [&["VESTIBULE_EVENT_BUS"], &of_aws[..]].concat());
+    let faults = named(Mailer::configured(&|_| None).err().unwrap());
+    assert_eq!(faults, [&["VESTIBULE_TABLE", "VESTIBULE_MAIL_FROM"], &of_aws[..]].concat());
+    let faults = Bus::configured(&environment(&[("VESTIBULE_CA_FILE", "/no/such/file")])).err().unwrap().to_string();
+    assert!(faults.starts_with("2 fault(s): ") && faults.contains("VESTIBULE_CA_FILE /no/such/file: "), "{faults}");
+}
