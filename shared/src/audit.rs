@@ -207,7 +207,7 @@ impl AuditEvent {
     }
 }
 
-/// A row as it is shown: by the API, and by the events that leave the table.
+/// One thing that happened, as the API shows it and as it leaves the table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "http", derive(utoipa::ToSchema), schema(as = AuditDto))]
 pub struct Row {
