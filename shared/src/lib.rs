@@ -5,7 +5,7 @@
 //! that touch them fail to compile without it.
 //!
 //! Dependencies point one way only: `id, env ← secret ← totp, recovery, password ← policy, attempt, audit ← store ←
-//! dynamo, http ← lambda`.
+//! dynamo, kms, http ← lambda`.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod attempt;
