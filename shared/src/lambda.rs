@@ -19,11 +19,10 @@ use tower::ServiceExt;
 use tracing::Instrument;
 use tracing_subscriber::{Layer, filter::Targets, fmt::MakeWriter, layer::SubscriberExt, util::SubscriberInitExt};
 
-mod environment;
 mod function;
 mod keys;
 
-pub use environment::{Aws, Faults};
+pub use crate::aws::{Aws, Faults};
 pub use function::{Function, Needs};
 
 use crate::{

@@ -23,7 +23,7 @@ fn recorded() -> Value {
 }
 
 fn bus(stub: &Stub) -> Bus {
-    Bus::configured(&environment(&[("VESTIBULE_EVENT_BUS", "bus"), ("VESTIBULE_EVENTS_ENDPOINT", &stub.url)])).unwrap()
+    Bus::configured(environment(&[("VESTIBULE_EVENT_BUS", "bus"), ("VESTIBULE_EVENTS_ENDPOINT", &stub.url)])).unwrap()
 }
 
 /// Puts records on the bus; what Lambda is answered.
@@ -206,7 +206,7 @@ async fn every_audit_row_of_a_journey_leaves_once_as_the_api_shows_it() {
 }
 
 fn mailer(url: &str, ses: &str) -> Mailer {
-    let mailer = Mailer::configured(&environment(&[
+    let mailer = Mailer::configured(environment(&[
         ("VESTIBULE_TABLE", "vestibule"),
         ("VESTIBULE_MAIL_FROM", "sign-in@example.com"),
         ("VESTIBULE_DYNAMODB_ENDPOINT", url),
@@ -326,10 +326,10 @@ fn every_fault_of_the_configuration_is_named() {
         faults.0.iter().map(|fault| fault.split(' ').next().unwrap().to_owned()).collect()
     };
     let of_aws = ["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
-    let faults = named(Bus::configured(&|_| None).err().unwrap());
+    let faults = named(Bus::configured(|_| None).err().unwrap());
     assert_eq!(faults, [&["VESTIBULE_EVENT_BUS"], &of_aws[..]].concat());
-    let faults = named(Mailer::configured(&|_| None).err().unwrap());
+    let faults = named(Mailer::configured(|_| None).err().unwrap());
     assert_eq!(faults, [&["VESTIBULE_TABLE", "VESTIBULE_MAIL_FROM"], &of_aws[..]].concat());
-    let faults = Bus::configured(&environment(&[("VESTIBULE_CA_FILE", "/no/such/file")])).err().unwrap().to_string();
+    let faults = Bus::configured(environment(&[("VESTIBULE_CA_FILE", "/no/such/file")])).err().unwrap().to_string();
     assert!(faults.starts_with("2 fault(s): ") && faults.contains("VESTIBULE_CA_FILE /no/such/file: "), "{faults}");
 }

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use vestibule::{
     audit::Row,
-    aws::{Aws, Faults, Variables},
+    aws::{Aws, Faults},
     cloud_event::{CloudEvent, SOURCE},
     store::{item, keys, write},
 };
@@ -76,10 +76,10 @@ impl Bus {
     ///
     /// # Errors
     /// Every fault of the configuration.
-    pub fn configured(variable: Variables<'_>) -> Result<Self, Faults> {
+    pub fn configured(variable: impl Fn(&str) -> Option<String>) -> Result<Self, Faults> {
         let mut faults = Faults::default();
-        let name = faults.wanted(variable, "VESTIBULE_EVENT_BUS", "the event bus that audit events go to");
-        let aws = Aws::read(variable, &mut faults);
+        let name = faults.wanted(&variable, "VESTIBULE_EVENT_BUS", "the event bus that audit events go to");
+        let aws = Aws::read(&variable, &mut faults);
         let (Some(name), Some(aws)) = (name, aws) else { return Err(faults) };
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(Duration::from_secs(1))
@@ -191,7 +191,7 @@ fn fit(entries: &[(&str, PutEventsRequestEntry)]) -> usize {
 #[cfg(feature = "lambda")]
 pub async fn run() -> Result<(), lambda_runtime::Error> {
     lambda_runtime::tracing::init_default_subscriber();
-    let bus = Bus::configured(&|name| std::env::var(name).ok());
+    let bus = Bus::configured(|name| std::env::var(name).ok());
     if let Err(faults) = &bus {
         tracing::error!(%faults, "no event leaves before the configuration is mended");
     }

@@ -13,11 +13,11 @@ use aws_smithy_types::{error::metadata::ProvideErrorMetadata, retry::RetryConfig
 use serde::Deserialize;
 use vestibule::{
     audit::Tell,
-    aws::{Aws, Faults, Variables},
+    aws::{Aws, Faults},
     cloud_event::CloudEvent,
     id::UserId,
     notice,
-    store::{Store, StoreError, dynamo::DynamoTable, item::Profile, recipients::Recipients},
+    store::{Store, StoreError, item::Profile, recipients::Recipients},
 };
 
 /// The header with the event's id.
@@ -62,18 +62,18 @@ impl Mailer {
     ///
     /// # Errors
     /// Every fault of the configuration.
-    pub fn configured(variable: Variables<'_>) -> Result<Self, Faults> {
+    pub fn configured(variable: impl Fn(&str) -> Option<String>) -> Result<Self, Faults> {
         let mut faults = Faults::default();
-        let table = faults.wanted(variable, "VESTIBULE_TABLE", "the DynamoDB table");
-        let from = faults.wanted(variable, "VESTIBULE_MAIL_FROM", "the address that mails are from");
-        let aws = Aws::read(variable, &mut faults);
+        let table = faults.wanted(&variable, "VESTIBULE_TABLE", "the DynamoDB table");
+        let from = faults.wanted(&variable, "VESTIBULE_MAIL_FROM", "the address that mails are from");
+        let aws = Aws::read(&variable, &mut faults);
         let (Some(table), Some(from), Some(aws)) = (table, from, aws) else { return Err(faults) };
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(Duration::from_secs(1))
             .operation_attempt_timeout(Duration::from_secs(3))
             .operation_timeout(Duration::from_secs(10))
             .build();
-        let table = DynamoTable::of(&aws, table, variable("VESTIBULE_DYNAMODB_ENDPOINT"));
+        let table = aws.table(table, variable("VESTIBULE_DYNAMODB_ENDPOINT"));
         let config = aws.config(variable("VESTIBULE_SES_ENDPOINT"), timeouts, RetryConfig::standard());
         Ok(Self { store: Store::new(Arc::new(table)), client: Client::new(&config), from })
     }
@@ -163,7 +163,7 @@ fn mails(event: &CloudEvent, to: &Recipients) -> Vec<Mail> {
 #[cfg(feature = "lambda")]
 pub async fn run() -> Result<(), lambda_runtime::Error> {
     lambda_runtime::tracing::init_default_subscriber();
-    let mailer = Mailer::configured(&|name| std::env::var(name).ok());
+    let mailer = Mailer::configured(|name| std::env::var(name).ok());
     if let Err(faults) = &mailer {
         tracing::error!(%faults, "nobody is told before the configuration is mended");
     }

@@ -8,7 +8,7 @@ use axum::Router;
 use tokio::{join, sync::Mutex};
 
 use super::{
-    environment::{Aws, Faults},
+    Aws, Faults,
     keys::{Places, Sealing},
 };
 use crate::{

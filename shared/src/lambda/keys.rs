@@ -5,10 +5,7 @@ use std::fs;
 use tokio::join;
 use zeroize::Zeroizing;
 
-use super::{
-    Needs,
-    environment::{Aws, Faults},
-};
+use super::{Aws, Faults, Needs};
 use crate::{
     key_file::{self, KeyFile},
     kms,

@@ -309,13 +309,6 @@ impl DynamoTable {
         Self { client, name: name.into(), entropy, timeouts }
     }
 
-    /// The table of that name, as whoever the environment says; at another address than AWS's where one is given.
-    #[must_use]
-    pub fn of(aws: &crate::aws::Aws, name: impl Into<String>, endpoint: Option<String>) -> Self {
-        let config = aws.config(endpoint, TimeoutConfig::builder().build(), RetryConfig::standard());
-        Self::new(Client::new(&config), name, std::sync::Arc::new(crate::env::SystemEntropy))
-    }
-
     /// Waits for a slow machine: a test of something else is not about silence.
     #[cfg(feature = "testing")]
     #[must_use]
