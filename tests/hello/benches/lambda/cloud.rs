@@ -19,7 +19,6 @@ use rustls::{
 use serde_json::{Value, json};
 use vestibule::{
     env::SystemEntropy,
-    key_file::KeyFile,
     store::{
         Store,
         dynamo::{self, DynamoTable},
@@ -53,8 +52,8 @@ struct Known {
 }
 
 impl Cloud {
-    /// With a table that is the store of these keys.
-    pub async fn open(keys: &KeyFile) -> Self {
+    /// With a table that is a store, and nobody in it.
+    pub async fn open() -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let emulator = listener.local_addr().unwrap();
         let database = dynoxide::Database::memory().unwrap();
@@ -68,7 +67,7 @@ impl Cloud {
         table.create().await.unwrap();
         let described = client.describe_table().table_name(name).send().await.unwrap();
         let id = described.table().and_then(|table| table.table_id());
-        Store::new(Arc::new(table)).identify(keys.store(), id).await.unwrap();
+        Store::new(Arc::new(table)).identify("bench", id).await.unwrap();
         let known = Arc::new(Known::default());
         let (config, authority) = certified();
         let plain = listen(emulator, Arc::clone(&known), None);

@@ -17,7 +17,6 @@ use std::{
 
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::{Value, json};
-use vestibule::{env::SystemEntropy, key_file::KeyFile};
 
 mod cloud;
 mod http;
@@ -66,10 +65,8 @@ async fn main() {
     let folder =
         std::env::args().skip(1).find(|argument| !argument.starts_with('-')).map_or_else(built_folder, PathBuf::from);
     let binaries = binaries(&folder);
-    let keys = KeyFile::generate(&SystemEntropy).unwrap();
-    let cloud = Cloud::open(&keys).await;
+    let cloud = Cloud::open().await;
     let home = tempfile::tempdir().unwrap();
-    fs::write(home.path().join("keys.json"), serde_json::to_string(&keys).unwrap()).unwrap();
     let bundle = BUNDLES.into_iter().find_map(|path| fs::read_to_string(path).ok());
     fs::write(home.path().join("pinned.pem"), [vestibule::trust::AMAZON_ROOTS, &cloud.authority].concat()).unwrap();
     if let Some(bundle) = &bundle {
@@ -140,7 +137,6 @@ fn environment(cloud: &Cloud, home: &Path, dynamodb: &str, kms: &str, roots: Opt
         ("VESTIBULE_SEALING_KEY", "alias/sealing".to_owned()),
         ("VESTIBULE_NAMES_KEY", "alias/names".to_owned()),
         ("VESTIBULE_CODES_KEY", "alias/codes".to_owned()),
-        ("VESTIBULE_KEYS_FILE", path("keys.json")),
     ];
     variables.extend(roots.map(|file| ("VESTIBULE_CA_FILE", path(file))));
     variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
