@@ -137,6 +137,8 @@ fn environment(cloud: &Cloud, home: &Path, dynamodb: &str, kms: &str, roots: Opt
         ("VESTIBULE_SEALING_KEY", "alias/sealing".to_owned()),
         ("VESTIBULE_NAMES_KEY", "alias/names".to_owned()),
         ("VESTIBULE_CODES_KEY", "alias/codes".to_owned()),
+        ("VESTIBULE_EVENT_BUS", "vestibule".to_owned()),
+        ("VESTIBULE_MAIL_FROM", "vestibule@example.com".to_owned()),
     ];
     variables.extend(roots.map(|file| ("VESTIBULE_CA_FILE", path(file))));
     variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
