@@ -192,7 +192,7 @@ fn every_flow_has_a_function_a_role_and_a_log_of_its_own() {
     // The table is the stack's own, or one that is named.
     let variables = &template["Globals"]["Function"]["Environment"]["Variables"];
     let name = json!({"Fn::If": ["OwnTable", {"Ref": "Table"}, {"Ref": "ExistingTable"}]});
-    assert_eq!(variables, &json!({"VESTIBULE_TABLE": name, "AWS_LAMBDA_HTTP_IGNORE_STAGE_IN_PATH": "true"}));
+    assert_eq!(variables, &json!({"VESTIBULE_TABLE": name}));
 }
 
 /// One statement of a policy.
@@ -210,12 +210,17 @@ fn statements<'a>(template: &'a Value, flow: &str) -> Vec<Statement<'a>> {
         assert!(role[other].is_null(), "{flow}: {other}");
     }
     let statements = role["Policies"][0]["PolicyDocument"]["Statement"].as_array().unwrap();
+    // The one right on everything, as X-Ray knows no resources, and there only if traces are asked for.
+    let traces = json!({"Fn::If": ["Traced", {
+        "Effect": "Allow", "Action": ["xray:PutTraceSegments", "xray:PutTelemetryRecords"], "Resource": "*",
+    }, {"Ref": "AWS::NoValue"}]});
+    assert_eq!(statements.iter().filter(|one| **one == traces).count(), 1, "{flow}");
     let parts = |one: &'a Value| {
         assert_eq!(one["Effect"], "Allow");
         assert!(one["NotAction"].is_null() && one["NotResource"].is_null(), "{flow}: {one}");
         Statement { actions: texts(&one["Action"]), resource: &one["Resource"], condition: &one["Condition"] }
     };
-    statements.iter().map(parts).collect()
+    statements.iter().filter(|one| **one != traces).map(parts).collect()
 }
 
 #[test]
@@ -243,18 +248,11 @@ fn no_role_has_a_wildcard_or_a_scan_and_each_writes_its_own_log_alone() {
     }
 }
 
-/// Which keys a flow uses (as its `main.rs` says): what wraps the data keys, that of names, that of codes.
-const KEYS: [(&str, [bool; 3]); 9] = [
-    ("admin-reset", [false, false, true]),
-    ("batch-portal-exclude", [false, false, false]),
-    ("directory", [false, true, false]),
-    ("enable-mfa", [true, false, true]),
-    ("login", [false, true, false]),
-    ("recovery", [false, false, true]),
-    ("session", [false, false, false]),
-    ("support", [false, true, true]),
-    ("verify", [true, false, true]),
-];
+/// Which keys a function uses, as its `main.rs` says: what wraps the data keys, that of names, that of codes.
+fn keys(flow: &str) -> [bool; 3] {
+    let main = read(&format!("functions/{flow}/src/main.rs"));
+    ["Needs::SEALING", "Needs::NAMES", "Needs::CODES"].map(|need| main.contains(need))
+}
 
 /// The encryption context's purpose of data keys.
 const PURPOSE: &str = "totp-secret";
@@ -269,7 +267,8 @@ fn a_key_is_used_by_the_flows_that_need_it_alone() {
     let template = template();
     let arn = |key: &str| json!({"Fn::GetAtt": [key, "Arn"]});
     let purpose = json!({"StringEquals": {"kms:EncryptionContext:purpose": PURPOSE}});
-    for (flow, uses) in KEYS {
+    for flow in &flows() {
+        let uses = keys(flow);
         let mut variables = properties(&template, flow, "Function")["Environment"]["Variables"].clone();
         let role = properties(&template, flow, "Role");
         assert_eq!(role["Path"], json!({"Fn::Sub": format!("/${{AWS::StackName}}/{flow}/")}));
@@ -307,7 +306,7 @@ fn a_key_is_used_by_the_flows_that_need_it_alone() {
             let used = ["crypt", "DataKey", "Mac", "Sign", "Verify", "CreateGrant", "DeriveSharedSecret", "*"];
             assert!(!used.iter().any(|used| action.contains(used)), "{name}: {action} is no administration");
         }
-        let roles: BTreeSet<_> = KEYS.iter().filter(|(_, uses)| uses[n]).map(|(flow, _)| {
+        let roles: BTreeSet<_> = flows().into_iter().filter(|flow| keys(flow)[n]).map(|flow| {
             json!({"Fn::Sub": format!("arn:${{AWS::Partition}}:iam::${{AWS::AccountId}}:role/${{AWS::StackName}}/{flow}/*")})
                 .to_string()
         }).collect();
@@ -326,8 +325,7 @@ fn a_key_is_used_by_the_flows_that_need_it_alone() {
             assert_eq!((&statement["Effect"], &statement["Principal"]), (&json!("Allow"), &account), "{name}");
         }
     }
-    let flows = flows();
-    assert!(flows.iter().all(|flow| KEYS.iter().any(|(known, _)| known == flow)), "a flow's keys are not said");
+    assert_eq!(flows().iter().filter(|flow| keys(flow)[0]).collect::<Vec<_>>(), ["enable-mfa", "verify"]);
 }
 
 /// Whoever waits gives up after whom they wait for.
@@ -678,10 +676,83 @@ fn beside_requests(flow: &str) -> Vec<Rights> {
         partitions: [partition.to_owned()].into(),
     };
     let mut calls = vec![call("dynamodb:BatchGetItem", "SYS")];
-    if KEYS.iter().any(|(name, [sealing, ..])| *name == flow && *sealing) {
+    if keys(flow)[0] {
         calls.extend([call("dynamodb:BatchGetItem", "D#keys"), call("dynamodb:UpdateItem", "D#keys")]);
     }
     calls
+}
+
+/// What functions without routes may do beside their log, in whole.
+#[test]
+fn functions_without_routes_may_do_what_they_are_for() {
+    let template = template();
+    let right = |actions: &[&str], resource: &Value, condition: Value| {
+        (actions.iter().map(|action| (*action).to_owned()).collect::<BTreeSet<_>>(), resource.clone(), condition)
+    };
+    let arn = |name: &str| json!({"Fn::GetAtt": [name, "Arn"]});
+    let table = "arn:${AWS::Partition}:dynamodb:${AWS::Region}:${AWS::AccountId}:table/${ExistingTable}";
+    let stream = json!({"Fn::If": ["OwnTable", {"Fn::GetAtt": ["Table", "StreamArn"]},
+        {"Fn::Sub": format!("{table}/stream/${{ExistingStream}}")}]});
+    let reads = ["DescribeStream", "GetRecords", "GetShardIterator", "ListStreams"].map(|one| format!("dynamodb:{one}"));
+    let table = json!({"Fn::If": ["OwnTable", {"Fn::GetAtt": ["Table", "Arn"]}, {"Fn::Sub": table}]});
+    let people = json!({"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["T#*"]}});
+    let identity = "arn:${AWS::Partition}:ses:${AWS::Region}:${AWS::AccountId}:identity/${MailIdentity}";
+    let undelivered = right(&["sqs:SendMessage"], &arn("Undelivered"), Value::Null);
+    let wanted = BTreeMap::from([
+        (
+            "audit-events".to_owned(),
+            vec![
+                right(&reads.each_ref().map(String::as_str), &stream, Value::Null),
+                undelivered.clone(),
+                right(&["events:PutEvents"], &arn("Bus"), Value::Null),
+            ],
+        ),
+        (
+            "notify".to_owned(),
+            vec![
+                right(&["dynamodb:BatchGetItem"], &table, people),
+                right(
+                    &["ses:SendEmail"],
+                    &json!({"Fn::Sub": identity}),
+                    json!({"StringEquals": {"ses:FromAddress": {"Ref": "MailFrom"}}}),
+                ),
+                undelivered,
+            ],
+        ),
+    ]);
+    let without: BTreeMap<_, _> = flows()
+        .difference(&with_routes())
+        .map(|flow| {
+            let statements = statements(&template, flow).into_iter();
+            let mut rights: Vec<_> =
+                statements.map(|one| (one.actions, one.resource.clone(), one.condition.clone())).collect();
+            // Its log comes last, and is looked at for all.
+            rights.pop();
+            (flow.clone(), rights)
+        })
+        .collect();
+    assert_eq!(without, wanted);
+}
+
+/// Alarms look at metrics that there are: of AWS, or those that `shared/src/lambda.rs` and the filters of logs make.
+#[test]
+fn alarms_look_at_metrics_that_the_code_writes() {
+    let template = template();
+    let mut ours = BTreeSet::new();
+    for (name, alarm) in of_type(&template, "AWS::CloudWatch::Alarm") {
+        let alarm = &alarm["Properties"];
+        let tell = json!({"Fn::If": ["Tell", [{"Ref": "AlarmTopic"}], {"Ref": "AWS::NoValue"}]});
+        assert_eq!((&alarm["AlarmActions"], &alarm["TreatMissingData"]), (&tell, &json!("notBreaching")), "{name}");
+        let metrics = alarm["Metrics"].as_array().into_iter().flatten().map(|one| &one["MetricStat"]["Metric"]);
+        for metric in metrics.chain([alarm]).filter(|metric| metric["Namespace"] == "Vestibule") {
+            ours.extend(metric["MetricName"].as_str().map(str::to_owned));
+        }
+    }
+    let source = read("shared/src/lambda.rs");
+    for metric in &ours {
+        assert!(source.contains(&format!("\"{metric}\"")), "nobody counts {metric}");
+    }
+    assert!(ours.len() > 1);
 }
 
 /// What a role allows on the table and its index, each statement for itself, and that of it nothing was used yet.
