@@ -693,7 +693,8 @@ fn functions_without_routes_may_do_what_they_are_for() {
     let table = "arn:${AWS::Partition}:dynamodb:${AWS::Region}:${AWS::AccountId}:table/${ExistingTable}";
     let stream = json!({"Fn::If": ["OwnTable", {"Fn::GetAtt": ["Table", "StreamArn"]},
         {"Fn::Sub": format!("{table}/stream/${{ExistingStream}}")}]});
-    let reads = ["DescribeStream", "GetRecords", "GetShardIterator", "ListStreams"].map(|one| format!("dynamodb:{one}"));
+    let reads =
+        ["DescribeStream", "GetRecords", "GetShardIterator", "ListStreams"].map(|one| format!("dynamodb:{one}"));
     let table = json!({"Fn::If": ["OwnTable", {"Fn::GetAtt": ["Table", "Arn"]}, {"Fn::Sub": table}]});
     let people = json!({"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["T#*"]}});
     let identity = "arn:${AWS::Partition}:ses:${AWS::Region}:${AWS::AccountId}:identity/${MailIdentity}";
@@ -753,6 +754,9 @@ fn alarms_look_at_metrics_that_the_code_writes() {
         assert!(source.contains(&format!("\"{metric}\"")), "nobody counts {metric}");
     }
     assert!(ours.len() > 1);
+    let filter = template["Resources"]["Attacks"]["Properties"]["FilterPattern"].as_str().unwrap();
+    let line = filter.split('"').nth(1).unwrap();
+    assert!(read("functions/audit-events/src/lib.rs").contains(&format!("\"{line}\")")), "nobody logs {line}");
 }
 
 /// What a role allows on the table and its index, each statement for itself, and that of it nothing was used yet.

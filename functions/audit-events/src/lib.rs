@@ -24,6 +24,9 @@ use vestibule::{
 /// How many entries PutEvents takes, and how many bytes of them all.
 const MOST: (usize, usize) = (10, 256 * 1024);
 
+/// What is told to whoever runs the service, as it happens.
+const ATTACKS: [&str; 3] = ["login.attacked", "factor.attacked", "factor.disabled"];
+
 /// What Lambda reads from the stream. Images are taken apart one by one: one that is odd spoils no other.
 #[derive(Deserialize)]
 pub struct Batch {
@@ -156,7 +159,13 @@ fn event(record: &Record) -> Option<(String, i64, String)> {
         if text.len() + FRAME > MOST.1 { Err("too large for the bus".to_owned()) } else { Ok((event.kind, text)) }
     });
     let (kind, text) = match read {
-        Ok(event) => event,
+        Ok((kind, text)) => {
+            if ATTACKS.iter().any(|attack| kind.ends_with(attack)) {
+                // A metric filter of the deployment counts these lines, and an alarm looks at them.
+                tracing::warn!(target: "vestibule", tenant = tenant.as_str(), row = id, kind, "an attack");
+            }
+            (kind, text)
+        }
         Err(fault) => {
             tracing::error!(
                 tenant = tenant.as_str(),
