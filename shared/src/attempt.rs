@@ -10,7 +10,7 @@ use crate::{
     id::{EntryId, UserKey},
     password::{PasswordHash, PasswordProof},
     policy,
-    secret::{LoginKey, NewToken, Nonce, TokenClass, TokenRef},
+    secret::{LoginKey, NewToken, Nonce, RestoreEpoch, TokenClass, TokenRef},
     store::item::{Amr, AuthType, Challenge, FactorState, Kind, LoginRow, Session, User},
 };
 
@@ -258,6 +258,7 @@ pub struct ChargedGuess {
     pub(crate) user: User,
     pub(crate) door: Door,
     pub(crate) attempt: Attempt,
+    pub(crate) restored: RestoreEpoch,
 }
 
 impl ChargedGuess {
@@ -334,9 +335,10 @@ impl NewSession {
         epoch: i64,
         amr: Amr,
         attempt: &Attempt,
+        restored: RestoreEpoch,
         entropy: &dyn Entropy,
     ) -> Result<Self, EntropyError> {
-        let token = NewToken::generate(TokenClass::Session, user, entropy)?;
+        let token = NewToken::generate(TokenClass::Session, user, restored, entropy)?;
         let now = attempt.at;
         let life = match amr {
             Amr::Password => policy::EXEMPT_SESSION_LIFE,
@@ -356,18 +358,24 @@ impl NewSession {
         user: &UserKey,
         epoch: i64,
         attempt: &Attempt,
+        restored: RestoreEpoch,
         entropy: &dyn Entropy,
     ) -> Result<Self, EntropyError> {
-        let mut new = Self::signed_in(user, epoch, old.amr, attempt, entropy)?;
+        let mut new = Self::signed_in(user, epoch, old.amr, attempt, restored, entropy)?;
         new.entry.ends = old.ends;
         new.entry.step_up = old.step_up;
         Ok(new)
     }
 
     /// Lets the device become known, or renews the one the sign-in was opened from.
-    pub(crate) fn knowing(mut self, opened_from: Option<EntryId>, entropy: &dyn Entropy) -> Result<Self, EntropyError> {
-        let user = self.token.reference().user().clone();
-        self.from = From::Device(opened_from, NewToken::generate(TokenClass::Device, &user, entropy)?);
+    pub(crate) fn knowing(
+        mut self,
+        opened_from: Option<EntryId>,
+        restored: RestoreEpoch,
+        entropy: &dyn Entropy,
+    ) -> Result<Self, EntropyError> {
+        let token = NewToken::generate(TokenClass::Device, self.token.reference().user(), restored, entropy)?;
+        self.from = From::Device(opened_from, token);
         Ok(self)
     }
 

@@ -63,12 +63,12 @@ impl App {
         given(self.names.as_deref(), "names")
     }
 
-    /// Digests recovery tokens and reset codes.
+    /// Digests recovery tokens and reset codes, in the store's restore epoch.
     ///
     /// # Errors
     /// [`Code::Unavailable`] in a flow that was not given the key.
-    pub fn codes(&self) -> Answer<&CodeKey> {
-        given(self.codes.as_deref(), "codes")
+    pub fn codes(&self) -> Answer<CodeKey> {
+        Ok(given(self.codes.as_deref(), "codes")?.at(self.store.restored()))
     }
 }
 

@@ -15,7 +15,7 @@ use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::{
-    env::{Entropy, EntropyError},
+    env::{Entropy, EntropyError, Timestamp},
     id::{ClientId, EntryId, LoginName, TenantId, UserId, UserKey},
 };
 
@@ -50,6 +50,16 @@ impl<'de> Deserialize<'de> for SecretText {
 }
 
 // ---------------------------------------------------------------- tokens
+
+/// How often the store was restored from a backup. The number is part of what every token and every code is digested to, so
+/// that whatever was handed out before the last time matches nothing (ADR 0010).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RestoreEpoch {
+    /// 0: never.
+    pub number: u32,
+    /// When it was raised; what was made before is void.
+    pub since: Timestamp,
+}
 
 /// The four classes of bearer token; none can be used in another's place (security.md 2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -110,7 +120,7 @@ impl TokenRef {
     /// Reads a token strictly: no padding, no spare bits, exact lengths, parsed ids. `None` means `invalid_token`, found
     /// without asking the store.
     #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str, restored: RestoreEpoch) -> Option<Self> {
         let class = TokenClass::ALL.into_iter().find(|class| text.starts_with(class.prefix()))?;
         if text.len() > 256 {
             return None;
@@ -123,7 +133,7 @@ impl TokenRef {
             return None;
         }
         let user = TenantId::parse(tenant).ok()?.user(UserId::parse(user).ok()?);
-        let (id, guard) = digest_token(class, &body);
+        let (id, guard) = digest_token(class, restored, &body);
         Some(Self { class, user, id, guard })
     }
 
@@ -158,9 +168,13 @@ fn take_id(bytes: &[u8]) -> Option<(&str, &[u8])> {
     Some((std::str::from_utf8(id).ok()?, rest))
 }
 
-fn digest_token(class: TokenClass, body: &[u8]) -> (EntryId, TokenGuard) {
-    let digest: [u8; 32] =
-        Sha256::new().chain_update(b"vestibule/1").chain_update(class.prefix()).chain_update(body).finalize().into();
+fn digest_token(class: TokenClass, restored: RestoreEpoch, body: &[u8]) -> (EntryId, TokenGuard) {
+    let mut hash = Sha256::new().chain_update(b"vestibule/1").chain_update(class.prefix()).chain_update(body);
+    // A body says by itself where it ends.
+    if restored.number > 0 {
+        hash.update(restored.number.to_be_bytes());
+    }
+    let digest: [u8; 32] = hash.finalize().into();
     // 96 bits name the entry and 128 guard it: all of a person's tokens live in one item, so each byte counts.
     let mut guard = [0; 16];
     guard.copy_from_slice(&digest[12..28]);
@@ -185,14 +199,19 @@ impl NewToken {
     ///
     /// # Errors
     /// [`EntropyError`] when there is no randomness.
-    pub fn generate(class: TokenClass, user: &UserKey, entropy: &dyn Entropy) -> Result<Self, EntropyError> {
+    pub fn generate(
+        class: TokenClass,
+        user: &UserKey,
+        restored: RestoreEpoch,
+        entropy: &dyn Entropy,
+    ) -> Result<Self, EntropyError> {
         let mut body = Zeroizing::new(vec![1]);
         for id in [user.tenant().as_str(), user.user().as_str()] {
             body.push(u8::try_from(id.len()).unwrap_or(0)); // an id is at most 64 long
             body.extend_from_slice(id.as_bytes());
         }
         body.extend_from_slice(Zeroizing::new(entropy.bytes::<32>()?).as_slice());
-        let (id, guard) = digest_token(class, &body);
+        let (id, guard) = digest_token(class, restored, &body);
         let text = Zeroizing::new(format!("{}{}", class.prefix(), *Zeroizing::new(BASE64URL_NOPAD.encode(&body))));
         Ok(Self { text, reference: TokenRef { class, user: user.clone(), id, guard } })
     }
@@ -301,20 +320,29 @@ impl NameKey {
 /// The key under which recovery tokens and reset codes are digested.
 pub struct CodeKey {
     key: Zeroizing<[u8; 32]>,
+    restored: RestoreEpoch,
 }
 
 impl CodeKey {
-    /// From a key of 256 bits.
+    /// From a key of 256 bits, for a store that was never restored from a backup.
     #[must_use]
     pub fn new(key: Zeroizing<[u8; 32]>) -> Self {
-        Self { key }
+        Self { key, restored: RestoreEpoch::default() }
+    }
+
+    /// The same in a restore epoch.
+    #[must_use]
+    pub fn at(&self, restored: RestoreEpoch) -> Self {
+        Self { key: self.key.clone(), restored }
     }
 
     /// The digest of a person's code (a recovery token, a reset code): `purpose` keeps the kinds apart.
     #[must_use]
     pub fn code(&self, purpose: &'static str, user: &UserKey, canonical: &str) -> CodeDigest {
         let (tenant, user) = (user.tenant().as_str().as_bytes(), user.user().as_str().as_bytes());
-        CodeDigest(mac(&self.key, &[purpose.as_bytes(), tenant, user, canonical.as_bytes()]))
+        let number = self.restored.number.to_be_bytes();
+        let parts = [purpose.as_bytes(), tenant, user, canonical.as_bytes(), &number];
+        CodeDigest(mac(&self.key, if self.restored.number > 0 { &parts } else { &parts[..4] }))
     }
 }
 
@@ -604,14 +632,14 @@ mod tests {
 
     #[test]
     fn a_token_is_read_back_and_nothing_else_is_a_token() {
-        let token = NewToken::generate(TokenClass::Session, &ann(), &SystemEntropy).unwrap();
+        let token = NewToken::generate(TokenClass::Session, &ann(), RestoreEpoch::default(), &SystemEntropy).unwrap();
         let reference = token.reference().clone();
         let text = token.into_text();
-        assert!(TokenRef::parse(&text).unwrap() == reference);
+        assert!(TokenRef::parse(&text, RestoreEpoch::default()).unwrap() == reference);
         for bad in ["", "vs_", "x", &text[..text.len() - 1], &format!("{text}A"), &format!("{text}="), "vs_é"] {
-            assert!(TokenRef::parse(bad).is_none(), "{bad}");
+            assert!(TokenRef::parse(bad, RestoreEpoch::default()).is_none(), "{bad}");
         }
-        let challenge = TokenRef::parse(&text.replacen("vs_", "vc_", 1)).unwrap();
+        let challenge = TokenRef::parse(&text.replacen("vs_", "vc_", 1), RestoreEpoch::default()).unwrap();
         assert!(challenge.class() == TokenClass::Challenge && challenge.id() != reference.id());
     }
 }

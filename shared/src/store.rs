@@ -33,10 +33,9 @@ pub mod tenant;
 pub mod verify;
 pub mod write;
 
-pub use setup::RestoreEpoch;
 pub use table::{StoreError, Table};
 
-use crate::{attempt::Attempt, audit::AuditEvent, env::Timestamp, id::TenantId};
+use crate::{attempt::Attempt, audit::AuditEvent, env::Timestamp, id::TenantId, secret::RestoreEpoch};
 
 /// The commands, over whichever table.
 #[derive(Clone)]

@@ -47,7 +47,7 @@ async fn reset(State(app): State<Arc<App>>, call: Call<ResetRequest, UserId>) ->
     let event = request.event(Action::MfaReset, Outcome::Success).by(authority.key().user()).about(&user);
     let event = event.because(&body.reason).tell(Tell::User);
     let codes = app.codes()?;
-    let digest = |key: &UserKey| code.digest(codes, key);
+    let digest = |key: &UserKey| code.digest(&codes, key);
     match app.store.reset_mfa(&authority, asked, &digest, &request.attempt(&app)?, &event).await? {
         Reset::Done(done) => Ok(Json(ResetDto::new(&done, &code))),
         Reset::OverBudget { retry_at } => {

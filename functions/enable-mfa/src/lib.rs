@@ -126,7 +126,7 @@ async fn start(
     let (door, attempt) = (door(&request)?, request.attempt(&app)?);
     let key = door.key().clone();
     let codes = app.codes()?;
-    let code = body.reset_code.and_then(|code| ResetCode::parse_digest(codes, &key, code.expose()));
+    let code = body.reset_code.and_then(|code| ResetCode::parse_digest(&codes, &key, code.expose()));
     let start = match app.store.may_enrol(door, code, &attempt).await? {
         Ok(start) => start,
         Err(why) => {

@@ -96,7 +96,8 @@ async fn login(State(app): State<Arc<App>>, call: Call<LoginRequest>) -> Answer<
     let (now, network, attempt) = (request.now, request.network(), request.attempt(&app)?);
     request.speaks_of(&body.tenant);
     let login = app.names()?.login(&body.tenant, &LoginName::fold(&body.username));
-    let device = body.device_token.as_ref().and_then(|token| TokenRef::parse(token.expose()));
+    let restored = app.store.restored();
+    let device = body.device_token.as_ref().and_then(|token| TokenRef::parse(token.expose(), restored));
     let place = app.passwords.place()?;
     let tried = match app.store.charge_login(&login, device.as_ref(), &Ladder::at(now), &attempt).await? {
         Charge::Admitted(tried) => tried,

@@ -45,7 +45,7 @@ async fn replace(State(app): State<Arc<App>>, call: Call) -> Answer<(StatusCode,
     let caller = principal.fresh_or_recovering(request.now)?;
     let key = caller.principal().token().user();
     let code = RecoveryCode::generate(&*app.entropy)?;
-    let digest = code.digest(app.codes()?, key);
+    let digest = code.digest(&app.codes()?, key);
     let event = request.event(Action::RecoveryIssued, Outcome::Success).own(key.user()).tell(Tell::User);
     match app.store.replace_recovery_token(&caller, &digest, &request.attempt(&app)?, &event).await? {
         Replaced::Yes => {}

@@ -53,7 +53,7 @@ async fn reset(State(app): State<Arc<App>>, call: Call<SupportResetRequest>) -> 
     let mut there = here.clone().tell(Tell::User).tell(Tell::Administrators);
     there.actor_tenant = Some(operator.tenant().clone());
     let codes = app.codes()?;
-    let digest = |key: &UserKey| code.digest(codes, key);
+    let digest = |key: &UserKey| code.digest(&codes, key);
     let attempt = request.attempt(&app)?;
     let why: Problem =
         match app.store.reset_sole_administrator(&operator, asked, &digest, &attempt, (&here, &there)).await? {

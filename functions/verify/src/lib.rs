@@ -152,7 +152,7 @@ async fn sealed_anew(app: &App, secret: &TotpSecret, sealed: &SealedSecret) -> O
 }
 
 async fn by_recovery_token(app: &App, request: &Request, guess: ChargedGuess, code: &RecoveryCode) -> Answer<SignedIn> {
-    let Some(proof) = recovery::check(app.codes()?, guess.key(), guess.user().recovery.as_ref(), code) else {
+    let Some(proof) = recovery::check(&app.codes()?, guess.key(), guess.user().recovery.as_ref(), code) else {
         return Err(refuse(app, request, &guess, Action::Verify).await);
     };
     let event = success(request, &guess, Action::RecoveryUsed).tell(Tell::User);

@@ -23,7 +23,7 @@ use crate::{
     audit::{Action, AuditEvent, Outcome},
     env::Timestamp,
     id::TenantId,
-    secret::{SecretText, TokenClass, TokenRef},
+    secret::{RestoreEpoch, SecretText, TokenClass, TokenRef},
 };
 
 /// The client's address as the gateway or the socket knows it: a request extension, which the local server and the Lambda
@@ -66,7 +66,7 @@ impl<B: Body, P: DeserializeOwned + Send, Q: DeserializeOwned + Send> FromReques
         let (mut parts, body) = request.into_parts();
         let path = path(&mut parts, state).await?;
         let query = form::query(parts.uri.query().unwrap_or(""))?;
-        let mut request = Request::new(parts)?;
+        let mut request = Request::new(parts, state.store.restored())?;
         let body = B::read(&request.headers, body).await?;
         // Whoever sends slowly must not be judged by the time they began at: tokens, codes and step-ups end meanwhile.
         request.now = state.clock.now();
@@ -101,7 +101,7 @@ pub struct Request {
 }
 
 impl Request {
-    fn new(parts: Parts) -> Answer<Self> {
+    fn new(parts: Parts, restored: RestoreEpoch) -> Answer<Self> {
         let Some(Stamp { now, id, tenant }) = parts.extensions.get::<Stamp>().cloned() else {
             tracing::error!("a handler was called outside of `serve`");
             return Err(Code::Unavailable.into());
@@ -113,7 +113,7 @@ impl Request {
             let text: String = text.chars().filter(|c| !c.is_control()).take(200).collect();
             (!text.is_empty()).then_some(text)
         });
-        request.bearer = request.authorization("bearer").and_then(TokenRef::parse);
+        request.bearer = request.authorization("bearer").and_then(|text| TokenRef::parse(text, restored));
         if let Some(token) = &request.bearer {
             request.speaks_of(token.user().tenant());
         }

@@ -20,7 +20,7 @@ use crate::{
     env::{EntropyError, SystemEntropy, TestClock, Timestamp},
     id::{IdempotencyKey, TenantId, UserId},
     password::{HashError, PasswordParams},
-    secret::{CodeKey, KeyRing, NameKey, NewToken, TokenClass},
+    secret::{CodeKey, KeyRing, NameKey, NewToken, RestoreEpoch, TokenClass},
     store::{
         StoreError,
         memory::MemoryTable,
@@ -494,7 +494,7 @@ async fn a_user_agent_is_cut_and_holds_no_control_character() {
 #[tokio::test]
 async fn a_bearer_token_is_read_from_one_header() {
     let user = TenantId::parse("acme").unwrap().user(UserId::parse("u-ann").unwrap());
-    let text = |class| NewToken::generate(class, &user, &SystemEntropy).unwrap().into_text();
+    let text = |class| NewToken::generate(class, &user, RestoreEpoch::default(), &SystemEntropy).unwrap().into_text();
     let seen = async |headers: &[(&str, &[u8])]| {
         let body = mirrored(headers).await.json();
         (body["any"] == true, body["session"] == true)
@@ -538,7 +538,7 @@ async fn nobody_administers_without_a_session() {
     let user = TenantId::parse("acme").unwrap().user(UserId::parse("u-ann").unwrap());
     assert_eq!(send(request().body(HttpBody::empty()).unwrap()).await.code(), "invalid_token");
     for class in [TokenClass::Session, TokenClass::Challenge, TokenClass::Enrolment, TokenClass::Device] {
-        let token = NewToken::generate(class, &user, &SystemEntropy).unwrap().into_text();
+        let token = NewToken::generate(class, &user, RestoreEpoch::default(), &SystemEntropy).unwrap().into_text();
         let with = request().header("authorization", format!("Bearer {token}")).body(HttpBody::empty()).unwrap();
         assert_eq!(send(with).await.code(), "invalid_token");
     }

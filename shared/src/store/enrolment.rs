@@ -19,7 +19,7 @@ use crate::{
     env::{Entropy, EntropyError, Timestamp},
     id::UserKey,
     policy,
-    secret::{CodeDigest, FactorRef, Nonce, SealedSecret, TokenClass, TokenRef},
+    secret::{CodeDigest, FactorRef, Nonce, RestoreEpoch, SealedSecret, TokenClass, TokenRef},
     totp::TotpProof,
 };
 
@@ -105,6 +105,7 @@ pub struct ChargedEnrolment {
     user: User,
     pending: PendingEnrolment,
     attempt: Attempt,
+    restored: RestoreEpoch,
 }
 
 impl ChargedEnrolment {
@@ -147,10 +148,10 @@ impl ConfirmedEnrolment {
         if *proof.owner() != charged.factor() {
             return Ok(None);
         }
-        let (key, epoch) = (charged.door.key(), charged.user.epoch + 1);
-        let session = NewSession::signed_in(key, epoch, Amr::Otp, &charged.attempt, entropy)?;
+        let (key, epoch, restored) = (charged.door.key(), charged.user.epoch + 1, charged.restored);
+        let session = NewSession::signed_in(key, epoch, Amr::Otp, &charged.attempt, restored, entropy)?;
         let session = match charged.user.enrolments.get(charged.door.0.id()) {
-            Some(entry) => session.knowing(entry.device.clone(), entropy)?,
+            Some(entry) => session.knowing(entry.device.clone(), restored, entropy)?,
             None => session,
         };
         Ok(Some(Self { step: proof.step(), charged, session }))
@@ -256,7 +257,7 @@ impl Store {
                 if !pending.code_holds(&user) {
                     return Ok(Charge::Absent(Denied::ResetCode));
                 }
-                Ok(Charge::Admitted(ChargedEnrolment { door, user, pending, attempt }))
+                Ok(Charge::Admitted(ChargedEnrolment { door, user, pending, attempt, restored: self.restored }))
             }
             Updated::Written(None) | Updated::Refused(None) => Ok(Charge::Absent(Denied::Token)),
             Updated::Refused(Some(item)) => Ok(Charge::Absent(none_to_confirm(&item::read(item)?, &door, now))),
@@ -359,7 +360,8 @@ fn pending_alive(door: &EnrolmentDoor, now: Timestamp) -> Vec<Guard> {
 }
 
 fn confirm(confirmed: &ConfirmedEnrolment) -> Result<Write, StoreError> {
-    let ConfirmedEnrolment { charged: ChargedEnrolment { door, user, pending, attempt }, step, session } = confirmed;
+    let ConfirmedEnrolment { charged: ChargedEnrolment { door, user, pending, attempt, .. }, step, session } =
+        confirmed;
     let now = attempt.at();
     let (opening, opens) = session::open(user, session, None, now)?;
     let mut guards = door.alive(now);
@@ -604,7 +606,8 @@ mod tests {
     #[tokio::test]
     async fn tokens_of_others_and_past_ones_start_nothing() {
         let (ann, tokens) = unenrolled(1).await;
-        let made_up = NewToken::generate(TokenClass::Enrolment, &ann.key, &SystemEntropy).unwrap();
+        let made_up =
+            NewToken::generate(TokenClass::Enrolment, &ann.key, RestoreEpoch::default(), &SystemEntropy).unwrap();
         assert_eq!(may(&ann, made_up.reference(), None, NOW).await.err(), Some(Denied::Token));
         assert_eq!(may(&ann, &tokens[0], None, NOW + policy::ENROLMENT_LIFE).await.err(), Some(Denied::Token));
         ann.change(Action::Set(attr("eb"), num(NOW.secs()))).await;

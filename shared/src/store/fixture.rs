@@ -24,7 +24,10 @@ use crate::{
     password::{PasswordParams, Passwords},
     policy::{self, Ladder},
     recovery::{self, RecoveryCode},
-    secret::{CodeKey, FactorRef, LoginKey, NameKey, NewToken, Nonce, SecretText, TokenClass, TokenRef, TotpSecret},
+    secret::{
+        CodeKey, FactorRef, LoginKey, NameKey, NewToken, Nonce, RestoreEpoch, SecretText, TokenClass, TokenRef,
+        TotpSecret,
+    },
     totp,
 };
 
@@ -81,7 +84,7 @@ pub(crate) async fn ann_of(tenant: &str, table: Arc<dyn Table>, challenges: usiz
     };
     let mut tokens = Vec::new();
     for _ in 0..challenges {
-        let token = NewToken::generate(TokenClass::Challenge, &key, &SystemEntropy).unwrap();
+        let token = NewToken::generate(TokenClass::Challenge, &key, RestoreEpoch::default(), &SystemEntropy).unwrap();
         let reference = token.reference().clone();
         let challenge = Challenge {
             guard: *reference.guard(),
@@ -265,7 +268,8 @@ impl Ann {
     /// A session of somebody, as if they had signed in with a code.
     pub(crate) async fn session_of(&self, key: &UserKey) -> TokenRef {
         let (epoch, begun) = (self.read(key).await.epoch, attempt(NOW));
-        let new = NewSession::signed_in(key, epoch, item::Amr::Otp, &begun, &SystemEntropy).unwrap();
+        let new =
+            NewSession::signed_in(key, epoch, item::Amr::Otp, &begun, self.store.restored(), &SystemEntropy).unwrap();
         let entry = Action::Set(attr("s").key(new.id().as_str().to_owned()), item::value(&new.entry).unwrap());
         self.put(Write::update(keys::user(key), vec![], vec![entry])).await;
         new.token.reference().clone()

@@ -403,6 +403,14 @@ impl User {
         }
     }
 
+    /// Leaves out what a raised restore epoch has made void: nobody is shown what works no more.
+    pub(super) fn forget_before(&mut self, since: Timestamp) {
+        self.sessions.retain(|_, session| session.created >= since.millis());
+        if self.recovery_at.is_some_and(|at| at < since.secs()) {
+            (self.recovery, self.recovery_at) = (None, None);
+        }
+    }
+
     /// Whether they are an active Administrator (in `support` an active operator).
     #[must_use]
     pub fn administers_now(&self) -> bool {

@@ -145,7 +145,7 @@ impl Store {
         let Opening { mut right, class } = opening;
         let attempt = right.tried.attempt;
         let now = attempt.at();
-        let token = NewToken::generate(class, &right.key, entropy)?;
+        let token = NewToken::generate(class, &right.key, self.restored, entropy)?;
         let life = if class == TokenClass::Challenge { policy::CHALLENGE_LIFE } else { policy::ENROLMENT_LIFE };
         for round in 0..REPLANS {
             let entry = Challenge {
@@ -200,7 +200,7 @@ impl Store {
         let attempt = right.tried.attempt;
         let now = attempt.at();
         let amr = item::Amr::Password;
-        let mut session = NewSession::signed_in(&right.key, right.user.epoch, amr, &attempt, entropy)?;
+        let mut session = NewSession::signed_in(&right.key, right.user.epoch, amr, &attempt, self.restored, entropy)?;
         if let Some(device) = right.tried.device.clone() {
             session.from = From::Known(device);
         }
@@ -601,7 +601,9 @@ mod tests {
         let (ann, _) = ann(0).await;
         let bob = ann.key.tenant().user(UserId::parse("u-bob").unwrap());
         for key in [&ann.key, &bob] {
-            let made_up = NewToken::generate(TokenClass::Device, key, &SystemEntropy).unwrap();
+            let made_up =
+                NewToken::generate(TokenClass::Device, key, crate::secret::RestoreEpoch::default(), &SystemEntropy)
+                    .unwrap();
             let tried = ann.password("wrong", Some(made_up.reference()), NOW).await.err().unwrap();
             assert!(tried.device.is_none());
         }

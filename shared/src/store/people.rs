@@ -357,7 +357,8 @@ impl Store {
         let (key, now) = (token.user(), attempt.at());
         let mut user = right.user;
         for _ in 0..REPLANS {
-            let session = NewSession::instead_of(caller.session(), key, user.epoch + 1, &attempt, entropy)?;
+            let (old, restored) = (caller.session(), self.restored);
+            let session = NewSession::instead_of(old, key, user.epoch + 1, &attempt, restored, entropy)?;
             let (mut guards, mut actions) = open(&user, &session, None, now)?;
             guards.extend(living(token, now));
             guards.extend([eq(attr("ep"), user.epoch), eq(attr("pv"), user.password_version)]);

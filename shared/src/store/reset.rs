@@ -480,7 +480,9 @@ mod tests {
         let op = key("support", "u-op");
         let none = item::write(&Administrators::default()).unwrap();
         ann.put(Write::put_new(keys::administrators(op.tenant()), none)).await;
-        let token = NewToken::generate(TokenClass::Session, &op, &SystemEntropy).unwrap();
+        let token =
+            NewToken::generate(TokenClass::Session, &op, crate::secret::RestoreEpoch::default(), &SystemEntropy)
+                .unwrap();
         let mut user = person(Kind::Employee, Role::Operator, nonce());
         let session = item::Session {
             guard: *token.reference().guard(),

@@ -214,7 +214,8 @@ impl Store {
         now: Timestamp,
     ) -> Result<Result<Principal, NoSession>, StoreError> {
         let Some(item) = found else { return Ok(Err(NoSession::Invalid)) };
-        let user: User = item::read(item)?;
+        let mut user: User = item::read(item)?;
+        user.forget_before(self.restored.since);
         let session = match find(&user, token, now) {
             Ok(session) => session.clone(),
             Err(why) => return Ok(Err(why)),
@@ -465,7 +466,8 @@ mod tests {
     async fn only_a_session_token_of_somebody_there_is_one() {
         let (ann, first, _) = two_sessions().await;
         for class in [TokenClass::Challenge, TokenClass::Session] {
-            let other = NewToken::generate(class, &ann.key, &SystemEntropy).unwrap();
+            let other =
+                NewToken::generate(class, &ann.key, crate::secret::RestoreEpoch::default(), &SystemEntropy).unwrap();
             assert_eq!(why(&ann, other.reference(), NOW).await, Some(NoSession::Invalid));
         }
         assert_eq!(why(&ann, &first, NOW).await, None);

@@ -14,18 +14,8 @@ use crate::{
     audit::AuditEvent,
     env::Timestamp,
     id::{TenantId, UserKey},
-    secret::LoginKey,
+    secret::{LoginKey, RestoreEpoch},
 };
-
-/// How often the store was restored from a backup. The number is part of what every token and every code is digested to, so
-/// that whatever was handed out before the last time matches nothing (ADR 0010).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct RestoreEpoch {
-    /// 0: never.
-    pub number: u32,
-    /// When it was raised; what was made before is void.
-    pub since: Timestamp,
-}
 
 /// Whose store it is.
 #[derive(Debug, Clone, PartialEq, Eq)]

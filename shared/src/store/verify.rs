@@ -103,14 +103,14 @@ impl SignIn {
         if owner.user != *guess.key() || owner.born != guess.user.born || Some(owner.factor) != guess.user.factor_id {
             return Err(SignInError::Foreign);
         }
-        let mut session = NewSession::signed_in(guess.key(), guess.user.epoch, Amr::Otp, &guess.attempt, entropy)?;
+        let mut session = guess.session(Amr::Otp, entropy)?;
         if let Some(old) = guess.stepped_up() {
             // A step-up is no new sign-in: it prolongs nothing.
             session.entry.created = old.created;
             session.entry.attempt = old.attempt;
             session.entry.ends = old.ends;
         } else {
-            session = session.knowing(guess.opened_from(), entropy)?;
+            session = session.knowing(guess.opened_from(), guess.restored, entropy)?;
         }
         Ok(Self { guess, spend: Spend::Step(proof.step(), anew), session })
     }
@@ -127,8 +127,7 @@ impl SignIn {
         if proof.user() != guess.key() || matches!(guess.door, Door::Session(_)) {
             return Err(SignInError::Foreign);
         }
-        let session = NewSession::signed_in(guess.key(), guess.user.epoch, Amr::Recovery, &guess.attempt, entropy)?
-            .knowing(guess.opened_from(), entropy)?;
+        let session = guess.session(Amr::Recovery, entropy)?.knowing(guess.opened_from(), guess.restored, entropy)?;
         Ok(Self { spend: Spend::Recovery(*proof.digest()), guess, session })
     }
 }
@@ -146,14 +145,19 @@ impl Store {
         for _ in 0..4 {
             match self.table.update(&charge(&door, &attempt, &old), Again::Harmless).await? {
                 Updated::Written(Some(item)) => {
-                    return Ok(Charge::Admitted(ChargedGuess { user: item::read(item)?, door, attempt }));
+                    return Ok(Charge::Admitted(ChargedGuess {
+                        user: item::read(item)?,
+                        door,
+                        attempt,
+                        restored: self.restored,
+                    }));
                 }
                 Updated::Written(None) | Updated::Refused(None) => return Ok(Charge::Absent(Dead::Token)),
                 Updated::Refused(Some(item)) => {
                     let user: User = item::read(item)?;
                     if user.tries.contains_key(&attempt.text()) {
                         // Counted already, the reply was lost: it is this one.
-                        return Ok(Charge::Admitted(ChargedGuess { user, door, attempt }));
+                        return Ok(Charge::Admitted(ChargedGuess { user, door, attempt, restored: self.restored }));
                     }
                     if let Some(dead) = classify(&user, &door, attempt.at()) {
                         return Ok(Charge::Absent(dead));
@@ -268,6 +272,10 @@ impl SignIn {
 }
 
 impl ChargedGuess {
+    fn session(&self, amr: Amr, entropy: &dyn Entropy) -> Result<NewSession, EntropyError> {
+        NewSession::signed_in(self.key(), self.user.epoch, amr, &self.attempt, self.restored, entropy)
+    }
+
     fn opened_from(&self) -> Option<EntryId> {
         self.challenge().and_then(|challenge| challenge.device.clone())
     }
@@ -545,7 +553,9 @@ mod tests {
     async fn an_expired_challenge_and_an_unknown_one_are_dead() {
         let (ann, tokens) = ann(1).await;
         assert!(matches!(ann.charge(&tokens[0], NOW + policy::CHALLENGE_LIFE).await, Charge::Absent(Dead::Token)));
-        let stranger = NewToken::generate(TokenClass::Challenge, &ann.key, &SystemEntropy).unwrap();
+        let stranger =
+            NewToken::generate(TokenClass::Challenge, &ann.key, crate::secret::RestoreEpoch::default(), &SystemEntropy)
+                .unwrap();
         assert!(matches!(ann.charge(stranger.reference(), NOW).await, Charge::Absent(Dead::Token)));
     }
 

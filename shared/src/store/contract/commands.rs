@@ -359,8 +359,13 @@ impl Scene {
         let tenant = NewTenant { id: TenantId::support(), name: "Support".into(), first: None };
         store.create_tenant(&By::Seed, &tenant, &attempt(NOW), (&event, &event)).await.unwrap();
         let key = TenantId::support().user(UserId::parse(&format!("u-op-{round}")).unwrap());
-        let token =
-            crate::secret::NewToken::generate(crate::secret::TokenClass::Session, &key, &SystemEntropy).unwrap();
+        let token = crate::secret::NewToken::generate(
+            crate::secret::TokenClass::Session,
+            &key,
+            crate::secret::RestoreEpoch::default(),
+            &SystemEntropy,
+        )
+        .unwrap();
         let mut user = person(Kind::Employee, Role::Operator, Nonce::generate(&SystemEntropy).unwrap());
         let session = item::Session {
             guard: *token.reference().guard(),
