@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Makes another table of a deployed stack's, as it was a moment ago, and switches on what a restore does not take along. The
+# stack goes on with its own; what is printed deploys it with the new one. Then raise the restore epoch (docs/deploy.md).
+# Needs the AWS command line. The new table costs what it stores until it is deleted.
+#   bash infra/verify/restore.sh STACK NEW_TABLE [2026-11-24T12:00:00Z]
+set -euo pipefail
+stack=${1:?the name of the stack}
+new=${2:?the name of the new table}
+when=(--use-latest-restorable-time)
+[ -z "${3:-}" ] || when=(--restore-date-time "$3")
+old=$(aws cloudformation describe-stacks --stack-name "$stack" \
+    --query "Stacks[0].Outputs[?OutputKey=='Table'].OutputValue" --output text)
+
+aws dynamodb restore-table-to-point-in-time --source-table-name "$old" --target-table-name "$new" "${when[@]}" >/dev/null
+until [ "$(aws dynamodb describe-table --table-name "$new" --query Table.TableStatus --output text)" = ACTIVE ]; do sleep 15; done
+aws dynamodb update-table --table-name "$new" --deletion-protection-enabled \
+    --stream-specification StreamEnabled=true,StreamViewType=NEW_IMAGE >/dev/null
+aws dynamodb wait table-exists --table-name "$new"
+aws dynamodb update-time-to-live --table-name "$new" --time-to-live-specification Enabled=true,AttributeName=ttl >/dev/null
+aws dynamodb update-continuous-backups --table-name "$new" \
+    --point-in-time-recovery-specification PointInTimeRecoveryEnabled=true >/dev/null
+label=$(aws dynamodb describe-table --table-name "$new" --query Table.LatestStreamLabel --output text)
+echo "sam deploy --parameter-overrides ExistingTable=$new ExistingStream=$label  # and the stack's other parameters"
