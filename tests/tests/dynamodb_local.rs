@@ -1,6 +1,6 @@
 //! The store's contract on Amazon's own DynamoDB Local, at the address in `DYNAMODB_LOCAL`: `just dynamodb-local` starts it
 //! and runs these.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::{collections::BTreeSet, sync::Arc};
 
