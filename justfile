@@ -31,7 +31,7 @@ kms:
 
 # Every flow as its own Lambda over DynamoDB Local, at http://127.0.0.1:9000 (needs Java, Maven and Python).
 cloud:
-    bash .ci/with-dynamodb-local bash .ci/cloud serve
+    bash .ci/with-dynamodb-local bash .ci/with-kms bash .ci/cloud serve
 
 # Measures the local runner (docs/performance.md): some minutes, most of them compiling.
 bench:

@@ -6,7 +6,7 @@ partition is missing, and none is superfluous. Prints a table of function and ca
 
 IAM looks at all keys of a request at once, and whether it looks at a transaction's writes one by one is not documented: so
 each statement that an action of a call needs has to allow all partitions of the call. Functions of which there is no call are
-named, and fail unless they are among those that nothing here can run (UNSEEN).
+named and fail; those that nothing here can run are left out (UNSEEN).
 """
 
 import fnmatch
@@ -19,6 +19,13 @@ import yaml
 
 # Called by a stream or a rule, neither of which there is here; their rights are compared in tests of their own.
 UNSEEN = {"audit-events", "notify"}
+# What is needed when data keys have aged or a function is started again, which takes longer than these journeys:
+# `tests/tests/kms.rs` has it under a clock that is moved.
+LATER = {
+    ("enable-mfa", "kms:Decrypt"),  # started when there is a data key
+    ("verify", "kms:GenerateDataKey"),  # seals anew, 90 days after
+    ("verify", "dynamodb:UpdateItem"),  # of D#keys, with it
+}
 SERVICES = {"dynamodb", "kms"}
 
 
@@ -111,12 +118,13 @@ def main():
     unknown = Counter(str(call["function"]) for call in calls if call["function"] not in flows)
     faults += [f"{count} calls by {name}, which is no function" for name, count in unknown.items()]
     for flow in flows:
+        if flow in UNSEEN:
+            continue
         policies = resources[pascal(flow) + "Role"]["Properties"]["Policies"]
         statements = [Statement(one) for policy in policies for one in policy["PolicyDocument"]["Statement"]]
         own = [call for call in calls if call["function"] == flow]
         if not own:
-            if flow not in UNSEEN:
-                faults.append(f"{flow} was not seen to call anything")
+            faults.append(f"{flow} was not seen to call anything")
             continue
         for call in own:
             table[flow][told(call, keys)] += 1
@@ -128,7 +136,11 @@ def main():
         for statement in statements:
             services = {action.split(":")[0] for action in statement.actions}
             if services & SERVICES:
-                faults += [f"{flow} is allowed {part}, and was not seen to need it" for part in statement.superfluous()]
+                faults += [
+                    f"{flow} is allowed {part}, and was not seen to need it"
+                    for part in statement.superfluous()
+                    if not ((flow, part) in LATER and (part.startswith("kms:") or statement.partitions == {"D#keys"}))
+                ]
             for action in statement.actions:
                 if "*" in action or "Scan" in action or "PartiQL" in action:
                     faults.append(f"{flow} is allowed {action}")

@@ -399,3 +399,51 @@ async fn p14_lists_show_mfa_and_filter_by_it() {
     assert_eq!(list("&q=CON").await, ["con1", "con2", "con3"]);
     assert_eq!(user(&service, &ann, &people["con1"].id).await["excluded"], true);
 }
+
+async fn introspect(service: &Service, client: &Reply, secret: &str, token: &str) -> Reply {
+    let pair = format!("{}:{secret}", client.text("/client_id"));
+    let basic = format!("Basic {}", data_encoding::BASE64.encode(pair.as_bytes()));
+    let ask = Ask::new(Method::POST, "/v1/introspect").form(&format!("token={token}"));
+    service.send(ask.header("Authorization", &basic)).await
+}
+
+#[tokio::test]
+async fn a_portal_asks_whose_a_session_is_with_a_credential_of_its_own() {
+    let (service, mut people) = Service::given().await;
+    let bob = service.fresh(of(&mut people, "bob")).await;
+    let gil = service.fresh(of(&mut people, "gil")).await;
+    let (ann, op) = (admin(&service, &mut people).await, service.fresh(of(&mut people, "op")).await);
+    let own = service.post("/v1/admin/clients", &ann, json!({"name": "portal"})).await.ok();
+    let tenant = json!({"name": "portal", "tenant": people["bob"].tenant});
+    let theirs = service.post("/v1/support/clients", &op, tenant).await.ok();
+    let all = service.post("/v1/support/clients", &op, json!({"name": "desk"})).await.ok();
+    for (client, gils) in [(&own, false), (&theirs, false), (&all, true)] {
+        let secret = client.text("/client_secret");
+        let told = introspect(&service, client, &secret, &bob).await.ok();
+        assert_eq!((&told.body["active"], &told.body["sub"]), (&json!(true), &json!(people["bob"].id)));
+        assert_eq!(told.body["acr"], "multi_factor");
+        assert_eq!(introspect(&service, client, &secret, &gil).await.ok().body["active"], gils, "of its tenant alone");
+        assert!(introspect(&service, client, "another", &bob).await.is(401, "invalid_token"));
+    }
+    let listed = service.get("/v1/admin/clients", &ann).await.ok();
+    assert_eq!(listed.body["items"].as_array().unwrap().len(), 2);
+    let path = format!("/v1/admin/clients/{}", own.text("/client_id"));
+    assert_eq!(service.delete(&path, &ann).await.status, 204);
+    assert!(introspect(&service, &own, &own.text("/client_secret"), &bob).await.is(401, "invalid_token"));
+}
+
+#[tokio::test]
+async fn whoever_changes_their_password_goes_on_with_a_new_session() {
+    let (service, mut people) = Service::given().await;
+    let bob = of(&mut people, "bob");
+    service.enrol(bob).await;
+    let old = bob.password.clone();
+    "another good long password".clone_into(&mut bob.password);
+    let change = |current: &str| json!({"current_password": current, "new_password": "another good long password"});
+    assert!(service.post("/v1/password", &bob.session, change("wrong")).await.is(401, "invalid_credentials"));
+    let session = service.post("/v1/password", &bob.session, change(&old)).await.ok().text("/session/token");
+    assert!(service.get("/v1/session", &bob.session).await.is(401, "session_refresh_required"));
+    service.get("/v1/session", &session).await.ok();
+    assert!(service.login_with(bob, &old).await.is(401, "invalid_credentials"));
+    service.sign_in(bob).await;
+}
