@@ -37,6 +37,10 @@ pub enum Command {
     Init(Init),
     /// Create the first operator of the support team; reads the password from standard input
     Operator(Operator),
+    /// Reset the MFA of a sole Administrator, or of the sole operator, who is locked out
+    ResetMfa(ResetMfa),
+    /// Make void every token and code that was handed out: after a copy of the data directory was put back
+    RaiseRestoreEpoch(RaiseRestoreEpoch),
     /// Show the notifications that were "sent"
     Mail(Mail),
 }
@@ -152,6 +156,37 @@ pub struct Operator {
     /// The operator's name [default: the login name]
     #[arg(long)]
     pub display_name: Option<String>,
+}
+
+/// `reset-mfa`.
+#[derive(Debug, Args)]
+pub struct ResetMfa {
+    /// Directory of the store
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: PathBuf,
+    /// The tenant's id
+    #[arg(long, value_name = "ID")]
+    pub tenant: String,
+    /// The login name
+    #[arg(long)]
+    pub username: String,
+    /// The ticket under which it was asked for; each works once
+    #[arg(long)]
+    pub ticket: String,
+    /// Why; it is kept in the audit
+    #[arg(long)]
+    pub reason: String,
+}
+
+/// `raise-restore-epoch`.
+#[derive(Debug, Args)]
+pub struct RaiseRestoreEpoch {
+    /// Directory of the store
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: PathBuf,
+    /// Why; it is kept in the audit
+    #[arg(long)]
+    pub reason: String,
 }
 
 /// `mail`.

@@ -15,6 +15,7 @@ use local::{
     seed::Seed,
     seeding, server, terminal, totp,
 };
+use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 use vestibule::{
     env::{Clock, SystemClock},
@@ -31,6 +32,14 @@ fn main() -> ExitCode {
         Some(Command::Totp(Totp::Code(options))) => totp_code(&options),
         Some(Command::Init(options)) => init(&options),
         Some(Command::Operator(options)) => operator(&options),
+        Some(Command::ResetMfa(it)) => command(
+            &it.data_dir,
+            json!({"command": "reset_mfa", "tenant": it.tenant, "username": it.username, "ticket": it.ticket,
+                "reason": it.reason}),
+        ),
+        Some(Command::RaiseRestoreEpoch(it)) => {
+            command(&it.data_dir, json!({"command": "raise_restore_epoch", "reason": it.reason}))
+        }
         Some(Command::Mail(options)) => show_mail(&options.data_dir),
     };
     match done {
@@ -103,6 +112,20 @@ fn operator(options: &Operator) -> Result<(), Failure> {
     })?;
     let next = format!("local serve --data-dir {}", options.data_dir.display());
     print(&format!("Operator {} is there. Next: {next}\n", options.username))
+}
+
+/// What the function of the operators does in the cloud; the server must not be running.
+fn command(directory: &Path, command: serde_json::Value) -> Result<(), Failure> {
+    log::start(LogForm::Text, "warn")?;
+    if !directory.try_exists()? {
+        return Err(format!("there is no store in {}", directory.display()).into());
+    }
+    let opened = server::open(Some(directory))?;
+    let answer = runtime()?.block_on(async {
+        let app = opened.in_its_epoch().await?.app;
+        operators::answer(&app, None, command, "local").await.map_err(Failure::from)
+    })?;
+    print(&format!("{answer:#}\n"))
 }
 
 fn show_mail(directory: &Path) -> Result<(), Failure> {

@@ -60,6 +60,18 @@ pub struct Opened {
     pub table: Arc<dyn Table>,
 }
 
+impl Opened {
+    /// In the restore epoch that the store says it is in: what handlers have to work with.
+    ///
+    /// # Errors
+    /// The store does not say.
+    pub async fn in_its_epoch(mut self) -> Result<Self, Failure> {
+        let identity = self.app.store.identity().await?.ok_or("the store lost its identity")?;
+        self.app.store = self.app.store.at(identity.restore);
+        Ok(self)
+    }
+}
+
 /// Opens a data directory, or a store that is gone when it is dropped.
 ///
 /// # Errors
@@ -136,7 +148,7 @@ pub async fn serve(options: &Serve) -> Result<(), Failure> {
     let address = SocketAddr::new(options.host, options.port);
     let listener = TcpListener::bind(address).await.map_err(|error| unbound(address, &error))?;
     let url = format!("http://{}", listener.local_addr()?);
-    let Opened { app, table } = open_store(options, directory.as_deref()).await?;
+    let Opened { app, table } = open_store(options, directory.as_deref()).await?.in_its_epoch().await?;
     let app = Arc::new(app);
     if let Some(seed) = seed {
         seeding::add_missing(&app, seed).await?;

@@ -176,9 +176,21 @@ impl Service {
     /// Over a table, with secrets sealed by whatever.
     #[must_use]
     pub fn sealed_by(sealer: Arc<dyn Sealer>, table: Arc<dyn Table>, names: NameKey, codes: CodeKey) -> Self {
+        let store = Store::new(Arc::clone(&table));
+        Self::of(store, sealer, table, names, codes)
+    }
+
+    /// Over a table, in the restore epoch that its store says it is in.
+    pub async fn in_its_epoch(table: Arc<dyn Table>, keys: Keys) -> Self {
+        let store = Store::new(Arc::clone(&table));
+        let restored = store.identity().await.unwrap().unwrap().restore;
+        Self::of(store.at(restored), Arc::new(keys.ring), table, keys.names, keys.codes)
+    }
+
+    fn of(store: Store, sealer: Arc<dyn Sealer>, table: Arc<dyn Table>, names: NameKey, codes: CodeKey) -> Self {
         let clock = Arc::new(TestClock::at(BEGIN));
         let app = Arc::new(App {
-            store: Store::new(Arc::clone(&table)),
+            store,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             entropy: Arc::new(SystemEntropy),
             sealer: Some(sealer),

@@ -720,6 +720,21 @@ fn functions_without_routes_may_do_what_they_are_for() {
                 undelivered,
             ],
         ),
+        (
+            "operators".to_owned(),
+            vec![
+                right(
+                    &["BatchGetItem", "UpdateItem", "PutItem", "ConditionCheckItem"]
+                        .map(|one| format!("dynamodb:{one}"))
+                        .each_ref()
+                        .map(String::as_str),
+                    &table,
+                    json!({"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["T#*", "K#*", "SYS"]}}),
+                ),
+                right(&["dynamodb:DescribeTable"], &table, Value::Null),
+                right(&["kms:GenerateMac"], &json!([arn("NamesKey"), arn("CodesKey")]), Value::Null),
+            ],
+        ),
     ]);
     let without: BTreeMap<_, _> = flows()
         .difference(&with_routes())

@@ -123,7 +123,7 @@ async fn create(State(app): State<Arc<App>>, call: Call<CreateRequest>) -> Answe
     match app.store.create_person(&By::Authority(&authority), &person, &request.attempt(&app)?, &event).await? {
         Created::Yes => {}
         Created::NameTaken => return Err(Problem::new(Code::Conflict).detail("somebody has this username")),
-        Created::IdTaken | Created::NoTenant => return Err(Code::Unavailable.into()),
+        Created::IdTaken | Created::NoTenant | Created::NotFirst => return Err(Code::Unavailable.into()),
         Created::ActorGone => return Err(request.no_longer(&app).await),
     }
     Ok((StatusCode::CREATED, Json(UserDto::new(&person.key, &person.user, &person.profile))))

@@ -12,7 +12,7 @@ use vestibule::{
     id::{LoginName, TenantId, UserKey},
     recovery::ResetCode,
     secret::TokenClass,
-    store::reset::Reset,
+    store::{people::By, reset::Reset},
 };
 
 pub(crate) fn routes() -> Routes {
@@ -55,15 +55,18 @@ async fn reset(State(app): State<Arc<App>>, call: Call<SupportResetRequest>) -> 
     let codes = app.codes()?;
     let digest = |key: &UserKey| code.digest(&codes, key);
     let attempt = request.attempt(&app)?;
-    let why: Problem =
-        match app.store.reset_sole_administrator(&operator, asked, &digest, &attempt, (&here, &there)).await? {
-            Reset::Done(done) => return Ok(Json(ResetDto::new(&done, &code))),
-            Reset::NotFound => return Err(Code::NotFound.into()),
-            Reset::ActorGone => return Err(request.no_longer(&app).await),
-            Reset::NotSole => Code::NotSoleAdministrator.into(),
-            Reset::TicketUsed => Code::TicketUsed.into(),
-            Reset::Oneself => Problem::new(Code::Forbidden).detail("nobody resets themselves"),
-            Reset::OverBudget { retry_at } => Problem::too_many(request.now, retry_at),
-        };
+    let why: Problem = match app
+        .store
+        .reset_sole_administrator(&By::Authority(&operator), asked, &digest, &attempt, (&here, &there))
+        .await?
+    {
+        Reset::Done(done) => return Ok(Json(ResetDto::new(&done, &code))),
+        Reset::NotFound => return Err(Code::NotFound.into()),
+        Reset::ActorGone => return Err(request.no_longer(&app).await),
+        Reset::NotSole => Code::NotSoleAdministrator.into(),
+        Reset::TicketUsed => Code::TicketUsed.into(),
+        Reset::Oneself => Problem::new(Code::Forbidden).detail("nobody resets themselves"),
+        Reset::OverBudget { retry_at } => Problem::too_many(request.now, retry_at),
+    };
     Err(request.refused(&app, &operator, here, why).await)
 }

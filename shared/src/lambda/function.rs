@@ -139,6 +139,37 @@ impl Function {
         closed(Arc::clone(&self.clock), Arc::new(SystemEntropy))
     }
 
+    /// What the commands of the operators work with, and the table's id: open to a table that is no store yet, and to one
+    /// that was restored.
+    ///
+    /// # Errors
+    /// Every fault.
+    pub async fn open_to_operators(&self) -> Result<(App, Option<String>), Faults> {
+        let mut faults = Faults::default();
+        let aws = Aws::read(&self.variable, &mut faults);
+        let table = faults.wanted(&self.variable, "VESTIBULE_TABLE", "the DynamoDB table");
+        let places = Places::read(&self.variable, self.needs, &mut faults);
+        let (Some(aws), Some(table)) = (aws, table) else { return Err(faults) };
+        let table = aws.table(table, (self.variable)("VESTIBULE_DYNAMODB_ENDPOINT"));
+        let (look, keys) = join!(table.look(), places.keys(&aws, self.needs));
+        faults.0.extend(look.faults);
+        let keys = faults.take_all(keys);
+        let store = Store::new(Arc::new(table));
+        let identity = faults.take(store.identity().await.map_err(|error| error.to_string()));
+        let passwords = Passwords::new(PasswordParams::default(), 1, 1, &SystemEntropy);
+        let passwords = faults.take(passwords.map_err(|error| error.to_string()));
+        match (keys, identity, passwords) {
+            (Some(keys), Some(identity), Some(passwords)) if faults.0.is_empty() => {
+                let store = store.at(identity.map(|identity| identity.restore).unwrap_or_default());
+                let (clock, entropy) = (Arc::clone(&self.clock), Arc::new(SystemEntropy));
+                let (names, codes) = (keys.names.map(Arc::new), keys.codes.map(Arc::new));
+                let passwords = Arc::new(passwords);
+                Ok((App { store, clock, entropy, sealer: None, names, codes, passwords }, look.id))
+            }
+            _ => Err(faults),
+        }
+    }
+
     /// Looks at everything, whatever else is wrong.
     async fn open(&self) -> Result<(Arc<App>, Identity), Faults> {
         let mut faults = Faults::default();

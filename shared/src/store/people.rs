@@ -23,6 +23,8 @@ use crate::{
 pub enum By<'a> {
     /// Nobody's: a seed, or an operator of the machine.
     Seed,
+    /// Nobody's either, for the first who administers a tenant: refused while somebody active does.
+    First,
     /// An Administrator's, whose right the transaction asks again.
     Authority(&'a Authority),
 }
@@ -30,7 +32,7 @@ pub enum By<'a> {
 impl By<'_> {
     pub(super) fn check(&self, now: Timestamp) -> Option<Write> {
         match self {
-            Self::Seed => None,
+            Self::Seed | Self::First => None,
             Self::Authority(authority) => Some(Write::check(keys::user(authority.key()), authority.guards(now))),
         }
     }
@@ -112,6 +114,8 @@ pub enum Created {
     IdTaken,
     /// There is no such tenant.
     NoTenant,
+    /// Somebody administers the tenant already.
+    NotFirst,
     /// The caller may no longer.
     ActorGone,
 }
@@ -212,7 +216,9 @@ impl Store {
         let mut writes: Vec<_> = person.writes()?.into();
         writes.push(Write::check(keys::tenant(tenant), vec![exists(attr("PK"))]));
         if person.user.administers_now() {
-            writes.push(Write::update(keys::administrators(tenant), vec![], vec![appointed("act", &person.key)]));
+            let nobody = Guard::Any(vec![absent(attr("act")), eq(size(attr("act")), 0)]);
+            let guards = if matches!(by, By::First) { vec![nobody] } else { vec![] };
+            writes.push(Write::update(keys::administrators(tenant), guards, vec![appointed("act", &person.key)]));
         }
         let own = writes.len();
         writes.extend(by.check(attempt.at()));
@@ -224,7 +230,8 @@ impl Store {
         let refused = |at: usize| met.get(at).is_some_and(Option::is_some);
         Ok(match () {
             () if refused(own) => Created::ActorGone,
-            () if refused(3) || refused(4) => Created::NoTenant,
+            () if refused(3) => Created::NoTenant,
+            () if refused(4) => Created::NotFirst,
             () if refused(0) => Created::NameTaken,
             () => Created::IdTaken,
         })

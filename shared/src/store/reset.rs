@@ -6,6 +6,7 @@ use super::{
     item,
     item::{Administrators, FactorState, Profile, ResetBudget, ResetCodeEntry, ResetCodeFor, TenantPolicy, User},
     keys,
+    people::By,
     session::{Authority, NoSession, Principal},
     table::{Transacted, Transaction},
     verify::no_longer_able,
@@ -15,7 +16,7 @@ use crate::{
     attempt::Attempt,
     audit::{AuditEvent, Tell},
     env::Timestamp,
-    id::{UserId, UserKey},
+    id::{TenantId, UserId, UserKey},
     policy::{self, Budget},
     secret::{CodeDigest, LoginKey, TokenRef},
 };
@@ -158,14 +159,23 @@ impl Store {
         Ok(principal.map(|principal| (principal, AskedSupport { login, ticket, found })))
     }
 
-    /// Resets a sole Administrator who is locked out, for a ticket (product.md P9). `here` is the event in the operator's
+    /// Reads what the name and the ticket of a reset are, for whoever operates the machine.
+    ///
+    /// # Errors
+    /// [`StoreError`]: denied.
+    pub async fn name_support_reset(&self, login: LoginKey, ticket: String) -> Result<AskedSupport, StoreError> {
+        let found = self.read_all(named_keys(&login, &ticket)).await?;
+        Ok(AskedSupport { login, ticket, found })
+    }
+
+    /// Resets a sole Administrator who is locked out, for a ticket (product.md P9). `here` is the event in the operators'
     /// tenant, `there` the one in the Administrator's.
     ///
     /// # Errors
     /// [`StoreError`]: it may have happened, and the ticket may be used up.
     pub async fn reset_sole_administrator(
         &self,
-        operator: &Authority,
+        by: &By<'_>,
         asked: AskedSupport,
         code: &(dyn Fn(&UserKey) -> CodeDigest + Sync),
         attempt: &Attempt,
@@ -181,7 +191,7 @@ impl Store {
             if used.is_some() {
                 return Ok(Reset::TicketUsed);
             }
-            if key == *operator.key() {
+            if matches!(by, By::Authority(operator) if key == *operator.key()) {
                 return Ok(Reset::Oneself);
             }
             let second = [keys::user(&key), keys::profile(&key), keys::administrators(tenant)];
@@ -195,22 +205,24 @@ impl Store {
             }
             let mut there = there.clone();
             there.target = Some(target.key.user().clone());
-            let writes = vec![
-                Write::check(keys::user(operator.key()), operator.guards(now)),
-                Write::put_new(keys::ticket(&ticket), used_ticket(operator, &target.key, now)),
+            let mut writes = vec![
+                Write::put_new(keys::ticket(&ticket), used_ticket(by, &target.key, now)),
                 sole_no_longer_able(&target.key),
                 target.anew(code(&target.key), now)?,
-                audit_row(operator.tenant(), attempt, 1, here)?,
+                audit_row(&TenantId::support(), attempt, 1, here)?,
             ];
+            writes.extend(by.check(now));
             let row = audit_row(tenant, attempt, 0, &there)?;
             if let Transacted::Committed = self.table.transact(&Transaction::new(writes, row)).await? {
                 return Ok(target.done(now));
             }
-            let [own, again @ ..] = self.read_all(support_keys(operator.key(), &login, &ticket)).await?;
-            if operator.still(own, now)?.is_none() {
-                return Ok(Reset::ActorGone);
+            found = self.read_all(named_keys(&login, &ticket)).await?;
+            if let By::Authority(operator) = by {
+                let [own] = self.read_all([keys::user(operator.key())]).await?;
+                if operator.still(own, now)?.is_none() {
+                    return Ok(Reset::ActorGone);
+                }
             }
-            found = again;
         }
         Err(StoreError::Contended("a person who is to be reset keeps changing".into()))
     }
@@ -223,7 +235,12 @@ fn reset_keys(actor: &UserKey, target: &UserKey) -> [Key; 5] {
 }
 
 fn support_keys(actor: &UserKey, login: &LoginKey, ticket: &str) -> [Key; 4] {
-    [keys::user(actor), keys::login(login), keys::tenant(login.tenant()), keys::ticket(ticket)]
+    let [login, tenant, ticket] = named_keys(login, ticket);
+    [keys::user(actor), login, tenant, ticket]
+}
+
+fn named_keys(login: &LoginKey, ticket: &str) -> [Key; 3] {
+    [keys::login(login), keys::tenant(login.tenant()), keys::ticket(ticket)]
 }
 
 impl Target {
@@ -310,7 +327,7 @@ fn charged(
     authority: &Authority,
     own: &User,
     budget: Option<Item>,
-    tenant: &crate::id::TenantId,
+    tenant: &TenantId,
     now: Timestamp,
 ) -> Result<Result<Vec<Write>, Timestamp>, StoreError> {
     let spent: Option<ResetBudget> = budget.map(item::read).transpose()?;
@@ -342,14 +359,17 @@ fn sole_no_longer_able(key: &UserKey) -> Write {
     Write::update(keys::administrators(key.tenant()), guards, vec![Action::Remove(of("able"))])
 }
 
-fn used_ticket(operator: &Authority, target: &UserKey, now: Timestamp) -> Item {
+fn used_ticket(by: &By<'_>, target: &UserKey, now: Timestamp) -> Item {
     let text = |id: &dyn std::fmt::Display| write::text(id.to_string());
-    Item::from([
+    let mut used = Item::from([
         ("t".to_owned(), text(target.tenant())),
         ("u".to_owned(), text(target.user())),
-        ("by".to_owned(), text(operator.key().user())),
         ("at".to_owned(), num(now.millis())),
-    ])
+    ]);
+    if let By::Authority(operator) = by {
+        used.insert("by".to_owned(), text(operator.key().user()));
+    }
+    used
 }
 
 #[cfg(test)]
@@ -506,7 +526,10 @@ mod tests {
         let (store, ticket) = (&ann.store, ann.names.ticket(ticket));
         let [_, found @ ..] = store.read_all(support_keys(operator.key(), login, &ticket)).await.unwrap();
         let asked = AskedSupport { login: login.clone(), ticket, found };
-        store.reset_sole_administrator(operator, asked, &digest, &attempt(NOW), (&event, &event)).await.unwrap()
+        store
+            .reset_sole_administrator(&By::Authority(operator), asked, &digest, &attempt(NOW), (&event, &event))
+            .await
+            .unwrap()
     }
 
     #[tokio::test]

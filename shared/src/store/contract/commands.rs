@@ -344,7 +344,9 @@ async fn resets(table: &Arc<dyn Table>, round: usize) {
             let digest = |key: &UserKey| code.digest(&one.ann.codes, key);
             let (event, attempt) = (one.ann.event(), attempt(NOW));
             let store = one.store();
-            let reset = store.reset_sole_administrator(&operator, asked, &digest, &attempt, (&event, &event)).await;
+            let reset = store
+                .reset_sole_administrator(&By::Authority(&operator), asked, &digest, &attempt, (&event, &event))
+                .await;
             matches!(reset, Ok(Reset::Done(_)))
         }
     });

@@ -1,0 +1,209 @@
+//! What only those may who run the service, over an emulator of DynamoDB; and the restore epoch, as people feel it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::sync::Arc;
+
+use axum::http::Method;
+use serde_json::{Value, json};
+use tests::{Ask, BEGIN, Person, Service, emulator};
+use vestibule::{
+    env::{SystemEntropy, TestClock},
+    http::App,
+    key_file::KeyFile,
+    password::{PasswordParams, Passwords},
+    store::{Store, Table, dynamo::DynamoTable},
+};
+
+async fn table() -> Arc<DynamoTable> {
+    Arc::new(emulator::table(|client| client).await)
+}
+
+/// What the function works with, in the store's epoch.
+async fn app(table: &Arc<DynamoTable>, keys: &KeyFile) -> App {
+    let keys = keys.keys().unwrap();
+    let store = Store::new(Arc::clone(table) as Arc<dyn Table>);
+    let identity = store.identity().await.unwrap();
+    App {
+        store: store.at(identity.map(|it| it.restore).unwrap_or_default()),
+        clock: Arc::new(TestClock::at(BEGIN)),
+        entropy: Arc::new(SystemEntropy),
+        sealer: None,
+        names: Some(Arc::new(keys.names)),
+        codes: Some(Arc::new(keys.codes)),
+        passwords: Arc::new(Passwords::new(PasswordParams::cheap(), 4, 64, &SystemEntropy).unwrap()),
+    }
+}
+
+async fn told(app: &App, table: Option<&str>, command: Value) -> Result<Value, &'static str> {
+    operators::answer(app, table, command, "invocation").await.map_err(|why| why.code())
+}
+
+fn first(username: &str) -> Value {
+    json!({"command": "create_operator", "username": username, "display_name": "Op"})
+}
+
+fn acme() -> Value {
+    json!({"command": "create_tenant", "id": "acme", "name": "Acme",
+        "administrator": {"username": "ann", "display_name": "Ann"}})
+}
+
+fn raise() -> Value {
+    json!({"command": "raise_restore_epoch", "reason": "a backup was restored"})
+}
+
+/// Somebody whom a command made.
+fn made(answer: &Value) -> Person {
+    let text = |name: &str| answer[name].as_str().unwrap().to_owned();
+    Person {
+        tenant: text("tenant"),
+        username: text("username"),
+        password: text("password"),
+        id: text("user_id"),
+        secret: String::new(),
+        step: 0,
+        session: String::new(),
+        device: String::new(),
+    }
+}
+
+#[tokio::test]
+async fn from_an_empty_table_to_an_operator_and_a_tenant_who_have_to_enrol() {
+    let (table, keys) = (table().await, KeyFile::generate(&SystemEntropy).unwrap());
+    let app = app(&table, &keys).await;
+    assert_eq!(told(&app, Some("t-1"), json!({"command": "status"})).await, Err("no_store"));
+    assert_eq!(told(&app, Some("t-1"), raise()).await, Err("no_store"));
+    let op = told(&app, Some("t-1"), first("op")).await.unwrap();
+    assert_eq!(told(&app, Some("t-1"), first("op2")).await, Err("operator_exists"));
+    let ann = told(&app, Some("t-1"), acme()).await.unwrap();
+    assert_eq!(told(&app, Some("t-1"), acme()).await, Err("tenant_exists"));
+    let status = told(&app, Some("t-1"), json!({"command": "status"})).await.unwrap();
+    assert_eq!((&status["table_matches"], &status["restore_epoch"]), (&json!(true), &json!(0)));
+    assert_eq!(status["active_operators"], 1);
+    let service = Service::over(table, keys.keys().unwrap());
+    for answer in [op, ann] {
+        let mut person = made(&answer);
+        assert!(person.password.len() >= 22);
+        service.enrol(&mut person).await;
+        service.sign_in(&mut person).await;
+        let rows = service.get("/v1/admin/audit", &person.session).await.ok();
+        let rows = rows.body["items"].as_array().unwrap();
+        assert!(rows.iter().any(|row| row["request_id"] == "invocation"), "{rows:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_command_is_refused() {
+    let (table, keys) = (table().await, KeyFile::generate(&SystemEntropy).unwrap());
+    let app = app(&table, &keys).await;
+    for bad in [
+        json!(null),
+        json!({}),
+        json!({"command": "drop"}),
+        json!({"command": "status", "more": 1}),
+        json!({"command": "create_operator", "username": "op"}),
+        json!({"command": "create_operator", "username": "op", "display_name": "Op", "password": "x"}),
+        json!({"command": "raise_restore_epoch", "reason": " "}),
+        json!({"command": "create_tenant", "id": "support", "name": "S",
+            "administrator": {"username": "a", "display_name": "A"}}),
+    ] {
+        assert_eq!(told(&app, None, bad.clone()).await, Err("invalid_request"), "{bad}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_many_first_operators_one_is_made_and_of_two_resets_by_one_ticket_one_is_done() {
+    let (table, keys) = (table().await, KeyFile::generate(&SystemEntropy).unwrap());
+    let app = Arc::new(app(&table, &keys).await);
+    let at_once = async |commands: Vec<Value>| {
+        let tasks = commands.into_iter().map(|command| {
+            let app = Arc::clone(&app);
+            tokio::spawn(async move { told(&app, None, command).await })
+        });
+        let mut done = Vec::new();
+        for task in tasks.collect::<Vec<_>>() {
+            done.push(task.await.unwrap());
+        }
+        done
+    };
+    let made = at_once((0..8).map(|n| first(&format!("op{n}"))).collect()).await;
+    assert_eq!(made.iter().filter(|made| made.is_ok()).count(), 1, "{made:?}");
+    assert!(made.iter().all(|made| made.is_ok() || *made == Err("operator_exists")), "{made:?}");
+    told(&app, None, acme()).await.unwrap();
+    let reset = json!({"command": "reset_mfa", "tenant": "acme", "username": "ann", "ticket": "T-1", "reason": "lost"});
+    let done = at_once(vec![reset.clone(); 4]).await;
+    assert_eq!(done.iter().filter(|done| done.is_ok()).count(), 1, "{done:?}");
+    assert!(done.iter().all(|done| done.is_ok() || *done == Err("ticket_used")), "{done:?}");
+    let other = json!({"command": "reset_mfa", "tenant": "acme", "username": "bob", "ticket": "T-2", "reason": "lost"});
+    assert_eq!(told(&app, None, other).await, Err("not_found"));
+}
+
+#[tokio::test]
+async fn a_restored_table_is_refused_everything_until_the_epoch_is_raised() {
+    let (table, keys) = (table().await, KeyFile::generate(&SystemEntropy).unwrap());
+    let app = app(&table, &keys).await;
+    told(&app, Some("t-1"), first("op")).await.unwrap();
+    assert_eq!(told(&app, Some("t-2"), acme()).await, Err("restored"));
+    let status = told(&app, Some("t-2"), json!({"command": "status"})).await.unwrap();
+    assert_eq!(status["table_matches"], json!(false));
+    assert_eq!(told(&app, Some("t-2"), raise()).await.unwrap()["restore_epoch"], 1);
+    told(&app, Some("t-2"), acme()).await.unwrap();
+}
+
+/// The same store as another process has it, after the epoch was raised.
+async fn raised(table: &Arc<DynamoTable>, keys: &KeyFile) -> Service {
+    let before = app(table, keys).await;
+    told(&before, None, raise()).await.unwrap();
+    Service::in_its_epoch(Arc::clone(table) as Arc<dyn Table>, keys.keys().unwrap()).await
+}
+
+#[tokio::test]
+async fn nothing_that_was_handed_out_before_works_and_password_and_code_do() {
+    let (table, keys) = (table().await, KeyFile::generate(&SystemEntropy).unwrap());
+    let op = app(&table, &keys).await;
+    told(&op, None, first("op")).await.unwrap();
+    let service = Service::over(Arc::clone(&table) as Arc<dyn Table>, keys.keys().unwrap());
+    let mut people = service.populate().await;
+    let (mut ann, mut bob) = (people.remove("ann").unwrap(), people.remove("bob").unwrap());
+    service.enrol(&mut ann).await;
+    service.enrol(&mut bob).await;
+    service.sign_in(&mut bob).await;
+    let recovery = service.post("/v1/mfa/recovery-token", &bob.session, Value::Null).await.ok().text("/recovery_token");
+    assert!(service.get("/v1/mfa", &bob.session).await.ok().body["recovery_token"]["exists"] == true);
+    let challenge = service.challenge(&bob).await;
+    let eve = people.remove("eve").unwrap();
+    let enrolment = service.enrolment(&eve).await;
+    let settings = json!({"reset_code_for": "everyone"});
+    let ann_now = service.fresh(&mut ann).await;
+    service.patch("/v1/admin/settings", &ann_now, settings).await.ok();
+    let path = format!("/v1/admin/users/{}/mfa-reset", eve.id);
+    let reset = service.post(&path, &ann_now, json!({"reason": "lost"})).await.ok().text("/reset_code");
+    let passed = u64::try_from(service.now() - BEGIN.secs()).unwrap() + 90;
+
+    let after = raised(&table, &keys).await;
+    after.pass(passed);
+    for token in [&bob.session, &challenge, &enrolment, &ann_now] {
+        assert!(after.get("/v1/session", token).await.is(401, "invalid_token"));
+    }
+    let code = json!({"code": after.code(&mut bob)});
+    assert!(after.post("/v1/verify", &challenge, code).await.is(401, "invalid_token"));
+    assert!(after.post("/v1/mfa/enrolments", &enrolment, json!({})).await.is(401, "invalid_token"));
+    // The reset code that was handed out is void, and nobody enrols without one.
+    let again = after.enrolment(&eve).await;
+    let tried = after.post("/v1/mfa/enrolments", &again, json!({"reset_code": reset})).await;
+    assert!(tried.is(403, "reset_code_required"), "{tried:?}");
+    let fresh = after.challenge(&bob).await;
+    assert!(after.post("/v1/verify", &fresh, json!({"code": recovery})).await.is(401, "invalid_code"));
+    // A known device is one no longer: its failures are the name's.
+    let known =
+        json!({"tenant": bob.tenant, "username": bob.username, "password": "wrong", "device_token": bob.device});
+    after.send(Ask::new(Method::POST, "/v1/login").json(known)).await;
+
+    after.sign_in(&mut bob).await;
+    assert_eq!(after.get("/v1/sessions", &bob.session).await.ok().body["items"].as_array().unwrap().len(), 1);
+    assert_eq!(after.get("/v1/mfa", &bob.session).await.ok().body["recovery_token"], json!({"exists": false}));
+    assert_eq!(after.get("/v1/session", &bob.session).await.ok().body["recovery_token"], json!({"exists": false}));
+    let renewed = after.post("/v1/mfa/recovery-token", &bob.session, Value::Null).await.ok().text("/recovery_token");
+    assert!(after.get("/v1/mfa", &bob.session).await.ok().body["recovery_token"]["exists"] == true);
+    let challenge = after.challenge(&bob).await;
+    after.post("/v1/verify", &challenge, json!({"code": renewed})).await.ok();
+}
