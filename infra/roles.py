@@ -41,6 +41,8 @@ class Statement:
     """One statement of a role, and which parts of it were needed."""
 
     def __init__(self, one):
+        # One that a parameter switches on is looked at as if it were on.
+        one = one["Fn::If"][1] if "Fn::If" in one else one
         assert one["Effect"] == "Allow", one
         self.actions = set(listed(one["Action"]))
         self.resources = [json.dumps(resource, sort_keys=True) for resource in listed(one["Resource"])]
