@@ -74,4 +74,9 @@ Session Deny Deny Deny
 Directory Deny allowed Deny
 Support Deny allowed allowed
 ROLES
+# The one that no gateway calls writes the store's identity too, and opens no secret either.
+role=$(aws iam get-role --role-name "$(named OperatorsRole)" --query Role.Arn --output text)
+ask allowed Operators "$role" dynamodb:UpdateItem "$table" "$(keys SYS)"
+ask Deny Operators "$role" dynamodb:BatchGetItem "$table" "$(keys 'D#keys')"
+ask Deny Operators "$role" kms:Decrypt "$sealing" "$purpose=totp-secret"
 exit $failed
