@@ -1,7 +1,7 @@
 //! What only those may who run the service, over an emulator of DynamoDB; and the restore epoch, as people feel it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::http::Method;
 use serde_json::{Value, json};
@@ -150,10 +150,18 @@ async fn a_restored_table_is_refused_everything_until_the_epoch_is_raised() {
 }
 
 /// The same store as another process has it, after the epoch was raised.
-async fn raised(table: &Arc<DynamoTable>, keys: &KeyFile) -> Service {
-    let before = app(table, keys).await;
+async fn raised(table: &Arc<DynamoTable>, keys: &KeyFile, passed: u64) -> Service {
+    let mut before = app(table, keys).await;
+    before.clock = Arc::new(TestClock::at(BEGIN + Duration::from_secs(passed)));
     told(&before, None, raise()).await.unwrap();
-    Service::in_its_epoch(Arc::clone(table) as Arc<dyn Table>, keys.keys().unwrap()).await
+    let after = Service::in_its_epoch(Arc::clone(table) as Arc<dyn Table>, keys.keys().unwrap()).await;
+    after.pass(passed);
+    after
+}
+
+async fn recovery_token(service: &Service, person: &Person) -> String {
+    let ask = Ask::new(Method::POST, "/v1/mfa/recovery-token").token(&person.session);
+    service.send(ask).await.ok().text("/recovery_token")
 }
 
 #[tokio::test]
@@ -167,7 +175,7 @@ async fn nothing_that_was_handed_out_before_works_and_password_and_code_do() {
     service.enrol(&mut ann).await;
     service.enrol(&mut bob).await;
     service.sign_in(&mut bob).await;
-    let recovery = service.post("/v1/mfa/recovery-token", &bob.session, Value::Null).await.ok().text("/recovery_token");
+    let recovery = recovery_token(&service, &bob).await;
     assert!(service.get("/v1/mfa", &bob.session).await.ok().body["recovery_token"]["exists"] == true);
     let challenge = service.challenge(&bob).await;
     let eve = people.remove("eve").unwrap();
@@ -179,8 +187,7 @@ async fn nothing_that_was_handed_out_before_works_and_password_and_code_do() {
     let reset = service.post(&path, &ann_now, json!({"reason": "lost"})).await.ok().text("/reset_code");
     let passed = u64::try_from(service.now() - BEGIN.secs()).unwrap() + 90;
 
-    let after = raised(&table, &keys).await;
-    after.pass(passed);
+    let after = raised(&table, &keys, passed).await;
     for token in [&bob.session, &challenge, &enrolment, &ann_now] {
         assert!(after.get("/v1/session", token).await.is(401, "invalid_token"));
     }
@@ -202,7 +209,7 @@ async fn nothing_that_was_handed_out_before_works_and_password_and_code_do() {
     assert_eq!(after.get("/v1/sessions", &bob.session).await.ok().body["items"].as_array().unwrap().len(), 1);
     assert_eq!(after.get("/v1/mfa", &bob.session).await.ok().body["recovery_token"], json!({"exists": false}));
     assert_eq!(after.get("/v1/session", &bob.session).await.ok().body["recovery_token"], json!({"exists": false}));
-    let renewed = after.post("/v1/mfa/recovery-token", &bob.session, Value::Null).await.ok().text("/recovery_token");
+    let renewed = recovery_token(&after, &bob).await;
     assert!(after.get("/v1/mfa", &bob.session).await.ok().body["recovery_token"]["exists"] == true);
     let challenge = after.challenge(&bob).await;
     after.post("/v1/verify", &challenge, json!({"code": renewed})).await.ok();
