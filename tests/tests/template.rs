@@ -310,7 +310,9 @@ fn a_key_is_used_by_the_flows_that_need_it_alone() {
             json!({"Fn::Sub": format!("arn:${{AWS::Partition}}:iam::${{AWS::AccountId}}:role/${{AWS::StackName}}/{flow}/*")})
                 .to_string()
         }).collect();
-        let given = policy[1]["Condition"]["ArnLike"]["aws:PrincipalArn"].as_array().unwrap().iter();
+        let given = policy[1]["Condition"]["ArnLike"]["aws:PrincipalArn"].as_array().unwrap();
+        assert_eq!(given.len(), roles.len(), "{name}");
+        let given = given.iter();
         assert_eq!(given.map(Value::to_string).collect::<BTreeSet<_>>(), roles, "{name}");
         let actions = texts(&policy[1]["Action"]);
         if name == "SealingKey" {
