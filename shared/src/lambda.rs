@@ -17,7 +17,6 @@ pub use lambda_http::Error;
 use lambda_http::{Context, RequestExt, request::RequestContext};
 use tower::ServiceExt;
 use tracing::Instrument;
-use tracing_subscriber::{Layer, filter::Targets, fmt::MakeWriter, layer::SubscriberExt, util::SubscriberInitExt};
 
 mod function;
 mod keys;
@@ -28,6 +27,7 @@ pub use function::{Function, Needs};
 use crate::{
     env::{Clock, SystemClock},
     http::{Peer, Routes},
+    log,
 };
 
 /// Serves a flow's endpoints to API Gateway, with what the environment configures.
@@ -35,29 +35,11 @@ use crate::{
 /// # Errors
 /// What the runtime said.
 pub async fn run(routes: Routes, needs: Needs) -> Result<(), Error> {
-    start_log();
+    log::start();
     let function = Function::new(routes, needs, |name| std::env::var(name).ok(), Arc::new(SystemClock));
     // Before the first request: what this takes is part of no answer.
     let _ = function.router().await;
     lambda_http::run(handler(function)).await
-}
-
-/// Begins the log of this process: at the level that Lambda's configuration says, on standard output.
-pub fn start_log() {
-    let level = std::env::var("AWS_LAMBDA_LOG_LEVEL").ok().and_then(|level| level.parse().ok());
-    // Whoever has started one already keeps it.
-    let _ = log(level.unwrap_or(tracing::Level::INFO), io::stdout).try_init();
-}
-
-/// A function's log: one JSON object a line. The runtime's spans stay out: they are paid for by the byte, and say what our
-/// lines say.
-pub fn log<W>(level: tracing::Level, writer: W) -> impl tracing::Subscriber + Send + Sync
-where
-    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
-{
-    let ours = Targets::new().with_default(level.min(tracing::Level::WARN)).with_target("vestibule", level);
-    let form = tracing_subscriber::fmt::layer().json().flatten_event(true).with_target(false).with_span_list(false);
-    tracing_subscriber::registry().with(form.with_writer(writer).with_filter(ours))
 }
 
 /// A flow as API Gateway calls it.

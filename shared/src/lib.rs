@@ -22,6 +22,8 @@ pub mod key_file;
 pub mod kms;
 #[cfg(feature = "lambda")]
 pub mod lambda;
+#[cfg(feature = "log")]
+pub mod log;
 pub mod notice;
 pub mod password;
 pub mod policy;

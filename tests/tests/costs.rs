@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tests::{Ask, Service, emulator, log::Log};
 use tracing::{Level, instrument::WithSubscriber};
 use tracing_subscriber::util::SubscriberInitExt;
-use vestibule::lambda::log;
+use vestibule::log;
 
 /// What went over the wire since it was last asked.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -101,7 +101,7 @@ impl Metered {
 async fn measured(meter: &Metered, name: &str, most: Cost, flow: impl Future<Output = ()>) {
     meter.take();
     let logged = Log::default();
-    flow.with_subscriber(log(Level::INFO, logged.clone())).await;
+    flow.with_subscriber(log::to(logged.clone(), Level::INFO)).await;
     let (cost, bytes) = (meter.take(), logged.take().trim_end().len());
     println!(
         "{name:<28} {:>3} of {:>2} trips {:>6.1} of {:>5.1} W {:>5.1} of {:>4.1} R {bytes:>4} B",
@@ -118,7 +118,7 @@ fn at_most(trips: u32, writes: f64, reads: f64) -> Cost {
 
 async fn service() -> (Service, Metered, tests::People) {
     // With a log for all, no test's coming and going decides whether another's lines are written.
-    let _ = log(Level::INFO, std::io::sink).try_init();
+    let _ = log::to(std::io::sink, Level::INFO).try_init();
     let meter = Metered::default();
     let between = meter.clone();
     let table = emulator::table(|inner| SharedHttpClient::new(MeteredClient(between, inner))).await.patient();

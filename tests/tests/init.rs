@@ -20,7 +20,8 @@ use vestibule::{
     env::{Clock, SystemClock, SystemEntropy, TestClock},
     http::Routes,
     key_file::KeyFile,
-    lambda::{Function, Needs, handler, log},
+    lambda::{Function, Needs, handler},
+    log,
     store::{Store, dynamo::DynamoTable},
 };
 
@@ -73,7 +74,7 @@ impl Cloud {
     /// Asks somebody's session: 401 of whoever is served.
     async fn status(&self, function: &Arc<Function>) -> u16 {
         let request = Request::get("/v1/session").body(Body::empty()).unwrap();
-        let subscriber = log(Level::INFO, self.log.clone());
+        let subscriber = log::to(self.log.clone(), Level::INFO);
         let answer = handler(Arc::clone(function)).oneshot(request).with_subscriber(subscriber);
         let response = answer.await.unwrap();
         let status = response.status().as_u16();

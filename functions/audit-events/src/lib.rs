@@ -199,7 +199,7 @@ fn fit(entries: &[(&str, PutEventsRequestEntry)]) -> usize {
 /// What the runtime said.
 #[cfg(feature = "lambda")]
 pub async fn run() -> Result<(), lambda_runtime::Error> {
-    lambda_runtime::tracing::init_default_subscriber();
+    vestibule::log::start();
     let bus = Bus::configured(|name| std::env::var(name).ok());
     if let Err(faults) = &bus {
         tracing::error!(%faults, "no event leaves before the configuration is mended");

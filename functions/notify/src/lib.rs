@@ -162,7 +162,7 @@ fn mails(event: &CloudEvent, to: &Recipients) -> Vec<Mail> {
 /// What the runtime said.
 #[cfg(feature = "lambda")]
 pub async fn run() -> Result<(), lambda_runtime::Error> {
-    lambda_runtime::tracing::init_default_subscriber();
+    vestibule::log::start();
     let mailer = Mailer::configured(|name| std::env::var(name).ok());
     if let Err(faults) = &mailer {
         tracing::error!(%faults, "nobody is told before the configuration is mended");

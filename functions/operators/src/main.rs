@@ -6,12 +6,13 @@ use lambda_runtime::{Diagnostic, Error, LambdaEvent, service_fn};
 use serde_json::Value;
 use vestibule::{
     env::SystemClock,
-    lambda::{Function, Needs, start_log},
+    lambda::{Function, Needs},
+    log,
 };
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    start_log();
+    log::start();
     let needs = Needs::NAMES.and(Needs::CODES);
     let function = Function::new(Default::default(), needs, |name| std::env::var(name).ok(), Arc::new(SystemClock));
     let act = async |event: LambdaEvent<Value>| -> Result<Value, Diagnostic> {
