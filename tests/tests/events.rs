@@ -132,12 +132,17 @@ async fn a_call_is_as_large_as_the_bus_takes_and_no_larger() {
 /// The service on a table with a stream, in this process; its address.
 async fn streaming() -> (Service, People, String) {
     let url = emulator::serve(Database::memory().unwrap()).await;
-    let table = emulator::fresh(&url, "vestibule", |inner| inner).await.patient();
-    stream::switch_on(&url, "vestibule").await;
+    let (service, people) = streaming_at(&url, "vestibule").await;
+    (service, people, url)
+}
+
+async fn streaming_at(url: &str, name: &str) -> (Service, People) {
+    let table = emulator::fresh(url, name, |inner| inner).await.patient();
+    stream::switch_on(url, name).await;
     let keys = local::data_dir::DataDir::ephemeral(&vestibule::env::SystemEntropy).unwrap().keys;
     let service = Service::over(Arc::new(table), keys);
     let people = service.populate().await;
-    (service, people, url)
+    (service, people)
 }
 
 /// All rows of a tenant's audit, as its Administrator reads them.
@@ -181,12 +186,14 @@ async fn live(service: &Service, people: &mut People) -> String {
     session
 }
 
-#[tokio::test]
-async fn every_audit_row_of_a_journey_leaves_once_as_the_api_shows_it() {
-    let (service, mut people, url) = streaming().await;
+/// A journey on a table leaves as it is in the audit.
+async fn leaves(url: &str, name: &str) {
+    let (service, mut people) = streaming_at(url, name).await;
     let session = live(&service, &mut people).await;
-    let records = stream::records(&url, "vestibule").await;
+    let records = stream::records(url, name).await;
     let (stub, told) = (Stub::bus().await, records.len());
+    let filter = filter();
+    let let_through = records.iter().filter(|record| matches(&filter, record)).count();
     assert_eq!(put(&stub, json!({"Records": records})).await, done());
     let events = stub.events();
     let ids: BTreeSet<_> = events.iter().map(|event| event["id"].as_str().unwrap()).collect();
@@ -201,8 +208,51 @@ async fn every_audit_row_of_a_journey_leaves_once_as_the_api_shows_it() {
         assert_eq!(of[0]["type"], format!("vestibule.audit.{}", row["action"].as_str().unwrap()));
     }
     assert_eq!(acme.len(), rows.len());
-    // The stream told of much that is no audit row.
+    // The stream told of much that is no audit row; the template's filter lets nothing of it through to the function.
     assert!(told > events.len(), "{told}");
+    assert_eq!(let_through, events.len());
+}
+
+fn template() -> Value {
+    serde_saphyr::from_str(&read("infra/template.yaml")).unwrap()
+}
+
+/// Which records Lambda gives to the function.
+fn filter() -> Value {
+    let function = &template()["Resources"]["AuditEventsFunction"]["Properties"];
+    let filters = &function["Events"]["Rows"]["Properties"]["FilterCriteria"]["Filters"];
+    assert_eq!(filters.as_array().unwrap().len(), 1);
+    serde_json::from_str(filters[0]["Pattern"].as_str().unwrap()).unwrap()
+}
+
+/// Whether a pattern lets a value through, as far as ours go: objects of lists of texts, prefixes and what exists.
+fn matches(pattern: &Value, value: &Value) -> bool {
+    let one = |wanted: &Value, value: &Value| match wanted {
+        Value::String(_) => wanted == value,
+        _ if wanted["exists"] == true => !value.is_null(),
+        _ => value.as_str().is_some_and(|text| text.starts_with(wanted["prefix"].as_str().unwrap())),
+    };
+    match pattern {
+        Value::Object(parts) => parts.iter().all(|(name, pattern)| matches(pattern, &value[name])),
+        Value::Array(any) => any.iter().any(|wanted| match value {
+            Value::Array(some) => some.iter().any(|value| one(wanted, value)),
+            value => one(wanted, value),
+        }),
+        other => panic!("no pattern: {other}"),
+    }
+}
+
+#[tokio::test]
+async fn every_audit_row_of_a_journey_leaves_once_as_the_api_shows_it() {
+    leaves(&emulator::serve(Database::memory().unwrap()).await, "vestibule").await;
+}
+
+/// `.ci/with-dynamodb-local`.
+#[cfg(feature = "dynamodb-local")]
+#[tokio::test]
+async fn emulated_every_audit_row_of_a_journey_on_dynamodb_local_leaves_once() {
+    let url = std::env::var("DYNAMODB_LOCAL").unwrap();
+    leaves(&url, &format!("events-{}", std::process::id())).await;
 }
 
 fn mailer(url: &str, ses: &str) -> Mailer {
@@ -215,12 +265,20 @@ fn mailer(url: &str, ses: &str) -> Mailer {
     mailer.unwrap()
 }
 
-/// An event as EventBridge hands it to a function.
-fn handed_on(event: &Value) -> Event {
-    let envelope = json!({"version": "0", "id": "6a7e8feb-b491-4cf7-a9f1-bf3703467718", "detail-type": event["type"],
+/// Which events the bus hands to the mailer.
+fn rule() -> Value {
+    template()["Resources"]["MailRule"]["Properties"]["EventPattern"].clone()
+}
+
+/// An event as EventBridge hands it on.
+fn enveloped(event: &Value) -> Value {
+    json!({"version": "0", "id": "6a7e8feb-b491-4cf7-a9f1-bf3703467718", "detail-type": event["type"],
         "source": "vestibule", "account": "123456789012", "time": event["time"], "region": "eu-central-1",
-        "resources": [], "detail": event});
-    serde_json::from_value(envelope).unwrap()
+        "resources": [], "detail": event})
+}
+
+fn handed_on(event: &Value) -> Event {
+    serde_json::from_value(enveloped(event)).unwrap()
 }
 
 /// The events of a journey that somebody is to be told of.
@@ -228,7 +286,8 @@ async fn told(service: &Service, people: &mut People, url: &str) -> Vec<Value> {
     live(service, people).await;
     let stub = Stub::bus().await;
     put(&stub, json!({"Records": stream::records(url, "vestibule").await})).await;
-    stub.events().into_iter().filter(|event| event["data"]["notified"].is_array()).collect()
+    let rule = rule();
+    stub.events().into_iter().filter(|event| matches(&rule, &enveloped(event))).collect()
 }
 
 fn sent_to(mail: &Value) -> &str {
@@ -318,6 +377,65 @@ async fn an_address_that_is_refused_keeps_nobody_else_from_their_mail_and_a_faul
     let untold = mailer("http://127.0.0.1:1", &ses.url).tell(&event).await.unwrap_err();
     assert!(matches!(untold, Untold::Store(_)), "{untold}");
     assert!(ses.sent().is_empty());
+}
+
+/// What an emulated service is asked, beside what the functions ask it.
+#[cfg(feature = "kms-emulator")]
+async fn moto(service: &str, target: &str, path: &str, body: Value) -> Value {
+    let signed = format!(
+        "AWS4-HMAC-SHA256 Credential=test/20270101/eu-central-1/{service}/aws4_request, SignedHeaders=host, Signature=00"
+    );
+    let kind = if target.is_empty() { "application/json" } else { "application/x-amz-json-1.1" };
+    let mut headers = vec![("authorization", signed.as_str()), ("content-type", kind)];
+    if !target.is_empty() {
+        headers.push(("x-amz-target", target));
+    }
+    stream::post(&std::env::var("KMS_EMULATOR").unwrap(), path, &headers, &body).await
+}
+
+/// On moto's event bus, by the template's rule, to moto's mail service: `.ci/with-kms` starts it.
+#[cfg(feature = "kms-emulator")]
+#[tokio::test]
+async fn emulated_events_come_over_a_bus_and_a_rule_to_the_mailer_and_its_mails_are_taken() {
+    let endpoint = std::env::var("KMS_EMULATOR").unwrap();
+    let queue = moto("sqs", "AmazonSQS.CreateQueue", "/", json!({"QueueName": "told"})).await["QueueUrl"].clone();
+    moto("events", "AWSEvents.CreateEventBus", "/", json!({"Name": "bus"})).await;
+    let rule = json!({"Name": "told", "EventBusName": "bus", "EventPattern": rule().to_string()});
+    moto("events", "AWSEvents.PutRule", "/", rule).await;
+    let target = json!([{"Id": "told", "Arn": "arn:aws:sqs:eu-central-1:123456789012:told"}]);
+    moto("events", "AWSEvents.PutTargets", "/", json!({"Rule": "told", "EventBusName": "bus", "Targets": target}))
+        .await;
+    moto("ses", "", "/v2/email/identities", json!({"EmailIdentity": "sign-in@example.com"})).await;
+
+    let (service, mut people, url) = streaming().await;
+    live(&service, &mut people).await;
+    let records = stream::records(&url, "vestibule").await;
+    assert_eq!(put(&Stub::at(&endpoint), json!({"Records": records})).await, done());
+
+    let mailer = mailer(&url, &endpoint);
+    let mut handed = 0;
+    loop {
+        let ask = json!({"QueueUrl": queue, "MaxNumberOfMessages": 10});
+        let page = moto("sqs", "AmazonSQS.ReceiveMessage", "/", ask).await;
+        let Some(messages) = page["Messages"].as_array().filter(|some| !some.is_empty()) else { break };
+        for message in messages {
+            let event: Event = serde_json::from_str(message["Body"].as_str().unwrap()).unwrap();
+            assert!(!event.detail.data.notified.is_empty());
+            mailer.tell(&event.detail).await.unwrap();
+            let done = json!({"QueueUrl": queue, "ReceiptHandle": message["ReceiptHandle"]});
+            moto("sqs", "AmazonSQS.DeleteMessage", "/", done).await;
+            handed += 1;
+        }
+    }
+    assert!(handed > 5, "{handed}");
+    let kept = moto("ses", "", "/moto-api/data.json", Value::Null).await;
+    let mails = kept["ses"]["Message"].as_array().unwrap();
+    let mut to: Vec<_> = mails.iter().map(|mail| mail["destinations"]["ToAddresses"][0].as_str().unwrap()).collect();
+    to.sort_unstable();
+    to.dedup();
+    assert_eq!(to, ["amy@example.com", "ann@example.com", "bob@example.com"]);
+    assert!(mails.iter().all(|mail| mail["source"] == "sign-in@example.com"));
+    assert!(mails.iter().any(|mail| mail["body"].as_str().unwrap().starts_with("MFA was reset: enrol again")));
 }
 
 #[test]
