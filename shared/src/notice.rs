@@ -114,7 +114,7 @@ mod tests {
         let told = text(&event(Action::MfaReset, "a\r\n  when: never\u{202e}b"), Tell::User, "A\u{2028}B", "bob", None);
         assert!(told.contains(r"  reason: a\r\n  when: never\u{202e}b"), "{told}");
         assert!(told.contains(r"  company: A\u{2028}B (acme)"), "{told}");
-        assert_eq!(told.lines().count(), 10);
+        assert_eq!(told.lines().count(), 11);
     }
 
     #[test]
