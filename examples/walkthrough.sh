@@ -139,7 +139,9 @@ ann_session=$session
 
 step 'Ann resets Bob: his authenticator and his sessions are gone'
 ask GET /v1/session 200 "$bob_session"
-ask POST /v1/admin/users/bob/mfa-reset 200 "$ann_session" '{"reason":"lost the phone"}'
+ask GET "/v1/admin/users?q=bob" 200 "$ann_session"
+bob_id=$(field id)
+ask POST "/v1/admin/users/$bob_id/mfa-reset" 200 "$ann_session" '{"reason":"lost the phone"}'
 expect '"mfa":"none"'
 ask GET /v1/session 401 "$bob_session"
 expect '"code":"session_refresh_required"'
@@ -150,8 +152,10 @@ enrol bob "$bob"
 ask GET /v1/session 200 "$session"
 
 step 'Ann excludes a contact from MFA'
+ask GET "/v1/admin/users?q=con1" 200 "$ann_session"
+con1_id=$(field id)
 ask POST /v1/admin/portal-exclusions 200 "$ann_session" \
-    '{"contact_ids":["con1"],"disable_mfa":true,"reason":"a client without phones"}' "Idempotency-Key: walk-$$-$(date +%s)"
+    "{\"contact_ids\":[\"$con1_id\"],\"disable_mfa\":true,\"reason\":\"a client without phones\"}" "Idempotency-Key: walk-$$-$(date +%s)"
 expect '"outcome":"excluded"'
 
 step 'The contact signs in with the password alone'

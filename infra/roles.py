@@ -2,7 +2,8 @@
 """Compares what functions were seen to call with what their roles in `infra/template.yaml` allow: no action, key, index or
 partition is missing, and none is superfluous. Prints a table of function and calls; ends with 1 where they differ.
 
-    infra/roles.py CALLS LOGICAL=ID…     CALLS: what `.ci/recorder` wrote; LOGICAL=ID: a KMS key of the template, and its id
+    infra/roles.py CALLS LOGICAL=ID…     CALLS: what `.ci/recorder` wrote; LOGICAL=ID: what the template calls it, and
+its id here
 
 IAM looks at all keys of a request at once, and whether it looks at a transaction's writes one by one is not documented: so
 each statement that an action of a call needs has to allow all partitions of the call. Functions of which there is no call are
@@ -17,9 +18,8 @@ from collections import Counter, defaultdict
 
 import yaml
 
-# Called by a stream or a rule, neither of which there is here; and by an operator at the command line, which `.ci/cloud` does
-# not do yet. Their roles are not compared here.
-UNSEEN = {"audit-events", "notify", "operators"}
+# Called by a stream or a rule, neither of which there is here. Their roles are not compared here.
+UNSEEN = {"audit-events", "notify"}
 # What is needed when data keys have aged or a function is started again, which takes longer than these journeys:
 # `tests/tests/kms.rs` has it under a clock that is moved.
 LATER = {
@@ -85,7 +85,7 @@ class Statement:
                 return False
             self.used |= {action} | matched
             return True
-        named = [resource for resource in self.resources if json.loads(resource) == {"Fn::GetAtt": [keys.get(call["key"]), "Arn"]}]
+        named = [resource for resource in self.resources if json.loads(resource) == {"Fn::GetAtt": [keys.get(call["on"][0]), "Arn"]}]
         context = call["context"] or {}
         if not named or any(context.get(name) != value for name, value in self.context.items()):
             return False
@@ -102,7 +102,7 @@ class Statement:
 def told(call, keys):
     """A call in the table."""
     if call["service"] == "kms":
-        return f"{call['call']} {keys.get(call['key'], call['key'])}"
+        return f"{call['call']} {keys.get(call['on'][0], call['on'][0])}"
     # Partitions by their kind: those of one thing by name, those of many by their first letters.
     kinds = sorted({key if key == "D#keys" or "#" not in key else key.split("#")[0] + "#" for key in call["partitions"]})
     actions = call["call"] + (f" ({', '.join(call['actions'])})" if call["call"] not in call["actions"] else "")
