@@ -7,7 +7,7 @@ its id here
 
 IAM looks at all keys of a request at once, and whether it looks at a transaction's writes one by one is not documented: so
 each statement that an action of a call needs has to allow all partitions of the call. Functions of which there is no call are
-named and fail; those that nothing here can run are left out (UNSEEN).
+named and fail.
 """
 
 import fnmatch
@@ -18,16 +18,9 @@ from collections import Counter, defaultdict
 
 import yaml
 
-# Called by a stream or a rule, neither of which there is here. Their roles are not compared here.
-UNSEEN = {"audit-events", "notify"}
-# What is needed when data keys have aged or a function is started again, which takes longer than these journeys:
-# `tests/tests/kms.rs` has it under a clock that is moved.
-LATER = {
-    ("enable-mfa", "kms:Decrypt"),  # started when there is a data key
-    ("verify", "kms:GenerateDataKey"),  # seals anew, 90 days after
-    ("verify", "dynamodb:UpdateItem"),  # of D#keys, with it
-}
-SERVICES = {"dynamodb", "kms"}
+# What Lambda itself does in a function's name, to read a stream for it.
+LAMBDAS = {f"dynamodb:{action}" for action in ("DescribeStream", "GetRecords", "GetShardIterator", "ListStreams")}
+SERVICES = {"dynamodb", "kms", "events", "ses"}
 
 
 def listed(one):
@@ -48,7 +41,7 @@ class Statement:
         self.actions = set(listed(one["Action"]))
         self.resources = [json.dumps(resource, sort_keys=True) for resource in listed(one["Resource"])]
         condition = one.get("Condition", {})
-        self.context, self.partitions = {}, None
+        self.context, self.partitions, self.sender = {}, None, None
         for operator, values in condition.items():
             for name, value in values.items():
                 if name == "dynamodb:LeadingKeys":
@@ -57,6 +50,9 @@ class Statement:
                 elif name.startswith("kms:EncryptionContext:"):
                     assert operator == "StringEquals", operator
                     self.context[name.removeprefix("kms:EncryptionContext:")] = value
+                elif name == "ses:FromAddress":
+                    assert operator == "StringEquals", operator
+                    self.sender = value["Ref"]
                 else:
                     raise AssertionError(f"a condition that is not known here: {operator} {name}")
         self.used = set()
@@ -85,8 +81,13 @@ class Statement:
                 return False
             self.used |= {action} | matched
             return True
-        named = [resource for resource in self.resources if json.loads(resource) == {"Fn::GetAtt": [keys.get(call["on"][0]), "Arn"]}]
-        context = call["context"] or {}
+        on = [keys.get(one) for one in call["on"]]
+        if call["service"] == "ses":
+            # The resource is the identity, a domain or an address; the condition says which sender.
+            named = self.resources if on == [self.sender] else []
+        else:
+            named = [one for one in self.resources if [json.loads(one)] == [{"Fn::GetAtt": [name, "Arn"]} for name in on]]
+        context = call.get("context") or {}
         if not named or any(context.get(name) != value for name, value in self.context.items()):
             return False
         self.used |= {action} | set(named)
@@ -94,15 +95,15 @@ class Statement:
 
     def superfluous(self):
         parts = self.actions | (self.partitions or set())
-        if self.actions and next(iter(self.actions)).startswith("kms:"):
+        if next(iter(self.actions)).split(":")[0] in ("kms", "events"):
             parts |= set(self.resources)
-        return sorted(parts - self.used)
+        return sorted(parts - self.used - LAMBDAS)
 
 
 def told(call, keys):
     """A call in the table."""
-    if call["service"] == "kms":
-        return f"{call['call']} {keys.get(call['on'][0], call['on'][0])}"
+    if "on" in call:
+        return " ".join([call["call"], *(keys.get(one, str(one)) for one in call["on"])])
     # Partitions by their kind: those of one thing by name, those of many by their first letters.
     kinds = sorted({key if key == "D#keys" or "#" not in key else key.split("#")[0] + "#" for key in call["partitions"]})
     actions = call["call"] + (f" ({', '.join(call['actions'])})" if call["call"] not in call["actions"] else "")
@@ -121,8 +122,6 @@ def main():
     unknown = Counter(str(call["function"]) for call in calls if call["function"] not in flows)
     faults += [f"{count} calls by {name}, which is no function" for name, count in unknown.items()]
     for flow in flows:
-        if flow in UNSEEN:
-            continue
         policies = resources[pascal(flow) + "Role"]["Properties"]["Policies"]
         statements = [Statement(one) for policy in policies for one in policy["PolicyDocument"]["Statement"]]
         own = [call for call in calls if call["function"] == flow]
@@ -139,11 +138,7 @@ def main():
         for statement in statements:
             services = {action.split(":")[0] for action in statement.actions}
             if services & SERVICES:
-                faults += [
-                    f"{flow} is allowed {part}, and was not seen to need it"
-                    for part in statement.superfluous()
-                    if not ((flow, part) in LATER and (part.startswith("kms:") or statement.partitions == {"D#keys"}))
-                ]
+                faults += [f"{flow} is allowed {part}, and was not seen to need it" for part in statement.superfluous()]
             for action in statement.actions:
                 if "*" in action or "Scan" in action or "PartiQL" in action:
                     faults.append(f"{flow} is allowed {action}")
