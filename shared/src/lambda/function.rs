@@ -16,7 +16,7 @@ use crate::{
     http::{App, Routes, closed, serve},
     kms::KmsSealer,
     password::{PasswordParams, Passwords},
-    secret::Sealer,
+    secret::{CodeKey, NameKey, Sealer},
     store::{
         Store,
         dynamo::{DynamoTable, Look},
@@ -145,39 +145,20 @@ impl Function {
     /// # Errors
     /// Every fault.
     pub async fn open_to_operators(&self) -> Result<(App, Option<String>), Faults> {
-        let mut faults = Faults::default();
-        let aws = Aws::read(&self.variable, &mut faults);
-        let table = faults.wanted(&self.variable, "VESTIBULE_TABLE", "the DynamoDB table");
-        let places = Places::read(&self.variable, self.needs, &mut faults);
-        let (Some(aws), Some(table)) = (aws, table) else { return Err(faults) };
-        let table = aws.table(table, (self.variable)("VESTIBULE_DYNAMODB_ENDPOINT"));
+        let (aws, table, places, mut faults) = self.surroundings()?;
         let (look, keys) = join!(table.look(), places.keys(&aws, self.needs));
         faults.0.extend(look.faults);
         let keys = faults.take_all(keys);
         let store = Store::new(Arc::new(table));
         let identity = faults.take(store.identity().await.map_err(|error| error.to_string()));
-        let passwords = Passwords::new(PasswordParams::default(), 1, 1, &SystemEntropy);
-        let passwords = faults.take(passwords.map_err(|error| error.to_string()));
-        match (keys, identity, passwords) {
-            (Some(keys), Some(identity), Some(passwords)) if faults.0.is_empty() => {
-                let store = store.at(identity.map(|identity| identity.restore).unwrap_or_default());
-                let (clock, entropy) = (Arc::clone(&self.clock), Arc::new(SystemEntropy));
-                let (names, codes) = (keys.names.map(Arc::new), keys.codes.map(Arc::new));
-                let passwords = Arc::new(passwords);
-                Ok((App { store, clock, entropy, sealer: None, names, codes, passwords }, look.id))
-            }
-            _ => Err(faults),
-        }
+        let (Some(keys), Some(identity)) = (keys, identity) else { return Err(faults) };
+        let store = store.at(identity.map(|identity| identity.restore).unwrap_or_default());
+        Ok((self.app(store, None, keys.names, keys.codes, faults)?, look.id))
     }
 
     /// Looks at everything, whatever else is wrong.
     async fn open(&self) -> Result<(Arc<App>, Identity), Faults> {
-        let mut faults = Faults::default();
-        let aws = Aws::read(&self.variable, &mut faults);
-        let table = faults.wanted(&self.variable, "VESTIBULE_TABLE", "the DynamoDB table");
-        let places = Places::read(&self.variable, self.needs, &mut faults);
-        let (Some(aws), Some(table)) = (aws, table) else { return Err(faults) };
-        let table = aws.table(table, (self.variable)("VESTIBULE_DYNAMODB_ENDPOINT"));
+        let (aws, table, places, mut faults) = self.surroundings()?;
         let (identity, keys) = join!(self.looked_at(&table), places.keys(&aws, self.needs));
         let (identity, keys) = (faults.take_all(identity), faults.take_all(keys));
         let (Some(identity), Some(keys)) = (identity, keys) else { return Err(faults) };
@@ -191,15 +172,36 @@ impl Function {
             }
             None => None,
         };
+        Ok((Arc::new(self.app(store, sealer, keys.names, keys.codes, faults)?), identity))
+    }
+
+    /// Where the table and the keys are; and what of that is not said, which is no reason not to look at the rest.
+    fn surroundings(&self) -> Result<(Aws, DynamoTable, Places, Faults), Faults> {
+        let mut faults = Faults::default();
+        let aws = Aws::read(&self.variable, &mut faults);
+        let table = faults.wanted(&self.variable, "VESTIBULE_TABLE", "the DynamoDB table");
+        let places = Places::read(&self.variable, self.needs, &mut faults);
+        let (Some(aws), Some(table)) = (aws, table) else { return Err(faults) };
+        let table = aws.table(table, (self.variable)("VESTIBULE_DYNAMODB_ENDPOINT"));
+        Ok((aws, table, places, faults))
+    }
+
+    /// What endpoints and commands work with, if there is no fault.
+    fn app(
+        &self,
+        store: Store,
+        sealer: Option<Arc<dyn Sealer>>,
+        names: Option<NameKey>,
+        codes: Option<CodeKey>,
+        mut faults: Faults,
+    ) -> Result<App, Faults> {
         // A function serves one request at a time.
         let passwords = Passwords::new(PasswordParams::default(), 1, 1, &SystemEntropy);
-        let passwords = faults.take(passwords.map_err(|error| error.to_string()));
-        match passwords {
+        match faults.take(passwords.map_err(|error| error.to_string())) {
             Some(passwords) if faults.0.is_empty() => {
                 let (clock, entropy) = (Arc::clone(&self.clock), Arc::new(SystemEntropy));
-                let (names, codes) = (keys.names.map(Arc::new), keys.codes.map(Arc::new));
-                let passwords = Arc::new(passwords);
-                Ok((Arc::new(App { store, clock, entropy, sealer, names, codes, passwords }), identity))
+                let (names, codes, passwords) = (names.map(Arc::new), codes.map(Arc::new), Arc::new(passwords));
+                Ok(App { store, clock, entropy, sealer, names, codes, passwords })
             }
             _ => Err(faults),
         }
