@@ -5,10 +5,10 @@
 #   bash infra/verify/epoch.sh STACK URL <session
 set -euo pipefail
 stack=${1:?the name of the stack}
+. "$(dirname "$0")/stack.sh"
 url=${2:?the address of the API}
 read -r session
-function=$(aws cloudformation describe-stacks --stack-name "$stack" \
-    --query "Stacks[0].Outputs[?OutputKey=='OperatorsFunction'].OutputValue" --output text)
+function=$(output OperatorsFunction)
 answer=$(mktemp)
 trap 'rm -f "$answer"' EXIT
 
@@ -19,7 +19,7 @@ status() { curl --silent --output /dev/null --write-out '%{http_code}' --max-tim
 fault=$(aws lambda invoke --function-name "$function" --cli-binary-format raw-in-base64-out \
     --payload '{"command":"raise_restore_epoch","reason":"infra/verify/epoch.sh"}' --query FunctionError --output text "$answer")
 [ "$fault" = None ] || { printf 'NOT  raised: '; cat "$answer"; exit 1; }
-# A function that runs looks again each minute.
+# A function that runs looks again when it has not for 30 seconds.
 for _ in $(seq 12); do
     [ "$(status)" != 401 ] || { echo "ok   the session is refused"; exit 0; }
     sleep 10

@@ -4,12 +4,8 @@
 #   bash infra/verify/keys.sh STACK
 set -euo pipefail
 stack=${1:?the name of the stack}
+. "$(dirname "$0")/stack.sh"
 failed=0
-
-key() {
-    aws cloudformation describe-stack-resources --stack-name "$stack" --logical-resource-id "$1" \
-        --query 'StackResources[0].PhysicalResourceId' --output text
-}
 
 # What is tried, then the command.
 refused() {
@@ -26,12 +22,12 @@ refused() {
     fi
 }
 
-refused "a data key by SealingKey" aws kms generate-data-key-without-plaintext --key-id "$(key SealingKey)" \
+refused "a data key by SealingKey" aws kms generate-data-key-without-plaintext --key-id "$(named SealingKey)" \
     --key-spec AES_256 --encryption-context purpose=totp-secret,number=1
-refused "encrypting with SealingKey" aws kms encrypt --key-id "$(key SealingKey)" --plaintext dGVzdA== \
+refused "encrypting with SealingKey" aws kms encrypt --key-id "$(named SealingKey)" --plaintext dGVzdA== \
     --encryption-context purpose=totp-secret,number=1
 for name in NamesKey CodesKey; do
-    refused "a MAC by $name" aws kms generate-mac --key-id "$(key $name)" --mac-algorithm HMAC_SHA_256 --message dGVzdA== \
+    refused "a MAC by $name" aws kms generate-mac --key-id "$(named $name)" --mac-algorithm HMAC_SHA_256 --message dGVzdA== \
         --query KeyId
 done
 exit $failed

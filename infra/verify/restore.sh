@@ -5,11 +5,11 @@
 #   bash infra/verify/restore.sh STACK NEW_TABLE [2026-11-24T12:00:00Z]
 set -euo pipefail
 stack=${1:?the name of the stack}
+. "$(dirname "$0")/stack.sh"
 new=${2:?the name of the new table}
 when=(--use-latest-restorable-time)
 [ -z "${3:-}" ] || when=(--restore-date-time "$3")
-old=$(aws cloudformation describe-stacks --stack-name "$stack" \
-    --query "Stacks[0].Outputs[?OutputKey=='Table'].OutputValue" --output text)
+old=$(output Table)
 
 aws dynamodb restore-table-to-point-in-time --source-table-name "$old" --target-table-name "$new" "${when[@]}" >/dev/null
 until [ "$(aws dynamodb describe-table --table-name "$new" --query Table.TableStatus --output text)" = ACTIVE ]; do sleep 15; done

@@ -5,18 +5,8 @@
 #   bash infra/verify/roles.sh STACK
 set -euo pipefail
 stack=${1:?the name of the stack}
+. "$(dirname "$0")/stack.sh"
 failed=0
-
-# The physical id of a resource of the stack.
-named() {
-    aws cloudformation describe-stack-resources --stack-name "$stack" --logical-resource-id "$1" \
-        --query 'StackResources[0].PhysicalResourceId' --output text
-}
-
-output() {
-    aws cloudformation describe-stacks --stack-name "$stack" \
-        --query "Stacks[0].Outputs[?OutputKey=='$1'].OutputValue" --output text
-}
 
 account=$(aws sts get-caller-identity --query Account --output text)
 caller=$(aws sts get-caller-identity --query Arn --output text)

@@ -2,11 +2,7 @@
 //! (`.ci/with-kms`). What the emulator does not do (refuse a disabled key, throttle, keep silent) is injected below the SDK.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::{
-    io,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use aws_sdk_kms::{
     Client,
@@ -21,6 +17,7 @@ use tests::{
     BEGIN, People, Person, Service,
     emulator::{self, Database},
     faulty::{Fault, Script},
+    log::Log,
 };
 use vestibule::{
     env::{Clock, SystemEntropy, TestClock},
@@ -371,29 +368,13 @@ async fn a_derived_key_is_always_the_same_and_each_keys_and_messages_own() {
     }
 }
 
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn no_key_is_logged_at_any_level() {
     let log = Log::default();
-    let writer = log.clone();
     let subscriber =
         tracing_subscriber::fmt().with_max_level(tracing_subscriber::filter::LevelFilter::TRACE).with_ansi(false);
     // Of this thread alone: the test runs on one.
-    let _guard =
-        tracing_subscriber::util::SubscriberInitExt::set_default(subscriber.with_writer(move || writer.clone()));
+    let _guard = tracing_subscriber::util::SubscriberInitExt::set_default(subscriber.with_writer(log.clone()));
     let (world, service, mut people) = World::peopled().await;
     let mut bob = people.remove("bob").unwrap();
     service.enrol(&mut bob).await;
@@ -406,7 +387,7 @@ async fn no_key_is_logged_at_any_level() {
     world.clock.advance(KEPT);
     world.denied(&service, &mut bob).await;
     world.kms.fine();
-    let said = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let said = log.take();
     assert!(said.contains("TRACE") && said.contains("sealing key unavailable: KMS Decrypt: DisabledException"));
 
     let wrapped = world.store().data_keys().await.unwrap().remove(&1).unwrap();

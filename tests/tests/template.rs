@@ -669,8 +669,8 @@ async fn roles_may_do_what_their_flows_were_seen_to_do_and_nothing_else() {
     assert_eq!(watched.rights.keys().collect::<Vec<_>>(), Vec::<&String>::new());
 }
 
-/// What a function asks of the table beside what its requests need, which is what is watched here: when it starts and each
-/// minute the store's identity, and the data keys where it seals. `.ci/cloud` watches the binaries themselves.
+/// What a function asks of the table beside what its requests need, which is what is watched here: when it starts and every
+/// 30 seconds the store's identity, and the data keys where it seals. `.ci/cloud` watches the binaries themselves.
 fn beside_requests(flow: &str) -> Vec<Rights> {
     let call = |action: &str, partition: &str| Rights {
         index: false,

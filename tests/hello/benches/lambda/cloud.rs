@@ -11,11 +11,7 @@ use std::{
 };
 
 use aws_sdk_dynamodb::{Client, config::Credentials};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls::{
-    ServerConfig, ServerConnection, StreamOwned,
-    pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
-};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 use vestibule::{
     env::SystemEntropy,
@@ -26,7 +22,10 @@ use vestibule::{
     trust::Trust,
 };
 
-use crate::http::{Message, answer};
+use crate::{
+    certified::certified,
+    http::{Message, answer},
+};
 
 pub struct Cloud {
     pub table: String,
@@ -71,7 +70,7 @@ impl Cloud {
         let known = Arc::new(Known::default());
         let (config, authority) = certified();
         let plain = listen(emulator, Arc::clone(&known), None);
-        let tls = listen(emulator, Arc::clone(&known), Some(config));
+        let tls = listen(emulator, Arc::clone(&known), Some(Arc::new(config)));
         Self { table: name.to_owned(), emulator, plain, tls, authority, known }
     }
 
@@ -83,24 +82,6 @@ impl Cloud {
     pub fn contact(&self) -> Option<Instant> {
         *self.known.contact.lock().unwrap()
     }
-}
-
-/// A certificate for this machine, and in PEM who signed it.
-fn certified() -> (Arc<ServerConfig>, String) {
-    let mut authority = CertificateParams::new(Vec::new()).unwrap();
-    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let (key, own_key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
-    let pem = authority.self_signed(&key).unwrap().pem();
-    let issuer = Issuer::new(authority, key);
-    let own = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap().signed_by(&own_key, &issuer).unwrap();
-    let own_key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(own_key.serialize_der()));
-    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![own.der().clone()], own_key)
-        .unwrap();
-    (Arc::new(config), pem)
 }
 
 fn listen(emulator: SocketAddr, known: Arc<Known>, tls: Option<Arc<ServerConfig>>) -> SocketAddr {

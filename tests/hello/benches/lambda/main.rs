@@ -18,6 +18,8 @@ use std::{
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::{Value, json};
 
+#[path = "../../../tests/certified/mod.rs"]
+mod certified;
 mod cloud;
 mod http;
 mod runtime;
