@@ -362,6 +362,38 @@ fn the_first_administrator_and_operator_are_made_from_the_command_line() {
 }
 
 #[test]
+fn a_sole_administrator_is_reset_and_the_restore_epoch_raised_from_the_command_line() {
+    let home = TempDir::new().unwrap();
+    let data = home.path().join("data").to_str().unwrap().to_owned();
+    let init = ["init", "--data-dir", &data, "--tenant", "acme", "--name", "Acme", "--username", "ann"];
+    let init = [&init[..], &["--display-name", "Ann"]].concat();
+    assert!(run(&init, "a good long password\n").status.success());
+    let reset = |username, ticket| {
+        let who = ["reset-mfa", "--data-dir", &data, "--tenant", "acme", "--username", username];
+        [&who[..], &["--ticket", ticket, "--reason", "lost phone"]].concat()
+    };
+    let told = |arguments: &[&str]| -> Value {
+        let output = run(arguments, "");
+        assert!(output.status.success(), "{output:?}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    assert!(refusal(&reset("nobody", "T-1"), "").contains("there is no such tenant or user"));
+    let done = told(&reset("ann", "T-1"));
+    assert_eq!((&done["user"]["username"], &done["user"]["mfa"]), (&json!("ann"), &json!("none")));
+    assert!(done["reset_code"].as_str().unwrap().len() > 8, "{done}");
+    assert!(refusal(&reset("ann", "T-1"), "").contains("the ticket was used before"));
+    let raise = ["raise-restore-epoch", "--data-dir", &data, "--reason", "a copy was put back"];
+    assert_eq!(told(&raise)["restore_epoch"], 1);
+    assert_eq!(told(&raise)["restore_epoch"], 2);
+
+    let server = Server::start(&["--data-dir", &data]);
+    let login = server.login("acme", "ann", "a good long password");
+    assert_eq!((&login["status"], &login["reset_code_required"]), (&json!("enrolment_required"), &json!(true)));
+    assert!(refusal(&reset("ann", "T-2"), "").contains(DIRECTORY_IN_USE));
+    assert!(refusal(&raise, "").contains(DIRECTORY_IN_USE));
+}
+
+#[test]
 fn enrolment_on_the_command_line_is_told_where_mails_would_be() {
     let home = TempDir::new().unwrap();
     let data = home.path().join("data").to_str().unwrap().to_owned();

@@ -9,9 +9,11 @@ use tests::{Ask, BEGIN, Person, Service, emulator};
 use vestibule::{
     env::{SystemEntropy, TestClock},
     http::App,
+    id::TenantId,
     key_file::KeyFile,
     password::{PasswordParams, Passwords},
-    store::{Store, Table, dynamo::DynamoTable},
+    policy::SESSIONS,
+    store::{Store, Table, dynamo::DynamoTable, lists::PeopleFilter},
 };
 
 async fn table() -> Arc<DynamoTable> {
@@ -213,4 +215,92 @@ async fn nothing_that_was_handed_out_before_works_and_password_and_code_do() {
     assert!(after.get("/v1/mfa", &bob.session).await.ok().body["recovery_token"]["exists"] == true);
     let challenge = after.challenge(&bob).await;
     after.post("/v1/verify", &challenge, json!({"code": renewed})).await.ok();
+}
+
+/// What the function works with, at the service's time.
+async fn app_now(table: &Arc<DynamoTable>, keys: &KeyFile, service: &Service) -> App {
+    let passed = u64::try_from(service.now() - BEGIN.secs()).unwrap();
+    let mut app = app(table, keys).await;
+    app.clock = Arc::new(TestClock::at(BEGIN + Duration::from_secs(passed)));
+    app
+}
+
+#[tokio::test]
+async fn a_sole_administrator_is_reset_by_a_ticket_and_one_beside_whom_another_can_do_it_is_not() {
+    let (table, keys) = (table().await, KeyFile::generate(&SystemEntropy).unwrap());
+    told(&app(&table, &keys).await, None, first("boss")).await.unwrap();
+    let service = Service::over(Arc::clone(&table) as Arc<dyn Table>, keys.keys().unwrap());
+    let mut people = service.populate().await;
+    let mut gus = people.remove("gus").unwrap();
+    for name in ["ann", "amy", "bob"] {
+        service.enrol(people.get_mut(name).unwrap()).await;
+    }
+    service.enrol(&mut gus).await;
+    let (session, challenge) = (gus.session.clone(), service.challenge(&gus).await);
+    let reset = |tenant: &str, username: &str, ticket: &str| json!({"command": "reset_mfa", "tenant": tenant, "username": username, "ticket": ticket, "reason": "lost"});
+    let app = app_now(&table, &keys, &service).await;
+    // Another Administrator has an authenticator; or it is no Administrator.
+    assert_eq!(told(&app, None, reset("acme", "ann", "T-1")).await, Err("not_sole_administrator"));
+    assert_eq!(told(&app, None, reset("acme", "bob", "T-1")).await, Err("not_sole_administrator"));
+    assert_eq!(told(&app, None, reset("nowhere", "gus", "T-1")).await, Err("not_found"));
+    assert!(service.get("/v1/session", &session).await.status.is_success(), "nothing was done yet");
+
+    // None of these used the ticket up.
+    let done = told(&app, None, reset("globex", "gus", "T-1")).await.unwrap();
+    assert_eq!(done["user"]["mfa"], "none");
+    assert_eq!(told(&app, None, reset("globex", "gus", "T-1")).await, Err("ticket_used"));
+    assert!(service.get("/v1/session", &session).await.is(401, "session_refresh_required"));
+    let code = json!({"code": service.code(&mut gus)});
+    assert!(service.post("/v1/verify", &challenge, code).await.is(401, "invalid_token"));
+    let token = service.enrolment(&gus).await;
+    assert!(service.post("/v1/mfa/enrolments", &token, json!({})).await.is(403, "reset_code_required"));
+    service.enrol_with(&mut gus, &token, json!({"reset_code": done["reset_code"]})).await;
+    let audit = service.get(&format!("/v1/admin/audit?user_id={}", gus.id), &gus.session).await.ok();
+    let row = audit.body["items"].as_array().unwrap().iter().find(|row| row["action"] == "mfa.reset").unwrap();
+    let who = (&row["actor_tenant"], &row["ticket"], &row["reason"], &row["request_id"], &row["actor"]);
+    assert_eq!(who, (&json!("support"), &json!("T-1"), &json!("lost"), &json!("invocation"), &Value::Null));
+}
+
+/// Everybody's own epoch, as it is in their items.
+async fn own_epochs(table: &Arc<DynamoTable>) -> Vec<(String, i64)> {
+    let store = Store::new(Arc::clone(table) as Arc<dyn Table>);
+    let acme = TenantId::parse("acme").unwrap();
+    let page = store.people(&acme, &PeopleFilter::default(), None, 100).await.unwrap();
+    page.items.into_iter().map(|(key, user, _)| (key.user().as_str().to_owned(), user.epoch)).collect()
+}
+
+#[tokio::test]
+async fn dead_sessions_of_before_push_out_no_living_one_and_a_persons_own_epoch_stays() {
+    let (table, keys) = (table().await, KeyFile::generate(&SystemEntropy).unwrap());
+    told(&app(&table, &keys).await, None, first("boss")).await.unwrap();
+    let service = Service::over(Arc::clone(&table) as Arc<dyn Table>, keys.keys().unwrap());
+    let mut people = service.populate().await;
+    let mut bob = people.remove("bob").unwrap();
+    service.enrol(&mut bob).await;
+    let mut dead = vec![bob.session.clone()];
+    for _ in 1..SESSIONS {
+        service.sign_in(&mut bob).await;
+        dead.push(bob.session.clone());
+    }
+    for session in &dead {
+        service.get("/v1/session", session).await.ok();
+    }
+    let passed = u64::try_from(service.now() - BEGIN.secs()).unwrap() + 90;
+    let own = own_epochs(&table).await;
+    assert!(own.len() == 8 && own.contains(&("u-bob".to_owned(), 2)), "{own:?}");
+    let after = raised(&table, &keys, passed).await;
+    let mut living = Vec::new();
+    for count in 1..=SESSIONS {
+        after.sign_in(&mut bob).await;
+        living.push(bob.session.clone());
+        for session in &living {
+            after.get("/v1/session", session).await.ok();
+        }
+        let listed = after.get("/v1/sessions", &bob.session).await.ok();
+        assert_eq!(listed.body["items"].as_array().unwrap().len(), count);
+    }
+    for session in &dead {
+        assert!(after.get("/v1/session", session).await.is(401, "invalid_token"));
+    }
+    assert_eq!(own_epochs(&table).await, own);
 }
