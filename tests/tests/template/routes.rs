@@ -1,0 +1,118 @@
+//! What the gateways and cargo-lambda route is the contract.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use super::{contract, of_type, pascal, properties, read, shape, template, with_routes};
+
+/// The integration of each path of an API, and what else its description has.
+fn routed(template: &Value, api: &str) -> BTreeMap<String, Value> {
+    let body = &template["Resources"][api]["Properties"]["DefinitionBody"];
+    assert_eq!(body["openapi"], "3.0.1", "which both kinds read");
+    let mut routes = BTreeMap::new();
+    for (path, item) in body["paths"].as_object().unwrap() {
+        let parameters = path.split(['{', '}']).skip(1).step_by(2).map(|name| name.trim_end_matches('+'));
+        let parameters: Vec<_> = parameters
+            .map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}}))
+            .collect();
+        assert_eq!(item["parameters"].as_array().cloned().unwrap_or_default(), parameters, "{path}");
+        // Whatever the method: 405 is the function's to answer.
+        let methods: Vec<_> = item.as_object().unwrap().keys().filter(|key| *key != "parameters").collect();
+        assert_eq!(methods, ["x-amazon-apigateway-any-method"], "{path}");
+        let operation = &item["x-amazon-apigateway-any-method"];
+        assert_eq!(operation["responses"], json!({}));
+        routes.insert(path.clone(), operation["x-amazon-apigateway-integration"].clone());
+    }
+    routes
+}
+
+#[test]
+fn every_path_is_routed_to_its_flow_alone_and_nothing_else_is() {
+    let template = template();
+    for api in ["HttpApi", "RestApi"] {
+        let (mut routes, mut rest) = (BTreeMap::new(), BTreeMap::new());
+        for (path, integration) in routed(&template, api) {
+            assert_eq!((&integration["type"], &integration["httpMethod"]), (&json!("aws_proxy"), &json!("POST")));
+            let form = json!({"Fn::FindInMap": ["Gateway", {"Ref": "ApiType"}, "Payload"]});
+            assert_eq!(integration["payloadFormatVersion"], form);
+            let uri = integration["uri"]["Fn::Sub"].as_str().unwrap();
+            let function =
+                uri.split_once("/functions/${").unwrap().1.strip_suffix("Function.Arn}/invocations").unwrap();
+            let flow = with_routes().into_iter().find(|flow| pascal(flow) == function).unwrap();
+            if path.starts_with("/v1/") {
+                routes.insert(shape(&path), flow)
+            } else {
+                rest.insert(path, flow)
+            };
+        }
+        assert_eq!(routes, contract(), "{api}");
+        // 404 is one function's to answer.
+        assert_eq!(rest.keys().collect::<Vec<_>>(), ["/", "/{proxy+}"], "{api}");
+        assert_eq!(rest.values().collect::<BTreeSet<_>>().len(), 1, "{api}: {rest:?}");
+    }
+    let condition = |name: &str| template["Resources"][name]["Condition"].clone();
+    assert_eq!((condition("HttpApi"), condition("RestApi")), (json!("Http"), json!("Rest")));
+    assert_eq!(template["Mappings"]["Gateway"], json!({"HTTP": {"Payload": "2.0"}, "REST": {"Payload": "1.0"}}));
+}
+
+/// The gateway of this stack, and nobody else, may call a flow; a function without routes it may not.
+#[test]
+fn a_function_is_called_by_the_gateway_that_has_its_routes() {
+    let template = template();
+    let gateway = json!({"Fn::Sub": [
+        "arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:${Id}/*",
+        {"Id": {"Fn::If": ["Rest", {"Ref": "RestApi"}, {"Ref": "HttpApi"}]}},
+    ]});
+    let permissions = of_type(&template, "AWS::Lambda::Permission").into_iter();
+    let permissions = permissions.map(|(_, one)| &one["Properties"]);
+    let from_gateway: Vec<_> = permissions.filter(|one| one["Principal"] == "apigateway.amazonaws.com").collect();
+    assert_eq!(from_gateway.len(), with_routes().len());
+    for flow in with_routes() {
+        let permission = properties(&template, &flow, "Permission");
+        let want = json!({
+            "Action": "lambda:InvokeFunction", "FunctionName": {"Ref": pascal(&flow) + "Function"},
+            "Principal": "apigateway.amazonaws.com", "SourceArn": gateway,
+        });
+        assert_eq!(permission, &want, "{flow}");
+    }
+    for (name, permission) in of_type(&template, "AWS::Lambda::Permission") {
+        let permission = &permission["Properties"];
+        assert!(permission["Principal"].as_str().unwrap().ends_with(".amazonaws.com"), "{name}");
+        assert!(!permission["SourceArn"].is_null(), "{name}: whoever finds the service may call it");
+    }
+}
+
+#[test]
+fn cargo_lambda_watch_has_the_same_routes() {
+    let manifest = read("Cargo.toml");
+    let (_, router) = manifest.split_once("[workspace.metadata.lambda.watch.router]\n").unwrap();
+    let lines = router.lines().take_while(|line| !line.starts_with('['));
+    let routes = lines.filter_map(|line| line.split_once(" = "));
+    let routes: BTreeMap<_, _> =
+        routes.map(|(path, flow)| (shape(path.trim_matches('"')), flow.trim_matches('"').to_owned())).collect();
+    assert_eq!(routes, contract());
+}
+
+/// Whoever waits gives up after whom they wait for.
+#[test]
+fn the_table_gives_up_before_the_function_and_the_function_before_the_gateway() {
+    let source = read("shared/src/store/dynamo.rs");
+    let seconds = |before: &str| -> u64 {
+        let (_, after) = source.split_once(before).unwrap();
+        after.split_once("Duration::from_secs(").unwrap().1.split_once(')').unwrap().0.parse().unwrap()
+    };
+    // A command's silence: the last of its calls begins before its patience ends.
+    let silence = seconds("const PATIENCE") + seconds(".operation_timeout(");
+    assert_eq!(silence, 5);
+    let template = template();
+    for flow in with_routes() {
+        let timeout = properties(&template, &flow, "Function")["Timeout"].as_u64().unwrap();
+        // Whose session it is, what is decided, and the row of a refusal.
+        assert!(3 * silence < timeout && timeout < 29, "{flow}: {timeout}");
+    }
+    for integration in ["HttpApi", "RestApi"].into_iter().flat_map(|api| routed(&template, api).into_values()) {
+        // REST APIs allow no more.
+        assert_eq!(integration["timeoutInMillis"], 29_000);
+    }
+}
