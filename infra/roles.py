@@ -2,8 +2,8 @@
 """Compares what functions were seen to call with what their roles in `infra/template.yaml` allow: no action, key, index or
 partition is missing, and none is superfluous. Prints a table of function and calls; ends with 1 where they differ.
 
-    infra/roles.py CALLS LOGICAL=ID…     CALLS: what `.ci/recorder` wrote; LOGICAL=ID: what the template calls it, and
-its id here
+    infra/roles.py CALLS LOGICAL=ID…     CALLS: what `.ci/recorder` wrote; LOGICAL: what the template calls a key, the bus or
+                                         the mails' sender, and its id there
 
 IAM looks at all keys of a request at once, and whether it looks at a transaction's writes one by one is not documented: so
 each statement that an action of a call needs has to allow all partitions of the call. Functions of which there is no call are
