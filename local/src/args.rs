@@ -54,6 +54,9 @@ pub struct Serve {
     /// Address to listen on
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), value_parser = host)]
     pub host: IpAddr,
+    /// Where browsers and IdPs reach it [default: the address it listens on]
+    #[arg(long, value_name = "URL")]
+    pub public_url: Option<String>,
     /// Directory of the store [default: .vestibule]
     #[arg(long, value_name = "DIR", conflicts_with = "ephemeral")]
     pub data_dir: Option<PathBuf>,

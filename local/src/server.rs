@@ -31,6 +31,7 @@ use vestibule::{
     http::{Answer, App, Code, Peer, Problem, Routes},
     key_file::Keys,
     password::{PasswordParams, Passwords},
+    sso::PublicUrl,
     store::{Store, Table, keys},
 };
 
@@ -121,6 +122,7 @@ fn opened_app(table: Arc<dyn Table>, keys: Keys, directory: Option<&Path>) -> Re
         names: Some(Arc::new(keys.names)),
         codes: Some(Arc::new(keys.codes)),
         passwords: Arc::new(passwords),
+        public_url: None,
     };
     Ok(Opened { app, table })
 }
@@ -148,7 +150,11 @@ pub async fn serve(options: &Serve) -> Result<(), Failure> {
     let address = SocketAddr::new(options.host, options.port);
     let listener = TcpListener::bind(address).await.map_err(|error| unbound(address, &error))?;
     let url = format!("http://{}", listener.local_addr()?);
-    let Opened { app, table } = open_store(options, directory.as_deref()).await?.in_its_epoch().await?;
+    let Opened { mut app, table } = open_store(options, directory.as_deref()).await?.in_its_epoch().await?;
+    app.public_url = match &options.public_url {
+        Some(text) => Some(PublicUrl::parse(text).map_err(|wanted| format!("--public-url has to be {wanted}"))?),
+        None => PublicUrl::parse(&url).ok(),
+    };
     let app = Arc::new(app);
     if let Some(seed) = seed {
         seeding::add_missing(&app, seed).await?;
@@ -217,6 +223,7 @@ pub fn routes() -> Routes {
         batch_portal_exclude::routes(),
         session::routes(),
         directory::routes(),
+        sso::routes(),
         support::routes(),
     ];
     routes.into_iter().fold(Routes::new(), Routes::merge)

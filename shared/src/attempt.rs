@@ -200,24 +200,43 @@ impl RightPassword {
         if may { Ok(self) } else { Err(self.tried) }
     }
 
-    /// What it is worth. The exemption is decided first: an excluded contact has no factor to be disabled and no time to
-    /// enrol in.
+    /// What it is worth.
     #[must_use]
     pub fn decide(self) -> PasswordChecked {
-        let (user, now) = (&self.user, self.tried.attempt.at);
-        if user.kind == Kind::Contact && user.excluded.is_some() && user.factor == FactorState::None {
-            return PasswordChecked::Exempt(Exempt { right: self });
+        match Worth::of(&self.user, self.tried.attempt.at) {
+            Worth::Exempt => PasswordChecked::Exempt(Exempt { right: self }),
+            Worth::Enrolled => PasswordChecked::MfaRequired(Opening { right: self, class: TokenClass::Challenge }),
+            Worth::Enrolment => {
+                PasswordChecked::EnrolmentRequired(Opening { right: self, class: TokenClass::Enrolment })
+            }
+            Worth::Reset => PasswordChecked::ResetRequired(self),
         }
+    }
+}
+
+/// What somebody may do who has come through a first door, the password's or their IdP's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Worth {
+    /// An excluded contact: signed in.
+    Exempt,
+    /// They have an authenticator.
+    Enrolled,
+    /// They have none, and may enrol one.
+    Enrolment,
+    /// Nothing before a reset.
+    Reset,
+}
+
+impl Worth {
+    /// The exemption is decided first: an excluded contact has no factor to be disabled and no time to enrol in.
+    pub(crate) fn of(user: &User, now: Timestamp) -> Self {
         let dormant = user.seen <= (now - policy::DORMANT).secs();
         let too_late = user.enrol_by.is_some_and(|until| until <= now.secs());
         match user.factor {
-            FactorState::Active if user.row < policy::ROW_TRIES => {
-                PasswordChecked::MfaRequired(Opening { right: self, class: TokenClass::Challenge })
-            }
-            FactorState::None if !dormant && !too_late => {
-                PasswordChecked::EnrolmentRequired(Opening { right: self, class: TokenClass::Enrolment })
-            }
-            _ => PasswordChecked::ResetRequired(self),
+            FactorState::None if user.kind == Kind::Contact && user.excluded.is_some() => Self::Exempt,
+            FactorState::Active if user.row < policy::ROW_TRIES => Self::Enrolled,
+            FactorState::None if !dormant && !too_late => Self::Enrolment,
+            _ => Self::Reset,
         }
     }
 }
@@ -342,9 +361,9 @@ impl NewSession {
         let now = attempt.at;
         let life = match amr {
             Amr::Password => policy::EXEMPT_SESSION_LIFE,
-            Amr::Otp | Amr::Recovery => policy::SESSION_LIFE,
+            Amr::Otp | Amr::Recovery | Amr::Sso | Amr::SsoOtp => policy::SESSION_LIFE,
         };
-        let step_up = if amr == Amr::Otp { now.secs() } else { 0 };
+        let step_up = if amr.otp() { now.secs() } else { 0 };
         let guard = *token.reference().guard();
         let ends = (now + life).secs();
         let (created, seen) = (now.millis(), now.secs());

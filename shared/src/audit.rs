@@ -30,6 +30,12 @@ macro_rules! actions {
 actions! {
     /// A password was tried.
     Login = "login",
+    /// An assertion of the tenant's IdP was brought; `reason` says which rule it breaks.
+    SsoLogin = "sso.login",
+    /// The tenant's IdP was configured.
+    IdpChanged = "idp.changed",
+    /// The tenant has no IdP any more.
+    IdpRemoved = "idp.removed",
     /// Five wrong passwords in a row, told once a day: sign-in is delayed.
     LoginDelayed = "login.delayed",
     /// A hundred wrong passwords in a row.

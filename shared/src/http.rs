@@ -17,14 +17,16 @@ mod problem;
 
 pub use call::{Call, Peer, Request};
 pub use finish::{closed, serve, unreadable};
-pub use form::{Body, FormBody, Large, Limit, Line, NoBody, OrEmpty, Page};
+pub use form::{Body, FormBody, Large, LargeForm, Limit, Line, NoBody, OrEmpty, Page};
 pub use openapi::document;
 pub use problem::{Answer, Code, Problem};
 
 use crate::{
     env::{Clock, Entropy},
+    id::TenantId,
     password::Passwords,
     secret::{CodeKey, NameKey, Sealer},
+    sso::{PublicUrl, ServiceProvider},
     store::Store,
 };
 
@@ -44,6 +46,8 @@ pub struct App {
     pub codes: Option<Arc<CodeKey>>,
     /// Hashes and checks passwords.
     pub passwords: Arc<Passwords>,
+    /// Where people reach the service: of sso.
+    pub public_url: Option<PublicUrl>,
 }
 
 impl App {
@@ -63,6 +67,14 @@ impl App {
         given(self.names.as_deref(), "names")
     }
 
+    /// This service as a tenant's IdP knows it.
+    ///
+    /// # Errors
+    /// [`Code::Unavailable`] in a flow that was not told where people reach it.
+    pub fn service_provider(&self, tenant: &TenantId) -> Answer<ServiceProvider> {
+        Ok(ServiceProvider::new(given(self.public_url.as_ref(), "public_url")?, tenant))
+    }
+
     /// Digests recovery tokens and reset codes, in the store's restore epoch.
     ///
     /// # Errors
@@ -74,7 +86,7 @@ impl App {
 
 fn given<'a, T: ?Sized>(found: Option<&'a T>, key: &str) -> Answer<&'a T> {
     found.ok_or_else(|| {
-        tracing::error!(key, "denied: this flow was not given the key it needs");
+        tracing::error!(key, "denied: this flow was not given what it needs");
         Code::Unavailable.into()
     })
 }

@@ -28,7 +28,10 @@ pub mod notice;
 pub mod password;
 pub mod policy;
 pub mod recovery;
+#[cfg(feature = "saml")]
+pub mod saml;
 pub mod secret;
+pub mod sso;
 pub mod store;
 pub mod totp;
 #[cfg(feature = "aws")]

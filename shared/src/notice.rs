@@ -26,6 +26,8 @@ pub fn subject(action: Action) -> &'static str {
         Action::ContactExcluded => "MFA was switched off: the password alone signs in",
         Action::ContactIncluded => "MFA was switched on: enrol at the next sign-in",
         Action::PasswordChanged => "The password was changed",
+        Action::IdpChanged => "Which IdP people sign in by was configured",
+        Action::IdpRemoved => "The IdP that people signed in by was removed",
         Action::UserChanged => "The way to sign in was changed by an Administrator",
         other => other.as_str(),
     }

@@ -310,6 +310,13 @@ impl NameKey {
         LoginKey { tenant: tenant.clone(), digest: BASE64URL_NOPAD.encode(&digest) }
     }
 
+    /// The place of the link between somebody and what an IdP calls them.
+    #[must_use]
+    pub fn subject(&self, tenant: &TenantId, entity_id: &str, name_id: &str) -> String {
+        let parts = [b"subject", tenant.as_str().as_bytes(), entity_id.as_bytes(), name_id.as_bytes()];
+        BASE64URL_NOPAD.encode(&mac(&self.key, &parts))
+    }
+
     /// The place of a support ticket.
     #[must_use]
     pub fn ticket(&self, ticket: &str) -> String {

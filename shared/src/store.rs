@@ -28,6 +28,7 @@ pub mod recovery;
 pub mod reset;
 pub mod session;
 pub mod setup;
+pub mod sso;
 pub mod table;
 pub mod tenant;
 pub mod verify;

@@ -19,15 +19,20 @@ use vestibule::{
     key_file::Keys,
     password::{PasswordParams, Passwords},
     secret::{CodeKey, NameKey, Sealer},
+    sso::PublicUrl,
     store::{Store, Table},
 };
 
 pub mod document;
 pub mod emulator;
 pub mod faulty;
+pub mod idp;
 pub mod log;
 pub mod stream;
 mod there;
+
+/// Where people reach the service, as long as it is in this process.
+pub const PUBLIC_URL: &str = "https://login.example.com";
 
 /// The service.
 pub struct Service(Place);
@@ -46,7 +51,7 @@ pub struct Reply {
     pub status: StatusCode,
     /// The headers.
     pub headers: HeaderMap,
-    /// The body as JSON; null where there is none.
+    /// The body as JSON, else as text; null where there is none.
     pub body: Value,
 }
 
@@ -197,6 +202,7 @@ impl Service {
             names: Some(Arc::new(names)),
             codes: Some(Arc::new(codes)),
             passwords: Arc::new(Passwords::new(PasswordParams::cheap(), 4, 256, &SystemEntropy).unwrap()),
+            public_url: PublicUrl::parse(PUBLIC_URL).ok(),
         });
         let router = local::server::router(Arc::clone(&app), table);
         Self(Place::Here { router, clock, app })
@@ -298,7 +304,12 @@ impl Service {
         };
         let (parts, body) = response.into_parts();
         let bytes = axum::body::to_bytes(body, 1 << 20).await.unwrap();
-        let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() };
+        let kind = parts.headers.get("content-type").map(|kind| kind.to_str().unwrap()).unwrap_or_default();
+        let body = match () {
+            () if bytes.is_empty() => Value::Null,
+            () if kind.ends_with("json") => serde_json::from_slice(&bytes).unwrap(),
+            () => Value::String(String::from_utf8(bytes.to_vec()).unwrap()),
+        };
         let reply = Reply { status: parts.status, headers: parts.headers, body };
         document::check(&method, &path, &reply);
         reply
@@ -312,6 +323,11 @@ impl Service {
     /// `POST` with a JSON body.
     pub async fn post(&self, path: &str, token: &str, body: Value) -> Reply {
         self.send(Ask::new(Method::POST, path).token(token).json(body)).await
+    }
+
+    /// `PUT` with a JSON body.
+    pub async fn put(&self, path: &str, token: &str, body: Value) -> Reply {
+        self.send(Ask::new(Method::PUT, path).token(token).json(body)).await
     }
 
     /// `PATCH`.

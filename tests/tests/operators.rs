@@ -33,6 +33,7 @@ async fn app(table: &Arc<DynamoTable>, keys: &KeyFile) -> App {
         names: Some(Arc::new(keys.names)),
         codes: Some(Arc::new(keys.codes)),
         passwords: Arc::new(Passwords::new(PasswordParams::cheap(), 4, 64, &SystemEntropy).unwrap()),
+        public_url: None,
     }
 }
 

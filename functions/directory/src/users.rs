@@ -12,7 +12,7 @@ use vestibule::{
         Answer, App, Call, Code, Limit, Line, NoBody, Problem, Request, Routes,
         dto::{AuthTypeDto, KindDto, MfaDto, RoleDto, UserDto, Username},
     },
-    id::{LoginName, UserId},
+    id::{LoginName, TenantId, UserId},
     password,
     secret::{Nonce, SecretText, TokenClass},
     store::{
@@ -39,6 +39,8 @@ struct CreateRequest {
     /// At most 1,024 bytes; at least 8 bytes for an employee, 15 characters for a contact; none of the common ones.
     #[schema(value_type = Option<String>)]
     password: Option<SecretText>,
+    /// What the tenant's IdP calls them (NameID), where that is not the login name.
+    sso_name_id: Option<NameId>,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -54,6 +56,32 @@ struct ChangeRequest {
     /// A new password; not the caller's own.
     #[schema(value_type = Option<String>)]
     password: Option<SecretText>,
+    /// What the tenant's IdP calls them (NameID), from now on instead of the login name or an earlier one.
+    sso_name_id: Option<NameId>,
+}
+
+/// What an IdP calls somebody: 1 to 256 bytes, none of them a control character.
+#[derive(Deserialize, ToSchema)]
+#[serde(try_from = "String")]
+#[schema(value_type = String, min_length = 1, max_length = 256)]
+struct NameId(String);
+
+impl TryFrom<String> for NameId {
+    type Error = &'static str;
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let plain = !text.contains(char::is_control) && text.trim() == text;
+        if plain && (1..=256).contains(&text.len()) { Ok(Self(text)) } else { Err("no name of an IdP's") }
+    }
+}
+
+impl NameId {
+    /// The link's digest, for the IdP that the tenant has.
+    async fn subject(self, app: &App, tenant: &TenantId) -> Answer<(String, String)> {
+        let none = || Problem::new(Code::Conflict).detail("the tenant has no IdP: PUT /v1/admin/sso first");
+        let idp = app.store.idp(tenant).await?.flatten().ok_or_else(none)?;
+        let subject = app.names()?.subject(tenant, &idp.entity_id, &self.0);
+        Ok((self.0, subject))
+    }
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -115,6 +143,10 @@ async fn create(State(app): State<Arc<App>>, call: Call<CreateRequest>) -> Answe
         email: body.email.as_deref(),
     };
     let mut person = NewPerson::new(tenant.user(id), login, &asked, Nonce::generate(&*app.entropy)?, request.now);
+    if let Some(name_id) = body.sso_name_id {
+        let (name_id, subject) = name_id.subject(&app, tenant).await?;
+        person = person.linked(&name_id, subject);
+    }
     if let Some(password) = &body.password {
         person.hash = Some(app.passwords.hash(password, &*app.entropy).await?);
     }
@@ -123,10 +155,15 @@ async fn create(State(app): State<Arc<App>>, call: Call<CreateRequest>) -> Answe
     match app.store.create_person(&By::Authority(&authority), &person, &request.attempt(&app)?, &event).await? {
         Created::Yes => {}
         Created::NameTaken => return Err(Problem::new(Code::Conflict).detail("somebody has this username")),
+        Created::SubjectTaken => return Err(subject_taken()),
         Created::IdTaken | Created::NoTenant | Created::NotFirst => return Err(Code::Unavailable.into()),
         Created::ActorGone => return Err(request.no_longer(&app).await),
     }
     Ok((StatusCode::CREATED, Json(UserDto::new(&person.key, &person.user, &person.profile))))
+}
+
+fn subject_taken() -> Problem {
+    Problem::new(Code::Conflict).detail("the IdP calls somebody else so")
 }
 
 fn misfit() -> Problem {
@@ -217,7 +254,11 @@ async fn change(
         display_name: body.display_name.map(String::from),
         email: body.email.map(String::from),
         hash: None,
+        linked: None,
     };
+    if let Some(name_id) = body.sso_name_id {
+        patch.linked = Some(name_id.subject(&app, authority.tenant()).await?);
+    }
     let event = request.event(Action::UserChanged, Outcome::Success);
     let mut event = event.by(authority.key().user()).about(named.key().user());
     if let Some(password) = &body.password {
@@ -230,7 +271,7 @@ async fn change(
         patch.hash = Some(app.passwords.hash(password, &*app.entropy).await?);
     }
     event.changed = changed(&patch);
-    if patch.hash.is_some() || patch.auth_type.is_some() {
+    if patch.hash.is_some() || patch.auth_type.is_some() || patch.linked.is_some() {
         event = event.tell(Tell::User);
     }
     let key = named.key().clone();
@@ -250,6 +291,7 @@ fn changed(patch: &Patch) -> Vec<String> {
         ("display_name", patch.display_name.is_some()),
         ("email", patch.email.is_some()),
         ("password", patch.hash.is_some()),
+        ("sso_name_id", patch.linked.is_some()),
     ];
     fields.into_iter().filter(|(_, changes)| *changes).map(|(name, _)| name.to_owned()).collect()
 }
@@ -257,9 +299,10 @@ fn changed(patch: &Patch) -> Vec<String> {
 async fn refuse(app: &App, request: &Request, by: &Authority, event: AuditEvent, refused: &Changed) -> Problem {
     match refused {
         Changed::LastAdministrator => {
-            let why = Problem::new(Code::Conflict).detail("a tenant keeps its last active Administrator");
-            request.refused(app, by, event, why).await
+            let why = "a tenant keeps its last active Administrator, and without an IdP the last who signs in locally";
+            request.refused(app, by, event, Problem::new(Code::Conflict).detail(why)).await
         }
+        Changed::SubjectTaken => request.refused(app, by, event, subject_taken()).await,
         Changed::ActorGone => request.no_longer(app).await,
         Changed::NotFound | Changed::Misfit | Changed::Yes(_) => Code::NotFound.into(),
     }

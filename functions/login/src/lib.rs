@@ -14,7 +14,7 @@ use vestibule::{
     env::Timestamp,
     http::{
         Answer, App, Call, Code, Problem, Request, Routes,
-        dto::{SessionDto, UserDto},
+        dto::{EnrolmentDto, SessionDto, UserDto},
     },
     id::{LoginName, TenantId},
     password,
@@ -72,13 +72,6 @@ struct ChallengeDto {
 enum Method {
     Totp,
     RecoveryToken,
-}
-
-#[derive(Serialize, ToSchema)]
-struct EnrolmentDto {
-    token: String,
-    #[schema(value_type = String, format = DateTime)]
-    expires_at: Timestamp,
 }
 
 /// Tries a password.
@@ -180,8 +173,7 @@ fn challenge(token: NewToken, expires_at: Timestamp) -> LoginAnswer {
 }
 
 fn enrolment(token: NewToken, expires_at: Timestamp, reset_code_required: bool) -> LoginAnswer {
-    let enrolment = EnrolmentDto { token: token.into_text(), expires_at };
-    LoginAnswer::EnrolmentRequired { enrolment, reset_code_required }
+    LoginAnswer::EnrolmentRequired { enrolment: EnrolmentDto::new(token, expires_at), reset_code_required }
 }
 
 /// The one refusal. A name that nobody has gets the same writes: the same time.

@@ -240,7 +240,9 @@ impl Done<'_> {
             Created::Yes => return Ok(answer),
             Created::NoTenant => {}
             Created::NameTaken => return Err(Refusal::NameTaken),
-            Created::NotFirst | Created::IdTaken | Created::ActorGone => return Err(Refusal::OperatorExists),
+            Created::NotFirst | Created::IdTaken | Created::SubjectTaken | Created::ActorGone => {
+                return Err(Refusal::OperatorExists);
+            }
         }
         let event = self.event(Action::TenantCreated).about(person.key.user());
         let tenant = NewTenant { id: support, name: "Support".to_owned(), first: Some(person) };

@@ -72,6 +72,18 @@ struct InactiveDto {
 enum AcrDto {
     SingleFactor,
     MultiFactor,
+    /// Their organisation's IdP vouches for them; whether it asked for a second factor is not known here.
+    Sso,
+}
+
+impl From<Amr> for AcrDto {
+    fn from(amr: Amr) -> Self {
+        match amr {
+            Amr::Password => Self::SingleFactor,
+            Amr::Otp | Amr::Recovery | Amr::SsoOtp => Self::MultiFactor,
+            Amr::Sso => Self::Sso,
+        }
+    }
 }
 
 /// Says whether a token is a living session, and whose. It counts as use of the session.
@@ -103,7 +115,7 @@ async fn introspect(
         kind: user.kind.into(),
         role: user.role.into(),
         amr: amr(session.amr),
-        acr: if session.amr == Amr::Password { AcrDto::SingleFactor } else { AcrDto::MultiFactor },
+        acr: session.amr.into(),
         auth_time: session.authenticated().secs(),
         iat: session.created / 1000,
         exp: session.ends,

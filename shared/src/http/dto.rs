@@ -63,6 +63,7 @@ pub enum AmrDto {
     Pwd,
     Otp,
     Recovery,
+    Sso,
 }
 
 /// How a session was paid for.
@@ -72,6 +73,8 @@ pub fn amr(amr: Amr) -> Vec<AmrDto> {
         Amr::Password => vec![AmrDto::Pwd],
         Amr::Otp => vec![AmrDto::Pwd, AmrDto::Otp],
         Amr::Recovery => vec![AmrDto::Pwd, AmrDto::Recovery],
+        Amr::Sso => vec![AmrDto::Sso],
+        Amr::SsoOtp => vec![AmrDto::Sso, AmrDto::Otp],
     }
 }
 
@@ -90,6 +93,12 @@ pub struct SessionDto {
 }
 
 impl SessionDto {
+    /// The token, for a browser's cookie.
+    #[must_use]
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
     /// Hands out the token of a session.
     #[must_use]
     pub fn new(token: NewToken, session: &Session, device: Option<NewToken>) -> Self {
@@ -101,6 +110,28 @@ impl SessionDto {
             auth_time: session.authenticated(),
             device_token: device.map(NewToken::into_text),
         }
+    }
+}
+
+/// An enrolment token just made.
+#[derive(Serialize, ToSchema)]
+pub struct EnrolmentDto {
+    token: String,
+    #[schema(value_type = String, format = DateTime)]
+    expires_at: Timestamp,
+}
+
+impl EnrolmentDto {
+    /// The token, for a browser's cookie.
+    #[must_use]
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// Hands out the token.
+    #[must_use]
+    pub fn new(token: NewToken, expires_at: Timestamp) -> Self {
+        Self { token: token.into_text(), expires_at }
     }
 }
 
@@ -127,6 +158,9 @@ pub struct UserDto {
     pub mfa: MfaDto,
     /// Excluded from MFA.
     pub excluded: bool,
+    /// What the tenant's IdP calls them, where that was linked and is not the login name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sso_name_id: Option<String>,
 }
 
 impl UserDto {
@@ -144,6 +178,7 @@ impl UserDto {
             active: user.active,
             mfa: user.factor.into(),
             excluded: user.excluded.is_some(),
+            sso_name_id: profile.name_id.clone(),
         }
     }
 }

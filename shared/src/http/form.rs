@@ -54,6 +54,9 @@ pub struct OrEmpty<T>(pub T);
 /// An `application/x-www-form-urlencoded` body.
 pub struct FormBody<T>(pub T);
 
+/// One of at most 256 KiB.
+pub struct LargeForm<T>(pub T);
+
 impl Body for NoBody {
     async fn read(_: &HeaderMap, body: HttpBody) -> Answer<Self> {
         if collect(body, LIMIT).await?.is_empty() { Ok(Self) } else { Err(invalid("this request takes no body")) }
@@ -89,11 +92,20 @@ impl<T: DeserializeOwned + Send> Body for OrEmpty<T> {
 
 impl<T: DeserializeOwned + Send> Body for FormBody<T> {
     async fn read(headers: &HeaderMap, body: HttpBody) -> Answer<Self> {
-        let bytes = collect(body, LIMIT).await?;
-        content_type(headers, "application/x-www-form-urlencoded")?;
-        let text = std::str::from_utf8(&bytes).map_err(|_| invalid("the body is not UTF-8"))?;
-        pairs(text).map(Self)
+        form(headers, body, LIMIT).await.map(Self)
     }
+}
+
+impl<T: DeserializeOwned + Send> Body for LargeForm<T> {
+    async fn read(headers: &HeaderMap, body: HttpBody) -> Answer<Self> {
+        form(headers, body, LARGE).await.map(Self)
+    }
+}
+
+async fn form<T: DeserializeOwned>(headers: &HeaderMap, body: HttpBody, limit: usize) -> Answer<T> {
+    let bytes = collect(body, limit).await?;
+    content_type(headers, "application/x-www-form-urlencoded")?;
+    pairs(std::str::from_utf8(&bytes).map_err(|_| invalid("the body is not UTF-8"))?)
 }
 
 fn invalid(detail: &'static str) -> Problem {

@@ -51,6 +51,7 @@ fn app_at(entropy: Arc<dyn Entropy>, clock: Arc<TestClock>) -> Arc<App> {
         names: Some(Arc::new(NameKey::new([1; 32].into()))),
         codes: Some(Arc::new(CodeKey::new([2; 32].into()))),
         passwords: Arc::new(Passwords::new(PasswordParams::cheap(), 1, 1, &SystemEntropy).unwrap()),
+        public_url: None,
     })
 }
 

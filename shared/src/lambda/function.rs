@@ -17,6 +17,7 @@ use crate::{
     kms::KmsSealer,
     password::{PasswordParams, Passwords},
     secret::{CodeKey, NameKey, Sealer},
+    sso::PublicUrl,
     store::{
         Store,
         dynamo::{DynamoTable, Look},
@@ -40,17 +41,20 @@ pub struct Needs {
     pub(super) sealing: bool,
     pub(super) names: bool,
     pub(super) codes: bool,
+    pub(super) public_url: bool,
 }
 
 impl Needs {
     /// No key at all.
-    pub const NOTHING: Self = Self { sealing: false, names: false, codes: false };
+    pub const NOTHING: Self = Self { sealing: false, names: false, codes: false, public_url: false };
     /// The key under which login names and tickets are digested.
     pub const NAMES: Self = Self { names: true, ..Self::NOTHING };
     /// The key under which recovery tokens and reset codes are digested.
     pub const CODES: Self = Self { codes: true, ..Self::NOTHING };
     /// The keys that seal authenticators' secrets.
     pub const SEALING: Self = Self { sealing: true, ..Self::NOTHING };
+    /// Where people reach the service.
+    pub const PUBLIC_URL: Self = Self { public_url: true, ..Self::NOTHING };
 
     /// Both.
     #[must_use]
@@ -59,6 +63,7 @@ impl Needs {
             sealing: self.sealing || other.sealing,
             names: self.names || other.names,
             codes: self.codes || other.codes,
+            public_url: self.public_url || other.public_url,
         }
     }
 }
@@ -74,6 +79,15 @@ pub struct Function {
 
 /// The environment: read once when a function opens, and again when it looks again.
 type Variables = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+/// What a function finds around it, and what of that is wrong.
+struct Surroundings {
+    aws: Aws,
+    table: DynamoTable,
+    places: Places,
+    public_url: Option<PublicUrl>,
+    faults: Faults,
+}
 
 /// Whether requests are served.
 enum Door {
@@ -145,7 +159,7 @@ impl Function {
     /// # Errors
     /// Every fault.
     pub async fn open_to_operators(&self) -> Result<(App, Option<String>), Faults> {
-        let (aws, table, places, mut faults) = self.surroundings()?;
+        let Surroundings { aws, table, places, public_url, mut faults } = self.surroundings()?;
         let (look, keys) = join!(table.look(), places.keys(&aws, self.needs));
         faults.0.extend(look.faults);
         let keys = faults.take_all(keys);
@@ -153,12 +167,12 @@ impl Function {
         let identity = faults.take(store.identity().await.map_err(|error| error.to_string()));
         let (Some(keys), Some(identity)) = (keys, identity) else { return Err(faults) };
         let store = store.at(identity.map(|identity| identity.restore).unwrap_or_default());
-        Ok((self.app(store, None, keys.names, keys.codes, faults)?, look.id))
+        Ok((self.app(store, None, (keys.names, keys.codes), public_url, faults)?, look.id))
     }
 
     /// Looks at everything, whatever else is wrong.
     async fn open(&self) -> Result<(Arc<App>, Identity), Faults> {
-        let (aws, table, places, mut faults) = self.surroundings()?;
+        let Surroundings { aws, table, places, public_url, mut faults } = self.surroundings()?;
         let (identity, keys) = join!(self.looked_at(&table), places.keys(&aws, self.needs));
         let (identity, keys) = (faults.take_all(identity), faults.take_all(keys));
         let (Some(identity), Some(keys)) = (identity, keys) else { return Err(faults) };
@@ -172,18 +186,26 @@ impl Function {
             }
             None => None,
         };
-        Ok((Arc::new(self.app(store, sealer, keys.names, keys.codes, faults)?), identity))
+        Ok((Arc::new(self.app(store, sealer, (keys.names, keys.codes), public_url, faults)?), identity))
     }
 
     /// Where the table and the keys are; and what of that is not said, which is no reason not to look at the rest.
-    fn surroundings(&self) -> Result<(Aws, DynamoTable, Places, Faults), Faults> {
+    fn surroundings(&self) -> Result<Surroundings, Faults> {
         let mut faults = Faults::default();
         let aws = Aws::read(&self.variable, &mut faults);
         let table = faults.wanted(&self.variable, "VESTIBULE_TABLE", "the DynamoDB table");
         let places = Places::read(&self.variable, self.needs, &mut faults);
+        let public_url = if self.needs.public_url { self.public_url(&mut faults) } else { None };
         let (Some(aws), Some(table)) = (aws, table) else { return Err(faults) };
         let table = aws.table(table, (self.variable)("VESTIBULE_DYNAMODB_ENDPOINT"));
-        Ok((aws, table, places, faults))
+        Ok(Surroundings { aws, table, places, public_url, faults })
+    }
+
+    fn public_url(&self, faults: &mut Faults) -> Option<PublicUrl> {
+        let text = faults.wanted(&self.variable, "VESTIBULE_PUBLIC_URL", "where people reach the service")?;
+        faults.take(
+            PublicUrl::parse(&text).map_err(|wanted| format!("VESTIBULE_PUBLIC_URL {text}: it has to be {wanted}")),
+        )
     }
 
     /// What endpoints and commands work with, if there is no fault.
@@ -191,8 +213,8 @@ impl Function {
         &self,
         store: Store,
         sealer: Option<Arc<dyn Sealer>>,
-        names: Option<NameKey>,
-        codes: Option<CodeKey>,
+        (names, codes): (Option<NameKey>, Option<CodeKey>),
+        public_url: Option<PublicUrl>,
         mut faults: Faults,
     ) -> Result<App, Faults> {
         // A function serves one request at a time.
@@ -201,7 +223,7 @@ impl Function {
             Some(passwords) if faults.0.is_empty() => {
                 let (clock, entropy) = (Arc::clone(&self.clock), Arc::new(SystemEntropy));
                 let (names, codes, passwords) = (names.map(Arc::new), codes.map(Arc::new), Arc::new(passwords));
-                Ok(App { store, clock, entropy, sealer, names, codes, passwords })
+                Ok(App { store, clock, entropy, sealer, names, codes, passwords, public_url })
             }
             _ => Err(faults),
         }

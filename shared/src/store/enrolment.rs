@@ -7,7 +7,7 @@ use super::{
     item::{Amr, FactorState, PendingEnrolment, Profile, TenantPolicy, User},
     keys,
     login::Charge,
-    people::appointed,
+    people::able,
     session::{self, NoSession},
     table::{Again, Transacted, Transaction, Updated, met_first},
     verify::{Accept, open_entry},
@@ -149,7 +149,8 @@ impl ConfirmedEnrolment {
             return Ok(None);
         }
         let (key, epoch, restored) = (charged.door.key(), charged.user.epoch + 1, charged.restored);
-        let session = NewSession::signed_in(key, epoch, Amr::Otp, &charged.attempt, restored, entropy)?;
+        let amr = Amr::with_code(charged.user.auth_type);
+        let session = NewSession::signed_in(key, epoch, amr, &charged.attempt, restored, entropy)?;
         let session = match charged.user.enrolments.get(charged.door.0.id()) {
             Some(entry) => session.knowing(entry.device.clone(), restored, entropy)?,
             None => session,
@@ -279,7 +280,7 @@ impl Store {
             let ChargedEnrolment { door, user, attempt, .. } = &confirmed.charged;
             let mut writes = vec![confirm(&confirmed)?];
             if user.administers() {
-                let able = vec![appointed("able", door.key())];
+                let able = vec![able(door.key())];
                 writes.push(Write::update(keys::administrators(door.key().tenant()), vec![], able));
             }
             let row = audit_row(door.key().tenant(), attempt, 0, event)?;

@@ -131,6 +131,8 @@ impl Ann {
             display_name: key.user().to_string(),
             email: None,
             created: NOW.secs(),
+            name_id: None,
+            subject: None,
         };
         self.put(Write::put_new(keys::user(key), item::write(user).unwrap())).await;
         self.put(Write::put_new(keys::profile(key), item::write(&profile).unwrap())).await;

@@ -79,6 +79,27 @@ pub enum Amr {
     Otp,
     /// Password and recovery token.
     Recovery,
+    /// An assertion of their organisation's IdP.
+    Sso,
+    /// An assertion, and a code.
+    SsoOtp,
+}
+
+impl Amr {
+    /// Whether a code was given: it counts as a step-up.
+    #[must_use]
+    pub fn otp(self) -> bool {
+        matches!(self, Self::Otp | Self::SsoOtp)
+    }
+
+    /// With a code given by somebody of this door.
+    #[must_use]
+    pub fn with_code(door: AuthType) -> Self {
+        match door {
+            AuthType::Local => Self::Otp,
+            AuthType::SamlSso => Self::SsoOtp,
+        }
+    }
 }
 
 impl From<Amr> for i64 {
@@ -87,6 +108,8 @@ impl From<Amr> for i64 {
             Amr::Password => 1,
             Amr::Otp => 2,
             Amr::Recovery => 3,
+            Amr::Sso => 4,
+            Amr::SsoOtp => 5,
         }
     }
 }
@@ -98,6 +121,8 @@ impl TryFrom<i64> for Amr {
             1 => Ok(Self::Password),
             2 => Ok(Self::Otp),
             3 => Ok(Self::Recovery),
+            4 => Ok(Self::Sso),
+            5 => Ok(Self::SsoOtp),
             _ => Err("an unknown way of signing in"),
         }
     }
@@ -449,6 +474,12 @@ pub struct Profile {
     /// Created at, s.
     #[serde(rename = "cr")]
     pub created: i64,
+    /// Whom their organisation's IdP calls so, where that was linked.
+    #[serde(rename = "ni", default, skip_serializing_if = "Option::is_none")]
+    pub name_id: Option<String>,
+    /// The link's digest, which goes with it.
+    #[serde(rename = "sj", default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
 }
 
 /// An excluded contact (`X`), for the list of them: decisions read [`User::excluded`].
@@ -498,16 +529,104 @@ pub struct TenantPolicy {
     pub created: i64,
 }
 
-/// A tenant's active Administrators (`ADMINS`; in `support` its operators), as maps of user id to `true`: a set that is
-/// written twice says the same.
+/// A tenant's active Administrators (`ADMINS`; in `support` its operators), as maps: a set that is written twice says the
+/// same.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Administrators {
-    /// Those who are active.
+    /// Those who are active, and whether they sign in locally.
     #[serde(rename = "act", default)]
     pub active: HashMap<crate::id::UserId, bool>,
     /// Those of them who have an active factor.
     #[serde(default)]
     pub able: HashMap<crate::id::UserId, bool>,
+    /// Whether the tenant's IdP is configured: without one, an active Administrator has to sign in locally.
+    #[serde(default)]
+    pub idp: bool,
+}
+
+impl Administrators {
+    /// An active Administrator who signs in locally, other than `but`.
+    pub(super) fn local(&self, but: Option<&crate::id::UserId>) -> Option<&crate::id::UserId> {
+        self.active.iter().filter(|(user, local)| **local && Some(*user) != but).map(|(user, _)| user).min()
+    }
+}
+
+/// A tenant's IdP (`IDP`): who may say who its people are, and how much of that is believed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Idp {
+    /// Its entity id.
+    #[serde(rename = "e")]
+    pub entity_id: String,
+    /// Where it takes requests, by HTTP-Redirect.
+    #[serde(rename = "u")]
+    pub sso_url: String,
+    /// Certificates (DER) of the keys it signs with; several while it changes them.
+    #[serde(rename = "c")]
+    pub certificates: Vec<serde_bytes::ByteBuf>,
+    /// Whether people may arrive from its portal, unasked for.
+    #[serde(rename = "ii", default)]
+    pub idp_initiated: bool,
+    /// Authentication contexts of its that count as a step-up.
+    #[serde(rename = "mc", default)]
+    pub mfa_contexts: Vec<String>,
+    /// The attribute by which somebody who was not linked yet is, at their first sign-in.
+    #[serde(rename = "lf", default, skip_serializing_if = "Option::is_none")]
+    pub link_attribute: Option<String>,
+    /// How people come to be whom nobody created.
+    #[serde(rename = "jp", default, skip_serializing_if = "Option::is_none")]
+    pub provisioning: Option<Provisioning>,
+    /// When it was configured, s.
+    #[serde(rename = "at")]
+    pub changed: i64,
+}
+
+/// Just-in-time provisioning: which attributes say what of somebody new.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provisioning {
+    /// The login name.
+    #[serde(rename = "un")]
+    pub username: String,
+    /// The first name.
+    #[serde(rename = "fn")]
+    pub first_name: String,
+    /// The last name.
+    #[serde(rename = "ln")]
+    pub last_name: String,
+    /// Where notifications go.
+    #[serde(rename = "em")]
+    pub email: String,
+    /// Groups.
+    #[serde(rename = "g")]
+    pub groups: String,
+    /// The company.
+    #[serde(rename = "co")]
+    pub company: String,
+    /// The company that has to be said, if one has.
+    #[serde(rename = "cn", default, skip_serializing_if = "Option::is_none")]
+    pub only_company: Option<String>,
+    /// Groups whose people are Administrators; everybody else is an employee like others.
+    #[serde(rename = "ag", default)]
+    pub administrators: Vec<String>,
+}
+
+/// A request for an assertion (`R`) that was sent to the IdP.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SsoRequest {
+    /// Ends, ms.
+    #[serde(rename = "x")]
+    pub ends: i64,
+    /// Where the browser goes on afterwards, a path of this service's.
+    #[serde(rename = "to")]
+    pub return_to: String,
+}
+
+/// Who an IdP's name for somebody is (`N`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subject {
+    /// The person.
+    pub uid: crate::id::UserId,
+    /// Their incarnation.
+    pub born: Nonce,
 }
 
 /// A tenant's resets of the last hour (`RB`), ms.

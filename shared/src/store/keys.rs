@@ -6,6 +6,7 @@ use crate::{
     env::Timestamp,
     id::{BatchId, ClientId, TenantId, UserKey},
     secret::LoginKey,
+    sso::Relay,
 };
 
 fn key(pk: String, sk: impl Into<String>) -> Key {
@@ -49,6 +50,26 @@ pub(crate) fn tenant(tenant: &TenantId) -> Key {
 /// A tenant's active Administrators.
 pub(crate) fn administrators(tenant: &TenantId) -> Key {
     key(format!("T#{tenant}"), "ADMINS")
+}
+
+/// A tenant's IdP.
+pub(crate) fn idp(tenant: &TenantId) -> Key {
+    key(format!("T#{tenant}"), "IDP")
+}
+
+/// A request for an assertion.
+pub(crate) fn sso_request(tenant: &TenantId, relay: &Relay) -> Key {
+    key(format!("T#{tenant}#R#{}", relay.digest()), "R")
+}
+
+/// An assertion that was spent, by its digest.
+pub(crate) fn assertion(tenant: &TenantId, digest: &str) -> Key {
+    key(format!("T#{tenant}#S#{digest}"), "S")
+}
+
+/// Who an IdP's name for somebody is.
+pub(crate) fn subject(tenant: &TenantId, digest: &str) -> Key {
+    key(format!("T#{tenant}#N#{digest}"), "N")
 }
 
 /// A tenant's resets of the last hour.

@@ -156,10 +156,15 @@ impl Store {
                 network: network.to_owned(),
                 device: right.tried.device.clone().filter(|id| right.user.devices.contains_key(id)),
             };
-            let write = match opening_write(&right, class, &token, &entry, now)? {
+            let (mut guards, mut actions) = match open_entry(&right.user, &token, &entry, now)? {
                 Ok(write) => write,
                 Err(retry_at) => return Ok(Opened::TooMany { retry_at }),
             };
+            if let Some((guard, action)) = cleared_device(&right) {
+                guards.push(guard);
+                actions.push(action);
+            }
+            let write = Write::update(keys::user(&right.key), guards, actions);
             let beside = async {
                 if round == 0 {
                     join!(self.record(right.key.tenant(), &attempt, 0, event), self.clear_row(&right.tried));
@@ -290,8 +295,8 @@ impl Store {
     }
 }
 
-/// What decides about a right password, besides counters.
-fn deciding(user: &User) -> (i64, i64, bool, item::AuthType, FactorState) {
+/// What decides about whoever came through a first door, besides counters.
+pub(super) fn deciding(user: &User) -> (i64, i64, bool, item::AuthType, FactorState) {
     (user.epoch, user.password_version, user.active, user.auth_type, user.factor)
 }
 
@@ -354,16 +359,14 @@ fn cleared_device(right: &RightPassword) -> Option<(Guard, Action)> {
     Some((exists(at.clone()), Action::Set(at.key("n"), num(0))))
 }
 
-/// The write that opens a challenge or an enrolment token; or when the network has room again.
-fn opening_write(
-    right: &RightPassword,
-    class: TokenClass,
+/// What opens a challenge or an enrolment token for somebody as they were read; or when the network has room again.
+pub(super) fn open_entry(
+    user: &User,
     token: &NewToken,
     entry: &Challenge,
     now: Timestamp,
-) -> Result<Result<Write, Timestamp>, StoreError> {
-    let user = &right.user;
-    let (map, open, most) = match class {
+) -> Result<Result<(Vec<Guard>, Vec<Action>), Timestamp>, StoreError> {
+    let (map, open, most) = match token.reference().class() {
         TokenClass::Challenge => ("c", &user.challenges, policy::CHALLENGES),
         _ => ("e", &user.enrolments, policy::ENROLMENT_TOKENS),
     };
@@ -377,7 +380,7 @@ fn opening_write(
     guards.extend([
         eq(attr("ep"), user.epoch),
         eq(attr("ac"), true),
-        eq(attr("at"), "l"),
+        eq(attr("at"), item::value(&user.auth_type)?),
         eq(attr("pv"), user.password_version),
         eq(attr("fs"), item::value(&user.factor)?),
         absent(at(token.reference().id())),
@@ -394,11 +397,7 @@ fn opening_write(
         guards.push(exists(at(id)));
         actions.push(Action::Remove(at(id)));
     }
-    if let Some((guard, action)) = cleared_device(right) {
-        guards.push(guard);
-        actions.push(action);
-    }
-    Ok(Ok(Write::update(keys::user(&right.key), guards, actions)))
+    Ok(Ok((guards, actions)))
 }
 
 /// Those that ended go; then, where there is no room, the oldest of the network that has most: a newcomer's challenge is

@@ -4,9 +4,10 @@ use super::{
     REPLANS, Store, StoreError, audit_row,
     enrolment::raise_epoch,
     item,
-    item::{AuthType, FactorState, Kind, Profile, Role, User},
+    item::{Administrators, AuthType, FactorState, Kind, Profile, Role, Subject, User},
     keys,
     session::{Authority, NoSession, Principal, find, living, open},
+    sso::linked,
     table::{Transacted, Transaction, met_first},
     write::{self, Action, Guard, Item, Value, Write, absent, attr, empty, eq, exists, ge, num, size, text},
 };
@@ -78,8 +79,18 @@ impl NewPerson {
             display_name: asked.display_name.to_owned(),
             email: asked.email.map(str::to_owned),
             created: now.secs(),
+            name_id: None,
+            subject: None,
         };
         Self { key, login, user, profile, hash: None }
+    }
+
+    /// Called so by the tenant's IdP. `subject` is the link's digest.
+    #[must_use]
+    pub fn linked(mut self, name_id: &str, subject: String) -> Self {
+        self.profile.name_id = Some(name_id.to_owned());
+        self.profile.subject = Some(subject);
+        self
     }
 
     /// A name that failed tries have made an item of is nobody's still: it is taken over, its failures forgotten.
@@ -114,6 +125,8 @@ pub enum Created {
     IdTaken,
     /// There is no such tenant.
     NoTenant,
+    /// Somebody else is called so by the IdP.
+    SubjectTaken,
     /// Somebody administers the tenant already.
     NotFirst,
     /// The caller may no longer.
@@ -137,6 +150,8 @@ pub struct Patch {
     pub email: Option<String>,
     /// A new password.
     pub hash: Option<PasswordHash>,
+    /// What the tenant's IdP calls them, and the link's digest.
+    pub linked: Option<(String, String)>,
 }
 
 /// What became of a change.
@@ -149,6 +164,8 @@ pub enum Changed {
     Misfit,
     /// A tenant keeps its last active Administrator.
     LastAdministrator,
+    /// Somebody else is called so by the IdP.
+    SubjectTaken,
     /// The caller may no longer.
     ActorGone,
 }
@@ -218,10 +235,15 @@ impl Store {
         if person.user.administers_now() {
             let nobody = Guard::Any(vec![absent(attr("act")), eq(size(attr("act")), 0)]);
             let guards = if matches!(by, By::First) { vec![nobody] } else { vec![] };
-            writes.push(Write::update(keys::administrators(tenant), guards, vec![appointed("act", &person.key)]));
+            let appointed = appointed(&person.key, person.user.auth_type);
+            writes.push(Write::update(keys::administrators(tenant), guards, vec![appointed]));
         }
         let own = writes.len();
         writes.extend(by.check(attempt.at()));
+        let link = writes.len();
+        if let Some(subject) = &person.profile.subject {
+            writes.push(linked(&person.key, &person.user, subject)?);
+        }
         let row = audit_row(tenant, attempt, 0, event)?;
         let met = match self.table.transact(&Transaction::new(writes, row)).await? {
             Transacted::Committed => return Ok(Created::Yes),
@@ -229,7 +251,8 @@ impl Store {
         };
         let refused = |at: usize| met.get(at).is_some_and(Option::is_some);
         Ok(match () {
-            () if refused(own) => Created::ActorGone,
+            () if link > own && refused(own) => Created::ActorGone,
+            () if refused(link) => Created::SubjectTaken,
             () if refused(3) => Created::NoTenant,
             () if refused(4) => Created::NotFirst,
             () if refused(0) => Created::NameTaken,
@@ -271,17 +294,26 @@ impl Store {
             if !fits(named.key.tenant(), plan.after.kind, plan.after.role) {
                 return Ok(Changed::Misfit);
             }
-            let dismisses = plan.before.administers_now() && !plan.after.administers_now();
-            let Some(writes) = plan.writes(authority, attempt.at())? else {
-                return Ok(Changed::Yes(Box::new((plan.after, plan.profile))));
+            let administrators = self.administrators(&named.key, plan.door().is_some()).await?;
+            let writes = match plan.writes(authority, &administrators)? {
+                Planned::Writes(writes) => writes,
+                Planned::Nothing => return Ok(Changed::Yes(Box::new((plan.after, plan.profile)))),
+                Planned::LastAdministrator => return Ok(Changed::LastAdministrator),
             };
             let row = audit_row(named.key.tenant(), attempt, 0, event)?;
             if let Transacted::Committed = self.table.transact(&Transaction::new(writes, row)).await? {
                 return Ok(Changed::Yes(Box::new((plan.after, plan.profile))));
             }
-            match self.look_again(authority, named, dismisses, attempt.at()).await? {
-                Ok(again) => named = again,
-                Err(why) => return Ok(why),
+            match self.look_again(authority, named, attempt.at()).await? {
+                Some(again) => named = again,
+                None => return Ok(Changed::ActorGone),
+            }
+            if let Some((_, subject)) = &patch.linked {
+                let [link] = self.read_all([keys::subject(named.key.tenant(), subject)]).await?;
+                let link: Option<Subject> = link.map(item::read).transpose()?;
+                if link.is_some_and(|link| link.uid != *named.key.user()) {
+                    return Ok(Changed::SubjectTaken);
+                }
             }
         }
         Err(StoreError::Contended("a person who is to be changed keeps changing".into()))
@@ -301,7 +333,7 @@ impl Store {
         for _ in 0..REPLANS {
             let Some((user, profile)) = named.read()? else { return Ok(Changed::NotFound) };
             let (key, now) = (&named.key, attempt.at());
-            let dismisses = user.administers_now();
+            let administrators = self.administrators(key, user.administers_now()).await?;
             let mut guards = as_read(&user)?;
             let mut writes = Vec::new();
             merge_authority(authority, key, &mut guards, &mut writes, now);
@@ -312,40 +344,47 @@ impl Store {
                 Write::delete(keys::login(&LoginKey::of(key.tenant(), &user.login)), mine),
                 Write::delete(keys::exclusion(key), vec![]),
             ]);
-            if dismisses {
-                writes.push(dismissed(key));
+            writes.extend(
+                profile.subject.iter().map(|subject| Write::delete(keys::subject(key.tenant(), subject), vec![])),
+            );
+            if user.administers_now() {
+                match dismissed(key, &administrators, None) {
+                    Some(write) => writes.push(write),
+                    None => return Ok(Changed::LastAdministrator),
+                }
             }
             let row = audit_row(key.tenant(), attempt, 0, event)?;
             if let Transacted::Committed = self.table.transact(&Transaction::new(writes, row)).await? {
                 return Ok(Changed::Yes(Box::new((user, profile))));
             }
-            match self.look_again(authority, named, dismisses, now).await? {
-                Ok(again) => named = again,
-                Err(why) => return Ok(why),
+            match self.look_again(authority, named, now).await? {
+                Some(again) => named = again,
+                None => return Ok(Changed::ActorGone),
             }
         }
         Err(StoreError::Contended("a person who is to be deleted keeps changing".into()))
     }
 
-    /// Why a change was refused; or the person as they are now, to plan it anew.
+    /// The tenant's active Administrators, where a change is about one of them.
+    async fn administrators(&self, key: &UserKey, wanted: bool) -> Result<Administrators, StoreError> {
+        if !wanted {
+            return Ok(Administrators::default());
+        }
+        let [found] = self.read_all([keys::administrators(key.tenant())]).await?;
+        item::read(found.unwrap_or_default())
+    }
+
+    /// The person as they are now, to plan a change anew; `None`: the caller may no longer.
     async fn look_again(
         &self,
         authority: &Authority,
         named: Named,
-        dismisses: bool,
         now: Timestamp,
-    ) -> Result<Result<Named, Changed>, StoreError> {
+    ) -> Result<Option<Named>, StoreError> {
         let key = named.key;
-        let tenant = keys::administrators(key.tenant());
-        let [own, user, profile] = named_keys(authority.key(), &key);
-        let [own, user, profile, administrators] = self.read_all([own, user, profile, tenant]).await?;
-        if authority.still(own, now)?.is_none() {
-            return Ok(Err(Changed::ActorGone));
-        }
-        let named = Named { key, found: [user, profile] };
-        let administrators: item::Administrators = item::read(administrators.unwrap_or_default())?;
-        let only = administrators.active.len() < 2 && administrators.active.contains_key(named.key.user());
-        Ok(if only && dismisses { Err(Changed::LastAdministrator) } else { Ok(named) })
+        let [own, user, profile] = self.read_all(named_keys(authority.key(), &key)).await?;
+        let still = authority.still(own, now)?;
+        Ok(still.map(|_| Named { key, found: [user, profile] }))
     }
 
     /// Changes the caller's own password, which was right: known devices are forgotten, every other session is dead.
@@ -415,20 +454,45 @@ fn merge_authority(
     }
 }
 
-/// Notes an Administrator among those who are active, or able.
-pub(super) fn appointed(map: &'static str, key: &UserKey) -> Action {
-    Action::Set(attr(map).key(key.user().as_str().to_owned()), Value::Bool(true))
+/// Notes an Administrator among those who have a factor.
+pub(super) fn able(key: &UserKey) -> Action {
+    Action::Set(attr("able").key(key.user().as_str().to_owned()), Value::Bool(true))
 }
 
-/// An active Administrator who is one no longer: never the last.
-fn dismissed(key: &UserKey) -> Write {
+/// Notes an Administrator among those who are active, and by which door.
+fn appointed(key: &UserKey, door: AuthType) -> Action {
+    Action::Set(attr("act").key(key.user().as_str().to_owned()), Value::Bool(door == AuthType::Local))
+}
+
+/// Somebody is an active Administrator who signs in locally.
+pub(super) fn appointed_locally(user: &UserId) -> Guard {
+    eq(attr("act").key(user.as_str().to_owned()), true)
+}
+
+/// An active Administrator who is one no longer, or not by this door: never the last of all, and of those who sign in
+/// locally only where there is an IdP. `None` where it would be the last.
+fn dismissed(key: &UserKey, administrators: &Administrators, to: Option<AuthType>) -> Option<Write> {
     let of = |map: &'static str| attr(map).key(key.user().as_str().to_owned());
-    let guards = vec![ge(size(attr("act")), 2), exists(of("act"))];
-    Write::update(
-        keys::administrators(key.tenant()),
-        guards,
-        vec![Action::Remove(of("act")), Action::Remove(of("able"))],
-    )
+    let mut guards = vec![exists(of("act"))];
+    if to.is_none() {
+        if administrators.active.len() < 2 {
+            return None;
+        }
+        guards.push(ge(size(attr("act")), 2));
+    }
+    let leaves_locals = administrators.active.get(key.user()) == Some(&true) && to != Some(AuthType::Local);
+    if leaves_locals {
+        guards.push(match administrators.local(Some(key.user())) {
+            _ if administrators.idp => exists(attr("idp")),
+            Some(other) => appointed_locally(other),
+            None => return None,
+        });
+    }
+    let actions = match to {
+        Some(door) => vec![appointed(key, door)],
+        None => vec![Action::Remove(of("act")), Action::Remove(of("able"))],
+    };
+    Some(Write::update(keys::administrators(key.tenant()), guards, actions))
 }
 
 fn new_password(key: &UserKey, login: &LoginKey, version: i64, hash: &PasswordHash) -> Write {
@@ -443,6 +507,13 @@ fn new_password(key: &UserKey, login: &LoginKey, version: i64, hash: &PasswordHa
     )
 }
 
+/// What a change comes to.
+enum Planned {
+    Writes(Vec<Write>),
+    Nothing,
+    LastAdministrator,
+}
+
 /// A change as it is to be written.
 struct Plan<'a> {
     key: &'a UserKey,
@@ -451,6 +522,8 @@ struct Plan<'a> {
     after: User,
     profile: Profile,
     named_anew: bool,
+    /// The link as it was.
+    subject: Option<String>,
     now: Timestamp,
 }
 
@@ -471,30 +544,46 @@ impl<'a> Plan<'a> {
         if patch.email.is_some() {
             profile.email.clone_from(&patch.email);
         }
-        Self { key, patch, named_anew: old != profile, before, after, profile, now }
+        let subject = old.subject.clone();
+        if let Some((name_id, subject)) = &patch.linked {
+            (profile.name_id, profile.subject) = (Some(name_id.clone()), Some(subject.clone()));
+        }
+        Self { subject, key, patch, named_anew: old != profile, before, after, profile, now }
     }
 
     /// Whether it is more than a change of names.
     fn raises_epoch(&self) -> bool {
         let of = |user: &User| (user.kind, user.role, user.auth_type, user.active);
-        of(&self.before) != of(&self.after) || self.patch.hash.is_some()
+        of(&self.before) != of(&self.after) || self.patch.hash.is_some() || self.linked_anew().is_some()
     }
 
-    /// The writes; `None` where nothing changes.
-    fn writes(&self, authority: &Authority, now: Timestamp) -> Result<Option<Vec<Write>>, StoreError> {
+    /// The link that is new, if one is.
+    fn linked_anew(&self) -> Option<&String> {
+        self.profile.subject.as_ref().filter(|subject| self.subject.as_ref() != Some(subject))
+    }
+
+    /// Where an active Administrator is one no longer, or by another door: by which, if by any.
+    fn door(&self) -> Option<Option<AuthType>> {
+        let of = |user: &User| user.administers_now().then_some(user.auth_type);
+        of(&self.before).filter(|before| Some(*before) != of(&self.after)).map(|_| of(&self.after))
+    }
+
+    fn writes(&self, authority: &Authority, administrators: &Administrators) -> Result<Planned, StoreError> {
         let (key, mut writes) = (self.key, Vec::new());
         let mut guards = as_read(&self.before)?;
-        merge_authority(authority, key, &mut guards, &mut writes, now);
+        merge_authority(authority, key, &mut guards, &mut writes, self.now);
         if self.raises_epoch() {
             writes.push(Write::update(keys::user(key), guards, self.actions()?));
         } else if self.named_anew {
             writes.push(Write::check(keys::user(key), guards));
         } else {
-            return Ok(None);
+            return Ok(Planned::Nothing);
         }
         if self.named_anew {
             let mut actions = vec![Action::Set(attr("dn"), text(&self.profile.display_name))];
             actions.extend(self.profile.email.as_ref().map(|email| Action::Set(attr("em"), text(email))));
+            actions.extend(self.profile.name_id.as_ref().map(|name_id| Action::Set(attr("ni"), text(name_id))));
+            actions.extend(self.profile.subject.as_ref().map(|subject| Action::Set(attr("sj"), text(subject))));
             writes.push(Write::update(keys::profile(key), vec![exists(attr("PK"))], actions));
         }
         if let Some(hash) = &self.patch.hash {
@@ -504,16 +593,22 @@ impl<'a> Plan<'a> {
         if self.before.kind == Kind::Contact && self.after.kind == Kind::Employee {
             writes.push(Write::delete(keys::exclusion(key), vec![]));
         }
-        match (self.before.administers_now(), self.after.administers_now()) {
-            (true, false) => writes.push(dismissed(key)),
-            (false, true) => {
-                let mut actions = vec![appointed("act", key)];
-                actions.extend((self.after.factor == FactorState::Active).then(|| appointed("able", key)));
-                writes.push(Write::update(keys::administrators(key.tenant()), vec![], actions));
-            }
-            _ => {}
+        if let Some(subject) = self.linked_anew() {
+            let of = |subject: &str| keys::subject(key.tenant(), subject);
+            writes.extend(self.subject.as_ref().map(|old| Write::delete(of(old), vec![])));
+            writes.push(linked(key, &self.before, subject)?);
         }
-        Ok(Some(writes))
+        if let Some(to) = self.door() {
+            match dismissed(key, administrators, to) {
+                Some(write) => writes.push(write),
+                None => return Ok(Planned::LastAdministrator),
+            }
+        } else if self.after.administers_now() && !self.before.administers_now() {
+            let mut actions = vec![appointed(key, self.after.auth_type)];
+            actions.extend((self.after.factor == FactorState::Active).then(|| able(key)));
+            writes.push(Write::update(keys::administrators(key.tenant()), vec![], actions));
+        }
+        Ok(Planned::Writes(writes))
     }
 
     fn actions(&self) -> Result<Vec<Action>, StoreError> {

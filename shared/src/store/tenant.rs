@@ -2,7 +2,7 @@
 
 use super::{
     Store, StoreError, audit_row, item,
-    item::{Administrators, ResetCodeFor, TenantPolicy},
+    item::{Administrators, AuthType, ResetCodeFor, TenantPolicy},
     keys,
     people::{By, NewPerson},
     session::Authority,
@@ -52,8 +52,9 @@ impl Store {
             created: attempt.at().secs(),
         };
         let first = tenant.first.as_ref().filter(|first| first.user.administers_now());
-        let active = first.map(|first| (first.key.user().clone(), true)).into_iter().collect();
-        let administrators = Administrators { active, able: Default::default() };
+        let local = |first: &NewPerson| first.user.auth_type == AuthType::Local;
+        let active = first.map(|first| (first.key.user().clone(), local(first))).into_iter().collect();
+        let administrators = Administrators { active, ..Default::default() };
         let mut writes = vec![
             Write::put_new(keys::tenant(&tenant.id), item::write(&policy)?),
             Write::put_new(keys::administrators(&tenant.id), item::write(&administrators)?),
@@ -125,7 +126,7 @@ mod tests {
         secret::Nonce,
         store::{
             fixture::{Ann, NOW, STEP, ann, at_once, attempt},
-            item::{AuthType, Kind, LoginRow, Role},
+            item::{Kind, LoginRow, Role},
             people::Asked,
             session::Authority,
             table::Query,

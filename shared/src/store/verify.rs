@@ -103,7 +103,7 @@ impl SignIn {
         if owner.user != *guess.key() || owner.born != guess.user.born || Some(owner.factor) != guess.user.factor_id {
             return Err(SignInError::Foreign);
         }
-        let mut session = guess.session(Amr::Otp, entropy)?;
+        let mut session = guess.session(Amr::with_code(guess.user.auth_type), entropy)?;
         if let Some(old) = guess.stepped_up() {
             // A step-up is no new sign-in: it prolongs nothing.
             session.entry.created = old.created;

@@ -312,12 +312,15 @@ impl Write {
         Self { key, guard: absent(attr("PK")), effect: Effect::Put(item) }
     }
 
-    #[allow(dead_code, reason = "the commands of batches and the directory come next; the language is whole")]
+    /// In the place of whatever is there.
+    pub(crate) fn put(key: Key, item: Item) -> Self {
+        Self { key, guard: Guard::All(vec![]), effect: Effect::Put(item) }
+    }
+
     pub(crate) fn delete(key: Key, guards: Vec<Guard>) -> Self {
         Self { key, guard: Guard::All(guards), effect: Effect::Delete }
     }
 
-    #[allow(dead_code, reason = "the commands of batches and the directory come next; the language is whole")]
     pub(crate) fn check(key: Key, guards: Vec<Guard>) -> Self {
         Self { key, guard: Guard::All(guards), effect: Effect::Check }
     }

@@ -1,0 +1,181 @@
+//! `POST /v1/sso/{tenant}/acs`: the IdP's answer, by way of the browser.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::{Deserialize, Serialize};
+use tokio::{sync::Semaphore, task::spawn_blocking};
+use utoipa::ToSchema;
+use utoipa_axum::routes;
+use vestibule::{
+    attempt::Attempt,
+    audit::{Action, Outcome},
+    http::{
+        Answer, App, Call, Code, LargeForm, Problem, Request, Routes,
+        dto::{EnrolmentDto, SessionDto, UserDto},
+    },
+    id::{TenantId, UserId},
+    saml::{self, Expected},
+    secret::SecretText,
+    sso::{Assertion, PublicUrl, Relay, SsoChecked, SsoSignIn},
+    store::{
+        item::{Idp, SsoRequest},
+        sso::SsoOpened,
+    },
+};
+
+use crate::provisioning;
+
+pub(crate) fn routes() -> Routes {
+    Routes::new().routes(routes!(acs))
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct AcsForm {
+    /// The response, in base64: at most 256 KiB.
+    #[serde(rename = "SAMLResponse")]
+    #[schema(value_type = String)]
+    response: SecretText,
+    /// What went to the IdP with the request.
+    #[serde(rename = "RelayState")]
+    #[schema(value_type = Option<String>)]
+    relay_state: Option<SecretText>,
+}
+
+/// One of two.
+#[derive(Serialize, ToSchema)]
+#[serde(tag = "status", rename_all = "snake_case")]
+enum AcsAnswer {
+    /// Somebody who has enrolled, once.
+    SignedIn { session: SessionDto, user: UserDto },
+    /// There is no factor.
+    EnrolmentRequired { enrolment: EnrolmentDto, reset_code_required: bool },
+}
+
+/// How many responses are checked at once: a flood of them leaves the other flows their cores.
+static CHECKS: Semaphore = Semaphore::const_new(1);
+
+/// Takes the IdP's answer. A browser (`Accept: text/html`) is sent on to where the request said, with the token in a cookie.
+#[utoipa::path(post, path = "/v1/sso/{tenant}/acs", tag = "sso", params(("tenant" = String, Path)),
+    request_body(content = AcsForm, content_type = "application/x-www-form-urlencoded"), responses(
+    (status = 200, body = AcsAnswer),
+    (status = 303, description = "For a browser", headers(("location" = String), ("set-cookie" = String))),
+    (status = 401, description = "`invalid_credentials`, for whatever cause: the audit says which"),
+    (status = 403, description = "`mfa_reset_required`"),
+    (status = 429, description = "`too_many_attempts`: too many enrolment tokens"),
+))]
+async fn acs(State(app): State<Arc<App>>, call: Call<LargeForm<AcsForm>, TenantId>) -> Answer<Response> {
+    let Call { body: LargeForm(form), path: tenant, request, .. } = call;
+    request.speaks_of(&tenant);
+    let relay = form.relay_state.as_ref().and_then(|text| Relay::parse(text.expose(), app.store.restored()));
+    let attempt = request.attempt(&app)?;
+    let asked = app.store.asked(&tenant, relay.as_ref(), request.now).await?.ok_or(Code::InvalidCredentials)?;
+    let visit = Visit { app: &app, request: &request, tenant: &tenant, idp: &asked.idp, attempt: &attempt };
+    let return_to = asked.request.as_ref().map_or_else(|| "/".to_owned(), |request| request.return_to.clone());
+    let relay = relay.map(|relay| (relay, asked.request.clone()));
+    let mut assertion = visit.checked(form.response, relay).await?;
+    // Decided anew where the person, or what they are called, changes under it.
+    for _ in 0..3 {
+        let sign_in = visit.owner(assertion).await?;
+        let grant = match sign_in.decide() {
+            SsoChecked::Granted(grant) => grant,
+            SsoChecked::ResetRequired(sign_in) => {
+                visit.refused("reset_required", Some(sign_in.key().user())).await;
+                return Err(Code::MfaResetRequired.into());
+            }
+        };
+        let mut event = request.event(Action::SsoLogin, Outcome::Success).own(grant.key().user());
+        event.user_agent.clone_from(&request.user_agent);
+        event.changed.extend(grant.sign_in().links().then(|| "sso_name_id".to_owned()));
+        let who = grant.key().user().clone();
+        let answer = match app.store.open_sso(grant, &request.network(), &*app.entropy, &event).await? {
+            SsoOpened::SignedIn(it) => {
+                let user = UserDto::new(&it.key, &it.user, &it.profile);
+                AcsAnswer::SignedIn { session: SessionDto::new(it.signed_in.token, &it.signed_in.session, None), user }
+            }
+            SsoOpened::EnrolmentRequired { token, ends, reset_code_required } => {
+                AcsAnswer::EnrolmentRequired { enrolment: EnrolmentDto::new(token, ends), reset_code_required }
+            }
+            SsoOpened::TooMany { retry_at } => return Err(Problem::too_many(request.now, retry_at)),
+            SsoOpened::Spent => return Err(visit.refused("spent", Some(&who)).await),
+            SsoOpened::Moved(again) => {
+                assertion = again;
+                continue;
+            }
+        };
+        return Ok(visit.respond(answer, &return_to));
+    }
+    Err(Problem::new(Code::Unavailable).retry_after(1))
+}
+
+/// One response that somebody brings.
+struct Visit<'a> {
+    app: &'a App,
+    request: &'a Request,
+    tenant: &'a TenantId,
+    idp: &'a Idp,
+    attempt: &'a Attempt,
+}
+
+impl Visit<'_> {
+    async fn checked(&self, response: SecretText, relay: Option<(Relay, Option<SsoRequest>)>) -> Answer<Assertion> {
+        let (tenant, idp, now) = (self.tenant.clone(), self.idp.clone(), self.request.now);
+        let (sp, since) = (self.app.service_provider(&tenant)?, self.app.store.restored().since);
+        let _place = CHECKS.acquire().await.map_err(|_| Code::Unavailable)?;
+        let check = move || {
+            let expected = Expected { tenant: &tenant, idp: &idp, sp: &sp, relay, now, since };
+            saml::check(response.expose(), expected)
+        };
+        match spawn_blocking(check).await.map_err(|_| Code::Unavailable)? {
+            Ok(assertion) => Ok(assertion),
+            Err(fault) => Err(self.refused(fault.as_str(), None).await),
+        }
+    }
+
+    /// Whose it is. Nobody's makes somebody, where the tenant wants that.
+    async fn owner(&self, assertion: Assertion) -> Answer<SsoSignIn> {
+        let names = self.app.names()?;
+        let (assertion, known) = match self.app.store.sso_owner(assertion, self.idp, names, self.attempt).await? {
+            Ok(sign_in) => return Ok(sign_in),
+            Err(nobody) => nobody,
+        };
+        let Some(provisioning) = self.idp.provisioning.as_ref().filter(|_| !known) else {
+            return Err(self.refused(if known { "not_of_sso" } else { "unknown_subject" }, None).await);
+        };
+        if let Err(why) = provisioning::create(self.app, self.request, &assertion, provisioning).await? {
+            return Err(self.refused(why, None).await);
+        }
+        let made = self.app.store.sso_owner(assertion, self.idp, names, self.attempt).await?;
+        made.map_err(|_| Problem::new(Code::Unavailable).retry_after(1))
+    }
+
+    /// The one refusal. Which rule it was is for the audit alone.
+    async fn refused(&self, rule: &str, who: Option<&UserId>) -> Problem {
+        let mut event = self.request.event(Action::SsoLogin, Outcome::Refused).because(rule);
+        event.target = who.cloned();
+        self.app.store.record(self.tenant, self.attempt, 0, &event).await;
+        Code::InvalidCredentials.into()
+    }
+
+    fn respond(&self, answer: AcsAnswer, return_to: &str) -> Response {
+        if !self.request.header("accept").is_ok_and(|accept| accept.is_some_and(|it| it.contains("text/html"))) {
+            return Json(answer).into_response();
+        }
+        let token = match &answer {
+            AcsAnswer::SignedIn { session, .. } => session.token(),
+            AcsAnswer::EnrolmentRequired { enrolment, .. } => enrolment.token(),
+        };
+        let encrypted = self.app.public_url.as_ref().is_none_or(PublicUrl::is_https);
+        let (prefix, secure) = if encrypted { ("__Host-", "; Secure") } else { ("", "") };
+        // Lax: the browser comes from the IdP's page, and is to bring it along at once.
+        let cookie = format!("{prefix}vestibule={token}; Path=/; HttpOnly; SameSite=Lax{secure}");
+        let headers = [(header::LOCATION, return_to.to_owned()), (header::SET_COOKIE, cookie)];
+        (StatusCode::SEE_OTHER, headers).into_response()
+    }
+}

@@ -1,0 +1,90 @@
+//! What the IdP has to know of this service, and the way there.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Deserialize;
+use utoipa::IntoParams;
+use utoipa_axum::routes;
+use vestibule::{
+    http::{Answer, App, Call, Code, NoBody, Problem, Routes},
+    id::TenantId,
+    saml,
+    sso::Relay,
+};
+
+pub(crate) fn routes() -> Routes {
+    Routes::new().routes(routes!(metadata)).routes(routes!(login))
+}
+
+/// Metadata of this service for a tenant's IdP: each tenant has an entity id and an address of its own.
+#[utoipa::path(get, path = "/v1/sso/{tenant}/metadata", tag = "sso", params(("tenant" = String, Path)), responses(
+    (status = 200, body = String, content_type = "application/samlmetadata+xml"),
+    (status = 404, description = "`not_found`: no such tenant"),
+))]
+async fn metadata(State(app): State<Arc<App>>, call: Call<NoBody, TenantId>) -> Answer<Response> {
+    let tenant = call.path;
+    call.request.speaks_of(&tenant);
+    let sp = app.service_provider(&tenant)?;
+    app.store.settings(&tenant).await?.ok_or(Code::NotFound)?;
+    let xml = saml::service_provider_metadata(&sp);
+    Ok(([(header::CONTENT_TYPE, "application/samlmetadata+xml")], xml).into_response())
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct LoginQuery {
+    /// Where a browser goes on once it is signed in: a path of this origin; `/` where nothing is said.
+    return_to: Option<String>,
+}
+
+/// Sends a browser to the tenant's IdP, with a request for an assertion that has to be answered within 15 minutes.
+#[utoipa::path(get, path = "/v1/sso/{tenant}/login", tag = "sso", params(("tenant" = String, Path), LoginQuery), responses(
+    (status = 302, headers(("location" = String))),
+    (status = 404, description = "`not_found`: no such tenant, or it has no IdP"),
+))]
+async fn login(State(app): State<Arc<App>>, call: Call<NoBody, TenantId, LoginQuery>) -> Answer<Response> {
+    let Call { path: tenant, query, request, .. } = call;
+    request.speaks_of(&tenant);
+    let return_to = query.return_to.unwrap_or_else(|| "/".to_owned());
+    if !is_own_path(&return_to) {
+        return Err(Problem::new(Code::InvalidRequest).detail("return_to has to be a path of this origin"));
+    }
+    let sp = app.service_provider(&tenant)?;
+    let idp = app.store.idp(&tenant).await?.flatten().ok_or(Code::NotFound)?;
+    let (relay_state, relay) = Relay::generate(app.store.restored(), &*app.entropy)?;
+    app.store.open_request(&tenant, &relay, &return_to, request.now).await?;
+    let location = saml::redirect(&sp, &idp.sso_url, &relay_state, &relay, request.now);
+    Ok((StatusCode::FOUND, [(header::LOCATION, location)]).into_response())
+}
+
+/// A path that no browser takes for another origin.
+fn is_own_path(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_graphic() && c != '\\';
+    text.len() <= 1024 && text.starts_with('/') && !text.starts_with("//") && text.chars().all(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_path_stays_here() {
+        for (path, own) in [
+            ("/", true),
+            ("/portal?x=1#y", true),
+            ("//evil.example", false),
+            ("/\\evil.example", false),
+            ("https://evil.example", false),
+            ("", false),
+            ("/a b", false),
+            ("/a\n", false),
+            ("javascript:x", false),
+        ] {
+            assert_eq!(super::is_own_path(path), own, "{path}");
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! What an assertion says, each rule of the Web Browser SSO profile (SAML profiles 4.1.4) checked, on the bytes that were
+//! signed.
+
+use std::collections::BTreeMap;
+
+use uppsala::{Document, NodeId};
+
+use super::{
+    Expected, Fault, LONGEST,
+    signature::Signed,
+    xml::{ASSERTION, PROTOCOL, attribute, elements, is, named, one, parse, root, text},
+};
+use crate::{env::Timestamp, policy, sso::Assertion};
+
+const SUCCESS: &str = "urn:oasis:names:tc:SAML:2.0:status:Success";
+const BEARER: &str = "urn:oasis:names:tc:SAML:2.0:cm:bearer";
+/// The longest name of somebody, bytes.
+const LONGEST_NAME: usize = 256;
+
+/// Reads and checks a response, the signed part of which was verified.
+pub(super) fn check(posted: &Document<'_>, signed: &Signed, expected: Expected<'_>) -> Result<Assertion, Fault> {
+    let document = parse(&signed.xml)?;
+    // What is around a signed assertion may be anybody's: it is asked all the same, as it can only deny.
+    envelope(if signed.whole { &document } else { posted }, signed.whole, &expected)?;
+    let (document, assertion) = if signed.whole {
+        let response = root(&document, PROTOCOL, "Response").ok_or(Fault::Response)?;
+        let assertion = one(&document, response, ASSERTION, "Assertion").ok().flatten();
+        (&document, assertion.ok_or(Fault::Assertions)?)
+    } else {
+        (&document, root(&document, ASSERTION, "Assertion").ok_or(Fault::Assertions)?)
+    };
+    let reader = Reader { document, expected };
+    reader.issued(assertion)?;
+    let name_id = reader.name_id(assertion)?;
+    let ends = reader.confirmed(assertion)?.min(reader.conditions(assertion)?);
+    if ends > reader.expected.now + LONGEST {
+        return Err(Fault::TooLong);
+    }
+    let (contexts, session_ends) = reader.authenticated(assertion)?;
+    let attributes = reader.attributes(assertion);
+    let id = attribute(document, assertion, "ID").filter(|id| !id.is_empty()).ok_or(Fault::Assertions)?;
+    let Expected { tenant, idp, relay, .. } = &reader.expected;
+    Ok(Assertion {
+        tenant: (*tenant).clone(),
+        entity_id: idp.entity_id.clone(),
+        name_id,
+        digest: Assertion::spent_as(&idp.entity_id, id),
+        ends,
+        relay: relay.as_ref().map(|(relay, _)| relay.clone()),
+        session_ends,
+        stepped_up: contexts.iter().any(|context| idp.mfa_contexts.contains(context)),
+        attributes,
+    })
+}
+
+/// The response around the assertion.
+fn envelope(document: &Document<'_>, whole: bool, expected: &Expected<'_>) -> Result<(), Fault> {
+    let response = root(document, PROTOCOL, "Response").ok_or(Fault::Response)?;
+    let said = |name| attribute(document, response, name);
+    if said("Version") != Some("2.0") {
+        return Err(Fault::Response);
+    }
+    let status = one(document, response, PROTOCOL, "Status").ok().flatten().ok_or(Fault::Status)?;
+    let code = one(document, status, PROTOCOL, "StatusCode").ok().flatten().ok_or(Fault::Status)?;
+    if attribute(document, code, "Value") != Some(SUCCESS) {
+        return Err(Fault::Status);
+    }
+    let issuer = one(document, response, ASSERTION, "Issuer").map_err(|()| Fault::Issuer)?;
+    if issuer.is_some_and(|issuer| trimmed(document, issuer).as_deref() != Some(&expected.idp.entity_id)) {
+        return Err(Fault::Issuer);
+    }
+    match said("Destination") {
+        Some(destination) if destination != expected.sp.acs_url => return Err(Fault::Destination),
+        // A message that is signed has to say where it goes (SAML bindings 3.5.5.2).
+        None if whole => return Err(Fault::Destination),
+        _ => {}
+    }
+    answers(said("InResponseTo"), false, expected)
+}
+
+/// Whether it answers what this browser was sent to ask; or nothing, where that is allowed.
+fn answers(in_response_to: Option<&str>, required: bool, expected: &Expected<'_>) -> Result<(), Fault> {
+    match (&expected.relay, in_response_to) {
+        (Some((relay, Some(_))), Some(id)) if id == relay.request_id() => Ok(()),
+        (Some((_, Some(_))), None) if !required => Ok(()),
+        (Some(_), _) => Err(Fault::InResponseTo),
+        (None, None) if expected.idp.idp_initiated => Ok(()),
+        (None, None) => Err(Fault::Unsolicited),
+        // It answers a request of which this browser has not brought the other half.
+        (None, Some(_)) => Err(Fault::InResponseTo),
+    }
+}
+
+fn trimmed(document: &Document<'_>, of: NodeId) -> Option<String> {
+    text(document, of).map(|text| text.trim().to_owned())
+}
+
+struct Reader<'a, 'd> {
+    document: &'a Document<'d>,
+    expected: Expected<'a>,
+}
+
+impl Reader<'_, '_> {
+    fn said(&self, of: NodeId, name: &str) -> Option<&str> {
+        attribute(self.document, of, name)
+    }
+
+    /// A time that is there has to be one.
+    fn time(&self, of: NodeId, name: &str, fault: Fault) -> Result<Option<Timestamp>, Fault> {
+        self.said(of, name).map(|text| Timestamp::parse(text).ok_or(fault)).transpose()
+    }
+
+    /// Not before its time and not after it, with the clocks a minute apart; and until when it holds.
+    fn window(&self, of: NodeId) -> Result<Timestamp, Fault> {
+        let now = self.expected.now;
+        if self.time(of, "NotBefore", Fault::NotYetValid)?.is_some_and(|from| now + policy::SKEW < from) {
+            return Err(Fault::NotYetValid);
+        }
+        let until = self.time(of, "NotOnOrAfter", Fault::Expired)?.unwrap_or(Timestamp::from_millis(i64::MAX));
+        if now >= until + policy::SKEW { Err(Fault::Expired) } else { Ok(until) }
+    }
+
+    fn issued(&self, assertion: NodeId) -> Result<(), Fault> {
+        if self.said(assertion, "Version") != Some("2.0") {
+            return Err(Fault::Response);
+        }
+        let at = self.time(assertion, "IssueInstant", Fault::Expired)?.ok_or(Fault::Expired)?;
+        if at > self.expected.now + policy::SKEW {
+            return Err(Fault::NotYetValid);
+        }
+        if at < self.expected.since {
+            return Err(Fault::Expired);
+        }
+        let issuer = one(self.document, assertion, ASSERTION, "Issuer").ok().flatten().ok_or(Fault::Issuer)?;
+        let right = trimmed(self.document, issuer).as_deref() == Some(&self.expected.idp.entity_id);
+        if right { Ok(()) } else { Err(Fault::Issuer) }
+    }
+
+    /// What the IdP calls them: all of the text, and nothing but text. Comments are not among the signed bytes.
+    fn name_id(&self, assertion: NodeId) -> Result<String, Fault> {
+        let subject = self.the(assertion, "Subject", Fault::Subject)?;
+        let name = text(self.document, self.the(subject, "NameID", Fault::Subject)?).ok_or(Fault::Subject)?;
+        let plain = !name.is_empty() && name.len() <= LONGEST_NAME && !name.contains(char::is_control);
+        if plain { Ok(name) } else { Err(Fault::Subject) }
+    }
+
+    fn the(&self, of: NodeId, name: &str, fault: Fault) -> Result<NodeId, Fault> {
+        one(self.document, of, ASSERTION, name).ok().flatten().ok_or(fault)
+    }
+
+    /// Confirmed by whoever bears it, here, in answer to this request. Until when.
+    fn confirmed(&self, assertion: NodeId) -> Result<Timestamp, Fault> {
+        let subject = self.the(assertion, "Subject", Fault::Subject)?;
+        let mut why = Fault::Confirmation;
+        for confirmation in named(self.document, subject, ASSERTION, "SubjectConfirmation") {
+            if self.said(confirmation, "Method") != Some(BEARER) {
+                continue;
+            }
+            match self.bearer(confirmation) {
+                Ok(until) => return Ok(until),
+                Err(fault) => why = fault,
+            }
+        }
+        Err(why)
+    }
+
+    fn bearer(&self, confirmation: NodeId) -> Result<Timestamp, Fault> {
+        let data = self.the(confirmation, "SubjectConfirmationData", Fault::Confirmation)?;
+        if self.said(data, "Recipient") != Some(&self.expected.sp.acs_url) {
+            return Err(Fault::Recipient);
+        }
+        answers(self.said(data, "InResponseTo"), true, &self.expected)?;
+        self.said(data, "NotOnOrAfter").ok_or(Fault::Confirmation)?;
+        self.window(data)
+    }
+
+    /// For this audience, in time, and on no condition that is not understood. Until when.
+    fn conditions(&self, assertion: NodeId) -> Result<Timestamp, Fault> {
+        let conditions = self.the(assertion, "Conditions", Fault::Audience)?;
+        let mut audiences = 0;
+        for condition in elements(self.document, conditions) {
+            let called = |name| is(self.document, condition, ASSERTION, name);
+            if called("AudienceRestriction") {
+                audiences += 1;
+                let meant = named(self.document, condition, ASSERTION, "Audience")
+                    .into_iter()
+                    .any(|it| trimmed(self.document, it).as_deref() == Some(&self.expected.sp.entity_id));
+                if !meant {
+                    return Err(Fault::Audience);
+                }
+            } else if !called("OneTimeUse") && !called("ProxyRestriction") {
+                return Err(Fault::Conditions);
+            }
+        }
+        if audiences == 0 {
+            return Err(Fault::Audience);
+        }
+        self.window(conditions)
+    }
+
+    /// How they signed in at the IdP, and until when that holds there.
+    fn authenticated(&self, assertion: NodeId) -> Result<(Vec<String>, Option<Timestamp>), Fault> {
+        let statements = named(self.document, assertion, ASSERTION, "AuthnStatement");
+        let mut contexts = Vec::new();
+        let mut until: Option<Timestamp> = None;
+        for statement in &statements {
+            if let Some(ends) = self.time(*statement, "SessionNotOnOrAfter", Fault::Authentication)? {
+                if ends <= self.expected.now {
+                    return Err(Fault::Expired);
+                }
+                until = Some(until.map_or(ends, |until| until.min(ends)));
+            }
+            for context in named(self.document, *statement, ASSERTION, "AuthnContext") {
+                let classes = named(self.document, context, ASSERTION, "AuthnContextClassRef");
+                contexts.extend(classes.into_iter().filter_map(|class| trimmed(self.document, class)));
+            }
+        }
+        if statements.is_empty() { Err(Fault::Authentication) } else { Ok((contexts, until)) }
+    }
+
+    /// Attributes whose values are plain text.
+    fn attributes(&self, assertion: NodeId) -> BTreeMap<String, Vec<String>> {
+        let mut all: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for statement in named(self.document, assertion, ASSERTION, "AttributeStatement") {
+            for attribute in named(self.document, statement, ASSERTION, "Attribute") {
+                let Some(name) = self.said(attribute, "Name") else { continue };
+                let values = named(self.document, attribute, ASSERTION, "AttributeValue");
+                let values = values.into_iter().filter_map(|value| trimmed(self.document, value));
+                all.entry(name.to_owned()).or_default().extend(values);
+            }
+        }
+        all
+    }
+}

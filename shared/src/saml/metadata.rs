@@ -1,0 +1,109 @@
+//! Metadata (SAML 2.0 metadata): the IdP's, as an Administrator brings it; and this service's own.
+
+use data_encoding::BASE64;
+use uppsala::{Document, NodeId, XmlWriter};
+
+use super::{
+    Certificate,
+    xml::{METADATA, SIGNATURE, attribute, named, one, parse, root, text},
+};
+use crate::sso::ServiceProvider;
+
+const REDIRECT: &str = "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-Redirect";
+const POST: &str = "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-POST";
+const PROTOCOL: &str = super::xml::PROTOCOL;
+
+/// What is needed of an IdP's metadata.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdpMetadata {
+    /// Its entity id.
+    pub entity_id: String,
+    /// Where it takes requests, by HTTP-Redirect.
+    pub sso_url: String,
+    /// Certificates of the keys it signs with.
+    pub certificates: Vec<Certificate>,
+}
+
+impl IdpMetadata {
+    /// Reads metadata of one IdP. A signature over it is not looked at: it is believed because of who brought it.
+    ///
+    /// # Errors
+    /// Says what is wrong with it.
+    pub fn parse(xml: &str) -> Result<Self, &'static str> {
+        let document = parse(xml).map_err(|_| "the metadata is not well-formed XML without a DTD")?;
+        let entity = entity(&document)?;
+        let role = idp(&document, entity).ok_or("the metadata is of no IdP")?;
+        let entity_id = attribute(&document, entity, "entityID").ok_or("the metadata has no entityID")?;
+        let services = named(&document, role, METADATA, "SingleSignOnService");
+        let redirect = services.into_iter().find(|id| attribute(&document, *id, "Binding") == Some(REDIRECT));
+        let sso_url = redirect.and_then(|id| attribute(&document, id, "Location"));
+        let sso_url = sso_url.ok_or("the metadata has no SingleSignOnService for HTTP-Redirect")?;
+        let certificates = certificates(&document, role)?;
+        Ok(Self { entity_id: entity_id.to_owned(), sso_url: sso_url.to_owned(), certificates })
+    }
+}
+
+/// The one entity that is an IdP: the document's, or one among others.
+fn entity(document: &Document<'_>) -> Result<NodeId, &'static str> {
+    if let Some(entity) = root(document, METADATA, "EntityDescriptor") {
+        return Ok(entity);
+    }
+    let all = root(document, METADATA, "EntitiesDescriptor").ok_or("this is no SAML metadata")?;
+    let entities = named(document, all, METADATA, "EntityDescriptor");
+    match entities.into_iter().filter(|id| idp(document, *id).is_some()).collect::<Vec<_>>()[..] {
+        [one] => Ok(one),
+        _ => Err("the metadata is not of exactly one IdP"),
+    }
+}
+
+/// Its role as an IdP for SAML 2.0.
+fn idp(document: &Document<'_>, entity: NodeId) -> Option<NodeId> {
+    let speaks = |id: &NodeId| {
+        let protocols = attribute(document, *id, "protocolSupportEnumeration").unwrap_or("");
+        protocols.split_ascii_whitespace().any(|protocol| protocol == PROTOCOL)
+    };
+    named(document, entity, METADATA, "IDPSSODescriptor").into_iter().find(speaks)
+}
+
+/// Of each key for signing the first certificate: others in one `X509Data` are of authorities, which sign no assertions.
+fn certificates(document: &Document<'_>, role: NodeId) -> Result<Vec<Certificate>, &'static str> {
+    let mut all: Vec<Certificate> = Vec::new();
+    for descriptor in named(document, role, METADATA, "KeyDescriptor") {
+        if attribute(document, descriptor, "use") == Some("encryption") {
+            continue;
+        }
+        let missing = "a key of the metadata has no certificate";
+        let info = one(document, descriptor, SIGNATURE, "KeyInfo").ok().flatten().ok_or(missing)?;
+        let data = named(document, info, SIGNATURE, "X509Data").into_iter().next().ok_or(missing)?;
+        let first = named(document, data, SIGNATURE, "X509Certificate").into_iter().next().ok_or(missing)?;
+        let base64: String = text(document, first).ok_or(missing)?.split_ascii_whitespace().collect();
+        let der = BASE64.decode(base64.as_bytes()).map_err(|_| "a certificate is not base64")?;
+        let certificate = Certificate::from_der(&der)?;
+        if !all.contains(&certificate) {
+            all.push(certificate);
+        }
+    }
+    if all.is_empty() { Err("the metadata has no certificate for signing") } else { Ok(all) }
+}
+
+/// This service's metadata, for a tenant's IdP.
+#[must_use]
+pub fn service_provider_metadata(sp: &ServiceProvider) -> String {
+    let mut xml = XmlWriter::new();
+    xml.write_declaration();
+    xml.start_element("md:EntityDescriptor", &[("xmlns:md", METADATA), ("entityID", &sp.entity_id)]);
+    xml.start_element(
+        "md:SPSSODescriptor",
+        &[("protocolSupportEnumeration", PROTOCOL), ("AuthnRequestsSigned", "false"), ("WantAssertionsSigned", "true")],
+    );
+    for format in ["1.1:nameid-format:unspecified", "2.0:nameid-format:persistent", "1.1:nameid-format:emailAddress"] {
+        xml.start_element("md:NameIDFormat", &[]);
+        xml.text(&format!("urn:oasis:names:tc:SAML:{format}"));
+        xml.end_element("md:NameIDFormat");
+    }
+    let acs = [("Binding", POST), ("Location", sp.acs_url.as_str()), ("index", "0"), ("isDefault", "true")];
+    xml.empty_element("md:AssertionConsumerService", &acs);
+    xml.end_element("md:SPSSODescriptor");
+    xml.end_element("md:EntityDescriptor");
+    xml.into_string()
+}

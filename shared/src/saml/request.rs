@@ -1,0 +1,40 @@
+//! The request for an assertion, by HTTP-Redirect (SAML bindings 3.4).
+
+use data_encoding::BASE64;
+use uppsala::XmlWriter;
+
+use super::xml::{ASSERTION, PROTOCOL};
+use crate::{
+    env::Timestamp,
+    sso::{Relay, ServiceProvider},
+};
+
+/// Where the browser is sent: the IdP's address, with the request and what is to come back with its answer.
+#[must_use]
+pub fn redirect(sp: &ServiceProvider, sso_url: &str, relay_state: &str, relay: &Relay, now: Timestamp) -> String {
+    let mut xml = XmlWriter::new();
+    // Whole seconds: some take no fractions.
+    let issued = Timestamp::from_secs(now.secs()).to_string();
+    xml.start_element(
+        "samlp:AuthnRequest",
+        &[
+            ("xmlns:samlp", PROTOCOL),
+            ("xmlns:saml", ASSERTION),
+            ("ID", relay.request_id()),
+            ("Version", "2.0"),
+            ("IssueInstant", &issued),
+            ("Destination", sso_url),
+            ("ProtocolBinding", "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-POST"),
+            ("AssertionConsumerServiceURL", &sp.acs_url),
+        ],
+    );
+    xml.start_element("saml:Issuer", &[]);
+    xml.text(&sp.entity_id);
+    xml.end_element("saml:Issuer");
+    xml.empty_element("samlp:NameIDPolicy", &[("AllowCreate", "true")]);
+    xml.end_element("samlp:AuthnRequest");
+    let deflated = miniz_oxide::deflate::compress_to_vec(xml.as_str().as_bytes(), 6);
+    let query = [("SAMLRequest", BASE64.encode(&deflated)), ("RelayState", relay_state.to_owned())];
+    let query = serde_urlencoded::to_string(query).unwrap_or_default();
+    format!("{sso_url}{}{query}", if sso_url.contains('?') { '&' } else { '?' })
+}

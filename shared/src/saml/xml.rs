@@ -1,0 +1,70 @@
+//! Reading XML strictly: by namespace, without a DTD, each thing once.
+
+use uppsala::{Document, NodeId, NodeKind, Parser};
+
+use super::Fault;
+
+pub(super) const PROTOCOL: &str = "urn:oasis:names:tc:SAML:2.0:protocol";
+pub(super) const ASSERTION: &str = "urn:oasis:names:tc:SAML:2.0:assertion";
+pub(super) const METADATA: &str = "urn:oasis:names:tc:SAML:2.0:metadata";
+pub(super) const SIGNATURE: &str = "http://www.w3.org/2000/09/xmldsig#";
+
+/// Deeper than any response or metadata is.
+const DEPTH: u32 = 32;
+
+/// Parses a document: well-formed, without DTD, not too deep.
+pub(super) fn parse(text: &str) -> Result<Document<'_>, Fault> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    Parser::new()
+        .with_max_depth(DEPTH)
+        .with_forbid_dtd(true)
+        .with_forbid_entities(true)
+        .parse(text)
+        .map_err(|_| Fault::Xml)
+}
+
+/// The document's element, if it is that one.
+pub(super) fn root(document: &Document<'_>, namespace: &str, name: &str) -> Option<NodeId> {
+    document.document_element().filter(|id| is(document, *id, namespace, name))
+}
+
+pub(super) fn is(document: &Document<'_>, id: NodeId, namespace: &str, name: &str) -> bool {
+    document.element(id).is_some_and(|element| element.matches_name_ns(namespace, name))
+}
+
+/// The elements directly in another.
+pub(super) fn elements(document: &Document<'_>, of: NodeId) -> Vec<NodeId> {
+    document.children_iter(of).filter(|id| document.element(*id).is_some()).collect()
+}
+
+/// Those of one name.
+pub(super) fn named(document: &Document<'_>, of: NodeId, namespace: &str, name: &str) -> Vec<NodeId> {
+    elements(document, of).into_iter().filter(|id| is(document, *id, namespace, name)).collect()
+}
+
+/// The one of a name, or none. `Err`: several.
+pub(super) fn one(document: &Document<'_>, of: NodeId, namespace: &str, name: &str) -> Result<Option<NodeId>, ()> {
+    match named(document, of, namespace, name)[..] {
+        [] => Ok(None),
+        [id] => Ok(Some(id)),
+        _ => Err(()),
+    }
+}
+
+/// An attribute without a namespace.
+pub(super) fn attribute<'a>(document: &'a Document<'_>, of: NodeId, name: &str) -> Option<&'a str> {
+    let attributes = &document.element(of)?.attributes;
+    attributes.iter().find(|it| it.name.namespace_uri.is_none() && it.name.local_name == name).map(|it| &*it.value)
+}
+
+/// All text of an element that has nothing but text in it.
+pub(super) fn text(document: &Document<'_>, of: NodeId) -> Option<String> {
+    let mut all = String::new();
+    for id in document.children_iter(of) {
+        match document.node_kind(id)? {
+            NodeKind::Text(text) | NodeKind::CData(text) => all.push_str(text),
+            _ => return None,
+        }
+    }
+    Some(all)
+}

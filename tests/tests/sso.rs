@@ -1,0 +1,446 @@
+//! People who come from their organisation's IdP (product.md P11 and P12; issue of SSO): what needs no clock moved runs on any
+//! server, as the journeys do.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use axum::http::Method;
+use serde_json::{Value, json};
+use tests::{
+    Ask, People, Reply, Service,
+    idp::{Idp, Says, Sp, asked},
+};
+
+/// A tenant with an IdP, and an Administrator's session of it.
+struct Office {
+    service: Service,
+    people: People,
+    tenant: String,
+    sp: Sp,
+    idp: Idp,
+}
+
+async fn office() -> Office {
+    let (service, people) = Service::given().await;
+    let tenant = people["ann"].tenant.clone();
+    let sp = service.sp(&tenant).await;
+    let idp = Idp::new("https://idp.example/metadata");
+    let mut office = Office { service, people, tenant, sp, idp };
+    let metadata = office.idp.metadata();
+    office.configure(json!({"metadata_xml": metadata})).await.ok();
+    office
+}
+
+impl Office {
+    async fn ann(&mut self) -> String {
+        self.service.fresh(self.people.get_mut("ann").unwrap()).await
+    }
+
+    async fn configure(&mut self, body: Value) -> Reply {
+        let ann = self.ann().await;
+        self.service.put("/v1/admin/sso", &ann, body).await
+    }
+
+    /// With more than the metadata says.
+    async fn configure_with(&mut self, more: Value) {
+        let mut body = self.idp.fields();
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        self.configure(body).await.ok();
+    }
+
+    async fn change(&mut self, name: &str, change: Value) -> Reply {
+        let ann = self.ann().await;
+        self.service.patch(&format!("/v1/admin/users/{}", self.people[name].id), &ann, change).await
+    }
+
+    async fn to_sso(&mut self, name: &str) {
+        self.change(name, json!({"auth_type": "saml_sso"})).await.ok();
+    }
+
+    /// A right answer to a new request, changed; signed.
+    async fn arrives_with(&self, name_id: &str, change: impl FnOnce(&mut Says)) -> Reply {
+        let asked = self.service.sso_request(&self.tenant).await;
+        let mut says = self.idp.answer(&self.service, &self.sp, &asked, name_id);
+        change(&mut says);
+        self.service.acs(&self.tenant, &says.signed(&self.idp), &asked.relay_state).await
+    }
+
+    async fn arrives(&self, name_id: &str) -> Reply {
+        self.arrives_with(name_id, |_| {}).await
+    }
+
+    /// It is refused, and the audit says which rule it breaks.
+    async fn refuses(&mut self, reply: &Reply, rule: &str) {
+        refused(reply);
+        let ann = self.ann().await;
+        let rows = self.service.get("/v1/admin/audit?limit=100", &ann).await.ok();
+        let id = reply.headers["x-request-id"].to_str().unwrap();
+        let row = rows.body["items"].as_array().unwrap().iter().find(|row| row["request_id"] == id).unwrap().clone();
+        let said = [&row["action"], &row["outcome"], &row["reason"]];
+        assert_eq!(said, ["sso.login", "refused", rule]);
+    }
+
+    /// Enrols by what an arrival gave.
+    async fn enrol(&mut self, name: &str, arrived: &Reply) -> Reply {
+        let token = arrived.text("/enrolment/token");
+        let mut person = self.people.remove(name).unwrap();
+        let reply = self.service.enrol_with(&mut person, &token, json!({})).await;
+        self.people.insert(name.to_owned(), person);
+        reply
+    }
+}
+
+fn refused(reply: &Reply) {
+    assert!(reply.is(401, "invalid_credentials"), "{reply:?}");
+}
+
+fn amr(reply: &Reply) -> Value {
+    reply.body["session"]["amr"].clone()
+}
+
+#[tokio::test]
+async fn p11_enrols_once_and_is_asked_for_no_code_after_that() {
+    let mut office = office().await;
+    office.to_sso("bob").await;
+    let first = office.arrives("bob").await.ok();
+    assert_eq!(first.text("/status"), "enrolment_required");
+    assert!(first.body.get("session").is_none());
+    let enrolled = office.enrol("bob", &first).await;
+    assert_eq!(amr(&enrolled), json!(["sso", "otp"]));
+    for whole in [false, true] {
+        let asked = office.service.sso_request(&office.tenant).await;
+        let says = office.idp.answer(&office.service, &office.sp, &asked, "Bob");
+        let response = if whole { says.signed_whole(&office.idp) } else { says.signed(&office.idp) };
+        let again = office.service.acs(&office.tenant, &response, &asked.relay_state).await.ok();
+        assert_eq!((again.text("/status"), amr(&again)), ("signed_in".to_owned(), json!(["sso"])));
+        assert_eq!(again.text("/user/auth_type"), "saml_sso");
+        let session = again.text("/session/token");
+        let read = office.service.get("/v1/session", &session).await.ok();
+        assert_eq!(read.body["session"]["amr"], json!(["sso"]));
+    }
+    let ann = office.ann().await;
+    let listed = office.service.get("/v1/admin/users?q=bob", &ann).await.ok();
+    assert_eq!(
+        (&listed.body["items"][0]["auth_type"], &listed.body["items"][0]["mfa"]),
+        (&json!("saml_sso"), &json!("active"))
+    );
+}
+
+/// S10: what asks for a step-up asks for a code.
+#[tokio::test]
+async fn an_sso_session_steps_up_by_a_code() {
+    let mut office = office().await;
+    office.to_sso("amy").await;
+    let first = office.arrives("amy").await.ok();
+    office.enrol("amy", &first).await;
+    let session = office.arrives("amy").await.ok().text("/session/token");
+    let reset = format!("/v1/admin/users/{}/mfa-reset", office.people["eve"].id);
+    let body = json!({"reason": "lost"});
+    assert!(office.service.post(&reset, &session, body.clone()).await.is(401, "step_up_required"));
+    let mut amy = office.people.remove("amy").unwrap();
+    let code = office.service.code(&mut amy);
+    let stepped = office.service.post("/v1/step-up", &session, json!({"code": code})).await.ok();
+    assert_eq!(amr(&stepped), json!(["sso", "otp"]));
+    office.service.post(&reset, &stepped.text("/session/token"), body).await.ok();
+}
+
+/// The IdP's own second factor counts as a step-up where the tenant says so, and only in that context.
+#[tokio::test]
+async fn a_context_of_the_idp_may_count_as_a_step_up() {
+    let mut office = office().await;
+    office.to_sso("amy").await;
+    let first = office.arrives("amy").await.ok();
+    office.enrol("amy", &first).await;
+    let mfa = "https://refeds.org/profile/mfa";
+    let with = |says: &mut Says| says.context = Some(mfa.to_owned());
+    let settings = |arrived: Reply| arrived.text("/session/token");
+    let ask = |session: String| Ask::new(Method::GET, "/v1/admin/sso").token(&session);
+    let off = office.arrives_with("amy", with).await.ok();
+    assert!(office.service.send(ask(settings(off))).await.is(401, "step_up_required"));
+    office.configure_with(json!({"mfa_contexts": [mfa]})).await;
+    let on = office.arrives_with("amy", with).await.ok();
+    office.service.send(ask(settings(on))).await.ok();
+    for context in [None, Some("urn:oasis:names:tc:SAML:2.0:ac:classes:Password".to_owned())] {
+        let other = office.arrives_with("amy", |says| says.context = context).await.ok();
+        assert!(office.service.send(ask(settings(other))).await.is(401, "step_up_required"));
+    }
+}
+
+/// S05: the password of somebody of SSO opens nothing.
+#[tokio::test]
+async fn a_password_is_refused_and_an_assertion_about_somebody_local_too() {
+    let mut office = office().await;
+    office.to_sso("bob").await;
+    refused(&office.service.login(&office.people["bob"]).await);
+    let reply = office.arrives("eve").await;
+    office.refuses(&reply, "not_of_sso").await;
+    let reply = office.arrives("nobody").await;
+    office.refuses(&reply, "unknown_subject").await;
+    office.change("bob", json!({"active": false})).await.ok();
+    refused(&office.arrives("bob").await);
+}
+
+/// S07 and P12: each change of the door ends what was open, and obliges anew.
+#[tokio::test]
+async fn a_change_of_the_door_asks_to_sign_in_again_each_time() {
+    let mut office = office().await;
+    let bob = office.people.get_mut("bob").unwrap();
+    office.service.enrol(bob).await;
+    let local = bob.session.clone();
+    let challenge = office.service.challenge(&office.people["bob"]).await;
+    office.to_sso("bob").await;
+    assert!(office.service.get("/v1/session", &local).await.is(401, "session_refresh_required"));
+    assert!(office.service.post("/v1/verify", &challenge, json!({"code": "123456"})).await.is(401, "invalid_token"));
+    // The factor stays: no second enrolment.
+    let sso = office.arrives("bob").await.ok();
+    assert_eq!(sso.text("/status"), "signed_in");
+    office.change("bob", json!({"auth_type": "local"})).await.ok();
+    let session = sso.text("/session/token");
+    assert!(office.service.get("/v1/session", &session).await.is(401, "session_refresh_required"));
+    refused(&office.arrives("bob").await);
+    assert_eq!(office.service.login(&office.people["bob"]).await.text("/status"), "mfa_required");
+    // Without a factor: both doors give an enrolment token, and the flip ends it.
+    office.to_sso("eve").await;
+    let token = office.arrives("eve").await.ok().text("/enrolment/token");
+    office.change("eve", json!({"auth_type": "local"})).await.ok();
+    assert!(office.service.post("/v1/mfa/enrolments", &token, json!({})).await.is(401, "invalid_token"));
+    assert_eq!(office.service.login(&office.people["eve"]).await.text("/status"), "enrolment_required");
+}
+
+#[tokio::test]
+async fn a_browser_is_sent_on_with_a_cookie() {
+    let mut office = office().await;
+    office.to_sso("bob").await;
+    let path = format!("/v1/sso/{}/login?return_to=%2Fportal%3Fa%3D1", office.tenant);
+    let request = asked(&office.service.send(Ask::new(Method::GET, path)).await);
+    let response = office.idp.answer(&office.service, &office.sp, &request, "bob").signed(&office.idp);
+    let body =
+        [("SAMLResponse", data_encoding::BASE64.encode(response.as_bytes())), ("RelayState", request.relay_state)];
+    let ask = Ask::new(Method::POST, format!("/v1/sso/{}/acs", office.tenant));
+    let ask = ask.form(&serde_urlencoded::to_string(body).unwrap()).header("accept", "text/html,application/xml;q=0.9");
+    let reply = office.service.send(ask).await;
+    assert_eq!((reply.status.as_u16(), reply.headers["location"].to_str().unwrap()), (303, "/portal?a=1"));
+    let cookie = reply.headers["set-cookie"].to_str().unwrap();
+    assert!(cookie.contains("vestibule=ve_") && cookie.contains("; HttpOnly; SameSite=Lax"), "{cookie}");
+    let encrypted = office.sp.acs_url.starts_with("https://");
+    assert_eq!(cookie.starts_with("__Host-") && cookie.ends_with("; Secure"), encrypted, "{cookie}");
+    for elsewhere in ["https%3A%2F%2Fevil.example", "%2F%2Fevil.example", "%2F%5Cevil.example"] {
+        let path = format!("/v1/sso/{}/login?return_to={elsewhere}", office.tenant);
+        assert!(office.service.send(Ask::new(Method::GET, path)).await.is(400, "invalid_request"));
+    }
+}
+
+#[tokio::test]
+async fn the_configuration_is_an_administrators_and_is_read_back() {
+    let mut office = office().await;
+    let ann = office.ann().await;
+    let shown = office.service.get("/v1/admin/sso", &ann).await.ok();
+    assert_eq!(shown.text("/idp_entity_id"), office.idp.entity_id);
+    assert_eq!(shown.text("/certificates/0").trim(), office.idp.certificate.trim().replace("\r\n", "\n"));
+    assert_eq!(shown.body["certificates_seen"][0]["expired"], json!(false));
+    assert_eq!(shown.text("/service_provider/acs_url"), office.sp.acs_url);
+    let again = json!({"idp_entity_id": shown.text("/idp_entity_id"), "sso_url": shown.text("/sso_url"),
+        "certificates": shown.body["certificates"]});
+    office.configure(again).await.ok();
+    let mut people = std::mem::take(&mut office.people);
+    let bob = office.service.fresh(people.get_mut("bob").unwrap()).await;
+    let gus = office.service.fresh(people.get_mut("gus").unwrap()).await;
+    let fields = office.idp.fields();
+    assert!(office.service.get("/v1/admin/sso", &bob).await.is(403, "forbidden"));
+    assert!(office.service.put("/v1/admin/sso", &bob, fields).await.is(403, "forbidden"));
+    assert!(office.service.get("/v1/admin/sso", &gus).await.is(404, "not_found"), "another tenant's is not seen");
+    let foreign = format!("/v1/sso/{}/login", people["gus"].tenant);
+    assert!(office.service.send(Ask::new(Method::GET, foreign)).await.is(404, "not_found"));
+    for path in ["/v1/sso/nosuch/login", "/v1/sso/nosuch/metadata"] {
+        assert!(office.service.send(Ask::new(Method::GET, path)).await.is(404, "not_found"), "{path}");
+    }
+    refused(&office.service.acs("nosuch", "<x/>", "").await);
+}
+
+#[tokio::test]
+async fn a_configuration_that_cannot_work_is_refused_whole() {
+    let mut office = office().await;
+    let fields = office.idp.fields();
+    let with = |name: &str, value: Value| {
+        let mut fields = fields.clone();
+        fields[name] = value;
+        fields
+    };
+    let metadata = office.idp.metadata();
+    let both = with("metadata_xml", json!(metadata));
+    let small = include_str!("../keys/rsa-1024.pem");
+    for body in [
+        json!({}),
+        both,
+        json!({"metadata_xml": "<x/>"}),
+        json!({"metadata_xml": format!("<!DOCTYPE x>{}", metadata.replace("<?xml version=\"1.0\"?>", ""))}),
+        json!({"metadata_xml": metadata.replace("HTTP-Redirect", "HTTP-POST")}),
+        json!({"metadata_xml": metadata.replace("use=\"signing\"", "use=\"encryption\"")}),
+        with("sso_url", json!("http://idp.example/sso")),
+        with("sso_url", json!("javascript:alert(1)")),
+        with("certificates", json!([])),
+        with("certificates", json!(["no certificate"])),
+        with("certificates", json!([small])),
+        with("certificates", json!(vec![office.idp.certificate.clone(); 9])),
+        with("mfa", json!("none")),
+    ] {
+        assert!(office.configure(body.clone()).await.is(400, "invalid_request"), "{body}");
+    }
+    let ann = office.ann().await;
+    assert_eq!(office.service.get("/v1/admin/sso", &ann).await.ok().text("/sso_url"), "https://idp.example/sso");
+}
+
+/// The last who can sign in by a password stays, as long as there is no IdP; and an IdP on which all depend stays.
+#[tokio::test]
+async fn an_administrator_who_can_sign_in_always_stays() {
+    let mut office = office().await;
+    let ann = office.ann().await;
+    office.service.delete("/v1/admin/sso", &ann).await.ok();
+    assert!(office.service.delete("/v1/admin/sso", &ann).await.is(404, "not_found"));
+    office.to_sso("amy").await;
+    assert!(office.change("ann", json!({"auth_type": "saml_sso"})).await.is(409, "conflict"));
+    assert!(office.change("ann", json!({"role": "standard"})).await.is(409, "conflict"));
+    assert!(office.change("ann", json!({"active": false})).await.is(409, "conflict"));
+    let fields = office.idp.fields();
+    office.configure(fields).await.ok();
+    office.to_sso("ann").await;
+    let mut people = std::mem::take(&mut office.people);
+    // Ann has her factor from before: SSO signs her in, and a code steps her up.
+    let session = office.arrives("ann").await.ok().text("/session/token");
+    let code = office.service.code(people.get_mut("ann").unwrap());
+    let ann = office.service.post("/v1/step-up", &session, json!({"code": code})).await.ok().text("/session/token");
+    assert!(office.service.delete("/v1/admin/sso", &ann).await.is(409, "conflict"));
+    let amy = format!("/v1/admin/users/{}", people["amy"].id);
+    office.service.patch(&amy, &ann, json!({"auth_type": "local"})).await.ok();
+    office.service.delete("/v1/admin/sso", &ann).await.ok();
+    refused(&office.arrives_unasked("ann").await);
+}
+
+impl Office {
+    /// An assertion that answers nothing.
+    async fn arrives_unasked(&self, name_id: &str) -> Reply {
+        let asked = tests::idp::Asked { xml: String::new(), id: String::new(), relay_state: String::new() };
+        let mut says = self.idp.answer(&self.service, &self.sp, &asked, name_id);
+        says.in_response_to = None;
+        self.service.acs(&self.tenant, &says.signed(&self.idp), "").await
+    }
+}
+
+#[tokio::test]
+async fn whoever_comes_unasked_is_refused_unless_the_tenant_allows_it() {
+    let mut office = office().await;
+    office.to_sso("bob").await;
+    let reply = office.arrives_unasked("bob").await;
+    office.refuses(&reply, "unsolicited").await;
+    office.configure_with(json!({"idp_initiated": true})).await;
+    assert_eq!(office.arrives_unasked("bob").await.ok().text("/status"), "enrolment_required");
+    // With everything else: once, and not in another's name.
+    let asked = office.service.sso_request(&office.tenant).await;
+    let says = office.idp.answer(&office.service, &office.sp, &asked, "bob");
+    let reply = office.service.acs(&office.tenant, &says.signed(&office.idp), "").await;
+    office.refuses(&reply, "in_response_to").await;
+}
+
+/// Several certificates while the IdP changes its key; none of them for longer than it is configured.
+#[tokio::test]
+async fn keys_roll_over() {
+    let mut office = office().await;
+    office.to_sso("bob").await;
+    let old = std::mem::replace(&mut office.idp, Idp::new("https://idp.example/metadata"));
+    let reply = office.arrives("bob").await;
+    office.refuses(&reply, "signature").await;
+    office.configure_with(json!({"certificates": [old.certificate, office.idp.certificate]})).await;
+    office.arrives("bob").await.ok();
+    let new = std::mem::replace(&mut office.idp, old);
+    office.arrives("bob").await.ok();
+    office.idp = new;
+    let fields = office.idp.fields();
+    office.configure(fields).await.ok();
+    office.arrives("bob").await.ok();
+}
+
+/// Linked by an Administrator: what the IdP calls them, instead of the login name.
+#[tokio::test]
+async fn an_administrator_links_what_the_idp_calls_somebody() {
+    let mut office = office().await;
+    office.to_sso("bob").await;
+    let linked = office.change("bob", json!({"sso_name_id": "00u1a2b3"})).await.ok();
+    assert_eq!(linked.text("/sso_name_id"), "00u1a2b3");
+    refused(&office.arrives("bob").await);
+    refused(&office.arrives("00U1A2B3").await);
+    office.arrives("00u1a2b3").await.ok();
+    office.to_sso("eve").await;
+    assert!(office.change("eve", json!({"sso_name_id": "00u1a2b3"})).await.is(409, "conflict"), "one name, one person");
+    office.change("bob", json!({"sso_name_id": "00u9"})).await.ok();
+    refused(&office.arrives("00u1a2b3").await);
+    office.arrives("00u9").await.ok();
+    office.change("eve", json!({"sso_name_id": "00u1a2b3"})).await.ok();
+    office.arrives("00u1a2b3").await.ok();
+    // Who is gone takes the link along.
+    let ann = office.ann().await;
+    office.service.delete(&format!("/v1/admin/users/{}", office.people["bob"].id), &ann).await.ok();
+    refused(&office.arrives("00u9").await);
+    let new = json!({"kind": "employee", "role": "standard", "auth_type": "saml_sso", "username": "zoe",
+        "display_name": "Zoe", "sso_name_id": "00u9"});
+    office.service.post("/v1/admin/users", &ann, new).await.ok();
+    assert_eq!(office.arrives("00u9").await.ok().text("/status"), "enrolment_required");
+}
+
+/// The rule of the first sign-in: off; and if on, by an attribute that is the login name, once, and never by e-mail.
+#[tokio::test]
+async fn a_first_sign_in_links_where_the_tenant_has_that_rule() {
+    let mut office = office().await;
+    office.to_sso("bob").await;
+    office.change("bob", json!({"email": "bob@acme.example"})).await.ok();
+    let says = |says: &mut Says| {
+        says.attributes =
+            vec![("Username".into(), vec!["bob".into()]), ("Email".into(), vec!["bob@acme.example".into()])];
+    };
+    refused(&office.arrives_with("opaque-1", says).await);
+    office.configure_with(json!({"link_attribute": "Email"})).await;
+    refused(&office.arrives_with("opaque-1", says).await);
+    office.configure_with(json!({"link_attribute": "Username"})).await;
+    office.arrives_with("opaque-1", says).await.ok();
+    refused(&office.arrives_with("opaque-2", says).await);
+    office.configure_with(json!({})).await;
+    office.arrives("opaque-1").await.ok();
+    refused(&office.arrives("bob").await);
+}
+
+#[tokio::test]
+async fn people_are_provisioned_where_the_tenant_wants_that() {
+    let mut office = office().await;
+    let says = |name: &'static str, group: &'static str, company: &'static str| {
+        move |says: &mut Says| {
+            says.attributes = [
+                ("Username", name),
+                ("FirstName", "Zoe"),
+                ("LastName", "Zed"),
+                ("Email", "zoe@acme.example"),
+                ("SecurityGroup", group),
+                ("CompanyName", company),
+            ]
+            .map(|(name, value)| (name.into(), vec![value.into()]))
+            .into();
+        }
+    };
+    refused(&office.arrives_with("n-1", says("zoe", "Staff", "Acme")).await);
+    office.configure_with(json!({"provisioning": {"administrators": ["Admins"], "only_company": "Acme"}})).await;
+    let reply = office.arrives_with("n-1", says("zoe", "Staff", "Globex")).await;
+    office.refuses(&reply, "provisioning_company").await;
+    let reply = office.arrives_with("n-1", says("bob", "Admins", "Acme")).await;
+    office.refuses(&reply, "provisioning_username_taken").await;
+    for (name_id, name, group, role) in [("n-1", "zoe", "Staff", "standard"), ("n-2", "zed", "Admins", "administrator")]
+    {
+        let arrived = office.arrives_with(name_id, says(name, group, "Acme")).await.ok();
+        assert_eq!(arrived.text("/status"), "enrolment_required");
+        let ann = office.ann().await;
+        let listed = office.service.get(&format!("/v1/admin/users?q={name}"), &ann).await.ok();
+        let made = &listed.body["items"][0];
+        assert_eq!(
+            (&made["role"], &made["auth_type"], &made["display_name"]),
+            (&json!(role), &json!("saml_sso"), &json!("Zoe Zed"))
+        );
+        assert_eq!(made["sso_name_id"], json!(name_id));
+    }
+    let again = office.arrives_with("n-1", says("other", "Admins", "Acme")).await.ok();
+    assert_eq!(again.text("/status"), "enrolment_required", "they are who they are, whatever the attributes say later");
+}
