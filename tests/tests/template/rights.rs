@@ -14,7 +14,10 @@ use aws_smithy_runtime_api::client::{
 };
 use axum::http::Method;
 use serde_json::{Value, json};
-use tests::{Ask, Person, Service, emulator};
+use tests::{
+    Ask, Person, Service, emulator,
+    idp::{Idp, asked},
+};
 
 use super::{flows, pascal, properties, read, template, texts, with_routes};
 
@@ -258,6 +261,14 @@ impl Watched {
         reply.ok()
     }
 
+    /// Sends a request that has to be answered so, for its flow.
+    async fn is(&mut self, flow: &str, ask: Ask, status: u16) -> tests::Reply {
+        let (reply, seen) = self.seen.during(self.service.send(ask)).await;
+        self.rights.entry(flow.to_owned()).or_default().extend(seen);
+        assert_eq!(reply.status, status, "{reply:?}");
+        reply
+    }
+
     /// Sends a request that has to be refused, for its flow.
     async fn refused(&mut self, flow: &str, ask: Ask) {
         let (reply, seen) = self.seen.during(self.service.send(ask)).await;
@@ -366,6 +377,35 @@ impl Watched {
     }
 }
 
+impl Watched {
+    /// An IdP is configured, somebody comes from it, is refused, is linked at their first sign-in, is provisioned; it ends.
+    async fn comes_from_an_idp(&mut self, ann: &str) {
+        let (idp, sp) = (Idp::new("https://idp.example"), self.service.sp("acme").await);
+        self.ok("sso", get("/v1/sso/acme/metadata", "")).await;
+        let mut body = idp.fields();
+        body["link_attribute"] = json!("Username");
+        body["provisioning"] = json!({"username": "New"});
+        self.ok("sso", Ask::new(Method::PUT, "/v1/admin/sso").token(ann).json(body)).await;
+        self.ok("sso", get("/v1/admin/sso", ann)).await;
+        let change = json!({"auth_type": "saml_sso"});
+        self.ok("directory", Ask::new(Method::PATCH, "/v1/admin/users/u-eve").token(ann).json(change)).await;
+        for (name_id, attribute, status) in
+            [("eve-1", "Username", 200), ("new-1", "New", 200), ("nobody", "Other", 401)]
+        {
+            let redirect = self.is("sso", get("/v1/sso/acme/login", ""), 302).await;
+            let asked = asked(&redirect);
+            let mut says = idp.answer(&self.service, &sp, &asked, name_id);
+            let value = if attribute == "Username" { "eve" } else { "nova" };
+            says.attributes = vec![(attribute.to_owned(), vec![value.to_owned()])];
+            let response = data_encoding::BASE64.encode(says.signed(&idp).as_bytes());
+            let form = [("SAMLResponse", response), ("RelayState", asked.relay_state)];
+            let form = serde_urlencoded::to_string(form).unwrap();
+            self.is("sso", Ask::new(Method::POST, "/v1/sso/acme/acs").form(&form), status).await;
+        }
+        self.ok("sso", delete("/v1/admin/sso", ann)).await;
+    }
+}
+
 /// No right is missing, and none is superfluous.
 #[tokio::test]
 async fn roles_may_do_what_their_flows_were_seen_to_do_and_nothing_else() {
@@ -382,6 +422,7 @@ async fn roles_may_do_what_their_flows_were_seen_to_do_and_nothing_else() {
     let ann = people.get_mut("ann").unwrap();
     let token = watched.service.fresh(ann).await;
     watched.administers(&token, &con).await;
+    watched.comes_from_an_idp(&token).await;
     let body = json!({"current_password": ann.password, "new_password": "another good long password"});
     watched.ok("directory", post("/v1/password", &token, body)).await;
     let op = watched.service.fresh(people.get_mut("op").unwrap()).await;
