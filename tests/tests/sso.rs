@@ -51,7 +51,7 @@ impl Office {
         self.service.patch(&format!("/v1/admin/users/{}", self.people[name].id), &ann, change).await
     }
 
-    async fn to_sso(&mut self, name: &str) {
+    async fn make_sso(&mut self, name: &str) {
         self.change(name, json!({"auth_type": "saml_sso"})).await.ok();
     }
 
@@ -99,7 +99,7 @@ fn amr(reply: &Reply) -> Value {
 #[tokio::test]
 async fn p11_enrols_once_and_is_asked_for_no_code_after_that() {
     let mut office = office().await;
-    office.to_sso("bob").await;
+    office.make_sso("bob").await;
     let first = office.arrives("bob").await.ok();
     assert_eq!(first.text("/status"), "enrolment_required");
     assert!(first.body.get("session").is_none());
@@ -128,7 +128,7 @@ async fn p11_enrols_once_and_is_asked_for_no_code_after_that() {
 #[tokio::test]
 async fn an_sso_session_steps_up_by_a_code() {
     let mut office = office().await;
-    office.to_sso("amy").await;
+    office.make_sso("amy").await;
     let first = office.arrives("amy").await.ok();
     office.enrol("amy", &first).await;
     let session = office.arrives("amy").await.ok().text("/session/token");
@@ -146,7 +146,7 @@ async fn an_sso_session_steps_up_by_a_code() {
 #[tokio::test]
 async fn a_context_of_the_idp_may_count_as_a_step_up() {
     let mut office = office().await;
-    office.to_sso("amy").await;
+    office.make_sso("amy").await;
     let first = office.arrives("amy").await.ok();
     office.enrol("amy", &first).await;
     let mfa = "https://refeds.org/profile/mfa";
@@ -168,7 +168,7 @@ async fn a_context_of_the_idp_may_count_as_a_step_up() {
 #[tokio::test]
 async fn a_password_is_refused_and_an_assertion_about_somebody_local_too() {
     let mut office = office().await;
-    office.to_sso("bob").await;
+    office.make_sso("bob").await;
     refused(&office.service.login(&office.people["bob"]).await);
     let reply = office.arrives("eve").await;
     office.refuses(&reply, "not_of_sso").await;
@@ -186,7 +186,7 @@ async fn a_change_of_the_door_asks_to_sign_in_again_each_time() {
     office.service.enrol(bob).await;
     let local = bob.session.clone();
     let challenge = office.service.challenge(&office.people["bob"]).await;
-    office.to_sso("bob").await;
+    office.make_sso("bob").await;
     assert!(office.service.get("/v1/session", &local).await.is(401, "session_refresh_required"));
     assert!(office.service.post("/v1/verify", &challenge, json!({"code": "123456"})).await.is(401, "invalid_token"));
     // The factor stays: no second enrolment.
@@ -198,7 +198,7 @@ async fn a_change_of_the_door_asks_to_sign_in_again_each_time() {
     refused(&office.arrives("bob").await);
     assert_eq!(office.service.login(&office.people["bob"]).await.text("/status"), "mfa_required");
     // Without a factor: both doors give an enrolment token, and the flip ends it.
-    office.to_sso("eve").await;
+    office.make_sso("eve").await;
     let token = office.arrives("eve").await.ok().text("/enrolment/token");
     office.change("eve", json!({"auth_type": "local"})).await.ok();
     assert!(office.service.post("/v1/mfa/enrolments", &token, json!({})).await.is(401, "invalid_token"));
@@ -208,7 +208,7 @@ async fn a_change_of_the_door_asks_to_sign_in_again_each_time() {
 #[tokio::test]
 async fn a_browser_is_sent_on_with_a_cookie() {
     let mut office = office().await;
-    office.to_sso("bob").await;
+    office.make_sso("bob").await;
     let path = format!("/v1/sso/{}/login?return_to=%2Fportal%3Fa%3D1", office.tenant);
     let request = asked(&office.service.send(Ask::new(Method::GET, path)).await);
     let response = office.idp.answer(&office.service, &office.sp, &request, "bob").signed(&office.idp);
@@ -295,13 +295,13 @@ async fn an_administrator_who_can_sign_in_always_stays() {
     let ann = office.ann().await;
     office.service.delete("/v1/admin/sso", &ann).await.ok();
     assert!(office.service.delete("/v1/admin/sso", &ann).await.is(404, "not_found"));
-    office.to_sso("amy").await;
+    office.make_sso("amy").await;
     assert!(office.change("ann", json!({"auth_type": "saml_sso"})).await.is(409, "conflict"));
     assert!(office.change("ann", json!({"role": "standard"})).await.is(409, "conflict"));
     assert!(office.change("ann", json!({"active": false})).await.is(409, "conflict"));
     let fields = office.idp.fields();
     office.configure(fields).await.ok();
-    office.to_sso("ann").await;
+    office.make_sso("ann").await;
     let mut people = std::mem::take(&mut office.people);
     // Ann has her factor from before: SSO signs her in, and a code steps her up.
     let session = office.arrives("ann").await.ok().text("/session/token");
@@ -327,7 +327,7 @@ impl Office {
 #[tokio::test]
 async fn whoever_comes_unasked_is_refused_unless_the_tenant_allows_it() {
     let mut office = office().await;
-    office.to_sso("bob").await;
+    office.make_sso("bob").await;
     let reply = office.arrives_unasked("bob").await;
     office.refuses(&reply, "unsolicited").await;
     office.configure_with(json!({"idp_initiated": true})).await;
@@ -343,7 +343,7 @@ async fn whoever_comes_unasked_is_refused_unless_the_tenant_allows_it() {
 #[tokio::test]
 async fn keys_roll_over() {
     let mut office = office().await;
-    office.to_sso("bob").await;
+    office.make_sso("bob").await;
     let old = std::mem::replace(&mut office.idp, Idp::new("https://idp.example/metadata"));
     let reply = office.arrives("bob").await;
     office.refuses(&reply, "signature").await;
@@ -361,13 +361,13 @@ async fn keys_roll_over() {
 #[tokio::test]
 async fn an_administrator_links_what_the_idp_calls_somebody() {
     let mut office = office().await;
-    office.to_sso("bob").await;
+    office.make_sso("bob").await;
     let linked = office.change("bob", json!({"sso_name_id": "00u1a2b3"})).await.ok();
     assert_eq!(linked.text("/sso_name_id"), "00u1a2b3");
     refused(&office.arrives("bob").await);
     refused(&office.arrives("00U1A2B3").await);
     office.arrives("00u1a2b3").await.ok();
-    office.to_sso("eve").await;
+    office.make_sso("eve").await;
     assert!(office.change("eve", json!({"sso_name_id": "00u1a2b3"})).await.is(409, "conflict"), "one name, one person");
     office.change("bob", json!({"sso_name_id": "00u9"})).await.ok();
     refused(&office.arrives("00u1a2b3").await);
@@ -388,7 +388,7 @@ async fn an_administrator_links_what_the_idp_calls_somebody() {
 #[tokio::test]
 async fn a_first_sign_in_links_where_the_tenant_has_that_rule() {
     let mut office = office().await;
-    office.to_sso("bob").await;
+    office.make_sso("bob").await;
     office.change("bob", json!({"email": "bob@acme.example"})).await.ok();
     let says = |says: &mut Says| {
         says.attributes =

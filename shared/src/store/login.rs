@@ -359,13 +359,16 @@ fn cleared_device(right: &RightPassword) -> Option<(Guard, Action)> {
     Some((exists(at.clone()), Action::Set(at.key("n"), num(0))))
 }
 
+/// Guards and actions of one person's item.
+pub(super) type Planned = (Vec<Guard>, Vec<Action>);
+
 /// What opens a challenge or an enrolment token for somebody as they were read; or when the network has room again.
 pub(super) fn open_entry(
     user: &User,
     token: &NewToken,
     entry: &Challenge,
     now: Timestamp,
-) -> Result<Result<(Vec<Guard>, Vec<Action>), Timestamp>, StoreError> {
+) -> Result<Result<Planned, Timestamp>, StoreError> {
     let (map, open, most) = match token.reference().class() {
         TokenClass::Challenge => ("c", &user.challenges, policy::CHALLENGES),
         _ => ("e", &user.enrolments, policy::ENROLMENT_TOKENS),

@@ -4,11 +4,11 @@ use super::{
     REPLANS, Store, StoreError, audit_row, item,
     item::{Administrators, Amr, Challenge, Idp, LoginRow, Profile, SsoRequest, Subject, TenantPolicy, User},
     keys,
-    login::{deciding, open_entry},
+    login::{Planned, deciding, open_entry},
     people::appointed_locally,
     session::Authority,
     table::{Again, Transacted, Transaction, Updated},
-    write::{Action, Guard, Item, Value, Write, absent, attr, eq, exists, gt, lt, num, text},
+    write::{Action, Item, Value, Write, absent, attr, eq, exists, gt, lt, num, text},
 };
 use crate::{
     attempt::{Attempt, NewSession, SignedIn, Worth},
@@ -264,7 +264,7 @@ impl Store {
         let SsoGrant { mut sign_in, worth } = grant;
         let attempt = sign_in.attempt;
         for _ in 0..REPLANS {
-            let (gift, guards, actions) = match self.gift(&sign_in, worth, network, entropy)? {
+            let (gift, (guards, actions)) = match self.gift(&sign_in, worth, network, entropy)? {
                 Ok(planned) => planned,
                 Err(retry_at) => return Ok(SsoOpened::TooMany { retry_at }),
             };
@@ -292,14 +292,13 @@ impl Store {
     }
 
     /// What an assertion opens, and how it is written into the person's item; or when there is room for it again.
-    #[allow(clippy::type_complexity, reason = "one plan, taken apart at once")]
     fn gift(
         &self,
         sign_in: &SsoSignIn,
         worth: Worth,
         network: &str,
         entropy: &dyn Entropy,
-    ) -> Result<Result<(Gift, Vec<Guard>, Vec<Action>), Timestamp>, StoreError> {
+    ) -> Result<Result<(Gift, Planned), Timestamp>, StoreError> {
         let SsoSignIn { assertion, attempt, key, user, .. } = sign_in;
         let now = attempt.at();
         if worth == Worth::Enrolment {
@@ -314,7 +313,7 @@ impl Store {
                 device: None,
             };
             let planned = open_entry(user, &token, &entry, now)?;
-            return Ok(planned.map(|(guards, actions)| (Gift::Enrolment(token, ends), guards, actions)));
+            return Ok(planned.map(|planned| (Gift::Enrolment(token, ends), planned)));
         }
         let mut session = NewSession::signed_in(key, user.epoch, Amr::Sso, attempt, self.restored, entropy)?;
         if worth == Worth::Exempt {
@@ -333,7 +332,7 @@ impl Store {
         ]);
         guards.push(if worth == Worth::Exempt { exists(attr("ex")) } else { lt(attr("row"), policy::ROW_TRIES) });
         actions.push(Action::Set(attr("seen"), num(now.secs())));
-        Ok(Ok((Gift::Session(session), guards, actions)))
+        Ok(Ok((Gift::Session(session), (guards, actions))))
     }
 }
 
