@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use axum::http::Method;
 use serde_json::{Value, json};
-use tests::{Ask, People, Reply, Service, document::DOCUMENT};
+use tests::{Ask, People, Reply, Service, document::DOCUMENT, idp::Idp};
 
 /// Who may use an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +71,12 @@ fn table() -> Vec<(&'static str, &'static str, Who, Option<Value>)> {
         ("post", "/v1/admin/clients", Administrator, Some(json!({"name": "portal"}))),
         ("get", "/v1/admin/clients", Reader, None),
         ("delete", "/v1/admin/clients/{client_id}", Administrator, None),
+        ("get", "/v1/sso/{tenant}/metadata", Anyone, None),
+        ("get", "/v1/sso/{tenant}/login", Anyone, None),
+        ("post", "/v1/sso/{tenant}/acs", Anyone, None),
+        ("get", "/v1/admin/sso", Administrator, None),
+        ("put", "/v1/admin/sso", Administrator, Some(Idp::new("https://idp.example").fields())),
+        ("delete", "/v1/admin/sso", Administrator, None),
         ("post", "/v1/support/mfa-resets", Operator, Some(support)),
         ("post", "/v1/support/clients", Operator, Some(json!({"name": "portal"}))),
         ("post", "/v1/support/tenants", Operator, Some(tenant)),

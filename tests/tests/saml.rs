@@ -532,6 +532,32 @@ fn idp_item(idp: &Idp) -> vestibule::store::item::Idp {
     }
 }
 
+/// Changes bytes, cuts, doubles, puts in, replaces or moves.
+fn mutate(bytes: &mut Vec<u8>, (kind, at, to, length, byte): (u8, usize, usize, usize, u8), piece: &[u8]) {
+    let (at, to) = (at.min(bytes.len() - 1), to.min(bytes.len() - 1));
+    let end = (at + length).min(bytes.len());
+    match kind {
+        0 => bytes[at] = byte,
+        1 => bytes[at] ^= 1 << (byte % 8),
+        2 => drop(bytes.drain(at..end)),
+        3 => {
+            let copy = bytes[at..end].to_vec();
+            bytes.splice(to..to, copy);
+        }
+        4 => drop(bytes.splice(at..at, piece.iter().copied())),
+        5 => drop(bytes.splice(at..end, piece.iter().copied())),
+        _ => {
+            // A whole element's worth, from one mark to another.
+            let mark =
+                |bytes: &[u8], from: usize| bytes[from..].iter().position(|b| *b == b'<').map_or(from, |n| from + n);
+            let (from, until) = (mark(bytes, at.min(to)), mark(bytes, at.max(to)));
+            let part: Vec<u8> = bytes.drain(from..until).collect();
+            let place = mark(bytes, (at / 2).min(bytes.len().saturating_sub(1)));
+            bytes.splice(place..place, part);
+        }
+    }
+}
+
 /// A right response, with bytes changed, cut, doubled, moved and swapped, and whole elements too: whatever is accepted still
 /// says what was signed.
 #[tokio::test]
@@ -575,29 +601,7 @@ async fn mutations_change_no_identity() {
         let mutated = proptest::collection::vec(step, 1..4).prop_map(|steps| {
             let mut bytes = base.clone().into_bytes();
             for (kind, at, to, length, byte, piece) in steps {
-                let (at, to) = (at.min(bytes.len() - 1), to.min(bytes.len() - 1));
-                let end = (at + length).min(bytes.len());
-                match kind {
-                    0 => bytes[at] = byte,
-                    1 => bytes[at] ^= 1 << (byte % 8),
-                    2 => drop(bytes.drain(at..end)),
-                    3 => {
-                        let copy = bytes[at..end].to_vec();
-                        bytes.splice(to..to, copy);
-                    }
-                    4 => drop(bytes.splice(at..at, pieces[piece].clone())),
-                    5 => drop(bytes.splice(at..end, pieces[piece].clone())),
-                    _ => {
-                        // A whole element's worth, from one mark to another.
-                        let mark = |bytes: &[u8], from: usize| {
-                            bytes[from..].iter().position(|b| *b == b'<').map_or(from, |n| from + n)
-                        };
-                        let (from, until) = (mark(&bytes, at.min(to)), mark(&bytes, at.max(to)));
-                        let part: Vec<u8> = bytes.drain(from..until).collect();
-                        let place = mark(&bytes, (at / 2).min(bytes.len().saturating_sub(1)));
-                        bytes.splice(place..place, part);
-                    }
-                }
+                mutate(&mut bytes, (kind, at, to, length, byte), &pieces[piece]);
                 if bytes.is_empty() {
                     break;
                 }
