@@ -11,7 +11,7 @@ const PASSWORD = 'urn:oasis:names:tc:SAML:2.0:ac:classes:PasswordProtectedTransp
 const UNSPECIFIED = 'urn:oasis:names:tc:SAML:1.1:nameid-format:unspecified';
 
 console.warn = () => {}; // samlify misses endpoints for logout
-// Schemas are checked elsewhere (idps.py).
+// Schemas are checked elsewhere (tries.py).
 samlify.setSchemaValidator({ validate: async () => 'not here' });
 const read = (file) => fs.readFileSync(file, 'utf8');
 

@@ -1,0 +1,206 @@
+"""IdPs that are not ours sign people in, and are refused where they are wrong: pysaml2, samlify and samlp, each set up from
+this service's metadata alone, and this service from theirs. Started by .ci/idps/run.
+"""
+
+import base64
+import os
+import sys
+import time
+import zlib
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from saml2 import saml
+from saml2.xml import schema
+
+from made import Key, OfNpm, Pysaml2, scratch, signed_by_xmlsec1
+from service import Service
+
+UID = "urn:oid:0.9.2342.19200300.100.1.1"
+METADATA = schema._create_xml_schema_validator(
+    os.path.join(os.path.dirname(schema._data_schemas.__file__), "saml-schema-metadata-2.0.xsd"))
+
+
+def enrols_once(service, idp, name, key):
+    """Somebody of SSO: an authenticator once, and never a code at a sign-in."""
+    service.configure(metadata_xml=idp.metadata(key))
+    answer = service.post(service.form(idp, name, key)).json()
+    assert answer["status"] == "enrolment_required" and "session" not in answer, answer
+    service.enrol(answer["enrolment"]["token"])
+    service.signed_in(service.form(idp, name, key), name)
+
+
+def signs_in(service, idp, name, key, variants):
+    service.configure(metadata_xml=idp.metadata(key))
+    for variant in variants:
+        service.signed_in(service.form(idp, name, key, **variant), name)
+
+
+def written_by_the_schema(service, idp, key):
+    for tenant in ("acme", "beta"):
+        schema.validate(service.metadata(tenant), METADATA)
+    service.configure(metadata_xml=idp.metadata(key))
+    request = service.redirected(idp)["SAMLRequest"]
+    schema.validate(zlib.decompress(base64.b64decode(request), -15).decode())
+
+
+
+def signs_in_as_others_do(service, idp, key):
+    """What pysaml2 does if told to, and what OpenSAML does."""
+    service.configure(metadata_xml=idp.federation(key, service.metadata()))
+    end = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 600))
+    answer = service.signed_in(service.form(idp, "sam", key, session_not_on_or_after=end), "sam")
+    assert answer["session"]["expires_at"] == end, (answer, end)
+    for over in ("Assertion", "Response"):
+        for prefixes in ("xs", "#default ns1 xs"):
+            unsigned = service.form(idp, "sam", key, sign="none")
+            service.signed_in(signed_by_xmlsec1(unsigned, key, over, prefixes), "sam")
+
+
+def rolls_over(service, idp, old, new, metadata):
+    """The IdP changes its key: both for a while, then the new one alone. What GET shows, PUT takes."""
+    by = lambda key: service.form(idp, "sam", key)
+    service.configure(metadata_xml=idp.metadata(old))
+    service.signed_in(by(old), "sam")
+    service.refused(by(new), "signature")
+    both = service.configure(**metadata(old, new))
+    shown = service.ask("GET", "/v1/admin/sso", service.session["acme"]).json()
+    assert shown == both
+    assert shown["certificates"] == [old.pem, new.pem], shown
+    seen = [(one["sha256"], one["not_after"], one["expired"]) for one in shown["certificates_seen"]]
+    assert seen == [(key.sha256, "2031-03-04T05:06:07Z", False) for key in (old, new)], seen
+    again = {name: shown[name] for name in ("idp_entity_id", "sso_url", "certificates")}
+    assert service.configure(**again)["certificates"] == shown["certificates"]
+    service.signed_in(by(old), "sam")
+    service.signed_in(by(new), "sam")
+    service.configure(metadata_xml=idp.metadata(new))
+    service.signed_in(by(new), "sam")
+    service.refused(by(old), "signature")
+
+
+def names_of_pysaml2(service, idp, key):
+    """pysaml2 looks at no NameIDFormat of ours: its own policy says what it calls people, at random by default."""
+    service.configure(metadata_xml=idp.metadata(key))
+    for form in (saml.NAMEID_FORMAT_PERSISTENT, saml.NAMEID_FORMAT_EMAILADDRESS):
+        service.signed_in(service.form(idp, "sam", key, format=form), "sam")
+    service.refused(service.form(idp, None, key), "unknown_subject")
+    lasting = {"policy": {"nameid_format": saml.NAMEID_FORMAT_PERSISTENT}, "uid": "pat"}
+    service.refused(service.form(idp, None, key, **lasting), "unknown_subject")
+    # An attribute says who they are, once: then they are known by what pysaml2 calls them.
+    service.configure(metadata_xml=idp.metadata(key), link_attribute=UID)
+    form = service.form(idp, None, key, **lasting)
+    answer = service.post(form)
+    assert answer.json()["status"] == "enrolment_required", answer.text
+    assert service.audit(answer)["changed"] == ["sso_name_id"]
+    service.enrol(answer.json()["enrolment"]["token"])
+    service.configure(metadata_xml=idp.metadata(key))
+    xml = base64.b64decode(form.fields["SAMLResponse"]).decode()
+    name = xml.split("NameID ", 1)[1].split(">", 1)[1].split("<", 1)[0]
+    service.signed_in(service.form(idp, name, key, format=saml.NAMEID_FORMAT_PERSISTENT, uid="pat"), "pat")
+    # An Administrator may say it instead.
+    users = service.ask("GET", "/v1/admin/users?q=lea", service.session["acme"]).json()["items"]
+    path = f"/v1/admin/users/{users[0]['id']}"
+    service.ask("PATCH", path, service.session["acme"], json={"sso_name_id": "S-1-5-21/Lea"})
+    enrol = service.post(service.form(idp, "S-1-5-21/Lea", key)).json()
+    assert enrol["status"] == "enrolment_required", enrol
+    service.refused(service.form(idp, "s-1-5-21/lea", key), "unknown_subject")
+
+
+def refusals(service, idp, key, other):
+    """What pysaml2 gets wrong, or is told to."""
+    service.configure(metadata_xml=idp.metadata(key))
+    service.configure("beta", metadata_xml=idp.metadata(key))
+    beta = f"{service.url}/v1/sso/beta"
+    form = lambda **what: service.form(idp, "sam", key, **what)
+    confirmed = lambda **data: {"assertion": {"subject": {"subject_confirmation": {"subject_confirmation_data": data}}}}
+    service.refused(form(sp_entity_id=f"{beta}/metadata", also=[service.metadata("beta")]), "audience")
+    for sign in ("assertion", "response"):
+        service.refused(form(sign=sign, farg=confirmed(recipient=f"{beta}/acs")), "recipient")
+        service.refused(form(sign=sign, farg=confirmed(in_response_to="_another")), "in_response_to")
+        service.refused(form(sign=sign, policy={"lifetime": {"minutes": -2}}), "expired")
+        service.refused(form(sign=sign), "destination", to=f"{beta}/acs", tenant="beta")
+        service.refused(form(sign=sign, sha=1), "signature_algorithm")
+        service.refused(form(sign=sign, issuer=saml.Issuer(text="https://other.example/idp")), "issuer")
+        service.refused(service.form(idp, "sam", other, sign=sign), "signature")
+    service.refused(form(policy={"lifetime": {"days": 30}}), "valid_too_long")
+    service.refused(form(digest_alg="http://www.w3.org/2000/09/xmldsig#sha1"), "signature_algorithm")
+    service.refused(form(sign="none"), "unsigned")
+    service.refused(form(sign="response", encrypt_assertion=True, encrypt_cert_assertion=key.pem), "encrypted")
+    service.refused(form(asked=False), "in_response_to")
+    service.refused(service.form(idp, "ann", key), "not_of_sso")
+    service.refused(service.form(idp, "nobody", key), "unknown_subject")
+    again = form()
+    service.signed_in(again, "sam")
+    service.refused(again, "in_response_to")
+    again.fields["RelayState"] = service.redirected(idp)["RelayState"]
+    service.refused(again, "in_response_to")
+
+
+def unasked(service, idp, key):
+    """From the IdP's portal: off by default; on, each assertion once."""
+    def form():
+        made = service.form(idp, "sam", key, asked=False)
+        del made.fields["RelayState"]
+        return made
+    service.configure(metadata_xml=idp.metadata(key))
+    service.refused(form(), "unsolicited")
+    service.configure(metadata_xml=idp.metadata(key), idp_initiated=True)
+    made = form()
+    service.signed_in(made, "sam")
+    service.refused(made, "spent")
+    answered = service.form(idp, "sam", key)
+    del answered.fields["RelayState"]
+    service.refused(answered, "in_response_to")
+
+
+def refusals_of_samlify(service, idp, key):
+    service.configure(metadata_xml=idp.metadata(key))
+    acs = f"{service.url}/v1/sso/beta/acs"
+    said = lambda **tags: service.form(idp, "sam", key, said=tags)
+    service.refused(service.form(idp, "sam", key, stated=False), "authn_statement")  # as it comes
+    service.refused(said(Audience=f"{service.url}/v1/sso/beta/metadata"), "audience")
+    service.refused(said(SubjectRecipient=acs), "recipient")
+    service.refused(said(Destination=acs), "destination")
+    service.refused(said(Issuer="https://other.example/idp"), "issuer")
+    service.refused(said(StatusCode="urn:oasis:names:tc:SAML:2.0:status:Responder"), "status")
+    service.refused(service.form(idp, "sam", key, shifted={"ConditionsNotBefore": 90}), "not_yet_valid")
+    service.signed_in(service.form(idp, "sam", key, shifted={"ConditionsNotBefore": 50}), "sam")
+    service.refused(service.form(idp, "sam", key, shifted={"ConditionsNotOnOrAfter": -61}), "expired")
+    service.refused(service.form(idp, "sam", key, shifted={"SubjectConfirmationDataNotOnOrAfter": -61}), "expired")
+    service.refused(service.form(idp, "sam", key, sha=1), "signature_algorithm")
+
+
+def browser(service, idp, key):
+    """A browser goes on to where the request said, with the session in a cookie."""
+    service.configure(metadata_xml=idp.metadata(key))
+    answer = service.post(service.form(idp, "sam", key), 303, headers={"Accept": "text/html"})
+    assert answer.headers["Location"] == "/portal" and "HttpOnly" in answer.headers["Set-Cookie"], answer.headers
+
+
+old, new, curve = Key("old"), Key("new"), Key("curve", ec.generate_private_key(ec.SECP256R1()))
+pysaml2, samlify, auth0 = Pysaml2(), OfNpm("samlify"), OfNpm("samlp")
+service = Service(sys.argv[1])
+try:
+    written_by_the_schema(service, pysaml2, old)
+    signed = [{"sign": sign} for sign in ("assertion", "response", "both")]
+    every = [how | {"sha": sha} for how in signed for sha in (256, 384, 512)]
+    for idp, name in ((pysaml2, "sam"), (samlify, "sue"), (auth0, "zoë@example.com")):
+        enrols_once(service, idp, name, old)
+    signs_in(service, pysaml2, "sam", old, every)
+    signs_in(service, pysaml2, "sam", curve, every)
+    signs_in_as_others_do(service, pysaml2, old)
+    signs_in(service, samlify, "sue", old, [{"sign": "both"}, {"sha": 512}])
+    signs_in(service, auth0, "zoë@example.com", old, signed)
+    names_of_pysaml2(service, pysaml2, old)
+    for idp in (pysaml2, samlify):
+        rolls_over(service, idp, old, new, lambda *keys: {"metadata_xml": idp.metadata(*keys)})
+    pem = lambda *keys: {"idp_entity_id": auth0.entity, "sso_url": auth0.url, "certificates": [key.pem for key in keys]}
+    rolls_over(service, auth0, old, new, pem)
+    refusals(service, pysaml2, old, new)
+    unasked(service, pysaml2, old)
+    refusals_of_samlify(service, samlify, old)
+    browser(service, pysaml2, old)
+    print(f"pysaml2, samlify and samlp: signed in, rolled over and refused as they should be, in {service.answers} answers")
+finally:
+    service.process.terminate()
+    service.process.wait()
+    scratch.cleanup()
