@@ -4,8 +4,8 @@
 //! produce proofs, and the store's commands. What speaks HTTP, Lambda or DynamoDB stands behind a feature, so that rules
 //! that touch them fail to compile without it.
 //!
-//! Dependencies point one way only: `id, env ← secret ← totp, recovery, password ← policy, attempt, audit ← store ←
-//! dynamo, kms, http ← lambda`.
+//! Dependencies point one way only: `id, env ← secret ← totp, recovery, password ← policy, attempt, sso, audit ←
+//! store ← saml, dynamo, kms, http ← lambda`.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod attempt;

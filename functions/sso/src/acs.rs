@@ -1,6 +1,6 @@
 //! `POST /v1/sso/{tenant}/acs`: the IdP's answer, by way of the browser.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -15,12 +15,13 @@ use utoipa_axum::routes;
 use vestibule::{
     attempt::Attempt,
     audit::{Action, Outcome},
+    env::Timestamp,
     http::{
         Answer, App, Call, Code, LargeForm, Problem, Request, Routes,
         dto::{EnrolmentDto, SessionDto, UserDto},
     },
     id::{TenantId, UserId},
-    saml::{self, Expected},
+    saml::{self, Certificate, Expected},
     secret::SecretText,
     sso::{Assertion, PublicUrl, Relay, SsoChecked, SsoSignIn},
     store::{
@@ -57,6 +58,9 @@ enum AcsAnswer {
     /// There is no factor.
     EnrolmentRequired { enrolment: EnrolmentDto, reset_code_required: bool },
 }
+
+/// How long before its end a certificate is warned of.
+const SOON: Duration = Duration::from_secs(30 * 86_400);
 
 /// How many responses are checked at once: a flood of them leaves the other flows their cores.
 static CHECKS: Semaphore = Semaphore::const_new(1);
@@ -114,6 +118,17 @@ async fn acs(State(app): State<Arc<App>>, call: Call<LargeForm<AcsForm>, TenantI
     Err(Problem::new(Code::Unavailable).retry_after(1))
 }
 
+/// A certificate's end locks nobody out, but IdPs change their keys around it: who runs the service reads of it in time.
+fn warn_of_ends(idp: &Idp, now: Timestamp) {
+    for der in &idp.certificates {
+        match Certificate::from_der(der) {
+            Ok(it) if it.not_after > now + SOON => {}
+            Ok(it) => tracing::warn!(idp = idp.entity_id, ends = %it.not_after, "a certificate of a tenant's IdP ends"),
+            Err(fault) => tracing::warn!(idp = idp.entity_id, fault, "a certificate of a tenant's IdP"),
+        }
+    }
+}
+
 /// One response that somebody brings.
 struct Visit<'a> {
     app: &'a App,
@@ -133,7 +148,10 @@ impl Visit<'_> {
             saml::check(response.expose(), expected)
         };
         match spawn_blocking(check).await.map_err(|_| Code::Unavailable)? {
-            Ok(assertion) => Ok(assertion),
+            Ok(assertion) => {
+                warn_of_ends(self.idp, now);
+                Ok(assertion)
+            }
             Err(fault) => Err(self.refused(fault.as_str(), None).await),
         }
     }
