@@ -274,7 +274,6 @@ async fn a_configuration_that_cannot_work_is_refused_whole() {
         json!({"metadata_xml": format!("<!DOCTYPE x>{}", metadata.replace("<?xml version=\"1.0\"?>", ""))}),
         json!({"metadata_xml": metadata.replace("HTTP-Redirect", "HTTP-POST")}),
         json!({"metadata_xml": metadata.replace("use=\"signing\"", "use=\"encryption\"")}),
-        with("sso_url", json!("http://idp.example/sso")),
         with("sso_url", json!("javascript:alert(1)")),
         with("certificates", json!([])),
         with("certificates", json!(["no certificate"])),
@@ -286,6 +285,9 @@ async fn a_configuration_that_cannot_work_is_refused_whole() {
     }
     let ann = office.ann().await;
     assert_eq!(office.service.get("/v1/admin/sso", &ann).await.ok().text("/sso_url"), "https://idp.example/sso");
+    // Who is reached over HTTPS sends nobody to plain HTTP.
+    let plain = office.configure(with("sso_url", json!("http://idp.example/sso"))).await;
+    assert_eq!(plain.status == 200, office.sp.acs_url.starts_with("http://"), "{plain:?}");
 }
 
 /// The last who can sign in by a password stays, as long as there is no IdP; and an IdP on which all depend stays.

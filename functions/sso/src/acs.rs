@@ -142,12 +142,14 @@ impl Visit<'_> {
     async fn checked(&self, response: SecretText, relay: Option<(Relay, Option<SsoRequest>)>) -> Answer<Assertion> {
         let (tenant, idp, now) = (self.tenant.clone(), self.idp.clone(), self.request.now);
         let (sp, since) = (self.app.service_provider(&tenant)?, self.app.store.restored().since);
-        let _place = CHECKS.acquire().await.map_err(|_| Code::Unavailable)?;
+        let place = CHECKS.acquire().await.map_err(|_| Code::Unavailable)?;
         let check = move || {
             let expected = Expected { tenant: &tenant, idp: &idp, sp: &sp, relay, now, since };
             saml::check(response.expose(), expected)
         };
-        match spawn_blocking(check).await.map_err(|_| Code::Unavailable)? {
+        let checked = spawn_blocking(check).await.map_err(|_| Code::Unavailable)?;
+        drop(place);
+        match checked {
             Ok(assertion) => {
                 warn_of_ends(self.idp, now);
                 Ok(assertion)

@@ -12,7 +12,7 @@ use vestibule::{
     env::Timestamp,
     http::{Answer, App, Call, Code, Large, Line, Problem, Routes},
     saml::{Certificate, IdpMetadata},
-    sso::{ServiceProvider, is_https_or_loopback},
+    sso::{PublicUrl, ServiceProvider, is_https_or_loopback},
     store::{
         item::{Idp, Provisioning},
         sso::IdpRemoved,
@@ -33,7 +33,7 @@ struct IdpRequest {
     /// The IdP's metadata; instead of the three fields.
     metadata_xml: Option<String>,
     idp_entity_id: Option<String>,
-    /// Where it takes requests, by HTTP-Redirect: `https://`, or this machine.
+    /// Where it takes requests, by HTTP-Redirect. A service that is reached over HTTPS sends nobody to plain HTTP.
     sso_url: Option<String>,
     /// PEM, at most 8: several while the IdP changes its key.
     certificates: Option<Vec<String>>,
@@ -169,8 +169,8 @@ fn shown(idp: &Idp, sp: ServiceProvider, now: Timestamp) -> Json<IdpDto> {
 }
 
 impl IdpRequest {
-    /// The IdP as it is to be kept.
-    fn idp(self, now: Timestamp) -> Answer<Idp> {
+    /// The IdP as it is to be kept. `https`: whether that is how this service is reached.
+    fn idp(self, https: bool, now: Timestamp) -> Answer<Idp> {
         let invalid = |detail: &'static str| Problem::new(Code::InvalidRequest).detail(detail);
         let fields = (self.idp_entity_id, self.sso_url, self.certificates);
         let IdpMetadata { entity_id, sso_url, certificates } = match (self.metadata_xml, fields) {
@@ -185,8 +185,9 @@ impl IdpRequest {
         if !plain(&entity_id) {
             return Err(invalid("an entity id is 1 to 1,024 visible ASCII characters"));
         }
-        if !plain(&sso_url) || sso_url.contains('#') || !is_https_or_loopback(&sso_url) {
-            return Err(invalid("sso_url has to be https://, or of this machine"));
+        let web = is_https_or_loopback(&sso_url) || (!https && sso_url.starts_with("http://"));
+        if !plain(&sso_url) || sso_url.contains('#') || !web {
+            return Err(invalid("sso_url has to be an address of the web, encrypted where this service is"));
         }
         if !(1..=CERTIFICATES).contains(&certificates.len()) {
             return Err(invalid("an IdP has 1 to 8 certificates"));
@@ -226,7 +227,8 @@ async fn read(State(app): State<Arc<App>>, call: Call) -> Answer<Json<IdpDto>> {
 ))]
 async fn change(State(app): State<Arc<App>>, call: Call<Large<IdpRequest>>) -> Answer<Json<IdpDto>> {
     let Call { body: Large(body), request, .. } = call;
-    let idp = body.idp(request.now)?;
+    let https = app.public_url.as_ref().is_none_or(PublicUrl::is_https);
+    let idp = body.idp(https, request.now)?;
     let authority = request.administrator(&app).await?;
     let sp = app.service_provider(authority.tenant())?;
     let event = request.event(Action::IdpChanged, Outcome::Success).by(authority.key().user());
