@@ -622,10 +622,10 @@ async fn mutations_change_no_identity() {
     assert!(accepted.get() > 0, "white space outside of what is signed changes nothing: else nothing was tried");
 }
 
-/// Every rule that the service knows is one that a test here or in `sso.rs` breaks.
+/// Every rule that the service knows is one that a test here or in `journeys/sso.rs` breaks.
 #[test]
 fn every_rule_is_tried() {
-    let here = concat!(include_str!("saml.rs"), include_str!("sso.rs"));
+    let here = concat!(include_str!("saml.rs"), include_str!("journeys/sso.rs"));
     for fault in Fault::ALL {
         let tried = here.contains(&format!("Fault::{fault:?}")) || here.contains(&format!("\"{}\"", fault.as_str()));
         assert!(tried || *fault == Fault::TooLarge, "{fault:?}: the body's limit comes first");

@@ -1,6 +1,4 @@
-//! People who come from their organisation's IdP (product.md P11 and P12; issue of SSO): what needs no clock moved runs on any
-//! server, as the journeys do.
-#![allow(clippy::unwrap_used, clippy::panic)]
+//! People who come from their organisation's IdP (product.md P11 and P12).
 
 use axum::http::Method;
 use serde_json::{Value, json};
@@ -266,7 +264,7 @@ async fn a_configuration_that_cannot_work_is_refused_whole() {
     };
     let metadata = office.idp.metadata();
     let both = with("metadata_xml", json!(metadata));
-    let small = include_str!("../keys/rsa-1024.pem");
+    let small = include_str!("../../keys/rsa-1024.pem");
     for body in [
         json!({}),
         both,

@@ -2,6 +2,8 @@
 //! without it all routes run in this process. What takes its time is in `journeys_in_time.rs`.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod sso;
+
 use axum::http::Method;
 use serde_json::{Value, json};
 use tests::{Ask, People, Person, Reply, Service, code};
