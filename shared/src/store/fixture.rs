@@ -2,16 +2,17 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 #![allow(dead_code, reason = "the contract suite of other crates uses a part")]
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
-    Store, item,
+    Store, StoreError, item,
     item::{AuthType, Challenge, FactorState, Kind, Role, User},
     keys,
     login::{Charge, Opened},
     memory::MemoryTable,
     people::{Asked, By, Created, NewPerson},
     session::Authority,
+    sso::SsoOpened,
     table::{Again, Table, Updated},
     verify::{Accept, Dead, SignIn},
     write::{self, Action, Write, attr},
@@ -28,6 +29,7 @@ use crate::{
         CodeKey, FactorRef, LoginKey, NameKey, NewToken, Nonce, RestoreEpoch, SecretText, TokenClass, TokenRef,
         TotpSecret,
     },
+    sso::{Assertion, Relay, SsoChecked, SsoSignIn},
     totp,
 };
 
@@ -281,6 +283,65 @@ impl Ann {
     pub(crate) async fn authority(&self, session: &TokenRef) -> Authority {
         let principal = self.store.read_session(session, NOW).await.unwrap().ok().unwrap();
         principal.administrator(NOW).ok().unwrap()
+    }
+}
+
+/// The IdP of Ann's tenant.
+pub(crate) fn idp() -> item::Idp {
+    item::Idp {
+        entity_id: "https://idp.example".to_owned(),
+        sso_url: "https://idp.example/sso".to_owned(),
+        certificates: Vec::new(),
+        idp_initiated: false,
+        mfa_contexts: Vec::new(),
+        link_attribute: Some("Username".to_owned()),
+        provisioning: None,
+        changed: NOW.secs(),
+    }
+}
+
+impl Ann {
+    /// What the IdP says about somebody, under an id; in answer to a request or unasked.
+    pub(crate) fn asserted(&self, name_id: &str, id: &str, relay: Option<Relay>) -> Assertion {
+        let entity_id = idp().entity_id;
+        Assertion {
+            tenant: self.key.tenant().clone(),
+            digest: Assertion::spent_as(&entity_id, id),
+            entity_id,
+            name_id: name_id.to_owned(),
+            ends: NOW + Duration::from_secs(300),
+            relay,
+            session_ends: None,
+            stepped_up: false,
+            attributes: BTreeMap::new(),
+        }
+    }
+
+    /// A request that is sent to the IdP.
+    pub(crate) async fn request(&self) -> Relay {
+        let (_, relay) = Relay::generate(self.store.restored(), &SystemEntropy).unwrap();
+        self.store.open_request(self.key.tenant(), &relay, "/", NOW).await.unwrap();
+        relay
+    }
+
+    /// Somebody of acme who comes from the IdP.
+    pub(crate) async fn of_idp(&self, name: &str, role: Role, factor: FactorState) -> UserKey {
+        let mut person = self.to_be(name, role);
+        (person.user.auth_type, person.user.factor) = (AuthType::SamlSso, factor);
+        let made = self.store.create_person(&By::Seed, &person, &attempt(NOW), &self.event()).await.unwrap();
+        assert_eq!(made, Created::Yes);
+        person.key
+    }
+
+    /// Whose it is, if somebody's.
+    pub(crate) async fn owner(&self, assertion: Assertion, at: Timestamp) -> Option<SsoSignIn> {
+        self.store.sso_owner(assertion, &idp(), &self.names, &attempt(at)).await.unwrap().ok()
+    }
+
+    /// What becomes of somebody's sign-in; nothing where they need a reset.
+    pub(crate) async fn opens(&self, sign_in: SsoSignIn) -> Option<Result<SsoOpened, StoreError>> {
+        let SsoChecked::Granted(grant) = sign_in.decide() else { return None };
+        Some(self.store.open_sso(grant, "10.0.0", &SystemEntropy, &self.event()).await)
     }
 }
 

@@ -340,7 +340,7 @@ impl Store {
             let mine = vec![eq(attr("uid"), key.user().as_str())];
             writes.extend([
                 Write::delete(keys::user(key), guards),
-                Write::delete(keys::profile(key), vec![]),
+                Write::delete(keys::profile(key), vec![called(profile.subject.as_ref())]),
                 Write::delete(keys::login(&LoginKey::of(key.tenant(), &user.login)), mine),
                 Write::delete(keys::exclusion(key), vec![]),
             ]);
@@ -437,6 +437,11 @@ fn named_keys(actor: &UserKey, target: &UserKey) -> [write::Key; 3] {
 fn as_read(user: &User) -> Result<Vec<Guard>, StoreError> {
     let factor = item::value(&user.factor)?;
     Ok(vec![eq(attr("ep"), user.epoch), eq(attr("born"), user.born.bytes()), eq(attr("fs"), factor)])
+}
+
+/// Still linked as read: a first sign-in links somebody without a change of their item's epoch.
+fn called(subject: Option<&String>) -> Guard {
+    subject.map_or_else(|| absent(attr("sj")), |subject| eq(attr("sj"), subject.as_str()))
 }
 
 /// The caller's right: a condition of its own, or, for a change of oneself, of the same write.
@@ -584,7 +589,8 @@ impl<'a> Plan<'a> {
             actions.extend(self.profile.email.as_ref().map(|email| Action::Set(attr("em"), text(email))));
             actions.extend(self.profile.name_id.as_ref().map(|name_id| Action::Set(attr("ni"), text(name_id))));
             actions.extend(self.profile.subject.as_ref().map(|subject| Action::Set(attr("sj"), text(subject))));
-            writes.push(Write::update(keys::profile(key), vec![exists(attr("PK"))], actions));
+            let guards = vec![exists(attr("PK")), called(self.subject.as_ref())];
+            writes.push(Write::update(keys::profile(key), guards, actions));
         }
         if let Some(hash) = &self.patch.hash {
             let login = LoginKey::of(key.tenant(), &self.before.login);

@@ -32,6 +32,8 @@ use crate::{
     totp,
 };
 
+mod sso;
+
 const RACERS: usize = 32;
 
 /// Ann in a tenant of her own, and a session of hers.
@@ -84,6 +86,7 @@ pub async fn race(table: Arc<dyn Table>, rounds: usize) {
         resets(&table, round).await;
         directory(&table, round).await;
         batches(&table, round).await;
+        sso::race(&table, round).await;
     }
     data_keys(&table).await;
 }

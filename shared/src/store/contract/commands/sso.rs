@@ -1,0 +1,238 @@
+//! The commands of the IdP's door, raced as the others are.
+
+use std::sync::Arc;
+
+use super::{Did, RACERS, Scene, scene, together};
+use crate::{
+    audit::{AuditEvent, Outcome},
+    env::SystemEntropy,
+    id::{UserId, UserKey},
+    secret::TokenRef,
+    sso::Relay,
+    store::{
+        Table,
+        fixture::{NOW, attempt, idp},
+        item::{self, Administrators, AuthType, FactorState, Idp, Profile, Role, Subject},
+        keys,
+        people::{Changed, Created, Patch},
+        sso::{IdpRemoved, SsoOpened},
+    },
+};
+
+/// `open_request`, `open_sso`, `set_idp`, `remove_idp`, and links by `create_person` and `change_person`.
+pub(super) async fn race(table: &Arc<dyn Table>, round: usize) {
+    requests(table, round).await;
+    assertions(table, round).await;
+    first_sign_ins(table, round).await;
+    idps(table, round).await;
+    subjects(table, round).await;
+}
+
+/// One request, however often it is sent, and it is answered as it was sent first.
+async fn requests(table: &Arc<dyn Table>, round: usize) {
+    let one = scene(table, "sso-request", round).await;
+    let (_, relay) = Relay::generate(one.store().restored(), &SystemEntropy).unwrap();
+    let sent = together(RACERS, |n| {
+        let (one, relay) = (Arc::clone(&one), relay.clone());
+        async move {
+            let (tenant, to) = (one.ann.key.tenant(), format!("/{n}"));
+            one.store().open_request(tenant, &relay, &to, NOW).await.unwrap();
+            let [request] = one.store().read_all([keys::sso_request(tenant, &relay)]).await.unwrap();
+            item::read::<item::SsoRequest>(request.unwrap()).unwrap().return_to == to
+        }
+    });
+    assert_eq!(sent.await, 1, "requests of one name");
+}
+
+/// One assertion, 32 times: one session, or one enrolment token.
+async fn assertions(table: &Arc<dyn Table>, round: usize) {
+    for (factor, name) in [(FactorState::Active, "sso-session"), (FactorState::None, "sso-enrolment")] {
+        let one = scene(table, name, round).await;
+        let bob = one.ann.of_idp("bob", Role::Standard, factor).await;
+        let relay = one.ann.request().await;
+        let opened = together(RACERS, |_| {
+            let (one, relay) = (Arc::clone(&one), relay.clone());
+            async move {
+                let assertion = one.ann.asserted("bob", "once", Some(relay));
+                let sign_in = one.ann.owner(assertion, NOW).await.unwrap();
+                match one.ann.opens(sign_in).await.unwrap() {
+                    Ok(SsoOpened::SignedIn(_)) => factor == FactorState::Active,
+                    Ok(SsoOpened::EnrolmentRequired { .. }) => factor == FactorState::None,
+                    _ => false,
+                }
+            }
+        });
+        assert_eq!(opened.await, 1, "{name}s of one assertion");
+        let user = one.ann.read(&bob).await;
+        assert_eq!(user.sessions.len() + user.enrolments.len(), 1, "{name}");
+        let [request] = one.store().read_all([keys::sso_request(one.ann.key.tenant(), &relay)]).await.unwrap();
+        assert_eq!(request, None, "it was answered");
+    }
+}
+
+/// First sign-ins under many names of the IdP's, beside an Administrator's links and a deletion: at the end one name is
+/// Bob's, and his item says which; and nothing is left of somebody deleted.
+async fn first_sign_ins(table: &Arc<dyn Table>, round: usize) {
+    for deleted in [false, true] {
+        let one = scene(table, if deleted { "sso-deleted" } else { "sso-linked" }, round).await;
+        let bob = one.ann.of_idp("bob", Role::Standard, FactorState::Active).await;
+        together(RACERS, |n| {
+            let (one, bob) = (Arc::clone(&one), bob.clone());
+            async move {
+                let name = format!("name-{n}");
+                if n % 16 == 15 && deleted {
+                    return one.delete(&one.session, "u-bob").await;
+                }
+                if n % 8 == 7 && !deleted {
+                    let linked = Some((name.clone(), one.subject(&name)));
+                    return one.patch(&one.session, "u-bob", Patch { linked, ..Patch::default() }).await;
+                }
+                let mut assertion = one.ann.asserted(&name, &name, None);
+                assertion.attributes.insert("Username".into(), vec!["bob".into()]);
+                let Some(sign_in) = one.ann.owner(assertion, NOW).await else { return false };
+                assert!(sign_in.key() == &bob);
+                matches!(one.ann.opens(sign_in).await.unwrap(), Ok(SsoOpened::SignedIn(_)))
+            }
+        })
+        .await;
+        let tenant = one.ann.key.tenant();
+        let mut linked = Vec::new();
+        for n in 0..RACERS {
+            let subject = one.subject(&format!("name-{n}"));
+            let [found] = one.store().read_all([keys::subject(tenant, &subject)]).await.unwrap();
+            linked.extend(found.map(|found| {
+                assert_eq!(&item::read::<Subject>(found).unwrap().uid, bob.user());
+                subject
+            }));
+        }
+        let named = one.profile(&bob).await.and_then(|profile| profile.subject);
+        assert_eq!(linked, named.into_iter().collect::<Vec<_>>(), "names of one person");
+        assert_eq!(linked.len(), usize::from(!deleted));
+    }
+}
+
+/// The IdP comes and goes while those who sign in locally are flipped, demoted, deactivated and deleted, by somebody of the
+/// IdP's: there is always a door for an Administrator.
+async fn idps(table: &Arc<dyn Table>, round: usize) {
+    let one = scene(table, "idps", round).await;
+    let amy = one.ann.of_idp("amy", Role::Administrator, FactorState::Active).await;
+    let amy = one.ann.session_of(&amy).await;
+    one.create(&one.newcomer("abe", "u-abe", Role::Administrator)).await;
+    one.set_idp(&amy, 99).await;
+    let done = together(RACERS, |n| {
+        let (one, amy) = (Arc::clone(&one), amy.clone());
+        async move {
+            let door = |door| Patch { auth_type: Some(door), ..Patch::default() };
+            let done = match n % 8 {
+                0 => one.set_idp(&amy, n).await,
+                1 | 2 => one.remove_idp(&amy).await,
+                3 => one.patch(&amy, "u-ann", door(AuthType::SamlSso)).await,
+                4 => one.patch(&amy, "u-ann", door(AuthType::Local)).await,
+                5 => one.patch(&amy, "u-abe", Patch { role: Some(Role::Standard), ..Patch::default() }).await,
+                6 => one.patch(&amy, "u-ann", Patch { active: Some(n > 16), ..Patch::default() }).await,
+                _ if n > 24 => one.delete(&amy, "u-abe").await,
+                _ => one.patch(&amy, "u-abe", door(AuthType::SamlSso)).await,
+            };
+            // One item, so one moment: whatever the others are about.
+            one.some_door().await;
+            done
+        }
+    });
+    assert!(done.await > 0);
+    let (administrators, idp) = (one.some_door().await, one.idp().await);
+    assert_eq!(administrators.idp, idp.is_some(), "the IdP is counted with");
+    assert!(idp.is_none_or(|idp| idp.sso_url.starts_with(&idp.entity_id)), "one IdP, whole");
+    let mut appointed = 0;
+    for name in ["u-ann", "u-amy", "u-abe"] {
+        let key = one.key(name);
+        let [user] = one.store().read_all([keys::user(&key)]).await.unwrap();
+        let user = user.map(|user| item::read::<item::User>(user).unwrap()).filter(item::User::administers_now);
+        let door = user.map(|user| user.auth_type == AuthType::Local);
+        assert_eq!(administrators.active.get(key.user()), door.as_ref(), "{name}");
+        appointed += usize::from(door.is_some());
+    }
+    assert_eq!(administrators.active.len(), appointed);
+}
+
+/// Whom the IdP calls so: 32 want to be.
+async fn subjects(table: &Arc<dyn Table>, round: usize) {
+    let one = scene(table, "subjects", round).await;
+    for n in 0..RACERS / 2 {
+        one.create(&one.newcomer(&format!("p{n}"), &format!("u-{n}"), Role::Standard)).await;
+    }
+    let subject = one.subject("00u1");
+    let linked = together(RACERS, |n| {
+        let (one, subject) = (Arc::clone(&one), subject.clone());
+        async move {
+            let id = format!("u-{n}");
+            if n < RACERS / 2 {
+                let linked = Some(("00u1".to_owned(), subject));
+                return one.patch(&one.session, &id, Patch { linked, ..Patch::default() }).await;
+            }
+            let person = one.newcomer(&format!("p{n}"), &id, Role::Standard).linked("00u1", subject);
+            let created = one.create(&person).await;
+            assert!(matches!(created, Created::Yes | Created::SubjectTaken), "{created:?}");
+            created == Created::Yes
+        }
+    });
+    assert_eq!(linked.await, 1, "people of one name of the IdP's");
+    let [owner] = one.store().read_all([keys::subject(one.ann.key.tenant(), &subject)]).await.unwrap();
+    let owner: Subject = item::read(owner.unwrap()).unwrap();
+    for n in 0..RACERS {
+        let key = one.key(&format!("u-{n}"));
+        let theirs = one.profile(&key).await.and_then(|profile| profile.subject);
+        assert_eq!(theirs.as_ref(), (key.user() == &owner.uid).then_some(&subject), "u-{n}");
+    }
+}
+
+impl Scene {
+    fn subject(&self, name_id: &str) -> String {
+        self.ann.names.subject(self.ann.key.tenant(), &idp().entity_id, name_id)
+    }
+
+    async fn profile(&self, key: &UserKey) -> Option<Profile> {
+        let [profile] = self.store().read_all([keys::profile(key)]).await.unwrap();
+        profile.map(|profile| item::read(profile).unwrap())
+    }
+
+    async fn idp(&self) -> Option<Idp> {
+        self.store().idp(self.ann.key.tenant()).await.unwrap().unwrap()
+    }
+
+    /// An Administrator can sign in, by whichever door.
+    async fn some_door(&self) -> Administrators {
+        let now = self.ann.administrators().await;
+        assert!(!now.active.is_empty() && (now.idp || now.local(None).is_some()), "nobody can sign in: {now:?}");
+        now
+    }
+
+    async fn set_idp(&self, by: &TokenRef, n: usize) -> bool {
+        let entity_id = format!("https://idp-{n}.example/");
+        let new = Idp { sso_url: format!("{entity_id}sso"), entity_id, ..idp() };
+        let event = AuditEvent::new(Did::IdpChanged, Outcome::Success, "r");
+        let authority = self.ann.authority(by).await;
+        matches!(self.store().set_idp(&authority, &new, &attempt(NOW), &event).await, Ok(Some(())))
+    }
+
+    async fn remove_idp(&self, by: &TokenRef) -> bool {
+        let event = AuditEvent::new(Did::IdpRemoved, Outcome::Success, "r");
+        let authority = self.ann.authority(by).await;
+        matches!(self.store().remove_idp(&authority, &attempt(NOW), &event).await, Ok(IdpRemoved::Yes))
+    }
+
+    async fn patch(&self, by: &TokenRef, target: &str, patch: Patch) -> bool {
+        let (principal, named) =
+            self.store().ask_person(by, UserId::parse(target).unwrap(), NOW).await.unwrap().ok().unwrap();
+        let authority = principal.administrator(NOW).ok().unwrap();
+        let changed = self.store().change_person(&authority, named, &patch, &attempt(NOW), &self.ann.event()).await;
+        matches!(changed, Ok(Changed::Yes(_)))
+    }
+
+    async fn delete(&self, by: &TokenRef, target: &str) -> bool {
+        let (principal, named) =
+            self.store().ask_person(by, UserId::parse(target).unwrap(), NOW).await.unwrap().ok().unwrap();
+        let authority = principal.administrator(NOW).ok().unwrap();
+        let deleted = self.store().delete_person(&authority, named, &attempt(NOW), &self.ann.event()).await;
+        matches!(deleted, Ok(Changed::Yes(_)))
+    }
+}
