@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Walks through Vestibule as its people do: bob enrols, signs in and recovers, ann resets him and excludes a contact.
-# Needs curl, and nothing else but the `local` program, which plays the authenticator app too.
+# Walks through Vestibule as its people do: bob enrols, signs in and recovers, ann resets him and excludes a contact, and sam
+# comes by single sign-on. Needs curl, and nothing else but the `local` program, which plays the authenticator app and sam's
+# IdP too.
 #
 #   examples/walkthrough.sh                                     starts a server of its own, which keeps nothing
 #   VESTIBULE_URL=http://127.0.0.1:8080 examples/walkthrough.sh asks one that serves the demo people, not yet enrolled
@@ -11,9 +12,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 scratch=$(mktemp -d)
-server=
+started=
 cleanup() {
-    if [ -n "$server" ]; then kill "$server" 2>/dev/null || true; wait "$server" 2>/dev/null || true; fi
+    for process in $started; do kill "$process" 2>/dev/null || true; wait "$process" 2>/dev/null || true; done
     rm -rf "$scratch"
 }
 trap cleanup EXIT
@@ -23,15 +24,22 @@ if [ -z "${LOCAL:-}" ]; then
     LOCAL=${CARGO_TARGET_DIR:-target}/debug/local
 fi
 
-if [ -z "${VESTIBULE_URL:-}" ]; then
-    "$LOCAL" serve --ephemeral --port 0 --json >"$scratch/first-line" 2>"$scratch/log" &
-    server=$!
+# start COMMAND…: starts a server on a free port. Leaves its address in $url.
+start() {
+    "$LOCAL" "$@" --port 0 --json >"$scratch/$1.json" 2>"$scratch/$1.log" &
+    local process=$!
+    started="$started $process"
     for _ in $(seq 1 300); do
-        [ -s "$scratch/first-line" ] && break
-        kill -0 "$server" 2>/dev/null || { cat "$scratch/log" >&2; exit 1; }
+        [ -s "$scratch/$1.json" ] && break
+        kill -0 "$process" 2>/dev/null || { cat "$scratch/$1.log" >&2; exit 1; }
         sleep 0.1
     done
-    VESTIBULE_URL=$(sed -n 's/.*"url":"\([^"]*\)".*/\1/p' "$scratch/first-line")
+    url=$(sed -n 's/.*"url":"\([^"]*\)".*/\1/p' "$scratch/$1.json")
+}
+
+if [ -z "${VESTIBULE_URL:-}" ]; then
+    start serve --ephemeral
+    VESTIBULE_URL=$url
 fi
 echo "Vestibule at $VESTIBULE_URL"
 
@@ -76,6 +84,11 @@ code() {
 # enrol NAME PASSWORD: password, secret, first code. Leaves $secret and $session.
 enrol() {
     login "$1" "$2"
+    set_up
+}
+
+# set_up: an authenticator, with the enrolment token in the answer.
+set_up() {
     expect '"status":"enrolment_required"'
     local token
     token=$(field token ve_)
@@ -84,6 +97,20 @@ enrol() {
     ask POST /v1/mfa/enrolments/confirm 200 "$token" "{\"code\":\"$(code "$secret")\"}"
     expect '"status":"mfa_enabled"'
     session=$(field token vs_)
+}
+
+# sso NAME: to the IdP and back, as a browser goes that sends the IdP's form. Leaves the service's answer.
+sso() {
+    local page status
+    page=$(curl --silent --show-error --output /dev/null --write-out '%{redirect_url}' "$VESTIBULE_URL/v1/sso/acme/login")
+    page=$(curl --silent --show-error "$page&username=$1")
+    part() { sed -n "s/.* $1=\"\([^\"]*\)\".*/\1/p" <<<"$page"; }
+    status=$(curl --silent --show-error --max-time 30 --output "$scratch/answer" --write-out '%{http_code}' \
+        --data-urlencode "SAMLResponse=$(part 'name="SAMLResponse" value')" \
+        --data-urlencode "RelayState=$(part 'name="RelayState" value')" "$(part action)")
+    answer=$(cat "$scratch/answer")
+    echo "POST $(part action) -> $status"
+    [ "$status" = 200 ] || { echo "expected 200, got: $answer" >&2; exit 1; }
 }
 
 bob='bob bakes 6 rye loaves'
@@ -166,5 +193,24 @@ expect '"excluded":true'
 session=$(field token vs_)
 ask GET /v1/session 200 "$session"
 expect '"username":"con1"'
+
+step "Ann's company has an IdP: this one is for development, and vouches for anybody"
+start idp --sp "$VESTIBULE_URL/v1/sso/acme/metadata"
+metadata=$(curl --silent --show-error "$url/metadata" | sed 's/"/\\"/g')
+ask PUT /v1/admin/sso 200 "$ann_session" "{\"metadata_xml\":\"$metadata\"}"
+ask POST /v1/admin/users 201 "$ann_session" \
+    '{"kind":"employee","role":"standard","auth_type":"saml_sso","username":"sam","display_name":"Sam"}'
+
+step 'Sam comes from there, and sets up an authenticator, once'
+sso sam
+set_up
+
+step 'From then on the IdP is enough'
+sso sam
+expect '"status":"signed_in"'
+expect '"amr":["sso"]'
+session=$(field token vs_)
+ask GET /v1/session 200 "$session"
+expect '"username":"sam"'
 
 printf '\nAll as expected.\n'

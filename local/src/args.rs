@@ -43,6 +43,8 @@ pub enum Command {
     RaiseRestoreEpoch(RaiseRestoreEpoch),
     /// Show the notifications that were "sent"
     Mail(Mail),
+    /// Play an organisation's IdP, which vouches for anybody: for development, on loopback alone
+    Idp(Idp),
 }
 
 /// `serve`.
@@ -198,6 +200,23 @@ pub struct Mail {
     /// Directory of the store
     #[arg(long, value_name = "DIR", default_value = OWN_DIRECTORY)]
     pub data_dir: PathBuf,
+}
+
+/// `idp`.
+#[derive(Debug, Args)]
+pub struct Idp {
+    /// Port; 0 picks a free one
+    #[arg(long, default_value_t = 8081)]
+    pub port: u16,
+    /// Address to listen on, which has to be of loopback
+    #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), value_parser = host)]
+    pub host: IpAddr,
+    /// Answer this service provider, whose metadata is there, and others of further `--sp` [default: all on this machine]
+    #[arg(long = "sp", value_name = "URL")]
+    pub service_providers: Vec<String>,
+    /// One line of JSON on standard output and nothing else
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Who is there to begin with.

@@ -104,8 +104,8 @@ fn text(value: &Value) -> Result<Zeroizing<String>, Failure> {
     Ok(Zeroizing::new(text.to_owned()))
 }
 
-/// A Vestibule on this machine.
-struct Server {
+/// A Vestibule, or another server, on this machine.
+pub(crate) struct Server {
     authority: String,
 }
 
@@ -128,7 +128,7 @@ impl Reply {
 }
 
 impl Server {
-    fn at(url: &str) -> Result<Self, Failure> {
+    pub(crate) fn at(url: &str) -> Result<Self, Failure> {
         let parsed: Option<Uri> = url.parse().ok();
         let here = |host: &str| {
             let bare = host.trim_matches(['[', ']']);
@@ -144,7 +144,6 @@ impl Server {
         }
     }
 
-    /// One request on a connection of its own.
     async fn send(
         &self,
         method: Method,
@@ -152,6 +151,19 @@ impl Server {
         token: Option<&str>,
         body: Option<&Value>,
     ) -> Result<Reply, Failure> {
+        let (status, bytes) = self.exchange(method, path, token, body).await?;
+        let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes)? };
+        Ok(Reply { status, body })
+    }
+
+    /// One request on a connection of its own: the answer's status and body.
+    pub(crate) async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        token: Option<&str>,
+        body: Option<&Value>,
+    ) -> Result<(u16, Zeroizing<Vec<u8>>), Failure> {
         let stream = TcpStream::connect(&self.authority)
             .await
             .map_err(|error| format!("no server answers at {} ({error}): is `local serve` running?", self.authority))?;
@@ -170,9 +182,7 @@ impl Server {
         };
         let answer = sender.send_request(request.body(body)?).await?;
         let status = answer.status().as_u16();
-        let bytes = Zeroizing::new(to_bytes(Body::new(answer.into_body()), ANSWER).await?.to_vec());
-        let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes)? };
-        Ok(Reply { status, body })
+        Ok((status, Zeroizing::new(to_bytes(Body::new(answer.into_body()), ANSWER).await?.to_vec())))
     }
 }
 

@@ -6,6 +6,7 @@ pub mod data_dir;
 #[cfg(feature = "dynamodb")]
 pub mod dynamodb;
 pub mod enrol;
+pub mod idp;
 pub mod log;
 pub mod mail;
 pub mod seed;

@@ -11,7 +11,7 @@ use clap::Parser;
 use local::{
     Failure,
     args::{Cli, Command, Init, LogForm, Operator, Serve, Totp, TotpCode},
-    enrol, log, mail,
+    enrol, idp, log, mail,
     seed::Seed,
     seeding, server, terminal, totp,
 };
@@ -41,6 +41,9 @@ fn main() -> ExitCode {
             command(&it.data_dir, json!({"command": "raise_restore_epoch", "reason": it.reason}))
         }
         Some(Command::Mail(options)) => show_mail(&options.data_dir),
+        Some(Command::Idp(options)) => {
+            log::start(LogForm::Text, "info").and_then(|()| runtime()?.block_on(idp::run(&options)))
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

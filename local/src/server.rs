@@ -200,7 +200,7 @@ fn choice(options: &Serve, directory: Option<&Path>) -> SeedChoice {
     }
 }
 
-fn unbound(address: SocketAddr, error: &io::Error) -> String {
+pub(crate) fn unbound(address: SocketAddr, error: &io::Error) -> String {
     let mend = match error.kind() {
         io::ErrorKind::AddrInUse => {
             "another program has that port: stop it, or choose another with --port (0 picks one)"
@@ -273,17 +273,17 @@ fn announce(options: &Serve, url: &str, directory: Option<&Path>, choice: &SeedC
 }
 
 /// SIGTERM and SIGINT.
-struct Signals {
+pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    async fn next(&mut self) {
+    pub(crate) async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

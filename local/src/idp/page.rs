@@ -1,0 +1,119 @@
+//! The pages of the development IdP. The writer escapes; they work without JavaScript.
+
+use axum::response::Html;
+use uppsala::XmlWriter;
+
+use super::{ATTRIBUTES, CONTEXT, Query, saml::ServiceProvider};
+
+/// Nothing from elsewhere, in no frame.
+pub(super) const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'self'; base-uri 'none'; \
+                                 frame-ancestors 'none'";
+
+/// Sends the answer on without a click.
+pub(super) const SUBMIT: &str = "document.forms[0].submit();\n";
+
+const STYLE: &str = "body{font:1rem/1.5 system-ui,sans-serif;max-width:36rem;margin:3rem auto;padding:0 1rem}\
+    label{display:block;margin:.75rem 0 .25rem}input{font:inherit;width:100%;padding:.4rem;box-sizing:border-box}\
+    button{font:inherit;padding:.5rem 1.25rem;margin:1rem 0}code{overflow-wrap:anywhere}";
+
+/// `true`: the first form is sent by itself.
+fn page(title: &str, submit: bool, body: impl FnOnce(&mut XmlWriter)) -> Html<String> {
+    let mut html = XmlWriter::new();
+    html.raw("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/>");
+    html.raw("<meta name=\"viewport\" content=\"width=device-width\"/>");
+    text(&mut html, "title", title);
+    text(&mut html, "style", STYLE);
+    html.raw("</head><body><main>");
+    text(&mut html, "h1", title);
+    body(&mut html);
+    html.raw("</main>");
+    if submit {
+        html.raw("<script src=\"/submit.js\"></script>");
+    }
+    html.raw("</body></html>\n");
+    Html(html.into_string())
+}
+
+fn text(html: &mut XmlWriter, element: &str, text: &str) {
+    html.start_element(element, &[]);
+    html.text(text);
+    html.end_element(element);
+}
+
+fn hidden(html: &mut XmlWriter, name: &str, value: &str) {
+    html.empty_element("input", &[("type", "hidden"), ("name", name), ("value", value)]);
+}
+
+fn field(html: &mut XmlWriter, name: &str, label: &str, hint: &str, more: &[(&str, &str)]) {
+    html.start_element("label", &[("for", name)]);
+    html.text(label);
+    html.end_element("label");
+    html.empty_element("input", &[&[("id", name), ("name", name), ("placeholder", hint)], more].concat());
+}
+
+/// What it is, and the way on.
+pub(super) fn home(url: &str, known: &[ServiceProvider]) -> Html<String> {
+    page("Development IdP", false, |html| {
+        text(html, "p", "It vouches for anybody, without a password, to services on this machine.");
+        html.start_element("p", &[]);
+        html.text("What a service has to know of it: ");
+        html.start_element("a", &[("href", "/metadata")]);
+        html.text(&format!("{url}/metadata"));
+        html.end_element("a");
+        html.end_element("p");
+        if known.is_empty() {
+            text(html, "p", "Sign-ins begin at the service: /v1/sso/TENANT/login.");
+        } else {
+            text(html, "p", "Unasked, where the tenant allows it (idp_initiated):");
+        }
+        for it in known {
+            html.start_element("form", &[("action", "/sso")]);
+            hidden(html, "sp", &it.entity_id);
+            text(html, "button", &format!("Go to {}", it.entity_id));
+            html.end_element("form");
+        }
+    })
+}
+
+/// Who is it to be?
+pub(super) fn question(to: &ServiceProvider, query: &Query) -> Html<String> {
+    page("Who do you want to be?", false, |html| {
+        html.start_element("p", &[]);
+        html.text("This development IdP asks for no password. It vouches for you to ");
+        text(html, "code", &to.entity_id);
+        html.text(".");
+        html.end_element("p");
+        html.start_element("form", &[("action", "/sso")]);
+        for name in ["SAMLRequest", "RelayState", "sp"] {
+            if let Some(value) = query.get(name) {
+                hidden(html, name, value);
+            }
+        }
+        let plain = [("autocapitalize", "none"), ("spellcheck", "false")];
+        let name = [&plain[..], &[("required", ""), ("autofocus", ""), ("autocomplete", "username")]].concat();
+        field(html, "username", "Username", "sam", &name);
+        html.start_element("details", &[]);
+        text(html, "summary", "Attributes, and how you signed in");
+        for attribute in ATTRIBUTES {
+            let hint = if attribute == "Username" { "as above" } else { "" };
+            field(html, attribute, attribute, hint, &plain);
+        }
+        field(html, "context", "How you signed in (AuthnContextClassRef)", CONTEXT, &plain);
+        html.end_element("details");
+        text(html, "button", "Sign in");
+        html.end_element("form");
+    })
+}
+
+/// On to the service, with the answer.
+pub(super) fn answer(to: &ServiceProvider, username: &str, response: &str, relay_state: Option<&str>) -> Html<String> {
+    page("On to the service", true, |html| {
+        html.start_element("form", &[("method", "post"), ("action", &to.acs_url)]);
+        hidden(html, "SAMLResponse", response);
+        if let Some(relay_state) = relay_state {
+            hidden(html, "RelayState", relay_state);
+        }
+        text(html, "button", &format!("Continue as {username}"));
+        html.end_element("form");
+    })
+}
