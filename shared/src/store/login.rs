@@ -16,7 +16,7 @@ use crate::{
     id::EntryId,
     password::PasswordHash,
     policy::{self, Budget, Ladder},
-    secret::{LoginKey, NewToken, TokenClass, TokenRef},
+    secret::{LoginKey, NewToken, Nonce, TokenClass, TokenRef},
 };
 
 /// A charge: a try is counted before it is checked, and what decides it comes back with the count.
@@ -296,8 +296,8 @@ impl Store {
 }
 
 /// What decides about whoever came through a first door, besides counters.
-pub(super) fn deciding(user: &User) -> (i64, i64, bool, item::AuthType, FactorState) {
-    (user.epoch, user.password_version, user.active, user.auth_type, user.factor)
+pub(super) fn deciding(user: &User) -> (Nonce, i64, i64, bool, item::AuthType, FactorState) {
+    (user.born, user.epoch, user.password_version, user.active, user.auth_type, user.factor)
 }
 
 fn exhausted<T>(tries: i64, last: i64) -> Charge<T, Never> {

@@ -232,9 +232,9 @@ impl Store {
         };
         let (named, by_attribute) = (owner()?, owner()?);
         let (uid, born, link) = match (linked, named, by_attribute) {
-            (Some(subject), _, _) => (subject.uid, Some(subject.born), None),
+            (Some(link), _, _) => (link.uid, Some(link.born), None),
             (None, Some(uid), _) => (uid, None, None),
-            (None, None, Some(uid)) => (uid, None, Some(subject)),
+            (None, None, Some(uid)) => (uid, None, Some(subject.clone())),
             (None, None, None) => return Ok(Err((assertion, false))),
         };
         let key = tenant.user(uid);
@@ -242,7 +242,11 @@ impl Store {
         let (Some(user), Some(profile)) = (user, profile) else { return Ok(Err((assertion, true))) };
         let (user, profile): (User, Profile) = (item::read(user)?, item::read(profile)?);
         // Who was linked to a name is called so and nothing else.
-        let theirs = born.map_or(profile.subject.is_none(), |born| born == user.born);
+        let theirs = match born {
+            // Replaced since it was read, it is theirs no more.
+            Some(born) => born == user.born && profile.subject.as_ref() == Some(&subject),
+            None => profile.subject.is_none(),
+        };
         if !theirs {
             return Ok(Err((assertion, true)));
         }
@@ -264,10 +268,12 @@ impl Store {
         let SsoGrant { mut sign_in, worth } = grant;
         let attempt = sign_in.attempt;
         for _ in 0..REPLANS {
-            let (gift, (guards, actions)) = match self.gift(&sign_in, worth, network, entropy)? {
+            let (gift, (mut guards, actions)) = match self.gift(&sign_in, worth, network, entropy)? {
                 Ok(planned) => planned,
                 Err(retry_at) => return Ok(SsoOpened::TooMany { retry_at }),
             };
+            // Not a namesake's, whose epoch may be as low.
+            guards.push(eq(attr("born"), sign_in.user.born.bytes()));
             let mut writes = vec![Write::update(keys::user(&sign_in.key), guards, actions)];
             writes.extend(spending(&sign_in.assertion, attempt.at()));
             let spent = 1..writes.len();
@@ -283,7 +289,7 @@ impl Store {
             // Their item, if it was that: else the link was made meanwhile.
             let Some(Some(item)) = met.swap_remove(0) else { return Ok(SsoOpened::Moved(sign_in.assertion)) };
             let user: User = item::read(item)?;
-            if deciding(&user) != deciding(&sign_in.user) {
+            if deciding(&user) != deciding(&sign_in.user) || Worth::of(&user, attempt.at()) != worth {
                 return Ok(SsoOpened::Moved(sign_in.assertion));
             }
             sign_in.user = user;
@@ -393,4 +399,313 @@ fn linking(sign_in: &SsoSignIn) -> Result<Option<[Write; 2]>, StoreError> {
 pub(super) fn linked(key: &UserKey, user: &User, subject: &str) -> Result<Write, StoreError> {
     let link = Subject { uid: key.user().clone(), born: user.born };
     Ok(Write::put_new(keys::subject(key.tenant(), subject), item::write(&link)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        id::BatchId,
+        store::{
+            fixture::{Ann, NOW, ann, at_once, attempt, idp},
+            item::{AuthType, Exclusion, FactorState, Role},
+            people::{By, Changed, Created, Patch},
+            table::Again,
+        },
+    };
+
+    async fn set(ann: &Ann, key: &UserKey, actions: Vec<Action>) {
+        let write = Write::update(keys::user(key), vec![], actions);
+        ann.store.table.update(&write, Again::Never).await.unwrap();
+    }
+
+    /// Ann with Bob, who comes from the IdP and has a factor.
+    async fn office() -> (Ann, UserKey) {
+        let (ann, _) = ann(0).await;
+        let bob = ann.of_idp("bob", Role::Standard, FactorState::Active).await;
+        (ann, bob)
+    }
+
+    /// A sign-in of somebody, under an id of its own.
+    async fn arrives(ann: &Ann, name_id: &str, id: &str) -> SsoSignIn {
+        ann.owner(ann.asserted(name_id, id, None), NOW).await.unwrap()
+    }
+
+    async fn opened(ann: &Ann, sign_in: SsoSignIn) -> SsoOpened {
+        ann.opens(sign_in).await.unwrap().unwrap()
+    }
+
+    async fn session(ann: &Ann, sign_in: SsoSignIn) -> item::Session {
+        match opened(ann, sign_in).await {
+            SsoOpened::SignedIn(it) => it.signed_in.session,
+            _ => panic!("not signed in"),
+        }
+    }
+
+    /// What an Administrator does meanwhile.
+    async fn patch(ann: &Ann, target: &UserKey, patch: Patch) -> Changed {
+        let session = ann.session_of(&ann.key).await;
+        let asked = ann.store.ask_person(&session, target.user().clone(), NOW).await.unwrap();
+        let (principal, named) = asked.ok().unwrap();
+        let authority = principal.administrator(NOW).ok().unwrap();
+        ann.store.change_person(&authority, named, &patch, &attempt(NOW), &ann.event()).await.unwrap()
+    }
+
+    fn subject(ann: &Ann, name_id: &str) -> String {
+        ann.names.subject(ann.key.tenant(), &idp().entity_id, name_id)
+    }
+
+    async fn links(ann: &Ann, target: &UserKey, name_id: &str) {
+        let linked = Some((name_id.to_owned(), subject(ann, name_id)));
+        assert!(matches!(patch(ann, target, Patch { linked, ..Patch::default() }).await, Changed::Yes(_)));
+    }
+
+    async fn delete(ann: &Ann, target: &UserKey) {
+        let session = ann.session_of(&ann.key).await;
+        let asked = ann.store.ask_person(&session, target.user().clone(), NOW).await.unwrap();
+        let (principal, named) = asked.ok().unwrap();
+        let authority = principal.administrator(NOW).ok().unwrap();
+        let gone = ann.store.delete_person(&authority, named, &attempt(NOW), &ann.event()).await.unwrap();
+        assert!(matches!(gone, Changed::Yes(_)));
+    }
+
+    #[tokio::test]
+    async fn an_assertion_and_a_request_are_spent_once() {
+        let (ann, bob) = office().await;
+        let relay = ann.request().await;
+        let answer = |id| ann.asserted("bob", id, Some(relay.clone()));
+        let (one, same, other) = (answer("1"), answer("1"), answer("2"));
+        let (one, same, other) =
+            (ann.owner(one, NOW).await.unwrap(), ann.owner(same, NOW).await, ann.owner(other, NOW).await);
+        session(&ann, one).await;
+        // Each alone is enough to be refused.
+        let again = arrives(&ann, "bob", "1").await;
+        for spent in [same.unwrap(), other.unwrap(), again] {
+            assert!(matches!(opened(&ann, spent).await, SsoOpened::Spent));
+        }
+        assert_eq!(ann.read(&bob).await.sessions.len(), 1);
+        // Another tenant's assertion of that id is another one.
+        assert!(ann.owner(ann.asserted("bob", "3", None), NOW).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_request_waits_a_quarter_of_an_hour() {
+        let (ann, _) = office().await;
+        let (tenant, relay) = (ann.key.tenant().clone(), ann.request().await);
+        assert!(ann.store.asked(&tenant, Some(&relay), NOW).await.unwrap().is_none(), "there is no IdP yet");
+        ann.put(Write::put_new(keys::idp(&tenant), item::write(&idp()).unwrap())).await;
+        let last = NOW + REQUEST_LIFE - Duration::from_millis(1);
+        let early = NOW - policy::SKEW - Duration::from_millis(1);
+        for (at, waits) in [(NOW, true), (last, true), (NOW + REQUEST_LIFE, false), (early, false)] {
+            let asked = ann.store.asked(&tenant, Some(&relay), at).await.unwrap().unwrap();
+            assert_eq!(asked.request.is_some(), waits, "{at}");
+        }
+        // In time when it was read, and late when it is spent.
+        let late = ann.owner(ann.asserted("bob", "1", Some(relay)), NOW + REQUEST_LIFE).await.unwrap();
+        assert!(matches!(opened(&ann, late).await, SsoOpened::Spent));
+    }
+
+    #[tokio::test]
+    async fn somebody_who_changed_meanwhile_is_looked_at_again_and_loses_nothing() {
+        let (ann, bob) = office().await;
+        for (n, actions) in [
+            vec![Action::Add(attr("ep"), 1)],
+            vec![Action::Set(attr("ac"), Value::Bool(false))],
+            vec![Action::Set(attr("ac"), Value::Bool(true)), Action::Set(attr("at"), text("l"))],
+            vec![Action::Set(attr("at"), text("s")), Action::Set(attr("fs"), text("n"))],
+            vec![Action::Set(attr("fs"), text("a"))],
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            set(&ann, &bob, vec![Action::Set(attr("ac"), Value::Bool(true)), Action::Set(attr("at"), text("s"))]).await;
+            let sign_in = arrives(&ann, "bob", "1").await;
+            set(&ann, &bob, actions).await;
+            assert!(matches!(opened(&ann, sign_in).await, SsoOpened::Moved(_)), "{n}");
+        }
+        // The assertion that came back was not spent.
+        session(&ann, arrives(&ann, "bob", "1").await).await;
+        let sign_in = arrives(&ann, "bob", "2").await;
+        delete(&ann, &bob).await;
+        assert!(matches!(opened(&ann, sign_in).await, SsoOpened::Moved(_)));
+        // A busy day of theirs is none of it.
+        let eve = ann.of_idp("eve", Role::Standard, FactorState::Active).await;
+        let sign_in = arrives(&ann, "eve", "3").await;
+        for _ in 0..policy::SESSIONS {
+            ann.session_of(&eve).await;
+        }
+        session(&ann, sign_in).await;
+        assert_eq!(ann.read(&eve).await.sessions.len(), policy::SESSIONS);
+    }
+
+    #[tokio::test]
+    async fn an_excluded_contact_is_signed_in_for_eight_hours() {
+        let (ann, _) = ann(0).await;
+        let con = ann.of_idp("con", Role::Portal, FactorState::None).await;
+        let excluded = item::value(&Exclusion { batch: BatchId::parse("b").unwrap(), at: 0 }).unwrap();
+        set(&ann, &con, vec![Action::Set(attr("ex"), excluded)]).await;
+        let mut assertion = ann.asserted("con", "1", None);
+        assertion.stepped_up = true;
+        let got = session(&ann, ann.owner(assertion, NOW).await.unwrap()).await;
+        assert_eq!((got.amr, got.ends), (Amr::Sso, (NOW + policy::EXEMPT_SESSION_LIFE).secs()));
+        assert_eq!(got.step_up, 0, "who has no factor steps up by nothing");
+        let sign_in = arrives(&ann, "con", "2").await;
+        set(&ann, &con, vec![Action::Remove(attr("ex"))]).await;
+        assert!(matches!(opened(&ann, sign_in).await, SsoOpened::Moved(_)), "the exclusion has ended");
+        assert!(ann.read(&con).await.sessions.len() == 1);
+    }
+
+    #[tokio::test]
+    async fn a_factor_that_is_gone_or_an_account_left_alone_needs_a_reset() {
+        let (ann, bob) = office().await;
+        let full = || vec![Action::Set(attr("row"), num(policy::ROW_TRIES))];
+        let sign_in = arrives(&ann, "bob", "1").await;
+        set(&ann, &bob, full()).await;
+        assert!(matches!(opened(&ann, sign_in).await, SsoOpened::Moved(_)), "full meanwhile");
+        assert!(ann.opens(arrives(&ann, "bob", "1").await).await.is_none());
+        set(&ann, &bob, vec![Action::Set(attr("fs"), text("d"))]).await;
+        assert!(ann.opens(arrives(&ann, "bob", "1").await).await.is_none());
+        let eve = ann.of_idp("eve", Role::Standard, FactorState::None).await;
+        let late = NOW + policy::DORMANT;
+        for (at, opens) in [(late - Duration::from_secs(1), true), (late, false)] {
+            let sign_in = ann.owner(ann.asserted("eve", &at.to_string(), None), at).await.unwrap();
+            assert_eq!(ann.opens(sign_in).await.is_some(), opens, "dormant");
+        }
+        set(&ann, &eve, vec![Action::Set(attr("eb"), num(NOW.secs()))]).await;
+        assert!(ann.read(&eve).await.enrol_by.is_some());
+        assert!(ann.opens(arrives(&ann, "eve", "2").await).await.is_none(), "too late to enrol");
+        assert_eq!(ann.read(&eve).await.sessions.len() + ann.read(&bob).await.sessions.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_session_ends_with_the_idps_and_steps_up_by_its_context_alone() {
+        let (ann, bob) = office().await;
+        let day = Duration::from_secs(86_400);
+        let ten = Duration::from_secs(600);
+        for (n, idp_ends, stepped_up, life) in [
+            (1, None, false, policy::SESSION_LIFE),
+            (2, Some(ten), true, ten),
+            (3, Some(day), false, policy::SESSION_LIFE),
+        ] {
+            let mut assertion = ann.asserted("bob", &n.to_string(), None);
+            assertion.session_ends = idp_ends.map(|it| NOW + it);
+            assertion.stepped_up = stepped_up;
+            let got = session(&ann, ann.owner(assertion, NOW).await.unwrap()).await;
+            assert_eq!((got.amr, got.ends), (Amr::Sso, (NOW + life).secs()), "{n}");
+            assert_eq!(got.step_up, if stepped_up { NOW.secs() } else { 0 }, "{n}");
+        }
+        assert_eq!(ann.read(&bob).await.seen, NOW.secs());
+    }
+
+    #[tokio::test]
+    async fn enrolment_tokens_are_counted_for_a_network_and_none_is_a_session() {
+        let (ann, _) = ann(0).await;
+        let eve = ann.of_idp("eve", Role::Standard, FactorState::None).await;
+        for n in 0..=policy::NETWORK_CHALLENGES {
+            let mut assertion = ann.asserted("eve", &n.to_string(), None);
+            assertion.stepped_up = true;
+            let sign_in = ann.owner(assertion, NOW).await.unwrap();
+            match opened(&ann, sign_in).await {
+                SsoOpened::EnrolmentRequired { ends, reset_code_required, .. } => {
+                    assert!(n < policy::NETWORK_CHALLENGES && ends == NOW + policy::ENROLMENT_LIFE);
+                    assert!(!reset_code_required);
+                }
+                SsoOpened::TooMany { retry_at } => {
+                    assert!(n == policy::NETWORK_CHALLENGES && retry_at == NOW + policy::WINDOW);
+                }
+                _ => panic!("neither"),
+            }
+        }
+        let user = ann.read(&eve).await;
+        assert!(user.sessions.is_empty() && user.enrolments.len() == policy::NETWORK_CHALLENGES);
+    }
+
+    /// Two names of the IdP's and one person: whoever is first.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn a_first_sign_in_links_once_and_to_nobody_who_is_called_otherwise() {
+        let (ann, bob) = office().await;
+        let first = async |name: &str| {
+            let mut assertion = ann.asserted(name, name, None);
+            assertion.attributes.insert("Username".into(), vec!["Bob".into()]);
+            ann.owner(assertion, NOW).await.unwrap()
+        };
+        let racing = [first("one").await, first("two").await, first("three").await];
+        assert!(racing.iter().all(SsoSignIn::links));
+        let ann = std::sync::Arc::new(ann);
+        let opened = at_once(racing.map(|sign_in| {
+            let ann = std::sync::Arc::clone(&ann);
+            async move { opened(&ann, sign_in).await }
+        }))
+        .await;
+        let (mut linked, mut moved) = (Vec::new(), Vec::new());
+        for it in opened {
+            match it {
+                SsoOpened::SignedIn(it) => linked.push(it.key),
+                SsoOpened::Moved(assertion) => moved.push(assertion),
+                _ => panic!("neither"),
+            }
+        }
+        assert_eq!((linked, moved.len()), (vec![bob], 2));
+        for assertion in moved {
+            assert!(ann.owner(assertion, NOW).await.is_none(), "he is called something else");
+        }
+        assert!(ann.owner(ann.asserted("bob", "x", None), NOW).await.is_none(), "nor by his login name");
+    }
+
+    /// An Administrator has linked them anew between the read of the link and the read of the person.
+    #[tokio::test]
+    async fn a_link_that_was_replaced_is_nobodys() {
+        let (ann, bob) = office().await;
+        links(&ann, &bob, "old").await;
+        let [old] = ann.store.read_all([keys::subject(bob.tenant(), &subject(&ann, "old"))]).await.unwrap();
+        links(&ann, &bob, "new").await;
+        session(&ann, arrives(&ann, "new", "1").await).await;
+        ann.put(Write::put_new(keys::subject(bob.tenant(), &subject(&ann, "old")), old.unwrap())).await;
+        assert!(ann.owner(ann.asserted("old", "2", None), NOW).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_link_goes_with_its_person_and_a_namesake_does_not_inherit_it() {
+        let (ann, bob) = office().await;
+        links(&ann, &bob, "00u1").await;
+        let place = || keys::subject(bob.tenant(), &subject(&ann, "00u1"));
+        let [link] = ann.store.read_all([place()]).await.unwrap();
+        let meanwhile = arrives(&ann, "00u1", "1").await;
+        delete(&ann, &bob).await;
+        assert_eq!(ann.store.read_all([place()]).await.unwrap(), [None]);
+        // The same id and epoch, another person.
+        let again = ann.of_idp("bob", Role::Standard, FactorState::Active).await;
+        assert_eq!(again, bob);
+        set(&ann, &bob, vec![Action::Set(attr("ep"), num(meanwhile.user.epoch))]).await;
+        assert!(matches!(opened(&ann, meanwhile).await, SsoOpened::Moved(_)), "begun by the one who is gone");
+        // A link that a restored or edited table has kept.
+        ann.put(Write::put_new(place(), link.unwrap())).await;
+        assert!(ann.owner(ann.asserted("00u1", "2", None), NOW).await.is_none());
+        assert!(ann.read(&bob).await.sessions.is_empty());
+    }
+
+    /// Who has the name stays; a link is by the IdP, and a tenant's.
+    #[tokio::test]
+    async fn a_name_of_the_idps_is_one_persons() {
+        let (ann, bob) = office().await;
+        links(&ann, &bob, "00u1").await;
+        let eve = ann.of_idp("eve", Role::Standard, FactorState::Active).await;
+        let linked = || Some(("00u1".to_owned(), subject(&ann, "00u1")));
+        let taken = patch(&ann, &eve, Patch { linked: linked(), ..Patch::default() }).await;
+        assert!(matches!(taken, Changed::SubjectTaken));
+        let person = ann.to_be("zoe", Role::Standard).linked("00u1", subject(&ann, "00u1"));
+        let made = ann.store.create_person(&By::Seed, &person, &attempt(NOW), &ann.event()).await.unwrap();
+        assert_eq!(made, Created::SubjectTaken);
+        assert_eq!(arrives(&ann, "00u1", "1").await.key(), &bob);
+        let mut elsewhere = ann.asserted("00u1", "2", None);
+        elsewhere.entity_id = "https://other.example".to_owned();
+        assert!(ann.owner(elsewhere, NOW).await.is_none());
+        assert!(matches!(
+            patch(&ann, &bob, Patch { auth_type: Some(AuthType::Local), ..Patch::default() }).await,
+            Changed::Yes(_)
+        ));
+        assert!(ann.owner(ann.asserted("00u1", "3", None), NOW).await.is_none(), "not of this door any more");
+    }
 }
