@@ -252,7 +252,7 @@ impl Store {
         let refused = |at: usize| met.get(at).is_some_and(Option::is_some);
         Ok(match () {
             () if link > own && refused(own) => Created::ActorGone,
-            () if refused(link) => Created::SubjectTaken,
+            () if person.profile.subject.is_some() && refused(link) => Created::SubjectTaken,
             () if refused(3) => Created::NoTenant,
             () if refused(4) => Created::NotFirst,
             () if refused(0) => Created::NameTaken,
