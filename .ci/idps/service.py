@@ -1,6 +1,7 @@
 """The service, as its people see it from outside."""
 
 import json
+import os
 import subprocess
 import urllib.parse
 
@@ -8,31 +9,55 @@ import requests
 
 from made import scratch
 
+NORTH, SOUTH = "north", "south"
+
 
 class Service:
-    """The local runner with two tenants, an Administrator of each who has enrolled, and people of SSO."""
+    """Two tenants of their own on the server at VESTIBULE_URL, which is `.ci/cloud`'s, or on a local runner that is started with
+    these arguments. An Administrator of each has enrolled, and there are people of SSO.
+    """
 
-    def __init__(self, program):
-        people = lambda admin, *names: [
-            {"username": admin, "password": f"{admin} counts 8 blue herons", "display_name": admin, "kind": "employee",
-             "role": "administrator"},
-            *({"username": name, "display_name": name, "kind": "employee", "role": "standard", "auth_type": "saml_sso"}
-              for name in names),
-        ]
-        seed = {"tenants": [
-            {"id": "acme", "name": "Acme", "users": people("ann", "sam", "sue", "pat", "zoë@example.com", "lea")},
-            {"id": "beta", "name": "Beta", "users": people("bea", "sam")},
-        ]}
+    def __init__(self, arguments):
+        self.answers, self.process = 0, None
+        self.url = os.environ.get("VESTIBULE_URL")
+        given = self.by_function() if self.url else self.by_seed(arguments)
+        self.session = {}
+        for tenant, password in given.items():
+            answer = self.ask("POST", "/v1/login", json={"tenant": tenant, "username": "ann", "password": password}).json()
+            self.session[tenant] = self.enrol(answer["enrolment"]["token"])
+        for name in ("sam", "sue", "pat", "lea", "zoë@example.com"):
+            person = {"username": name, "display_name": name, "kind": "employee", "role": "standard", "auth_type": "saml_sso"}
+            self.ask("POST", "/v1/admin/users", self.session[NORTH], 201, json=person)
+
+    def by_function(self):
+        """Made by the function of the operators."""
+        passwords = {}
+        for tenant in (NORTH, SOUTH):
+            command = {"command": "create_tenant", "id": tenant, "name": tenant,
+                       "administrator": {"username": "ann", "display_name": "Ann"}}
+            made = self.ask("POST", "/2015-03-31/functions/operators/invocations", json=command).json()
+            passwords[tenant] = made["password"]
+        return passwords
+
+    def by_seed(self, arguments):
+        password = "ann waters 9 blue ferns"
+        ann = {"username": "ann", "password": password, "display_name": "Ann", "kind": "employee", "role": "administrator"}
         with open(f"{scratch.name}/seed", "w", encoding="utf-8") as file:
-            json.dump(seed, file)
-        self.log = open(f"{scratch.name}/log", "w+", encoding="utf-8")
-        serve = [program, "serve", "--ephemeral", "--port", "0", "--json", "--seed", f"{scratch.name}/seed"]
-        self.process = subprocess.Popen(serve, stdout=subprocess.PIPE, stderr=self.log, text=True)
+            json.dump({"tenants": [{"id": tenant, "name": tenant, "users": [ann]} for tenant in (NORTH, SOUTH)]}, file)
+        command = [*arguments, "--port", "0", "--json", "--seed", file.name]
+        with open(f"{scratch.name}/log", "w", encoding="utf-8") as log:
+            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
         line = self.process.stdout.readline()
-        assert line, open(self.log.name, encoding="utf-8").read()
+        if not line:
+            with open(log.name, encoding="utf-8") as file:
+                raise RuntimeError(file.read())
         self.url = json.loads(line)["url"]
-        self.answers = 0
-        self.session = {"acme": self.administrator("acme", "ann"), "beta": self.administrator("beta", "bea")}
+        return dict.fromkeys((NORTH, SOUTH), password)
+
+    def end(self):
+        if self.process:
+            self.process.terminate()
+            self.process.wait()
 
     def ask(self, method, path, token=None, status=200, **more):
         headers = more.pop("headers", {}) | ({"Authorization": f"Bearer {token}"} if token else {})
@@ -42,11 +67,6 @@ class Service:
         self.answers += 1
         return answer
 
-    def administrator(self, tenant, name):
-        body = {"tenant": tenant, "username": name, "password": f"{name} counts 8 blue herons"}
-        answer = self.ask("POST", "/v1/login", json=body).json()
-        return self.enrol(answer["enrolment"]["token"])
-
     def enrol(self, token):
         """Sets up an authenticator, which is oathtool; the session."""
         secret = self.ask("POST", "/v1/mfa/enrolments", token, 201, json={}).json()["secret"].replace(" ", "")
@@ -54,13 +74,13 @@ class Service:
         confirmed = self.ask("POST", "/v1/mfa/enrolments/confirm", token, json={"code": code.stdout.strip()})
         return confirmed.json()["session"]["token"]
 
-    def configure(self, tenant="acme", **body):
+    def configure(self, tenant=NORTH, **body):
         return self.ask("PUT", "/v1/admin/sso", self.session[tenant], json=body).json()
 
-    def metadata(self, tenant="acme"):
+    def metadata(self, tenant=NORTH):
         return self.ask("GET", f"/v1/sso/{tenant}/metadata").text
 
-    def redirected(self, idp, tenant="acme"):
+    def redirected(self, idp, tenant=NORTH):
         """What the browser is to bring the IdP."""
         location = self.ask("GET", f"/v1/sso/{tenant}/login?return_to=/portal", status=302).headers["Location"]
         assert location.startswith(idp.url + "?"), location
@@ -70,7 +90,7 @@ class Service:
         return idp.answer(self.metadata(), self.redirected(idp), name, key, **what)
 
     def post(self, form, status=200, to=None, **more):
-        assert form.action == f"{self.url}/v1/sso/acme/acs", form.action
+        assert form.action == f"{self.url}/v1/sso/{NORTH}/acs", form.action
         fields = {name: value for name, value in form.fields.items() if value}
         return self.ask("POST", to or form.action, status=status, data=fields, **more)
 
@@ -81,7 +101,7 @@ class Service:
         assert session["session"]["amr"] == ["sso"], session
         return answer
 
-    def refused(self, form, why, to=None, tenant="acme"):
+    def refused(self, form, why, to=None, tenant=NORTH):
         """The caller learns nothing; the Administrator learns which rule it was."""
         answer = self.post(form, 401, to)
         problem = answer.json()
@@ -90,7 +110,7 @@ class Service:
         row = self.audit(answer, tenant)
         assert (row["action"], row["outcome"], row["reason"]) == ("sso.login", "refused", why), (why, row)
 
-    def audit(self, answer, tenant="acme"):
+    def audit(self, answer, tenant=NORTH):
         rows = self.ask("GET", "/v1/admin/audit?limit=5", self.session[tenant]).json()["items"]
         [row] = [row for row in rows if row["request_id"] == answer.headers["X-Request-Id"]]
         return row

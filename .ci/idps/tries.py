@@ -13,7 +13,7 @@ from saml2 import saml
 from saml2.xml import schema
 
 from made import Key, OfNpm, Pysaml2, scratch, signed_by_xmlsec1
-from service import Service
+from service import NORTH, SOUTH, Service
 
 UID = "urn:oid:0.9.2342.19200300.100.1.1"
 METADATA = schema._create_xml_schema_validator(
@@ -36,12 +36,11 @@ def signs_in(service, idp, name, key, variants):
 
 
 def written_by_the_schema(service, idp, key):
-    for tenant in ("acme", "beta"):
+    for tenant in (NORTH, SOUTH):
         schema.validate(service.metadata(tenant), METADATA)
     service.configure(metadata_xml=idp.metadata(key))
     request = service.redirected(idp)["SAMLRequest"]
     schema.validate(zlib.decompress(base64.b64decode(request), -15).decode())
-
 
 
 def signs_in_as_others_do(service, idp, key):
@@ -63,7 +62,7 @@ def rolls_over(service, idp, old, new, metadata):
     service.signed_in(by(old), "sam")
     service.refused(by(new), "signature")
     both = service.configure(**metadata(old, new))
-    shown = service.ask("GET", "/v1/admin/sso", service.session["acme"]).json()
+    shown = service.ask("GET", "/v1/admin/sso", service.session[NORTH]).json()
     assert shown == both
     assert shown["certificates"] == [old.pem, new.pem], shown
     seen = [(one["sha256"], one["not_after"], one["expired"]) for one in shown["certificates_seen"]]
@@ -97,9 +96,9 @@ def names_of_pysaml2(service, idp, key):
     name = xml.split("NameID ", 1)[1].split(">", 1)[1].split("<", 1)[0]
     service.signed_in(service.form(idp, name, key, format=saml.NAMEID_FORMAT_PERSISTENT, uid="pat"), "pat")
     # An Administrator may say it instead.
-    users = service.ask("GET", "/v1/admin/users?q=lea", service.session["acme"]).json()["items"]
+    users = service.ask("GET", "/v1/admin/users?q=lea", service.session[NORTH]).json()["items"]
     path = f"/v1/admin/users/{users[0]['id']}"
-    service.ask("PATCH", path, service.session["acme"], json={"sso_name_id": "S-1-5-21/Lea"})
+    service.ask("PATCH", path, service.session[NORTH], json={"sso_name_id": "S-1-5-21/Lea"})
     enrol = service.post(service.form(idp, "S-1-5-21/Lea", key)).json()
     assert enrol["status"] == "enrolment_required", enrol
     service.refused(service.form(idp, "s-1-5-21/lea", key), "unknown_subject")
@@ -108,16 +107,16 @@ def names_of_pysaml2(service, idp, key):
 def refusals(service, idp, key, other):
     """What pysaml2 gets wrong, or is told to."""
     service.configure(metadata_xml=idp.metadata(key))
-    service.configure("beta", metadata_xml=idp.metadata(key))
-    beta = f"{service.url}/v1/sso/beta"
+    service.configure(SOUTH, metadata_xml=idp.metadata(key))
+    south = f"{service.url}/v1/sso/{SOUTH}"
     form = lambda **what: service.form(idp, "sam", key, **what)
     confirmed = lambda **data: {"assertion": {"subject": {"subject_confirmation": {"subject_confirmation_data": data}}}}
-    service.refused(form(sp_entity_id=f"{beta}/metadata", also=[service.metadata("beta")]), "audience")
+    service.refused(form(sp_entity_id=f"{south}/metadata", also=[service.metadata(SOUTH)]), "audience")
     for sign in ("assertion", "response"):
-        service.refused(form(sign=sign, farg=confirmed(recipient=f"{beta}/acs")), "recipient")
+        service.refused(form(sign=sign, farg=confirmed(recipient=f"{south}/acs")), "recipient")
         service.refused(form(sign=sign, farg=confirmed(in_response_to="_another")), "in_response_to")
         service.refused(form(sign=sign, policy={"lifetime": {"minutes": -2}}), "expired")
-        service.refused(form(sign=sign), "destination", to=f"{beta}/acs", tenant="beta")
+        service.refused(form(sign=sign), "destination", to=f"{south}/acs", tenant=SOUTH)
         service.refused(form(sign=sign, sha=1), "signature_algorithm")
         service.refused(form(sign=sign, issuer=saml.Issuer(text="https://other.example/idp")), "issuer")
         service.refused(service.form(idp, "sam", other, sign=sign), "signature")
@@ -154,10 +153,10 @@ def unasked(service, idp, key):
 
 def refusals_of_samlify(service, idp, key):
     service.configure(metadata_xml=idp.metadata(key))
-    acs = f"{service.url}/v1/sso/beta/acs"
+    acs = f"{service.url}/v1/sso/{SOUTH}/acs"
     said = lambda **tags: service.form(idp, "sam", key, said=tags)
     service.refused(service.form(idp, "sam", key, stated=False), "authn_statement")  # as it comes
-    service.refused(said(Audience=f"{service.url}/v1/sso/beta/metadata"), "audience")
+    service.refused(said(Audience=f"{service.url}/v1/sso/{SOUTH}/metadata"), "audience")
     service.refused(said(SubjectRecipient=acs), "recipient")
     service.refused(said(Destination=acs), "destination")
     service.refused(said(Issuer="https://other.example/idp"), "issuer")
@@ -178,7 +177,7 @@ def browser(service, idp, key):
 
 old, new, curve = Key("old"), Key("new"), Key("curve", ec.generate_private_key(ec.SECP256R1()))
 pysaml2, samlify, auth0 = Pysaml2(), OfNpm("samlify"), OfNpm("samlp")
-service = Service(sys.argv[1])
+service = Service(sys.argv[1:])
 try:
     written_by_the_schema(service, pysaml2, old)
     signed = [{"sign": sign} for sign in ("assertion", "response", "both")]
@@ -201,6 +200,5 @@ try:
     browser(service, pysaml2, old)
     print(f"pysaml2, samlify and samlp: signed in, rolled over and refused as they should be, in {service.answers} answers")
 finally:
-    service.process.terminate()
-    service.process.wait()
+    service.end()
     scratch.cleanup()
