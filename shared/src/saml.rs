@@ -99,7 +99,7 @@ faults! {
     Expired = "expired",
     /// Valid for longer than it can be remembered.
     TooLong = "valid_too_long",
-    /// It does not say that somebody signed in.
+    /// It does not say when the session at the IdP ends, though it means to.
     Authentication = "authn_statement",
 }
 

@@ -166,12 +166,16 @@ async fn s03_every_condition() {
         (says.not_before, says.not_on_or_after) = (later(says.issued, before), later(says.issued, after));
         scene.service.acs("acme", &says.signed(&scene.idp), &asked.relay_state).await.ok();
     }
+    let (asked, mut says) = scene.right("bob").await;
+    says.session_ends = Some(later(says.issued, 600));
+    let until = says.assertion().replace("SessionNotOnOrAfter=\"", "SessionNotOnOrAfter=\"soon, ");
+    let response = says.response(&scene.idp.sign(&until, &says.assertion_id));
+    scene.refused("a session that ends at no time", &response, &asked, Fault::Authentication).await;
     let (asked, says) = scene.right("bob").await;
-    let silent = says.response(&scene.idp.sign(
-        &says.assertion().replace("<saml:AuthnStatement", "<saml:X").replace("</saml:AuthnStatement", "</saml:X"),
-        &says.assertion_id,
-    ));
-    scene.refused("no statement of how", &silent, &asked, Fault::Authentication).await;
+    let silent = between(&says.assertion(), "<saml:AuthnStatement", "</saml:AuthnStatement>").to_owned();
+    let silent = says.response(&scene.idp.sign(&says.assertion().replace(&silent, ""), &says.assertion_id));
+    scene.service.acs("acme", &silent, &asked.relay_state).await.ok();
+    let (asked, says) = scene.right("bob").await;
     let whole = scene.idp.sign(
         &says.response(&says.assertion()).replace(&format!(" Destination=\"{}\"", scene.acme.acs_url), ""),
         &says.response_id,
