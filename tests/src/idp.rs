@@ -277,7 +277,12 @@ impl Service {
 /// The request in a redirect.
 #[must_use]
 pub fn asked(sent: &Reply) -> Asked {
-    let location = sent.headers["location"].to_str().unwrap();
+    in_location(sent.headers["location"].to_str().unwrap())
+}
+
+/// The request in the address that a browser is sent to.
+#[must_use]
+pub fn in_location(location: &str) -> Asked {
     let query: Vec<(String, String)> = serde_urlencoded::from_str(location.split_once('?').unwrap().1).unwrap();
     let value = |name: &str| query.iter().find(|(it, _)| it == name).unwrap().1.clone();
     let deflated = BASE64.decode(value("SAMLRequest").as_bytes()).unwrap();

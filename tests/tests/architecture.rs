@@ -1,7 +1,7 @@
 //! ARCHITECTURE.md tells the truth, and dependencies keep to their direction.
 #![allow(clippy::unwrap_used)]
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Command};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
@@ -34,4 +34,23 @@ fn functions_do_not_depend_on_each_other_and_sled_is_in_local_alone() {
         assert!(!wanted.iter().any(|wanted| names.contains(wanted) || wanted == "sled"), "{name}: {wanted:?}");
     }
     assert!(!dependencies(&manifest("shared".into())).contains(&"sled".to_owned()));
+}
+
+/// What reads a stranger's XML is in `sso` alone, and so is the address that it needs.
+#[test]
+fn xml_and_signatures_are_in_sso_alone() {
+    let names = fs::read_dir(root().join("functions")).unwrap();
+    let names: Vec<_> = names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let (sso, others): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| name == "sso");
+    let has = |functions: &[String]| {
+        let mut tree = Command::new(env!("CARGO"));
+        tree.args(["tree", "--offline", "--locked", "--edges=normal", "--prefix=none"]).current_dir(root());
+        let tree = tree.args(functions.iter().flat_map(|name| ["--package", name])).output().unwrap();
+        assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
+        let tree = String::from_utf8(tree.stdout).unwrap();
+        let found = ["bergshamra-", "uppsala "].map(|name| tree.lines().any(|line| line.starts_with(name)));
+        let main = |name: &String| fs::read_to_string(root().join("functions").join(name).join("src/main.rs")).unwrap();
+        (found, functions.iter().any(|name| main(name).contains("PUBLIC_URL")))
+    };
+    assert_eq!((has(&sso), has(&others)), (([true; 2], true), ([false; 2], false)));
 }

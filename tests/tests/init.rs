@@ -126,6 +126,32 @@ async fn keys_that_cannot_be_derived_close_the_door() {
     assert_eq!(cloud.status(&function).await, 401, "a flow without keys asks for none");
 }
 
+/// Of all functions `sso` alone needs it: it is not an address that anybody may choose by a request.
+#[tokio::test]
+async fn where_people_reach_sso_has_to_be_said() {
+    let mut cloud = Cloud::new().await;
+    cloud.store().await;
+    let needs = Needs::NAMES.and(Needs::PUBLIC_URL);
+    let wanted = "it has to be an address as https://login.example.com";
+    for (said, fault) in [
+        (None, "where people reach the service"),
+        (Some("login.example.com"), wanted),
+        (Some("http://login.example.com"), wanted),
+        (Some("https://login.example.com/?tenant=acme"), wanted),
+    ] {
+        cloud.variables.remove("VESTIBULE_PUBLIC_URL");
+        cloud.variables.extend(said.map(|said| ("VESTIBULE_PUBLIC_URL", said.to_owned())));
+        assert_eq!(cloud.status(&cloud.function(session::routes(), needs)).await, 503, "{said:?}");
+        let report = cloud.report();
+        has(&report, &[&format!("VESTIBULE_PUBLIC_URL{}", said.map(|it| format!(" {it}")).unwrap_or_default())]);
+        has(&report, &[fault]);
+        let others = Needs::NAMES.and(Needs::CODES).and(Needs::SEALING);
+        assert_eq!(cloud.status(&cloud.function(session::routes(), others)).await, 401, "no other asks for it");
+    }
+    cloud.variables.insert("VESTIBULE_PUBLIC_URL", "https://login.example.com/".into());
+    assert_eq!(cloud.status(&cloud.function(session::routes(), needs)).await, 401);
+}
+
 #[tokio::test]
 async fn what_can_be_looked_at_is_looked_at_whatever_else_is_wrong() {
     let mut cloud = Cloud::new().await;

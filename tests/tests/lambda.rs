@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use lambda_http::{Adapter, Context, LambdaEvent, request::LambdaRequest};
 use serde_json::{Value, json};
-use tests::{Service, code};
+use tests::{
+    Service, code,
+    idp::{Idp, in_location},
+};
 use tower::Service as _;
 use vestibule::http::{App, Routes};
 
@@ -33,18 +36,19 @@ async fn invoke(app: &Arc<App>, routes: Routes, method: &str, path: &str, token:
 }
 
 async fn send(app: &Arc<App>, routes: Routes, event: Value) -> Answer {
-    let served = vestibule::http::serve(routes, Arc::clone(app));
-    through(vestibule::lambda::behind_gateway(served, "test".into(), Arc::clone(&app.clock)), event).await
-}
-
-async fn through(router: axum::Router, event: Value) -> Answer {
-    let request: LambdaRequest = serde_json::from_value(event).unwrap();
-    let mut handler = Adapter::from(router);
-    let answer = handler.call(LambdaEvent::new(request, Context::default())).await.unwrap();
-    let answer = serde_json::to_value(answer).unwrap();
+    let answer = answered(app, routes, event).await;
     assert_ne!(answer["isBase64Encoded"], json!(true), "{answer}");
     let body = answer["body"].as_str().map_or(Value::Null, |body| serde_json::from_str(body).unwrap());
     Answer { status: answer["statusCode"].as_u64().unwrap(), headers: answer["headers"].clone(), body }
+}
+
+/// The whole answer, in the form that the gateway has for it.
+async fn answered(app: &Arc<App>, routes: Routes, event: Value) -> Value {
+    let served = vestibule::http::serve(routes, Arc::clone(app));
+    let router = vestibule::lambda::behind_gateway(served, "test".into(), Arc::clone(&app.clock));
+    let request: LambdaRequest = serde_json::from_value(event).unwrap();
+    let answer = Adapter::from(router).call(LambdaEvent::new(request, Context::default())).await.unwrap();
+    serde_json::to_value(answer).unwrap()
 }
 
 fn text(answer: &Answer, pointer: &str) -> String {
@@ -140,4 +144,74 @@ async fn a_rest_api_is_served_alike() {
     event["multiValueQueryStringParameters"] = json!({"next": ["1"]});
     let reply = send(service.app(), login::routes(), event).await;
     assert_eq!((reply.status, text(&reply, "/code").as_str()), (400, "invalid_request"));
+}
+
+/// What a browser asks of the flow `sso`, as an event of an HTTP API, its form in base64; or of a REST API.
+fn browser(rest: bool, method: &str, path: &str, return_to: Option<&str>, form: Option<&str>) -> Value {
+    let mut headers = vec![("accept", "text/html")];
+    headers.extend(form.map(|_| ("content-type", "application/x-www-form-urlencoded")));
+    if rest {
+        let mut event: Value = serde_json::from_str(include_str!("../events/api-gateway-rest.json")).unwrap();
+        (event["path"], event["httpMethod"]) = (json!(path), json!(method));
+        event["requestContext"]["path"] = json!(format!("/v1{path}"));
+        event["headers"] = headers.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
+        event["multiValueHeaders"] =
+            headers.into_iter().map(|(name, value)| (name.to_owned(), json!([value]))).collect();
+        event["multiValueQueryStringParameters"] = return_to.map_or(Value::Null, |to| json!({"return_to": [to]}));
+        event["body"] = json!(form);
+        return event;
+    }
+    let mut event: Value = serde_json::from_str(include_str!("../events/api-gateway-v2.json")).unwrap();
+    event["rawPath"] = json!(path);
+    event["requestContext"]["http"]["method"] = json!(method);
+    event["headers"]
+        .as_object_mut()
+        .unwrap()
+        .extend(headers.into_iter().map(|(name, it)| (name.to_owned(), json!(it))));
+    event["rawQueryString"] = json!(return_to.map(|to| format!("return_to={to}")).unwrap_or_default());
+    event["isBase64Encoded"] = json!(form.is_some());
+    event["body"] = json!(form.map(|form| data_encoding::BASE64.encode(form.as_bytes())));
+    event
+}
+
+/// A header of an answer, wherever that gateway has it.
+fn header<'a>(answer: &'a Value, name: &str) -> &'a str {
+    let cookie = answer["cookies"].get(0).filter(|_| name == "set-cookie");
+    let plain = [cookie, answer["headers"].get(name), answer["multiValueHeaders"][name].get(0)];
+    plain.into_iter().flatten().find_map(Value::as_str).unwrap_or_else(|| panic!("{name}: {answer}"))
+}
+
+#[tokio::test]
+async fn a_browser_signs_in_by_an_idp_through_either_gateway() {
+    let (service, mut people) = Service::peopled().await;
+    let (idp, ann) = (Idp::new("https://idp.example/metadata"), service.fresh(people.get_mut("ann").unwrap()).await);
+    service.put("/v1/admin/sso", &ann, idp.fields()).await.ok();
+    service.patch("/v1/admin/users/u-bob", &ann, json!({"auth_type": "saml_sso"})).await.ok();
+    let sp = service.sp("acme").await;
+    for rest in [false, true] {
+        let asked = async |event| {
+            let answer = answered(service.app(), sso::routes(), event).await;
+            assert_eq!(answer["isBase64Encoded"], json!(false), "nobody decodes it: {answer}");
+            answer
+        };
+        let metadata = asked(browser(rest, "GET", "/v1/sso/acme/metadata", None, None)).await;
+        assert_eq!(header(&metadata, "content-type"), "application/samlmetadata+xml");
+        assert!(metadata["body"].as_str().unwrap().contains(&sp.acs_url), "{metadata}");
+        let sent = asked(browser(rest, "GET", "/v1/sso/acme/login", Some("/portal"), None)).await;
+        assert_eq!(sent["statusCode"], json!(302), "{sent}");
+        let request = in_location(header(&sent, "location"));
+        let response = idp.answer(&service, &sp, &request, "bob").signed(&idp);
+        let response = data_encoding::BASE64.encode(response.as_bytes());
+        let form = [("SAMLResponse", &response), ("RelayState", &request.relay_state)];
+        let form = serde_urlencoded::to_string(form).unwrap();
+        let post = || browser(rest, "POST", "/v1/sso/acme/acs", None, Some(&form));
+        let arrived = asked(post()).await;
+        assert_eq!((&arrived["statusCode"], header(&arrived, "location")), (&json!(303), "/portal"), "{arrived}");
+        let cookie = header(&arrived, "set-cookie");
+        assert!(cookie.starts_with("__Host-vestibule=ve_") && cookie.ends_with("; Secure"), "{cookie}");
+        assert_eq!(arrived["cookies"].get(0).is_some(), !rest, "an HTTP API has cookies apart");
+        let again = asked(post()).await;
+        assert_eq!((&again["statusCode"], header(&again, "content-type")), (&json!(401), "application/problem+json"));
+        assert!(!again.to_string().contains("set-cookie"), "{again}");
+    }
 }
