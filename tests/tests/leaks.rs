@@ -7,10 +7,14 @@
 use std::{fs, path::Path, sync::Arc};
 
 use axum::http::Method;
-use data_encoding::{BASE32_NOPAD, BASE64_NOPAD, BASE64URL_NOPAD, HEXLOWER};
+use data_encoding::{BASE32_NOPAD, BASE64, BASE64_NOPAD, BASE64URL_NOPAD, HEXLOWER};
 use local::{data_dir::DataDir, mail::TellingTable};
 use serde_json::{Value, json};
-use tests::{Ask, Person, Reply, Service, code, log::Log};
+use tests::{
+    Ask, Person, Reply, Service, code,
+    idp::{Idp, asked},
+    log::Log,
+};
 use tracing_subscriber::filter::LevelFilter;
 use vestibule::env::SystemEntropy;
 
@@ -79,8 +83,14 @@ impl Watched {
 
     /// Something that the last response has handed out.
     fn handed_out(&mut self, what: &'static str, pointer: &str) -> String {
+        let text = self.replies.last().unwrap().1.text(pointer);
+        self.given(what, &text);
+        text
+    }
+
+    /// The same, in whatever part of the response.
+    fn given(&mut self, what: &'static str, text: &str) {
         let last = self.replies.len() - 1;
-        let text = self.replies[last].1.text(pointer);
         let mut forms = encoded(text.as_bytes());
         let bare = text.replace([' ', '-'], "");
         if ["vs_", "vc_", "ve_", "vd_"].iter().any(|class| text.starts_with(class)) {
@@ -89,11 +99,12 @@ impl Watched {
             forms.push(text[3..].to_owned());
         } else if what == "secret" {
             forms.extend(encoded(&BASE32_NOPAD.decode(bare.as_bytes()).unwrap()));
+        } else if what == "relay state" {
+            forms.extend(encoded(&BASE64URL_NOPAD.decode(text.as_bytes()).unwrap()));
         }
         forms.push(bare.to_lowercase());
         forms.push(bare);
         self.canary(what, forms, Some(last));
-        text
     }
 
     fn code(&mut self, secret: &str, step: i64) -> String {
@@ -172,6 +183,7 @@ async fn secrets_are_in_the_response_that_hands_them_out_and_nowhere_else() {
     watched.typed("password", &ann.password);
     watched.enrol(&mut ann, None).await;
     journey(&mut watched, &mut ann).await;
+    by_the_idp(&mut watched, &ann, people.get_mut("bob").unwrap()).await;
     misuse(&mut watched, &ann).await;
 
     let Watched { service, replies, canaries } = watched;
@@ -275,6 +287,71 @@ async fn journey(watched: &mut Watched, ann: &mut Person) {
         watched.ask(path, Ask::new(Method::GET, path).token(token)).await;
     }
     assert!(watched.replies.last().unwrap().1.status == 200);
+}
+
+impl Watched {
+    /// The IdP's answer to a new request, as a browser brings it: what the IdP signed is for nobody else.
+    async fn arrives(&mut self, idp: &Idp, name_id: &str) {
+        let request = asked(self.ask("GET sso login", Ask::new(Method::GET, "/v1/sso/acme/login")).await);
+        self.given("relay state", &request.relay_state);
+        let mut says = idp.answer(&self.service, &self.service.sp("acme").await, &request, name_id);
+        says.attributes = vec![("Phone".into(), vec![self.typed("attribute", "Canary's number 0041")])];
+        let response = says.signed(idp);
+        let signature = response.split("SignatureValue>").nth(1).unwrap().split('<').next().unwrap().replace('\n', "");
+        self.typed("signature", &signature);
+        let response = self.typed("response", &BASE64.encode(response.as_bytes()));
+        let form = [("SAMLResponse", response.as_str()), ("RelayState", &request.relay_state)];
+        let form = serde_urlencoded::to_string(form).unwrap();
+        for (what, ask) in [
+            ("a response in an address", Ask::new(Method::GET, format!("/v1/sso/acme/acs?{form}"))),
+            ("a response of one", Ask::new(Method::POST, "/v1/sso/acme/acs").form(&form).header("accept", "text/html")),
+            ("a spent response", Ask::new(Method::POST, "/v1/sso/acme/acs").form(&form)),
+        ] {
+            self.ask(what, ask).await;
+        }
+    }
+
+    /// The token in the cookie of the last response but the one after it.
+    fn cookie(&mut self) -> String {
+        let spent = self.replies.pop().unwrap();
+        let cookie = self.replies.last().unwrap().1.headers["set-cookie"].to_str().unwrap();
+        let token = cookie.split(['=', ';']).nth(1).unwrap().to_owned();
+        self.given("cookie", &token);
+        self.replies.push(spent);
+        token
+    }
+}
+
+/// Through the IdP's door. Its metadata and its certificate are no secrets.
+async fn by_the_idp(watched: &mut Watched, ann: &Person, bob: &mut Person) {
+    let idp = Idp::new("https://idp.example/metadata");
+    let configure = Ask::new(Method::PUT, "/v1/admin/sso").token(&ann.session).json(idp.fields());
+    assert_eq!(watched.ask("PUT sso", configure).await.status, 200);
+    let change = Ask::new(Method::PATCH, "/v1/admin/users/u-bob").token(&ann.session);
+    watched.ask("PATCH bob", change.json(json!({"auth_type": "saml_sso"}))).await;
+    watched.arrives(&idp, "bob").await;
+    let token = watched.cookie();
+    watched.enrol_with(bob, &token, json!({})).await;
+    watched.arrives(&idp, "bob").await;
+    let session = watched.cookie();
+    watched.ask("GET session", Ask::new(Method::GET, "/v1/session").token(&session)).await;
+    let nobody = watched.typed("name of nobody", "Canary of the IdP 23");
+    watched.arrives(&idp, &nobody).await;
+    let broken = watched.typed("response", &BASE64.encode(b"<Response><Canary of Zanzibar>"));
+    let state = watched.typed("relay state of nobody", "CanaryOfZanzibarInARelay");
+    for form in [
+        vec![("SAMLResponse", broken.as_str()), ("RelayState", &state)],
+        vec![("SAMLResponse", "no base64 of Canary"), ("RelayState", &state)],
+        vec![("RelayState", &state)],
+        vec![("SAMLResponse", &broken), (&state, "x")],
+    ] {
+        let form = serde_urlencoded::to_string(form).unwrap();
+        watched.ask("a broken response", Ask::new(Method::POST, "/v1/sso/acme/acs").form(&form)).await;
+    }
+    for path in ["/v1/admin/sso", "/v1/admin/audit?limit=100", "/v1/sso/acme/metadata"] {
+        let shown = watched.ask(path, Ask::new(Method::GET, path).token(&ann.session)).await;
+        assert_eq!(shown.status, 200, "{path}");
+    }
 }
 
 /// Secrets where they do not belong, and what would break a log.
