@@ -17,6 +17,7 @@ const read = (file) => fs.readFileSync(file, 'utf8');
 
 // How samlify says who somebody is. Its own template leaves out how they signed in, which the profile asks for.
 const template = (stated) => samlify.SamlLib.defaultLoginResponseTemplate.context
+    .replace('{Issuer}</saml:Issuer><saml:Subject>', '{AssertionIssuer}</saml:Issuer><saml:Subject>')
     .replace('{AuthnStatement}', stated ? '<saml:AuthnStatement AuthnInstant="{IssueInstant}"><saml:AuthnContext>' +
         `<saml:AuthnContextClassRef>${PASSWORD}</saml:AuthnContextClassRef></saml:AuthnContext></saml:AuthnStatement>` : '');
 
@@ -44,6 +45,7 @@ const idps = {
                 ID: `_${samlify.Utility.base64Encode(at(0) + Math.random()).replace(/\W/g, '')}`,
                 AssertionID: `_a${samlify.Utility.base64Encode(at(0) + Math.random()).replace(/\W/g, '')}`,
                 Issuer: order.entity,
+                AssertionIssuer: order.entity,
                 IssueInstant: at(0),
                 Destination: acs,
                 SubjectRecipient: acs,
