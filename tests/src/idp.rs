@@ -6,7 +6,7 @@ use axum::http::Method;
 use bergshamra_dsig::{context::DsigContext, sign::sign};
 use bergshamra_keys::{KeysManager, loader::load_pem_auto};
 use data_encoding::BASE64;
-use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
+use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, SignatureAlgorithm};
 use serde_json::{Value, json};
 use vestibule::{
     env::{SystemEntropy, Timestamp},
@@ -84,7 +84,13 @@ impl Idp {
     /// One with a new key.
     #[must_use]
     pub fn new(entity_id: &str) -> Self {
-        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+        Self::with_key(entity_id, &PKCS_ECDSA_P256_SHA256)
+    }
+
+    /// One with a new key of a kind.
+    #[must_use]
+    pub fn with_key(entity_id: &str, kind: &'static SignatureAlgorithm) -> Self {
+        let key = KeyPair::generate_for(kind).unwrap();
         let certificate = CertificateParams::new(vec!["idp.example".to_owned()]).unwrap().self_signed(&key).unwrap();
         Self { entity_id: entity_id.to_owned(), certificate: certificate.pem(), key: key.serialize_pem() }
     }

@@ -73,6 +73,7 @@ fn is_own_path(text: &str) -> bool {
 mod tests {
     #[test]
     fn a_path_stays_here() {
+        let long = "/".to_owned() + &"a".repeat(1024);
         for (path, own) in [
             ("/", true),
             ("/portal?x=1#y", true),
@@ -83,6 +84,8 @@ mod tests {
             ("/a b", false),
             ("/a\n", false),
             ("javascript:x", false),
+            (&long[..1024], true),
+            (&long, false),
         ] {
             assert_eq!(super::is_own_path(path), own, "{path}");
         }

@@ -17,6 +17,8 @@ pub struct Answer {
     pub status: u16,
     /// `Retry-After`, if it was there.
     pub retry_after: Option<String>,
+    /// `Location`, if it was there.
+    pub location: Option<String>,
     pub body: Value,
 }
 
@@ -45,14 +47,25 @@ impl Connection {
     }
 
     pub fn post(&mut self, path: &str, headers: &str, body: &Value) -> Answer {
-        let (body, head) = (body.to_string(), "HTTP/1.1\r\nHost: x\r\nContent-Type: application/json");
-        let length = body.len();
-        self.send(&format!("POST {path} {head}\r\nContent-Length: {length}\r\n{headers}\r\n{body}"))
+        self.body("POST", path, headers, "application/json", &body.to_string())
+    }
+
+    pub fn put(&mut self, path: &str, headers: &str, body: &Value) -> Answer {
+        self.body("PUT", path, headers, "application/json", &body.to_string())
+    }
+
+    pub fn form(&mut self, path: &str, body: &str) -> Answer {
+        self.body("POST", path, "", "application/x-www-form-urlencoded", body)
+    }
+
+    fn body(&mut self, method: &str, path: &str, headers: &str, kind: &str, body: &str) -> Answer {
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}");
+        self.send(&format!("{head}\r\nContent-Length: {}\r\n{headers}\r\n{body}", body.len()))
     }
 
     fn send(&mut self, request: &str) -> Answer {
         self.stream.get_mut().write_all(request.as_bytes()).unwrap();
-        let (mut status, mut length, mut retry_after) = (0, 0, None);
+        let (mut status, mut length, mut retry_after, mut location) = (0, 0, None, None);
         loop {
             let mut line = String::new();
             assert!(self.stream.read_line(&mut line).unwrap() > 0, "the connection ended");
@@ -63,13 +76,14 @@ impl Connection {
             match line.split_once(": ") {
                 Some(("content-length", value)) => length = value.parse().unwrap(),
                 Some(("retry-after", value)) => retry_after = Some(value.to_owned()),
+                Some(("location", value)) => location = Some(value.to_owned()),
                 Some(_) => {}
                 None => status = line.split(' ').nth(1).unwrap().parse().unwrap(),
             }
         }
         let mut body = vec![0; length];
         self.stream.read_exact(&mut body).unwrap();
-        Answer { status, retry_after, body: serde_json::from_slice(&body).unwrap_or_default() }
+        Answer { status, retry_after, location, body: serde_json::from_slice(&body).unwrap_or_default() }
     }
 }
 

@@ -1,4 +1,5 @@
-//! Measures the local runner as a process, over HTTP: `just bench`. It prints a table in Markdown.
+//! Measures the local runner as a process, over HTTP: `just bench`. It prints a table in Markdown. With the argument `sso`
+//! it measures sign-ins by SSO alone.
 //!
 //! The machine may be shared and its speed its own, so costs are ratios within one run: what a part costs by itself, over
 //! what the server needs for it, in turns and several times. The median of the rounds is what counts.
@@ -23,6 +24,7 @@ use vestibule::{
 
 mod http;
 mod process;
+mod sso;
 
 use http::{Answer, Connection, bearer, parallel};
 use process::{Server, own_cpu};
@@ -64,6 +66,11 @@ fn main() {
     fs::write(&seed, seed_file().to_string()).unwrap();
     let mut server = Server::in_directory(&data, seed.to_str().unwrap());
     let mut people = enrol(&server.address, cores);
+    if std::env::args().any(|argument| argument == "sso") {
+        sso::measure(&server, &mut people, cores, &mut table);
+        server.stop();
+        return table.print(cores);
+    }
     let mut rounds = Rounds::default();
     for round in 1..=ROUNDS {
         say(&format!("round {round} of {ROUNDS}"));
@@ -82,6 +89,7 @@ fn main() {
     sessions(&server, &session, &mut table);
     batches(&server, &session, &mut table);
     flood(&server, &people, &mut table);
+    sso::measure(&server, &mut people, cores, &mut table);
     server.stop();
     table.print(cores);
 }

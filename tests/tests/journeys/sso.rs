@@ -272,6 +272,10 @@ async fn a_configuration_that_cannot_work_is_refused_whole() {
     };
     let metadata = office.idp.metadata();
     let both = with("metadata_xml", json!(metadata));
+    let other = metadata.replace("<?xml version=\"1.0\"?>", "");
+    let open = "<md:EntitiesDescriptor xmlns:md=\"urn:oasis:names:tc:SAML:2.0:metadata\">";
+    let two = format!("{open}{other}{}</md:EntitiesDescriptor>", other.replace("idp.example", "other.example"));
+    let edwards = Idp::with_key(&office.idp.entity_id, &rcgen::PKCS_ED25519).certificate;
     let small = include_str!("../../keys/rsa-1024.pem");
     for body in [
         json!({}),
@@ -280,7 +284,13 @@ async fn a_configuration_that_cannot_work_is_refused_whole() {
         json!({"metadata_xml": format!("<!DOCTYPE x>{}", metadata.replace("<?xml version=\"1.0\"?>", ""))}),
         json!({"metadata_xml": metadata.replace("HTTP-Redirect", "HTTP-POST")}),
         json!({"metadata_xml": metadata.replace("use=\"signing\"", "use=\"encryption\"")}),
+        json!({"metadata_xml": metadata.replace("SAML:2.0:protocol", "SAML:1.1:protocol")}),
+        json!({"metadata_xml": two}),
+        with("idp_entity_id", json!("an IdP")),
         with("sso_url", json!("javascript:alert(1)")),
+        with("sso_url", json!("https://idp.example/a b")),
+        with("sso_url", json!("https://idp.example/#x")),
+        with("certificates", json!([edwards])),
         with("certificates", json!([])),
         with("certificates", json!(["no certificate"])),
         with("certificates", json!([small])),
@@ -449,6 +459,27 @@ async fn people_are_provisioned_where_the_tenant_wants_that() {
         );
         assert_eq!(made["sso_name_id"], json!(name_id));
     }
+    // Somebody who is there, but of another door, becomes nobody new.
+    let reply = office.arrives_with("eve", says("eve-2", "Staff", "Acme")).await;
+    office.refuses(&reply, "not_of_sso").await;
+    let long: &'static str = "z".repeat(129).leak();
+    let reply = office.arrives_with("n-3", says(long, "Staff", "Acme")).await;
+    office.refuses(&reply, "provisioning_username").await;
+    let two = |mark: &mut Says| {
+        says("zach", "Staff", "Acme")(mark);
+        mark.attributes[0].1.push("zora".into());
+    };
+    let reply = office.arrives_with("n-3", two).await;
+    office.refuses(&reply, "provisioning_username").await;
+    // A name that cannot be shown is none.
+    let reply = office.arrives_with("n-4", |mark: &mut Says| {
+        says("zia", "Staff", "Acme")(mark);
+        mark.attributes[1].1 = vec!["Z".repeat(129)];
+    });
+    assert_eq!(reply.await.ok().text("/status"), "enrolment_required");
+    let ann = office.ann().await;
+    let listed = office.service.get("/v1/admin/users?q=zia", &ann).await.ok();
+    assert_eq!(listed.body["items"][0]["display_name"], json!("zia"));
     let again = office.arrives_with("n-1", says("other", "Admins", "Acme")).await.ok();
     assert_eq!(again.text("/status"), "enrolment_required", "they are who they are, whatever the attributes say later");
 }
