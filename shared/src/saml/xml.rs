@@ -12,15 +12,35 @@ pub(super) const SIGNATURE: &str = "http://www.w3.org/2000/09/xmldsig#";
 /// Deeper than any response or metadata is.
 const DEPTH: u32 = 32;
 
-/// Parses a document: well-formed, without DTD, not too deep.
+/// More attributes, with namespaces, than one element of any response or metadata has.
+const ATTRIBUTES: usize = 64;
+
+/// Parses a document: well-formed, without DTD, not too deep, no element crowded.
 pub(super) fn parse(text: &str) -> Result<Document<'_>, Fault> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if text.split('<').any(is_crowded) {
+        return Err(Fault::Xml);
+    }
     Parser::new()
         .with_max_depth(DEPTH)
         .with_forbid_dtd(true)
         .with_forbid_entities(true)
         .parse(text)
         .map_err(|_| Fault::Xml)
+}
+
+/// Whether a tag has too many attributes. The parser compares each with each: sixteen thousand of them are a second.
+fn is_crowded(tag: &str) -> bool {
+    let (mut open, mut attributes) = (None, 0);
+    for byte in tag.bytes() {
+        match open {
+            None if byte == b'>' => break,
+            None if byte == b'"' || byte == b'\'' => open = Some(byte),
+            Some(quote) if byte == quote => (open, attributes) = (None, attributes + 1),
+            _ => {}
+        }
+    }
+    attributes > ATTRIBUTES
 }
 
 /// The document's element, if it is that one.
