@@ -33,6 +33,10 @@ kms:
 cloud:
     bash .ci/with-dynamodb-local bash .ci/with-kms bash .ci/cloud serve
 
+# Takes each guard of the IdP's door away, one at a time: some test has to miss it. A quarter of an hour.
+guards *NAMES:
+    python3 .ci/guards {{NAMES}}
+
 # Measures the local runner (docs/performance.md): some minutes, most of them compiling.
 bench:
     cargo bench -p local --bench runner
