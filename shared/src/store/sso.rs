@@ -403,16 +403,24 @@ pub(super) fn linked(key: &UserKey, user: &User, subject: &str) -> Result<Write,
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{
+        sync::{Arc, Mutex},
+        time::Duration,
+    };
+
+    use async_trait::async_trait;
 
     use super::*;
     use crate::{
         id::BatchId,
         store::{
-            fixture::{Ann, NOW, ann, at_once, attempt, idp},
+            Table,
+            fixture::{Ann, NOW, ann, ann_of, at_once, attempt, idp},
             item::{AuthType, Exclusion, FactorState, Role},
+            memory::MemoryTable,
             people::{By, Changed, Created, Patch},
-            table::Again,
+            table::{Again, Query},
+            write::Key,
         },
     };
 
@@ -707,5 +715,92 @@ mod tests {
             Changed::Yes(_)
         ));
         assert!(ann.owner(ann.asserted("00u1", "3", None), NOW).await.is_none(), "not of this door any more");
+    }
+
+    /// Whose right has ended since it was asked about changes nothing of the door.
+    #[tokio::test]
+    async fn who_is_no_administrator_any_more_neither_configures_the_door_nor_ends_it() {
+        let (ann, _) = office().await;
+        let authority = ann.authority(&ann.session_of(&ann.key).await).await;
+        let (begun, event) = (attempt(NOW), ann.event());
+        assert!(ann.store.set_idp(&authority, &idp(), &begun, &event).await.unwrap().is_some());
+        set(&ann, &ann.key, vec![Action::Add(attr("ep"), 1)]).await;
+        let other = Idp { sso_url: "https://evil.example".to_owned(), ..idp() };
+        assert!(ann.store.set_idp(&authority, &other, &attempt(NOW), &event).await.unwrap().is_none());
+        assert_eq!(ann.store.remove_idp(&authority, &attempt(NOW), &event).await.unwrap(), IdpRemoved::ActorGone);
+        let kept = ann.store.idp(ann.key.tenant()).await.unwrap().unwrap().unwrap();
+        assert_eq!(kept.sso_url, idp().sso_url);
+    }
+
+    /// A table on which somebody is quicker: a write that comes before the next transaction.
+    #[derive(Default)]
+    struct Quicker(MemoryTable, Mutex<Option<Write>>);
+
+    #[async_trait]
+    impl Table for Quicker {
+        async fn read(&self, keys: &[Key]) -> Result<Vec<Option<Item>>, StoreError> {
+            self.0.read(keys).await
+        }
+
+        async fn update(&self, write: &Write, again: Again) -> Result<Updated, StoreError> {
+            self.0.update(write, again).await
+        }
+
+        async fn transact(&self, transaction: &Transaction) -> Result<Transacted, StoreError> {
+            let first = self.1.lock().unwrap().take();
+            if let Some(first) = first {
+                self.0.update(&first, Again::Never).await?;
+            }
+            self.0.transact(transaction).await
+        }
+
+        async fn query(&self, query: &Query) -> Result<Vec<Item>, StoreError> {
+            self.0.query(query).await
+        }
+    }
+
+    /// Ann and Amy administer; there is an IdP, or none.
+    async fn two(with_idp: bool) -> (Ann, Arc<Quicker>, UserKey) {
+        let table = Arc::new(Quicker::default());
+        let (ann, _) = ann_of("acme", Arc::<Quicker>::clone(&table), 0).await;
+        let amy = ann.someone("amy", Role::Administrator).await;
+        if with_idp {
+            let authority = ann.authority(&ann.session_of(&ann.key).await).await;
+            ann.store.set_idp(&authority, &idp(), &attempt(NOW), &ann.event()).await.unwrap().unwrap();
+        }
+        (ann, table, amy)
+    }
+
+    /// Whoever was there to administer, when it was read, and is not when it is written, is not counted on.
+    #[tokio::test]
+    async fn somebody_who_can_administer_is_there_when_it_is_written() {
+        let demoted = || Patch { role: Some(Role::Standard), ..Patch::default() };
+        let flipped = || Patch { auth_type: Some(AuthType::SamlSso), ..Patch::default() };
+        let act = |key: &UserKey| attr("act").key(key.user().as_str().to_owned());
+        let quicker = |ann: &Ann, table: &Quicker, action: Action| {
+            let write = Write::update(keys::administrators(ann.key.tenant()), vec![], vec![action]);
+            *table.1.lock().unwrap() = Some(write);
+        };
+        // Amy goes, and then Ann is the last; with an IdP, for which no password is needed.
+        let (ann, table, amy) = two(true).await;
+        quicker(&ann, &table, Action::Remove(act(&amy)));
+        assert!(matches!(patch(&ann, &ann.key, demoted()).await, Changed::LastAdministrator));
+        assert!(matches!(patch(&ann, &ann.key, demoted()).await, Changed::LastAdministrator), "and is read so");
+        // The IdP goes, with Amy of it.
+        let (ann, table, amy) = two(true).await;
+        assert!(matches!(patch(&ann, &amy, flipped()).await, Changed::Yes(_)));
+        quicker(&ann, &table, Action::Remove(attr("idp")));
+        assert!(matches!(patch(&ann, &ann.key, flipped()).await, Changed::LastAdministrator));
+        // Amy changes to the IdP's door before there is one.
+        let (ann, table, amy) = two(false).await;
+        quicker(&ann, &table, Action::Set(act(&amy), Value::Bool(false)));
+        assert!(matches!(patch(&ann, &ann.key, flipped()).await, Changed::LastAdministrator));
+        // The last who signs in by a password goes over, and the IdP stays.
+        let (ann, table, amy) = two(true).await;
+        assert!(matches!(patch(&ann, &amy, flipped()).await, Changed::Yes(_)));
+        let authority = ann.authority(&ann.session_of(&ann.key).await).await;
+        quicker(&ann, &table, Action::Set(act(&ann.key), Value::Bool(false)));
+        let ended = ann.store.remove_idp(&authority, &attempt(NOW), &ann.event()).await.unwrap();
+        assert_eq!(ended, IdpRemoved::Needed);
     }
 }
