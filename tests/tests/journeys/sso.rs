@@ -306,6 +306,13 @@ async fn a_configuration_that_cannot_work_is_refused_whole() {
     assert_eq!(plain.status == 200, office.sp.acs_url.starts_with("http://"), "{plain:?}");
 }
 
+#[tokio::test]
+async fn metadata_without_a_key_for_signing_is_refused() {
+    let mut office = office().await;
+    let metadata = office.idp.metadata().replace("use=\"signing\"", "use=\"encryption\"");
+    assert!(office.configure(json!({"metadata_xml": metadata})).await.is(400, "invalid_request"));
+}
+
 /// The last who can sign in by a password stays, as long as there is no IdP; and an IdP on which all depend stays.
 #[tokio::test]
 async fn an_administrator_who_can_sign_in_always_stays() {
