@@ -139,6 +139,7 @@ fn environment(cloud: &Cloud, home: &Path, dynamodb: &str, kms: &str, roots: Opt
         ("VESTIBULE_SEALING_KEY", "alias/sealing".to_owned()),
         ("VESTIBULE_NAMES_KEY", "alias/names".to_owned()),
         ("VESTIBULE_CODES_KEY", "alias/codes".to_owned()),
+        ("VESTIBULE_PUBLIC_URL", "https://login.example.com".to_owned()),
         ("VESTIBULE_EVENT_BUS", "vestibule".to_owned()),
         ("VESTIBULE_MAIL_FROM", "vestibule@example.com".to_owned()),
     ];
@@ -244,6 +245,7 @@ fn request_of(name: &str) -> Option<Request> {
         "batch-portal-exclude" => ("GET", "/v1/admin/portal-exclusions", Value::Null, Some("vs_"), 401),
         "session" => ("GET", "/v1/session", Value::Null, Some("vs_"), 401),
         "directory" => ("GET", "/v1/admin/users", Value::Null, Some("vs_"), 401),
+        "sso" => ("GET", "/v1/sso/acme/metadata", Value::Null, None, 404),
         "support" => ("POST", "/v1/support/clients", json!({"name": "portal"}), Some("vs_"), 401),
         _ => return None,
     };
