@@ -155,6 +155,7 @@ pub struct Assertion {
 
 impl Assertion {
     /// Under what an assertion of an IdP is spent.
+    #[cfg(any(feature = "saml", feature = "testing", test))]
     pub(crate) fn spent_as(entity_id: &str, id: &str) -> String {
         let hash = Sha256::new().chain_update(b"vestibule/1 assertion").chain_update([0]);
         BASE64URL_NOPAD.encode(&hash.chain_update(entity_id).chain_update([0]).chain_update(id).finalize())
