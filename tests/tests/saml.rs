@@ -647,6 +647,7 @@ async fn s09_bombs_and_encodings() {
         ("a bare DTD", BASE64.encode(format!("<!DOCTYPE x>{good}").as_bytes()), Fault::Xml),
         ("depth", BASE64.encode(deep.as_bytes()), Fault::Xml),
         ("attributes", BASE64.encode(format!("<a{attributes}/>").as_bytes()), Fault::Xml),
+        ("another element", BASE64.encode(b"<a/>"), Fault::Response),
         ("UTF-16", BASE64.encode(&utf16), Fault::Xml),
         ("no UTF-8", BASE64.encode(b"<a>\xff</a>"), Fault::Encoding),
         ("NUL", BASE64.encode(good.replace(">bob<", ">bob\0<").as_bytes()), Fault::Xml),

@@ -478,14 +478,16 @@ pub(super) fn appointed_locally(user: &UserId) -> Guard {
 /// locally only where there is an IdP. `None` where it would be the last.
 fn dismissed(key: &UserKey, administrators: &Administrators, to: Option<AuthType>) -> Option<Write> {
     let of = |map: &'static str| attr(map).key(key.user().as_str().to_owned());
-    let mut guards = vec![exists(of("act"))];
-    if to.is_none() {
+    // As it was read: who is not there any more was dismissed since the person was read, who is read anew then.
+    let own = administrators.active.get(key.user());
+    let mut guards = vec![own.map_or_else(|| absent(of("act")), |local| eq(of("act"), *local))];
+    if to.is_none() && own.is_some() {
         if administrators.active.len() < 2 {
             return None;
         }
         guards.push(ge(size(attr("act")), 2));
     }
-    let leaves_locals = administrators.active.get(key.user()) == Some(&true) && to != Some(AuthType::Local);
+    let leaves_locals = own == Some(&true) && to != Some(AuthType::Local);
     if leaves_locals {
         guards.push(match administrators.local(Some(key.user())) {
             _ if administrators.idp => exists(attr("idp")),
