@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 use vestibule::{
     env::{SystemEntropy, Timestamp},
     id::UserId,
+    saml::Certificate,
+    store::item,
 };
 
 use crate::{Ask, Reply, Service};
@@ -115,6 +117,22 @@ impl Idp {
     #[must_use]
     pub fn fields(&self) -> Value {
         json!({"idp_entity_id": self.entity_id, "sso_url": "https://idp.example/sso", "certificates": [self.certificate]})
+    }
+
+    /// As the store has it, with nothing switched on.
+    #[must_use]
+    pub fn item(&self) -> item::Idp {
+        let certificate = Certificate::from_pem(&self.certificate).unwrap();
+        item::Idp {
+            entity_id: self.entity_id.clone(),
+            sso_url: "https://idp.example/sso".into(),
+            certificates: vec![certificate.der.into()],
+            idp_initiated: false,
+            mfa_contexts: vec![],
+            link_attribute: None,
+            provisioning: None,
+            changed: 0,
+        }
     }
 
     /// A right answer to a request of a tenant, about somebody.

@@ -329,7 +329,7 @@ async fn s09_entities() {
 #[tokio::test]
 async fn s09_a_response_that_is_too_large() {
     let scene = scene().await;
-    let (tenant, idp) = (TenantId::parse("acme").unwrap(), idp_item(&scene.idp));
+    let (tenant, idp) = (TenantId::parse("acme").unwrap(), scene.idp.item());
     let sp = ServiceProvider { entity_id: scene.acme.entity_id.clone(), acs_url: scene.acme.acs_url.clone() };
     for (length, rule) in [(saml::MAX_BYTES, Fault::Xml), (saml::MAX_BYTES + 4, Fault::TooLarge)] {
         let (now, since) = (Timestamp::from_secs(1), Timestamp::default());
@@ -682,7 +682,7 @@ async fn what_was_issued_before_a_restore_is_void() {
     let (asked, says) = scene.right("bob").await;
     let check = |since: Timestamp| {
         let tenant = TenantId::parse("acme").unwrap();
-        let idp = idp_item(&scene.idp);
+        let idp = scene.idp.item();
         let sp = ServiceProvider { entity_id: scene.acme.entity_id.clone(), acs_url: scene.acme.acs_url.clone() };
         let relay = Relay::parse(&asked.relay_state, RestoreEpoch::default()).unwrap();
         let now = says.issued + Duration::from_secs(10);
@@ -694,20 +694,6 @@ async fn what_was_issued_before_a_restore_is_void() {
     };
     assert_eq!(check(says.issued), Ok("bob".to_owned()));
     assert_eq!(check(says.issued + Duration::from_secs(1)), Err(Fault::Expired));
-}
-
-fn idp_item(idp: &Idp) -> vestibule::store::item::Idp {
-    let certificate = saml::Certificate::from_pem(&idp.certificate).unwrap();
-    vestibule::store::item::Idp {
-        entity_id: idp.entity_id.clone(),
-        sso_url: "https://idp.example/sso".into(),
-        certificates: vec![certificate.der.into()],
-        idp_initiated: false,
-        mfa_contexts: vec![],
-        link_attribute: None,
-        provisioning: None,
-        changed: 0,
-    }
 }
 
 /// Changes bytes, cuts, doubles, puts in, replaces or moves.
@@ -744,7 +730,7 @@ async fn mutations_change_no_identity() {
     let (asked, mut says) = scene.right("bob").await;
     says.attributes = vec![("Username".into(), vec!["bob".into()])];
     let tenant = TenantId::parse("acme").unwrap();
-    let idp = idp_item(&scene.idp);
+    let idp = scene.idp.item();
     let sp = ServiceProvider { entity_id: scene.acme.entity_id.clone(), acs_url: scene.acme.acs_url.clone() };
     let now = says.issued;
     let relay = Relay::parse(&asked.relay_state, RestoreEpoch::default()).unwrap();

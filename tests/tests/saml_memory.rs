@@ -6,16 +6,16 @@ use std::fmt::Write;
 use allocation_counter::{AllocationInfo, measure};
 use data_encoding::BASE64;
 use tests::{
-    Service,
+    PUBLIC_URL, Service,
     idp::{Asked, Idp, Says, Sp},
 };
 use vestibule::{
     env::{SystemEntropy, Timestamp},
     id::TenantId,
-    saml::{self, Certificate, Expected, Fault},
+    saml::{self, Expected, Fault},
     secret::RestoreEpoch,
     sso::{PublicUrl, Relay, ServiceProvider},
-    store::item::{self, SsoRequest},
+    store::item::SsoRequest,
 };
 
 struct Scene {
@@ -27,7 +27,7 @@ struct Scene {
 
 fn scene() -> Scene {
     let (service, idp) = (Service::new(), Idp::new("https://idp.example/acme"));
-    let public = PublicUrl::parse("https://login.example.com").unwrap();
+    let public = PublicUrl::parse(PUBLIC_URL).unwrap();
     let sp = ServiceProvider::new(&public, &TenantId::parse("acme").unwrap());
     let (relay_state, relay) = Relay::generate(RestoreEpoch::default(), &SystemEntropy).unwrap();
     let asked = Asked { xml: String::new(), id: relay.request_id().to_owned(), relay_state: relay_state.to_string() };
@@ -40,17 +40,7 @@ impl Scene {
     /// What the check of a response takes, and what comes of it.
     fn takes(&self, response: &str) -> (AllocationInfo, Result<String, Fault>) {
         let tenant = TenantId::parse("acme").unwrap();
-        let certificate = Certificate::from_pem(&self.idp.certificate).unwrap();
-        let idp = item::Idp {
-            entity_id: self.idp.entity_id.clone(),
-            sso_url: "https://idp.example/sso".into(),
-            certificates: vec![certificate.der.into()],
-            idp_initiated: false,
-            mfa_contexts: vec![],
-            link_attribute: None,
-            provisioning: None,
-            changed: 0,
-        };
+        let idp = self.idp.item();
         let now = self.says.issued;
         let posted = BASE64.encode(response.as_bytes());
         assert!(posted.len() <= saml::MAX_BYTES);

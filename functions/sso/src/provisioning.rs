@@ -2,7 +2,7 @@
 
 use vestibule::{
     audit::{Action, Outcome},
-    http::{Answer, App, Request},
+    http::{Answer, App, Request, dto::Username},
     id::{LoginName, UserId},
     secret::Nonce,
     sso::Assertion,
@@ -59,7 +59,7 @@ pub(crate) async fn create(
     })
 }
 
-/// What can be a login name or a name that is shown.
+/// What can be a login name, and so a name that is shown.
 fn is_line(text: &str) -> bool {
-    text.trim() == text && (1..=128).contains(&text.chars().count()) && !text.contains(char::is_control)
+    Username::try_from(text.to_owned()).is_ok()
 }
