@@ -287,15 +287,22 @@ impl Service {
 
     /// What a browser brings back.
     pub async fn acs(&self, tenant: &str, response: &str, relay_state: &str) -> Reply {
-        self.acs_form(tenant, &[("SAMLResponse", &BASE64.encode(response.as_bytes())), ("RelayState", relay_state)])
-            .await
+        let ask = Ask::new(Method::POST, format!("/v1/sso/{tenant}/acs"));
+        self.send(ask.form(&form(response, relay_state))).await
     }
 
-    /// The same, field by field.
+    /// A form, field by field.
     pub async fn acs_form(&self, tenant: &str, form: &[(&str, &str)]) -> Reply {
         let body = serde_urlencoded::to_string(form).unwrap();
         self.send(Ask::new(Method::POST, format!("/v1/sso/{tenant}/acs")).form(&body)).await
     }
+}
+
+/// The form in which a browser brings a response, with what came with the request.
+#[must_use]
+pub fn form(response: &str, relay_state: &str) -> String {
+    let response = BASE64.encode(response.as_bytes());
+    serde_urlencoded::to_string([("SAMLResponse", response.as_str()), ("RelayState", relay_state)]).unwrap()
 }
 
 /// The request in a redirect.

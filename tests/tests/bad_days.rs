@@ -24,7 +24,7 @@ use tests::{
     Ask, People, Person, Reply, Service,
     emulator::{self, Database},
     faulty::{BROKEN, DENIED, Fault, Script, THROTTLED},
-    idp::{Asked, Idp, asked},
+    idp::{Asked, Idp, asked, form},
     log::Log,
 };
 use tracing_subscriber::{filter::LevelFilter, util::SubscriberInitExt};
@@ -985,9 +985,7 @@ impl World {
         let sp = self.service.sp("acme").await;
         let mut says = idp.answer(&self.service, &sp, request, name_id);
         says.attributes = attributes.iter().map(|(name, value)| ((*name).into(), vec![(*value).into()])).collect();
-        let response = BASE64.encode(says.signed(idp).as_bytes());
-        let form = [("SAMLResponse", &response), ("RelayState", &request.relay_state)];
-        Ask::new(Method::POST, "/v1/sso/acme/acs").form(&serde_urlencoded::to_string(form).unwrap())
+        Ask::new(Method::POST, "/v1/sso/acme/acs").form(&form(&says.signed(idp), &request.relay_state))
     }
 
     async fn answer(&self, idp: &Idp, name_id: &str, attributes: &[(&str, &str)]) -> Ask {

@@ -7,7 +7,7 @@ use lambda_http::{Adapter, Context, LambdaEvent, request::LambdaRequest};
 use serde_json::{Value, json};
 use tests::{
     Service, code,
-    idp::{Idp, in_location},
+    idp::{Idp, form, in_location},
 };
 use tower::Service as _;
 use vestibule::http::{App, Routes};
@@ -201,9 +201,7 @@ async fn a_browser_signs_in_by_an_idp_through_either_gateway() {
         assert_eq!(sent["statusCode"], json!(302), "{sent}");
         let request = in_location(header(&sent, "location"));
         let response = idp.answer(&service, &sp, &request, "bob").signed(&idp);
-        let response = data_encoding::BASE64.encode(response.as_bytes());
-        let form = [("SAMLResponse", &response), ("RelayState", &request.relay_state)];
-        let form = serde_urlencoded::to_string(form).unwrap();
+        let form = form(&response, &request.relay_state);
         let post = || browser(rest, "POST", "/v1/sso/acme/acs", None, Some(&form));
         let arrived = asked(post()).await;
         assert_eq!((&arrived["statusCode"], header(&arrived, "location")), (&json!(303), "/portal"), "{arrived}");

@@ -12,7 +12,7 @@ use local::{data_dir::DataDir, mail::TellingTable};
 use serde_json::{Value, json};
 use tests::{
     Ask, Person, Reply, Service, code,
-    idp::{Idp, asked},
+    idp::{Idp, asked, form},
     log::Log,
 };
 use tracing_subscriber::filter::LevelFilter;
@@ -299,9 +299,8 @@ impl Watched {
         let response = says.signed(idp);
         let signature = response.split("SignatureValue>").nth(1).unwrap().split('<').next().unwrap().replace('\n', "");
         self.typed("signature", &signature);
-        let response = self.typed("response", &BASE64.encode(response.as_bytes()));
-        let form = [("SAMLResponse", response.as_str()), ("RelayState", &request.relay_state)];
-        let form = serde_urlencoded::to_string(form).unwrap();
+        self.typed("response", &BASE64.encode(response.as_bytes()));
+        let form = form(&response, &request.relay_state);
         for (what, ask) in [
             ("a response in an address", Ask::new(Method::GET, format!("/v1/sso/acme/acs?{form}"))),
             ("a response of one", Ask::new(Method::POST, "/v1/sso/acme/acs").form(&form).header("accept", "text/html")),

@@ -2,14 +2,17 @@
 //! audit names, and no session comes of it.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use data_encoding::BASE64;
 use proptest::{prelude::*, test_runner::TestRunner};
 use serde_json::json;
 use tests::{
     People, Reply, Service,
-    idp::{Asked, EXCLUSIVE, Idp, Says, Sp, template},
+    idp::{Asked, EXCLUSIVE, Idp, Says, Sp, form, template},
 };
 use vestibule::{
     env::Timestamp,
@@ -673,6 +676,26 @@ async fn s09_bombs_and_encodings() {
     let ask = tests::Ask::new(axum::http::Method::POST, "/v1/sso/acme/acs").json(json!({"SAMLResponse": "x"}));
     assert!(scene.service.send(ask).await.is(400, "invalid_request"));
     scene.service.acs("acme", &good, &relay).await.ok();
+}
+
+/// S09: whatever is refused takes a turn, and keeps it for a while: a flood of it stops nobody else.
+#[tokio::test]
+async fn s09_every_refusal_takes_a_turn() {
+    let scene = scene().await;
+    let (asked, says) = scene.right("bob").await;
+    let form = form(&says.signed(&Idp::new(&scene.idp.entity_id)), &asked.relay_state);
+    for (what, tenant, form, status) in [
+        ("a foreign key", "acme", form.as_str(), 401),
+        ("no tenant", "nobody", &form, 401),
+        ("no form", "acme", &form[1..], 400),
+    ] {
+        let ask = || tests::Ask::new(axum::http::Method::POST, format!("/v1/sso/{tenant}/acs")).form(form);
+        let begun = Instant::now();
+        for _ in 0..3 {
+            assert_eq!(scene.service.send(ask()).await.status, status, "{what}");
+        }
+        assert!(begun.elapsed() >= Duration::from_millis(150), "{what}");
+    }
 }
 
 /// After a backup was put back, nothing that was issued before signs in: what the store has forgotten to be spent was.

@@ -9,7 +9,6 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
-use tokio::{sync::Semaphore, task::spawn_blocking};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 use vestibule::{
@@ -30,7 +29,10 @@ use vestibule::{
     },
 };
 
-use crate::provisioning;
+use crate::{
+    provisioning,
+    turns::{in_turn, refused_in_turn},
+};
 
 pub(crate) fn routes() -> Routes {
     Routes::new().routes(routes!(acs))
@@ -62,9 +64,6 @@ enum AcsAnswer {
 /// How long before its end a certificate is warned of.
 const SOON: Duration = Duration::from_secs(30 * 86_400);
 
-/// How many responses are checked at once: a flood of them leaves the other flows their cores.
-static CHECKS: Semaphore = Semaphore::const_new(1);
-
 /// Takes the IdP's answer. A browser (`Accept: text/html`) is sent on to where the request said, with the token in a cookie.
 #[utoipa::path(post, path = "/v1/sso/{tenant}/acs", tag = "sso", params(("tenant" = String, Path)),
     request_body(content = AcsForm, content_type = "application/x-www-form-urlencoded"), responses(
@@ -74,12 +73,17 @@ static CHECKS: Semaphore = Semaphore::const_new(1);
     (status = 403, description = "`mfa_reset_required`"),
     (status = 429, description = "`too_many_attempts`: too many enrolment tokens"),
 ))]
-async fn acs(State(app): State<Arc<App>>, call: Call<LargeForm<AcsForm>, TenantId>) -> Answer<Response> {
-    let Call { body: LargeForm(form), path: tenant, request, .. } = call;
+async fn acs(State(app): State<Arc<App>>, call: Answer<Call<LargeForm<AcsForm>, TenantId>>) -> Answer<Response> {
+    let Call { body: LargeForm(form), path: tenant, request, .. } = match call {
+        Ok(call) => call,
+        Err(problem) => return Err(refused_in_turn(problem).await),
+    };
     request.speaks_of(&tenant);
     let relay = form.relay_state.as_ref().and_then(|text| Relay::parse(text.expose(), app.store.restored()));
     let attempt = request.attempt(&app)?;
-    let asked = app.store.asked(&tenant, relay.as_ref(), request.now).await?.ok_or(Code::InvalidCredentials)?;
+    let Some(asked) = app.store.asked(&tenant, relay.as_ref(), request.now).await? else {
+        return Err(refused_in_turn(Code::InvalidCredentials).await);
+    };
     let visit = Visit { app: &app, request: &request, tenant: &tenant, idp: &asked.idp, attempt: &attempt };
     let return_to = asked.request.as_ref().map_or_else(|| "/".to_owned(), |request| request.return_to.clone());
     let relay = relay.map(|relay| (relay, asked.request.clone()));
@@ -142,14 +146,11 @@ impl Visit<'_> {
     async fn checked(&self, response: SecretText, relay: Option<(Relay, Option<SsoRequest>)>) -> Answer<Assertion> {
         let (tenant, idp, now) = (self.tenant.clone(), self.idp.clone(), self.request.now);
         let (sp, since) = (self.app.service_provider(&tenant)?, self.app.store.restored().since);
-        let place = CHECKS.acquire().await.map_err(|_| Code::Unavailable)?;
         let check = move || {
             let expected = Expected { tenant: &tenant, idp: &idp, sp: &sp, relay, now, since };
             saml::check(response.expose(), expected)
         };
-        let checked = spawn_blocking(check).await.map_err(|_| Code::Unavailable)?;
-        drop(place);
-        match checked {
+        match in_turn(check).await? {
             Ok(assertion) => {
                 warn_of_ends(self.idp, now);
                 Ok(assertion)

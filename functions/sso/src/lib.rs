@@ -4,6 +4,7 @@ mod acs;
 mod configuration;
 mod provisioning;
 mod start;
+mod turns;
 
 use vestibule::http::Routes;
 

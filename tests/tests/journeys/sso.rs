@@ -4,7 +4,7 @@ use axum::http::Method;
 use serde_json::{Value, json};
 use tests::{
     Ask, People, Reply, Service,
-    idp::{Idp, Says, Sp, asked},
+    idp::{Idp, Says, Sp, asked, form},
 };
 
 /// A tenant with an IdP, and an Administrator's session of it.
@@ -218,10 +218,8 @@ async fn a_browser_is_sent_on_with_a_cookie() {
     let path = format!("/v1/sso/{}/login?return_to=%2Fportal%3Fa%3D1", office.tenant);
     let request = asked(&office.service.send(Ask::new(Method::GET, path)).await);
     let response = office.idp.answer(&office.service, &office.sp, &request, "bob").signed(&office.idp);
-    let body =
-        [("SAMLResponse", data_encoding::BASE64.encode(response.as_bytes())), ("RelayState", request.relay_state)];
     let ask = Ask::new(Method::POST, format!("/v1/sso/{}/acs", office.tenant));
-    let ask = ask.form(&serde_urlencoded::to_string(body).unwrap()).header("accept", "text/html,application/xml;q=0.9");
+    let ask = ask.form(&form(&response, &request.relay_state)).header("accept", "text/html,application/xml;q=0.9");
     let reply = office.service.send(ask).await;
     assert_eq!((reply.status.as_u16(), reply.headers["location"].to_str().unwrap()), (303, "/portal?a=1"));
     let cookie = reply.headers["set-cookie"].to_str().unwrap();

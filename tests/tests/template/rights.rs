@@ -16,7 +16,7 @@ use axum::http::Method;
 use serde_json::{Value, json};
 use tests::{
     Ask, Person, Service, emulator,
-    idp::{Idp, asked},
+    idp::{Idp, asked, form},
 };
 
 use super::{flows, pascal, properties, read, template, texts, with_routes};
@@ -397,9 +397,7 @@ impl Watched {
             let mut says = idp.answer(&self.service, &sp, &asked, name_id);
             let value = if attribute == "Username" { "eve" } else { "nova" };
             says.attributes = vec![(attribute.to_owned(), vec![value.to_owned()])];
-            let response = data_encoding::BASE64.encode(says.signed(&idp).as_bytes());
-            let form = [("SAMLResponse", response), ("RelayState", asked.relay_state)];
-            let form = serde_urlencoded::to_string(form).unwrap();
+            let form = form(&says.signed(&idp), &asked.relay_state);
             self.is("sso", Ask::new(Method::POST, "/v1/sso/acme/acs").form(&form), status).await;
         }
         self.ok("sso", delete("/v1/admin/sso", ann)).await;
