@@ -10,7 +10,7 @@ mod claims;
 mod metadata;
 mod request;
 mod signature;
-mod xml;
+pub mod xml;
 
 pub use certificate::Certificate;
 pub use metadata::{IdpMetadata, service_provider_metadata};

@@ -4,18 +4,15 @@ use std::time::Duration;
 
 use data_encoding::BASE64;
 use miniz_oxide::inflate::decompress_to_vec_with_limit;
-use uppsala::{Document, NodeId, Parser, XmlWriter};
-use vestibule::env::Timestamp;
+use uppsala::{Document, NodeId, XmlWriter};
+use vestibule::{
+    env::Timestamp,
+    saml::xml::{self, ASSERTION, HTTP_POST, HTTP_REDIRECT, METADATA, PROTOCOL, SIGNATURE, root},
+};
 
 use super::{key::Signer, on_this_machine};
 use crate::Failure;
 
-const PROTOCOL: &str = "urn:oasis:names:tc:SAML:2.0:protocol";
-const ASSERTION: &str = "urn:oasis:names:tc:SAML:2.0:assertion";
-const METADATA: &str = "urn:oasis:names:tc:SAML:2.0:metadata";
-const SIGNATURE: &str = "http://www.w3.org/2000/09/xmldsig#";
-const REDIRECT: &str = "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-Redirect";
-const POST: &str = "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-POST";
 const UNSPECIFIED: &str = "urn:oasis:names:tc:SAML:1.1:nameid-format:unspecified";
 
 /// The longest request, after it is inflated.
@@ -39,14 +36,9 @@ pub(super) struct AuthnRequest {
     pub(super) from: ServiceProvider,
 }
 
-/// Parses strictly: what strangers send is read as the service reads it.
+/// As the service reads what strangers send.
 fn parse(xml: &str) -> Result<Document<'_>, &'static str> {
-    let parser = Parser::new().with_max_depth(32).with_forbid_dtd(true).with_forbid_entities(true);
-    parser.parse(xml).map_err(|_| "it is not XML without a DTD")
-}
-
-fn root(document: &Document<'_>, namespace: &str, name: &str) -> Option<NodeId> {
-    document.document_element().filter(|id| document.element(*id).is_some_and(|it| it.matches_name_ns(namespace, name)))
+    xml::parse(xml).map_err(|_| "it is not XML without a DTD")
 }
 
 impl AuthnRequest {
@@ -78,7 +70,7 @@ impl ServiceProvider {
         let entity = root(&document, METADATA, "EntityDescriptor").ok_or("it is no metadata of one entity")?;
         let role = document.first_child_element_by_name_ns(entity, METADATA, "SPSSODescriptor");
         let services = role.map(|role| document.child_elements_by_name_ns(role, METADATA, "AssertionConsumerService"));
-        let by_post = |id: &NodeId| document.get_attribute(*id, "Binding") == Some(POST);
+        let by_post = |id: &NodeId| document.get_attribute(*id, "Binding") == Some(HTTP_POST);
         let acs = services.into_iter().flatten().find(by_post).and_then(|id| document.get_attribute(id, "Location"));
         Ok(Self {
             entity_id: document.get_attribute(entity, "entityID").ok_or("it has no entityID")?.to_owned(),
@@ -109,7 +101,7 @@ pub(super) fn metadata(entity_id: &str, sso_url: &str, signer: &Signer) -> Strin
         xml.end_element(name);
     }
     element(&mut xml, "md:NameIDFormat", &[], UNSPECIFIED);
-    xml.empty_element("md:SingleSignOnService", &[("Binding", REDIRECT), ("Location", sso_url)]);
+    xml.empty_element("md:SingleSignOnService", &[("Binding", HTTP_REDIRECT), ("Location", sso_url)]);
     xml.end_element("md:IDPSSODescriptor");
     xml.end_element("md:EntityDescriptor");
     xml.into_string()

@@ -5,13 +5,9 @@ use uppsala::{Document, NodeId, XmlWriter};
 
 use super::{
     Certificate,
-    xml::{METADATA, SIGNATURE, attribute, named, one, parse, root, text},
+    xml::{HTTP_POST, HTTP_REDIRECT, METADATA, PROTOCOL, SIGNATURE, attribute, named, one, parse, root, text},
 };
 use crate::sso::ServiceProvider;
-
-const REDIRECT: &str = "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-Redirect";
-const POST: &str = "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-POST";
-const PROTOCOL: &str = super::xml::PROTOCOL;
 
 /// What is needed of an IdP's metadata.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +31,7 @@ impl IdpMetadata {
         let role = idp(&document, entity).ok_or("the metadata is of no IdP")?;
         let entity_id = attribute(&document, entity, "entityID").ok_or("the metadata has no entityID")?;
         let services = named(&document, role, METADATA, "SingleSignOnService");
-        let redirect = services.into_iter().find(|id| attribute(&document, *id, "Binding") == Some(REDIRECT));
+        let redirect = services.into_iter().find(|id| attribute(&document, *id, "Binding") == Some(HTTP_REDIRECT));
         let sso_url = redirect.and_then(|id| attribute(&document, id, "Location"));
         let sso_url = sso_url.ok_or("the metadata has no SingleSignOnService for HTTP-Redirect")?;
         let certificates = certificates(&document, role)?;
@@ -101,7 +97,7 @@ pub fn service_provider_metadata(sp: &ServiceProvider) -> String {
         xml.text(&format!("urn:oasis:names:tc:SAML:{format}"));
         xml.end_element("md:NameIDFormat");
     }
-    let acs = [("Binding", POST), ("Location", sp.acs_url.as_str()), ("index", "0"), ("isDefault", "true")];
+    let acs = [("Binding", HTTP_POST), ("Location", sp.acs_url.as_str()), ("index", "0"), ("isDefault", "true")];
     xml.empty_element("md:AssertionConsumerService", &acs);
     xml.end_element("md:SPSSODescriptor");
     xml.end_element("md:EntityDescriptor");

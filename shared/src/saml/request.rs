@@ -3,7 +3,7 @@
 use data_encoding::BASE64;
 use uppsala::XmlWriter;
 
-use super::xml::{ASSERTION, PROTOCOL};
+use super::xml::{ASSERTION, HTTP_POST, PROTOCOL};
 use crate::{
     env::Timestamp,
     sso::{Relay, ServiceProvider},
@@ -24,7 +24,7 @@ pub fn redirect(sp: &ServiceProvider, sso_url: &str, relay_state: &str, relay: &
             ("Version", "2.0"),
             ("IssueInstant", &issued),
             ("Destination", sso_url),
-            ("ProtocolBinding", "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-POST"),
+            ("ProtocolBinding", HTTP_POST),
             ("AssertionConsumerServiceURL", &sp.acs_url),
         ],
     );

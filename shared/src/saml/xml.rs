@@ -4,10 +4,19 @@ use uppsala::{Document, NodeId, NodeKind, Parser};
 
 use super::Fault;
 
-pub(super) const PROTOCOL: &str = "urn:oasis:names:tc:SAML:2.0:protocol";
-pub(super) const ASSERTION: &str = "urn:oasis:names:tc:SAML:2.0:assertion";
-pub(super) const METADATA: &str = "urn:oasis:names:tc:SAML:2.0:metadata";
-pub(super) const SIGNATURE: &str = "http://www.w3.org/2000/09/xmldsig#";
+/// Of requests and responses.
+pub const PROTOCOL: &str = "urn:oasis:names:tc:SAML:2.0:protocol";
+/// Of what is said about somebody.
+pub const ASSERTION: &str = "urn:oasis:names:tc:SAML:2.0:assertion";
+/// Of metadata.
+pub const METADATA: &str = "urn:oasis:names:tc:SAML:2.0:metadata";
+/// Of signatures.
+pub const SIGNATURE: &str = "http://www.w3.org/2000/09/xmldsig#";
+
+/// The binding of requests: in an address.
+pub const HTTP_REDIRECT: &str = "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-Redirect";
+/// The binding of responses: in a form.
+pub const HTTP_POST: &str = "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-POST";
 
 /// Deeper than any response or metadata is.
 const DEPTH: u32 = 32;
@@ -16,7 +25,10 @@ const DEPTH: u32 = 32;
 const ATTRIBUTES: usize = 64;
 
 /// Parses a document: well-formed, without DTD, not too deep, no element crowded.
-pub(super) fn parse(text: &str) -> Result<Document<'_>, Fault> {
+///
+/// # Errors
+/// It is none.
+pub fn parse(text: &str) -> Result<Document<'_>, Fault> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if text.split('<').any(is_crowded) {
         return Err(Fault::Xml);
@@ -44,7 +56,8 @@ fn is_crowded(tag: &str) -> bool {
 }
 
 /// The document's element, if it is that one.
-pub(super) fn root(document: &Document<'_>, namespace: &str, name: &str) -> Option<NodeId> {
+#[must_use]
+pub fn root(document: &Document<'_>, namespace: &str, name: &str) -> Option<NodeId> {
     document.document_element().filter(|id| is(document, *id, namespace, name))
 }
 
