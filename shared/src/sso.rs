@@ -18,6 +18,9 @@ use crate::{
     store::item::{AuthType, Profile, User},
 };
 
+/// The longest name that an IdP may call somebody (NameID), in bytes.
+pub const MAX_NAME_ID: usize = 256;
+
 /// Where people reach this service: `https://` and a host, or plain HTTP on this machine. It is configured, never taken from
 /// a request: what an IdP addresses its assertions to must not be a stranger's choice.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -15,6 +15,7 @@ use vestibule::{
     id::{LoginName, TenantId, UserId},
     password,
     secret::{Nonce, SecretText, TokenClass},
+    sso::MAX_NAME_ID,
     store::{
         lists::{Cursor, List, PeopleFilter},
         people::{Asked, By, Changed, Created, Named, NewPerson, Patch, fits, fits_somewhere},
@@ -70,7 +71,7 @@ impl TryFrom<String> for NameId {
     type Error = &'static str;
     fn try_from(text: String) -> Result<Self, Self::Error> {
         let plain = !text.contains(char::is_control) && text.trim() == text;
-        if plain && (1..=256).contains(&text.len()) { Ok(Self(text)) } else { Err("no name of an IdP's") }
+        if plain && (1..=MAX_NAME_ID).contains(&text.len()) { Ok(Self(text)) } else { Err("no name of an IdP's") }
     }
 }
 

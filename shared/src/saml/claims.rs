@@ -10,12 +10,14 @@ use super::{
     signature::Signed,
     xml::{ASSERTION, PROTOCOL, attribute, elements, is, named, one, parse, root, text},
 };
-use crate::{env::Timestamp, policy, sso::Assertion};
+use crate::{
+    env::Timestamp,
+    policy,
+    sso::{Assertion, MAX_NAME_ID},
+};
 
 const SUCCESS: &str = "urn:oasis:names:tc:SAML:2.0:status:Success";
 const BEARER: &str = "urn:oasis:names:tc:SAML:2.0:cm:bearer";
-/// The longest name of somebody, bytes.
-const LONGEST_NAME: usize = 256;
 
 /// Reads and checks a response, the signed part of which was verified.
 pub(super) fn check(posted: &Document<'_>, signed: &Signed, expected: Expected<'_>) -> Result<Assertion, Fault> {
@@ -140,7 +142,7 @@ impl Reader<'_, '_> {
     fn name_id(&self, assertion: NodeId) -> Result<String, Fault> {
         let subject = self.the(assertion, "Subject", Fault::Subject)?;
         let name = text(self.document, self.the(subject, "NameID", Fault::Subject)?).ok_or(Fault::Subject)?;
-        let plain = !name.is_empty() && name.len() <= LONGEST_NAME && !name.contains(char::is_control);
+        let plain = !name.is_empty() && name.len() <= MAX_NAME_ID && !name.contains(char::is_control);
         if plain { Ok(name) } else { Err(Fault::Subject) }
     }
 
