@@ -77,6 +77,12 @@ impl Reply {
         }
     }
 
+    /// The time at a JSON pointer, seconds.
+    #[must_use]
+    pub fn seconds(&self, pointer: &str) -> i64 {
+        Timestamp::parse(&self.text(pointer)).unwrap().secs()
+    }
+
     /// The answer, which has to be a success.
     #[allow(clippy::must_use_candidate, reason = "that it is one can be all that a test wants")]
     pub fn ok(self) -> Self {
@@ -393,6 +399,11 @@ impl Service {
         self.login(person).await.ok().text("/challenge/token")
     }
 
+    /// The code door.
+    pub async fn verify(&self, challenge: &str, code: &str) -> Reply {
+        self.post("/v1/verify", challenge, json!({"code": code})).await
+    }
+
     /// An enrolment token, by the password.
     pub async fn enrolment(&self, person: &Person) -> String {
         self.login(person).await.ok().text("/enrolment/token")
@@ -503,3 +514,8 @@ pub fn code(secret: &str, step: i64) -> String {
 
 /// People by name.
 pub type People = HashMap<String, Person>;
+
+/// One of them.
+pub fn of<'a>(people: &'a mut People, name: &str) -> &'a mut Person {
+    people.get_mut(name).unwrap()
+}

@@ -11,17 +11,9 @@ use axum::{
 };
 use futures_util::{future::join_all, poll};
 use serde_json::{Value, json};
-use tests::{Ask, People, Person, Reply, Service, code, document::DOCUMENT};
+use tests::{Ask, Person, Reply, Service, code, document::DOCUMENT, of};
 use tokio::time::timeout;
 use vestibule::{env::SystemEntropy, store::memory::MemoryTable};
-
-fn of<'a>(people: &'a mut People, name: &str) -> &'a mut Person {
-    people.get_mut(name).unwrap()
-}
-
-async fn verify(service: &Service, challenge: &str, code: &str) -> Reply {
-    service.post("/v1/verify", challenge, json!({"code": code})).await
-}
 
 async fn recovery_token(service: &Service, session: &str) -> String {
     let ask = Ask::new(Method::POST, "/v1/mfa/recovery-token").token(session);
@@ -343,7 +335,7 @@ async fn a_stolen_session_without_its_own_fresh_step_up_changes_no_factor() {
     // Nothing of hers is changed: factor and recovery token work.
     service.sign_in(ann).await;
     let challenge = service.challenge(ann).await;
-    let recovered = verify(&service, &challenge, &shown).await.ok().text("/session/token");
+    let recovered = service.verify(&challenge, &shown).await.ok().text("/session/token");
     service.pass(601);
     for path in ["/v1/mfa/enrolments", "/v1/mfa/recovery-token"] {
         let reply = service.send(Ask::new(Method::POST, path).token(&recovered)).await;
@@ -406,7 +398,7 @@ async fn of_two_enrolments_the_newest_alone_can_be_confirmed() {
     service.pass(60);
     for secret in [&first, &second] {
         let challenge = service.challenge(bob).await;
-        assert!(verify(&service, &challenge, &code(secret, service.step())).await.is(401, "invalid_code"));
+        assert!(service.verify(&challenge, &code(secret, service.step())).await.is(401, "invalid_code"));
     }
 }
 
@@ -418,10 +410,10 @@ async fn the_confirming_code_is_spent() {
     service.enrol(bob).await;
     let (used, next) = (code(&bob.secret, bob.step), code(&bob.secret, bob.step + 1));
     let challenge = service.challenge(bob).await;
-    assert!(verify(&service, &challenge, &used).await.is(401, "invalid_code"));
+    assert!(service.verify(&challenge, &used).await.is(401, "invalid_code"));
     let stepped = service.post("/v1/step-up", &bob.session, json!({"code": used})).await;
     assert!(stepped.is(401, "invalid_code"));
-    verify(&service, &challenge, &next).await.ok();
+    service.verify(&challenge, &next).await.ok();
 }
 
 /// E07
@@ -571,13 +563,13 @@ async fn a_spent_code_stays_spent_in_its_trailing_step_and_a_challenge_too() {
     service.pass(60);
     let used = code(&bob.secret, service.step());
     let challenge = service.challenge(bob).await;
-    verify(&service, &challenge, &used).await.ok();
+    service.verify(&challenge, &used).await.ok();
     service.pass(30);
     let next = code(&bob.secret, service.step());
-    assert!(verify(&service, &challenge, &next).await.is(401, "invalid_token"), "the challenge is spent");
+    assert!(service.verify(&challenge, &next).await.is(401, "invalid_token"), "the challenge is spent");
     let other = service.challenge(bob).await;
-    assert!(verify(&service, &other, &used).await.is(401, "invalid_code"), "still within T-1, and spent");
-    verify(&service, &other, &next).await.ok();
+    assert!(service.verify(&other, &used).await.is(401, "invalid_code"), "still within T-1, and spent");
+    service.verify(&other, &next).await.ok();
 }
 
 /// V06, V14
@@ -594,23 +586,23 @@ async fn all_doors_of_a_factor_share_one_budget() {
     let never = "0123456789ABCDEFGHJKMNPQRS";
     let mixed = service.challenge(bob).await;
     for wrong in [&service.wrong(bob), never, &service.wrong(bob), never, &service.wrong(bob)] {
-        assert!(verify(&service, &mixed, wrong).await.is(401, "invalid_code"));
+        assert!(service.verify(&mixed, wrong).await.is(401, "invalid_code"));
     }
     service.pass(30);
     let right = code(&bob.secret, service.step());
     for right in [&right, &shown] {
-        assert!(verify(&service, &mixed, right).await.is(401, "invalid_token"), "five of either kind end a challenge");
+        assert!(service.verify(&mixed, right).await.is(401, "invalid_token"), "five of either kind end a challenge");
     }
     let other = service.challenge(bob).await;
-    assert!(verify(&service, &other, never).await.is(401, "invalid_code"), "the tenth");
+    assert!(service.verify(&other, never).await.is(401, "invalid_code"), "the tenth");
     for tried in [&right, &shown, &service.wrong(bob)] {
-        assert!(verify(&service, &other, tried).await.is(429, "too_many_attempts"));
+        assert!(service.verify(&other, tried).await.is(429, "too_many_attempts"));
     }
     assert!(service.post("/v1/step-up", &bob.session, json!({"code": right})).await.is(429, "too_many_attempts"));
     assert_eq!(service.login(bob).await.ok().text("/status"), "mfa_required");
     service.pass(900);
     let challenge = service.challenge(bob).await;
-    verify(&service, &challenge, &shown).await.ok();
+    service.verify(&challenge, &shown).await.ok();
 }
 
 /// V07
@@ -633,7 +625,7 @@ async fn headers_of_the_client_give_no_further_tries() {
     assert!(knock(20, [192, 0, 2, 200]).await.is(429, "too_many_attempts"), "twenty of one network");
     let challenge = knock(21, [192, 0, 3, 1]).await.ok().text("/challenge/token");
     service.pass(30);
-    verify(&service, &challenge, &code(&bob.secret, service.step())).await.ok();
+    service.verify(&challenge, &code(&bob.secret, service.step())).await.ok();
     service.pass(870);
     knock(22, [192, 0, 2, 1]).await.ok();
 }
@@ -653,7 +645,7 @@ async fn a_code_is_six_ascii_digits_of_now_whatever_the_client_says() {
     let (tab, line, zero) = (format!("\t{right}"), format!("{right}\n"), format!("{right}\u{200b}"));
     let (huge, two) = ("1".repeat(10_000), format!("{right},{right}"));
     for bad in [wide, arabic, longer, shorter, signed, tab, line, zero, huge, two, String::new(), " ".into()] {
-        assert!(verify(&service, &challenge, &bad).await.is(400, "malformed_code"), "{bad:?}");
+        assert!(service.verify(&challenge, &bad).await.is(400, "malformed_code"), "{bad:?}");
     }
     let number: u64 = right.parse().unwrap();
     for bad in [
@@ -680,10 +672,10 @@ async fn a_code_is_six_ascii_digits_of_now_whatever_the_client_says() {
         let ask = ask.header("date", "Fri, 15 Jan 2027 08:02:00 GMT").header("x-amz-date", "20270115T080200Z");
         assert!(service.send(ask).await.is(401, "invalid_code"), "T{shift:+}");
     }
-    verify(&service, &challenge, &format!(" {}-{} ", &right[..3], &right[3..])).await.ok();
+    service.verify(&challenge, &format!(" {}-{} ", &right[..3], &right[3..])).await.ok();
     let challenge = service.challenge(bob).await;
     for respelled in [right.clone(), format!("{} {}", &right[..3], &right[3..]), format!("-{right}-")] {
-        assert!(verify(&service, &challenge, &respelled).await.is(401, "invalid_code"), "{respelled}");
+        assert!(service.verify(&challenge, &respelled).await.is(401, "invalid_code"), "{respelled}");
     }
 }
 
@@ -700,7 +692,7 @@ async fn nobodys_code_or_recovery_token_opens_anothers_challenge() {
     for name in ["ann", "gil"] {
         let challenge = service.challenge(&people[name]).await;
         for other in [&mine, &shown] {
-            assert!(verify(&service, &challenge, other).await.is(401, "invalid_code"), "{name}");
+            assert!(service.verify(&challenge, other).await.is(401, "invalid_code"), "{name}");
             let both = json!({"code": other, "user": "u-bob", "tenant": "acme"});
             assert!(service.post("/v1/verify", &challenge, both).await.is(400, "invalid_request"));
         }
@@ -710,7 +702,7 @@ async fn nobodys_code_or_recovery_token_opens_anothers_challenge() {
     // Nothing of bob's was consumed.
     for (code, amr) in [(&mine, "otp"), (&shown, "recovery")] {
         let challenge = service.challenge(&people["bob"]).await;
-        assert_eq!(verify(&service, &challenge, code).await.ok().body["session"]["amr"], json!(["pwd", amr]));
+        assert_eq!(service.verify(&challenge, code).await.ok().body["session"]["amr"], json!(["pwd", amr]));
     }
 }
 
@@ -722,9 +714,9 @@ async fn a_challenge_lives_for_five_minutes() {
     service.enrol(bob).await;
     let (one, two) = (service.challenge(bob).await, service.challenge(bob).await);
     service.pass(299);
-    verify(&service, &one, &code(&bob.secret, service.step())).await.ok();
+    service.verify(&one, &code(&bob.secret, service.step())).await.ok();
     service.pass(1);
-    assert!(verify(&service, &two, &code(&bob.secret, service.step() + 1)).await.is(401, "invalid_token"));
+    assert!(service.verify(&two, &code(&bob.secret, service.step() + 1)).await.is(401, "invalid_token"));
 }
 
 /// V13, X03
@@ -752,13 +744,13 @@ async fn a_token_that_differs_anywhere_is_no_token() {
     forged.push("../../v1/verify".into());
     forged.push(bob.session.replace("vs_", "vc_"));
     for token in forged {
-        let reply = verify(&service, &token, &right).await;
+        let reply = service.verify(&token, &right).await;
         assert!(reply.is(401, "invalid_token"), "{token}: {reply:?}");
     }
     let twice = Ask::new(Method::POST, "/v1/verify").token("vc_x").json(json!({"code": right}));
     let twice = twice.header("authorization", &format!("Bearer {challenge}"));
     assert!(!service.send(twice).await.status.is_success(), "two credentials are none");
-    verify(&service, &challenge, &right).await.ok();
+    service.verify(&challenge, &right).await.ok();
 }
 
 /// V15
@@ -771,7 +763,7 @@ async fn refused_codes_are_alike_whatever_was_wrong() {
     let shown = recovery_token(&service, &people["bob"].session).await;
     let bob = of(&mut people, "bob");
     let challenge = service.challenge(bob).await;
-    verify(&service, &challenge, &shown).await.ok();
+    service.verify(&challenge, &shown).await.ok();
     service.sign_in(bob).await;
     let used = code(&bob.secret, bob.step);
     let mut answers = Vec::new();
@@ -780,7 +772,7 @@ async fn refused_codes_are_alike_whatever_was_wrong() {
         let tried = [service.wrong(person), used.clone(), shown.clone(), "0123456789ABCDEFGHJKMNPQRS".into()];
         let challenge = service.challenge(person).await;
         for tried in tried {
-            answers.push(seen(&verify(&service, &challenge, &tried).await));
+            answers.push(seen(&service.verify(&challenge, &tried).await));
         }
     }
     assert!(answers.iter().all(|answer| *answer == answers[0] && answer.0 == 401), "{answers:?}");
@@ -804,7 +796,7 @@ async fn a_challenge_from_before_a_change_is_dead() {
         let (session, challenge) = (person.session.clone(), service.challenge(&person).await);
         service.patch(&format!("/v1/admin/users/{}", person.id), &ann, change.clone()).await.ok();
         let code = service.code(&mut person);
-        assert!(verify(&service, &challenge, &code).await.is(401, "invalid_token"), "{change}");
+        assert!(service.verify(&challenge, &code).await.is(401, "invalid_token"), "{change}");
         let reply = service.get("/v1/session", &session).await;
         let code = if change == json!({"active": false}) { "invalid_token" } else { "session_refresh_required" };
         assert!(reply.is(401, code), "{change}: {reply:?}");
@@ -816,14 +808,14 @@ async fn a_challenge_from_before_a_change_is_dead() {
     let body = json!({"current_password": bob.password, "new_password": "quite another password"});
     bob.session = service.post("/v1/password", &bob.session, body).await.ok().text("/session/token");
     service.pass(30);
-    assert!(verify(&service, &challenge, &code(&bob.secret, service.step())).await.is(401, "invalid_token"));
+    assert!(service.verify(&challenge, &code(&bob.secret, service.step())).await.is(401, "invalid_token"));
     assert!(service.login(bob).await.is(401, "invalid_credentials"));
     bob.password = "quite another password".into();
     let challenge = service.challenge(bob).await;
     let session = service.fresh(bob).await;
     service.enrol_with(bob, &session, json!({})).await;
     service.pass(30);
-    assert!(verify(&service, &challenge, &code(&bob.secret, service.step())).await.is(401, "invalid_token"));
+    assert!(service.verify(&challenge, &code(&bob.secret, service.step())).await.is(401, "invalid_token"));
 }
 
 /// V19
@@ -835,7 +827,7 @@ async fn a_slow_drip_of_wrong_codes_is_noticed_and_ends_the_factor() {
     for n in 0..100 {
         assert_eq!(service.login(bob).await.ok().text("/status"), "mfa_required", "{n}");
         let challenge = service.challenge(bob).await;
-        assert!(verify(&service, &challenge, &service.wrong(bob)).await.is(401, "invalid_code"), "{n}");
+        assert!(service.verify(&challenge, &service.wrong(bob)).await.is(401, "invalid_code"), "{n}");
         service.pass(16 * 60);
     }
     assert!(service.login(bob).await.is(403, "mfa_reset_required"));
@@ -874,14 +866,14 @@ async fn the_same_person_in_two_tenants_is_two_people() {
     service.pass(60);
     let challenge = service.challenge(&here).await;
     for other in [&code(&there.secret, service.step()), &shown] {
-        assert!(verify(&service, &challenge, other).await.is(401, "invalid_code"));
+        assert!(service.verify(&challenge, other).await.is(401, "invalid_code"));
     }
     for _ in 0..5 {
         service.login_with(&here, "wrong").await;
     }
     assert!(service.login(&here).await.is(429, "too_many_attempts"));
     let challenge = service.challenge(&there).await;
-    verify(&service, &challenge, &shown).await.ok();
+    service.verify(&challenge, &shown).await.ok();
     // What the client says of tenants is not heard.
     let mut ask = Ask::new(Method::GET, "/v1/session").token(&here.session);
     for name in ["x-tenant", "x-tenant-id", "x-user-id", "x-forwarded-host"] {
@@ -923,17 +915,14 @@ async fn a_recovery_token_has_128_bits_and_many_spellings_that_work_once_in_all(
     let guess = |n: usize| format!("{}{n}", &bare[..25]).chars().rev().collect::<String>();
     let challenge = service.challenge(bob).await;
     for n in 0..5 {
-        assert!(verify(&service, &challenge, &guess(n)).await.is(401, "invalid_code"));
+        assert!(service.verify(&challenge, &guess(n)).await.is(401, "invalid_code"));
     }
-    assert!(verify(&service, &challenge, &shown).await.is(401, "invalid_token"), "five guesses end the challenge");
+    assert!(service.verify(&challenge, &shown).await.is(401, "invalid_token"), "five guesses end the challenge");
     let challenge = service.challenge(bob).await;
-    assert_eq!(
-        verify(&service, &challenge, &spellings[0]).await.ok().body["session"]["amr"],
-        json!(["pwd", "recovery"])
-    );
+    assert_eq!(service.verify(&challenge, &spellings[0]).await.ok().body["session"]["amr"], json!(["pwd", "recovery"]));
     for spelling in &spellings[..5] {
         let challenge = service.challenge(bob).await;
-        assert!(verify(&service, &challenge, spelling).await.is(401, "invalid_code"), "{spelling}");
+        assert!(service.verify(&challenge, spelling).await.is(401, "invalid_code"), "{spelling}");
     }
 }
 
@@ -945,7 +934,7 @@ async fn a_recovered_session_administers_nothing_and_leaves_mfa_on() {
     service.enrol(ann).await;
     let shown = recovery_token(&service, &ann.session).await;
     let challenge = service.challenge(ann).await;
-    let reply = verify(&service, &challenge, &shown).await.ok();
+    let reply = service.verify(&challenge, &shown).await.ok();
     let recovered = reply.text("/session/token");
     let current = service.get("/v1/session", &recovered).await.ok();
     assert_eq!(current.body["session"]["amr"], json!(["pwd", "recovery"]));
@@ -1037,7 +1026,7 @@ async fn a_reset_leaves_nothing_of_the_old_factor_for_ever() {
         assert!(service.post("/v1/step-up", session, step).await.is(401, "session_refresh_required"));
     }
     for tried in [&code(&old, service.step()), &shown] {
-        assert!(verify(&service, &challenge, tried).await.is(401, "invalid_token"));
+        assert!(service.verify(&challenge, tried).await.is(401, "invalid_token"));
     }
     let body = json!({"code": code(&pending, service.step())});
     let reply = service.post("/v1/mfa/enrolments/confirm", &second, body.clone()).await;
@@ -1058,7 +1047,7 @@ async fn a_reset_leaves_nothing_of_the_old_factor_for_ever() {
     service.pass(60);
     for tried in [&code(&old, service.step()), &code(&pending, service.step()), &shown] {
         let challenge = service.challenge(bob).await;
-        assert!(verify(&service, &challenge, tried).await.is(401, "invalid_code"));
+        assert!(service.verify(&challenge, tried).await.is(401, "invalid_code"));
     }
 }
 
@@ -1316,7 +1305,7 @@ async fn exclusion_takes_the_factor_and_inclusion_does_not_give_it_back() {
     service.pass(30);
     let right = code(&con.secret, service.step());
     for tried in [&right, &shown] {
-        assert!(verify(&service, &challenge, tried).await.is(401, "invalid_token"));
+        assert!(service.verify(&challenge, tried).await.is(401, "invalid_token"));
     }
     assert!(service.get("/v1/session", &session).await.is(401, "session_refresh_required"));
     let exempt = service.login(con).await.ok().text("/session/token");
@@ -1331,7 +1320,7 @@ async fn exclusion_takes_the_factor_and_inclusion_does_not_give_it_back() {
     service.enrol_with(con, &token, json!({})).await;
     service.pass(60);
     let challenge = service.challenge(con).await;
-    assert!(verify(&service, &challenge, &shown).await.is(401, "invalid_code"));
+    assert!(service.verify(&challenge, &shown).await.is(401, "invalid_code"));
 }
 
 /// B09, X04
@@ -1542,9 +1531,9 @@ async fn a_request_that_is_dropped_half_way_is_done_or_undone() {
         let challenge = service.challenge(bob).await;
         let code = service.code(bob);
         let before = sessions(&service, &bob.session).await;
-        let finished = dropped_after(polls, verify(&service, &challenge, &code)).await;
+        let finished = dropped_after(polls, service.verify(&challenge, &code)).await;
         // What was under way may still be done after the drop: the next answer tells.
-        let again = verify(&service, &challenge, &code).await;
+        let again = service.verify(&challenge, &code).await;
         assert_eq!(sessions(&service, &bob.session).await, before + 1, "one success: {finished:?}, {again:?}");
         if again.status == 200 {
             undone += 1;
@@ -1567,11 +1556,11 @@ async fn a_request_that_is_dropped_half_way_is_done_or_undone() {
     for _ in 0..2 {
         let challenge = service.challenge(bob).await;
         for _ in 0..5 {
-            dropped_after(3, verify(&service, &challenge, &service.wrong(bob))).await;
+            dropped_after(3, service.verify(&challenge, &service.wrong(bob))).await;
         }
     }
     let challenge = service.challenge(bob).await;
-    assert!(verify(&service, &challenge, &code(&bob.secret, service.step())).await.is(429, "too_many_attempts"));
+    assert!(service.verify(&challenge, &code(&bob.secret, service.step())).await.is(429, "too_many_attempts"));
 }
 
 async fn sessions(service: &Service, session: &str) -> usize {

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use axum::http::Method;
 use local::{data_dir::DataDir, sled_table::SledTable};
 use serde_json::json;
-use tests::{Ask, People, Person, Reply, Service, code};
+use tests::{Ask, People, Person, Reply, Service, code, of};
 use vestibule::{
     env::SystemEntropy,
     store::{
@@ -109,10 +109,6 @@ impl Table for Unreliable {
     async fn query(&self, query: &Query) -> Result<Vec<Item>, StoreError> {
         unreliably!(self, self.table.query(query))
     }
-}
-
-fn of<'a>(people: &'a mut People, name: &str) -> &'a mut Person {
-    people.get_mut(name).unwrap()
 }
 
 async fn unreliable() -> (Arc<Unreliable>, Service, People) {

@@ -3,26 +3,13 @@
 
 use axum::http::Method;
 use serde_json::{Value, json};
-use tests::{Ask, BEGIN, People, Person, Reply, Service, code};
-use vestibule::env::Timestamp;
-
-fn of<'a>(people: &'a mut People, name: &str) -> &'a mut Person {
-    people.get_mut(name).unwrap()
-}
-
-async fn verify(service: &Service, challenge: &str, code: &str) -> Reply {
-    service.post("/v1/verify", challenge, json!({"code": code})).await
-}
-
-fn seconds(reply: &Reply, pointer: &str) -> i64 {
-    Timestamp::parse(&reply.text(pointer)).unwrap().secs()
-}
+use tests::{Ask, BEGIN, Service, code, of};
 
 #[tokio::test]
 async fn p5_an_enrolment_token_and_a_challenge_end() {
     let (service, mut people) = Service::peopled().await;
     let reply = service.login(&people["bob"]).await;
-    assert_eq!(seconds(&reply, "/enrolment/expires_at"), BEGIN.secs() + 600);
+    assert_eq!(reply.seconds("/enrolment/expires_at"), BEGIN.secs() + 600);
     let token = reply.text("/enrolment/token");
     service.pass(600);
     assert!(service.post("/v1/mfa/enrolments", &token, json!({})).await.is(401, "invalid_token"));
@@ -30,7 +17,7 @@ async fn p5_an_enrolment_token_and_a_challenge_end() {
     service.enrol(bob).await;
     let challenge = service.challenge(bob).await;
     service.pass(300);
-    assert!(verify(&service, &challenge, &service.code(bob)).await.is(401, "invalid_token"));
+    assert!(service.verify(&challenge, &service.code(bob)).await.is(401, "invalid_token"));
 }
 
 #[tokio::test]
@@ -41,13 +28,13 @@ async fn p6_no_code_is_looked_at_until_the_window_is_over() {
     for _ in 0..2 {
         let challenge = service.challenge(bob).await;
         for _ in 0..5 {
-            assert!(verify(&service, &challenge, &service.wrong(bob)).await.is(401, "invalid_code"));
+            assert!(service.verify(&challenge, &service.wrong(bob)).await.is(401, "invalid_code"));
         }
     }
     service.pass(899);
     let challenge = service.challenge(bob).await;
     let right = service.code(bob);
-    let reply = verify(&service, &challenge, &right).await;
+    let reply = service.verify(&challenge, &right).await;
     assert!(reply.is(429, "too_many_attempts"));
     assert_eq!(reply.body["retry_after_seconds"], 1);
     service.pass(1);
@@ -65,7 +52,7 @@ async fn p6_a_hundred_failures_disable_the_factor_until_a_reset() {
         for _ in 0..2 {
             let challenge = service.challenge(bob).await;
             for _ in 0..5 {
-                assert!(verify(&service, &challenge, &service.wrong(bob)).await.is(401, "invalid_code"), "{round}");
+                assert!(service.verify(&challenge, &service.wrong(bob)).await.is(401, "invalid_code"), "{round}");
             }
         }
         // A session in use lives on through it.
@@ -115,7 +102,7 @@ async fn p7_a_recovery_token_wants_a_fresh_step_up() {
     let session = service.fresh(bob).await;
     let shown = service.send(token.clone().token(&session)).await.ok().text("/recovery_token");
     let challenge = service.challenge(bob).await;
-    let recovered = verify(&service, &challenge, &shown).await.ok().text("/session/token");
+    let recovered = service.verify(&challenge, &shown).await.ok().text("/session/token");
     service.pass(601);
     assert!(service.send(token.token(&recovered)).await.is(401, "step_up_required"), "ten minutes after a recovery");
 }

@@ -6,14 +6,10 @@ use std::sync::Arc;
 
 use axum::http::Method;
 use serde_json::{Value, json};
-use tests::{Ask, People, Person, Reply, Service, code};
+use tests::{Ask, People, Person, Reply, Service, code, of};
 use tokio::sync::Barrier;
 
 const TOGETHER: usize = 32;
-
-fn of<'a>(people: &'a mut People, name: &str) -> &'a mut Person {
-    people.get_mut(name).unwrap()
-}
 
 async fn peopled() -> (Arc<Service>, People) {
     let (service, people) = Service::peopled().await;

@@ -6,23 +6,10 @@ mod sso;
 
 use axum::http::Method;
 use serde_json::{Value, json};
-use tests::{Ask, People, Person, Reply, Service, code};
-use vestibule::env::Timestamp;
-
-fn of<'a>(people: &'a mut People, name: &str) -> &'a mut Person {
-    people.get_mut(name).unwrap()
-}
+use tests::{Ask, People, Person, Reply, Service, code, of};
 
 async fn admin(service: &Service, people: &mut People) -> String {
     service.fresh(of(people, "ann")).await
-}
-
-async fn verify(service: &Service, challenge: &str, code: &str) -> Reply {
-    service.post("/v1/verify", challenge, json!({"code": code})).await
-}
-
-fn seconds(reply: &Reply, pointer: &str) -> i64 {
-    Timestamp::parse(&reply.text(pointer)).unwrap().secs()
 }
 
 /// Where an Administrator finds somebody.
@@ -69,7 +56,7 @@ async fn p2_p4_any_app_enrols_in_two_steps() {
     }
     for (shift, status) in [(-1, 401), (-2, 401), (2, 401), (0, 200), (1, 200)] {
         let challenge = service.challenge(bob).await;
-        assert_eq!(verify(&service, &challenge, &code(&secret, step + shift)).await.status, status, "T{shift:+}");
+        assert_eq!(service.verify(&challenge, &code(&secret, step + shift)).await.status, status, "T{shift:+}");
     }
 }
 
@@ -91,7 +78,7 @@ async fn p3_whoever_is_inactive_is_denied_like_a_wrong_password() {
     service.patch(&one(&people, "bob"), &ann, json!({"active": false})).await.ok();
     assert!(service.get("/v1/session", &session).await.is(401, "invalid_token"));
     let code = service.code(of(&mut people, "bob"));
-    assert!(verify(&service, &challenge, &code).await.is(401, "invalid_token"));
+    assert!(service.verify(&challenge, &code).await.is(401, "invalid_token"));
     assert!(service.login(&people["bob"]).await.is(401, "invalid_credentials"));
 }
 
@@ -101,7 +88,7 @@ async fn p5_whoever_has_no_factor_gets_an_enrolment_token_and_no_session() {
     let reply = service.login(&people["bob"]).await;
     assert_eq!(reply.text("/status"), "enrolment_required");
     assert_eq!(reply.body["reset_code_required"], false);
-    assert!(service.about(seconds(&reply, "/enrolment/expires_at"), service.now() + 600));
+    assert!(service.about(reply.seconds("/enrolment/expires_at"), service.now() + 600));
     assert!(!reply.body.to_string().contains("vs_") && reply.body.get("user").is_none());
     assert!(service.get("/v1/session", &reply.text("/enrolment/token")).await.is(401, "invalid_token"));
 }
@@ -113,18 +100,18 @@ async fn p6_password_and_code_sign_in_and_a_code_works_once() {
     service.enrol(bob).await;
     let reply = service.login(bob).await;
     assert_eq!(reply.text("/status"), "mfa_required");
-    assert!(service.about(seconds(&reply, "/challenge/expires_at"), service.now() + 300));
+    assert!(service.about(reply.seconds("/challenge/expires_at"), service.now() + 300));
     let challenge = reply.text("/challenge/token");
     let code = service.code(bob);
     let spaced = format!("{} {}", &code[..3], &code[3..]);
-    let reply = verify(&service, &challenge, &spaced).await.ok();
+    let reply = service.verify(&challenge, &spaced).await.ok();
     assert_eq!(reply.body["session"]["amr"], json!(["pwd", "otp"]));
-    assert!(service.about(seconds(&reply, "/session/expires_at"), service.now() + 12 * 3600));
-    assert!(verify(&service, &challenge, &code).await.is(401, "invalid_token"), "a challenge works once");
+    assert!(service.about(reply.seconds("/session/expires_at"), service.now() + 12 * 3600));
+    assert!(service.verify(&challenge, &code).await.is(401, "invalid_token"), "a challenge works once");
     let challenge = service.challenge(bob).await;
-    assert!(verify(&service, &challenge, &code).await.is(401, "invalid_code"), "and so does a code");
+    assert!(service.verify(&challenge, &code).await.is(401, "invalid_code"), "and so does a code");
     for bad in ["", "12345", "１２３４５６", "12345a"] {
-        assert!(verify(&service, &challenge, bad).await.is(400, "malformed_code"), "{bad}");
+        assert!(service.verify(&challenge, bad).await.is(400, "malformed_code"), "{bad}");
     }
 }
 
@@ -136,14 +123,14 @@ async fn p6_ten_failures_in_a_quarter_of_an_hour_and_then_no_code_is_looked_at()
     for _ in 0..2 {
         let challenge = service.challenge(bob).await;
         for _ in 0..5 {
-            assert!(verify(&service, &challenge, &service.wrong(bob)).await.is(401, "invalid_code"));
+            assert!(service.verify(&challenge, &service.wrong(bob)).await.is(401, "invalid_code"));
         }
         let right = code(&bob.secret, service.step() + 1);
-        assert!(!verify(&service, &challenge, &right).await.status.is_success(), "five end a challenge");
+        assert!(!service.verify(&challenge, &right).await.status.is_success(), "five end a challenge");
     }
     let challenge = service.challenge(bob).await;
     for tried in [service.wrong(bob), code(&bob.secret, service.step() + 1)] {
-        let reply = verify(&service, &challenge, &tried).await;
+        let reply = service.verify(&challenge, &tried).await;
         assert!(reply.is(429, "too_many_attempts"));
         assert!(service.about(reply.body["retry_after_seconds"].as_i64().unwrap(), 900), "{reply:?}");
     }
@@ -180,23 +167,23 @@ async fn p7_a_recovery_token_signs_in_once_and_enrols_a_new_device() {
     let shown = service.send(token.clone().token(&session)).await.ok().text("/recovery_token");
     assert!(service.post("/v1/step-up", &session, json!({"code": shown})).await.is(400, "malformed_code"));
     let challenge = service.challenge(bob).await;
-    let reply = verify(&service, &challenge, &shown.to_lowercase().replace('-', " ")).await.ok();
+    let reply = service.verify(&challenge, &shown.to_lowercase().replace('-', " ")).await.ok();
     assert_eq!(reply.body["session"]["amr"], json!(["pwd", "recovery"]));
     assert_eq!(reply.body["recovery"]["new_token_required"], true);
     let recovered = reply.text("/session/token");
     let challenge = service.challenge(bob).await;
-    assert!(verify(&service, &challenge, &shown).await.is(401, "invalid_code"), "it works once");
+    assert!(service.verify(&challenge, &shown).await.is(401, "invalid_code"), "it works once");
     let second = service.send(token.clone().token(&recovered)).await.ok().text("/recovery_token");
     let third = service.send(token.clone().token(&recovered)).await.ok().text("/recovery_token");
-    assert!(verify(&service, &challenge, &second).await.is(401, "invalid_code"), "the previous is void");
-    verify(&service, &challenge, &third).await.ok();
+    assert!(service.verify(&challenge, &second).await.is(401, "invalid_code"), "the previous is void");
+    service.verify(&challenge, &third).await.ok();
     let old = bob.secret.clone();
     service.enrol_with(bob, &recovered, json!({})).await;
     assert!(service.get("/v1/session", &session).await.is(401, "session_refresh_required"));
     let challenge = service.challenge(bob).await;
     let later = service.step() + 1;
-    assert!(verify(&service, &challenge, &code(&old, later)).await.is(401, "invalid_code"), "the old device is out");
-    verify(&service, &challenge, &code(&bob.secret, later)).await.ok();
+    assert!(service.verify(&challenge, &code(&old, later)).await.is(401, "invalid_code"), "the old device is out");
+    service.verify(&challenge, &code(&bob.secret, later)).await.ok();
 }
 
 #[tokio::test]
@@ -208,11 +195,11 @@ async fn p8_an_administrator_resets_and_everything_dies() {
     let path = one(&people, "con1") + "/mfa-reset";
     let reply = service.post(&path, &ann, json!({"reason": "lost phone"})).await.ok();
     assert_eq!(reply.body["user"]["mfa"], "none");
-    assert!(service.about(seconds(&reply, "/enrol_by"), service.now() + 72 * 3600));
+    assert!(service.about(reply.seconds("/enrol_by"), service.now() + 72 * 3600));
     assert!(reply.body.get("reset_code").is_none());
     assert!(service.get("/v1/session", &session).await.is(401, "session_refresh_required"));
     let code = service.code(of(&mut people, "con1"));
-    assert!(verify(&service, &challenge, &code).await.is(401, "invalid_token"));
+    assert!(service.verify(&challenge, &code).await.is(401, "invalid_token"));
     assert!(
         service.post(&(one(&people, "ann") + "/mfa-reset"), &ann, json!({"reason": "r"})).await.is(403, "forbidden")
     );
