@@ -1,0 +1,250 @@
+//! Section A: Administrators and support.
+
+use axum::http::Method;
+use serde_json::{Value, json};
+use tests::{Ask, Service, code, of};
+
+use super::{actions, audit, create, exclude, recovery_token, reset, seen};
+
+/// A02, X02
+#[tokio::test]
+async fn anothers_things_are_as_absent_as_things_that_never_were() {
+    let (service, mut people) = Service::peopled().await;
+    let ann = service.fresh(of(&mut people, "ann")).await;
+    let gil = service.fresh(of(&mut people, "gil")).await;
+    let ids = ["u-gil", "u-never", "U-BOB", "u-bob2", "0"];
+    let mut answers = Vec::new();
+    for id in ids {
+        let path = format!("/v1/admin/users/{id}");
+        answers.push(vec![
+            seen(&service.get(&path, &ann).await),
+            seen(&service.patch(&path, &ann, json!({"active": false})).await),
+            seen(&service.delete(&path, &ann).await),
+            seen(&reset(&service, &ann, id).await),
+        ]);
+    }
+    assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+    assert!(answers[0].iter().all(|answer| answer.0 == 404));
+    let batch = exclude(&service, &ann, "k", &ids, true).await.ok();
+    assert!(batch.body["results"].as_array().unwrap().iter().all(|result| result["outcome"] == "not_found"));
+    for body in [json!({"reason": "r", "user_id": "u-bob"}), json!({"reason": "r", "tenant": "globex"})] {
+        let reply = service.post("/v1/admin/users/u-gil/mfa-reset", &ann, body).await;
+        assert!(reply.is(400, "invalid_request"), "one person, named by the path");
+    }
+    for path in ["/v1/admin/users/u-bob%2Fmfa-reset", "/v1/admin/users/u-bob%00", "/v1/admin/users/..%2Fu-bob"] {
+        assert!(service.get(path, &ann).await.is(400, "invalid_request"), "{path}");
+    }
+    // Sessions of others, batches of others, audit and cursors of others.
+    let listed = service.get("/v1/sessions", &gil).await.ok().text("/items/0/id");
+    assert!(service.delete(&format!("/v1/sessions/{listed}"), &ann).await.is(404, "not_found"));
+    service.get("/v1/session", &gil).await.ok();
+    let gus = service.fresh(of(&mut people, "gus")).await;
+    let path = format!("/v1/admin/portal-exclusions/{}", batch.text("/batch_id"));
+    service.get(&path, &ann).await.ok();
+    assert!(service.get(&path, &gus).await.is(404, "not_found"));
+    assert_eq!(audit(&service, &gus, "u-ann").await, Vec::<Value>::new());
+    for list in ["users", "audit", "portal-exclusions"] {
+        let page = service.get(&format!("/v1/admin/{list}?limit=1"), &ann).await.ok();
+        if let Some(cursor) = page.body.get("next_cursor") {
+            let path = format!("/v1/admin/{list}?cursor={}", cursor.as_str().unwrap());
+            let reply = service.get(&path, &gus).await;
+            let theirs = reply.body.to_string();
+            assert!(!theirs.contains("acme") && !theirs.contains("u-ann") && !theirs.contains("u-bob"), "{theirs}");
+        }
+    }
+}
+
+/// A05
+#[tokio::test]
+async fn a_reset_leaves_nothing_of_the_old_factor_for_ever() {
+    let (service, mut people) = Service::peopled().await;
+    let bob = of(&mut people, "bob");
+    service.enrol(bob).await;
+    let first = bob.session.clone();
+    let shown = recovery_token(&service, &first).await;
+    service.sign_in(bob).await;
+    let (second, old, device) = (bob.session.clone(), bob.secret.clone(), bob.device.clone());
+    let challenge = service.challenge(bob).await;
+    let pending = service.post("/v1/mfa/enrolments", &second, json!({})).await.ok().text("/secret");
+    let ann = service.fresh(of(&mut people, "ann")).await;
+    reset(&service, &ann, "u-bob").await.ok();
+    service.pass(60);
+    for session in [&first, &second] {
+        assert!(service.get("/v1/session", session).await.is(401, "session_refresh_required"));
+        let step = json!({"code": code(&old, service.step())});
+        assert!(service.post("/v1/step-up", session, step).await.is(401, "session_refresh_required"));
+    }
+    for tried in [&code(&old, service.step()), &shown] {
+        assert!(service.verify(&challenge, tried).await.is(401, "invalid_token"));
+    }
+    let body = json!({"code": code(&pending, service.step())});
+    let reply = service.post("/v1/mfa/enrolments/confirm", &second, body.clone()).await;
+    assert!(reply.is(401, "session_refresh_required"));
+    let bob = of(&mut people, "bob");
+    let token = service.enrolment(bob).await;
+    let reply = service.post("/v1/mfa/enrolments/confirm", &token, body).await;
+    assert!(reply.is(409, "conflict"), "the pending secret is gone: {reply:?}");
+    // The device is not known any more: its guesses are everybody's.
+    let guess = json!({"tenant": "acme", "username": "bob", "password": "wrong", "device_token": device});
+    for _ in 0..5 {
+        let reply = service.send(Ask::new(Method::POST, "/v1/login").json(guess.clone())).await;
+        assert!(reply.is(401, "invalid_credentials"));
+    }
+    assert!(service.login(bob).await.is(429, "too_many_attempts"));
+    service.pass(1);
+    service.enrol(bob).await;
+    service.pass(60);
+    for tried in [&code(&old, service.step()), &code(&pending, service.step()), &shown] {
+        let challenge = service.challenge(bob).await;
+        assert!(service.verify(&challenge, tried).await.is(401, "invalid_code"));
+    }
+}
+
+/// A06
+#[tokio::test]
+async fn support_needs_a_whole_sign_in_and_a_ticket_of_its_own() {
+    let (service, mut people) = Service::peopled().await;
+    let body = |tenant: &str, name: &str, ticket: &str| json!({"tenant": tenant, "username": name, "ticket": ticket, "reason": "r"});
+    let path = "/v1/support/mfa-resets";
+    service.enrol(of(&mut people, "gus")).await;
+    let half = service.enrolment(&people["op"]).await;
+    assert!(service.post(path, &half, body("globex", "gus", "T-1")).await.is(401, "invalid_token"));
+    let op = service.fresh(of(&mut people, "op")).await;
+    let new = json!({"id": "initech", "name": "Initech", "administrator": {
+        "username": "ian", "password": "a good long password", "display_name": "Ian"}});
+    service.post("/v1/support/tenants", &op, new).await.ok();
+    for bad in ["", " ", "T-1\r\nT-2", "T\u{1b}[31m", &"T".repeat(201)] {
+        let reply = service.post(path, &op, body("globex", "gus", bad)).await;
+        assert!(reply.is(400, "invalid_request"), "{bad:?}");
+    }
+    for odd in ["acme#gus", "globex/../acme", "T#globex"] {
+        assert!(service.post(path, &op, body(odd, "gus", "T-1")).await.is(400, "invalid_request"), "{odd}");
+    }
+    service.post(path, &op, body("globex", "GUS", "T-1")).await.ok();
+    for ticket in ["T-1", "T-1"] {
+        let reply = service.post(path, &op, body("initech", "ian", ticket)).await;
+        assert!(reply.is(409, "ticket_used"), "in another tenant too: {reply:?}");
+    }
+    service.post(path, &op, body("initech", "ian", "T-2")).await.ok();
+    // An operator is no Administrator of anybody's tenant.
+    assert!(service.get("/v1/admin/users/u-gus", &op).await.is(404, "not_found"));
+    assert!(reset(&service, &op, "u-gus").await.is(404, "not_found"));
+    assert!(service.post(path, &op, body("support", "op", "T-3")).await.is(403, "forbidden"), "nor resets themselves");
+}
+
+/// A07
+#[tokio::test]
+async fn a_spree_of_resets_stops_at_ten_and_a_tenants_at_fifty() {
+    let (service, mut people) = Service::peopled().await;
+    let mut admins = Vec::new();
+    let ann = service.fresh(of(&mut people, "ann")).await;
+    for n in 0..5 {
+        let mut admin = create(&service, &ann, "acme", &format!("admin{n}"), "a good long password").await;
+        service.patch(&format!("/v1/admin/users/{}", admin.id), &ann, json!({"role": "administrator"})).await.ok();
+        admins.push(service.fresh(&mut admin).await);
+    }
+    let mut targets = Vec::new();
+    for n in 0..52 {
+        let body = json!({"kind": "employee", "role": "standard", "auth_type": "saml_sso",
+                          "username": format!("t{n}"), "display_name": "T"});
+        targets.push(service.post("/v1/admin/users", &ann, body).await.ok().text("/id"));
+    }
+    for (n, target) in targets[..50].iter().enumerate() {
+        let admin = &admins[n / 10];
+        reset(&service, admin, target).await.ok();
+        if n % 10 == 9 {
+            let reply = reset(&service, admin, &targets[51]).await;
+            assert!(reply.is(429, "too_many_attempts"), "the eleventh");
+            reset(&service, admin, target).await.ok();
+        }
+    }
+    let reply = reset(&service, &ann, &targets[50]).await;
+    assert!(reply.is(429, "too_many_attempts"), "the tenant's fifty-first: {reply:?}");
+    service.pass(3600);
+    let ann = service.fresh(of(&mut people, "ann")).await;
+    reset(&service, &ann, &targets[50]).await.ok();
+}
+
+/// A08, A09, A10
+#[tokio::test]
+async fn the_audit_has_each_reset_once_and_each_refusal() {
+    let (service, mut people) = Service::peopled().await;
+    service.enrol(of(&mut people, "amy")).await;
+    let bob = service.fresh(of(&mut people, "bob")).await;
+    assert!(reset(&service, &bob, "u-eve").await.is(403, "forbidden"));
+    let ann = service.fresh(of(&mut people, "ann")).await;
+    let shown = reset(&service, &ann, "u-amy").await.ok().text("/reset_code");
+    reset(&service, &ann, "u-amy").await.ok();
+    reset(&service, &ann, "u-eve").await.ok();
+    reset(&service, &ann, "u-eve").await.ok();
+    let rows = audit(&service, &ann, "u-bob").await;
+    let refused = actions(&rows, "forbidden");
+    assert_eq!((refused.len(), &refused[0]["outcome"]), (1, &json!("refused")));
+    for id in ["u-amy", "u-eve"] {
+        let rows = audit(&service, &ann, id).await;
+        let resets = actions(&rows, "mfa.reset");
+        assert_eq!(resets.len(), 1, "a repeat is none: {resets:?}");
+        let row = resets[0];
+        assert_eq!((&row["actor"], &row["target"], &row["reason"]), (&json!("u-ann"), &json!(id), &json!("r")));
+        // The other Administrators are told of one of them.
+        let told = if id == "u-amy" { json!(["user", "administrators"]) } else { json!(["user"]) };
+        assert_eq!(row["notified"], told);
+        assert!(!Value::from(rows).to_string().contains(&shown));
+    }
+}
+
+/// A11
+#[tokio::test]
+async fn a_dormant_account_is_not_enrolled_by_whoever_has_its_password() {
+    let (service, mut people) = Service::peopled().await;
+    service.enrol(of(&mut people, "ann")).await;
+    service.pass(89 * 86_400);
+    let token = service.enrolment(&people["eve"]).await;
+    service.post("/v1/mfa/enrolments", &token, json!({})).await.ok();
+    service.pass(2 * 86_400);
+    for name in ["bob", "eve", "con1", "amy"] {
+        assert!(service.login(&people[name]).await.is(403, "mfa_reset_required"), "{name}: half a sign-in is none");
+        assert!(service.login_with(&people[name], "wrong").await.is(401, "invalid_credentials"));
+    }
+    // Whoever has a factor is not asked for more than it.
+    let ann = service.fresh(of(&mut people, "ann")).await;
+    reset(&service, &ann, "u-eve").await.ok();
+    service.enrol(of(&mut people, "eve")).await;
+}
+
+/// A12
+#[tokio::test]
+async fn a_reset_code_is_for_one_person_five_tries_and_a_day() {
+    let (service, mut people) = Service::peopled().await;
+    let ann = service.fresh(of(&mut people, "ann")).await;
+    service.patch("/v1/admin/settings", &ann, json!({"reset_code_for": "everyone"})).await.ok();
+    let bobs = reset(&service, &ann, "u-bob").await.ok().text("/reset_code");
+    let eves = reset(&service, &ann, "u-eve").await.ok().text("/reset_code");
+    assert_ne!(bobs, eves);
+    let login = service.login(&people["bob"]).await.ok();
+    assert_eq!(login.body["reset_code_required"], true);
+    let token = login.text("/enrolment/token");
+    let start =
+        async |token: &str, code: &str| service.post("/v1/mfa/enrolments", token, json!({"reset_code": code})).await;
+    for wrong in [&eves, "00000-00000", "ZZZZZ-ZZZZZ", "AAAAA-AAAAA", "11111-11111"] {
+        assert!(start(&token, wrong).await.is(403, "reset_code_required"));
+    }
+    assert!(start(&token, &bobs).await.is(403, "reset_code_required"), "five tries end it");
+    assert!(start(&service.enrolment(&people["bob"]).await, &bobs).await.is(403, "reset_code_required"));
+    // Once in all: used up where it enrolled.
+    let eve = of(&mut people, "eve");
+    let token = service.enrolment(eve).await;
+    service.enrol_with(eve, &token, json!({"reset_code": eves})).await;
+    let again = reset(&service, &ann, "u-eve").await.ok().text("/reset_code");
+    let token = service.enrolment(eve).await;
+    assert!(start(&token, &eves).await.is(403, "reset_code_required"));
+    start(&token, &again).await.ok();
+    // A new code voids an enrolment that was started with the older one.
+    let newer = reset(&service, &ann, "u-eve").await.ok().text("/reset_code");
+    let reply = service.post("/v1/mfa/enrolments/confirm", &token, json!({"code": "123456"})).await;
+    assert!(!reply.status.is_success(), "{reply:?}");
+    service.pass(86_400);
+    let token = service.enrolment(eve).await;
+    assert!(start(&token, &newer).await.is(403, "reset_code_required"), "a day later");
+    assert!(service.post("/v1/mfa/enrolments", &token, json!({})).await.is(403, "reset_code_required"));
+}
