@@ -683,11 +683,14 @@ async fn s09_bombs_and_encodings() {
 async fn s09_every_refusal_takes_a_turn() {
     let scene = scene().await;
     let (asked, says) = scene.right("bob").await;
-    let form = form(&says.signed(&Idp::new(&scene.idp.entity_id)), &asked.relay_state);
+    let foreign = form(&says.signed(&Idp::new(&scene.idp.entity_id)), &asked.relay_state);
+    let (asked, says) = scene.right("nobody").await;
+    let right = form(&says.signed(&scene.idp), &asked.relay_state);
     for (what, tenant, form, status) in [
-        ("a foreign key", "acme", form.as_str(), 401),
-        ("no tenant", "nobody", &form, 401),
-        ("no form", "acme", &form[1..], 400),
+        ("a foreign key", "acme", foreign.as_str(), 401),
+        ("nobody's", "acme", &right, 401),
+        ("no tenant", "nobody", &right, 401),
+        ("no form", "acme", &right[1..], 400),
     ] {
         let ask = || tests::Ask::new(axum::http::Method::POST, format!("/v1/sso/{tenant}/acs")).form(form);
         let begun = Instant::now();

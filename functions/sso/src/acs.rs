@@ -155,7 +155,10 @@ impl Visit<'_> {
                 warn_of_ends(self.idp, now);
                 Ok(assertion)
             }
-            Err(fault) => Err(self.refused(fault.as_str(), None).await),
+            Err(fault) => {
+                self.noted(fault.as_str(), None).await;
+                Err(Code::InvalidCredentials.into())
+            }
         }
     }
 
@@ -176,12 +179,16 @@ impl Visit<'_> {
         made.map_err(|_| Problem::new(Code::Unavailable).retry_after(1))
     }
 
-    /// The one refusal. Which rule it was is for the audit alone.
+    /// The one refusal, of what passed the check. Which rule it was is for the audit alone.
     async fn refused(&self, rule: &str, who: Option<&UserId>) -> Problem {
+        self.noted(rule, who).await;
+        refused_in_turn(Code::InvalidCredentials).await
+    }
+
+    async fn noted(&self, rule: &str, who: Option<&UserId>) {
         let mut event = self.request.event(Action::SsoLogin, Outcome::Refused).because(rule);
         event.target = who.cloned();
         self.app.store.record(self.tenant, self.attempt, 0, &event).await;
-        Code::InvalidCredentials.into()
     }
 
     fn respond(&self, answer: AcsAnswer, return_to: &str) -> Response {

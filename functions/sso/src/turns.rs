@@ -33,7 +33,7 @@ where
     Ok(checked.await.map_err(|_| Code::Unavailable)?)
 }
 
-/// A refusal that needed no check. It takes a turn like all others: what was read for it is as long.
+/// A refusal before or after the check. It takes a turn like all others: what was read for it is as long.
 pub(crate) async fn refused_in_turn(problem: impl Into<Problem>) -> Problem {
     match in_turn(|| Err::<(), _>(())).await {
         Ok(_) => problem.into(),
