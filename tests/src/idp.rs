@@ -10,9 +10,11 @@ use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, SignatureAlgorit
 use serde_json::{Value, json};
 use vestibule::{
     env::{SystemEntropy, Timestamp},
-    id::UserId,
-    saml::Certificate,
-    store::item,
+    id::{TenantId, UserId},
+    saml::{Certificate, Expected},
+    secret::RestoreEpoch,
+    sso::{Relay, ServiceProvider},
+    store::item::{self, SsoRequest},
 };
 
 use crate::{Ask, Reply, Service};
@@ -287,14 +289,46 @@ impl Service {
 
     /// What a browser brings back.
     pub async fn acs(&self, tenant: &str, response: &str, relay_state: &str) -> Reply {
-        let ask = Ask::new(Method::POST, format!("/v1/sso/{tenant}/acs"));
-        self.send(ask.form(&form(response, relay_state))).await
+        self.acs_body(tenant, &form(response, relay_state)).await
     }
 
     /// A form, field by field.
     pub async fn acs_form(&self, tenant: &str, form: &[(&str, &str)]) -> Reply {
-        let body = serde_urlencoded::to_string(form).unwrap();
-        self.send(Ask::new(Method::POST, format!("/v1/sso/{tenant}/acs")).form(&body)).await
+        self.acs_body(tenant, &serde_urlencoded::to_string(form).unwrap()).await
+    }
+
+    /// What is to be a form.
+    pub async fn acs_body(&self, tenant: &str, body: &str) -> Reply {
+        self.send(Ask::new(Method::POST, format!("/v1/sso/{tenant}/acs")).form(body)).await
+    }
+}
+
+/// What a response is checked against, without a service around it.
+pub struct Bare {
+    tenant: TenantId,
+    idp: item::Idp,
+    sp: ServiceProvider,
+    relay: Relay,
+}
+
+impl Bare {
+    /// A tenant's IdP, and the request that waits.
+    #[must_use]
+    pub fn new(idp: &Idp, sp: &Sp, asked: &Asked) -> Self {
+        Self {
+            tenant: TenantId::parse(&sp.tenant).unwrap(),
+            idp: idp.item(),
+            sp: ServiceProvider { entity_id: sp.entity_id.clone(), acs_url: sp.acs_url.clone() },
+            relay: Relay::parse(&asked.relay_state, RestoreEpoch::default()).unwrap(),
+        }
+    }
+
+    /// At a moment, in a store that was put back at another.
+    #[must_use]
+    pub fn expected(&self, now: Timestamp, since: Timestamp) -> Expected<'_> {
+        let request = SsoRequest { ends: (now + Duration::from_secs(60)).millis(), return_to: "/".to_owned() };
+        let relay = Some((self.relay.clone(), Some(request)));
+        Expected { tenant: &self.tenant, idp: &self.idp, sp: &self.sp, relay, now, since }
     }
 }
 

@@ -155,12 +155,12 @@ async fn flows_cost_no_more_than_they_may() {
     })
     .await;
     measured(&meter, "verify, wrong", at_most(2, 2.0, 1.0), async {
-        service.post("/v1/verify", &challenge, json!({"code": service.wrong(bob)})).await;
+        service.verify(&challenge, &service.wrong(bob)).await;
     })
     .await;
     let code = service.code(bob);
     measured(&meter, "verify, right", at_most(2, 5.0, 1.0), async {
-        let reply = service.post("/v1/verify", &challenge, json!({"code": code})).await.ok();
+        let reply = service.verify(&challenge, &code).await.ok();
         bob.session = reply.text("/session/token");
         bob.device = reply.text("/session/device_token");
     })

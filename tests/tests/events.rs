@@ -168,7 +168,7 @@ async fn live(service: &Service, people: &mut People) -> String {
     let challenge = service.challenge(bob).await;
     for _ in 0..4 {
         let wrong = service.wrong(bob);
-        service.post("/v1/verify", &challenge, json!({"code": wrong})).await;
+        service.verify(&challenge, &wrong).await;
     }
     for _ in 0..5 {
         service.login_with(&people["eve"], "wrong").await;

@@ -124,7 +124,7 @@ impl World {
     /// A right code, and a sign-in that is denied all the same: nothing is granted and nothing moves but the count of tries.
     async fn denied(&self, service: &Service, person: &mut Person) {
         let (before, token, code) = (self.item(person), service.challenge(person).await, service.code(person));
-        let reply = service.post("/v1/verify", &token, json!({"code": code})).await;
+        let reply = service.verify(&token, &code).await;
         assert!(reply.is(503, "unavailable") && reply.headers.contains_key("retry-after"), "{reply:?}");
         assert!(!reply.body.to_string().contains("KMS"), "{reply:?}");
         let after = self.item(person);

@@ -202,7 +202,7 @@ async fn nothing_that_was_handed_out_before_works_and_password_and_code_do() {
     let tried = after.post("/v1/mfa/enrolments", &again, json!({"reset_code": reset})).await;
     assert!(tried.is(403, "reset_code_required"), "{tried:?}");
     let fresh = after.challenge(&bob).await;
-    assert!(after.post("/v1/verify", &fresh, json!({"code": recovery})).await.is(401, "invalid_code"));
+    assert!(after.verify(&fresh, &recovery).await.is(401, "invalid_code"));
     // A known device is one no longer: its failures are the name's.
     let known =
         json!({"tenant": bob.tenant, "username": bob.username, "password": "wrong", "device_token": bob.device});
@@ -215,7 +215,7 @@ async fn nothing_that_was_handed_out_before_works_and_password_and_code_do() {
     let renewed = recovery_token(&after, &bob).await;
     assert!(after.get("/v1/mfa", &bob.session).await.ok().body["recovery_token"]["exists"] == true);
     let challenge = after.challenge(&bob).await;
-    after.post("/v1/verify", &challenge, json!({"code": renewed})).await.ok();
+    after.verify(&challenge, &renewed).await.ok();
 }
 
 /// What the function works with, at the service's time.

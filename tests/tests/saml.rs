@@ -12,15 +12,11 @@ use proptest::{prelude::*, test_runner::TestRunner};
 use serde_json::json;
 use tests::{
     People, Reply, Service,
-    idp::{Asked, EXCLUSIVE, Idp, Says, Sp, form, template},
+    idp::{Asked, Bare, EXCLUSIVE, Idp, Says, Sp, form, template},
 };
 use vestibule::{
     env::Timestamp,
-    id::TenantId,
-    saml::{self, Expected, Fault},
-    secret::RestoreEpoch,
-    sso::{Relay, ServiceProvider},
-    store::item::SsoRequest,
+    saml::{self, Fault},
 };
 
 /// Acme and Globex, each with an IdP; bob of acme comes from his and has enrolled.
@@ -332,11 +328,10 @@ async fn s09_entities() {
 #[tokio::test]
 async fn s09_a_response_that_is_too_large() {
     let scene = scene().await;
-    let (tenant, idp) = (TenantId::parse("acme").unwrap(), scene.idp.item());
-    let sp = ServiceProvider { entity_id: scene.acme.entity_id.clone(), acs_url: scene.acme.acs_url.clone() };
+    let (asked, says) = scene.right("bob").await;
+    let bare = Bare::new(&scene.idp, &scene.acme, &asked);
     for (length, rule) in [(saml::MAX_BYTES, Fault::Xml), (saml::MAX_BYTES + 4, Fault::TooLarge)] {
-        let (now, since) = (Timestamp::from_secs(1), Timestamp::default());
-        let expected = Expected { tenant: &tenant, idp: &idp, sp: &sp, relay: None, now, since };
+        let expected = bare.expected(says.issued, Timestamp::default());
         assert_eq!(saml::check(&"AAAA".repeat(length / 4), expected).err(), Some(rule));
     }
 }
@@ -692,10 +687,9 @@ async fn s09_every_refusal_takes_a_turn() {
         ("no tenant", "nobody", &right, 401),
         ("no form", "acme", &right[1..], 400),
     ] {
-        let ask = || tests::Ask::new(axum::http::Method::POST, format!("/v1/sso/{tenant}/acs")).form(form);
         let begun = Instant::now();
         for _ in 0..3 {
-            assert_eq!(scene.service.send(ask()).await.status, status, "{what}");
+            assert_eq!(scene.service.acs_body(tenant, form).await.status, status, "{what}");
         }
         assert!(begun.elapsed() >= Duration::from_millis(150), "{what}");
     }
@@ -706,15 +700,9 @@ async fn s09_every_refusal_takes_a_turn() {
 async fn what_was_issued_before_a_restore_is_void() {
     let scene = scene().await;
     let (asked, says) = scene.right("bob").await;
+    let bare = Bare::new(&scene.idp, &scene.acme, &asked);
     let check = |since: Timestamp| {
-        let tenant = TenantId::parse("acme").unwrap();
-        let idp = scene.idp.item();
-        let sp = ServiceProvider { entity_id: scene.acme.entity_id.clone(), acs_url: scene.acme.acs_url.clone() };
-        let relay = Relay::parse(&asked.relay_state, RestoreEpoch::default()).unwrap();
-        let now = says.issued + Duration::from_secs(10);
-        let request = SsoRequest { ends: (now + Duration::from_secs(60)).millis(), return_to: "/".into() };
-        let expected =
-            Expected { tenant: &tenant, idp: &idp, sp: &sp, relay: Some((relay, Some(request))), now, since };
+        let expected = bare.expected(says.issued + Duration::from_secs(10), since);
         saml::check(&BASE64.encode(says.signed(&scene.idp).as_bytes()), expected)
             .map(|assertion| assertion.name_id().to_owned())
     };
@@ -755,17 +743,9 @@ async fn mutations_change_no_identity() {
     let scene = scene().await;
     let (asked, mut says) = scene.right("bob").await;
     says.attributes = vec![("Username".into(), vec!["bob".into()])];
-    let tenant = TenantId::parse("acme").unwrap();
-    let idp = scene.idp.item();
-    let sp = ServiceProvider { entity_id: scene.acme.entity_id.clone(), acs_url: scene.acme.acs_url.clone() };
-    let now = says.issued;
-    let relay = Relay::parse(&asked.relay_state, RestoreEpoch::default()).unwrap();
-    let request = SsoRequest { ends: (now + Duration::from_secs(60)).millis(), return_to: "/".into() };
-    let check = |response: &[u8]| {
-        let relay = Some((relay.clone(), Some(request.clone())));
-        let since = Timestamp::default();
-        saml::check(&BASE64.encode(response), Expected { tenant: &tenant, idp: &idp, sp: &sp, relay, now, since })
-    };
+    let bare = Bare::new(&scene.idp, &scene.acme, &asked);
+    let check =
+        |response: &[u8]| saml::check(&BASE64.encode(response), bare.expected(says.issued, Timestamp::default()));
     let evil = Says { name_id: "eve".into(), ..says.clone() };
     let pieces: Vec<Vec<u8>> = [
         evil.assertion(),

@@ -7,21 +7,19 @@ use allocation_counter::{AllocationInfo, measure};
 use data_encoding::BASE64;
 use tests::{
     PUBLIC_URL, Service,
-    idp::{Asked, Idp, Says, Sp},
+    idp::{Asked, Bare, Idp, Says, Sp},
 };
 use vestibule::{
     env::{SystemEntropy, Timestamp},
     id::TenantId,
-    saml::{self, Expected, Fault},
+    saml::{self, Fault},
     secret::RestoreEpoch,
     sso::{PublicUrl, Relay, ServiceProvider},
-    store::item::SsoRequest,
 };
 
 struct Scene {
     idp: Idp,
-    sp: ServiceProvider,
-    relay: Relay,
+    bare: Bare,
     says: Says,
 }
 
@@ -33,22 +31,17 @@ fn scene() -> Scene {
     let asked = Asked { xml: String::new(), id: relay.request_id().to_owned(), relay_state: relay_state.to_string() };
     let known = Sp { tenant: "acme".into(), entity_id: sp.entity_id.clone(), acs_url: sp.acs_url.clone() };
     let says = idp.answer(&service, &known, &asked, "bob");
-    Scene { idp, sp, relay, says }
+    Scene { bare: Bare::new(&idp, &known, &asked), idp, says }
 }
 
 impl Scene {
     /// What the check of a response takes, and what comes of it.
     fn takes(&self, response: &str) -> (AllocationInfo, Result<String, Fault>) {
-        let tenant = TenantId::parse("acme").unwrap();
-        let idp = self.idp.item();
-        let now = self.says.issued;
         let posted = BASE64.encode(response.as_bytes());
         assert!(posted.len() <= saml::MAX_BYTES);
-        let request = SsoRequest { ends: now.millis() + 60_000, return_to: "/".into() };
-        let (relay, since) = (Some((self.relay.clone(), Some(request))), Timestamp::default());
+        let expected = self.bare.expected(self.says.issued, Timestamp::default());
         let mut checked = Err(Fault::Xml);
         let taken = measure(|| {
-            let expected = Expected { tenant: &tenant, idp: &idp, sp: &self.sp, relay, now, since };
             checked = saml::check(&posted, expected).map(|assertion| assertion.name_id().to_owned());
         });
         (taken, checked)

@@ -88,7 +88,7 @@ async fn a_secret_moves_to_the_newest_key_when_it_is_used_and_costs_nothing() {
     let service = world.starts(ring(&[1, 2]), 300);
     let kept = world.sealed(&bob);
     let challenge = service.challenge(&bob).await;
-    let wrong = service.post("/v1/verify", &challenge, json!({"code": service.wrong(&bob)})).await;
+    let wrong = service.verify(&challenge, &service.wrong(&bob)).await;
     assert!(wrong.is(401, "invalid_code"), "{wrong:?}");
     assert_eq!(world.sealed(&bob), kept, "a wrong code moves nothing");
     assert_eq!(world.signs_in(&service, &mut bob).await, before, "as many calls, and a transaction of the same items");
@@ -106,7 +106,7 @@ async fn a_secret_moves_to_the_newest_key_when_it_is_used_and_costs_nothing() {
     let service = world.starts(ring(&[1]), 1_500);
     let challenge = service.challenge(&bob).await;
     let code = service.code(&mut bob);
-    let denied = service.post("/v1/verify", &challenge, json!({"code": code})).await;
+    let denied = service.verify(&challenge, &code).await;
     assert!(denied.is(503, "unavailable"), "without the key: {denied:?}");
 }
 

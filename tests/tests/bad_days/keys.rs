@@ -87,10 +87,10 @@ async fn without_the_key_nothing_is_granted_and_nothing_stored() {
     assert_eq!(world.user(&people["amy"]).get("pe"), None, "no secret is kept that cannot be sealed");
     // MFA stays what it was: the password opens a challenge and no more, and a recovery token is one, once.
     let token = world.service.challenge(&people["bob"]).await;
-    let recovered = world.service.post("/v1/verify", &token, json!({"code": recovery})).await.ok();
+    let recovered = world.service.verify(&token, &recovery).await.ok();
     works(&world, &recovered.text("/session/token")).await;
     let token = world.service.challenge(&people["bob"]).await;
-    assert!(world.service.post("/v1/verify", &token, json!({"code": recovery})).await.is(401, "invalid_code"));
+    assert!(world.service.verify(&token, &recovery).await.is(401, "invalid_code"));
     away.store(false, SeqCst);
     // It recovers by itself, and no code was spent.
     world.service.send(verify).await.ok();
@@ -114,7 +114,7 @@ async fn a_secret_copied_to_another_person_opens_nothing_and_is_an_alarm() {
         let _collected = subscriber.with_writer(log.clone()).set_default();
         for name in ["ann", "bob"] {
             let code = tests::code(&people[name].secret, world.service.step());
-            let reply = world.service.post("/v1/verify", &token, json!({"code": code})).await;
+            let reply = world.service.verify(&token, &code).await;
             assert!(reply.is(503, "unavailable"), "{copied:?} {name}: {reply:?}");
             let said = log.take();
             assert!(said.contains("ERROR") && said.contains("does not open in its place"), "{said}");
