@@ -3,7 +3,7 @@
 
 use axum::http::Method;
 use serde_json::{Value, json};
-use tests::{Ask, BEGIN, Service, code, of};
+use tests::{Ask, BEGIN, People, Reply, Service, code, idp::Idp, of};
 
 #[tokio::test]
 async fn p5_an_enrolment_token_and_a_challenge_end() {
@@ -146,4 +146,103 @@ async fn p13_delays_double_to_a_quarter_of_an_hour_and_end() {
     let rows = service.get("/v1/admin/audit?user_id=u-bob&limit=100", &ann).await.ok();
     let rows = rows.body["items"].as_array().unwrap();
     assert_eq!(rows.iter().filter(|row| row["action"] == "login.delayed").count(), 1, "the fifth, once a day");
+}
+
+/// Somebody's door is changed to the IdP's and back: each time all that was open is dead, and what they owe is asked anew.
+async fn flips(
+    service: &Service,
+    people: &mut People,
+    idp: &Idp,
+    name: &str,
+    by_idp: (u16, &str),
+    by_password: (u16, &str),
+) {
+    let owes = |reply: &Reply| {
+        let said = if reply.status == 200 { reply.text("/status") } else { reply.code().to_owned() };
+        (reply.status.as_u16(), said)
+    };
+    let arrives = async || {
+        let (sp, asked) = (service.sp("acme").await, service.sso_request("acme").await);
+        service.acs("acme", &idp.answer(service, &sp, &asked, name).signed(idp), &asked.relay_state).await
+    };
+    // Nothing that a door gave before opens anything.
+    let dead = async |given: &Reply, session: &str| {
+        if !session.is_empty() {
+            assert!(service.get("/v1/session", session).await.is(401, "session_refresh_required"), "{name}");
+        }
+        for (pointer, path, body) in [
+            ("/session/token", "/v1/step-up", json!({"code": "123456"})),
+            ("/challenge/token", "/v1/verify", json!({"code": "123456"})),
+            ("/enrolment/token", "/v1/mfa/enrolments", json!({})),
+        ] {
+            if let Some(token) = given.body.pointer(pointer).and_then(Value::as_str) {
+                let reply = service.post(path, token, body).await;
+                assert!(
+                    reply.is(401, "invalid_token") || reply.is(401, "session_refresh_required"),
+                    "{name}: {} {}",
+                    reply.status,
+                    reply.code()
+                );
+            }
+        }
+    };
+    let change = async |people: &mut People, door: &str| {
+        let ann = service.fresh(of(people, "ann")).await;
+        let path = format!("/v1/admin/users/{}", people[name].id);
+        service.patch(&path, &ann, json!({"auth_type": door})).await.ok();
+    };
+    let before = service.login(&people[name]).await;
+    assert_eq!(owes(&before), (by_password.0, by_password.1.to_owned()), "{name}");
+    assert!(arrives().await.is(401, "invalid_credentials"), "{name}: not of the IdP's door");
+    change(people, "saml_sso").await;
+    dead(&before, &people[name].session).await;
+    assert!(service.login(&people[name]).await.is(401, "invalid_credentials"), "{name}: not of the password's door");
+    let arrived = arrives().await;
+    assert_eq!(owes(&arrived), (by_idp.0, by_idp.1.to_owned()), "{name}");
+    change(people, "local").await;
+    dead(&arrived, "").await;
+    assert!(arrives().await.is(401, "invalid_credentials"), "{name}: of the IdP's door no more");
+    assert_eq!(owes(&service.login(&people[name]).await), (by_password.0, by_password.1.to_owned()), "{name}");
+}
+
+#[tokio::test]
+async fn p12_the_door_is_changed_in_every_state_of_the_factor() {
+    let (service, mut people) = Service::peopled().await;
+    let idp = Idp::new("https://idp.example/acme");
+    let ann = service.fresh(of(&mut people, "ann")).await;
+    service.put("/v1/admin/sso", &ann, idp.fields()).await.ok();
+    let owed = (200, "enrolment_required");
+    flips(&service, &mut people, &idp, "bob", owed, owed).await;
+    // Begun and not confirmed.
+    let token = service.enrolment(&people["bob"]).await;
+    service.post("/v1/mfa/enrolments", &token, json!({})).await.ok();
+    flips(&service, &mut people, &idp, "bob", owed, owed).await;
+    service.enrol(of(&mut people, "bob")).await;
+    flips(&service, &mut people, &idp, "bob", (200, "signed_in"), (200, "mfa_required")).await;
+    // Reset by an Administrator.
+    let ann = service.fresh(of(&mut people, "ann")).await;
+    service.post("/v1/admin/users/u-bob/mfa-reset", &ann, json!({"reason": "r"})).await.ok();
+    people.get_mut("bob").unwrap().session.clear();
+    flips(&service, &mut people, &idp, "bob", owed, owed).await;
+    // A contact who is excluded.
+    let exclusion = json!({"contact_ids": ["u-con1"], "disable_mfa": true, "reason": "r"});
+    let ann = service.fresh(of(&mut people, "ann")).await;
+    let ask = Ask::new(Method::POST, "/v1/admin/portal-exclusions").token(&ann).header("Idempotency-Key", "flips");
+    service.send(ask.json(exclusion)).await.ok();
+    flips(&service, &mut people, &idp, "con1", (200, "signed_in"), (200, "signed_in")).await;
+    // Disabled by a hundred wrong codes.
+    service.enrol(of(&mut people, "bob")).await;
+    for _ in 0..10 {
+        for _ in 0..2 {
+            let challenge = service.challenge(&people["bob"]).await;
+            for _ in 0..5 {
+                let wrong = service.wrong(&people["bob"]);
+                assert!(service.verify(&challenge, &wrong).await.is(401, "invalid_code"));
+            }
+        }
+        service.pass(901);
+    }
+    people.get_mut("bob").unwrap().session.clear();
+    let disabled = (403, "mfa_reset_required");
+    flips(&service, &mut people, &idp, "bob", disabled, disabled).await;
 }
