@@ -10,14 +10,24 @@ use crate::{
 };
 
 macro_rules! actions {
-    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+    ($($(#[doc = $doc:literal])* $name:ident = $text:literal,)*) => {
         /// What happened, from a closed list.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+        #[cfg_attr(feature = "http", derive(utoipa::ToSchema))]
         pub enum Action {
-            $($(#[$doc])* #[serde(rename = $text)] $name,)*
+            $($(#[doc = $doc])* #[serde(rename = $text)] $name,)*
         }
 
         impl Action {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// What it means, as the API document says it.
+            #[must_use]
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$name => concat!($($doc),*).trim_ascii(),)* }
+            }
+
             /// The name as the API shows it.
             #[must_use]
             pub fn as_str(self) -> &'static str {
@@ -28,47 +38,47 @@ macro_rules! actions {
 }
 
 actions! {
-    /// A password was tried.
+    /// A password was sent to sign in.
     Login = "login",
-    /// An assertion of the tenant's IdP was brought; `reason` says which rule it breaks.
+    /// An answer of the tenant's identity provider was sent to sign in. Where it was refused, `reason` says why.
     SsoLogin = "sso.login",
-    /// The tenant's IdP was configured.
+    /// The tenant's identity provider was set.
     IdpChanged = "idp.changed",
-    /// The tenant has no IdP any more.
+    /// The tenant's identity provider was removed.
     IdpRemoved = "idp.removed",
-    /// Five wrong passwords in a row, told once a day: sign-in is delayed.
+    /// There were five wrong passwords in a row: sign-in is delayed. It is recorded once a day.
     LoginDelayed = "login.delayed",
-    /// A hundred wrong passwords in a row.
+    /// There were 100 wrong passwords in a row.
     LoginAttacked = "login.attacked",
-    /// A code or recovery token was tried at a challenge.
+    /// A code or recovery token was sent to answer a challenge.
     Verify = "verify",
-    /// A code was tried at a session.
+    /// A code was sent to step a session up.
     StepUp = "step_up",
-    /// Fifty more failed codes since the factor began, whatever sign-ins came between.
+    /// There were another 50 wrong codes for the same authenticator, also with sign-ins in between.
     FactorAttacked = "factor.attacked",
-    /// A recovery token signed somebody in.
+    /// A user signed in with a recovery token.
     RecoveryUsed = "recovery_token.used",
-    /// A recovery token was made; older ones are void.
+    /// A recovery token was issued. Older ones are void.
     RecoveryIssued = "recovery_token.issued",
     /// An enrolment was started.
     EnrolmentStarted = "enrolment.started",
-    /// A code was tried at a pending enrolment, or a reset code at its start.
+    /// A code was sent to confirm an enrolment, or a reset code to start one.
     Enrolment = "enrolment",
     /// An authenticator was enrolled.
     FactorActivated = "factor.activated",
-    /// A hundred failures in a row disabled the factor.
+    /// An authenticator was disabled after 100 wrong codes in a row.
     FactorDisabled = "factor.disabled",
-    /// An Administrator or support reset somebody's MFA.
+    /// An Administrator or operator reset a user's MFA.
     MfaReset = "mfa.reset",
-    /// A reset was repeated: its reset code is new, the older void.
+    /// A reset was repeated. The reset code is new, and the older one is void.
     ResetCodeRenewed = "mfa.reset_code_renewed",
-    /// A batch exclusion was begun.
+    /// A batch of exclusions was started.
     ExclusionBatch = "exclusion.batch",
     /// A contact was excluded from MFA.
     ContactExcluded = "exclusion.excluded",
     /// A contact was included again.
     ContactIncluded = "exclusion.included",
-    /// Somebody ended sessions of theirs.
+    /// A user ended sessions of their own.
     SessionsEnded = "sessions.ended",
     /// A user was created.
     UserCreated = "user.created",
@@ -82,17 +92,17 @@ actions! {
     TenantCreated = "tenant.created",
     /// A tenant's settings were changed.
     SettingsChanged = "settings.changed",
-    /// A credential for introspection was made.
+    /// A client credential was made.
     ClientCreated = "client.created",
-    /// A credential for introspection was deleted.
+    /// A client credential was deleted.
     ClientDeleted = "client.deleted",
-    /// The store was restored from a backup: all tokens and codes of before are void.
+    /// The store was restored from a backup. All tokens and codes from before are void.
     RestoreEpochRaised = "restore_epoch.raised",
-    /// Somebody asked for what their role does not allow.
+    /// A user asked for something that their role does not allow.
     Forbidden = "forbidden",
 }
 
-/// How it went.
+/// Whether something was done (`success`) or refused (`refused`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "http", derive(utoipa::ToSchema), schema(as = OutcomeDto))]
 #[serde(rename_all = "snake_case")]
@@ -103,7 +113,7 @@ pub enum Outcome {
     Refused,
 }
 
-/// Who is to be told, by whatever channel the deployment has.
+/// Who is notified: the user concerned (`user`) or the tenant's Administrators (`administrators`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "http", derive(utoipa::ToSchema), schema(as = NotifiedDto))]
 #[serde(rename_all = "snake_case")]
@@ -213,53 +223,59 @@ impl AuditEvent {
     }
 }
 
-/// One thing that happened, as the API shows it and as it leaves the table.
+/// An event of the audit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "http", derive(utoipa::ToSchema), schema(as = AuditDto))]
+#[cfg_attr(
+    feature = "http",
+    derive(utoipa::ToSchema),
+    schema(as = AuditDto, example = json!({"action": "mfa.reset", "notified": ["user"]}))
+)]
 pub struct Row {
-    /// Its id, unique within the tenant.
+    /// The id of the event. It is unique within the tenant.
+    #[cfg_attr(feature = "http", schema(example = "1768469400000-Xq7LmB2vT9sKd4Rw-0"))]
     pub id: String,
-    /// When.
+    /// When it happened.
     #[cfg_attr(feature = "http", schema(value_type = String, format = DateTime))]
     pub at: Timestamp,
-    /// What.
-    #[cfg_attr(feature = "http", schema(value_type = String, example = "mfa.reset"))]
+    /// What happened.
     pub action: Action,
-    /// How it went.
+    /// Whether it was done or refused.
     pub outcome: Outcome,
-    /// Who did it; null where that is not known: a wrong password may be anybody's.
-    #[cfg_attr(feature = "http", schema(value_type = Option<String>))]
+    /// The id of the user who did it. Null where that is not known: anybody can send a wrong password.
+    #[cfg_attr(feature = "http", schema(value_type = Option<String>, required = true, example = "u-ann"))]
     pub actor: Option<UserId>,
-    /// Whom it concerns; null where it is nobody.
-    #[cfg_attr(feature = "http", schema(value_type = Option<String>))]
+    /// The id of the user whom it concerns. Null where it concerns no user.
+    #[cfg_attr(feature = "http", schema(value_type = Option<String>, required = true, example = "u-bob"))]
     pub target: Option<UserId>,
-    /// The request's `X-Request-Id`.
+    /// The `X-Request-Id` of the response to the request that did it.
+    #[cfg_attr(feature = "http", schema(example = "7hKq2mVx9TfLwZ3c"))]
     pub request_id: String,
-    /// The actor's tenant, where it is another: an operator of support.
+    /// The id of the actor's tenant, where it is another one: that of an operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "http", schema(value_type = Option<String>))]
     pub actor_tenant: Option<TenantId>,
-    /// Why, in the actor's words.
+    /// Why, in the actor's words. For a refused SSO sign-in: which rule the assertion breaks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "http", schema(example = "Lost their phone"))]
     pub reason: Option<String>,
-    /// The support ticket.
+    /// The support ticket that it was done for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ticket: Option<String>,
-    /// The batch exclusion.
+    /// The id of the batch of exclusions that it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "http", schema(value_type = Option<String>))]
     pub batch_id: Option<BatchId>,
-    /// The credential for introspection.
+    /// The id of the client credential that it is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "http", schema(value_type = Option<String>))]
     pub client_id: Option<ClientId>,
-    /// Which fields were changed; never their values.
+    /// The names of the fields that were changed, without their values.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changed: Vec<String>,
-    /// What the person's program calls itself, at a sign-in.
+    /// The `User-Agent` of a sign-in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_agent: Option<String>,
-    /// Who was to be told.
+    /// Who was notified.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notified: Vec<Tell>,
 }

@@ -9,6 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 mod call;
 pub mod dto;
+mod examples;
 mod finish;
 mod form;
 mod openapi;

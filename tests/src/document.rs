@@ -43,6 +43,13 @@ fn validator(schema: &Value) -> Arc<Validator> {
     Arc::clone(made.entry(schema.to_string()).or_insert_with(make))
 }
 
+/// What is wrong with a value, by its schema.
+#[must_use]
+pub fn faults(schema: &Value, value: &Value) -> Vec<String> {
+    let named = |fault: jsonschema::ValidationError<'_>| format!("{}: {fault}", fault.instance_path());
+    validator(schema).iter_errors(value).map(named).collect()
+}
+
 /// Panics where an answer is not what the document says.
 pub fn check(method: &Method, path: &str, reply: &Reply) {
     let header = |name: &str| reply.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default();
@@ -58,8 +65,7 @@ pub fn check(method: &Method, path: &str, reply: &Reply) {
     match documented.get("content").and_then(|content| content.get(kind)) {
         None => assert!(reply.body.is_null(), "{method} {pattern} {status} as {kind}: {reply:?}"),
         Some(content) => {
-            let faults: Vec<_> =
-                validator(&content["schema"]).iter_errors(&reply.body).map(|fault| fault.to_string()).collect();
+            let faults = faults(&content["schema"], &reply.body);
             assert!(faults.is_empty(), "{method} {pattern} {status}: {faults:?}: {reply:?}");
         }
     }

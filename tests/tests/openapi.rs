@@ -1,7 +1,18 @@
 //! `openapi.json` is what the routes say of themselves. `just openapi` writes it anew; the difference is reviewed.
+//!
+//! The document is public documentation, and programs are generated from it. What that takes is checked here; each message
+//! names the operation or schema, and what it lacks.
 #![allow(clippy::unwrap_used)]
 
-use std::{fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
+
+use serde_json::{Value, json};
+use tests::document::{DOCUMENT, faults};
+use vestibule::audit::Action;
 
 #[test]
 fn the_committed_document_is_that_of_the_routes() {
@@ -16,19 +27,245 @@ fn the_committed_document_is_that_of_the_routes() {
     assert!(committed == made, "openapi.json differs from the routes: run `just openapi` and review the difference");
 }
 
+/// Each operation, as method and path.
+fn operations() -> impl Iterator<Item = (String, &'static Value)> {
+    DOCUMENT["paths"].as_object().unwrap().iter().flat_map(|(path, item)| {
+        let methods = item.as_object().unwrap().iter();
+        methods.map(move |(method, operation)| (format!("{} {path}", method.to_uppercase()), operation))
+    })
+}
+
+fn responses(operation: &'static Value) -> impl Iterator<Item = (&'static String, &'static Value)> {
+    operation["responses"].as_object().unwrap().iter()
+}
+
+fn entries(value: &'static Value) -> impl Iterator<Item = (&'static String, &'static Value)> {
+    value.as_object().into_iter().flatten()
+}
+
+fn resolved(value: &'static Value) -> &'static Value {
+    match value["$ref"].as_str() {
+        Some(reference) => DOCUMENT.pointer(reference.strip_prefix('#').unwrap()).unwrap(),
+        None => value,
+    }
+}
+
+/// Whether there is a sentence.
+fn is_described(value: &'static Value) -> bool {
+    let said = |value: &Value| value["description"].as_str().is_some_and(|text| text.trim().len() > 5);
+    said(value) || said(resolved(value))
+}
+
+#[track_caller]
+fn assert_none(faults: &[String]) {
+    assert!(faults.is_empty(), "{} faults of the API document:\n{}\n", faults.len(), faults.join("\n"));
+}
+
 #[test]
 fn whatever_takes_a_body_describes_it() {
-    let paths = tests::document::DOCUMENT["paths"].as_object().unwrap();
-    let operations = paths.iter().flat_map(|(path, item)| {
-        let methods = item.as_object().unwrap().iter();
-        methods.map(move |(method, operation)| (format!("{method} {path}"), operation))
-    });
-    let bare: Vec<_> = operations
+    let bare: Vec<_> = operations()
         .filter(|(name, operation)| {
-            let takes = name.starts_with("post") || name.starts_with("patch");
+            let takes = name.starts_with("POST") || name.starts_with("PATCH");
             takes && operation["requestBody"]["content"].as_object().is_none_or(serde_json::Map::is_empty)
         })
         .map(|(name, _)| name)
         .collect();
-    assert_eq!(bare, ["post /v1/mfa/recovery-token"]);
+    assert_eq!(bare, ["POST /v1/mfa/recovery-token"]);
+}
+
+#[test]
+fn each_operation_has_an_id_of_its_own() {
+    let (mut seen, mut faults) = (BTreeMap::new(), Vec::new());
+    for (name, operation) in operations() {
+        let id = operation["operationId"].as_str().unwrap_or_default();
+        let camel = id.starts_with(|c: char| c.is_ascii_lowercase()) && id.chars().all(|c| c.is_ascii_alphanumeric());
+        if !camel {
+            faults.push(format!("{name}: operation_id `{id}` is not in camelCase"));
+        }
+        if let Some(other) = seen.insert(id, name.clone()) {
+            faults.push(format!("{name}: operation_id `{id}` is that of {other} too"));
+        }
+    }
+    assert_none(&faults);
+}
+
+#[test]
+fn operations_parameters_and_responses_are_described() {
+    let mut faults = Vec::new();
+    for (name, operation) in operations() {
+        let summary = operation["summary"].as_str().unwrap_or_default();
+        if summary.is_empty() || summary.len() > 60 {
+            faults.push(format!(
+                "{name}: the first paragraph of its comment is the summary, 1 to 60 characters: {summary:?}"
+            ));
+        }
+        if !is_described(operation) {
+            faults.push(format!("{name}: no description (a second paragraph of its comment)"));
+        }
+        for parameter in operation["parameters"].as_array().into_iter().flatten() {
+            if !is_described(parameter) {
+                faults.push(format!("{name}: parameter {} has no description", parameter["name"]));
+            }
+        }
+        for (status, response) in responses(operation) {
+            if !is_described(response) {
+                faults.push(format!("{name}: response {status} has no description, or names no known code"));
+            }
+            for (header, it) in entries(&response["headers"]).filter(|(_, it)| !is_described(it)) {
+                faults.push(format!("{name}: header {header} of response {status} has no description: {it}"));
+            }
+        }
+    }
+    assert_none(&faults);
+}
+
+#[test]
+fn tags_servers_and_security_schemes_are_declared_and_described() {
+    let mut faults = Vec::new();
+    let tags = DOCUMENT["tags"].as_array().cloned().unwrap_or_default();
+    let declared: BTreeSet<_> = tags.iter().map(|tag| tag["name"].as_str().unwrap()).collect();
+    let used: BTreeSet<_> =
+        operations().flat_map(|(_, it)| it["tags"].as_array().unwrap()).map(|tag| tag.as_str().unwrap()).collect();
+    faults.extend(used.difference(&declared).map(|tag| format!("tag {tag} is not declared (TAGS in http/openapi.rs)")));
+    faults.extend(declared.difference(&used).map(|tag| format!("tag {tag} is declared, and no operation has it")));
+    let servers = DOCUMENT["servers"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if servers.is_empty() {
+        faults.push("no server".to_owned());
+    }
+    let schemes = entries(&DOCUMENT["components"]["securitySchemes"]);
+    let bare = DOCUMENT["tags"].as_array().into_iter().flatten().chain(servers).chain(schemes.map(|(_, it)| it));
+    faults.extend(bare.filter(|it| !is_described(it)).map(|it| format!("no description: {it}")));
+    for (name, operation) in operations() {
+        let Some(wanted) = operation["security"].as_array() else {
+            faults.push(format!("{name}: does not say what token it needs"));
+            continue;
+        };
+        for scheme in wanted.iter().flat_map(|one| one.as_object().unwrap().keys()) {
+            if DOCUMENT["components"]["securitySchemes"][scheme].is_null() {
+                faults.push(format!("{name}: security scheme {scheme} is not declared"));
+            }
+        }
+    }
+    assert_none(&faults);
+}
+
+/// Calls `visit` with a schema and all within it, once for each name; references are followed.
+fn walk(name: &str, schema: &'static Value, seen: &mut BTreeSet<String>, visit: &mut dyn FnMut(&str, &'static Value)) {
+    if let Some(reference) = schema["$ref"].as_str() {
+        let name = reference.rsplit('/').next().unwrap();
+        if seen.insert(name.to_owned()) {
+            walk(name, resolved(schema), seen, visit);
+        }
+        return;
+    }
+    visit(name, schema);
+    for (field, property) in entries(&schema["properties"]) {
+        walk(&format!("{name}.{field}"), property, seen, visit);
+    }
+    for (number, variant) in schema["oneOf"].as_array().into_iter().flatten().enumerate() {
+        walk(&format!("{name}[{number}]"), variant, seen, visit);
+    }
+    if schema["items"].is_object() {
+        walk(&format!("{name}[]"), &schema["items"], seen, visit);
+    }
+}
+
+#[test]
+fn schemas_and_their_fields_are_described() {
+    let mut faults = Vec::new();
+    for (name, schema) in entries(&DOCUMENT["components"]["schemas"]) {
+        if !is_described(schema) {
+            faults.push(format!("schema {name}: no description (a comment at the type)"));
+        }
+        let mut seen = BTreeSet::new();
+        walk(name, schema, &mut seen, &mut |name, schema| {
+            let bare = entries(&schema["properties"]).filter(|(_, it)| !is_described(it));
+            faults.extend(bare.map(|(field, _)| format!("schema {name}: field `{field}` has no description")));
+        });
+    }
+    faults.sort();
+    faults.dedup();
+    assert_none(&faults);
+}
+
+/// The server refuses null: an optional field is absent.
+#[test]
+fn no_request_takes_null() {
+    let mut faults = BTreeSet::new();
+    for (name, operation) in operations() {
+        let bodies = entries(&operation["requestBody"]["content"]).map(|(_, content)| content);
+        let parameters = operation["parameters"].as_array().into_iter().flatten();
+        for taken in bodies.chain(parameters) {
+            walk(&name, &taken["schema"], &mut BTreeSet::new(), &mut |name, schema| {
+                let takes =
+                    |of: &Value| *of == "null" || of.as_array().is_some_and(|types| types.contains(&json!("null")));
+                if takes(&schema["type"]) {
+                    faults.insert(format!("{name} takes null"));
+                }
+            });
+        }
+    }
+    assert_none(&faults.into_iter().collect::<Vec<_>>());
+}
+
+#[test]
+fn what_is_a_closed_set_is_an_enum() {
+    let values = |schema: &str| {
+        let values = DOCUMENT["components"]["schemas"][schema]["enum"].as_array().cloned().unwrap_or_default();
+        values.into_iter().map(|value| value.as_str().unwrap().to_owned()).collect::<BTreeSet<_>>()
+    };
+    let actions: BTreeSet<_> = Action::ALL.iter().map(|action| action.as_str().to_owned()).collect();
+    assert_eq!(values("Action"), actions);
+    let action = &DOCUMENT["components"]["schemas"]["AuditDto"]["properties"]["action"];
+    assert_eq!(action["$ref"], "#/components/schemas/Action");
+    for (schema, field) in [("StatusAnswer", "method"), ("StartAnswer", "algorithm"), ("ActiveDto", "token_type")] {
+        let field = resolved(&DOCUMENT["components"]["schemas"][schema]["properties"][field]);
+        assert_eq!(field["enum"].as_array().map(Vec::len), Some(1), "{schema}: {field}");
+    }
+}
+
+fn check_examples(what: &str, content: &'static Value, faulty: &mut Vec<String>) {
+    let examples: Vec<_> = entries(&content["examples"]).collect();
+    if examples.is_empty() && content["example"].is_null() {
+        faulty.push(format!("{what}: no example"));
+    }
+    let given = examples.iter().map(|(_, it)| &resolved(it)["value"]).chain(content.get("example"));
+    for example in given {
+        let found = faults(&content["schema"], example);
+        faulty
+            .extend(found.iter().map(|fault| format!("{what}: {fault} (give the field an example: http/examples.rs)")));
+    }
+}
+
+#[test]
+fn every_request_and_response_has_valid_examples() {
+    let mut faults = Vec::new();
+    for (name, operation) in operations() {
+        for (kind, content) in entries(&operation["requestBody"]["content"]) {
+            check_examples(&format!("{name}: request as {kind}"), content, &mut faults);
+        }
+        for (status, response) in responses(operation) {
+            for (kind, content) in entries(&response["content"]) {
+                check_examples(&format!("{name}: {status} as {kind}"), content, &mut faults);
+            }
+        }
+    }
+    assert_none(&faults);
+}
+
+/// An example shows a problem that the response can have.
+#[test]
+fn examples_of_problems_have_the_status_of_their_response() {
+    let mut faults = Vec::new();
+    for (name, operation) in operations() {
+        for (status, response) in responses(operation) {
+            for (code, example) in entries(&response["content"]["application/problem+json"]["examples"]) {
+                let value = &resolved(example)["value"];
+                if value["status"].as_u64() != status.parse().ok() || value["code"] != code.as_str() {
+                    faults.push(format!("{name}: {status} names `{code}`, whose status is {}", value["status"]));
+                }
+            }
+        }
+    }
+    assert_none(&faults);
 }

@@ -21,22 +21,29 @@ pub fn routes() -> Routes {
     Routes::new().routes(routes!(reset))
 }
 
+/// Why somebody is reset.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"reason": "Lost their phone"}))]
 struct ResetRequest {
-    /// Why; it is kept in the audit.
+    /// Why the MFA is reset. It is kept in the audit.
     reason: Line,
 }
 
-/// Resets: no factor, no token, no session is left, and the next sign-in has to enrol. A repeat before that changes nothing
-/// but the reset code.
-#[utoipa::path(post, path = "/v1/admin/users/{user_id}/mfa-reset", tag = "admin-reset", security(("session" = [])),
-    params(("user_id" = String, Path)), request_body = ResetRequest, responses(
-    (status = 200, body = ResetDto),
+/// Reset a user's MFA
+///
+/// For an Administrator with a fresh step-up. The user's authenticator, recovery token, sessions and other tokens are void,
+/// and their next sign-in has to enrol a new authenticator before `enrol_by`. A repeat before that changes nothing but the
+/// reset code, where there is one.
+#[utoipa::path(post, path = "/v1/admin/users/{user_id}/mfa-reset", operation_id = "resetUserMfa", tag = "admin-reset",
+    security(("session" = [])),
+    params(("user_id" = String, Path, description = "The user's id.", example = "u-ann")),
+    request_body = ResetRequest, responses(
+    (status = 200, body = ResetDto, description = "The user's MFA is reset."),
     (status = 401, description = "`invalid_token`, `session_refresh_required`, `step_up_required`"),
-    (status = 403, description = "`forbidden`: no Administrator, or oneself"),
+    (status = 403, description = "`forbidden`: Only Administrators may, and not for themselves."),
     (status = 404, description = "`not_found`"),
-    (status = 429, description = "`too_many_attempts`: 10 an hour for one Administrator, 50 for a tenant"),
+    (status = 429, description = "`too_many_attempts`: One Administrator may reset 10 users an hour, and a tenant 50."),
 ))]
 async fn reset(State(app): State<Arc<App>>, call: Call<ResetRequest, UserId>) -> Answer<Json<ResetDto>> {
     let Call { body, path: user, request, .. } = call;

@@ -27,32 +27,49 @@ pub fn routes() -> Routes {
 /// The most contacts of one request.
 const MOST: usize = 1_000;
 
+/// Which contacts to exclude from MFA, or to include again.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"reason": "Portal migration, agreed with the customer"}))]
 struct BatchRequest {
-    /// Whose; the same one twice counts once.
-    #[schema(value_type = Vec<String>, min_items = 1, max_items = 1000)]
+    /// The ids of 1 to 1,000 contacts. An id that comes twice counts once.
+    #[schema(value_type = Vec<String>, min_items = 1, max_items = 1000, example = json!(["u-carl", "u-cora"]))]
     contact_ids: Vec<UserId>,
-    /// `true` excludes them from MFA, `false` includes them again.
+    /// `true` excludes the contacts from MFA, `false` includes them again.
+    #[schema(example = true)]
     disable_mfa: bool,
-    /// Why; it is kept in the audit and in the list.
+    /// Why. It is kept in the audit and in the list of exclusions.
     reason: Line,
-    /// Only tells what would happen. It claims the key like any other.
+    /// `true` changes nothing and answers what would happen. Without it: `false`. A dry run uses the key up like any other
+    /// request.
     #[serde(default)]
     dry_run: bool,
 }
 
+/// A batch of exclusions or inclusions.
 #[derive(Serialize, ToSchema)]
+#[schema(example = json!({"status": "completed"}))]
 struct BatchAnswer {
+    /// The id of the batch.
+    #[schema(example = "b-3nTq8sVw")]
     batch_id: String,
+    /// Whether the batch excludes contacts from MFA. Otherwise it includes them again.
+    #[schema(example = true)]
     disable_mfa: bool,
+    /// Whether the batch only tells what would happen.
     dry_run: bool,
+    /// How far the batch is.
     status: StatusDto,
+    /// How many contacts had which outcome.
     counts: Counts,
-    /// In the order given; while it runs, of those it came to.
+    /// The outcome of each contact, in the order of the request. While the batch runs: of those that are done.
+    #[schema(example = json!([
+        {"contact_id": "u-carl", "outcome": "excluded"}, {"contact_id": "u-cora", "outcome": "excluded"}]))]
     results: Vec<ResultDto>,
 }
 
+/// How far a batch is: it runs (`running`), every contact is done (`completed`), or it ended before all were done
+/// (`stopped`), for example since the Administrator lost their role.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum StatusDto {
@@ -61,21 +78,36 @@ enum StatusDto {
     Stopped,
 }
 
+/// How many contacts had which outcome.
 #[derive(Default, Serialize, ToSchema)]
 struct Counts {
+    /// How many were excluded.
+    #[schema(example = 2)]
     excluded: usize,
+    /// How many were included again.
+    #[schema(example = 0)]
     included: usize,
+    /// How many were in the wanted state before.
+    #[schema(example = 0)]
     unchanged: usize,
-    /// All others.
+    /// How many had any other outcome.
+    #[schema(example = 0)]
     refused: usize,
 }
 
+/// The outcome of one contact.
 #[derive(Serialize, ToSchema)]
 struct ResultDto {
+    /// The contact's id.
+    #[schema(example = "u-carl")]
     contact_id: String,
+    /// What became of the contact.
     outcome: ExclusionOutcomeDto,
 }
 
+/// What became of a contact: it was `excluded` from MFA or `included` again; it was in that state before (`unchanged`); the
+/// id is of somebody who is no contact (`not_a_contact`) or of nobody (`not_found`); or the batch stopped before it
+/// (`not_applied`).
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum ExclusionOutcomeDto {
@@ -87,35 +119,53 @@ enum ExclusionOutcomeDto {
     NotApplied,
 }
 
+/// A page of contacts who are excluded from MFA.
 #[derive(Serialize, ToSchema)]
 struct ExclusionsAnswer {
+    /// The contacts.
     items: Vec<ExclusionDto>,
+    /// Where the next page begins: the `cursor` of the next request. Absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_cursor: Option<String>,
 }
 
+/// A contact who is excluded from MFA.
 #[derive(Serialize, ToSchema)]
 struct ExclusionDto {
+    /// The contact's id.
+    #[schema(example = "u-carl")]
     contact_id: String,
-    /// As it was then.
+    /// The contact's user name when they were excluded.
+    #[schema(example = "carl")]
     username: String,
+    /// When they were excluded.
     #[schema(value_type = String, format = DateTime)]
     excluded_at: Timestamp,
-    /// The Administrator.
+    /// The id of the Administrator who excluded them.
+    #[schema(example = "u-ann")]
     excluded_by: String,
+    /// Why they were excluded.
+    #[schema(example = "Portal migration, agreed with the customer")]
     reason: String,
+    /// The id of the batch that excluded them.
+    #[schema(example = "b-3nTq8sVw")]
     batch_id: String,
 }
 
-/// Excludes or includes. The same key with the same body goes on where it was left, or repeats the answer.
-#[utoipa::path(post, path = "/v1/admin/portal-exclusions", tag = "batch-portal-exclude", security(("session" = [])),
-    params(("Idempotency-Key" = String, Header, description = "1 to 64 of `[A-Za-z0-9_-]`; this Administrator's own")),
+/// Exclude contacts from MFA, or include them again
+///
+/// For an Administrator with a fresh step-up. An excluded contact signs in with the password alone. The same key with the
+/// same body continues a batch that was interrupted, or repeats its answer. The body may have 256 KiB.
+#[utoipa::path(post, path = "/v1/admin/portal-exclusions", operation_id = "changePortalExclusions",
+    tag = "batch-portal-exclude", security(("session" = [])),
+    params(("Idempotency-Key" = String, Header, description = "1 to 64 characters of `A-Z`, `a-z`, `0-9`, `_` and `-`. \
+        Each Administrator has their own keys.", example = "migration-2026-01")),
     request_body = BatchRequest, responses(
-    (status = 200, body = BatchAnswer),
+    (status = 200, body = BatchAnswer, description = "The batch, with the outcome of each contact."),
     (status = 401, description = "`invalid_token`, `session_refresh_required`, `step_up_required`"),
-    (status = 403, description = "`forbidden`"),
+    (status = 403, description = "`forbidden`: Only an Administrator may do this."),
     (status = 409, description = "`idempotency_mismatch`"),
-    (status = 413, description = "`payload_too_large`: more than 256 KiB"),
+    (status = 413, description = "`payload_too_large`: The limit is 256 KiB."),
 ))]
 async fn run(State(app): State<Arc<App>>, call: Call<Large<BatchRequest>>) -> Answer<Json<BatchAnswer>> {
     let Call { body: Large(body), request, .. } = call;
@@ -140,12 +190,15 @@ async fn run(State(app): State<Arc<App>>, call: Call<Large<BatchRequest>>) -> An
     }
 }
 
-/// A batch, from what is durable: `running`, with the results so far, until it ended.
-#[utoipa::path(get, path = "/v1/admin/portal-exclusions/{batch_id}", tag = "batch-portal-exclude",
-    security(("session" = [])), params(("batch_id" = String, Path)), responses(
-    (status = 200, body = BatchAnswer),
+/// Get a batch of exclusions
+///
+/// For an Administrator. A batch that has not ended is `running`, with the results so far.
+#[utoipa::path(get, path = "/v1/admin/portal-exclusions/{batch_id}", operation_id = "getPortalExclusionBatch",
+    tag = "batch-portal-exclude", security(("session" = [])),
+    params(("batch_id" = String, Path, description = "The id of the batch.", example = "b-3nTq8sVw")), responses(
+    (status = 200, body = BatchAnswer, description = "The batch as it is stored."),
     (status = 401, description = "`invalid_token`, `session_refresh_required`"),
-    (status = 403, description = "`forbidden`"),
+    (status = 403, description = "`forbidden`: Only an Administrator may do this."),
     (status = 404, description = "`not_found`"),
 ))]
 async fn read(State(app): State<Arc<App>>, call: Call<NoBody, BatchId>) -> Answer<Json<BatchAnswer>> {
@@ -154,12 +207,14 @@ async fn read(State(app): State<Arc<App>>, call: Call<NoBody, BatchId>) -> Answe
     report.map(|report| Json(report.into())).ok_or_else(|| Code::NotFound.into())
 }
 
-/// The contacts that are excluded, the latest first.
-#[utoipa::path(get, path = "/v1/admin/portal-exclusions", tag = "batch-portal-exclude", security(("session" = [])),
-    params(Page), responses(
-    (status = 200, body = ExclusionsAnswer),
+/// List the excluded contacts
+///
+/// For an Administrator. The contact who was excluded last comes first.
+#[utoipa::path(get, path = "/v1/admin/portal-exclusions", operation_id = "listPortalExclusions",
+    tag = "batch-portal-exclude", security(("session" = [])), params(Page), responses(
+    (status = 200, body = ExclusionsAnswer, description = "A page of excluded contacts."),
     (status = 401, description = "`invalid_token`, `session_refresh_required`"),
-    (status = 403, description = "`forbidden`"),
+    (status = 403, description = "`forbidden`: Only an Administrator may do this."),
 ))]
 async fn list(State(app): State<Arc<App>>, call: Call<NoBody, (), Page>) -> Answer<Json<ExclusionsAnswer>> {
     let Call { query, request, .. } = call;

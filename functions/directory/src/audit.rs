@@ -24,35 +24,41 @@ pub(crate) fn routes() -> Routes {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct AuditQuery {
-    /// By somebody or about them.
-    #[param(value_type = Option<String>)]
+    /// Only events that this user caused, or that are about them: a user id.
+    #[param(value_type = Option<String>, example = "u-ann")]
     user_id: Option<UserId>,
-    /// RFC 3339: at this moment or later.
-    #[param(format = DateTime)]
+    /// Only events at this time or later (RFC 3339).
+    #[param(format = DateTime, example = "2026-01-01T00:00:00Z")]
     from: Option<String>,
-    /// RFC 3339: before this moment.
-    #[param(format = DateTime)]
+    /// Only events before this time (RFC 3339).
+    #[param(format = DateTime, example = "2026-02-01T00:00:00Z")]
     to: Option<String>,
-    /// How many at most.
+    /// The most items of a page: 1 to 100. Without it: 50.
     #[serde(default)]
     #[param(inline, required = false)]
     limit: Limit,
-    /// The `next_cursor` of the page before.
+    /// Where the page begins: the `next_cursor` of the page before.
     cursor: Option<String>,
 }
 
+/// A page of audit events.
 #[derive(Serialize, ToSchema)]
 struct AuditList {
+    /// The events.
     items: Vec<Row>,
-    /// Where the list goes on, if it does. A page may come short of the limit and go on.
+    /// Where the next page begins: the `cursor` of the next request. Absent on the last page. A page can have fewer items
+    /// than `limit` and not be the last.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_cursor: Option<String>,
 }
 
-/// The audit, the latest first. It is kept for 400 days.
-#[utoipa::path(get, path = "/v1/admin/audit", tag = "directory", security(("session" = [])), params(AuditQuery), responses(
-    (status = 200, body = AuditList),
-    (status = 403, description = "`forbidden`"),
+/// List the audit of the tenant
+///
+/// For an Administrator. The latest event comes first.
+#[utoipa::path(get, path = "/v1/admin/audit", operation_id = "listAuditEvents", tag = "directory",
+    security(("session" = [])), params(AuditQuery), responses(
+    (status = 200, body = AuditList, description = "A page of audit events."),
+    (status = 403, description = "`forbidden`: Only an Administrator may do this."),
 ))]
 async fn list(State(app): State<Arc<App>>, call: Call<NoBody, (), AuditQuery>) -> Answer<Json<AuditList>> {
     let Call { query, request, .. } = call;

@@ -18,32 +18,44 @@ pub(crate) fn routes() -> Routes {
     Routes::new().routes(routes!(create, list)).routes(routes!(delete))
 }
 
+/// A client credential to make.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"name": "Customer portal"}))]
 struct ClientRequest {
-    /// What it is for.
+    /// What the credential is for, as people read it.
     name: Line,
 }
 
+/// The client credentials of the tenant.
 #[derive(Serialize, ToSchema)]
 struct ClientList {
+    /// All of them, without their secrets.
     items: Vec<ClientDto>,
 }
 
+/// A client credential, without its secret.
 #[derive(Serialize, ToSchema)]
 struct ClientDto {
+    /// The id of the credential: the user name of HTTP Basic.
+    #[schema(example = "c-5Wq2LmXz")]
     client_id: String,
+    /// What the credential is for.
+    #[schema(example = "Customer portal")]
     name: String,
+    /// When it was made.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
 }
 
-/// Makes a client credential; its secret is shown once.
-#[utoipa::path(post, path = "/v1/admin/clients", tag = "directory", security(("session" = [])),
-    request_body = ClientRequest, responses(
-    (status = 201, body = NewClientDto),
+/// Make a client credential
+///
+/// For an Administrator with a fresh step-up. A portal uses the credential to introspect session tokens of this tenant.
+#[utoipa::path(post, path = "/v1/admin/clients", operation_id = "createClient", tag = "directory",
+    security(("session" = [])), request_body = ClientRequest, responses(
+    (status = 201, body = NewClientDto, description = "The credential. Its secret is shown this once."),
     (status = 401, description = "`invalid_token`, `session_refresh_required`, `step_up_required`"),
-    (status = 403, description = "`forbidden`"),
+    (status = 403, description = "`forbidden`: Only an Administrator may do this."),
 ))]
 async fn create(State(app): State<Arc<App>>, call: Call<ClientRequest>) -> Answer<(StatusCode, Json<NewClientDto>)> {
     let Call { body, request, .. } = call;
@@ -58,10 +70,13 @@ async fn create(State(app): State<Arc<App>>, call: Call<ClientRequest>) -> Answe
     }
 }
 
-/// The tenant's clients, the oldest first.
-#[utoipa::path(get, path = "/v1/admin/clients", tag = "directory", security(("session" = [])), responses(
-    (status = 200, body = ClientList),
-    (status = 403, description = "`forbidden`"),
+/// List the client credentials
+///
+/// For an Administrator. The oldest comes first. Secrets are not shown.
+#[utoipa::path(get, path = "/v1/admin/clients", operation_id = "listClients", tag = "directory",
+    security(("session" = [])), responses(
+    (status = 200, body = ClientList, description = "The tenant's client credentials."),
+    (status = 403, description = "`forbidden`: Only an Administrator may do this."),
 ))]
 async fn list(State(app): State<Arc<App>>, call: Call) -> Answer<Json<ClientList>> {
     let reader = call.request.administrator_reading(&app).await?;
@@ -74,12 +89,15 @@ async fn list(State(app): State<Arc<App>>, call: Call) -> Answer<Json<ClientList
     Ok(Json(ClientList { items: items.collect() }))
 }
 
-/// Deletes a client: its credential works no more.
-#[utoipa::path(delete, path = "/v1/admin/clients/{client_id}", tag = "directory", security(("session" = [])),
-    params(("client_id" = String, Path)), responses(
-    (status = 204),
+/// Delete a client credential
+///
+/// For an Administrator with a fresh step-up. The credential is refused from then on.
+#[utoipa::path(delete, path = "/v1/admin/clients/{client_id}", operation_id = "deleteClient", tag = "directory",
+    security(("session" = [])),
+    params(("client_id" = String, Path, description = "The id of the credential.", example = "c-5Wq2LmXz")), responses(
+    (status = 204, description = "The credential is deleted."),
     (status = 401, description = "`invalid_token`, `session_refresh_required`, `step_up_required`"),
-    (status = 403, description = "`forbidden`"),
+    (status = 403, description = "`forbidden`: Only an Administrator may do this."),
     (status = 404, description = "`not_found`"),
 ))]
 async fn delete(State(app): State<Arc<App>>, call: Call<NoBody, ClientId>) -> Answer<StatusCode> {

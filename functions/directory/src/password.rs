@@ -23,29 +23,36 @@ pub(crate) fn routes() -> Routes {
     Routes::new().routes(routes!(change))
 }
 
+/// The current password and the new one.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct PasswordRequest {
-    #[schema(value_type = String)]
+    /// The current password.
+    #[schema(value_type = String, example = "correct horse battery staple")]
     current_password: SecretText,
-    /// At most 1,024 bytes; at least 8 bytes for an employee, 15 characters for a contact; none of the common ones.
-    #[schema(value_type = String)]
+    /// The new password: at most 1,024 bytes, at least 8 bytes for an employee and 15 characters for a contact. Common
+    /// passwords are refused.
+    #[schema(value_type = String, example = "seven green lamps in the hall")]
     new_password: SecretText,
 }
 
+/// The session after a change of password.
 #[derive(Serialize, ToSchema)]
 struct PasswordAnswer {
+    /// The session with its new token.
     session: SessionDto,
 }
 
-/// Changes the caller's password. Known devices are forgotten, and every session but the one returned is dead. A wrong
-/// current password counts like one at sign-in. A new one that is too short for a contact is told after the token.
-#[utoipa::path(post, path = "/v1/password", tag = "directory", security(("session" = [])),
-    request_body = PasswordRequest, responses(
-    (status = 200, body = PasswordAnswer),
-    (status = 401, description = "`invalid_credentials`: the current password is wrong; `invalid_token`, \
+/// Change one's own password
+///
+/// Takes a session with a fresh step-up; an excluded contact needs none. The caller's device tokens and all their other
+/// sessions are void. A wrong current password is counted.
+#[utoipa::path(post, path = "/v1/password", operation_id = "changePassword", tag = "directory",
+    security(("session" = [])), request_body = PasswordRequest, responses(
+    (status = 200, body = PasswordAnswer, description = "The password is changed. The session has a new token."),
+    (status = 401, description = "`invalid_credentials`: The current password is wrong.; `invalid_token`, \
         `session_refresh_required`, `step_up_required`"),
-    (status = 429, description = "`too_many_attempts`; the password was not evaluated"),
+    (status = 429, description = "`too_many_attempts`: The password was not checked."),
 ))]
 async fn change(State(app): State<Arc<App>>, call: Call<PasswordRequest>) -> Answer<Json<PasswordAnswer>> {
     let Call { body, request, .. } = call;

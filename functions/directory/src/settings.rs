@@ -16,7 +16,7 @@ pub(crate) fn routes() -> Routes {
     Routes::new().routes(routes!(read, change))
 }
 
-/// For whom a reset hands out a reset code.
+/// Whose MFA reset hands out a reset code: that of Administrators only (`administrators`), or of every user (`everyone`).
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum ResetCodeForDto {
@@ -33,17 +33,24 @@ impl From<ResetCodeForDto> for ResetCodeFor {
     }
 }
 
+/// The settings to change. What is absent stays as it is.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"issuer": "Acme", "reset_code_for": "everyone"}))]
 struct SettingsRequest {
-    /// What authenticator apps show.
+    /// The name that authenticator apps show beside the user name.
     issuer: Option<Line>,
+    /// Whose MFA reset hands out a reset code.
     reset_code_for: Option<ResetCodeForDto>,
 }
 
+/// The settings of a tenant.
 #[derive(Serialize, ToSchema)]
 struct SettingsDto {
+    /// The name that authenticator apps show beside the user name.
+    #[schema(example = "Acme")]
     issuer: String,
+    /// Whose MFA reset hands out a reset code.
     reset_code_for: ResetCodeForDto,
 }
 
@@ -55,10 +62,13 @@ fn shown(policy: TenantPolicy) -> Json<SettingsDto> {
     Json(SettingsDto { issuer: policy.issuer, reset_code_for })
 }
 
-/// The settings.
-#[utoipa::path(get, path = "/v1/admin/settings", tag = "directory", security(("session" = [])), responses(
-    (status = 200, body = SettingsDto),
-    (status = 403, description = "`forbidden`"),
+/// Get the settings of the tenant
+///
+/// For an Administrator.
+#[utoipa::path(get, path = "/v1/admin/settings", operation_id = "getSettings", tag = "directory",
+    security(("session" = [])), responses(
+    (status = 200, body = SettingsDto, description = "The settings."),
+    (status = 403, description = "`forbidden`: Only an Administrator may do this."),
 ))]
 async fn read(State(app): State<Arc<App>>, call: Call) -> Answer<Json<SettingsDto>> {
     let reader = call.request.administrator_reading(&app).await?;
@@ -66,12 +76,15 @@ async fn read(State(app): State<Arc<App>>, call: Call) -> Answer<Json<SettingsDt
     Ok(shown(policy.ok_or(Code::NotFound)?))
 }
 
-/// Changes settings.
-#[utoipa::path(patch, path = "/v1/admin/settings", tag = "directory", security(("session" = [])),
-    request_body = SettingsRequest, responses(
-    (status = 200, body = SettingsDto),
+/// Change the settings of the tenant
+///
+/// For an Administrator with a fresh step-up. Settings that are absent stay as they are. No setting weakens MFA.
+#[utoipa::path(patch, path = "/v1/admin/settings", operation_id = "updateSettings", tag = "directory",
+    security(("session" = [])), request_body = SettingsRequest, responses(
+    (status = 200, body = SettingsDto, description = "The settings after the change.",
+        example = json!({"reset_code_for": "everyone"})),
     (status = 401, description = "`invalid_token`, `session_refresh_required`, `step_up_required`"),
-    (status = 403, description = "`forbidden`"),
+    (status = 403, description = "`forbidden`: Only an Administrator may do this."),
 ))]
 async fn change(State(app): State<Arc<App>>, call: Call<OrEmpty<SettingsRequest>>) -> Answer<Json<SettingsDto>> {
     let Call { body: OrEmpty(body), request, .. } = call;

@@ -27,41 +27,56 @@ pub(crate) fn routes() -> Routes {
     Routes::new().routes(routes!(create, list)).routes(routes!(read, change, delete))
 }
 
+/// A user to create.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"role": "standard", "username": "bob", "display_name": "Bob Meyer", "email": "bob@acme.example"}))]
 struct CreateRequest {
+    /// Whether the user is an employee or a contact.
     kind: KindDto,
-    /// `portal` for a contact; `administrator` or `standard` for an employee; `operator` in tenant `support`, there alone.
+    /// `portal` for a contact, `administrator` or `standard` for an employee. In tenant `support`: `operator`, for everybody.
     role: RoleDto,
+    /// How the user signs in.
     auth_type: AuthTypeDto,
+    /// The user name. It is unique within the tenant.
     username: Username,
+    /// The name that people read.
     display_name: Line,
+    /// Where notifications are mailed.
     email: Option<Line>,
-    /// At most 1,024 bytes; at least 8 bytes for an employee, 15 characters for a contact; none of the common ones.
-    #[schema(value_type = Option<String>)]
+    /// The password: at most 1,024 bytes, at least 8 bytes for an employee and 15 characters for a contact. Common
+    /// passwords are refused.
+    #[schema(value_type = Option<String>, example = "correct horse battery staple")]
     password: Option<SecretText>,
-    /// What the tenant's IdP calls them (NameID), where that is not the login name.
+    /// The NameID that the tenant's identity provider sends for this user, where it is not the user name.
     sso_name_id: Option<NameId>,
 }
 
+/// The fields of a user to change. What is absent stays as it is. An empty body is `{}`.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"display_name": "Ann Lee-Meyer", "email": "ann@acme.example"}))]
 struct ChangeRequest {
-    /// Has to fit the role: send both.
+    /// Whether the user is an employee or a contact. It has to fit the role: send both.
     kind: Option<KindDto>,
+    /// The role. It has to fit `kind`: send both.
     role: Option<RoleDto>,
+    /// How the user signs in.
     auth_type: Option<AuthTypeDto>,
+    /// Whether the user may sign in.
     active: Option<bool>,
+    /// The name that people read.
     display_name: Option<Line>,
+    /// Where notifications are mailed.
     email: Option<Line>,
-    /// A new password; not the caller's own.
+    /// A new password, with the same limits as at creation. Nobody sets their own this way: see `POST /v1/password`.
     #[schema(value_type = Option<String>)]
     password: Option<SecretText>,
-    /// What the tenant's IdP calls them (NameID), from now on instead of the login name or an earlier one.
+    /// The NameID that the tenant's identity provider sends for this user. It replaces the one from before.
     sso_name_id: Option<NameId>,
 }
 
-/// What an IdP calls somebody: 1 to 256 bytes, none of them a control character.
+/// A NameID of the tenant's identity provider: 1 to 256 bytes, without control characters and surrounding spaces.
 #[derive(Deserialize, ToSchema)]
 #[serde(try_from = "String")]
 #[schema(value_type = String, min_length = 1, max_length = 256)]
@@ -89,36 +104,47 @@ impl NameId {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct ListQuery {
+    /// Only employees, or only contacts.
     #[param(inline)]
     kind: Option<KindDto>,
+    /// Only users whose authenticator has this state.
     #[param(inline)]
     mfa: Option<MfaDto>,
+    /// Only users who are excluded from MFA (`true`), or who are not (`false`).
     excluded: Option<bool>,
-    /// Start of the username or the display name, case folded.
+    /// Only users whose user name or display name begins with this text. Upper and lower case are the same.
+    #[param(example = "an")]
     q: Option<String>,
-    /// How many at most.
+    /// The most items of a page: 1 to 100. Without it: 50.
     #[serde(default)]
     #[param(inline, required = false)]
     limit: Limit,
-    /// The `next_cursor` of the page before.
+    /// Where the page begins: the `next_cursor` of the page before.
     cursor: Option<String>,
 }
 
+/// A page of users.
 #[derive(Serialize, ToSchema)]
 struct UserList {
+    /// The users.
     items: Vec<UserDto>,
-    /// Where the list goes on, if it does. A page may come short of the limit and go on.
+    /// Where the next page begins: the `cursor` of the next request. Absent on the last page. A page can have fewer items
+    /// than `limit` and not be the last.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_cursor: Option<String>,
 }
 
-/// Creates a user.
-#[utoipa::path(post, path = "/v1/admin/users", tag = "directory", security(("session" = [])),
-    request_body = CreateRequest, responses(
-    (status = 201, body = UserDto),
+/// Create a user
+///
+/// For an Administrator with a fresh step-up. The user enrols an authenticator at their first sign-in.
+#[utoipa::path(post, path = "/v1/admin/users", operation_id = "createUser", tag = "directory",
+    security(("session" = [])), request_body = CreateRequest, responses(
+    (status = 201, body = UserDto, description = "The new user.", example = json!({
+        "id": "u-bob", "username": "bob", "display_name": "Bob Meyer", "role": "standard", "mfa": "none"})),
     (status = 401, description = "`invalid_token`, `session_refresh_required`, `step_up_required`"),
-    (status = 403, description = "`forbidden`"),
-    (status = 409, description = "`conflict`: somebody has the username"),
+    (status = 403, description = "`forbidden`: Only an Administrator may do this."),
+    (status = 409, description = "`conflict`: Another user has the user name or the NameID, or a NameID was given and the \
+        tenant has no identity provider."),
 ))]
 async fn create(State(app): State<Arc<App>>, call: Call<CreateRequest>) -> Answer<(StatusCode, Json<UserDto>)> {
     let Call { body, request, .. } = call;
@@ -171,10 +197,13 @@ fn misfit() -> Problem {
     Problem::new(Code::InvalidRequest).detail("kind and role do not fit")
 }
 
-/// Lists users by username, with their flags as they are now.
-#[utoipa::path(get, path = "/v1/admin/users", tag = "directory", security(("session" = [])), params(ListQuery), responses(
-    (status = 200, body = UserList),
-    (status = 403, description = "`forbidden`"),
+/// List the users of the tenant
+///
+/// For an Administrator. The list is in the order of user names. Filters can be combined.
+#[utoipa::path(get, path = "/v1/admin/users", operation_id = "listUsers", tag = "directory",
+    security(("session" = [])), params(ListQuery), responses(
+    (status = 200, body = UserList, description = "A page of users."),
+    (status = 403, description = "`forbidden`: Only an Administrator may do this."),
 ))]
 async fn list(State(app): State<Arc<App>>, call: Call<NoBody, (), ListQuery>) -> Answer<Json<UserList>> {
     let Call { query, request, .. } = call;
@@ -208,11 +237,13 @@ async fn administer(app: &App, request: &Request, user: UserId) -> Answer<(Autho
     Ok((request.may_administer(app, principal).await?, named))
 }
 
-/// One user.
-#[utoipa::path(get, path = "/v1/admin/users/{id}", tag = "directory", security(("session" = [])),
-    params(("id" = String, Path)), responses(
-    (status = 200, body = UserDto),
-    (status = 403, description = "`forbidden`"),
+/// Get a user
+///
+/// For an Administrator of the user's tenant.
+#[utoipa::path(get, path = "/v1/admin/users/{id}", operation_id = "getUser", tag = "directory",
+    security(("session" = [])), params(("id" = String, Path, description = "The user's id.", example = "u-ann")), responses(
+    (status = 200, body = UserDto, description = "The user."),
+    (status = 403, description = "`forbidden`: Only an Administrator may do this."),
     (status = 404, description = "`not_found`"),
 ))]
 async fn read(State(app): State<Arc<App>>, call: Call<NoBody, UserId>) -> Answer<Json<UserDto>> {
@@ -222,14 +253,20 @@ async fn read(State(app): State<Arc<App>>, call: Call<NoBody, UserId>) -> Answer
     Ok(Json(UserDto::new(named.key(), &user, &profile)))
 }
 
-/// Changes a user. Every change but of name and e-mail ends their sessions: they have to sign in again.
-#[utoipa::path(patch, path = "/v1/admin/users/{id}", tag = "directory", security(("session" = [])),
-    params(("id" = String, Path)), request_body = ChangeRequest, responses(
-    (status = 200, body = UserDto),
+/// Change a user
+///
+/// For an Administrator with a fresh step-up. Every change but that of the display name and the e-mail address ends the
+/// user's sessions: they have to sign in again.
+#[utoipa::path(patch, path = "/v1/admin/users/{id}", operation_id = "updateUser", tag = "directory",
+    security(("session" = [])), params(("id" = String, Path, description = "The user's id.", example = "u-ann")),
+    request_body = ChangeRequest, responses(
+    (status = 200, body = UserDto, description = "The user after the change.",
+        example = json!({"display_name": "Ann Lee-Meyer"})),
     (status = 401, description = "`invalid_token`, `session_refresh_required`, `step_up_required`"),
-    (status = 403, description = "`forbidden`: no Administrator; or one's own password"),
+    (status = 403, description = "`forbidden`: Only an Administrator may do this, and not for their own password."),
     (status = 404, description = "`not_found`"),
-    (status = 409, description = "`conflict`: a tenant keeps its last active Administrator"),
+    (status = 409, description = "`conflict`: The tenant would lose its last active Administrator, or another user has the \
+        NameID."),
 ))]
 async fn change(
     State(app): State<Arc<App>>,
@@ -309,14 +346,17 @@ async fn refuse(app: &App, request: &Request, by: &Authority, event: AuditEvent,
     }
 }
 
-/// Deletes a user. The audit keeps what was; the username is free.
-#[utoipa::path(delete, path = "/v1/admin/users/{id}", tag = "directory", security(("session" = [])),
-    params(("id" = String, Path)), responses(
-    (status = 204),
+/// Delete a user
+///
+/// For an Administrator with a fresh step-up. All tokens of the user are void, and the user name is free again. The audit
+/// keeps its events.
+#[utoipa::path(delete, path = "/v1/admin/users/{id}", operation_id = "deleteUser", tag = "directory",
+    security(("session" = [])), params(("id" = String, Path, description = "The user's id.", example = "u-ann")), responses(
+    (status = 204, description = "The user is deleted."),
     (status = 401, description = "`invalid_token`, `session_refresh_required`, `step_up_required`"),
-    (status = 403, description = "`forbidden`"),
+    (status = 403, description = "`forbidden`: Only an Administrator may do this."),
     (status = 404, description = "`not_found`"),
-    (status = 409, description = "`conflict`: a tenant keeps its last active Administrator"),
+    (status = 409, description = "`conflict`: The tenant would lose its last active Administrator."),
 ))]
 async fn delete(State(app): State<Arc<App>>, call: Call<NoBody, UserId>) -> Answer<StatusCode> {
     let Call { path: user, request, .. } = call;

@@ -31,66 +31,111 @@ pub fn routes() -> Routes {
     Routes::new().routes(routes!(start)).routes(routes!(confirm)).routes(routes!(status, disable))
 }
 
+/// What an enrolment starts with. An empty body is `{}`.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct StartRequest {
-    /// Handed out with a reset; asked for where sign-in said `reset_code_required`.
+    /// The reset code that was handed out with the reset. It is needed where the sign-in said `reset_code_required`.
     #[schema(value_type = Option<String>)]
     reset_code: Option<SecretText>,
 }
 
+/// A pending enrolment, with the secret for the authenticator app.
 #[derive(Serialize, ToSchema)]
 struct StartAnswer {
+    /// The pending enrolment.
     enrolment: PendingDto,
-    /// Base32 in groups of four, for typing. It is in this response and in no other.
+    /// The secret in base32, in groups of four for typing. It is in this response and in no other.
+    #[schema(example = "JBSW Y3DP EHPK 3PXP JBSW Y3DP EHPK 3PXP")]
     secret: String,
+    /// The secret as a URI that authenticator apps open.
+    #[schema(example = "otpauth://totp/Acme:ann?secret=JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP&issuer=Acme")]
     otpauth_uri: String,
-    /// The URI as a QR code, an SVG document.
+    /// `otpauth_uri` as a QR code: an SVG document.
+    #[schema(
+        example = "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 1 1\"><path d=\"M0 0h1v1H0z\"/></svg>"
+    )]
     qr_svg: String,
-    #[schema(example = "SHA1")]
-    algorithm: &'static str,
+    /// The hash of the codes (RFC 6238).
+    algorithm: AlgorithmDto,
+    /// How many digits a code has.
+    #[schema(example = 6)]
     digits: u8,
-    /// Seconds.
+    /// How long a code is shown, in seconds.
+    #[schema(example = 30)]
     period: u8,
 }
 
+/// The hash of a time-based one-time password (TOTP).
+#[derive(Serialize, ToSchema)]
+enum AlgorithmDto {
+    #[serde(rename = "SHA1")]
+    Sha1,
+}
+
+/// An enrolment that waits for its first code.
 #[derive(Serialize, ToSchema)]
 struct PendingDto {
-    #[schema(value_type = String, format = DateTime)]
+    /// When the pending enrolment ends.
+    #[schema(value_type = String, format = DateTime, example = "2026-01-15T09:40:00Z")]
     expires_at: Timestamp,
 }
 
+/// The first code of the new authenticator.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ConfirmRequest {
-    /// 6 digits. Spaces and hyphens are ignored.
-    #[schema(value_type = String)]
+    /// The 6 digits that the new authenticator shows. Spaces and hyphens are ignored.
+    #[schema(value_type = String, example = "492039")]
     code: SecretText,
 }
 
+/// A finished enrolment.
 #[derive(Serialize, ToSchema)]
 #[serde(tag = "status", rename_all = "snake_case")]
 enum ConfirmAnswer {
-    MfaEnabled { session: SessionDto, user: UserDto },
+    /// The authenticator is active, and the user is signed in with it.
+    MfaEnabled {
+        /// The new session. It counts as stepped up.
+        session: SessionDto,
+        /// Whose authenticator it is.
+        user: UserDto,
+    },
 }
 
+/// The state of the caller's MFA.
 #[derive(Serialize, ToSchema)]
+#[schema(example = json!({"status": "active", "method": "totp"}))]
 struct StatusAnswer {
+    /// The state of the authenticator.
     status: MfaDto,
+    /// The kind of authenticator. Present where one is active.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = "totp")]
-    method: Option<&'static str>,
+    method: Option<FactorDto>,
+    /// When the authenticator was enrolled. Present where one is active.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime, example = "2026-01-15T09:30:00Z")]
     enrolled_at: Option<Timestamp>,
+    /// The caller's recovery token.
     recovery_token: RecoveryTokenStatus,
 }
 
+/// The kind of an authenticator: an app that shows time-based codes (`totp`).
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum FactorDto {
+    Totp,
+}
+
+/// Whether there is a recovery token. The token itself was shown once.
 #[derive(Serialize, ToSchema)]
 struct RecoveryTokenStatus {
+    /// Whether the caller has an unused recovery token.
+    #[schema(example = true)]
     exists: bool,
+    /// When it was issued. Present where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime, example = "2026-01-15T09:30:00Z")]
     created_at: Option<Timestamp>,
 }
 
@@ -110,13 +155,17 @@ fn problem(why: Denied) -> Problem {
     }
 }
 
-/// Starts an enrolment: a secret, kept as pending. The newest wins.
-#[utoipa::path(post, path = "/v1/mfa/enrolments", tag = "enable-mfa", security(("enrolment" = []), ("session" = [])),
+/// Start an enrolment
+///
+/// Makes a secret for an authenticator app. It becomes active with `POST /v1/mfa/enrolments/confirm`; until then an active
+/// authenticator keeps working. A user has one pending enrolment: a new one replaces it. It takes an enrolment token, or a
+/// session with a fresh step-up or, for 10 minutes, of a sign-in by recovery token.
+#[utoipa::path(post, path = "/v1/mfa/enrolments", operation_id = "startEnrolment", tag = "enable-mfa", security(("enrolment" = []), ("session" = [])),
     request_body = StartRequest, responses(
-    (status = 201, body = StartAnswer),
+    (status = 201, body = StartAnswer, description = "The pending enrolment. Show the secret to the user."),
     (status = 401, description = "`invalid_token`, `session_refresh_required`, `step_up_required`"),
     (status = 403, description = "`mfa_reset_required`, `reset_code_required`"),
-    (status = 409, description = "`conflict`: the authenticator was changed meanwhile"),
+    (status = 409, description = "`conflict`: The authenticator was changed meanwhile."),
 ))]
 async fn start(
     State(app): State<Arc<App>>,
@@ -148,22 +197,28 @@ async fn start(
         secret: shown.secret_grouped.clone(),
         otpauth_uri: shown.otpauth_uri.clone(),
         qr_svg: shown.qr_svg.clone(),
-        algorithm: "SHA1",
+        algorithm: AlgorithmDto::Sha1,
         digits: 6,
         period: 30,
     };
     Ok((StatusCode::CREATED, Json(answer)))
 }
 
-/// Confirms the pending enrolment with a current code. Every other session and token is dead then.
-#[utoipa::path(post, path = "/v1/mfa/enrolments/confirm", tag = "enable-mfa",
+/// Confirm an enrolment
+///
+/// Takes a current code of the new authenticator, which is active from then on. The user is signed in. All their other
+/// sessions, challenges and recovery tokens are void, and a reset code is used up. Five wrong codes end the pending
+/// enrolment. Use the token that the enrolment was started with.
+#[utoipa::path(post, path = "/v1/mfa/enrolments/confirm", operation_id = "confirmEnrolment", tag = "enable-mfa",
     security(("enrolment" = []), ("session" = [])), request_body = ConfirmRequest, responses(
-    (status = 200, body = ConfirmAnswer),
+    (status = 200, body = ConfirmAnswer, description = "The authenticator is active, and the user is signed in."),
     (status = 400, description = "`invalid_request`, `malformed_code`"),
-    (status = 401, description = "`invalid_code`; `invalid_token`, also where another token has replaced the enrolment; \
-        `session_refresh_required`"),
-    (status = 403, description = "`mfa_reset_required`; `reset_code_required`: the code it was started with is void"),
-    (status = 409, description = "`conflict`: nothing is pending, five wrong codes have ended it, or it has expired"),
+    (status = 401, description = "`invalid_code`; `invalid_token`: An enrolment that another token has replaced is answered \
+        so too.; `session_refresh_required`"),
+    (status = 403, description = "`mfa_reset_required`; `reset_code_required`: The reset code that the enrolment was \
+        started with is void."),
+    (status = 409, description = "`conflict`: No enrolment is pending: it was not started, has expired, or five wrong \
+        codes have ended it."),
 ))]
 async fn confirm(State(app): State<Arc<App>>, call: Call<ConfirmRequest>) -> Answer<Json<ConfirmAnswer>> {
     let Call { body, request, .. } = call;
@@ -203,9 +258,11 @@ async fn confirm(State(app): State<Arc<App>>, call: Call<ConfirmRequest>) -> Ans
     }))
 }
 
-/// Says what there is.
-#[utoipa::path(get, path = "/v1/mfa", tag = "enable-mfa", security(("session" = [])), responses(
-    (status = 200, body = StatusAnswer),
+/// Get the state of one's own MFA
+///
+/// Says whether the caller has an authenticator and a recovery token, and since when.
+#[utoipa::path(get, path = "/v1/mfa", operation_id = "getMfa", tag = "enable-mfa", security(("session" = [])), responses(
+    (status = 200, body = StatusAnswer, description = "The state of the caller's MFA."),
 ))]
 async fn status(State(app): State<Arc<App>>, call: Call) -> Answer<Json<StatusAnswer>> {
     let principal = call.request.principal(&app).await?;
@@ -214,15 +271,19 @@ async fn status(State(app): State<Arc<App>>, call: Call) -> Answer<Json<StatusAn
     let recovery = user.recovery.as_ref().and(user.recovery_at).map(Timestamp::from_secs);
     Ok(Json(StatusAnswer {
         status: user.factor.into(),
-        method: active.then_some("totp"),
+        method: active.then_some(FactorDto::Totp),
         enrolled_at: user.enrolled_at.filter(|_| active).map(Timestamp::from_secs),
         recovery_token: RecoveryTokenStatus { exists: user.recovery.is_some(), created_at: recovery },
     }))
 }
 
-/// MFA cannot be disabled.
-#[utoipa::path(delete, path = "/v1/mfa", tag = "enable-mfa", security(("session" = [])), responses(
-    (status = 403, description = "`mfa_mandatory`, always"),
+/// Refuse to disable MFA
+///
+/// MFA is mandatory: nobody can disable their own. This operation exists so that clients get a clear answer. It always
+/// refuses.
+#[utoipa::path(delete, path = "/v1/mfa", operation_id = "disableMfa", tag = "enable-mfa", security(("session" = [])),
+    responses(
+    (status = 403, description = "`mfa_mandatory`"),
 ))]
 async fn disable(State(app): State<Arc<App>>, call: Call) -> Answer<StatusCode> {
     call.request.principal(&app).await?;

@@ -32,41 +32,71 @@ pub fn routes() -> Routes {
     Routes::new().routes(routes!(login))
 }
 
+/// A user name and a password.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct LoginRequest {
-    #[schema(value_type = String)]
+    /// The id of the user's tenant.
+    #[schema(value_type = String, example = "acme")]
     tenant: TenantId,
-    /// Matched after NFKC and case folding.
+    /// The user's name. Upper and lower case, and compatible forms of characters (NFKC), are the same.
+    #[schema(example = "ann")]
     username: String,
-    /// At most 1,024 bytes.
-    #[schema(value_type = String)]
+    /// The user's password: at most 1,024 bytes.
+    #[schema(value_type = String, example = "correct horse battery staple")]
     password: SecretText,
-    /// Given at an earlier sign-in. An unusable one is ignored.
+    /// A device token (`vd_…`) from an earlier sign-in of this user. It counts password failures of this device apart from
+    /// those of others. A token that is not valid is ignored.
     #[schema(value_type = Option<String>)]
     device_token: Option<SecretText>,
 }
 
-/// One of three.
+/// What comes next, by `status`.
 #[derive(Serialize, ToSchema)]
 #[serde(tag = "status", rename_all = "snake_case")]
+#[schema(examples(json!({
+    "status": "signed_in",
+    "session": {"amr": ["pwd"]},
+    "user": {"id": "u-carl", "username": "carl", "display_name": "Carl Berg", "kind": "contact", "role": "portal",
+        "mfa": "none", "excluded": true},
+})))]
 enum LoginAnswer {
-    /// An excluded contact.
-    SignedIn { session: SessionDto, user: UserDto },
-    /// The code is due.
-    MfaRequired { challenge: ChallengeDto },
-    /// There is no factor.
-    EnrolmentRequired { enrolment: EnrolmentDto, reset_code_required: bool },
+    /// Signed in. Only a contact who is excluded from MFA gets this answer.
+    SignedIn {
+        /// The new session.
+        session: SessionDto,
+        /// Who signed in.
+        user: UserDto,
+    },
+    /// A code is needed: send it to `POST /v1/verify`.
+    MfaRequired {
+        /// The challenge that the code answers.
+        challenge: ChallengeDto,
+    },
+    /// The user has no authenticator: start an enrolment with `POST /v1/mfa/enrolments`.
+    EnrolmentRequired {
+        /// The enrolment token.
+        enrolment: EnrolmentDto,
+        /// Whether the enrolment needs the reset code that was handed out with the reset.
+        reset_code_required: bool,
+    },
 }
 
+/// A challenge: the password was right, and a code is due.
 #[derive(Serialize, ToSchema)]
 struct ChallengeDto {
+    /// The challenge token (`vc_…`). It authorizes `POST /v1/verify` alone, until five codes were wrong.
+    #[schema(example = "vc_8mVq3ZrT6yKfWd1nXb9sHg")]
     token: String,
-    #[schema(value_type = String, format = DateTime)]
+    /// When the token expires: 5 minutes after it was issued.
+    #[schema(value_type = String, format = DateTime, example = "2026-01-15T09:35:00Z")]
     expires_at: Timestamp,
+    /// What can answer the challenge.
+    #[schema(example = json!(["totp", "recovery_token"]))]
     methods: [Method; 2],
 }
 
+/// What can answer a challenge: a code of the authenticator (`totp`), or a recovery token.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum Method {
@@ -74,12 +104,17 @@ enum Method {
     RecoveryToken,
 }
 
-/// Tries a password.
-#[utoipa::path(post, path = "/v1/login", tag = "login", request_body = LoginRequest, responses(
-    (status = 200, body = LoginAnswer),
-    (status = 401, description = "`invalid_credentials`, for whatever cause"),
+/// Check a password
+///
+/// The first step of signing in. The answer says what comes next: a code, an enrolment or, for a contact who is excluded
+/// from MFA, nothing. From the fifth wrong password in a row on, tries are delayed, for names that do not exist too.
+#[utoipa::path(post, path = "/v1/login", operation_id = "login", tag = "login", request_body = LoginRequest, responses(
+    (status = 200, body = LoginAnswer, description = "The password is right. `status` says what comes next."),
+    (status = 401, description = "`invalid_credentials`: The tenant or user is unknown, the password is wrong, the user is \
+        inactive, or signs in through an identity provider."),
     (status = 403, description = "`mfa_reset_required`"),
-    (status = 429, description = "`too_many_attempts`; the password was not evaluated, or it is not told"),
+    (status = 429, description = "`too_many_attempts`: There were too many wrong passwords, or more than 20 challenges \
+        in 15 minutes from one network."),
 ))]
 async fn login(State(app): State<Arc<App>>, call: Call<LoginRequest>) -> Answer<Json<LoginAnswer>> {
     let Call { body, request, .. } = call;

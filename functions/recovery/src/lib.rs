@@ -20,20 +20,27 @@ pub fn routes() -> Routes {
     Routes::new().routes(routes!(replace))
 }
 
+/// A new recovery token.
 #[derive(Serialize, ToSchema)]
 struct RecoveryTokenAnswer {
-    /// 26 Crockford base32 symbols in groups of five: 128 random bits. It is in this response and in no other.
+    /// The token: 26 symbols of Crockford base32, in groups of five. It is in this response and in no other.
+    #[schema(example = "7Q2KX-M4DWN-0JH8T-VZ3RB-5CYFG-6")]
     recovery_token: String,
+    /// When it was issued.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
 }
 
-/// Makes a recovery token; the previous one is void at once.
-#[utoipa::path(post, path = "/v1/mfa/recovery-token", tag = "recovery", security(("session" = [])), responses(
-    (status = 201, body = RecoveryTokenAnswer),
+/// Issue a recovery token
+///
+/// The token replaces a code once, when the authenticator is lost. The previous token is void at once. It takes a session
+/// with a fresh step-up or, for 10 minutes, of a sign-in by recovery token.
+#[utoipa::path(post, path = "/v1/mfa/recovery-token", operation_id = "createRecoveryToken", tag = "recovery",
+    security(("session" = [])), responses(
+    (status = 201, body = RecoveryTokenAnswer, description = "The new recovery token. It is shown this once."),
     (status = 401, description = "`invalid_token`, `session_refresh_required`, `step_up_required`"),
-    (status = 403, description = "`mfa_reset_required`: the factor was disabled"),
-    (status = 409, description = "`conflict`: there is no active factor"),
+    (status = 403, description = "`mfa_reset_required`"),
+    (status = 409, description = "`conflict`: The caller has no active authenticator."),
 ))]
 async fn replace(State(app): State<Arc<App>>, call: Call) -> Answer<(StatusCode, Json<RecoveryTokenAnswer>)> {
     let request = call.request;

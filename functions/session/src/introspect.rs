@@ -20,16 +20,19 @@ pub(crate) fn routes() -> Routes {
     Routes::new().routes(routes!(introspect))
 }
 
+/// A token to introspect.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct IntrospectRequest {
-    #[schema(value_type = String)]
+    /// The session token (`vs_…`) that the portal was given.
+    #[schema(value_type = String, example = "vs_Qm3fY8tLw0Kz6RjXc1NbVg")]
     token: SecretText,
-    /// Let pass: the token tells its class.
+    /// Accepted as RFC 7662 has it, and ignored: the token itself says its class.
     #[serde(rename = "token_type_hint")]
     _hint: Option<String>,
 }
 
+/// What a token is.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 enum IntrospectAnswer {
@@ -37,42 +40,66 @@ enum IntrospectAnswer {
     Inactive(InactiveDto),
 }
 
-/// A living session of a tenant that the client may ask about.
+/// The token is of a valid session in a tenant that the client may ask about. Times are seconds since 1970 (NumericDate).
 #[derive(Serialize, ToSchema)]
+#[schema(example = json!({"role": "standard", "acr": "multi_factor"}))]
 struct ActiveDto {
+    /// Always true.
+    #[schema(example = true)]
     active: bool,
-    /// The user id, within the tenant.
+    /// The user's id. It is unique within the tenant.
+    #[schema(example = "u-ann")]
     sub: String,
+    /// The id of the user's tenant.
+    #[schema(example = "acme")]
     tenant: String,
+    /// The user's name.
+    #[schema(example = "ann")]
     username: String,
+    /// Whether the user is an employee or a contact.
     kind: KindDto,
+    /// The user's role.
     role: RoleDto,
+    /// How the user signed in.
+    #[schema(example = json!(["pwd", "otp"]))]
     amr: Vec<AmrDto>,
+    /// How strong the sign-in was.
     acr: AcrDto,
-    /// NumericDate: the sign-in, or the last step-up (RFC 9470).
+    /// When the user last proved who they are: at the sign-in, or at the last step-up (RFC 9470).
+    #[schema(example = 1_768_469_400)]
     auth_time: i64,
-    /// NumericDate: the sign-in.
+    /// When the user signed in.
+    #[schema(example = 1_768_469_400)]
     iat: i64,
-    /// NumericDate.
+    /// When the session ends at the latest.
+    #[schema(example = 1_768_512_600)]
     exp: i64,
-    #[schema(example = "Bearer")]
-    token_type: &'static str,
+    /// How the token is sent.
+    token_type: TokenTypeDto,
 }
 
-/// Anything else.
+/// How a token is sent: in the header `Authorization: Bearer`.
+#[derive(Serialize, ToSchema)]
+enum TokenTypeDto {
+    Bearer,
+}
+
+/// The token is of no valid session, or of one that the client may not ask about.
 // No other fields: else what is active would match this schema too, and `oneOf` neither.
 #[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct InactiveDto {
+    /// Always false.
     active: bool,
 }
 
+/// How strong a sign-in was: by password alone (`single_factor`), by password or identity provider and a code or recovery
+/// token (`multi_factor`), or by the tenant's identity provider (`sso`), which may or may not have asked for a second factor.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum AcrDto {
     SingleFactor,
     MultiFactor,
-    /// Their organisation's IdP vouches for them; whether it asked for a second factor is not known here.
     Sso,
 }
 
@@ -86,11 +113,15 @@ impl From<Amr> for AcrDto {
     }
 }
 
-/// Says whether a token is a living session, and whose. It counts as use of the session.
-#[utoipa::path(post, path = "/v1/introspect", tag = "session", security(("client" = [])),
+/// Introspect a session token
+///
+/// Says whether a token is of a valid session, and whose (RFC 7662). Portals call it with a client credential. It counts as
+/// use of the session.
+#[utoipa::path(post, path = "/v1/introspect", operation_id = "introspectToken", tag = "session",
+    security(("client" = [])),
     request_body(content = IntrospectRequest, content_type = "application/x-www-form-urlencoded"), responses(
-    (status = 200, body = IntrospectAnswer),
-    (status = 401, description = "`invalid_token`: the client credential is wrong"),
+    (status = 200, body = IntrospectAnswer, description = "`active` says whether the session is valid."),
+    (status = 401, description = "`invalid_token`: The client credential is wrong."),
 ))]
 async fn introspect(
     State(app): State<Arc<App>>,
@@ -119,6 +150,6 @@ async fn introspect(
         auth_time: session.authenticated().secs(),
         iat: session.created / 1000,
         exp: session.ends,
-        token_type: "Bearer",
+        token_type: TokenTypeDto::Bearer,
     }))))
 }

@@ -23,54 +23,79 @@ pub(crate) fn routes() -> Routes {
     Routes::new().routes(routes!(current, end_current)).routes(routes!(list, end_others)).routes(routes!(end_one))
 }
 
+/// The caller and their session.
 #[derive(Serialize, ToSchema)]
 struct CurrentAnswer {
+    /// The session of the token.
     session: CurrentDto,
+    /// Whose session it is.
     user: UserDto,
+    /// The caller's recovery token.
     recovery_token: RecoveryTokenDto,
 }
 
+/// A session, without its token.
 #[derive(Serialize, ToSchema)]
 struct CurrentDto {
-    #[schema(value_type = String, format = DateTime)]
+    /// When the session ends at the latest. It ends earlier after 30 minutes without use.
+    #[schema(value_type = String, format = DateTime, example = "2026-01-15T21:30:00Z")]
     expires_at: Timestamp,
+    /// How the user signed in.
+    #[schema(example = json!(["pwd", "otp"]))]
     amr: Vec<AmrDto>,
-    /// When they last proved who they are: at the sign-in, or the last step-up.
+    /// When the user last proved who they are: at the sign-in, or at the last step-up.
     #[schema(value_type = String, format = DateTime)]
     auth_time: Timestamp,
-    /// There while the step-up is fresh.
+    /// When the step-up stops being fresh. Present while it is.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime, example = "2026-01-15T09:35:00Z")]
     step_up_until: Option<Timestamp>,
 }
 
+/// Whether there is a recovery token. The token itself was shown once.
 #[derive(Serialize, ToSchema)]
 struct RecoveryTokenDto {
+    /// Whether the caller has an unused recovery token.
+    #[schema(example = true)]
     exists: bool,
 }
 
+/// The caller's sessions.
 #[derive(Serialize, ToSchema)]
 struct ListAnswer {
+    /// The sessions: at most 10.
     items: Vec<SessionItem>,
 }
 
+/// One of the caller's sessions, without its token.
 #[derive(Serialize, ToSchema)]
 struct SessionItem {
+    /// The id of the session. It is no secret.
+    #[schema(example = "s-9Lx2Vb7q")]
     id: String,
+    /// When the user signed in.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
-    /// Noted at most once a minute.
+    /// When the session was last used. It is noted at most once a minute.
     #[schema(value_type = String, format = DateTime)]
     last_seen_at: Timestamp,
+    /// How the user signed in.
+    #[schema(example = json!(["pwd", "otp"]))]
     amr: Vec<AmrDto>,
-    /// What the program that signed in called itself; empty where it did not say.
+    /// The `User-Agent` of the sign-in: at most 200 characters. Empty where there was none.
+    #[schema(example = "Mozilla/5.0 (X11; Linux x86_64)")]
     user_agent: String,
+    /// Whether it is the session of this request.
+    #[schema(example = true)]
     current: bool,
 }
 
-/// The caller, and the session they ask with.
-#[utoipa::path(get, path = "/v1/session", tag = "session", security(("session" = [])), responses(
-    (status = 200, body = CurrentAnswer),
+/// Get the current session
+///
+/// Says who the caller is, and how long the session and its step-up last.
+#[utoipa::path(get, path = "/v1/session", operation_id = "getSession", tag = "session", security(("session" = [])),
+    responses(
+    (status = 200, body = CurrentAnswer, description = "The caller and their session."),
 ))]
 async fn current(State(app): State<Arc<App>>, call: Call) -> Answer<Json<CurrentAnswer>> {
     let request = call.request;
@@ -90,18 +115,24 @@ async fn current(State(app): State<Arc<App>>, call: Call) -> Answer<Json<Current
     }))
 }
 
-/// Signs out.
-#[utoipa::path(delete, path = "/v1/session", tag = "session", security(("session" = [])), responses(
-    (status = 204),
+/// Sign out
+///
+/// Ends the session of the token.
+#[utoipa::path(delete, path = "/v1/session", operation_id = "endSession", tag = "session", security(("session" = [])),
+    responses(
+    (status = 204, description = "The session is ended."),
 ))]
 async fn end_current(State(app): State<Arc<App>>, call: Call) -> Answer<StatusCode> {
     let principal = call.request.principal(&app).await?;
     end(&app, &call.request, &principal, &Which::This).await
 }
 
-/// The caller's living sessions, the newest first.
-#[utoipa::path(get, path = "/v1/sessions", tag = "session", security(("session" = [])), responses(
-    (status = 200, body = ListAnswer),
+/// List one's own sessions
+///
+/// The newest session comes first.
+#[utoipa::path(get, path = "/v1/sessions", operation_id = "listSessions", tag = "session", security(("session" = [])),
+    responses(
+    (status = 200, body = ListAnswer, description = "The caller's sessions."),
 ))]
 async fn list(State(app): State<Arc<App>>, call: Call) -> Answer<Json<ListAnswer>> {
     let principal = call.request.principal(&app).await?;
@@ -119,20 +150,26 @@ async fn list(State(app): State<Arc<App>>, call: Call) -> Answer<Json<ListAnswer
     Ok(Json(ListAnswer { items: items.collect() }))
 }
 
-/// Ends all sessions but the current one, and forgets the known devices.
-#[utoipa::path(delete, path = "/v1/sessions", tag = "session", security(("session" = [])), responses(
-    (status = 204),
+/// End all other sessions
+///
+/// Ends the caller's sessions but the current one. Their device tokens are void.
+#[utoipa::path(delete, path = "/v1/sessions", operation_id = "endOtherSessions", tag = "session",
+    security(("session" = [])), responses(
+    (status = 204, description = "The other sessions are ended."),
 ))]
 async fn end_others(State(app): State<Arc<App>>, call: Call) -> Answer<StatusCode> {
     let principal = call.request.principal(&app).await?;
     end(&app, &call.request, &principal, &Which::Others).await
 }
 
-/// Ends one of the caller's sessions.
-#[utoipa::path(delete, path = "/v1/sessions/{id}", tag = "session", security(("session" = [])),
-    params(("id" = String, Path)), responses(
-    (status = 204),
-    (status = 404, description = "`not_found`: the caller has no such living session"),
+/// End one of one's own sessions
+///
+/// The session can be the current one.
+#[utoipa::path(delete, path = "/v1/sessions/{id}", operation_id = "endSessionById", tag = "session",
+    security(("session" = [])),
+    params(("id" = String, Path, description = "The id of the session.", example = "s-9Lx2Vb7q")), responses(
+    (status = 204, description = "The session is ended."),
+    (status = 404, description = "`not_found`: The caller has no such session, or it has ended."),
 ))]
 async fn end_one(State(app): State<Arc<App>>, call: Call<vestibule::http::NoBody, EntryId>) -> Answer<StatusCode> {
     let principal = call.request.principal(&app).await?;

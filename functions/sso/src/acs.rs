@@ -38,40 +38,63 @@ pub(crate) fn routes() -> Routes {
     Routes::new().routes(routes!(acs))
 }
 
+/// The answer of an identity provider, as SAML's HTTP-POST binding sends it.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct AcsForm {
-    /// The response, in base64: at most 256 KiB.
+    /// The SAML response, in base64: at most 256 KiB.
     #[serde(rename = "SAMLResponse")]
-    #[schema(value_type = String)]
+    #[schema(value_type = String, example = "PHNhbWxwOlJlc3BvbnNlIHhtbG5zOnNhbWxwPSJ1cm46b2FzaXM6bmFtZXM6dGM6U0FNTDoyLjA6cHJvdG9jb2wiLz4=")]
     response: SecretText,
-    /// What went to the IdP with the request.
+    /// The relay state that this service sent to the identity provider with its request.
     #[serde(rename = "RelayState")]
     #[schema(value_type = Option<String>)]
     relay_state: Option<SecretText>,
 }
 
-/// One of two.
+/// What comes next, by `status`.
 #[derive(Serialize, ToSchema)]
 #[serde(tag = "status", rename_all = "snake_case")]
+#[schema(examples(json!({
+    "status": "signed_in",
+    "session": {"amr": ["sso"]},
+    "user": {"auth_type": "saml_sso"},
+})))]
 enum AcsAnswer {
-    /// Somebody who has enrolled, once.
-    SignedIn { session: SessionDto, user: UserDto },
-    /// There is no factor.
-    EnrolmentRequired { enrolment: EnrolmentDto, reset_code_required: bool },
+    /// The user is signed in.
+    SignedIn {
+        /// The new session.
+        session: SessionDto,
+        /// Who signed in.
+        user: UserDto,
+    },
+    /// The user has no authenticator: start an enrolment with `POST /v1/mfa/enrolments`.
+    EnrolmentRequired {
+        /// The enrolment token.
+        enrolment: EnrolmentDto,
+        /// Whether the enrolment needs the reset code that was handed out with the reset.
+        reset_code_required: bool,
+    },
 }
 
 /// How long before its end a certificate is warned of.
 const SOON: Duration = Duration::from_secs(30 * 86_400);
 
-/// Takes the IdP's answer. A browser (`Accept: text/html`) is sent on to where the request said, with the token in a cookie.
-#[utoipa::path(post, path = "/v1/sso/{tenant}/acs", tag = "sso", params(("tenant" = String, Path)),
+/// Take the answer of the identity provider
+///
+/// The assertion consumer service (ACS) of SAML: the user's browser brings the identity provider's answer here. A browser
+/// (`Accept: text/html`) is redirected to `return_to` of the start, with the token in a cookie. Others get the token as JSON.
+#[utoipa::path(post, path = "/v1/sso/{tenant}/acs", operation_id = "acceptSsoResponse", tag = "sso",
+    params(("tenant" = String, Path, description = "The id of the tenant.", example = "acme")),
     request_body(content = AcsForm, content_type = "application/x-www-form-urlencoded"), responses(
-    (status = 200, body = AcsAnswer),
-    (status = 303, description = "For a browser", headers(("location" = String), ("set-cookie" = String))),
-    (status = 401, description = "`invalid_credentials`, for whatever cause: the audit says which"),
+    (status = 200, body = AcsAnswer, description = "The answer is accepted. `status` says what comes next."),
+    (status = 303, description = "The answer is accepted, and the browser is redirected.", headers(
+        ("location" = String, description = "Where the browser goes on: a path of this service."),
+        ("set-cookie" = String, description = "The session or enrolment token, in a cookie that scripts cannot read."))),
+    (status = 401, description = "`invalid_credentials`: The answer is not valid, or names nobody who may sign in. The \
+        tenant's audit says which."),
     (status = 403, description = "`mfa_reset_required`"),
-    (status = 429, description = "`too_many_attempts`: too many enrolment tokens"),
+    (status = 429, description = "`too_many_attempts`: The user was given too many enrolment tokens."),
 ))]
 async fn acs(State(app): State<Arc<App>>, call: Answer<Call<LargeForm<AcsForm>, TenantId>>) -> Answer<Response> {
     let Call { body: LargeForm(form), path: tenant, request, .. } = match call {

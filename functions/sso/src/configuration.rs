@@ -26,46 +26,54 @@ pub(crate) fn routes() -> Routes {
 /// How many certificates an IdP may have at once.
 const CERTIFICATES: usize = 8;
 
-/// The IdP by its metadata, or by its fields; the rest is off where nothing is said.
+/// The identity provider of a tenant: its metadata, or its entity id, address and certificates. What is absent is off.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "idp_entity_id": "https://idp.acme.example/saml",
+    "sso_url": "https://idp.acme.example/saml/sso",
+    "certificates": ["-----BEGIN CERTIFICATE-----\nMIIC…\n-----END CERTIFICATE-----\n"],
+}))]
 struct IdpRequest {
-    /// The IdP's metadata; instead of the three fields.
+    /// The identity provider's SAML metadata, an XML document. It takes the place of `idp_entity_id`, `sso_url` and
+    /// `certificates`.
     metadata_xml: Option<String>,
+    /// The entity id of the identity provider: 1 to 1,024 visible ASCII characters.
     idp_entity_id: Option<String>,
-    /// Where it takes requests, by HTTP-Redirect. A service that is reached over HTTPS sends nobody to plain HTTP.
+    /// Where the identity provider takes requests by HTTP-Redirect: at most 1,024 visible ASCII characters. It has to be
+    /// HTTPS where this service is.
     sso_url: Option<String>,
-    /// PEM, at most 8: several while the IdP changes its key.
+    /// The certificates that the identity provider signs with: 1 to 8, in PEM. Give both while it changes its key.
     certificates: Option<Vec<String>>,
-    /// Whether people may arrive from the IdP's portal, unasked for.
+    /// Whether users may arrive from the identity provider without a start at this service. Without it: `false`.
     idp_initiated: Option<bool>,
-    /// Authentication contexts (AuthnContextClassRef) of the IdP's that count as a step-up.
+    /// The authentication contexts (`AuthnContextClassRef`) of the identity provider that count as a step-up.
     mfa_contexts: Option<Vec<Line>>,
-    /// An attribute that says the login name: who was linked to no name of the IdP's yet is, at their first sign-in.
+    /// The attribute that holds the user name. It links a user to their NameID at their first sign-in.
     link_attribute: Option<Line>,
-    /// Creates people whom the IdP vouches for and nobody created.
+    /// How users are created at their first sign-in. Without it none are.
     provisioning: Option<ProvisioningRequest>,
 }
 
-/// Which attribute says what of somebody new.
+/// Which attributes of the identity provider's answer say what of a new user.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ProvisioningRequest {
-    /// The login name: `Username` where nothing is said.
+    /// The attribute with the user name. Without it: `Username`.
     username: Option<Line>,
-    /// The first name: `FirstName`.
+    /// The attribute with the first name. Without it: `FirstName`.
     first_name: Option<Line>,
-    /// The last name: `LastName`.
+    /// The attribute with the last name. Without it: `LastName`.
     last_name: Option<Line>,
-    /// Where notifications go: `Email`.
+    /// The attribute with the e-mail address. Without it: `Email`.
     email: Option<Line>,
-    /// Groups: `SecurityGroup`.
+    /// The attribute with the groups. Without it: `SecurityGroup`.
     groups: Option<Line>,
-    /// The company: `CompanyName`.
+    /// The attribute with the company. Without it: `CompanyName`.
     company: Option<Line>,
-    /// The company that has to be said, if one has.
+    /// The company that a new user has to be of. Without it any will do.
     only_company: Option<Line>,
-    /// Groups whose people are Administrators. Nobody else becomes one.
+    /// The groups whose members become Administrators. All others become standard users.
     administrators: Option<Vec<Line>>,
 }
 
@@ -85,54 +93,91 @@ impl From<ProvisioningRequest> for Provisioning {
     }
 }
 
+/// The identity provider of a tenant.
 #[derive(Serialize, ToSchema)]
 struct IdpDto {
+    /// The entity id of the identity provider.
+    #[schema(example = "https://idp.acme.example/saml")]
     idp_entity_id: String,
+    /// Where the identity provider takes requests by HTTP-Redirect.
+    #[schema(example = "https://idp.acme.example/saml/sso")]
     sso_url: String,
-    /// PEM.
+    /// The certificates that the identity provider signs with, in PEM.
+    #[schema(example = json!(["-----BEGIN CERTIFICATE-----\nMIIC…\n-----END CERTIFICATE-----\n"]))]
     certificates: Vec<String>,
-    /// Of each certificate, in the same order.
+    /// What the certificates say, in the same order.
     certificates_seen: Vec<CertificateDto>,
+    /// Whether users may arrive from the identity provider without a start at this service.
     idp_initiated: bool,
+    /// The authentication contexts (`AuthnContextClassRef`) that count as a step-up.
+    #[schema(example = json!(["https://refeds.org/profile/mfa"]))]
     mfa_contexts: Vec<String>,
+    /// The attribute that holds the user name, for users who are not linked to a NameID yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     link_attribute: Option<String>,
+    /// How users are created at their first sign-in. Absent where none are.
     #[serde(skip_serializing_if = "Option::is_none")]
     provisioning: Option<ProvisioningDto>,
+    /// When the configuration was last replaced.
     #[schema(value_type = String, format = DateTime)]
     changed_at: Timestamp,
-    /// What the IdP has to know of this service.
+    /// What the identity provider has to know of this service.
     service_provider: ServiceProviderDto,
 }
 
+/// What a certificate says.
 #[derive(Serialize, ToSchema)]
 struct CertificateDto {
-    /// SHA-256, hexadecimal.
+    /// The SHA-256 of the certificate, in hexadecimal.
+    #[schema(example = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08")]
     sha256: String,
-    #[schema(value_type = String, format = DateTime)]
+    /// When the certificate begins to be valid.
+    #[schema(value_type = String, format = DateTime, example = "2025-01-01T00:00:00Z")]
     not_before: Timestamp,
-    #[schema(value_type = String, format = DateTime)]
+    /// When the certificate ends.
+    #[schema(value_type = String, format = DateTime, example = "2028-01-01T00:00:00Z")]
     not_after: Timestamp,
-    /// Its time is over. It is believed still: replace it.
+    /// Whether the certificate has ended. Its signatures are accepted all the same: replace it soon.
     expired: bool,
 }
 
+/// Which attributes of the identity provider's answer say what of a new user.
 #[derive(Serialize, ToSchema)]
 struct ProvisioningDto {
+    /// The attribute with the user name.
+    #[schema(example = "Username")]
     username: String,
+    /// The attribute with the first name.
+    #[schema(example = "FirstName")]
     first_name: String,
+    /// The attribute with the last name.
+    #[schema(example = "LastName")]
     last_name: String,
+    /// The attribute with the e-mail address.
+    #[schema(example = "Email")]
     email: String,
+    /// The attribute with the groups.
+    #[schema(example = "SecurityGroup")]
     groups: String,
+    /// The attribute with the company.
+    #[schema(example = "CompanyName")]
     company: String,
+    /// The company that a new user has to be of. Absent where any will do.
     #[serde(skip_serializing_if = "Option::is_none")]
     only_company: Option<String>,
+    /// The groups whose members become Administrators.
+    #[schema(example = json!(["vestibule-administrators"]))]
     administrators: Vec<String>,
 }
 
+/// What an identity provider has to know of this service.
 #[derive(Serialize, ToSchema)]
 struct ServiceProviderDto {
+    /// The entity id of this service for the tenant.
+    #[schema(example = "https://auth.acme.example/v1/sso/acme/metadata")]
     entity_id: String,
+    /// Where the identity provider sends its answers by HTTP-POST.
+    #[schema(example = "https://auth.acme.example/v1/sso/acme/acs")]
     acs_url: String,
 }
 
@@ -205,12 +250,15 @@ impl IdpRequest {
     }
 }
 
-/// The tenant's IdP, with what the IdP has to know of this service.
-#[utoipa::path(get, path = "/v1/admin/sso", tag = "sso", security(("session" = [])), responses(
-    (status = 200, body = IdpDto),
+/// Get the tenant's identity provider
+///
+/// For an Administrator with a fresh step-up. The answer has what the identity provider has to know of this service too.
+#[utoipa::path(get, path = "/v1/admin/sso", operation_id = "getIdentityProvider", tag = "sso",
+    security(("session" = [])), responses(
+    (status = 200, body = IdpDto, description = "The identity provider."),
     (status = 401, description = "`invalid_token`, `session_refresh_required`, `step_up_required`"),
-    (status = 403, description = "`forbidden`"),
-    (status = 404, description = "`not_found`: the tenant has no IdP"),
+    (status = 403, description = "`forbidden`: Only an Administrator may do this."),
+    (status = 404, description = "`not_found`: The tenant has no identity provider."),
 ))]
 async fn read(State(app): State<Arc<App>>, call: Call) -> Answer<Json<IdpDto>> {
     let authority = call.request.administrator(&app).await?;
@@ -219,11 +267,15 @@ async fn read(State(app): State<Arc<App>>, call: Call) -> Answer<Json<IdpDto>> {
     Ok(shown(&idp, sp, call.request.now))
 }
 
-/// Configures the tenant's IdP, in the place of whichever was.
-#[utoipa::path(put, path = "/v1/admin/sso", tag = "sso", security(("session" = [])), request_body = IdpRequest, responses(
-    (status = 200, body = IdpDto),
+/// Set the tenant's identity provider
+///
+/// For an Administrator with a fresh step-up. It replaces the whole configuration. The body may have 256 KiB.
+#[utoipa::path(put, path = "/v1/admin/sso", operation_id = "setIdentityProvider", tag = "sso",
+    security(("session" = [])), request_body = IdpRequest, responses(
+    (status = 200, body = IdpDto, description = "The identity provider as it is stored."),
     (status = 401, description = "`invalid_token`, `session_refresh_required`, `step_up_required`"),
-    (status = 403, description = "`forbidden`"),
+    (status = 403, description = "`forbidden`: Only an Administrator may do this."),
+    (status = 413, description = "`payload_too_large`: The limit is 256 KiB."),
 ))]
 async fn change(State(app): State<Arc<App>>, call: Call<Large<IdpRequest>>) -> Answer<Json<IdpDto>> {
     let Call { body: Large(body), request, .. } = call;
@@ -239,13 +291,16 @@ async fn change(State(app): State<Arc<App>>, call: Call<Large<IdpRequest>>) -> A
     Ok(shown(&idp, sp, request.now))
 }
 
-/// Ends the tenant's IdP: nobody comes from it any more. Not while every active Administrator depends on it.
-#[utoipa::path(delete, path = "/v1/admin/sso", tag = "sso", security(("session" = [])), responses(
-    (status = 204),
+/// Remove the tenant's identity provider
+///
+/// For an Administrator with a fresh step-up. Nobody can sign in through it any more.
+#[utoipa::path(delete, path = "/v1/admin/sso", operation_id = "removeIdentityProvider", tag = "sso",
+    security(("session" = [])), responses(
+    (status = 204, description = "The identity provider is removed."),
     (status = 401, description = "`invalid_token`, `session_refresh_required`, `step_up_required`"),
-    (status = 403, description = "`forbidden`"),
-    (status = 404, description = "`not_found`: the tenant has no IdP"),
-    (status = 409, description = "`conflict`: every active Administrator signs in through it"),
+    (status = 403, description = "`forbidden`: Only an Administrator may do this."),
+    (status = 404, description = "`not_found`: The tenant has no identity provider."),
+    (status = 409, description = "`conflict`: Every active Administrator signs in through it."),
 ))]
 async fn remove(State(app): State<Arc<App>>, call: Call) -> Answer<StatusCode> {
     let request = call.request;

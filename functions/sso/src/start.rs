@@ -21,10 +21,16 @@ pub(crate) fn routes() -> Routes {
     Routes::new().routes(routes!(metadata)).routes(routes!(login))
 }
 
-/// Metadata of this service for a tenant's IdP: each tenant has an entity id and an address of its own.
-#[utoipa::path(get, path = "/v1/sso/{tenant}/metadata", tag = "sso", params(("tenant" = String, Path)), responses(
-    (status = 200, body = String, content_type = "application/samlmetadata+xml"),
-    (status = 404, description = "`not_found`: no such tenant"),
+/// Get the SAML metadata of this service
+///
+/// A tenant's identity provider is configured with it. Each tenant has an entity id and addresses of its own.
+#[utoipa::path(get, path = "/v1/sso/{tenant}/metadata", operation_id = "getSsoMetadata", tag = "sso",
+    params(("tenant" = String, Path, description = "The id of the tenant.", example = "acme")), responses(
+    (status = 200, body = String, content_type = "application/samlmetadata+xml",
+        description = "The metadata of this service as a service provider: an XML document.",
+        example = json!("<md:EntityDescriptor xmlns:md=\"urn:oasis:names:tc:SAML:2.0:metadata\" \
+            entityID=\"https://auth.acme.example/v1/sso/acme/metadata\"/>")),
+    (status = 404, description = "`not_found`: There is no such tenant."),
 ))]
 async fn metadata(State(app): State<Arc<App>>, call: Call<NoBody, TenantId>) -> Answer<Response> {
     let tenant = call.path;
@@ -39,14 +45,19 @@ async fn metadata(State(app): State<Arc<App>>, call: Call<NoBody, TenantId>) -> 
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct LoginQuery {
-    /// Where a browser goes on once it is signed in: a path of this origin; `/` where nothing is said.
+    /// Where the browser goes once the user is signed in: a path of this service, at most 1,024 bytes. Without it: `/`.
+    #[param(example = "/portal")]
     return_to: Option<String>,
 }
 
-/// Sends a browser to the tenant's IdP, with a request for an assertion that has to be answered within 15 minutes.
-#[utoipa::path(get, path = "/v1/sso/{tenant}/login", tag = "sso", params(("tenant" = String, Path), LoginQuery), responses(
-    (status = 302, headers(("location" = String))),
-    (status = 404, description = "`not_found`: no such tenant, or it has no IdP"),
+/// Start a sign-in at the identity provider
+///
+/// Redirects the browser to the tenant's identity provider with a SAML request. It has to be answered within 15 minutes.
+#[utoipa::path(get, path = "/v1/sso/{tenant}/login", operation_id = "startSsoLogin", tag = "sso",
+    params(("tenant" = String, Path, description = "The id of the tenant.", example = "acme"), LoginQuery), responses(
+    (status = 302, description = "The browser is redirected to the identity provider.", headers(
+        ("location" = String, description = "The identity provider's address, with the SAML request."))),
+    (status = 404, description = "`not_found`: There is no such tenant, or it has no identity provider."),
 ))]
 async fn login(State(app): State<Arc<App>>, call: Call<NoBody, TenantId, LoginQuery>) -> Answer<Response> {
     let Call { path: tenant, query, request, .. } = call;

@@ -19,25 +19,33 @@ pub(crate) fn routes() -> Routes {
     Routes::new().routes(routes!(reset))
 }
 
+/// Whose MFA support resets, and why.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"ticket": "SUP-1042", "reason": "Lost their phone, identity checked by call-back"}))]
 struct SupportResetRequest {
-    #[schema(value_type = String)]
+    /// The id of the user's tenant.
+    #[schema(value_type = String, example = "acme")]
     tenant: TenantId,
+    /// The user's name.
+    #[schema(example = "ann")]
     username: String,
-    /// Works once, in whichever tenant.
+    /// The support ticket. It works for one reset, whatever the tenant.
     ticket: Line,
-    /// Why; it is kept in the audit of both tenants.
+    /// Why. It is kept in the audit of the tenant and of support.
     reason: Line,
 }
 
-/// Resets the MFA of an Administrator beside whom no other active one has an active factor.
-#[utoipa::path(post, path = "/v1/support/mfa-resets", tag = "support", security(("session" = [])),
-    request_body = SupportResetRequest, responses(
-    (status = 200, body = ResetDto),
+/// Reset the MFA of a locked-out Administrator
+///
+/// For an operator with a fresh step-up. It resets an Administrator only where no other active Administrator of the tenant
+/// has an active authenticator.
+#[utoipa::path(post, path = "/v1/support/mfa-resets", operation_id = "resetAdministratorMfa", tag = "support",
+    security(("session" = [])), request_body = SupportResetRequest, responses(
+    (status = 200, body = ResetDto, description = "The Administrator's MFA is reset."),
     (status = 401, description = "`invalid_token`, `session_refresh_required`, `step_up_required`"),
-    (status = 403, description = "`forbidden`: no operator, or oneself"),
-    (status = 404, description = "`not_found`: unknown tenant or user"),
+    (status = 403, description = "`forbidden`: Only operators may, and not for themselves."),
+    (status = 404, description = "`not_found`: There is no such tenant, or no such user in it."),
     (status = 409, description = "`not_sole_administrator`, `ticket_used`"),
 ))]
 async fn reset(State(app): State<Arc<App>>, call: Call<SupportResetRequest>) -> Answer<Json<ResetDto>> {

@@ -27,40 +27,59 @@ pub(crate) fn routes() -> Routes {
     Routes::new().routes(routes!(create_tenant)).routes(routes!(create_client))
 }
 
+/// A tenant to create, with its first Administrator.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"name": "Acme"}))]
 struct TenantRequest {
-    #[schema(value_type = String)]
+    /// The id of the tenant. Users type it to sign in, and it cannot be changed.
+    #[schema(value_type = String, example = "acme")]
     id: TenantId,
+    /// The name of the company.
     name: Line,
+    /// The first Administrator.
     administrator: AdministratorRequest,
 }
 
+/// The first Administrator of a tenant: an employee who signs in with a password.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"username": "ann", "display_name": "Ann Lee", "email": "ann@acme.example"}))]
 struct AdministratorRequest {
+    /// The user name.
     username: Username,
-    /// 8 to 1,024 bytes; none of the common ones.
-    #[schema(value_type = String)]
+    /// The password: 8 to 1,024 bytes. Common passwords are refused.
+    #[schema(value_type = String, example = "correct horse battery staple")]
     password: SecretText,
+    /// The name that people read.
     display_name: Line,
+    /// Where notifications are mailed.
     email: Option<Line>,
 }
 
+/// A new tenant.
 #[derive(Serialize, ToSchema)]
+#[schema(example = json!({"administrator": {"mfa": "none"}}))]
 struct TenantAnswer {
+    /// The id of the tenant.
+    #[schema(example = "acme")]
     id: String,
+    /// The name of the company.
+    #[schema(example = "Acme")]
     name: String,
+    /// The first Administrator.
     administrator: UserDto,
 }
 
-/// Makes a tenant with its first Administrator.
-#[utoipa::path(post, path = "/v1/support/tenants", tag = "support", security(("session" = [])),
-    request_body = TenantRequest, responses(
-    (status = 201, body = TenantAnswer),
+/// Create a tenant
+///
+/// For an operator with a fresh step-up. The tenant begins with one Administrator, who enrols at their first sign-in.
+#[utoipa::path(post, path = "/v1/support/tenants", operation_id = "createTenant", tag = "support",
+    security(("session" = [])), request_body = TenantRequest, responses(
+    (status = 201, body = TenantAnswer, description = "The new tenant."),
     (status = 401, description = "`invalid_token`, `session_refresh_required`, `step_up_required`"),
-    (status = 403, description = "`forbidden`"),
-    (status = 409, description = "`conflict`: there is a tenant of this id"),
+    (status = 403, description = "`forbidden`: Only an operator may do this."),
+    (status = 409, description = "`conflict`: There is a tenant with this id."),
 ))]
 async fn create_tenant(
     State(app): State<Arc<App>>,
@@ -100,23 +119,27 @@ async fn create_tenant(
     Ok((StatusCode::CREATED, Json(answer)))
 }
 
+/// A client credential to make, for one tenant or for all.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"name": "Customer portal"}))]
 struct SupportClientRequest {
-    /// What it is for.
+    /// What the credential is for, as people read it.
     name: Line,
-    /// Whose tokens it may introspect; without it, those of every tenant.
-    #[schema(value_type = Option<String>)]
+    /// The id of the tenant whose tokens it may introspect. Without it: the tokens of every tenant.
+    #[schema(value_type = Option<String>, example = "acme")]
     tenant: Option<TenantId>,
 }
 
-/// Makes a client credential for a tenant, or for all of them; its secret is shown once.
-#[utoipa::path(post, path = "/v1/support/clients", tag = "support", security(("session" = [])),
-    request_body = SupportClientRequest, responses(
-    (status = 201, body = NewClientDto),
+/// Make a client credential for any tenant
+///
+/// For an operator with a fresh step-up. A portal uses the credential to introspect session tokens.
+#[utoipa::path(post, path = "/v1/support/clients", operation_id = "createSupportClient", tag = "support",
+    security(("session" = [])), request_body = SupportClientRequest, responses(
+    (status = 201, body = NewClientDto, description = "The credential. Its secret is shown this once."),
     (status = 401, description = "`invalid_token`, `session_refresh_required`, `step_up_required`"),
-    (status = 403, description = "`forbidden`"),
-    (status = 404, description = "`not_found`: no such tenant"),
+    (status = 403, description = "`forbidden`: Only an operator may do this."),
+    (status = 404, description = "`not_found`: There is no such tenant."),
 ))]
 async fn create_client(
     State(app): State<Arc<App>>,

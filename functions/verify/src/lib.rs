@@ -30,44 +30,58 @@ pub fn routes() -> Routes {
     Routes::new().routes(routes!(verify)).routes(routes!(step_up))
 }
 
+/// A code.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct CodeRequest {
-    /// 6 digits, or, at a challenge, a recovery token. Spaces and hyphens are ignored.
-    #[schema(value_type = String)]
+    /// The 6 digits that the authenticator shows. `POST /v1/verify` takes a recovery token too. Spaces and hyphens are
+    /// ignored.
+    #[schema(value_type = String, example = "492039")]
     code: SecretText,
 }
 
+/// A finished sign-in.
 #[derive(Serialize, ToSchema)]
 #[serde(tag = "status", rename_all = "snake_case")]
 enum VerifyAnswer {
+    /// The user is signed in.
     SignedIn {
+        /// The new session.
         session: SessionDto,
+        /// Who signed in.
         user: UserDto,
-        /// After a sign-in by recovery token.
+        /// Present after a sign-in by recovery token.
         #[serde(skip_serializing_if = "Option::is_none")]
         recovery: Option<RecoveryDto>,
     },
 }
 
+/// What follows from a sign-in by recovery token.
 #[derive(Serialize, ToSchema)]
 struct RecoveryDto {
-    /// The token is used up: fetch a new one.
+    /// Always true: the recovery token is used up. Issue a new one with `POST /v1/mfa/recovery-token`, or enrol another
+    /// authenticator, in the first 10 minutes of this session.
+    #[schema(example = true)]
     new_token_required: bool,
 }
 
+/// A stepped-up session.
 #[derive(Serialize, ToSchema)]
 struct StepUpAnswer {
+    /// The session with its new token.
     session: SessionDto,
 }
 
-/// Signs in with a code, or a recovery token, at a challenge.
-#[utoipa::path(post, path = "/v1/verify", tag = "verify", security(("challenge" = [])),
+/// Answer a challenge with a code
+///
+/// The second step of signing in. It takes a code of the authenticator or a recovery token, which works once. Five wrong
+/// codes end the challenge.
+#[utoipa::path(post, path = "/v1/verify", operation_id = "verify", tag = "verify", security(("challenge" = [])),
     request_body = CodeRequest, responses(
-    (status = 200, body = VerifyAnswer),
+    (status = 200, body = VerifyAnswer, description = "The code is right. The user is signed in."),
     (status = 400, description = "`invalid_request`, `malformed_code`"),
     (status = 401, description = "`invalid_code`, `invalid_token`"),
-    (status = 429, description = "`too_many_attempts`; the code was not evaluated"),
+    (status = 429, description = "`too_many_attempts`: The user had 10 wrong codes in 15 minutes. The code was not checked."),
 ))]
 async fn verify(State(app): State<Arc<App>>, call: Call<CodeRequest>) -> Answer<Json<VerifyAnswer>> {
     let Call { body, request, .. } = call;
@@ -90,14 +104,17 @@ async fn verify(State(app): State<Arc<App>>, call: Call<CodeRequest>) -> Answer<
     }))
 }
 
-/// Takes 6 digits alone: the session becomes another one, freshly stepped up.
-#[utoipa::path(post, path = "/v1/step-up", tag = "verify", security(("session" = [])),
+/// Step a session up
+///
+/// Checks a code again within a session, as sensitive operations demand it. A step-up is fresh for 300 seconds. The session
+/// gets a new token, and the old one is void. It takes 6 digits only; a recovery token is refused and not used up.
+#[utoipa::path(post, path = "/v1/step-up", operation_id = "stepUp", tag = "verify", security(("session" = [])),
     request_body = CodeRequest, responses(
-    (status = 200, body = StepUpAnswer),
+    (status = 200, body = StepUpAnswer, description = "The code is right. The session has a new token."),
     (status = 400, description = "`invalid_request`, `malformed_code`"),
     (status = 401, description = "`invalid_code`, `invalid_token`, `session_refresh_required`"),
-    (status = 403, description = "`mfa_reset_required`; `forbidden` for somebody without a factor: an excluded contact"),
-    (status = 429, description = "`too_many_attempts`; the code was not evaluated"),
+    (status = 403, description = "`mfa_reset_required`; `forbidden`: The user has no authenticator: an excluded contact."),
+    (status = 429, description = "`too_many_attempts`: The user had 10 wrong codes in 15 minutes. The code was not checked."),
 ))]
 async fn step_up(State(app): State<Arc<App>>, call: Call<CodeRequest>) -> Answer<Json<StepUpAnswer>> {
     let Call { body, request, .. } = call;

@@ -39,23 +39,26 @@ macro_rules! names {
 }
 
 names! {
-    /// Whether somebody works for the tenant or is a person of one of its clients.
+    /// Whether a user works for the tenant (`employee`) or for one of its customers (`contact`).
     KindDto for Kind { Employee, Contact }
 }
 names! {
-    /// What somebody may do.
+    /// What a user may do: manage the tenant (`administrator`), use it as an employee (`standard`) or as a contact (`portal`),
+    /// or serve all tenants (`operator`).
     RoleDto for Role { Administrator, Standard, Portal, Operator }
 }
 names! {
-    /// Which door somebody signs in by.
+    /// How a user signs in: with a password here (`local`) or through the tenant's identity provider (`saml_sso`).
     AuthTypeDto for AuthType { Local, SamlSso }
 }
 names! {
-    /// The state of somebody's authenticator.
+    /// The state of a user's authenticator: not enrolled (`none`), enrolled (`active`), or disabled after too many wrong codes
+    /// (`disabled`).
     MfaDto for FactorState { None, Active, Disabled }
 }
 
-/// A way of proving who one is (RFC 8176 where it has a name for it).
+/// How a user proved who they are (RFC 8176): with a password (`pwd`), a code of the authenticator (`otp`), a recovery token
+/// (`recovery`) or the tenant's identity provider (`sso`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs)]
@@ -78,16 +81,25 @@ pub fn amr(amr: Amr) -> Vec<AmrDto> {
     }
 }
 
-/// A session just made.
+/// A new session.
 #[derive(Serialize, ToSchema)]
 pub struct SessionDto {
+    /// The session token (`vs_…`). Send it as `Authorization: Bearer`.
+    #[schema(example = "vs_Qm3fY8tLw0Kz6RjXc1NbVg")]
     token: String,
-    #[schema(value_type = String, format = DateTime)]
+    /// When the session ends at the latest: 12 hours after the sign-in, or 8 for a contact who is excluded from MFA.
+    #[schema(value_type = String, format = DateTime, example = "2026-01-15T21:30:00Z")]
     expires_at: Timestamp,
+    /// After how many seconds without use the session ends.
+    #[schema(example = 1800)]
     idle_timeout_seconds: u64,
+    /// How the user signed in.
+    #[schema(example = json!(["pwd", "otp"]))]
     amr: Vec<AmrDto>,
+    /// When the user last proved who they are: at the sign-in, or at the last step-up.
     #[schema(value_type = String, format = DateTime)]
     auth_time: Timestamp,
+    /// A device token (`vd_…`), valid for 90 days. Send it with the user's next sign-ins from this device.
     #[serde(skip_serializing_if = "Option::is_none")]
     device_token: Option<String>,
 }
@@ -113,11 +125,14 @@ impl SessionDto {
     }
 }
 
-/// An enrolment token just made.
+/// A new enrolment token.
 #[derive(Serialize, ToSchema)]
 pub struct EnrolmentDto {
+    /// The enrolment token (`ve_…`). It authorizes the enrolment operations alone.
+    #[schema(example = "ve_4TgH7mPzQx2WnLc9RsKd0v")]
     token: String,
-    #[schema(value_type = String, format = DateTime)]
+    /// When the token expires: 10 minutes after it was issued.
+    #[schema(value_type = String, format = DateTime, example = "2026-01-15T09:40:00Z")]
     expires_at: Timestamp,
 }
 
@@ -135,30 +150,36 @@ impl EnrolmentDto {
     }
 }
 
-/// A person.
+/// A user.
 #[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(example = json!({"mfa": "active"}))]
 pub struct UserDto {
-    /// Their id within the tenant.
+    /// The user's id. It is unique within the tenant.
+    #[schema(example = "u-ann")]
     pub id: String,
-    /// Their tenant.
+    /// The id of the user's tenant.
+    #[schema(example = "acme")]
     pub tenant: String,
-    /// The login name as it was given.
+    /// The user name, as it was given.
+    #[schema(example = "ann")]
     pub username: String,
-    /// The name that is shown.
+    /// The name that people read.
+    #[schema(example = "Ann Lee")]
     pub display_name: String,
-    /// Employee or contact.
+    /// Whether the user is an employee or a contact.
     pub kind: KindDto,
-    /// Role.
+    /// The user's role.
     pub role: RoleDto,
-    /// Which door.
+    /// How the user signs in.
     pub auth_type: AuthTypeDto,
-    /// May sign in.
+    /// Whether the user may sign in.
+    #[schema(example = true)]
     pub active: bool,
-    /// The authenticator.
+    /// The state of the user's authenticator.
     pub mfa: MfaDto,
-    /// Excluded from MFA.
+    /// Whether the user is a contact who is excluded from MFA.
     pub excluded: bool,
-    /// What the tenant's IdP calls them, where that was linked and is not the login name.
+    /// The NameID that the tenant's identity provider sends for this user, where it was set and is not the user name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sso_name_id: Option<String>,
 }
@@ -183,15 +204,19 @@ impl UserDto {
     }
 }
 
-/// Somebody whose MFA was reset.
+/// A user whose MFA was reset.
 #[derive(Serialize, ToSchema)]
+#[schema(example = json!({"user": {"mfa": "none"}}))]
 pub struct ResetDto {
+    /// The user after the reset.
     user: UserDto,
-    /// Enrolment is possible until then.
-    #[schema(value_type = String, format = DateTime)]
+    /// Until when the user can enrol a new authenticator. After that they need another reset.
+    #[schema(value_type = String, format = DateTime, example = "2026-01-18T09:30:00Z")]
     enrol_by: Timestamp,
-    /// To be handed over out of band; it is in this response and in no other.
+    /// The code that the user needs to enrol, where the tenant's settings ask for one. Give it to them in person or by
+    /// telephone. It is in this response and in no other.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "K7Q2M-X9TFA")]
     reset_code: Option<String>,
 }
 
@@ -207,11 +232,14 @@ impl ResetDto {
     }
 }
 
-/// A client credential just made.
+/// A new client credential.
 #[derive(Serialize, ToSchema)]
 pub struct NewClientDto {
+    /// The id of the credential: the user name of HTTP Basic.
+    #[schema(example = "c-5Wq2LmXz")]
     client_id: String,
-    /// It is in this response and in no other.
+    /// The secret: the password of HTTP Basic. It is in this response and in no other.
+    #[schema(example = "3sVd8kPq1LzXw7TnYb5RcJ0mHf2GuA9e")]
     client_secret: String,
 }
 
@@ -223,7 +251,7 @@ impl NewClientDto {
     }
 }
 
-/// A login name to be: 1 to 128 characters without surrounding spaces, none of them a control character.
+/// A user name: 1 to 128 characters, without control characters and surrounding spaces.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(try_from = "String")]
 #[schema(value_type = String, min_length = 1, max_length = 128)]

@@ -343,8 +343,7 @@ impl<'de> Deserializer<'de> for Strict {
     }
 }
 
-/// A line of text that people read: a name, a reason, a ticket. 1 to 200 characters, no control characters, more than
-/// spaces.
+/// A line of text for people: 1 to 200 characters, without control characters, and not only spaces.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
 #[serde(try_from = "String")]
 #[schema(value_type = String, min_length = 1, max_length = 200)]
@@ -371,7 +370,7 @@ impl From<Line> for String {
     }
 }
 
-/// How many items a page has at most: 1 to 100, 50 unless told.
+/// The most items of a page: 1 to 100. Without it: 50.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
 #[serde(try_from = "u64")]
 #[schema(value_type = u64, minimum = 1, maximum = 100, default = 50)]
@@ -406,11 +405,11 @@ impl TryFrom<u64> for Limit {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct Page {
-    /// How many items at most.
+    /// The most items of a page: 1 to 100. Without it: 50.
     #[serde(default)]
     #[param(inline, required = false)]
     pub limit: Limit,
-    /// Where to go on: the `next_cursor` of the page before.
+    /// Where the page begins: the `next_cursor` of the page before.
     pub cursor: Option<String>,
 }
 

@@ -1,22 +1,63 @@
 //! The OpenAPI 3.1 document: what the routes say of themselves, and what all of them have in common.
 //!
-//! A route says its own errors by status and description; those that follow from its form are added here, and every error
-//! gets the form of a problem. Security schemes are `session`, `challenge`, `enrolment` and `client`.
+//! A route names its own errors: a status, and a description that holds codes in backticks (`` `conflict`: why ``). The
+//! meaning of each code is added here, and so are the errors that follow from the route's form. Optional fields are
+//! absent, never null: the server refuses null, and answers with it only where a field is required.
 
 use utoipa::{
-    PartialSchema,
+    PartialSchema, ToSchema,
     openapi::{
-        Content, Header, Info, License, OpenApi, PathItem, Ref, RefOr, Response,
+        Components, Content, Header, Info, License, OpenApi, PathItem, Ref, RefOr, Response, Schema, Server,
+        example::ExampleBuilder,
         path::Operation,
-        schema::{ObjectBuilder, Type},
+        schema::{ArrayItems, ObjectBuilder, SchemaType, Type},
         security::{Http, HttpAuthScheme, SecurityScheme},
+        tag::TagBuilder,
     },
 };
 
 use super::{
-    Routes,
-    problem::{Code, ProblemBody},
+    Routes, examples,
+    problem::{Code, Problem, ProblemBody},
 };
+use crate::audit::Action;
+
+const ABOUT: &str = "\
+Vestibule signs people in with mandatory multi-factor authentication (MFA). It serves many tenants (companies). \
+The people of a tenant are employees and contacts; its Administrators manage them.
+
+Signing in takes two requests. `POST /v1/login` checks the password and answers with a challenge token. `POST /v1/verify` \
+takes the challenge token and a code, and answers with a session token. Somebody without an authenticator gets an \
+enrolment token instead, and enrols one first.
+
+Rules for all operations:
+
+- Bodies are JSON of at most 16 KiB unless an operation says otherwise. Unknown fields, duplicate keys, wrong types and \
+`null` are refused with `invalid_request`.
+- An optional field that has no value is absent. A field that can be null in a response is marked so.
+- Tokens are opaque. Each class has its own prefix and opens only the operations that name it.
+- Times are RFC 3339 in UTC. Ids are opaque strings of 1 to 64 characters of `A-Z`, `a-z`, `0-9`, `_` and `-`.
+- Every error is a problem (RFC 9457) with a stable `code`.
+- A fresh step-up means that a code was checked in this session during the last 300 seconds.";
+
+const TAGS: [(&str, &str); 10] = [
+    ("login", "Check a password: the first step of signing in."),
+    ("verify", "Check a code: the second step of signing in, and the step-up of a session."),
+    ("enable-mfa", "Enrol an authenticator app, and read the state of the caller's MFA."),
+    ("recovery", "Issue recovery tokens, which replace a code when the authenticator is lost."),
+    ("admin-reset", "Reset the MFA of a user who lost their authenticator."),
+    ("batch-portal-exclude", "Exclude contacts of the portal from MFA, or include them again, many at a time."),
+    ("session", "List and end the caller's sessions, and introspect session tokens for portals."),
+    ("directory", "Manage the users, settings and client credentials of a tenant, and read its audit."),
+    ("sso", "Sign in through a tenant's own identity provider (IdP) with SAML 2.0, and configure it."),
+    ("support", "For operators: create tenants and client credentials, and help locked-out Administrators."),
+];
+
+const SCHEMES: [(&str, &str, &str); 3] = [
+    ("session", "vs_", "A session token (`vs_…`). A finished sign-in gives one."),
+    ("challenge", "vc_", "A challenge token (`vc_…`) from `POST /v1/login`. It lives 5 minutes."),
+    ("enrolment", "ve_", "An enrolment token (`ve_…`) from `POST /v1/login`. It lives 10 minutes."),
+];
 
 /// The document of some routes.
 #[must_use]
@@ -25,28 +66,62 @@ pub fn document(routes: Routes) -> OpenApi {
     let mut license = License::new("MIT OR Apache-2.0");
     license.identifier = Some("MIT OR Apache-2.0".to_owned());
     document.info = Info::new("Vestibule", env!("CARGO_PKG_VERSION"));
-    document.info.description = Some("Sign-in with mandatory multi-factor authentication.".to_owned());
+    document.info.description = Some(ABOUT.to_owned());
     document.info.license = Some(license);
-    for operation in document.paths.paths.values_mut().flat_map(operations) {
-        finish(operation);
-    }
+    document.servers = Some(vec![server()]);
+    let tag = |(name, about)| TagBuilder::new().name(name).description(Some(about)).build();
+    document.tags = Some(TAGS.map(tag).to_vec());
+    let named = document.paths.paths.values_mut().flat_map(operations).flat_map(finish).collect::<Vec<_>>();
     let components = document.components.get_or_insert_default();
     components.schemas.insert("Problem".to_owned(), ProblemBody::schema());
     components.schemas.insert("Code".to_owned(), Code::schema());
-    for (name, prefix) in [("session", "vs_"), ("challenge", "vc_"), ("enrolment", "ve_")] {
-        let mut scheme = Http::new(HttpAuthScheme::Bearer);
-        scheme.bearer_format = Some(prefix.to_owned());
-        components.add_security_scheme(name, SecurityScheme::Http(scheme));
+    let actions = Action::ALL.iter().map(|action| (action.as_str(), action.meaning()));
+    closed_set(components.schemas.get_mut(&*Action::name()), actions);
+    let codes = Code::ALL.iter().map(|code| (code.as_str(), code.meaning()));
+    closed_set(components.schemas.get_mut("Code"), codes);
+    for code in named {
+        let body = serde_json::to_value(Problem::new(code).body("7hKq2mVx9TfLwZ3c")).ok();
+        let example = ExampleBuilder::new().summary(code.as_str()).value(body).build();
+        components.examples.insert(code.as_str().to_owned(), example.into());
     }
-    components.add_security_scheme("client", SecurityScheme::Http(Http::new(HttpAuthScheme::Basic)));
+    declare_tokens(components);
+    components.schemas.values_mut().for_each(optional_is_absent);
+    components.schemas.values_mut().for_each(tagged);
+    examples::compose(&mut document);
     document
 }
 
-fn operations(path: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+fn declare_tokens(components: &mut Components) {
+    for (name, prefix, about) in SCHEMES {
+        let mut scheme = Http::new(HttpAuthScheme::Bearer);
+        (scheme.bearer_format, scheme.description) = (Some(prefix.to_owned()), Some(about.to_owned()));
+        components.add_security_scheme(name, SecurityScheme::Http(scheme));
+    }
+    let mut client = Http::new(HttpAuthScheme::Basic);
+    client.description =
+        Some("A client credential: `client_id` as the user name, `client_secret` as the password.".to_owned());
+    components.add_security_scheme("client", SecurityScheme::Http(client));
+}
+
+fn server() -> Server {
+    let mut server = Server::new("http://127.0.0.1:8080");
+    server.description = Some(
+        "The local runner with its default address. A deployment has an address of its own, and is reached by HTTPS only."
+            .to_owned(),
+    );
+    server
+}
+
+pub(super) fn operations(path: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
     [&mut path.get, &mut path.put, &mut path.post, &mut path.patch, &mut path.delete].into_iter().flatten()
 }
 
-fn finish(operation: &mut Operation) {
+/// Adds what all operations have in common; returns the codes that this one names.
+fn finish(operation: &mut Operation) -> Vec<Code> {
+    // Doc comments are wrapped; a summary is one line.
+    if let Some(summary) = &mut operation.summary {
+        *summary = summary.replace('\n', " ").trim_end_matches('.').to_owned();
+    }
     let mut common = vec![("400", "`invalid_request`"), ("503", "`unavailable`")];
     if operation.security.as_ref().is_some_and(|schemes| !schemes.is_empty()) {
         common.push(("401", "`invalid_token`, `session_refresh_required`"));
@@ -54,25 +129,119 @@ fn finish(operation: &mut Operation) {
     if operation.request_body.is_some() {
         common.push(("413", "`payload_too_large`"));
     }
-    let responses = &mut operation.responses.responses;
+    // Who needs no token says so.
+    operation.security.get_or_insert_default();
+    let (responses, mut named) = (&mut operation.responses.responses, Vec::new());
     for (status, codes) in common {
         responses.entry(status.to_owned()).or_insert_with(|| Response::new(codes).into());
     }
     for (status, response) in responses {
         let RefOr::T(response) = response else { continue };
-        response.headers.insert("X-Request-Id".to_owned(), header(Type::String, "The request's id"));
+        let id = header(Type::String, "The id of this request. It stands in the audit and in the service's log.");
+        response.headers.insert("X-Request-Id".to_owned(), id);
         if matches!(status.as_str(), "429" | "503") {
-            response.headers.insert("Retry-After".to_owned(), header(Type::Integer, "Seconds to wait"));
+            let wait = header(Type::Integer, "How many seconds to wait before the request is repeated.");
+            response.headers.insert("Retry-After".to_owned(), wait);
         }
         if status.starts_with(['4', '5']) && response.content.is_empty() {
-            let problem = Content::new(Some(Ref::from_schema_name("Problem")));
-            response.content.insert("application/problem+json".to_owned(), problem.into());
+            named.extend(problem(response));
         }
     }
+    named
+}
+
+/// An error is a problem; the codes that its description names get their meaning and an example each. Returns the codes.
+fn problem(response: &mut Response) -> Vec<Code> {
+    let mut problem = Content::new(Some(Ref::from_schema_name("Problem")));
+    let (mut lines, mut all) = (Vec::new(), Vec::new());
+    for part in response.description.split("; ") {
+        let (codes, remark) = part.split_once(": ").unwrap_or((part, ""));
+        let named = Code::ALL.iter().filter(|code| codes.contains(&format!("`{}`", code.as_str())));
+        for code in named {
+            let name = code.as_str();
+            lines.push(format!("- `{name}`: {} {remark}", code.meaning()).trim_end().to_owned());
+            let example = Ref::new(format!("#/components/examples/{name}"));
+            problem.examples.insert(name.to_owned(), RefOr::Ref(example));
+            all.push(*code);
+        }
+    }
+    response.description = lines.join("\n");
+    response.content.insert("application/problem+json".to_owned(), problem.into());
+    all
 }
 
 fn header(of: Type, description: &str) -> RefOr<Header> {
     let mut header = Header::new(ObjectBuilder::new().schema_type(of).build());
     header.description = Some(description.to_owned());
     header.into()
+}
+
+/// The values of an enum, and what each of them means.
+fn closed_set<'a>(schema: Option<&mut RefOr<Schema>>, values: impl Iterator<Item = (&'a str, &'a str)>) {
+    let Some(RefOr::T(Schema::Object(object))) = schema else { return };
+    let (names, lines): (Vec<_>, Vec<_>) =
+        values.map(|(name, meaning)| (name.into(), format!("- `{name}`: {meaning}"))).unzip();
+    object.enum_values = Some(names);
+    object.description = object.description.take().map(|about| format!("{about}\n\n{}", lines.join("\n")));
+}
+
+/// A field that is not required has no null: where there is no value it is absent.
+fn optional_is_absent(schema: &mut RefOr<Schema>) {
+    let RefOr::T(schema) = schema else { return };
+    match schema {
+        Schema::Object(object) => {
+            for (name, property) in &mut object.properties {
+                if !object.required.contains(name) {
+                    without_null(property);
+                }
+                optional_is_absent(property);
+            }
+        }
+        Schema::OneOf(one) => one.items.iter_mut().for_each(optional_is_absent),
+        Schema::Array(array) => {
+            if let ArrayItems::RefOrSchema(items) = &mut array.items {
+                optional_is_absent(items);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Variants are told apart by `status`. One alone needs no `oneOf`.
+fn tagged(schema: &mut RefOr<Schema>) {
+    let RefOr::T(Schema::OneOf(one)) = schema else { return };
+    for variant in &mut one.items {
+        let RefOr::T(Schema::Object(variant)) = variant else { continue };
+        if let Some(RefOr::T(Schema::Object(status))) = variant.properties.get_mut("status") {
+            status.description = Some("Which kind of answer it is.".to_owned());
+        }
+    }
+    if let [only] = &mut one.items[..] {
+        *schema = std::mem::replace(only, Ref::new("").into());
+    }
+}
+
+fn without_null(property: &mut RefOr<Schema>) {
+    let is_null =
+        |item: &RefOr<Schema>| matches!(item, RefOr::T(Schema::Object(it)) if it.schema_type == Type::Null.into());
+    match property {
+        RefOr::T(Schema::Object(object)) => one_type(&mut object.schema_type),
+        RefOr::T(Schema::Array(array)) => one_type(&mut array.schema_type),
+        RefOr::T(Schema::OneOf(one)) => {
+            one.items.retain(|item| !is_null(item));
+            if let [only] = &mut one.items[..] {
+                *property = std::mem::replace(only, Ref::new("").into());
+            }
+        }
+        _ => {}
+    }
+}
+
+fn one_type(types: &mut SchemaType) {
+    if let SchemaType::Array(several) = types {
+        several.retain(|one| *one != Type::Null);
+        if let [only] = &several[..] {
+            *types = SchemaType::Type(only.clone());
+        }
+    }
 }

@@ -21,21 +21,25 @@ use crate::{
 };
 
 macro_rules! codes {
-    ($($(#[$doc:meta])* $name:ident = $code:literal, $status:ident, $title:literal;)*) => {
-        /// What went wrong, as clients may tell it apart.
+    ($($(#[doc = $doc:literal])* $name:ident = $code:literal, $status:ident, $title:literal;)*) => {
+        /// The kind of a problem. Codes are stable: a program can decide by them.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
         #[serde(rename_all = "snake_case")]
-        pub enum Code { $($(#[$doc])* $name,)* }
+        pub enum Code { $($(#[doc = $doc])* $name,)* }
 
         impl Code {
             /// All of them.
-            #[cfg(test)]
             pub(super) const ALL: &[Self] = &[$(Self::$name,)*];
 
             /// The code's name; it never changes.
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $code,)* }
+            }
+
+            /// What the code means, as the API document says it.
+            pub(super) fn meaning(self) -> &'static str {
+                match self { $(Self::$name => concat!($($doc),*).trim_ascii(),)* }
             }
 
             /// The one status it goes with.
@@ -52,45 +56,45 @@ macro_rules! codes {
 }
 
 codes! {
-    /// The request is not of the contract's form.
+    /// The path, query, headers or body do not have the documented form. Nothing was tried and nothing was counted.
     InvalidRequest = "invalid_request", BAD_REQUEST, "The request is not valid";
-    /// Neither 6 digits nor a recovery token; nothing was tried.
+    /// The code is neither 6 digits nor a recovery token. Nothing was tried and nothing was counted.
     MalformedCode = "malformed_code", BAD_REQUEST, "The code is neither 6 digits nor a recovery token";
-    /// Sign-in refused, for whatever cause.
+    /// Sign-in was refused. All causes are answered alike.
     InvalidCredentials = "invalid_credentials", UNAUTHORIZED, "Sign-in refused";
-    /// No token that works here, for whatever cause.
+    /// The token is missing, unknown, expired, used or of the wrong class. All causes are answered alike.
     InvalidToken = "invalid_token", UNAUTHORIZED, "The token is not valid";
-    /// Wrong, used or out of its window.
+    /// The code is wrong, was used before, or is not the current one. All causes are answered alike.
     InvalidCode = "invalid_code", UNAUTHORIZED, "The code is not valid";
-    /// The session is older than the last security change.
+    /// The session is older than the user's last security change. The user has to sign in again.
     SessionRefreshRequired = "session_refresh_required", UNAUTHORIZED, "Sign in again";
-    /// The last step-up is too old (RFC 9470).
+    /// The last step-up is more than 300 seconds old (RFC 9470). Call `POST /v1/step-up` and repeat the request.
     StepUpRequired = "step_up_required", UNAUTHORIZED, "A fresh code is needed";
-    /// Signed in, and not allowed.
+    /// The caller is signed in, but not allowed to do this.
     Forbidden = "forbidden", FORBIDDEN, "Not allowed";
     /// MFA cannot be disabled.
     MfaMandatory = "mfa_mandatory", FORBIDDEN, "MFA cannot be disabled";
-    /// An Administrator has to reset the factor.
+    /// The authenticator was disabled, or the time to enrol one has passed. An Administrator has to reset the user's MFA.
     MfaResetRequired = "mfa_reset_required", FORBIDDEN, "Ask an Administrator to reset your MFA";
-    /// Enrolment needs the reset code.
+    /// Enrolment needs the reset code that was handed out with the reset. A wrong, used or expired one is answered alike.
     ResetCodeRequired = "reset_code_required", FORBIDDEN, "The reset code is needed";
-    /// No such thing for this caller.
+    /// There is no such thing for this caller. Things of other tenants look the same.
     NotFound = "not_found", NOT_FOUND, "Not found";
-    /// The state moved on.
+    /// The current state does not allow the request. `detail` says why.
     Conflict = "conflict", CONFLICT, "The state does not allow it";
-    /// The same key with another body.
+    /// The `Idempotency-Key` was used before with another body.
     IdempotencyMismatch = "idempotency_mismatch", CONFLICT, "The Idempotency-Key was used with another body";
-    /// Support reset refused.
+    /// Support may not reset this user, since somebody in the tenant can, or since they are no Administrator.
     NotSoleAdministrator = "not_sole_administrator", CONFLICT, "Another Administrator can reset";
-    /// The ticket was used.
+    /// The support ticket was used for an earlier reset.
     TicketUsed = "ticket_used", CONFLICT, "The ticket was used";
-    /// The path has no such method.
+    /// The path does not have this method. The header `Allow` lists those it has.
     MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "Method not allowed";
-    /// The body is too large.
+    /// The body is larger than 16 KiB, or than the limit that the operation names.
     PayloadTooLarge = "payload_too_large", PAYLOAD_TOO_LARGE, "The body is too large";
-    /// A limit was reached; whether the secret was right is not told.
+    /// A limit was reached. The answer is the same whether or not the submitted secret was right.
     TooManyAttempts = "too_many_attempts", TOO_MANY_REQUESTS, "Too many attempts";
-    /// Denied, because something we depend on did not answer.
+    /// A service that this one depends on did not answer. The request was denied, and can be repeated.
     Unavailable = "unavailable", SERVICE_UNAVAILABLE, "Temporarily unavailable";
 }
 
@@ -109,24 +113,24 @@ pub struct Problem {
     client: bool,
 }
 
-/// As it goes over the wire.
+/// An error (RFC 9457).
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = Problem)]
 pub(super) struct ProblemBody<'a> {
-    /// `/problems/<code>`.
+    /// A URI reference that names the kind of problem: `/problems/` and the code.
     r#type: String,
     /// What the code means, for people.
     title: &'static str,
-    /// The HTTP status.
+    /// The HTTP status of the response.
     status: u16,
-    /// More about this one, for people.
+    /// What is wrong with this request, for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<&'a str>,
-    /// Stable: what programs tell apart.
+    /// The kind of problem, for programs.
     code: Code,
-    /// The response's `X-Request-Id`.
+    /// The value of the response's `X-Request-Id` header.
     request_id: &'a str,
-    /// The response's `Retry-After`.
+    /// The value of the response's `Retry-After` header, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_seconds: Option<u32>,
 }
@@ -190,18 +194,22 @@ impl Problem {
         }
     }
 
-    /// The whole response.
-    pub(super) fn render(&self, request_id: &str) -> Response {
-        let (code, status) = (self.code, self.code.status());
-        let body = ProblemBody {
+    /// The body of the response.
+    pub(super) fn body<'a>(&'a self, request_id: &'a str) -> ProblemBody<'a> {
+        let code = self.code;
+        ProblemBody {
             r#type: format!("/problems/{}", code.as_str()),
             title: code.title(),
-            status: status.as_u16(),
+            status: code.status().as_u16(),
             detail: self.detail.as_deref(),
             code,
             request_id,
             retry_after_seconds: self.retry_after,
-        };
+        }
+    }
+
+    /// The whole response.
+    pub(super) fn render(&self, request_id: &str) -> Response {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(seconds) = self.retry_after {
@@ -210,7 +218,7 @@ impl Problem {
         if let Some(challenge) = self.challenge() {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
-        (status, headers, serde_json::to_vec(&body).unwrap_or_default()).into_response()
+        (self.code.status(), headers, serde_json::to_vec(&self.body(request_id)).unwrap_or_default()).into_response()
     }
 }
 
