@@ -134,7 +134,7 @@ Nothing here was seen under load. It is measured units times assumed traffic, he
             (peak_for(CONCURRENCY, login + verify), "concurrent functions"),
             (peak_for(PUT_EVENTS, 2), "events on the bus"),
             (peak_for(STAGE_RATE, 2), "the stage's throttle (template)"),
-            (peak_for(LOGIN_CONCURRENCY, login), "`LoginConcurrency` (template)"),
+            (peak_for(LOGIN_CONCURRENCY, login), "`LoginConcurrency=50` (if given)"),
             (peak_for(FRESH_TABLE, sign_in_writes), "what a new table takes at once"),
         )
     )

@@ -11,6 +11,7 @@ use std::{
 use serde_json::{Value, json};
 
 mod alarms;
+mod events;
 mod rights;
 mod routes;
 
@@ -94,11 +95,56 @@ fn every_flow_has_a_function_a_role_and_a_log_of_its_own() {
     }
     let all = |kind: &str| of_type(&template, kind).len();
     assert_eq!((all("AWS::Serverless::Function"), all("AWS::IAM::Role")), (flows().len(), flows().len()));
-    assert!(properties(&template, "login", "Function")["ReservedConcurrentExecutions"].is_object());
     // The table is the stack's own, or one that is named.
-    let variables = &template["Globals"]["Function"]["Environment"]["Variables"];
     let name = json!({"Fn::If": ["OwnTable", {"Ref": "Table"}, {"Ref": "ExistingTable"}]});
-    assert_eq!(variables, &json!({"VESTIBULE_TABLE": name}));
+    let everyones = json!({
+        "Runtime": "provided.al2023",
+        "Handler": "bootstrap",
+        "Architectures": [{"Ref": "Architecture"}],
+        "Tracing": {"Ref": "Tracing"},
+        "Environment": {"Variables": {"VESTIBULE_TABLE": name}},
+    });
+    assert_eq!(template["Globals"], json!({"Function": everyones}));
+}
+
+/// What a function is told beside its keys, which `rights.rs` looks at.
+#[test]
+fn a_function_is_told_what_it_is_to_know_and_nothing_else() {
+    let template = template();
+    let wanted = BTreeMap::from([
+        ("sso", json!({"VESTIBULE_PUBLIC_URL": {"Ref": "PublicUrl"}})),
+        ("audit-events", json!({"VESTIBULE_EVENT_BUS": {"Ref": "Bus"}})),
+        ("notify", json!({"VESTIBULE_MAIL_FROM": {"Ref": "MailFrom"}})),
+    ]);
+    for flow in flows() {
+        let variables = &properties(&template, &flow, "Function")["Environment"]["Variables"];
+        let mut own = variables.as_object().cloned().unwrap_or_default();
+        own.retain(|name, _| !name.ends_with("_KEY"));
+        assert_eq!(Value::from(own), wanted.get(&*flow).cloned().unwrap_or_else(|| json!({})), "{flow}");
+    }
+}
+
+/// Nothing is reserved unless it is asked for: a new account may have 10 concurrent executions in all, and then Lambda lets
+/// nobody reserve any. A reservation of zero is a function that never runs, so here it stands for none.
+#[test]
+fn concurrency_is_reserved_only_where_it_is_asked_for() {
+    let template = template();
+    for flow in flows() {
+        let reserved = &properties(&template, &flow, "Function")["ReservedConcurrentExecutions"];
+        let (parameter, condition) = match &*flow {
+            "login" => ("LoginConcurrency", "LoginReserved"),
+            "operators" => ("OperatorsConcurrency", "OperatorsReserved"),
+            _ => {
+                assert!(reserved.is_null(), "{flow}");
+                continue;
+            }
+        };
+        assert_eq!(reserved, &json!({"Fn::If": [condition, {"Ref": parameter}, {"Ref": "AWS::NoValue"}]}));
+        let none = json!({"Fn::Not": [{"Fn::Equals": [{"Ref": parameter}, 0]}]});
+        assert_eq!(template["Conditions"][condition], none);
+        let parameter = &template["Parameters"][parameter];
+        assert_eq!((&parameter["Default"], &parameter["MinValue"]), (&json!(0), &json!(0)), "{flow}");
+    }
 }
 
 #[test]
@@ -110,13 +156,16 @@ fn the_table_is_the_codes_and_is_kept() {
     assert_eq!(resource["Condition"], "OwnTable");
     assert_eq!(table["BillingMode"], "PAY_PER_REQUEST");
     assert_eq!(table["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"], true);
-    assert_eq!(table["DeletionProtectionEnabled"], true);
+    // Off for a stack's first deployment alone, which could not be rolled back otherwise.
+    assert_eq!(table["DeletionProtectionEnabled"], json!({"Ref": "DeletionProtection"}));
+    assert_eq!(template["Parameters"]["DeletionProtection"]["Default"], "true");
     assert_eq!(table["TimeToLiveSpecification"], json!({"AttributeName": "ttl", "Enabled": true}));
     assert_eq!(table["StreamSpecification"]["StreamViewType"], "NEW_IMAGE");
     let key = json!({"SSEEnabled": true, "SSEType": "KMS", "KMSMasterKeyId": {"Fn::GetAtt": ["TableKey", "Arn"]}});
     assert_eq!(table["SSESpecification"], key);
     for kept in [resource, &template["Resources"]["TableKey"]] {
-        assert_eq!((&kept["DeletionPolicy"], &kept["UpdateReplacePolicy"]), (&json!("Retain"), &json!("Retain")));
+        let policies = (&kept["DeletionPolicy"], &kept["UpdateReplacePolicy"]);
+        assert_eq!(policies, (&json!("RetainExceptOnCreate"), &json!("Retain")));
     }
     // As `DynamoTable::create` makes it, which the tests of the store run on.
     let keys = |of: &Value| -> Vec<(String, String)> {

@@ -123,7 +123,8 @@ fn a_key_is_used_by_the_flows_that_need_it_alone() {
     }
     for (n, (_, name)) in VARIABLES.into_iter().enumerate() {
         let key = &template["Resources"][name];
-        assert_eq!((&key["DeletionPolicy"], &key["UpdateReplacePolicy"]), (&json!("Retain"), &json!("Retain")));
+        let policies = (&key["DeletionPolicy"], &key["UpdateReplacePolicy"]);
+        assert_eq!(policies, (&json!("RetainExceptOnCreate"), &json!("Retain")));
         let key = &key["Properties"];
         let account = json!({"AWS": {"Fn::Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:root"}});
         let policy = key["KeyPolicy"]["Statement"].as_array().unwrap();

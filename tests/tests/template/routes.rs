@@ -116,3 +116,15 @@ fn the_table_gives_up_before_the_function_and_the_function_before_the_gateway() 
         assert_eq!(integration["timeoutInMillis"], 29_000);
     }
 }
+
+/// Best effort, for the bill; without it one client may use up the account's share.
+#[test]
+fn either_gateway_has_a_throttle() {
+    let template = template();
+    let api = |name: &str| &template["Resources"][name]["Properties"];
+    let throttle = json!({"ThrottlingBurstLimit": 500, "ThrottlingRateLimit": 1000});
+    assert_eq!(api("HttpApi")["DefaultRouteSettings"], throttle);
+    let mut rest = json!({"ResourcePath": "/*", "HttpMethod": "*", "LoggingLevel": "OFF", "DataTraceEnabled": false});
+    rest.as_object_mut().unwrap().extend(throttle.as_object().unwrap().clone());
+    assert_eq!(api("RestApi")["MethodSettings"], json!([rest]));
+}

@@ -1,0 +1,58 @@
+//! How audit rows leave as events and mails, and where those lie that did not arrive.
+
+use serde_json::{Value, json};
+
+use super::{properties, template};
+
+/// The function answers with the row that failed first: without `ReportBatchItemFailures` Lambda takes that for a success, and
+/// the rest of the batch is lost.
+#[test]
+fn audit_rows_are_read_from_the_stream_and_failures_go_to_the_queue() {
+    let template = template();
+    let events = &properties(&template, "audit-events", "Function")["Events"];
+    let stream = "arn:${AWS::Partition}:dynamodb:${AWS::Region}:${AWS::AccountId}:table/${ExistingTable}/stream/${ExistingStream}";
+    let rows = r#"{"eventName":["INSERT"],"dynamodb":{"Keys":{"PK":{"S":[{"prefix":"T#"}]}},"NewImage":{"request_id":{"S":[{"exists":true}]}}}}"#;
+    let wanted = json!({"Rows": {"Type": "DynamoDB", "Properties": {
+        "Stream": {"Fn::If": ["OwnTable", {"Fn::GetAtt": ["Table", "StreamArn"]}, {"Fn::Sub": stream}]},
+        "StartingPosition": "TRIM_HORIZON",
+        "BatchSize": 100,
+        "BisectBatchOnFunctionError": true,
+        "FunctionResponseTypes": ["ReportBatchItemFailures"],
+        "MaximumRecordAgeInSeconds": 43_200,
+        "DestinationConfig": {"OnFailure": {"Type": "SQS", "Destination": arn("Undelivered")}},
+        "FilterCriteria": {"Filters": [{"Pattern": rows}]},
+    }}});
+    assert_eq!(events, &wanted);
+}
+
+fn arn(name: &str) -> Value {
+    json!({"Fn::GetAtt": [name, "Arn"]})
+}
+
+#[test]
+fn mails_are_made_of_events_and_what_fails_waits_in_the_queue() {
+    let template = template();
+    let resource = |name: &str| &template["Resources"][name]["Properties"];
+    let rule = resource("MailRule");
+    assert_eq!(rule["EventBusName"], json!({"Ref": "Bus"}));
+    let notified = json!({"source": ["vestibule"], "detail": {"data": {"notified": ["user", "administrators"]}}});
+    assert_eq!(rule["EventPattern"], notified);
+    let dead = json!({"Arn": arn("Undelivered")});
+    assert_eq!(rule["Targets"], json!([{"Id": "notify", "Arn": arn("NotifyFunction"), "DeadLetterConfig": dead}]));
+    let permission = json!({
+        "Action": "lambda:InvokeFunction", "FunctionName": {"Ref": "NotifyFunction"},
+        "Principal": "events.amazonaws.com", "SourceArn": arn("MailRule"),
+    });
+    assert_eq!(resource("MailRuleMayInvoke"), &permission);
+    let failed = json!({
+        "MaximumRetryAttempts": 2, "DestinationConfig": {"OnFailure": {"Type": "SQS", "Destination": arn("Undelivered")}},
+    });
+    assert_eq!(resource("NotifyFunction")["EventInvokeConfig"], failed);
+    // The longest time that there is: 14 days.
+    assert_eq!(resource("Undelivered"), &json!({"MessageRetentionPeriod": 1_209_600, "SqsManagedSseEnabled": true}));
+    let policy = json!({"Queues": [{"Ref": "Undelivered"}], "PolicyDocument": {"Version": "2012-10-17", "Statement": [{
+        "Effect": "Allow", "Principal": {"Service": "events.amazonaws.com"}, "Action": "sqs:SendMessage",
+        "Resource": arn("Undelivered"), "Condition": {"ArnEquals": {"aws:SourceArn": arn("MailRule")}},
+    }]}});
+    assert_eq!(resource("UndeliveredPolicy"), &policy);
+}
