@@ -3,11 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::{
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use axum::extract::ConnectInfo;
 use data_encoding::BASE64;
+use futures_util::stream::pending;
 use proptest::{prelude::*, test_runner::TestRunner};
 use serde_json::json;
 use tests::{
@@ -693,6 +696,35 @@ async fn s09_every_refusal_takes_a_turn() {
         }
         assert!(begun.elapsed() >= Duration::from_millis(150), "{what}");
     }
+}
+
+/// S09: a lane has 32 places. Beyond them the answer is 503 before the body or the store is read, and no other client network
+/// and no other tenant notices.
+#[tokio::test]
+async fn s09_full_lane_answers_503_and_delays_nobody_else() {
+    let scene = scene().await;
+    let endless = |tenant: &str| {
+        let mut request = axum::http::Request::post(format!("/v1/sso/{tenant}/acs"))
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(axum::body::Body::from_stream(pending::<Result<String, std::io::Error>>()))
+            .unwrap();
+        request.extensions_mut().insert(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 1))));
+        Box::pin(scene.service.raw(request))
+    };
+    let (asked, says) = scene.right("bob").await;
+    let right = form(&says.signed(&scene.idp), &asked.relay_state);
+    let mut held: Vec<_> = (0..32).map(|_| endless("acme")).collect();
+    for request in &mut held {
+        assert!(futures_util::poll!(request).is_pending());
+    }
+    let full = scene.service.acs_body("acme", &right).await;
+    assert!(full.is(503, "unavailable") && full.headers.contains_key("retry-after"), "{full:?}");
+    assert!(scene.service.acs_body("globex", &right).await.is(401, "invalid_credentials"));
+    let ask = tests::Ask::new(axum::http::Method::POST, "/v1/sso/acme/acs").form(&right).from([127, 0, 1, 1]);
+    scene.service.send(ask).await.ok();
+    drop(held);
+    let (asked, says) = scene.right("bob").await;
+    scene.service.acs("acme", &says.signed(&scene.idp), &asked.relay_state).await.ok();
 }
 
 /// After a backup was put back, nothing that was issued before signs in: what the store has forgotten to be spent was.

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::State,
     http::{StatusCode, header},
     response::{IntoResponse, Response},
@@ -30,12 +30,12 @@ use vestibule::{
 };
 
 use crate::{
+    limiter::{Limiter, Place, Placed},
     provisioning,
-    turns::{in_turn, refused_in_turn},
 };
 
 pub(crate) fn routes() -> Routes {
-    Routes::new().routes(routes!(acs))
+    Routes::new().routes(routes!(acs)).layer(Extension(Arc::new(Limiter::new())))
 }
 
 /// The answer of an identity provider, as SAML's HTTP-POST binding sends it.
@@ -96,18 +96,20 @@ const SOON: Duration = Duration::from_secs(30 * 86_400);
     (status = 403, description = "`mfa_reset_required`"),
     (status = 429, description = "`too_many_attempts`: The user was given too many enrolment tokens."),
 ))]
-async fn acs(State(app): State<Arc<App>>, call: Answer<Call<LargeForm<AcsForm>, TenantId>>) -> Answer<Response> {
+async fn acs(State(app): State<Arc<App>>, placed: Placed<Call<LargeForm<AcsForm>, TenantId>>) -> Answer<Response> {
+    let Placed { place, call } = placed;
     let Call { body: LargeForm(form), path: tenant, request, .. } = match call {
         Ok(call) => call,
-        Err(problem) => return Err(refused_in_turn(problem).await),
+        Err(problem) => return Err(place.refuse(problem).await),
     };
     request.speaks_of(&tenant);
     let relay = form.relay_state.as_ref().and_then(|text| Relay::parse(text.expose(), app.store.restored()));
     let attempt = request.attempt(&app)?;
     let Some(asked) = app.store.asked(&tenant, relay.as_ref(), request.now).await? else {
-        return Err(refused_in_turn(Code::InvalidCredentials).await);
+        return Err(place.refuse(Code::InvalidCredentials).await);
     };
-    let visit = Visit { app: &app, request: &request, tenant: &tenant, idp: &asked.idp, attempt: &attempt };
+    let visit =
+        Visit { app: &app, place: &place, request: &request, tenant: &tenant, idp: &asked.idp, attempt: &attempt };
     let return_to = asked.request.as_ref().map_or_else(|| "/".to_owned(), |request| request.return_to.clone());
     let relay = relay.map(|relay| (relay, asked.request.clone()));
     let mut assertion = visit.checked(form.response, relay).await?;
@@ -159,6 +161,7 @@ fn warn_of_ends(idp: &Idp, now: Timestamp) {
 /// One response that somebody brings.
 struct Visit<'a> {
     app: &'a App,
+    place: &'a Place,
     request: &'a Request,
     tenant: &'a TenantId,
     idp: &'a Idp,
@@ -173,7 +176,7 @@ impl Visit<'_> {
             let expected = Expected { tenant: &tenant, idp: &idp, sp: &sp, relay, now, since };
             saml::check(response.expose(), expected)
         };
-        match in_turn(check).await? {
+        match self.place.check(check).await? {
             Ok(assertion) => {
                 warn_of_ends(self.idp, now);
                 Ok(assertion)
@@ -205,7 +208,7 @@ impl Visit<'_> {
     /// The one refusal, of what passed the check. Which rule it was is for the audit alone.
     async fn refused(&self, rule: &str, who: Option<&UserId>) -> Problem {
         self.noted(rule, who).await;
-        refused_in_turn(Code::InvalidCredentials).await
+        self.place.refuse(Code::InvalidCredentials).await
     }
 
     async fn noted(&self, rule: &str, who: Option<&UserId>) {

@@ -2,9 +2,9 @@
 
 mod acs;
 mod configuration;
+mod limiter;
 mod provisioning;
 mod start;
-mod turns;
 
 use vestibule::http::Routes;
 

@@ -109,7 +109,8 @@ fn seed_file() -> Value {
                "kind": "contact", "role": "portal", "auth_type": "saml_sso"})
     };
     let users: Vec<_> = (0..PEOPLE).map(employee).chain((0..CONTACTS).map(contact)).collect();
-    json!({"tenants": [{"id": "acme", "name": "Acme", "users": users}]})
+    let neighbour = json!([employee(0), contact(0)]);
+    json!({"tenants": [{"id": "acme", "name": "Acme", "users": users}, {"id": "globex", "name": "Globex", "users": neighbour}]})
 }
 
 fn name(n: usize) -> String {
@@ -121,7 +122,11 @@ fn password(username: &str) -> String {
 }
 
 fn login(connection: &mut Connection, username: &str) -> Answer {
-    let body = json!({"tenant": "acme", "username": username, "password": password(username)});
+    login_at("acme", connection, username)
+}
+
+fn login_at(tenant: &str, connection: &mut Connection, username: &str) -> Answer {
+    let body = json!({"tenant": tenant, "username": username, "password": password(username)});
     connection.post("/v1/login", "", &body)
 }
 

@@ -23,8 +23,8 @@ use vestibule::{
 };
 
 use super::{
-    BUSY, Connection, Person, ROUNDS, Server, Table, as_f64, bearer, code, http, login, millis, own_cpu, parallel,
-    ratio, say, sign_in, spread,
+    BUSY, Connection, Person, ROUNDS, Server, Table, as_f64, bearer, code, http, login, login_at, millis, name,
+    own_cpu, parallel, ratio, say, sign_in, spread,
 };
 
 const ENTITY: &str = "https://idp.example/metadata";
@@ -36,8 +36,11 @@ const TIMES: usize = 4;
 const FLOOD: usize = 64;
 /// Codes that are measured without a flood, and as many with each.
 const CODES: usize = 130;
+/// Sign-ins at another tenant that are measured without a flood, and as many with each.
+const SIGN_INS: usize = 200;
 
 struct Idp {
+    tenant: &'static str,
     certificate: String,
     key: String,
     sp: ServiceProvider,
@@ -45,6 +48,7 @@ struct Idp {
 
 /// A response, and what it answers.
 struct Posted {
+    tenant: &'static str,
     base64: String,
     relay_state: String,
 }
@@ -52,17 +56,25 @@ struct Posted {
 pub fn measure(server: &Server, people: &mut [Person], cores: usize, table: &mut Table) {
     say("SSO: enrolling");
     let session = sign_in(&mut Connection::open(&server.address), &mut people[0]);
-    let idp = Idp::configured(server, &session);
+    let idp = Idp::configured(server, "acme", &session);
     let mut connection = Connection::open(&server.address);
     for n in 0..PEOPLE {
         let posted = idp.answers(&mut connection, n, "");
-        let token = bearer(&posted.send(&mut connection).ok().text("/enrolment/token"));
-        let secret = connection.post("/v1/mfa/enrolments", &token, &json!({})).ok().text("/secret");
-        let code = code(&mut Person { username: String::new(), secret, step: 0 });
-        connection.post("/v1/mfa/enrolments/confirm", &token, &json!({"code": code})).ok();
+        let token = posted.send(&mut connection).ok().text("/enrolment/token");
+        enrol(&mut connection, &token);
     }
     rounds(server, &idp, cores, table);
+    neighbour(server, &idp, table);
     flood(server, &idp, &mut people[1..], table);
+}
+
+/// A session.
+fn enrol(connection: &mut Connection, token: &str) -> String {
+    let token = bearer(token);
+    let secret = connection.post("/v1/mfa/enrolments", &token, &json!({})).ok().text("/secret");
+    let code = code(&mut Person { username: String::new(), secret, step: 0 });
+    let confirmed = connection.post("/v1/mfa/enrolments/confirm", &token, &json!({"code": code})).ok();
+    confirmed.text("/session/token")
 }
 
 /// Sign-ins through the door and bare checks, in turns.
@@ -95,6 +107,38 @@ fn rounds(server: &Server, idp: &Idp, cores: usize, table: &mut Table) {
     table.row("— bare checks, one core", spread(&bare, 0, "/s"), "");
 }
 
+/// Sign-ins at another tenant, from the same client network, during a flood: at the first tenant; and at tenants that do not
+/// exist, a different one for each connection.
+fn neighbour(server: &Server, idp: &Idp, table: &mut Table) {
+    say("SSO: another tenant");
+    let mut connection = Connection::open(&server.address);
+    let token = login_at("globex", &mut connection, &name(0)).ok().text("/enrolment/token");
+    let session = enrol(&mut connection, &token);
+    let other = Idp::configured(server, "globex", &session);
+    let first = other.answers(&mut connection, 0, "").send(&mut connection).ok().text("/enrolment/token");
+    enrol(&mut connection, &first);
+    let body = longest_bad(idp, &mut connection);
+    let size = as_f64(body.len()) / 1024.0;
+    let mut sign_ins = || -> Vec<f64> {
+        let one = |_| {
+            let posted = other.answers(&mut connection, 0, "");
+            let begun = Instant::now();
+            posted.send(&mut connection).ok();
+            millis(begun.elapsed())
+        };
+        (0..SIGN_INS).map(one).collect()
+    };
+    let quiet = sign_ins();
+    let at_one = vec!["/v1/sso/acme/acs".to_owned(); FLOOD];
+    let at_many: Vec<_> = (0..FLOOD * 3 / 4).map(|n| format!("/v1/sso/nobody{n}/acs")).collect();
+    for (paths, at) in [(at_one, "at one tenant"), (at_many, "at as many tenants that do not exist")] {
+        let (loud, refusals) = during_flood(server, &paths, &body, &mut sign_ins);
+        let what = format!("Sign-in at another tenant while {} connections post {size:.0} KiB {at}", paths.len());
+        compared(table, &what, &quiet, &loud);
+        table.row("— refused meanwhile", refusals, "");
+    }
+}
+
 /// Codes while 64 connections send what is refused: a response that costs most, well formed and rightly digested, by another
 /// key; and one as long to a tenant that has no IdP.
 fn flood(server: &Server, idp: &Idp, people: &mut [Person], table: &mut Table) {
@@ -102,40 +146,62 @@ fn flood(server: &Server, idp: &Idp, people: &mut [Person], table: &mut Table) {
     let body = longest_bad(idp, &mut connection);
     let size = as_f64(body.len()) / 1024.0;
     let (alone, people) = people.split_at_mut(CODES);
-    let alone = codes(&mut connection, alone);
+    let quiet = codes(&mut connection, alone);
     for (n, path) in ["/v1/sso/acme/acs", "/v1/sso/nobody/acs"].into_iter().enumerate() {
-        let (over, refusals) = (AtomicBool::new(false), AtomicUsize::new(0));
-        let begun = Instant::now();
-        let flooded = thread::scope(|scope| {
-            for _ in 0..FLOOD {
-                scope.spawn(|| {
-                    let mut connection = Connection::open(&server.address);
-                    while !over.load(Ordering::Relaxed) {
-                        assert_eq!(connection.form(path, &body).status, 401);
-                        refusals.fetch_add(1, Ordering::Relaxed);
-                    }
-                });
-            }
-            thread::sleep(Duration::from_secs(1));
-            let flooded = codes(&mut connection, &mut people[n * CODES..][..CODES]);
-            over.store(true, Ordering::Relaxed);
-            flooded
-        });
-        let rate = as_f64(refusals.load(Ordering::Relaxed)) / begun.elapsed().as_secs_f64();
-        for (name, percent) in [("median", 50), ("95 %", 95)] {
-            let at = |values: &[f64]| super::sorted(values)[values.len() * percent / 100];
-            let (quiet, loud) = (at(&alone), at(&flooded));
-            let what = format!("**Verify while {FLOOD} connections post {size:.0} KiB to `{path}` ÷ without, {name}**");
-            table.row(&what, format!("{:.2} ({quiet:.2} ms, {loud:.2} ms)", loud / quiet), "≤ 2");
-        }
-        table.row("— refused meanwhile", format!("{rate:.0} /s"), "");
+        let paths = vec![path.to_owned(); FLOOD];
+        let people = &mut people[n * CODES..][..CODES];
+        let (loud, refusals) = during_flood(server, &paths, &body, || codes(&mut connection, people));
+        let what = format!("Verify while {FLOOD} connections post {size:.0} KiB to `{path}`");
+        compared(table, &what, &quiet, &loud);
+        table.row("— refused meanwhile", refusals, "");
     }
     table.row("— resident memory, most", format!("{:.1} MiB", server.memory("VmHWM")), "");
 }
 
+/// What is measured while each connection posts to its path, again as soon as it has an answer; and the answers per second.
+fn during_flood(
+    server: &Server,
+    paths: &[String],
+    body: &str,
+    measure: impl FnOnce() -> Vec<f64>,
+) -> (Vec<f64>, String) {
+    let (over, refused, full) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
+    let begun = Instant::now();
+    let measured = thread::scope(|scope| {
+        for path in paths {
+            scope.spawn(|| {
+                let mut connection = Connection::open(&server.address);
+                while !over.load(Ordering::Relaxed) {
+                    let counter = match connection.form(path, body).status {
+                        401 => &refused,
+                        503 => &full,
+                        status => panic!("{status}"),
+                    };
+                    counter.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        thread::sleep(Duration::from_secs(1));
+        let measured = measure();
+        over.store(true, Ordering::Relaxed);
+        measured
+    });
+    let rate = |count: AtomicUsize| as_f64(count.into_inner()) / begun.elapsed().as_secs_f64();
+    (measured, format!("{:.0} /s, and {:.0} /s answered 503", rate(refused), rate(full)))
+}
+
+fn compared(table: &mut Table, what: &str, quiet: &[f64], loud: &[f64]) {
+    for (name, percent) in [("median", 50), ("95 %", 95)] {
+        let at = |values: &[f64]| super::sorted(values)[values.len() * percent / 100];
+        let (quiet, loud) = (at(quiet), at(loud));
+        let ratio = format!("{:.2} ({quiet:.2} ms, {loud:.2} ms)", loud / quiet);
+        table.row(&format!("**{what} ÷ without, {name}**"), ratio, "≤ 2");
+    }
+}
+
 /// As many attributes as there is room for.
 fn longest_bad(idp: &Idp, connection: &mut Connection) -> String {
-    let other = Idp::new(&idp.sp);
+    let other = Idp::new(idp.tenant, &idp.sp);
     let (mut padding, mut body) = (String::new(), String::new());
     for n in 0.. {
         for n in n * 100..(n + 1) * 100 {
@@ -172,20 +238,20 @@ impl Posted {
     }
 
     fn send(&self, connection: &mut Connection) -> http::Answer {
-        connection.form("/v1/sso/acme/acs", &self.form())
+        connection.form(&format!("/v1/sso/{}/acs", self.tenant), &self.form())
     }
 }
 
 impl Idp {
-    fn new(sp: &ServiceProvider) -> Self {
+    fn new(tenant: &'static str, sp: &ServiceProvider) -> Self {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
         let certificate = CertificateParams::new(vec!["idp.example".to_owned()]).unwrap().self_signed(&key).unwrap();
-        Self { certificate: certificate.pem(), key: key.serialize_pem(), sp: sp.clone() }
+        Self { tenant, certificate: certificate.pem(), key: key.serialize_pem(), sp: sp.clone() }
     }
 
-    /// One that acme's people come from.
-    fn configured(server: &Server, session: &str) -> Self {
-        let mut idp = Self::new(&ServiceProvider { entity_id: String::new(), acs_url: String::new() });
+    /// One that a tenant's people come from.
+    fn configured(server: &Server, tenant: &'static str, session: &str) -> Self {
+        let mut idp = Self::new(tenant, &ServiceProvider { entity_id: String::new(), acs_url: String::new() });
         let body =
             json!({"idp_entity_id": ENTITY, "sso_url": "https://idp.example/sso", "certificates": [idp.certificate]});
         let put = Connection::open(&server.address).put("/v1/admin/sso", &bearer(session), &body).ok();
@@ -196,7 +262,7 @@ impl Idp {
 
     /// A right answer to a new request, with more attributes.
     fn answers(&self, connection: &mut Connection, n: usize, attributes: &str) -> Posted {
-        let location = connection.get("/v1/sso/acme/login", "").location.unwrap();
+        let location = connection.get(&format!("/v1/sso/{}/login", self.tenant), "").location.unwrap();
         let relay_state = location.split_once("RelayState=").unwrap().1.to_owned();
         let relay = Relay::parse(&relay_state, RestoreEpoch::default()).unwrap();
         let (now, Self { sp, .. }) = (SystemClock.now(), self);
@@ -211,12 +277,12 @@ impl Idp {
         let mut keys = KeysManager::new();
         keys.add_key(load_pem_auto(self.key.as_bytes(), None).unwrap());
         let xml = sign(&DsigContext::new(keys), &unsigned).unwrap();
-        Posted { base64: BASE64.encode(xml.as_bytes()), relay_state }
+        Posted { tenant: self.tenant, base64: BASE64.encode(xml.as_bytes()), relay_state }
     }
 
     /// The check and nothing else.
     fn bare(&self, posted: &Posted) -> bool {
-        let (tenant, now) = (TenantId::parse("acme").unwrap(), SystemClock.now());
+        let (tenant, now) = (TenantId::parse(self.tenant).unwrap(), SystemClock.now());
         let idp = item::Idp {
             entity_id: ENTITY.to_owned(),
             sso_url: String::new(),

@@ -31,6 +31,20 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer(pub IpAddr);
 
+impl Peer {
+    /// The client's network, /24 or /56, as short text.
+    #[must_use]
+    pub fn network(self) -> String {
+        match self.0.to_canonical() {
+            IpAddr::V4(address) => {
+                let [a, b, c, _] = address.octets();
+                format!("{a}.{b}.{c}")
+            }
+            IpAddr::V6(address) => data_encoding::HEXLOWER.encode(&address.octets()[..7]),
+        }
+    }
+}
+
 /// When a request began and its id, fixed before anything else is done with it.
 #[derive(Clone)]
 pub(super) struct Stamp {
@@ -135,14 +149,7 @@ impl Request {
     /// The client's network, /24 or /56, as short text; `-` where the address is not known.
     #[must_use]
     pub fn network(&self) -> String {
-        match self.peer {
-            None => "-".to_owned(),
-            Some(IpAddr::V4(address)) => {
-                let [a, b, c, _] = address.octets();
-                format!("{a}.{b}.{c}")
-            }
-            Some(IpAddr::V6(address)) => data_encoding::HEXLOWER.encode(&address.octets()[..7]),
-        }
+        self.peer.map_or_else(|| "-".to_owned(), |address| Peer(address).network())
     }
 
     /// The bearer token, if it is of the class.

@@ -1,0 +1,309 @@
+//! Limits what SAML responses can cost. Anybody can post one to any tenant, and a bad one takes as much work as a good one.
+//!
+//! - The process checks one response at a time.
+//! - A refusal is answered after a pause. The pauses of the whole process follow one another, so it answers at most 20
+//!   refusals a second, however many ask. That leaves the other flows their cores.
+//! - A pause delays only its own lane. A lane is a tenant, as the path names it, and a client network. So a flood at one
+//!   tenant, or from one network, delays nobody else.
+//! - The number of requests is limited: in a lane, of a tenant, of a network, and in all. Beyond it the answer is 503, and
+//!   neither the body nor the store is read.
+//!
+//! A lane exists while a request has a place in it. So there are at most as many lanes as places, and none has to be evicted.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use axum::extract::{FromRequest, FromRequestParts, Path, Request as HttpRequest};
+use tokio::{
+    sync::Semaphore,
+    task::spawn_blocking,
+    time::{Instant, sleep, sleep_until},
+};
+use vestibule::{
+    http::{Answer, App, Body, Code, NoBody, Peer, Problem},
+    id::TenantId,
+};
+
+/// Pause after a refusal.
+const PAUSE: Duration = Duration::from_millis(50);
+/// Delay before a request without a place is answered: one connection asks at most once a second.
+const FULL: Duration = Duration::from_secs(1);
+
+/// Places in one lane. One that is flooded is empty after 32 pauses: 1.6 seconds.
+const LANE: usize = 32;
+/// Places of one tenant, and of one network.
+const SHARE: usize = 64;
+/// Places in all. Each may hold a body of 256 KiB: 64 MiB together.
+const TOTAL: usize = 256;
+
+/// What the requests of one process share.
+pub(crate) struct Limiter {
+    lanes: Mutex<Lanes>,
+    /// One check at a time.
+    checking: Semaphore,
+}
+
+#[derive(Default)]
+struct Lanes {
+    all: BTreeMap<Key, Lane>,
+    /// When the last pause ends.
+    paused_until: Option<Instant>,
+}
+
+/// Names a lane.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    /// `None`: the path names nothing that can be a tenant.
+    tenant: Option<TenantId>,
+    network: String,
+}
+
+struct Lane {
+    places: usize,
+    /// One request of a lane at a time is checked or pauses.
+    turn: Arc<Semaphore>,
+}
+
+/// A request's place in its lane, until the last clone is dropped.
+#[derive(Clone)]
+pub(crate) struct Place(Arc<Held>);
+
+struct Held {
+    limiter: Arc<Limiter>,
+    key: Key,
+    turn: Arc<Semaphore>,
+}
+
+/// A request that has its place, and what was read of it after that.
+pub(crate) struct Placed<C> {
+    pub(crate) place: Place,
+    pub(crate) call: Answer<C>,
+}
+
+impl Limiter {
+    pub(crate) fn new() -> Self {
+        Self { lanes: Mutex::default(), checking: Semaphore::new(1) }
+    }
+
+    fn lanes(&self) -> MutexGuard<'_, Lanes> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `None`: there is no place left.
+    fn place(self: &Arc<Self>, tenant: Option<TenantId>, network: String) -> Option<Place> {
+        let key = Key { tenant, network };
+        let mut lanes = self.lanes();
+        let taken = |is: &dyn Fn(&Key) -> bool| -> usize {
+            lanes.all.iter().filter(|(key, _)| is(key)).map(|(_, lane)| lane.places).sum()
+        };
+        let full = taken(&|_| true) >= TOTAL
+            || taken(&|other| other.tenant == key.tenant) >= SHARE
+            || taken(&|other| other.network == key.network) >= SHARE
+            || taken(&|other| *other == key) >= LANE;
+        if full {
+            return None;
+        }
+        let new = || Lane { places: 0, turn: Arc::new(Semaphore::new(1)) };
+        let lane = lanes.all.entry(key.clone()).or_insert_with(new);
+        lane.places += 1;
+        let turn = Arc::clone(&lane.turn);
+        drop(lanes);
+        Some(Place(Arc::new(Held { limiter: Arc::clone(self), key, turn })))
+    }
+
+    /// When the pause ends that begins now: after all that began before.
+    fn pause(&self) -> Instant {
+        let mut lanes = self.lanes();
+        let until = lanes.paused_until.unwrap_or_else(Instant::now).max(Instant::now()) + PAUSE;
+        lanes.paused_until = Some(until);
+        until
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let mut lanes = self.limiter.lanes();
+        if let Some(lane) = lanes.all.get_mut(&self.key) {
+            lane.places -= 1;
+            if lane.places == 0 {
+                lanes.all.remove(&self.key);
+            }
+        }
+    }
+}
+
+impl Place {
+    /// Checks a response when its turn comes. Once begun, the check and its pause go on without the caller: hanging up
+    /// gains nothing.
+    ///
+    /// # Errors
+    /// [`Code::Unavailable`]: the check panicked.
+    pub(crate) async fn check<T, E>(
+        &self,
+        check: impl FnOnce() -> Result<T, E> + Send + 'static,
+    ) -> Answer<Result<T, E>>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        let turn = Arc::clone(&self.0.turn).acquire_owned().await.map_err(|_| Code::Unavailable)?;
+        let place = self.clone();
+        let checked = tokio::spawn(async move {
+            let limiter = &place.0.limiter;
+            let checking = limiter.checking.acquire().await;
+            let checked = spawn_blocking(check).await;
+            drop(checking);
+            if !matches!(checked, Ok(Ok(_))) {
+                sleep_until(limiter.pause()).await;
+            }
+            drop(turn);
+            checked
+        });
+        Ok(checked.await.map_err(|_| Code::Unavailable)?.map_err(|_| Code::Unavailable)?)
+    }
+
+    /// A refusal without a check, or after one. It pauses like all others: its body was read, too.
+    pub(crate) async fn refuse(&self, problem: impl Into<Problem>) -> Problem {
+        if let Ok(turn) = Arc::clone(&self.0.turn).acquire_owned().await {
+            let place = self.clone();
+            let paused = tokio::spawn(async move {
+                sleep_until(place.0.limiter.pause()).await;
+                drop(turn);
+            });
+            let _ = paused.await;
+        }
+        problem.into()
+    }
+}
+
+impl<C: FromRequest<Arc<App>, Rejection = Problem>> FromRequest<Arc<App>> for Placed<C> {
+    type Rejection = Problem;
+
+    async fn from_request(request: HttpRequest, app: &Arc<App>) -> Answer<Self> {
+        let (mut parts, body) = request.into_parts();
+        let tenant = Path::<TenantId>::from_request_parts(&mut parts, app).await.ok().map(|Path(tenant)| tenant);
+        let network = parts.extensions.get::<Peer>().map_or_else(|| "-".to_owned(), |peer| peer.network());
+        let limiter = parts.extensions.get::<Arc<Limiter>>().cloned().ok_or(Code::Unavailable)?;
+        let Some(place) = limiter.place(tenant, network) else {
+            // A client reads the answer only once its body is taken. Nothing of it is kept.
+            let _ = NoBody::read(&parts.headers, body).await;
+            sleep(FULL).await;
+            return Err(Code::Unavailable.into());
+        };
+        let call = C::from_request(HttpRequest::from_parts(parts, body), app).await;
+        Ok(Self { place, call })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use tokio::{sync::oneshot, time::timeout};
+
+    use super::*;
+
+    fn lane(limiter: &Arc<Limiter>, tenant: &str, network: &str) -> Option<Place> {
+        limiter.place(TenantId::parse(tenant).ok(), network.to_owned())
+    }
+
+    #[tokio::test]
+    async fn check_outlives_its_caller_and_excludes_other_lanes() {
+        let limiter = Arc::new(Limiter::new());
+        let (acme, globex) = (lane(&limiter, "acme", "1").unwrap(), lane(&limiter, "globex", "1").unwrap());
+        let (began, begun) = oneshot::channel();
+        let (end, ended) = mpsc::channel::<()>();
+        let gone = tokio::spawn(async move {
+            let check = move || {
+                let _ = began.send(());
+                ended.recv().map_err(drop)
+            };
+            acme.check(check).await
+        });
+        begun.await.unwrap();
+        gone.abort();
+        assert!(gone.await.is_err_and(|it| it.is_cancelled()));
+        let mut next = Box::pin(globex.check(|| Ok::<_, ()>(())));
+        assert!(timeout(Duration::from_millis(100), &mut next).await.is_err(), "two checks at once");
+        assert_eq!(limiter.lanes().all.len(), 2, "the place was given back before the check ended");
+        end.send(()).unwrap();
+        assert!(next.await.is_ok_and(|it| it.is_ok()));
+    }
+
+    /// So many pauses are to come that whoever waits for one still waits when the test is over.
+    fn busy() -> Arc<Limiter> {
+        let limiter = Arc::new(Limiter::new());
+        for _ in 0..1000 {
+            let _ = limiter.pause();
+        }
+        limiter
+    }
+
+    async fn waits(place: &Place) -> bool {
+        timeout(Duration::from_millis(100), place.check(|| Ok::<_, ()>(()))).await.is_err()
+    }
+
+    #[tokio::test]
+    async fn refusal_delays_its_own_lane_alone() {
+        for checked in [true, false] {
+            let limiter = busy();
+            let [one, same, tenant, network] = [("acme", "1"), ("acme", "1"), ("globex", "1"), ("acme", "2")]
+                .map(|(tenant, network)| lane(&limiter, tenant, network).unwrap());
+            let before = limiter.lanes().paused_until;
+            let refused = tokio::spawn(async move {
+                if checked {
+                    let _ = one.check(|| Err::<(), _>(())).await;
+                } else {
+                    one.refuse(Code::InvalidCredentials).await;
+                }
+            });
+            while limiter.lanes().paused_until == before {
+                tokio::task::yield_now().await;
+            }
+            assert!(!waits(&tenant).await && !waits(&network).await, "another lane waits");
+            // The caller who hangs up has gained nothing.
+            refused.abort();
+            assert!(waits(&same).await, "the same lane does not wait");
+        }
+    }
+
+    #[tokio::test]
+    async fn pauses_of_all_lanes_follow_one_another() {
+        let limiter = Arc::new(Limiter::new());
+        let begun = Instant::now();
+        let first = limiter.pause();
+        assert!(first >= begun + PAUSE && limiter.pause() == first + PAUSE);
+        let (acme, globex) = (lane(&limiter, "acme", "1").unwrap(), lane(&limiter, "globex", "1").unwrap());
+        let (_, checked) =
+            futures_util::join!(acme.refuse(Code::InvalidCredentials), globex.check(|| Err::<(), _>(())));
+        assert!(checked.is_ok_and(|it| it.is_err()));
+        assert!(begun.elapsed() >= 4 * PAUSE);
+    }
+
+    #[test]
+    fn places_are_limited() {
+        let many = |count: usize, of: &dyn Fn(usize) -> (String, String), then: (&str, &str)| {
+            let limiter = Arc::new(Limiter::new());
+            let take = |n| {
+                let (tenant, network) = of(n);
+                lane(&limiter, &tenant, &network)
+            };
+            let mut held: Vec<_> = (0..count).map(|n| take(n).unwrap()).collect();
+            assert!(take(count).is_none(), "no limit at {count}");
+            assert_eq!(lane(&limiter, then.0, then.1).is_some(), count < TOTAL, "another lane at {count}");
+            held.pop();
+            assert!(take(count).is_some(), "the place was not given back at {count}");
+            drop(held);
+            assert!(limiter.lanes().all.is_empty(), "lanes stay");
+        };
+        many(LANE, &|_| ("acme".to_owned(), "1".to_owned()), ("acme", "2"));
+        many(SHARE, &|n| ("acme".to_owned(), n.to_string()), ("globex", "1"));
+        many(SHARE, &|n| (format!("t{n}"), "1".to_owned()), ("t1", "2"));
+        // Nothing that can be a tenant is one tenant.
+        many(SHARE, &|n| ("/".to_owned(), n.to_string()), ("acme", "1"));
+        many(TOTAL, &|n| (format!("t{n}"), n.to_string()), ("acme", "x"));
+    }
+}
