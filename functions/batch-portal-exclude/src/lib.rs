@@ -155,7 +155,7 @@ struct ExclusionDto {
 /// Exclude contacts from MFA, or include them again
 ///
 /// For an Administrator with a fresh step-up. An excluded contact signs in with the password alone. The same key with the
-/// same body continues a batch that was interrupted, or repeats its answer. The body may have 256 KiB.
+/// same body continues a batch that was interrupted, or repeats its answer. The body may be as large as 256 KiB.
 #[utoipa::path(post, path = "/v1/admin/portal-exclusions", operation_id = "changePortalExclusions",
     tag = "batch-portal-exclude", security(("session" = [])),
     params(("Idempotency-Key" = String, Header, description = "1 to 64 characters of `A-Z`, `a-z`, `0-9`, `_` and `-`. \

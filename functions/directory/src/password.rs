@@ -43,7 +43,7 @@ struct PasswordAnswer {
     session: SessionDto,
 }
 
-/// Change one's own password
+/// Change your own password
 ///
 /// Takes a session with a fresh step-up; an excluded contact needs none. The caller's device tokens and all their other
 /// sessions are void. A wrong current password is counted.

@@ -258,7 +258,7 @@ async fn confirm(State(app): State<Arc<App>>, call: Call<ConfirmRequest>) -> Ans
     }))
 }
 
-/// Get the state of one's own MFA
+/// Get the state of your own MFA
 ///
 /// Says whether the caller has an authenticator and a recovery token, and since when.
 #[utoipa::path(get, path = "/v1/mfa", operation_id = "getMfa", tag = "enable-mfa", security(("session" = [])), responses(

@@ -127,7 +127,7 @@ async fn end_current(State(app): State<Arc<App>>, call: Call) -> Answer<StatusCo
     end(&app, &call.request, &principal, &Which::This).await
 }
 
-/// List one's own sessions
+/// List your own sessions
 ///
 /// The newest session comes first.
 #[utoipa::path(get, path = "/v1/sessions", operation_id = "listSessions", tag = "session", security(("session" = [])),
@@ -162,7 +162,7 @@ async fn end_others(State(app): State<Arc<App>>, call: Call) -> Answer<StatusCod
     end(&app, &call.request, &principal, &Which::Others).await
 }
 
-/// End one of one's own sessions
+/// End one of your own sessions
 ///
 /// The session can be the current one.
 #[utoipa::path(delete, path = "/v1/sessions/{id}", operation_id = "endSessionById", tag = "session",

@@ -269,7 +269,7 @@ async fn read(State(app): State<Arc<App>>, call: Call) -> Answer<Json<IdpDto>> {
 
 /// Set the tenant's identity provider
 ///
-/// For an Administrator with a fresh step-up. It replaces the whole configuration. The body may have 256 KiB.
+/// For an Administrator with a fresh step-up. It replaces the whole configuration. The body may be as large as 256 KiB.
 #[utoipa::path(put, path = "/v1/admin/sso", operation_id = "setIdentityProvider", tag = "sso",
     security(("session" = [])), request_body = IdpRequest, responses(
     (status = 200, body = IdpDto, description = "The identity provider as it is stored."),

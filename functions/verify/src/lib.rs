@@ -104,7 +104,7 @@ async fn verify(State(app): State<Arc<App>>, call: Call<CodeRequest>) -> Answer<
     }))
 }
 
-/// Step a session up
+/// Step up a session
 ///
 /// Checks a code again within a session, as sensitive operations demand it. A step-up is fresh for 300 seconds. The session
 /// gets a new token, and the old one is void. It takes 6 digits only; a recovery token is refused and not used up.

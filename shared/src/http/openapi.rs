@@ -24,7 +24,8 @@ use crate::audit::Action;
 
 const ABOUT: &str = "\
 Vestibule signs people in with mandatory multi-factor authentication (MFA). It serves many tenants (companies). \
-The people of a tenant are employees and contacts; its Administrators manage them.
+The users of a tenant are employees and contacts; its Administrators manage them. The users of the reserved tenant \
+`support` are operators. They serve all tenants, and have the rights of an Administrator over one another.
 
 Signing in takes two requests. `POST /v1/login` checks the password and answers with a challenge token. `POST /v1/verify` \
 takes the challenge token and a code, and answers with a session token. Somebody without an authenticator gets an \
