@@ -17,6 +17,11 @@ lint:
 openapi:
     UPDATE_OPENAPI=1 cargo test -p tests --test openapi
 
+# Lints openapi.json, and signs in with a client that is generated from it (needs Node).
+openapi-client:
+    cargo build -p local
+    bash .ci/openapi/run
+
 # The store's contract on Amazon's DynamoDB Local (needs Java and Maven).
 dynamodb-local:
     bash .ci/with-dynamodb-local cargo test -p tests --features dynamodb-local --test dynamodb_local
