@@ -12,7 +12,6 @@ use std::{
 };
 
 use argon2::{Algorithm, Argon2, Block, Params, Version, password_hash::phc};
-use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 use tokio::sync::Semaphore;
 use unicode_normalization::UnicodeNormalization;
@@ -43,6 +42,9 @@ pub enum WeakPassword {
     Common,
 }
 
+/// The fewest characters of a password that may be the only factor: a contact's.
+const CONTACT_CHARACTERS: usize = 15;
+
 /// The rules for a new password (security.md 9 and 10): 8 to 1024 bytes, 15 characters for somebody who may sign in
 /// with it alone, and none of the common ones, in whatever case.
 ///
@@ -52,11 +54,15 @@ pub fn acceptable(password: &str, single_factor_possible: bool) -> Result<(), We
     if password.len() > MAX_BYTES {
         return Err(WeakPassword::TooLong);
     }
-    if password.len() < 8 || (single_factor_possible && password.chars().count() < 15) {
+    if password.len() < 8 || (single_factor_possible && !long_enough_for_a_contact(password)) {
         return Err(WeakPassword::TooShort);
     }
     let folded = Zeroizing::new(password.nfkc().collect::<String>().to_lowercase());
     if COMMON.contains(folded.as_str()) { Err(WeakPassword::Common) } else { Ok(()) }
+}
+
+fn long_enough_for_a_contact(password: &str) -> bool {
+    password.chars().count() >= CONTACT_CHARACTERS
 }
 
 /// The cost of a hash.
@@ -83,21 +89,31 @@ impl PasswordParams {
 }
 
 /// A stored hash: an Argon2id PHC string. No Debug.
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct PasswordHash(String);
+#[derive(Clone)]
+pub struct PasswordHash {
+    phc: String,
+    /// Whether its password has the length that a contact's has to have. Only who hashes the password knows.
+    long_enough_for_a_contact: bool,
+}
 
 impl PasswordHash {
-    /// Takes what the store holds; whether it is a hash shows when it is verified.
+    /// Takes what the store holds; whether it is a hash shows when it is verified. How long its password is does not show,
+    /// so it does not count as long enough for a contact.
     #[must_use]
     pub fn from_stored(text: String) -> Self {
-        Self(text)
+        Self { phc: text, long_enough_for_a_contact: false }
     }
 
     /// The PHC string.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.phc
+    }
+
+    /// Whether its password has the length that a contact's has to have, as far as that is known.
+    #[must_use]
+    pub fn long_enough_for_a_contact(&self) -> bool {
+        self.long_enough_for_a_contact
     }
 }
 
@@ -125,7 +141,7 @@ impl PasswordProof {
     /// Whether it is of this hash.
     #[must_use]
     pub fn of(&self, stored: &str) -> bool {
-        self.0.0 == stored
+        self.0.phc == stored
     }
 }
 
@@ -186,7 +202,9 @@ impl Passwords {
     pub async fn hash(&self, password: &SecretText, entropy: &dyn Entropy) -> Result<PasswordHash, HashError> {
         let salt = entropy.bytes::<16>()?;
         let argon2 = self.argon2.clone();
-        self.run(self.place()?, password, move |password, blocks| hash_with(&argon2, password, &salt, blocks)).await
+        let hash = move |password: &[u8], blocks: &mut _| hash_with(&argon2, password, &salt, blocks);
+        let hash = self.run(self.place()?, password, hash).await?;
+        Ok(PasswordHash { long_enough_for_a_contact: long_enough_for_a_contact(password.expose()), ..hash })
     }
 
     /// Takes a place in the queue.
@@ -217,7 +235,7 @@ impl Passwords {
     /// Whether a hash was made with weaker parameters than are asked of new ones (security.md 8).
     #[must_use]
     pub fn outdated(&self, stored: &PasswordHash) -> bool {
-        let parameters = phc::PasswordHash::new(&stored.0).ok().and_then(|hash| Params::try_from(&hash).ok());
+        let parameters = phc::PasswordHash::new(&stored.phc).ok().and_then(|hash| Params::try_from(&hash).ok());
         let now = self.argon2.params();
         parameters.is_none_or(|old| old.m_cost() < now.m_cost() || old.t_cost() < now.t_cost())
     }
@@ -268,12 +286,12 @@ fn stored(argon2: &Argon2<'_>, salt: &[u8; 16], output: &[u8]) -> Result<Passwor
         salt: Some(phc::Salt::new(salt).map_err(|_| HashError::Unusable)?),
         hash: Some(phc::Output::new(output).map_err(|_| HashError::Unusable)?),
     };
-    Ok(PasswordHash(hash.to_string()))
+    Ok(PasswordHash::from_stored(hash.to_string()))
 }
 
 /// With the parameters of the hash, whatever they are now.
 fn verify_with(hash: &PasswordHash, password: &[u8], blocks: &mut Vec<Block>) -> Result<bool, HashError> {
-    let hash = phc::PasswordHash::new(&hash.0).map_err(|_| HashError::Unusable)?;
+    let hash = phc::PasswordHash::new(&hash.phc).map_err(|_| HashError::Unusable)?;
     let (Some(version), Some(salt), Some(expected)) = (hash.version, hash.salt, hash.hash) else {
         return Err(HashError::Unusable);
     };
@@ -339,6 +357,18 @@ mod tests {
             passwords.verify(passwords.place().unwrap(), &text(&"x".repeat(1025)), None).await.err(),
             Some(HashError::TooLong)
         );
+    }
+
+    #[tokio::test]
+    async fn a_hash_says_whether_its_password_is_long_enough_for_a_contact() {
+        let passwords = Passwords::new(PasswordParams::cheap(), 1, 1, &SystemEntropy).unwrap();
+        for (password, long_enough) in
+            [("15 characters ..", true), ("15 characters .", true), ("14 characters.", false)]
+        {
+            let hash = passwords.hash(&text(password), &SystemEntropy).await.unwrap();
+            assert_eq!(hash.long_enough_for_a_contact(), long_enough, "{password}");
+            assert!(!PasswordHash::from_stored(hash.as_str().to_owned()).long_enough_for_a_contact());
+        }
     }
 
     #[tokio::test]

@@ -122,6 +122,30 @@ async fn p8_whoever_does_not_enrol_in_time_is_reset_again() {
 }
 
 #[tokio::test]
+async fn p10_the_end_of_an_exclusion_ends_the_window_of_a_reset_before_it() {
+    let (service, mut people) = Service::peopled().await;
+    let ann = service.fresh(of(&mut people, "ann")).await;
+    let batch = async |key: &str, token: &str, ids: &[&str], disable_mfa: bool| {
+        let body = json!({"contact_ids": ids, "disable_mfa": disable_mfa, "reason": "r"});
+        let ask = Ask::new(Method::POST, "/v1/admin/portal-exclusions").token(token).json(body);
+        service.send(ask.header("idempotency-key", key)).await.ok()
+    };
+    batch("a", &ann, &["u-con1", "u-con2"], true).await;
+    for id in ["u-con1", "u-con2"] {
+        service.post(&format!("/v1/admin/users/{id}/mfa-reset"), &ann, json!({"reason": "r"})).await.ok();
+    }
+    service.pass(73 * 3600);
+    assert_eq!(service.login(&people["con1"]).await.text("/status"), "signed_in");
+    let ann = service.fresh(of(&mut people, "ann")).await;
+    batch("b", &ann, &["u-con1"], false).await;
+    service.patch("/v1/admin/users/u-con2", &ann, json!({"kind": "employee", "role": "standard"})).await.ok();
+    for name in ["con1", "con2"] {
+        assert_eq!(service.login(&people[name]).await.text("/status"), "enrolment_required", "{name}");
+        service.enrol(of(&mut people, name)).await;
+    }
+}
+
+#[tokio::test]
 async fn p13_delays_double_to_a_quarter_of_an_hour_and_end() {
     let (service, mut people) = Service::peopled().await;
     let bob = of(&mut people, "bob");

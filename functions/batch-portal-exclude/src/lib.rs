@@ -106,8 +106,9 @@ struct ResultDto {
 }
 
 /// What became of a contact: it was `excluded` from MFA or `included` again; it was in that state before (`unchanged`); the
-/// id is of somebody who is no contact (`not_a_contact`) or of nobody (`not_found`); or the batch stopped before it
-/// (`not_applied`).
+/// id is of somebody who is no contact (`not_a_contact`) or of nobody (`not_found`); the contact's password is too short to be
+/// their only factor (`password_too_short`); or the batch stopped before it (`not_applied`). A password needs 15 characters,
+/// which also had to be recorded when it was set: a new password helps.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum ExclusionOutcomeDto {
@@ -116,6 +117,7 @@ enum ExclusionOutcomeDto {
     Unchanged,
     NotAContact,
     NotFound,
+    PasswordTooShort,
     NotApplied,
 }
 
@@ -244,7 +246,9 @@ impl From<Report> for BatchAnswer {
                 Outcome::Excluded => &mut counts.excluded,
                 Outcome::Included => &mut counts.included,
                 Outcome::Unchanged => &mut counts.unchanged,
-                Outcome::NotAContact | Outcome::NotFound | Outcome::NotApplied => &mut counts.refused,
+                Outcome::NotAContact | Outcome::NotFound | Outcome::PasswordTooShort | Outcome::NotApplied => {
+                    &mut counts.refused
+                }
             } += 1;
         }
         let result = |(contact, outcome): (UserId, Outcome)| ResultDto {
@@ -255,6 +259,7 @@ impl From<Report> for BatchAnswer {
                 Outcome::Unchanged => ExclusionOutcomeDto::Unchanged,
                 Outcome::NotAContact => ExclusionOutcomeDto::NotAContact,
                 Outcome::NotFound => ExclusionOutcomeDto::NotFound,
+                Outcome::PasswordTooShort => ExclusionOutcomeDto::PasswordTooShort,
                 Outcome::NotApplied => ExclusionOutcomeDto::NotApplied,
             },
         };

@@ -274,7 +274,7 @@ async fn change(
 ) -> Answer<Json<UserDto>> {
     let Call { body: vestibule::http::OrEmpty(body), path: user, request, .. } = call;
     if let Some(password) = &body.password {
-        // The form first; whether they may become single-factor is known once they are read.
+        // The form first; whether it has to be long enough for a contact is asked beside the change.
         password::acceptable(password.expose(), body.kind == Some(KindDto::Contact))?;
     }
     if let (Some(kind), Some(role)) = (body.kind, body.role)
@@ -283,7 +283,7 @@ async fn change(
         return Err(misfit());
     }
     let (authority, named) = administer(&app, &request, user).await?;
-    let (before, _) = named.read()?.ok_or(Code::NotFound)?;
+    named.read()?.ok_or(Code::NotFound)?;
     let mut patch = Patch {
         kind: body.kind.map(Into::into),
         role: body.role.map(Into::into),
@@ -304,8 +304,6 @@ async fn change(
             let why = Problem::new(Code::Forbidden).detail("one's own password is changed by POST /v1/password");
             return Err(request.refused(&app, &authority, event, why).await);
         }
-        let kind = patch.kind.unwrap_or(before.kind);
-        password::acceptable(password.expose(), KindDto::from(kind) == KindDto::Contact)?;
         patch.hash = Some(app.passwords.hash(password, &*app.entropy).await?);
     }
     event.changed = changed(&patch);
@@ -316,6 +314,7 @@ async fn change(
     match app.store.change_person(&authority, named, &patch, &request.attempt(&app)?, &event).await? {
         Changed::Yes(now) => Ok(Json(UserDto::new(&key, &now.0, &now.1))),
         Changed::Misfit => Err(misfit()),
+        Changed::PasswordTooShort => Err(password::WeakPassword::TooShort.into()),
         refused => Err(refuse(&app, &request, &authority, event, &refused).await),
     }
 }
@@ -342,7 +341,7 @@ async fn refuse(app: &App, request: &Request, by: &Authority, event: AuditEvent,
         }
         Changed::SubjectTaken => request.refused(app, by, event, subject_taken()).await,
         Changed::ActorGone => request.no_longer(app).await,
-        Changed::NotFound | Changed::Misfit | Changed::Yes(_) => Code::NotFound.into(),
+        Changed::NotFound | Changed::Misfit | Changed::PasswordTooShort | Changed::Yes(_) => Code::NotFound.into(),
     }
 }
 

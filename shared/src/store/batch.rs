@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Store, StoreError, audit_row,
-    enrolment::raise_epoch,
+    enrolment::{has_to_enrol, raise_epoch},
     item,
     item::{Exclusion, ExclusionRow, Kind, Profile, User},
     keys,
@@ -72,6 +72,9 @@ pub enum Outcome {
     /// Nobody of this tenant.
     #[serde(rename = "n")]
     NotFound,
+    /// A contact whose password is too short to be their only factor, or was set before its length was noted.
+    #[serde(rename = "p")]
+    PasswordTooShort,
     /// The batch was stopped before.
     #[serde(rename = "s")]
     NotApplied,
@@ -382,6 +385,7 @@ impl Plan {
         let (user, profile): (User, Profile) = (item::read(user)?, item::read(profile)?);
         let outcome = match (user.kind, claim.disable_mfa, user.excluded.is_some()) {
             (Kind::Employee, ..) => Outcome::NotAContact,
+            (Kind::Contact, true, false) if !user.password_fits_contact => Outcome::PasswordTooShort,
             (Kind::Contact, true, false) => Outcome::Excluded,
             (Kind::Contact, false, true) => Outcome::Included,
             (Kind::Contact, ..) => Outcome::Unchanged,
@@ -422,7 +426,8 @@ fn exclude(
     let gone = ["fid", "sec", "ls", "fat", "rk", "rkt", "rc", "rq", "eb"];
     actions.extend(gone.map(|name| Action::Remove(attr(name))));
     actions.extend(raise_epoch());
-    let guards = vec![eq(attr("k"), "c"), absent(attr("ex")), eq(attr("born"), user.born.bytes())];
+    let guards =
+        vec![eq(attr("k"), "c"), absent(attr("ex")), eq(attr("born"), user.born.bytes()), eq(attr("pl"), true)];
     let row = ExclusionRow {
         contact: key.user().clone(),
         username: profile.username.clone(),
@@ -439,7 +444,8 @@ fn exclude(
 
 /// They have to enrol at the next sign-in.
 fn include(key: &UserKey, user: &User, now: Timestamp) -> [Write; 2] {
-    let mut actions = vec![Action::Remove(attr("ex")), Action::Set(attr("seen"), num(now.secs()))];
+    let mut actions = vec![Action::Remove(attr("ex"))];
+    actions.extend(has_to_enrol(now));
     actions.extend(raise_epoch());
     let guards = vec![eq(attr("k"), "c"), exists(attr("ex")), eq(attr("born"), user.born.bytes())];
     [Write::update(keys::user(key), guards, actions), Write::delete(keys::exclusion(key), vec![])]
@@ -672,6 +678,49 @@ mod tests {
         assert!(outcomes(&more).iter().all(|outcome| *outcome == Outcome::Unchanged));
     }
 
+    /// Their password may become their only factor (security.md 9).
+    #[tokio::test]
+    async fn a_contact_whose_password_is_short_or_of_unknown_length_is_refused_and_nobody_else() {
+        let office = office(4).await;
+        office.change(&office.contacts[1], vec![Action::Set(attr("pl"), Value::Bool(false))]).await;
+        office.change(&office.contacts[2], vec![Action::Remove(attr("pl"))]).await;
+        let want = [Outcome::Excluded, Outcome::PasswordTooShort, Outcome::PasswordTooShort, Outcome::Excluded];
+        let dry = Wanted { dry_run: true, ..office.wanted("dry") };
+        assert_eq!(outcomes(&office.report(&dry).await), want);
+        assert_eq!(outcomes(&office.report(&office.wanted("a")).await), want);
+        for (id, outcome) in office.contacts.iter().zip(want) {
+            let excluded = outcome == Outcome::Excluded;
+            assert_eq!(office.ann.read(&office.key(id)).await.excluded.is_some(), excluded);
+            assert_eq!(office.row(id).await.is_some(), excluded);
+            assert_eq!(office.rows(id, Did::ContactExcluded).await.len(), usize::from(excluded));
+        }
+        // Nor is somebody held back from being included again.
+        office.change(&office.contacts[0], vec![Action::Set(attr("pl"), Value::Bool(false))]).await;
+        let again = Wanted { disable_mfa: false, ..office.wanted("b") };
+        assert_eq!(outcomes(&office.report(&again).await)[0], Outcome::Included);
+    }
+
+    /// The item itself is asked, whatever was read before.
+    #[tokio::test]
+    async fn the_write_of_an_exclusion_asks_for_the_length_of_the_password() {
+        let office = office(1).await;
+        let (authority, wanted, begun) = (office.authority().await, office.wanted("a"), attempt(NOW));
+        let (id, event) = (batch_id(&authority, &wanted.key).unwrap(), office.ann.event());
+        let store = &office.ann.store;
+        let batch = store.claim(&authority, &wanted, &id, &begun, &event).await.unwrap().unwrap();
+        let run = Run { authority: &authority, id: &id, batch: &batch, attempt: &begun, event: &event };
+        let key = office.key(&office.contacts[0]);
+        let [user, profile] = store.read_all([keys::user(&key), keys::profile(&key)]).await.unwrap();
+        let mut plan = Plan::default();
+        plan.add(&run, 1, &key, user, profile).unwrap();
+        office.change(key.user(), vec![Action::Set(attr("pl"), Value::Bool(false))]).await;
+        let answer = store.table.update(&plan.writes[0], Again::Never).await.unwrap();
+        assert!(matches!(answer, crate::store::table::Updated::Refused(_)));
+        office.change(key.user(), vec![Action::Set(attr("pl"), Value::Bool(true))]).await;
+        let answer = store.table.update(&plan.writes[0], Again::Never).await.unwrap();
+        assert!(matches!(answer, crate::store::table::Updated::Written(_)), "that alone was in its way");
+    }
+
     #[tokio::test]
     async fn a_dry_run_tells_and_changes_nothing() {
         let office = office(22).await;
@@ -690,10 +739,12 @@ mod tests {
     async fn whoever_is_included_again_has_to_enrol() {
         let office = office(2).await;
         office.report(&office.wanted("a")).await;
+        office.change(&office.contacts[0], vec![Action::Set(attr("eb"), num(NOW.secs()))]).await;
         let report = office.report(&Wanted { disable_mfa: false, ..office.wanted("b") }).await;
         assert_eq!(outcomes(&report), [Outcome::Included; 2]);
         let user = office.ann.read(&office.key(&office.contacts[0])).await;
         assert!(user.excluded.is_none() && user.factor == FactorState::None && user.epoch == 3);
+        assert!(user.enrol_by.is_none(), "the window of a reset is over");
         assert!(office.row(&office.contacts[0]).await.is_none());
         assert_eq!(office.rows(&office.contacts[0], Did::ContactIncluded).await.len(), 1);
     }

@@ -398,6 +398,12 @@ pub(super) fn raise_epoch() -> Vec<Action> {
     ]
 }
 
+/// What the end of an exclusion does: they had no factor by right, and have to enrol from now on. They are not dormant, and
+/// the window of a reset that came before is over.
+pub(super) fn has_to_enrol(now: Timestamp) -> [Action; 2] {
+    [Action::Set(attr("seen"), num(now.secs())), Action::Remove(attr("eb"))]
+}
+
 /// Why there is nothing to confirm.
 fn none_to_confirm(user: &User, door: &EnrolmentDoor, now: Timestamp) -> Denied {
     if let Err(why) = door.check(user, now) {

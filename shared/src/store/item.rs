@@ -322,6 +322,10 @@ pub struct User {
     /// Password version, equal to the login name's.
     #[serde(rename = "pv")]
     pub password_version: i64,
+    /// Whether no password of theirs is shorter than a contact's has to be: there is none, or it was long enough when it was
+    /// set. Absent for a password that was set before this was noted.
+    #[serde(rename = "pl", default, skip_serializing_if = "std::ops::Not::not")]
+    pub password_fits_contact: bool,
     /// Digest of the login name.
     #[serde(rename = "lh")]
     pub login: String,
@@ -402,6 +406,7 @@ impl User {
             born,
             epoch: 1,
             password_version: 1,
+            password_fits_contact: true,
             login: login.to_owned(),
             factor: FactorState::None,
             factor_id: None,

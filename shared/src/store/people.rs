@@ -2,7 +2,7 @@
 
 use super::{
     REPLANS, Store, StoreError, audit_row,
-    enrolment::raise_epoch,
+    enrolment::{has_to_enrol, raise_epoch},
     item,
     item::{Administrators, AuthType, FactorState, Kind, Profile, Role, Subject, User},
     keys,
@@ -102,13 +102,15 @@ impl NewPerson {
             Action::Set(attr("ttl"), text("never")),
         ];
         login.extend(self.hash.as_ref().map(|hash| Action::Set(attr("ph"), text(hash.as_str()))));
+        let password_fits_contact = self.hash.as_ref().is_none_or(PasswordHash::long_enough_for_a_contact);
+        let user = User { password_fits_contact, ..self.user.clone() };
         let mut profile = item::write(&self.profile)?;
         let sort = format!("{}#{}", fold(&self.profile.username), self.key.user());
         profile.insert("GP".to_owned(), text(keys::directory(self.key.tenant())));
         profile.insert("GS".to_owned(), text(sort));
         Ok([
             Write::update(keys::login(&self.login), vec![absent(attr("uid"))], login),
-            Write::put_new(keys::user(&self.key), item::write(&self.user)?),
+            Write::put_new(keys::user(&self.key), item::write(&user)?),
             Write::put_new(keys::profile(&self.key), profile),
         ])
     }
@@ -162,6 +164,8 @@ pub enum Changed {
     NotFound,
     /// Kind and role would not fit.
     Misfit,
+    /// The new password is too short for a contact.
+    PasswordTooShort,
     /// A tenant keeps its last active Administrator.
     LastAdministrator,
     /// Somebody else is called so by the IdP.
@@ -294,6 +298,10 @@ impl Store {
             if !fits(named.key.tenant(), plan.after.kind, plan.after.role) {
                 return Ok(Changed::Misfit);
             }
+            if plan.after.kind == Kind::Contact && patch.hash.as_ref().is_some_and(|it| !it.long_enough_for_a_contact())
+            {
+                return Ok(Changed::PasswordTooShort);
+            }
             let administrators = self.administrators(&named.key, plan.door().is_some()).await?;
             let writes = match plan.writes(authority, &administrators)? {
                 Planned::Writes(writes) => writes,
@@ -408,7 +416,8 @@ impl Store {
             let (mut guards, mut actions) = open(&user, &session, None, now)?;
             guards.extend(living(token, now));
             guards.extend([eq(attr("ep"), user.epoch), eq(attr("pv"), user.password_version)]);
-            actions.extend([Action::Add(attr("pv"), 1), Action::Set(attr("d"), empty())]);
+            actions.push(Action::Set(attr("d"), empty()));
+            actions.extend(password_set(hash));
             actions.extend(raise_epoch());
             let writes = vec![
                 Write::update(keys::user(key), guards, actions),
@@ -502,6 +511,12 @@ fn dismissed(key: &UserKey, administrators: &Administrators, to: Option<AuthType
     Some(Write::update(keys::administrators(key.tenant()), guards, actions))
 }
 
+/// What a new password changes in the person's item.
+fn password_set(hash: &PasswordHash) -> [Action; 2] {
+    [Action::Add(attr("pv"), 1), Action::Set(attr("pl"), Value::Bool(hash.long_enough_for_a_contact()))]
+}
+
+/// What a new password changes in the login name's item.
 fn new_password(key: &UserKey, login: &LoginKey, version: i64, hash: &PasswordHash) -> Write {
     Write::update(
         keys::login(login),
@@ -632,15 +647,12 @@ impl<'a> Plan<'a> {
             actions.push(Action::Remove(attr("ex")));
         }
         if self.before.excluded.is_some() && after.excluded.is_none() {
-            // They had no factor by right, and now have to enrol: not dormant.
-            actions.push(Action::Set(attr("seen"), num(self.now.secs())));
+            actions.extend(has_to_enrol(self.now));
         }
         if !after.active || self.patch.hash.is_some() {
             actions.push(Action::Set(attr("d"), empty()));
         }
-        if self.patch.hash.is_some() {
-            actions.push(Action::Add(attr("pv"), 1));
-        }
+        actions.extend(self.patch.hash.iter().flat_map(password_set));
         Ok(actions)
     }
 }
@@ -839,10 +851,11 @@ mod changes {
 
     use super::*;
     use crate::{
+        env::SystemEntropy,
         id::LoginName,
         policy::{self, Ladder},
         store::{
-            fixture::{Ann, NOW, STEP, ann, at_once, attempt},
+            fixture::{Ann, NOW, PASSWORD, STEP, ann, at_once, attempt},
             item::{Administrators, Device, LoginRow},
             table::Again,
         },
@@ -936,6 +949,75 @@ mod changes {
             assert_eq!((row.hash.as_deref(), row.version, row.tries), (Some(text), Some(n), 0));
             assert_eq!(ann.read(&bob).await.password_version, n);
         }
+    }
+
+    /// Whoever becomes a contact may be excluded and then have no other factor: whether their password is long enough for
+    /// that is noted with each password.
+    #[tokio::test]
+    async fn whether_a_password_is_long_enough_for_a_contact_is_noted_with_each() {
+        let (ann, session) = office().await;
+        let (long, short) = (ann.hash(PASSWORD).await, ann.hash("ab3!kz9q").await);
+        for (name, hash, fits) in [("one", None, true), ("two", Some(&long), true), ("three", Some(&short), false)] {
+            let person = NewPerson { hash: hash.cloned(), ..ann.to_be(name, Role::Standard) };
+            let made = ann.store.create_person(&By::Seed, &person, &attempt(NOW), &ann.event()).await.unwrap();
+            assert_eq!(made, Created::Yes);
+            assert_eq!(ann.read(&person.key).await.password_fits_contact, fits, "{name}");
+        }
+        let bob = ann.someone("bob", Role::Standard).await;
+        for (hash, fits) in [(&short, false), (&long, true), (&short, false), (&hash("of unknown length"), false)] {
+            let patch = Patch { hash: Some(hash.clone()), ..Patch::default() };
+            assert!(matches!(change(&ann, &session, &bob, &patch).await, Changed::Yes(_)));
+            assert_eq!(ann.read(&bob).await.password_fits_contact, fits);
+        }
+        assert!(matches!(change(&ann, &session, &bob, &role(Kind::Contact, Role::Portal)).await, Changed::Yes(_)));
+        assert!(!ann.read(&bob).await.password_fits_contact, "another kind is no other password");
+    }
+
+    #[tokio::test]
+    async fn the_owners_change_of_a_password_notes_whether_it_is_long_enough_and_a_new_hash_of_it_keeps_that() {
+        let (ann, session) = office().await;
+        let right = ann.password(PASSWORD, None, NOW).await.ok().unwrap();
+        ann.store.strengthen(&right, &ann.hash(PASSWORD).await).await;
+        assert!(ann.read(&ann.key).await.password_fits_contact);
+        let caller = ann.store.read_session(&session, NOW).await.unwrap().ok().unwrap();
+        let short = ann.hash("ab3!kz9q").await;
+        let right = ann.password(PASSWORD, None, NOW).await.ok().unwrap();
+        let done = ann.store.change_password(&caller, right, &short, &SystemEntropy, &ann.event()).await.unwrap();
+        assert!(matches!(done, PasswordChanged::Yes(_)));
+        assert!(!ann.read(&ann.key).await.password_fits_contact);
+    }
+
+    /// An Administrator sets the password of an employee, who is a contact by the time it is written.
+    #[tokio::test]
+    async fn a_contact_gets_no_password_that_is_too_short_also_if_they_were_an_employee_when_it_was_planned() {
+        let (ann, session) = office().await;
+        let bob = ann.someone("bob", Role::Standard).await;
+        let authority = ann.authority(&session).await;
+        let as_employee = named(&ann, &bob).await;
+        assert!(matches!(change(&ann, &session, &bob, &role(Kind::Contact, Role::Portal)).await, Changed::Yes(_)));
+        let patch = Patch { hash: Some(ann.hash("ab3!kz9q").await), ..Patch::default() };
+        let done = ann.store.change_person(&authority, as_employee, &patch, &attempt(NOW), &ann.event()).await.unwrap();
+        assert!(matches!(done, Changed::PasswordTooShort));
+        let user = ann.read(&bob).await;
+        assert!(user.password_version == 1 && user.password_fits_contact);
+        assert!(login_row(&ann, &bob).await.unwrap().hash.is_none());
+    }
+
+    #[tokio::test]
+    async fn the_end_of_an_exclusion_ends_the_window_of_a_reset_before_it() {
+        let (ann, session) = office().await;
+        let con = ann.someone("con", Role::Portal).await;
+        let excluded = item::Exclusion { batch: crate::id::BatchId::parse("b").unwrap(), at: NOW.millis() };
+        let excluded = Action::Set(attr("ex"), item::value(&excluded).unwrap());
+        set(&ann, &con, vec![excluded, Action::Set(attr("eb"), num(NOW.secs())), Action::Set(attr("seen"), num(0))])
+            .await;
+        assert!(matches!(change(&ann, &session, &con, &role(Kind::Employee, Role::Standard)).await, Changed::Yes(_)));
+        let user = ann.read(&con).await;
+        assert!(user.excluded.is_none() && user.enrol_by.is_none() && user.seen == NOW.secs());
+        // Of somebody who was not excluded the window stays.
+        set(&ann, &con, vec![Action::Set(attr("eb"), num(NOW.secs()))]).await;
+        assert!(matches!(change(&ann, &session, &con, &role(Kind::Contact, Role::Portal)).await, Changed::Yes(_)));
+        assert_eq!(ann.read(&con).await.enrol_by, Some(NOW.secs()));
     }
 
     #[tokio::test]
@@ -1044,15 +1126,16 @@ mod changes {
             let ann = Arc::new(ann);
             let bob = ann.someone("bob", Role::Standard).await;
             let login = LoginKey::of(bob.tenant(), &ann.read(&bob).await.login);
+            let new = ann.hash("a good long password").await;
             let acts = (0..6).map(|n| {
-                let (ann, bob, session) = (Arc::clone(&ann), bob.clone(), session.clone());
+                let (ann, bob, session, new) = (Arc::clone(&ann), bob.clone(), session.clone(), new.clone());
                 async move {
                     let patch = match n {
                         0 => return delete_as(&ann, &ann.authority(&session).await, &bob).await,
                         1 => role(Kind::Employee, Role::Administrator),
                         2 => role(Kind::Contact, Role::Portal),
                         3 => Patch { display_name: Some("B".into()), ..Patch::default() },
-                        4 => Patch { hash: Some(hash("new")), ..Patch::default() },
+                        4 => Patch { hash: Some(new), ..Patch::default() },
                         _ => active(false),
                     };
                     change(&ann, &session, &bob, &patch).await

@@ -314,6 +314,35 @@ async fn p10_an_exclusion_ends_with_the_contact() {
 }
 
 #[tokio::test]
+async fn p10_a_password_too_short_for_a_contact_does_not_become_the_only_factor() {
+    let (service, mut people) = Service::given().await;
+    let ann = admin(&service, &mut people).await;
+    let contact = json!({"kind": "contact", "role": "portal"});
+    service.patch(&one(&people, "bob"), &ann, json!({"password": "ab3!kz9q"})).await.ok();
+    service.patch(&one(&people, "bob"), &ann, contact.clone()).await.ok();
+    let nobody =
+        json!({"kind": "contact", "role": "portal", "auth_type": "local", "username": "con9", "display_name": "c"});
+    let without_password = service.post("/v1/admin/users", &ann, nobody).await.ok().text("/id");
+    let ids = [people["bob"].id.as_str(), people["con1"].id.as_str(), &without_password];
+    for (key, dry) in [("dry", true), ("real", false)] {
+        let done = exclude(&service, &ann, key, &ids, true, dry).await.ok();
+        let outcomes: Vec<_> = done.body["results"].as_array().unwrap().iter().map(|it| &it["outcome"]).collect();
+        assert_eq!(outcomes, ["password_too_short", "excluded", "excluded"]);
+        assert_eq!(done.body["counts"], json!({"excluded": 2, "included": 0, "unchanged": 0, "refused": 1}));
+    }
+    "ab3!kz9q".clone_into(&mut of(&mut people, "bob").password);
+    assert_eq!(service.login(&people["bob"]).await.text("/status"), "enrolment_required");
+    // Who had no password gets one of a contact's length or none.
+    let path = format!("/v1/admin/users/{without_password}");
+    assert!(service.patch(&path, &ann, json!({"password": "ab3!kz9q"})).await.is(400, "invalid_request"));
+    service.patch(&path, &ann, json!({"password": "a good long password"})).await.ok();
+    // And with a longer password the employee who became a contact can be excluded.
+    service.patch(&one(&people, "bob"), &ann, json!({"password": "a good long password"})).await.ok();
+    let done = exclude(&service, &ann, "again", &[&people["bob"].id], true, false).await.ok();
+    assert_eq!(done.text("/results/0/outcome"), "excluded");
+}
+
+#[tokio::test]
 async fn p12_a_change_of_authentication_type_asks_to_sign_in_again() {
     let (service, mut people) = Service::given().await;
     let session = service.fresh(of(&mut people, "bob")).await;
