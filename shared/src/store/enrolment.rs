@@ -11,7 +11,7 @@ use super::{
     session::{self, NoSession},
     table::{Again, Transacted, Transaction, Updated, met_first},
     verify::{Accept, open_entry},
-    write::{self, Action, Guard, Path, Write, attr, empty, eq, gt, lt, num},
+    write::{self, Action, Guard, Path, Write, attr, empty, eq, gt, lt, ne, num},
 };
 use crate::{
     attempt::{Attempt, NewSession, SignedIn},
@@ -160,7 +160,8 @@ impl ConfirmedEnrolment {
 }
 
 impl Store {
-    /// Finds out whether somebody may start an enrolment. A reset code is charged before it is compared.
+    /// Finds out whether somebody may start an enrolment. A wrong reset code is counted by the write that compares it; a
+    /// right one is not counted, so that it works as often as its owner begins.
     ///
     /// # Errors
     /// [`StoreError`]: denied.
@@ -172,23 +173,21 @@ impl Store {
     ) -> Result<Result<MayEnrol, Denied>, StoreError> {
         let (key, now) = (door.key(), attempt.at());
         let mut keys = vec![keys::profile(key), keys::tenant(key.tenant())];
-        let (user, charged, rest) = if reset_code.is_some() && door.0.class() == TokenClass::Enrolment {
-            // Without a code in the item the charge is refused, and has read the item all the same.
-            let charge = charge_reset_code(&door, now);
+        let given = reset_code.filter(|_| door.0.class() == TokenClass::Enrolment);
+        let (user, rest) = if let Some(given) = &given {
+            // Refused for a right code, or where there is none to compare with; the refusal has read the item all the same.
+            let charge = charge_wrong_code(&door, given, now);
             let (charged, rest) = join!(self.table.update(&charge, Again::Harmless), self.table.read(&keys));
-            let (user, charged) = match charged? {
-                Updated::Written(item) => (item, true),
-                Updated::Refused(item) => (item, false),
-            };
-            (user, charged, rest?)
+            let (Updated::Written(item) | Updated::Refused(item)) = charged?;
+            (item, rest?)
         } else {
             keys.push(keys::user(key));
             let mut found = self.table.read(&keys).await?;
-            (found.pop().flatten(), false, found)
+            (found.pop().flatten(), found)
         };
         let Some(item) = user else { return Ok(Err(Denied::Token)) };
         let user: User = item::read(item)?;
-        if let Err(why) = may_start(&user, &door, reset_code.filter(|_| charged), now) {
+        if let Err(why) = may_start(&user, &door, given, now) {
             return Ok(Err(why));
         }
         let missing = || StoreError::Poison("a person without names, or without a tenant".into());
@@ -328,16 +327,18 @@ fn may_start(user: &User, door: &EnrolmentDoor, code: Option<CodeDigest>, now: T
         return Err(Denied::ResetRequired);
     }
     let right = match (&code, &user.reset_code) {
-        (Some(code), Some(stored)) => *code == stored.digest,
+        (Some(code), Some(stored)) => {
+            *code == stored.digest && stored.tries < policy::TRIES && stored.ends > now.millis()
+        }
         _ => false,
     };
     if required(user) && !right { Err(Denied::ResetCode) } else { Ok(()) }
 }
 
-fn charge_reset_code(door: &EnrolmentDoor, now: Timestamp) -> Write {
+fn charge_wrong_code(door: &EnrolmentDoor, given: &CodeDigest, now: Timestamp) -> Write {
     let at = |name: &'static str| attr("rc").key(name);
     let mut guards = door.alive(now);
-    guards.extend([lt(at("n"), policy::TRIES), gt(at("x"), now.millis())]);
+    guards.extend([ne(at("h"), given.bytes()), lt(at("n"), policy::TRIES), gt(at("x"), now.millis())]);
     Write::update(keys::user(door.key()), guards, vec![Action::Add(at("n"), 1)])
 }
 
@@ -556,7 +557,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_reset_code_is_charged_and_spent_by_the_confirmation() {
+    async fn a_wrong_reset_code_is_counted_and_the_right_one_spent_by_the_confirmation() {
         let (ann, tokens) = unenrolled(1).await;
         let code = with_code(&ann).await;
         let other = ResetCode::generate(&SystemEntropy).unwrap().digest(&ann.codes, &ann.key);
@@ -564,11 +565,38 @@ mod tests {
         for _ in 0..policy::TRIES - 1 {
             assert_eq!(may(&ann, &tokens[0], Some(other), NOW).await.err(), Some(Denied::ResetCode));
         }
-        begin(&ann, &tokens[0], Some(code)).await.ok().unwrap();
+        for _ in 0..=policy::TRIES {
+            begin(&ann, &tokens[0], Some(code)).await.ok().unwrap();
+        }
+        assert_eq!(ann.read(&ann.key).await.reset_code.unwrap().tries, policy::TRIES - 1, "right ones are not counted");
+        assert_eq!(may(&ann, &tokens[0], Some(other), NOW).await.err(), Some(Denied::ResetCode));
         assert_eq!(may(&ann, &tokens[0], Some(code), NOW).await.err(), Some(Denied::ResetCode), "five tries");
         assert!(confirm(&ann, &tokens[0]).await.is_some());
         let user = ann.read(&ann.key).await;
         assert!(user.reset_code.is_none() && user.reset_code_required.is_none());
+    }
+
+    /// What the write asks beside the code: each is missed if it is gone.
+    #[tokio::test]
+    async fn a_wrong_reset_code_is_counted_while_the_token_lives_and_the_code_does_and_five_times_at_most() {
+        let (ann, tokens) = unenrolled(1).await;
+        let code = with_code(&ann).await;
+        let other = ResetCode::generate(&SystemEntropy).unwrap().digest(&ann.codes, &ann.key);
+        let made_up =
+            NewToken::generate(TokenClass::Enrolment, &ann.key, RestoreEpoch::default(), &SystemEntropy).unwrap();
+        let tries = || async { ann.read(&ann.key).await.reset_code.unwrap().tries };
+        assert_eq!(may(&ann, made_up.reference(), Some(other), NOW).await.err(), Some(Denied::Token));
+        assert_eq!(tries().await, 0, "a stranger counts nothing");
+        for _ in 0..policy::TRIES + 2 {
+            assert_eq!(may(&ann, &tokens[0], Some(other), NOW).await.err(), Some(Denied::ResetCode));
+        }
+        assert_eq!(tries().await, policy::TRIES);
+        ann.change(Action::Set(attr("rc").key("n"), num(0))).await;
+        assert!(may(&ann, &tokens[0], Some(code), NOW).await.is_ok());
+        ann.change(Action::Set(attr("rc").key("x"), num(NOW.millis()))).await;
+        assert_eq!(may(&ann, &tokens[0], Some(other), NOW).await.err(), Some(Denied::ResetCode));
+        assert_eq!(tries().await, 0, "it has ended");
+        assert_eq!(may(&ann, &tokens[0], Some(code), NOW).await.err(), Some(Denied::ResetCode));
     }
 
     /// store.md, corrections: an older, voided code does not enrol, at any stage.
