@@ -714,9 +714,9 @@ mod tests {
     use super::*;
     use crate::{
         env::SystemEntropy,
-        secret::{KeyRing, Sealer},
+        secret::{KeyRing, NewToken, Sealer, TokenClass},
         store::{
-            fixture::{NOW, PASSWORD, STEP, ann},
+            fixture::{NOW, PASSWORD, STEP, ann, attempt},
             keys,
             login::Opened,
         },
@@ -751,4 +751,76 @@ mod tests {
         }
         assert!(bytes <= 1024, "{bytes} bytes");
     }
+
+    /// Who knows the password can fill every list of the item, and pays no more than this for it: each list has a cap that is
+    /// a condition of the write that fills it.
+    #[tokio::test]
+    async fn a_person_at_every_cap_at_once_has_a_bounded_item() {
+        let (ann, _) = ann(0).await;
+        let ring = KeyRing::new([(1, zeroize::Zeroizing::new([9; 32]))].into()).unwrap();
+        let sealed = || ring.seal(&ann.secret, &SystemEntropy);
+        let token = |class| NewToken::generate(class, &ann.key, ann.store.restored(), &SystemEntropy).unwrap();
+        let (nonce, millis) = (|| Nonce::generate(&SystemEntropy).unwrap(), NOW.millis());
+        let network = |n: usize| format!("20010db80000{n:02x}");
+        let digest = || ann.recovery.digest(&ann.codes, &ann.key);
+        let mut user = ann.read(&ann.key).await;
+        let open = |class, n| {
+            let token = token(class);
+            let (guard, device) = (*token.reference().guard(), Some(token.reference().id().clone()));
+            let entry =
+                Challenge { guard, ends: millis, tries: policy::TRIES, epoch: 10_000, network: network(n), device };
+            (token.reference().id().clone(), entry)
+        };
+        user.challenges = (0..policy::CHALLENGES).map(|n| open(TokenClass::Challenge, n)).collect();
+        user.enrolments = (0..policy::ENROLMENT_TOKENS).map(|n| open(TokenClass::Enrolment, n)).collect();
+        for _ in 0..policy::SESSIONS {
+            let new = token(TokenClass::Session);
+            let (guard, attempt, s) = (*new.reference().guard(), nonce(), NOW.secs());
+            let session = Session {
+                guard,
+                created: millis,
+                attempt,
+                ends: s,
+                seen: s,
+                step_up: s,
+                amr: Amr::SsoOtp,
+                epoch: 10_000,
+            };
+            user.sessions.insert(new.reference().id().clone(), session);
+        }
+        for _ in 0..policy::DEVICES {
+            let new = token(TokenClass::Device);
+            let device = Device {
+                guard: *new.reference().guard(),
+                ends: NOW.secs(),
+                tries: 10_000,
+                last: millis,
+                attempt: Some(nonce()),
+            };
+            user.devices.insert(new.reference().id().clone(), device);
+        }
+        user.tries = (0..policy::WINDOW_TRIES).map(|_| (attempt(NOW).text(), millis)).collect();
+        let times = vec![millis; policy::NETWORK_CHALLENGES];
+        user.networks = (0..policy::NETWORKS).map(|n| (network(n), times.clone())).collect();
+        user.resets = vec![millis; policy::OWN_RESETS];
+        user.secret = Some(sealed().await.unwrap());
+        let by = user.sessions.keys().next().unwrap().clone();
+        let (factor, secret, was) = (nonce(), sealed().await.unwrap(), Some(nonce()));
+        let reset_code = Some(digest());
+        user.pending = Some(PendingEnrolment { factor, secret, by, ends: millis, tries: 5, reset_code, was });
+        user.reset_code = Some(ResetCodeEntry { digest: digest(), ends: millis, tries: 5 });
+        (user.reset_code_required, user.enrol_by) = (Some(true), Some(NOW.secs()));
+        user.excluded = Some(Exclusion { batch: crate::id::BatchId::parse(&"b".repeat(22)).unwrap(), at: millis });
+        let mut item = write(&user).unwrap();
+        item.extend(keys::user(&ann.key).attributes());
+        let bytes = size(&item);
+        #[allow(clippy::print_stdout, reason = "what `--nocapture` is for")]
+        {
+            println!("a person at every cap: {bytes} bytes");
+        }
+        assert!(bytes <= MOST, "{bytes} bytes");
+    }
+
+    /// What a person's item may take at most, in bytes: DynamoDB takes 400 KB, and each write of it pays for all of it.
+    const MOST: usize = 12 * 1024;
 }

@@ -1,13 +1,16 @@
 //! Commands of the password door.
 
+use std::collections::HashMap;
+
 use tokio::join;
 
 use super::{
     REPLANS, Store, StoreError, audit_row, budget, item,
     item::{Challenge, FactorState, LoginRow, User},
     keys,
+    session::room,
     table::{Again, Transacted, Transaction, Updated, met_first},
-    write::{self, Action, Guard, Path, Write, absent, attr, eq, exists, gt, le, lt, ne, num, size},
+    write::{self, Action, Guard, Path, Write, absent, attr, eq, exists, gt, le, lt, ne, num},
 };
 use crate::{
     attempt::{Attempt, Exempt, From, NewSession, Opening, PasswordTry, RightPassword, SignedIn},
@@ -374,10 +377,8 @@ pub(super) fn open_entry(
         _ => ("e", &user.enrolments, policy::ENROLMENT_TOKENS),
     };
     let at = |id: &EntryId| attr(map).key(id.as_str().to_owned());
-    let times = user.networks.get(&entry.network).map(Vec::as_slice);
-    let network = attr("nw").key(entry.network.clone());
-    let (mut guards, count) = match budget::take(&network, times, Budget::NETWORK, now) {
-        Ok(taken) => taken,
+    let (mut guards, mut actions) = match count_at_network(user, &entry.network, now)? {
+        Ok(counted) => counted,
         Err(retry_at) => return Ok(Err(retry_at)),
     };
     guards.extend([
@@ -388,14 +389,9 @@ pub(super) fn open_entry(
         eq(attr("fs"), item::value(&user.factor)?),
         absent(at(token.reference().id())),
     ]);
-    let mut actions = vec![count, Action::Set(at(token.reference().id()), item::value(entry)?)];
-    if times.is_none() && user.networks.len() >= policy::NETWORKS {
-        let quietest = user.networks.iter().min_by_key(|(_, times)| times.last().copied());
-        actions.extend(quietest.map(|(name, _)| Action::Remove(attr("nw").key(name.clone()))));
-    }
+    actions.push(Action::Set(at(token.reference().id()), item::value(entry)?));
     let leaving = leaving_challenges(open, most, now);
-    let room = i64::try_from(most + leaving.len()).unwrap_or(i64::MAX);
-    guards.push(lt(size(attr(map)), room));
+    guards.push(room(map, most + leaving.len()));
     for id in leaving {
         guards.push(exists(at(id)));
         actions.push(Action::Remove(at(id)));
@@ -403,13 +399,41 @@ pub(super) fn open_entry(
     Ok(Ok((guards, actions)))
 }
 
+/// What counts a token at its client network; or when the network has room again. Only times within the window stay, and
+/// [`policy::NETWORKS`] networks at most: the one that was quiet longest goes. Where none of the others has to go, writes at
+/// once count side by side, and the write asks that there is room for a new network. Else the whole map is replaced, if it is
+/// as it was read, so that no count is lost.
+fn count_at_network(user: &User, network: &str, now: Timestamp) -> Result<Result<Planned, Timestamp>, StoreError> {
+    let counted = |times: &[i64]| Budget::NETWORK.counted(times, now);
+    let known = user.networks.get(network).map(Vec::as_slice);
+    let mut others = user.networks.clone();
+    others.remove(network);
+    let all_count = others.values().all(|times| !times.is_empty() && counted(times) == *times);
+    if all_count && others.len() < policy::NETWORKS {
+        let path = attr("nw").key(network.to_owned());
+        return Ok(budget::take(&path, known, Budget::NETWORK, now).map(|(mut guards, count)| {
+            guards.extend(known.is_none().then(|| room("nw", policy::NETWORKS)));
+            (guards, vec![count])
+        }));
+    }
+    let mut times = counted(known.unwrap_or_default());
+    if let Some(retry_at) = Budget::NETWORK.full_until(&times, now) {
+        return Ok(Err(retry_at));
+    }
+    times.push(now.millis());
+    let mut left: Vec<_> = others.into_iter().map(|(name, times)| (name, counted(&times))).collect();
+    left.retain(|(_, times)| !times.is_empty());
+    left.sort_by_key(|(_, times)| std::cmp::Reverse(times.last().copied()));
+    left.truncate(policy::NETWORKS - 1);
+    left.push((network.to_owned(), times));
+    let networks: HashMap<_, _> = left.into_iter().collect();
+    let as_read = eq(attr("nw"), item::value(&user.networks)?);
+    Ok(Ok((vec![as_read], vec![Action::Set(attr("nw"), item::value(&networks)?)])))
+}
+
 /// Those that ended go; then, where there is no room, the oldest of the network that has most: a newcomer's challenge is
 /// not the one that goes.
-fn leaving_challenges(
-    open: &std::collections::HashMap<EntryId, Challenge>,
-    most: usize,
-    now: Timestamp,
-) -> Vec<&EntryId> {
+fn leaving_challenges(open: &HashMap<EntryId, Challenge>, most: usize, now: Timestamp) -> Vec<&EntryId> {
     let (mut live, ended): (Vec<_>, Vec<_>) = open.iter().partition(|(_, entry)| entry.ends > now.millis());
     let mut leaving: Vec<_> = ended.into_iter().map(|(id, _)| id).collect();
     while live.len() + 1 > most {
@@ -432,7 +456,7 @@ mod tests {
         id::{LoginName, TenantId, UserId},
         secret::NameKey,
         store::{
-            fixture::{NOW, PASSWORD, STEP, ann, attempt},
+            fixture::{Ann, NOW, PASSWORD, STEP, ann, attempt},
             memory::MemoryTable,
         },
     };
@@ -564,6 +588,93 @@ mod tests {
         let user = ann.read(&ann.key).await;
         assert_eq!(user.networks.len(), policy::NETWORKS);
         assert!(!user.networks.contains_key("10.0.3") && user.networks.contains_key("10.0.4"));
+    }
+
+    /// A write that opens a challenge from a network, planned on what was read.
+    fn from_network(ann: &Ann, read: &User, network: &str, now: Timestamp) -> Write {
+        let token = NewToken::generate(TokenClass::Challenge, &ann.key, ann.store.restored(), &SystemEntropy).unwrap();
+        let entry = Challenge {
+            guard: *token.reference().guard(),
+            ends: (now + policy::CHALLENGE_LIFE).millis(),
+            tries: 0,
+            epoch: read.epoch,
+            network: network.to_owned(),
+            device: None,
+        };
+        let (guards, actions) = open_entry(read, &token, &entry, now).unwrap().unwrap();
+        Write::update(keys::user(&ann.key), guards, actions)
+    }
+
+    async fn written(ann: &Ann, write: &Write) -> bool {
+        matches!(ann.store.table.update(write, Again::Never).await.unwrap(), Updated::Written(_))
+    }
+
+    /// Ann, who came from so many networks, each a second after the other, up to now.
+    async fn come_from(networks: usize) -> Ann {
+        let (ann, _) = ann(0).await;
+        let times = (0..networks).rev().map(|n| vec![NOW.millis() - 1000 * i64::try_from(n).unwrap()]);
+        let networks: HashMap<_, _> = times.enumerate().map(|(n, times)| (format!("10.1.{n}"), times)).collect();
+        ann.change(Action::Set(attr("nw"), item::value(&networks).unwrap())).await;
+        ann
+    }
+
+    /// The cap is a condition of the write: of two that were planned on the same fifteen networks one is written.
+    #[tokio::test]
+    async fn no_two_writes_at_once_pass_the_cap_of_networks() {
+        let ann = come_from(policy::NETWORKS - 1).await;
+        let read = ann.read(&ann.key).await;
+        let [one, two] = ["10.2.1", "10.2.2"].map(|network| from_network(&ann, &read, network, NOW));
+        assert!(written(&ann, &one).await && !written(&ann, &two).await);
+        assert_eq!(ann.read(&ann.key).await.networks.len(), policy::NETWORKS);
+        // Planned anew it takes the place of the one that was quiet longest; of two, again, one is written.
+        let read = ann.read(&ann.key).await;
+        let [two, three] = ["10.2.2", "10.2.3"].map(|network| from_network(&ann, &read, network, NOW));
+        assert!(written(&ann, &two).await && !written(&ann, &three).await);
+        let networks = ann.read(&ann.key).await.networks;
+        assert!(networks.len() == policy::NETWORKS && !networks.contains_key("10.1.0"));
+        // One that is known needs no room.
+        let right = ann.password(PASSWORD, None, NOW).await.ok().unwrap();
+        assert!(matches!(ann.opened(right, "10.1.1").await, Opened::Yes(..)));
+        assert_eq!(ann.read(&ann.key).await.networks["10.1.1"].len(), 2);
+    }
+
+    /// Nor does what was planned on networks that went take a count with it that came since.
+    #[tokio::test]
+    async fn networks_that_were_quiet_for_a_window_go_with_the_next_write_and_no_count_goes_with_them() {
+        let ann = come_from(3).await;
+        let later = NOW + policy::WINDOW;
+        let read = ann.read(&ann.key).await;
+        let planned = from_network(&ann, &read, "10.2.1", later);
+        assert!(written(&ann, &from_network(&ann, &read, "10.1.2", later)).await);
+        assert!(!written(&ann, &planned).await);
+        let right = ann.password(PASSWORD, None, later).await.ok().unwrap();
+        assert!(matches!(ann.opened(right, "10.2.1").await, Opened::Yes(..)));
+        let networks = ann.read(&ann.key).await.networks;
+        let want = HashMap::from([("10.1.2", vec![later.millis()]), ("10.2.1", vec![later.millis()])]);
+        assert_eq!(networks, want.into_iter().map(|(name, times)| (name.to_owned(), times)).collect());
+    }
+
+    /// As a version without the cap left it.
+    #[tokio::test]
+    async fn an_item_with_too_many_networks_is_brought_within_the_cap_by_the_next_write() {
+        let ann = come_from(191).await;
+        let right = ann.password(PASSWORD, None, NOW).await.ok().unwrap();
+        assert!(matches!(ann.opened(right, "10.1.0").await, Opened::Yes(..)));
+        let networks = ann.read(&ann.key).await.networks;
+        assert!(
+            networks.len() == policy::NETWORKS && networks["10.1.0"].len() == 2 && networks.contains_key("10.1.190")
+        );
+    }
+
+    /// Nothing of it is lost, whatever has to go: the twentieth is the last.
+    #[tokio::test]
+    async fn a_full_network_is_full_also_while_others_have_to_go() {
+        let ann = come_from(policy::NETWORKS + 1).await;
+        let full: Vec<_> = (0..policy::NETWORK_CHALLENGES).map(|_| num(NOW.millis())).collect();
+        ann.change(Action::Set(attr("nw").key("10.1.16"), write::Value::L(full))).await;
+        let right = ann.password(PASSWORD, None, NOW).await.ok().unwrap();
+        let until = NOW + policy::WINDOW;
+        assert!(matches!(ann.opened(right, "10.1.16").await, Opened::TooMany { retry_at } if retry_at == until));
     }
 
     /// A crowd that guesses at the name does not delay the device that is known.

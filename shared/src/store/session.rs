@@ -391,7 +391,8 @@ pub(super) fn open(
     Ok((guards, actions))
 }
 
-fn room(map: &'static str, most: usize) -> Guard {
+/// That a map has room for one more.
+pub(super) fn room(map: &'static str, most: usize) -> Guard {
     lt(size(attr(map)), i64::try_from(most).unwrap_or(i64::MAX))
 }
 

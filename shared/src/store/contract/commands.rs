@@ -139,6 +139,23 @@ async fn passwords(table: &Arc<dyn Table>, round: usize) {
     assert!(opened == counted && counted <= policy::NETWORK_CHALLENGES, "{opened} opened, {counted} counted");
     assert!(user.challenges.len() <= policy::CHALLENGES);
 
+    let one = scene(table, "networks", round).await;
+    let opened = together(RACERS, |n| {
+        let one = Arc::clone(&one);
+        async move {
+            // Over twenty minutes, so that networks have to go for their age and for the cap.
+            let at = Timestamp::from_secs(NOW.secs() + i64::try_from(n).unwrap() * 1200 / 32);
+            let Ok(right) = one.right(None, at).await else { return false };
+            let PasswordChecked::MfaRequired(opening) = right.decide() else { panic!("not due") };
+            let network = format!("10.9.{n}");
+            let opened = one.store().open_attempt(opening, &network, &SystemEntropy, &one.ann.event()).await;
+            matches!(opened, Ok(Opened::Yes(..)))
+        }
+    });
+    assert!(opened.await > 0);
+    let networks = one.ann.read(&one.ann.key).await.networks.len();
+    assert!((1..=policy::NETWORKS).contains(&networks), "{networks} networks");
+
     let one = scene(table, "exempt", round).await;
     let excluded = item::Exclusion { batch: BatchId::parse("b").unwrap(), at: 0 };
     for action in [
