@@ -38,8 +38,10 @@ macro_rules! actions {
 }
 
 actions! {
-    /// A password was sent to sign in.
+    /// An excluded contact signed in with a password alone, or a sign-in with a password was refused.
     Login = "login",
+    /// A password was right. What came of it has an event of its own.
+    PasswordAccepted = "login.password_accepted",
     /// An answer of the tenant's identity provider was sent to sign in. Where it was refused, `reason` says why.
     SsoLogin = "sso.login",
     /// The tenant's identity provider was set.

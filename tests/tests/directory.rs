@@ -41,6 +41,26 @@ async fn nobody_sets_their_own_password_without_the_current_one() {
     assert_eq!(service.login(bob).await.ok().text("/status"), "enrolment_required");
 }
 
+/// What is written before the outcome is known says no more than that the password was right.
+#[tokio::test]
+async fn the_audit_tells_a_right_password_from_a_sign_in() {
+    let (service, mut people) = Service::peopled().await;
+    let ann = fresh(&service, &mut people, "ann").await;
+    let body = json!({"contact_ids": ["u-con1"], "disable_mfa": true, "reason": "r"});
+    let ask = Ask::new(Method::POST, "/v1/admin/portal-exclusions").token(&ann).json(body);
+    service.send(ask.header("idempotency-key", "k")).await.ok();
+    for name in ["bob", "con1"] {
+        service.login(&people[name]).await.ok();
+    }
+    let told = async |id: &str| {
+        let rows = actions(&service, &ann, &format!("&user_id={id}")).await;
+        let told = rows.iter().map(|row| (row["action"].as_str().unwrap().to_owned(), row["outcome"].clone()));
+        told.filter(|(action, _)| action.starts_with("login")).collect::<Vec<_>>()
+    };
+    assert_eq!(told("u-bob").await, [("login.password_accepted".to_owned(), json!("success"))]);
+    assert_eq!(told("u-con1").await, [("login".to_owned(), json!("success"))]);
+}
+
 #[tokio::test]
 async fn a_stolen_session_does_not_guess_the_password_faster_than_a_stranger() {
     let (service, mut people) = Service::peopled().await;

@@ -9,8 +9,8 @@ use tokio::join;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 use vestibule::{
-    attempt::{Attempt, PasswordChecked, PasswordTry, RightPassword},
-    audit::{Action, Outcome, Tell},
+    attempt::{Attempt, Opening, PasswordChecked, PasswordTry, RightPassword},
+    audit::{Action, AuditEvent, Outcome, Tell},
     env::Timestamp,
     http::{
         Answer, App, Call, Code, Problem, Request, Routes,
@@ -152,7 +152,7 @@ async fn login(State(app): State<Arc<App>>, call: Call<LoginRequest>) -> Answer<
         };
         checked = match right.decide() {
             PasswordChecked::MfaRequired(opening) => {
-                let event = request.event(Action::Login, Outcome::Success).own(opening.key().user());
+                let event = accepted(&request, &opening);
                 match app.store.open_attempt(opening, &network, &*app.entropy, &event).await? {
                     Opened::Yes(token, ends) => return Ok(Json(challenge(token, ends))),
                     Opened::TooMany { retry_at } => return Err(Problem::too_many(now, retry_at)),
@@ -160,7 +160,7 @@ async fn login(State(app): State<Arc<App>>, call: Call<LoginRequest>) -> Answer<
                 }
             }
             PasswordChecked::EnrolmentRequired(opening) => {
-                let event = request.event(Action::Login, Outcome::Success).own(opening.key().user());
+                let event = accepted(&request, &opening);
                 let code = opening.reset_code_required();
                 match app.store.open_attempt(opening, &network, &*app.entropy, &event).await? {
                     Opened::Yes(token, ends) => return Ok(Json(enrolment(token, ends, code))),
@@ -196,6 +196,11 @@ async fn strengthen(app: &App, right: &RightPassword, password: &SecretText) -> 
         app.store.strengthen(right, &stronger).await;
     }
     Ok(())
+}
+
+/// What is true before it is known what the password opens.
+fn accepted(request: &Request, opening: &Opening) -> AuditEvent {
+    request.event(Action::PasswordAccepted, Outcome::Success).own(opening.key().user())
 }
 
 fn full_until(owner: Option<&User>, network: &str, now: Timestamp) -> Option<Timestamp> {

@@ -134,7 +134,8 @@ impl Store {
     }
 
     /// Opens a challenge or an enrolment token for a right password, which ends the row of failures. A plain write: it
-    /// grants nothing, and its own random id makes a second application a recognisable no-op. Its audit row goes beside.
+    /// grants nothing, and its own random id makes a second application a recognisable no-op. The row beside it is written
+    /// before the outcome is known: `event` says no more than that the password was right.
     ///
     /// # Errors
     /// [`StoreError`]: denied; no token was handed out.
@@ -170,7 +171,7 @@ impl Store {
             let write = Write::update(keys::user(&right.key), guards, actions);
             let beside = async {
                 if round == 0 {
-                    join!(self.record(right.key.tenant(), &attempt, 0, event), self.clear_row(&right.tried));
+                    join!(self.record(right.key.tenant(), &attempt, BESIDE, event), self.clear_row(&right.tried));
                 }
             };
             let (answer, ()) = join!(self.table.update(&write, Again::Harmless), beside);
@@ -297,6 +298,10 @@ impl Store {
         Ok(matches!(self.table.update(&write, Again::Never).await?, Updated::Written(_)))
     }
 }
+
+/// The number of the audit row that is written beside a right password's write, before what comes of it is known. Outcomes
+/// have 0 to 2, so that this row is in the way of none.
+const BESIDE: u16 = 3;
 
 /// What decides about whoever came through a first door, besides counters.
 pub(super) fn deciding(user: &User) -> (Nonce, i64, i64, bool, item::AuthType, FactorState) {
@@ -452,11 +457,13 @@ mod tests {
     use super::*;
     use crate::{
         attempt::PasswordChecked,
+        audit::{Action as Did, Outcome},
         env::SystemEntropy,
         id::{LoginName, TenantId, UserId},
         secret::NameKey,
         store::{
             fixture::{Ann, NOW, PASSWORD, STEP, ann, attempt},
+            lists::AuditFilter,
             memory::MemoryTable,
         },
     };
@@ -675,6 +682,42 @@ mod tests {
         let right = ann.password(PASSWORD, None, NOW).await.ok().unwrap();
         let until = NOW + policy::WINDOW;
         assert!(matches!(ann.opened(right, "10.1.16").await, Opened::TooMany { retry_at } if retry_at == until));
+    }
+
+    /// Refusals are told apart from what was written before the outcome was known.
+    #[tokio::test]
+    async fn a_refusal_after_a_right_password_has_a_row_of_its_own() {
+        let (ann, _) = ann(0).await;
+        let right = ann.password(PASSWORD, None, NOW).await.ok().unwrap();
+        ann.change(Action::Set(attr("ac"), write::Value::Bool(false))).await;
+        let PasswordChecked::MfaRequired(opening) = right.decide() else { panic!("not due") };
+        let event = |action, outcome| AuditEvent::new(action, outcome, "r").own(ann.key.user());
+        let accepted = event(Did::PasswordAccepted, Outcome::Success);
+        let opened = ann.store.open_attempt(opening, "10.0.0", &SystemEntropy, &accepted).await.unwrap();
+        let Opened::Moved(Err(tried)) = opened else { panic!("opened") };
+        let refused = event(Did::Login, Outcome::Refused);
+        ann.store.record(ann.key.tenant(), tried.attempt(), 0, &refused).await;
+        let page = ann.store.audit(ann.key.tenant(), &AuditFilter::default(), (NOW, NOW), None, 9).await.unwrap();
+        let events: Vec<_> = page.items.into_iter().map(|row| row.event).collect();
+        assert_eq!(events, [accepted, refused]);
+    }
+
+    /// The receipt of an exempt sign-in is no row that was written before: it was taken for a person who is gone.
+    #[tokio::test]
+    async fn a_sign_in_that_becomes_exempt_under_way_is_signed_in() {
+        let (ann, _) = ann(0).await;
+        ann.change(Action::Set(attr("k"), write::text("c"))).await;
+        ann.change(Action::Set(attr("fs"), write::text("n"))).await;
+        let right = ann.password(PASSWORD, None, NOW).await.ok().unwrap();
+        let PasswordChecked::EnrolmentRequired(opening) = right.decide() else { panic!("not due") };
+        let excluded = item::Exclusion { batch: crate::id::BatchId::parse("b").unwrap(), at: NOW.millis() };
+        ann.change(Action::Set(attr("ex"), item::value(&excluded).unwrap())).await;
+        ann.change(Action::Add(attr("ep"), 1)).await;
+        let opened = ann.store.open_attempt(opening, "10.0.0", &SystemEntropy, &ann.event()).await.unwrap();
+        let Opened::Moved(Ok(right)) = opened else { panic!("opened") };
+        let PasswordChecked::Exempt(exempt) = right.decide() else { panic!("not exempt") };
+        let opened = ann.store.open_exempt_session(exempt, &SystemEntropy, &ann.event()).await.unwrap();
+        assert!(matches!(opened, ExemptOpened::Yes(_)));
     }
 
     /// A crowd that guesses at the name does not delay the device that is known.
