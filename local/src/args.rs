@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use vestibule::env::Timestamp;
+use vestibule::{audit::AuditRetention, env::Timestamp};
 
 /// Where a store is kept when nobody says where.
 pub const OWN_DIRECTORY: &str = ".vestibule";
@@ -65,6 +65,9 @@ pub struct Serve {
     /// Keep nothing: a store that is gone when the server stops
     #[arg(long)]
     pub ephemeral: bool,
+    /// Keep audit rows for so many days, 1 to 3650
+    #[arg(long, value_name = "DAYS", default_value_t)]
+    pub audit_retention_days: AuditRetention,
     /// Keep the state in the embedded store, or in whatever answers as DynamoDB at `--endpoint`
     #[cfg(feature = "dynamodb")]
     #[arg(long, value_enum, default_value_t = StoreChoice::Sled, requires_if("dynamodb", "endpoint"))]

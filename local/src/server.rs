@@ -151,6 +151,7 @@ pub async fn serve(options: &Serve) -> Result<(), Failure> {
     let listener = TcpListener::bind(address).await.map_err(|error| unbound(address, &error))?;
     let url = format!("http://{}", listener.local_addr()?);
     let Opened { mut app, table } = open_store(options, directory.as_deref()).await?.in_its_epoch().await?;
+    app.store = app.store.keeping_audit(options.audit_retention_days);
     app.public_url = match &options.public_url {
         Some(text) => Some(PublicUrl::parse(text).map_err(|wanted| format!("--public-url has to be {wanted}"))?),
         None => PublicUrl::parse(&url).ok(),

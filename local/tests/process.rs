@@ -40,6 +40,15 @@ fn refusal(arguments: &[&str], input: &str) -> String {
     said.to_owned()
 }
 
+#[test]
+fn audit_rows_are_kept_for_a_number_of_days() {
+    for days in ["0", "3651", "ninety"] {
+        let output = run(&["serve", "--ephemeral", "--audit-retention-days", days], "");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(2) && said.contains("it has to be a number of days, 1 to 3650"), "{said}");
+    }
+}
+
 struct Server {
     child: Child,
     stdout: BufReader<ChildStdout>,

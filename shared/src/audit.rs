@@ -1,6 +1,8 @@
 //! What is written down: a closed set of events, each one row. The row of a change stands in the transaction that makes the
 //! change, and is its proof; it is the outbox of notifications too.
 
+use std::{fmt, str::FromStr, time::Duration};
+
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -225,6 +227,50 @@ impl AuditEvent {
     }
 }
 
+/// How long audit rows are kept; then they expire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AuditRetention {
+    days: u16,
+}
+
+/// Not a number of days for which audit rows can be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("it has to be a number of days, 1 to {MOST_DAYS}")]
+pub struct BadRetention;
+
+const MOST_DAYS: u16 = 3_650;
+
+impl Default for AuditRetention {
+    /// 90 days.
+    fn default() -> Self {
+        Self { days: 90 }
+    }
+}
+
+impl FromStr for AuditRetention {
+    type Err = BadRetention;
+
+    /// Reads a number of days.
+    fn from_str(text: &str) -> Result<Self, BadRetention> {
+        let days = text.parse().ok().filter(|days| (1..=MOST_DAYS).contains(days));
+        days.map(|days| Self { days }).ok_or(BadRetention)
+    }
+}
+
+impl fmt::Display for AuditRetention {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.days.fmt(f)
+    }
+}
+
+impl AuditRetention {
+    /// As a duration.
+    #[must_use]
+    pub fn duration(self) -> Duration {
+        Duration::from_secs(u64::from(self.days) * 86_400)
+    }
+}
+
 /// An event of the audit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(
@@ -343,6 +389,18 @@ pub fn row_id(at: Timestamp, attempt: &str, event: u16) -> Option<AuditId> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rows_are_kept_for_a_number_of_days() {
+        for (text, days) in [("1", 1), ("90", 90), ("3650", 3_650)] {
+            let kept: AuditRetention = text.parse().unwrap();
+            assert_eq!((kept.duration(), kept.to_string().as_str()), (Duration::from_secs(days * 86_400), text));
+        }
+        assert_eq!(AuditRetention::default(), "90".parse().unwrap());
+        for bad in ["", "0", "3651", "-1", "90.0", "90 days", " 90"] {
+            assert_eq!(bad.parse::<AuditRetention>(), Err(BadRetention), "{bad:?}");
+        }
+    }
 
     #[test]
     fn a_row_has_an_id_of_the_contract() {

@@ -36,26 +36,39 @@ pub mod write;
 
 pub use table::{StoreError, Table};
 
-use crate::{attempt::Attempt, audit::AuditEvent, env::Timestamp, id::TenantId, secret::RestoreEpoch};
+use crate::{
+    attempt::Attempt,
+    audit::{AuditEvent, AuditRetention},
+    env::Timestamp,
+    id::TenantId,
+    secret::RestoreEpoch,
+};
 
 /// The commands, over whichever table.
 #[derive(Clone)]
 pub struct Store {
     table: Arc<dyn Table>,
     restored: RestoreEpoch,
+    audit_retention: AuditRetention,
 }
 
 impl Store {
-    /// Over a table that was never restored from a backup.
+    /// Over a table that was never restored from a backup. Audit rows are kept for 90 days.
     #[must_use]
     pub fn new(table: Arc<dyn Table>) -> Self {
-        Self { table, restored: RestoreEpoch::default() }
+        Self { table, restored: RestoreEpoch::default(), audit_retention: AuditRetention::default() }
+    }
+
+    /// The same, with audit rows kept for so long: rows that it writes expire then, and it lists none that is older.
+    #[must_use]
+    pub fn keeping_audit(self, audit_retention: AuditRetention) -> Self {
+        Self { audit_retention, ..self }
     }
 
     /// The same in a restore epoch, as [`Self::identity`] tells it.
     #[must_use]
     pub fn at(&self, restored: RestoreEpoch) -> Self {
-        Self { table: Arc::clone(&self.table), restored }
+        Self { restored, ..self.clone() }
     }
 
     /// The restore epoch in which tokens and codes are digested.
@@ -71,8 +84,10 @@ impl Store {
     pub async fn record(&self, tenant: &TenantId, attempt: &Attempt, number: u16, event: &AuditEvent) {
         let written = async {
             // An update that makes its item: one plain write. Sent twice it is the same row, and the second finds the first.
-            let actions =
-                item::write(event)?.into_iter().map(|(name, value)| write::Action::Set(write::attr(name), value));
+            let actions = self
+                .audit_item(attempt, event)?
+                .into_iter()
+                .map(|(name, value)| write::Action::Set(write::attr(name), value));
             let key = row_key(tenant, attempt, number, event);
             let row = write::Write::update(key, vec![write::absent(write::attr("PK"))], actions.collect());
             self.table.update(&row, table::Again::Harmless).await
@@ -80,6 +95,23 @@ impl Store {
         if let Err(error) = written.await {
             tracing::error!(%error, action = event.action.as_str(), "an audit row was not written");
         }
+    }
+
+    /// The row of an event: put once, under a key that names its attempt.
+    fn audit_row(
+        &self,
+        tenant: &TenantId,
+        attempt: &Attempt,
+        number: u16,
+        event: &AuditEvent,
+    ) -> Result<write::Write, StoreError> {
+        Ok(write::Write::put_new(row_key(tenant, attempt, number, event), self.audit_item(attempt, event)?))
+    }
+
+    fn audit_item(&self, attempt: &Attempt, event: &AuditEvent) -> Result<write::Item, StoreError> {
+        let mut row = item::write(event)?;
+        row.insert("ttl".to_owned(), write::num((attempt.at() + self.audit_retention.duration()).secs()));
+        Ok(row)
     }
 
     /// Reads a known number of items at once.
@@ -97,16 +129,6 @@ const REPLANS: usize = 4;
 fn first_row(tenant: &TenantId, session: &item::Session, shard: u8) -> write::Key {
     let attempt = data_encoding::BASE64URL_NOPAD.encode(session.attempt.bytes());
     keys::audit(tenant, Timestamp::from_millis(session.created), shard, &format!("{attempt}-0"))
-}
-
-/// The row of an event: put once, under a key that names its attempt.
-fn audit_row(
-    tenant: &TenantId,
-    attempt: &Attempt,
-    number: u16,
-    event: &AuditEvent,
-) -> Result<write::Write, StoreError> {
-    Ok(write::Write::put_new(row_key(tenant, attempt, number, event), item::write(event)?))
 }
 
 fn row_key(tenant: &TenantId, attempt: &Attempt, number: u16, event: &AuditEvent) -> write::Key {

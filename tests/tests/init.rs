@@ -19,10 +19,11 @@ use vestibule::{
     audit::{Action, AuditEvent, Outcome},
     env::{Clock, SystemClock, SystemEntropy, TestClock},
     http::Routes,
+    id::TenantId,
     key_file::KeyFile,
     lambda::{Function, Needs, handler},
     log,
-    store::{Store, dynamo::DynamoTable},
+    store::{Store, dynamo::DynamoTable, lists::AuditFilter},
 };
 
 /// A function and what is around it.
@@ -150,6 +151,33 @@ async fn where_people_reach_sso_has_to_be_said() {
     }
     cloud.variables.insert("VESTIBULE_PUBLIC_URL", "https://login.example.com/".into());
     assert_eq!(cloud.status(&cloud.function(session::routes(), needs)).await, 401);
+}
+
+/// Read with the rest when a function opens: a mistake is told, and is no silent default.
+#[tokio::test]
+async fn how_long_audit_rows_are_kept_can_be_said() {
+    let mut cloud = Cloud::new().await;
+    let (_, store) = cloud.store().await;
+    for wrong in ["0", "3651", "90 days"] {
+        cloud.variables.insert("VESTIBULE_AUDIT_RETENTION_DAYS", wrong.into());
+        assert_eq!(cloud.status(&cloud.function(session::routes(), Needs::NOTHING)).await, 503, "{wrong}");
+        has(&cloud.report(), &[&format!("VESTIBULE_AUDIT_RETENTION_DAYS {wrong}: it has to be a number of days")]);
+    }
+    let event = AuditEvent::new(Action::Login, Outcome::Refused, "r");
+    for (said, days) in [(None, 90), (Some(""), 90), (Some("30"), 30)] {
+        cloud.variables.remove("VESTIBULE_AUDIT_RETENTION_DAYS");
+        cloud.variables.extend(said.map(|said| ("VESTIBULE_AUDIT_RETENTION_DAYS", said.to_owned())));
+        let (app, _) = cloud.function(session::routes(), Needs::NOTHING).open_to_operators().await.unwrap();
+        // What it lists tells what it keeps: rows older than that have expired.
+        let tenant = TenantId::parse(&format!("t{}", said.unwrap_or("none"))).unwrap();
+        for ago in [days - 1, days + 1] {
+            let at = cloud.clock.now() - Duration::from_secs(ago * 86_400);
+            store.record(&tenant, &Attempt::begin(at, &SystemEntropy).unwrap(), 0, &event).await;
+        }
+        let span = (cloud.clock.now() - Duration::from_secs(500 * 86_400), cloud.clock.now());
+        let page = app.store.audit(&tenant, &AuditFilter::default(), span, None, 10).await.unwrap();
+        assert_eq!(page.items.len(), 1, "{said:?}");
+    }
 }
 
 #[tokio::test]

@@ -54,7 +54,8 @@ struct AuditList {
 
 /// List the audit of the tenant
 ///
-/// For an Administrator. The latest event comes first.
+/// For an Administrator. The latest event comes first. Events are kept for 90 days, or for as many days as the deployment
+/// sets.
 #[utoipa::path(get, path = "/v1/admin/audit", operation_id = "listAuditEvents", tag = "directory",
     security(("session" = [])), params(AuditQuery), responses(
     (status = 200, body = AuditList, description = "A page of audit events."),

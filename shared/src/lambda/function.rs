@@ -12,6 +12,7 @@ use super::{
     keys::{Places, Sealing},
 };
 use crate::{
+    audit::{AuditRetention, BadRetention},
     env::{Clock, SystemEntropy, Timestamp},
     http::{App, Routes, closed, serve},
     kms::KmsSealer,
@@ -86,6 +87,7 @@ struct Surroundings {
     table: DynamoTable,
     places: Places,
     public_url: Option<PublicUrl>,
+    audit_retention: AuditRetention,
     faults: Faults,
 }
 
@@ -159,11 +161,11 @@ impl Function {
     /// # Errors
     /// Every fault.
     pub async fn open_to_operators(&self) -> Result<(App, Option<String>), Faults> {
-        let Surroundings { aws, table, places, public_url, mut faults } = self.surroundings()?;
+        let Surroundings { aws, table, places, public_url, audit_retention, mut faults } = self.surroundings()?;
         let (look, keys) = join!(table.look(), places.keys(&aws, self.needs));
         faults.0.extend(look.faults);
         let keys = faults.take_all(keys);
-        let store = Store::new(Arc::new(table));
+        let store = Store::new(Arc::new(table)).keeping_audit(audit_retention);
         let identity = faults.take(store.identity().await.map_err(|error| error.to_string()));
         let (Some(keys), Some(identity)) = (keys, identity) else { return Err(faults) };
         let store = store.at(identity.map(|identity| identity.restore).unwrap_or_default());
@@ -172,11 +174,11 @@ impl Function {
 
     /// Looks at everything, whatever else is wrong.
     async fn open(&self) -> Result<(Arc<App>, Identity), Faults> {
-        let Surroundings { aws, table, places, public_url, mut faults } = self.surroundings()?;
+        let Surroundings { aws, table, places, public_url, audit_retention, mut faults } = self.surroundings()?;
         let (identity, keys) = join!(self.looked_at(&table), places.keys(&aws, self.needs));
         let (identity, keys) = (faults.take_all(identity), faults.take_all(keys));
         let (Some(identity), Some(keys)) = (identity, keys) else { return Err(faults) };
-        let store = Store::new(Arc::new(table)).at(identity.restore);
+        let store = Store::new(Arc::new(table)).at(identity.restore).keeping_audit(audit_retention);
         let sealer = match keys.sealing {
             Some(Sealing::Ring(ring)) => Some(Arc::new(ring) as Arc<dyn Sealer>),
             Some(Sealing::Kms(client, id)) => {
@@ -196,9 +198,19 @@ impl Function {
         let table = faults.wanted(&self.variable, "VESTIBULE_TABLE", "the DynamoDB table");
         let places = Places::read(&self.variable, self.needs, &mut faults);
         let public_url = if self.needs.public_url { self.public_url(&mut faults) } else { None };
+        let audit_retention = self.audit_retention(&mut faults);
         let (Some(aws), Some(table)) = (aws, table) else { return Err(faults) };
         let table = aws.table(table, (self.variable)("VESTIBULE_DYNAMODB_ENDPOINT"));
-        Ok(Surroundings { aws, table, places, public_url, faults })
+        Ok(Surroundings { aws, table, places, public_url, audit_retention, faults })
+    }
+
+    /// How long audit rows are kept, where that is said.
+    fn audit_retention(&self, faults: &mut Faults) -> AuditRetention {
+        let said = (self.variable)("VESTIBULE_AUDIT_RETENTION_DAYS").filter(|days| !days.is_empty());
+        let read = |days: String| {
+            days.parse().map_err(|wanted: BadRetention| format!("VESTIBULE_AUDIT_RETENTION_DAYS {days}: {wanted}"))
+        };
+        said.and_then(|days| faults.take(read(days))).unwrap_or_default()
     }
 
     fn public_url(&self, faults: &mut Faults) -> Option<PublicUrl> {

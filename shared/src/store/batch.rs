@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{
-    Store, StoreError, audit_row,
+    Store, StoreError,
     enrolment::{has_to_enrol, raise_epoch},
     item,
     item::{Exclusion, ExclusionRow, Kind, Profile, User},
@@ -286,7 +286,7 @@ impl Store {
             Write::put_new(keys::batch(tenant, id), kept(item::write(&claim)?, at)),
             Write::put_new(keys::batch_ids(tenant, id), kept(item::write(&contacts)?, at)),
         ];
-        let row = audit_row(tenant, attempt, 0, event)?;
+        let row = self.audit_row(tenant, attempt, 0, event)?;
         Ok(match self.table.transact(&Transaction::new(writes, row)).await? {
             Transacted::Committed => Some(Batch { claim, contacts: contacts.ids, groups: HashMap::new() }),
             Transacted::Refused(met) if met.first().is_some_and(Option::is_some) => None,
@@ -306,7 +306,7 @@ impl Store {
             let mut plan = Plan::default();
             for (number, key) in (first + 1..).zip(&wanted) {
                 let (user, profile) = (found.next().flatten(), found.next().flatten());
-                plan.add(run, number, key, user, profile)?;
+                plan.add(self, run, number, key, user, profile)?;
             }
             let outcomes = kept(item::write(&Outcomes { outcomes: plan.outcomes })?, run.attempt.at());
             let outcomes = Write::put_new(keys::batch_group(tenant, run.id, first), outcomes);
@@ -371,6 +371,7 @@ struct Plan {
 impl Plan {
     fn add(
         &mut self,
+        store: &Store,
         run: &Run<'_>,
         number: usize,
         key: &UserKey,
@@ -401,7 +402,7 @@ impl Plan {
         let mut event = run.event.clone().about(key.user()).tell(Tell::User);
         event.action = action;
         let number = u16::try_from(number).map_err(|_| StoreError::Poison("a batch is too long".into()))?;
-        self.writes.push(audit_row(key.tenant(), run.attempt, number, &event)?);
+        self.writes.push(store.audit_row(key.tenant(), run.attempt, number, &event)?);
         Ok(())
     }
 }
@@ -712,7 +713,7 @@ mod tests {
         let key = office.key(&office.contacts[0]);
         let [user, profile] = store.read_all([keys::user(&key), keys::profile(&key)]).await.unwrap();
         let mut plan = Plan::default();
-        plan.add(&run, 1, &key, user, profile).unwrap();
+        plan.add(store, &run, 1, &key, user, profile).unwrap();
         office.change(key.user(), vec![Action::Set(attr("pl"), Value::Bool(false))]).await;
         let answer = store.table.update(&plan.writes[0], Again::Never).await.unwrap();
         assert!(matches!(answer, crate::store::table::Updated::Refused(_)));

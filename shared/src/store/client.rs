@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::{
-    Store, StoreError, audit_row, item,
+    Store, StoreError, item,
     item::Profile,
     keys,
     session::{Authority, Principal},
@@ -110,7 +110,7 @@ impl Store {
             Write::check(keys::tenant(&client.tenant), vec![super::write::exists(attr("PK"))]),
             Write::put_new(keys::client(&client.id), put),
         ];
-        let row = audit_row(&client.tenant, attempt, 0, event)?;
+        let row = self.audit_row(&client.tenant, attempt, 0, event)?;
         Ok(match self.table.transact(&Transaction::new(writes, row)).await? {
             Transacted::Committed => ClientChange::Done,
             Transacted::Refused(met) if met.first().is_some_and(Option::is_some) => ClientChange::ActorGone,
@@ -133,7 +133,7 @@ impl Store {
             Write::check(keys::user(authority.key()), authority.guards(attempt.at())),
             Write::delete(keys::client(client), vec![eq(attr("t"), authority.tenant().as_str())]),
         ];
-        let row = audit_row(authority.tenant(), attempt, 0, event)?;
+        let row = self.audit_row(authority.tenant(), attempt, 0, event)?;
         Ok(match self.table.transact(&Transaction::new(writes, row)).await? {
             Transacted::Committed => ClientChange::Done,
             Transacted::Refused(met) if met.first().is_some_and(Option::is_some) => ClientChange::ActorGone,

@@ -3,7 +3,7 @@
 use tokio::join;
 
 use super::{
-    REPLANS, Store, StoreError, audit_row, item,
+    REPLANS, Store, StoreError, item,
     item::{Amr, FactorState, PendingEnrolment, Profile, TenantPolicy, User},
     keys,
     login::Charge,
@@ -228,7 +228,7 @@ impl Store {
         guards.extend(unchanged(&pending));
         let write =
             Write::update(keys::user(door.key()), guards, vec![Action::Set(attr("pe"), item::value(&pending)?)]);
-        let row = audit_row(door.key().tenant(), attempt, 0, event)?;
+        let row = self.audit_row(door.key().tenant(), attempt, 0, event)?;
         match self.table.transact(&Transaction::new(vec![write], row)).await? {
             Transacted::Committed => Ok(Ok(ends)),
             Transacted::Refused(met) => Ok(Err(why(met, &door, now)?)),
@@ -282,7 +282,7 @@ impl Store {
                 let able = vec![able(door.key())];
                 writes.push(Write::update(keys::administrators(door.key().tenant()), vec![], able));
             }
-            let row = audit_row(door.key().tenant(), attempt, 0, event)?;
+            let row = self.audit_row(door.key().tenant(), attempt, 0, event)?;
             let met = match self.table.transact(&Transaction::new(writes, row)).await? {
                 Transacted::Committed => return Ok(Accept::Yes(confirmed.session.opened(user))),
                 Transacted::Refused(met) => met_first(met),

@@ -183,7 +183,8 @@ impl Store {
         after: Option<&Cursor>,
         limit: usize,
     ) -> Result<Page<AuditRow>, StoreError> {
-        let kept = now - KEPT;
+        // What is older has expired, whether or not the table has removed it.
+        let kept = now - self.audit_retention.duration();
         let first = filter.from.unwrap_or(since).max(since).max(kept) - SLACK;
         let mut from = after.and_then(|cursor| moment(&cursor.0)).or(filter.to).unwrap_or(now + SLACK);
         // A sort key that stands after every row of an earlier moment.
@@ -195,7 +196,7 @@ impl Store {
             while let Some((sort, row)) = month.next(self, limit + 1).await? {
                 looked_at += 1;
                 let row = audit_row(&sort, row)?;
-                if filter.from.is_some_and(|from| row.at < from) {
+                if row.at < kept || filter.from.is_some_and(|from| row.at < from) {
                     return Ok(page);
                 }
                 if filter.takes(&row.event) {
@@ -247,8 +248,6 @@ const QUERY: usize = 100;
 const MOST_QUERIES: usize = 20;
 /// How many audit rows a page looks at, at most.
 const MOST_ROWS: usize = 2_000;
-/// How long the audit is kept.
-const KEPT: std::time::Duration = std::time::Duration::from_secs(400 * 86_400);
 /// How far clocks and moments may be apart.
 const SLACK: std::time::Duration = std::time::Duration::from_secs(86_400);
 
@@ -388,7 +387,7 @@ mod tests {
     async fn the_audit_is_listed_latest_first_over_shards_and_months() {
         let (ann, _) = ann(0).await;
         let tenant = ann.key.tenant();
-        let since = NOW - std::time::Duration::from_secs(100 * 86_400);
+        let since = NOW - std::time::Duration::from_secs(90 * 86_400);
         let mut want = Vec::new();
         for n in 0..90_u64 {
             let at = since + std::time::Duration::from_secs(n * 86_400);
@@ -418,6 +417,37 @@ mod tests {
         assert_eq!(read(AuditFilter { user, ..AuditFilter::default() }, 5).await.len(), 13);
         let filter = AuditFilter { from: Some(want[20]), to: Some(want[10]), user: None };
         assert_eq!(read(filter, 4).await, want[11..=20]);
+    }
+
+    /// The table removes expired rows when it gets to it, and the embedded one never does.
+    #[tokio::test]
+    async fn audit_rows_expire_after_the_retention_and_are_listed_no_more() {
+        let (ann, _) = ann(0).await;
+        let days = |days: u64| std::time::Duration::from_secs(days * 86_400);
+        let since = NOW - days(500);
+        let listed = async |store: &Store| {
+            let page = store.audit(ann.key.tenant(), &AuditFilter::default(), (since, NOW), None, 100).await;
+            page.unwrap().items.into_iter().map(|row| row.at).collect::<Vec<_>>()
+        };
+        let moments = [NOW - days(1), NOW - days(29), NOW - days(31), NOW - days(90), NOW - days(91), NOW - days(401)];
+        for at in moments {
+            ann.challenge(None, at).await;
+        }
+        assert_eq!(listed(&ann.store).await, moments[..4], "90 days by default");
+        let month = ann.store.clone().keeping_audit("30".parse().unwrap());
+        assert_eq!(listed(&month).await, moments[..2]);
+        // Each row says when it expires: one written alone, and one in a transaction.
+        let begun = attempt(NOW);
+        month.record(ann.key.tenant(), &begun, 0, &ann.event()).await;
+        let row = month.audit_row(ann.key.tenant(), &begun, 1, &ann.event()).unwrap();
+        month.table.update(&row, crate::store::table::Again::Never).await.unwrap();
+        for number in [0, 1] {
+            let key = super::super::row_key(ann.key.tenant(), &begun, number, &ann.event());
+            let [found] = month.read_all([key]).await.unwrap();
+            let expires = found.unwrap().remove("ttl").unwrap();
+            assert_eq!(expires, super::super::write::num((NOW + days(30)).secs()), "{number}");
+        }
+        assert_eq!(month.at(month.restored()).audit_retention, "30".parse().unwrap());
     }
 
     #[test]

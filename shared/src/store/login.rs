@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use tokio::join;
 
 use super::{
-    REPLANS, Store, StoreError, audit_row, budget, item,
+    REPLANS, Store, StoreError, budget, item,
     item::{Challenge, FactorState, LoginRow, User},
     keys,
     session::room,
@@ -230,7 +230,7 @@ impl Store {
                 action
             }));
             let write = Write::update(keys::user(&right.key), guards, actions);
-            let row = audit_row(right.key.tenant(), &attempt, 0, event)?;
+            let row = self.audit_row(right.key.tenant(), &attempt, 0, event)?;
             let transaction = Transaction::new(vec![write], row);
             let (answer, ()) = join!(self.table.transact(&transaction), self.clear_row(&right.tried));
             let met = match answer? {

@@ -1,7 +1,7 @@
 //! Commands of the directory: creating, changing and deleting people, and changing one's own password.
 
 use super::{
-    REPLANS, Store, StoreError, audit_row,
+    REPLANS, Store, StoreError,
     enrolment::{has_to_enrol, raise_epoch},
     item,
     item::{Administrators, AuthType, FactorState, Kind, Profile, Role, Subject, User},
@@ -248,7 +248,7 @@ impl Store {
         if let Some(subject) = &person.profile.subject {
             writes.push(linked(&person.key, &person.user, subject)?);
         }
-        let row = audit_row(tenant, attempt, 0, event)?;
+        let row = self.audit_row(tenant, attempt, 0, event)?;
         let met = match self.table.transact(&Transaction::new(writes, row)).await? {
             Transacted::Committed => return Ok(Created::Yes),
             Transacted::Refused(met) => met,
@@ -308,7 +308,7 @@ impl Store {
                 Planned::Nothing => return Ok(Changed::Yes(Box::new((plan.after, plan.profile)))),
                 Planned::LastAdministrator => return Ok(Changed::LastAdministrator),
             };
-            let row = audit_row(named.key.tenant(), attempt, 0, event)?;
+            let row = self.audit_row(named.key.tenant(), attempt, 0, event)?;
             if let Transacted::Committed = self.table.transact(&Transaction::new(writes, row)).await? {
                 return Ok(Changed::Yes(Box::new((plan.after, plan.profile))));
             }
@@ -361,7 +361,7 @@ impl Store {
                     None => return Ok(Changed::LastAdministrator),
                 }
             }
-            let row = audit_row(key.tenant(), attempt, 0, event)?;
+            let row = self.audit_row(key.tenant(), attempt, 0, event)?;
             if let Transacted::Committed = self.table.transact(&Transaction::new(writes, row)).await? {
                 return Ok(Changed::Yes(Box::new((user, profile))));
             }
@@ -423,7 +423,7 @@ impl Store {
                 Write::update(keys::user(key), guards, actions),
                 new_password(key, &right.tried.login, user.password_version, hash),
             ];
-            let row = audit_row(key.tenant(), &attempt, 0, event)?;
+            let row = self.audit_row(key.tenant(), &attempt, 0, event)?;
             let met = match self.table.transact(&Transaction::new(writes, row)).await? {
                 Transacted::Committed => return Ok(PasswordChanged::Yes(session.opened(&user))),
                 Transacted::Refused(met) => met_first(met),

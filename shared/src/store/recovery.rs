@@ -1,7 +1,7 @@
 //! The command that makes a recovery token.
 
 use super::{
-    Store, StoreError, audit_row, item,
+    Store, StoreError, item,
     item::{FactorState, User},
     keys,
     session::{FreshSession, find, living},
@@ -47,7 +47,7 @@ impl Store {
         let actions =
             vec![Action::Set(attr("rk"), write::bytes(digest.bytes())), Action::Set(attr("rkt"), num(now.secs()))];
         let write = Write::update(keys::user(token.user()), guards, actions);
-        let row = audit_row(token.user().tenant(), attempt, 0, event)?;
+        let row = self.audit_row(token.user().tenant(), attempt, 0, event)?;
         let met = match self.table.transact(&Transaction::new(vec![write], row)).await? {
             Transacted::Committed => return Ok(Replaced::Yes),
             Transacted::Refused(met) => met_first(met),

@@ -1,7 +1,7 @@
 //! Commands of resets: an Administrator's, and support's for a sole Administrator.
 
 use super::{
-    REPLANS, Store, StoreError, audit_row, budget,
+    REPLANS, Store, StoreError, budget,
     enrolment::raise_epoch,
     item,
     item::{Administrators, FactorState, Profile, ResetBudget, ResetCodeEntry, ResetCodeFor, TenantPolicy, User},
@@ -131,7 +131,7 @@ impl Store {
                 writes.push(target.anew(code(&target.key), now)?);
                 writes.extend(no_longer_able(&target.key, &target.user));
             }
-            let row = audit_row(tenant, attempt, 0, &target.told(event, now))?;
+            let row = self.audit_row(tenant, attempt, 0, &target.told(event, now))?;
             if let Transacted::Committed = self.table.transact(&Transaction::new(writes, row)).await? {
                 return Ok(target.done(now));
             }
@@ -209,10 +209,10 @@ impl Store {
                 Write::put_new(keys::ticket(&ticket), used_ticket(by, &target.key, now)),
                 sole_no_longer_able(&target.key),
                 target.anew(code(&target.key), now)?,
-                audit_row(&TenantId::support(), attempt, 1, here)?,
+                self.audit_row(&TenantId::support(), attempt, 1, here)?,
             ];
             writes.extend(by.check(now));
-            let row = audit_row(tenant, attempt, 0, &there)?;
+            let row = self.audit_row(tenant, attempt, 0, &there)?;
             if let Transacted::Committed = self.table.transact(&Transaction::new(writes, row)).await? {
                 return Ok(target.done(now));
             }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{
-    Store, StoreError, audit_row, item,
+    Store, StoreError, item,
     item::{Device, Profile, Role, Session, User},
     keys,
     table::{Again, Transacted, Transaction},
@@ -313,7 +313,7 @@ impl Store {
                 ]
             }
         };
-        let row = audit_row(token.user().tenant(), attempt, 0, event)?;
+        let row = self.audit_row(token.user().tenant(), attempt, 0, event)?;
         let write = Write::update(keys::user(token.user()), guards, actions);
         match self.table.transact(&Transaction::new(vec![write], row)).await? {
             Transacted::Committed => Ok(Ended::Yes),

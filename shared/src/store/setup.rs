@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::{
-    REPLANS, Store, StoreError, audit_row, item,
+    REPLANS, Store, StoreError, item,
     item::{Administrators, LoginRow},
     keys,
     table::{Again, Transacted, Transaction},
@@ -74,7 +74,7 @@ impl Store {
         attempt: &Attempt,
         event: &AuditEvent,
     ) -> Result<Option<RestoreEpoch>, StoreError> {
-        let row = audit_row(&TenantId::support(), attempt, 0, event)?;
+        let row = self.audit_row(&TenantId::support(), attempt, 0, event)?;
         for _ in 0..REPLANS {
             let Some(Identity { restore, .. }) = self.identity().await? else { return Ok(None) };
             let Some(number) = restore.number.checked_add(1) else {

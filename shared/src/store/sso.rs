@@ -1,7 +1,7 @@
 //! Commands of the IdP's door: a tenant's IdP, requests to it, and spending what it asserts.
 
 use super::{
-    REPLANS, Store, StoreError, audit_row, item,
+    REPLANS, Store, StoreError, item,
     item::{Administrators, Amr, Challenge, Idp, LoginRow, Profile, SsoRequest, Subject, TenantPolicy, User},
     keys,
     login::{Planned, deciding, open_entry},
@@ -112,7 +112,7 @@ impl Store {
                 vec![Action::Set(attr("idp"), Value::Bool(true))],
             ),
         ];
-        let row = audit_row(tenant, attempt, 0, event)?;
+        let row = self.audit_row(tenant, attempt, 0, event)?;
         Ok(match self.table.transact(&Transaction::new(writes, row)).await? {
             Transacted::Committed => Some(()),
             Transacted::Refused(_) => None,
@@ -146,7 +146,7 @@ impl Store {
                             vec![Action::Remove(attr("idp"))],
                         ),
                     ];
-                    let row = audit_row(tenant, attempt, 0, event)?;
+                    let row = self.audit_row(tenant, attempt, 0, event)?;
                     match self.table.transact(&Transaction::new(writes, row)).await? {
                         Transacted::Committed => return Ok(IdpRemoved::Yes),
                         Transacted::Refused(met) if met.first().is_some_and(Option::is_some) => {
@@ -278,7 +278,7 @@ impl Store {
             writes.extend(spending(&sign_in.assertion, attempt.at()));
             let spent = 1..writes.len();
             writes.extend(linking(&sign_in)?.into_iter().flatten());
-            let row = audit_row(sign_in.key.tenant(), &attempt, 0, event)?;
+            let row = self.audit_row(sign_in.key.tenant(), &attempt, 0, event)?;
             let mut met = match self.table.transact(&Transaction::new(writes, row)).await? {
                 Transacted::Committed => return Ok(gift.opened(sign_in)),
                 Transacted::Refused(met) => met,

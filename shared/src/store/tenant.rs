@@ -1,7 +1,7 @@
 //! Commands of tenants: making them, and their settings.
 
 use super::{
-    Store, StoreError, audit_row, item,
+    Store, StoreError, item,
     item::{Administrators, AuthType, ResetCodeFor, TenantPolicy},
     keys,
     people::{By, NewPerson},
@@ -65,9 +65,9 @@ impl Store {
         let own = writes.len();
         writes.extend(by.check(attempt.at()));
         if let By::Authority(authority) = by {
-            writes.push(audit_row(authority.tenant(), attempt, 1, here)?);
+            writes.push(self.audit_row(authority.tenant(), attempt, 1, here)?);
         }
-        let row = audit_row(&tenant.id, attempt, 0, there)?;
+        let row = self.audit_row(&tenant.id, attempt, 0, there)?;
         Ok(match self.table.transact(&Transaction::new(writes, row)).await? {
             Transacted::Committed => TenantCreated::Yes,
             Transacted::Refused(met) if met.get(own).is_some_and(Option::is_some) => TenantCreated::ActorGone,
@@ -107,7 +107,7 @@ impl Store {
                 Write::check(keys::user(authority.key()), authority.guards(attempt.at())),
                 Write::update(keys::tenant(tenant), vec![exists(attr("PK"))], actions),
             ];
-            let row = audit_row(tenant, attempt, 0, event)?;
+            let row = self.audit_row(tenant, attempt, 0, event)?;
             if let Transacted::Refused(_) = self.table.transact(&Transaction::new(writes, row)).await? {
                 return Ok(None);
             }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    REPLANS, Store, StoreError, audit_row, item,
+    REPLANS, Store, StoreError, item,
     item::{Amr, FactorState, User},
     keys,
     login::Charge,
@@ -183,7 +183,7 @@ impl Store {
     pub async fn accept(&self, mut sign_in: SignIn, event: &AuditEvent) -> Result<Accept<SignedIn>, StoreError> {
         for _ in 0..REPLANS {
             let write = accept(&sign_in)?;
-            let row = audit_row(sign_in.guess.key().tenant(), &sign_in.guess.attempt, 0, event)?;
+            let row = self.audit_row(sign_in.guess.key().tenant(), &sign_in.guess.attempt, 0, event)?;
             let met = match self.table.transact(&Transaction::new(vec![write], row)).await? {
                 Transacted::Committed => return Ok(Accept::Yes(sign_in.session.opened(&sign_in.guess.user))),
                 Transacted::Refused(met) => met_first(met),
@@ -225,7 +225,7 @@ impl Store {
         )];
         writes.extend(no_longer_able(who, user));
         // Number 1: the refusal that filled the row is this attempt's event 0.
-        let row = audit_row(who.tenant(), attempt, 1, event)?;
+        let row = self.audit_row(who.tenant(), attempt, 1, event)?;
         match self.table.transact(&Transaction::new(writes, row)).await? {
             Transacted::Committed => Ok(Disabled::Yes),
             Transacted::Refused(_) => Ok(Disabled::Moved),
