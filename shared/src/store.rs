@@ -8,6 +8,8 @@ use std::sync::Arc;
 pub mod batch;
 mod budget;
 pub mod client;
+#[cfg(test)]
+mod conditions;
 #[cfg(feature = "testing")]
 pub mod contract;
 pub mod data_keys;
@@ -16,6 +18,8 @@ pub mod dynamo;
 pub mod enrolment;
 #[cfg(any(test, feature = "testing"))]
 mod fixture;
+#[cfg(any(test, feature = "testing"))]
+pub mod interleaved;
 pub mod item;
 pub mod keys;
 pub mod lists;

@@ -422,7 +422,6 @@ fn exclude(
         Action::Set(attr("f"), empty()),
         Action::Set(attr("row"), num(0)),
         Action::Set(attr("life"), num(0)),
-        Action::Set(attr("seen"), num(now.secs())),
     ];
     let gone = ["fid", "sec", "ls", "fat", "rk", "rkt", "rc", "rq", "eb"];
     actions.extend(gone.map(|name| Action::Remove(attr(name))));

@@ -390,7 +390,8 @@ pub struct User {
     /// Own admin resets of the last hour, ms.
     #[serde(rename = "rb", default)]
     pub resets: Vec<i64>,
-    /// Last sign-in, creation or reset, s.
+    /// Last sign-in, creation, reset or inclusion, s: an account without a factor is dormant so long after it. It means nothing
+    /// while somebody is excluded.
     pub seen: i64,
 }
 

@@ -224,7 +224,6 @@ impl Store {
                 exists(attr("ex")),
                 eq(attr("pv"), right.user.password_version),
             ]);
-            actions.push(Action::Set(attr("seen"), num(now.secs())));
             actions.extend(cleared_device(&right).map(|(guard, action)| {
                 guards.push(guard);
                 action

@@ -347,16 +347,18 @@ fn charged(
     })
 }
 
-/// An active Administrator beside whom no other active one has an active factor: the same as [`sole_no_longer_able`] asks.
+/// An active Administrator beside whom no other active one has an active factor.
 fn sole(administrators: &Administrators, key: &UserKey) -> bool {
     administrators.active.contains_key(key.user()) && administrators.able.keys().all(|able| able == key.user())
 }
 
+/// Asks again that nobody else has a factor. That the person is an active Administrator still, their epoch tells: it is raised
+/// with every change of role or activity.
 fn sole_no_longer_able(key: &UserKey) -> Write {
-    let of = |map: &'static str| attr(map).key(key.user().as_str().to_owned());
-    let alone = Guard::All(vec![eq(size(attr("able")), 1), exists(of("able"))]);
-    let guards = vec![exists(of("act")), Guard::Any(vec![eq(size(attr("able")), 0), alone])];
-    Write::update(keys::administrators(key.tenant()), guards, vec![Action::Remove(of("able"))])
+    let own = attr("able").key(key.user().as_str().to_owned());
+    let alone = Guard::All(vec![eq(size(attr("able")), 1), exists(own.clone())]);
+    let nobody_else = Guard::Any(vec![eq(size(attr("able")), 0), alone]);
+    Write::update(keys::administrators(key.tenant()), vec![nobody_else], vec![Action::Remove(own)])
 }
 
 fn used_ticket(by: &By<'_>, target: &UserKey, now: Timestamp) -> Item {

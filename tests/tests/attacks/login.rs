@@ -235,3 +235,48 @@ async fn a_request_holds_one_guess_in_one_form() {
     }
     service.login(bob).await.ok();
 }
+
+/// A network that opened as many challenges as it may is told so whether or not the password is right: else the answer would
+/// tell.
+#[tokio::test]
+async fn full_network_is_told_whatever_the_password() {
+    let (service, mut people) = Service::peopled().await;
+    let bob = of(&mut people, "bob");
+    service.enrol(bob).await;
+    for _ in 0..19 {
+        service.login(bob).await.ok();
+    }
+    let right = service.login(bob).await;
+    assert!(right.is(429, "too_many_attempts"), "{right:?}");
+    assert_eq!(seen(&service.login_with(bob, "wrong").await), seen(&right));
+}
+
+/// Who needs a reset is not delayed by failures from before the right password.
+#[tokio::test]
+async fn right_password_that_needs_a_reset_ends_the_row_of_failures() {
+    let (service, mut people) = Service::peopled().await;
+    let bob = of(&mut people, "bob");
+    service.pass(91 * 86_400);
+    for _ in 0..3 {
+        for _ in 0..3 {
+            assert!(service.login_with(bob, "wrong").await.is(401, "invalid_credentials"));
+        }
+        assert!(service.login(bob).await.is(403, "mfa_reset_required"));
+    }
+}
+
+/// A contact may be excluded at any time, and then signs in with the password alone.
+#[tokio::test]
+async fn contact_changes_to_no_password_of_fewer_than_fifteen_characters() {
+    let (service, mut people) = Service::peopled().await;
+    for (name, fourteen) in [("con1", 400), ("bob", 200)] {
+        let person = of(&mut people, name);
+        let session = service.fresh(person).await;
+        let to = |new: &str| json!({"current_password": person.password, "new_password": new});
+        let reply = service.post("/v1/password", &session, to("fourteen chars")).await;
+        assert_eq!(reply.status, fourteen, "{name}: {reply:?}");
+        if fourteen == 400 {
+            service.post("/v1/password", &session, to("fifteen or more")).await.ok();
+        }
+    }
+}

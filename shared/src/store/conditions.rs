@@ -1,0 +1,83 @@
+//! One test for each condition that matters only between a read and its write, or on a rare day: it fails without that very
+//! condition, every time. The other tests stand beside the commands.
+
+mod exclusions;
+mod lists;
+mod people;
+mod resets;
+mod sessions;
+mod sign_in;
+
+use std::sync::Arc;
+
+use super::{
+    fixture::{Ann, NOW, ann_of, attempt},
+    interleaved::InterleavedTable,
+    item::{FactorState, Role},
+    keys,
+    memory::MemoryTable,
+    people::{Changed, Patch},
+    table::Again,
+    write::{Action, Item, Key, Write, attr, num, text},
+};
+use crate::{
+    id::{UserId, UserKey},
+    policy,
+    secret::TokenRef,
+};
+
+/// Ann of acme, over a table on which other commands run in between.
+async fn interleaved(challenges: usize) -> (Arc<Ann>, Arc<InterleavedTable>, Vec<TokenRef>) {
+    let table = Arc::new(InterleavedTable::over(Arc::new(MemoryTable::default())));
+    let (ann, tokens) = ann_of("acme", Arc::<InterleavedTable>::clone(&table), challenges).await;
+    (Arc::new(ann), table, tokens)
+}
+
+/// What an Administrator changes about somebody.
+async fn patch(ann: &Ann, target: &UserKey, patch: Patch) -> Changed {
+    let session = ann.session_of(&ann.key).await;
+    let asked = ann.store.ask_person(&session, target.user().clone(), NOW).await.unwrap();
+    let (principal, named) = asked.ok().unwrap();
+    let authority = principal.administrator(NOW).ok().unwrap();
+    ann.store.change_person(&authority, named, &patch, &attempt(NOW), &ann.event()).await.unwrap()
+}
+
+async fn delete(ann: &Ann, target: &UserKey) -> Changed {
+    let session = ann.session_of(&ann.key).await;
+    let asked = ann.store.ask_person(&session, target.user().clone(), NOW).await.unwrap();
+    let (principal, named) = asked.ok().unwrap();
+    let authority = principal.administrator(NOW).ok().unwrap();
+    ann.store.delete_person(&authority, named, &attempt(NOW), &ann.event()).await.unwrap()
+}
+
+fn promoted() -> Patch {
+    Patch { role: Some(Role::Administrator), ..Patch::default() }
+}
+
+async fn set(ann: &Ann, key: &UserKey, actions: Vec<Action>) {
+    let write = Write::update(keys::user(key), vec![], actions);
+    ann.store.table.update(&write, Again::Never).await.unwrap();
+}
+
+async fn item_at(ann: &Ann, key: Key) -> Option<Item> {
+    ann.store.table.read(&[key]).await.unwrap().remove(0)
+}
+
+/// An employee with a factor whose row of failures is full.
+async fn with_full_row(ann: &Ann, name: &str) -> UserKey {
+    let key = ann.someone(name, Role::Standard).await;
+    let full = Action::Set(attr("row"), num(policy::ROW_TRIES));
+    set(ann, &key, vec![Action::Set(attr("fs"), text("a")), full]).await;
+    key
+}
+
+/// The registry of Administrators says what the person's item says.
+async fn registry_is_true(ann: &Ann, key: &UserKey) -> bool {
+    let (registry, user) = (ann.administrators().await, ann.read(key).await);
+    let able = user.administers_now() && user.factor == FactorState::Active;
+    registry.active.contains_key(key.user()) == user.administers_now() && registry.able.contains_key(key.user()) == able
+}
+
+fn user_of(ann: &Ann, id: &str) -> UserKey {
+    ann.key.tenant().user(UserId::parse(id).unwrap())
+}

@@ -1,0 +1,63 @@
+//! Exclusion of contacts, and inclusion.
+
+use std::time::Duration;
+
+use super::*;
+use crate::{
+    attempt::Worth,
+    audit::{Action as Did, AuditEvent, Outcome as Event},
+    env::Timestamp,
+    id::IdempotencyKey,
+    store::{
+        batch::{Outcome, Ran, Wanted},
+        fixture::ann,
+        item::Kind,
+    },
+};
+
+/// One contact, excluded or included; what became of it.
+async fn run(ann: &Ann, contact: &UserKey, disable_mfa: bool, at: Timestamp) -> Outcome {
+    let session = ann.session_of(&ann.key).await;
+    let wanted = Wanted {
+        key: IdempotencyKey::parse(&format!("{disable_mfa}")).unwrap(),
+        contacts: vec![contact.user().clone()],
+        disable_mfa,
+        dry_run: false,
+        reason: "portal only".to_owned(),
+    };
+    let event = AuditEvent::new(Did::ExclusionBatch, Event::Success, "r").by(ann.key.user());
+    let authority = ann.authority(&session).await;
+    let Ran::Report(report) = ann.store.run_batch(&authority, &wanted, &attempt(at), &event).await.unwrap() else {
+        panic!("not run")
+    };
+    report.results[0].1
+}
+
+#[tokio::test]
+async fn contact_who_became_an_employee_meanwhile_is_not_excluded() {
+    let (ann, table, _) = interleaved(0).await;
+    let con = ann.someone("con", Role::Portal).await;
+    let (other, key) = (Arc::clone(&ann), con.clone());
+    // The session, the claim of the batch, then the group.
+    table.before_write(3, async move {
+        let employee = Patch { kind: Some(Kind::Employee), role: Some(Role::Standard), ..Patch::default() };
+        assert!(matches!(patch(&other, &key, employee).await, Changed::Yes(_)));
+    });
+    assert_eq!(run(&ann, &con, true, NOW).await, Outcome::NotAContact);
+    let user = ann.read(&con).await;
+    assert!(!table.waits() && user.kind == Kind::Employee && user.excluded.is_none());
+    assert!(item_at(&ann, keys::exclusion(&con)).await.is_none());
+}
+
+/// The contacts' time to enrol begins when they are included, however long ago they signed in.
+#[tokio::test]
+async fn contact_who_is_included_may_enrol_although_dormant() {
+    let (ann, _) = ann(0).await;
+    let con = ann.someone("con", Role::Portal).await;
+    assert_eq!(run(&ann, &con, true, NOW).await, Outcome::Excluded);
+    let long_ago = (NOW - policy::DORMANT - Duration::from_secs(1)).secs();
+    set(&ann, &con, vec![Action::Set(attr("seen"), num(long_ago))]).await;
+    assert!(Worth::of(&ann.read(&con).await, NOW) == Worth::Exempt);
+    assert_eq!(run(&ann, &con, false, NOW).await, Outcome::Included);
+    assert!(Worth::of(&ann.read(&con).await, NOW) == Worth::Enrolment);
+}

@@ -1,0 +1,22 @@
+//! Lists.
+
+use super::*;
+use crate::store::{fixture::ann, lists::PeopleFilter};
+
+/// A page's work is bounded: it comes short, and says where the list goes on.
+#[tokio::test]
+async fn page_that_finds_nothing_in_twenty_queries_says_where_the_list_goes_on() {
+    let (ann, _) = ann(0).await;
+    for n in 0..2_000 {
+        for write in ann.to_be(&format!("{n:04}"), Role::Standard).writes().unwrap() {
+            ann.put(write).await;
+        }
+    }
+    ann.someone("zoe", Role::Standard).await;
+    let filter = PeopleFilter { start: Some("zoe".to_owned()), ..PeopleFilter::default() };
+    let tenant = ann.key.tenant();
+    let first = ann.store.people(tenant, &filter, None, 10).await.unwrap();
+    assert!(first.items.is_empty());
+    let next = ann.store.people(tenant, &filter, first.next.as_ref(), 10).await.unwrap();
+    assert!(first.next.is_some() && next.items.len() == 1 && next.next.is_none());
+}

@@ -1,0 +1,99 @@
+//! Changes of people.
+
+use super::*;
+use crate::{
+    env::SystemEntropy,
+    secret::{NewToken, RestoreEpoch, TokenClass},
+    store::{
+        fixture::{ann, idp},
+        item::{self, Device},
+        sso::SsoOpened,
+        verify::Disabled,
+    },
+};
+
+#[tokio::test]
+async fn password_that_an_administrator_sets_forgets_the_known_devices() {
+    let (ann, _) = ann(0).await;
+    let bob = ann.someone("bob", Role::Standard).await;
+    let token = NewToken::generate(TokenClass::Device, &bob, RestoreEpoch::default(), &SystemEntropy).unwrap();
+    let guard = *token.reference().guard();
+    let device = Device { guard, ends: (NOW + policy::DEVICE_LIFE).secs(), tries: 0, last: 0, attempt: None };
+    let known = attr("d").key(token.reference().id().as_str().to_owned());
+    set(&ann, &bob, vec![Action::Set(known, item::value(&device).unwrap())]).await;
+    let renamed = Patch { display_name: Some("Robert".to_owned()), ..Patch::default() };
+    assert!(matches!(patch(&ann, &bob, renamed).await, Changed::Yes(_)));
+    assert_eq!(ann.read(&bob).await.devices.len(), 1);
+    let hash = Some(ann.hash("another good password").await);
+    assert!(matches!(patch(&ann, &bob, Patch { hash, ..Patch::default() }).await, Changed::Yes(_)));
+    assert!(ann.read(&bob).await.devices.is_empty());
+}
+
+#[tokio::test]
+async fn promotion_is_planned_again_when_the_factor_was_disabled_meanwhile() {
+    let (ann, table, _) = interleaved(0).await;
+    let amy = with_full_row(&ann, "amy").await;
+    let (other, key) = (Arc::clone(&ann), amy.clone());
+    // The first write is that of the session of who asks.
+    table.before_write(2, async move {
+        let full = other.read(&key).await;
+        let disabled = other.store.disable_factor(&key, &full, &attempt(NOW), &other.event()).await.unwrap();
+        assert_eq!(disabled, Disabled::Yes);
+    });
+    assert!(matches!(patch(&ann, &amy, promoted()).await, Changed::Yes(_)));
+    assert!(!table.waits() && ann.read(&amy).await.role == Role::Administrator);
+    assert!(registry_is_true(&ann, &amy).await);
+}
+
+#[tokio::test]
+async fn change_is_planned_again_when_the_id_is_another_persons_meanwhile() {
+    let (ann, table, _) = interleaved(0).await;
+    let bob = ann.someone("bob", Role::Standard).await;
+    let (other, key) = (Arc::clone(&ann), bob.clone());
+    table.before_write(2, async move {
+        assert!(matches!(delete(&other, &key).await, Changed::Yes(_)));
+        other.someone("bob", Role::Administrator).await;
+    });
+    let inactive = Patch { active: Some(false), ..Patch::default() };
+    assert!(matches!(patch(&ann, &bob, inactive).await, Changed::Yes(_)));
+    assert!(!table.waits() && !ann.read(&bob).await.active && registry_is_true(&ann, &bob).await);
+}
+
+/// Bob comes from the IdP for the first time, which links him, while somebody else is about to write.
+async fn bob_is_linked_before_the_next_change(ann: &Arc<Ann>, table: &InterleavedTable) -> UserKey {
+    let bob = ann.of_idp("bob", Role::Standard, FactorState::Active).await;
+    let other = Arc::clone(ann);
+    table.before_write(2, async move {
+        let mut assertion = other.asserted("first", "1", None);
+        assertion.attributes.insert("Username".to_owned(), vec!["bob".to_owned()]);
+        let sign_in = other.owner(assertion, NOW).await.unwrap();
+        let opened = other.opens(sign_in).await.unwrap().unwrap();
+        assert!(matches!(opened, SsoOpened::SignedIn(_)));
+    });
+    bob
+}
+
+fn link(ann: &Ann, name_id: &str) -> Key {
+    keys::subject(ann.key.tenant(), &ann.names.subject(ann.key.tenant(), &idp().entity_id, name_id))
+}
+
+#[tokio::test]
+async fn link_that_a_first_sign_in_made_meanwhile_is_replaced_and_not_left_behind() {
+    let (ann, table, _) = interleaved(0).await;
+    let bob = bob_is_linked_before_the_next_change(&ann, &table).await;
+    let subject = ann.names.subject(ann.key.tenant(), &idp().entity_id, "second");
+    let linked = Some(("second".to_owned(), subject));
+    assert!(matches!(patch(&ann, &bob, Patch { linked, ..Patch::default() }).await, Changed::Yes(_)));
+    assert!(!table.waits());
+    assert!(item_at(&ann, link(&ann, "second")).await.is_some());
+    assert!(item_at(&ann, link(&ann, "first")).await.is_none());
+}
+
+#[tokio::test]
+async fn link_that_a_first_sign_in_made_meanwhile_is_deleted_with_its_person() {
+    let (ann, table, _) = interleaved(0).await;
+    let bob = bob_is_linked_before_the_next_change(&ann, &table).await;
+    assert!(matches!(delete(&ann, &bob).await, Changed::Yes(_)));
+    assert!(!table.waits());
+    assert!(item_at(&ann, link(&ann, "first")).await.is_none());
+}

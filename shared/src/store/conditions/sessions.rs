@@ -1,0 +1,121 @@
+//! Sessions: what ends them, and what they do not become.
+
+use std::time::Duration;
+
+use super::*;
+use crate::{
+    env::{SystemEntropy, Timestamp},
+    store::{
+        fixture::{PASSWORD, STEP, ann},
+        item::{self, Session},
+        people::PasswordChanged,
+        session::{Ended, NoSession, Which},
+        write::{self, Value},
+    },
+};
+
+async fn two_sessions() -> (Ann, TokenRef, TokenRef) {
+    let (ann, challenges) = ann(2).await;
+    let first = ann.with_step(&challenges[0], STEP, NOW).await.unwrap().reference().clone();
+    let second = ann.with_step(&challenges[1], STEP + 1, NOW).await.unwrap().reference().clone();
+    (ann, first, second)
+}
+
+/// Of a session that died between its read and the write, by each of the ways to die.
+#[tokio::test]
+async fn sessions_end_only_through_a_living_one() {
+    let later = |by: Duration| NOW + by;
+    for (way, at) in [
+        ("token replaced", NOW),
+        ("security version", NOW),
+        ("deactivated", NOW),
+        ("ended", later(policy::SESSION_LIFE)),
+        ("idle", later(policy::SESSION_IDLE)),
+        ("of a clock that ran ahead", NOW - policy::SKEW - Duration::from_secs(1)),
+    ] {
+        for n in 0..3 {
+            let (ann, first, second) = two_sessions().await;
+            let which = [Which::This, Which::One(second.id().clone()), Which::Others][n].clone();
+            let caller = ann.store.read_session(&first, NOW).await.unwrap().ok().unwrap();
+            let own = || attr("s").key(first.id().as_str().to_owned());
+            ann.change(match way {
+                "token replaced" => Action::Set(own().key("g"), write::bytes(&[7; 16])),
+                "security version" => Action::Add(attr("ep"), 1),
+                "deactivated" => Action::Set(attr("ac"), Value::Bool(false)),
+                // Seen just now, so that it is its end alone that matters.
+                "ended" => Action::Set(own().key("l"), num(at.secs())),
+                _ => Action::Set(attr("life"), num(0)),
+            })
+            .await;
+            let ended = ann.store.end_sessions(&caller, &which, &attempt(at), &ann.event()).await.unwrap();
+            assert_eq!(ended, Ended::Gone, "{way}, {which:?}");
+            assert_eq!(ann.read(&ann.key).await.sessions.len(), 2, "{way}, {which:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn step_up_of_the_future_is_not_fresh() {
+    let (ann, token, _) = two_sessions().await;
+    let session = ann.read(&ann.key).await.sessions[token.id()].clone();
+    let at = |by: Duration| Session { step_up: (NOW + by).secs(), ..session.clone() }.fresh(NOW);
+    assert!(at(policy::SKEW));
+    assert!(!at(policy::SKEW + Duration::from_secs(1)));
+}
+
+#[tokio::test]
+async fn session_that_ends_later_than_any_does_is_none() {
+    let (ann, token, _) = two_sessions().await;
+    let session = ann.read(&ann.key).await.sessions[token.id()].clone();
+    let longest = NOW + policy::SESSION_LIFE + policy::SKEW;
+    let until = |ends: Timestamp| Session { ends: ends.secs(), ..session.clone() }.in_time(NOW);
+    assert!(until(longest) && !until(longest + Duration::from_secs(1)));
+}
+
+/// Who knows the password only keeps what the session had already: no fresh step-up, no later end.
+#[tokio::test]
+async fn changed_password_makes_no_step_up_fresh_and_prolongs_no_session() {
+    let (ann, challenges) = ann(1).await;
+    let first = ann.signed_in(&challenges[0], STEP, NOW).await.unwrap();
+    let later = NOW + policy::STEP_UP_LIFE + Duration::from_secs(1);
+    let caller = ann.store.read_session(first.token.reference(), later).await.unwrap().ok().unwrap();
+    let right = ann.password(PASSWORD, None, later).await.ok().unwrap();
+    let hash = ann.hash("another good password").await;
+    let done = ann.store.change_password(&caller, right, &hash, &SystemEntropy, &ann.event()).await.unwrap();
+    let PasswordChanged::Yes(now) = done else { panic!("refused") };
+    assert_eq!((now.session.step_up, now.session.ends), (NOW.secs(), (NOW + policy::SESSION_LIFE).secs()));
+    assert!(!now.session.fresh(later));
+    let kept = ann.read(&ann.key).await.sessions[now.token.reference().id()].clone();
+    assert_eq!((kept.step_up, kept.ends), (now.session.step_up, now.session.ends));
+}
+
+/// A changed password needs the session, the password and the person as they were when it was checked.
+#[tokio::test]
+async fn password_change_fails_when_the_session_or_the_password_changed_meanwhile() {
+    for way in ["session gone", "security version", "password"] {
+        let (ann, table, challenges) = interleaved(1).await;
+        let token = ann.with_step(&challenges[0], STEP, NOW).await.unwrap().reference().clone();
+        let caller = ann.store.read_session(&token, NOW).await.unwrap().ok().unwrap();
+        let right = ann.password(PASSWORD, None, NOW).await.ok().unwrap();
+        let (login, before) = (keys::login(&ann.login), ann.read(&ann.key).await);
+        let hash = ann.hash("another good password").await;
+        let (other, id) = (Arc::clone(&ann), token.id().as_str().to_owned());
+        table.before_write(1, async move {
+            match way {
+                "session gone" => other.change(Action::Remove(attr("s").key(id))).await,
+                "security version" => other.change(Action::Add(attr("ep"), 1)).await,
+                _ => {
+                    let set = Patch { hash: Some(other.hash("set by an Administrator").await), ..Patch::default() };
+                    assert!(matches!(patch(&other, &other.key, set).await, Changed::Yes(_)));
+                }
+            }
+        });
+        let done = ann.store.change_password(&caller, right, &hash, &SystemEntropy, &ann.event()).await.unwrap();
+        let why = if way == "session gone" { NoSession::Invalid } else { NoSession::RefreshRequired };
+        assert!(matches!(done, PasswordChanged::Gone(it) if it == why), "{way}");
+        let row: item::LoginRow = item::read(item_at(&ann, login).await.unwrap()).unwrap();
+        let set = i64::from(way == "password");
+        assert_eq!(row.version, Some(before.password_version + set), "{way}");
+        assert!(row.hash.as_deref() != Some(hash.as_str()), "{way}");
+    }
+}

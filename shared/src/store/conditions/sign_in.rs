@@ -1,0 +1,187 @@
+//! Passwords, codes and recovery tokens.
+
+use std::time::Duration;
+
+use super::*;
+use crate::{
+    attempt::{PasswordChecked, Worth},
+    env::SystemEntropy,
+    id::BatchId,
+    policy::Ladder,
+    recovery,
+    secret::{NewToken, RestoreEpoch, TokenClass},
+    store::{
+        fixture::{PASSWORD, STEP, ann, person},
+        item::{self, Device, Exclusion, FactorState, Kind, User},
+        login::{Charge, ExemptOpened},
+        verify::{Disabled, SignIn},
+        write,
+    },
+    totp,
+};
+
+/// A charged try, proven by the code of a step.
+async fn proven(ann: &Ann, token: &TokenRef, step: i64) -> SignIn {
+    let Charge::Admitted(guess) = ann.charge(token, NOW).await else { panic!("refused") };
+    let proof = totp::check(&ann.secret, &totp::code_at(&ann.secret, step).unwrap(), NOW, step - 1).unwrap();
+    SignIn::with_totp(guess, proof, None, &SystemEntropy).unwrap()
+}
+
+async fn proven_by_recovery(ann: &Ann, token: &TokenRef) -> SignIn {
+    let Charge::Admitted(guess) = ann.charge(token, NOW).await else { panic!("refused") };
+    let proof = recovery::check(&ann.codes, &ann.key, guess.user().recovery.as_ref(), &ann.recovery).unwrap();
+    SignIn::with_recovery(guess, proof, &SystemEntropy).unwrap()
+}
+
+#[tokio::test]
+async fn challenge_signs_in_once_although_two_right_codes_were_charged() {
+    let (ann, tokens) = ann(1).await;
+    let (first, second) = (proven(&ann, &tokens[0], STEP).await, proven(&ann, &tokens[0], STEP + 1).await);
+    assert!(ann.accept(first).await.is_some());
+    assert!(ann.accept(second).await.is_none(), "the challenge is spent");
+    assert_eq!(ann.read(&ann.key).await.sessions.len(), 1);
+}
+
+#[tokio::test]
+async fn sign_in_is_planned_again_when_only_the_sessions_changed_meanwhile() {
+    let (ann, table, tokens) = interleaved(1).await;
+    let sign_in = proven(&ann, &tokens[0], STEP).await;
+    let busy = Arc::clone(&ann);
+    table.before_write(1, async move {
+        for _ in 0..policy::SESSIONS {
+            busy.session_of(&busy.key).await;
+        }
+    });
+    assert!(ann.accept(sign_in).await.is_some());
+    assert!(!table.waits());
+    assert_eq!(ann.read(&ann.key).await.sessions.len(), policy::SESSIONS);
+}
+
+/// A refusal that another try cannot change is told at once, as one: it is not "try again later".
+#[tokio::test]
+async fn sign_in_is_denied_when_what_it_was_proven_with_changed_meanwhile() {
+    let at = |map: &'static str, id: &str| attr(map).key(id.to_owned());
+    for change in [
+        "step spent",
+        "recovery token replaced",
+        "challenge spent",
+        "challenge gone",
+        "charge gone",
+        "security version",
+        "factor disabled",
+        "factor replaced",
+    ] {
+        let (ann, table, tokens) = interleaved(1).await;
+        let token = tokens[0].id().as_str();
+        let sign_in = match change {
+            "recovery token replaced" => proven_by_recovery(&ann, &tokens[0]).await,
+            _ => proven(&ann, &tokens[0], STEP).await,
+        };
+        let action = match change {
+            "step spent" => Action::Set(attr("ls"), num(STEP)),
+            "recovery token replaced" => Action::Set(attr("rk"), write::bytes(&[7; 32])),
+            "challenge spent" => Action::Set(at("c", token).key("n"), num(1_000)),
+            "challenge gone" => Action::Remove(at("c", token)),
+            "charge gone" => Action::Remove(at("f", &sign_in.attempt().text())),
+            "security version" => Action::Add(attr("ep"), 1),
+            "factor disabled" => Action::Set(attr("fs"), text("d")),
+            _ => Action::Set(attr("fid"), write::bytes(&[7; 12])),
+        };
+        let other = Arc::clone(&ann);
+        table.before_write(1, async move { other.change(action).await });
+        assert!(ann.accept(sign_in).await.is_none(), "{change}");
+        assert!(!table.waits() && ann.read(&ann.key).await.sessions.is_empty(), "{change}");
+    }
+}
+
+#[tokio::test]
+async fn disabling_fails_when_the_security_version_changed_meanwhile() {
+    let (ann, _) = ann(0).await;
+    let amy = with_full_row(&ann, "amy").await;
+    let before = ann.read(&amy).await;
+    assert!(matches!(patch(&ann, &amy, promoted()).await, Changed::Yes(_)));
+    let disabled = ann.store.disable_factor(&amy, &before, &attempt(NOW), &ann.event()).await.unwrap();
+    assert_eq!(disabled, Disabled::Moved);
+    assert!(registry_is_true(&ann, &amy).await);
+    let disabled = ann.store.disable_factor(&amy, &ann.read(&amy).await, &attempt(NOW), &ann.event()).await.unwrap();
+    assert_eq!(disabled, Disabled::Yes);
+    assert!(registry_is_true(&ann, &amy).await);
+}
+
+/// A device token is its owner's alone, whoever's name it is sent with.
+#[tokio::test]
+async fn device_of_another_person_is_not_charged() {
+    let (ann, tokens) = ann(1).await;
+    let device = ann.signed_in(&tokens[0], STEP, NOW).await.unwrap().device.unwrap();
+    ann.someone("bob", Role::Standard).await;
+    let bob = ann.names.login(ann.key.tenant(), &crate::id::LoginName::fold("bob"));
+    let charge = ann.store.charge_login(&bob, Some(device.reference()), &Ladder::at(NOW), &attempt(NOW)).await.unwrap();
+    let Charge::Admitted(tried) = charge else { panic!("refused") };
+    assert!(tried.device.is_none() && tried.person.is_none());
+    assert_eq!(tried.failures(), 1, "counted at the name");
+    assert_eq!(ann.read(&ann.key).await.devices[device.reference().id()].tries, 0);
+}
+
+/// Makes Ann an excluded contact who knows a device.
+async fn excluded(ann: &Ann) -> NewToken {
+    let exclusion = Exclusion { batch: BatchId::parse("b").unwrap(), at: 0 };
+    let token = NewToken::generate(TokenClass::Device, &ann.key, RestoreEpoch::default(), &SystemEntropy).unwrap();
+    let guard = *token.reference().guard();
+    let device = Device { guard, ends: (NOW + policy::DEVICE_LIFE).secs(), tries: 0, last: 0, attempt: None };
+    let known = attr("d").key(token.reference().id().as_str().to_owned());
+    let actions = vec![
+        Action::Set(attr("k"), text("c")),
+        Action::Set(attr("fs"), text("n")),
+        Action::Set(attr("ex"), item::value(&exclusion).unwrap()),
+        Action::Set(known, item::value(&device).unwrap()),
+    ];
+    set(ann, &ann.key, actions).await;
+    token
+}
+
+#[tokio::test]
+async fn exempt_sign_in_clears_the_failures_of_the_name_and_of_the_device() {
+    let (ann, _) = ann(0).await;
+    let token = excluded(&ann).await;
+    for device in [None, Some(token.reference())] {
+        for n in 0..3 {
+            assert_eq!(ann.password("wrong", device, NOW).await.err().unwrap().failures(), n + 1);
+        }
+        let PasswordChecked::Exempt(exempt) = ann.password(PASSWORD, device, NOW).await.ok().unwrap().decide() else {
+            panic!("not exempt")
+        };
+        let opened = ann.store.open_exempt_session(exempt, &SystemEntropy, &ann.event()).await.unwrap();
+        assert!(matches!(opened, ExemptOpened::Yes(_)));
+        assert_eq!(ann.password("wrong", device, NOW).await.err().unwrap().failures(), 1);
+    }
+}
+
+#[tokio::test]
+async fn right_password_that_needs_a_reset_clears_the_failures_of_the_name_and_of_the_device() {
+    let (ann, _) = ann(0).await;
+    let token = excluded(&ann).await;
+    ann.change(Action::Remove(attr("ex"))).await;
+    ann.change(Action::Set(attr("fs"), text("d"))).await;
+    for device in [None, Some(token.reference())] {
+        for n in 0..3 {
+            assert_eq!(ann.password("wrong", device, NOW).await.err().unwrap().failures(), n + 1);
+        }
+        let right = ann.password(PASSWORD, device, NOW).await.ok().unwrap();
+        let PasswordChecked::ResetRequired(right) = right.decide() else { panic!("opens something") };
+        ann.store.clear_failures(&right).await;
+        assert_eq!(ann.password("wrong", device, NOW).await.err().unwrap().failures(), 1);
+    }
+}
+
+#[test]
+fn excluded_contact_signs_in_although_dormant_and_although_the_time_to_enrol_has_passed() {
+    let born = crate::secret::Nonce::generate(&SystemEntropy).unwrap();
+    let exclusion = Exclusion { batch: BatchId::parse("b").unwrap(), at: 0 };
+    let excluded = User { excluded: Some(exclusion), ..person(Kind::Contact, Role::Portal, born) };
+    let late = User { enrol_by: Some(NOW.secs()), ..excluded.clone() };
+    assert!(Worth::of(&excluded, NOW + policy::DORMANT + Duration::from_secs(1)) == Worth::Exempt);
+    assert!(Worth::of(&late, NOW + Duration::from_secs(1)) == Worth::Exempt);
+    let included = User { excluded: None, ..excluded };
+    assert!(Worth::of(&included, NOW + policy::DORMANT) == Worth::Reset);
+    assert!(included.factor == FactorState::None);
+}
