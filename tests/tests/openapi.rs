@@ -208,6 +208,25 @@ fn no_request_takes_null() {
     assert_none(&faults.into_iter().collect::<Vec<_>>());
 }
 
+/// Nor does it answer with null where it can leave a field out.
+#[test]
+fn only_required_fields_can_be_null() {
+    let mut faults = BTreeSet::new();
+    for (name, schema) in entries(&DOCUMENT["components"]["schemas"]) {
+        walk(name, schema, &mut BTreeSet::new(), &mut |name, schema| {
+            for (field, property) in entries(&schema["properties"]) {
+                let required = schema["required"].as_array().is_some_and(|names| names.contains(&json!(field)));
+                if !required && property.to_string().contains("\"null\"") {
+                    faults.insert(format!("schema {name}: `{field}` is optional, and can be null"));
+                }
+            }
+        });
+    }
+    assert_none(&faults.into_iter().collect::<Vec<_>>());
+    let actor = &DOCUMENT["components"]["schemas"]["AuditDto"]["properties"]["actor"]["type"];
+    assert_eq!(*actor, json!(["string", "null"]));
+}
+
 #[test]
 fn what_is_a_closed_set_is_an_enum() {
     let values = |schema: &str| {
