@@ -50,6 +50,16 @@ pub fn faults(schema: &Value, value: &Value) -> Vec<String> {
     validator(schema).iter_errors(value).map(named).collect()
 }
 
+/// Panics where a JSON body that was accepted is not what the document says: clients would not send it.
+pub fn check_accepted(method: &Method, path: &str, body: &str) {
+    let path = path.split('?').next().unwrap();
+    let Some((pattern, operation)) = operation(method, path) else { return };
+    let content = &operation["requestBody"]["content"]["application/json"];
+    let body = if body.is_empty() { json!({}) } else { serde_json::from_str(body).unwrap() };
+    let faults = faults(&content["schema"], &body);
+    assert!(faults.is_empty(), "{method} {pattern} accepted what is not documented: {faults:?}: {body}");
+}
+
 /// Panics where an answer is not what the document says.
 pub fn check(method: &Method, path: &str, reply: &Reply) {
     let header = |name: &str| reply.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default();

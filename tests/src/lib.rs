@@ -298,7 +298,13 @@ impl Service {
         };
         let mut request = request.body(body).unwrap();
         request.extensions_mut().insert(ConnectInfo(ask.from));
-        self.raw(request).await
+        let reply = self.raw(request).await;
+        if reply.status.is_success()
+            && let Some(("application/json", body)) = &ask.body
+        {
+            document::check_accepted(&ask.method, &ask.path, body);
+        }
+        reply
     }
 
     /// Sends a request as it is, and checks the answer against the API document.

@@ -188,6 +188,45 @@ fn schemas_and_their_fields_are_described() {
     assert_none(&faults);
 }
 
+/// The names of the schemas that a source file derives.
+fn derived(text: &str) -> Vec<String> {
+    let word = |text: &str| text.trim_start().split(|c: char| !c.is_alphanumeric()).next().unwrap().to_owned();
+    let mut names = Vec::new();
+    for rest in text.split("ToSchema").skip(1).filter(|rest| rest.starts_with([')', ','])) {
+        let Some(declared) = ["struct ", "enum "].iter().filter_map(|it| Some((rest.find(it)?, it.len()))).min() else {
+            continue;
+        };
+        let (attributes, declared) = (&rest[..declared.0], &rest[declared.0 + declared.1..]);
+        names.push(attributes.split_once("schema(as = ").map_or_else(|| word(declared), |(_, name)| word(name)));
+    }
+    // The name of a macro's type is a parameter of the macro.
+    names.retain(|name| !name.is_empty());
+    names
+}
+
+/// A second type of the same name would take the first one's place in the document, and nobody would notice.
+#[test]
+fn each_schema_is_one_type() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut files = vec![root.join("shared/src"), root.join("functions")];
+    let (mut seen, mut faults) = (BTreeMap::new(), Vec::new());
+    while let Some(path) = files.pop() {
+        if path.is_dir() {
+            files.extend(fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+        } else if path.extension().is_some_and(|kind| kind == "rs") {
+            for name in derived(&fs::read_to_string(&path).unwrap()) {
+                if let Some(other) = seen.insert(name.clone(), path.clone()) {
+                    faults.push(format!("schema {name} is a type of {} and of {}", path.display(), other.display()));
+                }
+            }
+        }
+    }
+    let documented: BTreeSet<_> = entries(&DOCUMENT["components"]["schemas"]).map(|(name, _)| name.clone()).collect();
+    let found = documented.intersection(&seen.into_keys().collect()).count();
+    assert!(found + 10 > documented.len(), "{found} of {} were found", documented.len());
+    assert_none(&faults);
+}
+
 /// The server refuses null: an optional field is absent.
 #[test]
 fn no_request_takes_null() {
