@@ -11,6 +11,9 @@ use vestibule::{audit::AuditRetention, env::Timestamp};
 /// Where a store is kept when nobody says where.
 pub const OWN_DIRECTORY: &str = ".vestibule";
 
+/// Where a server is when nobody says where.
+pub const OWN_URL: &str = "http://127.0.0.1:8080";
+
 /// All of Vestibule on one port, over an embedded store.
 #[derive(Debug, Parser)]
 #[command(name = "local", version, args_conflicts_with_subcommands = true)]
@@ -29,7 +32,9 @@ pub enum Command {
     /// Serve all flows (what happens without a command, too)
     Serve(Serve),
     /// Enrol an authenticator at a running local server: shows the QR code in the terminal
-    Enrol(Enrol),
+    Enrol(Account),
+    /// Sign in at a running local server with password and code; prints the session's token
+    Login(Account),
     /// Play the authenticator app
     #[command(subcommand)]
     Totp(Totp),
@@ -100,11 +105,11 @@ pub enum StoreChoice {
     Dynamodb,
 }
 
-/// `enrol`.
+/// `enrol` and `login`.
 #[derive(Debug, Args)]
-pub struct Enrol {
+pub struct Account {
     /// The server, on this machine: passwords do not travel over plain HTTP
-    #[arg(long, default_value = "http://127.0.0.1:8080")]
+    #[arg(long, default_value = OWN_URL)]
     pub url: String,
     /// Tenant
     #[arg(long)]

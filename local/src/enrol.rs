@@ -12,19 +12,23 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use zeroize::Zeroizing;
 
-use crate::{Failure, args::Enrol, terminal};
+use crate::{
+    Failure,
+    args::{Account, OWN_URL},
+    terminal,
+};
 
 /// The longest answer that is read.
 const ANSWER: usize = 1024 * 1024;
 
-/// Wrong codes end a pending enrolment; so many are asked for.
-const TRIES: usize = 5;
+/// Five wrong codes end a pending enrolment or a challenge: no more are asked for.
+pub(crate) const TRIES: usize = 5;
 
 /// Signs in with the password, enrols an authenticator, and makes the recovery token.
 ///
 /// # Errors
 /// Says which step did not work, and why.
-pub async fn run(options: &Enrol) -> Result<(), Failure> {
+pub async fn run(options: &Account) -> Result<(), Failure> {
     let server = Server::at(&options.url)?;
     let password = terminal::password("Password")?;
     let sign_in = json!({"tenant": options.tenant, "username": options.username, "password": password.expose()});
@@ -50,18 +54,33 @@ pub async fn run(options: &Enrol) -> Result<(), Failure> {
     let made = server.send(Method::POST, "/v1/mfa/recovery-token", Some(&session), None).await?;
     let made = made.ok("making the recovery token")?;
     print(&format!(
-        "\nMFA is on for {}.\nRecovery token, shown this once; keep it where your phone is not:\n\n  {}\n\n",
+        "\nMFA is on for {}.\nRecovery token, shown this once; keep it where your phone is not:\n\n  {}\n\n\
+         Next, sign in with password and code. That code is used: wait for the next one.\n\n  {}\n\n",
         options.username,
-        *text(&made["recovery_token"])?
+        *text(&made["recovery_token"])?,
+        command("login", options),
     ))?;
     // Nobody goes on with this session.
     server.send(Method::DELETE, "/v1/session", Some(&session), None).await?.ok("signing out").map(drop)
 }
 
+/// A command for the same person at the same server.
+pub(crate) fn command(name: &str, options: &Account) -> String {
+    let mut arguments = vec![name, "--tenant", &options.tenant, "--username", &options.username];
+    if options.url != OWN_URL {
+        arguments.extend(["--url", &options.url]);
+    }
+    terminal::command(&arguments)
+}
+
 fn show(uri: &str, key: &str) -> Result<(), Failure> {
     let qr = qr(uri, terminal::colors(&io::stdout()))?;
+    let bare = Zeroizing::new(key.replace(' ', ""));
+    let app = Zeroizing::new(terminal::command(&["totp", "code", "--secret", &bare]));
     print(&format!(
-        "\n{qr}\n\nScan it with an authenticator app, or type this key (time-based, 6 digits, 30 s):\n\n  {key}\n\n"
+        "\n{qr}\n\nScan it with an authenticator app, or type this key (time-based, 6 digits):\n\n  {key}\n\n\
+         No phone at hand? This shows the code, in another terminal:\n\n  {}\n\n",
+        *app
     ))
 }
 
@@ -85,21 +104,31 @@ async fn confirm(server: &Server, token: &str) -> Result<Zeroizing<String>, Fail
         let body = json!({"code": *code});
         let answer = server.send(Method::POST, "/v1/mfa/enrolments/confirm", Some(token), Some(&body)).await?;
         match answer.body["code"].as_str() {
-            Some("malformed_code" | "invalid_code") => {
-                let _ = writeln!(io::stderr(), "That is not the code. Is the clock of the phone right?");
-            }
+            Some(code @ ("malformed_code" | "invalid_code")) => say_wrong(code),
             _ => return text(&answer.ok("confirming")?["session"]["token"]),
         }
     }
     Err("five codes were wrong: start again".into())
 }
 
-fn print(text: &str) -> Result<(), Failure> {
+/// What somebody who is asked again has to know. The service does not say more either.
+pub(crate) fn say_wrong(code: &str) {
+    let text = match code {
+        "malformed_code" => "That is no code: a code has 6 digits.",
+        _ => {
+            "That code is wrong or was used. Each code works once: wait for the next one. If that is wrong too, look at the \
+             clock of the phone."
+        }
+    };
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Into::into)
 }
 
-fn text(value: &Value) -> Result<Zeroizing<String>, Failure> {
+pub(crate) fn text(value: &Value) -> Result<Zeroizing<String>, Failure> {
     let text = value.as_str().ok_or("the server's answer is not of the contract: is it another program?")?;
     Ok(Zeroizing::new(text.to_owned()))
 }
@@ -109,14 +138,14 @@ pub(crate) struct Server {
     authority: String,
 }
 
-struct Reply {
+pub(crate) struct Reply {
     status: u16,
-    body: Value,
+    pub(crate) body: Value,
 }
 
 impl Reply {
     /// The body of a success; what a problem says, otherwise.
-    fn ok(self, doing: &str) -> Result<Value, Failure> {
+    pub(crate) fn ok(self, doing: &str) -> Result<Value, Failure> {
         if (200..300).contains(&self.status) {
             return Ok(self.body);
         }
@@ -144,7 +173,7 @@ impl Server {
         }
     }
 
-    async fn send(
+    pub(crate) async fn send(
         &self,
         method: Method,
         path: &str,
@@ -164,9 +193,9 @@ impl Server {
         token: Option<&str>,
         body: Option<&Value>,
     ) -> Result<(u16, Zeroizing<Vec<u8>>), Failure> {
-        let stream = TcpStream::connect(&self.authority)
-            .await
-            .map_err(|error| format!("no server answers at {} ({error}): is `local serve` running?", self.authority))?;
+        let stream = TcpStream::connect(&self.authority).await.map_err(|error| {
+            format!("no server answers at {} ({error}): is the server running there?", self.authority)
+        })?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
         let mut request = Request::builder().method(method).uri(path).header(header::HOST, &self.authority);

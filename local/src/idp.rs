@@ -2,7 +2,7 @@
 //! loopback alone, is asked under a name of loopback alone, and answers service providers on loopback alone.
 
 mod key;
-mod page;
+pub(crate) mod page;
 mod saml;
 
 use std::{

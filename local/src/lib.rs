@@ -8,6 +8,7 @@ pub mod dynamodb;
 pub mod enrol;
 pub mod idp;
 pub mod log;
+pub mod login;
 pub mod mail;
 pub mod seed;
 pub mod seeding;

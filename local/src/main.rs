@@ -11,7 +11,7 @@ use clap::Parser;
 use local::{
     Failure,
     args::{Cli, Command, Init, LogForm, Operator, Serve, Totp, TotpCode},
-    enrol, idp, log, mail,
+    enrol, idp, log, login, mail,
     seed::Seed,
     seeding, server, terminal, totp,
 };
@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         None => serve(&cli.serve),
         Some(Command::Serve(options)) => serve(&options),
         Some(Command::Enrol(options)) => runtime().and_then(|runtime| runtime.block_on(enrol::run(&options))),
+        Some(Command::Login(options)) => runtime().and_then(|runtime| runtime.block_on(login::run(&options))),
         Some(Command::Totp(Totp::Code(options))) => totp_code(&options),
         Some(Command::Init(options)) => init(&options),
         Some(Command::Operator(options)) => operator(&options),
@@ -97,8 +98,11 @@ fn init(options: &Init) -> Result<(), Failure> {
         }
         seeding::add_missing(&app, seed).await
     })?;
-    let next = format!("local serve --data-dir {}", options.data_dir.display());
-    print(&format!("Tenant {} and its Administrator {user} are there. Next: {next}\n", options.tenant))
+    print(&format!(
+        "Tenant {} and its Administrator {user} are created.\n{}",
+        options.tenant,
+        next(&options.data_dir, &options.tenant, user)
+    ))
 }
 
 fn operator(options: &Operator) -> Result<(), Failure> {
@@ -113,8 +117,15 @@ fn operator(options: &Operator) -> Result<(), Failure> {
         }
         seeding::add_missing(&app, seed).await
     })?;
-    let next = format!("local serve --data-dir {}", options.data_dir.display());
-    print(&format!("Operator {} is there. Next: {next}\n", options.username))
+    let next = next(&options.data_dir, TenantId::support().as_str(), &options.username);
+    print(&format!("Operator {} is created.\n{next}", options.username))
+}
+
+/// What comes after a person was created.
+fn next(directory: &Path, tenant: &str, username: &str) -> String {
+    let serve = terminal::command(&["serve", "--data-dir", &directory.to_string_lossy()]);
+    let enrol = terminal::command(&["enrol", "--tenant", tenant, "--username", username]);
+    format!("Next, serve the store, and enrol an authenticator in another terminal:\n\n  {serve}\n  {enrol}\n")
 }
 
 /// What the function of the operators does in the cloud; the server must not be running.

@@ -90,6 +90,9 @@ pub enum SeedError {
         /// Where, and how it showed.
         fault: String,
     },
+    /// What was typed for one person cannot be used.
+    #[error("{}; nothing was created: run the command again", .0.join("; "))]
+    Arguments(Vec<String>),
     /// It is JSON and no seed; every fault with its place.
     #[error("the seed {name} has {} fault{}: {}", .faults.len(), if .faults.len() == 1 { "" } else { "s" },
             .faults.join("; "))]
@@ -132,7 +135,7 @@ impl Seed {
     /// One person of one tenant, told on the command line instead of in a file.
     ///
     /// # Errors
-    /// As [`Seed::read`].
+    /// [`SeedError::Arguments`] names each argument that cannot be used, and its limit.
     pub fn one(
         tenant: (&str, &str),
         username: &str,
@@ -155,9 +158,23 @@ impl Seed {
         let mut faults = Vec::new();
         match seed_tenant(Node::Object(fields), "", &mut faults) {
             Some(tenant) if faults.is_empty() => Ok(Self { tenants: vec![tenant] }),
-            _ => Err(SeedError::Faults { name: "on the command line".to_owned(), faults }),
+            _ => Err(SeedError::Arguments(faults.iter().map(|fault| typed(fault)).collect())),
         }
     }
+}
+
+/// A fault of [`Seed::one`] by the name of the argument in which it is. Faults of passwords name the password themselves.
+fn typed(fault: &str) -> String {
+    let arguments = [
+        ("users[0].password: ", ""),
+        ("users[0].username: ", "--username: "),
+        ("users[0].display_name: ", "--display-name: "),
+        ("id: ", "--tenant: "),
+        ("name: ", "--name: "),
+    ];
+    let named =
+        arguments.iter().find_map(|(place, argument)| Some(format!("{argument}{}", fault.strip_prefix(place)?)));
+    named.unwrap_or_else(|| fault.to_owned())
 }
 
 // ---------------------------------------------------------------- JSON that keeps what a map would lose

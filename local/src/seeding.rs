@@ -8,6 +8,7 @@ use vestibule::{
     id::{LoginName, TenantId, UserId},
     secret::Nonce,
     store::{
+        StoreError,
         people::{Asked, By, Created, NewPerson},
         tenant::NewTenant,
     },
@@ -15,7 +16,7 @@ use vestibule::{
 
 use crate::{
     Failure,
-    seed::{Seed, SeedUser},
+    seed::{DEMO, Seed, SeedTenant, SeedUser},
 };
 
 /// What the audit rows of a seed give as their request.
@@ -38,6 +39,30 @@ pub async fn add_missing(app: &App, seed: Seed) -> Result<(), Failure> {
         people.buffer_unordered(cores).try_collect::<()>().await?;
     }
     Ok(())
+}
+
+/// The demo people whom the store holds, with the passwords that they began with.
+///
+/// # Errors
+/// The store failed.
+pub async fn demo_people(app: &App) -> Result<Vec<SeedTenant>, Failure> {
+    let mut found = Vec::new();
+    for mut tenant in Seed::parse("demo", DEMO.as_bytes())?.tenants {
+        let mut people = Vec::new();
+        for user in std::mem::take(&mut tenant.users) {
+            let Some(id) = user.id.clone() else { continue };
+            match app.store.read_profile(&tenant.id.user(id)).await {
+                Ok(it) if (&it.username, &it.display_name) == (&user.username, &user.display_name) => people.push(user),
+                // Somebody else has the id, or nobody.
+                Ok(_) | Err(StoreError::Contended(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if !people.is_empty() {
+            found.push(SeedTenant { users: people, ..tenant });
+        }
+    }
+    Ok(found)
 }
 
 fn attempt(app: &App) -> Result<Attempt, Failure> {

@@ -14,8 +14,9 @@ use std::{
 use axum::{
     Json, Router,
     extract::{ConnectInfo, Request},
+    http::{HeaderMap, HeaderValue, header},
     middleware::{Next, from_fn},
-    response::Response,
+    response::{Html, IntoResponse, Response},
     routing::get,
     serve::ListenerExt,
 };
@@ -43,12 +44,17 @@ use crate::{
     data_dir::DataDir,
     mail::TellingTable,
     seed::{DEMO, Seed},
-    seeding, welcome,
+    seeding,
+    welcome::Welcome,
     wire::Wire,
 };
 
 /// How long requests that were begun may take when the server stops.
 const DRAIN: Duration = Duration::from_secs(5);
+
+/// The page at `/` has one stylesheet, in the page, and nothing else.
+const HOME_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; \
+                           frame-ancestors 'none'";
 
 /// How many passwords may wait for a core, for each core.
 const QUEUE: usize = 64;
@@ -160,9 +166,19 @@ pub async fn serve(options: &Serve) -> Result<(), Failure> {
     if let Some(seed) = seed {
         seeding::add_missing(&app, seed).await?;
     }
+    let demo = seeding::demo_people(&app).await?;
+    if !demo.is_empty() && !options.host.is_loopback() {
+        return Err(format!(
+            "the demo people are in this store and their passwords are public, so it is not served on {}: choose another \
+             --data-dir, or keep --host 127.0.0.1",
+            options.host
+        )
+        .into());
+    }
+    let welcome = Welcome { url: &url, directory: directory.as_deref(), seed: &choice, demo: &demo };
     let mut signals = Signals::new()?;
     let (stop, stopped) = oneshot::channel::<()>();
-    let service = router(app, table).into_make_service_with_connect_info::<SocketAddr>();
+    let service = with_home(app, table, welcome.page()).into_make_service_with_connect_info::<SocketAddr>();
     let listener = Wire(listener).tap_io(|connection| connection.no_delay());
     let server = axum::serve(listener, service).with_graceful_shutdown(async { drop(stopped.await) });
     let mut server = pin!(server.into_future());
@@ -170,7 +186,7 @@ pub async fn serve(options: &Serve) -> Result<(), Failure> {
         tracing::warn!("passwords and codes travel in the clear: put something that speaks TLS in front");
     }
     tracing::info!(url, directory = ?directory, "serving");
-    announce(options, &url, directory.as_deref(), &choice);
+    announce(options, &welcome);
     tokio::select! {
         ended = &mut server => return Ok(ended?),
         () = signals.next() => tracing::info!("stopping: no new connections, requests that were begun are answered"),
@@ -232,8 +248,41 @@ pub fn routes() -> Routes {
 
 /// All flows on one router, and whether the store answers.
 pub fn router(app: Arc<App>, table: Arc<dyn Table>) -> Router {
+    served(app, table, Routes::new())
+}
+
+/// With a page at `/`.
+fn with_home(app: Arc<App>, table: Arc<dyn Table>, page: Html<String>) -> Router {
+    served(app, table, Routes::new().route("/", get(async move |headers: HeaderMap| home(&headers, page))))
+}
+
+fn served(app: Arc<App>, table: Arc<dyn Table>, more: Routes) -> Router {
     let health = Routes::new().route("/healthz", get(move || health(Arc::clone(&table))));
-    vestibule::http::serve(routes().merge(health), app).layer(from_fn(peer))
+    vestibule::http::serve(routes().merge(health).merge(more), app).layer(from_fn(peer))
+}
+
+/// What this is: a page for a browser, JSON for other clients.
+fn home(headers: &HeaderMap, page: Html<String>) -> Response {
+    let mut response = if accepts_html(headers) {
+        page.into_response()
+    } else {
+        Json(json!({"service": "vestibule", "version": env!("CARGO_PKG_VERSION"), "health": "/healthz"}))
+            .into_response()
+    };
+    for (name, value) in [
+        (header::VARY, "Accept"),
+        (header::CONTENT_SECURITY_POLICY, HOME_POLICY),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ] {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+fn accepts_html(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let mut types = accepted.flat_map(|value| value.split(',')).filter_map(|range| range.split(';').next());
+    types.any(|media_type| media_type.trim().eq_ignore_ascii_case("text/html"))
 }
 
 /// Whether the store answers: a consistent read of the one record that is always there.
@@ -257,16 +306,16 @@ async fn peer(ConnectInfo(address): ConnectInfo<SocketAddr>, mut request: Reques
     next.run(request).await
 }
 
-fn announce(options: &Serve, url: &str, directory: Option<&Path>, choice: &SeedChoice) {
+fn announce(options: &Serve, welcome: &Welcome<'_>) {
     let text = if options.json {
-        let seed = match choice {
+        let seed = match welcome.seed {
             SeedChoice::Demo => serde_json::from_str(DEMO).unwrap_or(Value::Null),
             SeedChoice::None => Value::Null,
             SeedChoice::File(path) => json!(path.display().to_string()),
         };
-        format!("{{\"url\":{},\"seed\":{seed}}}\n", json!(url))
+        format!("{{\"url\":{},\"seed\":{seed}}}\n", json!(welcome.url))
     } else {
-        welcome::text(url, directory, *choice == SeedChoice::Demo)
+        welcome.text()
     };
     // Whoever does not read standard output is served all the same.
     let mut out = io::stdout().lock();

@@ -10,6 +10,24 @@ use zeroize::Zeroizing;
 
 use crate::Failure;
 
+/// A command of this program as its user can type it: through Cargo if Cargo started the program, and with each argument
+/// quoted for a shell where that is necessary.
+pub fn command(arguments: &[&str]) -> String {
+    let program = match std::env::var_os("CARGO") {
+        Some(_) => "cargo run -q -p local --".to_owned(),
+        None => std::env::args().next().map_or_else(|| "local".to_owned(), |name| quoted(&name)),
+    };
+    arguments.iter().fold(program, |command, argument| format!("{command} {}", quoted(argument)))
+}
+
+fn quoted(argument: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+,=".contains(c);
+    if !argument.is_empty() && argument.chars().all(plain) {
+        return argument.to_owned();
+    }
+    format!("'{}'", argument.replace('\'', r"'\''"))
+}
+
 /// The variable that holds a password where there is nobody to ask.
 pub const PASSWORD_VARIABLE: &str = "VESTIBULE_PASSWORD";
 
@@ -56,4 +74,24 @@ pub fn password(question: &str) -> Result<SecretText, Failure> {
 
 fn stty(setting: &str) -> bool {
     Command::new("stty").arg(setting).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_quoted_where_a_shell_needs_it() {
+        for (argument, typed) in [
+            ("my/data-1", "my/data-1"),
+            ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
+            ("my data", "'my data'"),
+            ("it's", r"'it'\''s'"),
+            ("http://[::1]:1", "'http://[::1]:1'"),
+            ("$HOME", "'$HOME'"),
+            ("", "''"),
+        ] {
+            assert_eq!(quoted(argument), typed);
+        }
+    }
 }

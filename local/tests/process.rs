@@ -49,6 +49,13 @@ fn audit_rows_are_kept_for_a_number_of_days() {
     }
 }
 
+/// The last line of a refusal that comes after the log has begun.
+fn refusal_in_log(arguments: &[&str]) -> String {
+    let output = run(arguments, "");
+    assert_eq!((output.status.code(), &*output.stdout), (Some(1), &[][..]));
+    String::from_utf8(output.stderr).unwrap().lines().last().unwrap().to_owned()
+}
+
 struct Server {
     child: Child,
     stdout: BufReader<ChildStdout>,
@@ -309,6 +316,52 @@ fn a_bad_seed_names_each_fault_and_writes_nothing() {
 fn demo_people_are_served_on_loopback_only() {
     let said = refusal(&["serve", "--host", "0.0.0.0", "--port", "0", "--ephemeral"], "");
     assert!(said.contains("0.0.0.0") && said.contains("--seed none"), "{said}");
+
+    // Those of an earlier start are the same people.
+    let home = TempDir::new().unwrap();
+    let data = home.path().join("data").to_str().unwrap().to_owned();
+    Server::start(&["--data-dir", &data]).stop();
+    for more in [&[][..], &["--seed", "none"]] {
+        let serve = ["serve", "--host", "0.0.0.0", "--port", "0", "--data-dir", &data];
+        let said = refusal_in_log(&[&serve[..], more].concat());
+        assert!(said.contains("the demo people are in this store") && said.contains("--data-dir"), "{said}");
+    }
+    // Somebody who has only the name of one is nobody's demo.
+    let own = seed(home.path(), &json!([ann()]));
+    let data = home.path().join("own").to_str().unwrap().to_owned();
+    Server::start(&["--data-dir", &data, "--seed", &own]).stop();
+    Server::start(&["--data-dir", &data, "--host", "0.0.0.0"]).stop();
+}
+
+#[test]
+fn a_browser_gets_a_page_and_a_client_gets_json() {
+    let server = Server::start(&["--ephemeral"]);
+    let ask = |accept: &str| -> (String, String) {
+        let mut stream = server.connect();
+        write!(stream, "GET / HTTP/1.1\r\nHost: x\r\n{accept}Connection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 200 "), "{answer}");
+        for header in ["vary: Accept", "cache-control: no-store", "nosniff", "x-request-id: ", "default-src 'none'"] {
+            assert!(head.contains(header), "{header}: {head}");
+        }
+        (head.to_owned(), body.to_owned())
+    };
+    let (head, page) = ask("Accept: application/xhtml+xml, Text/HTML;q=0.9, */*;q=0.8\r\n");
+    assert!(head.contains("content-type: text/html; charset=utf-8"), "{head}");
+    let enrol = format!("enrol --tenant acme --username bob --url {}", server.first["url"].as_str().unwrap());
+    assert!(
+        page.starts_with("<!doctype html>") && page.contains("<h1>Vestibule</h1>") && page.contains(&enrol),
+        "{page}"
+    );
+    assert!(!page.contains("<script") && !page.contains("rye loaves"), "{page}");
+    for other in ["", "Accept: */*\r\n", "Accept: application/json\r\n", "Accept: text/htmlx\r\n"] {
+        let (head, body) = ask(other);
+        assert!(head.contains("content-type: application/json"), "{head}");
+        assert_eq!(serde_json::from_str::<Value>(&body).unwrap()["service"], "vestibule");
+    }
+    server.stop();
 }
 
 #[test]
@@ -358,7 +411,17 @@ fn the_first_administrator_and_operator_are_made_from_the_command_line() {
     let init =
         ["init", "--data-dir", &data, "--tenant", "acme", "--name", "Acme", "--username", "ann", "--display-name"];
     let init = [&init[..], &["Ann"]].concat();
-    assert!(refusal(&init, "short\n").contains("password: the password is too short"));
+    assert_eq!(
+        refusal(&init, "short\n"),
+        "error: the password is too short: it needs at least 8 bytes, and at least 15 characters for a contact; nothing was \
+         created: run the command again"
+    );
+    let bad =
+        ["init", "--data-dir", &data, "--tenant", "a b", "--name", "", "--username", " ann", "--display-name", ""];
+    let said = refusal(&bad, "a good long password\n");
+    for named in ["--tenant: ", "--name: is empty", "--username: has spaces around it", "--display-name: is empty"] {
+        assert!(said.contains(named) && !said.contains("users[0]"), "{said}");
+    }
     assert!(run(&init, "a good long password\n").status.success());
     assert!(refusal(&init, "a good long password\n").contains("tenant acme is there already"));
     let operator = ["operator", "--data-dir", &data, "--username", "op"];

@@ -32,13 +32,13 @@ static COMMON: LazyLock<HashSet<&'static str>> =
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WeakPassword {
     /// Fewer than 8 bytes, or fewer than 15 characters where it may be the only factor.
-    #[error("the password is too short")]
+    #[error("the password is too short: it needs at least 8 bytes, and at least 15 characters for a contact")]
     TooShort,
     /// More than [`MAX_BYTES`].
-    #[error("the password is too long")]
+    #[error("the password is too long: it may have {MAX_BYTES} bytes")]
     TooLong,
     /// On the list of common passwords.
-    #[error("the password is a common one")]
+    #[error("the password is a common one: choose another")]
     Common,
 }
 

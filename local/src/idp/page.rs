@@ -14,10 +14,11 @@ pub(super) const SUBMIT: &str = "document.forms[0].submit();\n";
 
 const STYLE: &str = "body{font:1rem/1.5 system-ui,sans-serif;max-width:36rem;margin:3rem auto;padding:0 1rem}\
     label{display:block;margin:.75rem 0 .25rem}input{font:inherit;width:100%;padding:.4rem;box-sizing:border-box}\
-    button{font:inherit;padding:.5rem 1.25rem;margin:1rem 0}code{overflow-wrap:anywhere}";
+    button{font:inherit;padding:.5rem 1.25rem;margin:1rem 0}code,pre{overflow-wrap:anywhere;white-space:pre-wrap}\
+    pre{padding:.5rem .75rem;border:1px solid #888;border-radius:.25rem}";
 
 /// `true`: the first form is sent by itself.
-fn page(title: &str, submit: bool, body: impl FnOnce(&mut XmlWriter)) -> Html<String> {
+pub(crate) fn page(title: &str, submit: bool, body: impl FnOnce(&mut XmlWriter)) -> Html<String> {
     let mut html = XmlWriter::new();
     html.raw("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/>");
     html.raw("<meta name=\"viewport\" content=\"width=device-width\"/>");
@@ -34,7 +35,7 @@ fn page(title: &str, submit: bool, body: impl FnOnce(&mut XmlWriter)) -> Html<St
     Html(html.into_string())
 }
 
-fn text(html: &mut XmlWriter, element: &str, text: &str) {
+pub(crate) fn text(html: &mut XmlWriter, element: &str, text: &str) {
     html.start_element(element, &[]);
     html.text(text);
     html.end_element(element);

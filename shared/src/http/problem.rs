@@ -65,7 +65,7 @@ codes! {
     /// The token is missing, unknown, expired, used or of the wrong class. All causes are answered alike.
     InvalidToken = "invalid_token", UNAUTHORIZED, "The token is not valid";
     /// The code is wrong, was used before, or is not the current one. All causes are answered alike.
-    InvalidCode = "invalid_code", UNAUTHORIZED, "The code is not valid";
+    InvalidCode = "invalid_code", UNAUTHORIZED, "The code is wrong or was used: each works once, so wait for the next one";
     /// The session is older than the user's last security change. The user has to sign in again.
     SessionRefreshRequired = "session_refresh_required", UNAUTHORIZED, "Sign in again";
     /// The last step-up is more than 300 seconds old (RFC 9470). Call `POST /v1/step-up` and repeat the request.

@@ -172,7 +172,15 @@ async fn p7_a_recovery_token_signs_in_once_and_enrols_a_new_device() {
     assert_eq!(reply.body["recovery"]["new_token_required"], true);
     let recovered = reply.text("/session/token");
     let challenge = service.challenge(bob).await;
-    assert!(service.verify(&challenge, &shown).await.is(401, "invalid_code"), "it works once");
+    let reply = service.verify(&challenge, &shown).await;
+    assert!(reply.is(401, "invalid_code"), "it works once");
+    let title = reply.text("/title");
+    assert!(title.contains("each works once, so wait for the next one"), "{title}");
+    assert_eq!(
+        service.verify(&challenge, &service.wrong(bob)).await.text("/title"),
+        title,
+        "a wrong one is told the same"
+    );
     let second = service.send(token.clone().token(&recovered)).await.ok().text("/recovery_token");
     let third = service.send(token.clone().token(&recovered)).await.ok().text("/recovery_token");
     assert!(service.verify(&challenge, &second).await.is(401, "invalid_code"), "the previous is void");
