@@ -188,6 +188,14 @@ mod tests {
     }
 
     #[test]
+    fn times_out_of_the_window_do_not_count_neither_old_nor_of_the_future() {
+        let now = Timestamp::from_secs(1_000_000);
+        let (oldest, latest) = ((now - RESET_WINDOW).millis(), (now + RESET_WINDOW).millis());
+        let times = [oldest, oldest + 1, latest, latest + 1];
+        assert_eq!(Budget::OWN_RESETS.counted(&times, now), [oldest + 1, latest]);
+    }
+
+    #[test]
     fn waiting_is_at_least_a_second_and_rounds_up() {
         let now = Timestamp::from_secs(10);
         assert_eq!(retry_after_secs(now, now), 1);

@@ -218,6 +218,12 @@ mod tests {
     }
 
     #[test]
+    fn token_is_shown_in_groups_of_five() {
+        let shown = RecoveryCode::generate(&SystemEntropy).unwrap().display();
+        assert_eq!(shown.split('-').map(str::len).collect::<Vec<_>>(), [5, 5, 5, 5, 5, 1]);
+    }
+
+    #[test]
     fn nothing_else_is_a_code() {
         let long = "0".repeat(27);
         let with_u = format!("{}U", "0".repeat(25));

@@ -209,6 +209,24 @@ impl Ann {
         AuditEvent::new(crate::audit::Action::Verify, Outcome::Success, "r").own(self.key.user())
     }
 
+    /// The audit rows of the month.
+    pub(crate) async fn rows(&self) -> Vec<AuditEvent> {
+        let mut rows = Vec::new();
+        for shard in 0..crate::audit::SHARDS {
+            let query = super::table::Query {
+                index: false,
+                partition: keys::audit_partition(self.key.tenant(), &NOW.year_month(), shard),
+                prefix: String::new(),
+                after: None,
+                descending: false,
+                limit: 1_000,
+            };
+            let found = self.store.table.query(&query).await.unwrap();
+            rows.extend(found.into_iter().map(|row| item::read::<AuditEvent>(row).unwrap()));
+        }
+        rows
+    }
+
     /// As if a quarter of an hour had passed.
     pub(crate) async fn forget_window(&self) {
         self.change(Action::Set(attr("f"), write::empty())).await;

@@ -9,6 +9,7 @@ use crate::{
         item::{self, Device},
         sso::SsoOpened,
         verify::Disabled,
+        write,
     },
 };
 
@@ -57,6 +58,17 @@ async fn change_is_planned_again_when_the_id_is_another_persons_meanwhile() {
     let inactive = Patch { active: Some(false), ..Patch::default() };
     assert!(matches!(patch(&ann, &bob, inactive).await, Changed::Yes(_)));
     assert!(!table.waits() && !ann.read(&bob).await.active && registry_is_true(&ann, &bob).await);
+}
+
+/// Told as it is: a change that another try cannot make is not "try again later".
+#[tokio::test]
+async fn change_is_denied_when_the_session_of_who_asks_ended_meanwhile() {
+    let (ann, table, _) = interleaved(0).await;
+    let bob = ann.someone("bob", Role::Standard).await;
+    let other = Arc::clone(&ann);
+    table.before_write(2, async move { other.change(Action::Set(attr("s"), write::empty())).await });
+    assert!(matches!(patch(&ann, &bob, promoted()).await, Changed::ActorGone));
+    assert!(!table.waits() && ann.read(&bob).await.role == Role::Standard);
 }
 
 /// Bob comes from the IdP for the first time, which links him, while somebody else is about to write.

@@ -1,25 +1,38 @@
 //! Resets: whom they are about, and who else could do it, as it is when it is written.
 
+use std::time::Duration;
+
 use super::*;
 use crate::{
-    env::SystemEntropy,
-    id::UserId,
+    env::{SystemEntropy, Timestamp},
+    id::{TenantId, UserId},
     recovery::ResetCode,
-    secret::{Nonce, TokenRef},
+    secret::{LoginKey, Nonce, TokenRef},
     store::{
-        fixture::person,
-        item::{Kind, User},
+        fixture::{ann, person},
+        item::{self, Administrators, Kind, ResetCodeFor, User},
         people::By,
         reset::Reset,
+        session::Authority,
     },
 };
 
 async fn reset(ann: &Ann, session: &TokenRef, target: &UserId) -> Reset {
-    let (principal, asked) = ann.store.ask_reset(session, target.clone(), NOW).await.unwrap().ok().unwrap();
-    let authority = principal.administrator(NOW).ok().unwrap();
+    reset_at(ann, session, target, NOW).await
+}
+
+async fn reset_at(ann: &Ann, session: &TokenRef, target: &UserId, at: Timestamp) -> Reset {
+    let (principal, asked) = ann.store.ask_reset(session, target.clone(), at).await.unwrap().ok().unwrap();
+    let authority = principal.administrator(at).ok().unwrap();
     let code = ResetCode::generate(&SystemEntropy).unwrap();
     let digest = |key: &UserKey| code.digest(&ann.codes, key);
-    ann.store.reset_mfa(&authority, asked, &digest, &attempt(NOW), &ann.event()).await.unwrap()
+    ann.store.reset_mfa(&authority, asked, &digest, &attempt(at), &ann.event()).await.unwrap()
+}
+
+/// Everybody who is reset gets a code from now on.
+async fn codes_for_everyone(ann: &Ann) {
+    let everyone = Action::Set(attr("rcf"), item::value(&ResetCodeFor::Everyone).unwrap());
+    ann.put(Write::update(keys::tenant(ann.key.tenant()), vec![], vec![everyone])).await;
 }
 
 async fn enrolled(ann: &Ann, name: &str) -> UserKey {
@@ -71,12 +84,7 @@ async fn support_reset_beside_a_new_factor(ann: &Arc<Ann>, table: &InterleavedTa
         other.add(&user_of(&other, "u-amy"), &amy).await;
     });
     let before = ann.read(&ann.key).await;
-    let asked = ann.store.name_support_reset(ann.login.clone(), ann.names.ticket("T-1")).await.unwrap();
-    let code = ResetCode::generate(&SystemEntropy).unwrap();
-    let (digest, event) = (|key: &UserKey| code.digest(&ann.codes, key), ann.event());
-    let done =
-        ann.store.reset_sole_administrator(&By::Seed, asked, &digest, &attempt(NOW), (&event, &event)).await.unwrap();
-    assert!(matches!(done, Reset::NotSole));
+    assert!(matches!(support_reset(ann, &By::Seed, &ann.login).await, Reset::NotSole));
     assert!(!table.waits() && ann.read(&ann.key).await == before);
 }
 
@@ -94,4 +102,125 @@ async fn support_resets_nobody_without_a_factor_when_another_administrator_enrol
     ann.store.disable_factor(&ann.key, &full, &attempt(NOW), &ann.event()).await.unwrap();
     assert!(ann.administrators().await.able.is_empty());
     support_reset_beside_a_new_factor(&ann, &table).await;
+}
+
+async fn support_reset(ann: &Ann, by: &By<'_>, login: &LoginKey) -> Reset {
+    let asked = ann.store.name_support_reset(login.clone(), ann.names.ticket("T-1")).await.unwrap();
+    let code = ResetCode::generate(&SystemEntropy).unwrap();
+    let (digest, event) = (|key: &UserKey| code.digest(&ann.codes, key), ann.event());
+    ann.store.reset_sole_administrator(by, asked, &digest, &attempt(NOW), (&event, &event)).await.unwrap()
+}
+
+#[tokio::test]
+async fn support_resets_nobody_who_is_no_administrator() {
+    let (ann, _) = ann(0).await;
+    let bob = enrolled(&ann, "bob").await;
+    set(&ann, &ann.key, vec![Action::Set(attr("row"), num(policy::ROW_TRIES))]).await;
+    let full = ann.read(&ann.key).await;
+    ann.store.disable_factor(&ann.key, &full, &attempt(NOW), &ann.event()).await.unwrap();
+    let before = ann.read(&bob).await;
+    let login = ann.names.login(bob.tenant(), &crate::id::LoginName::fold("bob"));
+    assert!(matches!(support_reset(&ann, &By::Seed, &login).await, Reset::NotSole));
+    assert!(ann.read(&bob).await == before);
+}
+
+/// The other Administrators are told when one of them is reset; a repeat is written down as one.
+#[tokio::test]
+async fn reset_of_an_administrator_is_told_and_a_repeat_is_not_a_reset() {
+    let (ann, _) = ann(0).await;
+    let (bob, session) = (enrolled(&ann, "bob").await, ann.session_of(&ann.key).await);
+    codes_for_everyone(&ann).await;
+    let amy = ann.someone("amy", Role::Administrator).await;
+    for (target, administrator) in [(&bob, false), (&amy, true)] {
+        for repeat in [false, true] {
+            assert!(matches!(reset(&ann, &session, target.user()).await, Reset::Done(_)));
+            let rows = ann.rows().await;
+            let renewed = rows.iter().filter(|row| row.action == crate::audit::Action::ResetCodeRenewed).count();
+            let told = rows.iter().filter(|row| row.tell.contains(&crate::audit::Tell::Administrators)).count();
+            assert_eq!(renewed, usize::from(administrator) + usize::from(repeat));
+            assert_eq!(told, usize::from(administrator));
+        }
+    }
+}
+
+/// An operator, signed in, whose login name is "op".
+async fn operator(ann: &Ann) -> (UserKey, LoginKey, Authority) {
+    let key = TenantId::support().user(UserId::parse("u-op").unwrap());
+    let login = ann.names.login(key.tenant(), &crate::id::LoginName::fold("op"));
+    let born = Nonce::generate(&SystemEntropy).unwrap();
+    let user = User { login: login.digest().to_owned(), ..person(Kind::Employee, Role::Operator, born) };
+    let row = item::LoginRow { uid: Some(key.user().clone()), ..item::LoginRow::default() };
+    let tenant = item_at(ann, keys::tenant(ann.key.tenant())).await.unwrap();
+    ann.put(Write::put_new(keys::tenant(key.tenant()), tenant)).await;
+    let nobody = item::write(&Administrators::default()).unwrap();
+    ann.put(Write::put_new(keys::administrators(key.tenant()), nobody)).await;
+    ann.put(Write::put_new(keys::login(&login), item::write(&row).unwrap())).await;
+    ann.add(&key, &user).await;
+    let session = ann.session_of(&key).await;
+    let principal = ann.store.read_session(&session, NOW).await.unwrap().ok().unwrap();
+    (key, login, principal.operator(NOW).ok().unwrap())
+}
+
+#[tokio::test]
+async fn operators_do_not_reset_themselves() {
+    let (ann, _) = ann(0).await;
+    let (key, login, authority) = operator(&ann).await;
+    let before = ann.read(&key).await;
+    assert!(matches!(support_reset(&ann, &By::Authority(&authority), &login).await, Reset::Oneself));
+    assert!(ann.read(&key).await == before);
+}
+
+#[tokio::test]
+async fn support_resets_nobody_when_the_operator_lost_the_right_meanwhile() {
+    let (ann, table, _) = interleaved(0).await;
+    let (key, _, authority) = operator(&ann).await;
+    let before = ann.read(&ann.key).await;
+    let other = Arc::clone(&ann);
+    table.before_write(1, async move { set(&other, &key, vec![Action::Add(attr("ep"), 1)]).await });
+    assert!(matches!(support_reset(&ann, &By::Authority(&authority), &ann.login).await, Reset::ActorGone));
+    assert!(!table.waits() && ann.read(&ann.key).await == before);
+}
+
+#[tokio::test]
+async fn support_reset_is_planned_again_when_the_administrator_changed_meanwhile() {
+    let (ann, table, _) = interleaved(0).await;
+    let (_, _, authority) = operator(&ann).await;
+    let other = Arc::clone(&ann);
+    table.before_write(1, async move { other.change(Action::Add(attr("ep"), 1)).await });
+    let done = support_reset(&ann, &By::Authority(&authority), &ann.login).await;
+    assert!(matches!(done, Reset::Done(_)) && !table.waits());
+    assert_eq!(ann.read(&ann.key).await.epoch, 3);
+}
+
+/// A repeat is a repeat as long as the reset is open; after that it is a new one, and counted.
+#[tokio::test]
+async fn reset_after_the_time_to_enrol_is_a_new_one_and_is_counted() {
+    let (ann, _) = ann(0).await;
+    let (bob, session) = (enrolled(&ann, "bob").await, ann.session_of(&ann.key).await);
+    assert!(matches!(reset(&ann, &session, bob.user()).await, Reset::Done(_)));
+    let late = NOW + policy::ENROL_WINDOW + Duration::from_secs(1);
+    let step = late.secs() / 30;
+    let session = ann.signed_in(&ann.challenge(None, late).await, step, late).await.unwrap().token;
+    let Reset::Done(done) = reset_at(&ann, session.reference(), bob.user(), late).await else { panic!("not reset") };
+    assert_eq!(done.enrol_by.secs(), (late + policy::ENROL_WINDOW).secs());
+    assert_eq!((ann.read(&bob).await.epoch, ann.read(&ann.key).await.resets.len()), (3, 1));
+}
+
+#[tokio::test]
+async fn everybody_gets_a_reset_code_where_the_tenant_says_so() {
+    let (ann, _) = ann(0).await;
+    let (bob, session) = (enrolled(&ann, "bob").await, ann.session_of(&ann.key).await);
+    codes_for_everyone(&ann).await;
+    let Reset::Done(done) = reset(&ann, &session, bob.user()).await else { panic!("not reset") };
+    assert!(done.code && ann.read(&bob).await.reset_code.is_some());
+}
+
+#[tokio::test]
+async fn repeated_reset_asks_for_a_code_exactly_if_the_first_did() {
+    let (ann, _) = ann(0).await;
+    let (bob, session) = (enrolled(&ann, "bob").await, ann.session_of(&ann.key).await);
+    assert!(matches!(reset(&ann, &session, bob.user()).await, Reset::Done(done) if !done.code));
+    codes_for_everyone(&ann).await;
+    assert!(matches!(reset(&ann, &session, bob.user()).await, Reset::Done(done) if !done.code));
+    assert!(ann.read(&bob).await.reset_code.is_none());
 }

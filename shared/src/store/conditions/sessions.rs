@@ -9,7 +9,7 @@ use crate::{
         fixture::{PASSWORD, STEP, ann},
         item::{self, Session},
         people::PasswordChanged,
-        session::{Ended, NoSession, Which},
+        session::{Denied, Ended, NoSession, Which},
         write::{self, Value},
     },
 };
@@ -117,5 +117,29 @@ async fn password_change_fails_when_the_session_or_the_password_changed_meanwhil
         let set = i64::from(way == "password");
         assert_eq!(row.version, Some(before.password_version + set), "{way}");
         assert!(row.hash.as_deref() != Some(hash.as_str()), "{way}");
+    }
+}
+
+#[tokio::test]
+async fn only_living_sessions_are_listed() {
+    let (ann, first, second) = two_sessions().await;
+    let third = ann.session_of(&ann.key).await;
+    let of = |token: &TokenRef| attr("s").key(token.id().as_str().to_owned());
+    ann.change(Action::Set(of(&second).key("x"), num(NOW.secs()))).await;
+    ann.change(Action::Set(of(&third).key("e"), num(0))).await;
+    let caller = ann.store.read_session(&first, NOW).await.unwrap().ok().unwrap();
+    let listed: Vec<_> = caller.living(NOW).into_iter().map(|(id, _)| id.clone()).collect();
+    assert_eq!((listed, caller.user().sessions.len()), (vec![first.id().clone()], 3));
+}
+
+/// An operator is somebody of support with that role: neither alone is enough.
+#[tokio::test]
+async fn operators_are_of_support_and_have_the_role() {
+    for (tenant, role, is_operator) in [("support", "o", true), ("support", "s", false), ("acme", "o", false)] {
+        let (ann, _) = ann_of(tenant, Arc::new(MemoryTable::default()), 0).await;
+        ann.change(Action::Set(attr("r"), text(role))).await;
+        let session = ann.session_of(&ann.key).await;
+        let caller = ann.store.read_session(&session, NOW).await.unwrap().ok().unwrap();
+        assert_eq!(caller.operator(NOW).err(), (!is_operator).then_some(Denied::Forbidden), "{tenant}, {role}");
     }
 }

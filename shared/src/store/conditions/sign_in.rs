@@ -12,7 +12,7 @@ use crate::{
     secret::{NewToken, RestoreEpoch, TokenClass},
     store::{
         fixture::{PASSWORD, STEP, ann, person},
-        item::{self, Device, Exclusion, FactorState, Kind, User},
+        item::{self, Device, Exclusion, Kind, User},
         login::{Charge, ExemptOpened},
         verify::{Disabled, SignIn},
         write,
@@ -181,7 +181,39 @@ fn excluded_contact_signs_in_although_dormant_and_although_the_time_to_enrol_has
     let late = User { enrol_by: Some(NOW.secs()), ..excluded.clone() };
     assert!(Worth::of(&excluded, NOW + policy::DORMANT + Duration::from_secs(1)) == Worth::Exempt);
     assert!(Worth::of(&late, NOW + Duration::from_secs(1)) == Worth::Exempt);
+    let employee = User { kind: Kind::Employee, ..excluded.clone() };
+    assert!(Worth::of(&employee, NOW) == Worth::Enrolment, "a contact alone");
     let included = User { excluded: None, ..excluded };
     assert!(Worth::of(&included, NOW + policy::DORMANT) == Worth::Reset);
-    assert!(included.factor == FactorState::None);
+}
+
+#[test]
+fn enrolment_is_possible_until_its_time_has_passed() {
+    let born = crate::secret::Nonce::generate(&SystemEntropy).unwrap();
+    let reset = User { enrol_by: Some(NOW.secs() + 1), ..person(Kind::Employee, Role::Standard, born) };
+    assert!(Worth::of(&reset, NOW) == Worth::Enrolment);
+    assert!(Worth::of(&reset, NOW + Duration::from_secs(1)) == Worth::Reset);
+}
+
+#[tokio::test]
+async fn row_of_failures_is_full_at_the_hundredth_and_not_before() {
+    let (ann, tokens) = ann(1).await;
+    for (row, full) in [(policy::ROW_TRIES - 2, false), (policy::ROW_TRIES - 1, true)] {
+        ann.change(Action::Set(attr("row"), num(row))).await;
+        let Charge::Admitted(guess) = ann.charge(&tokens[0], NOW).await else { panic!("refused") };
+        assert_eq!(guess.fills_the_row(), full);
+    }
+}
+
+/// Forgotten while its owner was signing in from it: it is not renewed, and becomes known anew.
+#[tokio::test]
+async fn device_that_was_forgotten_meanwhile_gets_another_token() {
+    let (ann, tokens) = ann(1).await;
+    let device = ann.signed_in(&tokens[0], STEP, NOW).await.unwrap().device.unwrap();
+    let challenge = ann.challenge(Some(device.reference()), NOW).await;
+    ann.change(Action::Set(attr("d"), write::empty())).await;
+    let signed_in = ann.signed_in(&challenge, STEP + 1, NOW).await.unwrap();
+    let another = signed_in.device.unwrap();
+    let known = ann.read(&ann.key).await.devices;
+    assert!(known.len() == 1 && known.contains_key(another.reference().id()));
 }
