@@ -282,6 +282,20 @@ fn what_is_a_closed_set_is_an_enum() {
     }
 }
 
+#[test]
+fn each_value_of_a_closed_set_is_explained() {
+    let mut faults = Vec::new();
+    for (name, schema) in entries(&DOCUMENT["components"]["schemas"]) {
+        let values = schema["enum"].as_array().filter(|values| values.len() > 1);
+        for value in values.into_iter().flatten().filter_map(Value::as_str) {
+            if !schema["description"].as_str().unwrap_or_default().contains(&format!("`{value}`")) {
+                faults.push(format!("schema {name}: its comment does not say what `{value}` means"));
+            }
+        }
+    }
+    assert_none(&faults);
+}
+
 fn check_examples(what: &str, content: &'static Value, faulty: &mut Vec<String>) {
     let examples: Vec<_> = entries(&content["examples"]).collect();
     if examples.is_empty() && content["example"].is_null() {

@@ -96,7 +96,7 @@ struct ChallengeDto {
     methods: [Method; 2],
 }
 
-/// What can answer a challenge: a code of the authenticator (`totp`), or a recovery token.
+/// What can answer a challenge: a code of the authenticator (`totp`), or a recovery token (`recovery_token`).
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum Method {
