@@ -167,6 +167,37 @@ impl LoginName {
     }
 }
 
+/// A name that an IdP says, where it may stand for a login name.
+///
+/// It is compared more strictly than what somebody types at a sign-in: whoever can register at the IdP chooses it, so a
+/// look-alike must not become another person's name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AssertedName {
+    lower: String,
+    login: LoginName,
+}
+
+impl AssertedName {
+    /// Reads what the IdP says. `None`: NFKC alters it, so that it only looks like the name it would become.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        text.nfkc().eq(text.chars()).then(|| Self { lower: text.to_lowercase(), login: LoginName::fold(text) })
+    }
+
+    /// The login name under which its person is looked up. Several asserted names have the same one: ask [`Self::is`] too.
+    #[must_use]
+    pub fn login(&self) -> &LoginName {
+        &self.login
+    }
+
+    /// Whether it is this username, as an Administrator typed it: only case may differ. Full case folding does not count,
+    /// so `strauss` is not `strauß`.
+    #[must_use]
+    pub fn is(&self, username: &str) -> bool {
+        self.lower == username.nfkc().collect::<String>().to_lowercase()
+    }
+}
+
 /// NFKC and full case folding, for matching names and searching them.
 #[must_use]
 pub fn fold(text: &str) -> String {
@@ -186,6 +217,36 @@ mod tests {
         for other in [" bob", "bob ", "bob\u{200b}", "bob.", "b0b"] {
             assert_ne!(LoginName::fold(other), LoginName::fold("bob"));
         }
+    }
+
+    #[test]
+    fn asserted_name_that_nfkc_alters_is_none() {
+        for altered in ["ｋim", "ᵏim", "𝐤im", "kⅰm", "\u{212a}im", "kim\u{a0}", "e\u{301}ve", "ſam", "ﬁn"] {
+            assert_eq!(AssertedName::parse(altered), None, "{altered}");
+        }
+        for stable in ["kim", "KIM", "éve", "strauß", "ΣΑΣ", "kim@acme.example", "кim"] {
+            assert!(AssertedName::parse(stable).is_some(), "{stable}");
+        }
+    }
+
+    #[test]
+    fn asserted_name_differs_from_the_username_in_case_only() {
+        for (asserted, username, same) in [
+            ("KIM", "kim", true),
+            ("kim", "Kim", true),
+            ("kim", "ｋim", true),
+            ("STRAUẞ", "strauß", true),
+            ("éve", "E\u{301}VE", true),
+            ("strauss", "strauß", false),
+            ("strauß", "STRAUSS", false),
+            ("σασ", "σας", false),
+            ("kim.", "kim", false),
+        ] {
+            let name = AssertedName::parse(asserted).unwrap();
+            assert_eq!(name.is(username), same, "{asserted} {username}");
+        }
+        // The same place in the table, and still two names.
+        assert_eq!(AssertedName::parse("strauss").unwrap().login(), &LoginName::fold("strauß"));
     }
 
     #[test]

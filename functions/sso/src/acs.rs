@@ -25,7 +25,7 @@ use vestibule::{
     sso::{Assertion, PublicUrl, Relay, SsoChecked, SsoSignIn},
     store::{
         item::{Idp, SsoRequest},
-        sso::SsoOpened,
+        sso::{NoOwner, SsoOpened},
     },
 };
 
@@ -191,12 +191,14 @@ impl Visit<'_> {
     /// Whose it is. Nobody's makes somebody, where the tenant wants that.
     async fn owner(&self, assertion: Assertion) -> Answer<SsoSignIn> {
         let names = self.app.names()?;
-        let (assertion, known) = match self.app.store.sso_owner(assertion, self.idp, names, self.attempt).await? {
+        let (assertion, why) = match self.app.store.sso_owner(assertion, self.idp, names, self.attempt).await? {
             Ok(sign_in) => return Ok(sign_in),
             Err(nobody) => nobody,
         };
-        let Some(provisioning) = self.idp.provisioning.as_ref().filter(|_| !known) else {
-            return Err(self.refused(if known { "not_of_sso" } else { "unknown_subject" }, None).await);
+        let provisioning = match (why, &self.idp.provisioning) {
+            (NoOwner::Unknown, Some(provisioning)) => provisioning,
+            (NoOwner::Unknown | NoOwner::Altered, _) => return Err(self.refused("unknown_subject", None).await),
+            (NoOwner::NotOfSso, _) => return Err(self.refused("not_of_sso", None).await),
         };
         if let Err(why) = provisioning::create(self.app, self.request, &assertion, provisioning).await? {
             return Err(self.refused(why, None).await);

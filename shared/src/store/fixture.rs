@@ -279,7 +279,8 @@ impl Ann {
     /// Somebody of acme who is not yet there.
     pub(crate) fn to_be(&self, name: &str, role: Role) -> NewPerson {
         let tenant = self.key.tenant();
-        let key = tenant.user(UserId::parse(&format!("u-{name}")).unwrap());
+        let id: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
+        let key = tenant.user(UserId::parse(&format!("u-{id}")).unwrap());
         let kind = if role == Role::Portal { Kind::Contact } else { Kind::Employee };
         let asked =
             Asked { kind, role, auth_type: AuthType::Local, username: name, display_name: "Somebody", email: None };

@@ -14,9 +14,9 @@ use crate::{
     attempt::{Attempt, NewSession, SignedIn, Worth},
     audit::AuditEvent,
     env::{Entropy, Timestamp},
-    id::{LoginName, TenantId, UserKey},
+    id::{AssertedName, TenantId, UserId, UserKey},
     policy,
-    secret::{NameKey, NewToken, TokenClass},
+    secret::{NameKey, NewToken, Nonce, TokenClass},
     sso::{Assertion, Relay, SsoGrant, SsoSignIn},
 };
 
@@ -50,6 +50,28 @@ pub enum SsoOpened {
     Spent,
     /// The person changed meanwhile, or what the IdP calls them: whose it is has to be asked anew.
     Moved(Assertion),
+}
+
+/// Why an assertion is nobody's who may sign in by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoOwner {
+    /// Nobody is called so: the person may be provisioned.
+    Unknown,
+    /// Nobody is called so, and NFKC alters the name, so that it may look like somebody's: nobody is provisioned by it.
+    Altered,
+    /// Somebody is called so, but does not sign in by this name, or not by SSO.
+    NotOfSso,
+}
+
+/// Whom an assertion names.
+struct Candidate {
+    uid: UserId,
+    /// Of a link: the incarnation it is about.
+    born: Option<Nonce>,
+    /// The name that has to be their login name, where there is no link.
+    by: Option<AssertedName>,
+    /// Whether this sign-in makes the link.
+    links: bool,
 }
 
 /// Somebody who is signed in by their IdP.
@@ -206,7 +228,7 @@ impl Store {
 
     /// Whose an assertion is: whom an Administrator linked to what the IdP calls them, or named so; else, if the tenant has a
     /// rule for it, whom an attribute names that was linked to nobody yet. Never by e-mail. The assertion comes back where it
-    /// is nobody's who may sign in by it, and with it whether there is somebody at all.
+    /// is nobody's who may sign in by it, with the reason.
     ///
     /// # Errors
     /// [`StoreError`]: denied.
@@ -216,42 +238,68 @@ impl Store {
         idp: &Idp,
         names: &NameKey,
         attempt: &Attempt,
-    ) -> Result<Result<SsoSignIn, (Assertion, bool)>, StoreError> {
+    ) -> Result<Result<SsoSignIn, (Assertion, NoOwner)>, StoreError> {
         let tenant = assertion.tenant.clone();
-        let login = |name: &str| names.login(&tenant, &LoginName::fold(name));
         let subject = names.subject(&tenant, &assertion.entity_id, &assertion.name_id);
-        let attribute = idp.link_attribute.as_deref().and_then(|name| assertion.attribute(name));
-        let wanted: Vec<_> = [keys::subject(&tenant, &subject), keys::login(&login(&assertion.name_id))]
-            .into_iter()
-            .chain(attribute.map(|name| keys::login(&login(name))))
-            .collect();
-        let mut found = self.table.read(&wanted).await?.into_iter();
-        let linked: Option<Subject> = found.next().flatten().map(item::read).transpose()?;
-        let mut owner = || -> Result<_, StoreError> {
-            Ok(found.next().flatten().map(item::read::<LoginRow>).transpose()?.and_then(|row| row.uid))
+        let found = match self.named(&assertion, idp, names, &subject).await? {
+            Ok(found) => found,
+            Err(why) => return Ok(Err((assertion, why))),
         };
-        let (named, by_attribute) = (owner()?, owner()?);
-        let (uid, born, link) = match (linked, named, by_attribute) {
-            (Some(link), _, _) => (link.uid, Some(link.born), None),
-            (None, Some(uid), _) => (uid, None, None),
-            (None, None, Some(uid)) => (uid, None, Some(subject.clone())),
-            (None, None, None) => return Ok(Err((assertion, false))),
-        };
-        let key = tenant.user(uid);
+        let key = tenant.user(found.uid);
         let [user, profile] = self.read_all([keys::user(&key), keys::profile(&key)]).await?;
-        let (Some(user), Some(profile)) = (user, profile) else { return Ok(Err((assertion, true))) };
+        let (Some(user), Some(profile)) = (user, profile) else { return Ok(Err((assertion, NoOwner::NotOfSso))) };
         let (user, profile): (User, Profile) = (item::read(user)?, item::read(profile)?);
+        if found.by.as_ref().is_some_and(|name| !name.is(&profile.username)) {
+            return Ok(Err((assertion, NoOwner::Unknown)));
+        }
         // Who was linked to a name is called so and nothing else.
-        let theirs = match born {
+        let theirs = match found.born {
             // Replaced since it was read, it is theirs no more.
             Some(born) => born == user.born && profile.subject.as_ref() == Some(&subject),
             None => profile.subject.is_none(),
         };
         if !theirs {
-            return Ok(Err((assertion, true)));
+            return Ok(Err((assertion, NoOwner::NotOfSso)));
         }
+        let link = found.links.then_some(subject);
         let sign_in = SsoSignIn { assertion, attempt: *attempt, key, user, profile, link };
-        Ok(sign_in.of_one_who_may().map_err(|assertion| (assertion, true)))
+        Ok(sign_in.of_one_who_may().map_err(|assertion| (assertion, NoOwner::NotOfSso)))
+    }
+
+    /// Whom the assertion names: by an explicit link, which is exact; else by a login name, which is not looked up by a
+    /// name that NFKC alters.
+    async fn named(
+        &self,
+        assertion: &Assertion,
+        idp: &Idp,
+        names: &NameKey,
+        subject: &str,
+    ) -> Result<Result<Candidate, NoOwner>, StoreError> {
+        let tenant = &assertion.tenant;
+        let attribute = idp.link_attribute.as_deref().and_then(|name| assertion.attribute(name));
+        let said = [Some(assertion.name_id.as_str()), attribute].map(|text| text.map(AssertedName::parse));
+        let login = |name: &AssertedName| keys::login(&names.login(tenant, name.login()));
+        let logins = said.iter().flatten().flatten().map(login);
+        let wanted: Vec<_> = [keys::subject(tenant, subject)].into_iter().chain(logins).collect();
+        let mut found = self.table.read(&wanted).await?.into_iter();
+        if let Some(link) = found.next().flatten() {
+            let Subject { uid, born } = item::read(link)?;
+            return Ok(Ok(Candidate { uid, born: Some(born), by: None, links: false }));
+        }
+        let mut why = NoOwner::Unknown;
+        for (name, links) in said.into_iter().zip([false, true]) {
+            match name {
+                None => {}
+                Some(None) => why = NoOwner::Altered,
+                Some(Some(name)) => {
+                    let row = found.next().flatten().map(item::read::<LoginRow>).transpose()?;
+                    if let Some(uid) = row.and_then(|row| row.uid) {
+                        return Ok(Ok(Candidate { uid, born: None, by: Some(name), links }));
+                    }
+                }
+            }
+        }
+        Ok(Err(why))
     }
 
     /// Spends an assertion, and its request, for a session or an enrolment token: one transaction.
@@ -628,6 +676,46 @@ mod tests {
         }
         let user = ann.read(&eve).await;
         assert!(user.sessions.is_empty() && user.enrolments.len() == policy::NETWORK_CHALLENGES);
+    }
+
+    /// Each would find the same login name by folding; whoever can register at the IdP chooses them.
+    #[tokio::test]
+    async fn look_alike_name_is_nobodys() {
+        let (ann, _) = office().await;
+        ann.of_idp("kim", Role::Standard, FactorState::Active).await;
+        ann.of_idp("Strauß", Role::Standard, FactorState::Active).await;
+        let why = async |name_id: &str, attribute: Option<&str>| {
+            let mut assertion = ann.asserted(name_id, "1", None);
+            assertion.attributes.extend(attribute.map(|it| ("Username".to_owned(), vec![it.to_owned()])));
+            let owner = ann.store.sso_owner(assertion, &idp(), &ann.names, &attempt(NOW)).await.unwrap();
+            owner.map(|it| it.links()).map_err(|(_, why)| why)
+        };
+        for altered in ["ｋim", "ᵏim", "𝐤im", "kⅰm", "\u{212a}im"] {
+            assert_eq!(why(altered, None).await, Err(NoOwner::Altered), "{altered}");
+            assert_eq!(why("opaque", Some(altered)).await, Err(NoOwner::Altered), "{altered} as attribute");
+        }
+        for other in ["strauss", "STRAUSS"] {
+            assert_eq!(why(other, None).await, Err(NoOwner::Unknown), "{other}");
+            assert_eq!(why("opaque", Some(other)).await, Err(NoOwner::Unknown), "{other} as attribute");
+        }
+        for same in ["KIM", "kim", "STRAUẞ", "strauß"] {
+            assert_eq!(why(same, None).await, Ok(false), "{same}");
+            assert_eq!(why("opaque", Some(same)).await, Ok(true), "{same} as attribute");
+        }
+        // Each name is looked at for itself: an opaque NameID may be of any form.
+        assert_eq!(why("ᵏ", Some("kim")).await, Ok(true));
+        assert_eq!(why("kim", Some("ᵏim")).await, Ok(false));
+    }
+
+    /// A link is what the IdP says, byte for byte.
+    #[tokio::test]
+    async fn explicit_link_is_exact() {
+        let (ann, bob) = office().await;
+        links(&ann, &bob, "ｋim").await;
+        assert_eq!(arrives(&ann, "ｋim", "1").await.key(), &bob);
+        for other in ["kim", "ｋIm"] {
+            assert!(ann.owner(ann.asserted(other, "2", None), NOW).await.is_none(), "{other}");
+        }
     }
 
     /// Two names of the IdP's and one person: whoever is first.

@@ -428,6 +428,30 @@ async fn a_first_sign_in_links_where_the_tenant_has_that_rule() {
     refused(&office.arrives("bob").await);
 }
 
+/// Whoever can register at the IdP chooses what it calls them.
+#[tokio::test]
+async fn look_alike_name_neither_signs_in_nor_is_provisioned() {
+    let mut office = office().await;
+    office.make_sso("bob").await;
+    office.arrives("BOB").await.ok();
+    for name in ["ｂob", "ᵇob", "𝐛ob", "bₒb"] {
+        let reply = office.arrives(name).await;
+        office.refuses(&reply, "unknown_subject").await;
+    }
+    office.configure_with(json!({"link_attribute": "Login", "provisioning": {}})).await;
+    for (name, login) in [("ᵇob", None), ("opaque", Some("ᵇob"))] {
+        let reply = office.arrives_with(name, |says: &mut Says| {
+            says.attributes = vec![("Username".into(), vec!["robert".into()])];
+            says.attributes.extend(login.map(|login| ("Login".into(), vec![login.into()])));
+        });
+        let reply = reply.await;
+        office.refuses(&reply, "unknown_subject").await;
+    }
+    let ann = office.ann().await;
+    let listed = office.service.get("/v1/admin/users?q=robert", &ann).await.ok();
+    assert_eq!(listed.body["items"], json!([]));
+}
+
 #[tokio::test]
 async fn people_are_provisioned_where_the_tenant_wants_that() {
     let mut office = office().await;
