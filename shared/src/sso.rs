@@ -151,8 +151,8 @@ pub struct Assertion {
     pub(crate) relay: Option<Relay>,
     /// When the IdP wants them to sign in anew.
     pub(crate) session_ends: Option<Timestamp>,
-    /// Whether the IdP asked for a second factor, in a way that the tenant takes for a step-up.
-    pub(crate) stepped_up: bool,
+    /// When the IdP asked for a second factor, where that counts as a step-up.
+    pub(crate) stepped_up: Option<Timestamp>,
     pub(crate) attributes: BTreeMap<String, Vec<String>>,
 }
 

@@ -80,6 +80,8 @@ pub struct Says {
     pub session_ends: Option<Timestamp>,
     /// How they signed in.
     pub context: Option<String>,
+    /// When they signed in: the value of `AuthnInstant`.
+    pub authenticated: Option<String>,
     /// Attributes.
     pub attributes: Vec<(String, Vec<String>)>,
 }
@@ -158,6 +160,7 @@ impl Idp {
             conditions: String::new(),
             session_ends: None,
             context: Some("urn:oasis:names:tc:SAML:2.0:ac:classes:PasswordProtectedTransport".to_owned()),
+            authenticated: Some(now.to_string()),
             attributes: Vec::new(),
         }
     }
@@ -229,11 +232,12 @@ impl Says {
                 "<saml:AuthnContext><saml:AuthnContextClassRef>{class}</saml:AuthnContextClassRef></saml:AuthnContext>"
             )
         });
+        let instant = optional("AuthnInstant", self.authenticated.as_ref());
         let session = optional("SessionNotOnOrAfter", self.session_ends.map(|at| at.to_string()).as_ref());
         let recipient = optional("Recipient", self.recipient.as_ref());
         let answers = optional("InResponseTo", self.in_response_to.as_ref());
         format!(
-            r#"<saml:Assertion xmlns:saml="urn:oasis:names:tc:SAML:2.0:assertion" ID="{assertion_id}" Version="2.0" IssueInstant="{issued}"><saml:Issuer>{issuer}</saml:Issuer><saml:Subject><saml:NameID>{name_id}</saml:NameID><saml:SubjectConfirmation Method="{method}"><saml:SubjectConfirmationData NotOnOrAfter="{not_on_or_after}"{recipient}{answers}/></saml:SubjectConfirmation></saml:Subject><saml:Conditions NotBefore="{not_before}" NotOnOrAfter="{not_on_or_after}">{audience}{conditions}</saml:Conditions><saml:AuthnStatement AuthnInstant="{issued}"{session}>{context}</saml:AuthnStatement>{attributes}</saml:Assertion>"#
+            r#"<saml:Assertion xmlns:saml="urn:oasis:names:tc:SAML:2.0:assertion" ID="{assertion_id}" Version="2.0" IssueInstant="{issued}"><saml:Issuer>{issuer}</saml:Issuer><saml:Subject><saml:NameID>{name_id}</saml:NameID><saml:SubjectConfirmation Method="{method}"><saml:SubjectConfirmationData NotOnOrAfter="{not_on_or_after}"{recipient}{answers}/></saml:SubjectConfirmation></saml:Subject><saml:Conditions NotBefore="{not_before}" NotOnOrAfter="{not_on_or_after}">{audience}{conditions}</saml:Conditions><saml:AuthnStatement{instant}{session}>{context}</saml:AuthnStatement>{attributes}</saml:Assertion>"#
         )
     }
 
@@ -280,9 +284,14 @@ impl Service {
         Sp { tenant: tenant.to_owned(), entity_id: after("entityID=\""), acs_url: after("Location=\"") }
     }
 
-    /// What a browser brings to the IdP.
+    /// What a client that is no browser brings to the IdP.
     pub async fn sso_request(&self, tenant: &str) -> Asked {
-        let sent = self.send(Ask::new(Method::GET, format!("/v1/sso/{tenant}/login"))).await;
+        self.sso_request_for(tenant, "").await
+    }
+
+    /// The same, with a query.
+    pub async fn sso_request_for(&self, tenant: &str, query: &str) -> Asked {
+        let sent = self.send(Ask::new(Method::GET, format!("/v1/sso/{tenant}/login{query}"))).await;
         assert_eq!(sent.status, 302, "{sent:?}");
         asked(&sent)
     }
@@ -326,7 +335,7 @@ impl Bare {
     /// At a moment, in a store that was put back at another.
     #[must_use]
     pub fn expected(&self, now: Timestamp, since: Timestamp) -> Expected<'_> {
-        let request = SsoRequest { ends: (now + Duration::from_secs(60)).millis(), return_to: "/".to_owned() };
+        let request = SsoRequest::new("/".to_owned(), now);
         let relay = Some((self.relay.clone(), Some(request)));
         Expected { tenant: &self.tenant, idp: &self.idp, sp: &self.sp, relay, now, since }
     }

@@ -245,6 +245,41 @@ async fn s03_each_rule_alone() {
     scene.service.acs("acme", &says.signed(&scene.idp), &asked.relay_state).await.ok();
 }
 
+/// The IdP's clock may be a minute ahead. Of several statements that count, the oldest does.
+#[tokio::test]
+async fn step_up_is_dated_by_the_older_of_now_and_the_instant() {
+    let scene = scene().await;
+    let mfa = "https://refeds.org/profile/mfa";
+    let mut fields = scene.idp.fields();
+    fields["mfa_contexts"] = json!([mfa]);
+    scene.service.put("/v1/admin/sso", &scene.ann, fields).await.ok();
+    let stepped_up = async |ahead: &[i64]| {
+        let asked = scene.service.sso_request_for("acme", "?step_up=true").await;
+        let mut says = scene.idp.answer(&scene.service, &scene.acme, &asked, "bob");
+        (says.context, says.authenticated) = (Some(mfa.to_owned()), Some("AT".to_owned()));
+        let assertion = says.assertion();
+        let statement = between(&assertion, "<saml:AuthnStatement", "</saml:AuthnStatement>");
+        let all: String =
+            ahead.iter().map(|ahead| statement.replace("AT", &later(says.issued, *ahead).to_string())).collect();
+        let assertion = scene.idp.sign(&assertion.replace(statement, &all), &says.assertion_id);
+        let reply = scene.service.acs("acme", &says.response(&assertion), &asked.relay_state).await.ok();
+        let session = scene.service.get("/v1/session", &reply.text("/session/token")).await.ok();
+        let until = session.body["session"]["step_up_until"].as_str().and_then(Timestamp::parse);
+        until.map(|until| until.secs() - says.issued.secs() - 300)
+    };
+    for (ahead, counts) in [
+        (&[0][..], Some(0)),
+        (&[60], Some(0)),
+        (&[61], None),
+        (&[-100], Some(-100)),
+        (&[-10, -200, -20], Some(-200)),
+        (&[61, -50], Some(-50)),
+        (&[], None),
+    ] {
+        assert_eq!(stepped_up(ahead).await, counts, "{ahead:?}");
+    }
+}
+
 /// S01: the form of a signature, each part of it alone.
 #[tokio::test]
 async fn s01_each_part_of_a_signature() {

@@ -15,6 +15,7 @@ use vestibule::{
     id::TenantId,
     saml,
     sso::Relay,
+    store::item::SsoRequest,
 };
 
 pub(crate) fn routes() -> Routes {
@@ -48,6 +49,8 @@ struct LoginQuery {
     /// Where the browser goes once the user is signed in: a path of this service, at most 1,024 bytes. Without it: `/`.
     #[param(example = "/portal")]
     return_to: Option<String>,
+    /// Asks the IdP to authenticate the person anew (`ForceAuthn`): only the answer to such a request can count as a step-up.
+    step_up: Option<bool>,
 }
 
 /// Start a sign-in at the identity provider
@@ -69,8 +72,10 @@ async fn login(State(app): State<Arc<App>>, call: Call<NoBody, TenantId, LoginQu
     let sp = app.service_provider(&tenant)?;
     let idp = app.store.idp(&tenant).await?.flatten().ok_or(Code::NotFound)?;
     let (relay_state, relay) = Relay::generate(app.store.restored(), &*app.entropy)?;
-    app.store.open_request(&tenant, &relay, &return_to, request.now).await?;
-    let location = saml::redirect(&sp, &idp.sso_url, &relay_state, &relay, request.now);
+    let step_up = query.step_up.unwrap_or(false);
+    let sent = SsoRequest { step_up, ..SsoRequest::new(return_to, request.now) };
+    app.store.open_request(&tenant, &relay, &sent).await?;
+    let location = saml::redirect(&sp, &idp.sso_url, &relay_state, &relay, request.now, step_up);
     Ok((StatusCode::FOUND, [(header::LOCATION, location)]).into_response())
 }
 

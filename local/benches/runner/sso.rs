@@ -294,7 +294,7 @@ impl Idp {
             changed: 0,
         };
         let relay = Relay::parse(&posted.relay_state, RestoreEpoch::default()).unwrap();
-        let request = SsoRequest { ends: (now + Duration::from_secs(60)).millis(), return_to: "/".to_owned() };
+        let request = SsoRequest::new("/".to_owned(), now);
         let (relay, since) = (Some((relay, Some(request))), Timestamp::default());
         let expected = Expected { tenant: &tenant, idp: &idp, sp: &self.sp, relay, now, since };
         check(&posted.base64, expected).is_ok()

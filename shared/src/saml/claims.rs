@@ -38,7 +38,7 @@ pub(super) fn check(posted: &Document<'_>, signed: &Signed, expected: Expected<'
     if ends > reader.expected.now + LONGEST {
         return Err(Fault::TooLong);
     }
-    let (contexts, session_ends) = reader.authenticated(assertion)?;
+    let (stepped_up, session_ends) = reader.authenticated(assertion)?;
     let attributes = reader.attributes(assertion);
     let id = attribute(document, assertion, "ID").filter(|id| !id.is_empty()).ok_or(Fault::Assertions)?;
     let Expected { tenant, idp, relay, .. } = &reader.expected;
@@ -50,7 +50,7 @@ pub(super) fn check(posted: &Document<'_>, signed: &Signed, expected: Expected<'
         ends,
         relay: relay.as_ref().map(|(relay, _)| relay.clone()),
         session_ends,
-        stepped_up: contexts.iter().any(|context| idp.mfa_contexts.contains(context)),
+        stepped_up,
         attributes,
     })
 }
@@ -200,10 +200,10 @@ impl Reader<'_, '_> {
         self.window(conditions)
     }
 
-    /// How they signed in at the IdP, and until when that holds there. An assertion that says nothing of it is taken: some IdPs
-    /// make such, and what it would say opens nothing by itself.
-    fn authenticated(&self, assertion: NodeId) -> Result<(Vec<String>, Option<Timestamp>), Fault> {
-        let mut contexts = Vec::new();
+    /// When they stepped up at the IdP, if they did, and until when its session lasts. An assertion that says nothing of it is
+    /// taken: some IdPs make such, and what it would say opens nothing by itself.
+    fn authenticated(&self, assertion: NodeId) -> Result<(Option<Timestamp>, Option<Timestamp>), Fault> {
+        let mut stepped_up: Option<Timestamp> = None;
         let mut until: Option<Timestamp> = None;
         for statement in named(self.document, assertion, ASSERTION, "AuthnStatement") {
             if let Some(ends) = self.time(statement, "SessionNotOnOrAfter", Fault::Authentication)? {
@@ -212,12 +212,26 @@ impl Reader<'_, '_> {
                 }
                 until = Some(until.map_or(ends, |until| until.min(ends)));
             }
-            for context in named(self.document, statement, ASSERTION, "AuthnContext") {
-                let classes = named(self.document, context, ASSERTION, "AuthnContextClassRef");
-                contexts.extend(classes.into_iter().filter_map(|class| trimmed(self.document, class)));
+            if let Some(at) = self.stepped_up(statement) {
+                stepped_up = Some(stepped_up.map_or(at, |other| other.min(at)));
             }
         }
-        Ok((contexts, until))
+        Ok((stepped_up, until))
+    }
+
+    /// When the IdP asked for a second factor, by a statement that counts as a step-up: the request asked to authenticate
+    /// anew, the tenant listed the context, and the statement says when. An IdP that only remembers a session says an older
+    /// time.
+    fn stepped_up(&self, statement: NodeId) -> Option<Timestamp> {
+        let request = self.expected.relay.as_ref().and_then(|(_, request)| request.as_ref());
+        let at = self.said(statement, "AuthnInstant").and_then(Timestamp::parse)?;
+        let asked = request.is_some_and(|request| request.step_up);
+        let counts =
+            |class| trimmed(self.document, class).is_some_and(|class| self.expected.idp.mfa_contexts.contains(&class));
+        let mut classes = named(self.document, statement, ASSERTION, "AuthnContext")
+            .into_iter()
+            .flat_map(|context| named(self.document, context, ASSERTION, "AuthnContextClassRef"));
+        (asked && at <= self.expected.now + policy::SKEW && classes.any(counts)).then_some(at)
     }
 
     /// Attributes whose values are plain text.

@@ -11,23 +11,32 @@ use crate::{
 
 /// Where the browser is sent: the IdP's address, with the request and what is to come back with its answer.
 #[must_use]
-pub fn redirect(sp: &ServiceProvider, sso_url: &str, relay_state: &str, relay: &Relay, now: Timestamp) -> String {
+pub fn redirect(
+    sp: &ServiceProvider,
+    sso_url: &str,
+    relay_state: &str,
+    relay: &Relay,
+    now: Timestamp,
+    step_up: bool,
+) -> String {
     let mut xml = XmlWriter::new();
     // Whole seconds: some take no fractions.
     let issued = Timestamp::from_secs(now.secs()).to_string();
-    xml.start_element(
-        "samlp:AuthnRequest",
-        &[
-            ("xmlns:samlp", PROTOCOL),
-            ("xmlns:saml", ASSERTION),
-            ("ID", relay.request_id()),
-            ("Version", "2.0"),
-            ("IssueInstant", &issued),
-            ("Destination", sso_url),
-            ("ProtocolBinding", HTTP_POST),
-            ("AssertionConsumerServiceURL", &sp.acs_url),
-        ],
-    );
+    let mut attributes = vec![
+        ("xmlns:samlp", PROTOCOL),
+        ("xmlns:saml", ASSERTION),
+        ("ID", relay.request_id()),
+        ("Version", "2.0"),
+        ("IssueInstant", &issued),
+        ("Destination", sso_url),
+        ("ProtocolBinding", HTTP_POST),
+        ("AssertionConsumerServiceURL", &sp.acs_url),
+    ];
+    if step_up {
+        // The IdP authenticates the person anew, whatever session they have there.
+        attributes.push(("ForceAuthn", "true"));
+    }
+    xml.start_element("samlp:AuthnRequest", &attributes);
     xml.start_element("saml:Issuer", &[]);
     xml.text(&sp.entity_id);
     xml.end_element("saml:Issuer");

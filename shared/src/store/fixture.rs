@@ -331,7 +331,7 @@ impl Ann {
             ends: NOW + Duration::from_secs(300),
             relay,
             session_ends: None,
-            stepped_up: false,
+            stepped_up: None,
             attributes: BTreeMap::new(),
         }
     }
@@ -339,7 +339,8 @@ impl Ann {
     /// A request that is sent to the IdP.
     pub(crate) async fn request(&self) -> Relay {
         let (_, relay) = Relay::generate(self.store.restored(), &SystemEntropy).unwrap();
-        self.store.open_request(self.key.tenant(), &relay, "/", NOW).await.unwrap();
+        let request = item::SsoRequest::new("/".to_owned(), NOW);
+        self.store.open_request(self.key.tenant(), &relay, &request).await.unwrap();
         relay
     }
 

@@ -624,6 +624,9 @@ pub struct SsoRequest {
     /// Where the browser goes on afterwards, a path of this service's.
     #[serde(rename = "to")]
     pub return_to: String,
+    /// Whether it asked the IdP to authenticate the person anew, so that its answer may count as a step-up.
+    #[serde(rename = "su", default)]
+    pub step_up: bool,
 }
 
 /// Who an IdP's name for somebody is (`N`).

@@ -99,6 +99,14 @@ pub enum IdpRemoved {
     ActorGone,
 }
 
+impl SsoRequest {
+    /// One that is sent now, and asks for no step-up.
+    #[must_use]
+    pub fn new(return_to: String, now: Timestamp) -> Self {
+        Self { ends: (now + REQUEST_LIFE).millis(), return_to, step_up: false }
+    }
+}
+
 /// How long a request waits for its answer.
 pub const REQUEST_LIFE: std::time::Duration = std::time::Duration::from_secs(15 * 60);
 
@@ -186,20 +194,11 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]; the browser must not be sent on then.
-    pub async fn open_request(
-        &self,
-        tenant: &TenantId,
-        relay: &Relay,
-        return_to: &str,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let ends = now + REQUEST_LIFE;
-        let request = [
-            Action::Set(attr("x"), num(ends.millis())),
-            Action::Set(attr("to"), text(return_to)),
-            Action::Set(attr("ttl"), num((ends + policy::SKEW).secs())),
-        ];
-        let write = Write::update(keys::sso_request(tenant, relay), vec![absent(attr("PK"))], request.into());
+    pub async fn open_request(&self, tenant: &TenantId, relay: &Relay, request: &SsoRequest) -> Result<(), StoreError> {
+        let mut fields = item::write(request)?;
+        fields.insert("ttl".to_owned(), num((Timestamp::from_millis(request.ends) + policy::SKEW).secs()));
+        let actions = fields.into_iter().map(|(name, value)| Action::Set(attr(name), value)).collect();
+        let write = Write::update(keys::sso_request(tenant, relay), vec![absent(attr("PK"))], actions);
         match self.table.update(&write, Again::Harmless).await? {
             // Its random name is there: the reply was lost.
             Updated::Written(_) | Updated::Refused(_) => Ok(()),
@@ -372,8 +371,9 @@ impl Store {
         let mut session = NewSession::signed_in(key, user.epoch, Amr::Sso, attempt, self.restored, entropy)?;
         if worth == Worth::Exempt {
             session.entry.ends = (now + policy::EXEMPT_SESSION_LIFE).secs();
-        } else if assertion.stepped_up {
-            session.entry.step_up = now.secs();
+        } else if let Some(at) = assertion.stepped_up {
+            // The IdP may have asked long before it answered.
+            session.entry.step_up = at.min(now).secs();
         }
         let ends = assertion.session_ends.map_or(i64::MAX, Timestamp::secs);
         session.entry.ends = session.entry.ends.min(ends);
@@ -603,7 +603,7 @@ mod tests {
         let excluded = item::value(&Exclusion { batch: BatchId::parse("b").unwrap(), at: 0 }).unwrap();
         set(&ann, &con, vec![Action::Set(attr("ex"), excluded)]).await;
         let mut assertion = ann.asserted("con", "1", None);
-        assertion.stepped_up = true;
+        assertion.stepped_up = Some(NOW);
         let got = session(&ann, ann.owner(assertion, NOW).await.unwrap()).await;
         assert_eq!((got.amr, got.ends), (Amr::Sso, (NOW + policy::EXEMPT_SESSION_LIFE).secs()));
         assert_eq!(got.step_up, 0, "who has no factor steps up by nothing");
@@ -641,16 +641,18 @@ mod tests {
         let day = Duration::from_secs(86_400);
         let ten = Duration::from_secs(600);
         for (n, idp_ends, stepped_up, life) in [
-            (1, None, false, policy::SESSION_LIFE),
-            (2, Some(ten), true, ten),
-            (3, Some(day), false, policy::SESSION_LIFE),
+            (1, None, None, policy::SESSION_LIFE),
+            (2, Some(ten), Some(NOW), ten),
+            (3, Some(day), Some(NOW - ten), policy::SESSION_LIFE),
+            (4, Some(day), Some(NOW + policy::SKEW), policy::SESSION_LIFE),
         ] {
             let mut assertion = ann.asserted("bob", &n.to_string(), None);
             assertion.session_ends = idp_ends.map(|it| NOW + it);
             assertion.stepped_up = stepped_up;
             let got = session(&ann, ann.owner(assertion, NOW).await.unwrap()).await;
             assert_eq!((got.amr, got.ends), (Amr::Sso, (NOW + life).secs()), "{n}");
-            assert_eq!(got.step_up, if stepped_up { NOW.secs() } else { 0 }, "{n}");
+            // Dated by the older of the two.
+            assert_eq!(got.step_up, stepped_up.map_or(0, |at| at.min(NOW).secs()), "{n}");
         }
         assert_eq!(ann.read(&bob).await.seen, NOW.secs());
     }
@@ -661,7 +663,7 @@ mod tests {
         let eve = ann.of_idp("eve", Role::Standard, FactorState::None).await;
         for n in 0..=policy::NETWORK_CHALLENGES {
             let mut assertion = ann.asserted("eve", &n.to_string(), None);
-            assertion.stepped_up = true;
+            assertion.stepped_up = Some(NOW);
             let sign_in = ann.owner(assertion, NOW).await.unwrap();
             match opened(&ann, sign_in).await {
                 SsoOpened::EnrolmentRequired { ends, reset_code_required, .. } => {

@@ -6,6 +6,7 @@ use tests::{
     Ask, People, Reply, Service,
     idp::{Idp, Says, Sp, asked, form},
 };
+use vestibule::env::Timestamp;
 
 /// A tenant with an IdP, and an Administrator's session of it.
 struct Office {
@@ -63,7 +64,12 @@ impl Office {
 
     /// A right answer to a new request, changed; signed.
     async fn arrives_with(&self, name_id: &str, change: impl FnOnce(&mut Says)) -> Reply {
-        let asked = self.service.sso_request(&self.tenant).await;
+        self.arrives_for("", name_id, change).await
+    }
+
+    /// The same, for a start with a query.
+    async fn arrives_for(&self, query: &str, name_id: &str, change: impl FnOnce(&mut Says)) -> Reply {
+        let asked = self.service.sso_request_for(&self.tenant, query).await;
         let mut says = self.idp.answer(&self.service, &self.sp, &asked, name_id);
         change(&mut says);
         self.service.acs(&self.tenant, &says.signed(&self.idp), &asked.relay_state).await
@@ -71,6 +77,14 @@ impl Office {
 
     async fn arrives(&self, name_id: &str) -> Reply {
         self.arrives_with(name_id, |_| {}).await
+    }
+
+    /// Whether who signed in by this answer has a fresh step-up, as an Administrator needs it.
+    async fn may_configure(&self, arrived: &Reply) -> bool {
+        let ask = Ask::new(Method::GET, "/v1/admin/sso").token(&arrived.text("/session/token"));
+        let reply = self.service.send(ask).await;
+        assert!(reply.status == 200 || reply.is(401, "step_up_required"), "{reply:?}");
+        reply.status == 200
     }
 
     /// It is refused, and the audit says which rule it breaks.
@@ -148,25 +162,60 @@ async fn an_sso_session_steps_up_by_a_code() {
     office.service.post(&reset, &stepped.text("/session/token"), body).await.ok();
 }
 
-/// The IdP's own second factor counts as a step-up where the tenant says so, and only in that context.
+const MFA: &str = "https://refeds.org/profile/mfa";
+
+/// The IdP's own second factor counts as a step-up where the tenant says so, in that context, as answer to a request for it.
 #[tokio::test]
-async fn a_context_of_the_idp_may_count_as_a_step_up() {
+async fn idp_mfa_is_a_step_up_only_in_answer_to_a_request_for_it() {
     let mut office = office().await;
     office.make_sso("amy").await;
     let first = office.arrives("amy").await.ok();
     office.enrol("amy", &first).await;
-    let mfa = "https://refeds.org/profile/mfa";
-    let with = |says: &mut Says| says.context = Some(mfa.to_owned());
-    let settings = |arrived: Reply| arrived.text("/session/token");
-    let ask = |session: String| Ask::new(Method::GET, "/v1/admin/sso").token(&session);
-    let off = office.arrives_with("amy", with).await.ok();
-    assert!(office.service.send(ask(settings(off))).await.is(401, "step_up_required"));
-    office.configure_with(json!({"mfa_contexts": [mfa]})).await;
-    let on = office.arrives_with("amy", with).await.ok();
-    office.service.send(ask(settings(on))).await.ok();
+    let mfa = |says: &mut Says| says.context = Some(MFA.to_owned());
+    let step_up = "?step_up=true";
+    let reply = office.arrives_for(step_up, "amy", mfa).await.ok();
+    assert!(!office.may_configure(&reply).await, "the tenant lists no context");
+    office.configure_with(json!({"mfa_contexts": [MFA]})).await;
+    let reply = office.arrives_for(step_up, "amy", mfa).await.ok();
+    assert!(office.may_configure(&reply).await);
+    for query in ["", "?step_up=false", "?return_to=%2F"] {
+        let reply = office.arrives_for(query, "amy", mfa).await.ok();
+        assert!(!office.may_configure(&reply).await, "{query} asked for none");
+    }
     for context in [None, Some("urn:oasis:names:tc:SAML:2.0:ac:classes:Password".to_owned())] {
-        let other = office.arrives_with("amy", |says| says.context = context).await.ok();
-        assert!(office.service.send(ask(settings(other))).await.is(401, "step_up_required"));
+        let reply = office.arrives_for(step_up, "amy", |says| says.context = context).await.ok();
+        assert!(!office.may_configure(&reply).await);
+    }
+    for (query, forced) in [(step_up, true), ("", false), ("?step_up=false", false)] {
+        let asked = office.service.sso_request_for(&office.tenant, query).await;
+        assert_eq!(asked.xml.contains(" ForceAuthn=\"true\""), forced, "{query}");
+    }
+    let path = format!("/v1/sso/{}/login?step_up=yes", office.tenant);
+    assert!(office.service.send(Ask::new(Method::GET, path)).await.is(400, "invalid_request"));
+}
+
+/// An IdP that remembers a session may answer with an MFA of long ago.
+#[tokio::test]
+async fn step_up_is_as_old_as_the_idp_says() {
+    let mut office = office().await;
+    office.make_sso("amy").await;
+    let first = office.arrives("amy").await.ok();
+    office.enrol("amy", &first).await;
+    office.configure_with(json!({"mfa_contexts": [MFA]})).await;
+    for (ago, fresh) in [(0, true), (290, true), (301, false), (30 * 86_400, false), (-60, true), (-600, false)] {
+        let at = Timestamp::from_secs(office.service.now() - ago).to_string();
+        let reply = office.arrives_for("?step_up=true", "amy", |says| {
+            (says.context, says.authenticated) = (Some(MFA.to_owned()), Some(at));
+        });
+        let reply = reply.await.ok();
+        assert_eq!(office.may_configure(&reply).await, fresh, "{ago} s ago");
+    }
+    for instant in [None, Some("yesterday".to_owned())] {
+        let reply = office.arrives_for("?step_up=true", "amy", |says| {
+            (says.context, says.authenticated) = (Some(MFA.to_owned()), instant);
+        });
+        let reply = reply.await.ok();
+        assert!(!office.may_configure(&reply).await, "it does not say when");
     }
 }
 

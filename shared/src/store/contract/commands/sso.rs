@@ -36,7 +36,8 @@ async fn requests(table: &Arc<dyn Table>, round: usize) {
         let (one, relay) = (Arc::clone(&one), relay.clone());
         async move {
             let (tenant, to) = (one.ann.key.tenant(), format!("/{n}"));
-            one.store().open_request(tenant, &relay, &to, NOW).await.unwrap();
+            let sent = item::SsoRequest::new(to.clone(), NOW);
+            one.store().open_request(tenant, &relay, &sent).await.unwrap();
             let [request] = one.store().read_all([keys::sso_request(tenant, &relay)]).await.unwrap();
             item::read::<item::SsoRequest>(request.unwrap()).unwrap().return_to == to
         }
