@@ -89,6 +89,12 @@ class Service:
     def form(self, idp, name, key, **what):
         return idp.answer(self.metadata(), self.redirected(idp), name, key, **what)
 
+    def started(self, idp, name, key, query):
+        """What a browser brings back, and its pre-session cookie."""
+        sent = self.ask("GET", f"/v1/sso/{NORTH}/login?{query}", status=302, headers={"Accept": "text/html"})
+        asked = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(sent.headers["Location"]).query, strict_parsing=True))
+        return idp.answer(self.metadata(), asked, name, key), sent.headers["Set-Cookie"].split(";")[0]
+
     def post(self, form, status=200, to=None, **more):
         assert form.action == f"{self.url}/v1/sso/{NORTH}/acs", form.action
         fields = {name: value for name, value in form.fields.items() if value}
@@ -101,9 +107,9 @@ class Service:
         assert session["session"]["amr"] == ["sso"], session
         return answer
 
-    def refused(self, form, why, to=None, tenant=NORTH):
+    def refused(self, form, why, to=None, tenant=NORTH, **more):
         """The caller learns nothing; the Administrator learns which rule it was."""
-        answer = self.post(form, 401, to)
+        answer = self.post(form, 401, to, **more)
         problem = answer.json()
         told = {"type": "/problems/invalid_credentials", "title": "Sign-in refused", "status": 401, "code": "invalid_credentials"}
         assert problem | told == problem and len(problem) == 5, problem

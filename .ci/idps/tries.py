@@ -136,7 +136,7 @@ def refusals(service, idp, key, other):
 
 
 def unasked(service, idp, key):
-    """From the IdP's portal: off by default; on, each assertion once."""
+    """From the IdP's portal: off by default; on, it leads to a start."""
     def form():
         made = service.form(idp, "sam", key, asked=False)
         del made.fields["RelayState"]
@@ -144,12 +144,12 @@ def unasked(service, idp, key):
     service.configure(metadata_xml=idp.metadata(key))
     service.refused(form(), "unsolicited")
     service.configure(metadata_xml=idp.metadata(key), idp_initiated=True)
-    made = form()
-    service.signed_in(made, "sam")
-    service.refused(made, "spent")
-    answered = service.form(idp, "sam", key)
-    del answered.fields["RelayState"]
-    service.refused(answered, "in_response_to")
+    # It is not looked into: the browser starts a sign-in, once.
+    assert service.post(form(), 303).headers["Location"] == "login?unsolicited=true"
+    answer, cookie = service.started(idp, "sam", key, "unsolicited=true")
+    assert service.post(answer, 303, headers={"Cookie": cookie}).headers["Location"] == "/"
+    _, cookie = service.started(idp, "sam", key, "unsolicited=true")
+    service.refused(form(), "unsolicited", headers={"Cookie": cookie})
 
 
 def refusals_of_samlify(service, idp, key):
@@ -173,7 +173,9 @@ def refusals_of_samlify(service, idp, key):
 def browser(service, idp, key):
     """A browser goes on to where the request said, with the session in a cookie."""
     service.configure(metadata_xml=idp.metadata(key))
-    answer = service.post(service.form(idp, "sam", key), 303, headers={"Accept": "text/html"})
+    form, cookie = service.started(idp, "sam", key, "return_to=/portal")
+    service.refused(form, "pre_session")
+    answer = service.post(form, 303, headers={"Cookie": cookie})
     assert answer.headers["Location"] == "/portal" and "HttpOnly" in answer.headers["Set-Cookie"], answer.headers
 
 

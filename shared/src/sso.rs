@@ -4,10 +4,11 @@
 //! As with passwords, each state is a struct with private fields that the next one consumes: a session comes only from an
 //! [`Assertion`], which `saml` alone can make.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use data_encoding::BASE64URL_NOPAD;
 use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::{
@@ -128,6 +129,58 @@ impl Relay {
     #[must_use]
     pub fn request_id(&self) -> &str {
         &self.request_id
+    }
+}
+
+/// What binds the requests that a browser starts to that browser: the secret of a cookie, before there is a session.
+#[derive(Clone)]
+pub struct PreSession {
+    value: Zeroizing<String>,
+    /// Whether it began with an answer that nobody had asked for.
+    pub unsolicited: bool,
+}
+
+impl PreSession {
+    /// How long it lasts: as long as a request waits for its answer.
+    pub const LIFE: Duration = Duration::from_secs(15 * 60);
+    /// The end of the cookie's value where it began with an unsolicited answer.
+    const MARK: &str = ".u";
+
+    /// A new one, of 192 random bits.
+    ///
+    /// # Errors
+    /// [`EntropyError`] when there is no randomness.
+    pub fn generate(entropy: &dyn Entropy) -> Result<Self, EntropyError> {
+        let bytes = Zeroizing::new(entropy.bytes::<24>()?);
+        Ok(Self { value: Zeroizing::new(BASE64URL_NOPAD.encode(bytes.as_slice())), unsolicited: false })
+    }
+
+    /// Reads the value of a cookie; `None` where it is none of ours.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let value = text.strip_suffix(Self::MARK).unwrap_or(text);
+        let ours = BASE64URL_NOPAD.decode(value.as_bytes()).is_ok_and(|bytes| bytes.len() == 24);
+        let unsolicited = value.len() < text.len();
+        ours.then(|| Self { value: Zeroizing::new(value.to_owned()), unsolicited })
+    }
+
+    /// The value of its cookie.
+    #[must_use]
+    pub fn cookie_value(&self) -> Zeroizing<String> {
+        Zeroizing::new(format!("{}{}", *self.value, if self.unsolicited { Self::MARK } else { "" }))
+    }
+
+    /// What a request that it starts keeps of it.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        let hash = Sha256::new().chain_update(b"vestibule/1 pre-session ").chain_update(self.value.as_bytes());
+        BASE64URL_NOPAD.encode(&hash.finalize()[..24])
+    }
+
+    /// Whether it started a request that kept this digest.
+    #[must_use]
+    pub fn started(&self, digest: &str) -> bool {
+        self.digest().as_bytes().ct_eq(digest.as_bytes()).into()
     }
 }
 
@@ -290,6 +343,23 @@ mod tests {
         ];
         for bad in bad {
             assert!(PublicUrl::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn pre_session_is_read_back() {
+        let mut one = PreSession::generate(&SystemEntropy).unwrap();
+        let digest = one.digest();
+        assert_eq!((one.cookie_value().len(), digest.len()), (32, 32));
+        for unsolicited in [false, true] {
+            one.unsolicited = unsolicited;
+            let read = PreSession::parse(&one.cookie_value()).unwrap();
+            assert!(read.unsolicited == unsolicited && read.started(&digest));
+        }
+        assert!(!PreSession::generate(&SystemEntropy).unwrap().started(&digest));
+        assert!(!one.started(""));
+        for bad in ["", ".u", "x", &one.value[1..], &format!("{}=", *one.value), &format!("{}.v", *one.value)] {
+            assert!(PreSession::parse(bad).is_none(), "{bad}");
         }
     }
 

@@ -24,6 +24,8 @@ const ENVELOPED: &str = "http://www.w3.org/2000/09/xmldsig#enveloped-signature";
 pub const EXCLUSIVE: &str = "http://www.w3.org/2001/10/xml-exc-c14n#";
 /// What the IdP signs with, unless told otherwise.
 pub const ECDSA_SHA256: &str = "http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha256";
+/// The `Accept` header of a browser.
+pub const BROWSER: &str = "text/html,application/xml;q=0.9";
 const SHA256: &str = "http://www.w3.org/2001/04/xmlenc#sha256";
 
 /// An IdP with a key of its own.
@@ -296,7 +298,21 @@ impl Service {
         asked(&sent)
     }
 
-    /// What a browser brings back.
+    /// The start of a browser: what it brings to the IdP, and its pre-session cookie. `brings` is a `Cookie` header.
+    pub async fn browser_starts(&self, tenant: &str, query: &str, brings: &str) -> (Asked, String) {
+        let ask = Ask::new(Method::GET, format!("/v1/sso/{tenant}/login{query}")).header("accept", BROWSER);
+        let sent = self.send(if brings.is_empty() { ask } else { ask.header("cookie", brings) }).await;
+        assert_eq!(sent.status, 302, "{sent:?}");
+        (asked(&sent), sent.headers["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned())
+    }
+
+    /// A form that a browser brings back, with a `Cookie` header.
+    pub async fn browser_brings(&self, tenant: &str, form: &str, brings: &str) -> Reply {
+        let ask = Ask::new(Method::POST, format!("/v1/sso/{tenant}/acs")).form(form).header("accept", BROWSER);
+        self.send(if brings.is_empty() { ask } else { ask.header("cookie", brings) }).await
+    }
+
+    /// What a client brings back.
     pub async fn acs(&self, tenant: &str, response: &str, relay_state: &str) -> Reply {
         self.acs_body(tenant, &form(response, relay_state)).await
     }

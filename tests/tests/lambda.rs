@@ -199,10 +199,21 @@ async fn a_browser_signs_in_by_an_idp_through_either_gateway() {
         assert!(metadata["body"].as_str().unwrap().contains(&sp.acs_url), "{metadata}");
         let sent = asked(browser(rest, "GET", "/v1/sso/acme/login", Some("/portal"), None)).await;
         assert_eq!(sent["statusCode"], json!(302), "{sent}");
+        let started = header(&sent, "set-cookie").split(';').next().unwrap();
+        assert!(started.starts_with("__Host-vestibule-sso="), "{started}");
         let request = in_location(header(&sent, "location"));
         let response = idp.answer(&service, &sp, &request, "bob").signed(&idp);
         let form = form(&response, &request.relay_state);
-        let post = || browser(rest, "POST", "/v1/sso/acme/acs", None, Some(&form));
+        // The gateways hand a browser's cookies over in different places.
+        let post = || {
+            let mut event = browser(rest, "POST", "/v1/sso/acme/acs", None, Some(&form));
+            if rest {
+                event["headers"]["Cookie"] = json!(format!("a=b; {started}"));
+            } else {
+                event["cookies"] = json!(["a=b", started]);
+            }
+            event
+        };
         let arrived = asked(post()).await;
         assert_eq!((&arrived["statusCode"], header(&arrived, "location")), (&json!(303), "/portal"), "{arrived}");
         let cookie = header(&arrived, "set-cookie");

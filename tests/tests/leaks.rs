@@ -12,7 +12,7 @@ use local::{data_dir::DataDir, mail::TellingTable};
 use serde_json::{Value, json};
 use tests::{
     Ask, Person, Reply, Service, code,
-    idp::{Idp, asked, form},
+    idp::{BROWSER, Idp, asked, form},
     log::Log,
 };
 use tracing_subscriber::filter::LevelFilter;
@@ -292,7 +292,11 @@ async fn journey(watched: &mut Watched, ann: &mut Person) {
 impl Watched {
     /// The IdP's answer to a new request, as a browser brings it: what the IdP signed is for nobody else.
     async fn arrives(&mut self, idp: &Idp, name_id: &str) {
-        let request = asked(self.ask("GET sso login", Ask::new(Method::GET, "/v1/sso/acme/login")).await);
+        let start = Ask::new(Method::GET, "/v1/sso/acme/login").header("accept", BROWSER);
+        let sent = self.ask("GET sso login", start).await;
+        let pre_session = sent.headers["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+        self.given("pre-session", pre_session.split('=').nth(1).unwrap());
+        let request = asked(sent);
         self.given("relay state", &request.relay_state);
         let mut says = idp.answer(&self.service, &self.service.sp("acme").await, &request, name_id);
         says.attributes = vec![("Phone".into(), vec![self.typed("attribute", "Canary's number 0041")])];
@@ -303,7 +307,10 @@ impl Watched {
         let form = form(&response, &request.relay_state);
         for (what, ask) in [
             ("a response in an address", Ask::new(Method::GET, format!("/v1/sso/acme/acs?{form}"))),
-            ("a response of one", Ask::new(Method::POST, "/v1/sso/acme/acs").form(&form).header("accept", "text/html")),
+            (
+                "a response of one",
+                Ask::new(Method::POST, "/v1/sso/acme/acs").form(&form).header("cookie", &pre_session),
+            ),
             ("a spent response", Ask::new(Method::POST, "/v1/sso/acme/acs").form(&form)),
         ] {
             self.ask(what, ask).await;

@@ -6,7 +6,7 @@ use axum::{
     Extension, Json,
     extract::State,
     http::{StatusCode, header},
-    response::{IntoResponse, Response},
+    response::{AppendHeaders, IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -22,7 +22,7 @@ use vestibule::{
     id::{TenantId, UserId},
     saml::{self, Certificate, Expected},
     secret::SecretText,
-    sso::{Assertion, PublicUrl, Relay, SsoChecked, SsoSignIn},
+    sso::{Assertion, PreSession, Relay, SsoChecked, SsoSignIn},
     store::{
         item::{Idp, SsoRequest},
         sso::{NoOwner, SsoOpened},
@@ -30,6 +30,7 @@ use vestibule::{
 };
 
 use crate::{
+    cookies,
     limiter::{Limiter, Place, Placed},
     provisioning,
 };
@@ -82,13 +83,16 @@ const SOON: Duration = Duration::from_secs(30 * 86_400);
 
 /// Take the answer of the identity provider
 ///
-/// The assertion consumer service (ACS) of SAML: the user's browser brings the identity provider's answer here. A browser
-/// (`Accept: text/html`) is redirected to `return_to` of the start, with the token in a cookie. Others get the token as JSON.
+/// The assertion consumer service (ACS) of SAML: the user's browser brings the identity provider's answer here. The start decided
+/// how it is answered. A browser that started the sign-in brings its pre-session cookie, and is redirected to `return_to`, with
+/// the token in a cookie. The answer to any other start is JSON and sets no cookie. An answer that nobody asked for is not looked
+/// into: where the tenant allows such answers, the browser is redirected to a start. Additional form fields are ignored.
 #[utoipa::path(post, path = "/v1/sso/{tenant}/acs", operation_id = "acceptSsoResponse", tag = "sso",
     params(("tenant" = String, Path, description = "The id of the tenant.", example = "acme")),
     request_body(content = AcsForm, content_type = "application/x-www-form-urlencoded"), responses(
     (status = 200, body = AcsAnswer, description = "The answer is accepted. `status` says what comes next."),
-    (status = 303, description = "The answer is accepted, and the browser is redirected.", headers(
+    (status = 303, description = "The answer is accepted, and the browser is redirected; or nobody asked for it, and the browser \
+        is redirected to a start.", headers(
         ("location" = String, description = "Where the browser goes on: a path of this service."),
         ("set-cookie" = String, description = "The session or enrolment token, in a cookie that scripts cannot read."))),
     (status = 401, description = "`invalid_credentials`: The answer is not valid, or names nobody who may sign in. The \
@@ -110,7 +114,17 @@ async fn acs(State(app): State<Arc<App>>, placed: Placed<Call<LargeForm<AcsForm>
     };
     let visit =
         Visit { app: &app, place: &place, request: &request, tenant: &tenant, idp: &asked.idp, attempt: &attempt };
-    let return_to = asked.request.as_ref().map_or_else(|| "/".to_owned(), |request| request.return_to.clone());
+    let pre_session = cookies::brought(&app, &request);
+    if relay.is_none() && asked.idp.idp_initiated {
+        return visit.unsolicited(pre_session.as_ref()).await;
+    }
+    // Without a request the check below refuses.
+    let started = asked.request.clone().unwrap_or_else(|| SsoRequest::new("/".to_owned(), request.now));
+    let bound = match (&started.pre_session, pre_session) {
+        (None, _) => None,
+        (Some(digest), Some(brought)) if brought.started(digest) => Some(brought),
+        (Some(_), _) => return Err(visit.refused("pre_session", None).await),
+    };
     let relay = relay.map(|relay| (relay, asked.request.clone()));
     let mut assertion = visit.checked(form.response, relay).await?;
     // Decided anew where the person, or what they are called, changes under it.
@@ -142,7 +156,10 @@ async fn acs(State(app): State<Arc<App>>, placed: Placed<Call<LargeForm<AcsForm>
                 continue;
             }
         };
-        return Ok(visit.respond(answer, &return_to));
+        return Ok(match bound {
+            Some(pre_session) => visit.send_on(&answer, started.return_to, pre_session),
+            None => Json(answer).into_response(),
+        });
     }
     Err(Problem::new(Code::Unavailable).retry_after(1))
 }
@@ -219,19 +236,27 @@ impl Visit<'_> {
         self.app.store.record(self.tenant, self.attempt, 0, &event).await;
     }
 
-    fn respond(&self, answer: AcsAnswer, return_to: &str) -> Response {
-        if !self.request.header("accept").is_ok_and(|accept| accept.is_some_and(|it| it.contains("text/html"))) {
-            return Json(answer).into_response();
-        }
-        let token = match &answer {
+    /// The browser's answer: the token in a cookie, and on to where the request said.
+    fn send_on(&self, answer: &AcsAnswer, return_to: String, mut pre_session: PreSession) -> Response {
+        let token = match answer {
             AcsAnswer::SignedIn { session, .. } => session.token(),
             AcsAnswer::EnrolmentRequired { enrolment, .. } => enrolment.token(),
         };
-        let encrypted = self.app.public_url.as_ref().is_none_or(PublicUrl::is_https);
-        let (prefix, secure) = if encrypted { ("__Host-", "; Secure") } else { ("", "") };
-        // Lax: the browser comes from the IdP's page, and is to bring it along at once.
-        let cookie = format!("{prefix}vestibule={token}; Path=/; HttpOnly; SameSite=Lax{secure}");
-        let headers = [(header::LOCATION, return_to.to_owned()), (header::SET_COOKIE, cookie)];
-        (StatusCode::SEE_OTHER, headers).into_response()
+        let mut cookies = vec![(header::SET_COOKIE, cookies::token(self.app, token))];
+        if std::mem::take(&mut pre_session.unsolicited) {
+            // The next answer that nobody asked for is the first again.
+            cookies.push((header::SET_COOKIE, cookies::pre_session(self.app, &pre_session)));
+        }
+        (StatusCode::SEE_OTHER, [(header::LOCATION, return_to)], AppendHeaders(cookies)).into_response()
+    }
+
+    /// What nobody asked for may be anybody's: instead of looking into it, the browser starts a sign-in here. An IdP that
+    /// answers this by another of the kind ends it, else the browser would go round and round.
+    async fn unsolicited(&self, pre_session: Option<&PreSession>) -> Answer<Response> {
+        if pre_session.is_some_and(|it| it.unsolicited) {
+            return Err(self.refused("unsolicited", None).await);
+        }
+        // Beside this path, wherever that is.
+        Ok((StatusCode::SEE_OTHER, [(header::LOCATION, "login?unsolicited=true")]).into_response())
     }
 }

@@ -2,6 +2,7 @@
 
 mod acs;
 mod configuration;
+mod cookies;
 mod limiter;
 mod provisioning;
 mod start;

@@ -5,18 +5,20 @@ use std::sync::Arc;
 use axum::{
     extract::State,
     http::{StatusCode, header},
-    response::{IntoResponse, Response},
+    response::{AppendHeaders, IntoResponse, Response},
 };
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::routes;
 use vestibule::{
-    http::{Answer, App, Call, Code, NoBody, Problem, Routes},
+    http::{Answer, App, Call, Code, NoBody, Problem, Request, Routes},
     id::TenantId,
     saml,
-    sso::Relay,
+    sso::{PreSession, Relay},
     store::item::SsoRequest,
 };
+
+use crate::cookies;
 
 pub(crate) fn routes() -> Routes {
     Routes::new().routes(routes!(metadata)).routes(routes!(login))
@@ -49,23 +51,29 @@ struct LoginQuery {
     /// Where the browser goes once the user is signed in: a path of this service, at most 1,024 bytes. Without it: `/`.
     #[param(example = "/portal")]
     return_to: Option<String>,
-    /// Asks the IdP to authenticate the person anew (`ForceAuthn`): only the answer to such a request can count as a step-up.
+    /// Ask the identity provider to authenticate the user anew (`ForceAuthn`). Only the answer to such a request can count as a
+    /// step-up.
     step_up: Option<bool>,
+    /// Set by this service alone, where it redirects a browser that brought an answer nobody had asked for.
+    unsolicited: Option<bool>,
 }
 
 /// Start a sign-in at the identity provider
 ///
-/// Redirects the browser to the tenant's identity provider with a SAML request. It has to be answered within 15 minutes.
+/// Redirects the browser to the tenant's identity provider with a SAML request. It has to be answered within 15 minutes. A
+/// browser (`Accept: text/html`) gets a pre-session cookie, and has to bring it with the answer. The answer to any other start is
+/// JSON, and sets no cookie.
 #[utoipa::path(get, path = "/v1/sso/{tenant}/login", operation_id = "startSsoLogin", tag = "sso",
     params(("tenant" = String, Path, description = "The id of the tenant.", example = "acme"), LoginQuery), responses(
     (status = 302, description = "The browser is redirected to the identity provider.", headers(
-        ("location" = String, description = "The identity provider's address, with the SAML request."))),
+        ("location" = String, description = "The identity provider's address, with the SAML request."),
+        ("set-cookie" = String, description = "For a browser: the pre-session, for 15 minutes."))),
     (status = 404, description = "`not_found`: There is no such tenant, or it has no identity provider."),
 ))]
 async fn login(State(app): State<Arc<App>>, call: Call<NoBody, TenantId, LoginQuery>) -> Answer<Response> {
     let Call { path: tenant, query, request, .. } = call;
     request.speaks_of(&tenant);
-    let return_to = query.return_to.unwrap_or_else(|| "/".to_owned());
+    let return_to = query.return_to.clone().unwrap_or_else(|| "/".to_owned());
     if !is_own_path(&return_to) {
         return Err(Problem::new(Code::InvalidRequest).detail("return_to has to be a path of this origin"));
     }
@@ -73,10 +81,23 @@ async fn login(State(app): State<Arc<App>>, call: Call<NoBody, TenantId, LoginQu
     let idp = app.store.idp(&tenant).await?.flatten().ok_or(Code::NotFound)?;
     let (relay_state, relay) = Relay::generate(app.store.restored(), &*app.entropy)?;
     let step_up = query.step_up.unwrap_or(false);
-    let sent = SsoRequest { step_up, ..SsoRequest::new(return_to, request.now) };
+    let pre_session = if request.wants_html() { Some(pre_session(&app, &request, &query)?) } else { None };
+    let bound = pre_session.as_ref().map(PreSession::digest);
+    let sent = SsoRequest { step_up, pre_session: bound, ..SsoRequest::new(return_to, request.now) };
     app.store.open_request(&tenant, &relay, &sent).await?;
     let location = saml::redirect(&sp, &idp.sso_url, &relay_state, &relay, request.now, step_up);
-    Ok((StatusCode::FOUND, [(header::LOCATION, location)]).into_response())
+    let cookie = pre_session.map(|it| AppendHeaders([(header::SET_COOKIE, cookies::pre_session(&app, &it))]));
+    Ok((StatusCode::FOUND, [(header::LOCATION, location)], cookie, ()).into_response())
+}
+
+/// The browser's pre-session, which several tabs share; or a new one.
+fn pre_session(app: &App, request: &Request, query: &LoginQuery) -> Answer<PreSession> {
+    let mut pre_session = match cookies::brought(app, request) {
+        Some(brought) => brought,
+        None => PreSession::generate(&*app.entropy)?,
+    };
+    pre_session.unsolicited = query.unsolicited.unwrap_or(false);
+    Ok(pre_session)
 }
 
 /// A path that no browser takes for another origin.

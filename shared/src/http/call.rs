@@ -193,6 +193,20 @@ impl Request {
         one(&self.headers, name)
     }
 
+    /// The value of a cookie. Where one name comes several times, the first.
+    #[must_use]
+    pub fn cookie(&self, name: &str) -> Option<&str> {
+        let lines = self.headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
+        let mut cookies = lines.flat_map(|line| line.split(';')).filter_map(|one| one.trim().split_once('='));
+        cookies.find(|(given, _)| *given == name).map(|(_, value)| value)
+    }
+
+    /// Whether a page is wanted in the answer: it is a browser that goes from page to page.
+    #[must_use]
+    pub fn wants_html(&self) -> bool {
+        self.header("accept").is_ok_and(|accept| accept.is_some_and(|it| it.contains("text/html")))
+    }
+
     /// Something that happens in this request; who and whom follow.
     #[must_use]
     pub fn event(&self, action: Action, outcome: Outcome) -> AuditEvent {

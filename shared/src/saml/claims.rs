@@ -86,7 +86,6 @@ fn answers(in_response_to: Option<&str>, required: bool, expected: &Expected<'_>
         (Some((relay, Some(_))), Some(id)) if id == relay.request_id() => Ok(()),
         (Some((_, Some(_))), None) if !required => Ok(()),
         (Some(_), _) => Err(Fault::InResponseTo),
-        (None, None) if expected.idp.idp_initiated => Ok(()),
         (None, None) => Err(Fault::Unsolicited),
         // It answers a request of which this browser has not brought the other half.
         (None, Some(_)) => Err(Fault::InResponseTo),

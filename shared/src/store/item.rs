@@ -627,6 +627,9 @@ pub struct SsoRequest {
     /// Whether it asked the IdP to authenticate the person anew, so that its answer may count as a step-up.
     #[serde(rename = "su", default)]
     pub step_up: bool,
+    /// The digest of the pre-session that started it. Without one it is bound to no browser, and its answer sets no cookie.
+    #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
+    pub pre_session: Option<String>,
 }
 
 /// Who an IdP's name for somebody is (`N`).

@@ -17,7 +17,7 @@ use crate::{
     id::{AssertedName, TenantId, UserId, UserKey},
     policy,
     secret::{NameKey, NewToken, Nonce, TokenClass},
-    sso::{Assertion, Relay, SsoGrant, SsoSignIn},
+    sso::{Assertion, PreSession, Relay, SsoGrant, SsoSignIn},
 };
 
 /// A tenant's IdP, and the request that an assertion says it answers.
@@ -100,15 +100,15 @@ pub enum IdpRemoved {
 }
 
 impl SsoRequest {
-    /// One that is sent now, and asks for no step-up.
+    /// One that is sent now, asks for no step-up and is bound to no browser.
     #[must_use]
     pub fn new(return_to: String, now: Timestamp) -> Self {
-        Self { ends: (now + REQUEST_LIFE).millis(), return_to, step_up: false }
+        Self { ends: (now + REQUEST_LIFE).millis(), return_to, step_up: false, pre_session: None }
     }
 }
 
 /// How long a request waits for its answer.
-pub const REQUEST_LIFE: std::time::Duration = std::time::Duration::from_secs(15 * 60);
+pub const REQUEST_LIFE: std::time::Duration = PreSession::LIFE;
 
 impl Store {
     /// A tenant's IdP. The outer `None`: there is no such tenant.

@@ -4,7 +4,7 @@ use axum::http::Method;
 use serde_json::{Value, json};
 use tests::{
     Ask, People, Reply, Service,
-    idp::{Idp, Says, Sp, asked, form},
+    idp::{BROWSER, Idp, Says, Sp, asked, form},
 };
 use vestibule::env::Timestamp;
 
@@ -261,23 +261,78 @@ async fn a_change_of_the_door_asks_to_sign_in_again_each_time() {
 }
 
 #[tokio::test]
-async fn a_browser_is_sent_on_with_a_cookie() {
+async fn browser_is_sent_on_with_a_cookie() {
     let mut office = office().await;
     office.make_sso("bob").await;
     let path = format!("/v1/sso/{}/login?return_to=%2Fportal%3Fa%3D1", office.tenant);
-    let request = asked(&office.service.send(Ask::new(Method::GET, path)).await);
+    let sent = office.service.send(Ask::new(Method::GET, path).header("accept", BROWSER)).await;
+    let encrypted = office.sp.acs_url.starts_with("https://");
+    let started = sent.headers["set-cookie"].to_str().unwrap();
+    let (prefix, site) = if encrypted { ("__Host-", "None; Secure") } else { ("", "Lax") };
+    assert!(started.starts_with(&format!("{prefix}vestibule-sso=")), "{started}");
+    assert!(started.ends_with(&format!("; Path=/; Max-Age=900; HttpOnly; SameSite={site}")), "{started}");
+    let (request, started) = (asked(&sent), started.split(';').next().unwrap());
     let response = office.idp.answer(&office.service, &office.sp, &request, "bob").signed(&office.idp);
+    // The start decides, not what the answer is brought with.
     let ask = Ask::new(Method::POST, format!("/v1/sso/{}/acs", office.tenant));
-    let ask = ask.form(&form(&response, &request.relay_state)).header("accept", "text/html,application/xml;q=0.9");
-    let reply = office.service.send(ask).await;
+    let ask = ask.form(&form(&response, &request.relay_state)).header("accept", "application/json");
+    let reply = office.service.send(ask.header("cookie", &format!("a=b; {started}; c=d"))).await;
     assert_eq!((reply.status.as_u16(), reply.headers["location"].to_str().unwrap()), (303, "/portal?a=1"));
     let cookie = reply.headers["set-cookie"].to_str().unwrap();
     assert!(cookie.contains("vestibule=ve_") && cookie.contains("; HttpOnly; SameSite=Lax"), "{cookie}");
-    let encrypted = office.sp.acs_url.starts_with("https://");
     assert_eq!(cookie.starts_with("__Host-") && cookie.ends_with("; Secure"), encrypted, "{cookie}");
     for elsewhere in ["https%3A%2F%2Fevil.example", "%2F%2Fevil.example", "%2F%5Cevil.example"] {
         let path = format!("/v1/sso/{}/login?return_to={elsewhere}", office.tenant);
         assert!(office.service.send(Ask::new(Method::GET, path)).await.is(400, "invalid_request"));
+    }
+}
+
+/// Another site's page can make a browser post an answer that its own user started (log-in CSRF).
+#[tokio::test]
+async fn answer_in_another_browser_is_refused_and_sets_nothing() {
+    let mut office = office().await;
+    office.make_sso("bob").await;
+    let service = &office.service;
+    let (request, mine) = service.browser_starts(&office.tenant, "", "").await;
+    let (_, theirs) = service.browser_starts(&office.tenant, "", "").await;
+    assert_ne!(mine, theirs);
+    let response = office.idp.answer(service, &office.sp, &request, "bob").signed(&office.idp);
+    let posted = form(&response, &request.relay_state);
+    let name = mine.split('=').next().unwrap();
+    for brings in ["", &theirs, &format!("{name}="), &mine.replacen(name, "vestibule", 1)] {
+        let reply = office.service.browser_brings(&office.tenant, &posted, brings).await;
+        office.refuses(&reply, "pre_session").await;
+        assert!(!reply.headers.contains_key("set-cookie") && !reply.headers.contains_key("location"));
+    }
+    // It was not spent by that. A second tab has the same pre-session.
+    let (second, again) = office.service.browser_starts(&office.tenant, "", &mine).await;
+    assert_eq!(again, mine);
+    let reply = office.service.browser_brings(&office.tenant, &posted, &mine).await;
+    assert_eq!(reply.status, 303, "{reply:?}");
+    let response = office.idp.answer(&office.service, &office.sp, &second, "bob").signed(&office.idp);
+    let reply = office.service.browser_brings(&office.tenant, &form(&response, &second.relay_state), &mine).await;
+    assert_eq!(reply.status, 303, "{reply:?}");
+}
+
+/// What is no browser is bound to none: its answer sets no cookie in whichever browser brings it.
+#[tokio::test]
+async fn answer_to_an_unbound_start_is_json_and_sets_no_cookie() {
+    let mut office = office().await;
+    office.make_sso("bob").await;
+    let (_, cookie) = office.service.browser_starts(&office.tenant, "", "").await;
+    for brings in ["", &cookie] {
+        for accept in [None, Some("application/json"), Some("*/*")] {
+            let ask = Ask::new(Method::GET, format!("/v1/sso/{}/login", office.tenant));
+            let ask = accept.into_iter().fold(ask, |ask, accept| ask.header("accept", accept));
+            let sent = office.service.send(ask).await;
+            assert!(!sent.headers.contains_key("set-cookie"), "{accept:?}");
+            let request = asked(&sent);
+            let response = office.idp.answer(&office.service, &office.sp, &request, "bob").signed(&office.idp);
+            let posted = form(&response, &request.relay_state);
+            let reply = office.service.browser_brings(&office.tenant, &posted, brings).await.ok();
+            assert_eq!(reply.text("/status"), "enrolment_required");
+            assert!(!reply.headers.contains_key("set-cookie"));
+        }
     }
 }
 
@@ -387,28 +442,67 @@ async fn an_administrator_who_can_sign_in_always_stays() {
 }
 
 impl Office {
-    /// An assertion that answers nothing.
-    async fn arrives_unasked(&self, name_id: &str) -> Reply {
+    /// An answer that nobody asked for, as a form.
+    fn unasked(&self, name_id: &str) -> String {
         let asked = tests::idp::Asked { xml: String::new(), id: String::new(), relay_state: String::new() };
         let mut says = self.idp.answer(&self.service, &self.sp, &asked, name_id);
         says.in_response_to = None;
-        self.service.acs(&self.tenant, &says.signed(&self.idp), "").await
+        form(&says.signed(&self.idp), "")
+    }
+
+    async fn arrives_unasked(&self, name_id: &str) -> Reply {
+        self.service.acs_body(&self.tenant, &self.unasked(name_id)).await
+    }
+
+    /// Brought by a browser; and where it is sent then.
+    async fn browser_unasked(&self, brings: &str) -> String {
+        let reply = self.service.browser_brings(&self.tenant, &self.unasked("bob"), brings).await;
+        assert_eq!(reply.status, 303, "{reply:?}");
+        assert!(!reply.headers.contains_key("set-cookie"));
+        reply.headers["location"].to_str().unwrap().to_owned()
     }
 }
 
 #[tokio::test]
-async fn whoever_comes_unasked_is_refused_unless_the_tenant_allows_it() {
+async fn unsolicited_answer_leads_to_a_start_where_the_tenant_allows_it() {
     let mut office = office().await;
     office.make_sso("bob").await;
     let reply = office.arrives_unasked("bob").await;
     office.refuses(&reply, "unsolicited").await;
     office.configure_with(json!({"idp_initiated": true})).await;
-    assert_eq!(office.arrives_unasked("bob").await.ok().text("/status"), "enrolment_required");
-    // With everything else: once, and not in another's name.
-    let asked = office.service.sso_request(&office.tenant).await;
-    let says = office.idp.answer(&office.service, &office.sp, &asked, "bob");
-    let reply = office.service.acs(&office.tenant, &says.signed(&office.idp), "").await;
-    office.refuses(&reply, "in_response_to").await;
+    // It is not looked into: whatever it says, whoever brings it.
+    for posted in [office.unasked("bob"), form("<x/>", ""), form("<x/>", "https://portal.example.com/")] {
+        let reply = office.service.acs_body(&office.tenant, &posted).await;
+        assert_eq!((reply.status.as_u16(), reply.headers["location"].to_str().unwrap()), (303, LOGIN));
+    }
+    // A browser signs in by what it starts there.
+    assert_eq!(office.browser_unasked("").await, LOGIN);
+    let (request, cookie) = office.service.browser_starts(&office.tenant, "?unsolicited=true", "").await;
+    let response = office.idp.answer(&office.service, &office.sp, &request, "bob").signed(&office.idp);
+    let reply = office.service.browser_brings(&office.tenant, &form(&response, &request.relay_state), &cookie).await;
+    assert_eq!(reply.status, 303, "{reply:?}");
+    // After a sign-in the next is the first again.
+    let set: Vec<_> = reply.headers.get_all("set-cookie").iter().map(|it| it.to_str().unwrap()).collect();
+    let [_, kept] = set[..] else { panic!("{set:?}") };
+    assert_eq!(office.browser_unasked(kept.split(';').next().unwrap()).await, LOGIN);
+}
+
+const LOGIN: &str = "login?unsolicited=true";
+
+/// An IdP that answers our request by another unsolicited answer would send a browser round and round.
+#[tokio::test]
+async fn second_unsolicited_answer_of_a_pre_session_is_refused() {
+    let mut office = office().await;
+    office.configure_with(json!({"idp_initiated": true})).await;
+    // A start of another kind before it does not count.
+    let (_, cookie) = office.service.browser_starts(&office.tenant, "", "").await;
+    assert_eq!(office.browser_unasked(&cookie).await, LOGIN);
+    let (_, cookie) = office.service.browser_starts(&office.tenant, "?unsolicited=true", &cookie).await;
+    let reply = office.service.browser_brings(&office.tenant, &office.unasked("bob"), &cookie).await;
+    office.refuses(&reply, "unsolicited").await;
+    assert!(!reply.headers.contains_key("set-cookie") && !reply.headers.contains_key("location"));
+    let (_, cookie) = office.service.browser_starts(&office.tenant, "", &cookie).await;
+    assert_eq!(office.browser_unasked(&cookie).await, LOGIN);
 }
 
 /// Several certificates while the IdP changes its key; none of them for longer than it is configured.
