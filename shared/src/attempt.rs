@@ -367,7 +367,7 @@ impl NewSession {
         let guard = *token.reference().guard();
         let ends = (now + life).secs();
         let (created, seen) = (now.millis(), now.secs());
-        let entry = Session { guard, created, attempt: attempt.id, ends, seen, step_up, amr, epoch };
+        let entry = Session { guard, created, attempt: attempt.id, ends, seen, step_up, amr, epoch, idp: None };
         Ok(Self { token, entry, from: From::Unknown })
     }
 
@@ -383,6 +383,7 @@ impl NewSession {
         let mut new = Self::signed_in(user, epoch, old.amr, attempt, restored, entropy)?;
         new.entry.ends = old.ends;
         new.entry.step_up = old.step_up;
+        new.entry.idp = old.idp;
         Ok(new)
     }
 

@@ -15,7 +15,7 @@ use crate::{
     attempt::{Attempt, Worth},
     env::{Entropy, EntropyError, Timestamp},
     id::{TenantId, UserKey},
-    secret::RestoreEpoch,
+    secret::{Nonce, RestoreEpoch},
     store::item::{AuthType, Profile, User},
 };
 
@@ -194,6 +194,8 @@ pub struct Assertion {
     pub(crate) tenant: TenantId,
     /// The IdP.
     pub(crate) entity_id: String,
+    /// The IdP's generation when it was checked.
+    pub(crate) generation: Option<Nonce>,
     /// What the IdP calls them.
     pub(crate) name_id: String,
     /// Its id in the store, under which it is spent.

@@ -131,6 +131,7 @@ impl Idp {
         let certificate = Certificate::from_pem(&self.certificate).unwrap();
         item::Idp {
             entity_id: self.entity_id.clone(),
+            generation: None,
             sso_url: "https://idp.example/sso".into(),
             certificates: vec![certificate.der.into()],
             idp_initiated: false,

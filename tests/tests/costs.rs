@@ -133,13 +133,13 @@ async fn flows_cost_no_more_than_they_may() {
     let (service, meter, mut people) = service().await;
     let bob = people.get_mut("bob").unwrap();
     let token = service.enrolment(bob).await;
-    measured(&meter, "enrolment, start", at_most(2, 5.0, 3.0), async {
+    measured(&meter, "enrolment, start", at_most(2, 5.0, 4.0), async {
         let start = service.post("/v1/mfa/enrolments", &token, json!({})).await.ok();
         bob.secret = start.text("/secret");
     })
     .await;
     let code = service.code(bob);
-    measured(&meter, "enrolment, confirm", at_most(2, 5.0, 1.0), async {
+    measured(&meter, "enrolment, confirm", at_most(2, 5.0, 2.0), async {
         let reply = service.post("/v1/mfa/enrolments/confirm", &token, json!({"code": code})).await.ok();
         bob.session = reply.text("/session/token");
     })
@@ -176,15 +176,16 @@ async fn flows_cost_no_more_than_they_may() {
         bob.session = reply.text("/session/token");
     })
     .await;
-    measured(&meter, "recovery token", at_most(2, 4.0, 1.0), async {
+    measured(&meter, "recovery token", at_most(2, 4.0, 2.0), async {
         service.send(Ask::new(axum::http::Method::POST, "/v1/mfa/recovery-token").token(&bob.session)).await.ok();
     })
     .await;
-    measured(&meter, "session check", at_most(1, 0.0, 1.0), async {
+    // The tenant's IdP is read beside the person: it may have ended since it signed them in.
+    measured(&meter, "session check", at_most(1, 0.0, 2.0), async {
         service.get("/v1/mfa", &bob.session).await.ok();
     })
     .await;
-    measured(&meter, "session, with its owner", at_most(1, 0.0, 2.0), async {
+    measured(&meter, "session, with its owner", at_most(1, 0.0, 3.0), async {
         service.get("/v1/session", &bob.session).await.ok();
     })
     .await;
@@ -208,12 +209,12 @@ async fn administration_costs_no_more_than_it_may() {
     let ann = service.fresh(people.get_mut("ann").unwrap()).await;
     let op = service.fresh(people.get_mut("op").unwrap()).await;
     for (name, user, writes) in [("admin reset", "u-bob", 8.0), ("admin reset, Administrator", "u-amy", 10.0)] {
-        measured(&meter, name, at_most(2, writes, 5.0), async {
+        measured(&meter, name, at_most(2, writes, 6.0), async {
             service.post(&format!("/v1/admin/users/{user}/mfa-reset"), &ann, json!({"reason": "r"})).await.ok();
         })
         .await;
     }
-    measured(&meter, "support reset", at_most(3, 12.0, 7.0), async {
+    measured(&meter, "support reset", at_most(3, 12.0, 8.0), async {
         let body = json!({"tenant": "globex", "username": "gus", "ticket": "T-1", "reason": "r"});
         service.post("/v1/support/mfa-resets", &op, body).await.ok();
     })
@@ -225,7 +226,7 @@ async fn sso_costs_no_more_than_it_may() {
     let (service, meter, mut people) = service().await;
     let ann = service.fresh(people.get_mut("ann").unwrap()).await;
     let (idp, sp) = (Idp::new("https://idp.example"), service.sp("acme").await);
-    measured(&meter, "SSO, configuration", at_most(2, 8.0, 1.0), async {
+    measured(&meter, "SSO, configuration", at_most(2, 8.0, 2.0), async {
         service.put("/v1/admin/sso", &ann, idp.fields()).await.ok();
     })
     .await;
@@ -262,23 +263,23 @@ async fn the_directory_and_batches_cost_no_more_than_they_may() {
     let ann = service.fresh(people.get_mut("ann").unwrap()).await;
     let body = |name: &str, kind: &str, role: &str| json!({"kind": kind, "role": role, "auth_type": "local", "username": name, "display_name": name});
     for (kind, role, writes) in [("employee", "standard", 13.0), ("employee", "administrator", 15.0)] {
-        measured(&meter, &format!("create, {role}"), at_most(2, writes, 1.0), async {
+        measured(&meter, &format!("create, {role}"), at_most(2, writes, 2.0), async {
             service.post("/v1/admin/users", &ann, body(role, kind, role)).await.ok();
         })
         .await;
     }
     // Who is an Administrator no longer has the tenant's others asked for first.
     for (name, change, most) in [
-        ("change of a name", json!({"display_name": "Bobby"}), at_most(2, 9.0, 3.0)),
-        ("change of a role", json!({"role": "administrator"}), at_most(2, 8.0, 3.0)),
-        ("change of a kind", json!({"kind": "contact", "role": "portal"}), at_most(3, 8.0, 4.0)),
+        ("change of a name", json!({"display_name": "Bobby"}), at_most(2, 9.0, 4.0)),
+        ("change of a role", json!({"role": "administrator"}), at_most(2, 8.0, 4.0)),
+        ("change of a kind", json!({"kind": "contact", "role": "portal"}), at_most(3, 8.0, 5.0)),
     ] {
         measured(&meter, name, most, async {
             service.patch("/v1/admin/users/u-bob", &ann, change).await.ok();
         })
         .await;
     }
-    measured(&meter, "deletion", at_most(2, 14.0, 3.0), async {
+    measured(&meter, "deletion", at_most(2, 14.0, 4.0), async {
         service.delete("/v1/admin/users/u-bob", &ann).await.ok();
     })
     .await;
@@ -287,14 +288,14 @@ async fn the_directory_and_batches_cost_no_more_than_they_may() {
         let made = service.post("/v1/admin/users", &ann, body(&format!("c{n}"), "contact", "portal")).await.ok();
         contacts.push(made.text("/id"));
     }
-    measured(&meter, "batch of two groups", at_most(9, 304.0, 85.0), async {
+    measured(&meter, "batch of two groups", at_most(9, 304.0, 86.0), async {
         let body = json!({"contact_ids": contacts, "disable_mfa": true, "reason": "r"});
         let ask = Ask::new(axum::http::Method::POST, "/v1/admin/portal-exclusions").token(&ann).json(body);
         let reply = service.send(ask.header("Idempotency-Key", "costs")).await.ok();
         assert_eq!(reply.body["counts"]["excluded"], 40);
     })
     .await;
-    measured(&meter, "list of ten people", at_most(3, 0.0, 16.0), async {
+    measured(&meter, "list of ten people", at_most(3, 0.0, 17.0), async {
         let list = service.get("/v1/admin/users?limit=10", &ann).await.ok();
         assert_eq!(list.body["items"].as_array().unwrap().len(), 10);
     })

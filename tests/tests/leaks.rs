@@ -295,8 +295,8 @@ impl Watched {
         let start = Ask::new(Method::GET, "/v1/sso/acme/login").header("accept", BROWSER);
         let sent = self.ask("GET sso login", start).await;
         let pre_session = sent.headers["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
-        self.given("pre-session", pre_session.split('=').nth(1).unwrap());
         let request = asked(sent);
+        self.given("pre-session", pre_session.split('=').nth(1).unwrap());
         self.given("relay state", &request.relay_state);
         let mut says = idp.answer(&self.service, &self.service.sp("acme").await, &request, name_id);
         says.attributes = vec![("Phone".into(), vec![self.typed("attribute", "Canary's number 0041")])];

@@ -12,6 +12,7 @@ use vestibule::{
     env::Timestamp,
     http::{Answer, App, Call, Code, Large, Line, Problem, Routes},
     saml::{Certificate, IdpMetadata},
+    secret::Nonce,
     sso::{PublicUrl, ServiceProvider, is_https_or_loopback},
     store::{
         item::{Idp, Provisioning},
@@ -239,6 +240,7 @@ impl IdpRequest {
         }
         Ok(Idp {
             entity_id,
+            generation: None,
             sso_url,
             certificates: certificates.into_iter().map(|it| ByteBuf::from(it.der)).collect(),
             idp_initiated: self.idp_initiated.unwrap_or(false),
@@ -280,7 +282,8 @@ async fn read(State(app): State<Arc<App>>, call: Call) -> Answer<Json<IdpDto>> {
 async fn change(State(app): State<Arc<App>>, call: Call<Large<IdpRequest>>) -> Answer<Json<IdpDto>> {
     let Call { body: Large(body), request, .. } = call;
     let https = app.public_url.as_ref().is_none_or(PublicUrl::is_https);
-    let idp = body.idp(https, request.now)?;
+    let mut idp = body.idp(https, request.now)?;
+    idp.generation = Some(Nonce::generate(&*app.entropy)?);
     let authority = request.administrator(&app).await?;
     let sp = app.service_provider(authority.tenant())?;
     let event = request.event(Action::IdpChanged, Outcome::Success).by(authority.key().user());

@@ -284,6 +284,7 @@ impl Idp {
     fn bare(&self, posted: &Posted) -> bool {
         let (tenant, now) = (TenantId::parse(self.tenant).unwrap(), SystemClock.now());
         let idp = item::Idp {
+            generation: None,
             entity_id: ENTITY.to_owned(),
             sso_url: String::new(),
             certificates: vec![Certificate::from_pem(&self.certificate).unwrap().der.into()],

@@ -45,6 +45,7 @@ pub(super) fn check(posted: &Document<'_>, signed: &Signed, expected: Expected<'
     Ok(Assertion {
         tenant: (*tenant).clone(),
         entity_id: idp.entity_id.clone(),
+        generation: idp.generation,
         name_id,
         digest: Assertion::spent_as(&idp.entity_id, id),
         ends,

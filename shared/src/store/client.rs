@@ -182,17 +182,20 @@ impl Store {
     ) -> Result<Introspected, StoreError> {
         let token = token.filter(|token| token.class() == TokenClass::Session);
         let mut wanted = vec![keys::client(client)];
-        wanted.extend(token.iter().flat_map(|token| [keys::user(token.user()), keys::profile(token.user())]));
+        wanted.extend(token.iter().flat_map(|token| {
+            let who = token.user();
+            [keys::user(who), keys::idp(who.tenant()), keys::profile(who)]
+        }));
         let mut found = self.table.read(&wanted).await?.into_iter();
         let known: Option<Client> = found.next().flatten().map(item::read).transpose()?;
         let Some(known) = known.filter(|known| known.digest == *digest) else { return Ok(Introspected::BadClient) };
-        let (Some(token), user, profile) = (token, found.next().flatten(), found.next().flatten()) else {
-            return Ok(Introspected::Inactive);
-        };
+        let Some(token) = token else { return Ok(Introspected::Inactive) };
+        let own = [found.next().flatten(), found.next().flatten()];
+        let profile = found.next().flatten();
         if !known.all && known.tenant != *token.user().tenant() {
             return Ok(Introspected::Inactive);
         }
-        match (self.principal(user, token, now).await?, profile) {
+        match (self.principal(own, token, now).await?, profile) {
             (Ok(principal), Some(profile)) => Ok(Introspected::Active(Box::new(principal), item::read(profile)?)),
             _ => Ok(Introspected::Inactive),
         }

@@ -4,14 +4,14 @@ use tokio::join;
 
 use super::{
     REPLANS, Store, StoreError, item,
-    item::{Amr, FactorState, PendingEnrolment, Profile, TenantPolicy, User},
+    item::{Amr, AuthType, CurrentIdp, FactorState, PendingEnrolment, Profile, TenantPolicy, User},
     keys,
     login::Charge,
     people::able,
     session::{self, NoSession},
     table::{Again, Transacted, Transaction, Updated, met_first},
     verify::{Accept, open_entry},
-    write::{self, Action, Guard, Path, Write, attr, empty, eq, gt, lt, ne, num},
+    write::{self, Action, Guard, Item, Path, Write, attr, empty, eq, gt, lt, ne, num},
 };
 use crate::{
     attempt::{Attempt, NewSession, SignedIn},
@@ -59,6 +59,27 @@ impl EnrolmentDoor {
             let open = entry.is_some_and(|it| it.open(&self.0, user.epoch, policy::ENROLMENT_LIFE, now));
             if open && user.active { Ok(()) } else { Err(Denied::Token) }
         }
+    }
+}
+
+impl EnrolmentDoor {
+    /// The generation of the IdP that gave the token, if one did: what is enrolled by it is of that generation.
+    fn generation(&self, user: &User) -> Option<Nonce> {
+        let (entry, session) = (user.enrolments.get(self.0.id()), user.sessions.get(self.0.id()));
+        entry.map_or_else(|| session.and_then(|session| session.idp), |entry| entry.idp)
+    }
+
+    /// Whether the tenant's IdP is still the one that gave the token, of somebody who comes from one.
+    fn of_idp(&self, user: &User, current: Option<Item>) -> Result<Result<(), Denied>, StoreError> {
+        let current: Option<CurrentIdp> = current.map(item::read).transpose()?;
+        let holds = match user.sessions.get(self.0.id()) {
+            Some(session) => session.idp_holds(current.as_ref()),
+            None => {
+                user.auth_type == AuthType::Local
+                    || current.is_some_and(|current| current.generation == self.generation(user))
+            }
+        };
+        Ok(if holds { Ok(()) } else { Err(Denied::Token) })
     }
 }
 
@@ -150,7 +171,8 @@ impl ConfirmedEnrolment {
         }
         let (key, epoch, restored) = (charged.door.key(), charged.user.epoch + 1, charged.restored);
         let amr = Amr::with_code(charged.user.auth_type);
-        let session = NewSession::signed_in(key, epoch, amr, &charged.attempt, restored, entropy)?;
+        let mut session = NewSession::signed_in(key, epoch, amr, &charged.attempt, restored, entropy)?;
+        session.entry.idp = charged.door.generation(&charged.user);
         let session = match charged.user.enrolments.get(charged.door.0.id()) {
             Some(entry) => session.knowing(entry.device.clone(), restored, entropy)?,
             None => session,
@@ -172,7 +194,7 @@ impl Store {
         attempt: &Attempt,
     ) -> Result<Result<MayEnrol, Denied>, StoreError> {
         let (key, now) = (door.key(), attempt.at());
-        let mut keys = vec![keys::profile(key), keys::tenant(key.tenant())];
+        let mut keys = vec![keys::profile(key), keys::tenant(key.tenant()), keys::idp(key.tenant())];
         let given = reset_code.filter(|_| door.0.class() == TokenClass::Enrolment);
         let (user, rest) = if let Some(given) = &given {
             // Refused for a right code, or where there is none to compare with; the refusal has read the item all the same.
@@ -187,11 +209,12 @@ impl Store {
         };
         let Some(item) = user else { return Ok(Err(Denied::Token)) };
         let user: User = item::read(item)?;
-        if let Err(why) = may_start(&user, &door, given, now) {
+        let missing = || StoreError::Poison("a person without names, or without a tenant".into());
+        let [profile, policy, idp] = <[_; 3]>::try_from(rest).map_err(|_| missing())?;
+        let may = door.of_idp(&user, idp)?;
+        if let Err(why) = may.and_then(|()| may_start(&user, &door, given, now)) {
             return Ok(Err(why));
         }
-        let missing = || StoreError::Poison("a person without names, or without a tenant".into());
-        let [profile, policy] = <[_; 2]>::try_from(rest).map_err(|_| missing())?;
         let profile = item::read(profile.ok_or_else(missing)?)?;
         let policy = item::read(policy.ok_or_else(missing)?)?;
         Ok(Ok(MayEnrol { door, user, profile, policy }))
@@ -249,9 +272,15 @@ impl Store {
         guards.extend(pending_alive(&door, now));
         guards.push(lt(attr("pe").key("n"), policy::TRIES));
         let write = Write::update(keys::user(door.key()), guards, vec![Action::Add(attr("pe").key("n"), 1)]);
-        match self.table.update(&write, Again::Harmless).await? {
+        let idp = self.read_all([keys::idp(door.key().tenant())]);
+        let (charged, idp) = join!(self.table.update(&write, Again::Harmless), idp);
+        let [idp] = idp?;
+        match charged? {
             Updated::Written(Some(item)) => {
                 let user: User = item::read(item)?;
+                if let Err(why) = door.of_idp(&user, idp)? {
+                    return Ok(Charge::Absent(why));
+                }
                 let pending = user.pending.clone();
                 let pending = pending.ok_or_else(|| StoreError::Poison("a pending enrolment is gone".into()))?;
                 if !pending.code_holds(&user) {
@@ -260,7 +289,10 @@ impl Store {
                 Ok(Charge::Admitted(ChargedEnrolment { door, user, pending, attempt, restored: self.restored }))
             }
             Updated::Written(None) | Updated::Refused(None) => Ok(Charge::Absent(Denied::Token)),
-            Updated::Refused(Some(item)) => Ok(Charge::Absent(none_to_confirm(&item::read(item)?, &door, now))),
+            Updated::Refused(Some(item)) => {
+                let user = item::read(item)?;
+                Ok(Charge::Absent(door.of_idp(&user, idp)?.err().unwrap_or(none_to_confirm(&user, &door, now))))
+            }
         }
     }
 
@@ -418,7 +450,7 @@ fn none_to_confirm(user: &User, door: &EnrolmentDoor, now: Timestamp) -> Denied 
 }
 
 /// Why a start was refused, by the item that its guard met.
-fn why(met: Vec<Option<Option<write::Item>>>, door: &EnrolmentDoor, now: Timestamp) -> Result<Denied, StoreError> {
+fn why(met: Vec<Option<Option<Item>>>, door: &EnrolmentDoor, now: Timestamp) -> Result<Denied, StoreError> {
     let Some(item) = met_first(met) else { return Ok(Denied::Token) };
     let user: User = item::read(item)?;
     Ok(door.check(&user, now).err().unwrap_or(Denied::Moved))
@@ -480,6 +512,35 @@ mod tests {
             Accept::Yes(signed_in) => Some(signed_in),
             Accept::Gone => None,
         }
+    }
+
+    #[tokio::test]
+    async fn enrolment_ends_with_the_idp_that_gave_its_token() {
+        let (ann, _) = crate::store::fixture::ann(0).await;
+        let eve = ann.of_idp("eve", item::Role::Standard, FactorState::None).await;
+        let entity_id = crate::store::fixture::idp().entity_id;
+        let first = ann.configures(&entity_id, 1).await;
+        let token = ann.token_by(&first, "eve", "1").await;
+        begin(&ann, &token, None).await.ok().unwrap();
+        assert!(charge(&ann, &token).await.is_ok());
+        let before = proved(&ann, &token).await.ok().unwrap();
+        let other = ann.configures("https://other.example", 2).await;
+        assert!(matches!(may(&ann, &token, None, NOW).await, Err(Denied::Token)));
+        assert!(matches!(charge(&ann, &token).await, Err(Denied::Token)));
+        // Whatever else there is to say of it.
+        ann.put(Write::update(keys::user(&eve), vec![], vec![Action::Remove(attr("pe"))])).await;
+        assert!(matches!(charge(&ann, &token).await, Err(Denied::Token)));
+        assert!(before.session.entry.idp == first.generation, "and the session would end with it");
+        // By another token, and once more by the session that this gives.
+        let token = ann.token_by(&other, "eve", "2").await;
+        begin(&ann, &token, None).await.ok().unwrap();
+        let session = confirm(&ann, &token).await.unwrap();
+        assert_eq!(session.session.idp, other.generation);
+        let session = session.token.reference().clone();
+        begin(&ann, &session, None).await.ok().unwrap();
+        ann.configures(&entity_id, 3).await;
+        assert!(matches!(may(&ann, &session, None, NOW).await, Err(Denied::Token)));
+        assert!(matches!(charge(&ann, &session).await, Err(Denied::Token)));
     }
 
     /// Ann without a factor, and enrolment tokens of hers.

@@ -12,7 +12,7 @@ use super::{
     memory::MemoryTable,
     people::{Asked, By, Created, NewPerson},
     session::Authority,
-    sso::SsoOpened,
+    sso::{IdpRemoved, SsoOpened},
     table::{Again, Table, Updated},
     verify::{Accept, Dead, SignIn},
     write::{self, Action, Write, attr},
@@ -95,6 +95,7 @@ pub(crate) async fn ann_of(tenant: &str, table: Arc<dyn Table>, challenges: usiz
             epoch: 1,
             network: "10.0.0".to_owned(),
             device: None,
+            idp: None,
         };
         user.challenges.insert(reference.id().clone(), challenge);
         tokens.push(reference);
@@ -309,6 +310,7 @@ impl Ann {
 pub(crate) fn idp() -> item::Idp {
     item::Idp {
         entity_id: "https://idp.example".to_owned(),
+        generation: None,
         sso_url: "https://idp.example/sso".to_owned(),
         certificates: Vec::new(),
         idp_initiated: false,
@@ -327,6 +329,7 @@ impl Ann {
             tenant: self.key.tenant().clone(),
             digest: Assertion::spent_as(&entity_id, id),
             entity_id,
+            generation: None,
             name_id: name_id.to_owned(),
             ends: NOW + Duration::from_secs(300),
             relay,
@@ -351,6 +354,34 @@ impl Ann {
         let made = self.store.create_person(&By::Seed, &person, &attempt(NOW), &self.event()).await.unwrap();
         assert_eq!(made, Created::Yes);
         person.key
+    }
+
+    /// Ann configures an IdP, as the flow does: with a generation that is new.
+    pub(crate) async fn configures(&self, entity_id: &str, changed: i64) -> item::Idp {
+        let authority = self.authority(&self.session_of(&self.key).await).await;
+        let generation = Some(Nonce::generate(&SystemEntropy).unwrap());
+        let idp = item::Idp { entity_id: entity_id.to_owned(), generation, changed, ..idp() };
+        self.store.set_idp(&authority, &idp, &attempt(NOW), &self.event()).await.unwrap().unwrap();
+        self.store.idp(self.key.tenant()).await.unwrap().unwrap().unwrap()
+    }
+
+    /// Ann removes it.
+    pub(crate) async fn removes_idp(&self) {
+        let authority = self.authority(&self.session_of(&self.key).await).await;
+        let removed = self.store.remove_idp(&authority, &attempt(NOW), &self.event()).await.unwrap();
+        assert_eq!(removed, IdpRemoved::Yes);
+    }
+
+    /// What somebody gets by an assertion that was checked with this IdP.
+    pub(crate) async fn token_by(&self, idp: &item::Idp, name_id: &str, id: &str) -> TokenRef {
+        let mut assertion = self.asserted(name_id, id, None);
+        assertion.generation = idp.generation;
+        let sign_in = self.owner(assertion, NOW).await.unwrap();
+        match self.opens(sign_in).await.unwrap().unwrap() {
+            SsoOpened::SignedIn(it) => it.signed_in.token.reference().clone(),
+            SsoOpened::EnrolmentRequired { token, .. } => token.reference().clone(),
+            _ => panic!("neither"),
+        }
     }
 
     /// Whose it is, if somebody's.

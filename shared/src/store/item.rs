@@ -92,6 +92,12 @@ impl Amr {
         matches!(self, Self::Otp | Self::SsoOtp)
     }
 
+    /// Whether an assertion of the organisation's IdP was part of it.
+    #[must_use]
+    pub fn by_idp(self) -> bool {
+        matches!(self, Self::Sso | Self::SsoOtp)
+    }
+
     /// With a code given by somebody of this door.
     #[must_use]
     pub fn with_code(door: AuthType) -> Self {
@@ -150,6 +156,9 @@ pub struct Challenge {
     /// The known device it was opened from.
     #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
     pub device: Option<EntryId>,
+    /// Of an enrolment token that an assertion opened: the generation of the IdP.
+    #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
+    pub idp: Option<Nonce>,
 }
 
 impl Challenge {
@@ -189,9 +198,18 @@ pub struct Session {
     /// Epoch.
     #[serde(rename = "e")]
     pub epoch: i64,
+    /// The generation of the IdP that it came from, if it came from one.
+    #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
+    pub idp: Option<Nonce>,
 }
 
 impl Session {
+    /// Whether the tenant's IdP is the one that it came from, if it came from one.
+    #[must_use]
+    pub fn idp_holds(&self, current: Option<&CurrentIdp>) -> bool {
+        !self.amr.by_idp() || current.is_some_and(|current| current.generation == self.idp)
+    }
+
     /// Whether its times hold. Both ends of its life are looked at: a clock that was set back makes no session immortal.
     #[must_use]
     pub fn in_time(&self, now: Timestamp) -> bool {
@@ -557,12 +575,28 @@ impl Administrators {
     }
 }
 
+/// As much of a tenant's IdP as sessions are compared with.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct CurrentIdp {
+    /// Its entity id.
+    #[serde(rename = "e")]
+    pub entity_id: String,
+    /// See [`Idp::generation`].
+    #[serde(rename = "gn", default)]
+    pub generation: Option<Nonce>,
+}
+
 /// A tenant's IdP (`IDP`): who may say who its people are, and how much of that is believed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Idp {
     /// Its entity id.
     #[serde(rename = "e")]
     pub entity_id: String,
+    /// Random, and new with each entity id that is configured: sessions of another generation are dead. An IdP that is removed
+    /// and configured again has another one, so nothing has to be kept of it meanwhile. Without one it was configured before
+    /// there were generations.
+    #[serde(rename = "gn", default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<Nonce>,
     /// Where it takes requests, by HTTP-Redirect.
     #[serde(rename = "u")]
     pub sso_url: String,
@@ -774,8 +808,8 @@ mod tests {
         let open = |class, n| {
             let token = token(class);
             let (guard, device) = (*token.reference().guard(), Some(token.reference().id().clone()));
-            let entry =
-                Challenge { guard, ends: millis, tries: policy::TRIES, epoch: 10_000, network: network(n), device };
+            let (network, idp) = (network(n), (class == TokenClass::Enrolment).then(nonce));
+            let entry = Challenge { guard, ends: millis, tries: policy::TRIES, epoch: 10_000, network, device, idp };
             (token.reference().id().clone(), entry)
         };
         user.challenges = (0..policy::CHALLENGES).map(|n| open(TokenClass::Challenge, n)).collect();
@@ -792,6 +826,7 @@ mod tests {
                 step_up: s,
                 amr: Amr::SsoOtp,
                 epoch: 10_000,
+                idp: Some(nonce()),
             };
             user.sessions.insert(new.reference().id().clone(), session);
         }

@@ -159,6 +159,7 @@ impl Store {
                 epoch: right.user.epoch,
                 network: network.to_owned(),
                 device: right.tried.device.clone().filter(|id| right.user.devices.contains_key(id)),
+                idp: None,
             };
             let (mut guards, mut actions) = match open_entry(&right.user, &token, &entry, now)? {
                 Ok(write) => write,
@@ -606,6 +607,7 @@ mod tests {
             epoch: read.epoch,
             network: network.to_owned(),
             device: None,
+            idp: None,
         };
         let (guards, actions) = open_entry(read, &token, &entry, now).unwrap().unwrap();
         Write::update(keys::user(&ann.key), guards, actions)

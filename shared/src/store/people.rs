@@ -275,8 +275,9 @@ impl Store {
         now: Timestamp,
     ) -> Result<Result<(Principal, Named), NoSession>, StoreError> {
         let key = token.user().tenant().user(target);
-        let [own, user, profile] = self.read_all(named_keys(token.user(), &key)).await?;
-        let principal = self.principal(own, token, now).await?;
+        let [own, user, profile] = named_keys(token.user(), &key);
+        let [own, idp, user, profile] = self.read_all([own, keys::idp(key.tenant()), user, profile]).await?;
+        let principal = self.principal([own, idp], token, now).await?;
         Ok(principal.map(|principal| (principal, Named { key, found: [user, profile] })))
     }
 

@@ -91,8 +91,11 @@ impl Store {
         now: Timestamp,
     ) -> Result<Result<(Principal, Asked), NoSession>, StoreError> {
         let key = token.user().tenant().user(target);
-        let [own, user, profile, policy, budget] = self.read_all(reset_keys(token.user(), &key)).await?;
-        let principal = self.principal(own, token, now).await?;
+        let [own, rest @ ..] = reset_keys(token.user(), &key);
+        let [user, profile, policy, budget] = rest;
+        let wanted = [own, keys::idp(key.tenant()), user, profile, policy, budget];
+        let [own, idp, user, profile, policy, budget] = self.read_all(wanted).await?;
+        let principal = self.principal([own, idp], token, now).await?;
         Ok(principal.map(|principal| (principal, Asked { key, found: [user, profile, policy, budget] })))
     }
 
@@ -154,8 +157,10 @@ impl Store {
         ticket: String,
         now: Timestamp,
     ) -> Result<Result<(Principal, AskedSupport), NoSession>, StoreError> {
-        let [own, found @ ..] = self.read_all(support_keys(token.user(), &login, &ticket)).await?;
-        let principal = self.principal(own, token, now).await?;
+        let [own, idp] = [keys::user(token.user()), keys::idp(token.user().tenant())];
+        let [name, tenant, row] = named_keys(&login, &ticket);
+        let [own, idp, found @ ..] = self.read_all([own, idp, name, tenant, row]).await?;
+        let principal = self.principal([own, idp], token, now).await?;
         Ok(principal.map(|principal| (principal, AskedSupport { login, ticket, found })))
     }
 
@@ -232,11 +237,6 @@ fn reset_keys(actor: &UserKey, target: &UserKey) -> [Key; 5] {
     let tenant = target.tenant();
     let profile = keys::profile(target);
     [keys::user(actor), keys::user(target), profile, keys::tenant(tenant), keys::reset_budget(tenant)]
-}
-
-fn support_keys(actor: &UserKey, login: &LoginKey, ticket: &str) -> [Key; 4] {
-    let [login, tenant, ticket] = named_keys(login, ticket);
-    [keys::user(actor), login, tenant, ticket]
 }
 
 fn named_keys(login: &LoginKey, ticket: &str) -> [Key; 3] {
@@ -515,6 +515,7 @@ mod tests {
             step_up: NOW.secs(),
             amr: item::Amr::Otp,
             epoch: 1,
+            idp: None,
         };
         user.sessions.insert(token.reference().id().clone(), session);
         ann.add(&op, &user).await;
@@ -526,7 +527,7 @@ mod tests {
         let code = ResetCode::generate(&SystemEntropy).unwrap();
         let (event, digest) = (ann.event(), |key: &UserKey| code.digest(&ann.codes, key));
         let (store, ticket) = (&ann.store, ann.names.ticket(ticket));
-        let [_, found @ ..] = store.read_all(support_keys(operator.key(), login, &ticket)).await.unwrap();
+        let found = store.read_all(named_keys(login, &ticket)).await.unwrap();
         let asked = AskedSupport { login: login.clone(), ticket, found };
         store
             .reset_sole_administrator(&By::Authority(operator), asked, &digest, &attempt(NOW), (&event, &event))

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{
     Store, StoreError, item,
-    item::{Device, Profile, Role, Session, User},
+    item::{CurrentIdp, Device, Profile, Role, Session, User},
     keys,
     table::{Again, Transacted, Transaction},
     write::{Action, Guard, Item, Path, Write, attr, empty, eq, exists, gt, lt, num, size},
@@ -32,6 +32,7 @@ pub struct Principal {
     token: TokenRef,
     user: User,
     session: Session,
+    idp: Option<CurrentIdp>,
 }
 
 impl Principal {
@@ -55,6 +56,11 @@ impl Principal {
 }
 
 impl Principal {
+    /// The tenant's IdP, as the same read showed it.
+    pub(super) fn idp(&self) -> Option<&CurrentIdp> {
+        self.idp.as_ref()
+    }
+
     /// Their login name, by its digest.
     #[must_use]
     pub fn login(&self) -> LoginKey {
@@ -64,7 +70,9 @@ impl Principal {
     /// All living sessions of the person.
     #[must_use]
     pub fn living(&self, now: Timestamp) -> Vec<(&EntryId, &Session)> {
-        let living = |session: &Session| session.epoch == self.user.epoch && session.in_time(now);
+        let living = |session: &Session| {
+            session.epoch == self.user.epoch && session.in_time(now) && session.idp_holds(self.idp.as_ref())
+        };
         self.user.sessions.iter().filter(|(_, session)| living(session)).collect()
     }
 }
@@ -190,7 +198,8 @@ pub enum Ended {
 }
 
 impl Store {
-    /// Finds out who holds a session token: one consistent read of one item. Use is noted at most once a minute, after the
+    /// Finds out who holds a session token: one consistent read of the person, and of the tenant's IdP, which may have ended
+    /// since it signed them in. Use is noted at most once a minute, after the
     /// decision and without bearing on it.
     ///
     /// # Errors
@@ -203,21 +212,24 @@ impl Store {
         if token.class() != TokenClass::Session {
             return Ok(Err(NoSession::Invalid));
         }
-        let [user] = self.read_all([keys::user(token.user())]).await?;
-        self.principal(user, token, now).await
+        let [user, idp] = self.read_all([keys::user(token.user()), keys::idp(token.user().tenant())]).await?;
+        self.principal([user, idp], token, now).await
     }
 
+    /// Who holds a session token, by the person and the tenant's IdP as they were read.
     pub(super) async fn principal(
         &self,
-        found: Option<Item>,
+        [user, idp]: [Option<Item>; 2],
         token: &TokenRef,
         now: Timestamp,
     ) -> Result<Result<Principal, NoSession>, StoreError> {
-        let Some(item) = found else { return Ok(Err(NoSession::Invalid)) };
+        let Some(item) = user else { return Ok(Err(NoSession::Invalid)) };
         let mut user: User = item::read(item)?;
         user.forget_before(self.restored.since);
+        let idp: Option<CurrentIdp> = idp.map(item::read).transpose()?;
         let session = match find(&user, token, now) {
-            Ok(session) => session.clone(),
+            Ok(session) if session.idp_holds(idp.as_ref()) => session.clone(),
+            Ok(_) => return Ok(Err(NoSession::Invalid)),
             Err(why) => return Ok(Err(why)),
         };
         if session.seen <= (now - policy::TOUCH).secs() {
@@ -231,7 +243,7 @@ impl Store {
                 tracing::warn!(%error, "the use of a session was not noted");
             }
         }
-        Ok(Ok(Principal { token: token.clone(), user, session }))
+        Ok(Ok(Principal { token: token.clone(), user, session, idp }))
     }
 
     /// As [`Self::read_session`], with the person's names: one round trip.
@@ -246,8 +258,10 @@ impl Store {
         if token.class() != TokenClass::Session {
             return Ok(Err(NoSession::Invalid));
         }
-        let [user, profile] = self.read_all([keys::user(token.user()), keys::profile(token.user())]).await?;
-        let principal = match self.principal(user, token, now).await? {
+        let who = token.user();
+        let wanted = [keys::user(who), keys::idp(who.tenant()), keys::profile(who)];
+        let [user, idp, profile] = self.read_all(wanted).await?;
+        let principal = match self.principal([user, idp], token, now).await? {
             Ok(principal) => principal,
             Err(why) => return Ok(Err(why)),
         };

@@ -2,13 +2,15 @@
 
 use super::{
     REPLANS, Store, StoreError, item,
-    item::{Administrators, Amr, Challenge, Idp, LoginRow, Profile, SsoRequest, Subject, TenantPolicy, User},
+    item::{
+        Administrators, Amr, Challenge, CurrentIdp, Idp, LoginRow, Profile, SsoRequest, Subject, TenantPolicy, User,
+    },
     keys,
     login::{Planned, deciding, open_entry},
     people::appointed_locally,
     session::Authority,
     table::{Again, Transacted, Transaction, Updated},
-    write::{Action, Item, Value, Write, absent, attr, eq, exists, gt, lt, num, text},
+    write::{Action, Guard, Item, Value, Write, absent, attr, eq, exists, gt, lt, num, text},
 };
 use crate::{
     attempt::{Attempt, NewSession, SignedIn, Worth},
@@ -121,7 +123,8 @@ impl Store {
         Ok(policy.map(item::read::<TenantPolicy>).transpose()?.map(|_| idp))
     }
 
-    /// Configures the IdP of the caller's tenant, in the place of whichever was. `None`: the caller may no longer.
+    /// Configures the IdP of the caller's tenant, in the place of whichever was. Where that had the same entity id, its
+    /// generation stays, and with it the sessions of its people. `None`: the caller may no longer.
     ///
     /// # Errors
     /// [`StoreError`]: it may have happened.
@@ -133,20 +136,29 @@ impl Store {
         event: &AuditEvent,
     ) -> Result<Option<()>, StoreError> {
         let tenant = authority.tenant();
-        let writes = vec![
-            Write::check(keys::user(authority.key()), authority.guards(attempt.at())),
-            Write::put(keys::idp(tenant), item::write(idp)?),
-            Write::update(
-                keys::administrators(tenant),
-                vec![exists(attr("PK"))],
-                vec![Action::Set(attr("idp"), Value::Bool(true))],
-            ),
-        ];
-        let row = self.audit_row(tenant, attempt, 0, event)?;
-        Ok(match self.table.transact(&Transaction::new(writes, row)).await? {
-            Transacted::Committed => Some(()),
-            Transacted::Refused(_) => None,
-        })
+        let mut current = authority.principal().idp().cloned();
+        for _ in 0..REPLANS {
+            let (idp, guard) = in_place_of(current.as_ref(), idp);
+            let writes = vec![
+                Write::check(keys::user(authority.key()), authority.guards(attempt.at())),
+                Write { guard, ..Write::put(keys::idp(tenant), item::write(&idp)?) },
+                Write::update(
+                    keys::administrators(tenant),
+                    vec![exists(attr("PK"))],
+                    vec![Action::Set(attr("idp"), Value::Bool(true))],
+                ),
+            ];
+            let row = self.audit_row(tenant, attempt, 0, event)?;
+            match self.table.transact(&Transaction::new(writes, row)).await? {
+                Transacted::Committed => return Ok(Some(())),
+                Transacted::Refused(mut met) => match met.swap_remove(1) {
+                    // Another one was configured or removed meanwhile.
+                    Some(found) => current = found.map(item::read).transpose()?,
+                    None => return Ok(None),
+                },
+            }
+        }
+        Err(StoreError::Contended("a tenant's IdP keeps changing".into()))
     }
 
     /// Ends the IdP of the caller's tenant, unless every active Administrator depends on it.
@@ -364,11 +376,13 @@ impl Store {
                 epoch: user.epoch,
                 network: network.to_owned(),
                 device: None,
+                idp: assertion.generation,
             };
             let planned = open_entry(user, &token, &entry, now)?;
             return Ok(planned.map(|planned| (Gift::Enrolment(token, ends), planned)));
         }
         let mut session = NewSession::signed_in(key, user.epoch, Amr::Sso, attempt, self.restored, entropy)?;
+        session.entry.idp = assertion.generation;
         if worth == Worth::Exempt {
             session.entry.ends = (now + policy::EXEMPT_SESSION_LIFE).secs();
         } else if let Some(at) = assertion.stepped_up {
@@ -410,6 +424,20 @@ impl Gift {
             },
         }
     }
+}
+
+/// An IdP as it is put in the place of another, and that this is still the one that is there.
+fn in_place_of(current: Option<&CurrentIdp>, idp: &Idp) -> (Idp, Guard) {
+    let mut idp = idp.clone();
+    let Some(current) = current else { return (idp, absent(attr("PK"))) };
+    if current.entity_id == idp.entity_id {
+        idp.generation = current.generation;
+    }
+    let generation = match current.generation {
+        Some(generation) => eq(attr("gn"), generation.bytes()),
+        None => absent(attr("gn")),
+    };
+    (idp, Guard::All(vec![eq(attr("e"), current.entity_id.as_str()), generation]))
 }
 
 fn in_time(request: &SsoRequest, now: Timestamp) -> bool {
@@ -460,14 +488,21 @@ mod tests {
 
     use super::*;
     use crate::{
+        attempt::Door,
+        env::SystemEntropy,
         id::BatchId,
+        secret::TokenRef,
         store::{
             Table,
+            enrolment::{Denied, EnrolmentDoor},
             fixture::{Ann, NOW, ann, ann_of, at_once, attempt, idp},
             item::{AuthType, Exclusion, FactorState, Role},
+            login::Charge,
             memory::MemoryTable,
             people::{By, Changed, Created, Patch},
+            session::NoSession,
             table::{Again, Query},
+            verify::Dead,
             write::Key,
         },
     };
@@ -820,6 +855,89 @@ mod tests {
         assert_eq!(ann.store.remove_idp(&authority, &attempt(NOW), &event).await.unwrap(), IdpRemoved::ActorGone);
         let kept = ann.store.idp(ann.key.tenant()).await.unwrap().unwrap().unwrap();
         assert_eq!(kept.sso_url, idp().sso_url);
+    }
+
+    const OTHER: &str = "https://other.example";
+
+    async fn refused(ann: &Ann, token: &TokenRef) -> Option<NoSession> {
+        ann.store.read_session(token, NOW).await.unwrap().err()
+    }
+
+    #[tokio::test]
+    async fn sso_session_ends_with_its_idp_and_not_with_a_certificate() {
+        let (ann, _) = office().await;
+        let local = ann.session_of(&ann.key).await;
+        let first = ann.configures(&idp().entity_id, 1).await;
+        let session = ann.token_by(&first, "bob", "1").await;
+        let same = ann.configures(&idp().entity_id, 2).await;
+        assert_eq!((same.generation, same.changed), (first.generation, 2));
+        assert_eq!(refused(&ann, &session).await, None);
+        ann.configures(OTHER, 3).await;
+        assert_eq!(refused(&ann, &session).await, Some(NoSession::Invalid), "replaced");
+        let again = ann.configures(&idp().entity_id, 4).await;
+        assert_eq!(refused(&ann, &session).await, Some(NoSession::Invalid), "the first one is back");
+        let session = ann.token_by(&again, "bob", "2").await;
+        assert_eq!(refused(&ann, &session).await, None);
+        ann.removes_idp().await;
+        assert_eq!(refused(&ann, &session).await, Some(NoSession::Invalid), "removed");
+        ann.configures(&idp().entity_id, 5).await;
+        assert_eq!(refused(&ann, &session).await, Some(NoSession::Invalid), "removed, and back");
+        assert_eq!(refused(&ann, &local).await, None, "a session of a password is of no IdP");
+    }
+
+    /// It was checked before the IdP went, and commits after that.
+    #[tokio::test]
+    async fn assertion_on_the_way_gives_no_usable_session() {
+        let (ann, _) = office().await;
+        ann.of_idp("eve", Role::Standard, FactorState::None).await;
+        for replaced in [true, false] {
+            let idp = ann.configures(&idp().entity_id, 1).await;
+            if replaced {
+                drop(ann.configures(OTHER, 2).await)
+            } else {
+                ann.removes_idp().await
+            }
+            let session = ann.token_by(&idp, "bob", &format!("1{replaced}")).await;
+            assert_eq!(refused(&ann, &session).await, Some(NoSession::Invalid));
+            let enrolment = EnrolmentDoor::new(ann.token_by(&idp, "eve", &format!("2{replaced}")).await).unwrap();
+            let may = ann.store.may_enrol(enrolment, None, &attempt(NOW)).await.unwrap();
+            assert_eq!(may.err(), Some(Denied::Token));
+        }
+    }
+
+    /// Before the code is looked at, and whatever the state of the factor is.
+    #[tokio::test]
+    async fn step_up_by_a_session_of_another_idp_is_refused() {
+        let (ann, bob) = office().await;
+        let first = ann.configures(&idp().entity_id, 1).await;
+        let session = ann.token_by(&first, "bob", "1").await;
+        let charge = async || {
+            let door = Door::session(session.clone()).unwrap();
+            ann.store.charge_guess(door, attempt(NOW)).await.unwrap()
+        };
+        let Charge::Admitted(_) = charge().await else { panic!("refused") };
+        ann.configures(OTHER, 2).await;
+        assert!(matches!(charge().await, Charge::Absent(Dead::Token)));
+        set(&ann, &bob, vec![Action::Set(attr("fs"), text("d"))]).await;
+        assert!(matches!(charge().await, Charge::Absent(Dead::Token)), "not that the factor is disabled");
+    }
+
+    /// Another Administrator removes the IdP, and configures it anew, while one replaces its certificates.
+    #[tokio::test]
+    async fn generation_that_ended_meanwhile_does_not_come_back() {
+        let (ann, table, _) = two(true).await;
+        let place = || keys::idp(ann.key.tenant());
+        let kept = async || ann.store.idp(ann.key.tenant()).await.unwrap().unwrap().unwrap();
+        let first = ann.configures(&idp().entity_id, 1).await;
+        let other = Idp { generation: Some(Nonce::generate(&SystemEntropy).unwrap()), ..first.clone() };
+        for meanwhile in [Write::put(place(), item::write(&other).unwrap()), Write::delete(place(), vec![])] {
+            let before = kept().await.generation;
+            let authority = ann.authority(&ann.session_of(&ann.key).await).await;
+            *table.1.lock().unwrap() = Some(meanwhile);
+            let new = Idp { generation: Some(Nonce::generate(&SystemEntropy).unwrap()), changed: 2, ..first.clone() };
+            ann.store.set_idp(&authority, &new, &attempt(NOW), &ann.event()).await.unwrap().unwrap();
+            assert!(kept().await.generation != before && kept().await.changed == 2);
+        }
     }
 
     /// A table on which somebody is quicker: a write that comes before the next transaction.

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use tokio::join;
+
 use super::{
     REPLANS, Store, StoreError, item,
-    item::{Amr, FactorState, User},
+    item::{Amr, CurrentIdp, FactorState, User},
     keys,
     login::Charge,
     session::NoSession,
@@ -109,6 +111,7 @@ impl SignIn {
             session.entry.created = old.created;
             session.entry.attempt = old.attempt;
             session.entry.ends = old.ends;
+            session.entry.idp = old.idp;
         } else {
             session = session.knowing(guess.opened_from(), guess.restored, entropy)?;
         }
@@ -140,21 +143,36 @@ impl Store {
     /// [`StoreError`]: denied.
     pub async fn charge_guess(&self, door: Door, attempt: Attempt) -> Result<Charge<ChargedGuess, Dead>, StoreError> {
         let mut old = Vec::new();
+        let mut idp = None;
         // A window full of receipts, some of them past: once more, replacing exactly those. Should another request have
         // replaced them meanwhile, there is room: a third time.
         for _ in 0..4 {
-            match self.table.update(&charge(&door, &attempt, &old), Again::Harmless).await? {
+            let write = charge(&door, &attempt, &old);
+            let charged = self.table.update(&write, Again::Harmless);
+            // Beside the first charge, of a session alone: a challenge comes from no IdP.
+            let charged = match (&idp, &door) {
+                (None, Door::Session(token)) => {
+                    let (charged, read) = join!(charged, self.read_all([keys::idp(token.user().tenant())]));
+                    let [found] = read?;
+                    idp = found.map(item::read::<CurrentIdp>).transpose()?;
+                    charged?
+                }
+                _ => charged.await?,
+            };
+            match charged {
                 Updated::Written(Some(item)) => {
-                    return Ok(Charge::Admitted(ChargedGuess {
-                        user: item::read(item)?,
-                        door,
-                        attempt,
-                        restored: self.restored,
-                    }));
+                    let user: User = item::read(item)?;
+                    if !door.idp_holds(&user, idp.as_ref()) {
+                        return Ok(Charge::Absent(Dead::Token));
+                    }
+                    return Ok(Charge::Admitted(ChargedGuess { user, door, attempt, restored: self.restored }));
                 }
                 Updated::Written(None) | Updated::Refused(None) => return Ok(Charge::Absent(Dead::Token)),
                 Updated::Refused(Some(item)) => {
                     let user: User = item::read(item)?;
+                    if !door.idp_holds(&user, idp.as_ref()) {
+                        return Ok(Charge::Absent(Dead::Token));
+                    }
                     if user.tries.contains_key(&attempt.text()) {
                         // Counted already, the reply was lost: it is this one.
                         return Ok(Charge::Admitted(ChargedGuess { user, door, attempt, restored: self.restored }));
@@ -284,6 +302,17 @@ impl ChargedGuess {
         match &self.door {
             Door::Session(token) => self.user.sessions.get(token.id()),
             Door::Challenge(_) => None,
+        }
+    }
+}
+
+impl Door {
+    /// Whether the tenant's IdP is still the one that the session came from. What is no session of this person is decided
+    /// elsewhere.
+    fn idp_holds(&self, user: &User, current: Option<&CurrentIdp>) -> bool {
+        match self {
+            Self::Challenge(_) => true,
+            Self::Session(token) => user.sessions.get(token.id()).is_none_or(|session| session.idp_holds(current)),
         }
     }
 }

@@ -219,6 +219,42 @@ async fn step_up_is_as_old_as_the_idp_says() {
     }
 }
 
+/// S07: what an IdP opened ends when it is removed or replaced, and does not come back with it.
+#[tokio::test]
+async fn sessions_of_an_idp_end_with_it() {
+    let mut office = office().await;
+    office.make_sso("bob").await;
+    let first = office.arrives("bob").await.ok();
+    office.enrol("bob", &first).await;
+    office.make_sso("eve").await;
+    for removed in [false, true] {
+        let session = office.arrives("bob").await.ok().text("/session/token");
+        let enrolment = office.arrives("eve").await.ok().text("/enrolment/token");
+        // Another certificate ends nothing.
+        office.configure_with(json!({"idp_initiated": removed})).await;
+        office.service.get("/v1/session", &session).await.ok();
+        let ann = office.ann().await;
+        if removed {
+            office.service.delete("/v1/admin/sso", &ann).await.ok();
+        } else {
+            office.configure_with(json!({"idp_entity_id": "https://other.example/metadata"})).await;
+        }
+        let fields = office.idp.fields();
+        office.configure(fields).await.ok();
+        for path in ["/v1/session", "/v1/sessions", "/v1/mfa"] {
+            assert!(office.service.get(path, &session).await.is(401, "invalid_token"), "{path}");
+        }
+        let mut bob = office.people.remove("bob").unwrap();
+        let code = office.service.code(&mut bob);
+        office.people.insert("bob".to_owned(), bob);
+        let reply = office.service.post("/v1/step-up", &session, json!({"code": code})).await;
+        assert!(reply.is(401, "invalid_token"), "{reply:?}");
+        let reply = office.service.post("/v1/mfa/enrolments", &enrolment, json!({})).await;
+        assert!(reply.is(401, "invalid_token"), "{reply:?}");
+        office.service.get("/v1/session", &ann).await.ok();
+    }
+}
+
 /// S05: the password of somebody of SSO opens nothing.
 #[tokio::test]
 async fn a_password_is_refused_and_an_assertion_about_somebody_local_too() {

@@ -398,6 +398,7 @@ impl Scene {
             step_up: NOW.secs(),
             amr: item::Amr::Otp,
             epoch: 1,
+            idp: None,
         };
         user.sessions.insert(token.reference().id().clone(), session);
         self.ann.add(&key, &user).await;
