@@ -105,12 +105,17 @@ fn action(page: &str) -> String {
 }
 
 /// Sends the form of the IdP's page to where it goes.
-fn post(page: &str, accept: &str) -> (u16, String, String) {
+fn post(page: &str) -> (u16, String, String) {
+    post_with(page, "")
+}
+
+/// The same with a cookie.
+fn post_with(page: &str, cookie: &str) -> (u16, String, String) {
     let mut form = vec![("SAMLResponse", value(page, "SAMLResponse"))];
     if page.contains("name=\"RelayState\"") {
         form.push(("RelayState", value(page, "RelayState")));
     }
-    let headers = format!("Content-Type: application/x-www-form-urlencoded\r\nAccept: {accept}\r\n");
+    let headers = format!("Content-Type: application/x-www-form-urlencoded\r\nCookie: {cookie}\r\n");
     ask("POST", &action(page), &headers, &serde_urlencoded::to_string(form).unwrap())
 }
 
@@ -135,11 +140,19 @@ fn configure(service: &Serving, idp: &Serving, ann: &str, more: &Value) -> Value
     json_of(200, "PUT", &format!("{}/v1/admin/sso", service.url), ann, &body)
 }
 
-/// Where the service sends a browser.
-fn sent(service: &Serving) -> String {
-    let (status, head, _) = ask("GET", &format!("{}/v1/sso/acme/login?return_to=/portal", service.url), "", "");
+/// Where the service sends a client that is no browser.
+fn sent(service: &Serving, query: &str) -> String {
+    started(service, query, "*/*").0
+}
+
+/// Where the service sends whoever accepts that, and the cookie that it sets.
+fn started(service: &Serving, query: &str, accept: &str) -> (String, Option<String>) {
+    let url = format!("{}/v1/sso/acme/login?{query}", service.url);
+    let (status, head, _) = ask("GET", &url, &format!("Accept: {accept}\r\n"), "");
     assert_eq!(status, 302);
-    head.lines().find_map(|line| line.strip_prefix("location: ")).unwrap().to_owned()
+    let header = |name: &str| head.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
+    let cookie = header("set-cookie: ").map(|it| it.split(';').next().unwrap().to_owned());
+    (header("location: ").unwrap(), cookie)
 }
 
 #[test]
@@ -233,7 +246,7 @@ fn people_enrol_once_and_come_by_sso_from_then_on() {
     json_of(201, "POST", &format!("{url}/v1/admin/users"), &ann, &sam);
 
     // In a browser: a page that asks who, and one that goes on.
-    let asked = sent(&service);
+    let asked = sent(&service, "");
     let (status, page) = get(&asked);
     assert!(status == 200 && page.contains("<label for=\"username\">"), "{page}");
     assert!(asked.contains(&format!("RelayState={}", value(&page, "RelayState"))));
@@ -242,26 +255,28 @@ fn people_enrol_once_and_come_by_sso_from_then_on() {
         status == 200 && page.contains("<button>Continue as sam</button>") && page.contains("/submit.js"),
         "{page}"
     );
-    let (status, _, body) = post(&page, "application/json");
+    let (status, _, body) = post(&page);
     let answer: Value = serde_json::from_str(&body).unwrap();
     assert_eq!((status, &answer["status"]), (200, &json!("enrolment_required")), "{answer}");
     enrol(url, answer["enrolment"]["token"].as_str().unwrap());
-    assert_eq!(post(&page, "application/json").0, 401, "an answer is good once");
+    assert_eq!(post(&page).0, 401, "an answer is good once");
 
-    let again = get(&format!("{}&username=SAM", sent(&service))).1;
-    let (status, _, body) = post(&again, "application/json");
+    let again = get(&format!("{}&username=SAM", sent(&service, ""))).1;
+    let (status, _, body) = post(&again);
     let answer: Value = serde_json::from_str(&body).unwrap();
     assert_eq!((status, &answer["session"]["amr"]), (200, &json!(["sso"])), "{answer}");
-    let browser = get(&format!("{}&username=sam", sent(&service))).1;
-    let (status, head, _) = post(&browser, "text/html");
+    let (location, cookie) = started(&service, "return_to=/portal", "text/html");
+    let browser = get(&format!("{location}&username=sam")).1;
+    assert_eq!(post(&browser).0, 401, "another browser");
+    let (status, head, _) = post_with(&browser, &cookie.unwrap());
     assert!(status == 303 && head.contains("location: /portal\r\n"), "{head}");
     // Who is not there does not come in, whatever the IdP says.
-    let nobody = get(&format!("{}&username=nobody", sent(&service))).1;
-    assert_eq!(post(&nobody, "application/json").0, 401);
+    let nobody = get(&format!("{}&username=nobody", sent(&service, ""))).1;
+    assert_eq!(post(&nobody).0, 401);
     // Each start makes a new key: another's answers are not believed.
     let other = start(&["idp"]);
-    let forged = get(&format!("{}&username=sam", sent(&service).replace(&idp.url, &other.url))).1;
-    assert_eq!(post(&forged, "application/json").0, 401);
+    let forged = get(&format!("{}&username=sam", sent(&service, "").replace(&idp.url, &other.url))).1;
+    assert_eq!(post(&forged).0, 401);
 }
 
 #[test]
@@ -284,16 +299,21 @@ fn it_says_of_people_what_it_is_told_to() {
         ("CompanyName", "Acme & Sons"),
         ("context", strong),
     ]);
-    let page = get(&format!("{}&{}", sent(&service), more.unwrap())).1;
-    let (status, _, body) = post(&page, "application/json");
+    let page = get(&format!("{}&{}", sent(&service, ""), more.unwrap())).1;
+    let (status, _, body) = post(&page);
     let answer: Value = serde_json::from_str(&body).unwrap();
     assert_eq!((status, &answer["status"]), (200, &json!("enrolment_required")), "{answer}");
     enrol(&service.url, answer["enrolment"]["token"].as_str().unwrap());
     // Unasked, from the IdP's own page.
     assert_eq!(value(&get(&format!("{}/", idp.url)).1, "sp"), sp);
-    let query = serde_urlencoded::to_string([("sp", &*sp), ("username", "x-7"), ("context", strong)]).unwrap();
+    let query = serde_urlencoded::to_string([("sp", &*sp), ("username", "x-7")]).unwrap();
     let page = get(&format!("{}/sso?{query}", idp.url)).1;
-    let (status, _, body) = post(&page, "application/json");
+    let (status, head, _) = post(&page);
+    assert!(status == 303 && head.contains("location: login?unsolicited=true\r\n"), "{head}");
+    // Asked for a step-up.
+    let query = serde_urlencoded::to_string([("username", "x-7"), ("context", strong)]).unwrap();
+    let page = get(&format!("{}&{query}", sent(&service, "step_up=true"))).1;
+    let (status, _, body) = post(&page);
     let answer: Value = serde_json::from_str(&body).unwrap();
     assert_eq!((status, &answer["session"]["amr"]), (200, &json!(["sso"])), "{answer}");
     let user = &answer["user"];

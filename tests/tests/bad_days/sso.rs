@@ -55,12 +55,13 @@ async fn a_browser_is_sent_to_the_idp() {
     let idp = idp();
     let setup = async |world: &World, people: &mut People| {
         world.has(&idp, json!({}), people).await;
-        Ask::new(Method::GET, "/v1/sso/acme/login?return_to=/portal")
+        Ask::new(Method::GET, "/v1/sso/acme/login?return_to=/portal").header("accept", "text/html")
     };
     let sent = async |world: &World, _: People, reply: Reply| {
         assert_eq!(reply.status, 302, "{reply:?}");
         let answer = world.brings(&idp, &asked(&reply), "bob", &[]).await;
-        let arrived = world.service.send(answer.header("accept", "text/html")).await;
+        let cookie = reply.headers["set-cookie"].to_str().unwrap().split(';').next().unwrap();
+        let arrived = world.service.send(answer.header("cookie", cookie)).await;
         assert_eq!((arrived.status.as_u16(), &arrived.headers["location"]), (303, &"/portal".parse().unwrap()));
     };
     on_a_bad_day(setup, sent, sent).await;
