@@ -47,6 +47,23 @@ fn audit_rows_are_kept_for_a_number_of_days() {
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.code() == Some(2) && said.contains("it has to be a number of days, 1 to 3650"), "{said}");
     }
+    for (said, days) in [(&[][..], 90), (&["--audit-retention-days", "7"], 7)] {
+        let home = TempDir::new().unwrap();
+        let data = home.path().to_str().unwrap();
+        let server = Server::start(&[&["--data-dir", data, "--seed", "demo"], said].concat());
+        assert_eq!(server.login("acme", "nobody", "wrong")["code"], "invalid_credentials");
+        server.stop();
+        let items = sled::open(home.path().join("db")).unwrap().open_tree("main").unwrap();
+        let items = items.iter().values().map(|item| serde_json::from_slice::<Value>(&item.unwrap()).unwrap());
+        let rows: Vec<_> = items.filter(|item| item["action"].is_object()).collect();
+        for action in ["user.created", "login"] {
+            assert!(rows.iter().any(|row| row["action"]["S"] == action), "{action}");
+        }
+        for row in rows {
+            let millis: i64 = row["SK"]["S"].as_str().unwrap().split('#').next().unwrap().parse().unwrap();
+            assert_eq!(row["ttl"]["N"], (millis / 1000 + days * 86_400).to_string(), "{row}");
+        }
+    }
 }
 
 /// The last line of a refusal that comes after the log has begun.
