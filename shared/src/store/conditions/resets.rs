@@ -224,3 +224,56 @@ async fn repeated_reset_asks_for_a_code_exactly_if_the_first_did() {
     assert!(matches!(reset(&ann, &session, bob.user()).await, Reset::Done(done) if !done.code));
     assert!(ann.read(&bob).await.reset_code.is_none());
 }
+
+#[tokio::test]
+async fn ticket_that_was_used_meanwhile_resets_nobody() {
+    let (ann, table, _) = interleaved(0).await;
+    let (before, other) = (ann.read(&ann.key).await, Arc::clone(&ann));
+    table.before_write(1, async move {
+        let ticket = keys::ticket(&other.names.ticket("T-1"));
+        other.put(Write::put_new(ticket, Item::from([("u".to_owned(), text("u-else"))]))).await;
+    });
+    assert!(matches!(support_reset(&ann, &By::Seed, &ann.login).await, Reset::TicketUsed));
+    assert!(!table.waits() && ann.read(&ann.key).await == before);
+}
+
+#[tokio::test]
+async fn reset_code_is_not_renewed_for_who_lost_the_right_meanwhile() {
+    let (ann, table, _) = interleaved(0).await;
+    let (amy, session) = (ann.someone("amy", Role::Administrator).await, ann.session_of(&ann.key).await);
+    assert!(matches!(reset(&ann, &session, amy.user()).await, Reset::Done(_)));
+    let (before, other) = (ann.read(&amy).await, Arc::clone(&ann));
+    table.before_write(1, async move { other.change(Action::Add(attr("ep"), 1)).await });
+    assert!(matches!(reset(&ann, &session, amy.user()).await, Reset::ActorGone));
+    assert!(!table.waits() && ann.read(&amy).await == before);
+}
+
+#[tokio::test]
+async fn reset_code_is_not_renewed_for_who_enrolled_meanwhile() {
+    let (ann, table, _) = interleaved(0).await;
+    let (amy, session) = (ann.someone("amy", Role::Administrator).await, ann.session_of(&ann.key).await);
+    assert!(matches!(reset(&ann, &session, amy.user()).await, Reset::Done(_)));
+    let (other, key) = (Arc::clone(&ann), amy.clone());
+    table.before_write(1, async move {
+        let mut enrolled = vec![Action::Set(attr("fs"), text("a")), Action::Add(attr("ep"), 1)];
+        enrolled.extend(["rc", "rq", "eb"].map(|name| Action::Remove(attr(name))));
+        set(&other, &key, enrolled).await;
+    });
+    assert!(matches!(reset(&ann, &session, amy.user()).await, Reset::Done(_)));
+    assert!(!table.waits() && ann.read(&amy).await.factor == FactorState::None, "reset anew");
+    assert_eq!(ann.read(&ann.key).await.resets.len(), 2);
+}
+
+#[tokio::test]
+async fn reset_fails_when_the_budget_of_the_tenant_was_spent_meanwhile() {
+    let (ann, table, _) = interleaved(0).await;
+    let (bob, session) = (enrolled(&ann, "bob").await, ann.session_of(&ann.key).await);
+    let (before, other) = (ann.read(&bob).await, Arc::clone(&ann));
+    table.before_write(1, async move {
+        let spent = vec![num(NOW.millis()); policy::TENANT_RESETS];
+        let budget = Item::from([("w".to_owned(), crate::store::write::Value::L(spent))]);
+        other.put(Write::put_new(keys::reset_budget(other.key.tenant()), budget)).await;
+    });
+    assert!(matches!(reset(&ann, &session, bob.user()).await, Reset::OverBudget { .. }));
+    assert!(!table.waits() && ann.read(&bob).await == before);
+}

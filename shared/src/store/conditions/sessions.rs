@@ -143,3 +143,38 @@ async fn operators_are_of_support_and_have_the_role() {
         assert_eq!(caller.operator(NOW).err(), (!is_operator).then_some(Denied::Forbidden), "{tenant}, {role}");
     }
 }
+
+#[tokio::test]
+async fn use_of_a_session_is_noted_once_a_minute() {
+    let (ann, token, _) = two_sessions().await;
+    for (after, noted) in [(59, 0), (60, 60), (119, 60)] {
+        let at = NOW + Duration::from_secs(after);
+        assert!(ann.store.read_session(&token, at).await.unwrap().is_ok());
+        let seen = ann.read(&ann.key).await.sessions[token.id()].seen;
+        assert_eq!(seen - NOW.secs(), noted, "{after}");
+    }
+}
+
+/// The part of the digest that is no key is compared as well.
+#[tokio::test]
+async fn token_of_another_digest_is_no_session() {
+    let (ann, token, _) = two_sessions().await;
+    assert!(ann.store.read_named_session(&token, NOW).await.unwrap().is_ok());
+    ann.change(Action::Set(attr("s").key(token.id().as_str().to_owned()).key("g"), write::bytes(&[7; 16]))).await;
+    assert_eq!(ann.store.read_session(&token, NOW).await.unwrap().err(), Some(NoSession::Invalid));
+    assert_eq!(ann.store.read_named_session(&token, NOW).await.unwrap().err(), Some(NoSession::Invalid));
+}
+
+#[tokio::test]
+async fn use_of_a_session_is_not_noted_as_earlier_than_it_was() {
+    let (ann, table, challenges) = interleaved(1).await;
+    let token = ann.with_step(&challenges[0], STEP, NOW).await.unwrap().reference().clone();
+    let later = NOW + Duration::from_secs(120);
+    let (other, same) = (Arc::clone(&ann), token.clone());
+    table.before_write(1, async move {
+        assert!(other.store.read_session(&same, later).await.unwrap().is_ok());
+    });
+    assert!(ann.store.read_session(&token, NOW + Duration::from_secs(60)).await.unwrap().is_ok());
+    assert!(!table.waits());
+    assert_eq!(ann.read(&ann.key).await.sessions[token.id()].seen, later.secs());
+}
