@@ -42,6 +42,18 @@ cloud:
 guards *NAMES:
     python3 .ci/guards {{NAMES}}
 
+# Removes each condition of the library and the flows, one at a time: some test has to miss it (docs/mutation.md). Hours for all,
+# minutes for a file; goes on where it was stopped. `--library` asks the library's own tests alone, `--list` only names them.
+conditions *ARGS:
+    nice -n 15 cargo run --quiet --locked --manifest-path .ci/conditions/Cargo.toml --target-dir target/conditions/tool -- {{ARGS}}
+
+# Changes the library and the flows in one place at a time, with cargo-mutants: some test has to notice (docs/mutation.md). A day for
+# all; `--file PATH` for a part. Goes on where it was stopped. The library's own tests are asked first, the others about the rest.
+mutants *ARGS:
+    -nice -n 15 cargo mutants --iterate {{ARGS}} -- --lib
+    -nice -n 15 cargo mutants --iterate --test-package vestibule --test-package tests {{ARGS}} -- --lib --test attacks --test journeys --test saml
+    cat target/mutants.out/missed.txt
+
 # Measures the local runner (docs/performance.md): some minutes, most of them compiling.
 bench:
     cargo bench -p local --bench runner

@@ -1,0 +1,61 @@
+//! Removes each condition of the service, one at a time, and asks the tests which of them misses it.
+//!
+//! A copy of the sources is built once, under `target/conditions/`, in which an environment variable removes one condition;
+//! then each condition costs one run of the tests. What a condition is, is found in the syntax: see `find.rs`.
+//!
+//! `conditions [--list] [--library] [FILE ...]`: all conditions, or those of files whose path contains one of these texts; only
+//! named (`--list`), or with only the library's own tests asked, which build soonest (`--library`). Results are kept in
+//! `target/conditions/results.txt`: a run that was stopped goes on, and asks again only about what was not noticed.
+
+mod find;
+mod run;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+};
+
+use find::Condition;
+
+/// What is examined: the library and the flows; not the programs' entry points, and not what tests are made of.
+fn examined(path: &str) -> bool {
+    let code = path.starts_with("shared/src/") || (path.starts_with("functions/") && path.contains("/src/"));
+    let for_tests =
+        ["store/conditions", "store/contract", "store/fixture", "store/interleaved", "store/memory", "/tests.rs"];
+    code && path.ends_with(".rs") && !path.ends_with("/main.rs") && !for_tests.iter().any(|part| path.contains(part))
+}
+
+fn tracked(root: &Path) -> Vec<String> {
+    let listed = Command::new("git").args(["ls-files"]).current_dir(root).output().expect("git");
+    String::from_utf8(listed.stdout).expect("paths").lines().map(str::to_owned).collect()
+}
+
+fn main() -> ExitCode {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("two folders up").to_owned();
+    let (options, files): (Vec<_>, Vec<_>) = std::env::args().skip(1).partition(|it| it.starts_with("--"));
+    let tracked = tracked(&root);
+    let sources: Vec<(String, String)> = tracked
+        .iter()
+        .filter(|path| examined(path))
+        .map(|path| (path.clone(), fs::read_to_string(root.join(path)).expect("a source")))
+        .collect();
+    let constructors = find::constructors(sources.iter().map(|(_, text)| text.as_str()));
+    let mut conditions: Vec<Condition> = Vec::new();
+    for (path, text) in &sources {
+        conditions.extend(find::conditions(path, text, &constructors));
+    }
+    find::number_alike(&mut conditions);
+    let wanted = |it: &Condition| files.is_empty() || files.iter().any(|file| it.file.contains(file));
+    if options.iter().any(|it| it == "--list") {
+        conditions.iter().filter(|it| wanted(it)).for_each(|it| println!("{}", it.key()));
+        return ExitCode::SUCCESS;
+    }
+    let copy = root.join("target/conditions");
+    run::copy(&root, &copy, &tracked, &sources, &conditions);
+    let Some(programs) = run::build(&copy, options.iter().any(|it| it == "--library")) else {
+        return ExitCode::FAILURE;
+    };
+    let numbered = conditions.iter().enumerate().filter(|(_, it)| wanted(it));
+    run::all(&root, &copy, &programs, numbered)
+}
