@@ -69,6 +69,10 @@ cost:
     python3 infra/cost.py < target/costs.txt > docs/cost.md
     python3 infra/scale.py < target/costs.txt > docs/scale.md
 
-# Lints the deployment's template.
+# Builds all functions and deploys them (docs/deploy.md): `just deploy [PARAMETERS] [options of sam deploy]`.
+deploy *ARGUMENTS:
+    bash infra/deploy.sh {{ARGUMENTS}}
+
+# Lints the deployment's templates.
 template:
     bash .ci/template

@@ -28,12 +28,18 @@ ask "a path above others" 404 not_found "$url/v1"
 ask "a path below another" 404 not_found "$url/v1/login/again"
 for path in login verify step-up mfa/enrolments mfa/enrolments/confirm mfa/recovery-token admin/users/u/mfa-reset \
     admin/portal-exclusions admin/portal-exclusions/b admin/users admin/users/u admin/clients admin/clients/c admin/audit \
-    admin/settings session sessions sessions/s introspect password support/mfa-resets support/tenants support/clients mfa; do
+    admin/settings session sessions sessions/s introspect password support/mfa-resets support/tenants support/clients mfa \
+    admin/sso sso/verify/metadata sso/verify/login sso/verify/acs; do
     ask "another method on $path" 405 method_not_allowed -X PUT "$url/v1/$path"
 done
 ask "a query string" 400 invalid_request "${json[@]}" -d '{}' "$url/v1/login?next=1"
 ask "a body that is none" 400 invalid_request "${json[@]}" -d '{' "$url/v1/login"
 ask "a body too large" 413 payload_too_large "${json[@]}" -d "$(head -c 20000 /dev/zero | tr '\0' 0)" "$url/v1/login"
+# Nobody has that tenant; and where no public address is configured there is no sign-in by an IdP at all.
+ask "an IdP's metadata of no tenant" 404 not_found "$url/v1/sso/verify/metadata"
+ask "the way to no IdP" 404 not_found "$url/v1/sso/verify/login"
+ask "a preflight request of an origin that is not configured" 405 method_not_allowed -X OPTIONS \
+    -H "origin: https://verify.invalid" -H "access-control-request-method: POST" "$url/v1/login"
 ask "no token" 401 invalid_token "$url/v1/session"
 ask "a token that is none" 401 invalid_token -H "authorization: Bearer vs_none" "$url/v1/session"
 ask "nobody's password" 401 invalid_credentials "${json[@]}" \

@@ -63,6 +63,7 @@ BatchPortalExclude Deny Deny Deny
 Session Deny Deny Deny
 Directory Deny allowed Deny
 Support Deny allowed allowed
+Sso Deny allowed Deny
 ROLES
 # The one that no gateway calls writes the store's identity too, and opens no secret either.
 role=$(aws iam get-role --role-name "$(named OperatorsRole)" --query Role.Arn --output text)

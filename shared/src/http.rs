@@ -17,7 +17,7 @@ mod principal;
 mod problem;
 
 pub use call::{Call, Peer, Request};
-pub use finish::{closed, serve, unreadable};
+pub use finish::{always, serve, unreadable};
 pub use form::{Body, FormBody, Large, LargeForm, Limit, Line, NoBody, OrEmpty, Page};
 pub use openapi::document;
 pub use problem::{Answer, Code, Problem};
@@ -47,7 +47,7 @@ pub struct App {
     pub codes: Option<Arc<CodeKey>>,
     /// Hashes and checks passwords.
     pub passwords: Arc<Passwords>,
-    /// Where people reach the service: of sso.
+    /// Where people reach the service: of sso, if it is configured.
     pub public_url: Option<PublicUrl>,
 }
 
@@ -71,9 +71,10 @@ impl App {
     /// This service as a tenant's IdP knows it.
     ///
     /// # Errors
-    /// [`Code::Unavailable`] in a flow that was not told where people reach it.
+    /// [`Code::NotFound`] where it was not said where people reach it: then nobody signs in by an IdP, which is no fault.
     pub fn service_provider(&self, tenant: &TenantId) -> Answer<ServiceProvider> {
-        Ok(ServiceProvider::new(given(self.public_url.as_ref(), "public_url")?, tenant))
+        let url = self.public_url.as_ref().ok_or(Code::NotFound)?;
+        Ok(ServiceProvider::new(url, tenant))
     }
 
     /// Digests recovery tokens and reset codes, in the store's restore epoch.

@@ -1,33 +1,32 @@
 //! A flow as a Lambda: what is here is all that knows of it.
 
-use std::{
-    io::{self, Write},
-    net::IpAddr,
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use axum::{
     Router,
     extract::Request,
-    http::{StatusCode, Uri, uri::PathAndQuery},
+    http::StatusCode,
     middleware::{Next, from_fn},
     response::Response,
 };
+use lambda_http::Context;
 pub use lambda_http::Error;
-use lambda_http::{Context, RequestExt, request::RequestContext};
 use tower::ServiceExt;
 use tracing::Instrument;
 
 mod function;
+mod gateway;
 mod keys;
 
 pub use crate::aws::{Aws, Faults};
 pub use function::{Function, Needs};
+pub use gateway::Gateway;
 
 use crate::{
-    env::{Clock, SystemClock},
-    http::{Peer, Routes},
+    env::{Clock, SystemClock, SystemEntropy},
+    http::{Code, Problem, Routes, always},
     log,
+    metrics::Metrics,
 };
 
 /// Serves a flow's endpoints to API Gateway, with what the environment configures.
@@ -44,72 +43,54 @@ pub async fn run(routes: Routes, needs: Needs) -> Result<(), Error> {
 
 /// A flow as API Gateway calls it.
 pub fn handler(function: Arc<Function>) -> Router {
-    let (name, clock) = (function.name(), function.clock());
+    let (gateway, metrics, clock) = (function.gateway(), function.metrics(), function.clock());
     let served = Router::new().fallback(async move |request: Request| {
         let Ok(response) = function.router().await.oneshot(request).await;
         response
     });
-    behind_gateway(served, name, clock)
+    behind_gateway(served, gateway, metrics, clock)
 }
 
-/// What is served, told by the gateway who asks; its metrics are counted for the function of that name.
-pub fn behind_gateway(served: Router, function: String, clock: Arc<dyn Clock>) -> Router {
-    served.layer(from_fn(move |request, next| invoked(request, next, function.clone(), Arc::clone(&clock))))
+/// What is served, told by the gateway who asks; what it refuses is counted.
+pub fn behind_gateway(served: Router, gateway: Gateway, metrics: Metrics, clock: Arc<dyn Clock>) -> Router {
+    let before = Arc::new(Before { gateway, metrics, clock });
+    served.layer(from_fn(move |request, next| invoked(request, next, Arc::clone(&before))))
+}
+
+/// What is before a flow.
+struct Before {
+    gateway: Gateway,
+    metrics: Metrics,
+    clock: Arc<dyn Clock>,
 }
 
 /// What the gateway says of a request beside the request; and what the function's metrics say of the answer.
-async fn invoked(mut request: Request, next: Next, function: String, clock: Arc<dyn Clock>) -> Response {
-    let extensions = request.extensions();
-    let span = match extensions.get::<Context>().and_then(|context| context.xray_trace_id.as_deref()) {
+async fn invoked(request: Request, next: Next, before: Arc<Before>) -> Response {
+    let span = match request.extensions().get::<Context>().and_then(|context| context.xray_trace_id.as_deref()) {
         Some(trace) if trace.contains("Sampled=1") => tracing::info_span!("traced", trace),
         _ => tracing::Span::none(),
     };
-    // What the gateway saw, whatever a header says.
-    let (address, path) = match extensions.get::<RequestContext>() {
-        Some(RequestContext::ApiGatewayV2(context)) => (context.http.source_ip.clone(), None),
-        // A REST API's path is told with its stage, which no route has.
-        Some(RequestContext::ApiGatewayV1(context)) => {
-            (context.identity.source_ip.clone(), Some(request.raw_http_path().to_owned()))
-        }
-        _ => (None, None),
-    };
-    if let Some(address) = address.and_then(|text| text.parse::<IpAddr>().ok()) {
-        request.extensions_mut().insert(Peer(address));
-    }
-    if let Some(uri) = path.and_then(|path| at(request.uri(), &path)) {
-        *request.uri_mut() = uri;
-    }
-    let response = next.run(request).instrument(span).await;
-    match response.status() {
-        StatusCode::SERVICE_UNAVAILABLE => count(&function, "Unavailable", &*clock),
-        StatusCode::TOO_MANY_REQUESTS => count(&function, "TooManyAttempts", &*clock),
-        _ => {}
+    let origin = before.gateway.origin(request.headers());
+    let mut response = before.answer(request, next, origin.is_some()).instrument(span).await;
+    before.gateway.share(origin, response.headers_mut());
+    if let Some(code) = response.extensions().get::<Code>() {
+        before.metrics.refused(code.as_str(), before.clock.now());
     }
     response
 }
 
-/// The same address at another path.
-fn at(uri: &Uri, path: &str) -> Option<Uri> {
-    let path = match uri.query() {
-        Some(query) => PathAndQuery::try_from(format!("{path}?{query}")),
-        None => PathAndQuery::try_from(path),
-    };
-    let mut parts = uri.clone().into_parts();
-    parts.path_and_query = Some(path.ok()?);
-    Uri::from_parts(parts).ok()
-}
-
-/// Counts one of something in CloudWatch, in its embedded metric format: a line of the log that becomes a metric of the
-/// namespace `Vestibule` with the function's name as its dimension. There is no library between: this is all of the format
-/// that we use.
-pub fn count(function: &str, metric: &str, clock: &dyn Clock) {
-    let line = serde_json::json!({
-        "_aws": {"Timestamp": clock.now().millis(), "CloudWatchMetrics": [{
-            "Namespace": "Vestibule", "Dimensions": [["function"]], "Metrics": [{"Name": metric, "Unit": "Count"}],
-        }]},
-        "function": function,
-        (metric): 1,
-    });
-    // A metric that cannot be written changes no answer.
-    let _ = writeln!(io::stdout().lock(), "{line}");
+impl Before {
+    /// `shared`: whether it is asked by a page of an origin that may.
+    async fn answer(&self, mut request: Request, next: Next, shared: bool) -> Response {
+        let router = match self.gateway.admit(&mut request) {
+            Err(code) => always(Problem::new(code), Arc::clone(&self.clock), Arc::new(SystemEntropy)),
+            Ok(()) if shared && gateway::is_preflight(&request) => {
+                let answer = (StatusCode::NO_CONTENT, gateway::PREFLIGHT);
+                always(answer, Arc::clone(&self.clock), Arc::new(SystemEntropy))
+            }
+            Ok(()) => return next.run(request).await,
+        };
+        let Ok(response) = router.oneshot(request).await;
+        response
+    }
 }

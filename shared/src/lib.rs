@@ -24,6 +24,8 @@ pub mod kms;
 pub mod lambda;
 #[cfg(feature = "log")]
 pub mod log;
+#[cfg(feature = "log")]
+pub mod metrics;
 pub mod notice;
 pub mod password;
 pub mod policy;

@@ -79,6 +79,21 @@ async fn new_audit_rows_of_a_recorded_stream_are_events_and_nothing_else_is() {
     assert!(!stub.sent()[0].to_string().contains("of a version"));
 }
 
+/// What metrics count: sign-ins among the new rows, and those that were refused.
+#[test]
+fn sign_ins_are_counted_by_how_they_went() {
+    let mut records = recorded();
+    let batch = |records: &Value| serde_json::from_value::<Batch>(records.clone()).unwrap();
+    assert_eq!(batch(&records).sign_ins(), [(("login", "refused"), 1)].into());
+    let mut verify = records["Records"][0].clone();
+    verify["dynamodb"]["NewImage"]["action"]["S"] = json!("verify");
+    let mut gone = verify.clone();
+    gone["eventName"] = json!("REMOVE");
+    records["Records"].as_array_mut().unwrap().extend([verify.clone(), verify, gone]);
+    let batch = batch(&records);
+    assert_eq!(batch.sign_ins(), [(("login", "refused"), 1), (("verify", "success"), 2)].into());
+}
+
 #[tokio::test]
 async fn the_stream_begins_again_with_the_first_that_the_bus_did_not_take() {
     let stub = Stub::new(|_, body| {
@@ -259,6 +274,7 @@ fn mailer(url: &str, ses: &str) -> Mailer {
     let mailer = Mailer::configured(environment(&[
         ("VESTIBULE_TABLE", "vestibule"),
         ("VESTIBULE_MAIL_FROM", "sign-in@example.com"),
+        ("VESTIBULE_MAIL_CONFIGURATION_SET", "mails"),
         ("VESTIBULE_DYNAMODB_ENDPOINT", url),
         ("VESTIBULE_SES_ENDPOINT", ses),
     ]));
@@ -310,6 +326,7 @@ async fn whoever_is_to_be_told_gets_a_mail_of_their_own() {
         .iter()
         .map(|mail| {
             assert_eq!(mail["FromEmailAddress"], "sign-in@example.com");
+            assert_eq!(mail["ConfigurationSetName"], "mails");
             (sent_to(mail), mail["Content"]["Simple"]["Subject"]["Data"].as_str().unwrap())
         })
         .collect();

@@ -76,16 +76,21 @@ impl Cloud {
 
     /// Asks somebody's session: 401 of whoever is served.
     async fn status(&self, function: &Arc<Function>) -> u16 {
-        let request = Request::get("/v1/session").body(Body::empty()).unwrap();
+        let (status, code) = self.ask(function, "/v1/session").await;
+        assert_eq!(code, if status == 503 { "unavailable" } else { "invalid_token" });
+        status
+    }
+
+    /// Asks for a path, which has to be refused; the status and the code.
+    async fn ask(&self, function: &Arc<Function>, path: &str) -> (u16, String) {
+        let request = Request::get(path).body(Body::empty()).unwrap();
         let subscriber = log::to(self.log.clone(), Level::INFO);
         let answer = handler(Arc::clone(function)).oneshot(request).with_subscriber(subscriber);
         let response = answer.await.unwrap();
         let status = response.status().as_u16();
         assert_eq!(response.headers()["cache-control"], "no-store");
         let body = axum::body::to_bytes(response.into_body(), 10_000).await.unwrap();
-        let code = if status == 503 { "unavailable" } else { "invalid_token" };
-        assert_eq!(serde_json::from_slice::<Value>(&body).unwrap()["code"], code);
-        status
+        (status, serde_json::from_slice::<Value>(&body).unwrap()["code"].as_str().unwrap().to_owned())
     }
 
     /// The faults of the one line that the log has about them since it was last read.
@@ -129,25 +134,18 @@ async fn keys_that_cannot_be_derived_close_the_door() {
     assert_eq!(cloud.status(&function).await, 401, "a flow without keys asks for none");
 }
 
-/// Of all functions `sso` alone needs it: it is not an address that anybody may choose by a request.
+/// Of all functions `sso` alone is told: it is not an address that anybody may choose by a request.
 #[tokio::test]
-async fn where_people_reach_sso_has_to_be_said() {
+async fn where_people_reach_sso_has_to_be_an_address_if_it_is_said() {
     let mut cloud = Cloud::new().await;
     cloud.store().await;
     let needs = Needs::NAMES.and(Needs::PUBLIC_URL);
-    let wanted = "it has to be an address as https://login.example.com";
-    for (said, fault) in [
-        (None, "where people reach the service"),
-        (Some("login.example.com"), wanted),
-        (Some("http://login.example.com"), wanted),
-        (Some("https://login.example.com/?tenant=acme"), wanted),
-    ] {
-        cloud.variables.remove("VESTIBULE_PUBLIC_URL");
-        cloud.variables.extend(said.map(|said| ("VESTIBULE_PUBLIC_URL", said.to_owned())));
-        assert_eq!(cloud.status(&cloud.function(session::routes(), needs)).await, 503, "{said:?}");
+    for said in ["login.example.com", "http://login.example.com", "https://login.example.com/?tenant=acme"] {
+        cloud.variables.insert("VESTIBULE_PUBLIC_URL", said.to_owned());
+        assert_eq!(cloud.status(&cloud.function(session::routes(), needs)).await, 503, "{said}");
         let report = cloud.report();
-        has(&report, &[&format!("VESTIBULE_PUBLIC_URL{}", said.map(|it| format!(" {it}")).unwrap_or_default())]);
-        has(&report, &[fault]);
+        has(&report, &[&format!("VESTIBULE_PUBLIC_URL {said}")]);
+        has(&report, &["it has to be an address as https://login.example.com"]);
         let others = Needs::NAMES.and(Needs::CODES).and(Needs::SEALING);
         assert_eq!(cloud.status(&cloud.function(session::routes(), others)).await, 401, "no other asks for it");
     }
@@ -190,6 +188,38 @@ async fn how_long_audit_rows_are_kept_can_be_said() {
             .collect();
         assert_eq!(expire, [days * 86_400; 2], "{said:?}");
     }
+}
+
+/// Anybody may ask for these paths, so that an error in the log would be an alarm that strangers set off.
+#[tokio::test]
+async fn sso_without_an_address_is_not_there_and_that_is_no_fault() {
+    let mut cloud = Cloud::new().await;
+    cloud.store().await;
+    for said in [None, Some(String::new())] {
+        cloud.variables.extend(said.map(|said| ("VESTIBULE_PUBLIC_URL", said)));
+        let function = cloud.function(sso::routes(), Needs::NAMES.and(Needs::PUBLIC_URL));
+        for path in ["/v1/sso/acme/metadata", "/v1/sso/acme/login"] {
+            let answer = cloud.ask(&function, path).await;
+            assert_eq!(answer, (404, "not_found".to_owned()), "{path}");
+        }
+        let log = cloud.log.take();
+        assert!(!log.contains("\"ERROR\"") && !log.contains("\"WARN\""), "{log}");
+    }
+}
+
+/// A gateway that is described wrongly would believe strangers or nobody: nothing is served.
+#[tokio::test]
+async fn a_gateway_that_does_not_read_closes_the_function() {
+    let mut cloud = Cloud::new().await;
+    cloud.store().await;
+    let wrong = [
+        ("VESTIBULE_BASE_PATH", "/auth"),
+        ("VESTIBULE_CLIENT_ADDRESS", "x-forwarded-for"),
+        ("VESTIBULE_CORS_ORIGINS", "*"),
+    ];
+    cloud.variables.extend(wrong.map(|(name, value)| (name, value.to_owned())));
+    assert_eq!(cloud.status(&cloud.function(session::routes(), Needs::NOTHING)).await, 503);
+    has(&cloud.report(), &wrong.map(|(name, _)| name));
 }
 
 #[tokio::test]

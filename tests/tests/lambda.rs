@@ -10,7 +10,11 @@ use tests::{
     idp::{Idp, form, in_location},
 };
 use tower::Service as _;
-use vestibule::http::{App, Routes};
+use vestibule::{
+    http::{App, Routes},
+    lambda::{Gateway, behind_gateway},
+    metrics::Metrics,
+};
 
 /// What API Gateway was answered.
 struct Answer {
@@ -44,8 +48,15 @@ async fn send(app: &Arc<App>, routes: Routes, event: Value) -> Answer {
 
 /// The whole answer, in the form that the gateway has for it.
 async fn answered(app: &Arc<App>, routes: Routes, event: Value) -> Value {
+    answered_behind(&[], app, routes, event).await
+}
+
+/// The same, in a deployment with these variables.
+async fn answered_behind(variables: &[(&str, &str)], app: &Arc<App>, routes: Routes, event: Value) -> Value {
+    let find = |name: &str| variables.iter().find(|(it, _)| *it == name).map(|(_, value)| (*value).to_owned());
+    let gateway = Gateway::read(find).unwrap();
     let served = vestibule::http::serve(routes, Arc::clone(app));
-    let router = vestibule::lambda::behind_gateway(served, "test".into(), Arc::clone(&app.clock));
+    let router = behind_gateway(served, gateway, Metrics::default(), Arc::clone(&app.clock));
     let request: LambdaRequest = serde_json::from_value(event).unwrap();
     let answer = Adapter::from(router).call(LambdaEvent::new(request, Context::default())).await.unwrap();
     serde_json::to_value(answer).unwrap()
@@ -119,7 +130,9 @@ async fn a_body_may_come_as_base64_and_the_address_is_the_gateways() {
     event["body"] = json!(data_encoding::BASE64.encode(body.as_bytes()));
     // Twenty from one network, whatever the header says; then no more.
     for n in 0..21_u64 {
-        event["headers"]["x-forwarded-for"] = json!(format!("198.51.{n}.1"));
+        for header in ["x-forwarded-for", "forwarded", "x-real-ip", "cloudfront-viewer-address"] {
+            event["headers"][header] = json!(format!("198.51.{n}.1"));
+        }
         let reply = send(service.app(), login::routes(), event.clone()).await;
         assert_eq!(reply.status, if n < 20 { 200 } else { 429 }, "{n}");
     }
@@ -222,5 +235,128 @@ async fn a_browser_signs_in_by_an_idp_through_either_gateway() {
         let again = asked(post()).await;
         assert_eq!((&again["statusCode"], header(&again, "content-type")), (&json!(401), "application/problem+json"));
         assert!(!again.to_string().contains("set-cookie"), "{again}");
+    }
+}
+
+/// An event of an HTTP API, or of a REST API, with these headers and no body.
+fn asking(rest: bool, method: &str, path: &str, headers: &[(&str, &str)]) -> Value {
+    let mut event = browser(rest, method, path, None, None);
+    for (name, value) in headers {
+        event["headers"][*name] = json!(value);
+        if rest {
+            event["multiValueHeaders"][*name] = json!([value]);
+        }
+    }
+    event
+}
+
+/// A custom domain's base path stands before each path that API Gateway tells.
+#[tokio::test]
+async fn a_base_path_is_taken_away_where_it_is_configured() {
+    let (service, _) = Service::peopled().await;
+    let auth = [("VESTIBULE_BASE_PATH", "company/auth")];
+    for rest in [false, true] {
+        for (variables, path, status) in [
+            (&auth[..], "/company/auth/v1/session", 401),
+            (&auth[..], "/company/auth", 404),
+            (&auth[..], "/company/authority/v1/session", 404),
+            (&auth[..], "/company/auth/company/auth/v1/session", 404),
+            (&[], "/company/auth/v1/session", 404),
+            (&[], "/v1/session", 401),
+        ] {
+            let event = asking(rest, "GET", path, &[]);
+            let answer = answered_behind(variables, service.app(), session::routes(), event).await;
+            assert_eq!(answer["statusCode"], json!(status), "{path} {variables:?} {answer}");
+        }
+    }
+}
+
+/// What says who asks is configured; a header alone never does.
+#[tokio::test]
+async fn behind_cloudfront_the_address_is_the_viewers_and_nobody_comes_past_it() {
+    let (service, people) = Service::peopled().await;
+    // SHA-256 of "secret".
+    let cloudfront = [
+        ("VESTIBULE_CLIENT_ADDRESS", "cloudfront"),
+        ("VESTIBULE_ORIGIN_SECRET_SHA256", "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b"),
+    ];
+    let body = json!({"tenant": "acme", "username": "bob", "password": people["bob"].password}).to_string();
+    let login = async |headers: &[(&str, &str)]| {
+        let mut event = asking(false, "POST", "/v1/login", headers);
+        event["headers"]["content-type"] = json!("application/json");
+        event["body"] = json!(body);
+        let answer = answered_behind(&cloudfront, service.app(), login::routes(), event).await;
+        assert_eq!(answer["headers"]["cache-control"], "no-store");
+        answer["statusCode"].as_u64().unwrap()
+    };
+    let (secret, viewer) = ("x-vestibule-origin", "cloudfront-viewer-address");
+    for (headers, status) in [
+        (&[][..], 404),
+        (&[(viewer, "198.51.100.7:46532")], 404),
+        (&[(viewer, "198.51.100.7:46532"), (secret, "Secret")], 404),
+        (&[(secret, "secret")], 503),
+        (&[(viewer, "198.51.100.7"), (secret, "secret")], 503),
+    ] {
+        assert_eq!(login(headers).await, status, "{headers:?}");
+    }
+    // Twenty from one network, though all connect from one address.
+    for n in 0..21 {
+        let address = format!("198.51.100.{n}:46532");
+        let status = login(&[(viewer, &address), (secret, "secret")]).await;
+        assert_eq!(status, if n < 20 { 200 } else { 429 }, "{n}");
+    }
+    assert_eq!(login(&[(viewer, "2001:db8::7:46532"), (secret, "secret")]).await, 200);
+}
+
+/// Pages of other origins may call the API where it is configured, by their origin's name, and with no cookie.
+#[tokio::test]
+async fn a_page_of_another_origin_may_ask_where_its_origin_is_configured() {
+    let (service, _) = Service::peopled().await;
+    let (ours, other) = ("https://portal.example.com", "https://portal.example.org");
+    let shared = [("VESTIBULE_CORS_ORIGINS", "https://portal.example.com,http://localhost:3000")];
+    for rest in [false, true] {
+        let ask = async |variables: &[(&str, &str)], method: &str, headers: &[(&str, &str)]| {
+            let event = asking(rest, method, "/v1/session", headers);
+            let answer = answered_behind(variables, service.app(), session::routes(), event).await;
+            let said = |name: &str| {
+                let all = [answer["headers"].get(name), answer["multiValueHeaders"][name].get(0)];
+                all.into_iter().flatten().find_map(Value::as_str).map(str::to_owned)
+            };
+            assert_eq!(said("access-control-allow-credentials"), None);
+            assert_eq!(said("cache-control").as_deref(), Some("no-store"));
+            assert!(said("x-request-id").is_some());
+            let names = [
+                "access-control-allow-origin",
+                "access-control-allow-methods",
+                "access-control-allow-headers",
+                "vary",
+                "allow",
+            ];
+            (answer["statusCode"].as_u64().unwrap(), names.map(said))
+        };
+        let preflight = |origin| [("origin", origin), ("access-control-request-method", "GET")];
+        let origin = |it: &str| Some(it.to_owned());
+        let (status, [allowed, methods, headers, vary, _]) = ask(&shared, "OPTIONS", &preflight(ours)).await;
+        assert_eq!((status, allowed, vary.as_deref()), (204, origin(ours), Some("origin")));
+        assert_eq!(methods.as_deref(), Some("GET, POST, PUT, PATCH, DELETE"));
+        assert_eq!(headers.as_deref(), Some("authorization, content-type, idempotency-key"));
+        let (status, [allowed, ..]) = ask(&shared, "GET", &[("origin", "http://localhost:3000")]).await;
+        assert_eq!((status, allowed), (401, origin("http://localhost:3000")), "also a refusal is told");
+        // Whoever is not configured is answered as by the contract.
+        for (variables, headers) in [
+            (&shared[..], &preflight(other)[..]),
+            (&shared[..], &preflight("null")[..]),
+            (&shared[..], &[("access-control-request-method", "GET")][..]),
+            (&[], &preflight(ours)[..]),
+        ] {
+            let (status, [allowed, methods, _, vary, allow]) = ask(variables, "OPTIONS", headers).await;
+            assert_eq!((status, allowed, methods), (405, None, None), "{variables:?} {headers:?}");
+            assert_eq!((vary.is_some(), allow.as_deref()), (!variables.is_empty(), Some("GET, DELETE")));
+        }
+        // Not a preflight request.
+        let (status, [allowed, methods, ..]) = ask(&shared, "OPTIONS", &[("origin", ours)]).await;
+        assert_eq!((status, allowed, methods), (405, origin(ours), None));
+        let (status, [allowed, ..]) = ask(&shared, "GET", &[("origin", other)]).await;
+        assert_eq!((status, allowed), (401, None));
     }
 }

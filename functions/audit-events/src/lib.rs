@@ -4,7 +4,7 @@
 //! row in the order of its partition. What the bus does not take is answered as a failure, and the stream begins again from
 //! there: so every row is an event at least once, and a repeated event has the id it had.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use aws_sdk_eventbridge::{
     Client,
@@ -27,6 +27,9 @@ const MOST: (usize, usize) = (10, 256 * 1024);
 /// What is told to whoever runs the service, as it happens.
 const ATTACKS: [&str; 3] = ["login.attacked", "factor.attacked", "factor.disabled"];
 
+/// Actions that are a sign-in, or one that was refused.
+const SIGN_INS: [&str; 3] = ["login", "sso.login", "verify"];
+
 /// What Lambda reads from the stream. Images are taken apart one by one: one that is odd spoils no other.
 #[derive(Deserialize)]
 pub struct Batch {
@@ -47,6 +50,24 @@ struct Change {
     sequence_number: String,
     #[serde(default)]
     new_image: Value,
+}
+
+impl Batch {
+    /// The sign-ins among the new rows, and those that were refused: how many of each action and outcome. A batch that is read
+    /// again counts again.
+    #[must_use]
+    pub fn sign_ins(&self) -> BTreeMap<(&str, &str), usize> {
+        let mut counts = BTreeMap::new();
+        for image in self.records.iter().filter(|record| record.name == "INSERT").map(|it| &it.dynamodb.new_image) {
+            let field = |name: &str| image.get(name)?.get("S")?.as_str();
+            if let (Some(action), Some(outcome)) = (field("action"), field("outcome"))
+                && SIGN_INS.contains(&action)
+            {
+                *counts.entry((action, outcome)).or_default() += 1;
+            }
+        }
+        counts
+    }
 }
 
 /// Where the stream has to begin again; empty where all is done.
@@ -199,14 +220,23 @@ fn fit(entries: &[(&str, PutEventsRequestEntry)]) -> usize {
 /// What the runtime said.
 #[cfg(feature = "lambda")]
 pub async fn run() -> Result<(), lambda_runtime::Error> {
+    use vestibule::{
+        env::{Clock, SystemClock},
+        metrics::Metrics,
+    };
     vestibule::log::start();
     let bus = Bus::configured(|name| std::env::var(name).ok());
     if let Err(faults) = &bus {
         tracing::error!(%faults, "no event leaves before the configuration is mended");
     }
-    let bus = &bus;
+    let (bus, metrics) = (&bus, &Metrics::read(|name| std::env::var(name).ok()));
     let put = async move |event: lambda_runtime::LambdaEvent<Batch>| match bus {
-        Ok(bus) => Ok(bus.put(&event.payload).await),
+        Ok(bus) => {
+            for ((action, outcome), count) in event.payload.sign_ins() {
+                metrics.signed_in(action, outcome, count, SystemClock.now());
+            }
+            Ok(bus.put(&event.payload).await)
+        }
         Err(faults) => Err(lambda_runtime::Error::from(faults.to_string())),
     };
     lambda_runtime::run(lambda_runtime::service_fn(put)).await

@@ -55,6 +55,7 @@ pub struct Mailer {
     store: Store,
     client: Client,
     from: String,
+    configuration_set: Option<String>,
 }
 
 impl Mailer {
@@ -67,6 +68,7 @@ impl Mailer {
         let table = faults.wanted(&variable, "VESTIBULE_TABLE", "the DynamoDB table");
         let from = faults.wanted(&variable, "VESTIBULE_MAIL_FROM", "the address that mails are from");
         let aws = Aws::read(&variable, &mut faults);
+        let configuration_set = variable("VESTIBULE_MAIL_CONFIGURATION_SET").filter(|name| !name.is_empty());
         let (Some(table), Some(from), Some(aws)) = (table, from, aws) else { return Err(faults) };
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(Duration::from_secs(1))
@@ -75,7 +77,8 @@ impl Mailer {
             .build();
         let table = aws.table(table, variable("VESTIBULE_DYNAMODB_ENDPOINT"));
         let config = aws.config(variable("VESTIBULE_SES_ENDPOINT"), timeouts, RetryConfig::standard());
-        Ok(Self { store: Store::new(Arc::new(table)), client: Client::new(&config), from })
+        let (store, client) = (Store::new(Arc::new(table)), Client::new(&config));
+        Ok(Self { store, client, from, configuration_set })
     }
 
     /// Tells whoever is to be told of an event. Nobody waits for another: who cannot be told now does not keep the rest from it.
@@ -98,6 +101,7 @@ impl Mailer {
                 let to = Destination::builder().to_addresses(&mail.address).build();
                 let content = EmailContent::builder().simple(message).build();
                 let send = self.client.send_email().from_email_address(&self.from).destination(to).content(content);
+                let send = send.set_configuration_set_name(self.configuration_set.clone());
                 send.send().await.map(|_| ()).map_err(|error| {
                     let for_good = error
                         .as_service_error()

@@ -10,7 +10,7 @@ use axum::{
     extract::{MatchedPath, Request as HttpRequest},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::{Next, from_fn},
-    response::Response,
+    response::{IntoResponse, Response},
 };
 use data_encoding::BASE64URL_NOPAD;
 use futures_util::FutureExt;
@@ -36,9 +36,12 @@ pub fn serve(routes: Routes, app: Arc<App>) -> Router {
     finished(router, Arc::clone(&app.clock), Arc::clone(&app.entropy))
 }
 
-/// What is served where there is nothing to serve with: whatever is asked, `unavailable`, in the contract's form.
-pub fn closed(clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Router {
-    finished(Router::new().fallback(async || Problem::new(Code::Unavailable)), clock, entropy)
+/// One answer, whatever is asked, in the contract's form: a problem where nothing can be served.
+pub fn always<A>(answer: A, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Router
+where
+    A: IntoResponse + Clone + Send + Sync + 'static,
+{
+    finished(Router::new().fallback(async move || answer.clone()), clock, entropy)
 }
 
 /// Around the whole router, not on its routes: what no route takes comes by here too.
@@ -75,7 +78,7 @@ async fn finish(router: Router, clock: &dyn Clock, entropy: &dyn Entropy, mut re
         Ok(Err(never)) => match never {},
         Err(_) => {
             tracing::error!(request_id = id, "a handler broke off");
-            axum::response::IntoResponse::into_response(Problem::new(Code::Unavailable))
+            Problem::new(Code::Unavailable).into_response()
         }
     };
     let path = response.extensions_mut().remove::<MatchedPath>();
@@ -83,6 +86,7 @@ async fn finish(router: Router, clock: &dyn Clock, entropy: &dyn Entropy, mut re
     if let Some(problem) = &problem {
         let allow = response.headers_mut().remove(header::ALLOW);
         response = problem.render(&id);
+        response.extensions_mut().insert(problem.code());
         if let Some(allow) = allow.filter(|_| problem.code() == Code::MethodNotAllowed) {
             response.headers_mut().insert(header::ALLOW, without_head(&allow));
         }

@@ -8,14 +8,15 @@ use axum::Router;
 use tokio::{join, sync::Mutex};
 
 use super::{
-    Aws, Faults,
+    Aws, Faults, Gateway,
     keys::{Places, Sealing},
 };
 use crate::{
     audit::{AuditRetention, BadRetention},
     env::{Clock, SystemEntropy, Timestamp},
-    http::{App, Routes, closed, serve},
+    http::{App, Code, Problem, Routes, always, serve},
     kms::KmsSealer,
+    metrics::Metrics,
     password::{PasswordParams, Passwords},
     secret::{CodeKey, NameKey, Sealer},
     sso::PublicUrl,
@@ -54,7 +55,7 @@ impl Needs {
     pub const CODES: Self = Self { codes: true, ..Self::NOTHING };
     /// The keys that seal authenticators' secrets.
     pub const SEALING: Self = Self { sealing: true, ..Self::NOTHING };
-    /// Where people reach the service.
+    /// Where people reach the service, if it is said: without it there is no sign-in by an IdP, and its paths answer 404.
     pub const PUBLIC_URL: Self = Self { public_url: true, ..Self::NOTHING };
 
     /// Both.
@@ -110,8 +111,13 @@ impl Function {
         Arc::new(Self { routes, needs, variable: Box::new(variable), clock, door: Mutex::new(Door::Shut(None)) })
     }
 
-    pub(super) fn name(&self) -> String {
-        (self.variable)("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default()
+    pub(super) fn metrics(&self) -> Metrics {
+        Metrics::read(&self.variable)
+    }
+
+    /// What is before the function. While its variables do not read nothing is served, so the default is as good as any.
+    pub(super) fn gateway(&self) -> Gateway {
+        Gateway::read(&self.variable).unwrap_or_default()
     }
 
     pub(super) fn clock(&self) -> Arc<dyn Clock> {
@@ -152,7 +158,7 @@ impl Function {
     }
 
     fn shut(&self) -> Router {
-        closed(Arc::clone(&self.clock), Arc::new(SystemEntropy))
+        always(Problem::new(Code::Unavailable), Arc::clone(&self.clock), Arc::new(SystemEntropy))
     }
 
     /// What the commands of the operators work with, and the table's id: open to a table that is no store yet, and to one
@@ -175,6 +181,7 @@ impl Function {
     /// Looks at everything, whatever else is wrong.
     async fn open(&self) -> Result<(Arc<App>, Identity), Faults> {
         let Surroundings { aws, table, places, public_url, audit_retention, mut faults } = self.surroundings()?;
+        faults.take_all(Gateway::read(&self.variable));
         let (identity, keys) = join!(self.looked_at(&table), places.keys(&aws, self.needs));
         let (identity, keys) = (faults.take_all(identity), faults.take_all(keys));
         let (Some(identity), Some(keys)) = (identity, keys) else { return Err(faults) };
@@ -214,7 +221,7 @@ impl Function {
     }
 
     fn public_url(&self, faults: &mut Faults) -> Option<PublicUrl> {
-        let text = faults.wanted(&self.variable, "VESTIBULE_PUBLIC_URL", "where people reach the service")?;
+        let text = (self.variable)("VESTIBULE_PUBLIC_URL").filter(|text| !text.is_empty())?;
         faults.take(
             PublicUrl::parse(&text).map_err(|wanted| format!("VESTIBULE_PUBLIC_URL {text}: it has to be {wanted}")),
         )

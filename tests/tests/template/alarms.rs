@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::{flows, of_type, pascal, read, template};
+use super::{flows, metrics, of_type, pascal, read, template};
 
 #[test]
 fn logs_end_and_the_gateways_have_no_path_query_or_header() {
@@ -38,7 +38,7 @@ fn logs_end_and_the_gateways_have_no_path_query_or_header() {
     }
 }
 
-/// Alarms look at metrics that there are: of AWS, or those that `shared/src/lambda.rs` and the filters of logs make.
+/// Alarms look at metrics that there are: of AWS, or those that `shared/src/metrics.rs` and the filters of logs make.
 #[test]
 fn alarms_look_at_metrics_that_the_code_writes() {
     let template = template();
@@ -47,12 +47,15 @@ fn alarms_look_at_metrics_that_the_code_writes() {
         let alarm = &alarm["Properties"];
         let tell = json!({"Fn::If": ["Tell", [{"Ref": "AlarmTopic"}], {"Ref": "AWS::NoValue"}]});
         assert_eq!((&alarm["AlarmActions"], &alarm["TreatMissingData"]), (&tell, &json!("notBreaching")), "{name}");
-        let metrics = alarm["Metrics"].as_array().into_iter().flatten().map(|one| &one["MetricStat"]["Metric"]);
-        for metric in metrics.chain([alarm]).filter(|metric| metric["Namespace"] == "Vestibule") {
-            ours.extend(metric["MetricName"].as_str().map(str::to_owned));
+        if alarm["Namespace"] == metrics() {
+            ours.insert(alarm["MetricName"].as_str().unwrap().to_owned());
         }
     }
-    let source = read("shared/src/lambda.rs");
+    // Those that filters of logs make.
+    for filtered in ["Faults", "Attacks"] {
+        assert!(ours.remove(filtered), "{filtered}");
+    }
+    let source = read("shared/src/metrics.rs");
     for metric in &ours {
         assert!(source.contains(&format!("\"{metric}\"")), "nobody counts {metric}");
     }
@@ -67,55 +70,105 @@ fn alarms_look_at_metrics_that_the_code_writes() {
 fn each_alarm_watches_its_metric() {
     let template = template();
     let function = |name: &str, flow: &str| json!([{"Name": name, "Value": {"Ref": format!("{flow}Function")}}]);
-    let own = |metric: &str| json!({"Fn::Sub": format!("${{AWS::StackName}}-{metric}")});
+    let table = json!({"Fn::If": ["OwnTable", {"Ref": "Table"}, {"Ref": "ExistingTable"}]});
+    let table = json!([{"Name": "TableName", "Value": table}]);
+    let own = &metrics();
+    let aws = ["ApiGateway", "Lambda", "SQS", "DynamoDB"].map(|service| json!(format!("AWS/{service}")));
+    let [gateway, lambda, sqs, dynamodb] = &aws;
     let api = json!([{"Fn::If": ["Rest", {"Name": "ApiName", "Value": {"Ref": "AWS::StackName"}},
         {"Name": "ApiId", "Value": {"Ref": "HttpApi"}}]}]);
     let queue = json!([{"Name": "QueueName", "Value": {"Fn::GetAtt": ["Undelivered", "QueueName"]}}]);
     let sum = json!("Sum");
     let wanted = [
-        ("GatewayFaults", "AWS/ApiGateway", json!({"Fn::If": ["Rest", "5XXError", "5xx"]}), api, &sum),
-        ("FunctionFaults", "Vestibule", own("faults"), Value::Null, &sum),
-        ("LoginThrottled", "AWS/Lambda", json!("Throttles"), function("FunctionName", "Login"), &sum),
-        ("LoginSlow", "AWS/Lambda", json!("Duration"), function("FunctionName", "Login"), &json!("p99")),
-        ("VerifySlow", "AWS/Lambda", json!("Duration"), function("FunctionName", "Verify"), &json!("p99")),
-        ("EventsLate", "AWS/Lambda", json!("IteratorAge"), function("FunctionName", "AuditEvents"), &json!("Maximum")),
-        ("EventsUndelivered", "AWS/SQS", json!("ApproximateNumberOfMessagesVisible"), queue, &json!("Maximum")),
-        ("LoginsDelayed", "Vestibule", json!("TooManyAttempts"), function("function", "Login"), &sum),
-        ("CodesDelayed", "Vestibule", json!("TooManyAttempts"), function("function", "Verify"), &sum),
-        ("Attacked", "Vestibule", own("attacks"), Value::Null, &sum),
+        ("GatewayFaults", gateway, json!({"Fn::If": ["Rest", "5XXError", "5xx"]}), api, &sum),
+        ("FunctionFaults", own, json!("Faults"), Value::Null, &sum),
+        ("LoginThrottled", lambda, json!("Throttles"), function("FunctionName", "Login"), &sum),
+        ("LoginSlow", lambda, json!("Duration"), function("FunctionName", "Login"), &json!("p99")),
+        ("VerifySlow", lambda, json!("Duration"), function("FunctionName", "Verify"), &json!("p99")),
+        ("EventsLate", lambda, json!("IteratorAge"), function("FunctionName", "AuditEvents"), &json!("Maximum")),
+        ("EventsUndelivered", sqs, json!("ApproximateNumberOfMessagesVisible"), queue, &json!("Maximum")),
+        ("LoginsDelayed", own, json!("TooManyAttempts"), function("function", "Login"), &sum),
+        ("CodesDelayed", own, json!("TooManyAttempts"), function("function", "Verify"), &sum),
+        ("Attacked", own, json!("Attacks"), Value::Null, &sum),
+        ("Unavailable", own, json!("Unavailable"), Value::Null, &sum),
+        ("TableWritesThrottled", dynamodb, json!("WriteThrottleEvents"), table.clone(), &sum),
+        ("TableReadsThrottled", dynamodb, json!("ReadThrottleEvents"), table, &sum),
     ];
     let mut alarms = of_type(&template, "AWS::CloudWatch::Alarm");
     for (name, namespace, metric, dimensions, statistic) in wanted {
         let alarm = &alarms.remove(name).unwrap_or_else(|| panic!("no alarm {name}"))["Properties"];
-        assert_eq!((&alarm["Namespace"], &alarm["MetricName"]), (&json!(namespace), &metric), "{name}");
+        assert_eq!((&alarm["Namespace"], &alarm["MetricName"]), (namespace, &metric), "{name}");
+        // Arithmetic over metrics that were never written has no value, whatever stands in for the missing ones.
+        assert!(alarm["Metrics"].is_null(), "{name}");
         assert_eq!(alarm["Dimensions"], dimensions, "{name}");
         let found = alarm.get("Statistic").or(alarm.get("ExtendedStatistic"));
         assert_eq!(found, Some(statistic), "{name}");
     }
-    assert_eq!(
-        alarms.keys().copied().collect::<Vec<_>>(),
-        ["TableThrottled", "Unavailable"],
-        "alarms that are not looked at"
-    );
+    assert!(alarms.is_empty(), "alarms that are not looked at: {:?}", alarms.keys());
 }
 
 /// A filter that matches nothing is an alarm that never goes off.
 #[test]
 fn filters_of_logs_count_errors_and_attacks() {
     let template = template();
-    let counts = |metric: &str| {
-        let name = json!({"Fn::Sub": format!("${{AWS::StackName}}-{metric}")});
-        json!([{"MetricNamespace": "Vestibule", "MetricName": name, "MetricValue": "1"}])
-    };
+    let counts = |metric: &str| json!([{"MetricNamespace": metrics(), "MetricName": metric, "MetricValue": "1"}]);
     let mut filters = of_type(&template, "AWS::Logs::MetricFilter");
     for flow in flows() {
         let filter = &filters.remove(&*(pascal(&flow) + "Faults")).unwrap()["Properties"];
         assert_eq!(filter["FilterPattern"], r#"{ $.level = "ERROR" }"#, "{flow}");
-        assert_eq!(filter["MetricTransformations"], counts("faults"), "{flow}");
+        assert_eq!(filter["MetricTransformations"], counts("Faults"), "{flow}");
     }
     let attacks = &filters.remove("Attacks").unwrap()["Properties"];
     assert_eq!(attacks["LogGroupName"], json!({"Ref": "AuditEventsLogs"}));
     assert_eq!(attacks["FilterPattern"], r#"{ $.message = "an attack" }"#);
-    assert_eq!(attacks["MetricTransformations"], counts("attacks"));
+    assert_eq!(attacks["MetricTransformations"], counts("Attacks"));
     assert!(filters.is_empty(), "{:?}", filters.keys());
+}
+
+/// The dashboard is a text to CloudFormation: here it is read, and what it names has to be there.
+#[test]
+fn the_dashboard_shows_metrics_that_there_are() {
+    let template = template();
+    let dashboards = of_type(&template, "AWS::CloudWatch::Dashboard");
+    let body = &dashboards["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"];
+    let table = json!({"Fn::If": ["OwnTable", {"Ref": "Table"}, {"Ref": "ExistingTable"}]});
+    assert_eq!(body[1], json!({"Namespace": metrics(), "TableName": table}));
+    let text = body[0].as_str().unwrap();
+    for name in text.split("${").skip(1).map(|rest| rest.split('}').next().unwrap()) {
+        let there = !template["Resources"][name].is_null();
+        assert!(there || ["AWS::Region", "Namespace", "TableName"].contains(&name), "{name}");
+    }
+    let body: Value = serde_json::from_str(text).unwrap();
+    let source = read("shared/src/metrics.rs");
+    let mut titles = BTreeSet::new();
+    for widget in body["widgets"].as_array().unwrap() {
+        let properties = &widget["properties"];
+        titles.insert(properties["title"].as_str().unwrap().split([',', ' ']).next().unwrap().to_owned());
+        for metric in properties["metrics"].as_array().into_iter().flatten() {
+            if let Some(search) = metric[0]["expression"].as_str() {
+                let name = search.split("MetricName=\"").nth(1).unwrap().split('"').next().unwrap();
+                assert!(source.contains(&format!("\"{name}\"")), "nobody counts {name}");
+                let (_, dimensions) = search.split_once("{${Namespace},").unwrap();
+                for dimension in dimensions.split('}').next().unwrap().split(',') {
+                    assert!(source.contains(&format!("\"{dimension}\"")), "{name} has no {dimension}");
+                }
+            } else {
+                let (namespace, dimension) = (metric[0].as_str().unwrap(), metric[2].as_str().unwrap());
+                let fits = [("AWS/Lambda", "FunctionName"), ("AWS/DynamoDB", "TableName")];
+                assert!(fits.contains(&(namespace, dimension)), "{metric}");
+                let names = [
+                    "Duration",
+                    "Throttles",
+                    "Invocations",
+                    "IteratorAge",
+                    "WriteThrottleEvents",
+                    "ReadThrottleEvents",
+                ];
+                assert!(names.contains(&metric[1].as_str().unwrap()), "{metric}");
+            }
+        }
+    }
+    let wanted = ["Cold", "Events", "Latency", "Refusals", "Requests", "Sign-ins", "Throttles"].map(str::to_owned);
+    assert_eq!(titles, wanted.into());
+    assert_eq!(template["Parameters"]["SystemLogLevel"]["Default"], "INFO", "cold starts are seen");
 }

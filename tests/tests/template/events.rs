@@ -38,9 +38,12 @@ fn mails_are_made_of_events_and_what_fails_waits_in_the_queue() {
     let notified = json!({"source": ["vestibule"], "detail": {"data": {"notified": ["user", "administrators"]}}});
     assert_eq!(rule["EventPattern"], notified);
     let dead = json!({"Arn": arn("Undelivered")});
-    assert_eq!(rule["Targets"], json!([{"Id": "notify", "Arn": arn("NotifyFunction"), "DeadLetterConfig": dead}]));
+    assert_eq!(
+        rule["Targets"],
+        json!([{"Id": "notify", "Arn": {"Ref": "NotifyFunction.Alias"}, "DeadLetterConfig": dead}])
+    );
     let permission = json!({
-        "Action": "lambda:InvokeFunction", "FunctionName": {"Ref": "NotifyFunction"},
+        "Action": "lambda:InvokeFunction", "FunctionName": {"Ref": "NotifyFunction.Alias"},
         "Principal": "events.amazonaws.com", "SourceArn": arn("MailRule"),
     });
     assert_eq!(resource("MailRuleMayInvoke"), &permission);
@@ -50,9 +53,49 @@ fn mails_are_made_of_events_and_what_fails_waits_in_the_queue() {
     assert_eq!(resource("NotifyFunction")["EventInvokeConfig"], failed);
     // The longest time that there is: 14 days.
     assert_eq!(resource("Undelivered"), &json!({"MessageRetentionPeriod": 1_209_600, "SqsManagedSseEnabled": true}));
+    // Those of the stack's own bus.
+    let rules = "arn:${AWS::Partition}:events:${AWS::Region}:${AWS::AccountId}:rule/${Bus}/*";
     let policy = json!({"Queues": [{"Ref": "Undelivered"}], "PolicyDocument": {"Version": "2012-10-17", "Statement": [{
         "Effect": "Allow", "Principal": {"Service": "events.amazonaws.com"}, "Action": "sqs:SendMessage",
-        "Resource": arn("Undelivered"), "Condition": {"ArnEquals": {"aws:SourceArn": arn("MailRule")}},
+        "Resource": arn("Undelivered"), "Condition": {"ArnLike": {"aws:SourceArn": {"Fn::Sub": rules}}},
     }]}});
     assert_eq!(resource("UndeliveredPolicy"), &policy);
+}
+
+/// Sent under a configuration set of the stack's own: where the identity has a default one, the role has no right on that.
+#[test]
+fn mails_have_a_configuration_set() {
+    let template = template();
+    let set = &template["Resources"]["MailConfiguration"];
+    assert_eq!((&set["Type"], &set["Condition"]), (&json!("AWS::SES::ConfigurationSet"), &json!("Mails")));
+    assert_eq!(set["Properties"]["ReputationOptions"]["ReputationMetricsEnabled"], true);
+}
+
+#[test]
+fn events_are_archived_where_it_is_asked_for_and_the_archive_is_kept() {
+    let template = template();
+    let all = template["Resources"].as_object().unwrap().iter().filter(|(name, _)| name.starts_with("Archive"));
+    for (name, resource) in all {
+        assert_eq!(resource["Condition"], "Archived", "{name}");
+    }
+    assert_eq!(template["Conditions"]["Archived"], json!({"Fn::Equals": [{"Ref": "AuditArchive"}, "true"]}));
+    let resource = |name: &str| &template["Resources"][name];
+    let bucket = resource("ArchiveBucket");
+    assert_eq!(bucket["DeletionPolicy"], "RetainExceptOnCreate");
+    assert_eq!(bucket["UpdateReplacePolicy"], "Retain");
+    assert!(!bucket["Properties"].to_string().contains("Expiration"), "nothing of it ends by itself");
+    let public = bucket["Properties"]["PublicAccessBlockConfiguration"].as_object().unwrap();
+    assert!(public.len() == 4 && public.values().all(|one| one == true));
+    let rule = &resource("ArchiveRule")["Properties"];
+    assert_eq!(
+        (&rule["EventBusName"], &rule["EventPattern"]),
+        (&json!({"Ref": "Bus"}), &json!({"source": ["vestibule"]}))
+    );
+    let target = &rule["Targets"][0];
+    assert_eq!((&target["Arn"], &target["RoleArn"]), (&arn("ArchiveStream"), &arn("ArchiveRuleRole")));
+    assert_eq!(target["DeadLetterConfig"], json!({"Arn": arn("Undelivered")}));
+    let line = json!({"InputPathsMap": {"event": "$.detail"}, "InputTemplate": "<event>\n"});
+    assert_eq!(target["InputTransformer"], line);
+    let stream = &resource("ArchiveStream")["Properties"]["ExtendedS3DestinationConfiguration"];
+    assert_eq!((&stream["BucketARN"], &stream["RoleARN"]), (&arn("ArchiveBucket"), &arn("ArchiveStreamRole")));
 }

@@ -88,13 +88,15 @@ fn every_flow_has_a_function_a_role_and_a_log_of_its_own() {
         assert_eq!(function["Role"], json!({"Fn::GetAtt": [format!("{name}Role"), "Arn"]}));
         assert_eq!(
             function["LoggingConfig"],
-            json!({"LogFormat": "JSON", "SystemLogLevel": "WARN", "LogGroup": {"Ref": format!("{name}Logs")}})
+            json!({"LogFormat": "JSON", "SystemLogLevel": {"Ref": "SystemLogLevel"}, "LogGroup": {"Ref": format!("{name}Logs")}})
         );
         let faults = properties(&template, &flow, "Faults");
         assert_eq!(faults["LogGroupName"], json!({"Ref": format!("{name}Logs")}));
     }
     let all = |kind: &str| of_type(&template, kind).len();
-    assert_eq!((all("AWS::Serverless::Function"), all("AWS::IAM::Role")), (flows().len(), flows().len()));
+    assert_eq!(all("AWS::Serverless::Function"), flows().len());
+    // The archive has two of its own, and the rollout one.
+    assert_eq!(all("AWS::IAM::Role"), flows().len() + 3);
     // The table is the stack's own, or one that is named.
     let name = json!({"Fn::If": ["OwnTable", {"Ref": "Table"}, {"Ref": "ExistingTable"}]});
     let everyones = json!({
@@ -102,19 +104,114 @@ fn every_flow_has_a_function_a_role_and_a_log_of_its_own() {
         "Handler": "bootstrap",
         "Architectures": [{"Ref": "Architecture"}],
         "Tracing": {"Ref": "Tracing"},
-        "Environment": {"Variables": {"VESTIBULE_TABLE": name}},
+        "Environment": {"Variables": {
+            "VESTIBULE_TABLE": name,
+            "VESTIBULE_METRICS": metrics(),
+            "VESTIBULE_AUDIT_RETENTION_DAYS": {"Ref": "AuditRetentionDays"},
+            "VESTIBULE_BASE_PATH": {"Ref": "BasePath"},
+            "VESTIBULE_CLIENT_ADDRESS": {"Ref": "ClientAddress"},
+            "VESTIBULE_ORIGIN_SECRET_SHA256": {"Ref": "OriginSecretSha256"},
+            "VESTIBULE_CORS_ORIGINS": {"Ref": "CorsOrigins"},
+            "VESTIBULE_CONFIGURATION": {"Ref": "Configuration"},
+        }},
+        // Without the second a version is published for new code alone, and a changed template would never be served.
+        "AutoPublishAlias": "live",
+        "AutoPublishAliasAllProperties": true,
+        "DeploymentPreference": {
+            "Type": {"Ref": "Rollout"},
+            "Role": {"Fn::GetAtt": ["RolloutRole", "Arn"]},
+            "Alarms": [{"Ref": "FunctionFaults"}, {"Ref": "Unavailable"}],
+            "PassthroughCondition": true,
+        },
     });
     assert_eq!(template["Globals"], json!({"Function": everyones}));
+    let default = |name: &str| template["Parameters"][name]["Default"].clone();
+    assert_eq!(default("Rollout"), "Canary10Percent5Minutes");
+    // By default nothing but the connection says who asks, no page of another origin may ask, and there is no base path.
+    for (name, value) in [
+        ("ClientAddress", json!("connection")),
+        ("CorsOrigins", json!("")),
+        ("BasePath", json!("")),
+        ("AuditRetentionDays", json!(90)),
+        ("AuditArchive", json!("false")),
+    ] {
+        assert_eq!(default(name), value, "{name}");
+    }
+}
+
+/// The namespace of metrics: one for each deployment, so that two in one account are not added up.
+fn metrics() -> Value {
+    json!({"Fn::Sub": "Vestibule/${AWS::StackName}"})
+}
+
+/// SAM publishes no version for another value of a parameter: the version's description does, and the variable of the same
+/// value, since Lambda publishes no version of a function that did not change.
+#[test]
+fn another_parameter_is_another_version() {
+    let template = template();
+    for flow in flows() {
+        let function = properties(&template, &flow, "Function");
+        assert_eq!(function["VersionDescription"], json!({"Ref": "Configuration"}), "{flow}");
+    }
+    let deploy = read("infra/deploy.sh");
+    let (_, digest) = deploy.split_once("configuration=$(printf '%s\\n' \"${parameters[@]}\" | ").unwrap();
+    assert!(digest.starts_with("sort | sha256sum"));
+    assert!(deploy.contains("\"Configuration=$configuration\""));
+}
+
+/// CodeDeploy shifts requests to a new version, and looks at alarms meanwhile.
+#[test]
+fn the_rollouts_role_is_codedeploys() {
+    let template = template();
+    let role = &template["Resources"]["RolloutRole"]["Properties"];
+    let trust =
+        json!([{"Effect": "Allow", "Principal": {"Service": "codedeploy.amazonaws.com"}, "Action": "sts:AssumeRole"}]);
+    assert_eq!(role["AssumeRolePolicyDocument"]["Statement"], trust);
+    let policy = "arn:${AWS::Partition}:iam::aws:policy/service-role/AWSCodeDeployRoleForLambdaLimited";
+    assert_eq!(role["ManagedPolicyArns"], json!([{"Fn::Sub": policy}]));
+    assert!(role["Policies"].is_null());
+    // Aliases depend on these alarms, and gateways on aliases.
+    for alarm in ["FunctionFaults", "Unavailable"] {
+        let alarm = template["Resources"][alarm].to_string();
+        assert!(!alarm.contains("Api") && !alarm.contains("Function\""), "a circle: {alarm}");
+    }
+}
+
+/// Tenants, people and keys outlive a stack; whoever runs it has to find them.
+#[test]
+fn outputs_name_what_is_asked_for_in_operation() {
+    let template = template();
+    let outputs = template["Outputs"].as_object().unwrap();
+    let of = |name: &str| outputs.get(name).unwrap_or_else(|| panic!("no output {name}"))["Value"].clone();
+    for (name, resource) in [
+        ("OperatorsFunction", "OperatorsFunction"),
+        ("TableKey", "TableKey"),
+        ("SealingKey", "SealingKey"),
+        ("NamesKey", "NamesKey"),
+        ("CodesKey", "CodesKey"),
+        ("UndeliveredQueue", "Undelivered"),
+    ] {
+        assert_eq!(of(name), json!({"Ref": resource}));
+    }
+    assert_eq!(of("ApiId"), json!({"Fn::If": ["Rest", {"Ref": "RestApi"}, {"Ref": "HttpApi"}]}));
+    assert_eq!(of("DomainTarget"), json!({"Fn::GetAtt": ["Domain", "RegionalDomainName"]}));
 }
 
 /// What a function is told beside its keys, which `rights.rs` looks at.
 #[test]
 fn a_function_is_told_what_it_is_to_know_and_nothing_else() {
     let template = template();
+    let domain = json!({"Fn::If": ["OwnDomain", {"Fn::Sub": "https://${DomainName}/${BasePath}"}, ""]});
     let wanted = BTreeMap::from([
-        ("sso", json!({"VESTIBULE_PUBLIC_URL": {"Ref": "PublicUrl"}})),
+        ("sso", json!({"VESTIBULE_PUBLIC_URL": {"Fn::If": ["PublicUrlSaid", {"Ref": "PublicUrl"}, domain]}})),
         ("audit-events", json!({"VESTIBULE_EVENT_BUS": {"Ref": "Bus"}})),
-        ("notify", json!({"VESTIBULE_MAIL_FROM": {"Ref": "MailFrom"}})),
+        (
+            "notify",
+            json!({
+                "VESTIBULE_MAIL_FROM": {"Ref": "MailFrom"},
+                "VESTIBULE_MAIL_CONFIGURATION_SET": {"Ref": "MailConfiguration"},
+            }),
+        ),
     ]);
     for flow in flows() {
         let variables = &properties(&template, &flow, "Function")["Environment"]["Variables"];

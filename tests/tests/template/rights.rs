@@ -19,7 +19,7 @@ use tests::{
     idp::{Idp, asked, form},
 };
 
-use super::{flows, pascal, properties, read, template, texts, with_routes};
+use super::{flows, of_type, pascal, properties, read, template, texts, with_routes};
 
 /// One statement of a policy.
 struct Statement<'a> {
@@ -32,9 +32,7 @@ fn statements<'a>(template: &'a Value, flow: &str) -> Vec<Statement<'a>> {
     let role = properties(template, flow, "Role");
     // One policy, written here: none of somebody else's making.
     assert_eq!(role["Policies"].as_array().map(Vec::len), Some(1), "{flow}");
-    for other in ["ManagedPolicyArns", "PermissionsBoundary"] {
-        assert!(role[other].is_null(), "{flow}: {other}");
-    }
+    assert!(role["ManagedPolicyArns"].is_null(), "{flow}");
     let statements = role["Policies"][0]["PolicyDocument"]["Statement"].as_array().unwrap();
     // The one right on everything, as X-Ray knows no resources, and there only if traces are asked for.
     let traces = json!({"Fn::If": ["Traced", {
@@ -476,7 +474,7 @@ fn functions_without_routes_may_do_what_they_are_for() {
         ["DescribeStream", "GetRecords", "GetShardIterator", "ListStreams"].map(|one| format!("dynamodb:{one}"));
     let table = json!({"Fn::If": ["OwnTable", {"Fn::GetAtt": ["Table", "Arn"]}, {"Fn::Sub": table}]});
     let people = json!({"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["T#*"]}});
-    let identity = "arn:${AWS::Partition}:ses:${AWS::Region}:${AWS::AccountId}:identity/${MailIdentity}";
+    let ses = |what: &str| json!({"Fn::Sub": format!("arn:${{AWS::Partition}}:ses:${{AWS::Region}}:${{AWS::AccountId}}:{what}")});
     let undelivered = right(&["sqs:SendMessage"], &arn("Undelivered"), Value::Null);
     let wanted = BTreeMap::from([
         (
@@ -493,7 +491,7 @@ fn functions_without_routes_may_do_what_they_are_for() {
                 right(&["dynamodb:BatchGetItem"], &table, people),
                 right(
                     &["ses:SendEmail"],
-                    &json!({"Fn::Sub": identity}),
+                    &json!([ses("identity/${MailIdentity}"), ses("configuration-set/${MailConfiguration}")]),
                     json!({"StringEquals": {"ses:FromAddress": {"Ref": "MailFrom"}}}),
                 ),
                 undelivered,
@@ -556,4 +554,42 @@ fn allowed(template: &Value, flow: &str) -> Vec<(Rights, Rights)> {
     }
     assert_eq!(described, 1, "{flow} asks once what table it has");
     rights
+}
+
+/// An account may ask that no role has more rights than a policy of its own.
+#[test]
+fn every_role_is_bounded_where_it_is_asked_for() {
+    let template = template();
+    let boundary = json!({"Fn::If": ["Bounded", {"Ref": "PermissionsBoundary"}, {"Ref": "AWS::NoValue"}]});
+    for (name, role) in of_type(&template, "AWS::IAM::Role") {
+        assert_eq!(role["Properties"]["PermissionsBoundary"], boundary, "{name}");
+    }
+    let none = json!({"Fn::Not": [{"Fn::Equals": [{"Ref": "PermissionsBoundary"}, ""]}]});
+    assert_eq!(template["Conditions"]["Bounded"], none);
+}
+
+/// What DynamoDB's documentation asks for: through DynamoDB alone, grants for itself alone, and looking at the key.
+#[test]
+fn the_tables_key_is_used_by_dynamodb_alone() {
+    let template = template();
+    let policy = &template["Resources"]["TableKey"]["Properties"]["KeyPolicy"]["Statement"];
+    let through = json!({
+        "kms:CallerAccount": {"Ref": "AWS::AccountId"},
+        "kms:ViaService": {"Fn::Sub": "dynamodb.${AWS::Region}.amazonaws.com"},
+    });
+    let (anybody, dynamodb) = (json!({"AWS": "*"}), json!({"Service": "dynamodb.amazonaws.com"}));
+    let uses = json!(["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"]);
+    let grants = json!({"StringEquals": through, "Bool": {"kms:GrantIsForAWSResource": true}});
+    let looks = json!(["kms:Describe*", "kms:Get*", "kms:List*"]);
+    let wanted = [
+        (&anybody, uses, json!({"StringEquals": through})),
+        (&anybody, json!("kms:CreateGrant"), grants),
+        (&dynamodb, looks, Value::Null),
+    ];
+    assert_eq!(policy.as_array().map(Vec::len), Some(4));
+    for (n, (principal, actions, condition)) in wanted.into_iter().enumerate() {
+        let statement = &policy[n + 1];
+        assert_eq!((&statement["Principal"], &statement["Action"]), (principal, &actions));
+        assert_eq!(statement["Condition"], condition);
+    }
 }

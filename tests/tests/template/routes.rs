@@ -38,7 +38,7 @@ fn every_path_is_routed_to_its_flow_alone_and_nothing_else_is() {
             assert_eq!(integration["payloadFormatVersion"], form);
             let uri = integration["uri"]["Fn::Sub"].as_str().unwrap();
             let function =
-                uri.split_once("/functions/${").unwrap().1.strip_suffix("Function.Arn}/invocations").unwrap();
+                uri.split_once("/functions/${").unwrap().1.strip_suffix("Function.Alias}/invocations").unwrap();
             let flow = with_routes().into_iter().find(|flow| pascal(flow) == function).unwrap();
             if path.starts_with("/v1/") {
                 routes.insert(shape(&path), flow)
@@ -71,7 +71,7 @@ fn a_function_is_called_by_the_gateway_that_has_its_routes() {
     for flow in with_routes() {
         let permission = properties(&template, &flow, "Permission");
         let want = json!({
-            "Action": "lambda:InvokeFunction", "FunctionName": {"Ref": pascal(&flow) + "Function"},
+            "Action": "lambda:InvokeFunction", "FunctionName": {"Ref": pascal(&flow) + "Function.Alias"},
             "Principal": "apigateway.amazonaws.com", "SourceArn": gateway,
         });
         assert_eq!(permission, &want, "{flow}");
@@ -136,4 +136,50 @@ fn either_gateway_has_a_throttle() {
     let mut rest = json!({"ResourcePath": "/*", "HttpMethod": "*", "LoggingLevel": "OFF", "DataTraceEnabled": false});
     rest.as_object_mut().unwrap().extend(throttle.as_object().unwrap().clone());
     assert_eq!(api("RestApi")["MethodSettings"], json!([rest]));
+}
+
+/// A domain of one's own is the only address then, and functions know the base path that API Gateway leaves before each path.
+#[test]
+fn a_domain_of_ones_own_replaces_the_gateways_address() {
+    let template = template();
+    let resource = |name: &str| &template["Resources"][name];
+    for api in ["HttpApi", "RestApi"] {
+        let api = &resource(api)["Properties"];
+        assert_eq!(api["DisableExecuteApiEndpoint"], json!({"Fn::If": ["OwnDomain", true, false]}));
+        assert_eq!(api["FailOnWarnings"], false);
+    }
+    assert_eq!(template["Conditions"]["OwnDomain"], json!({"Fn::Not": [{"Fn::Equals": [{"Ref": "DomainName"}, ""]}]}));
+    let conditions = ["Domain", "DomainMapping", "DomainRecord"].map(|name| resource(name)["Condition"].clone());
+    assert_eq!(conditions, ["OwnDomain", "OwnDomain", "OwnRecord"]);
+    let certificate = json!({"Ref": "CertificateArn"});
+    let regional = json!([{"EndpointType": "REGIONAL", "SecurityPolicy": "TLS_1_2", "CertificateArn": certificate}]);
+    let domain = json!({"DomainName": {"Ref": "DomainName"}, "DomainNameConfigurations": regional});
+    assert_eq!(resource("Domain")["Properties"], domain);
+    let mapping = json!({
+        "DomainName": {"Ref": "Domain"},
+        "ApiId": {"Fn::If": ["Rest", {"Ref": "RestApi"}, {"Ref": "HttpApi"}]},
+        "Stage": {"Fn::If": ["Rest", {"Ref": "RestApi.Stage"}, {"Ref": "HttpApi.Stage"}]},
+        "ApiMappingKey": {"Ref": "BasePath"},
+    });
+    assert_eq!(resource("DomainMapping")["Properties"], mapping);
+    let to = |what: &str| json!({"Fn::GetAtt": ["Domain", what]});
+    let record = json!({
+        "HostedZoneId": {"Ref": "HostedZoneId"}, "Name": {"Ref": "DomainName"}, "Type": "A",
+        "AliasTarget": {"DNSName": to("RegionalDomainName"), "HostedZoneId": to("RegionalHostedZoneId")},
+    });
+    assert_eq!(resource("DomainRecord")["Properties"], record);
+}
+
+/// API Gateway answers nothing of CORS itself, and neither does cargo-lambda's emulator: what is allowed is the functions' to say.
+#[test]
+fn cors_is_answered_by_functions_alone() {
+    let template = template();
+    for api in ["HttpApi", "RestApi"] {
+        let api = &template["Resources"][api]["Properties"];
+        for cors in ["CorsConfiguration", "Cors"] {
+            assert!(api[cors].is_null());
+        }
+        assert!(!api["DefinitionBody"].to_string().contains("x-amazon-apigateway-cors"));
+    }
+    assert!(read("Cargo.toml").contains("[workspace.metadata.lambda.watch]\ndisable_cors = true\n"));
 }

@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Builds all functions, packages them with the template, and deploys: what is deployed is what was built just now.
+# Needs cargo-lambda, SAM's command line, the AWS command line, credentials of the account, and for arm64 the target
+# aarch64-unknown-linux-gnu (`rustup target add`).
+#
+#   infra/deploy.sh [PARAMETERS] [options of `sam deploy`]
+#
+# PARAMETERS is a file with a line NAME=value for each parameter of infra/template.yaml that is not to have its default. The
+# stack is that of samconfig.toml, or STACK. The deployment that creates the stack leaves the table unprotected, so that it can
+# be rolled back; a second one protects it.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+stack=${STACK:-$(sed -n 's/^stack_name = "\(.*\)"$/\1/p' samconfig.toml)}
+parameters=()
+if [ -f "${1:-}" ]; then
+    while IFS= read -r line; do
+        case $line in '' | \#*) ;; *) parameters+=("$line") ;; esac
+    done <"$1"
+    shift
+fi
+options=("$@")
+architecture=arm64
+for one in "${parameters[@]}"; do
+    case $one in Architecture=*) architecture=${one#*=} ;; esac
+done
+
+bash infra/build.sh "$architecture"
+
+configuration=$(printf '%s\n' "${parameters[@]}" | sort | sha256sum | cut -c 1-32)
+
+# Whether the table is protected.
+deploy() {
+    sam deploy --template-file infra/template.yaml --stack-name "$stack" --parameter-overrides "${parameters[@]}" \
+        "Configuration=$configuration" "DeletionProtection=$1" "${options[@]}"
+}
+described() { aws cloudformation describe-stacks --stack-name "$stack" --query "Stacks[0].$1" --output "$2"; }
+
+described StackStatus text >/dev/null 2>&1 || deploy false
+deploy true
+described 'Outputs[].[OutputKey, OutputValue]' table
