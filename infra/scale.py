@@ -79,7 +79,7 @@ def at(users, flows, given):
         "KMS a second, if all start within a minute": over((sum(instances) + instances[1]) / 60, KMS),
         "events a second": over(2 * peak, PUT_EVENTS),
         "people, GB": large(people),
-        "audit rows of 400 days, GB": large(audit),
+        f"audit rows of {cost.audit_days()} days, GB": large(audit),
         "partitions, and shards of the stream, at least": large(partitions),
         "storage with backups, USD a month": large((people + audit) * (cost.STORED_GB_MONTH + cost.BACKED_UP_GB_MONTH)),
     }
