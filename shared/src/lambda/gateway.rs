@@ -231,10 +231,10 @@ mod tests {
         ] {
             let found = read(&[(name, value)]);
             assert_eq!(found.is_ok(), right, "{name} {value}: {found:?}");
-            assert!(found.is_ok_and(|_| right) || !right, "{name}");
         }
-        let cloudfront =
-            |digest| read(&[("VESTIBULE_CLIENT_ADDRESS", "cloudfront"), ("VESTIBULE_ORIGIN_SECRET_SHA256", digest)]);
+        let cloudfront = |digest: &str| {
+            read(&[("VESTIBULE_CLIENT_ADDRESS", "cloudfront"), ("VESTIBULE_ORIGIN_SECRET_SHA256", digest)])
+        };
         assert!(cloudfront(&"0a".repeat(32)).is_ok());
         for wrong in ["", "0a", &"0a".repeat(33), &"zz".repeat(32)] {
             assert!(cloudfront(wrong).unwrap_err().contains("VESTIBULE_ORIGIN_SECRET_SHA256"), "{wrong}");
