@@ -12,7 +12,7 @@ use serde::{
     de::{MapAccess, SeqAccess, Visitor},
 };
 use vestibule::{
-    id::{LoginName, TenantId, UserId},
+    id::{LoginName, TenantId, UserId, is_display_control},
     password,
     secret::SecretText,
     store::{
@@ -415,6 +415,12 @@ fn seed_user(node: Node, place: &str, tenant: Option<&TenantId>, faults: &mut Fa
         other => other.map(|_| None),
     };
     let username = fields.name("username", USERNAME, faults);
+    let username = match username {
+        Some(name) if name.contains(is_display_control) => {
+            fault(faults, &below(place, "username"), "has bidirectional controls in it")
+        }
+        other => other,
+    };
     let display_name = fields.name("display_name", SHOWN, faults);
     let kinds = [("employee", Kind::Employee), ("contact", Kind::Contact)];
     let kind = fields.word("kind", None, &kinds, faults);

@@ -198,6 +198,14 @@ impl AssertedName {
     }
 }
 
+/// Whether a character is not shown, but changes how the text around it is: a control character, a line separator, or one of
+/// Unicode's bidirectional controls. A name with one can look like another.
+#[must_use]
+pub fn is_display_control(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// NFKC and full case folding, for matching names and searching them.
 #[must_use]
 pub fn fold(text: &str) -> String {

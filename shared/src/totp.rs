@@ -6,6 +6,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::{
     env::Timestamp,
+    id::is_display_control,
     secret::{FactorRef, TotpSecret},
 };
 
@@ -95,9 +96,7 @@ pub struct Provisioning {
 const NAME_CHARS: usize = 64;
 
 fn clean(name: &str) -> String {
-    let bidi =
-        |c: char| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let kept: String = name.chars().filter(|&c| !c.is_control() && !bidi(c) && c != ':').take(NAME_CHARS).collect();
+    let kept: String = name.chars().filter(|&c| !is_display_control(c) && c != ':').take(NAME_CHARS).collect();
     // An app shows something, and the library refuses an empty name.
     if kept.is_empty() { "-".to_owned() } else { kept }
 }

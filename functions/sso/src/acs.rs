@@ -39,9 +39,8 @@ pub(crate) fn routes() -> Routes {
     Routes::new().routes(routes!(acs)).layer(Extension(Arc::new(Limiter::new())))
 }
 
-/// The answer of an identity provider, as SAML's HTTP-POST binding sends it.
+/// The answer of an identity provider, as SAML's HTTP-POST binding sends it. Additional fields are ignored.
 #[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 struct AcsForm {
     /// The SAML response, in base64: at most 256 KiB.
     #[serde(rename = "SAMLResponse")]

@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use crate::{
     env::Timestamp,
-    id::UserKey,
+    id::{UserKey, is_display_control},
     policy,
     recovery::ResetCode,
     secret::NewToken,
@@ -251,7 +251,7 @@ impl NewClientDto {
     }
 }
 
-/// A user name: 1 to 128 characters, without control characters and surrounding spaces.
+/// A user name: 1 to 128 characters, without control characters, bidirectional controls and surrounding spaces.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(try_from = "String")]
 #[schema(value_type = String, min_length = 1, max_length = 128)]
@@ -260,7 +260,7 @@ pub struct Username(String);
 impl TryFrom<String> for Username {
     type Error = &'static str;
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        let bare = !text.is_empty() && text.trim() == text && !text.contains(char::is_control);
+        let bare = !text.is_empty() && text.trim() == text && !text.contains(is_display_control);
         if bare && text.chars().count() <= 128 { Ok(Self(text)) } else { Err("no username") }
     }
 }

@@ -6,14 +6,14 @@ use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 use x509_cert::{
     Certificate as X509,
-    der::{Decode, DecodePem, Encode, EncodePem, pem::LineEnding},
+    der::{Decode, DecodePem, Encode, EncodePem, Error, Reader, SliceReader, asn1::UintRef, pem::LineEnding},
     time::Time,
 };
 
 use crate::env::Timestamp;
 
-/// How long the description of an RSA key of 2048 bits is at least (NIST SP 800-131A has no shorter ones).
-const RSA_SPKI: usize = 290;
+/// The shortest modulus of an RSA key, in bits (NIST SP 800-131A).
+const RSA_BITS: u32 = 2048;
 
 /// A certificate that was read, of a key that can verify.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,13 +66,44 @@ impl Certificate {
     }
 }
 
+/// How long the modulus of a certificate's RSA key is: RSAPublicKey of RFC 8017, A.1.1.
+fn modulus_bits(der: &[u8]) -> Option<u32> {
+    let certificate = X509::from_der(der).ok()?;
+    let key = certificate.tbs_certificate.subject_public_key_info.subject_public_key;
+    let mut reader = SliceReader::new(key.as_bytes()?).ok()?;
+    let bits = reader.sequence(|key| {
+        let modulus = UintRef::decode(key)?;
+        UintRef::decode(key)?;
+        let digits = modulus.as_bytes();
+        let leading = digits.first().map_or(0, |first| first.leading_zeros());
+        Ok::<_, Error>(u32::try_from(digits.len()).unwrap_or(0).saturating_mul(8).saturating_sub(leading))
+    });
+    bits.ok()
+}
+
 /// The key of a certificate, if it is of a kind that is taken.
 pub(super) fn key(der: &[u8]) -> Option<Key> {
     let key = load_x509_cert_der(der).ok()?;
     let taken = match key.data.algorithm_name() {
-        "RSA" => key.data.to_spki_der().is_some_and(|spki| spki.len() >= RSA_SPKI),
+        "RSA" => modulus_bits(der).is_some_and(|bits| bits >= RSA_BITS),
         "EC-P256" | "EC-P384" | "EC-P521" => true,
         _ => false,
     };
     taken.then_some(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rsa_key_is_of_2048_bits_or_more() {
+        let short = include_str!("../../../tests/keys/rsa-2047.pem");
+        let long = include_str!("../../../tests/keys/rsa-2048.pem");
+        assert!(Certificate::from_pem(short).is_err());
+        assert!(Certificate::from_pem(long).is_ok());
+        for (pem, bits) in [(short, 2047), (long, 2048)] {
+            assert_eq!(modulus_bits(&X509::from_pem(pem).unwrap().to_der().unwrap()), Some(bits));
+        }
+    }
 }

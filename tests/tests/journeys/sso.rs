@@ -415,6 +415,7 @@ async fn a_configuration_that_cannot_work_is_refused_whole() {
     let two = format!("{open}{other}{}</md:EntitiesDescriptor>", other.replace("idp.example", "other.example"));
     let edwards = Idp::with_key(&office.idp.entity_id, &rcgen::PKCS_ED25519).certificate;
     let small = include_str!("../../keys/rsa-1024.pem");
+    let short = include_str!("../../keys/rsa-2047.pem");
     for body in [
         json!({}),
         both,
@@ -432,6 +433,7 @@ async fn a_configuration_that_cannot_work_is_refused_whole() {
         with("certificates", json!([])),
         with("certificates", json!(["no certificate"])),
         with("certificates", json!([small])),
+        with("certificates", json!([short])),
         with("certificates", json!(vec![office.idp.certificate.clone(); 9])),
         with("mfa", json!("none")),
     ] {
