@@ -265,6 +265,17 @@ impl CodeDigest {
     }
 }
 
+/// What an IdP calls somebody, as it is written down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NameIdLink {
+    /// The NameID, exactly.
+    pub name_id: String,
+    /// The place of the link.
+    pub subject: String,
+    /// Where somebody is who has it as their login name: nobody else may.
+    pub login: LoginKey,
+}
+
 /// Where a login name is kept: a keyed digest of tenant and name, so that the store holds no list of names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoginKey {
@@ -315,6 +326,16 @@ impl NameKey {
     pub fn subject(&self, tenant: &TenantId, entity_id: &str, name_id: &str) -> String {
         let parts = [b"subject", tenant.as_str().as_bytes(), entity_id.as_bytes(), name_id.as_bytes()];
         BASE64URL_NOPAD.encode(&mac(&self.key, &parts))
+    }
+
+    /// What an IdP calls somebody, to be linked.
+    #[must_use]
+    pub fn link(&self, tenant: &TenantId, entity_id: &str, name_id: &str) -> NameIdLink {
+        NameIdLink {
+            subject: self.subject(tenant, entity_id, name_id),
+            login: self.login(tenant, &LoginName::fold(name_id)),
+            name_id: name_id.to_owned(),
+        }
     }
 
     /// The place of a support ticket.

@@ -61,6 +61,21 @@ async fn the_audit_tells_a_right_password_from_a_sign_in() {
     assert_eq!(told("u-con1").await, [("login".to_owned(), json!("success"))]);
 }
 
+/// They turn the text around them, or hide in it: a name with one is shown as another.
+#[tokio::test]
+async fn username_with_control_characters_is_refused() {
+    let (service, mut people) = Service::peopled().await;
+    let ann = fresh(&service, &mut people, "ann").await;
+    for c in ['\u{61c}', '\u{200e}', '\u{200f}', '\u{2028}', '\u{202a}', '\u{202e}', '\u{2066}', '\u{2069}', '\u{7f}', '\u{85}'] {
+        let name = format!("b{c}ob");
+        let made = service.post("/v1/admin/users", &ann, with(newcomer("x"), "username", json!(name))).await;
+        assert!(made.is(400, "invalid_request"), "{c:?} {made:?}");
+        let body = json!({"tenant": "acme", "username": name, "password": people["bob"].password});
+        let login = service.send(Ask::new(Method::POST, "/v1/login").json(body)).await;
+        assert!(login.is(401, "invalid_credentials"), "{c:?} {login:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_stolen_session_does_not_guess_the_password_faster_than_a_stranger() {
     let (service, mut people) = Service::peopled().await;

@@ -91,12 +91,11 @@ impl TryFrom<String> for NameId {
 }
 
 impl NameId {
-    /// The link's digest, for the IdP that the tenant has.
-    async fn subject(self, app: &App, tenant: &TenantId) -> Answer<(String, String)> {
+    /// The link, for the IdP that the caller's tenant has.
+    fn link(&self, app: &App, authority: &Authority) -> Answer<NameIdLink> {
         let none = || Problem::new(Code::Conflict).detail("the tenant has no IdP: PUT /v1/admin/sso first");
-        let idp = app.store.idp(tenant).await?.flatten().ok_or_else(none)?;
-        let subject = app.names()?.subject(tenant, &idp.entity_id, &self.0);
-        Ok((self.0, subject))
+        let idp = authority.principal().idp().ok_or_else(none)?;
+        Ok(app.names()?.link(authority.tenant(), &idp.entity_id, &self.0))
     }
 }
 
@@ -171,8 +170,10 @@ async fn create(State(app): State<Arc<App>>, call: Call<CreateRequest>) -> Answe
     };
     let mut person = NewPerson::new(tenant.user(id), login, &asked, Nonce::generate(&*app.entropy)?, request.now);
     if let Some(name_id) = body.sso_name_id {
-        let (name_id, subject) = name_id.subject(&app, tenant).await?;
-        person = person.linked(&name_id, subject);
+        person = person.linked(name_id.link(&app, &authority)?);
+    }
+    if let Some(idp) = authority.principal().idp() {
+        person = person.beside_idp(app.names()?, &idp.entity_id);
     }
     if let Some(password) = &body.password {
         person.hash = Some(app.passwords.hash(password, &*app.entropy).await?);
@@ -183,6 +184,7 @@ async fn create(State(app): State<Arc<App>>, call: Call<CreateRequest>) -> Answe
         Created::Yes => {}
         Created::NameTaken => return Err(Problem::new(Code::Conflict).detail("somebody has this username")),
         Created::SubjectTaken => return Err(subject_taken()),
+        Created::Ambiguous => return Err(ambiguous()),
         Created::IdTaken | Created::NoTenant | Created::NotFirst => return Err(Code::Unavailable.into()),
         Created::ActorGone => return Err(request.no_longer(&app).await),
     }
@@ -191,6 +193,11 @@ async fn create(State(app): State<Arc<App>>, call: Call<CreateRequest>) -> Answe
 
 fn subject_taken() -> Problem {
     Problem::new(Code::Conflict).detail("the IdP calls somebody else so")
+}
+
+fn ambiguous() -> Problem {
+    let why = "the sso_name_id of one user would be the username of another";
+    Problem::new(Code::Conflict).detail(why)
 }
 
 fn misfit() -> Problem {
@@ -295,7 +302,7 @@ async fn change(
         linked: None,
     };
     if let Some(name_id) = body.sso_name_id {
-        patch.linked = Some(name_id.subject(&app, authority.tenant()).await?);
+        patch.linked = Some(name_id.link(&app, &authority)?);
     }
     let event = request.event(Action::UserChanged, Outcome::Success);
     let mut event = event.by(authority.key().user()).about(named.key().user());
@@ -340,6 +347,7 @@ async fn refuse(app: &App, request: &Request, by: &Authority, event: AuditEvent,
             request.refused(app, by, event, Problem::new(Code::Conflict).detail(why)).await
         }
         Changed::SubjectTaken => request.refused(app, by, event, subject_taken()).await,
+        Changed::Ambiguous => request.refused(app, by, event, ambiguous()).await,
         Changed::ActorGone => request.no_longer(app).await,
         Changed::NotFound | Changed::Misfit | Changed::PasswordTooShort | Changed::Yes(_) => Code::NotFound.into(),
     }

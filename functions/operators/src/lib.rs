@@ -240,7 +240,7 @@ impl Done<'_> {
             Created::Yes => return Ok(answer),
             Created::NoTenant => {}
             Created::NameTaken => return Err(Refusal::NameTaken),
-            Created::NotFirst | Created::IdTaken | Created::SubjectTaken | Created::ActorGone => {
+            Created::NotFirst | Created::IdTaken | Created::SubjectTaken | Created::Ambiguous | Created::ActorGone => {
                 return Err(Refusal::OperatorExists);
             }
         }

@@ -46,10 +46,10 @@ pub(crate) async fn create(
         email: assertion.attribute(&rules.email).filter(|email| is_line(email)),
     };
     let login = app.names()?.login(tenant, &LoginName::fold(username));
-    let subject = app.names()?.subject(tenant, assertion.entity_id(), assertion.name_id());
+    let link = app.names()?.link(tenant, assertion.entity_id(), assertion.name_id());
     let key = tenant.user(UserId::generate(&*app.entropy)?);
     let person = NewPerson::new(key, login, &asked, Nonce::generate(&*app.entropy)?, request.now);
-    let person = person.linked(assertion.name_id(), subject);
+    let person = person.linked(link).beside_idp(app.names()?, assertion.entity_id());
     let event = request.event(Action::UserCreated, Outcome::Success).about(person.key.user()).because("provisioned");
     let made = app.store.create_person(&By::Seed, &person, &request.attempt(app)?, &event).await?;
     Ok(match made {

@@ -1,10 +1,12 @@
 //! Commands of the directory: creating, changing and deleting people, and changing one's own password.
 
+use std::collections::BTreeSet;
+
 use super::{
     REPLANS, Store, StoreError,
     enrolment::{has_to_enrol, raise_epoch},
     item,
-    item::{Administrators, AuthType, FactorState, Kind, Profile, Role, Subject, User},
+    item::{Administrators, AuthType, FactorState, Kind, LoginRow, Profile, Role, Subject, User},
     keys,
     session::{Authority, NoSession, Principal, find, living, open},
     sso::linked,
@@ -17,7 +19,7 @@ use crate::{
     env::{Entropy, Timestamp},
     id::{TenantId, UserId, UserKey, fold},
     password::PasswordHash,
-    secret::{LoginKey, Nonce, TokenRef},
+    secret::{LoginKey, NameIdLink, NameKey, Nonce, TokenRef},
 };
 
 /// On whose behalf.
@@ -51,6 +53,10 @@ pub struct NewPerson {
     pub profile: Profile,
     /// Their password; without one they cannot sign in by it.
     pub hash: Option<PasswordHash>,
+    /// Where somebody is whose login name is what the IdP calls them.
+    called: Option<LoginKey>,
+    /// Where somebody is whom the IdP calls by their login name.
+    namesakes: Vec<String>,
 }
 
 /// What somebody is to be, as the caller says it.
@@ -82,15 +88,36 @@ impl NewPerson {
             name_id: None,
             subject: None,
         };
-        Self { key, login, user, profile, hash: None }
+        Self { key, login, user, profile, hash: None, called: None, namesakes: Vec::new() }
     }
 
-    /// Called so by the tenant's IdP. `subject` is the link's digest.
+    /// Called so by the tenant's IdP.
     #[must_use]
-    pub fn linked(mut self, name_id: &str, subject: String) -> Self {
-        self.profile.name_id = Some(name_id.to_owned());
-        self.profile.subject = Some(subject);
+    pub fn linked(mut self, link: NameIdLink) -> Self {
+        self.profile.name_id = Some(link.name_id);
+        self.profile.subject = Some(link.subject);
+        self.called = Some(link.login);
         self
+    }
+
+    /// In a tenant with an IdP: nobody else may be called by it as this person's login name is.
+    #[must_use]
+    pub fn beside_idp(mut self, names: &NameKey, entity_id: &str) -> Self {
+        let name = &self.profile.username;
+        let forms = BTreeSet::from([name.clone(), name.to_lowercase(), fold(name)]);
+        self.namesakes = forms.iter().map(|form| names.subject(self.key.tenant(), entity_id, form)).collect();
+        self
+    }
+
+    /// That no name is one person's at a sign-in by password, and another's at one by the IdP.
+    fn told_apart(&self) -> Vec<Write> {
+        let called = self.called.iter().filter(|called| **called != self.login);
+        let called = called.map(|called| nobody_elses(called, self.key.user()));
+        let own = self.profile.subject.as_ref();
+        let namesakes = self.namesakes.iter().filter(|subject| Some(*subject) != own);
+        let namesakes =
+            namesakes.map(|subject| Write::check(keys::subject(self.key.tenant(), subject), vec![absent(attr("PK"))]));
+        called.chain(namesakes).collect()
     }
 
     /// A name that failed tries have made an item of is nobody's still: it is taken over, its failures forgotten.
@@ -129,6 +156,8 @@ pub enum Created {
     NoTenant,
     /// Somebody else is called so by the IdP.
     SubjectTaken,
+    /// The IdP calls somebody by another person's login name.
+    Ambiguous,
     /// Somebody administers the tenant already.
     NotFirst,
     /// The caller may no longer.
@@ -152,8 +181,8 @@ pub struct Patch {
     pub email: Option<String>,
     /// A new password.
     pub hash: Option<PasswordHash>,
-    /// What the tenant's IdP calls them, and the link's digest.
-    pub linked: Option<(String, String)>,
+    /// What the tenant's IdP calls them.
+    pub linked: Option<NameIdLink>,
 }
 
 /// What became of a change.
@@ -170,6 +199,8 @@ pub enum Changed {
     LastAdministrator,
     /// Somebody else is called so by the IdP.
     SubjectTaken,
+    /// It is another person's login name.
+    Ambiguous,
     /// The caller may no longer.
     ActorGone,
 }
@@ -248,6 +279,8 @@ impl Store {
         if let Some(subject) = &person.profile.subject {
             writes.push(linked(&person.key, &person.user, subject)?);
         }
+        let apart = writes.len();
+        writes.extend(person.told_apart());
         let row = self.audit_row(tenant, attempt, 0, event)?;
         let met = match self.table.transact(&Transaction::new(writes, row)).await? {
             Transacted::Committed => return Ok(Created::Yes),
@@ -260,6 +293,7 @@ impl Store {
             () if refused(3) => Created::NoTenant,
             () if refused(4) => Created::NotFirst,
             () if refused(0) => Created::NameTaken,
+            () if met.iter().skip(apart).any(Option::is_some) => Created::Ambiguous,
             () => Created::IdTaken,
         })
     }
@@ -317,11 +351,16 @@ impl Store {
                 Some(again) => named = again,
                 None => return Ok(Changed::ActorGone),
             }
-            if let Some((_, subject)) = &patch.linked {
-                let [link] = self.read_all([keys::subject(named.key.tenant(), subject)]).await?;
-                let link: Option<Subject> = link.map(item::read).transpose()?;
-                if link.is_some_and(|link| link.uid != *named.key.user()) {
+            if let Some(link) = &patch.linked {
+                let wanted = [keys::subject(named.key.tenant(), &link.subject), keys::login(&link.login)];
+                let [subject, login] = self.read_all(wanted).await?;
+                let subject: Option<Subject> = subject.map(item::read).transpose()?;
+                if subject.is_some_and(|subject| subject.uid != *named.key.user()) {
                     return Ok(Changed::SubjectTaken);
+                }
+                let login: Option<LoginRow> = login.map(item::read).transpose()?;
+                if login.and_then(|login| login.uid).is_some_and(|uid| uid != *named.key.user()) {
+                    return Ok(Changed::Ambiguous);
                 }
             }
         }
@@ -518,6 +557,11 @@ fn password_set(hash: &PasswordHash) -> [Action; 2] {
 }
 
 /// What a new password changes in the login name's item.
+/// That a login name is this person's or nobody's.
+fn nobody_elses(login: &LoginKey, user: &UserId) -> Write {
+    Write::check(keys::login(login), vec![Guard::Any(vec![absent(attr("uid")), eq(attr("uid"), user.as_str())])])
+}
+
 fn new_password(key: &UserKey, login: &LoginKey, version: i64, hash: &PasswordHash) -> Write {
     Write::update(
         keys::login(login),
@@ -568,8 +612,8 @@ impl<'a> Plan<'a> {
             profile.email.clone_from(&patch.email);
         }
         let subject = old.subject.clone();
-        if let Some((name_id, subject)) = &patch.linked {
-            (profile.name_id, profile.subject) = (Some(name_id.clone()), Some(subject.clone()));
+        if let Some(link) = &patch.linked {
+            (profile.name_id, profile.subject) = (Some(link.name_id.clone()), Some(link.subject.clone()));
         }
         Self { subject, key, patch, named_anew: old != profile, before, after, profile, now }
     }
@@ -621,6 +665,10 @@ impl<'a> Plan<'a> {
             let of = |subject: &str| keys::subject(key.tenant(), subject);
             writes.extend(self.subject.as_ref().map(|old| Write::delete(of(old), vec![])));
             writes.push(linked(key, &self.before, subject)?);
+            // Their own login name they have: it may be written by this, too.
+            let login = self.patch.linked.iter().map(|link| &link.login);
+            let login = login.filter(|login| login.digest() != self.before.login);
+            writes.extend(login.map(|login| nobody_elses(login, key.user())));
         }
         if let Some(to) = self.door() {
             match dismissed(key, administrators, to) {

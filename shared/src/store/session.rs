@@ -57,7 +57,8 @@ impl Principal {
 
 impl Principal {
     /// The tenant's IdP, as the same read showed it.
-    pub(super) fn idp(&self) -> Option<&CurrentIdp> {
+    #[must_use]
+    pub fn idp(&self) -> Option<&CurrentIdp> {
         self.idp.as_ref()
     }
 

@@ -549,7 +549,7 @@ mod tests {
     }
 
     async fn links(ann: &Ann, target: &UserKey, name_id: &str) {
-        let linked = Some((name_id.to_owned(), subject(ann, name_id)));
+        let linked = Some(ann.names.link(ann.key.tenant(), &idp().entity_id, name_id));
         assert!(matches!(patch(ann, target, Patch { linked, ..Patch::default() }).await, Changed::Yes(_)));
     }
 
@@ -825,10 +825,10 @@ mod tests {
         let (ann, bob) = office().await;
         links(&ann, &bob, "00u1").await;
         let eve = ann.of_idp("eve", Role::Standard, FactorState::Active).await;
-        let linked = || Some(("00u1".to_owned(), subject(&ann, "00u1")));
-        let taken = patch(&ann, &eve, Patch { linked: linked(), ..Patch::default() }).await;
+        let link = || ann.names.link(ann.key.tenant(), &idp().entity_id, "00u1");
+        let taken = patch(&ann, &eve, Patch { linked: Some(link()), ..Patch::default() }).await;
         assert!(matches!(taken, Changed::SubjectTaken));
-        let person = ann.to_be("zoe", Role::Standard).linked("00u1", subject(&ann, "00u1"));
+        let person = ann.to_be("zoe", Role::Standard).linked(link());
         let made = ann.store.create_person(&By::Seed, &person, &attempt(NOW), &ann.event()).await.unwrap();
         assert_eq!(made, Created::SubjectTaken);
         assert_eq!(arrives(&ann, "00u1", "1").await.key(), &bob);
@@ -840,6 +840,39 @@ mod tests {
             Changed::Yes(_)
         ));
         assert!(ann.owner(ann.asserted("00u1", "3", None), NOW).await.is_none(), "not of this door any more");
+    }
+
+    /// A name that were one person's by a link and another's by the login name would sign in the wrong one of them.
+    #[tokio::test]
+    async fn login_name_of_one_is_not_what_the_idp_calls_another() {
+        let (ann, bob) = office().await;
+        let eve = ann.of_idp("eve", Role::Standard, FactorState::Active).await;
+        let entity_id = idp().entity_id;
+        let link = |name_id: &str| ann.names.link(ann.key.tenant(), &entity_id, name_id);
+        let linked = |name_id: &str| Patch { linked: Some(link(name_id)), ..Patch::default() };
+        for name in ["bob", "BOB", "ｂob"] {
+            assert!(matches!(patch(&ann, &eve, linked(name)).await, Changed::Ambiguous), "{name}");
+        }
+        let hash = Some(ann.hash("a good long password").await);
+        let both = Patch { hash, ..linked("Bob") };
+        assert!(matches!(patch(&ann, &bob, both).await, Changed::Yes(_)), "his own, beside a new password of that name");
+        assert!(matches!(patch(&ann, &eve, linked("zoe")).await, Changed::Yes(_)));
+        let create = async |name: &str, name_id: Option<&str>| {
+            let mut person = ann.to_be(name, Role::Standard).beside_idp(&ann.names, &entity_id);
+            if let Some(name_id) = name_id {
+                person = person.linked(link(name_id));
+            }
+            ann.store.create_person(&By::Seed, &person, &attempt(NOW), &ann.event()).await.unwrap()
+        };
+        for (name, name_id, made) in [
+            ("zoe", None, Created::Ambiguous),
+            ("ZOE", None, Created::Ambiguous),
+            ("zed", Some("eve"), Created::Ambiguous),
+            ("bob", None, Created::NameTaken),
+            ("zed", Some("zed"), Created::Yes),
+        ] {
+            assert_eq!(create(name, name_id).await, made, "{name} {name_id:?}");
+        }
     }
 
     /// Whose right has ended since it was asked about changes nothing of the door.

@@ -588,6 +588,27 @@ async fn an_administrator_links_what_the_idp_calls_somebody() {
     assert_eq!(office.arrives("00u9").await.ok().text("/status"), "enrolment_required");
 }
 
+#[tokio::test]
+async fn name_id_is_not_another_persons_login_name() {
+    let mut office = office().await;
+    let ann = office.ann().await;
+    for name in ["bob", "Bob"] {
+        let reply = office.change("eve", json!({"sso_name_id": name})).await;
+        assert!(reply.is(409, "conflict"), "{reply:?}");
+    }
+    office.change("eve", json!({"sso_name_id": "zoe"})).await.ok();
+    let new = |name: &str| {
+        json!({"kind": "employee", "role": "standard", "auth_type": "local", "username": name, "display_name": "Zoe"})
+    };
+    for name in ["zoe", "Zoe"] {
+        assert!(office.service.post("/v1/admin/users", &ann, new(name)).await.is(409, "conflict"));
+    }
+    let mut linked = new("zed");
+    linked["sso_name_id"] = json!("bob");
+    assert!(office.service.post("/v1/admin/users", &ann, linked).await.is(409, "conflict"));
+    office.change("bob", json!({"sso_name_id": "bob"})).await.ok();
+}
+
 /// The rule of the first sign-in: off; and if on, by an attribute that is the login name, once, and never by e-mail.
 #[tokio::test]
 async fn a_first_sign_in_links_where_the_tenant_has_that_rule() {

@@ -85,7 +85,7 @@ async fn first_sign_ins(table: &Arc<dyn Table>, round: usize) {
                     return one.delete(&one.session, "u-bob").await;
                 }
                 if n % 8 == 7 && !deleted {
-                    let linked = Some((name.clone(), one.subject(&name)));
+                    let linked = Some(one.ann.names.link(one.ann.key.tenant(), &idp().entity_id, &name));
                     return one.patch(&one.session, "u-bob", Patch { linked, ..Patch::default() }).await;
                 }
                 let mut assertion = one.ann.asserted(&name, &name, None);
@@ -163,14 +163,14 @@ async fn subjects(table: &Arc<dyn Table>, round: usize) {
     }
     let subject = one.subject("00u1");
     let linked = together(RACERS, |n| {
-        let (one, subject) = (Arc::clone(&one), subject.clone());
+        let (one, link) = (Arc::clone(&one), one.ann.names.link(one.ann.key.tenant(), &idp().entity_id, "00u1"));
         async move {
             let id = format!("u-{n}");
             if n < RACERS / 2 {
-                let linked = Some(("00u1".to_owned(), subject));
+                let linked = Some(link);
                 return one.patch(&one.session, &id, Patch { linked, ..Patch::default() }).await;
             }
-            let person = one.newcomer(&format!("p{n}"), &id, Role::Standard).linked("00u1", subject);
+            let person = one.newcomer(&format!("p{n}"), &id, Role::Standard).linked(link);
             let created = one.create(&person).await;
             assert!(matches!(created, Created::Yes | Created::SubjectTaken), "{created:?}");
             created == Created::Yes
