@@ -16,7 +16,7 @@ use crate::{
     env::{Entropy, EntropyError, Timestamp},
     id::{TenantId, UserKey},
     secret::{Nonce, RestoreEpoch},
-    store::item::{AuthType, Profile, User},
+    store::item::{AuthType, Idp, Profile, Role, User},
 };
 
 /// The longest name that an IdP may call somebody (NameID), in bytes.
@@ -289,6 +289,15 @@ impl SsoSignIn {
     #[must_use]
     pub fn links(&self) -> bool {
         self.link.is_some()
+    }
+
+    /// The role that the groups of this sign-in give, where it is another than they have. An assertion that does not say the
+    /// groups changes nothing, and neither does one about somebody whose role an Administrator gave.
+    pub(crate) fn role_by_groups(&self, idp: &Idp) -> Option<Role> {
+        let rules = idp.provisioning.as_ref().filter(|rules| !rules.administrators.is_empty())?;
+        let groups = self.assertion.attributes.get(&rules.groups)?;
+        let role = rules.role(groups);
+        (self.user.role_by_groups && role != self.user.role).then_some(role)
     }
 
     /// Only who is active and of this door; not who signs in locally.

@@ -66,7 +66,10 @@ async fn the_audit_tells_a_right_password_from_a_sign_in() {
 async fn username_with_control_characters_is_refused() {
     let (service, mut people) = Service::peopled().await;
     let ann = fresh(&service, &mut people, "ann").await;
-    for c in ['\u{61c}', '\u{200e}', '\u{200f}', '\u{2028}', '\u{202a}', '\u{202e}', '\u{2066}', '\u{2069}', '\u{7f}', '\u{85}'] {
+    for c in [
+        '\u{61c}', '\u{200e}', '\u{200f}', '\u{2028}', '\u{202a}', '\u{202e}', '\u{2066}', '\u{2069}', '\u{7f}',
+        '\u{85}',
+    ] {
         let name = format!("b{c}ob");
         let made = service.post("/v1/admin/users", &ann, with(newcomer("x"), "username", json!(name))).await;
         assert!(made.is(400, "invalid_request"), "{c:?} {made:?}");

@@ -12,9 +12,9 @@ use vestibule::{
         Answer, App, Call, Code, Limit, Line, NoBody, Problem, Request, Routes,
         dto::{AuthTypeDto, KindDto, MfaDto, RoleDto, UserDto, Username},
     },
-    id::{LoginName, TenantId, UserId},
+    id::{LoginName, UserId},
     password,
-    secret::{Nonce, SecretText, TokenClass},
+    secret::{NameIdLink, Nonce, SecretText, TokenClass},
     sso::MAX_NAME_ID,
     store::{
         lists::{Cursor, List, PeopleFilter},

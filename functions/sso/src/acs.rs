@@ -140,7 +140,7 @@ async fn acs(State(app): State<Arc<App>>, placed: Placed<Call<LargeForm<AcsForm>
         event.user_agent.clone_from(&request.user_agent);
         event.changed.extend(grant.sign_in().links().then(|| "sso_name_id".to_owned()));
         let who = grant.key().user().clone();
-        let answer = match app.store.open_sso(grant, &request.network(), &*app.entropy, &event).await? {
+        let answer = match app.store.open_sso(grant, &asked.idp, &request.network(), &*app.entropy, &event).await? {
             SsoOpened::SignedIn(it) => {
                 let user = UserDto::new(&it.key, &it.user, &it.profile);
                 AcsAnswer::SignedIn { session: SessionDto::new(it.signed_in.token, &it.signed_in.session, None), user }

@@ -7,7 +7,7 @@ use vestibule::{
     secret::Nonce,
     sso::Assertion,
     store::{
-        item::{AuthType, Kind, Provisioning, Role},
+        item::{AuthType, Kind, Provisioning},
         people::{Asked, By, Created, NewPerson},
     },
 };
@@ -30,8 +30,6 @@ pub(crate) async fn create(
     let names = [&rules.first_name, &rules.last_name].into_iter().filter_map(|name| assertion.attribute(name));
     let display_name = names.collect::<Vec<_>>().join(" ");
     let display_name = if is_line(&display_name) { display_name.as_str() } else { username };
-    let groups = assertion.values(&rules.groups);
-    let named = rules.administrators.iter().any(|group| groups.contains(group));
     let tenant = assertion.tenant();
     // In the reserved tenant everybody is an operator: nobody becomes one by an attribute.
     if tenant.is_support() {
@@ -39,7 +37,7 @@ pub(crate) async fn create(
     }
     let asked = Asked {
         kind: Kind::Employee,
-        role: if named { Role::Administrator } else { Role::Standard },
+        role: rules.role(assertion.values(&rules.groups)),
         auth_type: AuthType::SamlSso,
         username,
         display_name,
@@ -48,8 +46,9 @@ pub(crate) async fn create(
     let login = app.names()?.login(tenant, &LoginName::fold(username));
     let link = app.names()?.link(tenant, assertion.entity_id(), assertion.name_id());
     let key = tenant.user(UserId::generate(&*app.entropy)?);
-    let person = NewPerson::new(key, login, &asked, Nonce::generate(&*app.entropy)?, request.now);
-    let person = person.linked(link).beside_idp(app.names()?, assertion.entity_id());
+    let mut person = NewPerson::new(key, login, &asked, Nonce::generate(&*app.entropy)?, request.now);
+    person = person.linked(link).beside_idp(app.names()?, assertion.entity_id());
+    person.user.role_by_groups = true;
     let event = request.event(Action::UserCreated, Outcome::Success).about(person.key.user()).because("provisioned");
     let made = app.store.create_person(&By::Seed, &person, &request.attempt(app)?, &event).await?;
     Ok(match made {

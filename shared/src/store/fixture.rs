@@ -392,7 +392,7 @@ impl Ann {
     /// What becomes of somebody's sign-in; nothing where they need a reset.
     pub(crate) async fn opens(&self, sign_in: SsoSignIn) -> Option<Result<SsoOpened, StoreError>> {
         let SsoChecked::Granted(grant) = sign_in.decide() else { return None };
-        Some(self.store.open_sso(grant, "10.0.0", &SystemEntropy, &self.event()).await)
+        Some(self.store.open_sso(grant, &idp(), "10.0.0", &SystemEntropy, &self.event()).await)
     }
 }
 

@@ -326,6 +326,9 @@ pub struct User {
     /// Role.
     #[serde(rename = "r")]
     pub role: Role,
+    /// Whether groups of the IdP gave the role; an Administrator who says it takes that over.
+    #[serde(rename = "rg", default, skip_serializing_if = "std::ops::Not::not")]
+    pub role_by_groups: bool,
     /// Which door.
     #[serde(rename = "at")]
     pub auth_type: AuthType,
@@ -420,6 +423,7 @@ impl User {
         Self {
             kind,
             role,
+            role_by_groups: false,
             auth_type,
             active: true,
             born,
@@ -647,6 +651,15 @@ pub struct Provisioning {
     /// Groups whose people are Administrators; everybody else is an employee like others.
     #[serde(rename = "ag", default)]
     pub administrators: Vec<String>,
+}
+
+impl Provisioning {
+    /// The role that somebody's groups give.
+    #[must_use]
+    pub fn role(&self, groups: &[String]) -> Role {
+        let administers = self.administrators.iter().any(|group| groups.contains(group));
+        if administers { Role::Administrator } else { Role::Standard }
+    }
 }
 
 /// A request for an assertion (`R`) that was sent to the IdP.

@@ -414,7 +414,7 @@ impl Store {
     }
 
     /// The tenant's active Administrators, where a change is about one of them.
-    async fn administrators(&self, key: &UserKey, wanted: bool) -> Result<Administrators, StoreError> {
+    pub(super) async fn administrators(&self, key: &UserKey, wanted: bool) -> Result<Administrators, StoreError> {
         if !wanted {
             return Ok(Administrators::default());
         }
@@ -514,7 +514,7 @@ pub(super) fn able(key: &UserKey) -> Action {
 }
 
 /// Notes an Administrator among those who are active, and by which door.
-fn appointed(key: &UserKey, door: AuthType) -> Action {
+pub(super) fn appointed(key: &UserKey, door: AuthType) -> Action {
     Action::Set(attr("act").key(key.user().as_str().to_owned()), Value::Bool(door == AuthType::Local))
 }
 
@@ -525,7 +525,7 @@ pub(super) fn appointed_locally(user: &UserId) -> Guard {
 
 /// An active Administrator who is one no longer, or not by this door: never the last of all, and of those who sign in
 /// locally only where there is an IdP. `None` where it would be the last.
-fn dismissed(key: &UserKey, administrators: &Administrators, to: Option<AuthType>) -> Option<Write> {
+pub(super) fn dismissed(key: &UserKey, administrators: &Administrators, to: Option<AuthType>) -> Option<Write> {
     let of = |map: &'static str| attr(map).key(key.user().as_str().to_owned());
     // As it was read: who is not there any more was dismissed since the person was read, who is read anew then.
     let own = administrators.active.get(key.user());
@@ -599,6 +599,7 @@ impl<'a> Plan<'a> {
         let mut after = before.clone();
         after.kind = patch.kind.unwrap_or(before.kind);
         after.role = patch.role.unwrap_or(before.role);
+        after.role_by_groups = before.role_by_groups && patch.role.is_none();
         after.auth_type = patch.auth_type.unwrap_or(before.auth_type);
         after.active = patch.active.unwrap_or(before.active);
         if after.kind == Kind::Employee {
@@ -620,7 +621,7 @@ impl<'a> Plan<'a> {
 
     /// Whether it is more than a change of names.
     fn raises_epoch(&self) -> bool {
-        let of = |user: &User| (user.kind, user.role, user.auth_type, user.active);
+        let of = |user: &User| (user.kind, user.role, user.role_by_groups, user.auth_type, user.active);
         of(&self.before) != of(&self.after) || self.patch.hash.is_some() || self.linked_anew().is_some()
     }
 
@@ -692,6 +693,9 @@ impl<'a> Plan<'a> {
             Action::Set(attr("ac"), Value::Bool(after.active)),
         ];
         actions.extend(raise_epoch());
+        if self.before.role_by_groups && !after.role_by_groups {
+            actions.push(Action::Remove(attr("rg")));
+        }
         if after.kind == Kind::Employee && self.before.kind == Kind::Contact {
             actions.push(Action::Remove(attr("ex")));
         }

@@ -3,11 +3,12 @@
 use super::{
     REPLANS, Store, StoreError, item,
     item::{
-        Administrators, Amr, Challenge, CurrentIdp, Idp, LoginRow, Profile, SsoRequest, Subject, TenantPolicy, User,
+        Administrators, Amr, Challenge, CurrentIdp, FactorState, Idp, LoginRow, Profile, Role, SsoRequest, Subject,
+        TenantPolicy, User,
     },
     keys,
     login::{Planned, deciding, open_entry},
-    people::appointed_locally,
+    people::{able, appointed, appointed_locally, dismissed},
     session::Authority,
     table::{Again, Transacted, Transaction, Updated},
     write::{Action, Guard, Item, Value, Write, absent, attr, eq, exists, gt, lt, num, text},
@@ -313,13 +314,15 @@ impl Store {
         Ok(Err(why))
     }
 
-    /// Spends an assertion, and its request, for a session or an enrolment token: one transaction.
+    /// Spends an assertion, and its request, for a session or an enrolment token: one transaction. The role that groups give is
+    /// mapped in it.
     ///
     /// # Errors
     /// [`StoreError`]: denied, though it may have been committed.
     pub async fn open_sso(
         &self,
         grant: SsoGrant,
+        idp: &Idp,
         network: &str,
         entropy: &dyn Entropy,
         event: &AuditEvent,
@@ -327,19 +330,32 @@ impl Store {
         let SsoGrant { mut sign_in, worth } = grant;
         let attempt = sign_in.attempt;
         for _ in 0..REPLANS {
-            let (gift, (mut guards, actions)) = match self.gift(&sign_in, worth, network, entropy)? {
+            let mapped = self.mapped(&sign_in, idp).await?;
+            let epoch = sign_in.user.epoch + i64::from(mapped.is_some());
+            let (gift, (mut guards, mut actions)) = match self.gift(&sign_in, worth, epoch, network, entropy)? {
                 Ok(planned) => planned,
                 Err(retry_at) => return Ok(SsoOpened::TooMany { retry_at }),
             };
             // Not a namesake's, whose epoch may be as low.
             guards.push(eq(attr("born"), sign_in.user.born.bytes()));
+            let mut event = event.clone();
+            if let Some(mapped) = &mapped {
+                actions.extend(mapped.actions()?);
+                event.changed.push("role".to_owned());
+            }
             let mut writes = vec![Write::update(keys::user(&sign_in.key), guards, actions)];
             writes.extend(spending(&sign_in.assertion, attempt.at()));
+            // A role outlives the session: it is not given by an IdP that has ended meanwhile.
+            writes.extend(mapped.as_ref().map(|_| still_configured(&sign_in.assertion)));
             let spent = 1..writes.len();
+            writes.extend(mapped.as_ref().map(|mapped| mapped.administrators.clone()));
             writes.extend(linking(&sign_in)?.into_iter().flatten());
-            let row = self.audit_row(sign_in.key.tenant(), &attempt, 0, event)?;
+            let row = self.audit_row(sign_in.key.tenant(), &attempt, 0, &event)?;
             let mut met = match self.table.transact(&Transaction::new(writes, row)).await? {
-                Transacted::Committed => return Ok(gift.opened(sign_in)),
+                Transacted::Committed => {
+                    sign_in.user.role = mapped.map_or(sign_in.user.role, |mapped| mapped.role);
+                    return Ok(gift.opened(sign_in));
+                }
                 Transacted::Refused(met) => met,
             };
             if met.get(spent).is_some_and(|met| met.iter().any(Option::is_some)) {
@@ -356,11 +372,26 @@ impl Store {
         Err(StoreError::Contended("sessions of one person keep changing".into()))
     }
 
+    /// The role that is to change with a sign-in, if one is. The last active Administrator stays one.
+    async fn mapped(&self, sign_in: &SsoSignIn, idp: &Idp) -> Result<Option<Mapped>, StoreError> {
+        let Some(role) = sign_in.role_by_groups(idp) else { return Ok(None) };
+        let (key, user) = (&sign_in.key, &sign_in.user);
+        let administrators = if role == Role::Administrator {
+            let mut actions = vec![appointed(key, user.auth_type)];
+            actions.extend((user.factor == FactorState::Active).then(|| able(key)));
+            Some(Write::update(keys::administrators(key.tenant()), vec![], actions))
+        } else {
+            dismissed(key, &self.administrators(key, true).await?, None)
+        };
+        Ok(administrators.map(|administrators| Mapped { role, administrators }))
+    }
+
     /// What an assertion opens, and how it is written into the person's item; or when there is room for it again.
     fn gift(
         &self,
         sign_in: &SsoSignIn,
         worth: Worth,
+        epoch: i64,
         network: &str,
         entropy: &dyn Entropy,
     ) -> Result<Result<(Gift, Planned), Timestamp>, StoreError> {
@@ -373,7 +404,7 @@ impl Store {
                 guard: *token.reference().guard(),
                 ends: ends.millis(),
                 tries: 0,
-                epoch: user.epoch,
+                epoch,
                 network: network.to_owned(),
                 device: None,
                 idp: assertion.generation,
@@ -381,7 +412,7 @@ impl Store {
             let planned = open_entry(user, &token, &entry, now)?;
             return Ok(planned.map(|planned| (Gift::Enrolment(token, ends), planned)));
         }
-        let mut session = NewSession::signed_in(key, user.epoch, Amr::Sso, attempt, self.restored, entropy)?;
+        let mut session = NewSession::signed_in(key, epoch, Amr::Sso, attempt, self.restored, entropy)?;
         session.entry.idp = assertion.generation;
         if worth == Worth::Exempt {
             session.entry.ends = (now + policy::EXEMPT_SESSION_LIFE).secs();
@@ -402,6 +433,30 @@ impl Store {
         actions.push(Action::Set(attr("seen"), num(now.secs())));
         Ok(Ok((Gift::Session(session), (guards, actions))))
     }
+}
+
+/// A role that groups give.
+struct Mapped {
+    role: Role,
+    /// The tenant's Administrators, who change with it.
+    administrators: Write,
+}
+
+impl Mapped {
+    /// As every change of a role it raises the epoch. Tokens of before are dead by that.
+    fn actions(&self) -> Result<[Action; 3], StoreError> {
+        let role = Action::Set(attr("r"), item::value(&self.role)?);
+        Ok([role, Action::Add(attr("ep"), 1), Action::Remove(attr("pe"))])
+    }
+}
+
+/// That the IdP that made an assertion is the tenant's still.
+fn still_configured(assertion: &Assertion) -> Write {
+    let generation = match assertion.generation {
+        Some(generation) => eq(attr("gn"), generation.bytes()),
+        None => absent(attr("gn")),
+    };
+    Write::check(keys::idp(&assertion.tenant), vec![exists(attr("PK")), generation])
 }
 
 /// What an assertion opens.
@@ -492,11 +547,12 @@ mod tests {
         env::SystemEntropy,
         id::BatchId,
         secret::TokenRef,
+        sso::SsoChecked,
         store::{
             Table,
             enrolment::{Denied, EnrolmentDoor},
             fixture::{Ann, NOW, ann, ann_of, at_once, attempt, idp},
-            item::{AuthType, Exclusion, FactorState, Role},
+            item::{AuthType, Exclusion, Provisioning},
             login::Charge,
             memory::MemoryTable,
             people::{By, Changed, Created, Patch},
@@ -855,7 +911,10 @@ mod tests {
         }
         let hash = Some(ann.hash("a good long password").await);
         let both = Patch { hash, ..linked("Bob") };
-        assert!(matches!(patch(&ann, &bob, both).await, Changed::Yes(_)), "his own, beside a new password of that name");
+        assert!(
+            matches!(patch(&ann, &bob, both).await, Changed::Yes(_)),
+            "his own, beside a new password of that name"
+        );
         assert!(matches!(patch(&ann, &eve, linked("zoe")).await, Changed::Yes(_)));
         let create = async |name: &str, name_id: Option<&str>| {
             let mut person = ann.to_be(name, Role::Standard).beside_idp(&ann.names, &entity_id);
@@ -971,6 +1030,146 @@ mod tests {
             ann.store.set_idp(&authority, &new, &attempt(NOW), &ann.event()).await.unwrap().unwrap();
             assert!(kept().await.generation != before && kept().await.changed == 2);
         }
+    }
+
+    /// An IdP whose group `boss` administers, configured.
+    async fn mapping(ann: &Ann) -> Idp {
+        let names = ["un", "fn", "ln", "em", "g", "co"].map(str::to_owned);
+        let [username, first_name, last_name, email, groups, company] = names;
+        let administrators = vec!["boss".to_owned()];
+        let rules = Provisioning {
+            username,
+            first_name,
+            last_name,
+            email,
+            groups,
+            company,
+            only_company: None,
+            administrators,
+        };
+        Idp { provisioning: Some(rules), ..ann.configures(&idp().entity_id, 1).await }
+    }
+
+    /// A sign-in that says groups, or none.
+    async fn comes(ann: &Ann, idp: &Idp, name_id: &str, groups: Option<&[&str]>) -> SsoOpened {
+        let id = Nonce::generate(&SystemEntropy).unwrap();
+        let mut assertion = ann.asserted(name_id, &format!("{id:?}"), None);
+        assertion.generation = idp.generation;
+        let groups = groups.map(|groups| groups.iter().map(|&group| group.to_owned()).collect());
+        assertion.attributes.extend(groups.map(|groups| ("g".to_owned(), groups)));
+        let SsoChecked::Granted(grant) = ann.owner(assertion, NOW).await.unwrap().decide() else { panic!("reset") };
+        ann.store.open_sso(grant, idp, "10.0.0", &SystemEntropy, &ann.event()).await.unwrap()
+    }
+
+    fn session_token(opened: SsoOpened) -> TokenRef {
+        let SsoOpened::SignedIn(it) = opened else { panic!("not signed in") };
+        it.signed_in.token.reference().clone()
+    }
+
+    /// Their role, whether they are listed as an Administrator, and their epoch.
+    async fn standing(ann: &Ann, key: &UserKey) -> (Role, bool, i64) {
+        let (user, listed) = (ann.read(key).await, ann.administrators().await);
+        let (active, able) = (listed.active.contains_key(key.user()), listed.able.contains_key(key.user()));
+        assert_eq!(active, able, "he has a factor");
+        (user.role, active, user.epoch)
+    }
+
+    async fn by_groups(ann: &Ann, key: &UserKey) {
+        set(ann, key, vec![Action::Set(attr("rg"), Value::Bool(true))]).await;
+    }
+
+    #[tokio::test]
+    async fn groups_are_mapped_at_every_sign_in() {
+        let (ann, bob) = office().await;
+        let idp = mapping(&ann).await;
+        by_groups(&ann, &bob).await;
+        let before = session_token(comes(&ann, &idp, "bob", Some(&["staff"])).await);
+        assert_eq!(standing(&ann, &bob).await, (Role::Standard, false, 1));
+        let SsoOpened::SignedIn(it) = comes(&ann, &idp, "bob", Some(&["x", "boss"])).await else { panic!("no") };
+        assert_eq!(it.user.role, Role::Administrator);
+        assert_eq!(standing(&ann, &bob).await, (Role::Administrator, true, 2));
+        assert_eq!(refused(&ann, it.signed_in.token.reference()).await, None);
+        assert_eq!(refused(&ann, &before).await, Some(NoSession::RefreshRequired), "as after every change of a role");
+        comes(&ann, &idp, "bob", None).await;
+        comes(&ann, &idp, "bob", Some(&["boss"])).await;
+        assert_eq!(standing(&ann, &bob).await, (Role::Administrator, true, 2), "it does not say, or says so");
+        for groups in [&["staff"][..], &[]] {
+            let session = session_token(comes(&ann, &idp, "bob", Some(groups)).await);
+            assert!(matches!(standing(&ann, &bob).await, (Role::Standard, false, _)), "{groups:?}");
+            assert_eq!(refused(&ann, &session).await, None);
+            comes(&ann, &idp, "bob", Some(&["boss"])).await;
+        }
+        // Where the tenant names no group for it, none is mapped.
+        let mut none = idp.clone();
+        none.provisioning.as_mut().unwrap().administrators.clear();
+        for other in [none, Idp { provisioning: None, ..idp.clone() }] {
+            comes(&ann, &other, "bob", Some(&["staff"])).await;
+            assert!(matches!(standing(&ann, &bob).await, (Role::Administrator, true, _)));
+        }
+    }
+
+    #[tokio::test]
+    async fn role_that_an_administrator_gave_stays() {
+        let (ann, bob) = office().await;
+        let idp = mapping(&ann).await;
+        comes(&ann, &idp, "bob", Some(&["boss"])).await;
+        assert_eq!(standing(&ann, &bob).await, (Role::Standard, false, 1), "as he was created");
+        by_groups(&ann, &bob).await;
+        comes(&ann, &idp, "bob", Some(&["boss"])).await;
+        // The same role, and an Administrator's now.
+        let given = Patch { role: Some(Role::Administrator), ..Patch::default() };
+        assert!(matches!(patch(&ann, &bob, given).await, Changed::Yes(_)));
+        comes(&ann, &idp, "bob", Some(&["staff"])).await;
+        assert_eq!(standing(&ann, &bob).await, (Role::Administrator, true, 3));
+        // Another change takes nothing over.
+        by_groups(&ann, &bob).await;
+        let inactive = |active| Patch { active: Some(active), ..Patch::default() };
+        assert!(matches!(patch(&ann, &bob, inactive(false)).await, Changed::Yes(_)));
+        assert!(matches!(patch(&ann, &bob, inactive(true)).await, Changed::Yes(_)));
+        comes(&ann, &idp, "bob", Some(&["staff"])).await;
+        assert!(matches!(standing(&ann, &bob).await, (Role::Standard, false, _)));
+    }
+
+    #[tokio::test]
+    async fn last_active_administrator_stays_one_whatever_the_groups() {
+        let (ann, bob) = office().await;
+        let idp = mapping(&ann).await;
+        by_groups(&ann, &bob).await;
+        comes(&ann, &idp, "bob", Some(&["boss"])).await;
+        let act = attr("act").key(ann.key.user().as_str().to_owned());
+        ann.put(Write::update(keys::administrators(ann.key.tenant()), vec![], vec![Action::Remove(act)])).await;
+        let session = session_token(comes(&ann, &idp, "bob", Some(&["staff"])).await);
+        assert_eq!(refused(&ann, &session).await, None);
+        assert!(matches!(standing(&ann, &bob).await, (Role::Administrator, true, 2)));
+    }
+
+    /// A role outlives the session that it came with.
+    #[tokio::test]
+    async fn role_is_not_given_by_an_idp_that_ended() {
+        let (ann, bob) = office().await;
+        let idp = mapping(&ann).await;
+        by_groups(&ann, &bob).await;
+        ann.configures(OTHER, 2).await;
+        assert!(matches!(comes(&ann, &idp, "bob", Some(&["boss"])).await, SsoOpened::Spent));
+        ann.removes_idp().await;
+        assert!(matches!(comes(&ann, &idp, "bob", Some(&["boss"])).await, SsoOpened::Spent));
+        assert_eq!(standing(&ann, &bob).await, (Role::Standard, false, 1));
+    }
+
+    #[tokio::test]
+    async fn groups_are_mapped_where_enrolment_is_due() {
+        let (ann, _) = office().await;
+        let eve = ann.of_idp("eve", Role::Standard, FactorState::None).await;
+        let idp = mapping(&ann).await;
+        by_groups(&ann, &eve).await;
+        let SsoOpened::EnrolmentRequired { token, .. } = comes(&ann, &idp, "eve", Some(&["boss"])).await else {
+            panic!("signed in")
+        };
+        assert_eq!(ann.read(&eve).await.role, Role::Administrator);
+        let listed = ann.administrators().await;
+        assert!(listed.active.contains_key(eve.user()) && !listed.able.contains_key(eve.user()));
+        let door = EnrolmentDoor::new(token.reference().clone()).unwrap();
+        assert!(ann.store.may_enrol(door, None, &attempt(NOW)).await.unwrap().is_ok());
     }
 
     /// A table on which somebody is quicker: a write that comes before the next transaction.

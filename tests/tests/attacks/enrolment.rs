@@ -169,7 +169,9 @@ async fn names_get_into_the_uri_and_the_picture_as_names_alone() {
     for (n, name) in names.iter().enumerate() {
         let ann = service.fresh(of(&mut people, "ann")).await;
         service.patch("/v1/admin/settings", &ann, json!({"issuer": name})).await.ok();
-        let person = create(&service, &ann, "acme", &format!("{}{n}", name.replace('\u{202e}', "")), "a good long password").await;
+        let person =
+            create(&service, &ann, "acme", &format!("{}{n}", name.replace('\u{202e}', "")), "a good long password")
+                .await;
         let token = service.enrolment(&person).await;
         let start = service.post("/v1/mfa/enrolments", &token, json!({})).await.ok();
         let (secret, uri) = (start.text("/secret").replace(' ', ""), start.text("/otpauth_uri"));

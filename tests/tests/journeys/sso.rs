@@ -597,9 +597,7 @@ async fn name_id_is_not_another_persons_login_name() {
         assert!(reply.is(409, "conflict"), "{reply:?}");
     }
     office.change("eve", json!({"sso_name_id": "zoe"})).await.ok();
-    let new = |name: &str| {
-        json!({"kind": "employee", "role": "standard", "auth_type": "local", "username": name, "display_name": "Zoe"})
-    };
+    let new = |name: &str| json!({"kind": "employee", "role": "standard", "auth_type": "local", "username": name, "display_name": "Zoe"});
     for name in ["zoe", "Zoe"] {
         assert!(office.service.post("/v1/admin/users", &ann, new(name)).await.is(409, "conflict"));
     }
@@ -711,6 +709,20 @@ async fn people_are_provisioned_where_the_tenant_wants_that() {
     let ann = office.ann().await;
     let listed = office.service.get("/v1/admin/users?q=zia", &ann).await.ok();
     assert_eq!(listed.body["items"][0]["display_name"], json!("zia"));
-    let again = office.arrives_with("n-1", says("other", "Admins", "Acme")).await.ok();
-    assert_eq!(again.text("/status"), "enrolment_required", "they are who they are, whatever the attributes say later");
+    // They are who they are, whatever the attributes say later; but groups are mapped at every sign-in.
+    for (group, role, changed) in [("Admins", "administrator", json!(["role"])), ("Staff", "standard", json!(["role"]))]
+    {
+        let again = office.arrives_with("n-1", says("other", group, "Acme")).await.ok();
+        assert_eq!(again.text("/status"), "enrolment_required");
+        let ann = office.ann().await;
+        let listed = office.service.get("/v1/admin/users?q=zoe", &ann).await.ok();
+        assert_eq!(
+            (&listed.body["items"][0]["username"], &listed.body["items"][0]["role"]),
+            (&json!("zoe"), &json!(role))
+        );
+        let rows = office.service.get("/v1/admin/audit?limit=100", &ann).await.ok();
+        let id = again.headers["x-request-id"].to_str().unwrap();
+        let row = rows.body["items"].as_array().unwrap().iter().find(|row| row["request_id"] == id).unwrap().clone();
+        assert_eq!(row["changed"], changed);
+    }
 }
