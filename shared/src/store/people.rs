@@ -291,9 +291,9 @@ impl Store {
             () if link > own && refused(own) => Created::ActorGone,
             () if person.profile.subject.is_some() && refused(link) => Created::SubjectTaken,
             () if refused(3) => Created::NoTenant,
+            () if met.iter().skip(apart).any(Option::is_some) => Created::Ambiguous,
             () if refused(4) => Created::NotFirst,
             () if refused(0) => Created::NameTaken,
-            () if met.iter().skip(apart).any(Option::is_some) => Created::Ambiguous,
             () => Created::IdTaken,
         })
     }

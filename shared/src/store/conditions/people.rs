@@ -93,8 +93,7 @@ fn link(ann: &Ann, name_id: &str) -> Key {
 async fn link_that_a_first_sign_in_made_meanwhile_is_replaced_and_not_left_behind() {
     let (ann, table, _) = interleaved(0).await;
     let bob = bob_is_linked_before_the_next_change(&ann, &table).await;
-    let subject = ann.names.subject(ann.key.tenant(), &idp().entity_id, "second");
-    let linked = Some(("second".to_owned(), subject));
+    let linked = Some(ann.names.link(ann.key.tenant(), &idp().entity_id, "second"));
     assert!(matches!(patch(&ann, &bob, Patch { linked, ..Patch::default() }).await, Changed::Yes(_)));
     assert!(!table.waits());
     assert!(item_at(&ann, link(&ann, "second")).await.is_some());
