@@ -54,7 +54,7 @@ pub struct OrEmpty<T>(pub T);
 /// An `application/x-www-form-urlencoded` body.
 pub struct FormBody<T>(pub T);
 
-/// One of at most 256 KiB.
+/// One of at most 256 KiB, of another party's making: further fields are ignored.
 pub struct LargeForm<T>(pub T);
 
 impl Body for NoBody {
@@ -92,20 +92,20 @@ impl<T: DeserializeOwned + Send> Body for OrEmpty<T> {
 
 impl<T: DeserializeOwned + Send> Body for FormBody<T> {
     async fn read(headers: &HeaderMap, body: HttpBody) -> Answer<Self> {
-        form(headers, body, LIMIT).await.map(Self)
+        form(headers, body, LIMIT, false).await.map(Self)
     }
 }
 
 impl<T: DeserializeOwned + Send> Body for LargeForm<T> {
     async fn read(headers: &HeaderMap, body: HttpBody) -> Answer<Self> {
-        form(headers, body, LARGE).await.map(Self)
+        form(headers, body, LARGE, true).await.map(Self)
     }
 }
 
-async fn form<T: DeserializeOwned>(headers: &HeaderMap, body: HttpBody, limit: usize) -> Answer<T> {
+async fn form<T: DeserializeOwned>(headers: &HeaderMap, body: HttpBody, limit: usize, more: bool) -> Answer<T> {
     let bytes = collect(body, limit).await?;
     content_type(headers, "application/x-www-form-urlencoded")?;
-    pairs(std::str::from_utf8(&bytes).map_err(|_| invalid("the body is not UTF-8"))?)
+    pairs(std::str::from_utf8(&bytes).map_err(|_| invalid("the body is not UTF-8"))?, more)
 }
 
 fn invalid(detail: &'static str) -> Problem {
@@ -150,15 +150,15 @@ pub(super) fn json<T: DeserializeOwned>(bytes: &[u8]) -> Answer<T> {
     if !value.is_object() {
         return Err(malformed(Error::custom("no object")));
     }
-    T::deserialize(Strict { value, text: false }).map_err(malformed)
+    T::deserialize(Strict { value, text: false, more: false }).map_err(malformed)
 }
 
 /// Reads the query; an empty one is none.
 pub(super) fn query<T: DeserializeOwned>(text: &str) -> Answer<T> {
-    pairs(text)
+    pairs(text, false)
 }
 
-fn pairs<T: DeserializeOwned>(text: &str) -> Answer<T> {
+fn pairs<T: DeserializeOwned>(text: &str, more: bool) -> Answer<T> {
     let malformed = || invalid("a parameter is unknown, malformed or comes twice");
     // Decoding replaces what is not UTF-8; here that is refused.
     let pairs: Vec<(String, String)> = serde_urlencoded::from_str(text).map_err(|_| malformed())?;
@@ -169,7 +169,7 @@ fn pairs<T: DeserializeOwned>(text: &str) -> Answer<T> {
             return Err(malformed());
         }
     }
-    T::deserialize(Strict { value: Value::Object(map), text: true }).map_err(|_| malformed())
+    T::deserialize(Strict { value: Value::Object(map), text: true, more }).map_err(|_| malformed())
 }
 
 /// Reads a tree with at most so many levels: no key twice, no NUL, no null.
@@ -244,6 +244,8 @@ struct Strict {
     value: Value,
     /// The values are text, of a query or form: numbers and booleans are read from it.
     text: bool,
+    /// Whether further fields are ignored.
+    more: bool,
 }
 
 impl Strict {
@@ -283,7 +285,7 @@ impl<'de> Deserializer<'de> for Strict {
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match self.value {
             Value::Array(list) => {
-                let items = list.into_iter().map(|value| Self { value, text: self.text });
+                let items = list.into_iter().map(|value| Self { value, text: self.text, more: false });
                 let mut items = SeqDeserializer::new(items);
                 let read = visitor.visit_seq(&mut items)?;
                 items.end().map(|()| read)
@@ -300,11 +302,12 @@ impl<'de> Deserializer<'de> for Strict {
         visitor: V,
     ) -> Result<V::Value, Error> {
         let Value::Object(map) = self.value else { return Err(Error::custom("no object")) };
-        if map.keys().any(|key| !fields.contains(&key.as_str())) {
+        if !self.more && map.keys().any(|key| !fields.contains(&key.as_str())) {
             return Err(Error::custom("unknown field"));
         }
-        visitor
-            .visit_map(MapDeserializer::new(map.into_iter().map(|(key, value)| (key, Self { value, text: self.text }))))
+        visitor.visit_map(MapDeserializer::new(
+            map.into_iter().map(|(key, value)| (key, Self { value, text: self.text, more: false })),
+        ))
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
