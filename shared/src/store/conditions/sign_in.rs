@@ -14,7 +14,7 @@ use crate::{
         fixture::{PASSWORD, STEP, ann, person},
         item::{self, Device, Exclusion, Kind, User},
         login::{Charge, ExemptOpened},
-        verify::{Disabled, SignIn},
+        verify::{Dead, Disabled, SignIn},
         write,
     },
     totp,
@@ -216,4 +216,24 @@ async fn device_that_was_forgotten_meanwhile_gets_another_token() {
     let another = signed_in.device.unwrap();
     let known = ann.read(&ann.key).await.devices;
     assert!(known.len() == 1 && known.contains_key(another.reference().id()));
+}
+
+/// A challenge that is no longer open, or whose digest is another, is neither charged nor checked.
+#[tokio::test]
+async fn challenge_is_charged_only_while_it_is_open() {
+    for way in ["digest", "deactivated", "security version", "of a clock that ran ahead", "factor disabled"] {
+        let (ann, tokens) = ann(1).await;
+        let own = || attr("c").key(tokens[0].id().as_str().to_owned());
+        let too_late = (NOW + policy::CHALLENGE_LIFE + policy::SKEW).millis() + 1;
+        ann.change(match way {
+            "digest" => Action::Set(own().key("g"), write::bytes(&[7; 16])),
+            "deactivated" => Action::Set(attr("ac"), write::Value::Bool(false)),
+            "security version" => Action::Add(attr("ep"), 1),
+            "of a clock that ran ahead" => Action::Set(own().key("x"), num(too_late)),
+            _ => Action::Set(attr("fs"), text("d")),
+        })
+        .await;
+        assert!(matches!(ann.charge(&tokens[0], NOW).await, Charge::Absent(Dead::Token)), "{way}");
+        assert!(ann.read(&ann.key).await.tries.is_empty(), "{way}");
+    }
 }
