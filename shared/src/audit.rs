@@ -164,9 +164,31 @@ pub struct AuditEvent {
     /// What the person's program calls itself, at a sign-in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_agent: Option<String>,
+    /// What the IdP called an unknown person ([`visible`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name_id: Option<String>,
+    /// The `Format` of that name, if it had one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name_id_format: Option<String>,
+    /// The algorithm that was refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub algorithm: Option<String>,
     /// Who is to be told.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tell: Vec<Tell>,
+}
+
+/// A stranger's text as an Administrator may be shown it: at most 256 characters, of which those that cannot be seen or that
+/// change the order of others, and the backslash, are written as `\u{…}`.
+#[must_use]
+pub fn visible(text: &str) -> String {
+    let hidden = |c: char| {
+        let format = matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}');
+        format || c.is_control() || c == '\\' || (c.is_whitespace() && c != ' ')
+    };
+    let shown = |c: char| if hidden(c) { c.escape_unicode().to_string() } else { c.to_string() };
+    text.chars().take(256).map(shown).collect()
 }
 
 impl AuditEvent {
@@ -186,6 +208,9 @@ impl AuditEvent {
             client_id: None,
             changed: Vec::new(),
             user_agent: None,
+            name_id: None,
+            name_id_format: None,
+            algorithm: None,
             tell: Vec::new(),
         }
     }
@@ -323,6 +348,19 @@ pub struct Row {
     /// The `User-Agent` of a sign-in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_agent: Option<String>,
+    /// What the identity provider called a person whom nobody here has as a user name or link. Characters that cannot be
+    /// seen are written as `\u{…}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "http", schema(example = "G-0b1c6d7e"))]
+    pub name_id: Option<String>,
+    /// The `Format` of that name, if it had one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "http", schema(example = "urn:oasis:names:tc:SAML:2.0:nameid-format:persistent"))]
+    pub name_id_format: Option<String>,
+    /// The algorithm of a signature that was refused for its algorithm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "http", schema(example = "http://www.w3.org/2007/05/xmldsig-more#sha256-rsa-MGF1"))]
+    pub algorithm: Option<String>,
     /// Who was notified.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notified: Vec<Tell>,
@@ -334,6 +372,7 @@ impl Row {
     pub fn new(id: String, at: Timestamp, event: AuditEvent) -> Self {
         let AuditEvent { action, outcome, request_id, actor, actor_tenant, target, reason, .. } = event;
         let AuditEvent { ticket, batch_id, client_id, changed, user_agent, tell: notified, .. } = event;
+        let AuditEvent { name_id, name_id_format, algorithm, .. } = event;
         Self {
             id,
             at,
@@ -349,6 +388,9 @@ impl Row {
             client_id,
             changed,
             user_agent,
+            name_id,
+            name_id_format,
+            algorithm,
             notified,
         }
     }
@@ -400,6 +442,13 @@ mod tests {
         for bad in ["", "0", "3651", "-1", "90.0", "90 days", " 90"] {
             assert_eq!(bad.parse::<AuditRetention>(), Err(BadRetention), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn stranger_text_is_made_visible_and_short() {
+        assert_eq!(visible("Zoë ｋim"), "Zoë ｋim");
+        assert_eq!(visible("a\u{202e}b\u{200b}\n\\\u{a0}"), "a\\u{202e}b\\u{200b}\\u{a}\\u{5c}\\u{a0}");
+        assert_eq!(visible(&"é".repeat(257)).chars().count(), 256);
     }
 
     #[test]

@@ -46,9 +46,10 @@ pub struct Unreadable {
 }
 
 impl CloudEvent {
-    /// A row of a tenant's audit.
+    /// A row of a tenant's audit, without what its Administrators alone may read: what an IdP called somebody.
     #[must_use]
     pub fn new(tenant: TenantId, row: Row) -> Self {
+        let row = Row { name_id: None, name_id_format: None, ..row };
         let (kind, subject) = (row.action.as_str(), row.target.clone());
         Self { subject, ..of(tenant, &row.id.clone(), row.at, kind, row) }
     }
@@ -73,5 +74,22 @@ fn of<D>(tenant: TenantId, id: &str, time: Timestamp, kind: &str, data: D) -> Cl
         datacontenttype: "application/json".to_owned(),
         tenant,
         data,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::{Action, AuditEvent, Outcome};
+
+    #[test]
+    fn names_of_an_idp_do_not_leave_the_table() {
+        let mut event = AuditEvent::new(Action::SsoLogin, Outcome::Refused, "r").because("unknown_subject");
+        event.name_id = Some("mallory".to_owned());
+        event.name_id_format = Some("persistent".to_owned());
+        let row = Row::new("1800000000000-A-0".to_owned(), Timestamp::from_secs(1_800_000_000), event);
+        let sent = CloudEvent::new(TenantId::parse("acme").unwrap(), row).data;
+        assert_eq!((sent.name_id, sent.name_id_format), (None, None));
+        assert_eq!(sent.reason.as_deref(), Some("unknown_subject"));
     }
 }

@@ -10,11 +10,14 @@ mod claims;
 mod metadata;
 mod request;
 mod signature;
+mod signing;
 pub mod xml;
 
 pub use certificate::Certificate;
 pub use metadata::{IdpMetadata, service_provider_metadata};
 pub use request::redirect;
+pub use signature::refused_algorithm;
+pub use signing::RequestSigner;
 
 use data_encoding::BASE64;
 
@@ -95,12 +98,12 @@ faults! {
     Conditions = "conditions",
     /// Not valid yet.
     NotYetValid = "not_yet_valid",
+    /// A time that is missing or cannot be read.
+    Time = "malformed_time",
     /// Not valid any more.
     Expired = "expired",
     /// Valid for longer than it can be remembered.
     TooLong = "valid_too_long",
-    /// It does not say when the session at the IdP ends, though it means to.
-    Authentication = "authn_statement",
 }
 
 /// What a response has to fit.
@@ -124,14 +127,19 @@ pub struct Expected<'a> {
 /// # Errors
 /// The first rule that it breaks.
 pub fn check(response: &str, expected: Expected<'_>) -> Result<Assertion, Fault> {
+    let text = decoded(response)?;
+    let document = xml::parse(&text)?;
+    let signed = signature::signed(&document, &expected.idp.certificates)?;
+    claims::check(&document, &signed, expected)
+}
+
+/// A posted response as text.
+fn decoded(response: &str) -> Result<String, Fault> {
     if response.len() > MAX_BYTES {
         return Err(Fault::TooLarge);
     }
     // Some wrap lines.
     let text: String = response.chars().filter(|c| !c.is_ascii_whitespace()).collect();
     let bytes = BASE64.decode(text.as_bytes()).map_err(|_| Fault::Encoding)?;
-    let text = std::str::from_utf8(&bytes).map_err(|_| Fault::Encoding)?;
-    let document = xml::parse(text)?;
-    let signed = signature::signed(&document, &expected.idp.certificates)?;
-    claims::check(&document, &signed, expected)
+    String::from_utf8(bytes).map_err(|_| Fault::Encoding)
 }

@@ -338,6 +338,39 @@ impl NameKey {
         }
     }
 
+    /// Seals a private key that signs a tenant's requests to its IdP: AES-256-GCM under a key of the tenant's own, derived from
+    /// this one. Layout: version 1, nonce 12, ciphertext and tag.
+    ///
+    /// # Errors
+    /// [`SealError`]: there is no randomness.
+    pub fn seal_request_key(
+        &self,
+        tenant: &TenantId,
+        private_key: &[u8],
+        entropy: &dyn Entropy,
+    ) -> Result<Vec<u8>, SealError> {
+        let nonce = entropy.bytes::<12>()?;
+        let sealed =
+            self.request_cipher(tenant)?.encrypt(&nonce.into(), private_key).map_err(|_| SealError::Refused)?;
+        Ok([&[1], &nonce[..], &sealed].concat())
+    }
+
+    /// Opens what was sealed for this tenant, and for no other.
+    ///
+    /// # Errors
+    /// [`SealError::Refused`].
+    pub fn open_request_key(&self, tenant: &TenantId, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
+        let Some((&1, rest)) = sealed.split_first() else { return Err(SealError::Refused) };
+        let (&nonce, ciphertext) = rest.split_first_chunk::<12>().ok_or(SealError::Refused)?;
+        let opened = self.request_cipher(tenant)?.decrypt(&nonce.into(), ciphertext);
+        opened.map(Zeroizing::new).map_err(|_| SealError::Refused)
+    }
+
+    fn request_cipher(&self, tenant: &TenantId) -> Result<Aes256Gcm, SealError> {
+        let key = Zeroizing::new(mac(&self.key, &[b"request key", tenant.as_str().as_bytes()]));
+        Aes256Gcm::new_from_slice(key.as_slice()).map_err(|_| SealError::Refused)
+    }
+
     /// The place of a support ticket.
     #[must_use]
     pub fn ticket(&self, ticket: &str) -> String {

@@ -198,6 +198,8 @@ pub struct Assertion {
     pub(crate) generation: Option<Nonce>,
     /// What the IdP calls them.
     pub(crate) name_id: String,
+    /// The `Format` of that, as it came.
+    pub(crate) name_id_format: Option<String>,
     /// Its id in the store, under which it is spent.
     pub(crate) digest: String,
     /// Until then it is in time, and has to be remembered as spent.
@@ -235,6 +237,12 @@ impl Assertion {
     #[must_use]
     pub fn name_id(&self) -> &str {
         &self.name_id
+    }
+
+    /// The `Format` of what the IdP calls them, as it came.
+    #[must_use]
+    pub fn name_id_format(&self) -> Option<&str> {
+        self.name_id_format.as_deref()
     }
 
     /// The one value of an attribute; `None` for none and for several.

@@ -138,6 +138,8 @@ impl Idp {
             mfa_contexts: vec![],
             link_attribute: None,
             provisioning: None,
+            request_key: None,
+            valid_until: None,
             changed: 0,
         }
     }

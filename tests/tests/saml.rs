@@ -12,7 +12,8 @@ use axum::extract::ConnectInfo;
 use data_encoding::BASE64;
 use futures_util::stream::pending;
 use proptest::{prelude::*, test_runner::TestRunner};
-use serde_json::json;
+use rsa::{RsaPublicKey, pkcs1v15, pkcs8::DecodePublicKey, signature::Verifier};
+use serde_json::{Value, json};
 use tests::{
     People, Reply, Service,
     idp::{Asked, Bare, EXCLUSIVE, Idp, Says, Sp, form, template},
@@ -21,6 +22,7 @@ use vestibule::{
     env::Timestamp,
     saml::{self, Fault},
 };
+use x509_cert::der::{DecodePem, Encode};
 
 /// Acme and Globex, each with an IdP; bob of acme comes from his and has enrolled.
 struct Scene {
@@ -64,13 +66,18 @@ impl Scene {
 
     /// The rule by which a request was refused.
     async fn rule(&self, reply: &Reply) -> String {
+        self.row(reply).await["reason"].as_str().unwrap().to_owned()
+    }
+
+    /// What the audit says of a refusal.
+    async fn row(&self, reply: &Reply) -> Value {
         assert!(reply.is(401, "invalid_credentials"), "{reply:?}");
         assert!(reply.body.get("detail").is_none() && !reply.headers.contains_key("set-cookie"));
         let rows = self.service.get("/v1/admin/audit?limit=100", &self.ann).await.ok();
         let id = reply.headers["x-request-id"].to_str().unwrap();
         let row = rows.body["items"].as_array().unwrap().iter().find(|row| row["request_id"] == id).unwrap().clone();
         assert_eq!((&row["action"], &row["outcome"]), (&json!("sso.login"), &json!("refused")));
-        row["reason"].as_str().unwrap().to_owned()
+        row
     }
 
     async fn refused(&self, what: &str, response: &str, asked: &Asked, rule: Fault) {
@@ -172,7 +179,7 @@ async fn s03_every_condition() {
     says.session_ends = Some(later(says.issued, 600));
     let until = says.assertion().replace("SessionNotOnOrAfter=\"", "SessionNotOnOrAfter=\"soon, ");
     let response = says.response(&scene.idp.sign(&until, &says.assertion_id));
-    scene.refused("a session that ends at no time", &response, &asked, Fault::Authentication).await;
+    scene.refused("a session that ends at no time", &response, &asked, Fault::Time).await;
     let (asked, says) = scene.right("bob").await;
     let silent = between(&says.assertion(), "<saml:AuthnStatement", "</saml:AuthnStatement>").to_owned();
     let silent = says.response(&scene.idp.sign(&says.assertion().replace(&silent, ""), &says.assertion_id));
@@ -208,8 +215,11 @@ async fn s03_each_rule_alone() {
     for (what, (from, to), rule) in [
         ("issuer", own("idp.example/acme<", "idp.example/globex<"), Fault::Issuer),
         ("version", own("Version=\"2.0\"", "Version=\"1.1\""), Fault::Response),
-        ("no time", own(&format!(" IssueInstant=\"{}\"", says.issued), ""), Fault::Expired),
+        ("no time", own(&format!(" IssueInstant=\"{}\"", says.issued), ""), Fault::Time),
         ("confirmation over", confirmation(&over), Fault::Expired),
+        ("confirmation at no time", confirmation("NotOnOrAfter=\"soon\""), Fault::Time),
+        ("confirmation from no time", confirmation(&format!("{until} NotBefore=\"soon\"")), Fault::Time),
+        ("conditions at no time", condition("NotOnOrAfter=\"soon\""), Fault::Time),
         ("confirmation ahead", confirmation(&format!("{until} {ahead}")), Fault::NotYetValid),
         ("confirmation for ever", confirmation(""), Fault::Confirmation),
         ("conditions over", condition(&over), Fault::Expired),
@@ -444,6 +454,7 @@ async fn s01_algorithms() {
     let control = with(&scene, right.clone(), true);
     for (what, template, fill) in [
         ("SHA-1", right.replace(tests::idp::ECDSA_SHA256, "http://www.w3.org/2000/09/xmldsig#rsa-sha1"), false),
+        ("RSA-PSS", right.replace(tests::idp::ECDSA_SHA256, "http://www.w3.org/2007/05/xmldsig-more#sha256-rsa-MGF1"), false),
         ("ECDSA with SHA-1", right.replace("ecdsa-sha256", "ecdsa-sha1"), false),
         ("HMAC with the public key", right.replace("ecdsa-sha256", "hmac-sha256"), false),
         ("none", right.replace(tests::idp::ECDSA_SHA256, "none"), false),
@@ -458,7 +469,12 @@ async fn s01_algorithms() {
     ] {
         assert_ne!(template, right, "{what}");
         let response = with(&scene, template, fill);
-        scene.refused(what, &response, &asked, Fault::Algorithm).await;
+        let row = scene.row(&scene.service.acs("acme", &response, &asked.relay_state).await).await;
+        assert_eq!(row["reason"], Fault::Algorithm.as_str(), "{what}");
+        let named = row["algorithm"].as_str().unwrap_or_default();
+        // A missing transform is no algorithm.
+        assert_eq!(named.is_empty(), what == "no transform", "{what}");
+        assert!(what != "RSA-PSS" || named == "http://www.w3.org/2007/05/xmldsig-more#sha256-rsa-MGF1", "{named}");
     }
     scene.service.acs("acme", &control, &asked.relay_state).await.ok();
 }
@@ -867,6 +883,95 @@ async fn mutations_change_no_identity() {
             .unwrap();
     }
     assert!(accepted.get() > 0, "white space outside of what is signed changes nothing: else nothing was tried");
+}
+
+/// The audit says what the IdP calls somebody whom nobody knows here, and nobody else reads it.
+#[tokio::test]
+async fn unknown_subject_is_named_in_the_audit() {
+    let scene = scene().await;
+    let (asked, mut says) = scene.right("bob").await;
+    says.name_id = "mal\u{202e}lory".into();
+    let format = "urn:oasis:names:tc:SAML:2.0:nameid-format:persistent";
+    let assertion = says.assertion().replace("<saml:NameID>", &format!("<saml:NameID Format=\"{format}\">"));
+    let response = says.response(&scene.idp.sign(&assertion, &says.assertion_id));
+    let reply = scene.service.acs("acme", &response, &asked.relay_state).await;
+    assert!(!reply.body.to_string().contains("lory"), "{reply:?}");
+    let row = scene.row(&reply).await;
+    assert_eq!(row["reason"], "unknown_subject");
+    assert_eq!((&row["name_id"], &row["name_id_format"]), (&json!("mal\\u{202e}lory"), &json!(format)));
+}
+
+/// Metadata that is over is refused; that it will be is told.
+#[tokio::test]
+async fn metadata_ends() {
+    let scene = scene().await;
+    let now = Timestamp::from_secs(scene.service.now());
+    let until = |at: &str| {
+        let with = format!("<md:IDPSSODescriptor validUntil=\"{at}\"");
+        json!({"metadata_xml": scene.idp.metadata().replace("<md:IDPSSODescriptor", &with)})
+    };
+    for bad in [now.to_string(), later(now, -1).to_string(), "soon".to_owned()] {
+        let refused = scene.service.put("/v1/admin/sso", &scene.ann, until(&bad)).await;
+        assert!(refused.is(400, "invalid_request") && refused.text("/detail").contains("validUntil"), "{refused:?}");
+    }
+    for (seconds, warned) in [(31 * 86_400, json!([])), (30 * 86_400, json!(["metadata_expires"]))] {
+        let end = later(now, seconds).to_string();
+        let put = scene.service.put("/v1/admin/sso", &scene.ann, until(&end)).await.ok();
+        let got = scene.service.get("/v1/admin/sso", &scene.ann).await.ok();
+        assert_eq!((put.text("/valid_until"), &put.body["warnings"]), (end, &warned));
+        assert_eq!(got.body, put.body);
+    }
+}
+
+/// Where the IdP wants it, requests are signed by a key of the tenant's that its metadata shows.
+#[tokio::test]
+async fn requests_are_signed_where_the_idp_wants_it() {
+    let scene = scene().await;
+    let unsigned = scene.service.send(tests::Ask::new(axum::http::Method::GET, "/v1/sso/acme/login")).await;
+    assert!(!unsigned.headers["location"].to_str().unwrap().contains("Signature"));
+    let wanted = "<md:IDPSSODescriptor WantAuthnRequestsSigned=\"true\"";
+    let metadata = json!({"metadata_xml": scene.idp.metadata().replace("<md:IDPSSODescriptor", wanted)});
+    let put = scene.service.put("/v1/admin/sso", &scene.ann, metadata.clone()).await.ok();
+    let pem = put.text("/service_provider/signing_certificate");
+    assert_eq!(put.body["sign_requests"], json!(true));
+    let verified = async || {
+        let sent = scene.service.send(tests::Ask::new(axum::http::Method::GET, "/v1/sso/acme/login")).await;
+        signed_by(sent.headers["location"].to_str().unwrap(), &pem)
+    };
+    assert!(verified().await);
+    let base64: String = pem.lines().filter(|line| !line.starts_with("---")).collect();
+    let shown = scene.service.send(tests::Ask::new(axum::http::Method::GET, "/v1/sso/acme/metadata")).await.ok();
+    let shown = shown.body.as_str().unwrap();
+    assert!(shown.contains("AuthnRequestsSigned=\"true\"") && shown.contains(&base64), "{shown}");
+    // The key stays as long as requests are signed.
+    let again = scene.service.put("/v1/admin/sso", &scene.ann, metadata.clone()).await.ok();
+    assert_eq!(again.text("/service_provider/signing_certificate"), pem);
+    assert!(verified().await);
+    let mut off = metadata;
+    off["sign_requests"] = json!(false);
+    let off = scene.service.put("/v1/admin/sso", &scene.ann, off).await.ok();
+    assert!(
+        off.body["sign_requests"] == json!(false)
+            && off.body.pointer("/service_provider/signing_certificate").is_none()
+    );
+    let sent = scene.service.send(tests::Ask::new(axum::http::Method::GET, "/v1/sso/acme/login")).await;
+    assert!(!sent.headers["location"].to_str().unwrap().contains("Signature"));
+}
+
+/// Whether the query of an address is signed by the key of a certificate (SAML bindings 3.4.4.1).
+fn signed_by(location: &str, pem: &str) -> bool {
+    let query = location.split_once('?').unwrap().1;
+    let (signed, signature) = query.split_once("&Signature=").unwrap();
+    assert!(signed.starts_with("SAMLRequest=") && signed.contains("&RelayState="), "{query}");
+    let method = signed.split_once("&SigAlg=").unwrap().1;
+    assert_eq!(method, "http%3A%2F%2Fwww.w3.org%2F2001%2F04%2Fxmldsig-more%23rsa-sha256");
+    let signature: Vec<(String, String)> = serde_urlencoded::from_str(&format!("x={signature}")).unwrap();
+    let signature = BASE64.decode(signature[0].1.as_bytes()).unwrap();
+    let certificate = x509_cert::Certificate::from_pem(pem).unwrap();
+    let key = certificate.tbs_certificate.subject_public_key_info.to_der().unwrap();
+    let key = RsaPublicKey::from_public_key_der(&key).unwrap();
+    let signature = pkcs1v15::Signature::try_from(signature.as_slice()).unwrap();
+    pkcs1v15::VerifyingKey::<sha2::Sha256>::new(key).verify(signed.as_bytes(), &signature).is_ok()
 }
 
 /// Every rule that the service knows is one that a test here or in `journeys/sso.rs` breaks.

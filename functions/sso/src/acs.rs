@@ -13,14 +13,14 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 use vestibule::{
     attempt::Attempt,
-    audit::{Action, Outcome},
+    audit::{Action, AuditEvent, Outcome, visible},
     env::Timestamp,
     http::{
         Answer, App, Call, Code, LargeForm, Problem, Request, Routes,
         dto::{EnrolmentDto, SessionDto, UserDto},
     },
     id::{TenantId, UserId},
-    saml::{self, Certificate, Expected},
+    saml::{self, Certificate, Expected, Fault},
     secret::SecretText,
     sso::{Assertion, PreSession, Relay, SsoChecked, SsoSignIn},
     store::{
@@ -190,15 +190,19 @@ impl Visit<'_> {
         let (sp, since) = (self.app.service_provider(&tenant)?, self.app.store.restored().since);
         let check = move || {
             let expected = Expected { tenant: &tenant, idp: &idp, sp: &sp, relay, now, since };
-            saml::check(response.expose(), expected)
+            saml::check(response.expose(), expected).map_err(|fault| {
+                let named = (fault == Fault::Algorithm).then(|| saml::refused_algorithm(response.expose()));
+                (fault, named.flatten())
+            })
         };
         match self.place.check(check).await? {
             Ok(assertion) => {
                 warn_of_ends(self.idp, now);
                 Ok(assertion)
             }
-            Err(fault) => {
-                self.noted(fault.as_str(), None).await;
+            Err((fault, algorithm)) => {
+                let event = self.event(fault.as_str(), None);
+                self.record(AuditEvent { algorithm, ..event }).await;
                 Err(Code::InvalidCredentials.into())
             }
         }
@@ -213,7 +217,7 @@ impl Visit<'_> {
         };
         let provisioning = match (why, &self.idp.provisioning) {
             (NoOwner::Unknown, Some(provisioning)) => provisioning,
-            (NoOwner::Unknown | NoOwner::Altered, _) => return Err(self.refused("unknown_subject", None).await),
+            (NoOwner::Unknown | NoOwner::Altered, _) => return Err(self.unknown(&assertion).await),
             (NoOwner::NotOfSso, _) => return Err(self.refused("not_of_sso", None).await),
         };
         if let Err(why) = provisioning::create(self.app, self.request, &assertion, provisioning).await? {
@@ -225,13 +229,25 @@ impl Visit<'_> {
 
     /// The one refusal, of what passed the check. Which rule it was is for the audit alone.
     async fn refused(&self, rule: &str, who: Option<&UserId>) -> Problem {
-        self.noted(rule, who).await;
+        self.record(self.event(rule, who)).await;
         self.place.refuse(Code::InvalidCredentials).await
     }
 
-    async fn noted(&self, rule: &str, who: Option<&UserId>) {
-        let mut event = self.request.event(Action::SsoLogin, Outcome::Refused).because(rule);
-        event.target = who.cloned();
+    /// The refusal of somebody whom nobody knows here. The audit says what the IdP calls them.
+    async fn unknown(&self, assertion: &Assertion) -> Problem {
+        let mut event = self.event("unknown_subject", None);
+        event.name_id = Some(visible(assertion.name_id()));
+        event.name_id_format = assertion.name_id_format().map(visible);
+        self.record(event).await;
+        self.place.refuse(Code::InvalidCredentials).await
+    }
+
+    fn event(&self, rule: &str, who: Option<&UserId>) -> AuditEvent {
+        let event = self.request.event(Action::SsoLogin, Outcome::Refused).because(rule);
+        AuditEvent { target: who.cloned(), ..event }
+    }
+
+    async fn record(&self, event: AuditEvent) {
         self.app.store.record(self.tenant, self.attempt, 0, &event).await;
     }
 

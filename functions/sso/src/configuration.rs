@@ -1,21 +1,23 @@
 //! `/v1/admin/sso`: which IdP a tenant's people come from, and how much of what it says is believed.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{Json, extract::State, http::StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
+use tokio::task::spawn_blocking;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 use vestibule::{
     audit::{Action, Outcome, Tell},
     env::Timestamp,
     http::{Answer, App, Call, Code, Large, Line, Problem, Routes},
-    saml::{Certificate, IdpMetadata},
+    id::TenantId,
+    saml::{Certificate, IdpMetadata, RequestSigner},
     secret::Nonce,
     sso::{PublicUrl, ServiceProvider, is_https_or_loopback},
     store::{
-        item::{Idp, Provisioning},
+        item::{Idp, Provisioning, RequestKey},
         sso::IdpRemoved,
     },
 };
@@ -46,6 +48,9 @@ struct IdpRequest {
     sso_url: Option<String>,
     /// The certificates that the identity provider signs with: 1 to 8, in PEM. Give both while it changes its key.
     certificates: Option<Vec<String>>,
+    /// Whether requests to the identity provider are signed. Without it: what the metadata says of it
+    /// (`WantAuthnRequestsSigned`), else `false`.
+    sign_requests: Option<bool>,
     /// Whether users may arrive from the identity provider without a start at this service. Without it: `false`.
     idp_initiated: Option<bool>,
     /// The authentication contexts (`AuthnContextClassRef`) of the identity provider that count as a step-up.
@@ -108,6 +113,14 @@ struct IdpDto {
     certificates: Vec<String>,
     /// What the certificates say, in the same order.
     certificates_seen: Vec<CertificateDto>,
+    /// Whether requests to the identity provider are signed.
+    sign_requests: bool,
+    /// Until when the metadata is valid. Absent where it does not say so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    valid_until: Option<Timestamp>,
+    /// What an Administrator should look at.
+    warnings: Vec<WarningDto>,
     /// Whether users may arrive from the identity provider without a start at this service.
     idp_initiated: bool,
     /// The authentication contexts (`AuthnContextClassRef`) that count as a step-up.
@@ -124,6 +137,16 @@ struct IdpDto {
     changed_at: Timestamp,
     /// What the identity provider has to know of this service.
     service_provider: ServiceProviderDto,
+}
+
+/// What an Administrator should look at; users can still sign in. The metadata is no longer valid, or will not be in 30 days (`metadata_expires`): fetch it from the identity provider again. A certificate has ended, or ends within 30 days (`certificate_expires`).
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum WarningDto {
+    /// The metadata is no longer valid, or will not be in 30 days. Fetch it from the identity provider again.
+    MetadataExpires,
+    /// A certificate has ended, or ends within 30 days.
+    CertificateExpires,
 }
 
 /// What a certificate says.
@@ -180,6 +203,31 @@ struct ServiceProviderDto {
     /// Where the identity provider sends its answers by HTTP-POST.
     #[schema(example = "https://auth.acme.example/v1/sso/acme/acs")]
     acs_url: String,
+    /// The certificate of the key that signs requests, in PEM. Absent where they are not signed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "-----BEGIN CERTIFICATE-----\nMIIC…\n-----END CERTIFICATE-----\n")]
+    signing_certificate: Option<String>,
+}
+
+/// How long before an end an Administrator is warned of it.
+const SOON: Duration = Duration::from_secs(30 * 86_400);
+
+/// The key that signs the tenant's requests: the one that it has, else a new one.
+async fn request_key(app: &Arc<App>, tenant: &TenantId) -> Answer<RequestKey> {
+    if let Some(key) = app.store.idp(tenant).await?.flatten().and_then(|idp| idp.request_key) {
+        return Ok(key);
+    }
+    let (app, tenant) = (Arc::clone(app), tenant.clone());
+    let made = spawn_blocking(move || Ok(RequestSigner::make(app.names()?, &tenant, &*app.entropy)?));
+    made.await.map_err(|_| Code::Unavailable)?
+}
+
+fn warnings(idp: &Idp, certificates: &[Certificate], now: Timestamp) -> Vec<WarningDto> {
+    let soon = now + SOON;
+    let metadata = idp.valid_until.is_some_and(|until| Timestamp::from_secs(until) <= soon);
+    let certificate = certificates.iter().any(|it| it.not_after <= soon);
+    let metadata = metadata.then_some(WarningDto::MetadataExpires);
+    metadata.into_iter().chain(certificate.then_some(WarningDto::CertificateExpires)).collect()
 }
 
 fn shown(idp: &Idp, sp: ServiceProvider, now: Timestamp) -> Json<IdpDto> {
@@ -200,33 +248,44 @@ fn shown(idp: &Idp, sp: ServiceProvider, now: Timestamp) -> Json<IdpDto> {
         only_company: it.only_company,
         administrators: it.administrators,
     });
+    let signing_certificate = idp.request_key.as_ref().and_then(|key| Certificate::from_der(&key.certificate).ok());
+    let signing_certificate = signing_certificate.map(|it| it.pem());
     Json(IdpDto {
         idp_entity_id: idp.entity_id.clone(),
         sso_url: idp.sso_url.clone(),
         certificates: read.iter().map(Certificate::pem).collect(),
         certificates_seen: read.iter().map(seen).collect(),
+        sign_requests: idp.request_key.is_some(),
+        valid_until: idp.valid_until.map(Timestamp::from_secs),
+        warnings: warnings(idp, &read, now),
         idp_initiated: idp.idp_initiated,
         mfa_contexts: idp.mfa_contexts.clone(),
         link_attribute: idp.link_attribute.clone(),
         provisioning,
         changed_at: Timestamp::from_secs(idp.changed),
-        service_provider: ServiceProviderDto { entity_id: sp.entity_id, acs_url: sp.acs_url },
+        service_provider: ServiceProviderDto { entity_id: sp.entity_id, acs_url: sp.acs_url, signing_certificate },
     })
 }
 
 impl IdpRequest {
-    /// The IdP as it is to be kept. `https`: whether that is how this service is reached.
-    fn idp(self, https: bool, now: Timestamp) -> Answer<Idp> {
+    /// The IdP as it is to be kept, without a key for requests; and whether it needs one. `https`: whether that is how this
+    /// service is reached.
+    fn idp(self, https: bool, now: Timestamp) -> Answer<(Idp, bool)> {
         let invalid = |detail: &'static str| Problem::new(Code::InvalidRequest).detail(detail);
         let fields = (self.idp_entity_id, self.sso_url, self.certificates);
-        let IdpMetadata { entity_id, sso_url, certificates } = match (self.metadata_xml, fields) {
+        let metadata = match (self.metadata_xml, fields) {
             (Some(xml), (None, None, None)) => IdpMetadata::parse(&xml).map_err(invalid)?,
             (None, (Some(entity_id), Some(sso_url), Some(pems))) => {
                 let certificates = pems.iter().map(|pem| Certificate::from_pem(pem)).collect::<Result<_, _>>();
-                IdpMetadata { entity_id, sso_url, certificates: certificates.map_err(invalid)? }
+                let certificates = certificates.map_err(invalid)?;
+                IdpMetadata { entity_id, sso_url, certificates, wants_signed_requests: false, valid_until: None }
             }
             _ => return Err(invalid("either metadata_xml, or idp_entity_id, sso_url and certificates")),
         };
+        let IdpMetadata { entity_id, sso_url, certificates, wants_signed_requests, valid_until } = metadata;
+        if valid_until.is_some_and(|until| until <= now) {
+            return Err(invalid("metadata_xml: validUntil has passed; fetch the metadata from the IdP again"));
+        }
         let plain = |text: &str| (1..=1024).contains(&text.len()) && text.chars().all(|c| c.is_ascii_graphic());
         if !plain(&entity_id) {
             return Err(invalid("an entity id is 1 to 1,024 visible ASCII characters"));
@@ -238,7 +297,7 @@ impl IdpRequest {
         if !(1..=CERTIFICATES).contains(&certificates.len()) {
             return Err(invalid("an IdP has 1 to 8 certificates"));
         }
-        Ok(Idp {
+        let idp = Idp {
             entity_id,
             generation: None,
             sso_url,
@@ -247,8 +306,11 @@ impl IdpRequest {
             mfa_contexts: self.mfa_contexts.unwrap_or_default().into_iter().map(String::from).collect(),
             link_attribute: self.link_attribute.map(String::from),
             provisioning: self.provisioning.map(Provisioning::from),
+            request_key: None,
+            valid_until: valid_until.map(Timestamp::secs),
             changed: now.secs(),
-        })
+        };
+        Ok((idp, self.sign_requests.unwrap_or(wants_signed_requests)))
     }
 }
 
@@ -282,10 +344,13 @@ async fn read(State(app): State<Arc<App>>, call: Call) -> Answer<Json<IdpDto>> {
 async fn change(State(app): State<Arc<App>>, call: Call<Large<IdpRequest>>) -> Answer<Json<IdpDto>> {
     let Call { body: Large(body), request, .. } = call;
     let https = app.public_url.as_ref().is_none_or(PublicUrl::is_https);
-    let mut idp = body.idp(https, request.now)?;
+    let (mut idp, signed) = body.idp(https, request.now)?;
     idp.generation = Some(Nonce::generate(&*app.entropy)?);
     let authority = request.administrator(&app).await?;
     let sp = app.service_provider(authority.tenant())?;
+    if signed {
+        idp.request_key = Some(request_key(&app, authority.tenant()).await?);
+    }
     let event = request.event(Action::IdpChanged, Outcome::Success).by(authority.key().user());
     let event = event.tell(Tell::Administrators);
     if app.store.set_idp(&authority, &idp, &request.attempt(&app)?, &event).await?.is_none() {

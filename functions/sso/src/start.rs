@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 use vestibule::{
     http::{Answer, App, Call, Code, NoBody, Problem, Request, Routes},
     id::TenantId,
-    saml,
+    saml::{self, RequestSigner},
     sso::{PreSession, Relay},
     store::item::SsoRequest,
 };
@@ -39,8 +39,9 @@ async fn metadata(State(app): State<Arc<App>>, call: Call<NoBody, TenantId>) -> 
     let tenant = call.path;
     call.request.speaks_of(&tenant);
     let sp = app.service_provider(&tenant)?;
-    app.store.settings(&tenant).await?.ok_or(Code::NotFound)?;
-    let xml = saml::service_provider_metadata(&sp);
+    let idp = app.store.idp(&tenant).await?.ok_or(Code::NotFound)?;
+    let key = idp.and_then(|idp| idp.request_key);
+    let xml = saml::service_provider_metadata(&sp, key.as_ref().map(|key| key.certificate.as_slice()));
     Ok(([(header::CONTENT_TYPE, "application/samlmetadata+xml")], xml).into_response())
 }
 
@@ -79,13 +80,16 @@ async fn login(State(app): State<Arc<App>>, call: Call<NoBody, TenantId, LoginQu
     }
     let sp = app.service_provider(&tenant)?;
     let idp = app.store.idp(&tenant).await?.flatten().ok_or(Code::NotFound)?;
+    let signer =
+        idp.request_key.as_ref().map(|key| RequestSigner::open(app.names()?, &tenant, key).map_err(Problem::from));
+    let signer = signer.transpose()?;
     let (relay_state, relay) = Relay::generate(app.store.restored(), &*app.entropy)?;
     let step_up = query.step_up.unwrap_or(false);
     let pre_session = if request.wants_html() { Some(pre_session(&app, &request, &query)?) } else { None };
     let bound = pre_session.as_ref().map(PreSession::digest);
     let sent = SsoRequest { step_up, pre_session: bound, ..SsoRequest::new(return_to, request.now) };
     app.store.open_request(&tenant, &relay, &sent).await?;
-    let location = saml::redirect(&sp, &idp.sso_url, &relay_state, &relay, request.now, step_up);
+    let location = saml::redirect(&sp, &idp.sso_url, &relay_state, &relay, request.now, step_up, signer.as_ref())?;
     let cookie = pre_session.map(|it| AppendHeaders([(header::SET_COOKIE, cookies::pre_session(&app, &it))]));
     Ok((StatusCode::FOUND, [(header::LOCATION, location)], cookie, ()).into_response())
 }

@@ -292,6 +292,8 @@ impl Idp {
             mfa_contexts: Vec::new(),
             link_attribute: None,
             provisioning: None,
+            request_key: None,
+            valid_until: None,
             changed: 0,
         };
         let relay = Relay::parse(&posted.relay_state, RestoreEpoch::default()).unwrap();

@@ -33,7 +33,7 @@ pub(super) fn check(posted: &Document<'_>, signed: &Signed, expected: Expected<'
     };
     let reader = Reader { document, expected };
     reader.issued(assertion)?;
-    let name_id = reader.name_id(assertion)?;
+    let (name_id, name_id_format) = reader.name_id(assertion)?;
     let ends = reader.confirmed(assertion)?.min(reader.conditions(assertion)?);
     if ends > reader.expected.now + LONGEST {
         return Err(Fault::TooLong);
@@ -47,6 +47,7 @@ pub(super) fn check(posted: &Document<'_>, signed: &Signed, expected: Expected<'
         entity_id: idp.entity_id.clone(),
         generation: idp.generation,
         name_id,
+        name_id_format,
         digest: Assertion::spent_as(&idp.entity_id, id),
         ends,
         relay: relay.as_ref().map(|(relay, _)| relay.clone()),
@@ -108,17 +109,17 @@ impl Reader<'_, '_> {
     }
 
     /// A time that is there has to be one.
-    fn time(&self, of: NodeId, name: &str, fault: Fault) -> Result<Option<Timestamp>, Fault> {
-        self.said(of, name).map(|text| Timestamp::parse(text).ok_or(fault)).transpose()
+    fn time(&self, of: NodeId, name: &str) -> Result<Option<Timestamp>, Fault> {
+        self.said(of, name).map(|text| Timestamp::parse(text).ok_or(Fault::Time)).transpose()
     }
 
     /// Not before its time and not after it, with the clocks a minute apart; and until when it holds.
     fn window(&self, of: NodeId) -> Result<Timestamp, Fault> {
         let now = self.expected.now;
-        if self.time(of, "NotBefore", Fault::NotYetValid)?.is_some_and(|from| now + policy::SKEW < from) {
+        if self.time(of, "NotBefore")?.is_some_and(|from| now + policy::SKEW < from) {
             return Err(Fault::NotYetValid);
         }
-        let until = self.time(of, "NotOnOrAfter", Fault::Expired)?.unwrap_or(Timestamp::from_millis(i64::MAX));
+        let until = self.time(of, "NotOnOrAfter")?.unwrap_or(Timestamp::from_millis(i64::MAX));
         if now >= until + policy::SKEW { Err(Fault::Expired) } else { Ok(until) }
     }
 
@@ -126,7 +127,7 @@ impl Reader<'_, '_> {
         if self.said(assertion, "Version") != Some("2.0") {
             return Err(Fault::Response);
         }
-        let at = self.time(assertion, "IssueInstant", Fault::Expired)?.ok_or(Fault::Expired)?;
+        let at = self.time(assertion, "IssueInstant")?.ok_or(Fault::Time)?;
         if at > self.expected.now + policy::SKEW {
             return Err(Fault::NotYetValid);
         }
@@ -139,11 +140,12 @@ impl Reader<'_, '_> {
     }
 
     /// What the IdP calls them: all of the text, and nothing but text. Comments are not among the signed bytes.
-    fn name_id(&self, assertion: NodeId) -> Result<String, Fault> {
+    fn name_id(&self, assertion: NodeId) -> Result<(String, Option<String>), Fault> {
         let subject = self.the(assertion, "Subject", Fault::Subject)?;
-        let name = text(self.document, self.the(subject, "NameID", Fault::Subject)?).ok_or(Fault::Subject)?;
+        let id = self.the(subject, "NameID", Fault::Subject)?;
+        let name = text(self.document, id).ok_or(Fault::Subject)?;
         let plain = !name.is_empty() && name.len() <= MAX_NAME_ID && !name.contains(char::is_control);
-        if plain { Ok(name) } else { Err(Fault::Subject) }
+        if plain { Ok((name, self.said(id, "Format").map(str::to_owned))) } else { Err(Fault::Subject) }
     }
 
     fn the(&self, of: NodeId, name: &str, fault: Fault) -> Result<NodeId, Fault> {
@@ -206,7 +208,7 @@ impl Reader<'_, '_> {
         let mut stepped_up: Option<Timestamp> = None;
         let mut until: Option<Timestamp> = None;
         for statement in named(self.document, assertion, ASSERTION, "AuthnStatement") {
-            if let Some(ends) = self.time(statement, "SessionNotOnOrAfter", Fault::Authentication)? {
+            if let Some(ends) = self.time(statement, "SessionNotOnOrAfter")? {
                 if ends <= self.expected.now {
                     return Err(Fault::Expired);
                 }

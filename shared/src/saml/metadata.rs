@@ -7,7 +7,7 @@ use super::{
     Certificate,
     xml::{HTTP_POST, HTTP_REDIRECT, METADATA, PROTOCOL, SIGNATURE, attribute, named, one, parse, root, text},
 };
-use crate::sso::ServiceProvider;
+use crate::{env::Timestamp, sso::ServiceProvider};
 
 /// What is needed of an IdP's metadata.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +18,10 @@ pub struct IdpMetadata {
     pub sso_url: String,
     /// Certificates of the keys it signs with.
     pub certificates: Vec<Certificate>,
+    /// Whether it wants requests to be signed.
+    pub wants_signed_requests: bool,
+    /// Until when it holds, where it says so: the earliest of all that apply.
+    pub valid_until: Option<Timestamp>,
 }
 
 impl IdpMetadata {
@@ -30,12 +34,19 @@ impl IdpMetadata {
         let entity = entity(&document)?;
         let role = idp(&document, entity).ok_or("the metadata is of no IdP")?;
         let entity_id = attribute(&document, entity, "entityID").ok_or("the metadata has no entityID")?;
+        let wants = attribute(&document, role, "WantAuthnRequestsSigned").unwrap_or("").trim();
         let services = named(&document, role, METADATA, "SingleSignOnService");
         let redirect = services.into_iter().find(|id| attribute(&document, *id, "Binding") == Some(HTTP_REDIRECT));
         let sso_url = redirect.and_then(|id| attribute(&document, id, "Location"));
         let sso_url = sso_url.ok_or("the metadata has no SingleSignOnService for HTTP-Redirect")?;
         let certificates = certificates(&document, role)?;
-        Ok(Self { entity_id: entity_id.to_owned(), sso_url: sso_url.to_owned(), certificates })
+        Ok(Self {
+            entity_id: entity_id.to_owned(),
+            sso_url: sso_url.to_owned(),
+            certificates,
+            wants_signed_requests: ["true", "1"].contains(&wants),
+            valid_until: valid_until(&document, role)?,
+        })
     }
 }
 
@@ -50,6 +61,20 @@ fn entity(document: &Document<'_>) -> Result<NodeId, &'static str> {
         [one] => Ok(one),
         _ => Err("the metadata is not of exactly one IdP"),
     }
+}
+
+/// The earliest end of the role and of what is around it.
+fn valid_until(document: &Document<'_>, role: NodeId) -> Result<Option<Timestamp>, &'static str> {
+    let mut earliest = None;
+    let mut next = Some(role);
+    while let Some(id) = next {
+        if let Some(text) = attribute(document, id, "validUntil") {
+            let until = Timestamp::parse(text.trim()).ok_or("metadata_xml: validUntil is not a time in UTC")?;
+            earliest = Some(earliest.map_or(until, |earliest: Timestamp| earliest.min(until)));
+        }
+        next = document.parent(id);
+    }
+    Ok(earliest)
 }
 
 /// Its role as an IdP for SAML 2.0.
@@ -82,16 +107,28 @@ fn certificates(document: &Document<'_>, role: NodeId) -> Result<Vec<Certificate
     if all.is_empty() { Err("the metadata has no certificate for signing") } else { Ok(all) }
 }
 
-/// This service's metadata, for a tenant's IdP.
+/// This service's metadata, for a tenant's IdP. `certificate`: of the key that signs requests, in DER.
 #[must_use]
-pub fn service_provider_metadata(sp: &ServiceProvider) -> String {
+pub fn service_provider_metadata(sp: &ServiceProvider, certificate: Option<&[u8]>) -> String {
     let mut xml = XmlWriter::new();
     xml.write_declaration();
     xml.start_element("md:EntityDescriptor", &[("xmlns:md", METADATA), ("entityID", &sp.entity_id)]);
     xml.start_element(
         "md:SPSSODescriptor",
-        &[("protocolSupportEnumeration", PROTOCOL), ("AuthnRequestsSigned", "false"), ("WantAssertionsSigned", "true")],
+        &[
+            ("protocolSupportEnumeration", PROTOCOL),
+            ("AuthnRequestsSigned", if certificate.is_some() { "true" } else { "false" }),
+            ("WantAssertionsSigned", "true"),
+        ],
     );
+    if let Some(certificate) = certificate {
+        let parts = ["ds:KeyInfo", "ds:X509Data", "ds:X509Certificate"];
+        xml.start_element("md:KeyDescriptor", &[("use", "signing"), ("xmlns:ds", SIGNATURE)]);
+        parts.iter().for_each(|part| xml.start_element(part, &[]));
+        xml.text(&BASE64.encode(certificate));
+        parts.iter().rev().for_each(|part| xml.end_element(part));
+        xml.end_element("md:KeyDescriptor");
+    }
     for format in ["1.1:nameid-format:unspecified", "2.0:nameid-format:persistent", "1.1:nameid-format:emailAddress"] {
         xml.start_element("md:NameIDFormat", &[]);
         xml.text(&format!("urn:oasis:names:tc:SAML:{format}"));

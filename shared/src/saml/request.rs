@@ -3,14 +3,21 @@
 use data_encoding::BASE64;
 use uppsala::XmlWriter;
 
-use super::xml::{ASSERTION, HTTP_POST, PROTOCOL};
+use super::{
+    signing::RequestSigner,
+    xml::{ASSERTION, HTTP_POST, PROTOCOL},
+};
 use crate::{
     env::Timestamp,
+    secret::SealError,
     sso::{Relay, ServiceProvider},
 };
 
-/// Where the browser is sent: the IdP's address, with the request and what is to come back with its answer.
-#[must_use]
+/// Where the browser is sent: the IdP's address, with the request and what is to come back with its answer; signed, where
+/// there is a signer.
+///
+/// # Errors
+/// [`SealError::Refused`]: the key does not sign.
 pub fn redirect(
     sp: &ServiceProvider,
     sso_url: &str,
@@ -18,7 +25,8 @@ pub fn redirect(
     relay: &Relay,
     now: Timestamp,
     step_up: bool,
-) -> String {
+    signer: Option<&RequestSigner>,
+) -> Result<String, SealError> {
     let mut xml = XmlWriter::new();
     // Whole seconds: some take no fractions.
     let issued = Timestamp::from_secs(now.secs()).to_string();
@@ -44,6 +52,9 @@ pub fn redirect(
     xml.end_element("samlp:AuthnRequest");
     let deflated = miniz_oxide::deflate::compress_to_vec(xml.as_str().as_bytes(), 6);
     let query = [("SAMLRequest", BASE64.encode(&deflated)), ("RelayState", relay_state.to_owned())];
-    let query = serde_urlencoded::to_string(query).unwrap_or_default();
-    format!("{sso_url}{}{query}", if sso_url.contains('?') { '&' } else { '?' })
+    let mut query = serde_urlencoded::to_string(query).unwrap_or_default();
+    if let Some(signer) = signer {
+        query = signer.signed(query)?;
+    }
+    Ok(format!("{sso_url}{}{query}", if sso_url.contains('?') { '&' } else { '?' }))
 }

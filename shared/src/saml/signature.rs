@@ -15,7 +15,8 @@ use uppsala::{Document, NodeId, NodeKind};
 use super::{
     Fault,
     certificate::key,
-    xml::{ASSERTION, PROTOCOL, SIGNATURE, attribute, elements, is, one, root, text},
+    decoded,
+    xml::{ASSERTION, PROTOCOL, SIGNATURE, attribute, elements, is, one, parse, root, text},
 };
 
 const ENVELOPED: &str = "http://www.w3.org/2000/09/xmldsig#enveloped-signature";
@@ -29,6 +30,29 @@ const METHODS: [&str; 6] = [
     "http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha384",
     "http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha512",
 ];
+
+/// The digests that go with them.
+const DIGESTS: [&str; 3] = [
+    "http://www.w3.org/2001/04/xmlenc#sha256",
+    "http://www.w3.org/2001/04/xmldsig-more#sha384",
+    "http://www.w3.org/2001/04/xmlenc#sha512",
+];
+
+/// The first algorithm in a signature of a posted response that is not accepted: at most 128 visible ASCII characters of its
+/// name. For the audit of a response that was refused with [`Fault::Algorithm`]; nothing is decided by it.
+#[must_use]
+pub fn refused_algorithm(response: &str) -> Option<String> {
+    let text = decoded(response).ok()?;
+    let document = parse(&text).ok()?;
+    let accepted = [&METHODS[..], &DIGESTS, &[ENVELOPED, EXCLUSIVE]].concat();
+    let signatures = document.descendants(document.root()).into_iter();
+    signatures
+        .filter(|id| is(&document, *id, SIGNATURE, "Signature"))
+        .flat_map(|id| document.descendants(id))
+        .filter_map(|id| attribute(&document, id, "Algorithm"))
+        .find(|name| !accepted.contains(name))
+        .map(|name| name.chars().filter(char::is_ascii_graphic).take(128).collect())
+}
 
 /// The canonical bytes that a signature of the IdP's is over. They are the whole response, or the assertion alone.
 pub(super) struct Signed {
@@ -134,9 +158,9 @@ impl Form {
         let bytes = canonicalize_doc(document, C14nMode::Exclusive, Some(&nodes), &self.prefixes);
         let bytes = bytes.map_err(|_| Fault::Signature)?;
         let digest = match self.digest_method.as_str() {
-            "http://www.w3.org/2001/04/xmlenc#sha256" => Sha256::digest(&bytes).to_vec(),
-            "http://www.w3.org/2001/04/xmldsig-more#sha384" => Sha384::digest(&bytes).to_vec(),
-            "http://www.w3.org/2001/04/xmlenc#sha512" => Sha512::digest(&bytes).to_vec(),
+            it if it == DIGESTS[0] => Sha256::digest(&bytes).to_vec(),
+            it if it == DIGESTS[1] => Sha384::digest(&bytes).to_vec(),
+            it if it == DIGESTS[2] => Sha512::digest(&bytes).to_vec(),
             _ => return Err(Fault::Algorithm),
         };
         if digest != self.digest {

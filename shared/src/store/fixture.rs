@@ -317,6 +317,8 @@ pub(crate) fn idp() -> item::Idp {
         mfa_contexts: Vec::new(),
         link_attribute: Some("Username".to_owned()),
         provisioning: None,
+        request_key: None,
+        valid_until: None,
         changed: NOW.secs(),
     }
 }
@@ -331,6 +333,7 @@ impl Ann {
             entity_id,
             generation: None,
             name_id: name_id.to_owned(),
+            name_id_format: None,
             ends: NOW + Duration::from_secs(300),
             relay,
             session_ends: None,

@@ -619,9 +619,26 @@ pub struct Idp {
     /// How people come to be whom nobody created.
     #[serde(rename = "jp", default, skip_serializing_if = "Option::is_none")]
     pub provisioning: Option<Provisioning>,
+    /// The key that signs requests to it, where it wants that.
+    #[serde(rename = "rk", default, skip_serializing_if = "Option::is_none")]
+    pub request_key: Option<RequestKey>,
+    /// Until when its metadata holds, s, where that says so.
+    #[serde(rename = "vu", default, skip_serializing_if = "Option::is_none")]
+    pub valid_until: Option<i64>,
     /// When it was configured, s.
     #[serde(rename = "at")]
     pub changed: i64,
+}
+
+/// The key that signs a tenant's requests to its IdP.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestKey {
+    /// The private key, sealed for the tenant ([`crate::secret::NameKey::seal_request_key`]).
+    #[serde(rename = "k")]
+    pub sealed: serde_bytes::ByteBuf,
+    /// Its certificate (DER), for the IdP.
+    #[serde(rename = "c")]
+    pub certificate: serde_bytes::ByteBuf,
 }
 
 /// Just-in-time provisioning: which attributes say what of somebody new.
