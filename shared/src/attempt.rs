@@ -124,6 +124,47 @@ pub struct RightPassword {
     pub(crate) user: User,
 }
 
+/// A try at one's own password that was charged to one's session and not yet decided. It comes from the store's
+/// `charge_own_password` alone.
+pub struct OwnPasswordTry {
+    pub(crate) token: TokenRef,
+    pub(crate) row: LoginRow,
+    pub(crate) user: User,
+    pub(crate) attempt: Attempt,
+}
+
+impl OwnPasswordTry {
+    /// The stored hash to check against; `None` for people without a password.
+    #[must_use]
+    pub fn hash(&self) -> Option<PasswordHash> {
+        self.row.hash.clone().map(PasswordHash::from_stored)
+    }
+
+    /// Whether this try, should it be wrong, was the last that the session has: it has ended.
+    #[must_use]
+    pub fn was_the_last(&self) -> bool {
+        self.user.sessions.get(self.token.id()).is_none_or(|session| session.password_tries >= policy::TRIES)
+    }
+
+    /// Takes the proof. The password version is equal in both items, so no password change lies between the two reads.
+    ///
+    /// # Errors
+    /// The try itself, when it is refused: the password is wrong, or the person signs in through their IdP.
+    pub fn checked(self, proof: Option<PasswordProof>) -> Result<RightOwnPassword, Self> {
+        let right = match (&proof, &self.row.hash) {
+            (Some(proof), Some(hash)) => proof.of(hash),
+            _ => false,
+        };
+        let may = self.user.auth_type == AuthType::Local
+            && self.row.uid.as_ref() == Some(self.token.user().user())
+            && self.row.version == Some(self.user.password_version);
+        if right && may { Ok(RightOwnPassword(self)) } else { Err(self) }
+    }
+}
+
+/// The current password was right: worth a new one, and nothing else.
+pub struct RightOwnPassword(pub(crate) OwnPasswordTry);
+
 /// What a right password is worth (product.md, sign-in table).
 pub enum PasswordChecked {
     /// The code is due: worth a challenge.
@@ -367,7 +408,21 @@ impl NewSession {
         let guard = *token.reference().guard();
         let ends = (now + life).secs();
         let (created, seen) = (now.millis(), now.secs());
-        let entry = Session { guard, created, attempt: attempt.id, ends, seen, step_up, amr, epoch, idp: None };
+        let (password_tries, password_attempt, idp) = (0, None, None);
+        let attempt = attempt.id;
+        let entry = Session {
+            guard,
+            created,
+            attempt,
+            ends,
+            seen,
+            step_up,
+            amr,
+            epoch,
+            idp,
+            password_tries,
+            password_attempt,
+        };
         Ok(Self { token, entry, from: From::Unknown })
     }
 

@@ -54,6 +54,8 @@ actions! {
     LoginDelayed = "login.delayed",
     /// There were 100 wrong passwords in a row.
     LoginAttacked = "login.attacked",
+    /// There were five wrong current passwords in one session. That session has ended.
+    PasswordAttacked = "password.attacked",
     /// A code or recovery token was sent to answer a challenge.
     Verify = "verify",
     /// A code was sent to step a session up.

@@ -16,6 +16,7 @@ pub fn subject(action: Action) -> &'static str {
     match action {
         Action::LoginDelayed => "Five wrong passwords in a row: sign-in is slowed down",
         Action::LoginAttacked => "A hundred wrong passwords in a row",
+        Action::PasswordAttacked => "Five wrong passwords at a change of the password: that session has ended",
         Action::Verify => "The right password, then several wrong codes",
         Action::FactorAttacked => "Many wrong codes over time",
         Action::RecoveryUsed => "A recovery token was used to sign in",

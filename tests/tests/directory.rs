@@ -79,28 +79,48 @@ async fn username_with_control_characters_is_refused() {
     }
 }
 
+fn new_password(current: &str) -> Value {
+    json!({"current_password": current, "new_password": "a good long password"})
+}
+
 #[tokio::test]
-async fn a_stolen_session_does_not_guess_the_password_faster_than_a_stranger() {
+async fn a_stolen_session_has_five_tries_at_the_password_and_ends() {
     let (service, mut people) = Service::peopled().await;
-    let bob = fresh(&service, &mut people, "bob").await;
-    let change = |current: &'static str| {
-        let (service, bob) = (&service, bob.clone());
-        async move {
-            let body = json!({"current_password": current, "new_password": "a good long password"});
-            service.post("/v1/password", &bob, body).await
-        }
-    };
+    let other = fresh(&service, &mut people, "bob").await;
+    service.pass(30);
+    let stolen = service.sign_in(people.get_mut("bob").unwrap()).await.text("/session/token");
     for _ in 0..5 {
-        assert!(change("not the pass word").await.is(401, "invalid_credentials"));
+        let refused = service.post("/v1/password", &stolen, new_password("not the pass word")).await;
+        assert!(refused.is(401, "invalid_credentials"), "{refused:?}");
     }
-    let delayed = change("not the pass word").await;
-    assert!(delayed.is(429, "too_many_attempts") && delayed.headers.contains_key("retry-after"), "{delayed:?}");
-    assert!(service.login(&people["bob"]).await.is(429, "too_many_attempts"), "one counter for both doors");
+    let sixth = service.post("/v1/password", &stolen, new_password(&people["bob"].password)).await;
+    assert!(sixth.is(401, "invalid_token"), "the right one comes too late: {sixth:?}");
+    assert!(service.get("/v1/session", &stolen).await.is(401, "invalid_token"));
+    assert_eq!(service.get("/v1/sessions", &other).await.ok().body["items"].as_array().unwrap().len(), 1);
+    assert_eq!(service.login(&people["bob"]).await.ok().text("/status"), "mfa_required", "sign-in is not delayed");
     let ann = fresh(&service, &mut people, "ann").await;
     let rows = actions(&service, &ann, "&user_id=u-bob").await;
-    let delayed = rows.iter().find(|row| row["action"] == "login.delayed").unwrap();
-    assert_eq!(delayed["notified"], json!(["user"]), "Bob is told");
+    let ended: Vec<_> = rows.iter().filter(|row| row["action"] == "password.attacked").collect();
+    assert_eq!(ended.iter().map(|row| &row["notified"]).collect::<Vec<_>>(), [&json!(["user"])], "Bob is told, once");
     assert_eq!(rows.iter().filter(|row| row["action"] == "password.changed" && row["outcome"] == "refused").count(), 5);
+    assert!(!rows.iter().any(|row| row["action"] == "login.delayed"));
+}
+
+#[tokio::test]
+async fn strangers_who_fail_at_sign_in_do_not_stop_the_owner_from_changing_the_password() {
+    let (service, mut people) = Service::peopled().await;
+    let bob = fresh(&service, &mut people, "bob").await;
+    for n in 0..6 {
+        let wrong = json!({"tenant": "acme", "username": "bob", "password": "not the pass word"});
+        let refused = service.send(Ask::new(Method::POST, "/v1/login").json(wrong)).await;
+        assert!(
+            refused.is(if n < 5 { 401 } else { 429 }, if n < 5 { "invalid_credentials" } else { "too_many_attempts" })
+        );
+    }
+    let wrong = service.post("/v1/password", &bob, new_password("not the pass word")).await;
+    assert!(wrong.is(401, "invalid_credentials"), "it is evaluated: {wrong:?}");
+    let session = service.post("/v1/password", &bob, new_password(&people["bob"].password)).await.ok();
+    service.get("/v1/session", &session.text("/session/token")).await.ok();
 }
 
 #[tokio::test]

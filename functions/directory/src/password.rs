@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 use vestibule::{
+    attempt::{Attempt, OwnPasswordTry},
     audit::{Action, Outcome, Tell},
-    http::{Answer, App, Call, Code, Problem, Routes, dto::SessionDto},
+    http::{Answer, App, Call, Code, Problem, Request, Routes, dto::SessionDto},
+    id::UserKey,
     password,
-    policy::Ladder,
     secret::SecretText,
     store::{
         item::{Amr, Kind},
-        login::Charge,
         people::PasswordChanged,
     },
 };
@@ -46,13 +46,14 @@ struct PasswordAnswer {
 /// Change your own password
 ///
 /// Takes a session with a fresh step-up; an excluded contact needs none. The caller's device tokens and all their other
-/// sessions are void. A wrong current password is counted.
+/// sessions are void. A wrong current password is counted in this session alone: failures at sign-in do not matter, and the
+/// fifth wrong one ends the session.
 #[utoipa::path(post, path = "/v1/password", operation_id = "changePassword", tag = "directory",
     security(("session" = [])), request_body = PasswordRequest, responses(
     (status = 200, body = PasswordAnswer, description = "The password is changed. The session has a new token."),
-    (status = 401, description = "`invalid_credentials`: The current password is wrong.; `invalid_token`, \
+    (status = 401, description = "`invalid_credentials`: The current password is wrong. The fifth time the session ends; \
+        `invalid_token`, \
         `session_refresh_required`, `step_up_required`"),
-    (status = 429, description = "`too_many_attempts`: The password was not checked."),
 ))]
 async fn change(State(app): State<Arc<App>>, call: Call<PasswordRequest>) -> Answer<Json<PasswordAnswer>> {
     let Call { body, request, .. } = call;
@@ -66,34 +67,33 @@ async fn change(State(app): State<Arc<App>>, call: Call<PasswordRequest>) -> Ans
         return Err(Code::StepUpRequired.into());
     }
     password::acceptable(body.new_password.expose(), caller.user().kind == Kind::Contact)?;
-    let (key, attempt) = (caller.token().user(), request.attempt(&app)?);
+    let (key, attempt) = (caller.token().user().clone(), request.attempt(&app)?);
     let place = app.passwords.place()?;
-    let charge = app.store.charge_login(&caller.login(), None, &Ladder::at(request.now), &attempt).await?;
-    let tried = match charge {
-        Charge::Admitted(tried) => tried,
-        Charge::Exhausted { retry_at } => return Err(Problem::too_many(request.now, retry_at)),
-        Charge::Absent(never) => match never {},
-    };
+    let tried = app.store.charge_own_password(&caller, &attempt).await??;
     let proof = app.passwords.verify(place, &body.current_password, tried.hash().as_ref()).await?;
-    let owner = app.store.read_owner(&tried).await?;
-    let right = match tried.checked(proof, owner) {
+    let right = match tried.checked(proof) {
         Ok(right) => right,
-        Err(tried) => {
-            let event = request.event(Action::PasswordChanged, Outcome::Refused).own(key.user());
-            return Err(request.wrong_password(&app, &tried, &attempt, event).await);
-        }
+        Err(tried) => return Err(wrong(&app, &request, &key, &tried, &attempt).await),
     };
-    if right.key() != key {
-        return Err(Code::InvalidToken.into());
-    }
     let hash = app.passwords.hash(&body.new_password, &*app.entropy).await?;
     let mut event = request.event(Action::PasswordChanged, Outcome::Success).own(key.user()).tell(Tell::User);
     event.user_agent.clone_from(&request.user_agent);
-    match app.store.change_password(&caller, right, &hash, &*app.entropy, &event).await? {
+    match app.store.change_password(right, &hash, &*app.entropy, &event).await? {
         PasswordChanged::Yes(signed_in) => {
             let session = SessionDto::new(signed_in.token, &signed_in.session, signed_in.device);
             Ok(Json(PasswordAnswer { session }))
         }
         PasswordChanged::Gone(why) => Err(why.into()),
     }
+}
+
+/// Writes down that the current password was wrong; and tells its owner where that ended the session.
+async fn wrong(app: &App, request: &Request, key: &UserKey, tried: &OwnPasswordTry, attempt: &Attempt) -> Problem {
+    let mut event = request.event(Action::PasswordChanged, Outcome::Refused).own(key.user());
+    app.store.record(key.tenant(), attempt, 0, &event).await;
+    if tried.was_the_last() {
+        event.action = Action::PasswordAttacked;
+        app.store.record(key.tenant(), attempt, 1, &event.tell(Tell::User)).await;
+    }
+    Code::InvalidCredentials.into()
 }

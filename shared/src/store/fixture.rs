@@ -173,11 +173,22 @@ impl Ann {
         self.checked(tried, password).await
     }
 
+    /// The proof that a password is the one of a hash, if it is.
+    pub(crate) async fn proof(
+        &self,
+        hash: &crate::password::PasswordHash,
+        password: &str,
+    ) -> Option<crate::password::PasswordProof> {
+        let password = SecretText::new(password.to_owned());
+        self.passwords.verify(self.passwords.place().unwrap(), &password, Some(hash)).await.unwrap()
+    }
+
     /// A charged try, checked.
     pub(crate) async fn checked(&self, tried: PasswordTry, password: &str) -> Result<RightPassword, PasswordTry> {
-        let password = SecretText::new(password.to_owned());
-        let proof =
-            self.passwords.verify(self.passwords.place().unwrap(), &password, tried.hash().as_ref()).await.unwrap();
+        let proof = match tried.hash() {
+            Some(hash) => self.proof(&hash, password).await,
+            None => None,
+        };
         let person = self.store.read_owner(&tried).await.unwrap();
         tried.checked(proof, person)
     }

@@ -201,6 +201,18 @@ pub struct Session {
     /// The generation of the IdP that it came from, if it came from one.
     #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
     pub idp: Option<Nonce>,
+    /// Tries at the person's current password that were charged to this session.
+    #[serde(rename = "p", default, skip_serializing_if = "is_zero")]
+    pub password_tries: i64,
+    /// The attempt of the last of them.
+    #[serde(rename = "pa", default, skip_serializing_if = "Option::is_none")]
+    pub password_attempt: Option<Nonce>,
+}
+
+/// Most sessions never change a password: the count takes no room in them.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &i64) -> bool {
+    *count == 0
 }
 
 impl Session {
@@ -208,6 +220,12 @@ impl Session {
     #[must_use]
     pub fn idp_holds(&self, current: Option<&CurrentIdp>) -> bool {
         !self.amr.by_idp() || current.is_some_and(|current| current.generation == self.idp)
+    }
+
+    /// Whether its times hold, and its tries at the current password are not used up.
+    #[must_use]
+    pub fn alive(&self, now: Timestamp) -> bool {
+        self.in_time(now) && self.password_tries < policy::TRIES
     }
 
     /// Whether its times hold. Both ends of its life are looked at: a clock that was set back makes no session immortal.

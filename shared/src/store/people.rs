@@ -2,19 +2,21 @@
 
 use std::collections::BTreeSet;
 
+use tokio::join;
+
 use super::{
     REPLANS, Store, StoreError,
     enrolment::{has_to_enrol, raise_epoch},
     item,
     item::{Administrators, AuthType, FactorState, Kind, LoginRow, Profile, Role, Subject, User},
     keys,
-    session::{Authority, NoSession, Principal, find, living, open},
+    session::{Authority, NoSession, Principal, find_in_time, in_time, living, open},
     sso::linked,
-    table::{Transacted, Transaction, met_first},
-    write::{self, Action, Guard, Item, Value, Write, absent, attr, empty, eq, exists, ge, num, size, text},
+    table::{Again, Transacted, Transaction, Updated, met_first},
+    write::{self, Action, Guard, Item, Value, Write, absent, attr, empty, eq, exists, ge, ne, num, size, text},
 };
 use crate::{
-    attempt::{Attempt, NewSession, RightPassword, SignedIn},
+    attempt::{Attempt, NewSession, OwnPasswordTry, RightOwnPassword, SignedIn},
     audit::AuditEvent,
     env::{Entropy, Timestamp},
     id::{TenantId, UserId, UserKey, fold},
@@ -435,33 +437,68 @@ impl Store {
         Ok(still.map(|_| Named { key, found: [user, profile] }))
     }
 
+    /// Counts a try at the caller's current password, at their session alone: strangers who fail at the login name do not
+    /// matter here, and this does not delay sign-in. The count stands whatever the check says, and the last of
+    /// [`policy::TRIES`] ends the session.
+    ///
+    /// # Errors
+    /// [`StoreError`]: denied.
+    pub async fn charge_own_password(
+        &self,
+        caller: &Principal,
+        attempt: &Attempt,
+    ) -> Result<Result<OwnPasswordTry, NoSession>, StoreError> {
+        let (token, now) = (caller.token(), attempt.at());
+        let (count, login) = (charge_session(token, attempt), [keys::login(&caller.login())]);
+        let (counted, row) = join!(self.table.update(&count, Again::Harmless), self.table.read(&login));
+        let user: User = match counted? {
+            Updated::Written(Some(item)) => item::read(item)?,
+            Updated::Written(None) | Updated::Refused(None) => return Ok(Err(NoSession::Invalid)),
+            Updated::Refused(Some(item)) => {
+                let user: User = item::read(item)?;
+                let session = match find_in_time(&user, token, now) {
+                    Ok(session) => session,
+                    Err(why) => return Ok(Err(why)),
+                };
+                if session.password_attempt != Some(attempt.nonce()) {
+                    return Ok(Err(NoSession::Invalid)); // its tries are used up
+                }
+                user // counted already, the reply was lost: it is this one
+            }
+        };
+        let row = item::read(row?.into_iter().next().flatten().unwrap_or_default())?;
+        Ok(Ok(OwnPasswordTry { token: token.clone(), row, user, attempt: *attempt }))
+    }
+
     /// Changes the caller's own password, which was right: known devices are forgotten, every other session is dead.
     ///
     /// # Errors
     /// [`StoreError`]: it may have happened.
     pub async fn change_password(
         &self,
-        caller: &Principal,
-        right: RightPassword,
+        right: RightOwnPassword,
         hash: &PasswordHash,
         entropy: &dyn Entropy,
         event: &AuditEvent,
     ) -> Result<PasswordChanged, StoreError> {
-        let (token, attempt) = (caller.token(), right.tried.attempt);
+        let RightOwnPassword(OwnPasswordTry { token, row: _, mut user, attempt }) = right;
         let (key, now) = (token.user(), attempt.at());
-        let mut user = right.user;
+        let login = LoginKey::of(key.tenant(), &user.login);
         for _ in 0..REPLANS {
-            let (old, restored) = (caller.session(), self.restored);
-            let session = NewSession::instead_of(old, key, user.epoch + 1, &attempt, restored, entropy)?;
+            let old = match find_in_time(&user, &token, now) {
+                Ok(old) => old,
+                Err(why) => return Ok(PasswordChanged::Gone(why)),
+            };
+            let session = NewSession::instead_of(old, key, user.epoch + 1, &attempt, self.restored, entropy)?;
             let (mut guards, mut actions) = open(&user, &session, None, now)?;
-            guards.extend(living(token, now));
+            guards.extend(in_time(&token, now));
             guards.extend([eq(attr("ep"), user.epoch), eq(attr("pv"), user.password_version)]);
             actions.push(Action::Set(attr("d"), empty()));
             actions.extend(password_set(hash));
             actions.extend(raise_epoch());
             let writes = vec![
                 Write::update(keys::user(key), guards, actions),
-                new_password(key, &right.tried.login, user.password_version, hash),
+                new_password(key, &login, user.password_version, hash),
             ];
             let row = self.audit_row(key.tenant(), &attempt, 0, event)?;
             let met = match self.table.transact(&Transaction::new(writes, row)).await? {
@@ -469,14 +506,19 @@ impl Store {
                 Transacted::Refused(met) => met_first(met),
             };
             let Some(item) = met else { return Ok(PasswordChanged::Gone(NoSession::Invalid)) };
-            let met: User = item::read(item)?;
-            if let Err(why) = find(&met, token, now) {
-                return Ok(PasswordChanged::Gone(why));
-            }
-            user = met;
+            user = item::read(item)?;
         }
         Err(StoreError::Contended("sessions of one person keep changing".into()))
     }
+}
+
+/// Counts a try at the current password in the caller's session, which has to be alive. An attempt is counted once.
+fn charge_session(token: &TokenRef, attempt: &Attempt) -> Write {
+    let at = || attr("s").key(token.id().as_str().to_owned());
+    let mut guards = living(token, attempt.at());
+    guards.push(Guard::Any(vec![absent(at().key("pa")), ne(at().key("pa"), attempt.id())]));
+    let actions = vec![Action::Count(at().key("p"), 1), Action::Set(at().key("pa"), write::bytes(attempt.id()))];
+    Write::update(keys::user(token.user()), guards, actions)
 }
 
 fn named_keys(actor: &UserKey, target: &UserKey) -> [write::Key; 3] {
@@ -720,7 +762,10 @@ mod tests {
         store::{
             fixture::{Ann, NOW, PASSWORD, STEP, ann, attempt},
             login::Charge,
+            session::{Ended, Which},
+            verify::SignIn,
         },
+        totp,
     };
 
     async fn create(ann: &Ann, person: &NewPerson) -> Created {
@@ -875,11 +920,11 @@ mod tests {
         let first = ann.signed_in(&challenges[0], STEP, NOW).await.unwrap();
         let other = ann.signed_in(&challenges[1], STEP + 1, NOW).await.unwrap();
         let caller = ann.store.read_session(first.token.reference(), NOW).await.unwrap().ok().unwrap();
-        let right = ann.password(PASSWORD, None, NOW).await.ok().unwrap();
-        let late = ann.password(PASSWORD, None, NOW).await.ok().unwrap();
+        let (right, late) = (own(&ann, &caller, PASSWORD).await, own(&ann, &caller, PASSWORD).await);
+        let (right, late) = (right.ok().unwrap(), late.ok().unwrap());
         let hash = ann.hash("another good password").await;
         let event = ann.event();
-        let done = ann.store.change_password(&caller, right, &hash, &SystemEntropy, &event).await.unwrap();
+        let done = ann.store.change_password(right, &hash, &SystemEntropy, &event).await.unwrap();
         let PasswordChanged::Yes(now) = done else { panic!("refused") };
         assert_eq!((now.session.amr, now.session.ends), (item::Amr::Otp, first.session.ends));
         let why = |token: &TokenRef| {
@@ -892,8 +937,111 @@ mod tests {
         }
         assert!(ann.read(&ann.key).await.devices.is_empty());
         assert!(ann.password(PASSWORD, None, NOW).await.is_err());
-        let again = ann.store.change_password(&caller, late, &hash, &SystemEntropy, &event).await.unwrap();
+        let again = ann.store.change_password(late, &hash, &SystemEntropy, &event).await.unwrap();
         assert!(matches!(again, PasswordChanged::Gone(_)), "the old password changes nothing any more");
+    }
+
+    /// A try at one's own password.
+    async fn own(ann: &Ann, caller: &Principal, password: &str) -> Result<RightOwnPassword, OwnPasswordTry> {
+        let tried = ann.store.charge_own_password(caller, &attempt(NOW)).await.unwrap().ok().unwrap();
+        let proof = ann.proof(&tried.hash().unwrap(), password).await;
+        tried.checked(proof)
+    }
+
+    async fn caller(ann: &Ann, challenge: &TokenRef, step: i64) -> Principal {
+        let token = ann.with_step(challenge, step, NOW).await.unwrap();
+        ann.store.read_session(token.reference(), NOW).await.unwrap().ok().unwrap()
+    }
+
+    #[tokio::test]
+    async fn five_wrong_current_passwords_end_that_session_and_no_other() {
+        let (ann, challenges) = ann(2).await;
+        let (first, other) = (caller(&ann, &challenges[0], STEP).await, caller(&ann, &challenges[1], STEP + 1).await);
+        for n in 1..=5 {
+            assert!(ann.store.read_session(first.token(), NOW).await.unwrap().is_ok(), "before the {n}th");
+            let tried = own(&ann, &first, "wrong").await.err().unwrap();
+            assert_eq!(tried.was_the_last(), n == 5);
+        }
+        assert_eq!(ann.store.read_session(first.token(), NOW).await.unwrap().err(), Some(NoSession::Invalid));
+        let sixth = ann.store.charge_own_password(&first, &attempt(NOW)).await.unwrap();
+        assert_eq!(sixth.err(), Some(NoSession::Invalid));
+        let living = ann.read(&ann.key).await.sessions.values().filter(|session| session.alive(NOW)).count();
+        assert_eq!(living, 1, "it is not listed either");
+        assert!(own(&ann, &other, PASSWORD).await.is_ok());
+        assert_eq!(ann.password(PASSWORD, None, NOW).await.ok().unwrap().tried().failures(), 1, "this one alone");
+    }
+
+    #[tokio::test]
+    async fn the_fifth_try_may_be_the_right_one() {
+        let (ann, challenges) = ann(1).await;
+        let first = caller(&ann, &challenges[0], STEP).await;
+        for n in 0..8 {
+            ann.session_of(&ann.key).await;
+            assert!(n >= 4 || own(&ann, &first, "wrong").await.is_err());
+        }
+        let (right, hash) = (own(&ann, &first, PASSWORD).await.ok().unwrap(), ann.hash("another good password").await);
+        // The tenth session is opened meanwhile: the change is planned anew.
+        let met = ann.session_of(&ann.key).await;
+        let done = ann.store.change_password(right, &hash, &SystemEntropy, &ann.event()).await.unwrap();
+        let PasswordChanged::Yes(now) = done else { panic!("refused") };
+        assert_eq!(now.session.password_tries, 0);
+        assert_eq!(ann.store.read_session(&met, NOW).await.unwrap().err(), Some(NoSession::RefreshRequired));
+    }
+
+    #[tokio::test]
+    async fn a_count_whose_reply_was_lost_counts_once() {
+        let (ann, challenges) = ann(1).await;
+        let first = caller(&ann, &challenges[0], STEP).await;
+        for _ in 0..4 {
+            assert!(own(&ann, &first, "wrong").await.is_err());
+        }
+        let fifth = attempt(NOW);
+        for _ in 0..2 {
+            let tried = ann.store.charge_own_password(&first, &fifth).await.unwrap().ok().unwrap();
+            assert!(tried.was_the_last());
+        }
+        let session = ann.read(&ann.key).await.sessions.remove(first.token().id()).unwrap();
+        assert_eq!(session.password_tries, 5);
+    }
+
+    #[tokio::test]
+    async fn neither_a_step_up_nor_ending_the_others_forgets_tries_at_the_password() {
+        let (ann, challenges) = ann(1).await;
+        let first = caller(&ann, &challenges[0], STEP).await;
+        let stale = ann.store.read_session(first.token(), NOW).await.unwrap().ok().unwrap();
+        assert!(own(&ann, &first, "wrong").await.is_err());
+        let ended = ann.store.end_sessions(&stale, &Which::Others, &attempt(NOW), &ann.event()).await.unwrap();
+        assert_eq!(ended, Ended::Yes, "a right that is there is not denied for it");
+        let tries = |user: &User| user.sessions.values().map(|session| session.password_tries).max();
+        assert_eq!(tries(&ann.read(&ann.key).await), Some(1));
+        // Charged between a step-up's charge and its end.
+        let Charge::Admitted(guess) = ann.charge(first.token(), NOW).await else { panic!("refused") };
+        assert!(own(&ann, &first, "wrong").await.is_err());
+        let code = totp::code_at(&ann.secret, STEP + 1).unwrap();
+        let proof = totp::check(&ann.secret, &code, NOW, STEP).unwrap();
+        let stepped_up = ann.accept(SignIn::with_totp(guess, proof, None, &SystemEntropy).unwrap()).await.unwrap();
+        assert_eq!((stepped_up.session.password_tries, tries(&ann.read(&ann.key).await)), (2, Some(2)));
+    }
+
+    #[tokio::test]
+    async fn a_try_needs_a_living_session_and_changes_only_its_owners_password() {
+        let (ann, challenges) = ann(1).await;
+        let first = caller(&ann, &challenges[0], STEP).await;
+        let hash = ann.hash("another good password").await;
+        for spoilt in [Action::Set(attr("at"), text("s")), Action::Set(attr("pv"), num(2))] {
+            let before = ann.read(&ann.key).await;
+            ann.change(spoilt).await;
+            assert!(own(&ann, &first, PASSWORD).await.is_err());
+            for kept in [Action::Set(attr("at"), text("l")), Action::Set(attr("pv"), num(before.password_version))] {
+                ann.change(kept).await;
+            }
+        }
+        let right = own(&ann, &first, PASSWORD).await.ok().unwrap();
+        ann.change(Action::Set(attr("ac"), Value::Bool(false))).await;
+        let refused = ann.store.charge_own_password(&first, &attempt(NOW)).await.unwrap();
+        assert_eq!(refused.err(), Some(NoSession::Invalid));
+        let done = ann.store.change_password(right, &hash, &SystemEntropy, &ann.event()).await.unwrap();
+        assert!(matches!(done, PasswordChanged::Gone(NoSession::Invalid)));
     }
 }
 

@@ -516,6 +516,8 @@ mod tests {
             amr: item::Amr::Otp,
             epoch: 1,
             idp: None,
+            password_tries: 0,
+            password_attempt: None,
         };
         user.sessions.insert(token.reference().id().clone(), session);
         ann.add(&op, &user).await;

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 
 use super::{
-    Store, StoreError, item,
+    REPLANS, Store, StoreError, item,
     item::{CurrentIdp, Device, Profile, Role, Session, User},
     keys,
-    table::{Again, Transacted, Transaction},
-    write::{Action, Guard, Item, Path, Write, attr, empty, eq, exists, gt, lt, num, size},
+    login::Planned,
+    table::{Again, Transacted, Transaction, met_first},
+    write::{Action, Guard, Item, Path, Write, absent, attr, empty, eq, exists, gt, lt, num, size},
 };
 use crate::{
     attempt::{Attempt, From, NewSession},
@@ -72,7 +73,7 @@ impl Principal {
     #[must_use]
     pub fn living(&self, now: Timestamp) -> Vec<(&EntryId, &Session)> {
         let living = |session: &Session| {
-            session.epoch == self.user.epoch && session.in_time(now) && session.idp_holds(self.idp.as_ref())
+            session.epoch == self.user.epoch && session.alive(now) && session.idp_holds(self.idp.as_ref())
         };
         self.user.sessions.iter().filter(|(_, session)| living(session)).collect()
     }
@@ -308,33 +309,48 @@ impl Store {
         attempt: &Attempt,
         event: &AuditEvent,
     ) -> Result<Ended, StoreError> {
-        let token = &caller.token;
-        let mut guards = living(token, attempt.at());
-        let actions = match which {
-            Which::This => vec![Action::Remove(entry(token))],
-            Which::One(id) => {
-                let other = attr("s").key(id.as_str().to_owned());
-                guards.push(exists(other.clone()));
-                vec![Action::Remove(other)]
+        let (token, mut current) = (&caller.token, caller.session.clone());
+        for _ in 0..REPLANS {
+            let (guards, actions) = ending(token, &current, which, attempt.at())?;
+            let row = self.audit_row(token.user().tenant(), attempt, 0, event)?;
+            let write = Write::update(keys::user(token.user()), guards, actions);
+            let met = match self.table.transact(&Transaction::new(vec![write], row)).await? {
+                Transacted::Committed => return Ok(Ended::Yes),
+                Transacted::Refused(met) => met_first(met),
+            };
+            // A try at the password was charged to this session meanwhile: once more, with its count.
+            let met: Option<User> = met.map(item::read).transpose()?;
+            match met.as_ref().and_then(|user| find(user, token, attempt.at()).ok()) {
+                Some(session) if session.password_tries != current.password_tries => current = session.clone(),
+                _ => return Ok(Ended::Gone),
             }
-            Which::Others => {
-                // The epoch does not change: the current session goes on, under an entry that is put as it was read. A
-                // use noted meanwhile is put back by a minute at most.
-                guards.push(eq(attr("ep"), caller.session.epoch));
-                let current = [(token.id().as_str().to_owned(), item::value(&caller.session)?)];
-                vec![
-                    Action::Set(attr("s"), super::write::Value::M(current.into_iter().collect())),
-                    Action::Set(attr("d"), empty()),
-                ]
-            }
-        };
-        let row = self.audit_row(token.user().tenant(), attempt, 0, event)?;
-        let write = Write::update(keys::user(token.user()), guards, actions);
-        match self.table.transact(&Transaction::new(vec![write], row)).await? {
-            Transacted::Committed => Ok(Ended::Yes),
-            Transacted::Refused(_) => Ok(Ended::Gone),
         }
+        Err(StoreError::Contended("a session whose password keeps being tried".into()))
     }
+}
+
+/// Guards and actions of ending sessions.
+fn ending(token: &TokenRef, current: &Session, which: &Which, now: Timestamp) -> Result<Planned, StoreError> {
+    let mut guards = living(token, now);
+    let actions = match which {
+        Which::This => vec![Action::Remove(entry(token))],
+        Which::One(id) => {
+            let other = attr("s").key(id.as_str().to_owned());
+            guards.push(exists(other.clone()));
+            vec![Action::Remove(other)]
+        }
+        Which::Others => {
+            // The epoch does not change: the current session goes on, under an entry that is put as it was read. A
+            // use noted meanwhile is put back by a minute at most.
+            guards.extend([eq(attr("ep"), current.epoch), same_tries(token, current)]);
+            let current = [(token.id().as_str().to_owned(), item::value(current)?)];
+            vec![
+                Action::Set(attr("s"), super::write::Value::M(current.into_iter().collect())),
+                Action::Set(attr("d"), empty()),
+            ]
+        }
+    };
+    Ok((guards, actions))
 }
 
 fn entry(token: &TokenRef) -> Path {
@@ -343,6 +359,15 @@ fn entry(token: &TokenRef) -> Path {
 
 /// What a living session is, as a guard: the same as [`find`] asks.
 pub(super) fn living(token: &TokenRef, now: Timestamp) -> Vec<Guard> {
+    let tries = || entry(token).key("p");
+    let mut guards = in_time(token, now);
+    guards.push(Guard::Any(vec![absent(tries()), lt(tries(), policy::TRIES)]));
+    guards
+}
+
+/// The same of a session whose tries at the current password may be used up, as [`find_in_time`] asks: the last of them
+/// may be the right one.
+pub(super) fn in_time(token: &TokenRef, now: Timestamp) -> Vec<Guard> {
     let at = || entry(token);
     vec![
         eq(attr("ac"), true),
@@ -354,8 +379,21 @@ pub(super) fn living(token: &TokenRef, now: Timestamp) -> Vec<Guard> {
     ]
 }
 
+/// The count of tries at the current password is as it was read: a write that puts the session's entry anew, or under
+/// another token, forgets none.
+pub(super) fn same_tries(token: &TokenRef, read: &Session) -> Guard {
+    let tries = entry(token).key("p");
+    if read.password_tries == 0 { absent(tries) } else { eq(tries, read.password_tries) }
+}
+
 /// The living session of a token in a person's item: the same as [`living`] asks of the store.
 pub(super) fn find<'a>(user: &'a User, token: &TokenRef, now: Timestamp) -> Result<&'a Session, NoSession> {
+    let session = find_in_time(user, token, now)?;
+    if session.alive(now) { Ok(session) } else { Err(NoSession::Invalid) }
+}
+
+/// The same as [`in_time`] asks of the store.
+pub(super) fn find_in_time<'a>(user: &'a User, token: &TokenRef, now: Timestamp) -> Result<&'a Session, NoSession> {
     let session = user.sessions.get(token.id()).filter(|session| session.guard == *token.guard());
     match session {
         Some(session) if user.active && session.in_time(now) => {
@@ -413,7 +451,7 @@ pub(super) fn room(map: &'static str, most: usize) -> Guard {
 
 fn leaving_sessions<'a>(user: &'a User, replaces: Option<&EntryId>, now: Timestamp) -> Vec<&'a EntryId> {
     let (mut live, leaving): (Vec<_>, Vec<_>) =
-        user.sessions.iter().partition(|(id, session)| Some(*id) != replaces && session.in_time(now));
+        user.sessions.iter().partition(|(id, session)| Some(*id) != replaces && session.alive(now));
     live.sort_by_key(|(_, session)| (session.epoch == user.epoch, session.created));
     let over = (live.len() + 1).saturating_sub(policy::SESSIONS);
     leaving.into_iter().chain(live.into_iter().take(over)).map(|(id, _)| id).collect()

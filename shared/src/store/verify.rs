@@ -112,6 +112,7 @@ impl SignIn {
             session.entry.attempt = old.attempt;
             session.entry.ends = old.ends;
             session.entry.idp = old.idp;
+            (session.entry.password_tries, session.entry.password_attempt) = (old.password_tries, old.password_attempt);
         } else {
             session = session.knowing(guess.opened_from(), guess.restored, entropy)?;
         }
@@ -212,6 +213,10 @@ impl Store {
                 return Ok(Accept::Gone);
             }
             sign_in.guess.user = user;
+            if let Some(old) = sign_in.guess.stepped_up().cloned() {
+                (sign_in.session.entry.password_tries, sign_in.session.entry.password_attempt) =
+                    (old.password_tries, old.password_attempt);
+            }
         }
         Err(StoreError::Contended("sessions of one person keep changing".into()))
     }
@@ -383,6 +388,7 @@ fn accept(sign_in: &SignIn) -> Result<Write, StoreError> {
         eq(attr("fid"), factor.bytes()),
         exists(receipt.clone()),
     ]);
+    guards.extend(guess.stepped_up().map(|old| super::session::same_tries(guess.door.token(), old)));
     guards.extend(opening);
     let mut actions = vec![
         Action::Set(attr("row"), num(0)),

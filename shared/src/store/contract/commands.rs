@@ -105,8 +105,8 @@ async fn data_keys(table: &Arc<dyn Table>) {
     }
 }
 
-/// `charge_login`, `open_attempt`, `open_exempt_session`, `tell_failures`, `change_password`.
-#[allow(clippy::too_many_lines, reason = "five races, one after the other")]
+/// `charge_login`, `open_attempt`, `open_exempt_session`, `tell_failures`, `charge_own_password`, `change_password`.
+#[allow(clippy::too_many_lines, reason = "six races, one after the other")]
 async fn passwords(table: &Arc<dyn Table>, round: usize) {
     let one = scene(table, "charge", round).await;
     let admitted = together(RACERS, |_| {
@@ -195,13 +195,23 @@ async fn passwords(table: &Arc<dyn Table>, round: usize) {
         async move {
             let at = Timestamp::from_millis(NOW.millis() + i64::try_from(n).unwrap());
             let Ok(caller) = one.store().read_session(&one.session, NOW).await.unwrap() else { return false };
-            let Ok(right) = one.right(None, at).await else { return false };
+            let Ok(tried) = one.store().charge_own_password(&caller, &attempt(at)).await.unwrap() else { return false };
+            let proof = one.ann.proof(&tried.hash().unwrap(), PASSWORD).await;
+            let Ok(right) = tried.checked(proof) else { return false };
             let event = one.ann.event();
-            let changed = one.store().change_password(&caller, right, &hash, &SystemEntropy, &event).await;
+            let changed = one.store().change_password(right, &hash, &SystemEntropy, &event).await;
             matches!(changed, Ok(PasswordChanged::Yes(_)))
         }
     });
     assert_eq!(changed.await, 1, "passwords changed");
+
+    let one = scene(table, "own", round).await;
+    let caller = Arc::new(one.store().read_session(&one.session, NOW).await.unwrap().ok().unwrap());
+    let admitted = together(RACERS, |_| {
+        let (one, caller) = (Arc::clone(&one), Arc::clone(&caller));
+        async move { one.store().charge_own_password(&caller, &attempt(NOW)).await.unwrap().is_ok() }
+    });
+    assert_eq!(admitted.await, 5, "current passwords evaluated in one session");
 }
 
 impl Scene {
@@ -399,6 +409,8 @@ impl Scene {
             amr: item::Amr::Otp,
             epoch: 1,
             idp: None,
+            password_tries: 0,
+            password_attempt: None,
         };
         user.sessions.insert(token.reference().id().clone(), session);
         self.ann.add(&key, &user).await;
