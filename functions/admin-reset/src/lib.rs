@@ -65,6 +65,6 @@ async fn reset(State(app): State<Arc<App>>, call: Call<ResetRequest, UserId>) ->
             Err(request.refused(&app, &authority, event, why).await)
         }
         Reset::ActorGone => Err(request.no_longer(&app).await),
-        Reset::NotFound | Reset::NotSole | Reset::TicketUsed => Err(Code::NotFound.into()),
+        Reset::NotFound | Reset::NotSole(_) | Reset::TicketUsed => Err(Code::NotFound.into()),
     }
 }

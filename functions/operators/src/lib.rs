@@ -20,7 +20,7 @@ use vestibule::{
         StoreError,
         item::{AuthType, Kind, Role},
         people::{Asked, By, Created, NewPerson},
-        reset::Reset,
+        reset::{NotSole, Reset},
         setup::Identity,
         tenant::{NewTenant, TenantCreated},
     },
@@ -93,9 +93,9 @@ pub enum Refusal {
     /// There is nobody of the name in the tenant.
     #[error("there is no such tenant or user")]
     NotFound,
-    /// Another one can do it.
-    #[error("not the one Administrator: another active one has an authenticator and can do it")]
-    NotSoleAdministrator,
+    /// The target is no Administrator, or another one can do it.
+    #[error(transparent)]
+    NotSoleAdministrator(NotSole),
     /// Every ticket works once.
     #[error("the ticket was used before")]
     TicketUsed,
@@ -120,7 +120,7 @@ impl Refusal {
             Self::TenantExists => "tenant_exists",
             Self::NameTaken => "name_taken",
             Self::NotFound => "not_found",
-            Self::NotSoleAdministrator => "not_sole_administrator",
+            Self::NotSoleAdministrator(_) => "not_sole_administrator",
             Self::TicketUsed => "ticket_used",
             Self::Restored => "restored",
             Self::NoStore => "no_store",
@@ -282,7 +282,8 @@ impl Done<'_> {
         let why = match app.store.reset_sole_administrator(&By::Seed, asked, &digest, &self.attempt, events).await? {
             Reset::Done(done) => return Ok(serde_json::to_value(ResetDto::new(&done, &code))?),
             Reset::NotFound | Reset::Oneself | Reset::ActorGone => Refusal::NotFound,
-            Reset::NotSole | Reset::OverBudget { .. } => Refusal::NotSoleAdministrator,
+            Reset::NotSole(why) => Refusal::NotSoleAdministrator(why),
+            Reset::OverBudget { .. } => Refusal::Unavailable, // a reset by ticket has no budget
             Reset::TicketUsed => Refusal::TicketUsed,
         };
         here.outcome = Outcome::Refused;

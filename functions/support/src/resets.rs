@@ -46,7 +46,8 @@ struct SupportResetRequest {
     (status = 401, description = "`invalid_token`, `session_refresh_required`, `step_up_required`"),
     (status = 403, description = "`forbidden`: Only operators may, and not for themselves."),
     (status = 404, description = "`not_found`: There is no such tenant, or no such user in it."),
-    (status = 409, description = "`not_sole_administrator`, `ticket_used`"),
+    (status = 409, description = "`not_sole_administrator`: `detail` says whether the user is no active Administrator, or another \
+        active one has an active authenticator; `ticket_used`"),
 ))]
 async fn reset(State(app): State<Arc<App>>, call: Call<SupportResetRequest>) -> Answer<Json<ResetDto>> {
     let Call { body, request, .. } = call;
@@ -71,7 +72,7 @@ async fn reset(State(app): State<Arc<App>>, call: Call<SupportResetRequest>) -> 
         Reset::Done(done) => return Ok(Json(ResetDto::new(&done, &code))),
         Reset::NotFound => return Err(Code::NotFound.into()),
         Reset::ActorGone => return Err(request.no_longer(&app).await),
-        Reset::NotSole => Code::NotSoleAdministrator.into(),
+        Reset::NotSole(why) => Problem::new(Code::NotSoleAdministrator).detail(why.to_string()),
         Reset::TicketUsed => Code::TicketUsed.into(),
         Reset::Oneself => Problem::new(Code::Forbidden).detail("nobody resets themselves"),
         Reset::OverBudget { retry_at } => Problem::too_many(request.now, retry_at),

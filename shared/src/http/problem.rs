@@ -84,8 +84,9 @@ codes! {
     Conflict = "conflict", CONFLICT, "The state does not allow it";
     /// The `Idempotency-Key` was used before with another body.
     IdempotencyMismatch = "idempotency_mismatch", CONFLICT, "The Idempotency-Key was used with another body";
-    /// Support may not reset this user, since somebody in the tenant can, or since they are no Administrator.
-    NotSoleAdministrator = "not_sole_administrator", CONFLICT, "Another Administrator can reset";
+    /// Support may not reset this user, since somebody in the tenant can, or since they are no Administrator. `detail` says
+    /// which.
+    NotSoleAdministrator = "not_sole_administrator", CONFLICT, "Not the sole Administrator";
     /// The support ticket was used for an earlier reset.
     TicketUsed = "ticket_used", CONFLICT, "The ticket was used";
     /// The path does not have this method. The header `Allow` lists those it has.

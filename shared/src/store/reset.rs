@@ -34,12 +34,23 @@ pub enum Reset {
         /// When there is room again.
         retry_at: Timestamp,
     },
-    /// The target is no Administrator, or another one can do it.
-    NotSole,
+    /// Support does not reset them: the target is no Administrator, or another one can do it.
+    NotSole(NotSole),
     /// The ticket was used before.
     TicketUsed,
     /// The caller may no longer: their session ended or their role changed meanwhile.
     ActorGone,
+}
+
+/// Why an operator does not reset somebody (`not_sole_administrator`), in the words that the caller reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotSole {
+    /// Their Administrator does it.
+    #[error("the person is not an active Administrator of the tenant: an Administrator of the tenant can reset them")]
+    NoAdministrator,
+    /// The other one does it.
+    #[error("another active Administrator of the tenant has an active factor and can reset them")]
+    AnotherCan,
 }
 
 /// Somebody who has to enrol again.
@@ -205,8 +216,8 @@ impl Store {
             let (user, profile, policy) = (item::read(user)?, item::read(profile)?, item::read(policy)?);
             let target = Target { key, user, profile, policy };
             let administrators: Administrators = item::read(administrators.unwrap_or_default())?;
-            if !sole(&administrators, &target.key) {
-                return Ok(Reset::NotSole);
+            if let Err(why) = sole(&administrators, &target.key) {
+                return Ok(Reset::NotSole(why));
             }
             let mut there = there.clone();
             there.target = Some(target.key.user().clone());
@@ -347,9 +358,13 @@ fn charged(
     })
 }
 
-/// An active Administrator beside whom no other active one has an active factor.
-fn sole(administrators: &Administrators, key: &UserKey) -> bool {
-    administrators.active.contains_key(key.user()) && administrators.able.keys().all(|able| able == key.user())
+/// An active Administrator beside whom no other active one has an active factor; or why they are not that.
+fn sole(administrators: &Administrators, key: &UserKey) -> Result<(), NotSole> {
+    match administrators.active.contains_key(key.user()) {
+        false => Err(NotSole::NoAdministrator),
+        true if administrators.able.keys().any(|able| able != key.user()) => Err(NotSole::AnotherCan),
+        true => Ok(()),
+    }
 }
 
 /// Asks again that nobody else has a factor. That the person is an active Administrator still, their epoch tells: it is raised
@@ -562,12 +577,14 @@ mod tests {
         let amy = key("acme", "u-amy");
         let user = User { factor: FactorState::Active, ..person(Kind::Employee, Role::Administrator, nonce()) };
         ann.add(&amy, &user).await;
-        assert!(matches!(support(&ann, &operator, &ann.login, "T-1").await, Reset::NotSole));
+        let refused = support(&ann, &operator, &ann.login, "T-1").await;
+        assert!(matches!(refused, Reset::NotSole(NotSole::AnotherCan)));
         let bob = key("acme", "u-bob");
         ann.add(&bob, &person(Kind::Employee, Role::Standard, nonce())).await;
         let login = ann.names.login(ann.key.tenant(), &LoginName::fold("bob"));
         let row = LoginRow { uid: Some(bob.user().clone()), ..LoginRow::default() };
         ann.put(Write::put_new(keys::login(&login), item::write(&row).unwrap())).await;
-        assert!(matches!(support(&ann, &operator, &login, "T-2").await, Reset::NotSole));
+        let refused = support(&ann, &operator, &login, "T-2").await;
+        assert!(matches!(refused, Reset::NotSole(NotSole::NoAdministrator)));
     }
 }
