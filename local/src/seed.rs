@@ -12,7 +12,7 @@ use serde::{
     de::{MapAccess, SeqAccess, Visitor},
 };
 use vestibule::{
-    id::{LoginName, TenantId, UserId, is_display_control},
+    id::{LoginName, MAX_FOLDED, TenantId, UserId, fold, is_display_control},
     password,
     secret::SecretText,
     store::{
@@ -414,13 +414,16 @@ fn seed_user(node: Node, place: &str, tenant: Option<&TenantId>, faults: &mut Fa
         },
         other => other.map(|_| None),
     };
-    let username = fields.name("username", USERNAME, faults);
-    let username = match username {
-        Some(name) if name.contains(is_display_control) => {
-            fault(faults, &below(place, "username"), "has bidirectional controls in it")
-        }
-        other => other,
-    };
+    let username = fields.name("username", USERNAME, faults).and_then(|name| {
+        let wrong = if name.contains(is_display_control) {
+            "has bidirectional controls in it"
+        } else if fold(&name).len() > MAX_FOLDED {
+            "has more than 959 bytes when it is folded"
+        } else {
+            return Some(name);
+        };
+        fault(faults, &below(place, "username"), wrong)
+    });
     let display_name = fields.name("display_name", SHOWN, faults);
     let kinds = [("employee", Kind::Employee), ("contact", Kind::Contact)];
     let kind = fields.word("kind", None, &kinds, faults);

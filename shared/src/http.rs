@@ -20,7 +20,7 @@ pub use call::{Call, Peer, Request};
 pub use finish::{always, serve, unreadable};
 pub use form::{Body, FormBody, Large, LargeForm, Limit, Line, NoBody, OrEmpty, Page};
 pub use openapi::document;
-pub use problem::{Answer, Code, Problem};
+pub use problem::{Answer, Code, PASSWORD_TOO_LONG, Problem};
 
 use crate::{
     env::{Clock, Entropy},

@@ -10,7 +10,7 @@ use crate::env::{Entropy, EntropyError};
 
 /// An id that is not 1 to 64 of `[A-Za-z0-9_-]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("an id is 1 to 64 of A-Z, a-z, 0-9, _ and -")]
+#[error("must be 1 to 64 of A-Z, a-z, 0-9, _ and -")]
 pub struct InvalidId;
 
 fn is_id(text: &str) -> bool {
@@ -205,6 +205,10 @@ pub fn is_display_control(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
+
+/// The longest canonical form of a user name, in bytes: with the user's id it is a sort key of the index, which takes 1,024.
+/// Some characters become eighteen.
+pub const MAX_FOLDED: usize = 1024 - 1 - 64;
 
 /// NFKC and full case folding, for matching names and searching them.
 #[must_use]

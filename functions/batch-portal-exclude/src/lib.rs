@@ -10,7 +10,7 @@ use vestibule::{
     audit::{Action, Outcome as Went},
     env::Timestamp,
     http::{Answer, App, Call, Code, Large, Line, NoBody, Page, Problem, Request, Routes},
-    id::{BatchId, IdempotencyKey, UserId},
+    id::{BatchId, IdempotencyKey, InvalidId, UserId},
     store::{
         batch::{Outcome, Ran, Report, Status, Wanted},
         item::ExclusionRow,
@@ -173,7 +173,7 @@ async fn run(State(app): State<Arc<App>>, call: Call<Large<BatchRequest>>) -> An
     let Call { body: Large(body), request, .. } = call;
     let key = idempotency_key(&request)?;
     if !(1..=MOST).contains(&body.contact_ids.len()) {
-        return Err(Problem::new(Code::InvalidRequest).detail("contact_ids are 1 to 1,000"));
+        return Err(Problem::field("/contact_ids", "must be 1 to 1000 ids"));
     }
     let authority = request.administrator(&app).await?;
     let event = request.event(Action::ExclusionBatch, Went::Success).by(authority.key().user());
@@ -220,7 +220,7 @@ async fn read(State(app): State<Arc<App>>, call: Call<NoBody, BatchId>) -> Answe
 ))]
 async fn list(State(app): State<Arc<App>>, call: Call<NoBody, (), Page>) -> Answer<Json<ExclusionsAnswer>> {
     let Call { query, request, .. } = call;
-    let malformed = || Problem::new(Code::InvalidRequest).detail("the cursor is none of this list");
+    let malformed = || Problem::field("query:cursor", "must be a next_cursor of this list");
     let read = |text: &String| Cursor::parse(List::Exclusions, text).ok_or_else(malformed);
     let after = query.cursor.as_ref().map(read).transpose()?;
     let reader = request.administrator_reading(&app).await?;
@@ -233,9 +233,7 @@ async fn list(State(app): State<Arc<App>>, call: Call<NoBody, (), Page>) -> Answ
 
 fn idempotency_key(request: &Request) -> Answer<IdempotencyKey> {
     let key = request.header("idempotency-key")?.and_then(|key| IdempotencyKey::parse(key).ok());
-    key.ok_or_else(|| {
-        Problem::new(Code::InvalidRequest).detail("an Idempotency-Key is 1 to 64 of A-Z, a-z, 0-9, _ and -")
-    })
+    key.ok_or_else(|| Problem::field("header:idempotency-key", InvalidId.to_string()))
 }
 
 impl From<Report> for BatchAnswer {

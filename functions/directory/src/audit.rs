@@ -63,9 +63,11 @@ struct AuditList {
 ))]
 async fn list(State(app): State<Arc<App>>, call: Call<NoBody, (), AuditQuery>) -> Answer<Json<AuditList>> {
     let Call { query, request, .. } = call;
-    let bad = || Problem::new(Code::InvalidRequest).detail("a time is RFC 3339");
-    let moment = |text: Option<&str>| text.map(|text| Timestamp::parse(text).ok_or_else(bad)).transpose();
-    let (from, to) = (moment(query.from.as_deref())?, moment(query.to.as_deref())?);
+    let moment = |field: &'static str, text: Option<&str>| {
+        let bad = || Problem::field(field, "must be a time of RFC 3339, like 2026-01-01T00:00:00Z");
+        text.map(|text| Timestamp::parse(text).ok_or_else(bad)).transpose()
+    };
+    let (from, to) = (moment("query:from", query.from.as_deref())?, moment("query:to", query.to.as_deref())?);
     let filter = AuditFilter { user: query.user_id, from, to };
     let after = cursor(List::Audit, query.cursor.as_deref())?;
     let reader = request.administrator_reading(&app).await?;

@@ -9,7 +9,7 @@ use utoipa_axum::routes;
 use vestibule::{
     attempt::{Attempt, OwnPasswordTry},
     audit::{Action, Outcome, Tell},
-    http::{Answer, App, Call, Code, Problem, Request, Routes, dto::SessionDto},
+    http::{Answer, App, Call, Code, PASSWORD_TOO_LONG, Problem, Request, Routes, dto::SessionDto},
     id::UserKey,
     password,
     secret::SecretText,
@@ -57,16 +57,16 @@ struct PasswordAnswer {
 ))]
 async fn change(State(app): State<Arc<App>>, call: Call<PasswordRequest>) -> Answer<Json<PasswordAnswer>> {
     let Call { body, request, .. } = call;
-    password::acceptable(body.new_password.expose(), false)?;
+    acceptable(&body, false)?;
     if body.current_password.expose().len() > password::MAX_BYTES {
-        return Err(Problem::new(Code::InvalidRequest).detail("the password is too long"));
+        return Err(Problem::field("/current_password", PASSWORD_TOO_LONG));
     }
     let caller = request.principal(&app).await?;
     // An excluded contact has no factor to step up with.
     if caller.session().amr != Amr::Password && !caller.session().fresh(request.now) {
         return Err(Code::StepUpRequired.into());
     }
-    password::acceptable(body.new_password.expose(), caller.user().kind == Kind::Contact)?;
+    acceptable(&body, caller.user().kind == Kind::Contact)?;
     let (key, attempt) = (caller.token().user().clone(), request.attempt(&app)?);
     let place = app.passwords.place()?;
     let tried = app.store.charge_own_password(&caller, &attempt).await??;
@@ -85,6 +85,10 @@ async fn change(State(app): State<Arc<App>>, call: Call<PasswordRequest>) -> Ans
         }
         PasswordChanged::Gone(why) => Err(why.into()),
     }
+}
+
+fn acceptable(body: &PasswordRequest, contact: bool) -> Answer<()> {
+    password::acceptable(body.new_password.expose(), contact).map_err(|weak| Problem::weak("/new_password", weak))
 }
 
 /// Writes down that the current password was wrong; and tells its owner where that ended the session.

@@ -10,7 +10,7 @@ use vestibule::{
     audit::{Action, AuditEvent, Outcome, Tell},
     http::{
         Answer, App, Call, Code, Limit, Line, NoBody, Problem, Request, Routes,
-        dto::{AuthTypeDto, KindDto, MfaDto, RoleDto, UserDto, Username},
+        dto::{AuthTypeDto, Email, KindDto, MfaDto, NameStart, RoleDto, UserDto, Username},
     },
     id::{LoginName, UserId},
     password,
@@ -43,7 +43,7 @@ struct CreateRequest {
     /// The name that people read.
     display_name: Line,
     /// Where notifications are mailed.
-    email: Option<Line>,
+    email: Option<Email>,
     /// The password: at most 1,024 bytes, at least 8 bytes for an employee and 15 characters for a contact. Common
     /// passwords are refused.
     #[schema(value_type = Option<String>, example = "correct horse battery staple")]
@@ -68,7 +68,7 @@ struct ChangeRequest {
     /// The name that people read.
     display_name: Option<Line>,
     /// Where notifications are mailed.
-    email: Option<Line>,
+    email: Option<Email>,
     /// A new password, with the same limits as at creation. Nobody sets their own this way: see `POST /v1/password`.
     #[schema(value_type = Option<String>)]
     password: Option<SecretText>,
@@ -86,7 +86,7 @@ impl TryFrom<String> for NameId {
     type Error = &'static str;
     fn try_from(text: String) -> Result<Self, Self::Error> {
         let plain = !text.contains(char::is_control) && text.trim() == text;
-        if plain && (1..=MAX_NAME_ID).contains(&text.len()) { Ok(Self(text)) } else { Err("no name of an IdP's") }
+        if plain && (1..=MAX_NAME_ID).contains(&text.len()) { Ok(Self(text)) } else { Err("must be 1 to 256 bytes, without control characters and surrounding spaces") }
     }
 }
 
@@ -113,7 +113,8 @@ struct ListQuery {
     excluded: Option<bool>,
     /// Only users whose user name or display name begins with this text. Upper and lower case are the same.
     #[param(example = "an")]
-    q: Option<String>,
+    #[param(inline)]
+    q: Option<NameStart>,
     /// The most items of a page: 1 to 100. Without it: 50.
     #[serde(default)]
     #[param(inline, required = false)]
@@ -147,8 +148,7 @@ struct UserList {
 ))]
 async fn create(State(app): State<Arc<App>>, call: Call<CreateRequest>) -> Answer<(StatusCode, Json<UserDto>)> {
     let Call { body, request, .. } = call;
-    let weak = |password: &SecretText| password::acceptable(password.expose(), body.kind == KindDto::Contact);
-    body.password.as_ref().map(weak).transpose()?;
+    body.password.as_ref().map(|password| acceptable(password, body.kind == KindDto::Contact)).transpose()?;
     // The form first; whether they fit in this tenant is known once it is.
     if !fits_somewhere(body.kind.into(), body.role.into()) {
         return Err(misfit());
@@ -201,7 +201,12 @@ fn ambiguous() -> Problem {
 }
 
 fn misfit() -> Problem {
-    Problem::new(Code::InvalidRequest).detail("kind and role do not fit")
+    let detail = "must fit the other: an employee is administrator or standard, a contact is portal, an operator is of support";
+    Problem::field("/kind", detail).and_field("/role", detail)
+}
+
+fn acceptable(password: &SecretText, contact: bool) -> Answer<()> {
+    password::acceptable(password.expose(), contact).map_err(|weak| Problem::weak("/password", weak))
 }
 
 /// List the users of the tenant
@@ -221,7 +226,7 @@ async fn list(State(app): State<Arc<App>>, call: Call<NoBody, (), ListQuery>) ->
         kind: query.kind.map(Into::into),
         mfa: query.mfa.map(Into::into),
         excluded: query.excluded,
-        start: query.q,
+        start: query.q.map(String::from),
     };
     let page = app.store.people(tenant, &filter, after.as_ref(), query.limit.get()).await?;
     let items = page.items.iter().map(|(key, user, profile)| UserDto::new(key, user, profile)).collect();
@@ -230,7 +235,7 @@ async fn list(State(app): State<Arc<App>>, call: Call<NoBody, (), ListQuery>) ->
 
 /// Where a list is to go on.
 pub(crate) fn cursor(list: List, text: Option<&str>) -> Answer<Option<Cursor>> {
-    let bad = || Problem::new(Code::InvalidRequest).detail("the cursor is not one of this list");
+    let bad = || Problem::field("query:cursor", "must be a next_cursor of this list");
     text.map(|text| Cursor::parse(list, text).ok_or_else(bad)).transpose()
 }
 
@@ -282,7 +287,7 @@ async fn change(
     let Call { body: vestibule::http::OrEmpty(body), path: user, request, .. } = call;
     if let Some(password) = &body.password {
         // The form first; whether it has to be long enough for a contact is asked beside the change.
-        password::acceptable(password.expose(), body.kind == Some(KindDto::Contact))?;
+        acceptable(password, body.kind == Some(KindDto::Contact))?;
     }
     if let (Some(kind), Some(role)) = (body.kind, body.role)
         && !fits_somewhere(kind.into(), role.into())

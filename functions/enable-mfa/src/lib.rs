@@ -222,7 +222,7 @@ async fn start(
 ))]
 async fn confirm(State(app): State<Arc<App>>, call: Call<ConfirmRequest>) -> Answer<Json<ConfirmAnswer>> {
     let Call { body, request, .. } = call;
-    let Ok(Code::Totp(code)) = Code::parse(body.code.expose()) else { return Err(Problems::MalformedCode.into()) };
+    let Ok(Code::Totp(code)) = Code::parse(body.code.expose()) else { return Err(Problem::malformed_code()) };
     let (door, attempt) = (door(&request)?, request.attempt(&app)?);
     let key = door.key().clone();
     let (charge, profile) = join!(app.store.charge_enrolment(door, attempt), app.store.read_profile(&key));

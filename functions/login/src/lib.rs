@@ -13,7 +13,7 @@ use vestibule::{
     audit::{Action, AuditEvent, Outcome, Tell},
     env::Timestamp,
     http::{
-        Answer, App, Call, Code, Problem, Request, Routes,
+        Answer, App, Call, Code, PASSWORD_TOO_LONG, Problem, Request, Routes,
         dto::{EnrolmentDto, SessionDto, UserDto},
     },
     id::{LoginName, TenantId},
@@ -119,7 +119,7 @@ enum Method {
 async fn login(State(app): State<Arc<App>>, call: Call<LoginRequest>) -> Answer<Json<LoginAnswer>> {
     let Call { body, request, .. } = call;
     if body.password.expose().len() > password::MAX_BYTES {
-        return Err(Problem::new(Code::InvalidRequest).detail("the password is too long"));
+        return Err(Problem::field("/password", PASSWORD_TOO_LONG));
     }
     let (now, network, attempt) = (request.now, request.network(), request.attempt(&app)?);
     request.speaks_of(&body.tenant);

@@ -10,7 +10,7 @@ use vestibule::{
     env::EntropyError,
     http::{
         App, Line, Problem,
-        dto::{ResetDto, Username},
+        dto::{Email, ResetDto, Username},
     },
     id::{LoginName, TenantId, UserId, UserKey},
     password::HashError,
@@ -72,7 +72,7 @@ pub enum Command {
 pub struct Administrator {
     username: Username,
     display_name: Line,
-    email: Option<Line>,
+    email: Option<Email>,
 }
 
 /// Why nothing was done.

@@ -271,31 +271,37 @@ impl IdpRequest {
     /// The IdP as it is to be kept, without a key for requests; and whether it needs one. `https`: whether that is how this
     /// service is reached.
     fn idp(self, https: bool, now: Timestamp) -> Answer<(Idp, bool)> {
-        let invalid = |detail: &'static str| Problem::new(Code::InvalidRequest).detail(detail);
         let fields = (self.idp_entity_id, self.sso_url, self.certificates);
         let metadata = match (self.metadata_xml, fields) {
-            (Some(xml), (None, None, None)) => IdpMetadata::parse(&xml).map_err(invalid)?,
+            (Some(xml), (None, None, None)) => IdpMetadata::parse(&xml).map_err(|why| Problem::field("/metadata_xml", why))?,
             (None, (Some(entity_id), Some(sso_url), Some(pems))) => {
-                let certificates = pems.iter().map(|pem| Certificate::from_pem(pem)).collect::<Result<_, _>>();
-                let certificates = certificates.map_err(invalid)?;
+                let certificate = |(n, pem): (usize, &String)| {
+                    Certificate::from_pem(pem).map_err(|why| Problem::field(format!("/certificates/{n}"), why))
+                };
+                let certificates = pems.iter().enumerate().map(certificate).collect::<Answer<_>>()?;
                 IdpMetadata { entity_id, sso_url, certificates, wants_signed_requests: false, valid_until: None }
             }
-            _ => return Err(invalid("either metadata_xml, or idp_entity_id, sso_url and certificates")),
+            _ => {
+                let either = "must come alone, or else idp_entity_id, sso_url and certificates, all three";
+                return Err(Problem::field("/metadata_xml", either));
+            }
         };
         let IdpMetadata { entity_id, sso_url, certificates, wants_signed_requests, valid_until } = metadata;
         if valid_until.is_some_and(|until| until <= now) {
-            return Err(invalid("metadata_xml: validUntil has passed; fetch the metadata from the IdP again"));
+            let detail = "its validUntil must not have passed: fetch the metadata from the IdP again";
+            return Err(Problem::field("/metadata_xml", detail));
         }
         let plain = |text: &str| (1..=1024).contains(&text.len()) && text.chars().all(|c| c.is_ascii_graphic());
         if !plain(&entity_id) {
-            return Err(invalid("an entity id is 1 to 1,024 visible ASCII characters"));
+            return Err(Problem::field("/idp_entity_id", "must be 1 to 1024 visible ASCII characters"));
         }
         let web = is_https_or_loopback(&sso_url) || (!https && sso_url.starts_with("http://"));
         if !plain(&sso_url) || sso_url.contains('#') || !web {
-            return Err(invalid("sso_url has to be an address of the web, encrypted where this service is"));
+            let detail = "must be an address of the web of at most 1024 characters, encrypted where this service is";
+            return Err(Problem::field("/sso_url", detail));
         }
         if !(1..=CERTIFICATES).contains(&certificates.len()) {
-            return Err(invalid("an IdP has 1 to 8 certificates"));
+            return Err(Problem::field("/certificates", "must be 1 to 8 certificates"));
         }
         let idp = Idp {
             entity_id,

@@ -2,7 +2,7 @@
 
 use vestibule::{
     audit::{Action, Outcome},
-    http::{Answer, App, Request, dto::Username},
+    http::{Answer, App, Request, dto::{Email, Username}},
     id::{LoginName, UserId},
     secret::Nonce,
     sso::Assertion,
@@ -41,7 +41,7 @@ pub(crate) async fn create(
         auth_type: AuthType::SamlSso,
         username,
         display_name,
-        email: assertion.attribute(&rules.email).filter(|email| is_line(email)),
+        email: assertion.attribute(&rules.email).filter(|email| Email::try_from((*email).to_owned()).is_ok()),
     };
     let login = app.names()?.login(tenant, &LoginName::fold(username));
     let link = app.names()?.link(tenant, assertion.entity_id(), assertion.name_id());

@@ -76,7 +76,7 @@ async fn login(State(app): State<Arc<App>>, call: Call<NoBody, TenantId, LoginQu
     request.speaks_of(&tenant);
     let return_to = query.return_to.clone().unwrap_or_else(|| "/".to_owned());
     if !is_own_path(&return_to) {
-        return Err(Problem::new(Code::InvalidRequest).detail("return_to has to be a path of this origin"));
+        return Err(Problem::field("query:return_to", "must be a path of this origin, beginning with one /"));
     }
     let sp = app.service_provider(&tenant)?;
     let idp = app.store.idp(&tenant).await?.flatten().ok_or(Code::NotFound)?;

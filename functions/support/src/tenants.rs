@@ -10,7 +10,7 @@ use vestibule::{
     audit::{Action, Outcome},
     http::{
         Answer, App, Call, Code, Line, Problem, Routes,
-        dto::{NewClientDto, UserDto, Username},
+        dto::{Email, NewClientDto, UserDto, Username},
     },
     id::{LoginName, TenantId, UserId},
     password,
@@ -54,7 +54,7 @@ struct AdministratorRequest {
     /// The name that people read.
     display_name: Line,
     /// Where notifications are mailed.
-    email: Option<Line>,
+    email: Option<Email>,
 }
 
 /// A new tenant.
@@ -87,9 +87,10 @@ async fn create_tenant(
 ) -> Answer<(StatusCode, Json<TenantAnswer>)> {
     let Call { body, request, .. } = call;
     let first = body.administrator;
-    password::acceptable(first.password.expose(), false)?;
+    password::acceptable(first.password.expose(), false)
+        .map_err(|weak| Problem::weak("/administrator/password", weak))?;
     if body.id.is_support() {
-        return Err(Problem::new(Code::InvalidRequest).detail("support is the tenant of operators"));
+        return Err(Problem::field("/id", "must not be support, the tenant of the operators"));
     }
     let operator = request.operator(&app).await?;
     let asked = Asked {

@@ -85,7 +85,7 @@ struct StepUpAnswer {
 ))]
 async fn verify(State(app): State<Arc<App>>, call: Call<CodeRequest>) -> Answer<Json<VerifyAnswer>> {
     let Call { body, request, .. } = call;
-    let code = Code::parse(body.code.expose()).map_err(|_| Problems::MalformedCode)?;
+    let code = Code::parse(body.code.expose()).map_err(|_| Problem::malformed_code())?;
     let door = Door::challenge(request.token(TokenClass::Challenge)?.clone()).ok_or(Problems::InvalidToken)?;
     let key = door.token().user().clone();
     let (guess, profile) = join!(charge(&app, &request, door), app.store.read_profile(&key));
@@ -118,7 +118,7 @@ async fn verify(State(app): State<Arc<App>>, call: Call<CodeRequest>) -> Answer<
 ))]
 async fn step_up(State(app): State<Arc<App>>, call: Call<CodeRequest>) -> Answer<Json<StepUpAnswer>> {
     let Call { body, request, .. } = call;
-    let Ok(Code::Totp(code)) = Code::parse(body.code.expose()) else { return Err(Problems::MalformedCode.into()) };
+    let Ok(Code::Totp(code)) = Code::parse(body.code.expose()) else { return Err(Problem::malformed_code()) };
     let door = Door::session(request.token(TokenClass::Session)?.clone()).ok_or(Problems::InvalidToken)?;
     let guess = charge(&app, &request, door).await?;
     let SignedIn { token, session, device } = by_code(&app, &request, guess, &code, Action::StepUp).await?;

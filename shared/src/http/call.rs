@@ -22,7 +22,7 @@ use crate::{
     attempt::Attempt,
     audit::{Action, AuditEvent, Outcome},
     env::Timestamp,
-    id::TenantId,
+    id::{InvalidId, TenantId},
     secret::{RestoreEpoch, SecretText, TokenClass, TokenRef},
 };
 
@@ -90,13 +90,21 @@ impl<B: Body, P: DeserializeOwned + Send, Q: DeserializeOwned + Send> FromReques
 
 async fn path<P: DeserializeOwned + Send>(parts: &mut Parts, state: &Arc<App>) -> Answer<P> {
     use axum::extract::FromRequestParts;
-    let malformed = || Problem::new(Code::InvalidRequest).detail("the path is malformed");
-    let raw = RawPathParams::from_request_parts(parts, state).await.map_err(|_| malformed())?;
-    if raw.iter().any(|(_, value)| value.contains('\0')) {
-        return Err(malformed());
+    let malformed = |problem: Option<Problem>, name: &str| {
+        let (field, detail) = (format!("path:{name}"), InvalidId.to_string());
+        Some(match problem {
+            None => Problem::field(field, detail),
+            Some(problem) => problem.and_field(field, detail),
+        })
+    };
+    let raw = RawPathParams::from_request_parts(parts, state).await.map_err(|_| Problem::field("path:", "must be UTF-8"))?;
+    // Every parameter of a path is an id.
+    let wrong = raw.iter().filter(|(_, value)| TenantId::parse(value).is_err());
+    if let Some(problem) = wrong.fold(None, |problem, (name, _)| malformed(problem, name)) {
+        return Err(problem);
     }
-    let Path(path) = Path::from_request_parts(parts, state).await.map_err(|_| malformed())?;
-    Ok(path)
+    let read = Path::from_request_parts(parts, state).await;
+    read.map(|Path(path)| path).map_err(|_| Problem::field("path:", "must be of this operation"))
 }
 
 /// What a request says beside path, query and body.
@@ -220,6 +228,6 @@ pub(super) fn one<'a>(headers: &'a HeaderMap, name: &str) -> Answer<Option<&'a s
     let Some(value) = values.next() else { return Ok(None) };
     match (value.to_str(), values.next()) {
         (Ok(text), None) => Ok(Some(text)),
-        _ => Err(Problem::new(Code::InvalidRequest).detail(format!("the header {name} is malformed"))),
+        _ => Err(Problem::field(format!("header:{name}"), "must come once, of visible ASCII characters")),
     }
 }

@@ -1,11 +1,12 @@
 //! Answers that several flows give.
 
+use email_address::{EmailAddress, Options};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
     env::Timestamp,
-    id::{UserKey, is_display_control},
+    id::{MAX_FOLDED, UserKey, fold, is_display_control},
     policy,
     recovery::ResetCode,
     secret::NewToken,
@@ -251,7 +252,8 @@ impl NewClientDto {
     }
 }
 
-/// A user name: 1 to 128 characters, without control characters, bidirectional controls and surrounding spaces.
+/// A user name: 1 to 128 characters, without control characters, bidirectional controls and surrounding spaces. Its canonical
+/// form (NFKC, case folded) has at most 959 bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(try_from = "String")]
 #[schema(value_type = String, min_length = 1, max_length = 128)]
@@ -261,7 +263,65 @@ impl TryFrom<String> for Username {
     type Error = &'static str;
     fn try_from(text: String) -> Result<Self, Self::Error> {
         let bare = !text.is_empty() && text.trim() == text && !text.contains(is_display_control);
-        if bare && text.chars().count() <= 128 { Ok(Self(text)) } else { Err("no username") }
+        if !bare || text.chars().count() > 128 {
+            return Err("must be 1 to 128 characters, without control characters, bidirectional controls and surrounding spaces");
+        }
+        if fold(&text).len() > MAX_FOLDED {
+            return Err("must have at most 959 bytes in its canonical form (NFKC, case folded)");
+        }
+        Ok(Self(text))
+    }
+}
+
+/// An e-mail address: `name@example.com`, at most 254 ASCII characters, without a display name.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(try_from = "String")]
+#[schema(value_type = String, format = "email", max_length = 254, example = "ann@example.com")]
+pub struct Email(String);
+
+impl TryFrom<String> for Email {
+    type Error = &'static str;
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let options = Options::default().with_required_tld().without_domain_literal().without_display_text();
+        let plain = text.len() <= 254 && text.bytes().all(|byte| byte.is_ascii_graphic());
+        if plain && EmailAddress::parse_with_options(&text, options).is_ok() {
+            Ok(Self(text))
+        } else {
+            Err("must be an e-mail address like name@example.com, of at most 254 ASCII characters")
+        }
+    }
+}
+
+impl std::ops::Deref for Email {
+    type Target = str;
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<Email> for String {
+    fn from(email: Email) -> Self {
+        email.0
+    }
+}
+
+/// How a name begins: at most 128 characters, and 959 bytes in canonical form.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(try_from = "String")]
+#[schema(value_type = String, max_length = 128)]
+pub struct NameStart(String);
+
+impl TryFrom<String> for NameStart {
+    type Error = &'static str;
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let fits = text.chars().count() <= 128 && fold(&text).len() <= MAX_FOLDED;
+        if fits { Ok(Self(text)) } else { Err("must be at most 128 characters, and 959 bytes in canonical form (NFKC, case folded)") }
+    }
+}
+
+impl From<NameStart> for String {
+    fn from(start: NameStart) -> Self {
+        start.0
     }
 }
 

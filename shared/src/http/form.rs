@@ -14,12 +14,13 @@ use http_body_util::BodyExt;
 use serde::{
     Deserialize, Deserializer,
     de::{
-        self, DeserializeOwned, DeserializeSeed, Error as _, IntoDeserializer, MapAccess, SeqAccess, Visitor,
+        self, DeserializeOwned, DeserializeSeed, Error as _, Expected, IntoDeserializer, MapAccess, SeqAccess, Unexpected, Visitor,
         value::{MapDeserializer, SeqDeserializer},
     },
     forward_to_deserialize_any,
 };
-use serde_json::{Error, Map, Number, Value};
+use serde_json::{Map, Number, Value};
+use serde_path_to_error::{Path, Segment, Track};
 use zeroize::Zeroizing;
 
 use super::{
@@ -59,7 +60,7 @@ pub struct LargeForm<T>(pub T);
 
 impl Body for NoBody {
     async fn read(_: &HeaderMap, body: HttpBody) -> Answer<Self> {
-        if collect(body, LIMIT).await?.is_empty() { Ok(Self) } else { Err(invalid("this request takes no body")) }
+        if collect(body, LIMIT).await?.is_empty() { Ok(Self) } else { Err(Problem::field("", "must be empty")) }
     }
 }
 
@@ -105,18 +106,14 @@ impl<T: DeserializeOwned + Send> Body for LargeForm<T> {
 async fn form<T: DeserializeOwned>(headers: &HeaderMap, body: HttpBody, limit: usize, more: bool) -> Answer<T> {
     let bytes = collect(body, limit).await?;
     content_type(headers, "application/x-www-form-urlencoded")?;
-    pairs(std::str::from_utf8(&bytes).map_err(|_| invalid("the body is not UTF-8"))?, more)
-}
-
-fn invalid(detail: &'static str) -> Problem {
-    Problem::new(Code::InvalidRequest).detail(detail)
+    pairs(std::str::from_utf8(&bytes).map_err(|_| Problem::field("", "must be UTF-8"))?, Place::Body, more)
 }
 
 async fn collect(mut body: HttpBody, limit: usize) -> Answer<Zeroizing<Vec<u8>>> {
     let mut bytes = Zeroizing::new(Vec::new());
     let mut seen = 0_usize;
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| invalid("the body broke off"))?;
+        let frame = frame.map_err(|_| Problem::field("", "must be whole"))?;
         let Ok(data) = frame.into_data() else { continue };
         seen = seen.saturating_add(data.len());
         if seen > DRAIN {
@@ -136,40 +133,96 @@ fn content_type(headers: &HeaderMap, wanted: &str) -> Answer<()> {
     if kind.trim().eq_ignore_ascii_case(wanted) && parameter.eq_ignore_ascii_case("charset=utf-8") {
         Ok(())
     } else {
-        Err(Problem::new(Code::InvalidRequest).detail(format!("the body has to be {wanted}")))
+        Err(Problem::field("header:content-type", format!("must be {wanted}, in UTF-8")))
     }
 }
 
 /// Reads a JSON object.
 pub(super) fn json<T: DeserializeOwned>(bytes: &[u8]) -> Answer<T> {
-    // serde's words may quote what was sent, so none of them is passed on.
-    let malformed = |_: Error| invalid("the body is not the JSON object that this request takes");
-    let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let value =
-        Checked(DEPTH).deserialize(&mut reader).and_then(|value| reader.end().map(|()| value)).map_err(malformed)?;
+    let (mut reader, mut track) = (serde_json::Deserializer::from_slice(bytes), Track::new());
+    let read = Checked(DEPTH).deserialize(serde_path_to_error::Deserializer::new(&mut reader, &mut track));
+    let value = read.map_err(|error| Problem::field(Place::Body.of(&track.path(), None), unreadable(&error)))?;
+    reader.end().map_err(|_| Problem::field("", "must be one JSON object, and nothing after it"))?;
     if !value.is_object() {
-        return Err(malformed(Error::custom("no object")));
+        return Err(Problem::field("", "must be a JSON object"));
     }
-    T::deserialize(Strict { value, text: false, more: false }).map_err(malformed)
+    typed(Strict { value, text: false, more: false }, Place::Body)
+}
+
+/// What [`Checked`] says of a body. serde's own words may quote what was sent, so none of them is passed on.
+fn unreadable(error: &serde_json::Error) -> &'static str {
+    let text = error.to_string();
+    [NULL, NUL, TWICE, DEEP].into_iter().find(|words| text.starts_with(words)).unwrap_or("must be JSON (RFC 8259)")
+}
+
+const NULL: &str = "must not be null";
+const NUL: &str = "must not hold NUL";
+const TWICE: &str = "must come once";
+const DEEP: &str = "must not be nested more than 8 levels deep";
+
+fn typed<T: DeserializeOwned>(strict: Strict, place: Place) -> Answer<T> {
+    serde_path_to_error::deserialize(strict).map_err(|error| {
+        let path = place.of(error.path(), error.inner().member.as_deref());
+        Problem::field(path, error.into_inner().detail)
+    })
+}
+
+/// Where a field is.
+#[derive(Clone, Copy)]
+enum Place {
+    /// In the body: a JSON Pointer.
+    Body,
+    /// In the query.
+    Query,
+}
+
+impl Place {
+    /// The name of a field. `member` is one that `path` does not reach: it is missing there, or should not be there.
+    fn of(self, path: &Path, member: Option<&str>) -> String {
+        let mut name = String::from(if matches!(self, Self::Query) { "query:" } else { "" });
+        let segments = path.iter().filter_map(|segment| match segment {
+            Segment::Seq { index } => Some(index.to_string()),
+            Segment::Map { key } => Some(key.clone()),
+            Segment::Enum { .. } | Segment::Unknown => None,
+        });
+        // A name that no field could have may be anything, a secret among them: it is not repeated.
+        for segment in segments.chain(member.map(str::to_owned)).take_while(|name| is_name(name)) {
+            if matches!(self, Self::Body) {
+                name.push('/');
+            }
+            name.push_str(&segment);
+        }
+        name
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    (1..=40).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 /// Reads the query; an empty one is none.
 pub(super) fn query<T: DeserializeOwned>(text: &str) -> Answer<T> {
-    pairs(text, false)
+    pairs(text, Place::Query, false)
 }
 
-fn pairs<T: DeserializeOwned>(text: &str, more: bool) -> Answer<T> {
-    let malformed = || invalid("a parameter is unknown, malformed or comes twice");
+fn pairs<T: DeserializeOwned>(text: &str, place: Place, more: bool) -> Answer<T> {
+    let track = Track::new();
+    let wrong = |name: Option<&str>, detail: &'static str| Problem::field(place.of(&track.clone().path(), name), detail);
     // Decoding replaces what is not UTF-8; here that is refused.
-    let pairs: Vec<(String, String)> = serde_urlencoded::from_str(text).map_err(|_| malformed())?;
+    let pairs: Vec<(String, String)> =
+        serde_urlencoded::from_str(text).map_err(|_| wrong(None, "must be application/x-www-form-urlencoded"))?;
     let mut map = Map::new();
     for (name, value) in pairs {
         let odd = |text: &str| text.contains(['\0', char::REPLACEMENT_CHARACTER]);
-        if odd(&name) || odd(&value) || map.insert(name, Value::String(value)).is_some() {
-            return Err(malformed());
+        if odd(&name) || odd(&value) {
+            return Err(wrong(Some(&name), "must be UTF-8 without NUL"));
         }
+        if map.contains_key(&name) {
+            return Err(wrong(Some(&name), TWICE));
+        }
+        map.insert(name, Value::String(value));
     }
-    T::deserialize(Strict { value: Value::Object(map), text: true, more }).map_err(|_| malformed())
+    typed(Strict { value: Value::Object(map), text: true, more }, place)
 }
 
 /// Reads a tree with at most so many levels: no key twice, no NUL, no null.
@@ -178,7 +231,7 @@ struct Checked(u8);
 
 impl Checked {
     fn inner<E: de::Error>(self) -> Result<Self, E> {
-        self.0.checked_sub(1).map(Self).ok_or_else(|| E::custom("nested too deeply"))
+        self.0.checked_sub(1).map(Self).ok_or_else(|| E::custom(DEEP))
     }
 }
 
@@ -212,8 +265,12 @@ impl<'de> Visitor<'de> for Checked {
         Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("not a number"))
     }
 
+    fn visit_unit<E: de::Error>(self) -> Result<Value, E> {
+        Err(E::custom(NULL))
+    }
+
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Value, E> {
-        if text.contains('\0') { Err(E::custom("NUL")) } else { Ok(Value::String(text.to_owned())) }
+        if text.contains('\0') { Err(E::custom(NUL)) } else { Ok(Value::String(text.to_owned())) }
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
@@ -229,12 +286,88 @@ impl<'de> Visitor<'de> for Checked {
         let inner = self.inner()?;
         let mut map = Map::new();
         while let Some(key) = entries.next_key::<String>()? {
-            let value = entries.next_value_seed(inner)?;
-            if key.contains('\0') || map.insert(key, value).is_some() {
-                return Err(A::Error::custom("a key is malformed or comes twice"));
+            if map.contains_key(&key) {
+                entries.next_value_seed(Refused(TWICE))?;
             }
+            let value = entries.next_value_seed(inner)?;
+            if key.contains('\0') {
+                return Err(A::Error::custom(NUL));
+            }
+            map.insert(key, value);
         }
         Ok(Value::Object(map))
+    }
+}
+
+/// In the place of a value whose key says enough.
+struct Refused(&'static str);
+
+impl<'de> DeserializeSeed<'de> for Refused {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, _: D) -> Result<(), D::Error> {
+        Err(D::Error::custom(self.0))
+    }
+}
+
+/// What is wrong with a value, in words that do not quote it.
+#[derive(Debug)]
+struct Fault {
+    /// The field within the value, where one is missing or should not be there.
+    member: Option<String>,
+    detail: String,
+}
+
+impl Fault {
+    fn new(member: Option<&str>, detail: impl Into<String>) -> Self {
+        Self { member: member.map(str::to_owned), detail: detail.into() }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.detail)
+    }
+}
+
+impl std::error::Error for Fault {}
+
+impl de::Error for Fault {
+    /// Of the request's own types, whose words quote nothing.
+    fn custom<T: fmt::Display>(text: T) -> Self {
+        Self::new(None, text.to_string())
+    }
+
+    fn invalid_type(_: Unexpected<'_>, wanted: &dyn Expected) -> Self {
+        let detail = match wanted.to_string().as_str() {
+            "u8" | "u16" | "u32" | "u64" | "usize" => "must be a whole number".to_owned(),
+            "a sequence" => "must be a list".to_owned(),
+            wanted => format!("must be {wanted}"),
+        };
+        Self::new(None, detail)
+    }
+
+    fn invalid_value(unexpected: Unexpected<'_>, wanted: &dyn Expected) -> Self {
+        Self::invalid_type(unexpected, wanted)
+    }
+
+    fn invalid_length(_: usize, wanted: &dyn Expected) -> Self {
+        Self::new(None, format!("must have the length of {wanted}"))
+    }
+
+    fn unknown_variant(_: &str, names: &'static [&'static str]) -> Self {
+        Self::new(None, format!("must be one of {}", names.join(", ")))
+    }
+
+    fn unknown_field(name: &str, _: &'static [&'static str]) -> Self {
+        Self::new(Some(name), "is not a field of this request")
+    }
+
+    fn missing_field(name: &'static str) -> Self {
+        Self::new(Some(name), "is missing")
+    }
+
+    fn duplicate_field(name: &'static str) -> Self {
+        Self::new(Some(name), TWICE)
     }
 }
 
@@ -249,22 +382,24 @@ struct Strict {
 }
 
 impl Strict {
-    fn scalar(self) -> Result<Value, Error> {
-        let Value::String(word) = &self.value else { return Ok(self.value) };
-        match word.as_str() {
-            _ if !self.text => {}
-            "true" => return Ok(Value::Bool(true)),
-            "false" => return Ok(Value::Bool(false)),
-            digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-                return digits.parse::<u64>().map(Value::from).map_err(Error::custom);
-            }
-            _ => {}
-        }
-        Ok(self.value)
+    /// A number or boolean, which is text in a query or form.
+    fn scalar(self) -> Self {
+        let value = match &self.value {
+            Value::String(word) if self.text => match word.as_str() {
+                "true" => Value::Bool(true),
+                "false" => Value::Bool(false),
+                digits => digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten().map_or(
+                    self.value,
+                    |number: u64| number.into(),
+                ),
+            },
+            _ => self.value,
+        };
+        Self { value, text: self.text }
     }
 }
 
-impl<'de> IntoDeserializer<'de, Error> for Strict {
+impl<'de> IntoDeserializer<'de, Fault> for Strict {
     type Deserializer = Self;
     fn into_deserializer(self) -> Self {
         self
@@ -273,16 +408,16 @@ impl<'de> IntoDeserializer<'de, Error> for Strict {
 
 macro_rules! scalars {
     ($($method:ident)*) => {
-        $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-            self.scalar()?.$method(visitor)
+        $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+            self.scalar().deserialize_any(visitor)
         })*
     };
 }
 
 impl<'de> Deserializer<'de> for Strict {
-    type Error = Error;
+    type Error = Fault;
 
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         match self.value {
             Value::Array(list) => {
                 let items = list.into_iter().map(|value| Self { value, text: self.text, more: false });
@@ -290,8 +425,15 @@ impl<'de> Deserializer<'de> for Strict {
                 let read = visitor.visit_seq(&mut items)?;
                 items.end().map(|()| read)
             }
-            Value::Object(_) => Err(Error::custom("an object where none belongs")),
-            scalar => scalar.deserialize_any(visitor),
+            Value::Object(_) => Err(Fault::invalid_type(Unexpected::Map, &visitor)),
+            Value::Null => Err(Fault::invalid_type(Unexpected::Unit, &visitor)),
+            Value::Bool(value) => visitor.visit_bool(value),
+            Value::String(text) => visitor.visit_string(text),
+            Value::Number(number) => match (number.as_u64(), number.as_i64()) {
+                (Some(number), _) => visitor.visit_u64(number),
+                (None, Some(number)) => visitor.visit_i64(number),
+                (None, None) => visitor.visit_f64(number.as_f64().unwrap_or(f64::NAN)),
+            },
         }
     }
 
@@ -300,41 +442,44 @@ impl<'de> Deserializer<'de> for Strict {
         _: &'static str,
         fields: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Error> {
-        let Value::Object(map) = self.value else { return Err(Error::custom("no object")) };
-        if !self.more && map.keys().any(|key| !fields.contains(&key.as_str())) {
-            return Err(Error::custom("unknown field"));
+    ) -> Result<V::Value, Fault> {
+        let Value::Object(map) = self.value else { return Err(Fault::new(None, "must be an object")) };
+        if let Some(key) = map.keys().find(|key| !self.more && !fields.contains(&key.as_str())) {
+            return Err(Fault::unknown_field(key, fields));
         }
         visitor.visit_map(MapDeserializer::new(
             map.into_iter().map(|(key, value)| (key, Self { value, text: self.text, more: false })),
         ))
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         visitor.visit_some(self)
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Error> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Fault> {
         visitor.visit_newtype_struct(self)
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         _: &'static str,
-        _: &'static [&'static str],
+        names: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Error> {
+    ) -> Result<V::Value, Fault> {
         match self.value {
             Value::String(name) => visitor.visit_enum(name.into_deserializer()),
-            _ => Err(Error::custom("no name")),
+            _ => Err(Fault::unknown_variant("", names)),
         }
     }
 
     /// `()` is the struct without fields.
-    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         match self.value {
-            Value::Object(map) if map.is_empty() => visitor.visit_unit(),
-            _ => Err(Error::custom("unknown field")),
+            Value::Object(map) => match map.keys().next() {
+                None => visitor.visit_unit(),
+                Some(key) => Err(Fault::unknown_field(key, &[])),
+            },
+            _ => Err(Fault::new(None, "must be an object")),
         }
     }
 
@@ -356,7 +501,7 @@ impl TryFrom<String> for Line {
     type Error = &'static str;
     fn try_from(text: String) -> Result<Self, Self::Error> {
         let fits = text.chars().count() <= 200 && !text.trim().is_empty() && !text.contains(char::is_control);
-        if fits { Ok(Self(text)) } else { Err("no line of 1 to 200 characters") }
+        if fits { Ok(Self(text)) } else { Err("must be 1 to 200 characters, no control characters, and not only spaces") }
     }
 }
 
@@ -397,8 +542,8 @@ impl TryFrom<u64> for Limit {
     type Error = &'static str;
     fn try_from(limit: u64) -> Result<Self, Self::Error> {
         match limit {
-            1..=100 => usize::try_from(limit).map(Self).map_err(|_| "no limit"),
-            _ => Err("a limit is 1 to 100"),
+            1..=100 => usize::try_from(limit).map(Self).map_err(|_| "must be 1 to 100"),
+            _ => Err("must be 1 to 100"),
         }
     }
 }

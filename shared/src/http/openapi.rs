@@ -18,7 +18,7 @@ use utoipa::{
 
 use super::{
     Routes, examples,
-    problem::{Code, Problem, ProblemBody},
+    problem::{Code, FieldError, Problem, ProblemBody},
 };
 use crate::audit::Action;
 
@@ -38,7 +38,8 @@ Rules for all operations:
 - An optional field that has no value is absent. A field that can be null in a response is marked so.
 - Tokens are opaque. Each class has its own prefix and opens only the operations that name it.
 - Times are RFC 3339 in UTC. Ids are opaque strings of 1 to 64 characters of `A-Z`, `a-z`, `0-9`, `_` and `-`.
-- Every error is a problem (RFC 9457) with a stable `code`.
+- Every error is a problem (RFC 9457) with a stable `code`. One of status 400 names in `errors` the fields that are wrong, \
+and what each has to be.
 - A fresh step-up means that a code was checked in this session during the last 300 seconds.";
 
 const TAGS: [(&str, &str); 10] = [
@@ -75,6 +76,7 @@ pub fn document(routes: Routes) -> OpenApi {
     let named = document.paths.paths.values_mut().flat_map(operations).flat_map(finish).collect::<Vec<_>>();
     let components = document.components.get_or_insert_default();
     components.schemas.insert("Problem".to_owned(), ProblemBody::schema());
+    components.schemas.insert("FieldError".to_owned(), FieldError::schema());
     components.schemas.insert("Code".to_owned(), Code::schema());
     let actions = Action::ALL.iter().map(|action| (action.as_str(), action.meaning()));
     closed_set(components.schemas.get_mut(&*Action::name()), actions);

@@ -99,6 +99,9 @@ codes! {
     Unavailable = "unavailable", SERVICE_UNAVAILABLE, "Temporarily unavailable";
 }
 
+/// The limit of every password that is sent.
+pub const PASSWORD_TOO_LONG: &str = "must be at most 1,024 bytes";
+
 /// What a handler answers: a response, or a problem.
 pub type Answer<T> = Result<T, Problem>;
 
@@ -112,6 +115,18 @@ pub struct Problem {
     detail: Option<Cow<'static, str>>,
     retry_after: Option<u32>,
     client: bool,
+    errors: Vec<FieldError>,
+}
+
+/// What is wrong with one field of a request.
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
+#[schema(example = json!({"field": "/email", "detail": "must be an e-mail address of at most 254 characters"}))]
+pub(super) struct FieldError {
+    /// Which field. In a body: its JSON Pointer (RFC 6901), `/users/0/username`; empty for the body as a whole. Elsewhere:
+    /// `query:limit`, `path:id` or `header:content-type`.
+    field: Cow<'static, str>,
+    /// What the field has to be, with its limit. The value that was sent is not repeated.
+    detail: Cow<'static, str>,
 }
 
 /// An error (RFC 9457).
@@ -131,6 +146,9 @@ pub(super) struct ProblemBody<'a> {
     code: Code,
     /// The value of the response's `X-Request-Id` header.
     request_id: &'a str,
+    /// Which fields are wrong, where `status` is 400.
+    #[serde(skip_serializing_if = "<[FieldError]>::is_empty")]
+    errors: &'a [FieldError],
     /// The value of the response's `Retry-After` header, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_seconds: Option<u32>,
@@ -146,7 +164,41 @@ impl Problem {
             Code::TooManyAttempts => Some(60),
             _ => None,
         };
-        Self { code, detail: None, retry_after, client: false }
+        Self { code, detail: None, retry_after, client: false, errors: Vec::new() }
+    }
+
+    /// A field is not of the contract's form. `field` is a JSON Pointer in the body, or `query:`, `path:` or `header:` and a
+    /// name; `detail` says what it has to be, and its limit, and never what was sent.
+    #[must_use]
+    pub fn field(field: impl Into<Cow<'static, str>>, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Code::InvalidRequest).and_field(field, detail)
+    }
+
+    /// And another field is not. `detail` of the problem tells of the first.
+    #[must_use]
+    pub fn and_field(mut self, field: impl Into<Cow<'static, str>>, detail: impl Into<Cow<'static, str>>) -> Self {
+        let error = FieldError { field: field.into(), detail: detail.into() };
+        let place = if error.field.is_empty() { "the body" } else { &*error.field };
+        self.detail.get_or_insert_with(|| format!("{place} {}", error.detail).into());
+        self.errors.push(error);
+        self
+    }
+
+    /// The field `code` is no code; nothing was tried.
+    #[must_use]
+    pub fn malformed_code() -> Self {
+        Self::new(Code::MalformedCode).and_field("/code", "must be 6 digits or, where one is taken, a recovery token")
+    }
+
+    /// A new password breaks a rule.
+    #[must_use]
+    pub fn weak(field: &'static str, weak: WeakPassword) -> Self {
+        let detail = match weak {
+            WeakPassword::TooShort => "must be at least 8 bytes, and of a contact at least 15 characters",
+            WeakPassword::TooLong => PASSWORD_TOO_LONG,
+            WeakPassword::Common => "must not be a common password",
+        };
+        Self::field(field, detail)
     }
 
     /// Says more, in words that tell nothing internal.
@@ -205,6 +257,7 @@ impl Problem {
             detail: self.detail.as_deref(),
             code,
             request_id,
+            errors: &self.errors,
             retry_after_seconds: self.retry_after,
         }
     }
@@ -264,7 +317,7 @@ impl From<SealError> for Problem {
 impl From<HashError> for Problem {
     fn from(error: HashError) -> Self {
         match error {
-            HashError::TooLong => return Code::InvalidRequest.into(),
+            HashError::TooLong => return Self::field("", PASSWORD_TOO_LONG), // handlers have asked, and named the field
             HashError::Busy => tracing::warn!(%error, "denied"),
             HashError::Unusable | HashError::Entropy(_) => tracing::error!(%error, "denied"),
         }
@@ -276,12 +329,6 @@ impl From<SignInError> for Problem {
     fn from(error: SignInError) -> Self {
         tracing::error!(%error, "denied");
         Self::internal()
-    }
-}
-
-impl From<WeakPassword> for Problem {
-    fn from(weak: WeakPassword) -> Self {
-        Self::new(Code::InvalidRequest).detail(weak.to_string())
     }
 }
 
