@@ -326,7 +326,7 @@ async fn change(
     match app.store.change_person(&authority, named, &patch, &request.attempt(&app)?, &event).await? {
         Changed::Yes(now) => Ok(Json(UserDto::new(&key, &now.0, &now.1))),
         Changed::Misfit => Err(misfit()),
-        Changed::PasswordTooShort => Err(password::WeakPassword::TooShort.into()),
+        Changed::PasswordTooShort => Err(Problem::weak("/password", password::WeakPassword::TooShort)),
         refused => Err(refuse(&app, &request, &authority, event, &refused).await),
     }
 }

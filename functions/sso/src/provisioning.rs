@@ -50,7 +50,7 @@ pub(crate) async fn create(
     person = person.linked(link).beside_idp(app.names()?, assertion.entity_id());
     person.user.role_by_groups = true;
     let event = request.event(Action::UserCreated, Outcome::Success).about(person.key.user()).because("provisioned");
-    let made = app.store.create_person(&By::Seed, &person, &request.attempt(app)?, &event).await?;
+    let made = app.store.create_person(&By::Idp, &person, &request.attempt(app)?, &event).await?;
     Ok(match made {
         // Somebody else was as quick with the same one: they are there.
         Created::Yes | Created::SubjectTaken => Ok(()),

@@ -395,7 +395,7 @@ impl Strict {
             },
             _ => self.value,
         };
-        Self { value, text: self.text }
+        Self { value, text: self.text, more: self.more }
     }
 }
 

@@ -171,7 +171,8 @@ impl Store {
         Ok(Page { items, next: last.filter(|_| more).map(Cursor) })
     }
 
-    /// The audit of a tenant, the latest first. `since` is when the tenant was made: there is nothing before.
+    /// The audit of a tenant, the latest first. `since` is when the tenant was made: there is nothing before. A page makes at
+    /// most 40 queries; then it comes short, perhaps empty, with a cursor that goes on from there.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -190,11 +191,21 @@ impl Store {
         // A sort key that stands after every row of an earlier moment.
         let mut at = after.map(|cursor| cursor.0.clone()).or(filter.to.map(|to| format!("{:013}", to.millis())));
         let mut page = Page { items: Vec::new(), next: None };
-        let mut looked_at = 0;
+        // A filter may pass over many; otherwise a page and one row are enough.
+        let chunk = if filter.user.is_some() { QUERY } else { limit + 1 };
+        let mut left = MOST_AUDIT_QUERIES;
         loop {
             let mut month = self.month(tenant, from, at.take()).await?;
-            while let Some((sort, row)) = month.next(self, limit + 1).await? {
-                looked_at += 1;
+            // Where the list goes on before anything of the month was looked at: after each of its rows.
+            let mut looked_at = format!("{:013}#~", from.millis());
+            loop {
+                let due = month.due();
+                if due > left {
+                    page.next = Some(Cursor(looked_at));
+                    return Ok(page);
+                }
+                left -= due;
+                let Some((sort, row)) = month.next(self, chunk).await? else { break };
                 let row = audit_row(&sort, row)?;
                 if row.at < kept || filter.from.is_some_and(|from| row.at < from) {
                     return Ok(page);
@@ -206,10 +217,7 @@ impl Store {
                     }
                     page.items.push(row);
                 }
-                if looked_at == MOST_ROWS {
-                    page.next = Some(Cursor(sort));
-                    return Ok(page);
-                }
+                looked_at = sort;
             }
             let Some(earlier) = month_before(from) else { return Ok(page) };
             if earlier < first {
@@ -246,8 +254,8 @@ impl Store {
 const QUERY: usize = 100;
 /// How many queries a page of a filtered list makes at most; then it comes short, with a cursor.
 const MOST_QUERIES: usize = 20;
-/// How many audit rows a page looks at, at most.
-const MOST_ROWS: usize = 2_000;
+/// How many queries a page of the audit makes at most: ten months' worth of all shards, or 4,000 rows of a full month.
+const MOST_AUDIT_QUERIES: usize = 40;
 /// How far clocks and moments may be apart.
 const SLACK: std::time::Duration = std::time::Duration::from_secs(86_400);
 
@@ -281,6 +289,11 @@ struct Shard {
 }
 
 impl Month {
+    /// How many shards have to be queried before the next row is known.
+    fn due(&self) -> usize {
+        self.shards.iter().filter(|shard| shard.due()).count()
+    }
+
     async fn next(&mut self, store: &Store, limit: usize) -> Result<Option<(String, Item)>, StoreError> {
         // Side by side: a month is one round trip as long as a page holds.
         try_join_all(self.shards.iter_mut().map(|shard| shard.fill(store, limit))).await?;
@@ -293,8 +306,12 @@ impl Month {
 }
 
 impl Shard {
+    fn due(&self) -> bool {
+        self.rows.is_empty() && !self.whole
+    }
+
     async fn fill(&mut self, store: &Store, limit: usize) -> Result<(), StoreError> {
-        if !self.rows.is_empty() || self.whole {
+        if !self.due() {
             return Ok(());
         }
         let (partition, after) = (self.partition.clone(), self.after.clone());
@@ -341,12 +358,21 @@ fn sort_key(item: &Item, name: &str) -> Result<String, StoreError> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+
     use super::*;
     use crate::{
         audit::{Action, Outcome},
         store::{
+            Table,
             fixture::{Ann, NOW, ann, attempt},
             item::Role,
+            memory::MemoryTable,
+            table::{Again, Transacted, Transaction, Updated},
+            write::{Key, Write},
         },
     };
 
@@ -448,6 +474,87 @@ mod tests {
             assert_eq!(expires, super::super::write::num((NOW + days(30)).secs()), "{number}");
         }
         assert_eq!(month.at(month.restored()).audit_retention, "30".parse().unwrap());
+    }
+
+    /// Counts queries.
+    #[derive(Default)]
+    struct Counting(MemoryTable, AtomicUsize);
+
+    #[async_trait::async_trait]
+    impl Table for Counting {
+        async fn read(&self, keys: &[Key]) -> Result<Vec<Option<Item>>, StoreError> {
+            self.0.read(keys).await
+        }
+        async fn update(&self, write: &Write, again: Again) -> Result<Updated, StoreError> {
+            self.0.update(write, again).await
+        }
+        async fn transact(&self, transaction: &Transaction) -> Result<Transacted, StoreError> {
+            self.0.transact(transaction).await
+        }
+        async fn query(&self, query: &Query) -> Result<Vec<Item>, StoreError> {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            self.0.query(query).await
+        }
+    }
+
+    /// Pages of one user's rows among those of many others: each makes 40 queries at most, and to the end they hold every row
+    /// once.
+    #[tokio::test]
+    async fn a_page_of_the_audit_has_a_bound_and_the_pages_have_every_row_once() {
+        let table = Arc::new(Counting::default());
+        let store = Store::new(Arc::clone(&table) as Arc<dyn Table>).keeping_audit("400".parse().unwrap());
+        let tenant = TenantId::parse("acme").unwrap();
+        let (rare, common) = (UserId::parse("u-rare").unwrap(), UserId::parse("u-many").unwrap());
+        let (day, since) = (std::time::Duration::from_secs(86_400), NOW - std::time::Duration::from_secs(390 * 86_400));
+        let record = async |user: &UserId, at: Timestamp| {
+            let event = AuditEvent::new(Action::Login, Outcome::Refused, "r").about(user);
+            store.record(&tenant, &attempt(at), 0, &event).await;
+        };
+        // Thousands of others' in one month, and one a month of theirs, the last of them in the oldest.
+        for n in 0..5_000 {
+            record(&common, NOW - day * 3 + std::time::Duration::from_secs(n)).await;
+        }
+        let mut want = Vec::new();
+        for month in 0..13_u32 {
+            let at = NOW - day * (month * 30);
+            record(&rare, at).await;
+            want.push(at);
+        }
+        for limit in [1, 2, 100] {
+            let filter = AuditFilter { user: Some(rare.clone()), ..AuditFilter::default() };
+            let (mut found, mut after, mut pages) = (Vec::new(), None, 0);
+            loop {
+                table.1.store(0, Ordering::Relaxed);
+                let page = store.audit(&tenant, &filter, (since, NOW), after.as_ref(), limit).await.unwrap();
+                let queries = table.1.load(Ordering::Relaxed);
+                assert!(queries <= 40 && page.items.len() <= limit, "{queries} queries, {} items", page.items.len());
+                found.extend(page.items.into_iter().map(|row| row.at));
+                pages += 1;
+                match page.next {
+                    Some(next) => after = Cursor::parse(List::Audit, &next.text(List::Audit)),
+                    None => break,
+                }
+                assert!(after.is_some() && pages < 40);
+            }
+            assert_eq!(found, want, "{limit}");
+            assert!(pages > 1, "it was more than one page can look at");
+        }
+    }
+
+    /// A quiet tenant of a year: months without a row end a page too, and the next goes on in the right one.
+    #[tokio::test]
+    async fn empty_months_are_counted_and_an_empty_page_has_a_cursor() {
+        let table = Arc::new(Counting::default());
+        let store = Store::new(Arc::clone(&table) as Arc<dyn Table>).keeping_audit("400".parse().unwrap());
+        let tenant = TenantId::parse("acme").unwrap();
+        let since = NOW - std::time::Duration::from_secs(395 * 86_400);
+        let event = AuditEvent::new(Action::Login, Outcome::Refused, "r").about(&UserId::parse("u-1").unwrap());
+        store.record(&tenant, &attempt(since), 0, &event).await;
+        let first = store.audit(&tenant, &AuditFilter::default(), (since, NOW), None, 1).await.unwrap();
+        assert_eq!((first.items.len(), table.1.load(Ordering::Relaxed)), (0, 40));
+        let second = store.audit(&tenant, &AuditFilter::default(), (since, NOW), first.next.as_ref(), 1).await.unwrap();
+        assert_eq!(second.items.first().map(|row| row.at), Some(since));
+        assert!(second.next.is_none());
     }
 
     #[test]

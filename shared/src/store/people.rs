@@ -30,6 +30,8 @@ pub enum By<'a> {
     Seed,
     /// Nobody's either, for the first who administers a tenant: refused while somebody active does.
     First,
+    /// Nobody's either: the tenant's IdP has said who they are, and its item was read.
+    Idp,
     /// An Administrator's, whose right the transaction asks again.
     Authority(&'a Authority),
 }
@@ -37,7 +39,7 @@ pub enum By<'a> {
 impl By<'_> {
     pub(super) fn check(&self, now: Timestamp) -> Option<Write> {
         match self {
-            Self::Seed | Self::First => None,
+            Self::Seed | Self::First | Self::Idp => None,
             Self::Authority(authority) => Some(Write::check(keys::user(authority.key()), authority.guards(now))),
         }
     }
@@ -268,7 +270,18 @@ impl Store {
     ) -> Result<Created, StoreError> {
         let tenant = person.key.tenant();
         let mut writes: Vec<_> = person.writes()?.into();
-        writes.push(Write::check(keys::tenant(tenant), vec![exists(attr("PK"))]));
+        // Everybody's creation would meet at the tenant's item: it is asked only where nothing else shows that the tenant is
+        // there. Nothing deletes a tenant.
+        let shown = match by {
+            By::Seed | By::First => false,
+            By::Authority(authority) => authority.tenant() == tenant,
+            By::Idp => true,
+        };
+        let asked = writes.len();
+        if !shown {
+            writes.push(Write::check(keys::tenant(tenant), vec![exists(attr("PK"))]));
+        }
+        let registry = writes.len();
         if person.user.administers_now() {
             let nobody = Guard::Any(vec![absent(attr("act")), eq(size(attr("act")), 0)]);
             let guards = if matches!(by, By::First) { vec![nobody] } else { vec![] };
@@ -292,9 +305,9 @@ impl Store {
         Ok(match () {
             () if link > own && refused(own) => Created::ActorGone,
             () if person.profile.subject.is_some() && refused(link) => Created::SubjectTaken,
-            () if refused(3) => Created::NoTenant,
+            () if !shown && refused(asked) => Created::NoTenant,
             () if met.iter().skip(apart).any(Option::is_some) => Created::Ambiguous,
-            () if refused(4) => Created::NotFirst,
+            () if own > registry && refused(registry) => Created::NotFirst,
             () if refused(0) => Created::NameTaken,
             () => Created::IdTaken,
         })
@@ -939,6 +952,25 @@ mod tests {
         assert!(ann.password(PASSWORD, None, NOW).await.is_err());
         let again = ann.store.change_password(late, &hash, &SystemEntropy, &event).await.unwrap();
         assert!(matches!(again, PasswordChanged::Gone(_)), "the old password changes nothing any more");
+    }
+
+    /// The tenant's item would be in everybody's creation.
+    #[tokio::test]
+    async fn a_tenant_is_asked_for_only_where_nothing_shows_that_it_is_there() {
+        let (ann, challenges) = ann(1).await;
+        let session = ann.with_step(&challenges[0], STEP, NOW).await.unwrap().reference().clone();
+        let authority = ann.authority(&session).await;
+        let gone = Write::delete(keys::tenant(ann.key.tenant()), vec![]);
+        ann.store.table.update(&gone, Again::Never).await.unwrap();
+        for (by, name, made) in [
+            (By::Authority(&authority), "one", Created::Yes),
+            (By::Idp, "two", Created::Yes),
+            (By::Seed, "three", Created::NoTenant),
+            (By::First, "four", Created::NoTenant),
+        ] {
+            let person = ann.to_be(name, Role::Standard);
+            assert_eq!(ann.store.create_person(&by, &person, &attempt(NOW), &ann.event()).await.unwrap(), made, "{name}");
+        }
     }
 
     /// A try at one's own password.
