@@ -29,7 +29,8 @@ fn fields(of: &'static Value, at: &str, found: &mut Vec<(String, &'static Value)
 
 /// Puts a value at a pointer, with what has to be above it.
 fn put(into: &mut Value, pointer: &str, value: Value) {
-    let Some((name, rest)) = pointer[1..].split_once('/').or(Some((&pointer[1..], ""))).filter(|(name, _)| !name.is_empty())
+    let Some((name, rest)) =
+        pointer[1..].split_once('/').or(Some((&pointer[1..], ""))).filter(|(name, _)| !name.is_empty())
     else {
         return;
     };
@@ -72,8 +73,17 @@ fn wrong(field: &Value) -> Vec<(Value, Option<u64>)> {
         values.push((json!(SENT), None));
     }
     if field["format"] == "email" {
-        values.extend(["s3cret", "s3cret@", "@example.com", "A <s3cret@example.com>", "s3cret@[127.0.0.1]", "s3 cret@example.com"]
-            .map(|text| (json!(text), Some(254))));
+        values.extend(
+            [
+                "s3cret",
+                "s3cret@",
+                "@example.com",
+                "A <s3cret@example.com>",
+                "s3cret@[127.0.0.1]",
+                "s3 cret@example.com",
+            ]
+            .map(|text| (json!(text), Some(254))),
+        );
     }
     values
 }
@@ -95,7 +105,8 @@ fn names(reply: &Reply, field: &str, limit: Option<u64>) -> bool {
 fn operations() -> Vec<(Method, String, String, &'static Value)> {
     let mut found = Vec::new();
     for (pattern, item) in DOCUMENT["paths"].as_object().unwrap() {
-        let path = pattern.split('/').map(|part| if part.starts_with('{') { "x" } else { part }).collect::<Vec<_>>().join("/");
+        let path =
+            pattern.split('/').map(|part| if part.starts_with('{') { "x" } else { part }).collect::<Vec<_>>().join("/");
         for (method, operation) in item.as_object().unwrap() {
             let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
             found.push((method, pattern.clone(), path.clone(), operation));
@@ -122,7 +133,11 @@ async fn a_wrong_field_of_a_body_is_named_with_its_limit() {
         }
         for (pointer, value, limit) in asks {
             let mut body = whole.clone();
-            if pointer.is_empty() { body = value.clone() } else { put(&mut body, &pointer, value.clone()) }
+            if pointer.is_empty() {
+                body = value.clone()
+            } else {
+                put(&mut body, &pointer, value.clone())
+            }
             let ask = Ask::new(method.clone(), &path).header("Idempotency-Key", "x").json(body);
             let reply = service.send(ask).await;
             tried += 1;
@@ -164,7 +179,9 @@ async fn a_wrong_parameter_is_named_with_its_limit() {
                     let text = |value: &str| format!("{path}?{name}={value}");
                     let mut values = vec![(text("%00"), None)];
                     match (name, field["type"].as_str().unwrap()) {
-                        ("limit", _) => values.extend([(text(SENT), None), (text("0"), Some(1)), (text("101"), Some(100))]),
+                        ("limit", _) => {
+                            values.extend([(text(SENT), None), (text("0"), Some(1)), (text("101"), Some(100))])
+                        }
                         ("user_id", _) => values.push((text("s3cret%23"), Some(64))),
                         (_, "boolean") => values.push((text(SENT), None)),
                         ("cursor" | "from" | "to" | "return_to" | "kind" | "mfa", _) => values.push((text(SENT), None)),
@@ -213,7 +230,8 @@ async fn what_surrounds_a_body_is_named_too() {
 #[tokio::test]
 async fn a_combination_and_a_code_name_their_fields() {
     let service = Service::new();
-    let create = json!({"kind": "contact", "role": "operator", "auth_type": "local", "username": "a", "display_name": "A"});
+    let create =
+        json!({"kind": "contact", "role": "operator", "auth_type": "local", "username": "a", "display_name": "A"});
     for (method, path) in [(Method::POST, "/v1/admin/users"), (Method::PATCH, "/v1/admin/users/x")] {
         let body = if method == Method::POST { create.clone() } else { json!({"kind": "contact", "role": "operator"}) };
         let reply = service.send(Ask::new(method, path).json(body)).await;
@@ -226,8 +244,12 @@ async fn a_combination_and_a_code_name_their_fields() {
     for (path, field, body) in [
         ("/v1/admin/users", "/password", create),
         ("/v1/password", "/new_password", json!({"current_password": "x"})),
-        ("/v1/support/tenants", "/administrator/password", json!({"id": "x", "name": "X",
-            "administrator": {"username": "x", "display_name": "X"}})),
+        (
+            "/v1/support/tenants",
+            "/administrator/password",
+            json!({"id": "x", "name": "X",
+            "administrator": {"username": "x", "display_name": "X"}}),
+        ),
     ] {
         for (password, limit) in [("s3cret".to_owned(), 8), ("x".repeat(1025), 1024)] {
             let mut body = body.clone();
@@ -245,7 +267,8 @@ async fn a_combination_and_a_code_name_their_fields() {
 async fn a_name_that_becomes_too_long_is_refused_wherever_one_is_made_or_looked_for() {
     let service = Service::new();
     let name = "\u{fdfa}".repeat(128);
-    let create = json!({"kind": "employee", "role": "standard", "auth_type": "local", "username": name, "display_name": "A"});
+    let create =
+        json!({"kind": "employee", "role": "standard", "auth_type": "local", "username": name, "display_name": "A"});
     let administrator = json!({"username": name, "password": "a good long password", "display_name": "X"});
     let tenant = json!({"id": "x", "name": "X", "administrator": administrator});
     for (path, field, body) in

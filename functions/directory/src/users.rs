@@ -86,7 +86,11 @@ impl TryFrom<String> for NameId {
     type Error = &'static str;
     fn try_from(text: String) -> Result<Self, Self::Error> {
         let plain = !text.contains(char::is_control) && text.trim() == text;
-        if plain && (1..=MAX_NAME_ID).contains(&text.len()) { Ok(Self(text)) } else { Err("must be 1 to 256 bytes, without control characters and surrounding spaces") }
+        if plain && (1..=MAX_NAME_ID).contains(&text.len()) {
+            Ok(Self(text))
+        } else {
+            Err("must be 1 to 256 bytes, without control characters and surrounding spaces")
+        }
     }
 }
 
@@ -201,7 +205,8 @@ fn ambiguous() -> Problem {
 }
 
 fn misfit() -> Problem {
-    let detail = "must fit the other: an employee is administrator or standard, a contact is portal, an operator is of support";
+    let detail =
+        "must fit the other: an employee is administrator or standard, a contact is portal, an operator is of support";
     Problem::field("/kind", detail).and_field("/role", detail)
 }
 

@@ -273,7 +273,9 @@ impl IdpRequest {
     fn idp(self, https: bool, now: Timestamp) -> Answer<(Idp, bool)> {
         let fields = (self.idp_entity_id, self.sso_url, self.certificates);
         let metadata = match (self.metadata_xml, fields) {
-            (Some(xml), (None, None, None)) => IdpMetadata::parse(&xml).map_err(|why| Problem::field("/metadata_xml", why))?,
+            (Some(xml), (None, None, None)) => {
+                IdpMetadata::parse(&xml).map_err(|why| Problem::field("/metadata_xml", why))?
+            }
             (None, (Some(entity_id), Some(sso_url), Some(pems))) => {
                 let certificate = |(n, pem): (usize, &String)| {
                     Certificate::from_pem(pem).map_err(|why| Problem::field(format!("/certificates/{n}"), why))

@@ -2,7 +2,10 @@
 
 use vestibule::{
     audit::{Action, Outcome},
-    http::{Answer, App, Request, dto::{Email, Username}},
+    http::{
+        Answer, App, Request,
+        dto::{Email, Username},
+    },
     id::{LoginName, UserId},
     secret::Nonce,
     sso::Assertion,

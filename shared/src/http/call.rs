@@ -97,7 +97,8 @@ async fn path<P: DeserializeOwned + Send>(parts: &mut Parts, state: &Arc<App>) -
             Some(problem) => problem.and_field(field, detail),
         })
     };
-    let raw = RawPathParams::from_request_parts(parts, state).await.map_err(|_| Problem::field("path:", "must be UTF-8"))?;
+    let raw =
+        RawPathParams::from_request_parts(parts, state).await.map_err(|_| Problem::field("path:", "must be UTF-8"))?;
     // Every parameter of a path is an id.
     let wrong = raw.iter().filter(|(_, value)| TenantId::parse(value).is_err());
     if let Some(problem) = wrong.fold(None, |problem, (name, _)| malformed(problem, name)) {

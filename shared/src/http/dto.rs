@@ -315,7 +315,11 @@ impl TryFrom<String> for NameStart {
     type Error = &'static str;
     fn try_from(text: String) -> Result<Self, Self::Error> {
         let fits = text.chars().count() <= 128 && fold(&text).len() <= MAX_FOLDED;
-        if fits { Ok(Self(text)) } else { Err("must be at most 128 characters, and 959 bytes in canonical form (NFKC, case folded)") }
+        if fits {
+            Ok(Self(text))
+        } else {
+            Err("must be at most 128 characters, and 959 bytes in canonical form (NFKC, case folded)")
+        }
     }
 }
 

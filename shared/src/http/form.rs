@@ -14,7 +14,8 @@ use http_body_util::BodyExt;
 use serde::{
     Deserialize, Deserializer,
     de::{
-        self, DeserializeOwned, DeserializeSeed, Error as _, Expected, IntoDeserializer, MapAccess, SeqAccess, Unexpected, Visitor,
+        self, DeserializeOwned, DeserializeSeed, Error as _, Expected, IntoDeserializer, MapAccess, SeqAccess,
+        Unexpected, Visitor,
         value::{MapDeserializer, SeqDeserializer},
     },
     forward_to_deserialize_any,
@@ -206,8 +207,8 @@ pub(super) fn query<T: DeserializeOwned>(text: &str) -> Answer<T> {
 }
 
 fn pairs<T: DeserializeOwned>(text: &str, place: Place, more: bool) -> Answer<T> {
-    let track = Track::new();
-    let wrong = |name: Option<&str>, detail: &'static str| Problem::field(place.of(&track.clone().path(), name), detail);
+    let whole = Track::new().path();
+    let wrong = |name: Option<&str>, detail: &'static str| Problem::field(place.of(&whole, name), detail);
     // Decoding replaces what is not UTF-8; here that is refused.
     let pairs: Vec<(String, String)> =
         serde_urlencoded::from_str(text).map_err(|_| wrong(None, "must be application/x-www-form-urlencoded"))?;
@@ -388,10 +389,12 @@ impl Strict {
             Value::String(word) if self.text => match word.as_str() {
                 "true" => Value::Bool(true),
                 "false" => Value::Bool(false),
-                digits => digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten().map_or(
-                    self.value,
-                    |number: u64| number.into(),
-                ),
+                digits => digits
+                    .bytes()
+                    .all(|byte| byte.is_ascii_digit())
+                    .then(|| digits.parse().ok())
+                    .flatten()
+                    .map_or(self.value, |number: u64| number.into()),
             },
             _ => self.value,
         };
@@ -501,7 +504,11 @@ impl TryFrom<String> for Line {
     type Error = &'static str;
     fn try_from(text: String) -> Result<Self, Self::Error> {
         let fits = text.chars().count() <= 200 && !text.trim().is_empty() && !text.contains(char::is_control);
-        if fits { Ok(Self(text)) } else { Err("must be 1 to 200 characters, no control characters, and not only spaces") }
+        if fits {
+            Ok(Self(text))
+        } else {
+            Err("must be 1 to 200 characters, no control characters, and not only spaces")
+        }
     }
 }
 

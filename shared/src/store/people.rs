@@ -969,7 +969,11 @@ mod tests {
             (By::First, "four", Created::NoTenant),
         ] {
             let person = ann.to_be(name, Role::Standard);
-            assert_eq!(ann.store.create_person(&by, &person, &attempt(NOW), &ann.event()).await.unwrap(), made, "{name}");
+            assert_eq!(
+                ann.store.create_person(&by, &person, &attempt(NOW), &ann.event()).await.unwrap(),
+                made,
+                "{name}"
+            );
         }
     }
 
