@@ -482,6 +482,18 @@ mod tests {
         assert!(seed.tenants[1].id.is_support());
     }
 
+    /// Each character becomes eighteen, which the index does not take.
+    #[test]
+    fn a_name_that_becomes_too_long_is_a_fault() {
+        let name = "\u{fdfa}".repeat(128);
+        let found = faults(&format!(
+            r#"{{"tenants":[{{"id":"acme","name":"Acme","users":[{{"username":"{name}","display_name":"A","kind":"employee",
+            "role":"standard","password":"long enough words"}}]}}]}}"#
+        ));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains("tenants[0].users[0].username") && found[0].contains("959 bytes"), "{found:?}");
+    }
+
     #[test]
     fn all_faults_are_told_at_once_with_their_places() {
         let found = faults(

@@ -222,9 +222,12 @@ async fn what_surrounds_a_body_is_named_too() {
     assert!(names(&service.send(introspect("")).await, "/token", None));
     assert!(names(&service.send(introspect("token=s3cret&token=s3cret")).await, "/token", None));
     // A name that no field could have may be a secret in the wrong place.
-    let long = format!("s3cret_{}", "y".repeat(60));
-    assert!(names(&service.send(introspect(&format!("{long}=1"))).await, "", None));
-    assert!(names(&service.send(login().json(json!({long: 1}))).await, "", None));
+    for name in [format!("s3cret_{}", "y".repeat(60)), "s3cretOfTheCaller".to_owned()] {
+        assert!(names(&service.send(introspect(&format!("{name}=1"))).await, "", None));
+        assert!(names(&service.send(introspect(&format!("{name}=1&{name}=1"))).await, "", None));
+        assert!(names(&service.send(login().json(json!({ &name: 1 }))).await, "", None));
+        assert!(names(&service.send(login().json(json!({ &name: null }))).await, "", None));
+    }
 }
 
 #[tokio::test]

@@ -142,7 +142,8 @@ fn content_type(headers: &HeaderMap, wanted: &str) -> Answer<()> {
 pub(super) fn json<T: DeserializeOwned>(bytes: &[u8]) -> Answer<T> {
     let (mut reader, mut track) = (serde_json::Deserializer::from_slice(bytes), Track::new());
     let read = Checked(DEPTH).deserialize(serde_path_to_error::Deserializer::new(&mut reader, &mut track));
-    let value = read.map_err(|error| Problem::field(Place::Body.of(&track.path(), None), unreadable(&error)))?;
+    let sent = |track: &Path| Place::Body.of(names(track).take_while(|name| is_name(name)));
+    let value = read.map_err(|error| Problem::field(sent(&track.path()), unreadable(&error)))?;
     reader.end().map_err(|_| Problem::field("", "must be one JSON object, and nothing after it"))?;
     if !value.is_object() {
         return Err(Problem::field("", "must be a JSON object"));
@@ -163,8 +164,9 @@ const DEEP: &str = "must not be nested more than 8 levels deep";
 
 fn typed<T: DeserializeOwned>(strict: Strict, place: Place) -> Answer<T> {
     serde_path_to_error::deserialize(strict).map_err(|error| {
-        let path = place.of(error.path(), error.inner().member.as_deref());
-        Problem::field(path, error.into_inner().detail)
+        // Whatever is on the path is a field of ours.
+        let field = place.of(names(error.path()).chain(error.inner().member.clone()));
+        Problem::field(field, error.into_inner().detail)
     })
 }
 
@@ -178,27 +180,27 @@ enum Place {
 }
 
 impl Place {
-    /// The name of a field. `member` is one that `path` does not reach: it is missing there, or should not be there.
-    fn of(self, path: &Path, member: Option<&str>) -> String {
-        let mut name = String::from(if matches!(self, Self::Query) { "query:" } else { "" });
-        let segments = path.iter().filter_map(|segment| match segment {
-            Segment::Seq { index } => Some(index.to_string()),
-            Segment::Map { key } => Some(key.clone()),
-            Segment::Enum { .. } | Segment::Unknown => None,
-        });
-        // A name that no field could have may be anything, a secret among them: it is not repeated.
-        for segment in segments.chain(member.map(str::to_owned)).take_while(|name| is_name(name)) {
-            if matches!(self, Self::Body) {
-                name.push('/');
-            }
-            name.push_str(&segment);
+    /// The name of a field, by the names on the way to it.
+    fn of(self, names: impl Iterator<Item = String>) -> String {
+        match self {
+            Self::Body => names.map(|name| format!("/{name}")).collect(),
+            Self::Query => format!("query:{}", names.collect::<Vec<_>>().join(".")),
         }
-        name
     }
 }
 
+fn names(path: &Path) -> impl Iterator<Item = String> {
+    path.iter().filter_map(|segment| match segment {
+        Segment::Seq { index } => Some(index.to_string()),
+        Segment::Map { key } => Some(key.clone()),
+        Segment::Enum { .. } | Segment::Unknown => None,
+    })
+}
+
+/// Whether a name that was sent can be repeated. What no field is called may be anything, a secret in the wrong place too.
 fn is_name(text: &str) -> bool {
-    (1..=40).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    let like_ours = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    (1..=40).contains(&text.len()) && text.bytes().all(like_ours)
 }
 
 /// Reads the query; an empty one is none.
@@ -207,8 +209,9 @@ pub(super) fn query<T: DeserializeOwned>(text: &str) -> Answer<T> {
 }
 
 fn pairs<T: DeserializeOwned>(text: &str, place: Place, more: bool) -> Answer<T> {
-    let whole = Track::new().path();
-    let wrong = |name: Option<&str>, detail: &'static str| Problem::field(place.of(&whole, name), detail);
+    let wrong = |name: Option<String>, detail: &'static str| {
+        Problem::field(place.of(name.filter(|name| is_name(name)).into_iter()), detail)
+    };
     // Decoding replaces what is not UTF-8; here that is refused.
     let pairs: Vec<(String, String)> =
         serde_urlencoded::from_str(text).map_err(|_| wrong(None, "must be application/x-www-form-urlencoded"))?;
@@ -216,10 +219,10 @@ fn pairs<T: DeserializeOwned>(text: &str, place: Place, more: bool) -> Answer<T>
     for (name, value) in pairs {
         let odd = |text: &str| text.contains(['\0', char::REPLACEMENT_CHARACTER]);
         if odd(&name) || odd(&value) {
-            return Err(wrong(Some(&name), "must be UTF-8 without NUL"));
+            return Err(wrong(Some(name), "must be UTF-8 without NUL"));
         }
         if map.contains_key(&name) {
-            return Err(wrong(Some(&name), TWICE));
+            return Err(wrong(Some(name), TWICE));
         }
         map.insert(name, Value::String(value));
     }
@@ -360,7 +363,7 @@ impl de::Error for Fault {
     }
 
     fn unknown_field(name: &str, _: &'static [&'static str]) -> Self {
-        Self::new(Some(name), "is not a field of this request")
+        Self::new(Some(name).filter(|name| is_name(name)), "is not a field of this request")
     }
 
     fn missing_field(name: &'static str) -> Self {
