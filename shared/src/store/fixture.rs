@@ -11,14 +11,17 @@ use super::{
     login::{Charge, Opened},
     memory::MemoryTable,
     people::{Asked, By, Created, NewPerson},
-    session::Authority,
+    session::{Authority, Principal},
     sso::{IdpRemoved, SsoOpened},
     table::{Again, Table, Updated},
     verify::{Accept, Dead, SignIn},
     write::{self, Action, Write, attr},
 };
 use crate::{
-    attempt::{Attempt, ChargedGuess, Door, NewSession, PasswordChecked, PasswordTry, RightPassword, SignedIn},
+    attempt::{
+        Attempt, ChargedGuess, Door, NewSession, OwnPasswordTry, PasswordChecked, PasswordTry, RightOwnPassword,
+        RightPassword, SignedIn,
+    },
     audit::{AuditEvent, Outcome},
     env::{SystemEntropy, Timestamp},
     id::{LoginName, TenantId, UserId, UserKey},
@@ -171,6 +174,18 @@ impl Ann {
         let charge = self.store.charge_login(&self.login, device, &Ladder::at(at), &attempt(at)).await.unwrap();
         let Charge::Admitted(tried) = charge else { panic!("refused") };
         self.checked(tried, password).await
+    }
+
+    /// A try at one's own password.
+    pub(crate) async fn own_password(
+        &self,
+        caller: &Principal,
+        password: &str,
+        at: Timestamp,
+    ) -> Result<RightOwnPassword, OwnPasswordTry> {
+        let tried = self.store.charge_own_password(caller, &attempt(at)).await.unwrap().ok().unwrap();
+        let proof = self.proof(&tried.hash().unwrap(), password).await;
+        tried.checked(proof)
     }
 
     /// The proof that a password is the one of a hash, if it is.

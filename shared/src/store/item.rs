@@ -875,6 +875,8 @@ mod tests {
                 amr: Amr::SsoOtp,
                 epoch: 10_000,
                 idp: Some(nonce()),
+                password_tries: policy::TRIES,
+                password_attempt: Some(nonce()),
             };
             user.sessions.insert(new.reference().id().clone(), session);
         }

@@ -933,7 +933,8 @@ mod tests {
         let first = ann.signed_in(&challenges[0], STEP, NOW).await.unwrap();
         let other = ann.signed_in(&challenges[1], STEP + 1, NOW).await.unwrap();
         let caller = ann.store.read_session(first.token.reference(), NOW).await.unwrap().ok().unwrap();
-        let (right, late) = (own(&ann, &caller, PASSWORD).await, own(&ann, &caller, PASSWORD).await);
+        let (right, late) =
+            (ann.own_password(&caller, PASSWORD, NOW).await, ann.own_password(&caller, PASSWORD, NOW).await);
         let (right, late) = (right.ok().unwrap(), late.ok().unwrap());
         let hash = ann.hash("another good password").await;
         let event = ann.event();
@@ -977,13 +978,6 @@ mod tests {
         }
     }
 
-    /// A try at one's own password.
-    async fn own(ann: &Ann, caller: &Principal, password: &str) -> Result<RightOwnPassword, OwnPasswordTry> {
-        let tried = ann.store.charge_own_password(caller, &attempt(NOW)).await.unwrap().ok().unwrap();
-        let proof = ann.proof(&tried.hash().unwrap(), password).await;
-        tried.checked(proof)
-    }
-
     async fn caller(ann: &Ann, challenge: &TokenRef, step: i64) -> Principal {
         let token = ann.with_step(challenge, step, NOW).await.unwrap();
         ann.store.read_session(token.reference(), NOW).await.unwrap().ok().unwrap()
@@ -995,7 +989,7 @@ mod tests {
         let (first, other) = (caller(&ann, &challenges[0], STEP).await, caller(&ann, &challenges[1], STEP + 1).await);
         for n in 1..=5 {
             assert!(ann.store.read_session(first.token(), NOW).await.unwrap().is_ok(), "before the {n}th");
-            let tried = own(&ann, &first, "wrong").await.err().unwrap();
+            let tried = ann.own_password(&first, "wrong", NOW).await.err().unwrap();
             assert_eq!(tried.was_the_last(), n == 5);
         }
         assert_eq!(ann.store.read_session(first.token(), NOW).await.unwrap().err(), Some(NoSession::Invalid));
@@ -1003,7 +997,7 @@ mod tests {
         assert_eq!(sixth.err(), Some(NoSession::Invalid));
         let living = ann.read(&ann.key).await.sessions.values().filter(|session| session.alive(NOW)).count();
         assert_eq!(living, 1, "it is not listed either");
-        assert!(own(&ann, &other, PASSWORD).await.is_ok());
+        assert!(ann.own_password(&other, PASSWORD, NOW).await.is_ok());
         assert_eq!(ann.password(PASSWORD, None, NOW).await.ok().unwrap().tried().failures(), 1, "this one alone");
     }
 
@@ -1013,9 +1007,10 @@ mod tests {
         let first = caller(&ann, &challenges[0], STEP).await;
         for n in 0..8 {
             ann.session_of(&ann.key).await;
-            assert!(n >= 4 || own(&ann, &first, "wrong").await.is_err());
+            assert!(n >= 4 || ann.own_password(&first, "wrong", NOW).await.is_err());
         }
-        let (right, hash) = (own(&ann, &first, PASSWORD).await.ok().unwrap(), ann.hash("another good password").await);
+        let (right, hash) =
+            (ann.own_password(&first, PASSWORD, NOW).await.ok().unwrap(), ann.hash("another good password").await);
         // The tenth session is opened meanwhile: the change is planned anew.
         let met = ann.session_of(&ann.key).await;
         let done = ann.store.change_password(right, &hash, &SystemEntropy, &ann.event()).await.unwrap();
@@ -1029,7 +1024,7 @@ mod tests {
         let (ann, challenges) = ann(1).await;
         let first = caller(&ann, &challenges[0], STEP).await;
         for _ in 0..4 {
-            assert!(own(&ann, &first, "wrong").await.is_err());
+            assert!(ann.own_password(&first, "wrong", NOW).await.is_err());
         }
         let fifth = attempt(NOW);
         for _ in 0..2 {
@@ -1045,14 +1040,14 @@ mod tests {
         let (ann, challenges) = ann(1).await;
         let first = caller(&ann, &challenges[0], STEP).await;
         let stale = ann.store.read_session(first.token(), NOW).await.unwrap().ok().unwrap();
-        assert!(own(&ann, &first, "wrong").await.is_err());
+        assert!(ann.own_password(&first, "wrong", NOW).await.is_err());
         let ended = ann.store.end_sessions(&stale, &Which::Others, &attempt(NOW), &ann.event()).await.unwrap();
         assert_eq!(ended, Ended::Yes, "a right that is there is not denied for it");
         let tries = |user: &User| user.sessions.values().map(|session| session.password_tries).max();
         assert_eq!(tries(&ann.read(&ann.key).await), Some(1));
         // Charged between a step-up's charge and its end.
         let Charge::Admitted(guess) = ann.charge(first.token(), NOW).await else { panic!("refused") };
-        assert!(own(&ann, &first, "wrong").await.is_err());
+        assert!(ann.own_password(&first, "wrong", NOW).await.is_err());
         let code = totp::code_at(&ann.secret, STEP + 1).unwrap();
         let proof = totp::check(&ann.secret, &code, NOW, STEP).unwrap();
         let stepped_up = ann.accept(SignIn::with_totp(guess, proof, None, &SystemEntropy).unwrap()).await.unwrap();
@@ -1067,12 +1062,12 @@ mod tests {
         for spoilt in [Action::Set(attr("at"), text("s")), Action::Set(attr("pv"), num(2))] {
             let before = ann.read(&ann.key).await;
             ann.change(spoilt).await;
-            assert!(own(&ann, &first, PASSWORD).await.is_err());
+            assert!(ann.own_password(&first, PASSWORD, NOW).await.is_err());
             for kept in [Action::Set(attr("at"), text("l")), Action::Set(attr("pv"), num(before.password_version))] {
                 ann.change(kept).await;
             }
         }
-        let right = own(&ann, &first, PASSWORD).await.ok().unwrap();
+        let right = ann.own_password(&first, PASSWORD, NOW).await.ok().unwrap();
         ann.change(Action::Set(attr("ac"), Value::Bool(false))).await;
         let refused = ann.store.charge_own_password(&first, &attempt(NOW)).await.unwrap();
         assert_eq!(refused.err(), Some(NoSession::Invalid));
@@ -1218,8 +1213,8 @@ mod changes {
         assert!(ann.read(&ann.key).await.password_fits_contact);
         let caller = ann.store.read_session(&session, NOW).await.unwrap().ok().unwrap();
         let short = ann.hash("ab3!kz9q").await;
-        let right = ann.password(PASSWORD, None, NOW).await.ok().unwrap();
-        let done = ann.store.change_password(&caller, right, &short, &SystemEntropy, &ann.event()).await.unwrap();
+        let right = ann.own_password(&caller, PASSWORD, NOW).await.ok().unwrap();
+        let done = ann.store.change_password(right, &short, &SystemEntropy, &ann.event()).await.unwrap();
         assert!(matches!(done, PasswordChanged::Yes(_)));
         assert!(!ann.read(&ann.key).await.password_fits_contact);
     }

@@ -79,9 +79,9 @@ async fn changed_password_makes_no_step_up_fresh_and_prolongs_no_session() {
     let first = ann.signed_in(&challenges[0], STEP, NOW).await.unwrap();
     let later = NOW + policy::STEP_UP_LIFE + Duration::from_secs(1);
     let caller = ann.store.read_session(first.token.reference(), later).await.unwrap().ok().unwrap();
-    let right = ann.password(PASSWORD, None, later).await.ok().unwrap();
+    let right = ann.own_password(&caller, PASSWORD, later).await.ok().unwrap();
     let hash = ann.hash("another good password").await;
-    let done = ann.store.change_password(&caller, right, &hash, &SystemEntropy, &ann.event()).await.unwrap();
+    let done = ann.store.change_password(right, &hash, &SystemEntropy, &ann.event()).await.unwrap();
     let PasswordChanged::Yes(now) = done else { panic!("refused") };
     assert_eq!((now.session.step_up, now.session.ends), (NOW.secs(), (NOW + policy::SESSION_LIFE).secs()));
     assert!(!now.session.fresh(later));
@@ -96,7 +96,7 @@ async fn password_change_fails_when_the_session_or_the_password_changed_meanwhil
         let (ann, table, challenges) = interleaved(1).await;
         let token = ann.with_step(&challenges[0], STEP, NOW).await.unwrap().reference().clone();
         let caller = ann.store.read_session(&token, NOW).await.unwrap().ok().unwrap();
-        let right = ann.password(PASSWORD, None, NOW).await.ok().unwrap();
+        let right = ann.own_password(&caller, PASSWORD, NOW).await.ok().unwrap();
         let (login, before) = (keys::login(&ann.login), ann.read(&ann.key).await);
         let hash = ann.hash("another good password").await;
         let (other, id) = (Arc::clone(&ann), token.id().as_str().to_owned());
@@ -110,7 +110,7 @@ async fn password_change_fails_when_the_session_or_the_password_changed_meanwhil
                 }
             }
         });
-        let done = ann.store.change_password(&caller, right, &hash, &SystemEntropy, &ann.event()).await.unwrap();
+        let done = ann.store.change_password(right, &hash, &SystemEntropy, &ann.event()).await.unwrap();
         let why = if way == "session gone" { NoSession::Invalid } else { NoSession::RefreshRequired };
         assert!(matches!(done, PasswordChanged::Gone(it) if it == why), "{way}");
         let row: item::LoginRow = item::read(item_at(&ann, login).await.unwrap()).unwrap();
