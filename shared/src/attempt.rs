@@ -410,19 +410,8 @@ impl NewSession {
         let (created, seen) = (now.millis(), now.secs());
         let (password_tries, password_attempt, idp) = (0, None, None);
         let attempt = attempt.id;
-        let entry = Session {
-            guard,
-            created,
-            attempt,
-            ends,
-            seen,
-            step_up,
-            amr,
-            epoch,
-            idp,
-            password_tries,
-            password_attempt,
-        };
+        let entry =
+            Session { guard, created, attempt, ends, seen, step_up, amr, epoch, idp, password_tries, password_attempt };
         Ok(Self { token, entry, from: From::Unknown })
     }
 
