@@ -69,10 +69,10 @@ impl Aws {
         })
     }
 
-    /// A client for AWS, or for another address than AWS's.
+    /// A client for the SDK, with connections of its own.
     #[must_use]
-    pub fn http_client(&self, endpoint: Option<&str>) -> SharedHttpClient {
-        self.trust.http_client(endpoint)
+    pub fn http_client(&self) -> SharedHttpClient {
+        self.trust.http_client()
     }
 
     /// What a client of a service is made of, for AWS or for another address than AWS's.
@@ -82,7 +82,7 @@ impl Aws {
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(self.region.clone()))
             .credentials_provider(SharedCredentialsProvider::new(self.credentials.clone()))
-            .http_client(self.http_client(endpoint.as_deref()))
+            .http_client(self.http_client())
             .timeout_config(timeouts)
             .retry_config(retries);
         config.set_app_name(self.name.clone()).set_endpoint_url(endpoint);

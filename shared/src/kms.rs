@@ -83,7 +83,6 @@ impl From<StoreError> for SealError {
 #[must_use]
 pub fn client(region: String, credentials: Credentials, endpoint: Option<String>, http: SharedHttpClient) -> Client {
     let timeouts = TimeoutConfig::builder()
-        .connect_timeout(Duration::from_millis(500))
         .operation_attempt_timeout(Duration::from_secs(1))
         .operation_timeout(Duration::from_secs(3));
     let retries = RetryConfig::standard().with_max_attempts(3).with_initial_backoff(Duration::from_millis(100));

@@ -13,6 +13,8 @@ pub mod audit;
 #[cfg(feature = "aws")]
 pub mod aws;
 pub mod cloud_event;
+#[cfg(feature = "aws")]
+mod connector;
 pub mod env;
 #[cfg(feature = "http")]
 pub mod http;

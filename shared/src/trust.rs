@@ -3,17 +3,16 @@
 //! The system has some 140 of them. Reading those was most of a function's start (docs/adr/0013), and none but Amazon's
 //! certify what is called here.
 
-use std::{fs, io};
+use std::{fs, io, sync::Arc};
 
-use aws_smithy_http_client::{
-    Builder, HttpClientError,
-    tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode},
-};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use rustls::{
-    RootCertStore,
+    ClientConfig, RootCertStore,
+    crypto::ring,
     pki_types::{CertificateDer, pem::PemObject},
 };
+
+use crate::connector;
 
 /// The five that Amazon Trust Services says to have in a trust store of one's own; NOTICE tells where they come from.
 pub const AMAZON_ROOTS: &str = include_str!("amazon_roots.pem");
@@ -23,7 +22,7 @@ const END: &str = "-----END CERTIFICATE-----";
 
 /// The certificate authorities that connections to AWS believe.
 #[derive(Debug, Clone)]
-pub struct Trust(TlsContext);
+pub struct Trust(ClientConfig);
 
 /// Why there is nobody to believe.
 #[derive(Debug, thiserror::Error)]
@@ -36,7 +35,7 @@ pub enum TrustError {
     Empty,
     /// TLS does not take them.
     #[error("TLS does not take them: {0}")]
-    Refused(#[from] HttpClientError),
+    Refused(#[from] rustls::Error),
 }
 
 impl Trust {
@@ -45,30 +44,36 @@ impl Trust {
     /// # Errors
     /// [`TrustError`].
     pub fn read(file: Option<&str>) -> Result<Self, TrustError> {
-        let store = match file {
-            None => TrustStore::empty().with_pem_certificate(AMAZON_ROOTS),
-            Some(path) => usable(&fs::read_to_string(path)?).ok_or(TrustError::Empty)?,
+        let certificates = match file {
+            None => usable(AMAZON_ROOTS),
+            Some(path) => usable(&fs::read_to_string(path)?),
         };
-        Ok(Self(TlsContext::builder().with_trust_store(store).build()?))
+        if certificates.is_empty() {
+            return Err(TrustError::Empty);
+        }
+        let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(certificates)
+            .with_no_client_auth();
+        Ok(Self(tls))
     }
 
-    /// A client of AWS over TLS by ring; without TLS for an address that has none, which is an emulator's.
+    /// A client for the SDK, with connections of its own.
     #[must_use]
-    pub fn http_client(&self, endpoint: Option<&str>) -> SharedHttpClient {
-        if endpoint.is_some_and(|address| address.starts_with("http://")) {
-            return Builder::new().build_http();
-        }
-        Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).tls_context(self.0.clone()).build_https()
+    pub fn http_client(&self) -> SharedHttpClient {
+        connector::http_client(self.0.clone())
     }
 }
 
-/// The certificates that TLS can use; `None` where there is none. The SDK panics on any other.
-fn usable(text: &str) -> Option<TrustStore> {
-    let certificates = text.split_inclusive(END).filter(|block| {
-        CertificateDer::from_pem_slice(block.as_bytes())
-            .is_ok_and(|certificate| RootCertStore::empty().add(certificate).is_ok())
-    });
-    certificates.fold(None, |store, block| Some(store.unwrap_or_else(TrustStore::empty).with_pem_certificate(block)))
+/// The certificates of a PEM text that TLS can use; what it cannot use is passed over.
+fn usable(text: &str) -> RootCertStore {
+    let mut store = RootCertStore::empty();
+    for block in text.split_inclusive(END) {
+        if let Ok(certificate) = CertificateDer::from_pem_slice(block.as_bytes()) {
+            let _ = store.add(certificate);
+        }
+    }
+    store
 }
 
 #[cfg(test)]
@@ -121,8 +126,10 @@ mod tests {
             Trust::read(folder.to_str())
         };
         let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-        let mixed = read(&format!("words\n{broken}{AMAZON_ROOTS}{broken}words\n")).unwrap();
-        assert_eq!(format!("{mixed:?}").matches("CertificatePEM").count(), KNOWN.len());
+        let text = format!("words\n{broken}{AMAZON_ROOTS}{broken}words\n");
+        read(&text).unwrap();
+        let mixed = usable(&text).len();
+        assert_eq!(mixed, usable(AMAZON_ROOTS).len());
         for nothing in ["", "words", broken] {
             assert!(matches!(read(nothing), Err(TrustError::Empty)), "{nothing}");
         }

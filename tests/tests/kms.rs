@@ -25,6 +25,7 @@ use vestibule::{
     kms::{self, KEPT, KmsSealer, SEALS},
     secret::{CodeKey, FactorRef, NameKey, Nonce, SealError, Sealer, TotpSecret},
     store::{Store, Table, data_keys::WrappedKey, dynamo::DynamoTable},
+    trust::Trust,
 };
 
 const THROTTLED: Fault = Fault::Answer(400, r#"{"__type":"ThrottlingException","message":"Rate exceeded"}"#);
@@ -34,7 +35,7 @@ const DENIED: Fault = Fault::Answer(400, r#"{"__type":"AccessDeniedException","M
 fn client(script: &Script) -> Client {
     let url = std::env::var("KMS_EMULATOR").expect("run it by .ci/with-kms");
     let credentials = Credentials::new("test", "test", None, None, "test");
-    let http = script.between(aws_smithy_http_client::Builder::new().build_http());
+    let http = script.between(Trust::read(None).unwrap().http_client());
     kms::client("eu-central-1".into(), credentials, Some(url), http)
 }
 

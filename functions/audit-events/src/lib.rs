@@ -106,7 +106,6 @@ impl Bus {
         let aws = Aws::read(&variable, &mut faults);
         let (Some(name), Some(aws)) = (name, aws) else { return Err(faults) };
         let timeouts = TimeoutConfig::builder()
-            .connect_timeout(Duration::from_secs(1))
             .operation_attempt_timeout(Duration::from_secs(3))
             .operation_timeout(Duration::from_secs(10))
             .build();

@@ -71,7 +71,6 @@ impl Mailer {
         let configuration_set = variable("VESTIBULE_MAIL_CONFIGURATION_SET").filter(|name| !name.is_empty());
         let (Some(table), Some(from), Some(aws)) = (table, from, aws) else { return Err(faults) };
         let timeouts = TimeoutConfig::builder()
-            .connect_timeout(Duration::from_secs(1))
             .operation_attempt_timeout(Duration::from_secs(3))
             .operation_timeout(Duration::from_secs(10))
             .build();

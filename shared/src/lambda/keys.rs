@@ -63,7 +63,7 @@ impl Places {
                 codes: needs.codes.then_some(codes),
             });
         }
-        let http = aws.http_client(self.kms.as_deref());
+        let http = aws.http_client();
         let client = kms::client(aws.region.clone(), aws.credentials.clone(), self.kms.clone(), http);
         let mut config = client.config().to_builder();
         config.set_app_name(aws.name.clone());

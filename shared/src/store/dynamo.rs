@@ -290,7 +290,7 @@ pub fn client(region: String, credentials: Credentials, endpoint: Option<String>
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new(region))
         .credentials_provider(credentials)
-        .http_client(trust.http_client(endpoint.as_deref()));
+        .http_client(trust.http_client());
     if let Some(endpoint) = endpoint {
         config = config.endpoint_url(endpoint);
     }
@@ -302,7 +302,6 @@ impl DynamoTable {
     #[must_use]
     pub fn new(client: Client, name: impl Into<String>, entropy: std::sync::Arc<dyn Entropy>) -> Self {
         let timeouts = TimeoutConfig::builder()
-            .connect_timeout(Duration::from_millis(500))
             .operation_attempt_timeout(Duration::from_secs(1))
             .operation_timeout(Duration::from_secs(3))
             .build();
