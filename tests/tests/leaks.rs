@@ -192,10 +192,12 @@ async fn secrets_are_in_the_response_that_hands_them_out_and_nowhere_else() {
 
     let Watched { service, replies, canaries } = watched;
     assert!(canaries.len() > 30, "{}", canaries.len());
+    // Only the audit that was read after the sign-in names it.
+    let audit = replies.iter().rposition(|(what, _)| *what == AUDIT);
     for (n, (what, reply)) in replies.iter().enumerate() {
         let said = format!("{} {:?}", reply.body, reply.headers);
         for canary in &canaries {
-            let own = canary.handed_out_by == Some(n) || (canary.what == UNKNOWN && what == AUDIT);
+            let own = canary.handed_out_by == Some(n) || (canary.what == UNKNOWN && audit == Some(n));
             assert_eq!(canary.is_in(&said), own, "{} in {what} ({n})", canary.what);
         }
     }

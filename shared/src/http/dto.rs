@@ -264,7 +264,9 @@ impl TryFrom<String> for Username {
     fn try_from(text: String) -> Result<Self, Self::Error> {
         let bare = !text.is_empty() && text.trim() == text && !text.contains(is_display_control);
         if !bare || text.chars().count() > 128 {
-            return Err("must be 1 to 128 characters, without control characters, bidirectional controls and surrounding spaces");
+            return Err(
+                "must be 1 to 128 characters, without control characters, bidirectional controls and surrounding spaces",
+            );
         }
         if fold(&text).len() > MAX_FOLDED {
             return Err("must have at most 959 bytes in its canonical form (NFKC, case folded)");

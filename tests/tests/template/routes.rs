@@ -99,7 +99,7 @@ fn cargo_lambda_watch_has_the_same_routes() {
     let uri = &paths["/"]["x-amazon-apigateway-any-method"]["x-amazon-apigateway-integration"]["uri"]["Fn::Sub"];
     assert_eq!(rest.keys().copied().collect::<Vec<_>>(), ["/", "/{*path}"]);
     for flow in rest.values() {
-        assert!(uri.as_str().unwrap().contains(&format!("${{{}Function.Arn}}", pascal(flow))), "{flow}: {uri}");
+        assert!(uri.as_str().unwrap().contains(&format!("${{{}Function.Alias}}", pascal(flow))), "{flow}: {uri}");
     }
 }
 
