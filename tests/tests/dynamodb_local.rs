@@ -51,7 +51,6 @@ struct Ways {
     failed_says_its_cost: bool,
     /// What became of transactions that wrote two items at once.
     at_once: BTreeSet<String>,
-    table_id: bool,
 }
 
 fn said<E: ProvideErrorMetadata, T>(answer: Result<T, SdkError<E, HttpResponse>>) -> String {
@@ -92,7 +91,6 @@ async fn ways(client: Client, table: &str) -> Ways {
     let failed = failed.send().await.unwrap_err();
     let body = failed.raw_response().unwrap().body().bytes().unwrap();
     let failed_says_its_cost = String::from_utf8_lossy(body).contains("Capacity");
-    let table_id = client.describe_table().table_name(table).send().await.unwrap().table.unwrap().table_id.is_some();
 
     let both = || ["T#a", "T#b"].map(|name| update(name, "ADD n :one").build().unwrap()).to_vec();
     let one = |_| {
@@ -105,7 +103,7 @@ async fn ways(client: Client, table: &str) -> Ways {
             at_once.insert(racing.await.unwrap());
         }
     }
-    Ways { twice_in_a_batch, missing_parent, with_itself, failed_says_its_cost, at_once, table_id }
+    Ways { twice_in_a_batch, missing_parent, with_itself, failed_says_its_cost, at_once }
 }
 
 /// Where this fails, docs/stores.md is out of date.
@@ -122,7 +120,6 @@ async fn the_stores_differ_as_docs_stores_says() {
         with_itself: "taken".into(),
         failed_says_its_cost: false,
         at_once: ["taken".to_owned()].into(),
-        table_id: true,
     };
     let local = Ways {
         twice_in_a_batch: refused(),
@@ -130,7 +127,6 @@ async fn the_stores_differ_as_docs_stores_says() {
         with_itself: refused(),
         failed_says_its_cost: false,
         at_once: ["taken".to_owned()].into(),
-        table_id: false,
     };
     for (url, expected) in [(in_process, emulator), (url(), local)] {
         let name = own("ways");

@@ -6,6 +6,7 @@ use std::{collections::HashMap, io::Write as _, sync::Arc, time::Duration};
 
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
+    StreamSpecification, StreamViewType,
 };
 use axum::{body::Body, http::Request};
 use serde_json::Value;
@@ -23,10 +24,13 @@ use vestibule::{
     http::Routes,
     id::TenantId,
     key_file::KeyFile,
-    lambda::{Function, Needs, handler},
+    lambda::{Faults, Function, Needs, handler},
     log,
     store::{Store, dynamo::DynamoTable},
 };
+
+/// The ARN of the stream of the table that the store is in.
+const STREAM: &str = "arn:aws:dynamodb:eu-central-1:123456789012:table/vestibule/stream/2026-11-24T09:00:00.000";
 
 /// A function and what is around it.
 struct Cloud {
@@ -45,6 +49,7 @@ impl Cloud {
         keys.write_all(&serde_json::to_vec(&KeyFile::generate(&SystemEntropy).unwrap()).unwrap()).unwrap();
         let variables = HashMap::from([
             ("VESTIBULE_TABLE", "vestibule".to_owned()),
+            ("VESTIBULE_TABLE_STREAM", STREAM.to_owned()),
             ("VESTIBULE_KEYS_FILE", keys.path().to_str().unwrap().to_owned()),
             ("VESTIBULE_DYNAMODB_ENDPOINT", url.clone()),
             ("AWS_REGION", "eu-central-1".to_owned()),
@@ -60,7 +65,7 @@ impl Cloud {
     async fn store(&self) -> (DynamoTable, Store) {
         let table = emulator::fresh(&self.url, "vestibule", |inner| inner).await;
         let store = Store::new(Arc::new(table.clone()));
-        store.identify("test", table.look().await.id.as_deref()).await.unwrap();
+        store.identify("test", Some(STREAM)).await.unwrap();
         (table, store)
     }
 
@@ -114,7 +119,7 @@ async fn a_function_without_anything_names_all_that_it_wants() {
     let function = cloud.function(session::routes(), Needs::SEALING.and(Needs::NAMES));
     assert_eq!(cloud.status(&function).await, 503);
     let aws = ["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
-    let ours = ["VESTIBULE_TABLE", "VESTIBULE_SEALING_KEY", "VESTIBULE_NAMES_KEY"];
+    let ours = ["VESTIBULE_TABLE is", "VESTIBULE_TABLE_STREAM", "VESTIBULE_SEALING_KEY", "VESTIBULE_NAMES_KEY"];
     has(&cloud.report(), &[&aws[..], &ours[..]].concat());
 }
 
@@ -252,7 +257,7 @@ async fn it_serves_as_soon_as_the_table_is_there_and_is_a_store() {
 }
 
 #[tokio::test]
-async fn a_table_of_another_form_is_refused() {
+async fn the_operators_make_no_store_of_a_table_of_another_form() {
     let cloud = Cloud::new().await;
     let id = AttributeDefinition::builder().attribute_name("id").attribute_type(ScalarAttributeType::S).build();
     let key = KeySchemaElement::builder().attribute_name("id").key_type(KeyType::Hash).build();
@@ -260,8 +265,33 @@ async fn a_table_of_another_form_is_refused() {
     let create = create.attribute_definitions(id.unwrap()).key_schema(key.unwrap());
     create.billing_mode(BillingMode::PayPerRequest).send().await.unwrap();
     let function = cloud.function(session::routes(), Needs::NOTHING);
+    let Err(Faults(faults)) = function.open_to_operators().await else { panic!("taken") };
+    assert_eq!(faults.len(), 2, "{faults:?}");
+    assert!(
+        faults[0].contains("its keys are not PK and SK") && faults[1].contains("it has no index dir"),
+        "{faults:?}"
+    );
     assert_eq!(cloud.status(&function).await, 503);
-    has(&cloud.report(), &["its keys are not PK and SK", "it has no index dir"]);
+    has(&cloud.report(), &["table vestibule in eu-central-1: ValidationException"]);
+}
+
+#[tokio::test]
+async fn the_operators_refuse_a_table_whose_stream_is_not_the_one_configured() {
+    let cloud = Cloud::new().await;
+    let table = emulator::fresh(&cloud.url, "vestibule", |inner| inner).await;
+    let stream = StreamSpecification::builder().stream_enabled(true).stream_view_type(StreamViewType::NewImage);
+    let update = emulator::client(&cloud.url, |inner| inner).update_table().table_name("vestibule");
+    update.stream_specification(stream.build().unwrap()).send().await.unwrap();
+    let faults = table.describe(STREAM).await;
+    assert!(
+        faults.len() == 1 && faults[0].contains(&format!("VESTIBULE_TABLE_STREAM is {STREAM}, and its stream is "))
+    );
+    let own = faults[0].rsplit(' ').next().unwrap();
+    assert!(table.describe(own).await.is_empty());
+    let Err(Faults(faults)) = cloud.function(session::routes(), Needs::NOTHING).open_to_operators().await else {
+        panic!("taken")
+    };
+    assert!(faults.len() == 1 && faults[0].contains("VESTIBULE_TABLE_STREAM"), "{faults:?}");
 }
 
 #[tokio::test]
@@ -279,29 +309,27 @@ async fn a_clock_that_is_far_off_closes_the_door_and_a_step_does_not() {
 #[tokio::test]
 async fn a_table_that_was_restored_is_closed_until_the_epoch_is_raised() {
     let cloud = Cloud::new().await;
-    let (table, store) = cloud.store().await;
-    let id = table.look().await.id;
-    assert!(id.is_some(), "the emulator tells a table's id");
+    let (_, store) = cloud.store().await;
     cloud.clock.shift_millis(-15_000);
     let serving = cloud.function(session::routes(), Needs::NOTHING);
     assert_eq!(cloud.status(&serving).await, 401);
     // As in a copy: the identity names another table.
-    raise(&store, "the table it was in before", &cloud).await;
+    raise(&store, "the stream of the table it was in before", &cloud).await;
     let started = cloud.function(session::routes(), Needs::NOTHING);
     assert_eq!(cloud.status(&started).await, 503);
     has(&cloud.report(), &["raise the restore epoch first"]);
     assert_eq!(cloud.status(&serving).await, 401, "what it saw is relied on for half a minute");
     cloud.clock.advance(Duration::from_secs(30));
     assert_eq!(cloud.status(&serving).await, 503);
-    raise(&store, id.as_deref().unwrap(), &cloud).await;
+    raise(&store, STREAM, &cloud).await;
     cloud.clock.advance(Duration::from_secs(1));
     for function in [serving, started] {
         assert_eq!(cloud.status(&function).await, 401);
     }
 }
 
-async fn raise(store: &Store, table: &str, cloud: &Cloud) {
+async fn raise(store: &Store, stream: &str, cloud: &Cloud) {
     let attempt = Attempt::begin(cloud.clock.now(), &SystemEntropy).unwrap();
     let event = AuditEvent::new(Action::RestoreEpochRaised, Outcome::Success, "test");
-    store.raise_restore_epoch(Some(table), &attempt, &event).await.unwrap().unwrap();
+    store.raise_restore_epoch(Some(stream), &attempt, &event).await.unwrap().unwrap();
 }

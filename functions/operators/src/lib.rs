@@ -152,24 +152,24 @@ impl From<Problem> for Refusal {
 ///
 /// # Errors
 /// [`Refusal`]: nothing was done, unless it is [`Refusal::Unavailable`].
-pub async fn answer(app: &App, table: Option<&str>, payload: Value, request: &str) -> Result<Value, Refusal> {
+pub async fn answer(app: &App, stream: Option<&str>, payload: Value, request: &str) -> Result<Value, Refusal> {
     let command = serde_json::from_value(payload).map_err(|error| Refusal::InvalidRequest(error.to_string()))?;
-    run(app, table, command, request).await
+    run(app, stream, command, request).await
 }
 
-/// Does a command. `table` is the id of the table, where tables have one; `request` names the invocation in the audit.
+/// Does a command. `stream` is the ARN of the table's stream, where tables have one; `request` names the invocation in the audit.
 ///
 /// # Errors
 /// As [`answer`].
-pub async fn run(app: &App, table: Option<&str>, command: Command, request: &str) -> Result<Value, Refusal> {
+pub async fn run(app: &App, stream: Option<&str>, command: Command, request: &str) -> Result<Value, Refusal> {
     let identity = app.store.identity().await?;
-    let matches = |it: &Identity| it.table.is_none() || table.is_none() || it.table.as_deref() == table;
+    let matches = |it: &Identity| it.stream.is_none() || stream.is_none() || it.stream.as_deref() == stream;
     match (&command, &identity) {
         (Command::Status {} | Command::RaiseRestoreEpoch { .. }, _) => {}
         (_, Some(identity)) if !matches(identity) => return Err(Refusal::Restored),
         (_, Some(_)) => {}
         (Command::ResetMfa { .. }, None) => return Err(Refusal::NoStore),
-        (_, None) => app.store.identify(&random::<12>(app)?, table).await?,
+        (_, None) => app.store.identify(&random::<12>(app)?, stream).await?,
     }
     let done = Done { app, request, attempt: Attempt::begin(app.clock.now(), &*app.entropy)? };
     match command {
@@ -180,7 +180,7 @@ pub async fn run(app: &App, table: Option<&str>, command: Command, request: &str
         }
         Command::RaiseRestoreEpoch { reason } => {
             let event = done.event(Action::RestoreEpochRaised).because(&reason);
-            let raised = app.store.raise_restore_epoch(table, &done.attempt, &event).await?.ok_or(Refusal::NoStore)?;
+            let raised = app.store.raise_restore_epoch(stream, &done.attempt, &event).await?.ok_or(Refusal::NoStore)?;
             Ok(json!({"restore_epoch": raised.number, "since": raised.since}))
         }
         Command::Status {} => {

@@ -18,9 +18,7 @@ async fn main() -> Result<(), Error> {
     let act = async |event: LambdaEvent<Value>| -> Result<Value, Diagnostic> {
         // Opened for each: commands are rare, and one may follow upon a restore.
         let told = match function.open_to_operators().await {
-            Ok((app, table)) => {
-                operators::answer(&app, table.as_deref(), event.payload, &event.context.request_id).await
-            }
+            Ok((app, stream)) => operators::answer(&app, Some(&stream), event.payload, &event.context.request_id).await,
             Err(faults) => {
                 tracing::error!(%faults, "nothing is done before this is mended");
                 Err(operators::Refusal::Unavailable)

@@ -86,6 +86,8 @@ type Variables = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
 struct Surroundings {
     aws: Aws,
     table: DynamoTable,
+    /// The ARN of the table's stream.
+    stream: String,
     places: Places,
     public_url: Option<PublicUrl>,
     audit_retention: AuditRetention,
@@ -161,28 +163,31 @@ impl Function {
         always(Problem::new(Code::Unavailable), Arc::clone(&self.clock), Arc::new(SystemEntropy))
     }
 
-    /// What the commands of the operators work with, and the table's id: open to a table that is no store yet, and to one
-    /// that was restored.
+    /// What the commands of the operators work with, and the ARN of the table's stream: open to a table that is no store
+    /// yet, and to one that was restored. Only here DynamoDB is asked what the table is.
     ///
     /// # Errors
     /// Every fault.
-    pub async fn open_to_operators(&self) -> Result<(App, Option<String>), Faults> {
-        let Surroundings { aws, table, places, public_url, audit_retention, mut faults } = self.surroundings()?;
-        let (look, keys) = join!(table.look(), places.keys(&aws, self.needs));
-        faults.0.extend(look.faults);
+    pub async fn open_to_operators(&self) -> Result<(App, String), Faults> {
+        let Surroundings { aws, table, stream, places, public_url, audit_retention, mut faults } =
+            self.surroundings()?;
+        let (wrong, look, keys) = join!(table.describe(&stream), table.look(), places.keys(&aws, self.needs));
+        // What is wrong with the table is why it does not answer, too.
+        faults.0.extend(if wrong.is_empty() { look.faults } else { wrong });
         let keys = faults.take_all(keys);
-        let store = Store::new(Arc::new(table)).keeping_audit(audit_retention);
-        let identity = faults.take(store.identity().await.map_err(|error| error.to_string()));
-        let (Some(keys), Some(identity)) = (keys, identity) else { return Err(faults) };
-        let store = store.at(identity.map(|identity| identity.restore).unwrap_or_default());
-        Ok((self.app(store, None, (keys.names, keys.codes), public_url, faults)?, look.id))
+        let (Some(keys), true) = (keys, faults.0.is_empty()) else { return Err(faults) };
+        let store = Store::new(Arc::new(table))
+            .keeping_audit(audit_retention)
+            .at(look.identity.map(|it| it.restore).unwrap_or_default());
+        Ok((self.app(store, None, (keys.names, keys.codes), public_url, faults)?, stream))
     }
 
     /// Looks at everything, whatever else is wrong.
     async fn open(&self) -> Result<(Arc<App>, Identity), Faults> {
-        let Surroundings { aws, table, places, public_url, audit_retention, mut faults } = self.surroundings()?;
+        let Surroundings { aws, table, stream, places, public_url, audit_retention, mut faults } =
+            self.surroundings()?;
         faults.take_all(Gateway::read(&self.variable));
-        let (identity, keys) = join!(self.looked_at(&table), places.keys(&aws, self.needs));
+        let (identity, keys) = join!(self.looked_at(&table, &stream), places.keys(&aws, self.needs));
         let (identity, keys) = (faults.take_all(identity), faults.take_all(keys));
         let (Some(identity), Some(keys)) = (identity, keys) else { return Err(faults) };
         let store = Store::new(Arc::new(table)).at(identity.restore).keeping_audit(audit_retention);
@@ -203,12 +208,14 @@ impl Function {
         let mut faults = Faults::default();
         let aws = Aws::read(&self.variable, &mut faults);
         let table = faults.wanted(&self.variable, "VESTIBULE_TABLE", "the DynamoDB table");
+        let stream = "the ARN of the table's stream, which tells a restored table from the store's";
+        let stream = faults.wanted(&self.variable, "VESTIBULE_TABLE_STREAM", stream);
         let places = Places::read(&self.variable, self.needs, &mut faults);
         let public_url = if self.needs.public_url { self.public_url(&mut faults) } else { None };
         let audit_retention = self.audit_retention(&mut faults);
-        let (Some(aws), Some(table)) = (aws, table) else { return Err(faults) };
+        let (Some(aws), Some(table), Some(stream)) = (aws, table, stream) else { return Err(faults) };
         let table = aws.table(table, (self.variable)("VESTIBULE_DYNAMODB_ENDPOINT"));
-        Ok(Surroundings { aws, table, places, public_url, audit_retention, faults })
+        Ok(Surroundings { aws, table, stream, places, public_url, audit_retention, faults })
     }
 
     /// How long audit rows are kept, where that is said.
@@ -248,24 +255,21 @@ impl Function {
         }
     }
 
-    /// The store in a table that is there and is the one that the store says it is in.
-    async fn looked_at(&self, table: &DynamoTable) -> Result<Identity, Faults> {
-        let Look { id, service_time, mut faults } = table.look().await;
+    /// The identity of the store, in a table that is the one that the store says it is in.
+    async fn looked_at(&self, table: &DynamoTable, stream: &str) -> Result<Identity, Faults> {
+        let Look { identity, service_time, mut faults } = table.look().await;
         let off = service_time.map(|time| Duration::from_millis(time.millis().abs_diff(self.clock.now().millis())));
         if let Some(off) = off.filter(|off| *off > CLOCK_OFF) {
             faults.push(format!("the clock is {} seconds off that of DynamoDB", off.as_secs()));
         }
-        if !faults.is_empty() {
-            return Err(Faults(faults));
-        }
         let one = |fault: &str| Err(Faults(vec![fault.to_owned()]));
-        match Store::new(Arc::new(table.clone())).identity().await {
-            Ok(Some(identity)) if identity.table.is_some() && id.is_some() && identity.table != id => {
+        match identity {
+            _ if !faults.is_empty() => Err(Faults(faults)),
+            Some(identity) if identity.stream.as_deref().is_some_and(|of_store| of_store != stream) => {
                 one("the table was restored from a backup: raise the restore epoch first (docs/deploy.md)")
             }
-            Ok(Some(identity)) => Ok(identity),
-            Ok(None) => one("the table is no store yet: invoke the function of the operators first (docs/deploy.md)"),
-            Err(error) => one(&format!("the table does not say whose it is: {error}")),
+            Some(identity) => Ok(identity),
+            None => one("the table is no store yet: invoke the function of the operators first (docs/deploy.md)"),
         }
     }
 }

@@ -18,12 +18,13 @@ use crate::{
 };
 
 /// Whose store it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "IdentityItem")]
 pub struct Identity {
     /// The store's id, which a copy shares.
     pub id: String,
-    /// The table's id, which a restored table does not share; `None` where tables have none.
-    pub table: Option<String>,
+    /// The ARN of the table's stream, which a restored table does not share; `None` where tables have none.
+    pub stream: Option<String>,
     /// How often it was restored.
     pub restore: RestoreEpoch,
 }
@@ -32,12 +33,18 @@ pub struct Identity {
 struct IdentityItem {
     id: String,
     #[serde(default)]
-    table: Option<String>,
+    stream: Option<String>,
     #[serde(default)]
     re: u32,
     /// ms.
     #[serde(default)]
     since: i64,
+}
+
+impl From<IdentityItem> for Identity {
+    fn from(IdentityItem { id, stream, re, since }: IdentityItem) -> Self {
+        Self { id, stream, restore: RestoreEpoch { number: re, since: Timestamp::from_millis(since) } }
+    }
 }
 
 impl Store {
@@ -46,19 +53,17 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn identity(&self) -> Result<Option<Identity>, StoreError> {
-        let [Some(found)] = self.read_all([keys::identity()]).await? else { return Ok(None) };
-        let IdentityItem { id, table, re, since } = item::read(found)?;
-        let restore = RestoreEpoch { number: re, since: Timestamp::from_millis(since) };
-        Ok(Some(Identity { id, table, restore }))
+        let [found] = self.read_all([keys::identity()]).await?;
+        found.map(item::read).transpose()
     }
 
-    /// Says whose store this is and in which table, unless it is said already.
+    /// Says whose store this is and in which table, by its stream's ARN, unless it is said already.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn identify(&self, id: &str, table: Option<&str>) -> Result<(), StoreError> {
+    pub async fn identify(&self, id: &str, stream: Option<&str>) -> Result<(), StoreError> {
         let mut identity = vec![Action::Set(attr("id"), text(id)), Action::Set(attr("v"), num(1))];
-        identity.extend(table.map(of_table));
+        identity.extend(stream.map(in_stream));
         let write = Write::update(keys::identity(), vec![absent(attr("PK"))], identity);
         self.table.update(&write, Again::Harmless).await.map(|_| ())
     }
@@ -70,7 +75,7 @@ impl Store {
     /// [`StoreError`]: it may have happened. Once too often is harmless to all but who is signed in.
     pub async fn raise_restore_epoch(
         &self,
-        table: Option<&str>,
+        stream: Option<&str>,
         attempt: &Attempt,
         event: &AuditEvent,
     ) -> Result<Option<RestoreEpoch>, StoreError> {
@@ -89,7 +94,7 @@ impl Store {
             let since = attempt.at().max(restore.since);
             let mut raised =
                 vec![Action::Set(attr("re"), num(number.into())), Action::Set(attr("since"), num(since.millis()))];
-            raised.extend(table.map(of_table));
+            raised.extend(stream.map(in_stream));
             let write = Write::update(keys::identity(), vec![exists(attr("PK")), as_read], raised);
             if let Transacted::Committed = self.table.transact(&Transaction::new(vec![write], row.clone())).await? {
                 return Ok(Some(RestoreEpoch { number, since }));
@@ -120,8 +125,8 @@ impl Store {
     }
 }
 
-fn of_table(id: &str) -> Action {
-    Action::Set(attr("table"), text(id))
+fn in_stream(arn: &str) -> Action {
+    Action::Set(attr("stream"), text(arn))
 }
 
 #[cfg(test)]
@@ -141,9 +146,9 @@ mod tests {
         Store::new(Arc::new(MemoryTable::default()))
     }
 
-    async fn raise(store: &Store, table: Option<&str>) -> Option<RestoreEpoch> {
+    async fn raise(store: &Store, stream: Option<&str>) -> Option<RestoreEpoch> {
         let event = AuditEvent::new(Did::RestoreEpochRaised, Outcome::Success, "r").because("a backup");
-        store.raise_restore_epoch(table, &attempt(NOW), &event).await.unwrap()
+        store.raise_restore_epoch(stream, &attempt(NOW), &event).await.unwrap()
     }
 
     #[tokio::test]
@@ -154,7 +159,7 @@ mod tests {
             store.identify(id, table).await.unwrap();
         }
         let restore = RestoreEpoch::default();
-        let identity = Identity { id: "one".into(), table: Some("t-1".into()), restore };
+        let identity = Identity { id: "one".into(), stream: Some("t-1".into()), restore };
         assert_eq!(store.identity().await.unwrap(), Some(identity));
     }
 
@@ -165,10 +170,10 @@ mod tests {
         store.identify("one", Some("t-1")).await.unwrap();
         let restore = RestoreEpoch { number: 1, since: NOW };
         assert_eq!(raise(&store, Some("t-2")).await, Some(restore));
-        let identity = Identity { id: "one".into(), table: Some("t-2".into()), restore };
+        let identity = Identity { id: "one".into(), stream: Some("t-2".into()), restore };
         assert_eq!(store.identity().await.unwrap(), Some(identity));
         assert_eq!(raise(&store, None).await, Some(RestoreEpoch { number: 2, since: NOW }));
-        assert_eq!(store.identity().await.unwrap().unwrap().table.as_deref(), Some("t-2"));
+        assert_eq!(store.identity().await.unwrap().unwrap().stream.as_deref(), Some("t-2"));
         let partition = keys::audit_partition(&TenantId::support(), &NOW.year_month(), 0);
         let (prefix, after) = (String::new(), None);
         let query = super::super::table::Query { index: false, partition, prefix, after, descending: false, limit: 9 };

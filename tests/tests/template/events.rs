@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{properties, template};
+use super::{EXISTING_STREAM, properties, template};
 
 /// The function answers with the row that failed first: without `ReportBatchItemFailures` Lambda takes that for a success, and
 /// the rest of the batch is lost.
@@ -10,10 +10,9 @@ use super::{properties, template};
 fn audit_rows_are_read_from_the_stream_and_failures_go_to_the_queue() {
     let template = template();
     let events = &properties(&template, "audit-events", "Function")["Events"];
-    let stream = "arn:${AWS::Partition}:dynamodb:${AWS::Region}:${AWS::AccountId}:table/${ExistingTable}/stream/${ExistingStream}";
     let rows = r#"{"eventName":["INSERT"],"dynamodb":{"Keys":{"PK":{"S":[{"prefix":"T#"}]}},"NewImage":{"request_id":{"S":[{"exists":true}]}}}}"#;
     let wanted = json!({"Rows": {"Type": "DynamoDB", "Properties": {
-        "Stream": {"Fn::If": ["OwnTable", {"Fn::GetAtt": ["Table", "StreamArn"]}, {"Fn::Sub": stream}]},
+        "Stream": {"Fn::If": ["OwnTable", {"Fn::GetAtt": ["Table", "StreamArn"]}, {"Fn::Sub": EXISTING_STREAM}]},
         "StartingPosition": "TRIM_HORIZON",
         "BatchSize": 100,
         "BisectBatchOnFunctionError": true,

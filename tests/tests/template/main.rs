@@ -99,6 +99,7 @@ fn every_flow_has_a_function_a_role_and_a_log_of_its_own() {
     assert_eq!(all("AWS::IAM::Role"), flows().len() + 3);
     // The table is the stack's own, or one that is named.
     let name = json!({"Fn::If": ["OwnTable", {"Ref": "Table"}, {"Ref": "ExistingTable"}]});
+    let stream = json!({"Fn::If": ["OwnTable", {"Fn::GetAtt": ["Table", "StreamArn"]}, {"Fn::Sub": EXISTING_STREAM}]});
     let everyones = json!({
         "Runtime": "provided.al2023",
         "Handler": "bootstrap",
@@ -106,6 +107,7 @@ fn every_flow_has_a_function_a_role_and_a_log_of_its_own() {
         "Tracing": {"Ref": "Tracing"},
         "Environment": {"Variables": {
             "VESTIBULE_TABLE": name,
+            "VESTIBULE_TABLE_STREAM": stream,
             "VESTIBULE_METRICS": metrics(),
             "VESTIBULE_AUDIT_RETENTION_DAYS": {"Ref": "AuditRetentionDays"},
             "VESTIBULE_BASE_PATH": {"Ref": "BasePath"},
@@ -138,6 +140,10 @@ fn every_flow_has_a_function_a_role_and_a_log_of_its_own() {
         assert_eq!(default(name), value, "{name}");
     }
 }
+
+/// The stream of a table that is named.
+const EXISTING_STREAM: &str =
+    "arn:${AWS::Partition}:dynamodb:${AWS::Region}:${AWS::AccountId}:table/${ExistingTable}/stream/${ExistingStream}";
 
 /// The namespace of metrics: one for each deployment, so that two in one account are not added up.
 fn metrics() -> Value {

@@ -1,40 +1,48 @@
-//! Whether the table is there and is one of ours: what a function asks before it serves anybody.
+//! Looks at the table: what every function reads before it serves anybody, and what only the function of the operators asks.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_sdk_dynamodb::{
     config::{ConfigBag, Intercept, RuntimeComponents},
     error::{DisplayErrorContext, ProvideErrorMetadata, SdkError},
-    types::{KeySchemaElement, KeyType, ProjectionType, TableDescription, TableStatus},
+    types::{KeySchemaElement, KeyType, KeysAndAttributes, ProjectionType, TableDescription, TableStatus},
 };
 use aws_smithy_runtime_api::{
     box_error::BoxError, client::interceptors::context::BeforeDeserializationInterceptorContextRef,
 };
 use aws_smithy_types::date_time::{DateTime, Format};
 
-use super::DynamoTable;
-use crate::env::Timestamp;
+use super::{DynamoTable, from_sdk, to_sdk};
+use crate::{
+    env::Timestamp,
+    store::{item, keys, setup::Identity},
+};
 
-/// What a look at the table found.
+/// What the first read of a function found.
 #[derive(Debug, Clone, Default)]
 pub struct Look {
-    /// The table's id, where the service tells it. A table that was restored from a backup has another than the one that it
-    /// is a copy of, whatever its name.
-    pub id: Option<String>,
-    /// What the service's clock said in its answer.
+    /// The store's identity; `None` where the table has none yet, or did not answer.
+    pub identity: Option<Identity>,
+    /// The service's clock, from the `Date` of its answer.
     pub service_time: Option<Timestamp>,
     /// What is wrong with the table, or with asking for it.
     pub faults: Vec<String>,
 }
 
 impl DynamoTable {
-    /// Looks at the table. The connection that this opens is kept for the requests to come.
+    /// Reads the store's identity, and the service's clock with it: one call. The connection that it opens is kept for the
+    /// requests to come.
     pub async fn look(&self) -> Look {
         let date = Date::default();
+        let ask = KeysAndAttributes::builder().keys(to_sdk(&keys::identity().attributes())).consistent_read(true);
+        let ask = match ask.build() {
+            Ok(ask) => ask,
+            Err(error) => return Look { faults: vec![error.to_string()], ..Look::default() },
+        };
         let told = self
             .client
-            .describe_table()
-            .table_name(&self.name)
+            .batch_get_item()
+            .request_items(&self.name, ask)
             .customize()
             .interceptor(date.clone())
             .config_override(self.reading())
@@ -43,13 +51,27 @@ impl DynamoTable {
         let mut look = Look { service_time: date.read(), ..Look::default() };
         match told {
             Ok(told) => {
-                let table = told.table.unwrap_or_else(|| TableDescription::builder().build());
-                look.faults = faults(&table);
-                look.id = table.table_id;
+                let found = told.responses.unwrap_or_default().into_values().flatten().next();
+                match found.map(|found| item::read(from_sdk(found))).transpose() {
+                    Ok(identity) => look.identity = identity,
+                    Err(error) => look.faults.push(format!("table {}: {error}", self.name)),
+                }
             }
             Err(error) => look.faults.push(self.untold(&error)),
         }
         look
+    }
+
+    /// Asks DynamoDB what the table is, and says how it differs from one that the code works with. `stream` is the ARN of
+    /// the stream that functions are told of: a table whose stream is another is another table.
+    ///
+    /// Only the function of the operators asks this: it makes a table a store, and a table that is one was found right.
+    pub async fn describe(&self, stream: &str) -> Vec<String> {
+        let told = self.client.describe_table().table_name(&self.name).customize().config_override(self.reading());
+        match told.send().await {
+            Ok(told) => faults(&told.table.unwrap_or_else(|| TableDescription::builder().build()), stream),
+            Err(error) => vec![self.untold(&error)],
+        }
     }
 
     fn untold<E: ProvideErrorMetadata + std::error::Error + 'static, R: std::fmt::Debug>(
@@ -67,9 +89,13 @@ impl DynamoTable {
 }
 
 /// How a table differs from what the code works with (`DynamoTable::create` makes such a one).
-fn faults(table: &TableDescription) -> Vec<String> {
+fn faults(table: &TableDescription, stream: &str) -> Vec<String> {
     let name = table.table_name().unwrap_or("?");
     let mut faults = Vec::new();
+    // An emulator's table may have none.
+    if let Some(other) = table.latest_stream_arn().filter(|other| *other != stream) {
+        faults.push(format!("table {name}: VESTIBULE_TABLE_STREAM is {stream}, and its stream is {other}"));
+    }
     if !matches!(table.table_status(), Some(TableStatus::Active | TableStatus::Updating)) {
         let status = table.table_status().map_or("unknown", TableStatus::as_str);
         faults.push(format!("table {name}: its status is {status}"));

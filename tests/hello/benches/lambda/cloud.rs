@@ -62,11 +62,9 @@ impl Cloud {
         let client: Client =
             dynamo::client("eu-central-1".into(), credentials, Some(format!("http://{emulator}")), &trust);
         let name = "vestibule";
-        let table = DynamoTable::new(client.clone(), name, Arc::new(SystemEntropy));
+        let table = DynamoTable::new(client, name, Arc::new(SystemEntropy));
         table.create().await.unwrap();
-        let described = client.describe_table().table_name(name).send().await.unwrap();
-        let id = described.table().and_then(|table| table.table_id());
-        Store::new(Arc::new(table)).identify("bench", id).await.unwrap();
+        Store::new(Arc::new(table)).identify("bench", Some("arn:of-the-stream")).await.unwrap();
         let known = Arc::new(Known::default());
         let (config, authority) = certified();
         let plain = listen(emulator, Arc::clone(&known), None);

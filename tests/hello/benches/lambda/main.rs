@@ -134,6 +134,7 @@ fn environment(cloud: &Cloud, home: &Path, dynamodb: &str, kms: &str, roots: Opt
         ("AWS_SECRET_ACCESS_KEY", "test".to_owned()),
         ("AWS_SESSION_TOKEN", "test".to_owned()),
         ("VESTIBULE_TABLE", cloud.table.clone()),
+        ("VESTIBULE_TABLE_STREAM", "arn:of-the-stream".to_owned()),
         ("VESTIBULE_DYNAMODB_ENDPOINT", dynamodb.to_owned()),
         ("VESTIBULE_KMS_ENDPOINT", kms.to_owned()),
         ("VESTIBULE_SEALING_KEY", "alias/sealing".to_owned()),
