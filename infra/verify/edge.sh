@@ -2,6 +2,7 @@
 # Asks a running API for what a gateway could spoil: who answers unknown paths and methods, and in which form.
 # Needs curl. Changes nothing but the counter of a login name that nobody has: after five times it has to wait (429).
 #   bash infra/verify/edge.sh https://….execute-api.REGION.amazonaws.com
+# For a deployment without a public address, where no path of single sign-on is there: NO_SSO=yes bash infra/verify/edge.sh …
 set -euo pipefail
 url=${1:?the address of the API}
 failed=0
@@ -28,9 +29,11 @@ ask "a path above others" 404 not_found "$url/v1"
 ask "a path below another" 404 not_found "$url/v1/login/again"
 for path in login verify step-up mfa/enrolments mfa/enrolments/confirm mfa/recovery-token admin/users/u/mfa-reset \
     admin/portal-exclusions admin/portal-exclusions/b admin/users admin/users/u admin/clients admin/clients/c admin/audit \
-    admin/settings session sessions sessions/s introspect password support/mfa-resets support/tenants support/clients mfa \
-    admin/sso sso/verify/metadata sso/verify/login sso/verify/acs; do
+    admin/settings session sessions sessions/s introspect password support/mfa-resets support/tenants support/clients mfa; do
     ask "another method on $path" 405 method_not_allowed -X PUT "$url/v1/$path"
+done
+for path in admin/sso sso/verify/metadata sso/verify/login sso/verify/acs; do
+    [ -n "${NO_SSO:-}" ] || ask "another method on $path" 405 method_not_allowed -X PATCH "$url/v1/$path"
 done
 ask "a query string" 400 invalid_request "${json[@]}" -d '{}' "$url/v1/login?next=1"
 ask "a body that is none" 400 invalid_request "${json[@]}" -d '{' "$url/v1/login"
