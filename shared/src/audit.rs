@@ -96,6 +96,10 @@ actions! {
     PasswordChanged = "password.changed",
     /// A tenant was created.
     TenantCreated = "tenant.created",
+    /// An operator looked up tenants. It is in the audit of `support`.
+    TenantsListed = "tenants.listed",
+    /// An operator looked up users of the tenant.
+    UsersListed = "users.listed",
     /// A tenant's settings were changed.
     SettingsChanged = "settings.changed",
     /// A client credential was made.

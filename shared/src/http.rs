@@ -18,7 +18,7 @@ mod problem;
 
 pub use call::{Call, Peer, Request};
 pub use finish::{always, serve, unreadable};
-pub use form::{Body, FormBody, Large, LargeForm, Limit, Line, NoBody, OrEmpty, Page};
+pub use form::{Body, FormBody, Large, LargeForm, Limit, Line, NoBody, OrEmpty, Page, cursor};
 pub use openapi::document;
 pub use problem::{Answer, Code, PASSWORD_TOO_LONG, Problem};
 

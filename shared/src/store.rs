@@ -86,19 +86,28 @@ impl Store {
     /// Writes down an event that changed nothing: a refusal, or a threshold that was reached. `number` tells the events of
     /// one attempt apart; 0 belongs to its transaction. A failure changes no answer, so it is only logged.
     pub async fn record(&self, tenant: &TenantId, attempt: &Attempt, number: u16, event: &AuditEvent) {
-        let written = async {
-            // An update that makes its item: one plain write. Sent twice it is the same row, and the second finds the first.
-            let actions = self
-                .audit_item(attempt, event)?
-                .into_iter()
-                .map(|(name, value)| write::Action::Set(write::attr(name), value));
-            let key = row_key(tenant, attempt, number, event);
-            let row = write::Write::update(key, vec![write::absent(write::attr("PK"))], actions.collect());
-            self.table.update(&row, table::Again::Harmless).await
-        };
-        if let Err(error) = written.await {
+        if let Err(error) = self.record_or_fail(tenant, attempt, number, event).await {
             tracing::error!(%error, action = event.action.as_str(), "an audit row was not written");
         }
+    }
+
+    /// As [`Self::record`], for what must not be answered without its row.
+    ///
+    /// # Errors
+    /// [`StoreError`]: it may have been written.
+    pub async fn record_or_fail(
+        &self,
+        tenant: &TenantId,
+        attempt: &Attempt,
+        number: u16,
+        event: &AuditEvent,
+    ) -> Result<(), StoreError> {
+        // An update that makes its item: one plain write. Sent twice it is the same row, and the second finds the first.
+        let row = self.audit_item(attempt, event)?.into_iter();
+        let actions = row.map(|(name, value)| write::Action::Set(write::attr(name), value)).collect();
+        let key = row_key(tenant, attempt, number, event);
+        let row = write::Write::update(key, vec![write::absent(write::attr("PK"))], actions);
+        self.table.update(&row, table::Again::Harmless).await.map(drop)
     }
 
     /// The row of an event: put once, under a key that names its attempt.

@@ -214,6 +214,22 @@ async fn administration_costs_no_more_than_it_may() {
         })
         .await;
     }
+    measured(&meter, "support, tenants", at_most(3, 1.0, 2.5), async {
+        let list = service.get("/v1/support/tenants?q=ac", &op).await.ok();
+        assert_eq!(list.body["items"].as_array().unwrap().len(), 1);
+    })
+    .await;
+    measured(&meter, "support, users of a tenant", at_most(4, 1.0, 11.5), async {
+        let list = service.get("/v1/support/tenants/acme/users", &op).await.ok();
+        assert_eq!(list.body["items"].as_array().unwrap().len(), 8);
+    })
+    .await;
+    let new = json!({"id": "initech", "name": "Initech", "administrator": {
+        "username": "ian", "password": "a good long password", "display_name": "Ian"}});
+    measured(&meter, "support, new tenant", at_most(2, 18.0, 2.0), async {
+        service.post("/v1/support/tenants", &op, new).await.ok();
+    })
+    .await;
     measured(&meter, "support reset", at_most(3, 12.0, 8.0), async {
         let body = json!({"tenant": "globex", "username": "gus", "ticket": "T-1", "reason": "r"});
         service.post("/v1/support/mfa-resets", &op, body).await.ok();

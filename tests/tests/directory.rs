@@ -173,6 +173,93 @@ async fn a_new_tenant_is_whole_and_an_id_is_given_once() {
     assert_eq!(login.text("/status"), "enrolment_required");
 }
 
+/// The field of each item of a list.
+fn each(list: &Reply, field: &str) -> Vec<Value> {
+    list.body["items"].as_array().unwrap().iter().map(|item| item[field].clone()).collect()
+}
+
+#[tokio::test]
+async fn operators_find_tenants_by_id_and_name() {
+    let (service, mut people) = Service::peopled().await;
+    let op = fresh(&service, &mut people, "op").await;
+    let new = json!({"id": "initech", "name": "\u{c4}pfel", "administrator": {
+        "username": "ian", "password": "a good long password", "display_name": "Ian"}});
+    service.post("/v1/support/tenants", &op, new).await.ok();
+    let list = async |query: &str| service.get(&format!("/v1/support/tenants{query}"), &op).await.ok();
+    assert_eq!(each(&list("").await, "id"), ["acme", "globex", "initech", "support"]);
+    for query in ["?q=INI", "?q=%C3%A4P"] {
+        assert_eq!(list(query).await.body, json!({"items": [{"id": "initech", "name": "\u{c4}pfel"}]}), "{query}");
+    }
+    assert_eq!(list("?q=none").await.body, json!({"items": []}));
+    let first = list("?limit=3").await;
+    let next = first.text("/next_cursor");
+    let rest = list(&format!("?limit=3&cursor={next}")).await;
+    assert_eq!((each(&first, "id").len(), rest.body), (3, json!({"items": [{"id": "support", "name": "Support"}]})));
+    for query in ["limit=101".to_owned(), "what=1".to_owned(), "cursor=x".to_owned(), format!("q={}", "a".repeat(129))]
+    {
+        let refused = service.get(&format!("/v1/support/tenants?{query}"), &op).await;
+        assert!(refused.is(400, "invalid_request"), "{query}: {refused:?}");
+    }
+    let others = service.get(&format!("/v1/support/tenants/acme/users?cursor={next}"), &op).await;
+    assert!(others.is(400, "invalid_request"), "a cursor of another list: {others:?}");
+}
+
+#[tokio::test]
+async fn operators_find_users_of_a_tenant_and_see_what_they_need_alone() {
+    let (service, mut people) = Service::peopled().await;
+    let (ann, op) = (fresh(&service, &mut people, "ann").await, fresh(&service, &mut people, "op").await);
+    let change = json!({"email": "bob@acme.example", "display_name": "Robert"});
+    service.patch("/v1/admin/users/u-bob", &ann, change).await.ok();
+    let list = async |path: &str| service.get(&format!("/v1/support/tenants/{path}"), &op).await;
+    let whole = list("acme/users").await.ok();
+    assert_eq!(each(&whole, "username"), ["amy", "ann", "bob", "con1", "con2", "con3", "eve", "off"]);
+    let bob = json!({"id": "u-bob", "username": "bob", "display_name": "Robert", "kind": "employee", "role": "standard",
+        "mfa": "none", "active": true, "excluded": false});
+    for query in ["?q=BO", "?q=rob"] {
+        assert_eq!(list(&format!("acme/users{query}")).await.ok().body, json!({"items": [bob]}), "{query}");
+    }
+    assert_eq!(each(&list("acme/users?q=ann").await.ok(), "mfa"), ["active"]);
+    assert_eq!(each(&list("globex/users").await.ok(), "id"), ["u-gil", "u-gus"]);
+    let first = list("globex/users?limit=1").await.ok();
+    let rest = list(&format!("globex/users?limit=1&cursor={}", first.text("/next_cursor"))).await.ok();
+    assert_eq!((each(&first, "id"), each(&rest, "id")), (vec![json!("u-gil")], vec![json!("u-gus")]));
+    assert!(rest.body["next_cursor"].is_null());
+    assert!(list("nowhere/users").await.is(404, "not_found"));
+    assert!(list("T%23acme/users").await.is(400, "invalid_request"));
+}
+
+#[tokio::test]
+async fn look_ups_of_users_are_audited_in_their_tenant_and_those_of_tenants_in_support() {
+    let (service, mut people) = Service::peopled().await;
+    let (ann, gus) = (fresh(&service, &mut people, "ann").await, fresh(&service, &mut people, "gus").await);
+    let op = fresh(&service, &mut people, "op").await;
+    service.get("/v1/support/tenants?q=ac", &op).await.ok();
+    let asked = service.get("/v1/support/tenants/acme/users?q=none", &op).await.ok();
+    let cursor = service.get("/v1/support/tenants/acme/users?limit=1", &op).await.ok().text("/next_cursor");
+    service.get(&format!("/v1/support/tenants/acme/users?limit=1&cursor={cursor}"), &op).await.ok();
+    service.get("/v1/support/tenants/support/users", &op).await.ok();
+    let listed = async |token: &str| -> Vec<Value> {
+        let rows = actions(&service, token, "").await.into_iter();
+        rows.filter(|row| row["action"].as_str().unwrap().ends_with(".listed")).collect()
+    };
+    let acme = listed(&ann).await;
+    assert_eq!(acme.len(), 3, "each page: {acme:?}");
+    for row in &acme {
+        let said = (&row["action"], &row["outcome"], &row["actor"], &row["actor_tenant"], &row["target"]);
+        let success = json!("success");
+        let want = (&json!("users.listed"), &success, &json!("u-op"), &json!("support"), &Value::Null);
+        assert_eq!(said, want);
+    }
+    let request = asked.headers["x-request-id"].to_str().unwrap();
+    assert_eq!(acme.iter().filter(|row| row["request_id"] == request).count(), 1);
+    let own = listed(&op).await;
+    let said: Vec<_> =
+        own.iter().map(|row| (row["action"].as_str().unwrap(), row["actor"].as_str().unwrap())).collect();
+    assert!(said.contains(&("tenants.listed", "u-op")) && said.contains(&("users.listed", "u-op")), "{said:?}");
+    assert!(said.len() == 2 && own.iter().all(|row| row["actor_tenant"].is_null()), "the actor is of this tenant");
+    assert!(listed(&gus).await.is_empty());
+}
+
 #[tokio::test]
 async fn the_audit_is_a_tenants_own_and_says_who_and_whom() {
     let (service, mut people) = Service::peopled().await;

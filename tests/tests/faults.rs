@@ -222,6 +222,21 @@ async fn whatever_call_of_the_store_fails_the_answer_is_the_right_one_or_unavail
     assert_eq!(service.get("/v1/mfa", &bob.session).await.ok().text("/status"), "active");
 }
 
+/// Nobody looks into a tenant without a row in its audit.
+#[tokio::test]
+async fn look_up_whose_audit_row_is_not_written_is_not_answered() {
+    let (table, service, mut people) = unreliable().await;
+    let op = service.fresh(of(&mut people, "op")).await;
+    for path in ["/v1/support/tenants", "/v1/support/tenants/acme/users"] {
+        // The first call reads who asks, the second writes the row.
+        table.fail(1..2, Fault::NotDone);
+        let reply = service.get(path, &op).await;
+        table.fail(0..0, Fault::NotDone);
+        assert!(reply.is(503, "unavailable"), "{path}: {reply:?}");
+        service.get(path, &op).await.ok();
+    }
+}
+
 /// X13
 #[tokio::test]
 async fn a_secret_moved_to_another_person_opens_nothing() {

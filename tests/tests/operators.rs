@@ -91,6 +91,11 @@ async fn from_an_empty_table_to_an_operator_and_a_tenant_who_have_to_enrol() {
         let rows = service.get("/v1/admin/audit", &person.session).await.ok();
         let rows = rows.body["items"].as_array().unwrap();
         assert!(rows.iter().any(|row| row["request_id"] == "invocation"), "{rows:?}");
+        if person.tenant == "support" {
+            let tenants = service.get("/v1/support/tenants", &person.session).await.ok();
+            let listed = json!([{"id": "acme", "name": "Acme"}, {"id": "support", "name": "Support"}]);
+            assert_eq!(tenants.body["items"], listed);
+        }
     }
 }
 

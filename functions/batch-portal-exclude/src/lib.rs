@@ -9,12 +9,12 @@ use utoipa_axum::routes;
 use vestibule::{
     audit::{Action, Outcome as Went},
     env::Timestamp,
-    http::{Answer, App, Call, Code, Large, Line, NoBody, Page, Problem, Request, Routes},
+    http::{Answer, App, Call, Code, Large, Line, NoBody, Page, Problem, Request, Routes, cursor},
     id::{BatchId, IdempotencyKey, InvalidId, UserId},
     store::{
         batch::{Outcome, Ran, Report, Status, Wanted},
         item::ExclusionRow,
-        lists::{Cursor, List},
+        lists::List,
     },
 };
 
@@ -220,9 +220,7 @@ async fn read(State(app): State<Arc<App>>, call: Call<NoBody, BatchId>) -> Answe
 ))]
 async fn list(State(app): State<Arc<App>>, call: Call<NoBody, (), Page>) -> Answer<Json<ExclusionsAnswer>> {
     let Call { query, request, .. } = call;
-    let malformed = || Problem::field("query:cursor", "must be a next_cursor of this list");
-    let read = |text: &String| Cursor::parse(List::Exclusions, text).ok_or_else(malformed);
-    let after = query.cursor.as_ref().map(read).transpose()?;
+    let after = cursor(List::Exclusions, query.cursor.as_deref())?;
     let reader = request.administrator_reading(&app).await?;
     let page = app.store.exclusions(reader.token().user().tenant(), after.as_ref(), query.limit()).await?;
     Ok(Json(ExclusionsAnswer {

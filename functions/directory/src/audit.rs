@@ -9,12 +9,10 @@ use utoipa_axum::routes;
 use vestibule::{
     audit::Row,
     env::Timestamp,
-    http::{Answer, App, Call, Code, Limit, NoBody, Problem, Routes},
+    http::{Answer, App, Call, Code, Limit, NoBody, Problem, Routes, cursor},
     id::UserId,
     store::lists::{AuditFilter, AuditRow, List},
 };
-
-use crate::users::cursor;
 
 pub(crate) fn routes() -> Routes {
     Routes::new().routes(routes!(list))

@@ -9,7 +9,7 @@ use utoipa_axum::routes;
 use vestibule::{
     audit::{Action, AuditEvent, Outcome, Tell},
     http::{
-        Answer, App, Call, Code, Limit, Line, NoBody, Problem, Request, Routes,
+        Answer, App, Call, Code, Limit, Line, NoBody, Problem, Request, Routes, cursor,
         dto::{AuthTypeDto, Email, KindDto, MfaDto, NameStart, RoleDto, UserDto, Username},
     },
     id::{LoginName, UserId},
@@ -17,7 +17,7 @@ use vestibule::{
     secret::{NameIdLink, Nonce, SecretText, TokenClass},
     sso::MAX_NAME_ID,
     store::{
-        lists::{Cursor, List, PeopleFilter},
+        lists::{List, PeopleFilter},
         people::{Asked, By, Changed, Created, Named, NewPerson, Patch, fits, fits_somewhere},
         session::{Authority, Principal},
     },
@@ -236,12 +236,6 @@ async fn list(State(app): State<Arc<App>>, call: Call<NoBody, (), ListQuery>) ->
     let page = app.store.people(tenant, &filter, after.as_ref(), query.limit.get()).await?;
     let items = page.items.iter().map(|(key, user, profile)| UserDto::new(key, user, profile)).collect();
     Ok(Json(UserList { items, next_cursor: page.next.map(|next| next.text(List::People)) }))
-}
-
-/// Where a list is to go on.
-pub(crate) fn cursor(list: List, text: Option<&str>) -> Answer<Option<Cursor>> {
-    let bad = || Problem::field("query:cursor", "must be a next_cursor of this list");
-    text.map(|text| Cursor::parse(list, text).ok_or_else(bad)).transpose()
 }
 
 async fn ask(app: &App, request: &Request, user: UserId) -> Answer<(Principal, Named)> {

@@ -2,11 +2,12 @@
 
 use vestibule::http::Routes;
 
+mod lookups;
 mod resets;
 mod tenants;
 
 /// The flow's endpoints.
 #[must_use]
 pub fn routes() -> Routes {
-    resets::routes().merge(tenants::routes())
+    resets::routes().merge(tenants::routes()).merge(lookups::routes())
 }

@@ -28,6 +28,7 @@ use super::{
     call::one,
     problem::{Answer, Code, Problem},
 };
+use crate::store::lists::{Cursor, List};
 
 const LIMIT: usize = 16 * 1024;
 const LARGE: usize = 256 * 1024;
@@ -556,6 +557,15 @@ impl TryFrom<u64> for Limit {
             _ => Err("must be 1 to 100"),
         }
     }
+}
+
+/// Where a list is to go on, of its query.
+///
+/// # Errors
+/// `invalid_request`: it is no cursor of this list.
+pub fn cursor(list: List, text: Option<&str>) -> Answer<Option<Cursor>> {
+    let bad = || Problem::field("query:cursor", "must be a next_cursor of this list");
+    text.map(|text| Cursor::parse(list, text).ok_or_else(bad)).transpose()
 }
 
 /// The query of a list without filters. A query with filters has these two fields of its own.

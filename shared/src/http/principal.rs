@@ -77,6 +77,15 @@ impl Request {
         self.told(app, &key, principal.operator(self.now)).await
     }
 
+    /// An operator of support, for reading: no step-up is asked for. For somebody who was read already.
+    ///
+    /// # Errors
+    /// `forbidden`.
+    pub async fn may_look_up(&self, app: &App, principal: &Principal) -> Answer<()> {
+        let may = if principal.operates() { Ok(()) } else { Err(Denied::Forbidden) };
+        self.told(app, principal.token().user(), may).await
+    }
+
     /// Writes down that a password was wrong, and tells of a row of them: of five once a day, of a hundred as an attack. Alike
     /// at every door where a password is tried.
     pub async fn wrong_password(

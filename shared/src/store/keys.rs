@@ -137,6 +137,11 @@ pub fn identity() -> Key {
     key("SYS".to_owned(), "STORE")
 }
 
+/// The index partition of all tenants: the one list over tenants, for operators.
+pub(crate) fn tenants() -> String {
+    "TENANTS".to_owned()
+}
+
 /// The index partition of a tenant's people.
 pub(crate) fn directory(tenant: &TenantId) -> String {
     format!("T#{tenant}#D")

@@ -7,7 +7,7 @@ use futures_util::future::try_join_all;
 
 use super::{
     Store, StoreError, item,
-    item::{ExclusionRow, FactorState, Kind, Profile, User},
+    item::{ExclusionRow, FactorState, Kind, Profile, TenantPolicy, User},
     keys,
     table::Query,
     write::{Item, Value},
@@ -31,6 +31,8 @@ pub enum List {
     Exclusions,
     /// The audit.
     Audit,
+    /// Tenants.
+    Tenants,
 }
 
 impl List {
@@ -39,6 +41,7 @@ impl List {
             Self::People => "p:",
             Self::Exclusions => "x:",
             Self::Audit => "a:",
+            Self::Tenants => "t:",
         }
     }
 }
@@ -143,6 +146,45 @@ impl Store {
                 }
                 at = Some(sort);
                 page.items.push((key, user, profile));
+            }
+            if whole {
+                return Ok(page);
+            }
+        }
+        page.next = at.map(Cursor);
+        Ok(page)
+    }
+
+    /// All tenants in the order of their ids, or those whose id or name begins with `start`, in whatever case.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn tenants(
+        &self,
+        start: Option<&str>,
+        after: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Page<(TenantId, TenantPolicy)>, StoreError> {
+        let start = start.map(fold);
+        let begins = |name: &str| start.as_deref().is_none_or(|start| fold(name).starts_with(start));
+        let mut page = Page { items: Vec::new(), next: None };
+        let mut at = after.map(|cursor| cursor.0.clone());
+        let query = if start.is_none() { (limit + 1).min(QUERY) } else { QUERY };
+        for _ in 0..MOST_QUERIES {
+            let found = self.index(keys::tenants(), at.clone(), false, query).await?;
+            let whole = found.len() < query;
+            for item in found {
+                let sort = sort_key(&item, "GS")?;
+                let id = TenantId::parse(&sort).map_err(|_| StoreError::Poison("a tenant without an id".into()))?;
+                let policy: TenantPolicy = item::read(item)?;
+                if begins(id.as_str()) || begins(&policy.name) {
+                    if page.items.len() == limit {
+                        page.next = at.map(Cursor);
+                        return Ok(page);
+                    }
+                    page.items.push((id, policy));
+                }
+                at = Some(sort);
             }
             if whole {
                 return Ok(page);
@@ -371,7 +413,9 @@ mod tests {
             fixture::{Ann, NOW, ann, attempt},
             item::Role,
             memory::MemoryTable,
+            people::By,
             table::{Again, Transacted, Transaction, Updated},
+            tenant::NewTenant,
             write::{Key, Write},
         },
     };
@@ -407,6 +451,58 @@ mod tests {
         assert_eq!(all(&ann, &by_display, 100).await.len(), 250);
         let excluded = PeopleFilter { excluded: Some(true), ..PeopleFilter::default() };
         assert!(all(&ann, &excluded, 100).await.is_empty());
+    }
+
+    async fn create_tenant(ann: &Ann, id: &str, name: &str) {
+        let tenant = NewTenant { id: TenantId::parse(id).unwrap(), name: name.to_owned(), first: None };
+        let event = AuditEvent::new(Action::TenantCreated, Outcome::Success, "r");
+        ann.store.create_tenant(&By::Seed, &tenant, &attempt(NOW), (&event, &event)).await.unwrap();
+    }
+
+    async fn tenant_ids(ann: &Ann, start: Option<&str>, limit: usize) -> Vec<String> {
+        let (mut ids, mut after) = (Vec::new(), None);
+        loop {
+            let page = ann.store.tenants(start, after.as_ref(), limit).await.unwrap();
+            assert!(page.items.len() <= limit);
+            ids.extend(page.items.into_iter().map(|(id, _)| id.as_str().to_owned()));
+            match page.next {
+                Some(next) => after = Cursor::parse(List::Tenants, &next.text(List::Tenants)),
+                None => return ids,
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn tenants_are_listed_in_order_whatever_the_page_and_found_by_id_and_by_name() {
+        let (ann, _) = ann(0).await;
+        for n in 0..210 {
+            create_tenant(&ann, &format!("t{n:03}"), &format!("Company {n}")).await;
+        }
+        create_tenant(&ann, "Other", "\u{c4}rzte").await;
+        let mut whole: Vec<_> = (0..210).map(|n| format!("t{n:03}")).collect();
+        whole.insert(0, "Other".to_owned());
+        for limit in [7, 100, 105, 211] {
+            assert_eq!(tenant_ids(&ann, None, limit).await, whole, "{limit}");
+        }
+        assert_eq!(tenant_ids(&ann, Some("T00"), 4).await, whole[1..11]);
+        assert_eq!(tenant_ids(&ann, Some("oTH"), 4).await, whole[..1], "an id in whatever case");
+        assert_eq!(tenant_ids(&ann, Some("\u{e4}rz"), 4).await, whole[..1], "a name in whatever case");
+        assert_eq!(tenant_ids(&ann, Some("company 20"), 3).await.len(), 11);
+        assert!(tenant_ids(&ann, Some("ompany"), 3).await.is_empty(), "the start alone");
+    }
+
+    /// A page's work is bounded: it comes short, and says where the list goes on.
+    #[tokio::test]
+    async fn page_of_tenants_that_finds_nothing_in_twenty_queries_says_where_the_list_goes_on() {
+        let (ann, _) = ann(0).await;
+        for n in 0..2_000 {
+            create_tenant(&ann, &format!("t{n:04}"), "Company").await;
+        }
+        create_tenant(&ann, "zoe", "Zoe").await;
+        let first = ann.store.tenants(Some("zoe"), None, 10).await.unwrap();
+        assert!(first.items.is_empty());
+        let next = ann.store.tenants(Some("zoe"), first.next.as_ref(), 10).await.unwrap();
+        assert!(first.next.is_some() && next.items.len() == 1 && next.next.is_none());
     }
 
     #[tokio::test]
@@ -562,6 +658,7 @@ mod tests {
         let cursor = Cursor("1800000000000#x-0".to_owned());
         assert_eq!(Cursor::parse(List::Audit, &cursor.text(List::Audit)), Some(cursor.clone()));
         assert_eq!(Cursor::parse(List::Audit, &cursor.text(List::People)), None);
+        assert_eq!(Cursor::parse(List::People, &cursor.text(List::Tenants)), None);
         assert_eq!(Cursor::parse(List::People, "x"), None);
         let odd = Cursor("yesterday".to_owned());
         assert_eq!(Cursor::parse(List::Audit, &odd.text(List::Audit)), None);

@@ -160,7 +160,7 @@ impl Principal {
     /// # Errors
     /// [`Denied`], role before freshness.
     pub fn operator(self, now: Timestamp) -> Result<Authority, Denied> {
-        let may = self.user.role == Role::Operator && self.token.user().tenant().is_support();
+        let may = self.operates();
         self.fresh(may, now)
     }
 
@@ -168,6 +168,12 @@ impl Principal {
     #[must_use]
     pub fn administers(&self) -> bool {
         self.user.administers()
+    }
+
+    /// Whether they are an operator of support.
+    #[must_use]
+    pub fn operates(&self) -> bool {
+        self.user.role == Role::Operator && self.token.user().tenant().is_support()
     }
 
     fn fresh(self, may: bool, now: Timestamp) -> Result<Authority, Denied> {

@@ -5,11 +5,11 @@ use super::{
     item::{Administrators, AuthType, ResetCodeFor, TenantPolicy},
     keys,
     people::{By, NewPerson},
-    session::Authority,
+    session::{Authority, NoSession, Principal},
     table::{Transacted, Transaction},
     write::{Action, Write, attr, exists, text},
 };
-use crate::{attempt::Attempt, audit::AuditEvent, id::TenantId};
+use crate::{attempt::Attempt, audit::AuditEvent, env::Timestamp, id::TenantId, secret::TokenRef};
 
 /// A tenant to be.
 pub struct NewTenant {
@@ -55,8 +55,12 @@ impl Store {
         let local = |first: &NewPerson| first.user.auth_type == AuthType::Local;
         let active = first.map(|first| (first.key.user().clone(), local(first))).into_iter().collect();
         let administrators = Administrators { active, ..Default::default() };
+        // The index lists it for operators.
+        let mut listed = item::write(&policy)?;
+        listed.insert("GP".to_owned(), text(keys::tenants()));
+        listed.insert("GS".to_owned(), text(tenant.id.as_str()));
         let mut writes = vec![
-            Write::put_new(keys::tenant(&tenant.id), item::write(&policy)?),
+            Write::put_new(keys::tenant(&tenant.id), listed),
             Write::put_new(keys::administrators(&tenant.id), item::write(&administrators)?),
         ];
         if let Some(first) = &tenant.first {
@@ -73,6 +77,23 @@ impl Store {
             Transacted::Refused(met) if met.get(own).is_some_and(Option::is_some) => TenantCreated::ActorGone,
             Transacted::Refused(_) => TenantCreated::Taken,
         })
+    }
+
+    /// Finds out who asks for something of a tenant, their own or another, and reads its name and settings: one round trip.
+    ///
+    /// # Errors
+    /// [`StoreError`]: denied.
+    pub async fn ask_tenant(
+        &self,
+        token: &TokenRef,
+        tenant: &TenantId,
+        now: Timestamp,
+    ) -> Result<Result<(Principal, Option<TenantPolicy>), NoSession>, StoreError> {
+        let [own, idp] = [keys::user(token.user()), keys::idp(token.user().tenant())];
+        let [own, idp, policy] = self.read_all([own, idp, keys::tenant(tenant)]).await?;
+        let principal = self.principal([own, idp], token, now).await?;
+        let policy = policy.map(item::read).transpose()?;
+        Ok(principal.map(|principal| (principal, policy)))
     }
 
     /// A tenant's name and settings.

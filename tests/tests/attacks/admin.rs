@@ -132,6 +132,37 @@ async fn support_needs_a_whole_sign_in_and_a_ticket_of_its_own() {
     assert!(service.post(path, &op, body("support", "op", "T-3")).await.is(403, "forbidden"), "nor resets themselves");
 }
 
+/// Nobody but an operator learns of tenants and of people elsewhere, nor whether there is such a tenant.
+#[tokio::test]
+async fn look_ups_of_support_are_for_operators_alone_and_tell_no_tenant_from_another() {
+    let (service, mut people) = Service::peopled().await;
+    let paths = ["", "/acme/users", "/globex/users", "/support/users", "/never/users"]
+        .map(|path| format!("/v1/support/tenants{path}"));
+    let half = service.enrolment(&people["op"]).await;
+    let mut tokens = vec![(String::new(), 401, "invalid_token"), (half, 401, "invalid_token")];
+    for name in ["ann", "gus", "bob", "con1"] {
+        let token = service.fresh(of(&mut people, name)).await;
+        tokens.push((token, 403, "forbidden"));
+    }
+    for (token, status, code) in &tokens {
+        let mut answers = Vec::new();
+        for path in &paths {
+            let reply = service.get(path, token).await;
+            assert!(reply.is(*status, code), "{path}: {reply:?}");
+            answers.push(seen(&reply));
+        }
+        assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+    }
+    // What was refused is in the audit of the caller's tenant, and nothing of it in the other's.
+    let op = service.fresh(of(&mut people, "op")).await;
+    for (token, own, refusals) in [(&tokens[2].0, "ann", 15), (&tokens[3].0, "gus", 5), (&op, "op", 0)] {
+        let rows = service.get("/v1/admin/audit?limit=100", token).await.ok();
+        let rows = rows.body["items"].as_array().unwrap().clone();
+        assert_eq!(actions(&rows, "forbidden").len(), refusals, "{own}");
+        assert!(actions(&rows, "users.listed").is_empty() && actions(&rows, "tenants.listed").is_empty(), "{own}");
+    }
+}
+
 /// A07
 #[tokio::test]
 async fn a_spree_of_resets_stops_at_ten_and_a_tenants_at_fifty() {

@@ -261,6 +261,15 @@ async fn p9_support_resets_a_sole_administrator_with_a_ticket() {
         assert!(refused.is(409, "not_sole_administrator") && refused.text("/detail").starts_with(why), "{refused:?}");
     }
     assert!(ask("nowhere", "gus", "T-1").await.is(404, "not_found"));
+    // Whom the operator means is found first.
+    let tenants = service.get(&format!("/v1/support/tenants?q={globex}"), &op).await.ok();
+    assert_eq!(tenants.text("/items/0/id"), globex);
+    let users =
+        service.get(&format!("/v1/support/tenants/{globex}/users?q={}", people["gus"].username), &op).await.ok();
+    assert_eq!(
+        (users.text("/items/0/id"), users.text("/items/0/mfa")),
+        (people["gus"].id.clone(), "active".to_owned())
+    );
     let code = ask(&globex, "gus", "T-1").await.ok().text("/reset_code");
     assert!(ask(&globex, "gus", "T-1").await.is(409, "ticket_used"));
     assert!(service.get("/v1/session", &gus).await.is(401, "session_refresh_required"));

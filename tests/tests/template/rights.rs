@@ -366,10 +366,12 @@ impl Watched {
         assert_eq!(reply.body["active"], true);
     }
 
-    /// An operator makes a tenant and a client, and resets a sole Administrator.
+    /// An operator makes a tenant and a client, looks tenants and their users up, and resets a sole Administrator.
     async fn supports(&mut self, op: &str) {
         let tenant = json!({"id": "initech", "name": "Initech", "administrator": {"username": "ian", "password": "a good long password", "display_name": "Ian"}});
         self.ok("support", post("/v1/support/tenants", op, tenant)).await;
+        self.ok("support", get("/v1/support/tenants", op)).await;
+        self.ok("support", get("/v1/support/tenants/initech/users", op)).await;
         self.ok("support", post("/v1/support/clients", op, json!({"name": "portal", "tenant": "initech"}))).await;
         let reset = json!({"tenant": "globex", "username": "gus", "ticket": "T-1", "reason": "r"});
         self.ok("support", post("/v1/support/mfa-resets", op, reset)).await;

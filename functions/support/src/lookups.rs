@@ -1,0 +1,185 @@
+//! `GET /v1/support/tenants` and `GET /v1/support/tenants/{tenant}/users`: what an operator has to know to help somebody.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::routes;
+use vestibule::{
+    audit::{Action, Outcome},
+    http::{
+        Answer, App, Call, Code, Limit, NoBody, Routes, cursor,
+        dto::{KindDto, MfaDto, NameStart, RoleDto},
+    },
+    id::{TenantId, UserKey},
+    secret::TokenClass,
+    store::{
+        item::{Profile, User},
+        lists::{List, PeopleFilter},
+    },
+};
+
+pub(crate) fn routes() -> Routes {
+    Routes::new().routes(routes!(list_tenants)).routes(routes!(list_users))
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct TenantQuery {
+    /// Only tenants whose id or name begins with this text. Upper and lower case are the same.
+    #[param(example = "ac")]
+    #[param(inline)]
+    q: Option<NameStart>,
+    /// The most items of a page: 1 to 100. Without it: 50.
+    #[serde(default)]
+    #[param(inline, required = false)]
+    limit: Limit,
+    /// Where the page begins: the `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct UserQuery {
+    /// Only users whose user name or display name begins with this text. Upper and lower case are the same.
+    #[param(example = "an")]
+    #[param(inline)]
+    q: Option<NameStart>,
+    /// The most items of a page: 1 to 100. Without it: 50.
+    #[serde(default)]
+    #[param(inline, required = false)]
+    limit: Limit,
+    /// Where the page begins: the `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// A page of tenants.
+#[derive(Serialize, ToSchema)]
+struct TenantList {
+    /// The tenants.
+    items: Vec<TenantDto>,
+    /// Where the next page begins: the `cursor` of the next request. Absent on the last page. A page can have fewer items
+    /// than `limit` and not be the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<String>,
+}
+
+/// A tenant, as operators find it.
+#[derive(Serialize, ToSchema)]
+struct TenantDto {
+    /// The id of the tenant.
+    #[schema(example = "acme")]
+    id: String,
+    /// The name of the company.
+    #[schema(example = "Acme")]
+    name: String,
+}
+
+/// A page of a tenant's users.
+#[derive(Serialize, ToSchema)]
+struct TenantUserList {
+    /// The users.
+    items: Vec<TenantUserDto>,
+    /// Where the next page begins: the `cursor` of the next request. Absent on the last page. A page can have fewer items
+    /// than `limit` and not be the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<String>,
+}
+
+/// A tenant's user, as far as operators are shown them.
+#[derive(Serialize, ToSchema)]
+#[schema(example = json!({"mfa": "active", "role": "administrator"}))]
+struct TenantUserDto {
+    /// The user's id. It is unique within the tenant.
+    #[schema(example = "u-ann")]
+    id: String,
+    /// The user name, as it was given.
+    #[schema(example = "ann")]
+    username: String,
+    /// The name that people read.
+    #[schema(example = "Ann Lee")]
+    display_name: String,
+    /// Whether the user is an employee or a contact.
+    kind: KindDto,
+    /// The user's role.
+    role: RoleDto,
+    /// The state of the user's authenticator.
+    mfa: MfaDto,
+    /// Whether the user may sign in.
+    #[schema(example = true)]
+    active: bool,
+    /// Whether the user is a contact who is excluded from MFA.
+    excluded: bool,
+}
+
+impl TenantUserDto {
+    fn new(key: &UserKey, user: &User, profile: Profile) -> Self {
+        Self {
+            id: key.user().as_str().to_owned(),
+            username: profile.username,
+            display_name: profile.display_name,
+            kind: user.kind.into(),
+            role: user.role.into(),
+            mfa: user.factor.into(),
+            active: user.active,
+            excluded: user.excluded.is_some(),
+        }
+    }
+}
+
+/// List the tenants
+///
+/// For an operator. The list is in the order of tenant ids. Each request is recorded in the audit of `support`.
+#[utoipa::path(get, path = "/v1/support/tenants", operation_id = "listTenants", tag = "support",
+    security(("session" = [])), params(TenantQuery), responses(
+    (status = 200, body = TenantList, description = "A page of tenants."),
+    (status = 403, description = "`forbidden`: Only an operator may do this."),
+))]
+async fn list_tenants(State(app): State<Arc<App>>, call: Call<NoBody, (), TenantQuery>) -> Answer<Json<TenantList>> {
+    let Call { query, request, .. } = call;
+    let after = cursor(List::Tenants, query.cursor.as_deref())?;
+    let principal = request.principal(&app).await?;
+    request.may_look_up(&app, &principal).await?;
+    let operator = principal.token().user();
+    let event = request.event(Action::TenantsListed, Outcome::Success).by(operator.user());
+    app.store.record_or_fail(operator.tenant(), &request.attempt(&app)?, 0, &event).await?;
+    let start = query.q.map(String::from);
+    let page = app.store.tenants(start.as_deref(), after.as_ref(), query.limit.get()).await?;
+    let items = page.items.into_iter().map(|(id, policy)| TenantDto { id: String::from(id), name: policy.name });
+    Ok(Json(TenantList { items: items.collect(), next_cursor: page.next.map(|next| next.text(List::Tenants)) }))
+}
+
+/// List the users of a tenant
+///
+/// For an operator. The list is in the order of user names. Each request is recorded in the audit of the tenant, with the
+/// operator as its actor.
+#[utoipa::path(get, path = "/v1/support/tenants/{tenant}/users", operation_id = "listTenantUsers", tag = "support",
+    security(("session" = [])), params(("tenant" = String, Path, description = "The id of the tenant.", example = "acme"),
+    UserQuery), responses(
+    (status = 200, body = TenantUserList, description = "A page of the tenant's users."),
+    (status = 403, description = "`forbidden`: Only an operator may do this."),
+    (status = 404, description = "`not_found`: There is no such tenant."),
+))]
+async fn list_users(
+    State(app): State<Arc<App>>,
+    call: Call<NoBody, TenantId, UserQuery>,
+) -> Answer<Json<TenantUserList>> {
+    let Call { path: tenant, query, request, .. } = call;
+    let after = cursor(List::People, query.cursor.as_deref())?;
+    let token = request.token(TokenClass::Session)?;
+    let (principal, found) = app.store.ask_tenant(token, &tenant, request.now).await??;
+    request.may_look_up(&app, &principal).await?;
+    found.ok_or(Code::NotFound)?;
+    let operator = principal.token().user();
+    let mut event = request.event(Action::UsersListed, Outcome::Success).by(operator.user());
+    event.actor_tenant = Some(operator.tenant().clone()).filter(|own| *own != tenant);
+    app.store.record_or_fail(&tenant, &request.attempt(&app)?, 0, &event).await?;
+    let filter = PeopleFilter { start: query.q.map(String::from), ..PeopleFilter::default() };
+    let page = app.store.people(&tenant, &filter, after.as_ref(), query.limit.get()).await?;
+    let items = page.items.into_iter().map(|(key, user, profile)| TenantUserDto::new(&key, &user, profile));
+    let next_cursor = page.next.map(|next| next.text(List::People));
+    Ok(Json(TenantUserList { items: items.collect(), next_cursor }))
+}
