@@ -28,7 +28,7 @@ dynamodb-local:
 
 # The journeys of the tests against the local runner, over both stores (needs Java and Maven).
 journeys:
-    bash .ci/with-dynamodb-local bash .ci/journeys
+    bash .ci/with-dynamodb-local bash .ci/with-keycloak bash .ci/journeys
 
 # Keys in an emulated KMS (needs Python).
 kms:

@@ -60,7 +60,7 @@ class Form(html.parser.HTMLParser):
         if tag == "form":
             self.action = attrs["action"]
         elif tag == "input" and "name" in attrs:
-            self.fields[attrs["name"]] = attrs["value"]
+            self.fields[attrs["name"]] = attrs.get("value") or ""
 
 
 class Pysaml2:

@@ -25,7 +25,7 @@ class Service:
         for tenant, password in given.items():
             answer = self.ask("POST", "/v1/login", json={"tenant": tenant, "username": "ann", "password": password}).json()
             self.session[tenant] = self.enrol(answer["enrolment"]["token"])
-        for name in ("sam", "sue", "pat", "lea", "zoë@example.com"):
+        for name in ("sam", "sue", "pat", "lea", "kim", "zoë@example.com"):
             person = {"username": name, "display_name": name, "kind": "employee", "role": "standard", "auth_type": "saml_sso"}
             self.ask("POST", "/v1/admin/users", self.session[NORTH], 201, json=person)
 
@@ -80,9 +80,13 @@ class Service:
     def metadata(self, tenant=NORTH):
         return self.ask("GET", f"/v1/sso/{tenant}/metadata").text
 
+    def start(self, query="", tenant=NORTH):
+        """Where the browser is sent."""
+        return self.ask("GET", f"/v1/sso/{tenant}/login?{query}", status=302).headers["Location"]
+
     def redirected(self, idp, tenant=NORTH):
         """What the browser is to bring the IdP."""
-        location = self.ask("GET", f"/v1/sso/{tenant}/login?return_to=/portal", status=302).headers["Location"]
+        location = self.start("return_to=/portal", tenant)
         assert location.startswith(idp.url + "?"), location
         return dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(location).query, strict_parsing=True))
 
@@ -115,6 +119,7 @@ class Service:
         assert problem | told == problem and len(problem) == 5, problem
         row = self.audit(answer, tenant)
         assert (row["action"], row["outcome"], row["reason"]) == ("sso.login", "refused", why), (why, row)
+        return row
 
     def audit(self, answer, tenant=NORTH):
         rows = self.ask("GET", "/v1/admin/audit?limit=5", self.session[tenant]).json()["items"]

@@ -1,5 +1,5 @@
-"""IdPs that are not ours sign people in, and are refused where they are wrong: pysaml2, samlify and samlp, each set up from
-this service's metadata alone, and this service from theirs. Started by .ci/idps/run.
+"""IdPs that are not ours sign people in, and are refused where they are wrong: pysaml2, samlify, samlp and Keycloak, each set up
+from this service's metadata alone, and this service from theirs. Started by .ci/idps/run.
 """
 
 import base64
@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from saml2 import saml
 from saml2.xml import schema
 
+import keycloak
 from made import Key, OfNpm, Pysaml2, scratch, signed_by_xmlsec1
 from service import NORTH, SOUTH, Service
 
@@ -179,8 +180,59 @@ def browser(service, idp, key):
     assert answer.headers["Location"] == "/portal" and "HttpOnly" in answer.headers["Set-Cookie"], answer.headers
 
 
+def keycloak_signs_in(service, idp):
+    """Keycloak, each side set up from the other's metadata and by what docs/sso.md says."""
+    shown = service.configure(metadata_xml=idp.metadata(), provisioning={"administrators": [keycloak.GROUP]})
+    assert shown["sign_requests"], shown  # its metadata wants that
+    schema.validate(service.metadata(), METADATA)
+    idp.client(service.metadata())
+    start = lambda: service.start("return_to=/portal")
+    service.signed_in(idp.sign_in(start(), "sam"), "sam")
+    # A changed request and an unsigned one end at Keycloak.
+    idp.refuses(keycloak.altered(start(), "RelayState"))
+    idp.refuses(keycloak.altered(start(), "Signature"))
+    idp.refuses(keycloak.without(start(), "SigAlg", "Signature"))
+    # Two who are new here: one of the group, one of none.
+    for name, role in (("kay", "administrator"), ("kit", "standard")):
+        answer = service.post(idp.sign_in(start(), name)).json()
+        assert answer["status"] == "enrolment_required", answer
+        [user] = service.ask("GET", f"/v1/admin/users?q={name}", service.session[NORTH]).json()["items"]
+        seen = (user["username"], user["role"], user["display_name"])
+        assert seen == (name, role, f"{name} Example"), user
+
+
+def look_alikes_of_keycloak(service, idp):
+    """Keycloak tells people apart whose names look alike. So does this service, with provisioning and without."""
+    for provisioning in ({}, {"provisioning": {}}):
+        service.configure(metadata_xml=idp.metadata(), **provisioning)
+        for name in ("ｋim", "ᵏim", "𝐤im", "kⅰm"):
+            answer = service.refused(idp.sign_in(service.start(), name), "unknown_subject")
+            assert (answer["name_id"], answer["name_id_format"]) == (name, saml.NAMEID_FORMAT_UNSPECIFIED), answer
+    answer = service.post(idp.sign_in(service.start(), "kim")).json()
+    assert answer["status"] == "enrolment_required", answer
+    service.enrol(answer["enrolment"]["token"])
+    service.signed_in(idp.sign_in(service.start(), "kim"), "kim")
+
+
+def steps_up_by_keycloak(service, idp):
+    """Keycloak answers again in silence, and dates that anew. A step-up has it ask who they are, and counts alone."""
+    service.configure(metadata_xml=idp.metadata(), mfa_contexts=[keycloak.CONTEXT])
+    browser = keycloak.Browser()
+
+    def stepped_up(form):
+        token = service.signed_in(form, "sam")["session"]["token"]
+        return "step_up_until" in service.ask("GET", "/v1/session", token).json()["session"]
+
+    # Each session is new, and keeps nothing of the one before.
+    assert not stepped_up(idp.sign_in(service.start(), "sam", browser))
+    assert not stepped_up(browser.open(service.start()))
+    assert stepped_up(idp.sign_in(service.start("step_up=true"), "sam", browser))
+    assert not stepped_up(browser.open(service.start()))
+
+
 old, new, curve = Key("old"), Key("new"), Key("curve", ec.generate_private_key(ec.SECP256R1()))
 pysaml2, samlify, auth0 = Pysaml2(), OfNpm("samlify"), OfNpm("samlp")
+realm = keycloak.Keycloak(os.environ["KEYCLOAK"]) if "KEYCLOAK" in os.environ else None
 service = Service(sys.argv[1:])
 try:
     written_by_the_schema(service, pysaml2, old)
@@ -202,7 +254,13 @@ try:
     unasked(service, pysaml2, old)
     refusals_of_samlify(service, samlify, old)
     browser(service, pysaml2, old)
-    print(f"pysaml2, samlify and samlp: signed in, rolled over and refused as they should be, in {service.answers} answers")
+    if realm:
+        realm.wait()
+        keycloak_signs_in(service, realm)
+        look_alikes_of_keycloak(service, realm)
+        steps_up_by_keycloak(service, realm)
+    who = "pysaml2, samlify, samlp and Keycloak" if realm else "pysaml2, samlify and samlp"
+    print(f"{who}: signed in, rolled over and refused as they should be, in {service.answers} answers")
 finally:
     service.end()
     scratch.cleanup()
