@@ -32,7 +32,8 @@ def call(service, target, body, path="/"):
         return json.loads(answer.read() or b"null")
 
 
-def create_table(name, index):
+def create_table(name, index, stream=True):
+    """Makes a table; the ARN of its stream."""
     key = lambda hash_key, range_key: [
         {"AttributeName": hash_key, "KeyType": "HASH"}, {"AttributeName": range_key, "KeyType": "RANGE"}
     ]
@@ -40,13 +41,14 @@ def create_table(name, index):
     body = {
         "TableName": name, "BillingMode": "PAY_PER_REQUEST", "KeySchema": key("PK", "SK"),
         "AttributeDefinitions": [{"AttributeName": one, "AttributeType": "S"} for one in names],
-        "StreamSpecification": {"StreamEnabled": True, "StreamViewType": "NEW_IMAGE"},
     }
+    if stream:
+        body["StreamSpecification"] = {"StreamEnabled": True, "StreamViewType": "NEW_IMAGE"}
     if index:
         body["GlobalSecondaryIndexes"] = [
             {"IndexName": "dir", "KeySchema": key("GP", "GS"), "Projection": {"ProjectionType": "ALL"}}
         ]
-    call("dynamodb", "DynamoDB_20120810.CreateTable", body)
+    return call("dynamodb", "DynamoDB_20120810.CreateTable", body)["TableDescription"].get("LatestStreamArn")
 
 
 def create_key(spec, usage):
