@@ -74,6 +74,51 @@ def invoke(url, function, event):
     return request(url, "POST", f"/2015-03-31/functions/{function}/invocations", body=event)[1]
 
 
+
+def stream(table):
+    """What the table's stream tells of: at each `next`, a list of the records that came since the last."""
+    streams = lambda action, body: call("dynamodb", f"DynamoDBStreams_20120810.{action}", body)
+    arn = streams("ListStreams", {"TableName": table})["Streams"][0]["StreamArn"]
+    iterators = {}
+    while True:
+        records = []
+        for shard in streams("DescribeStream", {"StreamArn": arn})["StreamDescription"]["Shards"]:
+            name = shard["ShardId"]
+            if name not in iterators:
+                start = {"StreamArn": arn, "ShardId": name, "ShardIteratorType": "TRIM_HORIZON"}
+                iterators[name] = streams("GetShardIterator", start)["ShardIterator"]
+            while iterators[name]:
+                page = streams("GetRecords", {"ShardIterator": iterators[name]})
+                iterators[name] = page.get("NextShardIterator")
+                if not page["Records"]:
+                    break
+                records += page["Records"]
+        yield records
+
+
+def hand_on(url, records, queue):
+    """Does what AWS does between the table and the mailer: gives the stream's records to `audit-events`, and what the rule of
+    its bus put into the queue to `notify`. Returns how many events that were."""
+    # In batches of Lambda's size.
+    for n in range(0, len(records), 100):
+        done = invoke(url, "audit-events", {"Records": records[n:n + 100]})
+        assert done == {"batchItemFailures": []}, done
+    told = 0
+    receive = {"QueueUrl": queue, "MaxNumberOfMessages": 10}
+    while messages := call("sqs", "AmazonSQS.ReceiveMessage", receive).get("Messages"):
+        for message in messages:
+            done = invoke(url, "notify", json.loads(message["Body"]))
+            assert done is None, done
+            call("sqs", "AmazonSQS.DeleteMessage", {"QueueUrl": queue, "ReceiptHandle": message["ReceiptHandle"]})
+            told += 1
+    return told
+
+
+def mails():
+    """All mails that the emulated SES took, oldest first."""
+    with urllib.request.urlopen(KMS + "/moto-api/data.json", timeout=30) as answer:
+        return json.load(answer)["ses"].get("Message", [])
+
 class Function:
     """A binary under a runtime API of its own: it gets events one by one."""
 
