@@ -30,9 +30,7 @@ pub(crate) const TRIES: usize = 5;
 /// Says which step did not work, and why.
 pub async fn run(options: &Account) -> Result<(), Failure> {
     let server = Server::at(&options.url)?;
-    let password = terminal::password("Password")?;
-    let sign_in = json!({"tenant": options.tenant, "username": options.username, "password": password.expose()});
-    let answer = server.send(Method::POST, "/v1/login", None, Some(&sign_in)).await?.ok("signing in")?;
+    let answer = sign_in(&server, options).await?;
     let token = match answer["status"].as_str() {
         Some("enrolment_required") => text(&answer["enrolment"]["token"])?,
         Some("mfa_required") => {
@@ -71,6 +69,13 @@ pub(crate) fn command(name: &str, options: &Account) -> String {
         arguments.extend(["--url", &options.url]);
     }
     terminal::command(&arguments)
+}
+
+/// Asks for the password and sends it: what `POST /v1/login` answers.
+pub(crate) async fn sign_in(server: &Server, options: &Account) -> Result<Value, Failure> {
+    let password = terminal::password("Password")?;
+    let body = json!({"tenant": options.tenant, "username": options.username, "password": password.expose()});
+    server.send(Method::POST, "/v1/login", None, Some(&body)).await?.ok("signing in")
 }
 
 fn show(uri: &str, key: &str) -> Result<(), Failure> {

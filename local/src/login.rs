@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::{
     Failure,
     args::Account,
-    enrol::{Server, TRIES, command, print, say_wrong, text},
+    enrol::{Server, TRIES, command, print, say_wrong, sign_in, text},
     terminal,
 };
 
@@ -16,9 +16,7 @@ use crate::{
 /// Says which step did not work, and why.
 pub async fn run(options: &Account) -> Result<(), Failure> {
     let server = Server::at(&options.url)?;
-    let password = terminal::password("Password")?;
-    let sign_in = json!({"tenant": options.tenant, "username": options.username, "password": password.expose()});
-    let answer = server.send(Method::POST, "/v1/login", None, Some(&sign_in)).await?.ok("signing in")?;
+    let answer = sign_in(&server, options).await?;
     let signed_in = match answer["status"].as_str() {
         Some("mfa_required") => verify(&server, &text(&answer["challenge"]["token"])?).await?,
         Some("enrolment_required") => {
