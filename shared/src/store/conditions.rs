@@ -33,15 +33,6 @@ async fn interleaved(challenges: usize) -> (Arc<Ann>, Arc<InterleavedTable>, Vec
     (Arc::new(ann), table, tokens)
 }
 
-/// What an Administrator changes about somebody.
-async fn patch(ann: &Ann, target: &UserKey, patch: Patch) -> Changed {
-    let session = ann.session_of(&ann.key).await;
-    let asked = ann.store.ask_person(&session, target.user().clone(), NOW).await.unwrap();
-    let (principal, named) = asked.ok().unwrap();
-    let authority = principal.administrator(NOW).ok().unwrap();
-    ann.store.change_person(&authority, named, &patch, &attempt(NOW), &ann.event()).await.unwrap()
-}
-
 async fn delete(ann: &Ann, target: &UserKey) -> Changed {
     let session = ann.session_of(&ann.key).await;
     let asked = ann.store.ask_person(&session, target.user().clone(), NOW).await.unwrap();

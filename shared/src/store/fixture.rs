@@ -10,7 +10,7 @@ use super::{
     keys,
     login::{Charge, Opened},
     memory::MemoryTable,
-    people::{Asked, By, Created, NewPerson},
+    people::{Asked, By, Changed, Created, NewPerson, Patch},
     session::{Authority, Principal},
     sso::{IdpRemoved, SsoOpened},
     table::{Again, Table, Updated},
@@ -313,6 +313,15 @@ impl Ann {
             Asked { kind, role, auth_type: AuthType::Local, username: name, display_name: "Somebody", email: None };
         let born = Nonce::generate(&SystemEntropy).unwrap();
         NewPerson::new(key, self.names.login(tenant, &LoginName::fold(name)), &asked, born, NOW)
+    }
+
+    /// What she changes about somebody, as an Administrator.
+    pub(crate) async fn patch(&self, target: &UserKey, patch: Patch) -> Changed {
+        let session = self.session_of(&self.key).await;
+        let asked = self.store.ask_person(&session, target.user().clone(), NOW).await.unwrap();
+        let (principal, named) = asked.ok().unwrap();
+        let authority = principal.administrator(NOW).ok().unwrap();
+        self.store.change_person(&authority, named, &patch, &attempt(NOW), &self.event()).await.unwrap()
     }
 
     /// A session of somebody, as if they had signed in with a code.

@@ -591,22 +591,13 @@ mod tests {
         }
     }
 
-    /// What an Administrator does meanwhile.
-    async fn patch(ann: &Ann, target: &UserKey, patch: Patch) -> Changed {
-        let session = ann.session_of(&ann.key).await;
-        let asked = ann.store.ask_person(&session, target.user().clone(), NOW).await.unwrap();
-        let (principal, named) = asked.ok().unwrap();
-        let authority = principal.administrator(NOW).ok().unwrap();
-        ann.store.change_person(&authority, named, &patch, &attempt(NOW), &ann.event()).await.unwrap()
-    }
-
     fn subject(ann: &Ann, name_id: &str) -> String {
         ann.names.subject(ann.key.tenant(), &idp().entity_id, name_id)
     }
 
     async fn links(ann: &Ann, target: &UserKey, name_id: &str) {
         let linked = Some(ann.names.link(ann.key.tenant(), &idp().entity_id, name_id));
-        assert!(matches!(patch(ann, target, Patch { linked, ..Patch::default() }).await, Changed::Yes(_)));
+        assert!(matches!(ann.patch(target, Patch { linked, ..Patch::default() }).await, Changed::Yes(_)));
     }
 
     async fn delete(ann: &Ann, target: &UserKey) {
@@ -882,7 +873,7 @@ mod tests {
         links(&ann, &bob, "00u1").await;
         let eve = ann.of_idp("eve", Role::Standard, FactorState::Active).await;
         let link = || ann.names.link(ann.key.tenant(), &idp().entity_id, "00u1");
-        let taken = patch(&ann, &eve, Patch { linked: Some(link()), ..Patch::default() }).await;
+        let taken = ann.patch(&eve, Patch { linked: Some(link()), ..Patch::default() }).await;
         assert!(matches!(taken, Changed::SubjectTaken));
         let person = ann.to_be("zoe", Role::Standard).linked(link());
         let made = ann.store.create_person(&By::Seed, &person, &attempt(NOW), &ann.event()).await.unwrap();
@@ -892,7 +883,7 @@ mod tests {
         elsewhere.entity_id = "https://other.example".to_owned();
         assert!(ann.owner(elsewhere, NOW).await.is_none());
         assert!(matches!(
-            patch(&ann, &bob, Patch { auth_type: Some(AuthType::Local), ..Patch::default() }).await,
+            ann.patch(&bob, Patch { auth_type: Some(AuthType::Local), ..Patch::default() }).await,
             Changed::Yes(_)
         ));
         assert!(ann.owner(ann.asserted("00u1", "3", None), NOW).await.is_none(), "not of this door any more");
@@ -907,15 +898,12 @@ mod tests {
         let link = |name_id: &str| ann.names.link(ann.key.tenant(), &entity_id, name_id);
         let linked = |name_id: &str| Patch { linked: Some(link(name_id)), ..Patch::default() };
         for name in ["bob", "BOB", "ｂob"] {
-            assert!(matches!(patch(&ann, &eve, linked(name)).await, Changed::Ambiguous), "{name}");
+            assert!(matches!(ann.patch(&eve, linked(name)).await, Changed::Ambiguous), "{name}");
         }
         let hash = Some(ann.hash("a good long password").await);
         let both = Patch { hash, ..linked("Bob") };
-        assert!(
-            matches!(patch(&ann, &bob, both).await, Changed::Yes(_)),
-            "his own, beside a new password of that name"
-        );
-        assert!(matches!(patch(&ann, &eve, linked("zoe")).await, Changed::Yes(_)));
+        assert!(matches!(ann.patch(&bob, both).await, Changed::Yes(_)), "his own, beside a new password of that name");
+        assert!(matches!(ann.patch(&eve, linked("zoe")).await, Changed::Yes(_)));
         let create = async |name: &str, name_id: Option<&str>| {
             let mut person = ann.to_be(name, Role::Standard).beside_idp(&ann.names, &entity_id);
             if let Some(name_id) = name_id {
@@ -1118,14 +1106,14 @@ mod tests {
         comes(&ann, &idp, "bob", Some(&["boss"])).await;
         // The same role, and an Administrator's now.
         let given = Patch { role: Some(Role::Administrator), ..Patch::default() };
-        assert!(matches!(patch(&ann, &bob, given).await, Changed::Yes(_)));
+        assert!(matches!(ann.patch(&bob, given).await, Changed::Yes(_)));
         comes(&ann, &idp, "bob", Some(&["staff"])).await;
         assert_eq!(standing(&ann, &bob).await, (Role::Administrator, true, 3));
         // Another change takes nothing over.
         by_groups(&ann, &bob).await;
         let inactive = |active| Patch { active: Some(active), ..Patch::default() };
-        assert!(matches!(patch(&ann, &bob, inactive(false)).await, Changed::Yes(_)));
-        assert!(matches!(patch(&ann, &bob, inactive(true)).await, Changed::Yes(_)));
+        assert!(matches!(ann.patch(&bob, inactive(false)).await, Changed::Yes(_)));
+        assert!(matches!(ann.patch(&bob, inactive(true)).await, Changed::Yes(_)));
         comes(&ann, &idp, "bob", Some(&["staff"])).await;
         assert!(matches!(standing(&ann, &bob).await, (Role::Standard, false, _)));
     }
@@ -1224,20 +1212,20 @@ mod tests {
         // Amy goes, and then Ann is the last; with an IdP, for which no password is needed.
         let (ann, table, amy) = two(true).await;
         quicker(&ann, &table, Action::Remove(act(&amy)));
-        assert!(matches!(patch(&ann, &ann.key, demoted()).await, Changed::LastAdministrator));
-        assert!(matches!(patch(&ann, &ann.key, demoted()).await, Changed::LastAdministrator), "and is read so");
+        assert!(matches!(ann.patch(&ann.key, demoted()).await, Changed::LastAdministrator));
+        assert!(matches!(ann.patch(&ann.key, demoted()).await, Changed::LastAdministrator), "and is read so");
         // The IdP goes, with Amy of it.
         let (ann, table, amy) = two(true).await;
-        assert!(matches!(patch(&ann, &amy, flipped()).await, Changed::Yes(_)));
+        assert!(matches!(ann.patch(&amy, flipped()).await, Changed::Yes(_)));
         quicker(&ann, &table, Action::Remove(attr("idp")));
-        assert!(matches!(patch(&ann, &ann.key, flipped()).await, Changed::LastAdministrator));
+        assert!(matches!(ann.patch(&ann.key, flipped()).await, Changed::LastAdministrator));
         // Amy changes to the IdP's door before there is one.
         let (ann, table, amy) = two(false).await;
         quicker(&ann, &table, Action::Set(act(&amy), Value::Bool(false)));
-        assert!(matches!(patch(&ann, &ann.key, flipped()).await, Changed::LastAdministrator));
+        assert!(matches!(ann.patch(&ann.key, flipped()).await, Changed::LastAdministrator));
         // The last who signs in by a password goes over, and the IdP stays.
         let (ann, table, amy) = two(true).await;
-        assert!(matches!(patch(&ann, &amy, flipped()).await, Changed::Yes(_)));
+        assert!(matches!(ann.patch(&amy, flipped()).await, Changed::Yes(_)));
         let authority = ann.authority(&ann.session_of(&ann.key).await).await;
         quicker(&ann, &table, Action::Set(act(&ann.key), Value::Bool(false)));
         let ended = ann.store.remove_idp(&authority, &attempt(NOW), &ann.event()).await.unwrap();

@@ -41,7 +41,7 @@ async fn contact_who_became_an_employee_meanwhile_is_not_excluded() {
     // The session, the claim of the batch, then the group.
     table.before_write(3, async move {
         let employee = Patch { kind: Some(Kind::Employee), role: Some(Role::Standard), ..Patch::default() };
-        assert!(matches!(patch(&other, &key, employee).await, Changed::Yes(_)));
+        assert!(matches!(other.patch(&key, employee).await, Changed::Yes(_)));
     });
     assert_eq!(run(&ann, &con, true, NOW).await, Outcome::NotAContact);
     let user = ann.read(&con).await;

@@ -23,10 +23,10 @@ async fn password_that_an_administrator_sets_forgets_the_known_devices() {
     let known = attr("d").key(token.reference().id().as_str().to_owned());
     set(&ann, &bob, vec![Action::Set(known, item::value(&device).unwrap())]).await;
     let renamed = Patch { display_name: Some("Robert".to_owned()), ..Patch::default() };
-    assert!(matches!(patch(&ann, &bob, renamed).await, Changed::Yes(_)));
+    assert!(matches!(ann.patch(&bob, renamed).await, Changed::Yes(_)));
     assert_eq!(ann.read(&bob).await.devices.len(), 1);
     let hash = Some(ann.hash("another good password").await);
-    assert!(matches!(patch(&ann, &bob, Patch { hash, ..Patch::default() }).await, Changed::Yes(_)));
+    assert!(matches!(ann.patch(&bob, Patch { hash, ..Patch::default() }).await, Changed::Yes(_)));
     assert!(ann.read(&bob).await.devices.is_empty());
 }
 
@@ -41,7 +41,7 @@ async fn promotion_is_planned_again_when_the_factor_was_disabled_meanwhile() {
         let disabled = other.store.disable_factor(&key, &full, &attempt(NOW), &other.event()).await.unwrap();
         assert_eq!(disabled, Disabled::Yes);
     });
-    assert!(matches!(patch(&ann, &amy, promoted()).await, Changed::Yes(_)));
+    assert!(matches!(ann.patch(&amy, promoted()).await, Changed::Yes(_)));
     assert!(!table.waits() && ann.read(&amy).await.role == Role::Administrator);
     assert!(registry_is_true(&ann, &amy).await);
 }
@@ -56,7 +56,7 @@ async fn change_is_planned_again_when_the_id_is_another_persons_meanwhile() {
         other.someone("bob", Role::Administrator).await;
     });
     let inactive = Patch { active: Some(false), ..Patch::default() };
-    assert!(matches!(patch(&ann, &bob, inactive).await, Changed::Yes(_)));
+    assert!(matches!(ann.patch(&bob, inactive).await, Changed::Yes(_)));
     assert!(!table.waits() && !ann.read(&bob).await.active && registry_is_true(&ann, &bob).await);
 }
 
@@ -67,7 +67,7 @@ async fn change_is_denied_when_the_session_of_who_asks_ended_meanwhile() {
     let bob = ann.someone("bob", Role::Standard).await;
     let other = Arc::clone(&ann);
     table.before_write(2, async move { other.change(Action::Set(attr("s"), write::empty())).await });
-    assert!(matches!(patch(&ann, &bob, promoted()).await, Changed::ActorGone));
+    assert!(matches!(ann.patch(&bob, promoted()).await, Changed::ActorGone));
     assert!(!table.waits() && ann.read(&bob).await.role == Role::Standard);
 }
 
@@ -94,7 +94,7 @@ async fn link_that_a_first_sign_in_made_meanwhile_is_replaced_and_not_left_behin
     let (ann, table, _) = interleaved(0).await;
     let bob = bob_is_linked_before_the_next_change(&ann, &table).await;
     let linked = Some(ann.names.link(ann.key.tenant(), &idp().entity_id, "second"));
-    assert!(matches!(patch(&ann, &bob, Patch { linked, ..Patch::default() }).await, Changed::Yes(_)));
+    assert!(matches!(ann.patch(&bob, Patch { linked, ..Patch::default() }).await, Changed::Yes(_)));
     assert!(!table.waits());
     assert!(item_at(&ann, link(&ann, "second")).await.is_some());
     assert!(item_at(&ann, link(&ann, "first")).await.is_none());

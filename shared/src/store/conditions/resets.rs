@@ -56,7 +56,7 @@ async fn reset_is_planned_again_when_the_security_version_changed_meanwhile() {
     let (bob, session) = (enrolled(&ann, "bob").await, ann.session_of(&ann.key).await);
     let (other, key) = (Arc::clone(&ann), bob.clone());
     table.before_write(1, async move {
-        assert!(matches!(patch(&other, &key, promoted()).await, Changed::Yes(_)));
+        assert!(matches!(other.patch(&key, promoted()).await, Changed::Yes(_)));
     });
     resets_as_of_an_administrator(&ann, &session, &bob).await;
     assert!(!table.waits());

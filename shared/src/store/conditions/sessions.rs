@@ -106,7 +106,7 @@ async fn password_change_fails_when_the_session_or_the_password_changed_meanwhil
                 "security version" => other.change(Action::Add(attr("ep"), 1)).await,
                 _ => {
                     let set = Patch { hash: Some(other.hash("set by an Administrator").await), ..Patch::default() };
-                    assert!(matches!(patch(&other, &other.key, set).await, Changed::Yes(_)));
+                    assert!(matches!(other.patch(&other.key, set).await, Changed::Yes(_)));
                 }
             }
         });

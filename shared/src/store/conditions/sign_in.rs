@@ -99,7 +99,7 @@ async fn disabling_fails_when_the_security_version_changed_meanwhile() {
     let (ann, _) = ann(0).await;
     let amy = with_full_row(&ann, "amy").await;
     let before = ann.read(&amy).await;
-    assert!(matches!(patch(&ann, &amy, promoted()).await, Changed::Yes(_)));
+    assert!(matches!(ann.patch(&amy, promoted()).await, Changed::Yes(_)));
     let disabled = ann.store.disable_factor(&amy, &before, &attempt(NOW), &ann.event()).await.unwrap();
     assert_eq!(disabled, Disabled::Moved);
     assert!(registry_is_true(&ann, &amy).await);
