@@ -191,7 +191,7 @@ pub struct ResetMfa {
     pub reason: String,
 }
 
-/// `raise-restore-epoch`.
+/// `raise-restore-security_version`.
 #[derive(Debug, Args)]
 pub struct RaiseRestoreEpoch {
     /// Directory of the store

@@ -16,7 +16,7 @@ use vestibule::{
         Store, Table,
         dynamo::{self, DynamoTable},
     },
-    trust::Trust,
+    tls_roots::TlsRoots,
 };
 use zeroize::Zeroizing;
 
@@ -34,7 +34,7 @@ pub async fn open(directory: Option<&Path>, endpoint: &str) -> Result<(Arc<dyn T
     let keys = file.keys()?;
     // An emulator takes any credentials; AWS is never asked: there is always an address.
     let credentials = Credentials::new("local", "local", None, None, "local");
-    let client = dynamo::client("eu-central-1".into(), credentials, Some(endpoint.to_owned()), &Trust::read(None)?);
+    let client = dynamo::client("eu-central-1".into(), credentials, Some(endpoint.to_owned()), &TlsRoots::read(None)?);
     let table = DynamoTable::new(client, format!("vestibule-{}", file.store()), Arc::new(SystemEntropy));
     let unreached = |error| format!("DynamoDB at {endpoint} does not do what it is asked ({error}): is it running?");
     table.create().await.map_err(unreached)?;

@@ -22,7 +22,7 @@ use crate::{
 const ANSWER: usize = 1024 * 1024;
 
 /// Five wrong codes end a pending enrolment or a challenge: no more are asked for.
-pub(crate) const TRIES: usize = 5;
+pub(crate) const MAX_ATTEMPTS: usize = 5;
 
 /// Signs in with the password, enrols an authenticator, and makes the recovery token.
 ///
@@ -104,7 +104,7 @@ fn qr(uri: &str, colors: bool) -> Result<String, Failure> {
 
 /// Asks for codes until one is right.
 async fn confirm(server: &Server, token: &str) -> Result<Zeroizing<String>, Failure> {
-    for _ in 0..TRIES {
+    for _ in 0..MAX_ATTEMPTS {
         let code = terminal::line("Code it shows")?;
         let body = json!({"code": *code});
         let answer = server.send(Method::POST, "/v1/mfa/enrolments/confirm", Some(token), Some(&body)).await?;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::{
     Failure,
     args::Account,
-    enrol::{Server, TRIES, command, print, say_wrong, sign_in, text},
+    enrol::{MAX_ATTEMPTS, Server, command, print, say_wrong, sign_in, text},
     terminal,
 };
 
@@ -30,7 +30,7 @@ pub async fn run(options: &Account) -> Result<(), Failure> {
 
 /// Asks for codes until one is right.
 async fn verify(server: &Server, challenge: &str) -> Result<Value, Failure> {
-    for _ in 0..TRIES {
+    for _ in 0..MAX_ATTEMPTS {
         let code = terminal::line("Code, or recovery token")?;
         let body = json!({"code": *code});
         let answer = server.send(Method::POST, "/v1/verify", Some(challenge), Some(&body)).await?;

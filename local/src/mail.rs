@@ -15,12 +15,12 @@ use std::{
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use vestibule::{
-    audit::{Row, Tell},
+    audit::{Notify, Row},
     id::{TenantId, UserId},
-    notice,
+    mail,
     store::{
         Store, StoreError, Table, item, keys,
-        table::{Again, Query, Transacted, Transaction, Updated},
+        table::{Query, Retry, Transacted, Transaction, Updated},
         write::{Item, Key, Write},
     },
 };
@@ -43,13 +43,13 @@ struct Mail {
 }
 
 /// A table that passes on what somebody is to be told of, once it is written.
-pub struct TellingTable {
+pub struct NotifyingTable {
     table: Arc<dyn Table>,
     store: Store,
     file: Option<Mutex<File>>,
 }
 
-impl TellingTable {
+impl NotifyingTable {
     /// Over a table; with the directory in which the file is kept, or without one.
     ///
     /// # Errors
@@ -82,12 +82,12 @@ impl TellingTable {
 }
 
 #[async_trait]
-impl Table for TellingTable {
+impl Table for NotifyingTable {
     async fn read(&self, keys: &[Key]) -> Result<Vec<Option<Item>>, StoreError> {
         self.table.read(keys).await
     }
 
-    async fn update(&self, write: &Write, again: Again) -> Result<Updated, StoreError> {
+    async fn update(&self, write: &Write, again: Retry) -> Result<Updated, StoreError> {
         let updated = self.table.update(write, again).await?;
         if matches!(updated, Updated::Written(_)) {
             self.tell(write).await;
@@ -124,9 +124,9 @@ impl Mail {
 
     fn to(&self) -> String {
         let whom = self.row.notified.iter().map(|tell| match (tell, &self.email) {
-            (Tell::User, Some(email)) => format!("{} <{email}>", self.person()),
-            (Tell::User, None) => self.person().to_owned(),
-            (Tell::Administrators, _) => format!("the Administrators of {}", self.tenant),
+            (Notify::User, Some(email)) => format!("{} <{email}>", self.person()),
+            (Notify::User, None) => self.person().to_owned(),
+            (Notify::Administrators, _) => format!("the Administrators of {}", self.tenant),
         });
         whom.collect::<Vec<_>>().join(", ")
     }
@@ -137,8 +137,8 @@ impl Mail {
     }
 
     fn sentence(&self) -> String {
-        let mut text = format!("To {}: {}. ", self.to(), notice::subject(self.row.action));
-        let particulars = notice::particulars(&self.row, self.person(), None);
+        let mut text = format!("To {}: {}. ", self.to(), mail::subject(self.row.action));
+        let particulars = mail::particulars(&self.row, self.person(), None);
         text.push_str(
             &particulars.iter().map(|(name, value)| format!("{name}: {value}")).collect::<Vec<_>>().join("; "),
         );

@@ -17,7 +17,7 @@ use vestibule::{
     secret::SecretText,
     store::{
         item::{AuthType, Kind, Role},
-        people::fits,
+        users::fits,
     },
 };
 use zeroize::Zeroizing;
@@ -96,7 +96,7 @@ pub enum SeedError {
     /// It is JSON and no seed; every fault with its place.
     #[error("the seed {name} has {} fault{}: {}", .faults.len(), if .faults.len() == 1 { "" } else { "s" },
             .faults.join("; "))]
-    Faults {
+    ConfigErrors {
         /// Which seed.
         name: String,
         /// The faults.
@@ -128,7 +128,7 @@ impl Seed {
         let seed = seed(root, &mut faults);
         match seed {
             Some(seed) if faults.is_empty() => Ok(seed),
-            _ => Err(SeedError::Faults { name: name.to_owned(), faults }),
+            _ => Err(SeedError::ConfigErrors { name: name.to_owned(), faults }),
         }
     }
 
@@ -246,9 +246,9 @@ impl<'de> Visitor<'de> for NodeVisitor {
 
 // ---------------------------------------------------------------- faults, with their places
 
-type Faults = Vec<String>;
+type ConfigErrors = Vec<String>;
 
-fn fault<T>(faults: &mut Faults, place: &str, what: impl fmt::Display) -> Option<T> {
+fn fault<T>(faults: &mut ConfigErrors, place: &str, what: impl fmt::Display) -> Option<T> {
     faults.push(if place.is_empty() { what.to_string() } else { format!("{place}: {what}") });
     None
 }
@@ -264,7 +264,7 @@ struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    fn new(mut node: Node, place: &'a str, faults: &mut Faults) -> Option<Self> {
+    fn new(mut node: Node, place: &'a str, faults: &mut ConfigErrors) -> Option<Self> {
         let Node::Object(object) = &mut node else { return fault(faults, place, "has to be an object") };
         let mut fields = HashMap::new();
         for (name, value) in std::mem::take(object) {
@@ -281,7 +281,7 @@ impl<'a> Fields<'a> {
     }
 
     /// A text; where the field is optional its absence is `Some(None)`.
-    fn text(&mut self, name: &str, required: bool, faults: &mut Faults) -> Option<Option<String>> {
+    fn text(&mut self, name: &str, required: bool, faults: &mut ConfigErrors) -> Option<Option<String>> {
         let (place, node) = self.take(name);
         match node {
             None if required => fault(faults, &place, "is missing"),
@@ -293,7 +293,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn name(&mut self, name: &str, longest: usize, faults: &mut Faults) -> Option<String> {
+    fn name(&mut self, name: &str, longest: usize, faults: &mut ConfigErrors) -> Option<String> {
         let text = self.text(name, true, faults)??;
         let place = below(self.place, name);
         if text.is_empty() {
@@ -315,7 +315,7 @@ impl<'a> Fields<'a> {
         name: &str,
         otherwise: Option<T>,
         words: &[(&str, T)],
-        faults: &mut Faults,
+        faults: &mut ConfigErrors,
     ) -> Option<T> {
         let Some(text) = self.text(name, otherwise.is_none(), faults)? else { return otherwise };
         match words.iter().find(|(word, _)| *word == text) {
@@ -327,7 +327,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn list(&mut self, name: &str, faults: &mut Faults) -> Option<Vec<Node>> {
+    fn list(&mut self, name: &str, faults: &mut ConfigErrors) -> Option<Vec<Node>> {
         let (place, node) = self.take(name);
         match node {
             None => fault(faults, &place, "is missing"),
@@ -338,7 +338,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn flag(&mut self, name: &str, otherwise: bool, faults: &mut Faults) -> Option<bool> {
+    fn flag(&mut self, name: &str, otherwise: bool, faults: &mut ConfigErrors) -> Option<bool> {
         let (place, node) = self.take(name);
         match node.as_ref() {
             None => Some(otherwise),
@@ -347,7 +347,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn end(self, faults: &mut Faults) {
+    fn end(self, faults: &mut ConfigErrors) {
         let mut unknown: Vec<_> = self.fields.keys().collect();
         unknown.sort();
         for name in unknown {
@@ -360,7 +360,7 @@ impl<'a> Fields<'a> {
 
 // Every part is looked at, whatever is wrong with the part before: so one run tells all faults.
 
-fn seed(root: Node, faults: &mut Faults) -> Option<Seed> {
+fn seed(root: Node, faults: &mut ConfigErrors) -> Option<Seed> {
     let mut fields = Fields::new(root, "", faults)?;
     let list = fields.list("tenants", faults);
     fields.end(faults);
@@ -377,7 +377,7 @@ fn seed(root: Node, faults: &mut Faults) -> Option<Seed> {
     Some(Seed { tenants })
 }
 
-fn seed_tenant(node: Node, place: &str, faults: &mut Faults) -> Option<SeedTenant> {
+fn seed_tenant(node: Node, place: &str, faults: &mut ConfigErrors) -> Option<SeedTenant> {
     let mut fields = Fields::new(node, place, faults)?;
     let id = match fields.text("id", true, faults) {
         Some(Some(id)) => match TenantId::parse(&id) {
@@ -405,7 +405,7 @@ fn seed_tenant(node: Node, place: &str, faults: &mut Faults) -> Option<SeedTenan
     Some(SeedTenant { id: id?, name: name?, users })
 }
 
-fn seed_user(node: Node, place: &str, tenant: Option<&TenantId>, faults: &mut Faults) -> Option<SeedUser> {
+fn seed_user(node: Node, place: &str, tenant: Option<&TenantId>, faults: &mut ConfigErrors) -> Option<SeedUser> {
     let mut fields = Fields::new(node, place, faults)?;
     let id = match fields.text("id", false, faults) {
         Some(Some(id)) => match UserId::parse(&id) {
@@ -469,7 +469,7 @@ mod tests {
     fn faults(json: &str) -> Vec<String> {
         match Seed::parse("x", json.as_bytes()) {
             Ok(_) => panic!("it was taken"),
-            Err(SeedError::Faults { faults, .. }) => faults,
+            Err(SeedError::ConfigErrors { faults, .. }) => faults,
             Err(other) => panic!("{other}"),
         }
     }

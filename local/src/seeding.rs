@@ -2,15 +2,15 @@
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use vestibule::{
-    attempt::Attempt,
     audit::{Action, AuditEvent, Outcome},
     http::App,
     id::{LoginName, TenantId, UserId},
     secret::Nonce,
+    sign_in::Attempt,
     store::{
         StoreError,
-        people::{Asked, By, Created, NewPerson},
         tenant::NewTenant,
+        users::{Actor, Created, NewUser, NewUserDetails},
     },
 };
 
@@ -31,7 +31,7 @@ pub async fn add_missing(app: &App, seed: Seed) -> Result<(), Failure> {
         if app.store.count_administrators(&tenant.id).await?.is_none() {
             let event = AuditEvent::new(Action::TenantCreated, Outcome::Success, REQUEST);
             let new = NewTenant { id: tenant.id.clone(), name: tenant.name, first: None };
-            app.store.create_tenant(&By::Seed, &new, &attempt(app)?, (&event, &event)).await?;
+            app.store.create_tenant(&Actor::Seed, &new, &attempt(app)?, (&event, &event)).await?;
         }
         // Hashing is the work here: as many at once as there are cores.
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -82,7 +82,7 @@ async fn add_person(app: &App, tenant: &TenantId, user: SeedUser) -> Result<(), 
     };
     let attempt = attempt(app)?;
     let event = AuditEvent::new(Action::UserCreated, Outcome::Success, REQUEST).about(key.user());
-    let asked = Asked {
+    let asked = NewUserDetails {
         kind: user.kind,
         role: user.role,
         auth_type: user.auth_type,
@@ -90,13 +90,13 @@ async fn add_person(app: &App, tenant: &TenantId, user: SeedUser) -> Result<(), 
         display_name: &user.display_name,
         email: None,
     };
-    let mut person = NewPerson::new(key, login, &asked, Nonce::generate(&*app.entropy)?, attempt.at());
+    let mut person = NewUser::new(key, login, &asked, Nonce::generate(&*app.entropy)?, attempt.at());
     person.user.active = user.active;
     if let Some(password) = &user.password {
         person.hash = Some(app.passwords.hash(password, &*app.entropy).await?);
     }
-    match app.store.create_person(&By::Seed, &person, &attempt, &event).await? {
-        Created::Yes => Ok(()),
+    match app.store.create_user(&Actor::Seed, &person, &attempt, &event).await? {
+        Created::Done => Ok(()),
         // Nobody else writes while a seed is put in: the lock is ours, and its names and ids are each their own.
         other => Err(format!("user {} of tenant {tenant} could not be created: {other:?}", user.username).into()),
     }

@@ -29,7 +29,7 @@ use tokio::{
 };
 use vestibule::{
     env::{SystemClock, SystemEntropy},
-    http::{Answer, App, Code, Peer, Problem, Routes},
+    http::{ApiResult, App, Code, Peer, Problem, Routes},
     key_file::Keys,
     password::{PasswordParams, Passwords},
     sso::PublicUrl,
@@ -42,7 +42,7 @@ use crate::{
     Failure,
     args::{OWN_DIRECTORY, SeedChoice, Serve},
     data_dir::DataDir,
-    mail::TellingTable,
+    mail::NotifyingTable,
     seed::{DEMO, Seed},
     seeding,
     welcome::Welcome,
@@ -115,7 +115,7 @@ async fn open_store(_: &Serve, directory: Option<&Path>) -> Result<Opened, Failu
 
 fn opened_app(table: Arc<dyn Table>, keys: Keys, directory: Option<&Path>) -> Result<Opened, Failure> {
     let table: Arc<dyn Table> = Arc::new(
-        TellingTable::new(table, directory)
+        NotifyingTable::new(table, directory)
             .map_err(|error| format!("cannot write notifications into the data directory: {error}"))?,
     );
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -286,7 +286,7 @@ fn accepts_html(headers: &HeaderMap) -> bool {
 }
 
 /// Whether the store answers: a consistent read of the one record that is always there.
-async fn health(table: Arc<dyn Table>) -> Answer<Json<Value>> {
+async fn health(table: Arc<dyn Table>) -> ApiResult<Json<Value>> {
     match table.read(&[keys::identity()]).await {
         Ok(found) if found.iter().all(Option::is_some) => Ok(Json(json!({"status": "ok"}))),
         Ok(_) => {

@@ -21,7 +21,7 @@ use sled::{
 };
 use vestibule::store::{
     StoreError, Table, keys,
-    table::{Again, Query, Transacted, Transaction, Updated},
+    table::{Query, Retry, Transacted, Transaction, Updated},
     write::{Effect, Item, Key, Value, Write},
 };
 
@@ -57,7 +57,7 @@ type KeyRange = (Bound<Vec<u8>>, Bound<Vec<u8>>);
 /// Why a transaction stopped itself.
 enum Stop {
     Refused(Met),
-    Poison(String),
+    Corrupt(String),
 }
 
 type Stopped<T> = Result<T, ConflictableTransactionError<Stop>>;
@@ -91,7 +91,7 @@ fn encode(item: &Item) -> Result<Vec<u8>, String> {
 }
 
 fn poison(reason: String) -> ConflictableTransactionError<Stop> {
-    ConflictableTransactionError::Abort(Stop::Poison(reason))
+    ConflictableTransactionError::Abort(Stop::Corrupt(reason))
 }
 
 /// One write as it meets the table: its place, the item before and the item after.
@@ -125,7 +125,7 @@ impl Trees {
         match result {
             Ok(after) => Ok(Ok(after)),
             Err(TransactionError::Abort(Stop::Refused(met))) => Ok(Err(met)),
-            Err(TransactionError::Abort(Stop::Poison(reason))) => Err(StoreError::Poison(reason)),
+            Err(TransactionError::Abort(Stop::Corrupt(reason))) => Err(StoreError::Corrupt(reason)),
             Err(TransactionError::Storage(error)) => {
                 self.failed.fetch_or(matches!(error, sled::Error::Io(_)), Ordering::SeqCst);
                 Err(unavailable(&error))
@@ -136,7 +136,7 @@ impl Trees {
     fn get(&self, place: &[u8]) -> Result<Option<Item>, StoreError> {
         self.usable()?;
         let found = self.main.get(place).map_err(|error| unavailable(&error))?;
-        found.map(|bytes| decode(&bytes).map_err(StoreError::Poison)).transpose()
+        found.map(|bytes| decode(&bytes).map_err(StoreError::Corrupt)).transpose()
     }
 
     fn list(&self, query: &Query) -> Result<Vec<Item>, StoreError> {
@@ -154,7 +154,7 @@ impl Trees {
             }
             let (key, value) = entry.map_err(|error| unavailable(&error))?;
             if !query.index() {
-                found.push(decode(&value).map_err(StoreError::Poison)?);
+                found.push(decode(&value).map_err(StoreError::Corrupt)?);
                 continue;
             }
             // The item may have moved since the scan met its entry: then it does not belong here any more.
@@ -255,7 +255,7 @@ impl SledTable {
         let mut item = keys::identity().attributes();
         item.insert("id".to_owned(), Value::S(id.to_owned()));
         item.insert("v".to_owned(), Value::N(VERSION.to_owned()));
-        let bytes = encode(&item).map_err(StoreError::Poison)?;
+        let bytes = encode(&item).map_err(StoreError::Corrupt)?;
         self.0.main.insert(main_key(&keys::identity()), bytes).map_err(|error| unavailable(&error))?;
         self.0.main.flush().map_err(|error| unavailable(&error))?;
         Ok(())
@@ -291,7 +291,7 @@ impl Table for SledTable {
         self.blocking(move |trees| places.iter().map(|place| trees.get(place)).collect()).await
     }
 
-    async fn update(&self, write: &Write, _: Again) -> Result<Updated, StoreError> {
+    async fn update(&self, write: &Write, _: Retry) -> Result<Updated, StoreError> {
         let writes = [write.clone()];
         Ok(match self.blocking(move |trees| trees.commit(&writes)).await? {
             Ok(after) => Updated::Written(after.into_iter().next().flatten()),

@@ -135,8 +135,8 @@ fn check(text: &str, colors: Colors) {
 
 /// The commands that a server prints to try, in their order.
 fn printed(text: &str) -> Vec<String> {
-    let (_, tries) = text.split_once("\nTry it").unwrap_or_else(|| panic!("nothing to try: {text}"));
-    let lines = tries.lines().skip(1).map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let (_, attempts) = text.split_once("\nTry it").unwrap_or_else(|| panic!("nothing to try: {text}"));
+    let lines = attempts.lines().skip(1).map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines
         .take_while(|line| line.starts_with('\'') || line.starts_with('/') || line.starts_with("curl "))
         .map(str::to_owned)

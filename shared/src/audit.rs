@@ -127,7 +127,7 @@ pub enum Outcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "http", derive(utoipa::ToSchema), schema(as = NotifiedDto))]
 #[serde(rename_all = "snake_case")]
-pub enum Tell {
+pub enum Notify {
     /// The person concerned.
     User,
     /// The tenant's Administrators.
@@ -180,8 +180,8 @@ pub struct AuditEvent {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub algorithm: Option<String>,
     /// Who is to be told.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub tell: Vec<Tell>,
+    #[serde(rename = "tell", default, skip_serializing_if = "Vec::is_empty")]
+    pub tell: Vec<Notify>,
 }
 
 /// A stranger's text as an Administrator may be shown it: at most 256 characters, of which those that cannot be seen or that
@@ -250,7 +250,7 @@ impl AuditEvent {
 
     /// Somebody is to be told.
     #[must_use]
-    pub fn tell(mut self, whom: Tell) -> Self {
+    pub fn tell(mut self, whom: Notify) -> Self {
         if !self.tell.contains(&whom) {
             self.tell.push(whom);
         }
@@ -369,7 +369,7 @@ pub struct Row {
     pub algorithm: Option<String>,
     /// Who was notified.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub notified: Vec<Tell>,
+    pub notified: Vec<Notify>,
 }
 
 impl Row {

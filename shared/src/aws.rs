@@ -5,7 +5,7 @@ use aws_smithy_runtime_api::client::{behavior_version::BehaviorVersion, http::Sh
 use aws_smithy_types::{retry::RetryConfig, timeout::TimeoutConfig};
 use aws_types::{SdkConfig, app_name::AppName, region::Region};
 
-use crate::trust::Trust;
+use crate::tls_roots::TlsRoots;
 #[cfg(feature = "dynamo")]
 use crate::{
     env::SystemEntropy,
@@ -15,9 +15,9 @@ use crate::{
 /// All that is wrong, in one report.
 #[derive(Debug, Default, PartialEq, Eq, thiserror::Error)]
 #[error("{} fault(s): {}", .0.len(), .0.join("; "))]
-pub struct Faults(pub Vec<String>);
+pub struct ConfigErrors(pub Vec<String>);
 
-impl Faults {
+impl ConfigErrors {
     /// A variable that has to be there.
     pub fn wanted(&mut self, variable: impl Fn(&str) -> Option<String>, name: &str, what: &str) -> Option<String> {
         let found = variable(name).filter(|value| !value.is_empty());
@@ -46,21 +46,21 @@ pub struct Aws {
     pub credentials: Credentials,
     /// The function's own name, which stands in the user agent of each of its calls.
     pub name: Option<AppName>,
-    trust: Trust,
+    trust: TlsRoots,
 }
 
 impl Aws {
     /// Reads what is there, and notes what is not.
-    pub fn read(variable: impl Fn(&str) -> Option<String>, faults: &mut Faults) -> Option<Self> {
+    pub fn read(variable: impl Fn(&str) -> Option<String>, faults: &mut ConfigErrors) -> Option<Self> {
         let region = faults.wanted(&variable, "AWS_REGION", "the region; Lambda sets it");
         let access = faults.wanted(&variable, "AWS_ACCESS_KEY_ID", "the function's role; Lambda sets it");
         let secret = faults.wanted(&variable, "AWS_SECRET_ACCESS_KEY", "the function's role; Lambda sets it");
         let session = variable("AWS_SESSION_TOKEN");
         let file = variable("VESTIBULE_CA_FILE").filter(|path| !path.is_empty());
-        let trust = Trust::read(file.as_deref());
+        let trust = TlsRoots::read(file.as_deref());
         let trust = trust.map_err(|fault| format!("VESTIBULE_CA_FILE {}: {fault}", file.unwrap_or_default()));
         // With Amazon's own the rest can be looked at all the same.
-        let trust = faults.take(trust).or_else(|| Trust::read(None).ok());
+        let trust = faults.take(trust).or_else(|| TlsRoots::read(None).ok());
         Some(Self {
             region: region?,
             credentials: Credentials::new(access?, secret?, session, None, "environment"),

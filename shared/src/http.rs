@@ -1,7 +1,7 @@
 //! The HTTP layer that every flow shares: what a request has to look like, who is asking, and how an answer is finished.
 //!
 //! A flow is a set of [`Routes`]; [`serve`] finishes them into a router, for the local runner and for Lambda alike. A
-//! handler takes a [`Call`], whose form is right by then, and gives an [`Answer`].
+//! handler takes a [`ApiRequest`], whose form is right by then, and gives an [`ApiResult`].
 
 use std::sync::Arc;
 
@@ -16,11 +16,11 @@ mod openapi;
 mod principal;
 mod problem;
 
-pub use call::{Call, Peer, Request};
+pub use call::{ApiRequest, Peer, Request};
 pub use finish::{always, serve, unreadable};
 pub use form::{Body, FormBody, Large, LargeForm, Limit, Line, NoBody, OrEmpty, Page, cursor};
 pub use openapi::document;
-pub use problem::{Answer, Code, PASSWORD_TOO_LONG, Problem};
+pub use problem::{ApiResult, Code, PASSWORD_TOO_LONG, Problem};
 
 use crate::{
     env::{Clock, Entropy},
@@ -56,7 +56,7 @@ impl App {
     ///
     /// # Errors
     /// [`Code::Unavailable`] in a flow that was not given it.
-    pub fn sealer(&self) -> Answer<&dyn Sealer> {
+    pub fn sealer(&self) -> ApiResult<&dyn Sealer> {
         given(self.sealer.as_deref(), "sealing")
     }
 
@@ -64,7 +64,7 @@ impl App {
     ///
     /// # Errors
     /// [`Code::Unavailable`] in a flow that was not given the key.
-    pub fn names(&self) -> Answer<&NameKey> {
+    pub fn names(&self) -> ApiResult<&NameKey> {
         given(self.names.as_deref(), "names")
     }
 
@@ -72,7 +72,7 @@ impl App {
     ///
     /// # Errors
     /// [`Code::NotFound`] where it was not said where people reach it: then nobody signs in by an IdP, which is no fault.
-    pub fn service_provider(&self, tenant: &TenantId) -> Answer<ServiceProvider> {
+    pub fn service_provider(&self, tenant: &TenantId) -> ApiResult<ServiceProvider> {
         let url = self.public_url.as_ref().ok_or(Code::NotFound)?;
         Ok(ServiceProvider::new(url, tenant))
     }
@@ -81,12 +81,12 @@ impl App {
     ///
     /// # Errors
     /// [`Code::Unavailable`] in a flow that was not given the key.
-    pub fn codes(&self) -> Answer<CodeKey> {
+    pub fn codes(&self) -> ApiResult<CodeKey> {
         Ok(given(self.codes.as_deref(), "codes")?.at(self.store.restored()))
     }
 }
 
-fn given<'a, T: ?Sized>(found: Option<&'a T>, key: &str) -> Answer<&'a T> {
+fn given<'a, T: ?Sized>(found: Option<&'a T>, key: &str) -> ApiResult<&'a T> {
     found.ok_or_else(|| {
         tracing::error!(key, "denied: this flow was not given what it needs");
         Code::Unavailable.into()

@@ -77,7 +77,7 @@ impl From<StoreError> for SealError {
     }
 }
 
-/// A client of KMS over an HTTP client (one of `Trust::http_client`); at another address than AWS's where one is given.
+/// A client of KMS over an HTTP client (one of `TlsRoots::http_client`); at another address than AWS's where one is given.
 /// Throttled and silent calls are made three times at most, in three seconds at most: no call here does harm when it is done
 /// twice.
 #[must_use]

@@ -18,8 +18,8 @@ mod function;
 mod gateway;
 mod keys;
 
-pub use crate::aws::{Aws, Faults};
-pub use function::{Function, Needs};
+pub use crate::aws::{Aws, ConfigErrors};
+pub use function::{Function, RequiredKeys};
 pub use gateway::Gateway;
 
 use crate::{
@@ -33,7 +33,7 @@ use crate::{
 ///
 /// # Errors
 /// What the runtime said.
-pub async fn run(routes: Routes, needs: Needs) -> Result<(), Error> {
+pub async fn run(routes: Routes, needs: RequiredKeys) -> Result<(), Error> {
     log::start();
     let function = Function::new(routes, needs, |name| std::env::var(name).ok(), Arc::new(SystemClock));
     // Before the first request: what this takes is part of no answer.

@@ -8,7 +8,6 @@
 //! store ← saml, dynamo, kms, http ← lambda`.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
-pub mod attempt;
 pub mod audit;
 #[cfg(feature = "aws")]
 pub mod aws;
@@ -26,17 +25,18 @@ pub mod kms;
 pub mod lambda;
 #[cfg(feature = "log")]
 pub mod log;
+pub mod mail;
 #[cfg(feature = "log")]
 pub mod metrics;
-pub mod notice;
 pub mod password;
 pub mod policy;
 pub mod recovery;
 #[cfg(feature = "saml")]
 pub mod saml;
 pub mod secret;
+pub mod sign_in;
 pub mod sso;
 pub mod store;
-pub mod totp;
 #[cfg(feature = "aws")]
-pub mod trust;
+pub mod tls_roots;
+pub mod totp;

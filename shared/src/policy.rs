@@ -9,13 +9,13 @@ pub const CHALLENGE_LIFE: Duration = Duration::from_secs(5 * 60);
 /// How long an enrolment token, and a pending enrolment, lives (security.md 4, 20).
 pub const ENROLMENT_LIFE: Duration = Duration::from_secs(10 * 60);
 /// Tries at one challenge, one pending enrolment or one reset code.
-pub const TRIES: i64 = 5;
+pub const MAX_ATTEMPTS: i64 = 5;
 /// Failed codes of one person in [`WINDOW`], over all doors (security.md 28).
-pub const WINDOW_TRIES: i64 = 10;
-/// The window of [`WINDOW_TRIES`] and of [`NETWORK_CHALLENGES`].
+pub const MAX_RECENT_ATTEMPTS: i64 = 10;
+/// The window of [`MAX_RECENT_ATTEMPTS`] and of [`NETWORK_CHALLENGES`].
 pub const WINDOW: Duration = Duration::from_secs(15 * 60);
 /// Failed codes in a row that disable a factor (NIST SP 800-63B-4, 3.2.2).
-pub const ROW_TRIES: i64 = 100;
+pub const MAX_CONSECUTIVE_FAILURES: i64 = 100;
 /// Challenges and enrolment tokens of one person from one client network in [`WINDOW`] (security.md 31).
 pub const NETWORK_CHALLENGES: usize = 20;
 /// How long a session may be idle.
@@ -41,7 +41,7 @@ pub const RESET_CODE_LIFE: Duration = Duration::from_secs(24 * 3600);
 /// An account without a factor that saw no sign-in, creation or reset for so long must be reset (security.md 41).
 pub const DORMANT: Duration = Duration::from_secs(90 * 86_400);
 /// Use of a session is noted at most so often.
-pub const TOUCH: Duration = Duration::from_secs(60);
+pub const LAST_SEEN_INTERVAL: Duration = Duration::from_secs(60);
 /// How far apart the clocks of two instances may be.
 pub const SKEW: Duration = Duration::from_secs(60);
 
@@ -50,8 +50,8 @@ pub const SKEW: Duration = Duration::from_secs(60);
 /// A rung `(n, at)` says: with at most `n` failures since the last success, a try is admitted when the last one was
 /// counted at `at` or before.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ladder {
-    rungs: Vec<(i64, Timestamp)>,
+pub struct Backoff {
+    steps: Vec<(i64, Timestamp)>,
     cap: Timestamp,
     future: Timestamp,
 }
@@ -60,13 +60,13 @@ const FREE: i64 = 5;
 const DOUBLINGS: i64 = 10;
 const LONGEST: Duration = Duration::from_secs(900);
 
-impl Ladder {
+impl Backoff {
     /// The ladder as of now.
     #[must_use]
     pub fn at(now: Timestamp) -> Self {
-        let rungs = (0..DOUBLINGS).map(|n| (FREE + n, now - Duration::from_secs(1 << n))).collect();
+        let steps = (0..DOUBLINGS).map(|n| (FREE + n, now - Duration::from_secs(1 << n))).collect();
         // A failure counted far in the future was counted by a clock that ran ahead: it must not lock anybody out.
-        Self { rungs, cap: now - LONGEST, future: now + LONGEST }
+        Self { steps, cap: now - LONGEST, future: now + LONGEST }
     }
 
     /// Failures that cost no delay.
@@ -77,8 +77,8 @@ impl Ladder {
 
     /// The rungs, fewest failures first.
     #[must_use]
-    pub fn rungs(&self) -> &[(i64, Timestamp)] {
-        &self.rungs
+    pub fn steps(&self) -> &[(i64, Timestamp)] {
+        &self.steps
     }
 
     /// Whatever the number of failures, a try is admitted when the last was counted at this moment or before.
@@ -118,11 +118,11 @@ pub const TENANT_RESETS: usize = 50;
 /// The window of [`OWN_RESETS`] and [`TENANT_RESETS`].
 pub const RESET_WINDOW: Duration = Duration::from_secs(3600);
 /// Wrong passwords in a row that are told of, once a day.
-pub const TOLD_FAILURES: i64 = 5;
+pub const NOTIFY_FAILURES: i64 = 5;
 /// Wrong passwords in a row that are told of as an attack (security.md 13).
 pub const ATTACK_FAILURES: i64 = 100;
 /// Wrong codes at one challenge after a right password that are told of (security.md 23).
-pub const TOLD_CODES: i64 = 3;
+pub const NOTIFY_CODES: i64 = 3;
 /// Failed codes since the factor began that are told of, again and again: the slow attacker.
 pub const SLOW_FAILURES: i64 = 50;
 
@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn delays_double_to_a_quarter_of_an_hour() {
         let at = Timestamp::from_secs(1_000_000);
-        let waits: Vec<i64> = (0..17).map(|n| Ladder::retry_at(n, at).secs() - at.secs()).collect();
+        let waits: Vec<i64> = (0..17).map(|n| Backoff::retry_at(n, at).secs() - at.secs()).collect();
         assert_eq!(waits, [0, 0, 0, 0, 0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900]);
     }
 
@@ -181,8 +181,8 @@ mod tests {
     fn a_rung_admits_exactly_when_its_wait_is_over() {
         let last = Timestamp::from_secs(1_000_000);
         for failures in FREE..FREE + DOUBLINGS {
-            let due = Ladder::retry_at(failures, last);
-            let admits = |now| Ladder::at(now).rungs().iter().any(|&(n, at)| failures <= n && last <= at);
+            let due = Backoff::retry_at(failures, last);
+            let admits = |now| Backoff::at(now).steps().iter().any(|&(n, at)| failures <= n && last <= at);
             assert!(admits(due) && !admits(due - Duration::from_millis(1)), "{failures}");
         }
     }

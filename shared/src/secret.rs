@@ -89,16 +89,16 @@ impl TokenClass {
 
 /// More of a token's SHA-256: with the entry's id the store holds 224 bits of the digest, and never the token.
 #[derive(Clone, Copy, Serialize, Deserialize)]
-pub struct TokenGuard(#[serde(with = "serde_bytes")] [u8; 16]);
+pub struct TokenVerifier(#[serde(with = "serde_bytes")] [u8; 16]);
 
-impl PartialEq for TokenGuard {
+impl PartialEq for TokenVerifier {
     fn eq(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()
     }
 }
-impl Eq for TokenGuard {}
+impl Eq for TokenVerifier {}
 
-impl TokenGuard {
+impl TokenVerifier {
     /// The bytes, as a condition of the store compares them.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
@@ -113,7 +113,7 @@ pub struct TokenRef {
     class: TokenClass,
     user: UserKey,
     id: EntryId,
-    guard: TokenGuard,
+    verifier: TokenVerifier,
 }
 
 impl TokenRef {
@@ -133,8 +133,8 @@ impl TokenRef {
             return None;
         }
         let user = TenantId::parse(tenant).ok()?.user(UserId::parse(user).ok()?);
-        let (id, guard) = digest_token(class, restored, &body);
-        Some(Self { class, user, id, guard })
+        let (id, verifier) = digest_token(class, restored, &body);
+        Some(Self { class, user, id, verifier })
     }
 
     /// The token's class.
@@ -157,8 +157,8 @@ impl TokenRef {
 
     /// What the entry must hold.
     #[must_use]
-    pub fn guard(&self) -> &TokenGuard {
-        &self.guard
+    pub fn verifier(&self) -> &TokenVerifier {
+        &self.verifier
     }
 }
 
@@ -168,7 +168,7 @@ fn take_id(bytes: &[u8]) -> Option<(&str, &[u8])> {
     Some((std::str::from_utf8(id).ok()?, rest))
 }
 
-fn digest_token(class: TokenClass, restored: RestoreEpoch, body: &[u8]) -> (EntryId, TokenGuard) {
+fn digest_token(class: TokenClass, restored: RestoreEpoch, body: &[u8]) -> (EntryId, TokenVerifier) {
     let mut hash = Sha256::new().chain_update(b"vestibule/1").chain_update(class.prefix()).chain_update(body);
     // A body says by itself where it ends.
     if restored.number > 0 {
@@ -176,9 +176,9 @@ fn digest_token(class: TokenClass, restored: RestoreEpoch, body: &[u8]) -> (Entr
     }
     let digest: [u8; 32] = hash.finalize().into();
     // 96 bits name the entry and 128 guard it: all of a person's tokens live in one item, so each byte counts.
-    let mut guard = [0; 16];
-    guard.copy_from_slice(&digest[12..28]);
-    (entry_id(&digest[..12]), TokenGuard(guard))
+    let mut verifier = [0; 16];
+    verifier.copy_from_slice(&digest[12..28]);
+    (entry_id(&digest[..12]), TokenVerifier(verifier))
 }
 
 fn entry_id(bytes: &[u8]) -> EntryId {
@@ -211,9 +211,9 @@ impl NewToken {
             body.extend_from_slice(id.as_bytes());
         }
         body.extend_from_slice(Zeroizing::new(entropy.bytes::<32>()?).as_slice());
-        let (id, guard) = digest_token(class, restored, &body);
+        let (id, verifier) = digest_token(class, restored, &body);
         let text = Zeroizing::new(format!("{}{}", class.prefix(), *Zeroizing::new(BASE64URL_NOPAD.encode(&body))));
-        Ok(Self { text, reference: TokenRef { class, user: user.clone(), id, guard } })
+        Ok(Self { text, reference: TokenRef { class, user: user.clone(), id, verifier } })
     }
 
     /// What the store is told.
@@ -448,7 +448,7 @@ pub struct FactorRef {
     /// The person.
     pub user: UserKey,
     /// The person's incarnation: a user id that comes back after deletion is another person.
-    pub born: Nonce,
+    pub incarnation: Nonce,
     /// The factor.
     pub factor: Nonce,
 }
@@ -593,7 +593,7 @@ impl KeyRing {
 fn seal_context(version: u8, owner: &FactorRef) -> Vec<u8> {
     let mut context = format!("vestibule/{version} totp-secret").into_bytes();
     let (tenant, user) = (owner.user.tenant().as_str(), owner.user.user().as_str());
-    for part in [tenant.as_bytes(), user.as_bytes(), owner.born.bytes(), owner.factor.bytes()] {
+    for part in [tenant.as_bytes(), user.as_bytes(), owner.incarnation.bytes(), owner.factor.bytes()] {
         context.push(u8::try_from(part.len()).unwrap_or(0)); // ids are at most 64 long
         context.extend_from_slice(part);
     }
@@ -646,7 +646,7 @@ mod tests {
     }
 
     fn owner(factor: u8) -> FactorRef {
-        FactorRef { user: ann(), born: Nonce([7; 12]), factor: Nonce([factor; 12]) }
+        FactorRef { user: ann(), incarnation: Nonce([7; 12]), factor: Nonce([factor; 12]) }
     }
 
     fn ring() -> KeyRing {
@@ -660,7 +660,7 @@ mod tests {
         assert_eq!(sealed.0.len(), 57);
         assert_eq!(ring().open(owner(1), &sealed).await.unwrap().expose(), secret.expose());
         assert!(matches!(ring().open(owner(2), &sealed).await, Err(SealError::Refused)));
-        let other = FactorRef { born: Nonce([8; 12]), ..owner(1) };
+        let other = FactorRef { incarnation: Nonce([8; 12]), ..owner(1) };
         assert!(matches!(ring().open(other, &sealed).await, Err(SealError::Refused)));
     }
 

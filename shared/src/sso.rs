@@ -12,10 +12,10 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::{
-    attempt::{Attempt, Worth},
     env::{Entropy, EntropyError, Timestamp},
     id::{TenantId, UserKey},
     secret::{Nonce, RestoreEpoch},
+    sign_in::{Attempt, NextStep},
     store::item::{AuthType, Idp, Profile, Role, User},
 };
 
@@ -283,7 +283,7 @@ pub enum SsoChecked {
 /// An assertion that opens a session for somebody who has enrolled, or else an enrolment token.
 pub struct SsoGrant {
     pub(crate) sign_in: SsoSignIn,
-    pub(crate) worth: Worth,
+    pub(crate) worth: NextStep,
 }
 
 impl SsoSignIn {
@@ -316,8 +316,8 @@ impl SsoSignIn {
     /// What it is worth: enrolled once, they are asked for no code (product.md P11).
     #[must_use]
     pub fn decide(self) -> SsoChecked {
-        match Worth::of(&self.user, self.attempt.at()) {
-            Worth::Reset => SsoChecked::ResetRequired(self),
+        match NextStep::of(&self.user, self.attempt.at()) {
+            NextStep::ResetRequired => SsoChecked::ResetRequired(self),
             worth => SsoChecked::Granted(SsoGrant { sign_in: self, worth }),
         }
     }

@@ -26,7 +26,6 @@ pub mod lists;
 pub mod login;
 #[cfg(any(test, feature = "testing"))]
 pub mod memory;
-pub mod people;
 pub mod recipients;
 pub mod recovery;
 pub mod reset;
@@ -35,17 +34,18 @@ pub mod setup;
 pub mod sso;
 pub mod table;
 pub mod tenant;
+pub mod users;
 pub mod verify;
 pub mod write;
 
 pub use table::{StoreError, Table};
 
 use crate::{
-    attempt::Attempt,
     audit::{AuditEvent, AuditRetention},
     env::Timestamp,
     id::TenantId,
     secret::RestoreEpoch,
+    sign_in::Attempt,
 };
 
 /// The commands, over whichever table.
@@ -107,7 +107,7 @@ impl Store {
         let actions = row.map(|(name, value)| write::Action::Set(write::attr(name), value)).collect();
         let key = row_key(tenant, attempt, number, event);
         let row = write::Write::update(key, vec![write::absent(write::attr("PK"))], actions);
-        self.table.update(&row, table::Again::Harmless).await.map(drop)
+        self.table.update(&row, table::Retry::Idempotent).await.map(drop)
     }
 
     /// The row of an event: put once, under a key that names its attempt.
@@ -136,7 +136,7 @@ impl Store {
 
 /// How often a write is planned anew because what it was planned on (a list of sessions, a budget) changed under it: what is
 /// right is not denied for that.
-const REPLANS: usize = 4;
+const MAX_RETRIES: usize = 4;
 
 /// The key of the row of the sign-in that made a session.
 fn first_row(tenant: &TenantId, session: &item::Session, shard: u8) -> write::Key {

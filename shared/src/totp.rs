@@ -144,7 +144,7 @@ mod tests {
     fn secret() -> TotpSecret {
         let nonce = || Nonce::generate(&SystemEntropy).unwrap();
         let user = TenantId::parse("acme").unwrap().user(UserId::parse("u-ann").unwrap());
-        TotpSecret::from_bytes(FactorRef { user, born: nonce(), factor: nonce() }, *b"12345678901234567890")
+        TotpSecret::from_bytes(FactorRef { user, incarnation: nonce(), factor: nonce() }, *b"12345678901234567890")
     }
 
     fn step(code: &str, secs: i64, last: i64) -> Option<i64> {

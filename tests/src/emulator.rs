@@ -11,7 +11,7 @@ pub use dynoxide::Database;
 use vestibule::{
     env::{Entropy, EntropyError, SystemEntropy},
     store::dynamo::DynamoTable,
-    trust::Trust,
+    tls_roots::TlsRoots,
 };
 
 /// A fresh table in an emulator of its own, reached through the given HTTP client.
@@ -51,7 +51,7 @@ pub fn client(url: &str, between: impl FnOnce(SharedHttpClient) -> SharedHttpCli
         .region(Region::new("eu-central-1"))
         .endpoint_url(url)
         .credentials_provider(Credentials::new("test", "test", None, None, "test"))
-        .http_client(between(Trust::read(None).unwrap().http_client()))
+        .http_client(between(TlsRoots::read(None).unwrap().http_client()))
         .retry_config(RetryConfig::standard().with_initial_backoff(Duration::from_millis(1)))
         .build();
     Client::from_conf(config)

@@ -28,8 +28,8 @@ pub mod emulator;
 pub mod faulty;
 pub mod idp;
 pub mod log;
+mod remote;
 pub mod stream;
-mod there;
 
 /// Where people reach the service, as long as it is in this process.
 pub const PUBLIC_URL: &str = "https://login.example.com";
@@ -41,7 +41,7 @@ enum Place {
     /// In this process.
     Here { router: Router, clock: Arc<TestClock>, app: Arc<App> },
     /// A server that runs somewhere, under the clock of everybody.
-    There(there::Server),
+    Remote(remote::Server),
 }
 
 /// An answer.
@@ -217,9 +217,9 @@ impl Service {
     /// What a test that moves no clock runs on, with the people of [`Self::peopled`], each in tenants of their own: the
     /// server at `VESTIBULE_URL`, or else all routes in this process.
     pub async fn given() -> (Self, People) {
-        let Some(server) = there::Server::of_environment() else { return Self::peopled().await };
-        let service = Self(Place::There(server));
-        let people = there::populate(&service).await;
+        let Some(server) = remote::Server::of_environment() else { return Self::peopled().await };
+        let service = Self(Place::Remote(server));
+        let people = remote::populate(&service).await;
         (service, people)
     }
 
@@ -228,7 +228,7 @@ impl Service {
     pub fn app(&self) -> &Arc<App> {
         match &self.0 {
             Place::Here { app, .. } => app,
-            Place::There(_) => panic!("a running server is looked at over HTTP alone"),
+            Place::Remote(_) => panic!("a running server is looked at over HTTP alone"),
         }
     }
 
@@ -237,7 +237,7 @@ impl Service {
     pub fn clock(&self) -> &TestClock {
         match &self.0 {
             Place::Here { clock, .. } => clock,
-            Place::There(_) => panic!("nobody moves the clock of a running server"),
+            Place::Remote(_) => panic!("nobody moves the clock of a running server"),
         }
     }
 
@@ -312,7 +312,7 @@ impl Service {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let response = match &self.0 {
             Place::Here { router, .. } => router.clone().oneshot(request).await.unwrap(),
-            Place::There(server) => server.send(request).await,
+            Place::Remote(server) => server.send(request).await,
         };
         let (parts, body) = response.into_parts();
         let bytes = axum::body::to_bytes(body, 1 << 20).await.unwrap();
@@ -362,7 +362,7 @@ impl Service {
     pub fn now(&self) -> i64 {
         match &self.0 {
             Place::Here { clock, .. } => clock.now().secs(),
-            Place::There(_) => SystemClock.now().secs(),
+            Place::Remote(_) => SystemClock.now().secs(),
         }
     }
 
@@ -376,8 +376,8 @@ impl Service {
     #[must_use]
     pub fn steady(&self) -> i64 {
         let gone = self.now() % 30;
-        if matches!(self.0, Place::There(_)) && gone > 15 {
-            there::wait(30 - gone);
+        if matches!(self.0, Place::Remote(_)) && gone > 15 {
+            remote::wait(30 - gone);
         }
         self.step()
     }
@@ -385,7 +385,7 @@ impl Service {
     /// Whether so many seconds are those that were expected; a clock that nobody moves goes on meanwhile.
     #[must_use]
     pub fn about(&self, seconds: i64, expected: i64) -> bool {
-        let late = if matches!(self.0, Place::There(_)) { 20 } else { 0 };
+        let late = if matches!(self.0, Place::Remote(_)) { 20 } else { 0 };
         (seconds - expected).abs() <= late
     }
 
@@ -425,11 +425,11 @@ impl Service {
                 }
             }
             // Waiting takes its time here: the step before is taken too, while it is good for long enough.
-            Place::There(_) => {
+            Place::Remote(_) => {
                 let now = self.now();
                 let first = if now % 30 < 20 { now / 30 - 1 } else { now / 30 };
                 person.step = first.max(person.step + 1);
-                there::wait((person.step - 1) * 30 - now);
+                remote::wait((person.step - 1) * 30 - now);
             }
         }
         code(&person.secret, person.step)

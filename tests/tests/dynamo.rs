@@ -16,7 +16,7 @@ use tests::{
 use vestibule::store::{
     StoreError, Table, contract,
     dynamo::DynamoTable,
-    table::{Again, Transacted, Updated},
+    table::{Retry, Transacted, Updated},
 };
 
 const TX_THROTTLED: Fault = Answer(
@@ -133,12 +133,12 @@ async fn what_may_have_been_written_is_never_told_as_contention() {
 async fn throttling_passes_within_limits() {
     let (table, script) = table().await;
     script.set([THROTTLED, THROTTLED]);
-    assert!(matches!(table.update(&contract::counting(), Again::Never).await, Ok(Updated::Written(_))));
+    assert!(matches!(table.update(&contract::counting(), Retry::Never).await, Ok(Updated::Written(_))));
     script.set([TX_THROTTLED, THROTTLED]);
     assert!(matches!(table.transact(&contract::counting_together()).await, Ok(Transacted::Committed)));
     assert_eq!(contract::counted_so_far(&table).await, 2);
     script.set(vec![THROTTLED; 9]);
-    assert!(matches!(table.update(&contract::counting(), Again::Never).await, Err(StoreError::Unavailable(_))));
+    assert!(matches!(table.update(&contract::counting(), Retry::Never).await, Err(StoreError::Unavailable(_))));
     assert_eq!(script.sent("UpdateItem").len(), 4);
     script.set([]);
     assert_eq!(contract::counted_so_far(&table).await, 2);
@@ -148,7 +148,7 @@ async fn throttling_passes_within_limits() {
 async fn an_update_is_sent_once_when_a_second_would_show() {
     let (table, script) = table().await;
     script.set([LoseReply]);
-    let answer = table.update(&contract::counting(), Again::Never).await;
+    let answer = table.update(&contract::counting(), Retry::Never).await;
     assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{answer:?}");
     assert_eq!(script.sent("UpdateItem").len(), 1);
     assert_eq!(contract::counted_so_far(&table).await, 1);
@@ -158,13 +158,13 @@ async fn an_update_is_sent_once_when_a_second_would_show() {
 async fn an_update_that_knows_itself_is_sent_once_more() {
     let (table, script) = table().await;
     script.set([LoseReply]);
-    match table.update(&contract::marking("mine"), Again::Harmless).await {
+    match table.update(&contract::marking("mine"), Retry::Idempotent).await {
         Ok(Updated::Refused(Some(item))) => assert!(format!("{:?}", item["mark"]).contains("mine")),
         other => panic!("{other:?}"),
     }
     assert_eq!(contract::counted_so_far(&table).await, 1);
     script.set(vec![LoseReply; 9]);
-    let answer = table.update(&contract::marking("mine"), Again::Harmless).await;
+    let answer = table.update(&contract::marking("mine"), Retry::Idempotent).await;
     assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{answer:?}");
     assert_eq!(script.sent("UpdateItem").len(), 2);
 }
@@ -174,7 +174,7 @@ async fn what_the_store_will_never_do_is_asked_once_and_is_no_refusal() {
     let (table, script) = table().await;
     for fault in [DENIED, MALFORMED] {
         script.set(vec![fault.clone(); 9]);
-        let answer = table.update(&contract::marking("mine"), Again::Harmless).await;
+        let answer = table.update(&contract::marking("mine"), Retry::Idempotent).await;
         assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{fault:?}: {answer:?}");
         assert_eq!(script.sent("UpdateItem").len(), 1, "{fault:?}");
         script.set(vec![fault.clone(); 1]);
@@ -184,7 +184,7 @@ async fn what_the_store_will_never_do_is_asked_once_and_is_no_refusal() {
     }
     // An action that does not fit its item is one, as in the model.
     script.set([]);
-    assert!(matches!(table.update(&contract::not_fitting(), Again::Never).await, Ok(Updated::Refused(_))));
+    assert!(matches!(table.update(&contract::not_fitting(), Retry::Never).await, Ok(Updated::Refused(_))));
 }
 
 #[tokio::test]
@@ -194,7 +194,7 @@ async fn silence_ends() {
     let patience = Duration::from_secs(60);
     script.set(vec![Silence]);
     let write = contract::marking("mine");
-    let answer = tokio::time::timeout(patience, table.update(&write, Again::Harmless)).await;
+    let answer = tokio::time::timeout(patience, table.update(&write, Retry::Idempotent)).await;
     assert!(matches!(answer, Ok(Ok(Updated::Refused(Some(_))))), "{answer:?}");
     script.set(vec![Silence; 99]);
     let transaction = contract::counting_together();
@@ -220,7 +220,7 @@ async fn throttling_has_several_names() {
         assert_eq!(contract::counted_so_far(&table).await, 0);
     }
     script.set(vec![OVER_LIMIT; 3]);
-    assert!(matches!(table.update(&contract::counting(), Again::Never).await, Ok(Updated::Written(_))));
+    assert!(matches!(table.update(&contract::counting(), Retry::Never).await, Ok(Updated::Written(_))));
     script.set([THROTTLED, OVER_LIMIT]);
     assert_eq!(contract::counted_so_far(&table).await, 1);
 }
@@ -230,15 +230,15 @@ async fn throttling_has_several_names() {
 async fn a_write_whose_item_is_busy_waits_for_it() {
     let (table, script) = table().await;
     script.set(vec![BUSY; 3]);
-    let answer = table.update(&contract::counting(), Again::Never).await;
+    let answer = table.update(&contract::counting(), Retry::Never).await;
     assert!(matches!(answer, Ok(Updated::Written(_))), "{answer:?}");
     script.set(vec![BUSY; 9]);
-    let answer = table.update(&contract::counting(), Again::Harmless).await;
+    let answer = table.update(&contract::counting(), Retry::Idempotent).await;
     assert!(matches!(answer, Err(StoreError::Contended(_))), "{answer:?}");
     assert_eq!(script.sent("UpdateItem").len(), 4);
     // What may have been written is not told as contention.
     script.set([LoseReply, BUSY, BUSY, BUSY]);
-    let answer = table.update(&contract::marking("mine"), Again::Harmless).await;
+    let answer = table.update(&contract::marking("mine"), Retry::Idempotent).await;
     assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{answer:?}");
     script.fine();
     assert_eq!(contract::counted_so_far(&table).await, 2);
@@ -249,11 +249,11 @@ async fn a_fault_of_the_server_is_an_unknown_outcome() {
     for fault in [BROKEN, GATEWAY] {
         let (table, script) = table().await;
         script.set([fault.clone()]);
-        let answer = table.update(&contract::counting(), Again::Never).await;
+        let answer = table.update(&contract::counting(), Retry::Never).await;
         assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{answer:?}");
         assert_eq!(script.sent("UpdateItem").len(), 1);
         script.set([fault.clone()]);
-        let answer = table.update(&contract::marking("mine"), Again::Harmless).await;
+        let answer = table.update(&contract::marking("mine"), Retry::Idempotent).await;
         assert!(matches!(answer, Ok(Updated::Written(_))), "{answer:?}");
         script.set([fault.clone(), LoseReply, fault.clone()]);
         assert!(matches!(table.transact(&contract::counting_together()).await, Ok(Transacted::Committed)));
@@ -304,7 +304,7 @@ async fn what_is_sent_again_is_the_same_to_the_byte() {
 async fn an_item_that_is_too_large_is_no_refusal() {
     let (table, script) = table().await;
     script.fine();
-    let answer = table.update(&contract::marking(&"x".repeat(410_000)), Again::Harmless).await;
+    let answer = table.update(&contract::marking(&"x".repeat(410_000)), Retry::Idempotent).await;
     assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{answer:?}");
     assert_eq!(script.sent("UpdateItem").len(), 1);
     script.set([TX_MALFORMED]);
@@ -322,7 +322,7 @@ async fn keys_that_stay_unprocessed_are_asked_for_again() {
     let (table, script) = table().await;
     let rows: Vec<_> = (0..6).map(contract::numbered_row).collect();
     for row in &rows {
-        table.update(row, Again::Never).await.unwrap();
+        table.update(row, Retry::Never).await.unwrap();
     }
     let mut keys: Vec<_> = rows.iter().map(|row| row.key().clone()).collect();
     keys.push(contract::counting().key().clone());
@@ -346,7 +346,7 @@ async fn keys_that_stay_unprocessed_are_asked_for_again() {
 async fn a_list_of_several_pages_is_read_to_its_limit() {
     let (table, script) = table().await;
     for number in 0..6 {
-        table.update(&contract::numbered_row(number), Again::Never).await.unwrap();
+        table.update(&contract::numbered_row(number), Retry::Never).await.unwrap();
     }
     script.fine();
     let whole = table.query(&contract::rows(10)).await.unwrap();
@@ -371,13 +371,13 @@ async fn a_store_that_is_not_there_is_unavailable() {
     let silent = emulator::table_at(&url, "vestibule", |inner| inner);
     let write = contract::counting();
     let patience = Duration::from_secs(60); // whether it ends, not when
-    let answer = tokio::time::timeout(patience, silent.update(&write, Again::Never)).await;
+    let answer = tokio::time::timeout(patience, silent.update(&write, Retry::Never)).await;
     assert!(matches!(answer, Ok(Err(StoreError::Unavailable(_)))), "{answer:?}");
     drop(listener);
     let refused = emulator::table_at(&url, "vestibule", |inner| inner);
     let (transaction, keys) = (contract::counting_together(), [write.key().clone()]);
     let all = async {
-        let update = refused.update(&write, Again::Harmless).await.err();
+        let update = refused.update(&write, Retry::Idempotent).await.err();
         let (read, list) = (refused.read(&keys).await.err(), refused.query(&contract::rows(1)).await.err());
         [update, refused.transact(&transaction).await.err(), read, list]
     };

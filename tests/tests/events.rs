@@ -457,7 +457,7 @@ async fn emulated_events_come_over_a_bus_and_a_rule_to_the_mailer_and_its_mails_
 
 #[test]
 fn every_fault_of_the_configuration_is_named() {
-    let named = |faults: vestibule::aws::Faults| -> Vec<String> {
+    let named = |faults: vestibule::aws::ConfigErrors| -> Vec<String> {
         faults.0.iter().map(|fault| fault.split(' ').next().unwrap().to_owned()).collect()
     };
     let of_aws = ["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];

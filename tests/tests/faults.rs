@@ -19,7 +19,7 @@ use vestibule::{
     env::SystemEntropy,
     store::{
         StoreError, Table,
-        table::{Again, Query, Transacted, Transaction, Updated},
+        table::{Query, Retry, Transacted, Transaction, Updated},
         write::{Item, Key, Value, Write},
     },
 };
@@ -94,7 +94,7 @@ impl Table for Unreliable {
         Ok(found)
     }
 
-    async fn update(&self, write: &Write, again: Again) -> Result<Updated, StoreError> {
+    async fn update(&self, write: &Write, again: Retry) -> Result<Updated, StoreError> {
         let mut updated = unreliably!(self, self.table.update(write, again))?;
         if let Updated::Written(Some(item)) | Updated::Refused(Some(item)) = &mut updated {
             self.forge(item);

@@ -18,14 +18,14 @@ use tests::{
 use tower::ServiceExt;
 use tracing::{Level, instrument::WithSubscriber};
 use vestibule::{
-    attempt::Attempt,
     audit::{Action, AuditEvent, Outcome},
     env::{Clock, SystemClock, SystemEntropy, TestClock},
     http::Routes,
     id::TenantId,
     key_file::KeyFile,
-    lambda::{Faults, Function, Needs, handler},
+    lambda::{ConfigErrors, Function, RequiredKeys, handler},
     log,
+    sign_in::Attempt,
     store::{Store, dynamo::DynamoTable},
 };
 
@@ -69,7 +69,7 @@ impl Cloud {
         (table, store)
     }
 
-    fn function(&self, routes: Routes, needs: Needs) -> Arc<Function> {
+    fn function(&self, routes: Routes, needs: RequiredKeys) -> Arc<Function> {
         let variables = self.variables.clone();
         Function::new(
             routes,
@@ -116,7 +116,7 @@ fn has(report: &str, faults: &[&str]) {
 #[tokio::test]
 async fn a_function_without_anything_names_all_that_it_wants() {
     let cloud = Cloud { variables: HashMap::new(), ..Cloud::new().await };
-    let function = cloud.function(session::routes(), Needs::SEALING.and(Needs::NAMES));
+    let function = cloud.function(session::routes(), RequiredKeys::SEALING.and(RequiredKeys::NAMES));
     assert_eq!(cloud.status(&function).await, 503);
     let aws = ["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
     let ours = ["VESTIBULE_TABLE is", "VESTIBULE_TABLE_STREAM", "VESTIBULE_SEALING_KEY", "VESTIBULE_NAMES_KEY"];
@@ -132,10 +132,10 @@ async fn keys_that_cannot_be_derived_close_the_door() {
     cloud.variables.insert("VESTIBULE_CODES_KEY", "alias/codes".into());
     // Nobody listens there.
     cloud.variables.insert("VESTIBULE_KMS_ENDPOINT", "http://127.0.0.1:1".into());
-    let function = cloud.function(session::routes(), Needs::NAMES.and(Needs::CODES));
+    let function = cloud.function(session::routes(), RequiredKeys::NAMES.and(RequiredKeys::CODES));
     assert_eq!(cloud.status(&function).await, 503);
     has(&cloud.report(), &["VESTIBULE_NAMES_KEY alias/names: KMS GenerateMac: ", "VESTIBULE_CODES_KEY alias/codes: "]);
-    let function = cloud.function(session::routes(), Needs::NOTHING);
+    let function = cloud.function(session::routes(), RequiredKeys::NOTHING);
     assert_eq!(cloud.status(&function).await, 401, "a flow without keys asks for none");
 }
 
@@ -144,14 +144,14 @@ async fn keys_that_cannot_be_derived_close_the_door() {
 async fn where_people_reach_sso_has_to_be_an_address_if_it_is_said() {
     let mut cloud = Cloud::new().await;
     cloud.store().await;
-    let needs = Needs::NAMES.and(Needs::PUBLIC_URL);
+    let needs = RequiredKeys::NAMES.and(RequiredKeys::PUBLIC_URL);
     for said in ["login.example.com", "http://login.example.com", "https://login.example.com/?tenant=acme"] {
         cloud.variables.insert("VESTIBULE_PUBLIC_URL", said.to_owned());
         assert_eq!(cloud.status(&cloud.function(session::routes(), needs)).await, 503, "{said}");
         let report = cloud.report();
         has(&report, &[&format!("VESTIBULE_PUBLIC_URL {said}")]);
         has(&report, &["it has to be an address as https://login.example.com"]);
-        let others = Needs::NAMES.and(Needs::CODES).and(Needs::SEALING);
+        let others = RequiredKeys::NAMES.and(RequiredKeys::CODES).and(RequiredKeys::SEALING);
         assert_eq!(cloud.status(&cloud.function(session::routes(), others)).await, 401, "no other asks for it");
     }
     cloud.variables.insert("VESTIBULE_PUBLIC_URL", "https://login.example.com/".into());
@@ -165,7 +165,7 @@ async fn how_long_audit_rows_are_kept_can_be_said() {
     cloud.store().await;
     for wrong in ["0", "3651", "90 days"] {
         cloud.variables.insert("VESTIBULE_AUDIT_RETENTION_DAYS", wrong.into());
-        assert_eq!(cloud.status(&cloud.function(session::routes(), Needs::NOTHING)).await, 503, "{wrong}");
+        assert_eq!(cloud.status(&cloud.function(session::routes(), RequiredKeys::NOTHING)).await, 503, "{wrong}");
         has(&cloud.report(), &[&format!("VESTIBULE_AUDIT_RETENTION_DAYS {wrong}: it has to be a number of days")]);
     }
     let client = emulator::client(&cloud.url, |inner| inner);
@@ -176,9 +176,10 @@ async fn how_long_audit_rows_are_kept_can_be_said() {
         let tenant = format!("t{}", said.unwrap_or("none"));
         let body = serde_json::json!({"tenant": tenant, "username": "nobody", "password": "wrong"}).to_string();
         let request = Request::post("/v1/login").header("content-type", "application/json").body(Body::from(body));
-        let served = handler(cloud.function(login::routes(), Needs::NAMES)).oneshot(request.unwrap()).await.unwrap();
+        let served =
+            handler(cloud.function(login::routes(), RequiredKeys::NAMES)).oneshot(request.unwrap()).await.unwrap();
         assert_eq!(served.status(), 401);
-        let (app, _) = cloud.function(session::routes(), Needs::NOTHING).open_to_operators().await.unwrap();
+        let (app, _) = cloud.function(session::routes(), RequiredKeys::NOTHING).open_to_operators().await.unwrap();
         let begun = Attempt::begin(cloud.clock.now(), &SystemEntropy).unwrap();
         let event = AuditEvent::new(Action::Login, Outcome::Refused, "r");
         app.store.record(&TenantId::parse(&tenant).unwrap(), &begun, 0, &event).await;
@@ -202,7 +203,7 @@ async fn sso_without_an_address_is_not_there_and_that_is_no_fault() {
     cloud.store().await;
     for said in [None, Some(String::new())] {
         cloud.variables.extend(said.map(|said| ("VESTIBULE_PUBLIC_URL", said)));
-        let function = cloud.function(sso::routes(), Needs::NAMES.and(Needs::PUBLIC_URL));
+        let function = cloud.function(sso::routes(), RequiredKeys::NAMES.and(RequiredKeys::PUBLIC_URL));
         for path in ["/v1/sso/acme/metadata", "/v1/sso/acme/login"] {
             let answer = cloud.ask(&function, path).await;
             assert_eq!(answer, (404, "not_found".to_owned()), "{path}");
@@ -223,7 +224,7 @@ async fn a_gateway_that_does_not_read_closes_the_function() {
         ("VESTIBULE_CORS_ORIGINS", "*"),
     ];
     cloud.variables.extend(wrong.map(|(name, value)| (name, value.to_owned())));
-    assert_eq!(cloud.status(&cloud.function(session::routes(), Needs::NOTHING)).await, 503);
+    assert_eq!(cloud.status(&cloud.function(session::routes(), RequiredKeys::NOTHING)).await, 503);
     has(&cloud.report(), &wrong.map(|(name, _)| name));
 }
 
@@ -233,7 +234,7 @@ async fn what_can_be_looked_at_is_looked_at_whatever_else_is_wrong() {
     for name in ["VESTIBULE_KEYS_FILE", "VESTIBULE_CA_FILE"] {
         cloud.variables.insert(name, "/no/such/file".into());
     }
-    let function = cloud.function(session::routes(), Needs::NAMES);
+    let function = cloud.function(session::routes(), RequiredKeys::NAMES);
     cloud.clock.advance(Duration::from_secs(3600));
     assert_eq!(cloud.status(&function).await, 503);
     let files = ["VESTIBULE_KEYS_FILE /no/such/file: ", "VESTIBULE_CA_FILE /no/such/file: "];
@@ -243,7 +244,7 @@ async fn what_can_be_looked_at_is_looked_at_whatever_else_is_wrong() {
 #[tokio::test]
 async fn it_serves_as_soon_as_the_table_is_there_and_is_a_store() {
     let cloud = Cloud::new().await;
-    let function = cloud.function(session::routes(), Needs::NOTHING);
+    let function = cloud.function(session::routes(), RequiredKeys::NOTHING);
     assert_eq!(cloud.status(&function).await, 503);
     has(&cloud.report(), &["table vestibule: there is none of that name"]);
     let table = emulator::fresh(&cloud.url, "vestibule", |inner| inner).await;
@@ -264,8 +265,8 @@ async fn the_operators_make_no_store_of_a_table_of_another_form() {
     let create = emulator::client(&cloud.url, |inner| inner).create_table().table_name("vestibule");
     let create = create.attribute_definitions(id.unwrap()).key_schema(key.unwrap());
     create.billing_mode(BillingMode::PayPerRequest).send().await.unwrap();
-    let function = cloud.function(session::routes(), Needs::NOTHING);
-    let Err(Faults(faults)) = function.open_to_operators().await else { panic!("taken") };
+    let function = cloud.function(session::routes(), RequiredKeys::NOTHING);
+    let Err(ConfigErrors(faults)) = function.open_to_operators().await else { panic!("taken") };
     assert_eq!(faults.len(), 2, "{faults:?}");
     assert!(
         faults[0].contains("its keys are not PK and SK") && faults[1].contains("it has no index dir"),
@@ -288,7 +289,8 @@ async fn the_operators_refuse_a_table_whose_stream_is_not_the_one_configured() {
     );
     let own = faults[0].rsplit(' ').next().unwrap();
     assert!(table.describe(own).await.is_empty());
-    let Err(Faults(faults)) = cloud.function(session::routes(), Needs::NOTHING).open_to_operators().await else {
+    let Err(ConfigErrors(faults)) = cloud.function(session::routes(), RequiredKeys::NOTHING).open_to_operators().await
+    else {
         panic!("taken")
     };
     assert!(faults.len() == 1 && faults[0].contains("VESTIBULE_TABLE_STREAM"), "{faults:?}");
@@ -299,7 +301,7 @@ async fn a_clock_that_is_far_off_closes_the_door_and_a_step_does_not() {
     let cloud = Cloud::new().await;
     cloud.store().await;
     for (off, status) in [(40_000, 503), (-40_000, 503), (20_000, 401), (-20_000, 401)] {
-        let function = cloud.function(session::routes(), Needs::NOTHING);
+        let function = cloud.function(session::routes(), RequiredKeys::NOTHING);
         cloud.clock.shift_millis(off);
         assert_eq!(cloud.status(&function).await, status, "{off}");
         cloud.clock.shift_millis(-off);
@@ -311,11 +313,11 @@ async fn a_table_that_was_restored_is_closed_until_the_epoch_is_raised() {
     let cloud = Cloud::new().await;
     let (_, store) = cloud.store().await;
     cloud.clock.shift_millis(-15_000);
-    let serving = cloud.function(session::routes(), Needs::NOTHING);
+    let serving = cloud.function(session::routes(), RequiredKeys::NOTHING);
     assert_eq!(cloud.status(&serving).await, 401);
     // As in a copy: the identity names another table.
     raise(&store, "the stream of the table it was in before", &cloud).await;
-    let started = cloud.function(session::routes(), Needs::NOTHING);
+    let started = cloud.function(session::routes(), RequiredKeys::NOTHING);
     assert_eq!(cloud.status(&started).await, 503);
     has(&cloud.report(), &["raise the restore epoch first"]);
     assert_eq!(cloud.status(&serving).await, 401, "what it saw is relied on for half a minute");

@@ -25,7 +25,7 @@ use vestibule::{
     kms::{self, KEPT, KmsSealer, SEALS},
     secret::{CodeKey, FactorRef, NameKey, Nonce, SealError, Sealer, TotpSecret},
     store::{Store, Table, data_keys::WrappedKey, dynamo::DynamoTable},
-    trust::Trust,
+    tls_roots::TlsRoots,
 };
 
 const THROTTLED: Fault = Fault::Answer(400, r#"{"__type":"ThrottlingException","message":"Rate exceeded"}"#);
@@ -35,7 +35,7 @@ const DENIED: Fault = Fault::Answer(400, r#"{"__type":"AccessDeniedException","M
 fn client(script: &Script) -> Client {
     let url = std::env::var("KMS_EMULATOR").expect("run it by .ci/with-kms");
     let credentials = Credentials::new("test", "test", None, None, "test");
-    let http = script.between(Trust::read(None).unwrap().http_client());
+    let http = script.between(TlsRoots::read(None).unwrap().http_client());
     kms::client("eu-central-1".into(), credentials, Some(url), http)
 }
 
@@ -142,7 +142,7 @@ fn key(person: &Person) -> Value {
 fn owner() -> FactorRef {
     let user = TenantId::parse("acme").unwrap().user(UserId::parse("u-1").unwrap());
     let nonce = || Nonce::generate(&SystemEntropy).unwrap();
-    FactorRef { user, born: nonce(), factor: nonce() }
+    FactorRef { user, incarnation: nonce(), factor: nonce() }
 }
 
 fn secret() -> TotpSecret {

@@ -78,7 +78,7 @@ pub fn constructors<'a>(texts: impl Iterator<Item = &'a str>) -> HashSet<String>
     impl<'ast> Visit<'ast> for Returning {
         fn visit_signature(&mut self, it: &'ast syn::Signature) {
             if let ReturnType::Type(_, returned) = &it.output
-                && matches!(&**returned, syn::Type::Path(path) if path.path.is_ident("Guard"))
+                && matches!(&**returned, syn::Type::Path(path) if path.path.is_ident("Condition"))
             {
                 self.0.insert(it.ident.to_string());
             }
@@ -233,7 +233,7 @@ impl<'ast> Visit<'ast> for Finder<'_> {
             && let Some(name) = called.path.segments.last()
         {
             let variant = ["Any", "Is", "Exists", "Absent"].iter().any(|variant| name.ident == variant)
-                && called.path.segments.iter().any(|segment| segment.ident == "Guard");
+                && called.path.segments.iter().any(|segment| segment.ident == "Condition");
             let guarded = ["put_new", "update", "delete", "check"].iter().any(|write| name.ident == write)
                 && called.path.segments.iter().any(|segment| segment.ident == "Write");
             let guards = it.args.iter().nth(1).map(|guards| self.text[guards.span().byte_range()].to_owned());

@@ -59,13 +59,13 @@ fn switched<'a>(text: &str, in_library: bool, conditions: impl Iterator<Item = (
     let mut inserted = Vec::new();
     for (number, it) in conditions {
         let removed = format!("{library}::condition_removed({number})");
-        let none = "crate::store::write::Guard::All(Vec::new())";
+        let none = "crate::store::write::Condition::All(Vec::new())";
         let (before, after) = match it.removal {
             Removal::Holds => (format!("({removed} || ("), "))".to_owned()),
             Removal::Never => (format!("(!{removed} && ("), "))".to_owned()),
             Removal::Unguarded => (format!("(if {removed} {{ {none} }} else {{ "), " })".to_owned()),
             Removal::Unconditional => {
-                let unguarded = format!("; if {removed} {{ write.guard = {none}; }} write }})");
+                let unguarded = format!("; if {removed} {{ write.condition = {none}; }} write }})");
                 ("({ let mut write = ".to_owned(), unguarded)
             }
             Removal::Skipped => (format!("if !{removed} {{ "), " }".to_owned()),

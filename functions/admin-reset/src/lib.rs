@@ -7,8 +7,8 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 use vestibule::{
-    audit::{Action, Outcome, Tell},
-    http::{Answer, App, Call, Code, Line, Problem, Routes, dto::ResetDto},
+    audit::{Action, Notify, Outcome},
+    http::{ApiRequest, ApiResult, App, Code, Line, Problem, Routes, dto::ResetDto},
     id::{UserId, UserKey},
     recovery::ResetCode,
     secret::TokenClass,
@@ -45,26 +45,26 @@ struct ResetRequest {
     (status = 404, description = "`not_found`"),
     (status = 429, description = "`too_many_attempts`: One Administrator may reset 10 users an hour, and a tenant 50."),
 ))]
-async fn reset(State(app): State<Arc<App>>, call: Call<ResetRequest, UserId>) -> Answer<Json<ResetDto>> {
-    let Call { body, path: user, request, .. } = call;
+async fn reset(State(app): State<Arc<App>>, call: ApiRequest<ResetRequest, UserId>) -> ApiResult<Json<ResetDto>> {
+    let ApiRequest { body, path: user, request, .. } = call;
     let token = request.token(TokenClass::Session)?;
-    let (principal, asked) = app.store.ask_reset(token, user.clone(), request.now).await??;
-    let authority = request.may_administer(&app, principal).await?;
+    let (principal, asked) = app.store.load_reset(token, user.clone(), request.now).await??;
+    let admin = request.may_administer(&app, principal).await?;
     let code = ResetCode::generate(&*app.entropy)?;
-    let event = request.event(Action::MfaReset, Outcome::Success).by(authority.key().user()).about(&user);
-    let event = event.because(&body.reason).tell(Tell::User);
+    let event = request.event(Action::MfaReset, Outcome::Success).by(admin.key().user()).about(&user);
+    let event = event.because(&body.reason).tell(Notify::User);
     let codes = app.codes()?;
     let digest = |key: &UserKey| code.digest(&codes, key);
-    match app.store.reset_mfa(&authority, asked, &digest, &request.attempt(&app)?, &event).await? {
+    match app.store.reset_mfa(&admin, asked, &digest, &request.attempt(&app)?, &event).await? {
         Reset::Done(done) => Ok(Json(ResetDto::new(&done, &code))),
         Reset::OverBudget { retry_at } => {
-            Err(request.refused(&app, &authority, event, Problem::too_many(request.now, retry_at)).await)
+            Err(request.refused(&app, &admin, event, Problem::too_many(request.now, retry_at)).await)
         }
-        Reset::Oneself => {
+        Reset::SelfReset => {
             let why = Problem::new(Code::Forbidden).detail("nobody resets themselves");
-            Err(request.refused(&app, &authority, event, why).await)
+            Err(request.refused(&app, &admin, event, why).await)
         }
-        Reset::ActorGone => Err(request.no_longer(&app).await),
+        Reset::ActorRevoked => Err(request.no_longer(&app).await),
         Reset::NotFound | Reset::NotSole(_) | Reset::TicketUsed => Err(Code::NotFound.into()),
     }
 }

@@ -1,8 +1,8 @@
 //! The Lambda of the flow `admin-reset`.
 
-use vestibule::lambda::{Error, Needs, run};
+use vestibule::lambda::{Error, RequiredKeys, run};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    run(admin_reset::routes(), Needs::CODES).await
+    run(admin_reset::routes(), RequiredKeys::CODES).await
 }

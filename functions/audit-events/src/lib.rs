@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use vestibule::{
     audit::Row,
-    aws::{Aws, Faults},
+    aws::{Aws, ConfigErrors},
     cloud_event::{CloudEvent, SOURCE},
     store::{item, keys, write},
 };
@@ -100,8 +100,8 @@ impl Bus {
     ///
     /// # Errors
     /// Every fault of the configuration.
-    pub fn configured(variable: impl Fn(&str) -> Option<String>) -> Result<Self, Faults> {
-        let mut faults = Faults::default();
+    pub fn configured(variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
+        let mut faults = ConfigErrors::default();
         let name = faults.wanted(&variable, "VESTIBULE_EVENT_BUS", "the event bus that audit events go to");
         let aws = Aws::read(&variable, &mut faults);
         let (Some(name), Some(aws)) = (name, aws) else { return Err(faults) };

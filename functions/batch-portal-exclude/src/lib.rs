@@ -9,10 +9,10 @@ use utoipa_axum::routes;
 use vestibule::{
     audit::{Action, Outcome as Went},
     env::Timestamp,
-    http::{Answer, App, Call, Code, Large, Line, NoBody, Page, Problem, Request, Routes, cursor},
+    http::{ApiRequest, ApiResult, App, Code, Large, Line, NoBody, Page, Problem, Request, Routes, cursor},
     id::{BatchId, IdempotencyKey, InvalidId, UserId},
     store::{
-        batch::{Outcome, Ran, Report, Status, Wanted},
+        batch::{self, BatchResult, Outcome, Report, Status},
         item::ExclusionRow,
         lists::List,
     },
@@ -169,26 +169,26 @@ struct ExclusionDto {
     (status = 409, description = "`idempotency_mismatch`"),
     (status = 413, description = "`payload_too_large`: The limit is 256 KiB."),
 ))]
-async fn run(State(app): State<Arc<App>>, call: Call<Large<BatchRequest>>) -> Answer<Json<BatchAnswer>> {
-    let Call { body: Large(body), request, .. } = call;
+async fn run(State(app): State<Arc<App>>, call: ApiRequest<Large<BatchRequest>>) -> ApiResult<Json<BatchAnswer>> {
+    let ApiRequest { body: Large(body), request, .. } = call;
     let key = idempotency_key(&request)?;
     if !(1..=MOST).contains(&body.contact_ids.len()) {
         return Err(Problem::field("/contact_ids", "must be 1 to 1000 ids"));
     }
-    let authority = request.administrator(&app).await?;
-    let event = request.event(Action::ExclusionBatch, Went::Success).by(authority.key().user());
+    let admin = request.administrator(&app).await?;
+    let event = request.event(Action::ExclusionBatch, Went::Success).by(admin.key().user());
     let event = event.because(&body.reason);
-    let wanted = Wanted {
+    let wanted = batch::BatchRequest {
         key,
         contacts: body.contact_ids,
         disable_mfa: body.disable_mfa,
         dry_run: body.dry_run,
         reason: body.reason.into(),
     };
-    match app.store.run_batch(&authority, &wanted, &request.attempt(&app)?, &event).await? {
-        Ran::Report(report) => Ok(Json(report.into())),
-        Ran::OtherBody => Err(Code::IdempotencyMismatch.into()),
-        Ran::ActorGone => Err(request.no_longer(&app).await),
+    match app.store.run_batch(&admin, &wanted, &request.attempt(&app)?, &event).await? {
+        BatchResult::Report(report) => Ok(Json(report.into())),
+        BatchResult::OtherBody => Err(Code::IdempotencyMismatch.into()),
+        BatchResult::ActorRevoked => Err(request.no_longer(&app).await),
     }
 }
 
@@ -203,7 +203,7 @@ async fn run(State(app): State<Arc<App>>, call: Call<Large<BatchRequest>>) -> An
     (status = 403, description = "`forbidden`: Only an Administrator may do this."),
     (status = 404, description = "`not_found`"),
 ))]
-async fn read(State(app): State<Arc<App>>, call: Call<NoBody, BatchId>) -> Answer<Json<BatchAnswer>> {
+async fn read(State(app): State<Arc<App>>, call: ApiRequest<NoBody, BatchId>) -> ApiResult<Json<BatchAnswer>> {
     let reader = call.request.administrator_reading(&app).await?;
     let report = app.store.batch(reader.token().user().tenant(), &call.path).await?;
     report.map(|report| Json(report.into())).ok_or_else(|| Code::NotFound.into())
@@ -218,8 +218,8 @@ async fn read(State(app): State<Arc<App>>, call: Call<NoBody, BatchId>) -> Answe
     (status = 401, description = "`invalid_token`, `session_refresh_required`"),
     (status = 403, description = "`forbidden`: Only an Administrator may do this."),
 ))]
-async fn list(State(app): State<Arc<App>>, call: Call<NoBody, (), Page>) -> Answer<Json<ExclusionsAnswer>> {
-    let Call { query, request, .. } = call;
+async fn list(State(app): State<Arc<App>>, call: ApiRequest<NoBody, (), Page>) -> ApiResult<Json<ExclusionsAnswer>> {
+    let ApiRequest { query, request, .. } = call;
     let after = cursor(List::Exclusions, query.cursor.as_deref())?;
     let reader = request.administrator_reading(&app).await?;
     let page = app.store.exclusions(reader.token().user().tenant(), after.as_ref(), query.limit()).await?;
@@ -229,7 +229,7 @@ async fn list(State(app): State<Arc<App>>, call: Call<NoBody, (), Page>) -> Answ
     }))
 }
 
-fn idempotency_key(request: &Request) -> Answer<IdempotencyKey> {
+fn idempotency_key(request: &Request) -> ApiResult<IdempotencyKey> {
     let key = request.header("idempotency-key")?.and_then(|key| IdempotencyKey::parse(key).ok());
     key.ok_or_else(|| Problem::field("header:idempotency-key", InvalidId.to_string()))
 }

@@ -1,8 +1,8 @@
 //! The Lambda of the flow `batch-portal-exclude`.
 
-use vestibule::lambda::{Error, Needs, run};
+use vestibule::lambda::{Error, RequiredKeys, run};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    run(batch_portal_exclude::routes(), Needs::NOTHING).await
+    run(batch_portal_exclude::routes(), RequiredKeys::NOTHING).await
 }

@@ -9,7 +9,7 @@ use utoipa_axum::routes;
 use vestibule::{
     audit::Row,
     env::Timestamp,
-    http::{Answer, App, Call, Code, Limit, NoBody, Problem, Routes, cursor},
+    http::{ApiRequest, ApiResult, App, Code, Limit, NoBody, Problem, Routes, cursor},
     id::UserId,
     store::lists::{AuditFilter, AuditRow, List},
 };
@@ -59,8 +59,8 @@ struct AuditList {
     (status = 200, body = AuditList, description = "A page of audit events."),
     (status = 403, description = "`forbidden`: Only an Administrator may do this."),
 ))]
-async fn list(State(app): State<Arc<App>>, call: Call<NoBody, (), AuditQuery>) -> Answer<Json<AuditList>> {
-    let Call { query, request, .. } = call;
+async fn list(State(app): State<Arc<App>>, call: ApiRequest<NoBody, (), AuditQuery>) -> ApiResult<Json<AuditList>> {
+    let ApiRequest { query, request, .. } = call;
     let moment = |field: &'static str, text: Option<&str>| {
         let bad = || Problem::field(field, "must be a time of RFC 3339, like 2026-01-01T00:00:00Z");
         text.map(|text| Timestamp::parse(text).ok_or_else(bad)).transpose()

@@ -9,7 +9,7 @@ use utoipa_axum::routes;
 use vestibule::{
     audit::{Action, Outcome},
     env::Timestamp,
-    http::{Answer, App, Call, Code, Line, NoBody, Routes, dto::NewClientDto},
+    http::{ApiRequest, ApiResult, App, Code, Line, NoBody, Routes, dto::NewClientDto},
     id::ClientId,
     store::client::{ClientChange, NewClient},
 };
@@ -57,16 +57,19 @@ struct ClientDto {
     (status = 401, description = "`invalid_token`, `session_refresh_required`, `step_up_required`"),
     (status = 403, description = "`forbidden`: Only an Administrator may do this."),
 ))]
-async fn create(State(app): State<Arc<App>>, call: Call<ClientRequest>) -> Answer<(StatusCode, Json<NewClientDto>)> {
-    let Call { body, request, .. } = call;
-    let authority = request.administrator(&app).await?;
-    let new = NewClient::generate(authority.tenant(), &body.name, false, request.now, &*app.entropy)?;
-    let mut event = request.event(Action::ClientCreated, Outcome::Success).by(authority.key().user());
+async fn create(
+    State(app): State<Arc<App>>,
+    call: ApiRequest<ClientRequest>,
+) -> ApiResult<(StatusCode, Json<NewClientDto>)> {
+    let ApiRequest { body, request, .. } = call;
+    let admin = request.administrator(&app).await?;
+    let new = NewClient::generate(admin.tenant(), &body.name, false, request.now, &*app.entropy)?;
+    let mut event = request.event(Action::ClientCreated, Outcome::Success).by(admin.key().user());
     event.client_id = Some(new.client.id.clone());
-    match app.store.create_client(&authority, &new.client, &request.attempt(&app)?, &event).await? {
+    match app.store.create_client(&admin, &new.client, &request.attempt(&app)?, &event).await? {
         ClientChange::Done => Ok((StatusCode::CREATED, Json(NewClientDto::new(&new)))),
         ClientChange::NotFound => Err(Code::NotFound.into()),
-        ClientChange::ActorGone => Err(request.no_longer(&app).await),
+        ClientChange::ActorRevoked => Err(request.no_longer(&app).await),
     }
 }
 
@@ -78,7 +81,7 @@ async fn create(State(app): State<Arc<App>>, call: Call<ClientRequest>) -> Answe
     (status = 200, body = ClientList, description = "The tenant's client credentials."),
     (status = 403, description = "`forbidden`: Only an Administrator may do this."),
 ))]
-async fn list(State(app): State<Arc<App>>, call: Call) -> Answer<Json<ClientList>> {
+async fn list(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<Json<ClientList>> {
     let reader = call.request.administrator_reading(&app).await?;
     let clients = app.store.clients(reader.token().user().tenant()).await?;
     let items = clients.into_iter().map(|client| ClientDto {
@@ -100,14 +103,14 @@ async fn list(State(app): State<Arc<App>>, call: Call) -> Answer<Json<ClientList
     (status = 403, description = "`forbidden`: Only an Administrator may do this."),
     (status = 404, description = "`not_found`"),
 ))]
-async fn delete(State(app): State<Arc<App>>, call: Call<NoBody, ClientId>) -> Answer<StatusCode> {
-    let Call { path: client, request, .. } = call;
-    let authority = request.administrator(&app).await?;
-    let mut event = request.event(Action::ClientDeleted, Outcome::Success).by(authority.key().user());
+async fn delete(State(app): State<Arc<App>>, call: ApiRequest<NoBody, ClientId>) -> ApiResult<StatusCode> {
+    let ApiRequest { path: client, request, .. } = call;
+    let admin = request.administrator(&app).await?;
+    let mut event = request.event(Action::ClientDeleted, Outcome::Success).by(admin.key().user());
     event.client_id = Some(client.clone());
-    match app.store.delete_client(&authority, &client, &request.attempt(&app)?, &event).await? {
+    match app.store.delete_client(&admin, &client, &request.attempt(&app)?, &event).await? {
         ClientChange::Done => Ok(StatusCode::NO_CONTENT),
         ClientChange::NotFound => Err(Code::NotFound.into()),
-        ClientChange::ActorGone => Err(request.no_longer(&app).await),
+        ClientChange::ActorRevoked => Err(request.no_longer(&app).await),
     }
 }

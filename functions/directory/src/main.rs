@@ -1,8 +1,8 @@
 //! The Lambda of the flow `directory`.
 
-use vestibule::lambda::{Error, Needs, run};
+use vestibule::lambda::{Error, RequiredKeys, run};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    run(directory::routes(), Needs::NAMES).await
+    run(directory::routes(), RequiredKeys::NAMES).await
 }

@@ -7,15 +7,15 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 use vestibule::{
-    attempt::{Attempt, OwnPasswordTry},
-    audit::{Action, Outcome, Tell},
-    http::{Answer, App, Call, Code, PASSWORD_TOO_LONG, Problem, Request, Routes, dto::SessionDto},
+    audit::{Action, Notify, Outcome},
+    http::{ApiRequest, ApiResult, App, Code, PASSWORD_TOO_LONG, Problem, Request, Routes, dto::SessionDto},
     id::UserKey,
     password,
     secret::SecretText,
+    sign_in::{Attempt, OwnPasswordAttempt},
     store::{
         item::{Amr, Kind},
-        people::PasswordChanged,
+        users::PasswordChanged,
     },
 };
 
@@ -55,8 +55,8 @@ struct PasswordAnswer {
         `invalid_token`, \
         `session_refresh_required`, `step_up_required`"),
 ))]
-async fn change(State(app): State<Arc<App>>, call: Call<PasswordRequest>) -> Answer<Json<PasswordAnswer>> {
-    let Call { body, request, .. } = call;
+async fn change(State(app): State<Arc<App>>, call: ApiRequest<PasswordRequest>) -> ApiResult<Json<PasswordAnswer>> {
+    let ApiRequest { body, request, .. } = call;
     acceptable(&body, false)?;
     if body.current_password.expose().len() > password::MAX_BYTES {
         return Err(Problem::field("/current_password", PASSWORD_TOO_LONG));
@@ -76,28 +76,28 @@ async fn change(State(app): State<Arc<App>>, call: Call<PasswordRequest>) -> Ans
         Err(tried) => return Err(wrong(&app, &request, &key, &tried, &attempt).await),
     };
     let hash = app.passwords.hash(&body.new_password, &*app.entropy).await?;
-    let mut event = request.event(Action::PasswordChanged, Outcome::Success).own(key.user()).tell(Tell::User);
+    let mut event = request.event(Action::PasswordChanged, Outcome::Success).own(key.user()).tell(Notify::User);
     event.user_agent.clone_from(&request.user_agent);
     match app.store.change_password(right, &hash, &*app.entropy, &event).await? {
-        PasswordChanged::Yes(signed_in) => {
+        PasswordChanged::Done(signed_in) => {
             let session = SessionDto::new(signed_in.token, &signed_in.session, signed_in.device);
             Ok(Json(PasswordAnswer { session }))
         }
-        PasswordChanged::Gone(why) => Err(why.into()),
+        PasswordChanged::NoSession(why) => Err(why.into()),
     }
 }
 
-fn acceptable(body: &PasswordRequest, contact: bool) -> Answer<()> {
+fn acceptable(body: &PasswordRequest, contact: bool) -> ApiResult<()> {
     password::acceptable(body.new_password.expose(), contact).map_err(|weak| Problem::weak("/new_password", weak))
 }
 
 /// Writes down that the current password was wrong; and tells its owner where that ended the session.
-async fn wrong(app: &App, request: &Request, key: &UserKey, tried: &OwnPasswordTry, attempt: &Attempt) -> Problem {
+async fn wrong(app: &App, request: &Request, key: &UserKey, tried: &OwnPasswordAttempt, attempt: &Attempt) -> Problem {
     let mut event = request.event(Action::PasswordChanged, Outcome::Refused).own(key.user());
     app.store.record(key.tenant(), attempt, 0, &event).await;
     if tried.was_the_last() {
         event.action = Action::PasswordAttacked;
-        app.store.record(key.tenant(), attempt, 1, &event.tell(Tell::User)).await;
+        app.store.record(key.tenant(), attempt, 1, &event.tell(Notify::User)).await;
     }
     Code::InvalidCredentials.into()
 }

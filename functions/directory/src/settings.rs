@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 use vestibule::{
     audit::{Action, Outcome},
-    http::{Answer, App, Call, Code, Line, OrEmpty, Routes},
+    http::{ApiRequest, ApiResult, App, Code, Line, OrEmpty, Routes},
     store::item::{ResetCodeFor, TenantPolicy},
 };
 
@@ -70,7 +70,7 @@ fn shown(policy: TenantPolicy) -> Json<SettingsDto> {
     (status = 200, body = SettingsDto, description = "The settings."),
     (status = 403, description = "`forbidden`: Only an Administrator may do this."),
 ))]
-async fn read(State(app): State<Arc<App>>, call: Call) -> Answer<Json<SettingsDto>> {
+async fn read(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<Json<SettingsDto>> {
     let reader = call.request.administrator_reading(&app).await?;
     let policy = app.store.settings(reader.token().user().tenant()).await?;
     Ok(shown(policy.ok_or(Code::NotFound)?))
@@ -86,14 +86,17 @@ async fn read(State(app): State<Arc<App>>, call: Call) -> Answer<Json<SettingsDt
     (status = 401, description = "`invalid_token`, `session_refresh_required`, `step_up_required`"),
     (status = 403, description = "`forbidden`: Only an Administrator may do this."),
 ))]
-async fn change(State(app): State<Arc<App>>, call: Call<OrEmpty<SettingsRequest>>) -> Answer<Json<SettingsDto>> {
-    let Call { body: OrEmpty(body), request, .. } = call;
-    let authority = request.administrator(&app).await?;
-    let mut event = request.event(Action::SettingsChanged, Outcome::Success).by(authority.key().user());
+async fn change(
+    State(app): State<Arc<App>>,
+    call: ApiRequest<OrEmpty<SettingsRequest>>,
+) -> ApiResult<Json<SettingsDto>> {
+    let ApiRequest { body: OrEmpty(body), request, .. } = call;
+    let admin = request.administrator(&app).await?;
+    let mut event = request.event(Action::SettingsChanged, Outcome::Success).by(admin.key().user());
     event.changed.extend(body.issuer.as_ref().map(|_| "issuer".to_owned()));
     event.changed.extend(body.reset_code_for.map(|_| "reset_code_for".to_owned()));
     let (issuer, whom) = (body.issuer.as_deref(), body.reset_code_for.map(Into::into));
     let attempt = request.attempt(&app)?;
-    let policy = app.store.change_settings(&authority, issuer, whom, &attempt, &event).await?;
+    let policy = app.store.change_settings(&admin, issuer, whom, &attempt, &event).await?;
     Ok(shown(policy.ok_or(Code::InvalidToken)?))
 }

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 use vestibule::{
-    audit::{Action, AuditEvent, Outcome, Tell},
+    audit::{Action, AuditEvent, Notify, Outcome},
     http::{
-        Answer, App, Call, Code, Limit, Line, NoBody, Problem, Request, Routes, cursor,
+        ApiRequest, ApiResult, App, Code, Limit, Line, NoBody, Problem, Request, Routes, cursor,
         dto::{AuthTypeDto, Email, KindDto, MfaDto, NameStart, RoleDto, UserDto, Username},
     },
     id::{LoginName, UserId},
@@ -17,9 +17,9 @@ use vestibule::{
     secret::{NameIdLink, Nonce, SecretText, TokenClass},
     sso::MAX_NAME_ID,
     store::{
-        lists::{List, PeopleFilter},
-        people::{Asked, By, Changed, Created, Named, NewPerson, Patch, fits, fits_somewhere},
-        session::{Authority, Principal},
+        lists::{List, UserFilter},
+        session::{AdminContext, Principal},
+        users::{Actor, Changed, Created, LoadedUser, NewUser, NewUserDetails, Patch, fits, fits_somewhere},
     },
 };
 
@@ -96,10 +96,10 @@ impl TryFrom<String> for NameId {
 
 impl NameId {
     /// The link, for the IdP that the caller's tenant has.
-    fn link(&self, app: &App, authority: &Authority) -> Answer<NameIdLink> {
+    fn link(&self, app: &App, admin: &AdminContext) -> ApiResult<NameIdLink> {
         let none = || Problem::new(Code::Conflict).detail("the tenant has no IdP: PUT /v1/admin/sso first");
-        let idp = authority.principal().idp().ok_or_else(none)?;
-        Ok(app.names()?.link(authority.tenant(), &idp.entity_id, &self.0))
+        let idp = admin.principal().idp().ok_or_else(none)?;
+        Ok(app.names()?.link(admin.tenant(), &idp.entity_id, &self.0))
     }
 }
 
@@ -150,21 +150,24 @@ struct UserList {
     (status = 409, description = "`conflict`: Another user has the user name or the NameID, or a NameID was given and the \
         tenant has no identity provider."),
 ))]
-async fn create(State(app): State<Arc<App>>, call: Call<CreateRequest>) -> Answer<(StatusCode, Json<UserDto>)> {
-    let Call { body, request, .. } = call;
+async fn create(
+    State(app): State<Arc<App>>,
+    call: ApiRequest<CreateRequest>,
+) -> ApiResult<(StatusCode, Json<UserDto>)> {
+    let ApiRequest { body, request, .. } = call;
     body.password.as_ref().map(|password| acceptable(password, body.kind == KindDto::Contact)).transpose()?;
     // The form first; whether they fit in this tenant is known once it is.
     if !fits_somewhere(body.kind.into(), body.role.into()) {
         return Err(misfit());
     }
-    let authority = request.administrator(&app).await?;
-    let tenant = authority.tenant();
+    let admin = request.administrator(&app).await?;
+    let tenant = admin.tenant();
     if !fits(tenant, body.kind.into(), body.role.into()) {
         return Err(misfit());
     }
     let id = UserId::generate(&*app.entropy)?;
     let login = app.names()?.login(tenant, &LoginName::fold(&body.username));
-    let asked = Asked {
+    let asked = NewUserDetails {
         kind: body.kind.into(),
         role: body.role.into(),
         auth_type: body.auth_type.into(),
@@ -172,25 +175,25 @@ async fn create(State(app): State<Arc<App>>, call: Call<CreateRequest>) -> Answe
         display_name: &body.display_name,
         email: body.email.as_deref(),
     };
-    let mut person = NewPerson::new(tenant.user(id), login, &asked, Nonce::generate(&*app.entropy)?, request.now);
+    let mut person = NewUser::new(tenant.user(id), login, &asked, Nonce::generate(&*app.entropy)?, request.now);
     if let Some(name_id) = body.sso_name_id {
-        person = person.linked(name_id.link(&app, &authority)?);
+        person = person.linked(name_id.link(&app, &admin)?);
     }
-    if let Some(idp) = authority.principal().idp() {
+    if let Some(idp) = admin.principal().idp() {
         person = person.beside_idp(app.names()?, &idp.entity_id);
     }
     if let Some(password) = &body.password {
         person.hash = Some(app.passwords.hash(password, &*app.entropy).await?);
     }
     let event = request.event(Action::UserCreated, Outcome::Success);
-    let event = event.by(authority.key().user()).about(person.key.user());
-    match app.store.create_person(&By::Authority(&authority), &person, &request.attempt(&app)?, &event).await? {
-        Created::Yes => {}
+    let event = event.by(admin.key().user()).about(person.key.user());
+    match app.store.create_user(&Actor::AdminContext(&admin), &person, &request.attempt(&app)?, &event).await? {
+        Created::Done => {}
         Created::NameTaken => return Err(Problem::new(Code::Conflict).detail("somebody has this username")),
         Created::SubjectTaken => return Err(subject_taken()),
         Created::Ambiguous => return Err(ambiguous()),
         Created::IdTaken | Created::NoTenant | Created::NotFirst => return Err(Code::Unavailable.into()),
-        Created::ActorGone => return Err(request.no_longer(&app).await),
+        Created::ActorRevoked => return Err(request.no_longer(&app).await),
     }
     Ok((StatusCode::CREATED, Json(UserDto::new(&person.key, &person.user, &person.profile))))
 }
@@ -210,7 +213,7 @@ fn misfit() -> Problem {
     Problem::field("/kind", detail).and_field("/role", detail)
 }
 
-fn acceptable(password: &SecretText, contact: bool) -> Answer<()> {
+fn acceptable(password: &SecretText, contact: bool) -> ApiResult<()> {
     password::acceptable(password.expose(), contact).map_err(|weak| Problem::weak("/password", weak))
 }
 
@@ -222,12 +225,12 @@ fn acceptable(password: &SecretText, contact: bool) -> Answer<()> {
     (status = 200, body = UserList, description = "A page of users."),
     (status = 403, description = "`forbidden`: Only an Administrator may do this."),
 ))]
-async fn list(State(app): State<Arc<App>>, call: Call<NoBody, (), ListQuery>) -> Answer<Json<UserList>> {
-    let Call { query, request, .. } = call;
-    let after = cursor(List::People, query.cursor.as_deref())?;
+async fn list(State(app): State<Arc<App>>, call: ApiRequest<NoBody, (), ListQuery>) -> ApiResult<Json<UserList>> {
+    let ApiRequest { query, request, .. } = call;
+    let after = cursor(List::Users, query.cursor.as_deref())?;
     let reader = request.administrator_reading(&app).await?;
     let tenant = reader.token().user().tenant();
-    let filter = PeopleFilter {
+    let filter = UserFilter {
         kind: query.kind.map(Into::into),
         mfa: query.mfa.map(Into::into),
         excluded: query.excluded,
@@ -235,15 +238,15 @@ async fn list(State(app): State<Arc<App>>, call: Call<NoBody, (), ListQuery>) ->
     };
     let page = app.store.people(tenant, &filter, after.as_ref(), query.limit.get()).await?;
     let items = page.items.iter().map(|(key, user, profile)| UserDto::new(key, user, profile)).collect();
-    Ok(Json(UserList { items, next_cursor: page.next.map(|next| next.text(List::People)) }))
+    Ok(Json(UserList { items, next_cursor: page.next.map(|next| next.text(List::Users)) }))
 }
 
-async fn ask(app: &App, request: &Request, user: UserId) -> Answer<(Principal, Named)> {
+async fn ask(app: &App, request: &Request, user: UserId) -> ApiResult<(Principal, LoadedUser)> {
     let token = request.token(TokenClass::Session)?;
-    Ok(app.store.ask_person(token, user, request.now).await??)
+    Ok(app.store.load_user(token, user, request.now).await??)
 }
 
-async fn administer(app: &App, request: &Request, user: UserId) -> Answer<(Authority, Named)> {
+async fn administer(app: &App, request: &Request, user: UserId) -> ApiResult<(AdminContext, LoadedUser)> {
     let (principal, named) = ask(app, request, user).await?;
     Ok((request.may_administer(app, principal).await?, named))
 }
@@ -257,7 +260,7 @@ async fn administer(app: &App, request: &Request, user: UserId) -> Answer<(Autho
     (status = 403, description = "`forbidden`: Only an Administrator may do this."),
     (status = 404, description = "`not_found`"),
 ))]
-async fn read(State(app): State<Arc<App>>, call: Call<NoBody, UserId>) -> Answer<Json<UserDto>> {
+async fn read(State(app): State<Arc<App>>, call: ApiRequest<NoBody, UserId>) -> ApiResult<Json<UserDto>> {
     let (principal, named) = ask(&app, &call.request, call.path).await?;
     call.request.may_read(&app, &principal).await?;
     let (user, profile) = named.read()?.ok_or(Code::NotFound)?;
@@ -281,9 +284,9 @@ async fn read(State(app): State<Arc<App>>, call: Call<NoBody, UserId>) -> Answer
 ))]
 async fn change(
     State(app): State<Arc<App>>,
-    call: Call<vestibule::http::OrEmpty<ChangeRequest>, UserId>,
-) -> Answer<Json<UserDto>> {
-    let Call { body: vestibule::http::OrEmpty(body), path: user, request, .. } = call;
+    call: ApiRequest<vestibule::http::OrEmpty<ChangeRequest>, UserId>,
+) -> ApiResult<Json<UserDto>> {
+    let ApiRequest { body: vestibule::http::OrEmpty(body), path: user, request, .. } = call;
     if let Some(password) = &body.password {
         // The form first; whether it has to be long enough for a contact is asked beside the change.
         acceptable(password, body.kind == Some(KindDto::Contact))?;
@@ -293,7 +296,7 @@ async fn change(
     {
         return Err(misfit());
     }
-    let (authority, named) = administer(&app, &request, user).await?;
+    let (admin, named) = administer(&app, &request, user).await?;
     named.read()?.ok_or(Code::NotFound)?;
     let mut patch = Patch {
         kind: body.kind.map(Into::into),
@@ -306,27 +309,27 @@ async fn change(
         linked: None,
     };
     if let Some(name_id) = body.sso_name_id {
-        patch.linked = Some(name_id.link(&app, &authority)?);
+        patch.linked = Some(name_id.link(&app, &admin)?);
     }
     let event = request.event(Action::UserChanged, Outcome::Success);
-    let mut event = event.by(authority.key().user()).about(named.key().user());
+    let mut event = event.by(admin.key().user()).about(named.key().user());
     if let Some(password) = &body.password {
-        if named.key() == authority.key() {
+        if named.key() == admin.key() {
             let why = Problem::new(Code::Forbidden).detail("one's own password is changed by POST /v1/password");
-            return Err(request.refused(&app, &authority, event, why).await);
+            return Err(request.refused(&app, &admin, event, why).await);
         }
         patch.hash = Some(app.passwords.hash(password, &*app.entropy).await?);
     }
     event.changed = changed(&patch);
     if patch.hash.is_some() || patch.auth_type.is_some() || patch.linked.is_some() {
-        event = event.tell(Tell::User);
+        event = event.tell(Notify::User);
     }
     let key = named.key().clone();
-    match app.store.change_person(&authority, named, &patch, &request.attempt(&app)?, &event).await? {
-        Changed::Yes(now) => Ok(Json(UserDto::new(&key, &now.0, &now.1))),
-        Changed::Misfit => Err(misfit()),
+    match app.store.update_user(&admin, named, &patch, &request.attempt(&app)?, &event).await? {
+        Changed::Done(now) => Ok(Json(UserDto::new(&key, &now.0, &now.1))),
+        Changed::InvalidCombination => Err(misfit()),
         Changed::PasswordTooShort => Err(Problem::weak("/password", password::WeakPassword::TooShort)),
-        refused => Err(refuse(&app, &request, &authority, event, &refused).await),
+        refused => Err(refuse(&app, &request, &admin, event, &refused).await),
     }
 }
 
@@ -344,7 +347,7 @@ fn changed(patch: &Patch) -> Vec<String> {
     fields.into_iter().filter(|(_, changes)| *changes).map(|(name, _)| name.to_owned()).collect()
 }
 
-async fn refuse(app: &App, request: &Request, by: &Authority, event: AuditEvent, refused: &Changed) -> Problem {
+async fn refuse(app: &App, request: &Request, by: &AdminContext, event: AuditEvent, refused: &Changed) -> Problem {
     match refused {
         Changed::LastAdministrator => {
             let why = "a tenant keeps its last active Administrator, and without an IdP the last who signs in locally";
@@ -352,8 +355,10 @@ async fn refuse(app: &App, request: &Request, by: &Authority, event: AuditEvent,
         }
         Changed::SubjectTaken => request.refused(app, by, event, subject_taken()).await,
         Changed::Ambiguous => request.refused(app, by, event, ambiguous()).await,
-        Changed::ActorGone => request.no_longer(app).await,
-        Changed::NotFound | Changed::Misfit | Changed::PasswordTooShort | Changed::Yes(_) => Code::NotFound.into(),
+        Changed::ActorRevoked => request.no_longer(app).await,
+        Changed::NotFound | Changed::InvalidCombination | Changed::PasswordTooShort | Changed::Done(_) => {
+            Code::NotFound.into()
+        }
     }
 }
 
@@ -369,13 +374,13 @@ async fn refuse(app: &App, request: &Request, by: &Authority, event: AuditEvent,
     (status = 404, description = "`not_found`"),
     (status = 409, description = "`conflict`: The tenant would lose its last active Administrator."),
 ))]
-async fn delete(State(app): State<Arc<App>>, call: Call<NoBody, UserId>) -> Answer<StatusCode> {
-    let Call { path: user, request, .. } = call;
-    let (authority, named) = administer(&app, &request, user).await?;
+async fn delete(State(app): State<Arc<App>>, call: ApiRequest<NoBody, UserId>) -> ApiResult<StatusCode> {
+    let ApiRequest { path: user, request, .. } = call;
+    let (admin, named) = administer(&app, &request, user).await?;
     let event = request.event(Action::UserDeleted, Outcome::Success);
-    let event = event.by(authority.key().user()).about(named.key().user());
-    match app.store.delete_person(&authority, named, &request.attempt(&app)?, &event).await? {
-        Changed::Yes(_) => Ok(StatusCode::NO_CONTENT),
-        refused => Err(refuse(&app, &request, &authority, event, &refused).await),
+    let event = event.by(admin.key().user()).about(named.key().user());
+    match app.store.delete_user(&admin, named, &request.attempt(&app)?, &event).await? {
+        Changed::Done(_) => Ok(StatusCode::NO_CONTENT),
+        refused => Err(refuse(&app, &request, &admin, event, &refused).await),
     }
 }

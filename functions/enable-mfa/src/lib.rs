@@ -8,19 +8,19 @@ use tokio::join;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 use vestibule::{
-    audit::{Action, Outcome, Tell},
+    audit::{Action, Notify, Outcome},
     env::Timestamp,
     http::{
-        Answer, App, Call, Code as Problems, OrEmpty, Problem, Request, Routes,
+        ApiRequest, ApiResult, App, Code as Problems, OrEmpty, Problem, Request, Routes,
         dto::{MfaDto, SessionDto, UserDto},
     },
     recovery::{Code, ResetCode},
     secret::{Nonce, SecretText, TotpSecret},
     store::{
-        enrolment::{ConfirmedEnrolment, Denied, EnrolmentDoor},
+        enrolment::{ConfirmedEnrolment, Denied, EnrolmentToken},
         item::FactorState,
         login::Charge,
-        verify::Accept,
+        verify::Acceptance,
     },
     totp,
 };
@@ -139,8 +139,8 @@ struct RecoveryTokenStatus {
     created_at: Option<Timestamp>,
 }
 
-fn door(request: &Request) -> Answer<EnrolmentDoor> {
-    EnrolmentDoor::new(request.any_token()?.clone()).ok_or_else(|| Problems::InvalidToken.into())
+fn token(request: &Request) -> ApiResult<EnrolmentToken> {
+    EnrolmentToken::new(request.any_token()?.clone()).ok_or_else(|| Problems::InvalidToken.into())
 }
 
 fn problem(why: Denied) -> Problem {
@@ -151,7 +151,7 @@ fn problem(why: Denied) -> Problem {
         Denied::ResetRequired => Problems::MfaResetRequired.into(),
         Denied::ResetCode => Problems::ResetCodeRequired.into(),
         Denied::NonePending => Problem::new(Problems::Conflict).detail("no enrolment is pending: start one"),
-        Denied::Moved => Problem::new(Problems::Conflict).detail("the authenticator was changed meanwhile"),
+        Denied::Stale => Problem::new(Problems::Conflict).detail("the authenticator was changed meanwhile"),
     }
 }
 
@@ -169,14 +169,14 @@ fn problem(why: Denied) -> Problem {
 ))]
 async fn start(
     State(app): State<Arc<App>>,
-    call: Call<OrEmpty<StartRequest>>,
-) -> Answer<(StatusCode, Json<StartAnswer>)> {
-    let Call { body: OrEmpty(body), request, .. } = call;
-    let (door, attempt) = (door(&request)?, request.attempt(&app)?);
-    let key = door.key().clone();
+    call: ApiRequest<OrEmpty<StartRequest>>,
+) -> ApiResult<(StatusCode, Json<StartAnswer>)> {
+    let ApiRequest { body: OrEmpty(body), request, .. } = call;
+    let (token, attempt) = (token(&request)?, request.attempt(&app)?);
+    let key = token.key().clone();
     let codes = app.codes()?;
     let code = body.reset_code.and_then(|code| ResetCode::parse_digest(&codes, &key, code.expose()));
-    let start = match app.store.may_enrol(door, code, &attempt).await? {
+    let start = match app.store.may_enrol(token, code, &attempt).await? {
         Ok(start) => start,
         Err(why) => {
             if why == Denied::ResetCode {
@@ -220,15 +220,15 @@ async fn start(
     (status = 409, description = "`conflict`: No enrolment is pending: it was not started, has expired, or five wrong \
         codes have ended it."),
 ))]
-async fn confirm(State(app): State<Arc<App>>, call: Call<ConfirmRequest>) -> Answer<Json<ConfirmAnswer>> {
-    let Call { body, request, .. } = call;
+async fn confirm(State(app): State<Arc<App>>, call: ApiRequest<ConfirmRequest>) -> ApiResult<Json<ConfirmAnswer>> {
+    let ApiRequest { body, request, .. } = call;
     let Ok(Code::Totp(code)) = Code::parse(body.code.expose()) else { return Err(Problem::malformed_code()) };
-    let (door, attempt) = (door(&request)?, request.attempt(&app)?);
-    let key = door.key().clone();
-    let (charge, profile) = join!(app.store.charge_enrolment(door, attempt), app.store.read_profile(&key));
+    let (token, attempt) = (token(&request)?, request.attempt(&app)?);
+    let key = token.key().clone();
+    let (charge, profile) = join!(app.store.charge_confirmation(token, attempt), app.store.read_profile(&key));
     let charged = match charge? {
         Charge::Admitted(charged) => charged,
-        Charge::Absent(why) => return Err(problem(why)),
+        Charge::Rejected(why) => return Err(problem(why)),
         Charge::Exhausted { retry_at } => return Err(Problem::too_many(request.now, retry_at)),
     };
     // Before the code is spent: an answer that cannot be given costs none.
@@ -240,13 +240,13 @@ async fn confirm(State(app): State<Arc<App>>, call: Call<ConfirmRequest>) -> Ans
         Some(proof) => ConfirmedEnrolment::new(charged, proof, &*app.entropy)?,
         None => None,
     };
-    let mut event = request.event(Action::FactorActivated, Outcome::Success).own(key.user()).tell(Tell::User);
+    let mut event = request.event(Action::FactorActivated, Outcome::Success).own(key.user()).tell(Notify::User);
     event.user_agent.clone_from(&request.user_agent);
     let accepted = match confirmed {
         Some(confirmed) => app.store.confirm_enrolment(confirmed, &event).await?,
-        None => Accept::Gone,
+        None => Acceptance::AlreadyUsed,
     };
-    let Accept::Yes(signed_in) = accepted else {
+    let Acceptance::Accepted(signed_in) = accepted else {
         let event = request.event(Action::Enrolment, Outcome::Refused).own(key.user());
         app.store.record(key.tenant(), &attempt, 1, &event).await;
         return Err(Problems::InvalidCode.into());
@@ -264,7 +264,7 @@ async fn confirm(State(app): State<Arc<App>>, call: Call<ConfirmRequest>) -> Ans
 #[utoipa::path(get, path = "/v1/mfa", operation_id = "getMfa", tag = "enable-mfa", security(("session" = [])), responses(
     (status = 200, body = StatusAnswer, description = "The state of the caller's MFA."),
 ))]
-async fn status(State(app): State<Arc<App>>, call: Call) -> Answer<Json<StatusAnswer>> {
+async fn status(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<Json<StatusAnswer>> {
     let principal = call.request.principal(&app).await?;
     let user = principal.user();
     let active = user.factor == FactorState::Active;
@@ -285,7 +285,7 @@ async fn status(State(app): State<Arc<App>>, call: Call) -> Answer<Json<StatusAn
     responses(
     (status = 403, description = "`mfa_mandatory`"),
 ))]
-async fn disable(State(app): State<Arc<App>>, call: Call) -> Answer<StatusCode> {
+async fn disable(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<StatusCode> {
     call.request.principal(&app).await?;
     Err(Problems::MfaMandatory.into())
 }

@@ -1,8 +1,8 @@
 //! The Lambda of the flow `enable-mfa`.
 
-use vestibule::lambda::{Error, Needs, run};
+use vestibule::lambda::{Error, RequiredKeys, run};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    run(enable_mfa::routes(), Needs::SEALING.and(Needs::CODES)).await
+    run(enable_mfa::routes(), RequiredKeys::SEALING.and(RequiredKeys::CODES)).await
 }

@@ -9,17 +9,17 @@ use tokio::join;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 use vestibule::{
-    attempt::{Attempt, Opening, PasswordChecked, PasswordTry, RightPassword},
-    audit::{Action, AuditEvent, Outcome, Tell},
+    audit::{Action, AuditEvent, Notify, Outcome},
     env::Timestamp,
     http::{
-        Answer, App, Call, Code, PASSWORD_TOO_LONG, Problem, Request, Routes,
+        ApiRequest, ApiResult, App, Code, PASSWORD_TOO_LONG, Problem, Request, Routes,
         dto::{EnrolmentDto, SessionDto, UserDto},
     },
     id::{LoginName, TenantId},
     password,
-    policy::{Budget, Ladder},
+    policy::{Backoff, Budget},
     secret::{NewToken, SecretText, TokenRef},
+    sign_in::{Attempt, Continuation, PasswordAttempt, PasswordChecked, VerifiedPassword},
     store::{
         item::{FactorState, User},
         login::{Charge, ExemptOpened, Opened},
@@ -116,8 +116,8 @@ enum Method {
     (status = 429, description = "`too_many_attempts`: There were too many wrong passwords, or more than 20 challenges \
         in 15 minutes from one network."),
 ))]
-async fn login(State(app): State<Arc<App>>, call: Call<LoginRequest>) -> Answer<Json<LoginAnswer>> {
-    let Call { body, request, .. } = call;
+async fn login(State(app): State<Arc<App>>, call: ApiRequest<LoginRequest>) -> ApiResult<Json<LoginAnswer>> {
+    let ApiRequest { body, request, .. } = call;
     if body.password.expose().len() > password::MAX_BYTES {
         return Err(Problem::field("/password", PASSWORD_TOO_LONG));
     }
@@ -127,20 +127,20 @@ async fn login(State(app): State<Arc<App>>, call: Call<LoginRequest>) -> Answer<
     let restored = app.store.restored();
     let device = body.device_token.as_ref().and_then(|token| TokenRef::parse(token.expose(), restored));
     let place = app.passwords.place()?;
-    let tried = match app.store.charge_login(&login, device.as_ref(), &Ladder::at(now), &attempt).await? {
-        Charge::Admitted(tried) => tried,
+    let password_attempt = match app.store.charge_login(&login, device.as_ref(), &Backoff::at(now), &attempt).await? {
+        Charge::Admitted(password_attempt) => password_attempt,
         Charge::Exhausted { retry_at } => return Err(Problem::too_many(now, retry_at)),
-        Charge::Absent(never) => match never {},
+        Charge::Rejected(never) => match never {},
     };
-    let hash = tried.hash();
+    let hash = password_attempt.hash();
     let (proof, owner) =
-        join!(app.passwords.verify(place, &body.password, hash.as_ref()), app.store.read_owner(&tried));
+        join!(app.passwords.verify(place, &body.password, hash.as_ref()), app.store.load_owner(&password_attempt));
     let (proof, owner) = (proof?, owner?);
     // Whether or not the password is right: else this answer would tell.
     if let Some(until) = full_until(owner.as_ref(), &network, now) {
         return Err(Problem::too_many(now, until));
     }
-    let mut checked = tried.checked(proof, owner);
+    let mut checked = password_attempt.checked(proof, owner);
     if let Ok(right) = &checked {
         strengthen(&app, right, &body.password).await?;
     }
@@ -148,24 +148,24 @@ async fn login(State(app): State<Arc<App>>, call: Call<LoginRequest>) -> Answer<
     for _ in 0..3 {
         let right = match checked {
             Ok(right) => right,
-            Err(tried) => return Err(refuse(&app, &request, &tried, &attempt).await),
+            Err(password_attempt) => return Err(refuse(&app, &request, &password_attempt, &attempt).await),
         };
         checked = match right.decide() {
             PasswordChecked::MfaRequired(opening) => {
                 let event = accepted(&request, &opening);
                 match app.store.open_attempt(opening, &network, &*app.entropy, &event).await? {
-                    Opened::Yes(token, ends) => return Ok(Json(challenge(token, ends))),
+                    Opened::Done(token, ends) => return Ok(Json(challenge(token, ends))),
                     Opened::TooMany { retry_at } => return Err(Problem::too_many(now, retry_at)),
-                    Opened::Moved(checked) => checked,
+                    Opened::Stale(checked) => checked,
                 }
             }
             PasswordChecked::EnrolmentRequired(opening) => {
                 let event = accepted(&request, &opening);
                 let code = opening.reset_code_required();
                 match app.store.open_attempt(opening, &network, &*app.entropy, &event).await? {
-                    Opened::Yes(token, ends) => return Ok(Json(enrolment(token, ends, code))),
+                    Opened::Done(token, ends) => return Ok(Json(enrolment(token, ends, code))),
                     Opened::TooMany { retry_at } => return Err(Problem::too_many(now, retry_at)),
-                    Opened::Moved(checked) => checked,
+                    Opened::Stale(checked) => checked,
                 }
             }
             PasswordChecked::Exempt(exempt) => {
@@ -175,12 +175,12 @@ async fn login(State(app): State<Arc<App>>, call: Call<LoginRequest>) -> Answer<
                 let profile = app.store.read_profile(&key);
                 let (opened, profile) = join!(app.store.open_exempt_session(exempt, &*app.entropy, &event), profile);
                 match opened? {
-                    ExemptOpened::Yes(signed_in) => {
+                    ExemptOpened::Done(signed_in) => {
                         let session = SessionDto::new(signed_in.token, &signed_in.session, signed_in.device);
                         let user = UserDto::new(&key, &user, &profile?);
                         return Ok(Json(LoginAnswer::SignedIn { session, user }));
                     }
-                    ExemptOpened::Moved(checked) => checked,
+                    ExemptOpened::Stale(checked) => checked,
                 }
             }
             PasswordChecked::ResetRequired(right) => return Err(reset_required(&app, &request, &right, &attempt).await),
@@ -190,8 +190,8 @@ async fn login(State(app): State<Arc<App>>, call: Call<LoginRequest>) -> Answer<
 }
 
 /// A hash of weaker parameters than new ones have is replaced, now that the password is at hand (security.md 8).
-async fn strengthen(app: &App, right: &RightPassword, password: &SecretText) -> Answer<()> {
-    if right.tried().hash().is_some_and(|hash| app.passwords.outdated(&hash)) {
+async fn strengthen(app: &App, right: &VerifiedPassword, password: &SecretText) -> ApiResult<()> {
+    if right.password_attempt().hash().is_some_and(|hash| app.passwords.outdated(&hash)) {
         let stronger = app.passwords.hash(password, &*app.entropy).await?;
         app.store.strengthen(right, &stronger).await;
     }
@@ -199,7 +199,7 @@ async fn strengthen(app: &App, right: &RightPassword, password: &SecretText) -> 
 }
 
 /// What is true before it is known what the password opens.
-fn accepted(request: &Request, opening: &Opening) -> AuditEvent {
+fn accepted(request: &Request, opening: &Continuation) -> AuditEvent {
     request.event(Action::PasswordAccepted, Outcome::Success).own(opening.key().user())
 }
 
@@ -217,19 +217,19 @@ fn enrolment(token: NewToken, expires_at: Timestamp, reset_code_required: bool) 
 }
 
 /// The one refusal. A name that nobody has gets the same writes: the same time.
-async fn refuse(app: &App, request: &Request, tried: &PasswordTry, attempt: &Attempt) -> Problem {
+async fn refuse(app: &App, request: &Request, password_attempt: &PasswordAttempt, attempt: &Attempt) -> Problem {
     let mut event = request.event(Action::Login, Outcome::Refused);
-    event.target = tried.owner().map(|owner| owner.user().clone());
-    request.wrong_password(app, tried, attempt, event).await
+    event.target = password_attempt.owner().map(|owner| owner.user().clone());
+    request.wrong_password(app, password_attempt, attempt, event).await
 }
 
 /// A right password that opens nothing before a reset. A factor whose row is full is disabled here, should the request that
 /// filled it not have come so far.
-async fn reset_required(app: &App, request: &Request, right: &RightPassword, attempt: &Attempt) -> Problem {
+async fn reset_required(app: &App, request: &Request, right: &VerifiedPassword, attempt: &Attempt) -> Problem {
     let (key, user) = (right.key(), right.user());
     if user.factor == FactorState::Active {
         let event = request.event(Action::FactorDisabled, Outcome::Success).about(key.user());
-        let event = event.tell(Tell::User).tell(Tell::Administrators);
+        let event = event.tell(Notify::User).tell(Notify::Administrators);
         if let Err(error) = app.store.disable_factor(key, user, attempt, &event).await {
             return error.into();
         }

@@ -1,8 +1,8 @@
 //! The Lambda of the flow `login`.
 
-use vestibule::lambda::{Error, Needs, run};
+use vestibule::lambda::{Error, RequiredKeys, run};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    run(login::routes(), Needs::NAMES).await
+    run(login::routes(), RequiredKeys::NAMES).await
 }

@@ -12,11 +12,11 @@ use aws_sdk_sesv2::{
 use aws_smithy_types::{error::metadata::ProvideErrorMetadata, retry::RetryConfig, timeout::TimeoutConfig};
 use serde::Deserialize;
 use vestibule::{
-    audit::Tell,
-    aws::{Aws, Faults},
+    audit::Notify,
+    aws::{Aws, ConfigErrors},
     cloud_event::CloudEvent,
     id::UserId,
-    notice,
+    mail,
     store::{Store, StoreError, item::Profile, recipients::Recipients},
 };
 
@@ -63,8 +63,8 @@ impl Mailer {
     ///
     /// # Errors
     /// Every fault of the configuration.
-    pub fn configured(variable: impl Fn(&str) -> Option<String>) -> Result<Self, Faults> {
-        let mut faults = Faults::default();
+    pub fn configured(variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
+        let mut faults = ConfigErrors::default();
         let table = faults.wanted(&variable, "VESTIBULE_TABLE", "the DynamoDB table");
         let from = faults.wanted(&variable, "VESTIBULE_MAIL_FROM", "the address that mails are from");
         let aws = Aws::read(&variable, &mut faults);
@@ -126,7 +126,7 @@ impl Mailer {
 fn message(event: &CloudEvent, text: &str) -> Result<Message, String> {
     let content = |text: &str| Content::builder().data(text).charset("UTF-8").build();
     let build = || {
-        let subject = content(notice::subject(event.data.action))?;
+        let subject = content(mail::subject(event.data.action))?;
         let id = MessageHeader::builder().name(HEADER).value(&event.id).build()?;
         let body = Body::builder().text(content(text)?).build();
         Ok(Message::builder().subject(subject).body(body).headers(id).build())
@@ -144,16 +144,16 @@ fn mails(event: &CloudEvent, to: &Recipients) -> Vec<Mail> {
         Some(tenant) if tenant.is_support() => Some("the support team"),
         _ => to.actor.as_ref().map(|profile| profile.username.as_str()),
     };
-    let own = row.notified.contains(&Tell::User).then(|| row.concerned().zip(to.concerned.as_ref())).flatten();
+    let own = row.notified.contains(&Notify::User).then(|| row.concerned().zip(to.concerned.as_ref())).flatten();
     let others = to.administrators.iter().filter(|(user, _)| own.is_none_or(|(own, _)| own != user));
-    let all = own.into_iter().map(|(user, profile)| (Tell::User, user, profile));
-    let all = all.chain(others.map(|(user, profile)| (Tell::Administrators, user, profile)));
-    let mail = |(to_whom, user, profile): (Tell, &UserId, &Profile)| {
+    let all = own.into_iter().map(|(user, profile)| (Notify::User, user, profile));
+    let all = all.chain(others.map(|(user, profile)| (Notify::Administrators, user, profile)));
+    let mail = |(to_whom, user, profile): (Notify, &UserId, &Profile)| {
         let Some(address) = profile.email.clone() else {
             tracing::info!(target: "vestibule", event = event.id, user = user.as_str(), "no address: not told");
             return None;
         };
-        Some(Mail { user: user.clone(), address, text: notice::text(event, to_whom, &to.company, person, actor) })
+        Some(Mail { user: user.clone(), address, text: mail::text(event, to_whom, &to.company, person, actor) })
     };
     all.filter_map(mail).collect()
 }

@@ -5,8 +5,7 @@ use data_encoding::BASE64URL_NOPAD;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use vestibule::{
-    attempt::Attempt,
-    audit::{Action, AuditEvent, Outcome, Tell},
+    audit::{Action, AuditEvent, Notify, Outcome},
     env::EntropyError,
     http::{
         App, Line, Problem,
@@ -16,13 +15,14 @@ use vestibule::{
     password::HashError,
     recovery::ResetCode,
     secret::{Nonce, SecretText},
+    sign_in::Attempt,
     store::{
         StoreError,
         item::{AuthType, Kind, Role},
-        people::{Asked, By, Created, NewPerson},
         reset::{NotSole, Reset},
         setup::Identity,
         tenant::{NewTenant, TenantCreated},
+        users::{Actor, Created, NewUser, NewUserDetails},
     },
 };
 
@@ -218,13 +218,13 @@ impl Done<'_> {
         username: &str,
         display_name: &str,
         email: Option<&str>,
-    ) -> Result<(NewPerson, String), Refusal> {
+    ) -> Result<(NewUser, String), Refusal> {
         let app = self.app;
         let (kind, auth_type) = (Kind::Employee, AuthType::Local);
-        let asked = Asked { kind, role, auth_type, username, display_name, email };
+        let asked = NewUserDetails { kind, role, auth_type, username, display_name, email };
         let key = tenant.user(UserId::generate(&*app.entropy)?);
         let login = app.names()?.login(tenant, &LoginName::fold(username));
-        let mut person = NewPerson::new(key, login, &asked, Nonce::generate(&*app.entropy)?, self.attempt.at());
+        let mut person = NewUser::new(key, login, &asked, Nonce::generate(&*app.entropy)?, self.attempt.at());
         let password = random::<18>(app)?;
         person.hash = Some(app.passwords.hash(&SecretText::new(password.clone()), &*app.entropy).await?);
         Ok((person, password))
@@ -236,19 +236,23 @@ impl Done<'_> {
         let answer = json!({"tenant": support.as_str(), "user_id": person.key.user().as_str(), "username": username,
             "password": password});
         let event = self.event(Action::UserCreated).about(person.key.user());
-        match store.create_person(&By::First, &person, &self.attempt, &event).await? {
-            Created::Yes => return Ok(answer),
+        match store.create_user(&Actor::First, &person, &self.attempt, &event).await? {
+            Created::Done => return Ok(answer),
             Created::NoTenant => {}
             Created::NameTaken => return Err(Refusal::NameTaken),
-            Created::NotFirst | Created::IdTaken | Created::SubjectTaken | Created::Ambiguous | Created::ActorGone => {
+            Created::NotFirst
+            | Created::IdTaken
+            | Created::SubjectTaken
+            | Created::Ambiguous
+            | Created::ActorRevoked => {
                 return Err(Refusal::OperatorExists);
             }
         }
         let event = self.event(Action::TenantCreated).about(person.key.user());
         let tenant = NewTenant { id: support, name: "Support".to_owned(), first: Some(person) };
-        match store.create_tenant(&By::First, &tenant, &self.attempt, (&event, &event)).await? {
-            TenantCreated::Yes => Ok(answer),
-            TenantCreated::Taken | TenantCreated::ActorGone => Err(Refusal::OperatorExists),
+        match store.create_tenant(&Actor::First, &tenant, &self.attempt, (&event, &event)).await? {
+            TenantCreated::Done => Ok(answer),
+            TenantCreated::Taken | TenantCreated::ActorRevoked => Err(Refusal::OperatorExists),
         }
     }
 
@@ -262,26 +266,26 @@ impl Done<'_> {
             "password": password});
         let event = self.event(Action::TenantCreated).about(person.key.user());
         let tenant = NewTenant { id, name: name.to_owned(), first: Some(person) };
-        match self.app.store.create_tenant(&By::First, &tenant, &self.attempt, (&event, &event)).await? {
-            TenantCreated::Yes => Ok(answer),
-            TenantCreated::Taken | TenantCreated::ActorGone => Err(Refusal::TenantExists),
+        match self.app.store.create_tenant(&Actor::First, &tenant, &self.attempt, (&event, &event)).await? {
+            TenantCreated::Done => Ok(answer),
+            TenantCreated::Taken | TenantCreated::ActorRevoked => Err(Refusal::TenantExists),
         }
     }
 
     async fn reset(&self, tenant: &TenantId, username: &str, ticket: &str, reason: &str) -> Result<Value, Refusal> {
         let (app, names) = (self.app, self.app.names()?);
         let login = names.login(tenant, &LoginName::fold(username));
-        let asked = app.store.name_support_reset(login, names.ticket(ticket)).await?;
+        let asked = app.store.load_support_reset_by_name(login, names.ticket(ticket)).await?;
         let (codes, code) = (app.codes()?, ResetCode::generate(&*app.entropy)?);
         let mut here = self.event(Action::MfaReset).because(reason);
         here.ticket = Some(ticket.to_owned());
-        let mut there = here.clone().tell(Tell::User).tell(Tell::Administrators);
+        let mut there = here.clone().tell(Notify::User).tell(Notify::Administrators);
         there.actor_tenant = Some(TenantId::support());
         let digest = |key: &UserKey| code.digest(&codes, key);
         let events = (&here, &there);
-        let why = match app.store.reset_sole_administrator(&By::Seed, asked, &digest, &self.attempt, events).await? {
+        let why = match app.store.reset_sole_administrator(&Actor::Seed, asked, &digest, &self.attempt, events).await? {
             Reset::Done(done) => return Ok(serde_json::to_value(ResetDto::new(&done, &code))?),
-            Reset::NotFound | Reset::Oneself | Reset::ActorGone => Refusal::NotFound,
+            Reset::NotFound | Reset::SelfReset | Reset::ActorRevoked => Refusal::NotFound,
             Reset::NotSole(why) => Refusal::NotSoleAdministrator(why),
             Reset::OverBudget { .. } => Refusal::Unavailable, // a reset by ticket has no budget
             Reset::TicketUsed => Refusal::TicketUsed,

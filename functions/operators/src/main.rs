@@ -6,14 +6,14 @@ use lambda_runtime::{Diagnostic, Error, LambdaEvent, service_fn};
 use serde_json::Value;
 use vestibule::{
     env::SystemClock,
-    lambda::{Function, Needs},
+    lambda::{Function, RequiredKeys},
     log,
 };
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     log::start();
-    let needs = Needs::NAMES.and(Needs::CODES);
+    let needs = RequiredKeys::NAMES.and(RequiredKeys::CODES);
     let function = Function::new(Default::default(), needs, |name| std::env::var(name).ok(), Arc::new(SystemClock));
     let act = async |event: LambdaEvent<Value>| -> Result<Value, Diagnostic> {
         // Opened for each: commands are rare, and one may follow upon a restore.

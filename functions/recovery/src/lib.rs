@@ -7,9 +7,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 use vestibule::{
-    audit::{Action, Outcome, Tell},
+    audit::{Action, Notify, Outcome},
     env::Timestamp,
-    http::{Answer, App, Call, Code, Problem, Routes},
+    http::{ApiRequest, ApiResult, App, Code, Problem, Routes},
     recovery::RecoveryCode,
     store::recovery::Replaced,
 };
@@ -42,7 +42,7 @@ struct RecoveryTokenAnswer {
     (status = 403, description = "`mfa_reset_required`"),
     (status = 409, description = "`conflict`: The caller has no active authenticator."),
 ))]
-async fn replace(State(app): State<Arc<App>>, call: Call) -> Answer<(StatusCode, Json<RecoveryTokenAnswer>)> {
+async fn replace(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<(StatusCode, Json<RecoveryTokenAnswer>)> {
     let request = call.request;
     let principal = request.principal(&app).await?;
     // Before the step-up, which nobody has a factor for then.
@@ -53,11 +53,11 @@ async fn replace(State(app): State<Arc<App>>, call: Call) -> Answer<(StatusCode,
     let key = caller.principal().token().user();
     let code = RecoveryCode::generate(&*app.entropy)?;
     let digest = code.digest(&app.codes()?, key);
-    let event = request.event(Action::RecoveryIssued, Outcome::Success).own(key.user()).tell(Tell::User);
+    let event = request.event(Action::RecoveryIssued, Outcome::Success).own(key.user()).tell(Notify::User);
     match app.store.replace_recovery_token(&caller, &digest, &request.attempt(&app)?, &event).await? {
-        Replaced::Yes => {}
+        Replaced::Done => {}
         Replaced::NoFactor => return Err(Problem::new(Code::Conflict).detail("there is no active factor")),
-        Replaced::Moved => return Err(Problem::new(Code::Conflict).detail("the authenticator was changed meanwhile")),
+        Replaced::Stale => return Err(Problem::new(Code::Conflict).detail("the authenticator was changed meanwhile")),
         Replaced::Disabled => return Err(Code::MfaResetRequired.into()),
         Replaced::Gone(why) => return Err(why.into()),
     }

@@ -1,8 +1,8 @@
 //! The Lambda of the flow `recovery`.
 
-use vestibule::lambda::{Error, Needs, run};
+use vestibule::lambda::{Error, RequiredKeys, run};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    run(recovery::routes(), Needs::CODES).await
+    run(recovery::routes(), RequiredKeys::CODES).await
 }

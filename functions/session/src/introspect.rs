@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 use vestibule::{
     http::{
-        Answer, App, Call, FormBody, Problem, Routes,
+        ApiRequest, ApiResult, App, FormBody, Problem, Routes,
         dto::{AmrDto, KindDto, RoleDto, amr},
     },
     id::ClientId,
@@ -125,9 +125,9 @@ impl From<Amr> for AcrDto {
 ))]
 async fn introspect(
     State(app): State<Arc<App>>,
-    call: Call<FormBody<IntrospectRequest>>,
-) -> Answer<Json<IntrospectAnswer>> {
-    let Call { body: FormBody(body), request, .. } = call;
+    call: ApiRequest<FormBody<IntrospectRequest>>,
+) -> ApiResult<Json<IntrospectAnswer>> {
+    let ApiRequest { body: FormBody(body), request, .. } = call;
     let (name, secret) = request.basic().ok_or_else(Problem::unauthorized_client)?;
     let client = ClientId::parse(&name).map_err(|_| Problem::unauthorized_client())?;
     let digest = CodeDigest::of_client_secret(&client, secret.expose());

@@ -1,8 +1,8 @@
 //! The Lambda of the flow `session`.
 
-use vestibule::lambda::{Error, Needs, run};
+use vestibule::lambda::{Error, RequiredKeys, run};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    run(session::routes(), Needs::NOTHING).await
+    run(session::routes(), RequiredKeys::NOTHING).await
 }

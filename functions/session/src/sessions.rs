@@ -10,7 +10,7 @@ use vestibule::{
     audit::{Action, Outcome},
     env::Timestamp,
     http::{
-        Answer, App, Call, Code, Request, Routes,
+        ApiRequest, ApiResult, App, Code, Request, Routes,
         dto::{AmrDto, UserDto, amr},
     },
     id::EntryId,
@@ -97,7 +97,7 @@ struct SessionItem {
     responses(
     (status = 200, body = CurrentAnswer, description = "The caller and their session."),
 ))]
-async fn current(State(app): State<Arc<App>>, call: Call) -> Answer<Json<CurrentAnswer>> {
+async fn current(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<Json<CurrentAnswer>> {
     let request = call.request;
     let token = request.token(TokenClass::Session)?;
     let (principal, profile) = app.store.read_named_session(token, request.now).await??;
@@ -122,7 +122,7 @@ async fn current(State(app): State<Arc<App>>, call: Call) -> Answer<Json<Current
     responses(
     (status = 204, description = "The session is ended."),
 ))]
-async fn end_current(State(app): State<Arc<App>>, call: Call) -> Answer<StatusCode> {
+async fn end_current(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<StatusCode> {
     let principal = call.request.principal(&app).await?;
     end(&app, &call.request, &principal, &Which::This).await
 }
@@ -134,7 +134,7 @@ async fn end_current(State(app): State<Arc<App>>, call: Call) -> Answer<StatusCo
     responses(
     (status = 200, body = ListAnswer, description = "The caller's sessions."),
 ))]
-async fn list(State(app): State<Arc<App>>, call: Call) -> Answer<Json<ListAnswer>> {
+async fn list(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<Json<ListAnswer>> {
     let principal = call.request.principal(&app).await?;
     let mut agents = app.store.user_agents(&principal).await?;
     let mut living = principal.living(call.request.now);
@@ -157,7 +157,7 @@ async fn list(State(app): State<Arc<App>>, call: Call) -> Answer<Json<ListAnswer
     security(("session" = [])), responses(
     (status = 204, description = "The other sessions are ended."),
 ))]
-async fn end_others(State(app): State<Arc<App>>, call: Call) -> Answer<StatusCode> {
+async fn end_others(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<StatusCode> {
     let principal = call.request.principal(&app).await?;
     end(&app, &call.request, &principal, &Which::Others).await
 }
@@ -171,7 +171,10 @@ async fn end_others(State(app): State<Arc<App>>, call: Call) -> Answer<StatusCod
     (status = 204, description = "The session is ended."),
     (status = 404, description = "`not_found`: The caller has no such session, or it has ended."),
 ))]
-async fn end_one(State(app): State<Arc<App>>, call: Call<vestibule::http::NoBody, EntryId>) -> Answer<StatusCode> {
+async fn end_one(
+    State(app): State<Arc<App>>,
+    call: ApiRequest<vestibule::http::NoBody, EntryId>,
+) -> ApiResult<StatusCode> {
     let principal = call.request.principal(&app).await?;
     if !principal.living(call.request.now).iter().any(|(id, _)| **id == call.path) {
         return Err(Code::NotFound.into());
@@ -179,14 +182,14 @@ async fn end_one(State(app): State<Arc<App>>, call: Call<vestibule::http::NoBody
     end(&app, &call.request, &principal, &Which::One(call.path)).await
 }
 
-async fn end(app: &App, request: &Request, caller: &Principal, which: &Which) -> Answer<StatusCode> {
+async fn end(app: &App, request: &Request, caller: &Principal, which: &Which) -> ApiResult<StatusCode> {
     let event = request.event(Action::SessionsEnded, Outcome::Success).own(caller.token().user().user());
     match (app.store.end_sessions(caller, which, &request.attempt(app)?, &event).await?, which) {
-        (Ended::Yes, _) => Ok(StatusCode::NO_CONTENT),
+        (Ended::Done, _) => Ok(StatusCode::NO_CONTENT),
         // Theirs ended, or the caller's own did.
-        (Ended::Gone, Which::One(_)) => {
+        (Ended::NotFound, Which::One(_)) => {
             Err(request.principal(app).await.err().unwrap_or_else(|| Code::NotFound.into()))
         }
-        (Ended::Gone, _) => Err(request.no_longer(app).await),
+        (Ended::NotFound, _) => Err(request.no_longer(app).await),
     }
 }

@@ -12,20 +12,20 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 use vestibule::{
-    attempt::Attempt,
     audit::{Action, AuditEvent, Outcome, visible},
     env::Timestamp,
     http::{
-        Answer, App, Call, Code, LargeForm, Problem, Request, Routes,
+        ApiRequest, ApiResult, App, Code, LargeForm, Problem, Request, Routes,
         dto::{EnrolmentDto, SessionDto, UserDto},
     },
     id::{TenantId, UserId},
     saml::{self, Certificate, Expected, Fault},
     secret::SecretText,
+    sign_in::Attempt,
     sso::{Assertion, PreSession, Relay, SsoChecked, SsoSignIn},
     store::{
         item::{Idp, SsoRequest},
-        sso::{NoOwner, SsoOpened},
+        sso::{SsoOpened, SubjectRejection},
     },
 };
 
@@ -99,32 +99,41 @@ const SOON: Duration = Duration::from_secs(30 * 86_400);
     (status = 403, description = "`mfa_reset_required`"),
     (status = 429, description = "`too_many_attempts`: The user was given too many enrolment tokens."),
 ))]
-async fn acs(State(app): State<Arc<App>>, placed: Placed<Call<LargeForm<AcsForm>, TenantId>>) -> Answer<Response> {
+async fn acs(
+    State(app): State<Arc<App>>,
+    placed: Placed<ApiRequest<LargeForm<AcsForm>, TenantId>>,
+) -> ApiResult<Response> {
     let Placed { place, call } = placed;
-    let Call { body: LargeForm(form), path: tenant, request, .. } = match call {
+    let ApiRequest { body: LargeForm(form), path: tenant, request, .. } = match call {
         Ok(call) => call,
         Err(problem) => return Err(place.refuse(problem).await),
     };
     request.speaks_of(&tenant);
     let relay = form.relay_state.as_ref().and_then(|text| Relay::parse(text.expose(), app.store.restored()));
     let attempt = request.attempt(&app)?;
-    let Some(asked) = app.store.asked(&tenant, relay.as_ref(), request.now).await? else {
+    let Some(loaded) = app.store.load_request(&tenant, relay.as_ref(), request.now).await? else {
         return Err(place.refuse(Code::InvalidCredentials).await);
     };
-    let visit =
-        Visit { app: &app, place: &place, request: &request, tenant: &tenant, idp: &asked.idp, attempt: &attempt };
+    let visit = AcsRequest {
+        app: &app,
+        place: &place,
+        request: &request,
+        tenant: &tenant,
+        idp: &loaded.idp,
+        attempt: &attempt,
+    };
     let pre_session = cookies::brought(&app, &request);
-    if relay.is_none() && asked.idp.idp_initiated {
+    if relay.is_none() && loaded.idp.idp_initiated {
         return visit.unsolicited(pre_session.as_ref()).await;
     }
     // Without a request the check below refuses.
-    let started = asked.request.clone().unwrap_or_else(|| SsoRequest::new("/".to_owned(), request.now));
+    let started = loaded.request.clone().unwrap_or_else(|| SsoRequest::new("/".to_owned(), request.now));
     let bound = match (&started.pre_session, pre_session) {
         (None, _) => None,
         (Some(digest), Some(brought)) if brought.started(digest) => Some(brought),
         (Some(_), _) => return Err(visit.refused("pre_session", None).await),
     };
-    let relay = relay.map(|relay| (relay, asked.request.clone()));
+    let relay = relay.map(|relay| (relay, loaded.request.clone()));
     let mut assertion = visit.checked(form.response, relay).await?;
     // Decided anew where the person, or what they are called, changes under it.
     for _ in 0..3 {
@@ -140,7 +149,7 @@ async fn acs(State(app): State<Arc<App>>, placed: Placed<Call<LargeForm<AcsForm>
         event.user_agent.clone_from(&request.user_agent);
         event.changed.extend(grant.sign_in().links().then(|| "sso_name_id".to_owned()));
         let who = grant.key().user().clone();
-        let answer = match app.store.open_sso(grant, &asked.idp, &request.network(), &*app.entropy, &event).await? {
+        let answer = match app.store.open_sso(grant, &loaded.idp, &request.network(), &*app.entropy, &event).await? {
             SsoOpened::SignedIn(it) => {
                 let user = UserDto::new(&it.key, &it.user, &it.profile);
                 AcsAnswer::SignedIn { session: SessionDto::new(it.signed_in.token, &it.signed_in.session, None), user }
@@ -150,7 +159,7 @@ async fn acs(State(app): State<Arc<App>>, placed: Placed<Call<LargeForm<AcsForm>
             }
             SsoOpened::TooMany { retry_at } => return Err(Problem::too_many(request.now, retry_at)),
             SsoOpened::Spent => return Err(visit.refused("spent", Some(&who)).await),
-            SsoOpened::Moved(again) => {
+            SsoOpened::Stale(again) => {
                 assertion = again;
                 continue;
             }
@@ -175,7 +184,7 @@ fn warn_of_ends(idp: &Idp, now: Timestamp) {
 }
 
 /// One response that somebody brings.
-struct Visit<'a> {
+struct AcsRequest<'a> {
     app: &'a App,
     place: &'a Place,
     request: &'a Request,
@@ -184,8 +193,8 @@ struct Visit<'a> {
     attempt: &'a Attempt,
 }
 
-impl Visit<'_> {
-    async fn checked(&self, response: SecretText, relay: Option<(Relay, Option<SsoRequest>)>) -> Answer<Assertion> {
+impl AcsRequest<'_> {
+    async fn checked(&self, response: SecretText, relay: Option<(Relay, Option<SsoRequest>)>) -> ApiResult<Assertion> {
         let (tenant, idp, now) = (self.tenant.clone(), self.idp.clone(), self.request.now);
         let (sp, since) = (self.app.service_provider(&tenant)?, self.app.store.restored().since);
         let check = move || {
@@ -209,16 +218,18 @@ impl Visit<'_> {
     }
 
     /// Whose it is. Nobody's makes somebody, where the tenant wants that.
-    async fn owner(&self, assertion: Assertion) -> Answer<SsoSignIn> {
+    async fn owner(&self, assertion: Assertion) -> ApiResult<SsoSignIn> {
         let names = self.app.names()?;
         let (assertion, why) = match self.app.store.sso_owner(assertion, self.idp, names, self.attempt).await? {
             Ok(sign_in) => return Ok(sign_in),
             Err(nobody) => nobody,
         };
         let provisioning = match (why, &self.idp.provisioning) {
-            (NoOwner::Unknown, Some(provisioning)) => provisioning,
-            (NoOwner::Unknown | NoOwner::Altered, _) => return Err(self.unknown(&assertion).await),
-            (NoOwner::NotOfSso, _) => return Err(self.refused("not_of_sso", None).await),
+            (SubjectRejection::Unknown, Some(provisioning)) => provisioning,
+            (SubjectRejection::Unknown | SubjectRejection::AlteredByNormalization, _) => {
+                return Err(self.unknown(&assertion).await);
+            }
+            (SubjectRejection::NotSsoUser, _) => return Err(self.refused("not_of_sso", None).await),
         };
         if let Err(why) = provisioning::create(self.app, self.request, &assertion, provisioning).await? {
             return Err(self.refused(why, None).await);
@@ -267,7 +278,7 @@ impl Visit<'_> {
 
     /// What nobody asked for may be anybody's: instead of looking into it, the browser starts a sign-in here. An IdP that
     /// answers this by another of the kind ends it, else the browser would go round and round.
-    async fn unsolicited(&self, pre_session: Option<&PreSession>) -> Answer<Response> {
+    async fn unsolicited(&self, pre_session: Option<&PreSession>) -> ApiResult<Response> {
         if pre_session.is_some_and(|it| it.unsolicited) {
             return Err(self.refused("unsolicited", None).await);
         }

@@ -9,9 +9,9 @@ use tokio::task::spawn_blocking;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 use vestibule::{
-    audit::{Action, Outcome, Tell},
+    audit::{Action, Notify, Outcome},
     env::Timestamp,
-    http::{Answer, App, Call, Code, Large, Line, Problem, Routes},
+    http::{ApiRequest, ApiResult, App, Code, Large, Line, Problem, Routes},
     id::TenantId,
     saml::{Certificate, IdpMetadata, RequestSigner},
     secret::Nonce,
@@ -213,7 +213,7 @@ struct ServiceProviderDto {
 const SOON: Duration = Duration::from_secs(30 * 86_400);
 
 /// The key that signs the tenant's requests: the one that it has, else a new one.
-async fn request_key(app: &Arc<App>, tenant: &TenantId) -> Answer<RequestKey> {
+async fn request_key(app: &Arc<App>, tenant: &TenantId) -> ApiResult<RequestKey> {
     if let Some(key) = app.store.idp(tenant).await?.flatten().and_then(|idp| idp.request_key) {
         return Ok(key);
     }
@@ -270,7 +270,7 @@ fn shown(idp: &Idp, sp: ServiceProvider, now: Timestamp) -> Json<IdpDto> {
 impl IdpRequest {
     /// The IdP as it is to be kept, without a key for requests; and whether it needs one. `https`: whether that is how this
     /// service is reached.
-    fn idp(self, https: bool, now: Timestamp) -> Answer<(Idp, bool)> {
+    fn idp(self, https: bool, now: Timestamp) -> ApiResult<(Idp, bool)> {
         let fields = (self.idp_entity_id, self.sso_url, self.certificates);
         let metadata = match (self.metadata_xml, fields) {
             (Some(xml), (None, None, None)) => {
@@ -280,7 +280,7 @@ impl IdpRequest {
                 let certificate = |(n, pem): (usize, &String)| {
                     Certificate::from_pem(pem).map_err(|why| Problem::field(format!("/certificates/{n}"), why))
                 };
-                let certificates = pems.iter().enumerate().map(certificate).collect::<Answer<_>>()?;
+                let certificates = pems.iter().enumerate().map(certificate).collect::<ApiResult<_>>()?;
                 IdpMetadata { entity_id, sso_url, certificates, wants_signed_requests: false, valid_until: None }
             }
             _ => {
@@ -332,10 +332,10 @@ impl IdpRequest {
     (status = 403, description = "`forbidden`: Only an Administrator may do this."),
     (status = 404, description = "`not_found`: The tenant has no identity provider."),
 ))]
-async fn read(State(app): State<Arc<App>>, call: Call) -> Answer<Json<IdpDto>> {
-    let authority = call.request.administrator(&app).await?;
-    let sp = app.service_provider(authority.tenant())?;
-    let idp = app.store.idp(authority.tenant()).await?.flatten().ok_or(Code::NotFound)?;
+async fn read(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<Json<IdpDto>> {
+    let admin = call.request.administrator(&app).await?;
+    let sp = app.service_provider(admin.tenant())?;
+    let idp = app.store.idp(admin.tenant()).await?.flatten().ok_or(Code::NotFound)?;
     Ok(shown(&idp, sp, call.request.now))
 }
 
@@ -349,19 +349,19 @@ async fn read(State(app): State<Arc<App>>, call: Call) -> Answer<Json<IdpDto>> {
     (status = 403, description = "`forbidden`: Only an Administrator may do this."),
     (status = 413, description = "`payload_too_large`: The limit is 256 KiB."),
 ))]
-async fn change(State(app): State<Arc<App>>, call: Call<Large<IdpRequest>>) -> Answer<Json<IdpDto>> {
-    let Call { body: Large(body), request, .. } = call;
+async fn change(State(app): State<Arc<App>>, call: ApiRequest<Large<IdpRequest>>) -> ApiResult<Json<IdpDto>> {
+    let ApiRequest { body: Large(body), request, .. } = call;
     let https = app.public_url.as_ref().is_none_or(PublicUrl::is_https);
     let (mut idp, signed) = body.idp(https, request.now)?;
     idp.generation = Some(Nonce::generate(&*app.entropy)?);
-    let authority = request.administrator(&app).await?;
-    let sp = app.service_provider(authority.tenant())?;
+    let admin = request.administrator(&app).await?;
+    let sp = app.service_provider(admin.tenant())?;
     if signed {
-        idp.request_key = Some(request_key(&app, authority.tenant()).await?);
+        idp.request_key = Some(request_key(&app, admin.tenant()).await?);
     }
-    let event = request.event(Action::IdpChanged, Outcome::Success).by(authority.key().user());
-    let event = event.tell(Tell::Administrators);
-    if app.store.set_idp(&authority, &idp, &request.attempt(&app)?, &event).await?.is_none() {
+    let event = request.event(Action::IdpChanged, Outcome::Success).by(admin.key().user());
+    let event = event.tell(Notify::Administrators);
+    if app.store.set_idp(&admin, &idp, &request.attempt(&app)?, &event).await?.is_none() {
         return Err(request.no_longer(&app).await);
     }
     Ok(shown(&idp, sp, request.now))
@@ -378,18 +378,18 @@ async fn change(State(app): State<Arc<App>>, call: Call<Large<IdpRequest>>) -> A
     (status = 404, description = "`not_found`: The tenant has no identity provider."),
     (status = 409, description = "`conflict`: Every active Administrator signs in through it."),
 ))]
-async fn remove(State(app): State<Arc<App>>, call: Call) -> Answer<StatusCode> {
+async fn remove(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<StatusCode> {
     let request = call.request;
-    let authority = request.administrator(&app).await?;
-    let event = request.event(Action::IdpRemoved, Outcome::Success).by(authority.key().user());
-    let event = event.tell(Tell::Administrators);
-    match app.store.remove_idp(&authority, &request.attempt(&app)?, &event).await? {
-        IdpRemoved::Yes => Ok(StatusCode::NO_CONTENT),
+    let admin = request.administrator(&app).await?;
+    let event = request.event(Action::IdpRemoved, Outcome::Success).by(admin.key().user());
+    let event = event.tell(Notify::Administrators);
+    match app.store.remove_idp(&admin, &request.attempt(&app)?, &event).await? {
+        IdpRemoved::Done => Ok(StatusCode::NO_CONTENT),
         IdpRemoved::NotFound => Err(Code::NotFound.into()),
         IdpRemoved::Needed => {
             let why = Problem::new(Code::Conflict).detail("every active Administrator signs in through it");
-            Err(request.refused(&app, &authority, event, why).await)
+            Err(request.refused(&app, &admin, event, why).await)
         }
-        IdpRemoved::ActorGone => Err(request.no_longer(&app).await),
+        IdpRemoved::ActorRevoked => Err(request.no_longer(&app).await),
     }
 }

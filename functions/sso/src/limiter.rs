@@ -23,7 +23,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 use vestibule::{
-    http::{Answer, App, Body, Code, NoBody, Peer, Problem},
+    http::{ApiResult, App, Body, Code, NoBody, Peer, Problem},
     id::TenantId,
 };
 
@@ -64,23 +64,23 @@ struct Key {
 struct Lane {
     places: usize,
     /// One request of a lane at a time is checked or pauses.
-    turn: Arc<Semaphore>,
+    permit: Arc<Semaphore>,
 }
 
 /// A request's place in its lane, until the last clone is dropped.
 #[derive(Clone)]
-pub(crate) struct Place(Arc<Held>);
+pub(crate) struct Place(Arc<Permit>);
 
-struct Held {
+struct Permit {
     limiter: Arc<Limiter>,
     key: Key,
-    turn: Arc<Semaphore>,
+    permit: Arc<Semaphore>,
 }
 
 /// A request that has its place, and what was read of it after that.
 pub(crate) struct Placed<C> {
     pub(crate) place: Place,
-    pub(crate) call: Answer<C>,
+    pub(crate) call: ApiResult<C>,
 }
 
 impl Limiter {
@@ -106,12 +106,12 @@ impl Limiter {
         if full {
             return None;
         }
-        let new = || Lane { places: 0, turn: Arc::new(Semaphore::new(1)) };
+        let new = || Lane { places: 0, permit: Arc::new(Semaphore::new(1)) };
         let lane = lanes.all.entry(key.clone()).or_insert_with(new);
         lane.places += 1;
-        let turn = Arc::clone(&lane.turn);
+        let permit = Arc::clone(&lane.permit);
         drop(lanes);
-        Some(Place(Arc::new(Held { limiter: Arc::clone(self), key, turn })))
+        Some(Place(Arc::new(Permit { limiter: Arc::clone(self), key, permit })))
     }
 
     /// When the pause ends that begins now: after all that began before.
@@ -123,7 +123,7 @@ impl Limiter {
     }
 }
 
-impl Drop for Held {
+impl Drop for Permit {
     fn drop(&mut self) {
         let mut lanes = self.limiter.lanes();
         if let Some(lane) = lanes.all.get_mut(&self.key) {
@@ -144,12 +144,12 @@ impl Place {
     pub(crate) async fn check<T, E>(
         &self,
         check: impl FnOnce() -> Result<T, E> + Send + 'static,
-    ) -> Answer<Result<T, E>>
+    ) -> ApiResult<Result<T, E>>
     where
         T: Send + 'static,
         E: Send + 'static,
     {
-        let turn = Arc::clone(&self.0.turn).acquire_owned().await.map_err(|_| Code::Unavailable)?;
+        let permit = Arc::clone(&self.0.permit).acquire_owned().await.map_err(|_| Code::Unavailable)?;
         let place = self.clone();
         let checked = tokio::spawn(async move {
             let limiter = &place.0.limiter;
@@ -159,7 +159,7 @@ impl Place {
             if !matches!(checked, Ok(Ok(_))) {
                 sleep_until(limiter.pause()).await;
             }
-            drop(turn);
+            drop(permit);
             checked
         });
         Ok(checked.await.map_err(|_| Code::Unavailable)?.map_err(|_| Code::Unavailable)?)
@@ -167,11 +167,11 @@ impl Place {
 
     /// A refusal without a check, or after one. It pauses like all others: its body was read, too.
     pub(crate) async fn refuse(&self, problem: impl Into<Problem>) -> Problem {
-        if let Ok(turn) = Arc::clone(&self.0.turn).acquire_owned().await {
+        if let Ok(permit) = Arc::clone(&self.0.permit).acquire_owned().await {
             let place = self.clone();
             let paused = tokio::spawn(async move {
                 sleep_until(place.0.limiter.pause()).await;
-                drop(turn);
+                drop(permit);
             });
             let _ = paused.await;
         }
@@ -182,7 +182,7 @@ impl Place {
 impl<C: FromRequest<Arc<App>, Rejection = Problem>> FromRequest<Arc<App>> for Placed<C> {
     type Rejection = Problem;
 
-    async fn from_request(request: HttpRequest, app: &Arc<App>) -> Answer<Self> {
+    async fn from_request(request: HttpRequest, app: &Arc<App>) -> ApiResult<Self> {
         let (mut parts, body) = request.into_parts();
         let tenant = Path::<TenantId>::from_request_parts(&mut parts, app).await.ok().map(|Path(tenant)| tenant);
         let network = parts.extensions.get::<Peer>().map_or_else(|| "-".to_owned(), |peer| peer.network());

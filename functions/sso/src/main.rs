@@ -1,8 +1,8 @@
 //! The Lambda of the flow `sso`.
 
-use vestibule::lambda::{Error, Needs, run};
+use vestibule::lambda::{Error, RequiredKeys, run};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    run(sso::routes(), Needs::NAMES.and(Needs::PUBLIC_URL)).await
+    run(sso::routes(), RequiredKeys::NAMES.and(RequiredKeys::PUBLIC_URL)).await
 }

@@ -3,7 +3,7 @@
 use vestibule::{
     audit::{Action, Outcome},
     http::{
-        Answer, App, Request,
+        ApiResult, App, Request,
         dto::{Email, Username},
     },
     id::{LoginName, UserId},
@@ -11,7 +11,7 @@ use vestibule::{
     sso::Assertion,
     store::{
         item::{AuthType, Kind, Provisioning},
-        people::{Asked, By, Created, NewPerson},
+        users::{Actor, Created, NewUser, NewUserDetails},
     },
 };
 
@@ -22,7 +22,7 @@ pub(crate) async fn create(
     request: &Request,
     assertion: &Assertion,
     rules: &Provisioning,
-) -> Answer<Result<(), &'static str>> {
+) -> ApiResult<Result<(), &'static str>> {
     let company = assertion.attribute(&rules.company);
     if rules.only_company.as_deref().is_some_and(|only| company != Some(only)) {
         return Ok(Err("provisioning_company"));
@@ -38,7 +38,7 @@ pub(crate) async fn create(
     if tenant.is_support() {
         return Ok(Err("provisioning_support"));
     }
-    let asked = Asked {
+    let asked = NewUserDetails {
         kind: Kind::Employee,
         role: rules.role(assertion.values(&rules.groups)),
         auth_type: AuthType::SamlSso,
@@ -49,14 +49,14 @@ pub(crate) async fn create(
     let login = app.names()?.login(tenant, &LoginName::fold(username));
     let link = app.names()?.link(tenant, assertion.entity_id(), assertion.name_id());
     let key = tenant.user(UserId::generate(&*app.entropy)?);
-    let mut person = NewPerson::new(key, login, &asked, Nonce::generate(&*app.entropy)?, request.now);
+    let mut person = NewUser::new(key, login, &asked, Nonce::generate(&*app.entropy)?, request.now);
     person = person.linked(link).beside_idp(app.names()?, assertion.entity_id());
     person.user.role_by_groups = true;
     let event = request.event(Action::UserCreated, Outcome::Success).about(person.key.user()).because("provisioned");
-    let made = app.store.create_person(&By::Idp, &person, &request.attempt(app)?, &event).await?;
+    let made = app.store.create_user(&Actor::Idp, &person, &request.attempt(app)?, &event).await?;
     Ok(match made {
         // Somebody else was as quick with the same one: they are there.
-        Created::Yes | Created::SubjectTaken => Ok(()),
+        Created::Done | Created::SubjectTaken => Ok(()),
         _ => Err("provisioning_username_taken"),
     })
 }

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::routes;
 use vestibule::{
-    http::{Answer, App, Call, Code, NoBody, Problem, Request, Routes},
+    http::{ApiRequest, ApiResult, App, Code, NoBody, Problem, Request, Routes},
     id::TenantId,
     saml::{self, RequestSigner},
     sso::{PreSession, Relay},
@@ -35,7 +35,7 @@ pub(crate) fn routes() -> Routes {
             entityID=\"https://auth.acme.example/v1/sso/acme/metadata\"/>")),
     (status = 404, description = "`not_found`: There is no such tenant."),
 ))]
-async fn metadata(State(app): State<Arc<App>>, call: Call<NoBody, TenantId>) -> Answer<Response> {
+async fn metadata(State(app): State<Arc<App>>, call: ApiRequest<NoBody, TenantId>) -> ApiResult<Response> {
     let tenant = call.path;
     call.request.speaks_of(&tenant);
     let sp = app.service_provider(&tenant)?;
@@ -71,8 +71,8 @@ struct LoginQuery {
         ("set-cookie" = String, description = "For a browser: the pre-session, for 15 minutes."))),
     (status = 404, description = "`not_found`: There is no such tenant, or it has no identity provider."),
 ))]
-async fn login(State(app): State<Arc<App>>, call: Call<NoBody, TenantId, LoginQuery>) -> Answer<Response> {
-    let Call { path: tenant, query, request, .. } = call;
+async fn login(State(app): State<Arc<App>>, call: ApiRequest<NoBody, TenantId, LoginQuery>) -> ApiResult<Response> {
+    let ApiRequest { path: tenant, query, request, .. } = call;
     request.speaks_of(&tenant);
     let return_to = query.return_to.clone().unwrap_or_else(|| "/".to_owned());
     if !is_own_path(&return_to) {
@@ -95,7 +95,7 @@ async fn login(State(app): State<Arc<App>>, call: Call<NoBody, TenantId, LoginQu
 }
 
 /// The browser's pre-session, which several tabs share; or a new one.
-fn pre_session(app: &App, request: &Request, query: &LoginQuery) -> Answer<PreSession> {
+fn pre_session(app: &App, request: &Request, query: &LoginQuery) -> ApiResult<PreSession> {
     let mut pre_session = match cookies::brought(app, request) {
         Some(brought) => brought,
         None => PreSession::generate(&*app.entropy)?,

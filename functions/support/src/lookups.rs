@@ -9,14 +9,14 @@ use utoipa_axum::routes;
 use vestibule::{
     audit::{Action, Outcome},
     http::{
-        Answer, App, Call, Code, Limit, NoBody, Routes, cursor,
+        ApiRequest, ApiResult, App, Code, Limit, NoBody, Routes, cursor,
         dto::{KindDto, MfaDto, NameStart, RoleDto},
     },
     id::{TenantId, UserKey},
     secret::TokenClass,
     store::{
         item::{Profile, User},
-        lists::{List, PeopleFilter},
+        lists::{List, UserFilter},
     },
 };
 
@@ -138,8 +138,11 @@ impl TenantUserDto {
     (status = 200, body = TenantList, description = "A page of tenants."),
     (status = 403, description = "`forbidden`: Only an operator may do this."),
 ))]
-async fn list_tenants(State(app): State<Arc<App>>, call: Call<NoBody, (), TenantQuery>) -> Answer<Json<TenantList>> {
-    let Call { query, request, .. } = call;
+async fn list_tenants(
+    State(app): State<Arc<App>>,
+    call: ApiRequest<NoBody, (), TenantQuery>,
+) -> ApiResult<Json<TenantList>> {
+    let ApiRequest { query, request, .. } = call;
     let after = cursor(List::Tenants, query.cursor.as_deref())?;
     let principal = request.principal(&app).await?;
     request.may_look_up(&app, &principal).await?;
@@ -165,21 +168,21 @@ async fn list_tenants(State(app): State<Arc<App>>, call: Call<NoBody, (), Tenant
 ))]
 async fn list_users(
     State(app): State<Arc<App>>,
-    call: Call<NoBody, TenantId, UserQuery>,
-) -> Answer<Json<TenantUserList>> {
-    let Call { path: tenant, query, request, .. } = call;
-    let after = cursor(List::People, query.cursor.as_deref())?;
+    call: ApiRequest<NoBody, TenantId, UserQuery>,
+) -> ApiResult<Json<TenantUserList>> {
+    let ApiRequest { path: tenant, query, request, .. } = call;
+    let after = cursor(List::Users, query.cursor.as_deref())?;
     let token = request.token(TokenClass::Session)?;
-    let (principal, found) = app.store.ask_tenant(token, &tenant, request.now).await??;
+    let (principal, found) = app.store.load_tenant(token, &tenant, request.now).await??;
     request.may_look_up(&app, &principal).await?;
     found.ok_or(Code::NotFound)?;
     let operator = principal.token().user();
     let mut event = request.event(Action::UsersListed, Outcome::Success).by(operator.user());
     event.actor_tenant = Some(operator.tenant().clone()).filter(|own| *own != tenant);
     app.store.record_or_fail(&tenant, &request.attempt(&app)?, 0, &event).await?;
-    let filter = PeopleFilter { start: query.q.map(String::from), ..PeopleFilter::default() };
+    let filter = UserFilter { start: query.q.map(String::from), ..UserFilter::default() };
     let page = app.store.people(&tenant, &filter, after.as_ref(), query.limit.get()).await?;
     let items = page.items.into_iter().map(|(key, user, profile)| TenantUserDto::new(&key, &user, profile));
-    let next_cursor = page.next.map(|next| next.text(List::People));
+    let next_cursor = page.next.map(|next| next.text(List::Users));
     Ok(Json(TenantUserList { items: items.collect(), next_cursor }))
 }

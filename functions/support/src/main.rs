@@ -1,8 +1,8 @@
 //! The Lambda of the flow `support`.
 
-use vestibule::lambda::{Error, Needs, run};
+use vestibule::lambda::{Error, RequiredKeys, run};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    run(support::routes(), Needs::NAMES.and(Needs::CODES)).await
+    run(support::routes(), RequiredKeys::NAMES.and(RequiredKeys::CODES)).await
 }

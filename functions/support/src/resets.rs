@@ -7,12 +7,12 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 use vestibule::{
-    audit::{Action, Outcome, Tell},
-    http::{Answer, App, Call, Code, Line, Problem, Routes, dto::ResetDto},
+    audit::{Action, Notify, Outcome},
+    http::{ApiRequest, ApiResult, App, Code, Line, Problem, Routes, dto::ResetDto},
     id::{LoginName, TenantId, UserKey},
     recovery::ResetCode,
     secret::TokenClass,
-    store::{people::By, reset::Reset},
+    store::{reset::Reset, users::Actor},
 };
 
 pub(crate) fn routes() -> Routes {
@@ -49,32 +49,32 @@ struct SupportResetRequest {
     (status = 409, description = "`not_sole_administrator`: `detail` says whether the user is no active Administrator, or another \
         active one has an active authenticator; `ticket_used`"),
 ))]
-async fn reset(State(app): State<Arc<App>>, call: Call<SupportResetRequest>) -> Answer<Json<ResetDto>> {
-    let Call { body, request, .. } = call;
+async fn reset(State(app): State<Arc<App>>, call: ApiRequest<SupportResetRequest>) -> ApiResult<Json<ResetDto>> {
+    let ApiRequest { body, request, .. } = call;
     let names = app.names()?;
     let login = names.login(&body.tenant, &LoginName::fold(&body.username));
     let (token, ticket) = (request.token(TokenClass::Session)?, names.ticket(&body.ticket));
-    let (principal, asked) = app.store.ask_support_reset(token, login, ticket, request.now).await??;
+    let (principal, asked) = app.store.load_support_reset(token, login, ticket, request.now).await??;
     let operator = request.may_operate(&app, principal).await?;
     let code = ResetCode::generate(&*app.entropy)?;
     let mut here = request.event(Action::MfaReset, Outcome::Success).by(operator.key().user()).because(&body.reason);
     here.ticket = Some(body.ticket.to_string());
-    let mut there = here.clone().tell(Tell::User).tell(Tell::Administrators);
+    let mut there = here.clone().tell(Notify::User).tell(Notify::Administrators);
     there.actor_tenant = Some(operator.tenant().clone());
     let codes = app.codes()?;
     let digest = |key: &UserKey| code.digest(&codes, key);
     let attempt = request.attempt(&app)?;
     let why: Problem = match app
         .store
-        .reset_sole_administrator(&By::Authority(&operator), asked, &digest, &attempt, (&here, &there))
+        .reset_sole_administrator(&Actor::AdminContext(&operator), asked, &digest, &attempt, (&here, &there))
         .await?
     {
         Reset::Done(done) => return Ok(Json(ResetDto::new(&done, &code))),
         Reset::NotFound => return Err(Code::NotFound.into()),
-        Reset::ActorGone => return Err(request.no_longer(&app).await),
+        Reset::ActorRevoked => return Err(request.no_longer(&app).await),
         Reset::NotSole(why) => Problem::new(Code::NotSoleAdministrator).detail(why.to_string()),
         Reset::TicketUsed => Code::TicketUsed.into(),
-        Reset::Oneself => Problem::new(Code::Forbidden).detail("nobody resets themselves"),
+        Reset::SelfReset => Problem::new(Code::Forbidden).detail("nobody resets themselves"),
         Reset::OverBudget { retry_at } => Problem::too_many(request.now, retry_at),
     };
     Err(request.refused(&app, &operator, here, why).await)

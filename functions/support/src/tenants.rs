@@ -9,7 +9,7 @@ use utoipa_axum::routes;
 use vestibule::{
     audit::{Action, Outcome},
     http::{
-        Answer, App, Call, Code, Line, Problem, Routes,
+        ApiRequest, ApiResult, App, Code, Line, Problem, Routes,
         dto::{Email, NewClientDto, UserDto, Username},
     },
     id::{LoginName, TenantId, UserId},
@@ -18,8 +18,8 @@ use vestibule::{
     store::{
         client::{ClientChange, NewClient},
         item::{AuthType, Kind, Role},
-        people::{Asked, By, NewPerson},
         tenant::{NewTenant, TenantCreated},
+        users::{Actor, NewUser, NewUserDetails},
     },
 };
 
@@ -83,9 +83,9 @@ struct TenantAnswer {
 ))]
 async fn create_tenant(
     State(app): State<Arc<App>>,
-    call: Call<TenantRequest>,
-) -> Answer<(StatusCode, Json<TenantAnswer>)> {
-    let Call { body, request, .. } = call;
+    call: ApiRequest<TenantRequest>,
+) -> ApiResult<(StatusCode, Json<TenantAnswer>)> {
+    let ApiRequest { body, request, .. } = call;
     let first = body.administrator;
     password::acceptable(first.password.expose(), false)
         .map_err(|weak| Problem::weak("/administrator/password", weak))?;
@@ -93,7 +93,7 @@ async fn create_tenant(
         return Err(Problem::field("/id", "must not be support, the tenant of the operators"));
     }
     let operator = request.operator(&app).await?;
-    let asked = Asked {
+    let asked = NewUserDetails {
         kind: Kind::Employee,
         role: Role::Administrator,
         auth_type: AuthType::Local,
@@ -103,18 +103,18 @@ async fn create_tenant(
     };
     let key = body.id.user(UserId::generate(&*app.entropy)?);
     let login = app.names()?.login(&body.id, &LoginName::fold(&first.username));
-    let mut person = NewPerson::new(key, login, &asked, Nonce::generate(&*app.entropy)?, request.now);
+    let mut person = NewUser::new(key, login, &asked, Nonce::generate(&*app.entropy)?, request.now);
     person.hash = Some(app.passwords.hash(&first.password, &*app.entropy).await?);
     let administrator = UserDto::new(&person.key, &person.user, &person.profile);
     let here = request.event(Action::TenantCreated, Outcome::Success).by(operator.key().user());
     let mut there = here.clone().about(person.key.user());
     there.actor_tenant = Some(operator.tenant().clone());
     let tenant = NewTenant { id: body.id, name: body.name.to_string(), first: Some(person) };
-    let (by, attempt) = (By::Authority(&operator), request.attempt(&app)?);
+    let (by, attempt) = (Actor::AdminContext(&operator), request.attempt(&app)?);
     match app.store.create_tenant(&by, &tenant, &attempt, (&here, &there)).await? {
-        TenantCreated::Yes => {}
+        TenantCreated::Done => {}
         TenantCreated::Taken => return Err(Problem::new(Code::Conflict).detail("there is a tenant of this id")),
-        TenantCreated::ActorGone => return Err(request.no_longer(&app).await),
+        TenantCreated::ActorRevoked => return Err(request.no_longer(&app).await),
     }
     let answer = TenantAnswer { id: String::from(tenant.id), name: tenant.name, administrator };
     Ok((StatusCode::CREATED, Json(answer)))
@@ -144,9 +144,9 @@ struct SupportClientRequest {
 ))]
 async fn create_client(
     State(app): State<Arc<App>>,
-    call: Call<SupportClientRequest>,
-) -> Answer<(StatusCode, Json<NewClientDto>)> {
-    let Call { body, request, .. } = call;
+    call: ApiRequest<SupportClientRequest>,
+) -> ApiResult<(StatusCode, Json<NewClientDto>)> {
+    let ApiRequest { body, request, .. } = call;
     let operator = request.operator(&app).await?;
     let tenant = body.tenant.as_ref().unwrap_or(operator.tenant());
     let new = NewClient::generate(tenant, &body.name, body.tenant.is_none(), request.now, &*app.entropy)?;
@@ -156,6 +156,6 @@ async fn create_client(
     match app.store.create_client(&operator, &new.client, &request.attempt(&app)?, &event).await? {
         ClientChange::Done => Ok((StatusCode::CREATED, Json(NewClientDto::new(&new)))),
         ClientChange::NotFound => Err(Code::NotFound.into()),
-        ClientChange::ActorGone => Err(request.no_longer(&app).await),
+        ClientChange::ActorRevoked => Err(request.no_longer(&app).await),
     }
 }

@@ -8,18 +8,18 @@ use tokio::join;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 use vestibule::{
-    attempt::{ChargedGuess, Door, SignedIn},
-    audit::{Action, AuditEvent, Outcome, Tell},
+    audit::{Action, AuditEvent, Notify, Outcome},
     http::{
-        Answer, App, Call, Code as Problems, Problem, Request, Routes,
+        ApiRequest, ApiResult, App, Code as Problems, Problem, Request, Routes,
         dto::{SessionDto, UserDto},
     },
     policy,
     recovery::{self, Code, RecoveryCode},
     secret::{FactorRef, SealedSecret, SecretText, TokenClass, TotpSecret},
+    sign_in::{PendingVerification, SignedIn, VerificationToken},
     store::{
         login::Charge,
-        verify::{Accept, Dead, SignIn},
+        verify::{Acceptance, SignIn, VerificationRejection},
     },
     totp::{self, TotpCode},
 };
@@ -83,19 +83,20 @@ struct StepUpAnswer {
     (status = 401, description = "`invalid_code`, `invalid_token`"),
     (status = 429, description = "`too_many_attempts`: The user had 10 wrong codes in 15 minutes. The code was not checked."),
 ))]
-async fn verify(State(app): State<Arc<App>>, call: Call<CodeRequest>) -> Answer<Json<VerifyAnswer>> {
-    let Call { body, request, .. } = call;
+async fn verify(State(app): State<Arc<App>>, call: ApiRequest<CodeRequest>) -> ApiResult<Json<VerifyAnswer>> {
+    let ApiRequest { body, request, .. } = call;
     let code = Code::parse(body.code.expose()).map_err(|_| Problem::malformed_code())?;
-    let door = Door::challenge(request.token(TokenClass::Challenge)?.clone()).ok_or(Problems::InvalidToken)?;
-    let key = door.token().user().clone();
-    let (guess, profile) = join!(charge(&app, &request, door), app.store.read_profile(&key));
+    let token =
+        VerificationToken::challenge(request.token(TokenClass::Challenge)?.clone()).ok_or(Problems::InvalidToken)?;
+    let key = token.reference().user().clone();
+    let (pending, profile) = join!(charge(&app, &request, token), app.store.read_profile(&key));
     // Before the code is spent: an answer that cannot be given costs none.
-    let (guess, profile) = (guess?, profile?);
-    let user = guess.user().clone();
+    let (pending, profile) = (pending?, profile?);
+    let user = pending.user().clone();
     let by_recovery = matches!(code, Code::Recovery(_));
     let signed_in = match code {
-        Code::Totp(code) => by_code(&app, &request, guess, &code, Action::Verify).await?,
-        Code::Recovery(code) => by_recovery_token(&app, &request, guess, &code).await?,
+        Code::Totp(code) => by_code(&app, &request, pending, &code, Action::Verify).await?,
+        Code::Recovery(code) => by_recovery_token(&app, &request, pending, &code).await?,
     };
     Ok(Json(VerifyAnswer::SignedIn {
         session: SessionDto::new(signed_in.token, &signed_in.session, signed_in.device),
@@ -116,46 +117,47 @@ async fn verify(State(app): State<Arc<App>>, call: Call<CodeRequest>) -> Answer<
     (status = 403, description = "`mfa_reset_required`; `forbidden`: The user has no authenticator: an excluded contact."),
     (status = 429, description = "`too_many_attempts`: The user had 10 wrong codes in 15 minutes. The code was not checked."),
 ))]
-async fn step_up(State(app): State<Arc<App>>, call: Call<CodeRequest>) -> Answer<Json<StepUpAnswer>> {
-    let Call { body, request, .. } = call;
+async fn step_up(State(app): State<Arc<App>>, call: ApiRequest<CodeRequest>) -> ApiResult<Json<StepUpAnswer>> {
+    let ApiRequest { body, request, .. } = call;
     let Ok(Code::Totp(code)) = Code::parse(body.code.expose()) else { return Err(Problem::malformed_code()) };
-    let door = Door::session(request.token(TokenClass::Session)?.clone()).ok_or(Problems::InvalidToken)?;
-    let guess = charge(&app, &request, door).await?;
-    let SignedIn { token, session, device } = by_code(&app, &request, guess, &code, Action::StepUp).await?;
+    let token =
+        VerificationToken::session(request.token(TokenClass::Session)?.clone()).ok_or(Problems::InvalidToken)?;
+    let pending = charge(&app, &request, token).await?;
+    let SignedIn { token, session, device } = by_code(&app, &request, pending, &code, Action::StepUp).await?;
     Ok(Json(StepUpAnswer { session: SessionDto::new(token, &session, device) }))
 }
 
-async fn charge(app: &App, request: &Request, door: Door) -> Answer<ChargedGuess> {
-    match app.store.charge_guess(door, request.attempt(app)?).await? {
-        Charge::Admitted(guess) => Ok(guess),
+async fn charge(app: &App, request: &Request, token: VerificationToken) -> ApiResult<PendingVerification> {
+    match app.store.charge_verification(token, request.attempt(app)?).await? {
+        Charge::Admitted(pending) => Ok(pending),
         Charge::Exhausted { retry_at } => Err(Problem::too_many(request.now, retry_at)),
-        Charge::Absent(Dead::Token) => Err(Problems::InvalidToken.into()),
-        Charge::Absent(Dead::Epoch) => Err(Problems::SessionRefreshRequired.into()),
-        Charge::Absent(Dead::Disabled) => Err(Problems::MfaResetRequired.into()),
-        Charge::Absent(Dead::NoFactor) => Err(Problems::Forbidden.into()),
+        Charge::Rejected(VerificationRejection::InvalidToken) => Err(Problems::InvalidToken.into()),
+        Charge::Rejected(VerificationRejection::RefreshRequired) => Err(Problems::SessionRefreshRequired.into()),
+        Charge::Rejected(VerificationRejection::FactorDisabled) => Err(Problems::MfaResetRequired.into()),
+        Charge::Rejected(VerificationRejection::NoFactor) => Err(Problems::Forbidden.into()),
     }
 }
 
 async fn by_code(
     app: &App,
     request: &Request,
-    guess: ChargedGuess,
+    pending: PendingVerification,
     code: &TotpCode,
     action: Action,
-) -> Answer<SignedIn> {
-    let user = guess.user();
+) -> ApiResult<SignedIn> {
+    let user = pending.user();
     let (Some(factor), Some(sealed), Some(last)) = (user.factor_id, &user.secret, user.last_step) else {
         tracing::error!("an active factor without its secret");
         return Err(Problems::Unavailable.into());
     };
-    let owner = FactorRef { user: guess.key().clone(), born: user.born, factor };
+    let owner = FactorRef { user: pending.key().clone(), incarnation: user.incarnation, factor };
     let secret = app.sealer()?.open(owner, sealed).await?;
     let Some(proof) = totp::check(&secret, code, request.now, last) else {
-        return Err(refuse(app, request, &guess, action).await);
+        return Err(refuse(app, request, &pending, action).await);
     };
-    let event = success(request, &guess, action);
+    let event = success(request, &pending, action);
     let anew = sealed_anew(app, &secret, sealed).await;
-    accept(app, request, SignIn::with_totp(guess, proof, anew, &*app.entropy)?, event).await
+    accept(app, request, SignIn::with_totp(pending, proof, anew, &*app.entropy)?, event).await
 }
 
 /// A secret whose key has a successor moves to it when it is used. Should that fail it is kept as it is: the code was right.
@@ -168,26 +170,31 @@ async fn sealed_anew(app: &App, secret: &TotpSecret, sealed: &SealedSecret) -> O
     anew.inspect_err(|error| tracing::error!(%error, "a secret was not sealed anew")).ok()
 }
 
-async fn by_recovery_token(app: &App, request: &Request, guess: ChargedGuess, code: &RecoveryCode) -> Answer<SignedIn> {
-    let Some(proof) = recovery::check(&app.codes()?, guess.key(), guess.user().recovery.as_ref(), code) else {
-        return Err(refuse(app, request, &guess, Action::Verify).await);
+async fn by_recovery_token(
+    app: &App,
+    request: &Request,
+    pending: PendingVerification,
+    code: &RecoveryCode,
+) -> ApiResult<SignedIn> {
+    let Some(proof) = recovery::check(&app.codes()?, pending.key(), pending.user().recovery.as_ref(), code) else {
+        return Err(refuse(app, request, &pending, Action::Verify).await);
     };
-    let event = success(request, &guess, Action::RecoveryUsed).tell(Tell::User);
-    accept(app, request, SignIn::with_recovery(guess, proof, &*app.entropy)?, event).await
+    let event = success(request, &pending, Action::RecoveryUsed).tell(Notify::User);
+    accept(app, request, SignIn::with_recovery(pending, proof, &*app.entropy)?, event).await
 }
 
-fn success(request: &Request, guess: &ChargedGuess, action: Action) -> AuditEvent {
-    let mut event = request.event(action, Outcome::Success).own(guess.key().user());
+fn success(request: &Request, pending: &PendingVerification, action: Action) -> AuditEvent {
+    let mut event = request.event(action, Outcome::Success).own(pending.key().user());
     event.user_agent.clone_from(&request.user_agent);
     event
 }
 
-async fn accept(app: &App, request: &Request, sign_in: SignIn, event: AuditEvent) -> Answer<SignedIn> {
+async fn accept(app: &App, request: &Request, sign_in: SignIn, event: AuditEvent) -> ApiResult<SignedIn> {
     let (tenant, attempt) = (sign_in.key().tenant().clone(), *sign_in.attempt());
     match app.store.accept(sign_in, &event).await? {
-        Accept::Yes(signed_in) => Ok(signed_in),
+        Acceptance::Accepted(signed_in) => Ok(signed_in),
         // Right when it was checked, and spent by another request since.
-        Accept::Gone => {
+        Acceptance::AlreadyUsed => {
             let mut refused = request.event(event.action, Outcome::Refused);
             (refused.actor, refused.target) = (event.actor, event.target);
             app.store.record(&tenant, &attempt, 0, &refused).await;
@@ -197,20 +204,20 @@ async fn accept(app: &App, request: &Request, sign_in: SignIn, event: AuditEvent
 }
 
 /// A wrong code. From the third on at one challenge its owner is told: somebody knows the password (security.md 23).
-async fn refuse(app: &App, request: &Request, guess: &ChargedGuess, action: Action) -> Problem {
-    let (key, attempt, user) = (guess.key(), guess.attempt(), guess.user());
+async fn refuse(app: &App, request: &Request, pending: &PendingVerification, action: Action) -> Problem {
+    let (key, attempt, user) = (pending.key(), pending.attempt(), pending.user());
     let about = |action, outcome| request.event(action, outcome).about(key.user());
     let mut event = about(action, Outcome::Refused);
-    if guess.challenge().is_some_and(|challenge| challenge.tries >= policy::TOLD_CODES) {
-        event = event.tell(Tell::User);
+    if pending.challenge().is_some_and(|challenge| challenge.attempts >= policy::NOTIFY_CODES) {
+        event = event.tell(Notify::User);
     }
     app.store.record(key.tenant(), attempt, 0, &event).await;
-    if user.life > 0 && user.life % policy::SLOW_FAILURES == 0 {
-        let event = about(Action::FactorAttacked, Outcome::Refused).tell(Tell::User).tell(Tell::Administrators);
+    if user.total_failures > 0 && user.total_failures % policy::SLOW_FAILURES == 0 {
+        let event = about(Action::FactorAttacked, Outcome::Refused).tell(Notify::User).tell(Notify::Administrators);
         app.store.record(key.tenant(), attempt, 2, &event).await;
     }
-    if guess.fills_the_row() {
-        let event = about(Action::FactorDisabled, Outcome::Success).tell(Tell::User).tell(Tell::Administrators);
+    if pending.exhausts_factor() {
+        let event = about(Action::FactorDisabled, Outcome::Success).tell(Notify::User).tell(Notify::Administrators);
         if let Err(error) = app.store.disable_factor(key, user, attempt, &event).await {
             // The row stays full: the factor is unusable, and the next to see it finishes.
             tracing::error!(%error, "a factor was not disabled");

@@ -1,8 +1,8 @@
 //! The Lambda of the flow `verify`.
 
-use vestibule::lambda::{Error, Needs, run};
+use vestibule::lambda::{Error, RequiredKeys, run};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    run(verify::routes(), Needs::SEALING.and(Needs::CODES)).await
+    run(verify::routes(), RequiredKeys::SEALING.and(RequiredKeys::CODES)).await
 }

@@ -16,14 +16,14 @@ use zeroize::Zeroizing;
 use super::{
     App,
     form::{self, Body, NoBody},
-    problem::{Answer, Code, Problem},
+    problem::{ApiResult, Code, Problem},
 };
 use crate::{
-    attempt::Attempt,
     audit::{Action, AuditEvent, Outcome},
     env::Timestamp,
     id::{InvalidId, TenantId},
     secret::{RestoreEpoch, SecretText, TokenClass, TokenRef},
+    sign_in::Attempt,
 };
 
 /// The client's address as the gateway or the socket knows it: a request extension, which the local server and the Lambda
@@ -62,7 +62,7 @@ pub(super) struct Stamp {
 /// - `Q` is a struct of query parameters.
 ///
 /// Fields that a struct does not have are refused, `null` is refused everywhere, and `#[serde(flatten)]` does not work.
-pub struct Call<B = NoBody, P = (), Q = ()> {
+pub struct ApiRequest<B = NoBody, P = (), Q = ()> {
     /// The body.
     pub body: B,
     /// The path's parameters.
@@ -73,10 +73,10 @@ pub struct Call<B = NoBody, P = (), Q = ()> {
     pub request: Request,
 }
 
-impl<B: Body, P: DeserializeOwned + Send, Q: DeserializeOwned + Send> FromRequest<Arc<App>> for Call<B, P, Q> {
+impl<B: Body, P: DeserializeOwned + Send, Q: DeserializeOwned + Send> FromRequest<Arc<App>> for ApiRequest<B, P, Q> {
     type Rejection = Problem;
 
-    async fn from_request(request: HttpRequest, state: &Arc<App>) -> Answer<Self> {
+    async fn from_request(request: HttpRequest, state: &Arc<App>) -> ApiResult<Self> {
         let (mut parts, body) = request.into_parts();
         let path = path(&mut parts, state).await?;
         let query = form::query(parts.uri.query().unwrap_or(""))?;
@@ -88,7 +88,7 @@ impl<B: Body, P: DeserializeOwned + Send, Q: DeserializeOwned + Send> FromReques
     }
 }
 
-async fn path<P: DeserializeOwned + Send>(parts: &mut Parts, state: &Arc<App>) -> Answer<P> {
+async fn path<P: DeserializeOwned + Send>(parts: &mut Parts, state: &Arc<App>) -> ApiResult<P> {
     use axum::extract::FromRequestParts;
     let malformed = |problem: Option<Problem>, name: &str| {
         let (field, detail) = (format!("path:{name}"), InvalidId.to_string());
@@ -124,7 +124,7 @@ pub struct Request {
 }
 
 impl Request {
-    fn new(parts: Parts, restored: RestoreEpoch) -> Answer<Self> {
+    fn new(parts: Parts, restored: RestoreEpoch) -> ApiResult<Self> {
         let Some(Stamp { now, id, tenant }) = parts.extensions.get::<Stamp>().cloned() else {
             tracing::error!("a handler was called outside of `serve`");
             return Err(Code::Unavailable.into());
@@ -165,7 +165,7 @@ impl Request {
     ///
     /// # Errors
     /// `invalid_token`.
-    pub fn token(&self, class: TokenClass) -> Answer<&TokenRef> {
+    pub fn token(&self, class: TokenClass) -> ApiResult<&TokenRef> {
         self.any_token()
             .and_then(|token| if token.class() == class { Ok(token) } else { Err(Code::InvalidToken.into()) })
     }
@@ -174,7 +174,7 @@ impl Request {
     ///
     /// # Errors
     /// `invalid_token`.
-    pub fn any_token(&self) -> Answer<&TokenRef> {
+    pub fn any_token(&self) -> ApiResult<&TokenRef> {
         self.bearer.as_ref().ok_or_else(|| Code::InvalidToken.into())
     }
 
@@ -182,7 +182,7 @@ impl Request {
     ///
     /// # Errors
     /// `unavailable` when there is no randomness.
-    pub fn attempt(&self, app: &App) -> Answer<Attempt> {
+    pub fn attempt(&self, app: &App) -> ApiResult<Attempt> {
         Ok(Attempt::begin(self.now, &*app.entropy)?)
     }
 
@@ -198,7 +198,7 @@ impl Request {
     ///
     /// # Errors
     /// `invalid_request` for several of them, or for bytes beyond visible ASCII.
-    pub fn header(&self, name: &str) -> Answer<Option<&str>> {
+    pub fn header(&self, name: &str) -> ApiResult<Option<&str>> {
         one(&self.headers, name)
     }
 
@@ -224,7 +224,7 @@ impl Request {
 }
 
 /// A header that comes once at most.
-pub(super) fn one<'a>(headers: &'a HeaderMap, name: &str) -> Answer<Option<&'a str>> {
+pub(super) fn one<'a>(headers: &'a HeaderMap, name: &str) -> ApiResult<Option<&'a str>> {
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else { return Ok(None) };
     match (value.to_str(), values.next()) {

@@ -26,7 +26,7 @@ use zeroize::Zeroizing;
 
 use super::{
     call::one,
-    problem::{Answer, Code, Problem},
+    problem::{ApiResult, Code, Problem},
 };
 use crate::store::lists::{Cursor, List};
 
@@ -36,13 +36,13 @@ const LARGE: usize = 256 * 1024;
 const DRAIN: usize = 1024 * 1024;
 const DEPTH: u8 = 8;
 
-/// What can be the body of a [`super::Call`].
+/// What can be the body of a [`super::ApiRequest`].
 pub trait Body: Sized + Send {
     /// Reads it, strictly.
     ///
     /// # Errors
     /// `invalid_request`, `payload_too_large`.
-    fn read(headers: &HeaderMap, body: HttpBody) -> impl Future<Output = Answer<Self>> + Send;
+    fn read(headers: &HeaderMap, body: HttpBody) -> impl Future<Output = ApiResult<Self>> + Send;
 }
 
 /// An endpoint that takes no body: one that comes has to be empty.
@@ -61,13 +61,13 @@ pub struct FormBody<T>(pub T);
 pub struct LargeForm<T>(pub T);
 
 impl Body for NoBody {
-    async fn read(_: &HeaderMap, body: HttpBody) -> Answer<Self> {
+    async fn read(_: &HeaderMap, body: HttpBody) -> ApiResult<Self> {
         if collect(body, LIMIT).await?.is_empty() { Ok(Self) } else { Err(Problem::field("", "must be empty")) }
     }
 }
 
 impl<T: DeserializeOwned + Send> Body for T {
-    async fn read(headers: &HeaderMap, body: HttpBody) -> Answer<Self> {
+    async fn read(headers: &HeaderMap, body: HttpBody) -> ApiResult<Self> {
         let bytes = collect(body, LIMIT).await?;
         content_type(headers, "application/json")?;
         json(&bytes)
@@ -75,7 +75,7 @@ impl<T: DeserializeOwned + Send> Body for T {
 }
 
 impl<T: DeserializeOwned + Send> Body for Large<T> {
-    async fn read(headers: &HeaderMap, body: HttpBody) -> Answer<Self> {
+    async fn read(headers: &HeaderMap, body: HttpBody) -> ApiResult<Self> {
         let bytes = collect(body, LARGE).await?;
         content_type(headers, "application/json")?;
         json(&bytes).map(Self)
@@ -83,7 +83,7 @@ impl<T: DeserializeOwned + Send> Body for Large<T> {
 }
 
 impl<T: DeserializeOwned + Send> Body for OrEmpty<T> {
-    async fn read(headers: &HeaderMap, body: HttpBody) -> Answer<Self> {
+    async fn read(headers: &HeaderMap, body: HttpBody) -> ApiResult<Self> {
         let bytes = collect(body, LIMIT).await?;
         if bytes.is_empty() {
             return json(b"{}").map(Self);
@@ -94,24 +94,24 @@ impl<T: DeserializeOwned + Send> Body for OrEmpty<T> {
 }
 
 impl<T: DeserializeOwned + Send> Body for FormBody<T> {
-    async fn read(headers: &HeaderMap, body: HttpBody) -> Answer<Self> {
+    async fn read(headers: &HeaderMap, body: HttpBody) -> ApiResult<Self> {
         form(headers, body, LIMIT, false).await.map(Self)
     }
 }
 
 impl<T: DeserializeOwned + Send> Body for LargeForm<T> {
-    async fn read(headers: &HeaderMap, body: HttpBody) -> Answer<Self> {
+    async fn read(headers: &HeaderMap, body: HttpBody) -> ApiResult<Self> {
         form(headers, body, LARGE, true).await.map(Self)
     }
 }
 
-async fn form<T: DeserializeOwned>(headers: &HeaderMap, body: HttpBody, limit: usize, more: bool) -> Answer<T> {
+async fn form<T: DeserializeOwned>(headers: &HeaderMap, body: HttpBody, limit: usize, more: bool) -> ApiResult<T> {
     let bytes = collect(body, limit).await?;
     content_type(headers, "application/x-www-form-urlencoded")?;
     pairs(std::str::from_utf8(&bytes).map_err(|_| Problem::field("", "must be UTF-8"))?, Place::Body, more)
 }
 
-async fn collect(mut body: HttpBody, limit: usize) -> Answer<Zeroizing<Vec<u8>>> {
+async fn collect(mut body: HttpBody, limit: usize) -> ApiResult<Zeroizing<Vec<u8>>> {
     let mut bytes = Zeroizing::new(Vec::new());
     let mut seen = 0_usize;
     while let Some(frame) = body.frame().await {
@@ -128,7 +128,7 @@ async fn collect(mut body: HttpBody, limit: usize) -> Answer<Zeroizing<Vec<u8>>>
     if seen > limit { Err(Code::PayloadTooLarge.into()) } else { Ok(bytes) }
 }
 
-fn content_type(headers: &HeaderMap, wanted: &str) -> Answer<()> {
+fn content_type(headers: &HeaderMap, wanted: &str) -> ApiResult<()> {
     let given = one(headers, header::CONTENT_TYPE.as_str())?.unwrap_or("");
     let (kind, parameter) = given.split_once(';').unwrap_or((given, "charset=utf-8"));
     let parameter = parameter.trim().replace('"', "");
@@ -140,7 +140,7 @@ fn content_type(headers: &HeaderMap, wanted: &str) -> Answer<()> {
 }
 
 /// Reads a JSON object.
-pub(super) fn json<T: DeserializeOwned>(bytes: &[u8]) -> Answer<T> {
+pub(super) fn json<T: DeserializeOwned>(bytes: &[u8]) -> ApiResult<T> {
     let (mut reader, mut track) = (serde_json::Deserializer::from_slice(bytes), Track::new());
     let read = Checked(DEPTH).deserialize(serde_path_to_error::Deserializer::new(&mut reader, &mut track));
     let sent = |track: &Path| Place::Body.of(names(track).take_while(|name| is_name(name)));
@@ -163,7 +163,7 @@ const NUL: &str = "must not hold NUL";
 const TWICE: &str = "must come once";
 const DEEP: &str = "must not be nested more than 8 levels deep";
 
-fn typed<T: DeserializeOwned>(strict: Strict, place: Place) -> Answer<T> {
+fn typed<T: DeserializeOwned>(strict: Strict, place: Place) -> ApiResult<T> {
     serde_path_to_error::deserialize(strict).map_err(|error| {
         // Whatever is on the path is a field of ours.
         let field = place.of(names(error.path()).chain(error.inner().member.clone()));
@@ -205,11 +205,11 @@ fn is_name(text: &str) -> bool {
 }
 
 /// Reads the query; an empty one is none.
-pub(super) fn query<T: DeserializeOwned>(text: &str) -> Answer<T> {
+pub(super) fn query<T: DeserializeOwned>(text: &str) -> ApiResult<T> {
     pairs(text, Place::Query, false)
 }
 
-fn pairs<T: DeserializeOwned>(text: &str, place: Place, more: bool) -> Answer<T> {
+fn pairs<T: DeserializeOwned>(text: &str, place: Place, more: bool) -> ApiResult<T> {
     let wrong = |name: Option<String>, detail: &'static str| {
         Problem::field(place.of(name.filter(|name| is_name(name)).into_iter()), detail)
     };
@@ -563,7 +563,7 @@ impl TryFrom<u64> for Limit {
 ///
 /// # Errors
 /// `invalid_request`: it is no cursor of this list.
-pub fn cursor(list: List, text: Option<&str>) -> Answer<Option<Cursor>> {
+pub fn cursor(list: List, text: Option<&str>) -> ApiResult<Option<Cursor>> {
     let bad = || Problem::field("query:cursor", "must be a next_cursor of this list");
     text.map(|text| Cursor::parse(list, text).ok_or_else(bad)).transpose()
 }

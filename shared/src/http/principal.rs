@@ -3,15 +3,15 @@
 use super::{
     App,
     call::Request,
-    problem::{Answer, Code, Problem},
+    problem::{ApiResult, Code, Problem},
 };
 use crate::{
-    attempt::{Attempt, PasswordTry},
-    audit::{Action, AuditEvent, Outcome, Tell},
+    audit::{Action, AuditEvent, Notify, Outcome},
     id::UserKey,
     policy,
     secret::TokenClass,
-    store::session::{Authority, Denied, Principal},
+    sign_in::{Attempt, PasswordAttempt},
+    store::session::{AdminContext, Denied, Principal},
 };
 
 impl Request {
@@ -19,7 +19,7 @@ impl Request {
     ///
     /// # Errors
     /// `invalid_token`, `session_refresh_required`, `unavailable`.
-    pub async fn principal(&self, app: &App) -> Answer<Principal> {
+    pub async fn principal(&self, app: &App) -> ApiResult<Principal> {
         let token = self.token(TokenClass::Session)?;
         Ok(app.store.read_session(token, self.now).await??)
     }
@@ -28,7 +28,7 @@ impl Request {
     ///
     /// # Errors
     /// Those of [`Self::principal`], then `forbidden`, then `step_up_required`.
-    pub async fn administrator(&self, app: &App) -> Answer<Authority> {
+    pub async fn administrator(&self, app: &App) -> ApiResult<AdminContext> {
         self.may_administer(app, self.principal(app).await?).await
     }
 
@@ -36,7 +36,7 @@ impl Request {
     ///
     /// # Errors
     /// `forbidden`, then `step_up_required`.
-    pub async fn may_administer(&self, app: &App, principal: Principal) -> Answer<Authority> {
+    pub async fn may_administer(&self, app: &App, principal: Principal) -> ApiResult<AdminContext> {
         let key = principal.token().user().clone();
         self.told(app, &key, principal.administrator(self.now)).await
     }
@@ -45,7 +45,7 @@ impl Request {
     ///
     /// # Errors
     /// Those of [`Self::principal`], then `forbidden`.
-    pub async fn administrator_reading(&self, app: &App) -> Answer<Principal> {
+    pub async fn administrator_reading(&self, app: &App) -> ApiResult<Principal> {
         let principal = self.principal(app).await?;
         self.may_read(app, &principal).await?;
         Ok(principal)
@@ -55,7 +55,7 @@ impl Request {
     ///
     /// # Errors
     /// `forbidden`.
-    pub async fn may_read(&self, app: &App, principal: &Principal) -> Answer<()> {
+    pub async fn may_read(&self, app: &App, principal: &Principal) -> ApiResult<()> {
         let may = if principal.administers() { Ok(()) } else { Err(Denied::Forbidden) };
         self.told(app, principal.token().user(), may).await
     }
@@ -64,7 +64,7 @@ impl Request {
     ///
     /// # Errors
     /// As [`Self::administrator`].
-    pub async fn operator(&self, app: &App) -> Answer<Authority> {
+    pub async fn operator(&self, app: &App) -> ApiResult<AdminContext> {
         self.may_operate(app, self.principal(app).await?).await
     }
 
@@ -72,7 +72,7 @@ impl Request {
     ///
     /// # Errors
     /// `forbidden`, then `step_up_required`.
-    pub async fn may_operate(&self, app: &App, principal: Principal) -> Answer<Authority> {
+    pub async fn may_operate(&self, app: &App, principal: Principal) -> ApiResult<AdminContext> {
         let key = principal.token().user().clone();
         self.told(app, &key, principal.operator(self.now)).await
     }
@@ -81,7 +81,7 @@ impl Request {
     ///
     /// # Errors
     /// `forbidden`.
-    pub async fn may_look_up(&self, app: &App, principal: &Principal) -> Answer<()> {
+    pub async fn may_look_up(&self, app: &App, principal: &Principal) -> ApiResult<()> {
         let may = if principal.operates() { Ok(()) } else { Err(Denied::Forbidden) };
         self.told(app, principal.token().user(), may).await
     }
@@ -91,23 +91,23 @@ impl Request {
     pub async fn wrong_password(
         &self,
         app: &App,
-        tried: &PasswordTry,
+        password_attempt: &PasswordAttempt,
         attempt: &Attempt,
         mut event: AuditEvent,
     ) -> Problem {
-        let tenant = tried.login().tenant();
+        let tenant = password_attempt.login().tenant();
         app.store.record(tenant, attempt, 0, &event).await;
-        let told = app.store.tell_failures(tried).await.unwrap_or_else(|error| {
+        let told = app.store.notify_failures(password_attempt).await.unwrap_or_else(|error| {
             tracing::warn!(%error, "failed passwords were not told of");
             false
         });
         if told {
             event.action = Action::LoginDelayed;
-            app.store.record(tenant, attempt, 1, &event.clone().tell(Tell::User)).await;
+            app.store.record(tenant, attempt, 1, &event.clone().tell(Notify::User)).await;
         }
-        if tried.failures() == policy::ATTACK_FAILURES {
+        if password_attempt.failures() == policy::ATTACK_FAILURES {
             event.action = Action::LoginAttacked;
-            app.store.record(tenant, attempt, 2, &event.tell(Tell::User).tell(Tell::Administrators)).await;
+            app.store.record(tenant, attempt, 2, &event.tell(Notify::User).tell(Notify::Administrators)).await;
         }
         Code::InvalidCredentials.into()
     }
@@ -118,7 +118,13 @@ impl Request {
     }
 
     /// Writes down that an administrative act was refused for what it was, and answers why (security.md 54).
-    pub async fn refused(&self, app: &App, by: &Authority, mut event: AuditEvent, why: impl Into<Problem>) -> Problem {
+    pub async fn refused(
+        &self,
+        app: &App,
+        by: &AdminContext,
+        mut event: AuditEvent,
+        why: impl Into<Problem>,
+    ) -> Problem {
         event.outcome = Outcome::Refused;
         event.tell.clear();
         match self.attempt(app) {
@@ -129,7 +135,7 @@ impl Request {
     }
 
     /// Every refused administrative act is written down (security.md 54).
-    async fn told<T>(&self, app: &App, key: &UserKey, may: Result<T, Denied>) -> Answer<T> {
+    async fn told<T>(&self, app: &App, key: &UserKey, may: Result<T, Denied>) -> ApiResult<T> {
         if matches!(may, Err(Denied::Forbidden)) {
             let event = self.event(Action::Forbidden, Outcome::Refused).own(key.user());
             app.store.record(key.tenant(), &self.attempt(app)?, 0, &event).await;

@@ -103,7 +103,7 @@ codes! {
 pub const PASSWORD_TOO_LONG: &str = "must be at most 1,024 bytes";
 
 /// What a handler answers: a response, or a problem.
-pub type Answer<T> = Result<T, Problem>;
+pub type ApiResult<T> = Result<T, Problem>;
 
 /// An error as the caller sees it. Internal causes go to the log and never in here.
 ///
@@ -293,7 +293,7 @@ impl From<Code> for Problem {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match &error {
-            StoreError::Poison(_) => tracing::error!(%error, "denied"),
+            StoreError::Corrupt(_) => tracing::error!(%error, "denied"),
             _ => tracing::warn!(%error, "denied"),
         }
         Self::internal()

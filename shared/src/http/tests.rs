@@ -94,43 +94,43 @@ struct Filter {
 
 #[utoipa::path(post, path = "/v1/things", request_body = Thing, security(("session" = [])),
                responses((status = 200, body = Thing), (status = 429, description = "`too_many_attempts`")))]
-async fn post_thing(call: Call<Thing>) -> Json<Thing> {
+async fn post_thing(call: ApiRequest<Thing>) -> Json<Thing> {
     Json(call.body)
 }
 
 #[utoipa::path(get, path = "/v1/things", params(Page), responses((status = 200)))]
-async fn list_things(call: Call<NoBody, (), Page>) -> Json<Value> {
+async fn list_things(call: ApiRequest<NoBody, (), Page>) -> Json<Value> {
     Json(json!({"limit": call.query.limit(), "cursor": call.query.cursor}))
 }
 
 #[utoipa::path(get, path = "/v1/filtered", responses((status = 200)))]
-async fn filtered(call: Call<NoBody, (), Filter>) -> Json<Value> {
+async fn filtered(call: ApiRequest<NoBody, (), Filter>) -> Json<Value> {
     let Filter { on, colour, q, limit } = call.query;
     Json(json!({"on": on, "colour": colour, "q": q, "limit": limit.get()}))
 }
 
 #[utoipa::path(get, path = "/v1/things/{id}/{other}", responses((status = 200)))]
-async fn get_thing(call: Call<NoBody, (UserId, UserId)>) -> String {
+async fn get_thing(call: ApiRequest<NoBody, (UserId, UserId)>) -> String {
     format!("{} {}", call.path.0, call.path.1)
 }
 
 #[utoipa::path(post, path = "/v1/large", request_body = Thing, responses((status = 200)))]
-async fn large(call: Call<Large<Thing>>) -> String {
+async fn large(call: ApiRequest<Large<Thing>>) -> String {
     call.body.0.name.len().to_string()
 }
 
 #[utoipa::path(post, path = "/v1/choices", request_body = Option<Thing>, responses((status = 200)))]
-async fn choices(call: Call<OrEmpty<Choices>>) -> Json<Choices> {
+async fn choices(call: ApiRequest<OrEmpty<Choices>>) -> Json<Choices> {
     Json(call.body.0)
 }
 
 #[utoipa::path(post, path = "/v1/form", responses((status = 200)))]
-async fn form(call: Call<FormBody<Choices>>) -> Json<Choices> {
+async fn form(call: ApiRequest<FormBody<Choices>>) -> Json<Choices> {
     Json(call.body.0)
 }
 
 #[utoipa::path(get, path = "/v1/mirror", responses((status = 200)))]
-async fn mirror(State(app): State<Arc<App>>, call: Call) -> Answer<Json<Value>> {
+async fn mirror(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<Json<Value>> {
     let request = call.request;
     let attempt = request.attempt(&app)?;
     Ok(Json(json!({
@@ -144,20 +144,20 @@ async fn mirror(State(app): State<Arc<App>>, call: Call) -> Answer<Json<Value>> 
 }
 
 #[utoipa::path(delete, path = "/v1/administer", responses((status = 204)))]
-async fn administer(State(app): State<Arc<App>>, call: Call) -> Answer<StatusCode> {
+async fn administer(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<StatusCode> {
     call.request.administrator(&app).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 #[utoipa::path(get, path = "/v1/panic", responses((status = 200)))]
-async fn breaks_off(_: Call) -> String {
+async fn breaks_off(_: ApiRequest) -> String {
     panic!("secret of the handler")
 }
 
 /// Answers whatever the test put here.
 static NEXT: Mutex<Option<Problem>> = Mutex::new(None);
 #[utoipa::path(get, path = "/v1/problem", responses((status = 200)))]
-async fn problem(_: Call) -> Answer<String> {
+async fn problem(_: ApiRequest) -> ApiResult<String> {
     NEXT.lock().unwrap().take().map_or(Ok(String::new()), Err)
 }
 
@@ -599,7 +599,7 @@ async fn internal_causes_are_not_told() {
     let internal: [Problem; 7] = [
         StoreError::Unavailable("sled says".into()).into(),
         StoreError::Contended("sled says".into()).into(),
-        StoreError::Poison("sled says".into()).into(),
+        StoreError::Corrupt("sled says".into()).into(),
         EntropyError.into(),
         HashError::Busy.into(),
         HashError::Unusable.into(),

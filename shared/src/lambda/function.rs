@@ -8,7 +8,7 @@ use axum::Router;
 use tokio::{join, sync::Mutex};
 
 use super::{
-    Aws, Faults, Gateway,
+    Aws, ConfigErrors, Gateway,
     keys::{Places, Sealing},
 };
 use crate::{
@@ -39,14 +39,14 @@ const CLOCK_OFF: Duration = Duration::from_secs(30);
 
 /// What a flow needs beside its table. It is given nothing else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Needs {
+pub struct RequiredKeys {
     pub(super) sealing: bool,
     pub(super) names: bool,
     pub(super) codes: bool,
     pub(super) public_url: bool,
 }
 
-impl Needs {
+impl RequiredKeys {
     /// No key at all.
     pub const NOTHING: Self = Self { sealing: false, names: false, codes: false, public_url: false };
     /// The key under which login names and tickets are digested.
@@ -73,17 +73,17 @@ impl Needs {
 /// A flow with what it has of its own: its endpoints, and where its table and its keys are.
 pub struct Function {
     routes: Routes,
-    needs: Needs,
+    needs: RequiredKeys,
     variable: Variables,
     clock: Arc<dyn Clock>,
-    door: Mutex<Door>,
+    state: Mutex<State>,
 }
 
 /// The environment: read once when a function opens, and again when it looks again.
 type Variables = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// What a function finds around it, and what of that is wrong.
-struct Surroundings {
+struct Environment {
     aws: Aws,
     table: DynamoTable,
     /// The ARN of the table's stream.
@@ -91,26 +91,32 @@ struct Surroundings {
     places: Places,
     public_url: Option<PublicUrl>,
     audit_retention: AuditRetention,
-    faults: Faults,
+    faults: ConfigErrors,
 }
 
 /// Whether requests are served.
-enum Door {
+enum State {
     /// Something is wrong; when it was looked at.
-    Shut(Option<Timestamp>),
+    NotStarted(Option<Timestamp>),
     /// All was right.
-    Open { router: Router, store: Store, identity: Identity, looked: Timestamp },
+    Running { router: Router, store: Store, identity: Identity, looked: Timestamp },
 }
 
 impl Function {
     /// Configured by the variables.
     pub fn new(
         routes: Routes,
-        needs: Needs,
+        needs: RequiredKeys,
         variable: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
         clock: Arc<dyn Clock>,
     ) -> Arc<Self> {
-        Arc::new(Self { routes, needs, variable: Box::new(variable), clock, door: Mutex::new(Door::Shut(None)) })
+        Arc::new(Self {
+            routes,
+            needs,
+            variable: Box::new(variable),
+            clock,
+            state: Mutex::new(State::NotStarted(None)),
+        })
     }
 
     pub(super) fn metrics(&self) -> Metrics {
@@ -129,10 +135,10 @@ impl Function {
     /// The endpoints; or, while something is wrong, what answers 503.
     pub(super) async fn router(&self) -> Router {
         let now = self.clock.now();
-        let mut door = self.door.lock().await;
-        match &mut *door {
-            Door::Open { router, looked, .. } if now < *looked + RELIED_ON => return router.clone(),
-            Door::Open { router, store, identity, looked } => match store.identity().await {
+        let mut state = self.state.lock().await;
+        match &mut *state {
+            State::Running { router, looked, .. } if now < *looked + RELIED_ON => return router.clone(),
+            State::Running { router, store, identity, looked } => match store.identity().await {
                 Ok(Some(found)) if found == *identity => {
                     *looked = now;
                     return router.clone();
@@ -142,18 +148,18 @@ impl Function {
                 // Denied. A table that does not answer now may do so for the next request.
                 Err(_) => return self.shut(),
             },
-            Door::Shut(Some(looked)) if now < *looked + LOOK_AGAIN => return self.shut(),
-            Door::Shut(_) => {}
+            State::NotStarted(Some(looked)) if now < *looked + LOOK_AGAIN => return self.shut(),
+            State::NotStarted(_) => {}
         }
         match self.open().await {
             Ok((app, identity)) => {
                 let (store, router) = (app.store.clone(), serve(self.routes.clone(), app));
-                *door = Door::Open { router: router.clone(), store, identity, looked: self.clock.now() };
+                *state = State::Running { router: router.clone(), store, identity, looked: self.clock.now() };
                 router
             }
             Err(faults) => {
                 tracing::error!(%faults, "nothing is served before this is mended");
-                *door = Door::Shut(Some(self.clock.now()));
+                *state = State::NotStarted(Some(self.clock.now()));
                 self.shut()
             }
         }
@@ -168,8 +174,8 @@ impl Function {
     ///
     /// # Errors
     /// Every fault.
-    pub async fn open_to_operators(&self) -> Result<(App, String), Faults> {
-        let Surroundings { aws, table, stream, places, public_url, audit_retention, mut faults } =
+    pub async fn open_to_operators(&self) -> Result<(App, String), ConfigErrors> {
+        let Environment { aws, table, stream, places, public_url, audit_retention, mut faults } =
             self.surroundings()?;
         let (wrong, look, keys) = join!(table.describe(&stream), table.look(), places.keys(&aws, self.needs));
         // What is wrong with the table is why it does not answer, too.
@@ -183,8 +189,8 @@ impl Function {
     }
 
     /// Looks at everything, whatever else is wrong.
-    async fn open(&self) -> Result<(Arc<App>, Identity), Faults> {
-        let Surroundings { aws, table, stream, places, public_url, audit_retention, mut faults } =
+    async fn open(&self) -> Result<(Arc<App>, Identity), ConfigErrors> {
+        let Environment { aws, table, stream, places, public_url, audit_retention, mut faults } =
             self.surroundings()?;
         faults.take_all(Gateway::read(&self.variable));
         let (identity, keys) = join!(self.looked_at(&table, &stream), places.keys(&aws, self.needs));
@@ -204,8 +210,8 @@ impl Function {
     }
 
     /// Where the table and the keys are; and what of that is not said, which is no reason not to look at the rest.
-    fn surroundings(&self) -> Result<Surroundings, Faults> {
-        let mut faults = Faults::default();
+    fn surroundings(&self) -> Result<Environment, ConfigErrors> {
+        let mut faults = ConfigErrors::default();
         let aws = Aws::read(&self.variable, &mut faults);
         let table = faults.wanted(&self.variable, "VESTIBULE_TABLE", "the DynamoDB table");
         let stream = "the ARN of the table's stream, which tells a restored table from the store's";
@@ -215,11 +221,11 @@ impl Function {
         let audit_retention = self.audit_retention(&mut faults);
         let (Some(aws), Some(table), Some(stream)) = (aws, table, stream) else { return Err(faults) };
         let table = aws.table(table, (self.variable)("VESTIBULE_DYNAMODB_ENDPOINT"));
-        Ok(Surroundings { aws, table, stream, places, public_url, audit_retention, faults })
+        Ok(Environment { aws, table, stream, places, public_url, audit_retention, faults })
     }
 
     /// How long audit rows are kept, where that is said.
-    fn audit_retention(&self, faults: &mut Faults) -> AuditRetention {
+    fn audit_retention(&self, faults: &mut ConfigErrors) -> AuditRetention {
         let said = (self.variable)("VESTIBULE_AUDIT_RETENTION_DAYS").filter(|days| !days.is_empty());
         let read = |days: String| {
             days.parse().map_err(|wanted: BadRetention| format!("VESTIBULE_AUDIT_RETENTION_DAYS {days}: {wanted}"))
@@ -227,7 +233,7 @@ impl Function {
         said.and_then(|days| faults.take(read(days))).unwrap_or_default()
     }
 
-    fn public_url(&self, faults: &mut Faults) -> Option<PublicUrl> {
+    fn public_url(&self, faults: &mut ConfigErrors) -> Option<PublicUrl> {
         let text = (self.variable)("VESTIBULE_PUBLIC_URL").filter(|text| !text.is_empty())?;
         faults.take(
             PublicUrl::parse(&text).map_err(|wanted| format!("VESTIBULE_PUBLIC_URL {text}: it has to be {wanted}")),
@@ -241,8 +247,8 @@ impl Function {
         sealer: Option<Arc<dyn Sealer>>,
         (names, codes): (Option<NameKey>, Option<CodeKey>),
         public_url: Option<PublicUrl>,
-        mut faults: Faults,
-    ) -> Result<App, Faults> {
+        mut faults: ConfigErrors,
+    ) -> Result<App, ConfigErrors> {
         // A function serves one request at a time.
         let passwords = Passwords::new(PasswordParams::default(), 1, 1, &SystemEntropy);
         match faults.take(passwords.map_err(|error| error.to_string())) {
@@ -256,15 +262,15 @@ impl Function {
     }
 
     /// The identity of the store, in a table that is the one that the store says it is in.
-    async fn looked_at(&self, table: &DynamoTable, stream: &str) -> Result<Identity, Faults> {
+    async fn looked_at(&self, table: &DynamoTable, stream: &str) -> Result<Identity, ConfigErrors> {
         let Look { identity, service_time, mut faults } = table.look().await;
         let off = service_time.map(|time| Duration::from_millis(time.millis().abs_diff(self.clock.now().millis())));
         if let Some(off) = off.filter(|off| *off > CLOCK_OFF) {
             faults.push(format!("the clock is {} seconds off that of DynamoDB", off.as_secs()));
         }
-        let one = |fault: &str| Err(Faults(vec![fault.to_owned()]));
+        let one = |fault: &str| Err(ConfigErrors(vec![fault.to_owned()]));
         match identity {
-            _ if !faults.is_empty() => Err(Faults(faults)),
+            _ if !faults.is_empty() => Err(ConfigErrors(faults)),
             Some(identity) if identity.stream.as_deref().is_some_and(|of_store| of_store != stream) => {
                 one("the table was restored from a backup: raise the restore epoch first (docs/deploy.md)")
             }

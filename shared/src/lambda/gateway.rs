@@ -11,7 +11,7 @@ use lambda_http::{RequestExt, request::RequestContext};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::Faults;
+use super::ConfigErrors;
 use crate::http::{Code, Peer};
 
 /// The header in which CloudFront proves itself: a secret that its configuration adds to each request to its origin.
@@ -54,8 +54,8 @@ impl Gateway {
     ///
     /// # Errors
     /// Every variable that does not read.
-    pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, Faults> {
-        let mut faults = Faults::default();
+    pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
+        let mut faults = ConfigErrors::default();
         let text = |name: &str| variable(name).unwrap_or_default();
         let base_path = faults.take(base_path(&text("VESTIBULE_BASE_PATH")));
         let client = faults.take(match &*text("VESTIBULE_CLIENT_ADDRESS") {

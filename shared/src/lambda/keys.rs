@@ -5,7 +5,7 @@ use std::fs;
 use tokio::join;
 use zeroize::Zeroizing;
 
-use super::{Aws, Faults, Needs};
+use super::{Aws, ConfigErrors, RequiredKeys};
 use crate::{
     key_file::{self, KeyFile},
     kms,
@@ -38,7 +38,11 @@ pub(super) enum Sealing {
 }
 
 impl Places {
-    pub(super) fn read(variable: impl Fn(&str) -> Option<String>, needs: Needs, faults: &mut Faults) -> Self {
+    pub(super) fn read(
+        variable: impl Fn(&str) -> Option<String>,
+        needs: RequiredKeys,
+        faults: &mut ConfigErrors,
+    ) -> Self {
         if let Some(path) = variable("VESTIBULE_KEYS_FILE").filter(|path| !path.is_empty()) {
             return Self { file: faults.take(read_file(&path)), ..Self::default() };
         }
@@ -55,7 +59,7 @@ impl Places {
     }
 
     /// The keys, from where they are: digest keys are derived now, each by a call of its own.
-    pub(super) async fn keys(self, aws: &Aws, needs: Needs) -> Result<Keys, Faults> {
+    pub(super) async fn keys(self, aws: &Aws, needs: RequiredKeys) -> Result<Keys, ConfigErrors> {
         if let Some(key_file::Keys { ring, names, codes }) = self.file {
             return Ok(Keys {
                 sealing: needs.sealing.then_some(Sealing::Ring(ring)),
@@ -76,7 +80,7 @@ impl Places {
             derived(self.names, kms::NAMES, "VESTIBULE_NAMES_KEY"),
             derived(self.codes, kms::CODES, "VESTIBULE_CODES_KEY"),
         );
-        let mut faults = Faults::default();
+        let mut faults = ConfigErrors::default();
         let (names, codes) = (faults.take(names), faults.take(codes));
         let sealing = self.sealing.map(|id| Sealing::Kms(client.clone(), id));
         match (names, codes) {

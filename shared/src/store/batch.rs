@@ -10,24 +10,24 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Store, StoreError,
-    enrolment::{has_to_enrol, raise_epoch},
+    enrolment::{raise_security_version, require_enrolment},
     item,
     item::{Exclusion, ExclusionRow, Kind, Profile, User},
     keys,
-    session::Authority,
-    table::{Again, Query, Transacted, Transaction},
+    session::AdminContext,
+    table::{Query, Retry, Transacted, Transaction},
     write::{Action, Item, Value, Write, absent, attr, empty, eq, exists, num, text},
 };
 use crate::{
-    attempt::Attempt,
-    audit::{Action as Did, AuditEvent, Tell},
+    audit::{Action as Did, AuditEvent, Notify},
     env::Timestamp,
     id::{BatchId, IdempotencyKey, TenantId, UserId, UserKey},
+    sign_in::Attempt,
 };
 
 /// What an Administrator wants done.
 #[derive(Debug, Clone)]
-pub struct Wanted {
+pub struct BatchRequest {
     /// Their own name for it.
     pub key: IdempotencyKey,
     /// Whose, in the order given; the same one twice counts once.
@@ -97,13 +97,13 @@ pub struct Report {
 
 /// What became of a batch.
 #[derive(Debug)]
-pub enum Ran {
+pub enum BatchResult {
     /// Through, stopped, or so already.
     Report(Report),
     /// The key was used with another body.
     OtherBody,
     /// The caller's session is over. What was begun goes on with a repeat.
-    ActorGone,
+    ActorRevoked,
 }
 
 /// A batch's claim on its key (`B`).
@@ -148,7 +148,7 @@ struct Batch {
 
 /// One invocation that works through a batch.
 struct Run<'a> {
-    authority: &'a Authority,
+    admin: &'a AdminContext,
     id: &'a BatchId,
     batch: &'a Batch,
     attempt: &'a Attempt,
@@ -162,7 +162,7 @@ enum Step {
     /// Somebody ended the batch.
     Ended,
     /// The caller may no longer.
-    ActorGone,
+    ActorRevoked,
 }
 
 impl Store {
@@ -173,37 +173,37 @@ impl Store {
     /// [`StoreError`]: some groups may be applied; a repeat goes on.
     pub async fn run_batch(
         &self,
-        authority: &Authority,
-        wanted: &Wanted,
+        admin: &AdminContext,
+        wanted: &BatchRequest,
         attempt: &Attempt,
         event: &AuditEvent,
-    ) -> Result<Ran, StoreError> {
-        let tenant = authority.tenant();
-        let id = batch_id(authority, &wanted.key)?;
+    ) -> Result<BatchResult, StoreError> {
+        let tenant = admin.tenant();
+        let id = batch_id(admin, &wanted.key)?;
         let mut event = event.clone();
         event.batch_id = Some(id.clone());
         let batch = match self.read_batch(tenant, &id).await? {
             Some(batch) => batch,
-            None => match self.claim(authority, wanted, &id, attempt, &event).await? {
+            None => match self.claim(admin, wanted, &id, attempt, &event).await? {
                 Some(batch) => batch,
-                None => return Ok(Ran::ActorGone),
+                None => return Ok(BatchResult::ActorRevoked),
             },
         };
         if batch.claim.digest != digest(wanted) {
-            return Ok(Ran::OtherBody);
+            return Ok(BatchResult::OtherBody);
         }
         if batch.claim.status != Status::Running {
-            return Ok(Ran::Report(batch.report(id)));
+            return Ok(BatchResult::Report(batch.report(id)));
         }
-        let run = Run { authority, id: &id, batch: &batch, attempt, event: &event };
+        let run = Run { admin, id: &id, batch: &batch, attempt, event: &event };
         let mut ended = Some(Status::Completed);
         for first in (0..batch.contacts.len()).step_by(GROUP).filter(|first| !batch.groups.contains_key(first)) {
             ended = match self.group(&run, first).await? {
                 Step::Done => continue,
                 Step::Ended => None,
-                Step::ActorGone if self.lost_the_right(authority).await? => Some(Status::Stopped),
+                Step::ActorRevoked if self.lost_the_right(admin).await? => Some(Status::Stopped),
                 // They only have to sign in again: a repeat goes on.
-                Step::ActorGone => return Ok(Ran::ActorGone),
+                Step::ActorRevoked => return Ok(BatchResult::ActorRevoked),
             };
             break;
         }
@@ -211,19 +211,19 @@ impl Store {
             // Told by the item, whoever ends it: after this write no group is added.
             let st = vec![Action::Set(attr("st"), item::value(&status)?)];
             let end = Write::update(keys::batch(tenant, &id), vec![eq(attr("st"), "r")], st);
-            self.table.update(&end, Again::Harmless).await?;
+            self.table.update(&end, Retry::Idempotent).await?;
         }
         let batch = self.read_batch(tenant, &id).await?;
-        let batch = batch.ok_or_else(|| StoreError::Poison("a batch is gone".into()))?;
-        Ok(Ran::Report(batch.report(id)))
+        let batch = batch.ok_or_else(|| StoreError::Corrupt("a batch is gone".into()))?;
+        Ok(BatchResult::Report(batch.report(id)))
     }
 
     /// Whether somebody administers no more: not only that their session is over.
-    async fn lost_the_right(&self, authority: &Authority) -> Result<bool, StoreError> {
-        let [own] = self.read_all([keys::user(authority.key())]).await?;
+    async fn lost_the_right(&self, admin: &AdminContext) -> Result<bool, StoreError> {
+        let [own] = self.read_all([keys::user(admin.key())]).await?;
         let own: Option<User> = own.map(item::read).transpose()?;
-        let born = authority.principal().user().born;
-        Ok(!own.is_some_and(|own| own.born == born && own.administers_now()))
+        let incarnation = admin.principal().user().incarnation;
+        Ok(!own.is_some_and(|own| own.incarnation == incarnation && own.administers_now()))
     }
 
     /// A batch of a tenant, from what is durable.
@@ -252,7 +252,7 @@ impl Store {
                 }
                 _ if sort == "B" => claim = Some(item::read::<Claim>(found)?),
                 _ if sort == "I" => contacts = Some(item::read::<Contacts>(found)?.ids),
-                _ => return Err(StoreError::Poison("a batch with something else in it".into())),
+                _ => return Err(StoreError::Corrupt("a batch with something else in it".into())),
             }
         }
         Ok(match (claim, contacts) {
@@ -264,16 +264,16 @@ impl Store {
     /// Takes the key; `None`: the caller may no longer. Of several at once one takes it, and all work through it.
     async fn claim(
         &self,
-        authority: &Authority,
-        wanted: &Wanted,
+        admin: &AdminContext,
+        wanted: &BatchRequest,
         id: &BatchId,
         attempt: &Attempt,
         event: &AuditEvent,
     ) -> Result<Option<Batch>, StoreError> {
-        let (tenant, at) = (authority.tenant(), attempt.at());
+        let (tenant, at) = (admin.tenant(), attempt.at());
         let claim = Claim {
             digest: digest(wanted),
-            by: authority.key().user().clone(),
+            by: admin.key().user().clone(),
             at: at.millis(),
             disable_mfa: wanted.disable_mfa,
             dry_run: wanted.dry_run,
@@ -282,7 +282,7 @@ impl Store {
         };
         let contacts = Contacts { ids: collapsed(&wanted.contacts) };
         let writes = vec![
-            Write::check(keys::user(authority.key()), authority.guards(at)),
+            Write::check(keys::user(admin.key()), admin.conditions(at)),
             Write::put_new(keys::batch(tenant, id), kept(item::write(&claim)?, at)),
             Write::put_new(keys::batch_ids(tenant, id), kept(item::write(&contacts)?, at)),
         ];
@@ -296,12 +296,12 @@ impl Store {
 
     /// Applies a group and writes its outcomes down, in one transaction; planned anew while its people change under it.
     async fn group(&self, run: &Run<'_>, first: usize) -> Result<Step, StoreError> {
-        let tenant = run.authority.tenant();
+        let tenant = run.admin.tenant();
         let contacts = run.batch.contacts.iter().skip(first).take(GROUP);
         let wanted: Vec<_> = contacts.map(|id| tenant.user(id.clone())).collect();
         let keys: Vec<_> = wanted.iter().flat_map(|key| [keys::user(key), keys::profile(key)]).collect();
         let mut last = None;
-        for _ in 0..REPLANS {
+        for _ in 0..MAX_RETRIES {
             let mut found = self.table.read(&keys).await?.into_iter();
             let mut plan = Plan::default();
             for (number, key) in (first + 1..).zip(&wanted) {
@@ -311,11 +311,11 @@ impl Store {
             let outcomes = kept(item::write(&Outcomes { outcomes: plan.outcomes })?, run.attempt.at());
             let outcomes = Write::put_new(keys::batch_group(tenant, run.id, first), outcomes);
             if run.batch.claim.dry_run {
-                self.table.update(&outcomes, Again::Harmless).await?;
+                self.table.update(&outcomes, Retry::Idempotent).await?;
                 return Ok(Step::Done);
             }
             let mut writes = vec![
-                Write::check(keys::user(run.authority.key()), run.authority.guards(run.attempt.at())),
+                Write::check(keys::user(run.admin.key()), run.admin.conditions(run.attempt.at())),
                 Write::check(keys::batch(tenant, run.id), vec![eq(attr("st"), "r")]),
             ];
             // The receipt is the row of the last contact. A group that changes nobody has its outcomes alone: written by
@@ -333,7 +333,7 @@ impl Store {
                 Ok(Transacted::Refused(met)) => {
                     let refused = |at: usize| met.get(at).is_some_and(Option::is_some);
                     match () {
-                        () if refused(0) => return Ok(Step::ActorGone),
+                        () if refused(0) => return Ok(Step::ActorRevoked),
                         () if refused(1) => return Ok(Step::Ended),
                         () if refused(2) => return Ok(Step::Done),
                         () => {}
@@ -351,7 +351,7 @@ impl Store {
 /// How many contacts one transaction takes: three writes each, of at most a hundred.
 const GROUP: usize = 20;
 /// How often a group is planned anew.
-const REPLANS: usize = 8;
+const MAX_RETRIES: usize = 8;
 /// How long a batch is kept.
 const KEPT: std::time::Duration = std::time::Duration::from_secs(400 * 86_400);
 
@@ -399,9 +399,9 @@ impl Plan {
             _ => return Ok(()),
         };
         self.writes.extend(writes);
-        let mut event = run.event.clone().about(key.user()).tell(Tell::User);
+        let mut event = run.event.clone().about(key.user()).tell(Notify::User);
         event.action = action;
-        let number = u16::try_from(number).map_err(|_| StoreError::Poison("a batch is too long".into()))?;
+        let number = u16::try_from(number).map_err(|_| StoreError::Corrupt("a batch is too long".into()))?;
         self.writes.push(store.audit_row(key.tenant(), run.attempt, number, &event)?);
         Ok(())
     }
@@ -425,13 +425,13 @@ fn exclude(
     ];
     let gone = ["fid", "sec", "ls", "fat", "rk", "rkt", "rc", "rq", "eb"];
     actions.extend(gone.map(|name| Action::Remove(attr(name))));
-    actions.extend(raise_epoch());
-    let guards =
-        vec![eq(attr("k"), "c"), absent(attr("ex")), eq(attr("born"), user.born.bytes()), eq(attr("pl"), true)];
+    actions.extend(raise_security_version());
+    let conditions =
+        vec![eq(attr("k"), "c"), absent(attr("ex")), eq(attr("born"), user.incarnation.bytes()), eq(attr("pl"), true)];
     let row = ExclusionRow {
         contact: key.user().clone(),
         username: profile.username.clone(),
-        by: run.authority.key().user().clone(),
+        by: run.admin.key().user().clone(),
         why: run.batch.claim.why.clone(),
         batch: run.id.clone(),
         at: now.millis(),
@@ -439,16 +439,16 @@ fn exclude(
     let mut row = item::write(&row)?;
     row.insert("GP".to_owned(), text(keys::exclusions(key.tenant())));
     row.insert("GS".to_owned(), text(format!("{:013}#{}", now.millis(), key.user())));
-    Ok([Write::update(keys::user(key), guards, actions), Write::put_new(keys::exclusion(key), row)])
+    Ok([Write::update(keys::user(key), conditions, actions), Write::put_new(keys::exclusion(key), row)])
 }
 
 /// They have to enrol at the next sign-in.
 fn include(key: &UserKey, user: &User, now: Timestamp) -> [Write; 2] {
     let mut actions = vec![Action::Remove(attr("ex"))];
-    actions.extend(has_to_enrol(now));
-    actions.extend(raise_epoch());
-    let guards = vec![eq(attr("k"), "c"), exists(attr("ex")), eq(attr("born"), user.born.bytes())];
-    [Write::update(keys::user(key), guards, actions), Write::delete(keys::exclusion(key), vec![])]
+    actions.extend(require_enrolment(now));
+    actions.extend(raise_security_version());
+    let conditions = vec![eq(attr("k"), "c"), exists(attr("ex")), eq(attr("born"), user.incarnation.bytes())];
+    [Write::update(keys::user(key), conditions, actions), Write::delete(keys::exclusion(key), vec![])]
 }
 
 impl Batch {
@@ -472,15 +472,19 @@ fn collapsed(contacts: &[UserId]) -> Vec<UserId> {
 }
 
 /// The batch's id is made from its Administrator, in this incarnation, and their key.
-fn batch_id(authority: &Authority, key: &IdempotencyKey) -> Result<BatchId, StoreError> {
-    let (who, born) = (authority.key(), authority.principal().user().born);
-    let parts =
-        [who.tenant().as_str().as_bytes(), who.user().as_str().as_bytes(), born.bytes(), key.as_str().as_bytes()];
+fn batch_id(admin: &AdminContext, key: &IdempotencyKey) -> Result<BatchId, StoreError> {
+    let (who, incarnation) = (admin.key(), admin.principal().user().incarnation);
+    let parts = [
+        who.tenant().as_str().as_bytes(),
+        who.user().as_str().as_bytes(),
+        incarnation.bytes(),
+        key.as_str().as_bytes(),
+    ];
     let digest = hash(b"vestibule/1 batch", parts);
-    BatchId::parse(&BASE64URL_NOPAD.encode(&digest[..16])).map_err(|error| StoreError::Poison(error.to_string()))
+    BatchId::parse(&BASE64URL_NOPAD.encode(&digest[..16])).map_err(|error| StoreError::Corrupt(error.to_string()))
 }
 
-fn digest(wanted: &Wanted) -> String {
+fn digest(wanted: &BatchRequest) -> String {
     let flags = [u8::from(wanted.disable_mfa), u8::from(wanted.dry_run)];
     let contacts = collapsed(&wanted.contacts);
     let parts = [&flags[..], wanted.reason.as_bytes()].into_iter();
@@ -509,7 +513,7 @@ mod tests {
         store::{
             fixture::{Ann, NOW, STEP, ann, at_once, attempt},
             item::{FactorState, Role},
-            people::{Changed, Patch},
+            users::{Changed, Patch},
         },
     };
 
@@ -536,12 +540,12 @@ mod tests {
             self.ann.key.tenant().user(id.clone())
         }
 
-        async fn authority(&self) -> Authority {
-            self.ann.authority(&self.session).await
+        async fn admin(&self) -> AdminContext {
+            self.ann.admin(&self.session).await
         }
 
-        fn wanted(&self, key: &str) -> Wanted {
-            Wanted {
+        fn wanted(&self, key: &str) -> BatchRequest {
+            BatchRequest {
                 key: IdempotencyKey::parse(key).unwrap(),
                 contacts: self.contacts.clone(),
                 disable_mfa: true,
@@ -550,19 +554,19 @@ mod tests {
             }
         }
 
-        async fn run(&self, wanted: &Wanted) -> Ran {
-            self.run_as(&self.authority().await, wanted).await
+        async fn run(&self, wanted: &BatchRequest) -> BatchResult {
+            self.run_as(&self.admin().await, wanted).await
         }
 
-        async fn run_as(&self, authority: &Authority, wanted: &Wanted) -> Ran {
+        async fn run_as(&self, admin: &AdminContext, wanted: &BatchRequest) -> BatchResult {
             let event = AuditEvent::new(Did::ExclusionBatch, crate::audit::Outcome::Success, "r");
-            let event = event.by(authority.key().user());
-            self.ann.store.run_batch(authority, wanted, &attempt(NOW), &event).await.unwrap()
+            let event = event.by(admin.key().user());
+            self.ann.store.run_batch(admin, wanted, &attempt(NOW), &event).await.unwrap()
         }
 
-        async fn report(&self, wanted: &Wanted) -> Report {
+        async fn report(&self, wanted: &BatchRequest) -> Report {
             match self.run(wanted).await {
-                Ran::Report(report) => report,
+                BatchResult::Report(report) => report,
                 other => panic!("{other:?}"),
             }
         }
@@ -573,7 +577,7 @@ mod tests {
 
         async fn change(&self, id: &UserId, actions: Vec<Action>) {
             let write = Write::update(keys::user(&self.key(id)), vec![], actions);
-            self.ann.store.table.update(&write, Again::Never).await.unwrap();
+            self.ann.store.table.update(&write, Retry::Never).await.unwrap();
         }
 
         /// The audit rows about somebody, of an action.
@@ -635,16 +639,21 @@ mod tests {
             assert_eq!(office.row(id).await.is_some(), excluded);
             let told = office.rows(id, Did::ContactExcluded).await;
             assert_eq!(told.len(), usize::from(excluded), "{id}");
-            assert!(told.iter().all(|row| row.batch_id.as_ref() == Some(&report.id) && row.tell == [Tell::User]));
+            assert!(told.iter().all(|row| row.batch_id.as_ref() == Some(&report.id) && row.tell == [Notify::User]));
             if want != Outcome::NotFound {
                 let user = office.ann.read(&office.key(id)).await;
-                assert_eq!((user.excluded.is_some(), user.epoch), (excluded, if excluded { 2 } else { 1 }));
+                assert_eq!((user.excluded.is_some(), user.security_version), (excluded, if excluded { 2 } else { 1 }));
             }
         }
         let user = office.ann.read(&office.key(&enrolled)).await;
         assert!(user.factor == FactorState::None && user.factor_id.is_none() && user.recovery.is_none());
         assert!(user.reset_code_required.is_none() && user.recovery_at.is_none());
-        assert!(user.last_step.is_none() && user.enrolled_at.is_none() && user.enrol_by.is_none() && user.row == 0);
+        assert!(
+            user.last_step.is_none()
+                && user.enrolled_at.is_none()
+                && user.enrol_by.is_none()
+                && user.consecutive_failures == 0
+        );
         let listed = office.ann.store.exclusions(office.ann.key.tenant(), None, 100).await.unwrap().items;
         assert_eq!(listed.len(), 45);
         assert!(
@@ -660,17 +669,17 @@ mod tests {
         let wanted = office.wanted("a");
         let first = office.report(&wanted).await;
         // Included by another batch since: the first one's answer stays what it was.
-        office.report(&Wanted { disable_mfa: false, ..office.wanted("b") }).await;
+        office.report(&BatchRequest { disable_mfa: false, ..office.wanted("b") }).await;
         assert_eq!(office.report(&wanted).await, first);
         assert_eq!(office.ann.store.batch(office.ann.key.tenant(), &first.id).await.unwrap(), Some(first));
         assert!(office.ann.read(&office.key(&office.contacts[3])).await.excluded.is_none());
         for other in [
-            Wanted { reason: "another".to_owned(), ..wanted.clone() },
-            Wanted { dry_run: true, ..wanted.clone() },
-            Wanted { disable_mfa: false, ..wanted.clone() },
-            Wanted { contacts: wanted.contacts[1..].to_vec(), ..wanted.clone() },
+            BatchRequest { reason: "another".to_owned(), ..wanted.clone() },
+            BatchRequest { dry_run: true, ..wanted.clone() },
+            BatchRequest { disable_mfa: false, ..wanted.clone() },
+            BatchRequest { contacts: wanted.contacts[1..].to_vec(), ..wanted.clone() },
         ] {
-            assert!(matches!(office.run(&other).await, Ran::OtherBody));
+            assert!(matches!(office.run(&other).await, BatchResult::OtherBody));
         }
         let again = office.report(&office.wanted("c")).await;
         assert!(outcomes(&again).iter().all(|outcome| *outcome == Outcome::Excluded));
@@ -685,7 +694,7 @@ mod tests {
         office.change(&office.contacts[1], vec![Action::Set(attr("pl"), Value::Bool(false))]).await;
         office.change(&office.contacts[2], vec![Action::Remove(attr("pl"))]).await;
         let want = [Outcome::Excluded, Outcome::PasswordTooShort, Outcome::PasswordTooShort, Outcome::Excluded];
-        let dry = Wanted { dry_run: true, ..office.wanted("dry") };
+        let dry = BatchRequest { dry_run: true, ..office.wanted("dry") };
         assert_eq!(outcomes(&office.report(&dry).await), want);
         assert_eq!(outcomes(&office.report(&office.wanted("a")).await), want);
         for (id, outcome) in office.contacts.iter().zip(want) {
@@ -696,7 +705,7 @@ mod tests {
         }
         // Nor is somebody held back from being included again.
         office.change(&office.contacts[0], vec![Action::Set(attr("pl"), Value::Bool(false))]).await;
-        let again = Wanted { disable_mfa: false, ..office.wanted("b") };
+        let again = BatchRequest { disable_mfa: false, ..office.wanted("b") };
         assert_eq!(outcomes(&office.report(&again).await)[0], Outcome::Included);
     }
 
@@ -704,33 +713,33 @@ mod tests {
     #[tokio::test]
     async fn the_write_of_an_exclusion_asks_for_the_length_of_the_password() {
         let office = office(1).await;
-        let (authority, wanted, begun) = (office.authority().await, office.wanted("a"), attempt(NOW));
-        let (id, event) = (batch_id(&authority, &wanted.key).unwrap(), office.ann.event());
+        let (admin, wanted, begun) = (office.admin().await, office.wanted("a"), attempt(NOW));
+        let (id, event) = (batch_id(&admin, &wanted.key).unwrap(), office.ann.event());
         let store = &office.ann.store;
-        let batch = store.claim(&authority, &wanted, &id, &begun, &event).await.unwrap().unwrap();
-        let run = Run { authority: &authority, id: &id, batch: &batch, attempt: &begun, event: &event };
+        let batch = store.claim(&admin, &wanted, &id, &begun, &event).await.unwrap().unwrap();
+        let run = Run { admin: &admin, id: &id, batch: &batch, attempt: &begun, event: &event };
         let key = office.key(&office.contacts[0]);
         let [user, profile] = store.read_all([keys::user(&key), keys::profile(&key)]).await.unwrap();
         let mut plan = Plan::default();
         plan.add(store, &run, 1, &key, user, profile).unwrap();
         office.change(key.user(), vec![Action::Set(attr("pl"), Value::Bool(false))]).await;
-        let answer = store.table.update(&plan.writes[0], Again::Never).await.unwrap();
+        let answer = store.table.update(&plan.writes[0], Retry::Never).await.unwrap();
         assert!(matches!(answer, crate::store::table::Updated::Refused(_)));
         office.change(key.user(), vec![Action::Set(attr("pl"), Value::Bool(true))]).await;
-        let answer = store.table.update(&plan.writes[0], Again::Never).await.unwrap();
+        let answer = store.table.update(&plan.writes[0], Retry::Never).await.unwrap();
         assert!(matches!(answer, crate::store::table::Updated::Written(_)), "that alone was in its way");
     }
 
     #[tokio::test]
     async fn a_dry_run_tells_and_changes_nothing() {
         let office = office(22).await;
-        let dry = Wanted { dry_run: true, ..office.wanted("a") };
+        let dry = BatchRequest { dry_run: true, ..office.wanted("a") };
         let report = office.report(&dry).await;
         assert!(report.dry_run && outcomes(&report) == vec![Outcome::Excluded; 22]);
         for id in &office.contacts {
-            assert!(office.ann.read(&office.key(id)).await.epoch == 1 && office.row(id).await.is_none());
+            assert!(office.ann.read(&office.key(id)).await.security_version == 1 && office.row(id).await.is_none());
         }
-        assert!(matches!(office.run(&office.wanted("a")).await, Ran::OtherBody), "the key is claimed");
+        assert!(matches!(office.run(&office.wanted("a")).await, BatchResult::OtherBody), "the key is claimed");
         office.report(&office.wanted("b")).await;
         assert_eq!(office.report(&dry).await, report, "also when it would tell something else by now");
     }
@@ -740,10 +749,10 @@ mod tests {
         let office = office(2).await;
         office.report(&office.wanted("a")).await;
         office.change(&office.contacts[0], vec![Action::Set(attr("eb"), num(NOW.secs()))]).await;
-        let report = office.report(&Wanted { disable_mfa: false, ..office.wanted("b") }).await;
+        let report = office.report(&BatchRequest { disable_mfa: false, ..office.wanted("b") }).await;
         assert_eq!(outcomes(&report), [Outcome::Included; 2]);
         let user = office.ann.read(&office.key(&office.contacts[0])).await;
-        assert!(user.excluded.is_none() && user.factor == FactorState::None && user.epoch == 3);
+        assert!(user.excluded.is_none() && user.factor == FactorState::None && user.security_version == 3);
         assert!(user.enrol_by.is_none(), "the window of a reset is over");
         assert!(office.row(&office.contacts[0]).await.is_none());
         assert_eq!(office.rows(&office.contacts[0], Did::ContactIncluded).await.len(), 1);
@@ -752,27 +761,27 @@ mod tests {
     #[tokio::test]
     async fn after_the_demotion_nothing_is_applied_and_the_batch_is_stopped_for_good() {
         let office = office(50).await;
-        let (authority, wanted) = (office.authority().await, office.wanted("a"));
+        let (admin, wanted) = (office.admin().await, office.wanted("a"));
         let (attempt, event) = (attempt(NOW), office.ann.event());
         let (store, tenant) = (&office.ann.store, office.ann.key.tenant());
-        let id = batch_id(&authority, &wanted.key).unwrap();
-        let batch = store.claim(&authority, &wanted, &id, &attempt, &event).await.unwrap().unwrap();
-        let run = Run { authority: &authority, id: &id, batch: &batch, attempt: &attempt, event: &event };
+        let id = batch_id(&admin, &wanted.key).unwrap();
+        let batch = store.claim(&admin, &wanted, &id, &attempt, &event).await.unwrap().unwrap();
+        let run = Run { admin: &admin, id: &id, batch: &batch, attempt: &attempt, event: &event };
         assert!(matches!(store.group(&run, 0).await.unwrap(), Step::Done));
         let running = store.batch(tenant, &id).await.unwrap().unwrap();
         assert!(running.status == Status::Running && outcomes(&running) == vec![Outcome::Excluded; 20]);
         // As by another's password change: the session is over, the right is not.
         office.ann.change(Action::Add(attr("ep"), 1)).await;
-        assert!(matches!(office.run_as(&authority, &wanted).await, Ran::ActorGone));
+        assert!(matches!(office.run_as(&admin, &wanted).await, BatchResult::ActorRevoked));
         assert_eq!(store.batch(tenant, &id).await.unwrap(), Some(running), "a repeat goes on");
         office.ann.change(Action::Set(attr("r"), text("s"))).await;
-        let Ran::Report(report) = office.run_as(&authority, &wanted).await else { panic!() };
+        let BatchResult::Report(report) = office.run_as(&admin, &wanted).await else { panic!() };
         assert_eq!(report.status, Status::Stopped);
         let want = [vec![Outcome::Excluded; 20], vec![Outcome::NotApplied; 30]].concat();
         assert_eq!(outcomes(&report), want);
         // Another invocation that was under way all the time, and one after the right came back.
-        assert!(matches!(store.group(&run, 20).await.unwrap(), Step::ActorGone));
-        assert!(matches!(office.run_as(&authority, &office.wanted("b")).await, Ran::ActorGone));
+        assert!(matches!(store.group(&run, 20).await.unwrap(), Step::ActorRevoked));
+        assert!(matches!(office.run_as(&admin, &office.wanted("b")).await, BatchResult::ActorRevoked));
         office.ann.change(Action::Add(attr("ep"), -1)).await;
         office.ann.change(Action::Set(attr("r"), text("a"))).await;
         assert!(matches!(store.group(&run, 20).await.unwrap(), Step::Ended));
@@ -783,17 +792,19 @@ mod tests {
     #[tokio::test]
     async fn a_batch_that_was_left_goes_on_with_a_new_session() {
         let office = office(50).await;
-        let (authority, wanted) = (office.authority().await, office.wanted("a"));
+        let (admin, wanted) = (office.admin().await, office.wanted("a"));
         let (begun, event) = (attempt(NOW), office.ann.event());
-        let id = batch_id(&authority, &wanted.key).unwrap();
+        let id = batch_id(&admin, &wanted.key).unwrap();
         let store = &office.ann.store;
-        let batch = store.claim(&authority, &wanted, &id, &begun, &event).await.unwrap().unwrap();
-        let run = Run { authority: &authority, id: &id, batch: &batch, attempt: &begun, event: &event };
+        let batch = store.claim(&admin, &wanted, &id, &begun, &event).await.unwrap().unwrap();
+        let run = Run { admin: &admin, id: &id, batch: &batch, attempt: &begun, event: &event };
         store.group(&run, 0).await.unwrap();
         let session = office.ann.session_of(&office.ann.key).await;
         office.ann.change(Action::Remove(attr("s").key(office.session.id().as_str().to_owned()))).await;
-        assert!(matches!(office.run_as(&authority, &wanted).await, Ran::ActorGone));
-        let Ran::Report(report) = office.run_as(&office.ann.authority(&session).await, &wanted).await else { panic!() };
+        assert!(matches!(office.run_as(&admin, &wanted).await, BatchResult::ActorRevoked));
+        let BatchResult::Report(report) = office.run_as(&office.ann.admin(&session).await, &wanted).await else {
+            panic!()
+        };
         assert!(report.status == Status::Completed && outcomes(&report) == vec![Outcome::Excluded; 50]);
         for id in &office.contacts {
             assert_eq!(office.rows(id, Did::ContactExcluded).await.len(), 1);
@@ -811,7 +822,7 @@ mod tests {
             assert!(report.status == Status::Completed && outcomes(&report) == vec![Outcome::Excluded; 65]);
         }
         for id in &office.contacts {
-            assert_eq!(office.ann.read(&office.key(id)).await.epoch, 2);
+            assert_eq!(office.ann.read(&office.key(id)).await.security_version, 2);
             assert_eq!(office.rows(id, Did::ContactExcluded).await.len(), 1);
         }
     }
@@ -825,10 +836,10 @@ mod tests {
             let (office, patch) = (Arc::clone(&office), Arc::clone(&patch));
             all.push(Box::pin(async move {
                 let (store, event) = (&office.ann.store, office.ann.event());
-                let (_, named) = store.ask_person(&office.session, id, NOW).await.unwrap().ok().unwrap();
-                let authority = office.authority().await;
-                let changed = store.change_person(&authority, named, &patch, &attempt(NOW), &event).await;
-                assert!(matches!(changed.unwrap(), Changed::Yes(_)));
+                let (_, named) = store.load_user(&office.session, id, NOW).await.unwrap().ok().unwrap();
+                let admin = office.admin().await;
+                let changed = store.update_user(&admin, named, &patch, &attempt(NOW), &event).await;
+                assert!(matches!(changed.unwrap(), Changed::Done(_)));
                 None
             }));
         }

@@ -1,6 +1,6 @@
 //! A [`Budget`] of an item's list of times, as a guarded write.
 
-use super::write::{Action, Guard, Path, Value, absent, eq, lt, num, size};
+use super::write::{Action, Condition, Path, Value, absent, eq, lt, num, size};
 use crate::{env::Timestamp, policy::Budget};
 
 /// Takes one from the budget: the guard that there is room still, and the action that notes it. `times` is the list as it
@@ -14,7 +14,7 @@ pub(super) fn take(
     times: Option<&[i64]>,
     budget: Budget,
     now: Timestamp,
-) -> Result<(Vec<Guard>, Action), Timestamp> {
+) -> Result<(Vec<Condition>, Action), Timestamp> {
     let fresh = |mut times: Vec<i64>| {
         times.push(now.millis());
         Action::Set(path.clone(), Value::L(times.into_iter().map(num).collect()))

@@ -8,16 +8,16 @@ use super::{
     Store, StoreError, item,
     item::Profile,
     keys,
-    session::{Authority, Principal},
+    session::{AdminContext, Principal},
     table::{Query, Transacted, Transaction},
     write::{Write, attr, eq, text},
 };
 use crate::{
-    attempt::Attempt,
     audit::AuditEvent,
     env::{Entropy, EntropyError, Timestamp},
     id::{ClientId, TenantId},
     secret::{CodeDigest, TokenClass, TokenRef},
+    sign_in::Attempt,
 };
 
 /// A portal's credential (`C`).
@@ -77,7 +77,7 @@ pub enum ClientChange {
     /// There is no such client, or no such tenant.
     NotFound,
     /// The caller may no longer.
-    ActorGone,
+    ActorRevoked,
 }
 
 /// What a portal learns of a token.
@@ -97,7 +97,7 @@ impl Store {
     /// [`StoreError`]; the secret must not be shown then.
     pub async fn create_client(
         &self,
-        authority: &Authority,
+        admin: &AdminContext,
         client: &Client,
         attempt: &Attempt,
         event: &AuditEvent,
@@ -106,17 +106,17 @@ impl Store {
         put.insert("GP".to_owned(), text(keys::clients(&client.tenant)));
         put.insert("GS".to_owned(), text(format!("{:013}#{}", client.created, client.id)));
         let mut writes = vec![
-            Write::check(keys::user(authority.key()), authority.guards(attempt.at())),
+            Write::check(keys::user(admin.key()), admin.conditions(attempt.at())),
             Write::put_new(keys::client(&client.id), put),
         ];
         // The caller's own tenant is there.
-        if client.tenant != *authority.tenant() {
+        if client.tenant != *admin.tenant() {
             writes.push(Write::check(keys::tenant(&client.tenant), vec![super::write::exists(attr("PK"))]));
         }
         let row = self.audit_row(&client.tenant, attempt, 0, event)?;
         Ok(match self.table.transact(&Transaction::new(writes, row)).await? {
             Transacted::Committed => ClientChange::Done,
-            Transacted::Refused(met) if met.first().is_some_and(Option::is_some) => ClientChange::ActorGone,
+            Transacted::Refused(met) if met.first().is_some_and(Option::is_some) => ClientChange::ActorRevoked,
             Transacted::Refused(_) => ClientChange::NotFound,
         })
     }
@@ -127,19 +127,19 @@ impl Store {
     /// [`StoreError`]: it may have happened.
     pub async fn delete_client(
         &self,
-        authority: &Authority,
+        admin: &AdminContext,
         client: &ClientId,
         attempt: &Attempt,
         event: &AuditEvent,
     ) -> Result<ClientChange, StoreError> {
         let writes = vec![
-            Write::check(keys::user(authority.key()), authority.guards(attempt.at())),
-            Write::delete(keys::client(client), vec![eq(attr("t"), authority.tenant().as_str())]),
+            Write::check(keys::user(admin.key()), admin.conditions(attempt.at())),
+            Write::delete(keys::client(client), vec![eq(attr("t"), admin.tenant().as_str())]),
         ];
-        let row = self.audit_row(authority.tenant(), attempt, 0, event)?;
+        let row = self.audit_row(admin.tenant(), attempt, 0, event)?;
         Ok(match self.table.transact(&Transaction::new(writes, row)).await? {
             Transacted::Committed => ClientChange::Done,
-            Transacted::Refused(met) if met.first().is_some_and(Option::is_some) => ClientChange::ActorGone,
+            Transacted::Refused(met) if met.first().is_some_and(Option::is_some) => ClientChange::ActorRevoked,
             Transacted::Refused(_) => ClientChange::NotFound,
         })
     }
@@ -229,17 +229,17 @@ mod tests {
         let (ann, tokens) = ann(1).await;
         let session = ann.with_step(&tokens[0], STEP, NOW).await.unwrap();
         let session = session.reference();
-        let authority = ann.store.read_session(session, NOW).await.unwrap().ok().unwrap();
-        let authority = authority.administrator(NOW).ok().unwrap();
+        let admin = ann.store.read_session(session, NOW).await.unwrap().ok().unwrap();
+        let admin = admin.administrator(NOW).ok().unwrap();
         let event = ann.event();
         // Its own tenant's item is not asked for: it would be in everybody's creation.
         let gone = Write::delete(keys::tenant(ann.key.tenant()), vec![]);
-        ann.store.table.update(&gone, super::super::table::Again::Never).await.unwrap();
+        ann.store.table.update(&gone, super::super::table::Retry::Never).await.unwrap();
         for (one, want) in [
             (client("acme", "own", false), ClientChange::Done),
             (client("nowhere", "other", false), ClientChange::NotFound),
         ] {
-            let made = ann.store.create_client(&authority, &one, &attempt(NOW), &event).await.unwrap();
+            let made = ann.store.create_client(&admin, &one, &attempt(NOW), &event).await.unwrap();
             assert_eq!(made, want);
         }
         assert!(matches!(ask(&ann, "own", "secret", session).await, Introspected::Active(..)));
@@ -254,9 +254,9 @@ mod tests {
         }
         assert_eq!(ann.store.clients(ann.key.tenant()).await.unwrap().len(), 1);
         let delete = |id: &str| {
-            let (store, authority, event) = (&ann.store, &authority, &event);
+            let (store, admin, event) = (&ann.store, &admin, &event);
             let id = ClientId::parse(id).unwrap();
-            async move { store.delete_client(authority, &id, &attempt(NOW), event).await.unwrap() }
+            async move { store.delete_client(admin, &id, &attempt(NOW), event).await.unwrap() }
         };
         assert_eq!(delete("foreign").await, ClientChange::NotFound, "another tenant's");
         assert_eq!(delete("own").await, ClientChange::Done);

@@ -3,10 +3,10 @@
 
 mod exclusions;
 mod lists;
-mod people;
 mod resets;
 mod sessions;
 mod sign_in;
+mod users;
 
 use std::sync::Arc;
 
@@ -16,8 +16,8 @@ use super::{
     item::{FactorState, Role},
     keys,
     memory::MemoryTable,
-    people::{Changed, Patch},
-    table::Again,
+    table::Retry,
+    users::{Changed, Patch},
     write::{Action, Item, Key, Write, attr, num, text},
 };
 use crate::{
@@ -35,10 +35,10 @@ async fn interleaved(challenges: usize) -> (Arc<Ann>, Arc<InterleavedTable>, Vec
 
 async fn delete(ann: &Ann, target: &UserKey) -> Changed {
     let session = ann.session_of(&ann.key).await;
-    let asked = ann.store.ask_person(&session, target.user().clone(), NOW).await.unwrap();
+    let asked = ann.store.load_user(&session, target.user().clone(), NOW).await.unwrap();
     let (principal, named) = asked.ok().unwrap();
-    let authority = principal.administrator(NOW).ok().unwrap();
-    ann.store.delete_person(&authority, named, &attempt(NOW), &ann.event()).await.unwrap()
+    let admin = principal.administrator(NOW).ok().unwrap();
+    ann.store.delete_user(&admin, named, &attempt(NOW), &ann.event()).await.unwrap()
 }
 
 fn promoted() -> Patch {
@@ -47,7 +47,7 @@ fn promoted() -> Patch {
 
 async fn set(ann: &Ann, key: &UserKey, actions: Vec<Action>) {
     let write = Write::update(keys::user(key), vec![], actions);
-    ann.store.table.update(&write, Again::Never).await.unwrap();
+    ann.store.table.update(&write, Retry::Never).await.unwrap();
 }
 
 async fn item_at(ann: &Ann, key: Key) -> Option<Item> {
@@ -57,7 +57,7 @@ async fn item_at(ann: &Ann, key: Key) -> Option<Item> {
 /// An employee with a factor whose row of failures is full.
 async fn with_full_row(ann: &Ann, name: &str) -> UserKey {
     let key = ann.someone(name, Role::Standard).await;
-    let full = Action::Set(attr("row"), num(policy::ROW_TRIES));
+    let full = Action::Set(attr("row"), num(policy::MAX_CONSECUTIVE_FAILURES));
     set(ann, &key, vec![Action::Set(attr("fs"), text("a")), full]).await;
     key
 }
@@ -65,8 +65,9 @@ async fn with_full_row(ann: &Ann, name: &str) -> UserKey {
 /// The registry of Administrators says what the person's item says.
 async fn registry_is_true(ann: &Ann, key: &UserKey) -> bool {
     let (registry, user) = (ann.administrators().await, ann.read(key).await);
-    let able = user.administers_now() && user.factor == FactorState::Active;
-    registry.active.contains_key(key.user()) == user.administers_now() && registry.able.contains_key(key.user()) == able
+    let mark_admin_with_mfa = user.administers_now() && user.factor == FactorState::Active;
+    registry.active.contains_key(key.user()) == user.administers_now()
+        && registry.with_mfa.contains_key(key.user()) == mark_admin_with_mfa
 }
 
 fn user_of(ann: &Ann, id: &str) -> UserKey {

@@ -14,8 +14,8 @@ pub mod commands;
 
 use super::{
     memory::MemoryTable,
-    table::{Again, Query, Table, Transacted, Transaction, Updated},
-    write::{self, Action, Guard, Item, Key, Path, Value, Write, absent, attr, exists, num, size, text},
+    table::{Query, Retry, Table, Transacted, Transaction, Updated},
+    write::{self, Action, Condition, Item, Key, Path, Value, Write, absent, attr, exists, num, size, text},
 };
 
 const KEYS: u8 = 4;
@@ -42,7 +42,7 @@ fn value() -> impl Strategy<Value = Value> {
     ]
 }
 
-fn guard() -> impl Strategy<Value = Guard> {
+fn condition() -> impl Strategy<Value = Condition> {
     let simple = prop_oneof![
         path().prop_map(exists),
         path().prop_map(absent),
@@ -57,8 +57,8 @@ fn guard() -> impl Strategy<Value = Guard> {
     ];
     simple.prop_recursive(2, 6, 3, |inner| {
         prop_oneof![
-            prop::collection::vec(inner.clone(), 1..3).prop_map(Guard::All),
-            prop::collection::vec(inner, 1..3).prop_map(Guard::Any),
+            prop::collection::vec(inner.clone(), 1..3).prop_map(Condition::All),
+            prop::collection::vec(inner, 1..3).prop_map(Condition::Any),
         ]
     })
 }
@@ -81,10 +81,10 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
 
 fn a_write(n: u8) -> impl Strategy<Value = Write> {
     prop_oneof![
-        6 => (prop::option::of(guard()), actions())
-            .prop_map(move |(guard, actions)| Write::update(key(n), guard.into_iter().collect(), actions)),
+        6 => (prop::option::of(condition()), actions())
+            .prop_map(move |(condition, actions)| Write::update(key(n), condition.into_iter().collect(), actions)),
         1 => prop::collection::hash_map("[ns]", value(), 0..2).prop_map(move |item| Write::put_new(key(n), item)),
-        1 => guard().prop_map(move |guard| Write::delete(key(n), vec![guard])),
+        1 => condition().prop_map(move |condition| Write::delete(key(n), vec![condition])),
     ]
 }
 
@@ -95,8 +95,10 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let together = (a_write(0), a_write(1), prop::option::of(guard())).prop_map(|(one, two, guard)| {
-        Step::Transact([one, two].into_iter().chain(guard.map(|guard| Write::check(key(2), vec![guard]))).collect())
+    let together = (a_write(0), a_write(1), prop::option::of(condition())).prop_map(|(one, two, condition)| {
+        Step::Transact(
+            [one, two].into_iter().chain(condition.map(|condition| Write::check(key(2), vec![condition]))).collect(),
+        )
     });
     prop_oneof![(0..KEYS).prop_flat_map(a_write).prop_map(Step::Update), together]
 }
@@ -123,7 +125,7 @@ pub async fn same_meaning(table: &dyn Table, sequences: u32) {
 async fn same_answer(table: &dyn Table, model: &MemoryTable, step: &Step, row: u32) {
     match step {
         Step::Update(write) => {
-            let (got, want) = (table.update(write, Again::Never).await, model.update(write, Again::Never).await);
+            let (got, want) = (table.update(write, Retry::Never).await, model.update(write, Retry::Never).await);
             match (got.unwrap(), want.unwrap()) {
                 (Updated::Written(got), Updated::Written(want)) | (Updated::Refused(got), Updated::Refused(want)) => {
                     assert_eq!(got, want, "{write:?}");
@@ -179,12 +181,12 @@ pub async fn races(table: Arc<dyn Table>, rounds: usize) {
         let counter = Key { pk: "CONTRACT#races".into(), sk: format!("C#{round}") };
         let charge = Write::update(
             counter,
-            vec![Guard::Any(vec![absent(attr("n")), write::lt(attr("n"), 5)])],
+            vec![Condition::Any(vec![absent(attr("n")), write::lt(attr("n"), 5)])],
             vec![Action::Count(attr("n"), 1)],
         );
         let admitted = together(32, |_| {
             let (table, charge) = (Arc::clone(&table), charge.clone());
-            async move { matches!(table.update(&charge, Again::Never).await.unwrap(), Updated::Written(_)) }
+            async move { matches!(table.update(&charge, Retry::Never).await.unwrap(), Updated::Written(_)) }
         });
         assert_eq!(admitted.await, 5, "round {round}");
         let won = together(32, |racer| {
@@ -271,7 +273,7 @@ fn row() -> Key {
 /// Counts by one in one write after another, telling each count once it was answered; for ever.
 pub async fn count_for_ever(table: &dyn Table, mut answered: impl FnMut(i64)) {
     loop {
-        match table.update(&counting(), Again::Never).await.unwrap() {
+        match table.update(&counting(), Retry::Never).await.unwrap() {
             Updated::Written(Some(item)) => answered(number(&item)),
             other => panic!("{other:?}"),
         }

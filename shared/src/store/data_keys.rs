@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Store, StoreError, item, keys,
-    table::{Again, Updated},
+    table::{Retry, Updated},
     write::{Action, Item, Value, Write, absent, attr, exists},
 };
 use crate::env::Timestamp;
@@ -77,9 +77,11 @@ impl Store {
             Write::update(keys::data_keys(), vec![exists(at(number - 1)), absent(at(number))], vec![action])
         };
         // Sent twice it finds itself there.
-        match self.table.update(&write, Again::Harmless).await? {
+        match self.table.update(&write, Retry::Idempotent).await? {
             Updated::Written(Some(found)) | Updated::Refused(Some(found)) => read(found),
-            Updated::Written(None) | Updated::Refused(None) => Err(StoreError::Poison("the data keys are gone".into())),
+            Updated::Written(None) | Updated::Refused(None) => {
+                Err(StoreError::Corrupt("the data keys are gone".into()))
+            }
         }
     }
 }
@@ -89,7 +91,7 @@ fn set_all(row: Item) -> Vec<Action> {
 }
 
 fn read(found: Item) -> Result<WrappedKeys, StoreError> {
-    let poison = |_| StoreError::Poison("the number of a data key".into());
+    let poison = |_| StoreError::Corrupt("the number of a data key".into());
     let row: Row = item::read(found)?;
     row.keys.into_iter().map(|(number, key)| Ok((number.parse().map_err(poison)?, key))).collect()
 }
@@ -109,7 +111,7 @@ mod tests {
     async fn a_number_is_given_once_and_in_order() {
         let store = Store::new(Arc::new(MemoryTable::default()));
         assert!(store.data_keys().await.unwrap().is_empty());
-        assert!(matches!(store.add_data_key(2, &key(2)).await, Err(StoreError::Poison(_))), "there is no first");
+        assert!(matches!(store.add_data_key(2, &key(2)).await, Err(StoreError::Corrupt(_))), "there is no first");
         let first = WrappedKeys::from([(1, key(1))]);
         assert_eq!(store.add_data_key(1, &key(1)).await.unwrap(), first);
         assert_eq!(store.add_data_key(1, &key(9)).await.unwrap(), first, "the loser gets the winner's");

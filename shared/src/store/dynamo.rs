@@ -23,10 +23,10 @@ use aws_sdk_dynamodb::{
 use data_encoding::BASE64URL_NOPAD;
 
 use super::{
-    table::{Again, Query, StoreError, Table, Transacted, Transaction, Updated, met_first},
-    write::{Action, Comparison, Effect, Guard, Item, Key, Operand, Path, Step, Value, Write},
+    table::{Query, Retry, StoreError, Table, Transacted, Transaction, Updated, met_first},
+    write::{Action, Comparison, Condition, Effect, Item, Key, Operand, Path, Step, Value, Write},
 };
-use crate::{env::Entropy, trust::Trust};
+use crate::{env::Entropy, tls_roots::TlsRoots};
 
 mod check;
 
@@ -145,19 +145,19 @@ impl Expression {
     }
 
     /// A guard as a condition; `None` for one that always holds.
-    fn condition(&mut self, guard: &Guard) -> Option<String> {
-        let text = self.guard(guard)?;
+    fn condition(&mut self, condition: &Condition) -> Option<String> {
+        let text = self.clause(condition)?;
         // Parentheses around all of it are refused as redundant. Text that starts with one is of `joined`, so it ends with
         // that one's partner.
         let inner = text.strip_prefix('(').and_then(|text| text.strip_suffix(')')).map(str::to_owned);
         Some(inner.unwrap_or(text))
     }
 
-    fn guard(&mut self, guard: &Guard) -> Option<String> {
-        Some(match guard {
-            Guard::Exists(path) => format!("attribute_exists({})", self.path(path)),
-            Guard::Absent(path) => format!("attribute_not_exists({})", self.path(path)),
-            Guard::Is(left, comparison, right) => {
+    fn clause(&mut self, condition: &Condition) -> Option<String> {
+        Some(match condition {
+            Condition::Exists(path) => format!("attribute_exists({})", self.path(path)),
+            Condition::Absent(path) => format!("attribute_not_exists({})", self.path(path)),
+            Condition::Is(left, comparison, right) => {
                 let sign = match comparison {
                     Comparison::Eq => "=",
                     Comparison::Ne => "<>",
@@ -178,15 +178,15 @@ impl Expression {
                 }
                 joined(parts, " AND ")
             }
-            Guard::All(guards) => {
-                let parts: Vec<_> = guards.iter().filter_map(|guard| self.guard(guard)).collect();
+            Condition::All(conditions) => {
+                let parts: Vec<_> = conditions.iter().filter_map(|condition| self.clause(condition)).collect();
                 if parts.is_empty() {
                     return None;
                 }
                 joined(parts, " AND ")
             }
-            Guard::Any(guards) => {
-                let parts: Option<Vec<_>> = guards.iter().map(|guard| self.guard(guard)).collect();
+            Condition::Any(conditions) => {
+                let parts: Option<Vec<_>> = conditions.iter().map(|condition| self.clause(condition)).collect();
                 joined(parts?, " OR ")
             }
         })
@@ -285,7 +285,7 @@ fn cancelled_for(reasons: &[CancellationReason]) -> (Failure, StoreError) {
 
 /// A client of DynamoDB; at another address than AWS's where one is given.
 #[must_use]
-pub fn client(region: String, credentials: Credentials, endpoint: Option<String>, trust: &Trust) -> Client {
+pub fn client(region: String, credentials: Credentials, endpoint: Option<String>, trust: &TlsRoots) -> Client {
     let mut config = Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new(region))
@@ -362,7 +362,7 @@ impl DynamoTable {
     /// hot path, and so there is one code for each.
     async fn update_item(&self, write: &Write, actions: &[Action]) -> Result<Updated, SdkError<UpdateItemError>> {
         let mut expression = Expression::default();
-        let condition = expression.condition(write.guard());
+        let condition = expression.condition(write.condition());
         let update = expression.actions(actions);
         let sent = self
             .client
@@ -392,7 +392,7 @@ impl DynamoTable {
 
     fn transact_item(&self, write: &Write) -> Result<TransactWriteItem, StoreError> {
         let mut expression = Expression::default();
-        let condition = expression.condition(write.guard());
+        let condition = expression.condition(write.condition());
         let update = match write.effect() {
             Effect::Update(actions) => expression.actions(actions).unwrap_or_default(),
             _ => String::new(),
@@ -572,7 +572,7 @@ impl Table for DynamoTable {
         Err(StoreError::Unavailable("keys stay unprocessed".into()))
     }
 
-    async fn update(&self, write: &Write, again: Again) -> Result<Updated, StoreError> {
+    async fn update(&self, write: &Write, again: Retry) -> Result<Updated, StoreError> {
         let Effect::Update(actions) = write.effect() else {
             return match self.transact_writes(std::slice::from_ref(write), None).await? {
                 Transacted::Committed => Ok(Updated::Written(
@@ -603,7 +603,7 @@ impl Table for DynamoTable {
                 Failure::Throttled | Failure::Contended => {}
                 Failure::Unknown => unknown += 1,
             }
-            let allowed = if again == Again::Harmless { 1 } else { 0 };
+            let allowed = if again == Retry::Idempotent { 1 } else { 0 };
             if unknown > allowed || call == CALLS || began.elapsed() >= PATIENCE {
                 let contended = unknown == 0 && failure(&error) == Failure::Contended;
                 return Err(if contended { StoreError::Contended("an item".into()) } else { unavailable(&error) });

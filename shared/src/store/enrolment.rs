@@ -3,31 +3,31 @@
 use tokio::join;
 
 use super::{
-    REPLANS, Store, StoreError, item,
+    MAX_RETRIES, Store, StoreError, item,
     item::{Amr, AuthType, CurrentIdp, FactorState, PendingEnrolment, Profile, TenantPolicy, User},
     keys,
     login::Charge,
-    people::able,
     session::{self, NoSession},
-    table::{Again, Transacted, Transaction, Updated, met_first},
-    verify::{Accept, open_entry},
-    write::{self, Action, Guard, Item, Path, Write, attr, empty, eq, gt, lt, ne, num},
+    table::{Retry, Transacted, Transaction, Updated, met_first},
+    users::mark_admin_with_mfa,
+    verify::{Acceptance, open_entry},
+    write::{self, Action, Condition, Item, Path, Write, attr, empty, eq, gt, lt, ne, num},
 };
 use crate::{
-    attempt::{Attempt, NewSession, SignedIn},
     audit::AuditEvent,
     env::{Entropy, EntropyError, Timestamp},
     id::UserKey,
     policy,
     secret::{CodeDigest, FactorRef, Nonce, RestoreEpoch, SealedSecret, TokenClass, TokenRef},
+    sign_in::{Attempt, NewSession, SignedIn},
     totp::TotpProof,
 };
 
 /// The token by which somebody enrols.
 #[derive(Clone, PartialEq, Eq)]
-pub struct EnrolmentDoor(TokenRef);
+pub struct EnrolmentToken(TokenRef);
 
-impl EnrolmentDoor {
+impl EnrolmentToken {
     /// Takes an enrolment token or a session token; `None` for any other class (`invalid_token`).
     #[must_use]
     pub fn new(token: TokenRef) -> Option<Self> {
@@ -40,7 +40,7 @@ impl EnrolmentDoor {
         self.0.user()
     }
 
-    fn alive(&self, now: Timestamp) -> Vec<Guard> {
+    fn alive(&self, now: Timestamp) -> Vec<Condition> {
         match self.0.class() {
             TokenClass::Enrolment => open_entry("e", &self.0, policy::ENROLMENT_LIFE, now),
             _ => session::living(&self.0, now),
@@ -56,13 +56,13 @@ impl EnrolmentDoor {
             })
         } else {
             let entry = user.enrolments.get(self.0.id());
-            let open = entry.is_some_and(|it| it.open(&self.0, user.epoch, policy::ENROLMENT_LIFE, now));
+            let open = entry.is_some_and(|it| it.open(&self.0, user.security_version, policy::ENROLMENT_LIFE, now));
             if open && user.active { Ok(()) } else { Err(Denied::Token) }
         }
     }
 }
 
-impl EnrolmentDoor {
+impl EnrolmentToken {
     /// The generation of the IdP that gave the token, if one did: what is enrolled by it is of that generation.
     fn generation(&self, user: &User) -> Option<Nonce> {
         let (entry, session) = (user.enrolments.get(self.0.id()), user.sessions.get(self.0.id()));
@@ -99,12 +99,12 @@ pub enum Denied {
     /// No enrolment is pending: none was started, or it ended.
     NonePending,
     /// The factor changed meanwhile.
-    Moved,
+    Stale,
 }
 
 /// Somebody who may start an enrolment, as they were read.
-pub struct MayEnrol {
-    door: EnrolmentDoor,
+pub struct EnrolmentPermit {
+    token: EnrolmentToken,
     user: User,
     /// Their names.
     pub profile: Profile,
@@ -112,28 +112,28 @@ pub struct MayEnrol {
     pub policy: TenantPolicy,
 }
 
-impl MayEnrol {
+impl EnrolmentPermit {
     /// The factor to be.
     #[must_use]
     pub fn factor(&self, factor: Nonce) -> FactorRef {
-        FactorRef { user: self.door.key().clone(), born: self.user.born, factor }
+        FactorRef { user: self.token.key().clone(), incarnation: self.user.incarnation, factor }
     }
 }
 
 /// A code for a pending enrolment that was charged and not yet checked.
-pub struct ChargedEnrolment {
-    door: EnrolmentDoor,
+pub struct PendingConfirmation {
+    token: EnrolmentToken,
     user: User,
     pending: PendingEnrolment,
     attempt: Attempt,
     restored: RestoreEpoch,
 }
 
-impl ChargedEnrolment {
+impl PendingConfirmation {
     /// The factor to be.
     #[must_use]
     pub fn factor(&self) -> FactorRef {
-        FactorRef { user: self.door.key().clone(), born: self.user.born, factor: self.pending.factor }
+        FactorRef { user: self.token.key().clone(), incarnation: self.user.incarnation, factor: self.pending.factor }
     }
 
     /// Its sealed secret.
@@ -151,7 +151,7 @@ impl ChargedEnrolment {
 
 /// An enrolment whose code proved right, and the session it pays for.
 pub struct ConfirmedEnrolment {
-    charged: ChargedEnrolment,
+    charged: PendingConfirmation,
     step: i64,
     session: NewSession,
 }
@@ -162,18 +162,19 @@ impl ConfirmedEnrolment {
     /// # Errors
     /// [`EntropyError`].
     pub fn new(
-        charged: ChargedEnrolment,
+        charged: PendingConfirmation,
         proof: TotpProof,
         entropy: &dyn Entropy,
     ) -> Result<Option<Self>, EntropyError> {
         if *proof.owner() != charged.factor() {
             return Ok(None);
         }
-        let (key, epoch, restored) = (charged.door.key(), charged.user.epoch + 1, charged.restored);
+        let (key, security_version, restored) =
+            (charged.token.key(), charged.user.security_version + 1, charged.restored);
         let amr = Amr::with_code(charged.user.auth_type);
-        let mut session = NewSession::signed_in(key, epoch, amr, &charged.attempt, restored, entropy)?;
-        session.entry.idp = charged.door.generation(&charged.user);
-        let session = match charged.user.enrolments.get(charged.door.0.id()) {
+        let mut session = NewSession::signed_in(key, security_version, amr, &charged.attempt, restored, entropy)?;
+        session.entry.idp = charged.token.generation(&charged.user);
+        let session = match charged.user.enrolments.get(charged.token.0.id()) {
             Some(entry) => session.knowing(entry.device.clone(), restored, entropy)?,
             None => session,
         };
@@ -189,17 +190,17 @@ impl Store {
     /// [`StoreError`]: denied.
     pub async fn may_enrol(
         &self,
-        door: EnrolmentDoor,
+        token: EnrolmentToken,
         reset_code: Option<CodeDigest>,
         attempt: &Attempt,
-    ) -> Result<Result<MayEnrol, Denied>, StoreError> {
-        let (key, now) = (door.key(), attempt.at());
+    ) -> Result<Result<EnrolmentPermit, Denied>, StoreError> {
+        let (key, now) = (token.key(), attempt.at());
         let mut keys = vec![keys::profile(key), keys::tenant(key.tenant()), keys::idp(key.tenant())];
-        let given = reset_code.filter(|_| door.0.class() == TokenClass::Enrolment);
+        let given = reset_code.filter(|_| token.0.class() == TokenClass::Enrolment);
         let (user, rest) = if let Some(given) = &given {
             // Refused for a right code, or where there is none to compare with; the refusal has read the item all the same.
-            let charge = charge_wrong_code(&door, given, now);
-            let (charged, rest) = join!(self.table.update(&charge, Again::Harmless), self.table.read(&keys));
+            let charge = charge_wrong_code(&token, given, now);
+            let (charged, rest) = join!(self.table.update(&charge, Retry::Idempotent), self.table.read(&keys));
             let (Updated::Written(item) | Updated::Refused(item)) = charged?;
             (item, rest?)
         } else {
@@ -209,15 +210,15 @@ impl Store {
         };
         let Some(item) = user else { return Ok(Err(Denied::Token)) };
         let user: User = item::read(item)?;
-        let missing = || StoreError::Poison("a person without names, or without a tenant".into());
+        let missing = || StoreError::Corrupt("a person without names, or without a tenant".into());
         let [profile, policy, idp] = <[_; 3]>::try_from(rest).map_err(|_| missing())?;
-        let may = door.of_idp(&user, idp)?;
-        if let Err(why) = may.and_then(|()| may_start(&user, &door, given, now)) {
+        let may = token.of_idp(&user, idp)?;
+        if let Err(why) = may.and_then(|()| check_start(&user, &token, given, now)) {
             return Ok(Err(why));
         }
         let profile = item::read(profile.ok_or_else(missing)?)?;
         let policy = item::read(policy.ok_or_else(missing)?)?;
-        Ok(Ok(MayEnrol { door, user, profile, policy }))
+        Ok(Ok(EnrolmentPermit { token, user, profile, policy }))
     }
 
     /// Keeps the sealed secret as the person's one pending enrolment: the newest wins.
@@ -226,13 +227,13 @@ impl Store {
     /// [`StoreError`]; the secret must not be shown then.
     pub async fn begin_enrolment(
         &self,
-        start: MayEnrol,
+        start: EnrolmentPermit,
         factor: Nonce,
         secret: SealedSecret,
         attempt: &Attempt,
         event: &AuditEvent,
     ) -> Result<Result<Timestamp, Denied>, StoreError> {
-        let MayEnrol { door, user, .. } = start;
+        let EnrolmentPermit { token, user, .. } = start;
         let now = attempt.at();
         let ends = now + policy::ENROLMENT_LIFE;
         let was = user.factor_id.filter(|_| user.factor == FactorState::Active);
@@ -240,21 +241,21 @@ impl Store {
         let pending = PendingEnrolment {
             factor,
             secret,
-            by: door.0.id().clone(),
+            by: token.0.id().clone(),
             ends: ends.millis(),
-            tries: 0,
+            attempts: 0,
             reset_code,
             was,
         };
-        let mut guards = door.alive(now);
-        guards.push(eq(attr("ep"), user.epoch));
-        guards.extend(unchanged(&pending));
+        let mut conditions = token.alive(now);
+        conditions.push(eq(attr("ep"), user.security_version));
+        conditions.extend(unchanged(&pending));
         let write =
-            Write::update(keys::user(door.key()), guards, vec![Action::Set(attr("pe"), item::value(&pending)?)]);
-        let row = self.audit_row(door.key().tenant(), attempt, 0, event)?;
+            Write::update(keys::user(token.key()), conditions, vec![Action::Set(attr("pe"), item::value(&pending)?)]);
+        let row = self.audit_row(token.key().tenant(), attempt, 0, event)?;
         match self.table.transact(&Transaction::new(vec![write], row)).await? {
             Transacted::Committed => Ok(Ok(ends)),
-            Transacted::Refused(met) => Ok(Err(why(met, &door, now)?)),
+            Transacted::Refused(met) => Ok(Err(why(met, &token, now)?)),
         }
     }
 
@@ -262,36 +263,36 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]: denied.
-    pub async fn charge_enrolment(
+    pub async fn charge_confirmation(
         &self,
-        door: EnrolmentDoor,
+        token: EnrolmentToken,
         attempt: Attempt,
-    ) -> Result<Charge<ChargedEnrolment, Denied>, StoreError> {
+    ) -> Result<Charge<PendingConfirmation, Denied>, StoreError> {
         let now = attempt.at();
-        let mut guards = door.alive(now);
-        guards.extend(pending_alive(&door, now));
-        guards.push(lt(attr("pe").key("n"), policy::TRIES));
-        let write = Write::update(keys::user(door.key()), guards, vec![Action::Add(attr("pe").key("n"), 1)]);
-        let idp = self.read_all([keys::idp(door.key().tenant())]);
-        let (charged, idp) = join!(self.table.update(&write, Again::Harmless), idp);
+        let mut conditions = token.alive(now);
+        conditions.extend(pending_alive(&token, now));
+        conditions.push(lt(attr("pe").key("n"), policy::MAX_ATTEMPTS));
+        let write = Write::update(keys::user(token.key()), conditions, vec![Action::Add(attr("pe").key("n"), 1)]);
+        let idp = self.read_all([keys::idp(token.key().tenant())]);
+        let (charged, idp) = join!(self.table.update(&write, Retry::Idempotent), idp);
         let [idp] = idp?;
         match charged? {
             Updated::Written(Some(item)) => {
                 let user: User = item::read(item)?;
-                if let Err(why) = door.of_idp(&user, idp)? {
-                    return Ok(Charge::Absent(why));
+                if let Err(why) = token.of_idp(&user, idp)? {
+                    return Ok(Charge::Rejected(why));
                 }
                 let pending = user.pending.clone();
-                let pending = pending.ok_or_else(|| StoreError::Poison("a pending enrolment is gone".into()))?;
+                let pending = pending.ok_or_else(|| StoreError::Corrupt("a pending enrolment is gone".into()))?;
                 if !pending.code_holds(&user) {
-                    return Ok(Charge::Absent(Denied::ResetCode));
+                    return Ok(Charge::Rejected(Denied::ResetCode));
                 }
-                Ok(Charge::Admitted(ChargedEnrolment { door, user, pending, attempt, restored: self.restored }))
+                Ok(Charge::Admitted(PendingConfirmation { token, user, pending, attempt, restored: self.restored }))
             }
-            Updated::Written(None) | Updated::Refused(None) => Ok(Charge::Absent(Denied::Token)),
+            Updated::Written(None) | Updated::Refused(None) => Ok(Charge::Rejected(Denied::Token)),
             Updated::Refused(Some(item)) => {
                 let user = item::read(item)?;
-                Ok(Charge::Absent(door.of_idp(&user, idp)?.err().unwrap_or(none_to_confirm(&user, &door, now))))
+                Ok(Charge::Rejected(token.of_idp(&user, idp)?.err().unwrap_or(none_to_confirm(&user, &token, now))))
             }
         }
     }
@@ -306,27 +307,27 @@ impl Store {
         &self,
         mut confirmed: ConfirmedEnrolment,
         event: &AuditEvent,
-    ) -> Result<Accept<SignedIn>, StoreError> {
-        for _ in 0..REPLANS {
-            let ChargedEnrolment { door, user, attempt, .. } = &confirmed.charged;
+    ) -> Result<Acceptance<SignedIn>, StoreError> {
+        for _ in 0..MAX_RETRIES {
+            let PendingConfirmation { token, user, attempt, .. } = &confirmed.charged;
             let mut writes = vec![confirm(&confirmed)?];
             if user.administers() {
-                let able = vec![able(door.key())];
-                writes.push(Write::update(keys::administrators(door.key().tenant()), vec![], able));
+                let mark_admin_with_mfa = vec![mark_admin_with_mfa(token.key())];
+                writes.push(Write::update(keys::administrators(token.key().tenant()), vec![], mark_admin_with_mfa));
             }
-            let row = self.audit_row(door.key().tenant(), attempt, 0, event)?;
+            let row = self.audit_row(token.key().tenant(), attempt, 0, event)?;
             let met = match self.table.transact(&Transaction::new(writes, row)).await? {
-                Transacted::Committed => return Ok(Accept::Yes(confirmed.session.opened(user))),
+                Transacted::Committed => return Ok(Acceptance::Accepted(confirmed.session.opened(user))),
                 Transacted::Refused(met) => met_first(met),
             };
-            let Some(item) = met else { return Ok(Accept::Gone) };
+            let Some(item) = met else { return Ok(Acceptance::AlreadyUsed) };
             let met: User = item::read(item)?;
-            let same = met.epoch == user.epoch
-                && door.check(&met, attempt.at()).is_ok()
+            let same = met.security_version == user.security_version
+                && token.check(&met, attempt.at()).is_ok()
                 && met.pending.as_ref().is_some_and(|it| it.factor == confirmed.charged.pending.factor)
                 && confirmed.charged.pending.code_holds(&met);
             if !same {
-                return Ok(Accept::Gone);
+                return Ok(Acceptance::AlreadyUsed);
             }
             confirmed.charged.user = met;
         }
@@ -339,10 +340,10 @@ fn required(user: &User) -> bool {
 }
 
 /// Whether somebody may start: token, freshness, state.
-fn may_start(user: &User, door: &EnrolmentDoor, code: Option<CodeDigest>, now: Timestamp) -> Result<(), Denied> {
-    door.check(user, now)?;
-    if door.0.class() == TokenClass::Session {
-        let session = user.sessions.get(door.0.id()).ok_or(Denied::Token)?;
+fn check_start(user: &User, token: &EnrolmentToken, code: Option<CodeDigest>, now: Timestamp) -> Result<(), Denied> {
+    token.check(user, now)?;
+    if token.0.class() == TokenClass::Session {
+        let session = user.sessions.get(token.0.id()).ok_or(Denied::Token)?;
         // Before the step-up, which nobody has a factor for then.
         if user.disabled() {
             return Err(Denied::ResetRequired);
@@ -360,49 +361,49 @@ fn may_start(user: &User, door: &EnrolmentDoor, code: Option<CodeDigest>, now: T
     }
     let right = match (&code, &user.reset_code) {
         (Some(code), Some(stored)) => {
-            *code == stored.digest && stored.tries < policy::TRIES && stored.ends > now.millis()
+            *code == stored.digest && stored.attempts < policy::MAX_ATTEMPTS && stored.ends > now.millis()
         }
         _ => false,
     };
     if required(user) && !right { Err(Denied::ResetCode) } else { Ok(()) }
 }
 
-fn charge_wrong_code(door: &EnrolmentDoor, given: &CodeDigest, now: Timestamp) -> Write {
+fn charge_wrong_code(token: &EnrolmentToken, given: &CodeDigest, now: Timestamp) -> Write {
     let at = |name: &'static str| attr("rc").key(name);
-    let mut guards = door.alive(now);
-    guards.extend([ne(at("h"), given.bytes()), lt(at("n"), policy::TRIES), gt(at("x"), now.millis())]);
-    Write::update(keys::user(door.key()), guards, vec![Action::Add(at("n"), 1)])
+    let mut conditions = token.alive(now);
+    conditions.extend([ne(at("h"), given.bytes()), lt(at("n"), policy::MAX_ATTEMPTS), gt(at("x"), now.millis())]);
+    Write::update(keys::user(token.key()), conditions, vec![Action::Add(at("n"), 1)])
 }
 
 /// That the factor is the one the enrolment started from, and its reset code not void.
-fn unchanged(pending: &PendingEnrolment) -> Vec<Guard> {
-    let mut guards = match &pending.was {
+fn unchanged(pending: &PendingEnrolment) -> Vec<Condition> {
+    let mut conditions = match &pending.was {
         Some(factor) => vec![eq(attr("fs"), "a"), eq(attr("fid"), factor.bytes())],
         None => vec![eq(attr("fs"), "n")],
     };
     if let Some(code) = &pending.reset_code {
-        guards.push(eq(attr("rc").key("h"), code.bytes()));
+        conditions.push(eq(attr("rc").key("h"), code.bytes()));
     }
-    guards
+    conditions
 }
 
 /// That the pending enrolment was started with this token, and its time holds.
-fn pending_alive(door: &EnrolmentDoor, now: Timestamp) -> Vec<Guard> {
+fn pending_alive(token: &EnrolmentToken, now: Timestamp) -> Vec<Condition> {
     let at = |name: &'static str| -> Path { attr("pe").key(name) };
     let longest = (now + policy::ENROLMENT_LIFE + policy::SKEW).millis();
-    vec![eq(at("by"), door.0.id().as_str()), gt(at("x"), now.millis()), write::le(at("x"), longest)]
+    vec![eq(at("by"), token.0.id().as_str()), gt(at("x"), now.millis()), write::le(at("x"), longest)]
 }
 
 fn confirm(confirmed: &ConfirmedEnrolment) -> Result<Write, StoreError> {
-    let ConfirmedEnrolment { charged: ChargedEnrolment { door, user, pending, attempt, .. }, step, session } =
+    let ConfirmedEnrolment { charged: PendingConfirmation { token, user, pending, attempt, .. }, step, session } =
         confirmed;
     let now = attempt.at();
     let (opening, opens) = session::open(user, session, None, now)?;
-    let mut guards = door.alive(now);
-    guards.extend(pending_alive(door, now));
-    guards.extend([eq(attr("ep"), user.epoch), eq(attr("pe").key("fid"), pending.factor.bytes())]);
-    guards.extend(unchanged(pending));
-    guards.extend(opening);
+    let mut conditions = token.alive(now);
+    conditions.extend(pending_alive(token, now));
+    conditions.extend([eq(attr("ep"), user.security_version), eq(attr("pe").key("fid"), pending.factor.bytes())]);
+    conditions.extend(unchanged(pending));
+    conditions.extend(opening);
     let mut actions = vec![
         Action::Set(attr("fs"), write::text("a")),
         Action::Set(attr("fid"), write::bytes(pending.factor.bytes())),
@@ -414,15 +415,15 @@ fn confirm(confirmed: &ConfirmedEnrolment) -> Result<Write, StoreError> {
         Action::Set(attr("f"), empty()),
         Action::Set(attr("seen"), num(now.secs())),
     ];
-    actions.extend(raise_epoch());
+    actions.extend(raise_security_version());
     actions.extend(["rk", "rkt", "rc", "rq", "eb"].map(|name| Action::Remove(attr(name))));
     actions.extend(opens);
-    Ok(Write::update(keys::user(door.key()), guards, actions))
+    Ok(Write::update(keys::user(token.key()), conditions, actions))
 }
 
 /// What a security change does to a person's tokens: all from before are dead. Sessions stay, so that an old token is
 /// recognised and told to refresh (product.md P12).
-pub(super) fn raise_epoch() -> Vec<Action> {
+pub(super) fn raise_security_version() -> Vec<Action> {
     vec![
         Action::Add(attr("ep"), 1),
         Action::Set(attr("c"), empty()),
@@ -433,27 +434,27 @@ pub(super) fn raise_epoch() -> Vec<Action> {
 
 /// What the end of an exclusion does: they had no factor by right, and have to enrol from now on. They are not dormant, and
 /// the window of a reset that came before is over.
-pub(super) fn has_to_enrol(now: Timestamp) -> [Action; 2] {
+pub(super) fn require_enrolment(now: Timestamp) -> [Action; 2] {
     [Action::Set(attr("seen"), num(now.secs())), Action::Remove(attr("eb"))]
 }
 
 /// Why there is nothing to confirm.
-fn none_to_confirm(user: &User, door: &EnrolmentDoor, now: Timestamp) -> Denied {
-    if let Err(why) = door.check(user, now) {
+fn none_to_confirm(user: &User, token: &EnrolmentToken, now: Timestamp) -> Denied {
+    if let Err(why) = token.check(user, now) {
         return why;
     }
     match &user.pending {
         _ if user.factor == FactorState::Disabled => Denied::ResetRequired,
-        Some(pending) if pending.by != *door.0.id() => Denied::Token,
+        Some(pending) if pending.by != *token.0.id() => Denied::Token,
         _ => Denied::NonePending,
     }
 }
 
 /// Why a start was refused, by the item that its guard met.
-fn why(met: Vec<Option<Option<Item>>>, door: &EnrolmentDoor, now: Timestamp) -> Result<Denied, StoreError> {
+fn why(met: Vec<Option<Option<Item>>>, token: &EnrolmentToken, now: Timestamp) -> Result<Denied, StoreError> {
     let Some(item) = met_first(met) else { return Ok(Denied::Token) };
     let user: User = item::read(item)?;
-    Ok(door.check(&user, now).err().unwrap_or(Denied::Moved))
+    Ok(token.check(&user, now).err().unwrap_or(Denied::Stale))
 }
 
 #[cfg(test)]
@@ -479,8 +480,13 @@ mod tests {
         AuditEvent::new(Did::FactorActivated, Outcome::Success, "r")
     }
 
-    async fn may(ann: &Ann, token: &TokenRef, code: Option<CodeDigest>, at: Timestamp) -> Result<MayEnrol, Denied> {
-        ann.store.may_enrol(EnrolmentDoor::new(token.clone()).unwrap(), code, &attempt(at)).await.unwrap()
+    async fn may(
+        ann: &Ann,
+        token: &TokenRef,
+        code: Option<CodeDigest>,
+        at: Timestamp,
+    ) -> Result<EnrolmentPermit, Denied> {
+        ann.store.may_enrol(EnrolmentToken::new(token.clone()).unwrap(), code, &attempt(at)).await.unwrap()
     }
 
     async fn begin(ann: &Ann, token: &TokenRef, code: Option<CodeDigest>) -> Result<TotpSecret, Denied> {
@@ -491,11 +497,11 @@ mod tests {
         ann.store.begin_enrolment(start, factor, sealed, &attempt(NOW), &event()).await.unwrap().map(|_| secret)
     }
 
-    async fn charge(ann: &Ann, token: &TokenRef) -> Result<ChargedEnrolment, Denied> {
-        let door = EnrolmentDoor::new(token.clone()).unwrap();
-        match ann.store.charge_enrolment(door, attempt(NOW)).await.unwrap() {
+    async fn charge(ann: &Ann, token: &TokenRef) -> Result<PendingConfirmation, Denied> {
+        let token = EnrolmentToken::new(token.clone()).unwrap();
+        match ann.store.charge_confirmation(token, attempt(NOW)).await.unwrap() {
             Charge::Admitted(charged) => Ok(charged),
-            Charge::Absent(why) => Err(why),
+            Charge::Rejected(why) => Err(why),
             Charge::Exhausted { .. } => panic!("no window here"),
         }
     }
@@ -509,8 +515,8 @@ mod tests {
 
     async fn confirm(ann: &Ann, token: &TokenRef) -> Option<SignedIn> {
         match ann.store.confirm_enrolment(proved(ann, token).await.ok()?, &event()).await.unwrap() {
-            Accept::Yes(signed_in) => Some(signed_in),
-            Accept::Gone => None,
+            Acceptance::Accepted(signed_in) => Some(signed_in),
+            Acceptance::AlreadyUsed => None,
         }
     }
 
@@ -551,7 +557,7 @@ mod tests {
         for _ in 0..tokens {
             let right = ann.password(PASSWORD, None, NOW).await.ok().unwrap();
             match ann.opened(right, "10.0.0").await {
-                Opened::Yes(token, _) => opened.push(token.reference().clone()),
+                Opened::Done(token, _) => opened.push(token.reference().clone()),
                 _ => panic!("not opened"),
             }
         }
@@ -567,11 +573,16 @@ mod tests {
         let event = event();
         let both = [first, second].map(|it| ann.store.confirm_enrolment(it, &event));
         let both = futures_util::future::join_all(both).await;
-        assert_eq!(both.iter().filter(|it| matches!(it, Ok(Accept::Yes(_)))).count(), 1);
+        assert_eq!(both.iter().filter(|it| matches!(it, Ok(Acceptance::Accepted(_)))).count(), 1);
         let user = ann.read(&ann.key).await;
         assert!(user.factor == FactorState::Active && user.last_step == Some(STEP) && user.recovery.is_none());
-        assert!(user.enrolments.is_empty() && user.pending.is_none() && user.epoch == 2 && user.sessions.len() == 1);
-        assert!(ann.administrators().await.able.contains_key(ann.key.user()));
+        assert!(
+            user.enrolments.is_empty()
+                && user.pending.is_none()
+                && user.security_version == 2
+                && user.sessions.len() == 1
+        );
+        assert!(ann.administrators().await.with_mfa.contains_key(ann.key.user()));
         assert_eq!(charge(&ann, &tokens[0]).await.err(), Some(Denied::Token));
         assert_eq!(may(&ann, &tokens[1], None, NOW).await.err(), Some(Denied::Token));
     }
@@ -584,8 +595,8 @@ mod tests {
         let older = proved(&ann, &tokens[0]).await.ok().unwrap();
         begin(&ann, &tokens[1], None).await.ok().unwrap();
         assert_eq!(charge(&ann, &tokens[0]).await.err(), Some(Denied::Token));
-        assert!(matches!(ann.store.confirm_enrolment(older, &event()).await.unwrap(), Accept::Gone));
-        assert_eq!(ann.read(&ann.key).await.pending.unwrap().tries, 0);
+        assert!(matches!(ann.store.confirm_enrolment(older, &event()).await.unwrap(), Acceptance::AlreadyUsed));
+        assert_eq!(ann.read(&ann.key).await.pending.unwrap().attempts, 0);
         assert!(confirm(&ann, &tokens[1]).await.is_some());
     }
 
@@ -601,7 +612,7 @@ mod tests {
     async fn five_codes_end_a_pending_enrolment() {
         let (ann, tokens) = unenrolled(1).await;
         begin(&ann, &tokens[0], None).await.ok().unwrap();
-        for _ in 0..policy::TRIES {
+        for _ in 0..policy::MAX_ATTEMPTS {
             assert!(charge(&ann, &tokens[0]).await.is_ok());
         }
         assert_eq!(charge(&ann, &tokens[0]).await.err(), Some(Denied::NonePending));
@@ -611,7 +622,7 @@ mod tests {
 
     async fn with_code(ann: &Ann) -> CodeDigest {
         let digest = ResetCode::generate(&SystemEntropy).unwrap().digest(&ann.codes, &ann.key);
-        let entry = item::ResetCodeEntry { digest, ends: (NOW + policy::RESET_CODE_LIFE).millis(), tries: 0 };
+        let entry = item::ResetCodeEntry { digest, ends: (NOW + policy::RESET_CODE_LIFE).millis(), attempts: 0 };
         ann.change(Action::Set(attr("rc"), item::value(&entry).unwrap())).await;
         ann.change(Action::Set(attr("rq"), write::Value::Bool(true))).await;
         digest
@@ -623,13 +634,17 @@ mod tests {
         let code = with_code(&ann).await;
         let other = ResetCode::generate(&SystemEntropy).unwrap().digest(&ann.codes, &ann.key);
         assert_eq!(may(&ann, &tokens[0], None, NOW).await.err(), Some(Denied::ResetCode));
-        for _ in 0..policy::TRIES - 1 {
+        for _ in 0..policy::MAX_ATTEMPTS - 1 {
             assert_eq!(may(&ann, &tokens[0], Some(other), NOW).await.err(), Some(Denied::ResetCode));
         }
-        for _ in 0..=policy::TRIES {
+        for _ in 0..=policy::MAX_ATTEMPTS {
             begin(&ann, &tokens[0], Some(code)).await.ok().unwrap();
         }
-        assert_eq!(ann.read(&ann.key).await.reset_code.unwrap().tries, policy::TRIES - 1, "right ones are not counted");
+        assert_eq!(
+            ann.read(&ann.key).await.reset_code.unwrap().attempts,
+            policy::MAX_ATTEMPTS - 1,
+            "right ones are not counted"
+        );
         assert_eq!(may(&ann, &tokens[0], Some(other), NOW).await.err(), Some(Denied::ResetCode));
         assert_eq!(may(&ann, &tokens[0], Some(code), NOW).await.err(), Some(Denied::ResetCode), "five tries");
         assert!(confirm(&ann, &tokens[0]).await.is_some());
@@ -645,18 +660,18 @@ mod tests {
         let other = ResetCode::generate(&SystemEntropy).unwrap().digest(&ann.codes, &ann.key);
         let made_up =
             NewToken::generate(TokenClass::Enrolment, &ann.key, RestoreEpoch::default(), &SystemEntropy).unwrap();
-        let tries = || async { ann.read(&ann.key).await.reset_code.unwrap().tries };
+        let attempts = || async { ann.read(&ann.key).await.reset_code.unwrap().attempts };
         assert_eq!(may(&ann, made_up.reference(), Some(other), NOW).await.err(), Some(Denied::Token));
-        assert_eq!(tries().await, 0, "a stranger counts nothing");
-        for _ in 0..policy::TRIES + 2 {
+        assert_eq!(attempts().await, 0, "a stranger counts nothing");
+        for _ in 0..policy::MAX_ATTEMPTS + 2 {
             assert_eq!(may(&ann, &tokens[0], Some(other), NOW).await.err(), Some(Denied::ResetCode));
         }
-        assert_eq!(tries().await, policy::TRIES);
+        assert_eq!(attempts().await, policy::MAX_ATTEMPTS);
         ann.change(Action::Set(attr("rc").key("n"), num(0))).await;
         assert!(may(&ann, &tokens[0], Some(code), NOW).await.is_ok());
         ann.change(Action::Set(attr("rc").key("x"), num(NOW.millis()))).await;
         assert_eq!(may(&ann, &tokens[0], Some(other), NOW).await.err(), Some(Denied::ResetCode));
-        assert_eq!(tries().await, 0, "it has ended");
+        assert_eq!(attempts().await, 0, "it has ended");
         assert_eq!(may(&ann, &tokens[0], Some(code), NOW).await.err(), Some(Denied::ResetCode));
     }
 
@@ -669,7 +684,7 @@ mod tests {
         let proved = proved(&ann, &tokens[0]).await.ok().unwrap();
         let start = may(&ann, &tokens[0], Some(code), NOW).await.ok().unwrap();
         with_code(&ann).await;
-        assert!(matches!(ann.store.confirm_enrolment(proved, &event()).await.unwrap(), Accept::Gone));
+        assert!(matches!(ann.store.confirm_enrolment(proved, &event()).await.unwrap(), Acceptance::AlreadyUsed));
         assert_eq!(
             charge(&ann, &tokens[0]).await.err(),
             Some(Denied::ResetCode),
@@ -679,7 +694,7 @@ mod tests {
         let secret = TotpSecret::generate(start.factor(factor), &SystemEntropy).unwrap();
         let sealed = ring().seal(&secret, &SystemEntropy).await.unwrap();
         let begun = ann.store.begin_enrolment(start, factor, sealed, &attempt(NOW), &event()).await.unwrap();
-        assert_eq!(begun.err(), Some(Denied::Moved));
+        assert_eq!(begun.err(), Some(Denied::Stale));
     }
 
     #[tokio::test]

@@ -10,27 +10,27 @@ use super::{
     keys,
     login::{Charge, Opened},
     memory::MemoryTable,
-    people::{Asked, By, Changed, Created, NewPerson, Patch},
-    session::{Authority, Principal},
+    session::{AdminContext, Principal},
     sso::{IdpRemoved, SsoOpened},
-    table::{Again, Table, Updated},
-    verify::{Accept, Dead, SignIn},
+    table::{Retry, Table, Updated},
+    users::{Actor, Changed, Created, NewUser, NewUserDetails, Patch},
+    verify::{Acceptance, SignIn, VerificationRejection},
     write::{self, Action, Write, attr},
 };
 use crate::{
-    attempt::{
-        Attempt, ChargedGuess, Door, NewSession, OwnPasswordTry, PasswordChecked, PasswordTry, RightOwnPassword,
-        RightPassword, SignedIn,
-    },
     audit::{AuditEvent, Outcome},
     env::{SystemEntropy, Timestamp},
     id::{LoginName, TenantId, UserId, UserKey},
     password::{PasswordParams, Passwords},
-    policy::{self, Ladder},
+    policy::{self, Backoff},
     recovery::{self, RecoveryCode},
     secret::{
         CodeKey, FactorRef, LoginKey, NameKey, NewToken, Nonce, RestoreEpoch, SecretText, TokenClass, TokenRef,
         TotpSecret,
+    },
+    sign_in::{
+        Attempt, NewSession, OwnPasswordAttempt, PasswordAttempt, PasswordChecked, PendingVerification, SignedIn,
+        VerificationToken, VerifiedOwnPassword, VerifiedPassword,
     },
     sso::{Assertion, Relay, SsoChecked, SsoSignIn},
     totp,
@@ -52,8 +52,8 @@ pub(crate) struct Ann {
 }
 
 /// Somebody who was just created.
-pub(crate) fn person(kind: Kind, role: Role, born: Nonce) -> User {
-    User::new(kind, role, AuthType::Local, born, "", NOW)
+pub(crate) fn person(kind: Kind, role: Role, incarnation: Nonce) -> User {
+    User::new(kind, role, AuthType::Local, incarnation, "", NOW)
 }
 
 pub(crate) fn attempt(at: Timestamp) -> Attempt {
@@ -71,8 +71,8 @@ pub(crate) async fn ann_of(tenant: &str, table: Arc<dyn Table>, challenges: usiz
     let tenant = TenantId::parse(tenant).unwrap();
     let key = tenant.user(UserId::parse("u-ann").unwrap());
     let nonce = || Nonce::generate(&SystemEntropy).unwrap();
-    let (born, factor) = (nonce(), nonce());
-    let secret = TotpSecret::generate(FactorRef { user: key.clone(), born, factor }, &SystemEntropy).unwrap();
+    let (incarnation, factor) = (nonce(), nonce());
+    let secret = TotpSecret::generate(FactorRef { user: key.clone(), incarnation, factor }, &SystemEntropy).unwrap();
     let (names, codes) = (NameKey::new([1; 32].into()), CodeKey::new([2; 32].into()));
     let login = names.login(&tenant, &LoginName::fold("ann"));
     let recovery = RecoveryCode::generate(&SystemEntropy).unwrap();
@@ -85,17 +85,17 @@ pub(crate) async fn ann_of(tenant: &str, table: Arc<dyn Table>, challenges: usiz
         enrolled_at: Some(NOW.secs()),
         recovery: Some(recovery.digest(&codes, &key)),
         recovery_at: Some(NOW.secs()),
-        ..person(Kind::Employee, Role::Administrator, born)
+        ..person(Kind::Employee, Role::Administrator, incarnation)
     };
     let mut tokens = Vec::new();
     for _ in 0..challenges {
         let token = NewToken::generate(TokenClass::Challenge, &key, RestoreEpoch::default(), &SystemEntropy).unwrap();
         let reference = token.reference().clone();
         let challenge = Challenge {
-            guard: *reference.guard(),
+            verifier: *reference.verifier(),
             ends: (NOW + policy::CHALLENGE_LIFE).millis(),
-            tries: 0,
-            epoch: 1,
+            attempts: 0,
+            security_version: 1,
             network: "10.0.0".to_owned(),
             device: None,
             idp: None,
@@ -127,7 +127,7 @@ pub(crate) async fn ann_of(tenant: &str, table: Arc<dyn Table>, challenges: usiz
 
 impl Ann {
     pub(crate) async fn put(&self, write: Write) {
-        assert!(matches!(self.store.table.update(&write, Again::Never).await.unwrap(), Updated::Written(_)));
+        assert!(matches!(self.store.table.update(&write, Retry::Never).await.unwrap(), Updated::Written(_)));
     }
 
     /// Somebody more of a tenant.
@@ -144,8 +144,8 @@ impl Ann {
         self.put(Write::put_new(keys::profile(key), item::write(&profile).unwrap())).await;
         if user.administers() {
             let of = |map: &'static str| Action::Set(attr(map).key(key.user().to_string()), write::Value::Bool(true));
-            let able = (user.factor == FactorState::Active).then(|| of("able"));
-            let both = [Some(of("act")), able].into_iter().flatten().collect();
+            let with_mfa = (user.factor == FactorState::Active).then(|| of("able"));
+            let both = [Some(of("act")), with_mfa].into_iter().flatten().collect();
             self.put(Write::update(keys::administrators(key.tenant()), vec![], both)).await;
         }
     }
@@ -170,10 +170,10 @@ impl Ann {
         password: &str,
         device: Option<&TokenRef>,
         at: Timestamp,
-    ) -> Result<RightPassword, PasswordTry> {
-        let charge = self.store.charge_login(&self.login, device, &Ladder::at(at), &attempt(at)).await.unwrap();
-        let Charge::Admitted(tried) = charge else { panic!("refused") };
-        self.checked(tried, password).await
+    ) -> Result<VerifiedPassword, PasswordAttempt> {
+        let charge = self.store.charge_login(&self.login, device, &Backoff::at(at), &attempt(at)).await.unwrap();
+        let Charge::Admitted(password_attempt) = charge else { panic!("refused") };
+        self.checked(password_attempt, password).await
     }
 
     /// A try at one's own password.
@@ -182,10 +182,10 @@ impl Ann {
         caller: &Principal,
         password: &str,
         at: Timestamp,
-    ) -> Result<RightOwnPassword, OwnPasswordTry> {
-        let tried = self.store.charge_own_password(caller, &attempt(at)).await.unwrap().ok().unwrap();
-        let proof = self.proof(&tried.hash().unwrap(), password).await;
-        tried.checked(proof)
+    ) -> Result<VerifiedOwnPassword, OwnPasswordAttempt> {
+        let password_attempt = self.store.charge_own_password(caller, &attempt(at)).await.unwrap().ok().unwrap();
+        let proof = self.proof(&password_attempt.hash().unwrap(), password).await;
+        password_attempt.checked(proof)
     }
 
     /// The proof that a password is the one of a hash, if it is.
@@ -199,17 +199,21 @@ impl Ann {
     }
 
     /// A charged try, checked.
-    pub(crate) async fn checked(&self, tried: PasswordTry, password: &str) -> Result<RightPassword, PasswordTry> {
-        let proof = match tried.hash() {
+    pub(crate) async fn checked(
+        &self,
+        password_attempt: PasswordAttempt,
+        password: &str,
+    ) -> Result<VerifiedPassword, PasswordAttempt> {
+        let proof = match password_attempt.hash() {
             Some(hash) => self.proof(&hash, password).await,
             None => None,
         };
-        let person = self.store.read_owner(&tried).await.unwrap();
-        tried.checked(proof, person)
+        let person = self.store.load_owner(&password_attempt).await.unwrap();
+        password_attempt.checked(proof, person)
     }
 
     /// The challenge or enrolment token that a right password opens.
-    pub(crate) async fn opened(&self, right: RightPassword, network: &str) -> Opened {
+    pub(crate) async fn opened(&self, right: VerifiedPassword, network: &str) -> Opened {
         match right.decide() {
             PasswordChecked::MfaRequired(opening) | PasswordChecked::EnrolmentRequired(opening) => {
                 self.store.open_attempt(opening, network, &SystemEntropy, &self.event()).await.unwrap()
@@ -221,15 +225,20 @@ impl Ann {
     pub(crate) async fn challenge(&self, device: Option<&TokenRef>, at: Timestamp) -> TokenRef {
         let right = self.password(PASSWORD, device, at).await.ok().unwrap();
         match self.opened(right, "10.0.0").await {
-            Opened::Yes(token, _) => token.reference().clone(),
+            Opened::Done(token, _) => token.reference().clone(),
             _ => panic!("not opened"),
         }
     }
 
-    pub(crate) async fn charge(&self, token: &TokenRef, at: Timestamp) -> Charge<ChargedGuess, Dead> {
-        let door = Door::challenge(token.clone()).or_else(|| Door::session(token.clone())).unwrap();
+    pub(crate) async fn charge(
+        &self,
+        token: &TokenRef,
+        at: Timestamp,
+    ) -> Charge<PendingVerification, VerificationRejection> {
+        let token =
+            VerificationToken::challenge(token.clone()).or_else(|| VerificationToken::session(token.clone())).unwrap();
         let attempt = Attempt::begin(at, &SystemEntropy).unwrap();
-        self.store.charge_guess(door, attempt).await.unwrap()
+        self.store.charge_verification(token, attempt).await.unwrap()
     }
 
     pub(crate) fn event(&self) -> AuditEvent {
@@ -262,13 +271,13 @@ impl Ann {
     /// What somebody else's command did meanwhile.
     pub(crate) async fn change(&self, action: Action) {
         let write = Write::update(keys::user(&self.key), vec![], vec![action]);
-        self.store.table.update(&write, Again::Never).await.unwrap();
+        self.store.table.update(&write, Retry::Never).await.unwrap();
     }
 
     pub(crate) async fn accept(&self, sign_in: SignIn) -> Option<SignedIn> {
         match self.store.accept(sign_in, &self.event()).await.unwrap() {
-            Accept::Yes(signed_in) => Some(signed_in),
-            Accept::Gone => None,
+            Acceptance::Accepted(signed_in) => Some(signed_in),
+            Acceptance::AlreadyUsed => None,
         }
     }
 
@@ -278,16 +287,18 @@ impl Ann {
     }
 
     pub(crate) async fn signed_in(&self, token: &TokenRef, step: i64, at: Timestamp) -> Option<SignedIn> {
-        let Charge::Admitted(guess) = self.charge(token, at).await else { return None };
+        let Charge::Admitted(pending) = self.charge(token, at).await else { return None };
         let code = totp::code_at(&self.secret, step).unwrap();
-        let proof = totp::check(&self.secret, &code, at, guess.user().last_step.unwrap())?;
-        self.accept(SignIn::with_totp(guess, proof, None, &SystemEntropy).unwrap()).await
+        let proof = totp::check(&self.secret, &code, at, pending.user().last_step.unwrap())?;
+        self.accept(SignIn::with_totp(pending, proof, None, &SystemEntropy).unwrap()).await
     }
 
     pub(crate) async fn with_recovery(&self, token: &TokenRef) -> Option<NewToken> {
-        let Charge::Admitted(guess) = self.charge(token, NOW).await else { return None };
-        let proof = recovery::check(&self.codes, &self.key, guess.user().recovery.as_ref(), &self.recovery)?;
-        self.accept(SignIn::with_recovery(guess, proof, &SystemEntropy).unwrap()).await.map(|signed_in| signed_in.token)
+        let Charge::Admitted(pending) = self.charge(token, NOW).await else { return None };
+        let proof = recovery::check(&self.codes, &self.key, pending.user().recovery.as_ref(), &self.recovery)?;
+        self.accept(SignIn::with_recovery(pending, proof, &SystemEntropy).unwrap())
+            .await
+            .map(|signed_in| signed_in.token)
     }
 }
 
@@ -298,44 +309,51 @@ impl Ann {
     /// Somebody of acme, created as a seed does it.
     pub(crate) async fn someone(&self, name: &str, role: Role) -> UserKey {
         let person = self.to_be(name, role);
-        let made = self.store.create_person(&By::Seed, &person, &attempt(NOW), &self.event()).await.unwrap();
-        assert_eq!(made, Created::Yes);
+        let made = self.store.create_user(&Actor::Seed, &person, &attempt(NOW), &self.event()).await.unwrap();
+        assert_eq!(made, Created::Done);
         person.key
     }
 
     /// Somebody of acme who is not yet there.
-    pub(crate) fn to_be(&self, name: &str, role: Role) -> NewPerson {
+    pub(crate) fn to_be(&self, name: &str, role: Role) -> NewUser {
         let tenant = self.key.tenant();
         let id: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
         let key = tenant.user(UserId::parse(&format!("u-{id}")).unwrap());
         let kind = if role == Role::Portal { Kind::Contact } else { Kind::Employee };
-        let asked =
-            Asked { kind, role, auth_type: AuthType::Local, username: name, display_name: "Somebody", email: None };
-        let born = Nonce::generate(&SystemEntropy).unwrap();
-        NewPerson::new(key, self.names.login(tenant, &LoginName::fold(name)), &asked, born, NOW)
+        let asked = NewUserDetails {
+            kind,
+            role,
+            auth_type: AuthType::Local,
+            username: name,
+            display_name: "Somebody",
+            email: None,
+        };
+        let incarnation = Nonce::generate(&SystemEntropy).unwrap();
+        NewUser::new(key, self.names.login(tenant, &LoginName::fold(name)), &asked, incarnation, NOW)
     }
 
     /// What she changes about somebody, as an Administrator.
     pub(crate) async fn patch(&self, target: &UserKey, patch: Patch) -> Changed {
         let session = self.session_of(&self.key).await;
-        let asked = self.store.ask_person(&session, target.user().clone(), NOW).await.unwrap();
+        let asked = self.store.load_user(&session, target.user().clone(), NOW).await.unwrap();
         let (principal, named) = asked.ok().unwrap();
-        let authority = principal.administrator(NOW).ok().unwrap();
-        self.store.change_person(&authority, named, &patch, &attempt(NOW), &self.event()).await.unwrap()
+        let admin = principal.administrator(NOW).ok().unwrap();
+        self.store.update_user(&admin, named, &patch, &attempt(NOW), &self.event()).await.unwrap()
     }
 
     /// A session of somebody, as if they had signed in with a code.
     pub(crate) async fn session_of(&self, key: &UserKey) -> TokenRef {
-        let (epoch, begun) = (self.read(key).await.epoch, attempt(NOW));
+        let (security_version, begun) = (self.read(key).await.security_version, attempt(NOW));
         let new =
-            NewSession::signed_in(key, epoch, item::Amr::Otp, &begun, self.store.restored(), &SystemEntropy).unwrap();
+            NewSession::signed_in(key, security_version, item::Amr::Otp, &begun, self.store.restored(), &SystemEntropy)
+                .unwrap();
         let entry = Action::Set(attr("s").key(new.id().as_str().to_owned()), item::value(&new.entry).unwrap());
         self.put(Write::update(keys::user(key), vec![], vec![entry])).await;
         new.token.reference().clone()
     }
 
     /// Who holds a session, as an Administrator.
-    pub(crate) async fn authority(&self, session: &TokenRef) -> Authority {
+    pub(crate) async fn admin(&self, session: &TokenRef) -> AdminContext {
         let principal = self.store.read_session(session, NOW).await.unwrap().ok().unwrap();
         principal.administrator(NOW).ok().unwrap()
     }
@@ -389,25 +407,25 @@ impl Ann {
     pub(crate) async fn of_idp(&self, name: &str, role: Role, factor: FactorState) -> UserKey {
         let mut person = self.to_be(name, role);
         (person.user.auth_type, person.user.factor) = (AuthType::SamlSso, factor);
-        let made = self.store.create_person(&By::Seed, &person, &attempt(NOW), &self.event()).await.unwrap();
-        assert_eq!(made, Created::Yes);
+        let made = self.store.create_user(&Actor::Seed, &person, &attempt(NOW), &self.event()).await.unwrap();
+        assert_eq!(made, Created::Done);
         person.key
     }
 
     /// Ann configures an IdP, as the flow does: with a generation that is new.
     pub(crate) async fn configures(&self, entity_id: &str, changed: i64) -> item::Idp {
-        let authority = self.authority(&self.session_of(&self.key).await).await;
+        let admin = self.admin(&self.session_of(&self.key).await).await;
         let generation = Some(Nonce::generate(&SystemEntropy).unwrap());
         let idp = item::Idp { entity_id: entity_id.to_owned(), generation, changed, ..idp() };
-        self.store.set_idp(&authority, &idp, &attempt(NOW), &self.event()).await.unwrap().unwrap();
+        self.store.set_idp(&admin, &idp, &attempt(NOW), &self.event()).await.unwrap().unwrap();
         self.store.idp(self.key.tenant()).await.unwrap().unwrap().unwrap()
     }
 
     /// Ann removes it.
     pub(crate) async fn removes_idp(&self) {
-        let authority = self.authority(&self.session_of(&self.key).await).await;
-        let removed = self.store.remove_idp(&authority, &attempt(NOW), &self.event()).await.unwrap();
-        assert_eq!(removed, IdpRemoved::Yes);
+        let admin = self.admin(&self.session_of(&self.key).await).await;
+        let removed = self.store.remove_idp(&admin, &attempt(NOW), &self.event()).await.unwrap();
+        assert_eq!(removed, IdpRemoved::Done);
     }
 
     /// What somebody gets by an assertion that was checked with this IdP.

@@ -9,7 +9,7 @@ use std::{
 use async_trait::async_trait;
 
 use super::{
-    table::{Again, Query, StoreError, Table, Transacted, Transaction, Updated},
+    table::{Query, Retry, StoreError, Table, Transacted, Transaction, Updated},
     write::{Item, Key, Write},
 };
 
@@ -91,7 +91,7 @@ impl Table for InterleavedTable {
         found
     }
 
-    async fn update(&self, write: &Write, again: Again) -> Result<Updated, StoreError> {
+    async fn update(&self, write: &Write, again: Retry) -> Result<Updated, StoreError> {
         self.run(Call::Write).await;
         self.inner.update(write, again).await
     }

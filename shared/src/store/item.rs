@@ -13,7 +13,7 @@ use crate::{
     env::Timestamp,
     id::EntryId,
     policy,
-    secret::{CodeDigest, Nonce, SealedSecret, TokenGuard, TokenRef},
+    secret::{CodeDigest, Nonce, SealedSecret, TokenRef, TokenVerifier},
 };
 
 /// Whether somebody works for the tenant or is a person of one of its clients.
@@ -100,8 +100,8 @@ impl Amr {
 
     /// With a code given by somebody of this door.
     #[must_use]
-    pub fn with_code(door: AuthType) -> Self {
-        match door {
+    pub fn with_code(auth_type: AuthType) -> Self {
+        match auth_type {
             AuthType::Local => Self::Otp,
             AuthType::SamlSso => Self::SsoOtp,
         }
@@ -139,17 +139,17 @@ impl TryFrom<i64> for Amr {
 pub struct Challenge {
     /// Rest of the token's digest.
     #[serde(rename = "g")]
-    pub guard: TokenGuard,
+    pub verifier: TokenVerifier,
     /// Ends, ms.
     #[serde(rename = "x")]
     pub ends: i64,
     /// Tries charged. A spent challenge stays, its tries used up, until it ends: a late duplicate of the write that opened
     /// it finds it there and cannot revive it.
     #[serde(rename = "n")]
-    pub tries: i64,
+    pub attempts: i64,
     /// Epoch.
     #[serde(rename = "e")]
-    pub epoch: i64,
+    pub security_version: i64,
     /// Client network.
     #[serde(rename = "w")]
     pub network: String,
@@ -164,10 +164,10 @@ pub struct Challenge {
 impl Challenge {
     /// Whether it is this token's, and its time and epoch hold.
     #[must_use]
-    pub fn open(&self, token: &TokenRef, epoch: i64, life: Duration, now: Timestamp) -> bool {
+    pub fn open(&self, token: &TokenRef, security_version: i64, life: Duration, now: Timestamp) -> bool {
         let longest = (now + life + policy::SKEW).millis();
         let in_time = self.ends > now.millis() && self.ends <= longest;
-        self.guard == *token.guard() && self.epoch == epoch && in_time
+        self.verifier == *token.verifier() && self.security_version == security_version && in_time
     }
 }
 
@@ -176,7 +176,7 @@ impl Challenge {
 pub struct Session {
     /// Rest of the token's digest.
     #[serde(rename = "g")]
-    pub guard: TokenGuard,
+    pub verifier: TokenVerifier,
     /// Signed in at, ms: the moment of the audit row that says from where.
     #[serde(rename = "c")]
     pub created: i64,
@@ -197,13 +197,13 @@ pub struct Session {
     pub amr: Amr,
     /// Epoch.
     #[serde(rename = "e")]
-    pub epoch: i64,
+    pub security_version: i64,
     /// The generation of the IdP that it came from, if it came from one.
     #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
     pub idp: Option<Nonce>,
     /// Tries at the person's current password that were charged to this session.
     #[serde(rename = "p", default, skip_serializing_if = "is_zero")]
-    pub password_tries: i64,
+    pub password_attempts: i64,
     /// The attempt of the last of them.
     #[serde(rename = "pa", default, skip_serializing_if = "Option::is_none")]
     pub password_attempt: Option<Nonce>,
@@ -225,7 +225,7 @@ impl Session {
     /// Whether its times hold, and its tries at the current password are not used up.
     #[must_use]
     pub fn alive(&self, now: Timestamp) -> bool {
-        self.in_time(now) && self.password_tries < policy::TRIES
+        self.in_time(now) && self.password_attempts < policy::MAX_ATTEMPTS
     }
 
     /// Whether its times hold. Both ends of its life are looked at: a clock that was set back makes no session immortal.
@@ -262,13 +262,13 @@ impl Session {
 pub struct Device {
     /// Rest of the token's digest.
     #[serde(rename = "g")]
-    pub guard: TokenGuard,
+    pub verifier: TokenVerifier,
     /// Ends, s.
     #[serde(rename = "x")]
     pub ends: i64,
     /// Tries since the last success.
     #[serde(rename = "n")]
-    pub tries: i64,
+    pub attempts: i64,
     /// The last counted try, ms; at first, when it became known.
     #[serde(rename = "q")]
     pub last: i64,
@@ -293,7 +293,7 @@ pub struct PendingEnrolment {
     pub ends: i64,
     /// Tries charged.
     #[serde(rename = "n")]
-    pub tries: i64,
+    pub attempts: i64,
     /// The reset code it was started with: an older, voided one does not confirm.
     #[serde(rename = "rc", default, skip_serializing_if = "Option::is_none")]
     pub reset_code: Option<CodeDigest>,
@@ -321,7 +321,7 @@ pub struct ResetCodeEntry {
     pub ends: i64,
     /// Tries charged.
     #[serde(rename = "n")]
-    pub tries: i64,
+    pub attempts: i64,
 }
 
 /// The exclusion of a contact.
@@ -354,10 +354,11 @@ pub struct User {
     #[serde(rename = "ac")]
     pub active: bool,
     /// Incarnation: a user id that comes back is another person.
-    pub born: Nonce,
+    #[serde(rename = "born")]
+    pub incarnation: Nonce,
     /// Raised by every security change; tokens of an older one are dead.
     #[serde(rename = "ep")]
-    pub epoch: i64,
+    pub security_version: i64,
     /// Password version, equal to the login name's.
     #[serde(rename = "pv")]
     pub password_version: i64,
@@ -391,11 +392,13 @@ pub struct User {
     pub recovery_at: Option<i64>,
     /// Tries charged and not refunded, by attempt, at ms: the fifteen-minute window.
     #[serde(rename = "f", default)]
-    pub tries: HashMap<String, i64>,
+    pub recent_attempts: HashMap<String, i64>,
     /// Tries charged since the last success.
-    pub row: i64,
+    #[serde(rename = "row")]
+    pub consecutive_failures: i64,
     /// Failures since the factor began; no sign-in clears it, so it shows the slow attacker.
-    pub life: i64,
+    #[serde(rename = "life")]
+    pub total_failures: i64,
     /// Challenges.
     #[serde(rename = "c", default)]
     pub challenges: HashMap<EntryId, Challenge>,
@@ -437,15 +440,15 @@ pub struct User {
 impl User {
     /// Somebody who is created now: without a factor, and with every map that writes go into.
     #[must_use]
-    pub fn new(kind: Kind, role: Role, auth_type: AuthType, born: Nonce, login: &str, now: Timestamp) -> Self {
+    pub fn new(kind: Kind, role: Role, auth_type: AuthType, incarnation: Nonce, login: &str, now: Timestamp) -> Self {
         Self {
             kind,
             role,
             role_by_groups: false,
             auth_type,
             active: true,
-            born,
-            epoch: 1,
+            incarnation,
+            security_version: 1,
             password_version: 1,
             password_fits_contact: true,
             login: login.to_owned(),
@@ -456,9 +459,9 @@ impl User {
             enrolled_at: None,
             recovery: None,
             recovery_at: None,
-            tries: HashMap::new(),
-            row: 0,
-            life: 0,
+            recent_attempts: HashMap::new(),
+            consecutive_failures: 0,
+            total_failures: 0,
             challenges: HashMap::new(),
             enrolments: HashMap::new(),
             sessions: HashMap::new(),
@@ -492,7 +495,7 @@ impl User {
     #[must_use]
     pub fn disabled(&self) -> bool {
         match self.factor {
-            FactorState::Active => self.row >= policy::ROW_TRIES,
+            FactorState::Active => self.consecutive_failures >= policy::MAX_CONSECUTIVE_FAILURES,
             FactorState::Disabled => true,
             FactorState::None => false,
         }
@@ -583,8 +586,8 @@ pub struct Administrators {
     #[serde(rename = "act", default)]
     pub active: HashMap<crate::id::UserId, bool>,
     /// Those of them who have an active factor.
-    #[serde(default)]
-    pub able: HashMap<crate::id::UserId, bool>,
+    #[serde(rename = "able", default)]
+    pub with_mfa: HashMap<crate::id::UserId, bool>,
     /// Whether the tenant's IdP is configured: without one, an active Administrator has to sign in locally.
     #[serde(default)]
     pub idp: bool,
@@ -720,7 +723,8 @@ pub struct Subject {
     /// The person.
     pub uid: crate::id::UserId,
     /// Their incarnation.
-    pub born: Nonce,
+    #[serde(rename = "born")]
+    pub incarnation: Nonce,
 }
 
 /// A tenant's resets of the last hour (`RB`), ms.
@@ -745,7 +749,7 @@ pub struct LoginRow {
     pub version: Option<i64>,
     /// Tries since the last success.
     #[serde(rename = "n", default)]
-    pub tries: i64,
+    pub attempts: i64,
     /// The last counted try, ms.
     #[serde(rename = "q", default)]
     pub last: i64,
@@ -760,17 +764,17 @@ pub struct LoginRow {
 /// Reads an item; what does not read is denied.
 ///
 /// # Errors
-/// [`StoreError::Poison`].
+/// [`StoreError::Corrupt`].
 pub fn read<T: DeserializeOwned>(item: Item) -> Result<T, StoreError> {
-    serde_dynamo::from_item(item).map_err(|error| StoreError::Poison(error.to_string()))
+    serde_dynamo::from_item(item).map_err(|error| StoreError::Corrupt(error.to_string()))
 }
 
 /// A typed record as attributes.
 ///
 /// # Errors
-/// [`StoreError::Poison`] for what the store cannot hold; no type of this file is such.
+/// [`StoreError::Corrupt`] for what the store cannot hold; no type of this file is such.
 pub fn write<T: Serialize>(record: &T) -> Result<Item, StoreError> {
-    serde_dynamo::to_item(record).map_err(|error| StoreError::Poison(error.to_string()))
+    serde_dynamo::to_item(record).map_err(|error| StoreError::Corrupt(error.to_string()))
 }
 
 /// A typed entry as a value.
@@ -778,7 +782,7 @@ pub fn write<T: Serialize>(record: &T) -> Result<Item, StoreError> {
 /// # Errors
 /// As [`write`].
 pub fn value<T: Serialize>(entry: &T) -> Result<Value, StoreError> {
-    serde_dynamo::to_attribute_value(entry).map_err(|error| StoreError::Poison(error.to_string()))
+    serde_dynamo::to_attribute_value(entry).map_err(|error| StoreError::Corrupt(error.to_string()))
 }
 
 /// How large DynamoDB counts an item, in bytes: names and values, 3 for a map or list and 1 for each of its entries.
@@ -821,7 +825,7 @@ mod tests {
         for n in 0..5_i64 {
             let at = NOW + Duration::from_secs(u64::try_from(n * 30).unwrap());
             let right = ann.password(PASSWORD, device.as_ref().filter(|_| n == 3), at).await.ok().unwrap();
-            let Opened::Yes(token, _) = ann.opened(right, "10.20.30").await else { panic!("not opened") };
+            let Opened::Done(token, _) = ann.opened(right, "10.20.30").await else { panic!("not opened") };
             if n < 4 {
                 let signed_in = ann.signed_in(token.reference(), STEP + n, at).await.unwrap();
                 device = signed_in.device.map(|token| token.reference().clone()).or(device);
@@ -829,7 +833,7 @@ mod tests {
         }
         let mut user = ann.read(&ann.key).await;
         user.secret = Some(ring.seal(&ann.secret, &SystemEntropy).await.unwrap());
-        user.challenges.retain(|_, challenge| challenge.tries == 0);
+        user.challenges.retain(|_, challenge| challenge.attempts == 0);
         assert_eq!((user.sessions.len(), user.challenges.len(), user.devices.len()), (4, 1, 3));
         let mut item = write(&user).unwrap();
         item.extend(keys::user(&ann.key).attributes());
@@ -855,27 +859,35 @@ mod tests {
         let mut user = ann.read(&ann.key).await;
         let open = |class, n| {
             let token = token(class);
-            let (guard, device) = (*token.reference().guard(), Some(token.reference().id().clone()));
+            let (verifier, device) = (*token.reference().verifier(), Some(token.reference().id().clone()));
             let (network, idp) = (network(n), (class == TokenClass::Enrolment).then(nonce));
-            let entry = Challenge { guard, ends: millis, tries: policy::TRIES, epoch: 10_000, network, device, idp };
+            let entry = Challenge {
+                verifier,
+                ends: millis,
+                attempts: policy::MAX_ATTEMPTS,
+                security_version: 10_000,
+                network,
+                device,
+                idp,
+            };
             (token.reference().id().clone(), entry)
         };
         user.challenges = (0..policy::CHALLENGES).map(|n| open(TokenClass::Challenge, n)).collect();
         user.enrolments = (0..policy::ENROLMENT_TOKENS).map(|n| open(TokenClass::Enrolment, n)).collect();
         for _ in 0..policy::SESSIONS {
             let new = token(TokenClass::Session);
-            let (guard, attempt, s) = (*new.reference().guard(), nonce(), NOW.secs());
+            let (verifier, attempt, s) = (*new.reference().verifier(), nonce(), NOW.secs());
             let session = Session {
-                guard,
+                verifier,
                 created: millis,
                 attempt,
                 ends: s,
                 seen: s,
                 step_up: s,
                 amr: Amr::SsoOtp,
-                epoch: 10_000,
+                security_version: 10_000,
                 idp: Some(nonce()),
-                password_tries: policy::TRIES,
+                password_attempts: policy::MAX_ATTEMPTS,
                 password_attempt: Some(nonce()),
             };
             user.sessions.insert(new.reference().id().clone(), session);
@@ -883,15 +895,15 @@ mod tests {
         for _ in 0..policy::DEVICES {
             let new = token(TokenClass::Device);
             let device = Device {
-                guard: *new.reference().guard(),
+                verifier: *new.reference().verifier(),
                 ends: NOW.secs(),
-                tries: 10_000,
+                attempts: 10_000,
                 last: millis,
                 attempt: Some(nonce()),
             };
             user.devices.insert(new.reference().id().clone(), device);
         }
-        user.tries = (0..policy::WINDOW_TRIES).map(|_| (attempt(NOW).text(), millis)).collect();
+        user.recent_attempts = (0..policy::MAX_RECENT_ATTEMPTS).map(|_| (attempt(NOW).text(), millis)).collect();
         let times = vec![millis; policy::NETWORK_CHALLENGES];
         user.networks = (0..policy::NETWORKS).map(|n| (network(n), times.clone())).collect();
         user.resets = vec![millis; policy::OWN_RESETS];
@@ -899,8 +911,8 @@ mod tests {
         let by = user.sessions.keys().next().unwrap().clone();
         let (factor, secret, was) = (nonce(), sealed().await.unwrap(), Some(nonce()));
         let reset_code = Some(digest());
-        user.pending = Some(PendingEnrolment { factor, secret, by, ends: millis, tries: 5, reset_code, was });
-        user.reset_code = Some(ResetCodeEntry { digest: digest(), ends: millis, tries: 5 });
+        user.pending = Some(PendingEnrolment { factor, secret, by, ends: millis, attempts: 5, reset_code, was });
+        user.reset_code = Some(ResetCodeEntry { digest: digest(), ends: millis, attempts: 5 });
         (user.reset_code_required, user.enrol_by) = (Some(true), Some(NOW.secs()));
         user.excluded = Some(Exclusion { batch: crate::id::BatchId::parse(&"b".repeat(22)).unwrap(), at: millis });
         let mut item = write(&user).unwrap();

@@ -26,7 +26,7 @@ pub struct Cursor(String);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum List {
     /// People.
-    People,
+    Users,
     /// Excluded contacts.
     Exclusions,
     /// The audit.
@@ -38,7 +38,7 @@ pub enum List {
 impl List {
     fn tag(self) -> &'static str {
         match self {
-            Self::People => "p:",
+            Self::Users => "p:",
             Self::Exclusions => "x:",
             Self::Audit => "a:",
             Self::Tenants => "t:",
@@ -72,7 +72,7 @@ pub struct Page<T> {
 
 /// Which people.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct PeopleFilter {
+pub struct UserFilter {
     /// Employees or contacts.
     pub kind: Option<Kind>,
     /// By their factor.
@@ -112,7 +112,7 @@ impl Store {
     pub async fn people(
         &self,
         tenant: &TenantId,
-        filter: &PeopleFilter,
+        filter: &UserFilter,
         after: Option<&Cursor>,
         limit: usize,
     ) -> Result<Page<(UserKey, User, Profile)>, StoreError> {
@@ -120,7 +120,7 @@ impl Store {
         let mut page = Page { items: Vec::new(), next: None };
         let mut at = after.map(|cursor| cursor.0.clone());
         // One more than a page tells whether the list goes on; a filter may pass over many.
-        let query = if *filter == PeopleFilter::default() { (limit + 1).min(QUERY) } else { QUERY };
+        let query = if *filter == UserFilter::default() { (limit + 1).min(QUERY) } else { QUERY };
         for _ in 0..MOST_QUERIES {
             let found = self.index(keys::directory(tenant), at.clone(), false, query).await?;
             let whole = found.len() < query;
@@ -128,7 +128,7 @@ impl Store {
             for profile in found {
                 let sort = sort_key(&profile, "GS")?;
                 let user = sort.rsplit_once('#').and_then(|(_, user)| UserId::parse(user).ok());
-                let user = user.ok_or_else(|| StoreError::Poison("a name without a person".into()))?;
+                let user = user.ok_or_else(|| StoreError::Corrupt("a name without a person".into()))?;
                 named.push((sort, tenant.user(user), item::read::<Profile>(profile)?));
             }
             let wanted: Vec<_> = named.iter().map(|(_, key, _)| keys::user(key)).collect();
@@ -175,7 +175,7 @@ impl Store {
             let whole = found.len() < query;
             for item in found {
                 let sort = sort_key(&item, "GS")?;
-                let id = TenantId::parse(&sort).map_err(|_| StoreError::Poison("a tenant without an id".into()))?;
+                let id = TenantId::parse(&sort).map_err(|_| StoreError::Corrupt("a tenant without an id".into()))?;
                 let policy: TenantPolicy = item::read(item)?;
                 if begins(id.as_str()) || begins(&policy.name) {
                     if page.items.len() == limit {
@@ -301,7 +301,7 @@ const MOST_AUDIT_QUERIES: usize = 40;
 /// How far clocks and moments may be apart.
 const SLACK: std::time::Duration = std::time::Duration::from_secs(86_400);
 
-impl PeopleFilter {
+impl UserFilter {
     fn takes(&self, user: &User, profile: &Profile, start: Option<&str>) -> bool {
         let starts =
             |start: &str| fold(&profile.username).starts_with(start) || fold(&profile.display_name).starts_with(start);
@@ -369,7 +369,7 @@ impl Shard {
 }
 
 fn audit_row(sort: &str, row: Item) -> Result<AuditRow, StoreError> {
-    let at = moment(sort).ok_or_else(|| StoreError::Poison("an audit row without a moment".into()))?;
+    let at = moment(sort).ok_or_else(|| StoreError::Corrupt("an audit row without a moment".into()))?;
     Ok(AuditRow { id: sort.replacen('#', "-", 1), at, event: item::read(row)? })
 }
 
@@ -394,7 +394,7 @@ fn directory_sort(key: &UserKey, profile: &Profile) -> String {
 fn sort_key(item: &Item, name: &str) -> Result<String, StoreError> {
     match item.get(name) {
         Some(Value::S(sort)) => Ok(sort.clone()),
-        _ => Err(StoreError::Poison("an item without a sort key".into())),
+        _ => Err(StoreError::Corrupt("an item without a sort key".into())),
     }
 }
 
@@ -413,21 +413,21 @@ mod tests {
             fixture::{Ann, NOW, ann, attempt},
             item::Role,
             memory::MemoryTable,
-            people::By,
-            table::{Again, Transacted, Transaction, Updated},
+            table::{Retry, Transacted, Transaction, Updated},
             tenant::NewTenant,
+            users::Actor,
             write::{Key, Write},
         },
     };
 
-    async fn all(ann: &Ann, filter: &PeopleFilter, limit: usize) -> Vec<String> {
+    async fn all(ann: &Ann, filter: &UserFilter, limit: usize) -> Vec<String> {
         let (mut names, mut after) = (Vec::new(), None);
         loop {
             let page = ann.store.people(ann.key.tenant(), filter, after.as_ref(), limit).await.unwrap();
             assert!(page.items.len() <= limit);
             names.extend(page.items.into_iter().map(|(_, _, profile)| profile.username));
             match page.next {
-                Some(next) => after = Cursor::parse(List::People, &next.text(List::People)),
+                Some(next) => after = Cursor::parse(List::Users, &next.text(List::Users)),
                 None => return names,
             }
         }
@@ -441,22 +441,22 @@ mod tests {
         }
         let whole: Vec<_> = (0..250).map(|n| format!("p{n:03}")).collect();
         for limit in [3, 50, 100, 250] {
-            assert_eq!(all(&ann, &PeopleFilter::default(), limit).await, whole, "{limit}");
+            assert_eq!(all(&ann, &UserFilter::default(), limit).await, whole, "{limit}");
         }
-        let contacts = PeopleFilter { kind: Some(Kind::Contact), ..PeopleFilter::default() };
+        let contacts = UserFilter { kind: Some(Kind::Contact), ..UserFilter::default() };
         assert_eq!(all(&ann, &contacts, 7).await.len(), 84);
-        let start = PeopleFilter { start: Some("P00".into()), ..PeopleFilter::default() };
+        let start = UserFilter { start: Some("P00".into()), ..UserFilter::default() };
         assert_eq!(all(&ann, &start, 4).await, whole[..10]);
-        let by_display = PeopleFilter { start: Some("some".into()), ..PeopleFilter::default() };
+        let by_display = UserFilter { start: Some("some".into()), ..UserFilter::default() };
         assert_eq!(all(&ann, &by_display, 100).await.len(), 250);
-        let excluded = PeopleFilter { excluded: Some(true), ..PeopleFilter::default() };
+        let excluded = UserFilter { excluded: Some(true), ..UserFilter::default() };
         assert!(all(&ann, &excluded, 100).await.is_empty());
     }
 
     async fn create_tenant(ann: &Ann, id: &str, name: &str) {
         let tenant = NewTenant { id: TenantId::parse(id).unwrap(), name: name.to_owned(), first: None };
         let event = AuditEvent::new(Action::TenantCreated, Outcome::Success, "r");
-        ann.store.create_tenant(&By::Seed, &tenant, &attempt(NOW), (&event, &event)).await.unwrap();
+        ann.store.create_tenant(&Actor::Seed, &tenant, &attempt(NOW), (&event, &event)).await.unwrap();
     }
 
     async fn tenant_ids(ann: &Ann, start: Option<&str>, limit: usize) -> Vec<String> {
@@ -562,7 +562,7 @@ mod tests {
         let begun = attempt(NOW);
         month.record(ann.key.tenant(), &begun, 0, &ann.event()).await;
         let row = month.audit_row(ann.key.tenant(), &begun, 1, &ann.event()).unwrap();
-        month.table.update(&row, crate::store::table::Again::Never).await.unwrap();
+        month.table.update(&row, crate::store::table::Retry::Never).await.unwrap();
         for number in [0, 1] {
             let key = super::super::row_key(ann.key.tenant(), &begun, number, &ann.event());
             let [found] = month.read_all([key]).await.unwrap();
@@ -581,7 +581,7 @@ mod tests {
         async fn read(&self, keys: &[Key]) -> Result<Vec<Option<Item>>, StoreError> {
             self.0.read(keys).await
         }
-        async fn update(&self, write: &Write, again: Again) -> Result<Updated, StoreError> {
+        async fn update(&self, write: &Write, again: Retry) -> Result<Updated, StoreError> {
             self.0.update(write, again).await
         }
         async fn transact(&self, transaction: &Transaction) -> Result<Transacted, StoreError> {
@@ -657,9 +657,9 @@ mod tests {
     fn a_cursor_is_of_its_list() {
         let cursor = Cursor("1800000000000#x-0".to_owned());
         assert_eq!(Cursor::parse(List::Audit, &cursor.text(List::Audit)), Some(cursor.clone()));
-        assert_eq!(Cursor::parse(List::Audit, &cursor.text(List::People)), None);
-        assert_eq!(Cursor::parse(List::People, &cursor.text(List::Tenants)), None);
-        assert_eq!(Cursor::parse(List::People, "x"), None);
+        assert_eq!(Cursor::parse(List::Audit, &cursor.text(List::Users)), None);
+        assert_eq!(Cursor::parse(List::Users, &cursor.text(List::Tenants)), None);
+        assert_eq!(Cursor::parse(List::Users, "x"), None);
         let odd = Cursor("yesterday".to_owned());
         assert_eq!(Cursor::parse(List::Audit, &odd.text(List::Audit)), None);
     }

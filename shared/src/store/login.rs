@@ -5,21 +5,21 @@ use std::collections::HashMap;
 use tokio::join;
 
 use super::{
-    REPLANS, Store, StoreError, budget, item,
+    MAX_RETRIES, Store, StoreError, budget, item,
     item::{Challenge, FactorState, LoginRow, User},
     keys,
     session::room,
-    table::{Again, Transacted, Transaction, Updated, met_first},
-    write::{self, Action, Guard, Path, Write, absent, attr, eq, exists, gt, le, lt, ne, num},
+    table::{Retry, Transacted, Transaction, Updated, met_first},
+    write::{self, Action, Condition, Path, Write, absent, attr, eq, exists, gt, le, lt, ne, num},
 };
 use crate::{
-    attempt::{Attempt, Exempt, From, NewSession, Opening, PasswordTry, RightPassword, SignedIn},
     audit::AuditEvent,
     env::{Entropy, Timestamp},
     id::EntryId,
     password::PasswordHash,
-    policy::{self, Budget, Ladder},
+    policy::{self, Backoff, Budget},
     secret::{LoginKey, NewToken, Nonce, TokenClass, TokenRef},
+    sign_in::{Attempt, Continuation, Exempt, From, NewSession, PasswordAttempt, SignedIn, VerifiedPassword},
 };
 
 /// A charge: a try is counted before it is checked, and what decides it comes back with the count.
@@ -32,7 +32,7 @@ pub enum Charge<T, D> {
         retry_at: Timestamp,
     },
     /// There is nothing to try at, and why.
-    Absent(D),
+    Rejected(D),
 }
 
 /// A login name is never absent: names that nobody has are counted exactly like real ones.
@@ -42,26 +42,26 @@ pub enum Never {}
 /// What became of opening a challenge or an enrolment token.
 pub enum Opened {
     /// Open: the token, and when it ends.
-    Yes(NewToken, Timestamp),
+    Done(NewToken, Timestamp),
     /// Too many were opened from this network.
     TooMany {
         /// When one can be opened again.
         retry_at: Timestamp,
     },
     /// The person changed meanwhile: as they are now, for a new decision. `Err`: the password opens nothing any more.
-    Moved(Result<RightPassword, PasswordTry>),
+    Stale(Result<VerifiedPassword, PasswordAttempt>),
 }
 
 /// What became of an exempt sign-in.
 pub enum ExemptOpened {
     /// Signed in.
-    Yes(SignedIn),
-    /// The person changed meanwhile, as in [`Opened::Moved`].
-    Moved(Result<RightPassword, PasswordTry>),
+    Done(SignedIn),
+    /// The person changed meanwhile, as in [`Opened::Stale`].
+    Stale(Result<VerifiedPassword, PasswordAttempt>),
 }
 
 impl Store {
-    /// Counts a try at a login name's password, under the [`Ladder`], and returns what it is checked against. A device
+    /// Counts a try at a login name's password, under the [`Backoff`], and returns what it is checked against. A device
     /// known to the name's owner is counted apart: a crowd that guesses passwords does not delay its owner. Names that do
     /// not exist get the same request and the same delays.
     ///
@@ -71,14 +71,14 @@ impl Store {
         &self,
         login: &LoginKey,
         device: Option<&TokenRef>,
-        ladder: &Ladder,
+        ladder: &Backoff,
         attempt: &Attempt,
-    ) -> Result<Charge<PasswordTry, Never>, StoreError> {
+    ) -> Result<Charge<PasswordAttempt, Never>, StoreError> {
         let device = device.filter(|it| it.class() == TokenClass::Device && it.user().tenant() == login.tenant());
         let mut person = None;
         if let Some(device) = device {
             let (count, row) = (charge_device(login, device, ladder, attempt), [keys::login(login)]);
-            let (counted, row) = join!(self.table.update(&count, Again::Harmless), self.table.read(&row));
+            let (counted, row) = join!(self.table.update(&count, Retry::Idempotent), self.table.read(&row));
             let known = match counted? {
                 Updated::Written(item) => {
                     person = item.map(item::read::<User>).transpose()?;
@@ -87,9 +87,9 @@ impl Store {
                 Updated::Refused(old) => {
                     person = old.map(item::read::<User>).transpose()?.filter(|user| user.login == login.digest());
                     match person.as_ref().and_then(|user| user.devices.get(device.id())) {
-                        Some(entry) if entry.guard == *device.guard() && entry.ends > attempt.at().secs() => {
+                        Some(entry) if entry.verifier == *device.verifier() && entry.ends > attempt.at().secs() => {
                             if entry.attempt != Some(attempt.nonce()) {
-                                return Ok(exhausted(entry.tries, entry.last));
+                                return Ok(exhausted(entry.attempts, entry.last));
                             }
                             true // counted already, the reply was lost: it is this one
                         }
@@ -100,22 +100,22 @@ impl Store {
             if known {
                 let row: LoginRow = item::read(row?.into_iter().next().flatten().unwrap_or_default())?;
                 let (login, attempt, device) = (login.clone(), *attempt, Some(device.id().clone()));
-                return Ok(Charge::Admitted(PasswordTry { login, row, attempt, device, person }));
+                return Ok(Charge::Admitted(PasswordAttempt { login, row, attempt, device, person }));
             }
         }
-        let row: LoginRow = match self.table.update(&charge(login, ladder, attempt), Again::Harmless).await? {
+        let row: LoginRow = match self.table.update(&charge(login, ladder, attempt), Retry::Idempotent).await? {
             Updated::Written(Some(item)) => item::read(item)?,
-            Updated::Written(None) => return Err(StoreError::Poison("a count left no item".into())),
+            Updated::Written(None) => return Err(StoreError::Corrupt("a count left no item".into())),
             Updated::Refused(old) => {
                 let row: LoginRow = item::read(old.unwrap_or_default())?;
                 if row.attempt != Some(attempt.nonce()) {
-                    return Ok(exhausted(row.tries, row.last));
+                    return Ok(exhausted(row.attempts, row.last));
                 }
                 row // counted already, the reply was lost: it is this one
             }
         };
         let person = person.filter(|_| row.uid.as_ref() == device.map(|device| device.user().user()));
-        Ok(Charge::Admitted(PasswordTry { login: login.clone(), row, attempt: *attempt, device: None, person }))
+        Ok(Charge::Admitted(PasswordAttempt { login: login.clone(), row, attempt: *attempt, device: None, person }))
     }
 
     /// Reads whose password is being tried: where nobody has the name, an item that nobody has. Beside the check of the
@@ -123,12 +123,12 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]: denied.
-    pub async fn read_owner(&self, tried: &PasswordTry) -> Result<Option<User>, StoreError> {
-        if tried.person.is_some() {
-            return Ok(tried.person.clone());
+    pub async fn load_owner(&self, password_attempt: &PasswordAttempt) -> Result<Option<User>, StoreError> {
+        if password_attempt.person.is_some() {
+            return Ok(password_attempt.person.clone());
         }
-        let owner = tried.owner();
-        let key = owner.as_ref().map_or_else(|| keys::nobody(&tried.login), keys::user);
+        let owner = password_attempt.owner();
+        let key = owner.as_ref().map_or_else(|| keys::nobody(&password_attempt.login), keys::user);
         let [found] = self.read_all([key]).await?;
         found.filter(|_| owner.is_some()).map(item::read).transpose()
     }
@@ -141,54 +141,57 @@ impl Store {
     /// [`StoreError`]: denied; no token was handed out.
     pub async fn open_attempt(
         &self,
-        opening: Opening,
+        opening: Continuation,
         network: &str,
         entropy: &dyn Entropy,
         event: &AuditEvent,
     ) -> Result<Opened, StoreError> {
-        let Opening { mut right, class } = opening;
-        let attempt = right.tried.attempt;
+        let Continuation { mut right, class } = opening;
+        let attempt = right.password_attempt.attempt;
         let now = attempt.at();
         let token = NewToken::generate(class, &right.key, self.restored, entropy)?;
         let life = if class == TokenClass::Challenge { policy::CHALLENGE_LIFE } else { policy::ENROLMENT_LIFE };
-        for round in 0..REPLANS {
+        for round in 0..MAX_RETRIES {
             let entry = Challenge {
-                guard: *token.reference().guard(),
+                verifier: *token.reference().verifier(),
                 ends: (now + life).millis(),
-                tries: 0,
-                epoch: right.user.epoch,
+                attempts: 0,
+                security_version: right.user.security_version,
                 network: network.to_owned(),
-                device: right.tried.device.clone().filter(|id| right.user.devices.contains_key(id)),
+                device: right.password_attempt.device.clone().filter(|id| right.user.devices.contains_key(id)),
                 idp: None,
             };
-            let (mut guards, mut actions) = match open_entry(&right.user, &token, &entry, now)? {
+            let (mut conditions, mut actions) = match open_entry(&right.user, &token, &entry, now)? {
                 Ok(write) => write,
                 Err(retry_at) => return Ok(Opened::TooMany { retry_at }),
             };
-            if let Some((guard, action)) = cleared_device(&right) {
-                guards.push(guard);
+            if let Some((condition, action)) = cleared_device(&right) {
+                conditions.push(condition);
                 actions.push(action);
             }
-            let write = Write::update(keys::user(&right.key), guards, actions);
+            let write = Write::update(keys::user(&right.key), conditions, actions);
             let beside = async {
                 if round == 0 {
-                    join!(self.record(right.key.tenant(), &attempt, BESIDE, event), self.clear_row(&right.tried));
+                    join!(
+                        self.record(right.key.tenant(), &attempt, BESIDE, event),
+                        self.clear_login_failures(&right.password_attempt)
+                    );
                 }
             };
-            let (answer, ()) = join!(self.table.update(&write, Again::Harmless), beside);
+            let (answer, ()) = join!(self.table.update(&write, Retry::Idempotent), beside);
             match answer? {
-                Updated::Written(_) => return Ok(Opened::Yes(token, now + life)),
-                Updated::Refused(None) => return Ok(Opened::Moved(Err(right.tried))),
+                Updated::Written(_) => return Ok(Opened::Done(token, now + life)),
+                Updated::Refused(None) => return Ok(Opened::Stale(Err(right.password_attempt))),
                 Updated::Refused(Some(item)) => {
                     let user: User = item::read(item)?;
                     let opened = if class == TokenClass::Challenge { &user.challenges } else { &user.enrolments };
                     if opened.contains_key(token.reference().id()) {
-                        return Ok(Opened::Yes(token, now + life)); // its reply was lost
+                        return Ok(Opened::Done(token, now + life)); // its reply was lost
                     }
                     let (decides, decided) = (deciding(&user), deciding(&right.user));
                     right.user = user;
                     if decides != decided {
-                        return Ok(Opened::Moved(right.of_one_who_may()));
+                        return Ok(Opened::Stale(right.of_one_who_may()));
                     }
                 }
             }
@@ -207,17 +210,18 @@ impl Store {
         event: &AuditEvent,
     ) -> Result<ExemptOpened, StoreError> {
         let mut right = exempt.right;
-        let attempt = right.tried.attempt;
+        let attempt = right.password_attempt.attempt;
         let now = attempt.at();
         let amr = item::Amr::Password;
-        let mut session = NewSession::signed_in(&right.key, right.user.epoch, amr, &attempt, self.restored, entropy)?;
-        if let Some(device) = right.tried.device.clone() {
+        let mut session =
+            NewSession::signed_in(&right.key, right.user.security_version, amr, &attempt, self.restored, entropy)?;
+        if let Some(device) = right.password_attempt.device.clone() {
             session.from = From::Known(device);
         }
-        for _ in 0..REPLANS {
-            let (mut guards, mut actions) = super::session::open(&right.user, &session, None, now)?;
-            guards.extend([
-                eq(attr("ep"), right.user.epoch),
+        for _ in 0..MAX_RETRIES {
+            let (mut conditions, mut actions) = super::session::open(&right.user, &session, None, now)?;
+            conditions.extend([
+                eq(attr("ep"), right.user.security_version),
                 eq(attr("ac"), true),
                 eq(attr("at"), "l"),
                 eq(attr("k"), "c"),
@@ -225,35 +229,36 @@ impl Store {
                 exists(attr("ex")),
                 eq(attr("pv"), right.user.password_version),
             ]);
-            actions.extend(cleared_device(&right).map(|(guard, action)| {
-                guards.push(guard);
+            actions.extend(cleared_device(&right).map(|(condition, action)| {
+                conditions.push(condition);
                 action
             }));
-            let write = Write::update(keys::user(&right.key), guards, actions);
+            let write = Write::update(keys::user(&right.key), conditions, actions);
             let row = self.audit_row(right.key.tenant(), &attempt, 0, event)?;
             let transaction = Transaction::new(vec![write], row);
-            let (answer, ()) = join!(self.table.transact(&transaction), self.clear_row(&right.tried));
+            let (answer, ()) =
+                join!(self.table.transact(&transaction), self.clear_login_failures(&right.password_attempt));
             let met = match answer? {
-                Transacted::Committed => return Ok(ExemptOpened::Yes(session.opened(&right.user))),
+                Transacted::Committed => return Ok(ExemptOpened::Done(session.opened(&right.user))),
                 Transacted::Refused(met) => met_first(met),
             };
-            let Some(item) = met else { return Ok(ExemptOpened::Moved(Err(right.tried))) };
+            let Some(item) = met else { return Ok(ExemptOpened::Stale(Err(right.password_attempt))) };
             let user: User = item::read(item)?;
             let (decides, decided) = (deciding(&user), deciding(&right.user));
             right.user = user;
             if decides != decided {
-                return Ok(ExemptOpened::Moved(right.of_one_who_may()));
+                return Ok(ExemptOpened::Stale(right.of_one_who_may()));
             }
         }
         Err(StoreError::Contended("sessions of one person keep changing".into()))
     }
 
     /// Ends the row of failures after a right password that opens nothing.
-    pub async fn clear_failures(&self, right: &RightPassword) {
-        self.clear_row(&right.tried).await;
-        if let Some((guard, action)) = cleared_device(right) {
-            let write = Write::update(keys::user(&right.key), vec![guard], vec![action]);
-            if let Err(error) = self.table.update(&write, Again::Never).await {
+    pub async fn clear_failures(&self, right: &VerifiedPassword) {
+        self.clear_login_failures(&right.password_attempt).await;
+        if let Some((condition, action)) = cleared_device(right) {
+            let write = Write::update(keys::user(&right.key), vec![condition], vec![action]);
+            if let Err(error) = self.table.update(&write, Retry::Never).await {
                 tracing::warn!(%error, "a row of failures was not cleared");
             }
         }
@@ -261,25 +266,25 @@ impl Store {
 
     /// Puts a stronger hash of the same password in the place of the one that was right, unless it was changed meanwhile. A
     /// failure leaves the old one, so it is only logged.
-    pub async fn strengthen(&self, right: &RightPassword, hash: &PasswordHash) {
-        let Some(old) = right.tried.row.hash.as_deref() else { return };
+    pub async fn strengthen(&self, right: &VerifiedPassword, hash: &PasswordHash) {
+        let Some(old) = right.password_attempt.row.hash.as_deref() else { return };
         let same = vec![eq(attr("ph"), old), eq(attr("pv"), right.user.password_version)];
         let stronger = vec![Action::Set(attr("ph"), write::text(hash.as_str()))];
-        let write = Write::update(keys::login(&right.tried.login), same, stronger);
-        if let Err(error) = self.table.update(&write, Again::Never).await {
+        let write = Write::update(keys::login(&right.password_attempt.login), same, stronger);
+        if let Err(error) = self.table.update(&write, Retry::Never).await {
             tracing::warn!(%error, "a password hash was not strengthened");
         }
     }
 
     /// Ends the row of a login name: only the last to count clears, so a count that came after is never lost. A lost
     /// reply costs nothing but a delay, so a failure is only logged.
-    async fn clear_row(&self, tried: &PasswordTry) {
-        if tried.device.is_some() {
+    async fn clear_login_failures(&self, password_attempt: &PasswordAttempt) {
+        if password_attempt.device.is_some() {
             return; // counted at the device: its own write clears it
         }
-        let mine = vec![eq(attr("a"), tried.attempt.id())];
-        let write = Write::update(keys::login(&tried.login), mine, vec![Action::Set(attr("n"), num(0))]);
-        if let Err(error) = self.table.update(&write, Again::Never).await {
+        let mine = vec![eq(attr("a"), password_attempt.attempt.id())];
+        let write = Write::update(keys::login(&password_attempt.login), mine, vec![Action::Set(attr("n"), num(0))]);
+        if let Err(error) = self.table.update(&write, Retry::Never).await {
             tracing::warn!(%error, "a row of failures was not cleared");
         }
     }
@@ -288,14 +293,15 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]; callers log it and go on.
-    pub async fn tell_failures(&self, tried: &PasswordTry) -> Result<bool, StoreError> {
-        let day = tried.attempt.at().secs().div_euclid(86_400);
-        if tried.failures() < policy::TOLD_FAILURES || tried.row.told == Some(day) {
+    pub async fn notify_failures(&self, password_attempt: &PasswordAttempt) -> Result<bool, StoreError> {
+        let day = password_attempt.attempt.at().secs().div_euclid(86_400);
+        if password_attempt.failures() < policy::NOTIFY_FAILURES || password_attempt.row.told == Some(day) {
             return Ok(false);
         }
-        let untold = Guard::Any(vec![absent(attr("day")), ne(attr("day"), day)]);
-        let write = Write::update(keys::login(&tried.login), vec![untold], vec![Action::Set(attr("day"), num(day))]);
-        Ok(matches!(self.table.update(&write, Again::Never).await?, Updated::Written(_)))
+        let untold = Condition::Any(vec![absent(attr("day")), ne(attr("day"), day)]);
+        let write =
+            Write::update(keys::login(&password_attempt.login), vec![untold], vec![Action::Set(attr("day"), num(day))]);
+        Ok(matches!(self.table.update(&write, Retry::Never).await?, Updated::Written(_)))
     }
 }
 
@@ -305,28 +311,28 @@ const BESIDE: u16 = 3;
 
 /// What decides about whoever came through a first door, besides counters.
 pub(super) fn deciding(user: &User) -> (Nonce, i64, i64, bool, item::AuthType, FactorState) {
-    (user.born, user.epoch, user.password_version, user.active, user.auth_type, user.factor)
+    (user.incarnation, user.security_version, user.password_version, user.active, user.auth_type, user.factor)
 }
 
-fn exhausted<T>(tries: i64, last: i64) -> Charge<T, Never> {
-    Charge::Exhausted { retry_at: Ladder::retry_at(tries, Timestamp::from_millis(last)) }
+fn exhausted<T>(attempts: i64, last: i64) -> Charge<T, Never> {
+    Charge::Exhausted { retry_at: Backoff::retry_at(attempts, Timestamp::from_millis(last)) }
 }
 
 /// The ladder as a guard: the count stands at `n`, the last try at `q`.
-fn admitted(ladder: &Ladder, n: impl Fn() -> Path, q: impl Fn() -> Path) -> Guard {
-    let mut rungs =
+fn admitted(ladder: &Backoff, n: impl Fn() -> Path, q: impl Fn() -> Path) -> Condition {
+    let mut steps =
         vec![absent(n()), lt(n(), ladder.free()), le(q(), ladder.cap().millis()), gt(q(), ladder.future().millis())];
-    for &(tries, at) in ladder.rungs() {
-        rungs.push(Guard::All(vec![le(n(), tries), le(q(), at.millis())]));
+    for &(attempts, at) in ladder.steps() {
+        steps.push(Condition::All(vec![le(n(), attempts), le(q(), at.millis())]));
     }
-    Guard::Any(rungs)
+    Condition::Any(steps)
 }
 
-fn unseen(mark: &Path, attempt: &Attempt) -> Guard {
-    Guard::Any(vec![absent(mark.clone()), ne(mark.clone(), attempt.id())])
+fn unseen(mark: &Path, attempt: &Attempt) -> Condition {
+    Condition::Any(vec![absent(mark.clone()), ne(mark.clone(), attempt.id())])
 }
 
-fn charge(login: &LoginKey, ladder: &Ladder, attempt: &Attempt) -> Write {
+fn charge(login: &LoginKey, ladder: &Backoff, attempt: &Attempt) -> Write {
     let year = attempt.at() + std::time::Duration::from_secs(366 * 86_400);
     Write::update(
         keys::login(login),
@@ -341,13 +347,13 @@ fn charge(login: &LoginKey, ladder: &Ladder, attempt: &Attempt) -> Write {
     )
 }
 
-fn charge_device(login: &LoginKey, device: &TokenRef, ladder: &Ladder, attempt: &Attempt) -> Write {
+fn charge_device(login: &LoginKey, device: &TokenRef, ladder: &Backoff, attempt: &Attempt) -> Write {
     let at = || attr("d").key(device.id().as_str().to_owned());
     Write::update(
         keys::user(device.user()),
         vec![
             eq(attr("lh"), login.digest()),
-            eq(at().key("g"), device.guard().bytes()),
+            eq(at().key("g"), device.verifier().bytes()),
             gt(at().key("x"), attempt.at().secs()),
             admitted(ladder, || at().key("n"), || at().key("q")),
             unseen(&at().key("a"), attempt),
@@ -361,14 +367,14 @@ fn charge_device(login: &LoginKey, device: &TokenRef, ladder: &Ladder, attempt: 
 }
 
 /// What ends the row of a known device, if that was charged and is known still.
-fn cleared_device(right: &RightPassword) -> Option<(Guard, Action)> {
-    let id = right.tried.device.as_ref().filter(|id| right.user.devices.contains_key(id))?;
+fn cleared_device(right: &VerifiedPassword) -> Option<(Condition, Action)> {
+    let id = right.password_attempt.device.as_ref().filter(|id| right.user.devices.contains_key(id))?;
     let at = attr("d").key(id.as_str().to_owned());
     Some((exists(at.clone()), Action::Set(at.key("n"), num(0))))
 }
 
 /// Guards and actions of one person's item.
-pub(super) type Planned = (Vec<Guard>, Vec<Action>);
+pub(super) type Planned = (Vec<Condition>, Vec<Action>);
 
 /// What opens a challenge or an enrolment token for somebody as they were read; or when the network has room again.
 pub(super) fn open_entry(
@@ -382,12 +388,12 @@ pub(super) fn open_entry(
         _ => ("e", &user.enrolments, policy::ENROLMENT_TOKENS),
     };
     let at = |id: &EntryId| attr(map).key(id.as_str().to_owned());
-    let (mut guards, mut actions) = match count_at_network(user, &entry.network, now)? {
+    let (mut conditions, mut actions) = match count_at_network(user, &entry.network, now)? {
         Ok(counted) => counted,
         Err(retry_at) => return Ok(Err(retry_at)),
     };
-    guards.extend([
-        eq(attr("ep"), user.epoch),
+    conditions.extend([
+        eq(attr("ep"), user.security_version),
         eq(attr("ac"), true),
         eq(attr("at"), item::value(&user.auth_type)?),
         eq(attr("pv"), user.password_version),
@@ -396,12 +402,12 @@ pub(super) fn open_entry(
     ]);
     actions.push(Action::Set(at(token.reference().id()), item::value(entry)?));
     let leaving = leaving_challenges(open, most, now);
-    guards.push(room(map, most + leaving.len()));
+    conditions.push(room(map, most + leaving.len()));
     for id in leaving {
-        guards.push(exists(at(id)));
+        conditions.push(exists(at(id)));
         actions.push(Action::Remove(at(id)));
     }
-    Ok(Ok((guards, actions)))
+    Ok(Ok((conditions, actions)))
 }
 
 /// What counts a token at its client network; or when the network has room again. Only times within the window stay, and
@@ -416,9 +422,9 @@ fn count_at_network(user: &User, network: &str, now: Timestamp) -> Result<Result
     let all_count = others.values().all(|times| !times.is_empty() && counted(times) == *times);
     if all_count && others.len() < policy::NETWORKS {
         let path = attr("nw").key(network.to_owned());
-        return Ok(budget::take(&path, known, Budget::NETWORK, now).map(|(mut guards, count)| {
-            guards.extend(known.is_none().then(|| room("nw", policy::NETWORKS)));
-            (guards, vec![count])
+        return Ok(budget::take(&path, known, Budget::NETWORK, now).map(|(mut conditions, count)| {
+            conditions.extend(known.is_none().then(|| room("nw", policy::NETWORKS)));
+            (conditions, vec![count])
         }));
     }
     let mut times = counted(known.unwrap_or_default());
@@ -456,11 +462,11 @@ mod tests {
 
     use super::*;
     use crate::{
-        attempt::PasswordChecked,
         audit::{Action as Did, Outcome},
         env::SystemEntropy,
         id::{LoginName, TenantId, UserId},
         secret::NameKey,
+        sign_in::PasswordChecked,
         store::{
             fixture::{Ann, NOW, PASSWORD, STEP, ann, attempt},
             lists::AuditFilter,
@@ -474,9 +480,9 @@ mod tests {
         (Store::new(std::sync::Arc::new(MemoryTable::default())), login)
     }
 
-    async fn try_at(store: &Store, login: &LoginKey, now: Timestamp) -> Charge<PasswordTry, Never> {
+    async fn try_at(store: &Store, login: &LoginKey, now: Timestamp) -> Charge<PasswordAttempt, Never> {
         let attempt = Attempt::begin(now, &SystemEntropy).unwrap();
-        store.charge_login(login, None, &Ladder::at(now), &attempt).await.unwrap()
+        store.charge_login(login, None, &Backoff::at(now), &attempt).await.unwrap()
     }
 
     #[tokio::test]
@@ -484,7 +490,7 @@ mod tests {
         let (store, login) = fixture();
         let mut now = Timestamp::from_secs(1_800_000_000);
         for failures in 0..17 {
-            let due = Ladder::retry_at(failures, now);
+            let due = Backoff::retry_at(failures, now);
             if due > now {
                 let early = due - Duration::from_millis(1);
                 let refused = try_at(&store, &login, early).await;
@@ -500,8 +506,8 @@ mod tests {
     async fn of_many_at_once_five_are_evaluated() {
         let (store, login) = fixture();
         let now = Timestamp::from_secs(1_800_000_000);
-        let tries = (0..64).map(|_| try_at(&store, &login, now));
-        let admitted = futures_util::future::join_all(tries).await;
+        let attempts = (0..64).map(|_| try_at(&store, &login, now));
+        let admitted = futures_util::future::join_all(attempts).await;
         assert_eq!(admitted.iter().filter(|charge| matches!(charge, Charge::Admitted(_))).count(), 5);
     }
 
@@ -511,7 +517,7 @@ mod tests {
         let now = Timestamp::from_secs(1_800_000_000);
         let attempt = Attempt::begin(now, &SystemEntropy).unwrap();
         for _ in 0..2 {
-            let charge = store.charge_login(&login, None, &Ladder::at(now), &attempt).await.unwrap();
+            let charge = store.charge_login(&login, None, &Backoff::at(now), &attempt).await.unwrap();
             let Charge::Admitted(row) = charge else { panic!("refused") };
             assert_eq!(row.failures(), 1);
         }
@@ -522,10 +528,10 @@ mod tests {
         let (store, login) = fixture();
         let now = Timestamp::from_secs(1_800_000_000);
         let first = Attempt::begin(now, &SystemEntropy).unwrap();
-        let charge = store.charge_login(&login, None, &Ladder::at(now), &first).await.unwrap();
+        let charge = store.charge_login(&login, None, &Backoff::at(now), &first).await.unwrap();
         let Charge::Admitted(first) = charge else { panic!("refused") };
         try_at(&store, &login, now).await;
-        store.clear_row(&first).await;
+        store.clear_login_failures(&first).await;
         let Charge::Admitted(row) = try_at(&store, &login, now).await else { panic!("refused") };
         assert_eq!(row.failures(), 3);
     }
@@ -557,15 +563,15 @@ mod tests {
         let (ann, _) = ann(0).await;
         for n in 0..policy::NETWORK_CHALLENGES {
             let right = ann.password(PASSWORD, None, NOW).await.ok().unwrap();
-            assert!(matches!(ann.opened(right, "10.0.0").await, Opened::Yes(..)), "{n}");
+            assert!(matches!(ann.opened(right, "10.0.0").await, Opened::Done(..)), "{n}");
         }
         let right = ann.password(PASSWORD, None, NOW).await.ok().unwrap();
         let until = NOW + policy::WINDOW;
         assert!(matches!(ann.opened(right, "10.0.0").await, Opened::TooMany { retry_at } if retry_at == until));
         let right = ann.password(PASSWORD, None, NOW).await.ok().unwrap();
-        assert!(matches!(ann.opened(right, "10.0.1").await, Opened::Yes(..)));
+        assert!(matches!(ann.opened(right, "10.0.1").await, Opened::Done(..)));
         let right = ann.password(PASSWORD, None, until).await.ok().unwrap();
-        assert!(matches!(ann.opened(right, "10.0.0").await, Opened::Yes(..)));
+        assert!(matches!(ann.opened(right, "10.0.0").await, Opened::Done(..)));
         assert!(ann.read(&ann.key).await.networks["10.0.0"].len() == 1, "past times are gone");
     }
 
@@ -577,7 +583,7 @@ mod tests {
             let at = NOW + Duration::from_millis(n + 1);
             let right = ann.password(PASSWORD, None, at).await.ok().unwrap();
             let network = if n % 2 == 0 { "10.0.1" } else { "10.0.2" };
-            assert!(matches!(ann.opened(right, network).await, Opened::Yes(..)));
+            assert!(matches!(ann.opened(right, network).await, Opened::Done(..)));
         }
         let user = ann.read(&ann.key).await;
         assert_eq!(user.challenges.len(), policy::CHALLENGES);
@@ -590,7 +596,7 @@ mod tests {
         for n in 0..policy::NETWORKS + 4 {
             let at = NOW + Duration::from_millis(u64::try_from(n).unwrap());
             let right = ann.password(PASSWORD, None, at).await.ok().unwrap();
-            assert!(matches!(ann.opened(right, &format!("10.0.{n}")).await, Opened::Yes(..)));
+            assert!(matches!(ann.opened(right, &format!("10.0.{n}")).await, Opened::Done(..)));
         }
         let user = ann.read(&ann.key).await;
         assert_eq!(user.networks.len(), policy::NETWORKS);
@@ -601,20 +607,20 @@ mod tests {
     fn from_network(ann: &Ann, read: &User, network: &str, now: Timestamp) -> Write {
         let token = NewToken::generate(TokenClass::Challenge, &ann.key, ann.store.restored(), &SystemEntropy).unwrap();
         let entry = Challenge {
-            guard: *token.reference().guard(),
+            verifier: *token.reference().verifier(),
             ends: (now + policy::CHALLENGE_LIFE).millis(),
-            tries: 0,
-            epoch: read.epoch,
+            attempts: 0,
+            security_version: read.security_version,
             network: network.to_owned(),
             device: None,
             idp: None,
         };
-        let (guards, actions) = open_entry(read, &token, &entry, now).unwrap().unwrap();
-        Write::update(keys::user(&ann.key), guards, actions)
+        let (conditions, actions) = open_entry(read, &token, &entry, now).unwrap().unwrap();
+        Write::update(keys::user(&ann.key), conditions, actions)
     }
 
     async fn written(ann: &Ann, write: &Write) -> bool {
-        matches!(ann.store.table.update(write, Again::Never).await.unwrap(), Updated::Written(_))
+        matches!(ann.store.table.update(write, Retry::Never).await.unwrap(), Updated::Written(_))
     }
 
     /// Ann, who came from so many networks, each a second after the other, up to now.
@@ -642,7 +648,7 @@ mod tests {
         assert!(networks.len() == policy::NETWORKS && !networks.contains_key("10.1.0"));
         // One that is known needs no room.
         let right = ann.password(PASSWORD, None, NOW).await.ok().unwrap();
-        assert!(matches!(ann.opened(right, "10.1.1").await, Opened::Yes(..)));
+        assert!(matches!(ann.opened(right, "10.1.1").await, Opened::Done(..)));
         assert_eq!(ann.read(&ann.key).await.networks["10.1.1"].len(), 2);
     }
 
@@ -656,7 +662,7 @@ mod tests {
         assert!(written(&ann, &from_network(&ann, &read, "10.1.2", later)).await);
         assert!(!written(&ann, &planned).await);
         let right = ann.password(PASSWORD, None, later).await.ok().unwrap();
-        assert!(matches!(ann.opened(right, "10.2.1").await, Opened::Yes(..)));
+        assert!(matches!(ann.opened(right, "10.2.1").await, Opened::Done(..)));
         let networks = ann.read(&ann.key).await.networks;
         let want = HashMap::from([("10.1.2", vec![later.millis()]), ("10.2.1", vec![later.millis()])]);
         assert_eq!(networks, want.into_iter().map(|(name, times)| (name.to_owned(), times)).collect());
@@ -667,7 +673,7 @@ mod tests {
     async fn an_item_with_too_many_networks_is_brought_within_the_cap_by_the_next_write() {
         let ann = come_from(191).await;
         let right = ann.password(PASSWORD, None, NOW).await.ok().unwrap();
-        assert!(matches!(ann.opened(right, "10.1.0").await, Opened::Yes(..)));
+        assert!(matches!(ann.opened(right, "10.1.0").await, Opened::Done(..)));
         let networks = ann.read(&ann.key).await.networks;
         assert!(
             networks.len() == policy::NETWORKS && networks["10.1.0"].len() == 2 && networks.contains_key("10.1.190")
@@ -695,9 +701,9 @@ mod tests {
         let event = |action, outcome| AuditEvent::new(action, outcome, "r").own(ann.key.user());
         let accepted = event(Did::PasswordAccepted, Outcome::Success);
         let opened = ann.store.open_attempt(opening, "10.0.0", &SystemEntropy, &accepted).await.unwrap();
-        let Opened::Moved(Err(tried)) = opened else { panic!("opened") };
+        let Opened::Stale(Err(password_attempt)) = opened else { panic!("opened") };
         let refused = event(Did::Login, Outcome::Refused);
-        ann.store.record(ann.key.tenant(), tried.attempt(), 0, &refused).await;
+        ann.store.record(ann.key.tenant(), password_attempt.attempt(), 0, &refused).await;
         let page = ann.store.audit(ann.key.tenant(), &AuditFilter::default(), (NOW, NOW), None, 9).await.unwrap();
         let events: Vec<_> = page.items.into_iter().map(|row| row.event).collect();
         assert_eq!(events, [accepted, refused]);
@@ -715,10 +721,10 @@ mod tests {
         ann.change(Action::Set(attr("ex"), item::value(&excluded).unwrap())).await;
         ann.change(Action::Add(attr("ep"), 1)).await;
         let opened = ann.store.open_attempt(opening, "10.0.0", &SystemEntropy, &ann.event()).await.unwrap();
-        let Opened::Moved(Ok(right)) = opened else { panic!("opened") };
+        let Opened::Stale(Ok(right)) = opened else { panic!("opened") };
         let PasswordChecked::Exempt(exempt) = right.decide() else { panic!("not exempt") };
         let opened = ann.store.open_exempt_session(exempt, &SystemEntropy, &ann.event()).await.unwrap();
-        assert!(matches!(opened, ExemptOpened::Yes(_)));
+        assert!(matches!(opened, ExemptOpened::Done(_)));
     }
 
     /// A crowd that guesses at the name does not delay the device that is known.
@@ -730,7 +736,7 @@ mod tests {
         for _ in 0..5 {
             ann.password("wrong", None, NOW).await.err().unwrap();
         }
-        let charge = ann.store.charge_login(&ann.login, None, &Ladder::at(NOW), &attempt(NOW)).await.unwrap();
+        let charge = ann.store.charge_login(&ann.login, None, &Backoff::at(NOW), &attempt(NOW)).await.unwrap();
         assert!(matches!(charge, Charge::Exhausted { .. }));
         for n in 0..4 {
             assert_eq!(ann.password("wrong", Some(device), NOW).await.err().unwrap().failures(), n + 1);
@@ -738,7 +744,7 @@ mod tests {
         let later = NOW + Duration::from_secs(86_400);
         let token = ann.challenge(Some(device), later).await;
         let user = ann.read(&ann.key).await;
-        assert_eq!(user.devices[device.id()].tries, 0, "a right password ends the device's row");
+        assert_eq!(user.devices[device.id()].attempts, 0, "a right password ends the device's row");
         let signed_in = ann.signed_in(&token, STEP + 2880, later).await.unwrap();
         assert!(signed_in.device.is_none(), "it is known already");
         let user = ann.read(&ann.key).await;
@@ -747,10 +753,13 @@ mod tests {
             ann.password("wrong", Some(device), later).await.err().unwrap();
         }
         let charge =
-            ann.store.charge_login(&ann.login, Some(device), &Ladder::at(later), &attempt(later)).await.unwrap();
+            ann.store.charge_login(&ann.login, Some(device), &Backoff::at(later), &attempt(later)).await.unwrap();
         assert!(matches!(charge, Charge::Exhausted { .. }), "it has delays of its own");
         let after = later + policy::DEVICE_LIFE;
-        assert!(ann.password(PASSWORD, Some(device), after).await.ok().unwrap().tried().device.is_none(), "it ended");
+        assert!(
+            ann.password(PASSWORD, Some(device), after).await.ok().unwrap().password_attempt().device.is_none(),
+            "it ended"
+        );
     }
 
     #[tokio::test]
@@ -761,8 +770,8 @@ mod tests {
             let made_up =
                 NewToken::generate(TokenClass::Device, key, crate::secret::RestoreEpoch::default(), &SystemEntropy)
                     .unwrap();
-            let tried = ann.password("wrong", Some(made_up.reference()), NOW).await.err().unwrap();
-            assert!(tried.device.is_none());
+            let password_attempt = ann.password("wrong", Some(made_up.reference()), NOW).await.err().unwrap();
+            assert!(password_attempt.device.is_none());
         }
         assert_eq!(ann.password("wrong", None, NOW).await.err().unwrap().failures(), 3);
     }
@@ -794,7 +803,7 @@ mod tests {
             ann.change(yes).await;
             let right = ann.password(PASSWORD, None, NOW).await.ok().unwrap();
             ann.change(no).await;
-            assert!(matches!(ann.opened(right, "n").await, Opened::Moved(Err(_))), "changed after the check");
+            assert!(matches!(ann.opened(right, "n").await, Opened::Stale(Err(_))), "changed after the check");
             ann.change(Action::Set(attr("pv"), num(1))).await;
             ann.change(Action::Set(attr("ac"), write::Value::Bool(true))).await;
             ann.change(Action::Set(attr("at"), write::text("l"))).await;
@@ -812,14 +821,14 @@ mod tests {
         ] {
             ann.change(action).await;
         }
-        let exempt = |right: RightPassword| match right.decide() {
+        let exempt = |right: VerifiedPassword| match right.decide() {
             PasswordChecked::Exempt(exempt) => exempt,
             _ => panic!("not exempt"),
         };
         let first = exempt(ann.password(PASSWORD, None, NOW).await.ok().unwrap());
         let second = exempt(ann.password(PASSWORD, None, NOW).await.ok().unwrap());
         let event = ann.event();
-        let ExemptOpened::Yes(signed_in) = ann.store.open_exempt_session(first, &SystemEntropy, &event).await.unwrap()
+        let ExemptOpened::Done(signed_in) = ann.store.open_exempt_session(first, &SystemEntropy, &event).await.unwrap()
         else {
             panic!("refused")
         };
@@ -828,7 +837,7 @@ mod tests {
         ann.change(Action::Remove(attr("ex"))).await;
         ann.change(Action::Add(attr("ep"), 1)).await;
         let moved = ann.store.open_exempt_session(second, &SystemEntropy, &event).await.unwrap();
-        let ExemptOpened::Moved(Ok(right)) = moved else { panic!("signed in, or denied") };
+        let ExemptOpened::Stale(Ok(right)) = moved else { panic!("signed in, or denied") };
         assert!(matches!(right.decide(), PasswordChecked::EnrolmentRequired(_)));
     }
 
@@ -836,7 +845,7 @@ mod tests {
     async fn what_a_right_password_is_worth() {
         let (ann, _) = ann(0).await;
         let reset = |at| async move { matches!(at, PasswordChecked::ResetRequired(_)) };
-        ann.change(Action::Set(attr("row"), num(policy::ROW_TRIES))).await;
+        ann.change(Action::Set(attr("row"), num(policy::MAX_CONSECUTIVE_FAILURES))).await;
         assert!(reset(ann.password(PASSWORD, None, NOW).await.ok().unwrap().decide()).await);
         ann.change(Action::Set(attr("fs"), write::text("n"))).await;
         let right = ann.password(PASSWORD, None, NOW).await.ok().unwrap();
@@ -853,13 +862,13 @@ mod tests {
         let mut at = NOW;
         let mut told = 0;
         for _ in 0..8 {
-            let tried = ann.password("wrong", None, at).await.err().unwrap();
-            told += i32::from(ann.store.tell_failures(&tried).await.unwrap());
+            let password_attempt = ann.password("wrong", None, at).await.err().unwrap();
+            told += i32::from(ann.store.notify_failures(&password_attempt).await.unwrap());
             at = at + Duration::from_secs(900);
         }
         assert_eq!(told, 1);
         let tomorrow = ann.password("wrong", None, NOW + Duration::from_secs(86_400)).await.err().unwrap();
-        assert!(ann.store.tell_failures(&tomorrow).await.unwrap());
+        assert!(ann.store.notify_failures(&tomorrow).await.unwrap());
     }
 
     #[tokio::test]
@@ -869,7 +878,8 @@ mod tests {
         let again = ann.hash(PASSWORD).await;
         ann.store.strengthen(&right, &again).await;
         assert!(
-            ann.password(PASSWORD, None, NOW).await.ok().unwrap().tried().hash().unwrap().as_str() == again.as_str()
+            ann.password(PASSWORD, None, NOW).await.ok().unwrap().password_attempt().hash().unwrap().as_str()
+                == again.as_str()
         );
         // The one that was right is not there any more.
         ann.store.strengthen(&right, &ann.hash("another").await).await;

@@ -8,7 +8,7 @@ use std::{
 use async_trait::async_trait;
 
 use super::{
-    table::{Again, Query, StoreError, Table, Transacted, Transaction, Updated},
+    table::{Query, Retry, StoreError, Table, Transacted, Transaction, Updated},
     write::{Effect, Item, Key, Value, Write},
 };
 
@@ -47,7 +47,7 @@ impl Table for MemoryTable {
         Ok(keys.iter().map(|key| items.get(key).cloned()).collect())
     }
 
-    async fn update(&self, write: &Write, _: Again) -> Result<Updated, StoreError> {
+    async fn update(&self, write: &Write, _: Retry) -> Result<Updated, StoreError> {
         let mut items = self.items();
         let before = items.get(&write.key).cloned();
         match write.apply(before.as_ref()) {

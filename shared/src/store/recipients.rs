@@ -6,7 +6,7 @@ use super::{
     keys,
 };
 use crate::{
-    audit::{Row, Tell},
+    audit::{Notify, Row},
     id::{TenantId, UserId},
 };
 
@@ -34,9 +34,9 @@ impl Store {
     pub async fn recipients(&self, tenant: &TenantId, row: &Row) -> Result<Recipients, StoreError> {
         let profile = |user: &UserId| keys::profile(&tenant.user(user.clone()));
         let [policy, administrators] = self.read_all([keys::tenant(tenant), keys::administrators(tenant)]).await?;
-        let policy = policy.ok_or_else(|| StoreError::Poison("a row of no tenant".into()))?;
+        let policy = policy.ok_or_else(|| StoreError::Corrupt("a row of no tenant".into()))?;
         let company = item::read::<TenantPolicy>(policy)?.name;
-        let told = if row.notified.contains(&Tell::Administrators) {
+        let told = if row.notified.contains(&Notify::Administrators) {
             let active = administrators.map(item::read::<Administrators>).transpose()?.unwrap_or_default().active;
             let mut active: Vec<_> = active.into_keys().collect();
             active.sort();
@@ -85,7 +85,7 @@ mod tests {
             others.push(ann.someone(&format!("a{n:03}"), Role::Administrator).await);
         }
         let event = AuditEvent::new(Action::MfaReset, Outcome::Success, "r");
-        let event = event.by(others[0].user()).about(bob.user()).tell(Tell::User).tell(Tell::Administrators);
+        let event = event.by(others[0].user()).about(bob.user()).tell(Notify::User).tell(Notify::Administrators);
         let mut row = Row::new("i".into(), NOW, event);
         let found = ann.store.recipients(tenant, &row).await.unwrap();
         assert_eq!(found.concerned.unwrap().username, "bob");
@@ -97,7 +97,7 @@ mod tests {
         // Nobody of this tenant is meant by the id of another's.
         row.actor_tenant = Some(TenantId::support());
         row.target = Some(UserId::parse("gone").unwrap());
-        row.notified = vec![Tell::User];
+        row.notified = vec![Notify::User];
         let found = ann.store.recipients(tenant, &row).await.unwrap();
         assert!(found.concerned.is_none() && found.actor.is_none() && found.administrators.is_empty());
     }

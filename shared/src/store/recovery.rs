@@ -8,13 +8,13 @@ use super::{
     table::{Transacted, Transaction, met_first},
     write::{self, Action, Write, attr, eq, num},
 };
-use crate::{attempt::Attempt, audit::AuditEvent, secret::CodeDigest};
+use crate::{audit::AuditEvent, secret::CodeDigest, sign_in::Attempt};
 
 /// What became of a new recovery token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Replaced {
     /// It is the one that works; the previous is void.
-    Yes,
+    Done,
     /// There is no factor to recover.
     NoFactor,
     /// The factor was disabled: only a reset helps.
@@ -22,7 +22,7 @@ pub enum Replaced {
     /// The caller's session ended meanwhile.
     Gone(super::session::NoSession),
     /// The factor changed meanwhile.
-    Moved,
+    Stale,
 }
 
 impl Store {
@@ -42,21 +42,25 @@ impl Store {
         let Some(factor) = user.factor_id.filter(|_| state(user).is_none()) else {
             return Ok(state(user).unwrap_or(Replaced::NoFactor));
         };
-        let mut guards = living(token, now);
-        guards.extend([eq(attr("ep"), user.epoch), eq(attr("fs"), "a"), eq(attr("fid"), factor.bytes())]);
+        let mut conditions = living(token, now);
+        conditions.extend([
+            eq(attr("ep"), user.security_version),
+            eq(attr("fs"), "a"),
+            eq(attr("fid"), factor.bytes()),
+        ]);
         let actions =
             vec![Action::Set(attr("rk"), write::bytes(digest.bytes())), Action::Set(attr("rkt"), num(now.secs()))];
-        let write = Write::update(keys::user(token.user()), guards, actions);
+        let write = Write::update(keys::user(token.user()), conditions, actions);
         let row = self.audit_row(token.user().tenant(), attempt, 0, event)?;
         let met = match self.table.transact(&Transaction::new(vec![write], row)).await? {
-            Transacted::Committed => return Ok(Replaced::Yes),
+            Transacted::Committed => return Ok(Replaced::Done),
             Transacted::Refused(met) => met_first(met),
         };
         let Some(item) = met else { return Ok(Replaced::Gone(super::session::NoSession::Invalid)) };
         let met: User = item::read(item)?;
         Ok(match find(&met, token, now) {
             Err(why) => Replaced::Gone(why),
-            Ok(_) => state(&met).unwrap_or(Replaced::Moved),
+            Ok(_) => state(&met).unwrap_or(Replaced::Stale),
         })
     }
 }
@@ -101,7 +105,7 @@ mod tests {
         let caller = caller(&ann, session.reference()).await;
         let (first, _) = replace(&ann, &caller).await;
         let (second, done) = replace(&ann, &caller).await;
-        assert_eq!(done, Replaced::Yes);
+        assert_eq!(done, Replaced::Done);
         for (code, works) in [(first, false), (second, true)] {
             ann.recovery = code;
             assert_eq!(ann.with_recovery(&tokens[1]).await.is_some(), works);

@@ -1,24 +1,24 @@
 //! Commands of resets: an Administrator's, and support's for a sole Administrator.
 
 use super::{
-    REPLANS, Store, StoreError, budget,
-    enrolment::raise_epoch,
+    MAX_RETRIES, Store, StoreError, budget,
+    enrolment::raise_security_version,
     item,
     item::{Administrators, FactorState, Profile, ResetBudget, ResetCodeEntry, ResetCodeFor, TenantPolicy, User},
     keys,
-    people::By,
-    session::{Authority, NoSession, Principal},
+    session::{AdminContext, NoSession, Principal},
     table::{Transacted, Transaction},
-    verify::no_longer_able,
-    write::{self, Action, Guard, Item, Key, Write, attr, empty, eq, exists, gt, num, size},
+    users::Actor,
+    verify::remove_admin_with_mfa,
+    write::{self, Action, Condition, Item, Key, Write, attr, empty, eq, exists, gt, num, size},
 };
 use crate::{
-    attempt::Attempt,
-    audit::{AuditEvent, Tell},
+    audit::{AuditEvent, Notify},
     env::Timestamp,
     id::{TenantId, UserId, UserKey},
     policy::{self, Budget},
     secret::{CodeDigest, LoginKey, TokenRef},
+    sign_in::Attempt,
 };
 
 /// What became of a reset.
@@ -28,7 +28,7 @@ pub enum Reset {
     /// No such person in this tenant.
     NotFound,
     /// Nobody resets themselves.
-    Oneself,
+    SelfReset,
     /// Too many resets in the last hour.
     OverBudget {
         /// When there is room again.
@@ -39,7 +39,7 @@ pub enum Reset {
     /// The ticket was used before.
     TicketUsed,
     /// The caller may no longer: their session ended or their role changed meanwhile.
-    ActorGone,
+    ActorRevoked,
 }
 
 /// Why an operator does not reset somebody (`not_sole_administrator`), in the words that the caller reads.
@@ -47,10 +47,10 @@ pub enum Reset {
 pub enum NotSole {
     /// Their Administrator does it.
     #[error("the person is not an active Administrator of the tenant: an Administrator of the tenant can reset them")]
-    NoAdministrator,
+    NotAnAdministrator,
     /// The other one does it.
     #[error("another active Administrator of the tenant has an active factor and can reset them")]
-    AnotherCan,
+    AnotherCanReset,
 }
 
 /// Somebody who has to enrol again.
@@ -68,14 +68,14 @@ pub struct Done {
 }
 
 /// Whom a reset is about, as the round trip that found out who asks has read them.
-pub struct Asked {
+pub struct LoadedReset {
     key: UserKey,
     /// The person, their names, their tenant, its budget.
     found: [Option<Item>; 4],
 }
 
 /// Whom an operator's reset is about, as far as the round trip that found out who asks could tell.
-pub struct AskedSupport {
+pub struct SupportResetTarget {
     login: LoginKey,
     ticket: String,
     /// The login name, the tenant, the ticket.
@@ -95,19 +95,19 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]: denied.
-    pub async fn ask_reset(
+    pub async fn load_reset(
         &self,
         token: &TokenRef,
         target: UserId,
         now: Timestamp,
-    ) -> Result<Result<(Principal, Asked), NoSession>, StoreError> {
+    ) -> Result<Result<(Principal, LoadedReset), NoSession>, StoreError> {
         let key = token.user().tenant().user(target);
         let [own, rest @ ..] = reset_keys(token.user(), &key);
         let [user, profile, policy, budget] = rest;
         let wanted = [own, keys::idp(key.tenant()), user, profile, policy, budget];
         let [own, idp, user, profile, policy, budget] = self.read_all(wanted).await?;
         let principal = self.principal([own, idp], token, now).await?;
-        Ok(principal.map(|principal| (principal, Asked { key, found: [user, profile, policy, budget] })))
+        Ok(principal.map(|principal| (principal, LoadedReset { key, found: [user, profile, policy, budget] })))
     }
 
     /// Resets the MFA of a person of the caller's tenant: one transaction, and counted (security.md 37, 38). Repeated before
@@ -117,40 +117,40 @@ impl Store {
     /// [`StoreError`]: it may have happened; a repeat costs nothing.
     pub async fn reset_mfa(
         &self,
-        authority: &Authority,
-        asked: Asked,
+        admin: &AdminContext,
+        loaded: LoadedReset,
         code: &(dyn Fn(&UserKey) -> CodeDigest + Sync),
         attempt: &Attempt,
         event: &AuditEvent,
     ) -> Result<Reset, StoreError> {
-        let Asked { key, mut found } = asked;
-        if key == *authority.key() {
-            return Ok(Reset::Oneself);
+        let LoadedReset { key, mut found } = loaded;
+        if key == *admin.key() {
+            return Ok(Reset::SelfReset);
         }
-        let (now, tenant) = (attempt.at(), authority.tenant());
-        let mut own = authority.principal().user().clone();
-        for _ in 0..REPLANS {
+        let (now, tenant) = (attempt.at(), admin.tenant());
+        let mut own = admin.principal().user().clone();
+        for _ in 0..MAX_RETRIES {
             let [Some(user), Some(profile), Some(policy), budget] = found else { return Ok(Reset::NotFound) };
             let (user, profile, policy) = (item::read(user)?, item::read(profile)?, item::read(policy)?);
             let target = Target { key: key.clone(), user, profile, policy };
-            let mut writes = vec![Write::check(keys::user(authority.key()), authority.guards(now))];
+            let mut writes = vec![Write::check(keys::user(admin.key()), admin.conditions(now))];
             if target.repeats(now) {
                 let Some(write) = target.repeat(code(&target.key), now)? else { return Ok(target.done(now)) };
                 writes.push(write);
             } else {
-                match charged(authority, &own, budget, tenant, now)? {
+                match charged(admin, &own, budget, tenant, now)? {
                     Ok(charges) => writes = charges,
                     Err(retry_at) => return Ok(Reset::OverBudget { retry_at }),
                 }
                 writes.push(target.anew(code(&target.key), now)?);
-                writes.extend(no_longer_able(&target.key, &target.user));
+                writes.extend(remove_admin_with_mfa(&target.key, &target.user));
             }
             let row = self.audit_row(tenant, attempt, 0, &target.told(event, now))?;
             if let Transacted::Committed = self.table.transact(&Transaction::new(writes, row)).await? {
                 return Ok(target.done(now));
             }
-            let [asker, user, profile, policy, budget] = self.read_all(reset_keys(authority.key(), &key)).await?;
-            let Some(asker) = authority.still(asker, now)? else { return Ok(Reset::ActorGone) };
+            let [asker, user, profile, policy, budget] = self.read_all(reset_keys(admin.key(), &key)).await?;
+            let Some(asker) = admin.still(asker, now)? else { return Ok(Reset::ActorRevoked) };
             own = asker;
             found = [user, profile, policy, budget];
         }
@@ -161,27 +161,31 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]: denied.
-    pub async fn ask_support_reset(
+    pub async fn load_support_reset(
         &self,
         token: &TokenRef,
         login: LoginKey,
         ticket: String,
         now: Timestamp,
-    ) -> Result<Result<(Principal, AskedSupport), NoSession>, StoreError> {
+    ) -> Result<Result<(Principal, SupportResetTarget), NoSession>, StoreError> {
         let [own, idp] = [keys::user(token.user()), keys::idp(token.user().tenant())];
         let [name, tenant, row] = named_keys(&login, &ticket);
         let [own, idp, found @ ..] = self.read_all([own, idp, name, tenant, row]).await?;
         let principal = self.principal([own, idp], token, now).await?;
-        Ok(principal.map(|principal| (principal, AskedSupport { login, ticket, found })))
+        Ok(principal.map(|principal| (principal, SupportResetTarget { login, ticket, found })))
     }
 
     /// Reads what the name and the ticket of a reset are, for whoever operates the machine.
     ///
     /// # Errors
     /// [`StoreError`]: denied.
-    pub async fn name_support_reset(&self, login: LoginKey, ticket: String) -> Result<AskedSupport, StoreError> {
+    pub async fn load_support_reset_by_name(
+        &self,
+        login: LoginKey,
+        ticket: String,
+    ) -> Result<SupportResetTarget, StoreError> {
         let found = self.read_all(named_keys(&login, &ticket)).await?;
-        Ok(AskedSupport { login, ticket, found })
+        Ok(SupportResetTarget { login, ticket, found })
     }
 
     /// Resets a sole Administrator who is locked out, for a ticket (product.md P9). `here` is the event in the operators'
@@ -191,15 +195,15 @@ impl Store {
     /// [`StoreError`]: it may have happened, and the ticket may be used up.
     pub async fn reset_sole_administrator(
         &self,
-        by: &By<'_>,
-        asked: AskedSupport,
+        by: &Actor<'_>,
+        loaded: SupportResetTarget,
         code: &(dyn Fn(&UserKey) -> CodeDigest + Sync),
         attempt: &Attempt,
         (here, there): (&AuditEvent, &AuditEvent),
     ) -> Result<Reset, StoreError> {
-        let AskedSupport { login, ticket, mut found } = asked;
+        let SupportResetTarget { login, ticket, mut found } = loaded;
         let (tenant, now) = (login.tenant(), attempt.at());
-        for _ in 0..REPLANS {
+        for _ in 0..MAX_RETRIES {
             let [row, policy, used] = found;
             let row: item::LoginRow = item::read(row.unwrap_or_default())?;
             let (Some(policy), Some(uid)) = (policy, row.uid) else { return Ok(Reset::NotFound) };
@@ -207,8 +211,8 @@ impl Store {
             if used.is_some() {
                 return Ok(Reset::TicketUsed);
             }
-            if matches!(by, By::Authority(operator) if key == *operator.key()) {
-                return Ok(Reset::Oneself);
+            if matches!(by, Actor::AdminContext(operator) if key == *operator.key()) {
+                return Ok(Reset::SelfReset);
             }
             let second = [keys::user(&key), keys::profile(&key), keys::administrators(tenant)];
             let [user, profile, administrators] = self.read_all(second).await?;
@@ -223,7 +227,7 @@ impl Store {
             there.target = Some(target.key.user().clone());
             let mut writes = vec![
                 Write::put_new(keys::ticket(&ticket), used_ticket(by, &target.key, now)),
-                sole_no_longer_able(&target.key),
+                remove_sole_admin_with_mfa(&target.key),
                 target.anew(code(&target.key), now)?,
                 self.audit_row(&TenantId::support(), attempt, 1, here)?,
             ];
@@ -233,10 +237,10 @@ impl Store {
                 return Ok(target.done(now));
             }
             found = self.read_all(named_keys(&login, &ticket)).await?;
-            if let By::Authority(operator) = by {
+            if let Actor::AdminContext(operator) = by {
                 let [own] = self.read_all([keys::user(operator.key())]).await?;
                 if operator.still(own, now)?.is_none() {
-                    return Ok(Reset::ActorGone);
+                    return Ok(Reset::ActorRevoked);
                 }
             }
         }
@@ -267,12 +271,12 @@ impl Target {
         self.user.administers() || self.policy.reset_code_for == ResetCodeFor::Everyone
     }
 
-    fn as_read(&self) -> Vec<Guard> {
-        vec![eq(attr("ep"), self.user.epoch), eq(attr("born"), self.user.born.bytes())]
+    fn as_read(&self) -> Vec<Condition> {
+        vec![eq(attr("ep"), self.user.security_version), eq(attr("born"), self.user.incarnation.bytes())]
     }
 
     fn code(digest: CodeDigest, now: Timestamp) -> Result<Action, StoreError> {
-        let entry = ResetCodeEntry { digest, ends: (now + policy::RESET_CODE_LIFE).millis(), tries: 0 };
+        let entry = ResetCodeEntry { digest, ends: (now + policy::RESET_CODE_LIFE).millis(), attempts: 0 };
         Ok(Action::Set(attr("rc"), item::value(&entry)?))
     }
 
@@ -281,9 +285,9 @@ impl Target {
         if !self.asks_code(now) {
             return Ok(None);
         }
-        let mut guards = self.as_read();
-        guards.extend([eq(attr("fs"), "n"), gt(attr("eb"), now.secs()), eq(attr("rq"), true)]);
-        Ok(Some(Write::update(keys::user(&self.key), guards, vec![Self::code(digest, now)?])))
+        let mut conditions = self.as_read();
+        conditions.extend([eq(attr("fs"), "n"), gt(attr("eb"), now.secs()), eq(attr("rq"), true)]);
+        Ok(Some(Write::update(keys::user(&self.key), conditions, vec![Self::code(digest, now)?])))
     }
 
     /// Of a new reset: no factor, no token, no way in but enrolment.
@@ -298,7 +302,7 @@ impl Target {
             Action::Set(attr("eb"), num(enrol_by(now).secs())),
         ];
         actions.extend(["fid", "sec", "ls", "fat", "rk", "rkt"].map(|name| Action::Remove(attr(name))));
-        actions.extend(raise_epoch());
+        actions.extend(raise_security_version());
         if self.asks_code(now) {
             actions.extend([Action::Set(attr("rq"), write::Value::Bool(true)), Self::code(digest, now)?]);
         } else {
@@ -313,7 +317,7 @@ impl Target {
             event.action = crate::audit::Action::ResetCodeRenewed;
         } else if self.user.administers() {
             // Whoever gets an Administrator reset is on the way to their rights: the others are told.
-            event = event.tell(Tell::Administrators);
+            event = event.tell(Notify::Administrators);
         }
         event
     }
@@ -335,7 +339,7 @@ fn enrol_by(now: Timestamp) -> Timestamp {
 
 /// The caller's right and both budgets, as writes; or when there is room again.
 fn charged(
-    authority: &Authority,
+    admin: &AdminContext,
     own: &User,
     budget: Option<Item>,
     tenant: &TenantId,
@@ -346,10 +350,10 @@ fn charged(
     let all = budget::take(&attr("w"), spent.as_ref().map(|it| it.resets.as_slice()), Budget::TENANT_RESETS, now);
     Ok(match (mine, all) {
         (Ok((mine, note_mine)), Ok((all, note_all))) => {
-            let mut guards = authority.guards(now);
-            guards.extend(mine);
+            let mut conditions = admin.conditions(now);
+            conditions.extend(mine);
             Ok(vec![
-                Write::update(keys::user(authority.key()), guards, vec![note_mine]),
+                Write::update(keys::user(admin.key()), conditions, vec![note_mine]),
                 Write::update(keys::reset_budget(tenant), all, vec![note_all]),
             ])
         }
@@ -361,29 +365,31 @@ fn charged(
 /// An active Administrator beside whom no other active one has an active factor; or why they are not that.
 fn sole(administrators: &Administrators, key: &UserKey) -> Result<(), NotSole> {
     match administrators.active.contains_key(key.user()) {
-        false => Err(NotSole::NoAdministrator),
-        true if administrators.able.keys().any(|able| able != key.user()) => Err(NotSole::AnotherCan),
+        false => Err(NotSole::NotAnAdministrator),
+        true if administrators.with_mfa.keys().any(|mark_admin_with_mfa| mark_admin_with_mfa != key.user()) => {
+            Err(NotSole::AnotherCanReset)
+        }
         true => Ok(()),
     }
 }
 
 /// Asks again that nobody else has a factor. That the person is an active Administrator still, their epoch tells: it is raised
 /// with every change of role or activity.
-fn sole_no_longer_able(key: &UserKey) -> Write {
+fn remove_sole_admin_with_mfa(key: &UserKey) -> Write {
     let own = attr("able").key(key.user().as_str().to_owned());
-    let alone = Guard::All(vec![eq(size(attr("able")), 1), exists(own.clone())]);
-    let nobody_else = Guard::Any(vec![eq(size(attr("able")), 0), alone]);
+    let alone = Condition::All(vec![eq(size(attr("able")), 1), exists(own.clone())]);
+    let nobody_else = Condition::Any(vec![eq(size(attr("able")), 0), alone]);
     Write::update(keys::administrators(key.tenant()), vec![nobody_else], vec![Action::Remove(own)])
 }
 
-fn used_ticket(by: &By<'_>, target: &UserKey, now: Timestamp) -> Item {
+fn used_ticket(by: &Actor<'_>, target: &UserKey, now: Timestamp) -> Item {
     let text = |id: &dyn std::fmt::Display| write::text(id.to_string());
     let mut used = Item::from([
         ("t".to_owned(), text(target.tenant())),
         ("u".to_owned(), text(target.user())),
         ("at".to_owned(), num(now.millis())),
     ]);
-    if let By::Authority(operator) = by {
+    if let Actor::AdminContext(operator) = by {
         used.insert("by".to_owned(), text(operator.key().user()));
     }
     used
@@ -415,13 +421,13 @@ mod tests {
         Nonce::generate(&SystemEntropy).unwrap()
     }
 
-    async fn authority(ann: &Ann, token: &crate::secret::TokenRef, at: Timestamp) -> Authority {
+    async fn admin(ann: &Ann, token: &crate::secret::TokenRef, at: Timestamp) -> AdminContext {
         let principal = ann.store.read_session(token, at).await.unwrap().ok().unwrap();
         principal.administrator(at).ok().unwrap()
     }
 
     /// Ann signed in as an Administrator, and Bob with a factor.
-    async fn office() -> (Ann, Authority, UserKey) {
+    async fn office() -> (Ann, AdminContext, UserKey) {
         let (ann, tokens) = ann(1).await;
         let session = ann.with_step(&tokens[0], STEP, NOW).await.unwrap();
         let bob = key("acme", "u-bob");
@@ -429,20 +435,20 @@ mod tests {
             factor: FactorState::Active,
             factor_id: Some(nonce()),
             last_step: Some(1),
-            row: 7,
+            consecutive_failures: 7,
             ..person(Kind::Employee, Role::Standard, nonce())
         };
         ann.add(&bob, &user).await;
-        let authority = authority(&ann, session.reference(), NOW).await;
-        (ann, authority, bob)
+        let admin = admin(&ann, session.reference(), NOW).await;
+        (ann, admin, bob)
     }
 
-    async fn reset(ann: &Ann, authority: &Authority, target: &UserKey, at: Timestamp) -> Reset {
+    async fn reset(ann: &Ann, admin: &AdminContext, target: &UserKey, at: Timestamp) -> Reset {
         let code = ResetCode::generate(&SystemEntropy).unwrap();
         let digest = |key: &UserKey| code.digest(&ann.codes, key);
-        let [_, found @ ..] = ann.store.read_all(reset_keys(authority.key(), target)).await.unwrap();
-        let asked = Asked { key: target.clone(), found };
-        ann.store.reset_mfa(authority, asked, &digest, &attempt(at), &ann.event()).await.unwrap()
+        let [_, found @ ..] = ann.store.read_all(reset_keys(admin.key(), target)).await.unwrap();
+        let loaded = LoadedReset { key: target.clone(), found };
+        ann.store.reset_mfa(admin, loaded, &digest, &attempt(at), &ann.event()).await.unwrap()
     }
 
     fn done(reset: Reset) -> Done {
@@ -454,23 +460,26 @@ mod tests {
 
     #[tokio::test]
     async fn a_reset_leaves_no_way_in_but_enrolment() {
-        let (ann, authority, bob) = office().await;
-        let told = done(reset(&ann, &authority, &bob, NOW + Duration::from_millis(999)).await);
+        let (ann, admin, bob) = office().await;
+        let told = done(reset(&ann, &admin, &bob, NOW + Duration::from_millis(999)).await);
         assert!(!told.code && told.enrol_by == NOW + policy::ENROL_WINDOW);
         let user = ann.read(&bob).await;
         assert!(user.factor == FactorState::None && user.factor_id.is_none() && user.last_step.is_none());
-        assert_eq!((user.row, user.epoch, user.enrol_by), (0, 2, Some((NOW + policy::ENROL_WINDOW).secs())));
+        assert_eq!(
+            (user.consecutive_failures, user.security_version, user.enrol_by),
+            (0, 2, Some((NOW + policy::ENROL_WINDOW).secs()))
+        );
         assert!(user.reset_code.is_none(), "Bob is no Administrator");
-        let again = done(reset(&ann, &authority, &bob, NOW).await);
+        let again = done(reset(&ann, &admin, &bob, NOW).await);
         assert_eq!(again.enrol_by, told.enrol_by, "a repeat says the same");
-        assert_eq!(ann.read(&bob).await.epoch, 2, "a repeat changes nothing");
+        assert_eq!(ann.read(&bob).await.security_version, 2, "a repeat changes nothing");
         assert_eq!(ann.read(&ann.key).await.resets.len(), 1, "and is not counted");
-        done(reset(&ann, &authority, &bob, NOW + policy::RECOVERY_GRACE / 3).await);
+        done(reset(&ann, &admin, &bob, NOW + policy::RECOVERY_GRACE / 3).await);
     }
 
     #[tokio::test]
     async fn an_administrator_gets_a_code_and_a_repeat_another() {
-        let (ann, authority, _) = office().await;
+        let (ann, admin, _) = office().await;
         let amy = key("acme", "u-amy");
         let user = User {
             factor: FactorState::Active,
@@ -478,25 +487,25 @@ mod tests {
             ..person(Kind::Employee, Role::Administrator, nonce())
         };
         ann.add(&amy, &user).await;
-        assert!(done(reset(&ann, &authority, &amy, NOW).await).code);
+        assert!(done(reset(&ann, &admin, &amy, NOW).await).code);
         let first = ann.read(&amy).await.reset_code.unwrap();
-        assert!(!ann.administrators().await.able.contains_key(amy.user()));
-        assert!(done(reset(&ann, &authority, &amy, NOW).await).code);
+        assert!(!ann.administrators().await.with_mfa.contains_key(amy.user()));
+        assert!(done(reset(&ann, &admin, &amy, NOW).await).code);
         assert!(ann.read(&amy).await.reset_code.unwrap().digest != first.digest);
-        assert!(matches!(reset(&ann, &authority, &ann.key, NOW).await, Reset::Oneself));
-        assert!(matches!(reset(&ann, &authority, &key("acme", "u-none"), NOW).await, Reset::NotFound));
+        assert!(matches!(reset(&ann, &admin, &ann.key, NOW).await, Reset::SelfReset));
+        assert!(matches!(reset(&ann, &admin, &key("acme", "u-none"), NOW).await, Reset::NotFound));
     }
 
     #[tokio::test]
     async fn ten_resets_an_hour_also_when_they_come_together() {
-        let (ann, authority, _) = office().await;
+        let (ann, admin, _) = office().await;
         let mut people = Vec::new();
         for n in 0..16 {
             let key = key("acme", &format!("u-{n}"));
             ann.add(&key, &person(Kind::Contact, Role::Portal, nonce())).await;
             people.push(key);
         }
-        let resets = join_all(people.iter().map(|person| reset(&ann, &authority, person, NOW))).await;
+        let resets = join_all(people.iter().map(|person| reset(&ann, &admin, person, NOW))).await;
         assert_eq!(resets.iter().filter(|it| matches!(it, Reset::Done(_))).count(), policy::OWN_RESETS);
         let over = resets.iter().find(|it| !matches!(it, Reset::Done(_))).unwrap();
         assert!(matches!(over, Reset::OverBudget { retry_at } if *retry_at == NOW + policy::RESET_WINDOW));
@@ -504,16 +513,16 @@ mod tests {
 
     #[tokio::test]
     async fn nobody_resets_after_their_right_is_gone() {
-        let (ann, authority, bob) = office().await;
+        let (ann, admin, bob) = office().await;
         ann.change(Action::Add(attr("ep"), 1)).await;
-        assert!(matches!(reset(&ann, &authority, &bob, NOW).await, Reset::ActorGone));
+        assert!(matches!(reset(&ann, &admin, &bob, NOW).await, Reset::ActorRevoked));
         ann.put(Write::delete(keys::user(&ann.key), vec![])).await;
-        assert!(matches!(reset(&ann, &authority, &bob, NOW).await, Reset::ActorGone), "deleted meanwhile");
-        assert_eq!(ann.read(&bob).await.epoch, 1);
+        assert!(matches!(reset(&ann, &admin, &bob, NOW).await, Reset::ActorRevoked), "deleted meanwhile");
+        assert_eq!(ann.read(&bob).await.security_version, 1);
     }
 
     /// An operator, signed in.
-    async fn operator(ann: &Ann) -> Authority {
+    async fn operator(ann: &Ann) -> AdminContext {
         let op = key("support", "u-op");
         let none = item::write(&Administrators::default()).unwrap();
         ann.put(Write::put_new(keys::administrators(op.tenant()), none)).await;
@@ -522,16 +531,16 @@ mod tests {
                 .unwrap();
         let mut user = person(Kind::Employee, Role::Operator, nonce());
         let session = item::Session {
-            guard: *token.reference().guard(),
+            verifier: *token.reference().verifier(),
             created: NOW.millis(),
             attempt: nonce(),
             ends: (NOW + policy::SESSION_LIFE).secs(),
             seen: NOW.secs(),
             step_up: NOW.secs(),
             amr: item::Amr::Otp,
-            epoch: 1,
+            security_version: 1,
             idp: None,
-            password_tries: 0,
+            password_attempts: 0,
             password_attempt: None,
         };
         user.sessions.insert(token.reference().id().clone(), session);
@@ -540,14 +549,14 @@ mod tests {
         principal.operator(NOW).ok().unwrap()
     }
 
-    async fn support(ann: &Ann, operator: &Authority, login: &LoginKey, ticket: &str) -> Reset {
+    async fn support(ann: &Ann, operator: &AdminContext, login: &LoginKey, ticket: &str) -> Reset {
         let code = ResetCode::generate(&SystemEntropy).unwrap();
         let (event, digest) = (ann.event(), |key: &UserKey| code.digest(&ann.codes, key));
         let (store, ticket) = (&ann.store, ann.names.ticket(ticket));
         let found = store.read_all(named_keys(login, &ticket)).await.unwrap();
-        let asked = AskedSupport { login: login.clone(), ticket, found };
+        let loaded = SupportResetTarget { login: login.clone(), ticket, found };
         store
-            .reset_sole_administrator(&By::Authority(operator), asked, &digest, &attempt(NOW), (&event, &event))
+            .reset_sole_administrator(&Actor::AdminContext(operator), loaded, &digest, &attempt(NOW), (&event, &event))
             .await
             .unwrap()
     }
@@ -563,7 +572,7 @@ mod tests {
         assert!(matches!(support(&ann, &operator, &ann.login, "T-1").await, Reset::TicketUsed));
         let user = ann.read(&ann.key).await;
         assert!(user.factor == FactorState::None && user.reset_code_required == Some(true));
-        assert!(ann.administrators().await.able.is_empty());
+        assert!(ann.administrators().await.with_mfa.is_empty());
         assert!(
             matches!(support(&ann, &operator, &ann.login, "T-2").await, Reset::Done(_)),
             "another ticket, another code"
@@ -578,13 +587,13 @@ mod tests {
         let user = User { factor: FactorState::Active, ..person(Kind::Employee, Role::Administrator, nonce()) };
         ann.add(&amy, &user).await;
         let refused = support(&ann, &operator, &ann.login, "T-1").await;
-        assert!(matches!(refused, Reset::NotSole(NotSole::AnotherCan)));
+        assert!(matches!(refused, Reset::NotSole(NotSole::AnotherCanReset)));
         let bob = key("acme", "u-bob");
         ann.add(&bob, &person(Kind::Employee, Role::Standard, nonce())).await;
         let login = ann.names.login(ann.key.tenant(), &LoginName::fold("bob"));
         let row = LoginRow { uid: Some(bob.user().clone()), ..LoginRow::default() };
         ann.put(Write::put_new(keys::login(&login), item::write(&row).unwrap())).await;
         let refused = support(&ann, &operator, &login, "T-2").await;
-        assert!(matches!(refused, Reset::NotSole(NotSole::NoAdministrator)));
+        assert!(matches!(refused, Reset::NotSole(NotSole::NotAnAdministrator)));
     }
 }

@@ -3,20 +3,20 @@
 use std::collections::HashMap;
 
 use super::{
-    REPLANS, Store, StoreError, item,
+    MAX_RETRIES, Store, StoreError, item,
     item::{CurrentIdp, Device, Profile, Role, Session, User},
     keys,
     login::Planned,
-    table::{Again, Transacted, Transaction, met_first},
-    write::{Action, Guard, Item, Path, Write, absent, attr, empty, eq, exists, gt, lt, num, size},
+    table::{Retry, Transacted, Transaction, met_first},
+    write::{Action, Condition, Item, Path, Write, absent, attr, empty, eq, exists, gt, lt, num, size},
 };
 use crate::{
-    attempt::{Attempt, From, NewSession},
     audit::AuditEvent,
     env::Timestamp,
     id::{EntryId, TenantId, UserKey},
     policy,
     secret::{LoginKey, TokenClass, TokenRef},
+    sign_in::{Attempt, From, NewSession},
 };
 
 /// Why a token is nobody's session.
@@ -73,7 +73,9 @@ impl Principal {
     #[must_use]
     pub fn living(&self, now: Timestamp) -> Vec<(&EntryId, &Session)> {
         let living = |session: &Session| {
-            session.epoch == self.user.epoch && session.alive(now) && session.idp_holds(self.idp.as_ref())
+            session.security_version == self.user.security_version
+                && session.alive(now)
+                && session.idp_holds(self.idp.as_ref())
         };
         self.user.sessions.iter().filter(|(_, session)| living(session)).collect()
     }
@@ -90,9 +92,9 @@ pub enum Denied {
 
 /// Somebody who may administer right now: the role and a fresh step-up, as read. Every administrative transaction asks the
 /// store again, so nothing happens after their demotion was acknowledged.
-pub struct Authority(Principal);
+pub struct AdminContext(Principal);
 
-impl Authority {
+impl AdminContext {
     /// Who they are.
     #[must_use]
     pub fn key(&self) -> &UserKey {
@@ -112,16 +114,18 @@ impl Authority {
     }
 
     /// What has to hold of their item still.
-    pub(super) fn guards(&self, now: Timestamp) -> Vec<Guard> {
-        let mut guards = living(&self.0.token, now);
-        guards.push(eq(attr("ep"), self.0.user.epoch));
-        guards
+    pub(super) fn conditions(&self, now: Timestamp) -> Vec<Condition> {
+        let mut conditions = living(&self.0.token, now);
+        conditions.push(eq(attr("ep"), self.0.user.security_version));
+        conditions
     }
 
     /// Their item as a transaction met it, if they still may; for telling why it was refused.
     pub(super) fn still(&self, own: Option<Item>, now: Timestamp) -> Result<Option<User>, StoreError> {
         let own: Option<User> = own.map(item::read).transpose()?;
-        Ok(own.filter(|own| find(own, &self.0.token, now).is_ok() && own.epoch == self.0.user.epoch))
+        Ok(own.filter(|own| {
+            find(own, &self.0.token, now).is_ok() && own.security_version == self.0.user.security_version
+        }))
     }
 }
 
@@ -150,7 +154,7 @@ impl Principal {
     ///
     /// # Errors
     /// [`Denied`], role before freshness.
-    pub fn administrator(self, now: Timestamp) -> Result<Authority, Denied> {
+    pub fn administrator(self, now: Timestamp) -> Result<AdminContext, Denied> {
         let may = self.administers();
         self.fresh(may, now)
     }
@@ -159,7 +163,7 @@ impl Principal {
     ///
     /// # Errors
     /// [`Denied`], role before freshness.
-    pub fn operator(self, now: Timestamp) -> Result<Authority, Denied> {
+    pub fn operator(self, now: Timestamp) -> Result<AdminContext, Denied> {
         let may = self.operates();
         self.fresh(may, now)
     }
@@ -176,11 +180,11 @@ impl Principal {
         self.user.role == Role::Operator && self.token.user().tenant().is_support()
     }
 
-    fn fresh(self, may: bool, now: Timestamp) -> Result<Authority, Denied> {
+    fn fresh(self, may: bool, now: Timestamp) -> Result<AdminContext, Denied> {
         match (may, self.session.fresh(now)) {
             (false, _) => Err(Denied::Forbidden),
             (true, false) => Err(Denied::StepUpRequired),
-            (true, true) => Ok(Authority(self)),
+            (true, true) => Ok(AdminContext(self)),
         }
     }
 }
@@ -200,9 +204,9 @@ pub enum Which {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
     /// Ended, durably.
-    Yes,
+    Done,
     /// There is no such session, or the caller's own ended meanwhile.
-    Gone,
+    NotFound,
 }
 
 impl Store {
@@ -240,14 +244,14 @@ impl Store {
             Ok(_) => return Ok(Err(NoSession::Invalid)),
             Err(why) => return Ok(Err(why)),
         };
-        if session.seen <= (now - policy::TOUCH).secs() {
+        if session.seen <= (now - policy::LAST_SEEN_INTERVAL).secs() {
             let at = || entry(token);
             let touch = Write::update(
                 keys::user(token.user()),
                 vec![lt(at().key("l"), now.secs()), eq(at().key("e"), attr("ep"))],
                 vec![Action::Set(at().key("l"), num(now.secs()))],
             );
-            if let Err(error) = self.table.update(&touch, Again::Never).await {
+            if let Err(error) = self.table.update(&touch, Retry::Never).await {
                 tracing::warn!(%error, "the use of a session was not noted");
             }
         }
@@ -273,7 +277,7 @@ impl Store {
             Ok(principal) => principal,
             Err(why) => return Ok(Err(why)),
         };
-        let profile = profile.ok_or_else(|| StoreError::Poison("a person without names".into()))?;
+        let profile = profile.ok_or_else(|| StoreError::Corrupt("a person without names".into()))?;
         Ok(Ok((principal, item::read(profile)?)))
     }
 
@@ -316,19 +320,19 @@ impl Store {
         event: &AuditEvent,
     ) -> Result<Ended, StoreError> {
         let (token, mut current) = (&caller.token, caller.session.clone());
-        for _ in 0..REPLANS {
-            let (guards, actions) = ending(token, &current, which, attempt.at())?;
+        for _ in 0..MAX_RETRIES {
+            let (conditions, actions) = ending(token, &current, which, attempt.at())?;
             let row = self.audit_row(token.user().tenant(), attempt, 0, event)?;
-            let write = Write::update(keys::user(token.user()), guards, actions);
+            let write = Write::update(keys::user(token.user()), conditions, actions);
             let met = match self.table.transact(&Transaction::new(vec![write], row)).await? {
-                Transacted::Committed => return Ok(Ended::Yes),
+                Transacted::Committed => return Ok(Ended::Done),
                 Transacted::Refused(met) => met_first(met),
             };
             // A try at the password was charged to this session meanwhile: once more, with its count.
             let met: Option<User> = met.map(item::read).transpose()?;
             match met.as_ref().and_then(|user| find(user, token, attempt.at()).ok()) {
-                Some(session) if session.password_tries != current.password_tries => current = session.clone(),
-                _ => return Ok(Ended::Gone),
+                Some(session) if session.password_attempts != current.password_attempts => current = session.clone(),
+                _ => return Ok(Ended::NotFound),
             }
         }
         Err(StoreError::Contended("a session whose password keeps being tried".into()))
@@ -337,18 +341,18 @@ impl Store {
 
 /// Guards and actions of ending sessions.
 fn ending(token: &TokenRef, current: &Session, which: &Which, now: Timestamp) -> Result<Planned, StoreError> {
-    let mut guards = living(token, now);
+    let mut conditions = living(token, now);
     let actions = match which {
         Which::This => vec![Action::Remove(entry(token))],
         Which::One(id) => {
             let other = attr("s").key(id.as_str().to_owned());
-            guards.push(exists(other.clone()));
+            conditions.push(exists(other.clone()));
             vec![Action::Remove(other)]
         }
         Which::Others => {
             // The epoch does not change: the current session goes on, under an entry that is put as it was read. A
             // use noted meanwhile is put back by a minute at most.
-            guards.extend([eq(attr("ep"), current.epoch), same_tries(token, current)]);
+            conditions.extend([eq(attr("ep"), current.security_version), same_tries(token, current)]);
             let current = [(token.id().as_str().to_owned(), item::value(current)?)];
             vec![
                 Action::Set(attr("s"), super::write::Value::M(current.into_iter().collect())),
@@ -356,7 +360,7 @@ fn ending(token: &TokenRef, current: &Session, which: &Which, now: Timestamp) ->
             ]
         }
     };
-    Ok((guards, actions))
+    Ok((conditions, actions))
 }
 
 fn entry(token: &TokenRef) -> Path {
@@ -364,20 +368,20 @@ fn entry(token: &TokenRef) -> Path {
 }
 
 /// What a living session is, as a guard: the same as [`find`] asks.
-pub(super) fn living(token: &TokenRef, now: Timestamp) -> Vec<Guard> {
-    let tries = || entry(token).key("p");
-    let mut guards = in_time(token, now);
-    guards.push(Guard::Any(vec![absent(tries()), lt(tries(), policy::TRIES)]));
-    guards
+pub(super) fn living(token: &TokenRef, now: Timestamp) -> Vec<Condition> {
+    let attempts = || entry(token).key("p");
+    let mut conditions = in_time(token, now);
+    conditions.push(Condition::Any(vec![absent(attempts()), lt(attempts(), policy::MAX_ATTEMPTS)]));
+    conditions
 }
 
 /// The same of a session whose tries at the current password may be used up, as [`find_in_time`] asks: the last of them
 /// may be the right one.
-pub(super) fn in_time(token: &TokenRef, now: Timestamp) -> Vec<Guard> {
+pub(super) fn in_time(token: &TokenRef, now: Timestamp) -> Vec<Condition> {
     let at = || entry(token);
     vec![
         eq(attr("ac"), true),
-        eq(at().key("g"), token.guard().bytes()),
+        eq(at().key("g"), token.verifier().bytes()),
         eq(at().key("e"), attr("ep")),
         gt(at().key("x"), now.secs()),
         super::write::le(at().key("x"), (now + policy::SESSION_LIFE + policy::SKEW).secs()),
@@ -387,9 +391,9 @@ pub(super) fn in_time(token: &TokenRef, now: Timestamp) -> Vec<Guard> {
 
 /// The count of tries at the current password is as it was read: a write that puts the session's entry anew, or under
 /// another token, forgets none.
-pub(super) fn same_tries(token: &TokenRef, read: &Session) -> Guard {
-    let tries = entry(token).key("p");
-    if read.password_tries == 0 { absent(tries) } else { eq(tries, read.password_tries) }
+pub(super) fn same_tries(token: &TokenRef, read: &Session) -> Condition {
+    let attempts = entry(token).key("p");
+    if read.password_attempts == 0 { absent(attempts) } else { eq(attempts, read.password_attempts) }
 }
 
 /// The living session of a token in a person's item: the same as [`living`] asks of the store.
@@ -400,10 +404,10 @@ pub(super) fn find<'a>(user: &'a User, token: &TokenRef, now: Timestamp) -> Resu
 
 /// The same as [`in_time`] asks of the store.
 pub(super) fn find_in_time<'a>(user: &'a User, token: &TokenRef, now: Timestamp) -> Result<&'a Session, NoSession> {
-    let session = user.sessions.get(token.id()).filter(|session| session.guard == *token.guard());
+    let session = user.sessions.get(token.id()).filter(|session| session.verifier == *token.verifier());
     match session {
         Some(session) if user.active && session.in_time(now) => {
-            if session.epoch == user.epoch {
+            if session.security_version == user.security_version {
                 Ok(session)
             } else {
                 Err(NoSession::RefreshRequired)
@@ -421,44 +425,44 @@ pub(super) fn open(
     new: &NewSession,
     replaces: Option<&EntryId>,
     now: Timestamp,
-) -> Result<(Vec<Guard>, Vec<Action>), StoreError> {
+) -> Result<(Vec<Condition>, Vec<Action>), StoreError> {
     let sessions = |id: &EntryId| attr("s").key(id.as_str().to_owned());
     let devices = |id: &EntryId| attr("d").key(id.as_str().to_owned());
     let leaving = leaving_sessions(user, replaces, now);
-    let mut guards = vec![room("s", policy::SESSIONS + leaving.len())];
+    let mut conditions = vec![room("s", policy::SESSIONS + leaving.len())];
     let mut actions = vec![Action::Set(sessions(new.id()), item::value(&new.entry)?)];
-    guards.extend(leaving.iter().map(|id| exists(sessions(id))));
+    conditions.extend(leaving.iter().map(|id| exists(sessions(id))));
     actions.extend(leaving.iter().map(|id| Action::Remove(sessions(id))));
     let ends = (now + policy::DEVICE_LIFE).secs();
     match &new.from {
         From::Unknown => {}
         From::Device(Some(id), _) | From::Known(id) if user.devices.contains_key(id) => {
-            guards.push(exists(devices(id)));
+            conditions.push(exists(devices(id)));
             actions.push(Action::Set(devices(id).key("x"), num(ends)));
         }
         From::Known(_) => {}
         From::Device(_, token) => {
             let leaving = leaving_devices(user, now);
-            guards.push(room("d", policy::DEVICES + leaving.len()));
-            guards.extend(leaving.iter().map(|id| exists(devices(id))));
+            conditions.push(room("d", policy::DEVICES + leaving.len()));
+            conditions.extend(leaving.iter().map(|id| exists(devices(id))));
             actions.extend(leaving.iter().map(|id| Action::Remove(devices(id))));
-            let guard = *token.reference().guard();
-            let device = Device { guard, ends, tries: 0, last: now.millis(), attempt: None };
+            let verifier = *token.reference().verifier();
+            let device = Device { verifier, ends, attempts: 0, last: now.millis(), attempt: None };
             actions.push(Action::Set(devices(token.reference().id()), item::value(&device)?));
         }
     }
-    Ok((guards, actions))
+    Ok((conditions, actions))
 }
 
 /// That a map has room for one more.
-pub(super) fn room(map: &'static str, most: usize) -> Guard {
+pub(super) fn room(map: &'static str, most: usize) -> Condition {
     lt(size(attr(map)), i64::try_from(most).unwrap_or(i64::MAX))
 }
 
 fn leaving_sessions<'a>(user: &'a User, replaces: Option<&EntryId>, now: Timestamp) -> Vec<&'a EntryId> {
     let (mut live, leaving): (Vec<_>, Vec<_>) =
         user.sessions.iter().partition(|(id, session)| Some(*id) != replaces && session.alive(now));
-    live.sort_by_key(|(_, session)| (session.epoch == user.epoch, session.created));
+    live.sort_by_key(|(_, session)| (session.security_version == user.security_version, session.created));
     let over = (live.len() + 1).saturating_sub(policy::SESSIONS);
     leaving.into_iter().chain(live.into_iter().take(over)).map(|(id, _)| id).collect()
 }
@@ -536,17 +540,17 @@ mod tests {
     #[tokio::test]
     async fn sessions_end_at_once_and_for_good() {
         let (ann, first, second) = two_sessions().await;
-        assert_eq!(end(&ann, &first, &Which::One(second.id().clone())).await, Ended::Yes);
+        assert_eq!(end(&ann, &first, &Which::One(second.id().clone())).await, Ended::Done);
         assert_eq!(why(&ann, &second, NOW).await, Some(NoSession::Invalid));
-        assert_eq!(end(&ann, &first, &Which::One(second.id().clone())).await, Ended::Gone);
-        assert_eq!(end(&ann, &first, &Which::This).await, Ended::Yes);
+        assert_eq!(end(&ann, &first, &Which::One(second.id().clone())).await, Ended::NotFound);
+        assert_eq!(end(&ann, &first, &Which::This).await, Ended::Done);
         assert_eq!(why(&ann, &first, NOW).await, Some(NoSession::Invalid));
     }
 
     #[tokio::test]
     async fn ending_the_others_keeps_the_current_one() {
         let (ann, first, second) = two_sessions().await;
-        assert_eq!(end(&ann, &first, &Which::Others).await, Ended::Yes);
+        assert_eq!(end(&ann, &first, &Which::Others).await, Ended::Done);
         assert_eq!(why(&ann, &first, NOW).await, None);
         assert_eq!(why(&ann, &second, NOW).await, Some(NoSession::Invalid));
     }
@@ -555,11 +559,11 @@ mod tests {
     async fn a_caller_whose_session_ended_meanwhile_ends_nothing() {
         let (ann, first, second) = two_sessions().await;
         let caller = ann.store.read_session(&first, NOW).await.unwrap().ok().unwrap();
-        assert_eq!(end(&ann, &second, &Which::One(first.id().clone())).await, Ended::Yes);
+        assert_eq!(end(&ann, &second, &Which::One(first.id().clone())).await, Ended::Done);
         let attempt = Attempt::begin(NOW, &SystemEntropy).unwrap();
         for which in [Which::This, Which::One(second.id().clone()), Which::Others] {
             let ended = ann.store.end_sessions(&caller, &which, &attempt, &ann.event()).await.unwrap();
-            assert_eq!(ended, Ended::Gone);
+            assert_eq!(ended, Ended::NotFound);
         }
         assert_eq!(why(&ann, &second, NOW).await, None);
     }

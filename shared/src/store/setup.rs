@@ -3,18 +3,18 @@
 use serde::Deserialize;
 
 use super::{
-    REPLANS, Store, StoreError, item,
+    MAX_RETRIES, Store, StoreError, item,
     item::{Administrators, LoginRow},
     keys,
-    table::{Again, Transacted, Transaction},
-    write::{Action, Guard, Write, absent, attr, eq, exists, num, text},
+    table::{Retry, Transacted, Transaction},
+    write::{Action, Condition, Write, absent, attr, eq, exists, num, text},
 };
 use crate::{
-    attempt::Attempt,
     audit::AuditEvent,
     env::Timestamp,
     id::{TenantId, UserKey},
     secret::{LoginKey, RestoreEpoch},
+    sign_in::Attempt,
 };
 
 /// Whose store it is.
@@ -65,7 +65,7 @@ impl Store {
         let mut identity = vec![Action::Set(attr("id"), text(id)), Action::Set(attr("v"), num(1))];
         identity.extend(stream.map(in_stream));
         let write = Write::update(keys::identity(), vec![absent(attr("PK"))], identity);
-        self.table.update(&write, Again::Harmless).await.map(|_| ())
+        self.table.update(&write, Retry::Idempotent).await.map(|_| ())
     }
 
     /// Makes void every token and code that was ever handed out, and says that the store is in this table now: what has to
@@ -80,13 +80,13 @@ impl Store {
         event: &AuditEvent,
     ) -> Result<Option<RestoreEpoch>, StoreError> {
         let row = self.audit_row(&TenantId::support(), attempt, 0, event)?;
-        for _ in 0..REPLANS {
+        for _ in 0..MAX_RETRIES {
             let Some(Identity { restore, .. }) = self.identity().await? else { return Ok(None) };
             let Some(number) = restore.number.checked_add(1) else {
-                return Err(StoreError::Poison("the restore epoch is at its end".into()));
+                return Err(StoreError::Corrupt("the restore epoch is at its end".into()));
             };
             let as_read = if restore.number == 0 {
-                Guard::Any(vec![absent(attr("re")), eq(attr("re"), 0)])
+                Condition::Any(vec![absent(attr("re")), eq(attr("re"), 0)])
             } else {
                 eq(attr("re"), i64::from(restore.number))
             };

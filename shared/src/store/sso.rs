@@ -1,30 +1,30 @@
 //! Commands of the IdP's door: a tenant's IdP, requests to it, and spending what it asserts.
 
 use super::{
-    REPLANS, Store, StoreError, item,
+    MAX_RETRIES, Store, StoreError, item,
     item::{
         Administrators, Amr, Challenge, CurrentIdp, FactorState, Idp, LoginRow, Profile, Role, SsoRequest, Subject,
         TenantPolicy, User,
     },
     keys,
     login::{Planned, deciding, open_entry},
-    people::{able, appointed, appointed_locally, dismissed},
-    session::Authority,
-    table::{Again, Transacted, Transaction, Updated},
-    write::{Action, Guard, Item, Value, Write, absent, attr, eq, exists, gt, lt, num, text},
+    session::AdminContext,
+    table::{Retry, Transacted, Transaction, Updated},
+    users::{add_admin, is_local_admin, mark_admin_with_mfa, remove_admin},
+    write::{Action, Condition, Item, Value, Write, absent, attr, eq, exists, gt, lt, num, text},
 };
 use crate::{
-    attempt::{Attempt, NewSession, SignedIn, Worth},
     audit::AuditEvent,
     env::{Entropy, Timestamp},
     id::{AssertedName, TenantId, UserId, UserKey},
     policy,
     secret::{NameKey, NewToken, Nonce, TokenClass},
+    sign_in::{Attempt, NewSession, NextStep, SignedIn},
     sso::{Assertion, PreSession, Relay, SsoGrant, SsoSignIn},
 };
 
 /// A tenant's IdP, and the request that an assertion says it answers.
-pub struct Asked {
+pub struct LoadedRequest {
     /// The IdP.
     pub idp: Idp,
     /// The request; `None` where none of that kind was sent, or it was answered.
@@ -52,25 +52,25 @@ pub enum SsoOpened {
     /// It was spent already, or its request was: denied.
     Spent,
     /// The person changed meanwhile, or what the IdP calls them: whose it is has to be asked anew.
-    Moved(Assertion),
+    Stale(Assertion),
 }
 
 /// Why an assertion is nobody's who may sign in by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NoOwner {
+pub enum SubjectRejection {
     /// Nobody is called so: the person may be provisioned.
     Unknown,
     /// Nobody is called so, and NFKC alters the name, so that it may look like somebody's: nobody is provisioned by it.
-    Altered,
+    AlteredByNormalization,
     /// Somebody is called so, but does not sign in by this name, or not by SSO.
-    NotOfSso,
+    NotSsoUser,
 }
 
 /// Whom an assertion names.
 struct Candidate {
     uid: UserId,
     /// Of a link: the incarnation it is about.
-    born: Option<Nonce>,
+    incarnation: Option<Nonce>,
     /// The name that has to be their login name, where there is no link.
     by: Option<AssertedName>,
     /// Whether this sign-in makes the link.
@@ -93,13 +93,13 @@ pub struct SsoSession {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IdpRemoved {
     /// It is not configured any more.
-    Yes,
+    Done,
     /// There is none.
     NotFound,
     /// No active Administrator signs in locally.
     Needed,
     /// The caller may no longer.
-    ActorGone,
+    ActorRevoked,
 }
 
 impl SsoRequest {
@@ -131,18 +131,18 @@ impl Store {
     /// [`StoreError`]: it may have happened.
     pub async fn set_idp(
         &self,
-        authority: &Authority,
+        admin: &AdminContext,
         idp: &Idp,
         attempt: &Attempt,
         event: &AuditEvent,
     ) -> Result<Option<()>, StoreError> {
-        let tenant = authority.tenant();
-        let mut current = authority.principal().idp().cloned();
-        for _ in 0..REPLANS {
-            let (idp, guard) = in_place_of(current.as_ref(), idp);
+        let tenant = admin.tenant();
+        let mut current = admin.principal().idp().cloned();
+        for _ in 0..MAX_RETRIES {
+            let (idp, condition) = in_place_of(current.as_ref(), idp);
             let writes = vec![
-                Write::check(keys::user(authority.key()), authority.guards(attempt.at())),
-                Write { guard, ..Write::put(keys::idp(tenant), item::write(&idp)?) },
+                Write::check(keys::user(admin.key()), admin.conditions(attempt.at())),
+                Write { condition, ..Write::put(keys::idp(tenant), item::write(&idp)?) },
                 Write::update(
                     keys::administrators(tenant),
                     vec![exists(attr("PK"))],
@@ -168,12 +168,12 @@ impl Store {
     /// [`StoreError`]: it may have happened.
     pub async fn remove_idp(
         &self,
-        authority: &Authority,
+        admin: &AdminContext,
         attempt: &Attempt,
         event: &AuditEvent,
     ) -> Result<IdpRemoved, StoreError> {
-        let tenant = authority.tenant();
-        for _ in 0..REPLANS {
+        let tenant = admin.tenant();
+        for _ in 0..MAX_RETRIES {
             let [idp, administrators] = self.read_all([keys::idp(tenant), keys::administrators(tenant)]).await?;
             let administrators: Administrators = item::read(administrators.unwrap_or_default())?;
             match (idp, administrators.local(None)) {
@@ -181,19 +181,19 @@ impl Store {
                 (_, None) => return Ok(IdpRemoved::Needed),
                 (Some(_), Some(local)) => {
                     let writes = vec![
-                        Write::check(keys::user(authority.key()), authority.guards(attempt.at())),
+                        Write::check(keys::user(admin.key()), admin.conditions(attempt.at())),
                         Write::delete(keys::idp(tenant), vec![exists(attr("PK"))]),
                         Write::update(
                             keys::administrators(tenant),
-                            vec![appointed_locally(local)],
+                            vec![is_local_admin(local)],
                             vec![Action::Remove(attr("idp"))],
                         ),
                     ];
                     let row = self.audit_row(tenant, attempt, 0, event)?;
                     match self.table.transact(&Transaction::new(writes, row)).await? {
-                        Transacted::Committed => return Ok(IdpRemoved::Yes),
+                        Transacted::Committed => return Ok(IdpRemoved::Done),
                         Transacted::Refused(met) if met.first().is_some_and(Option::is_some) => {
-                            return Ok(IdpRemoved::ActorGone);
+                            return Ok(IdpRemoved::ActorRevoked);
                         }
                         Transacted::Refused(_) => {}
                     }
@@ -212,7 +212,7 @@ impl Store {
         fields.insert("ttl".to_owned(), num((Timestamp::from_millis(request.ends) + policy::SKEW).secs()));
         let actions = fields.into_iter().map(|(name, value)| Action::Set(attr(name), value)).collect();
         let write = Write::update(keys::sso_request(tenant, relay), vec![absent(attr("PK"))], actions);
-        match self.table.update(&write, Again::Harmless).await? {
+        match self.table.update(&write, Retry::Idempotent).await? {
             // Its random name is there: the reply was lost.
             Updated::Written(_) | Updated::Refused(_) => Ok(()),
         }
@@ -223,19 +223,19 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]: denied.
-    pub async fn asked(
+    pub async fn load_request(
         &self,
         tenant: &TenantId,
         relay: Option<&Relay>,
         now: Timestamp,
-    ) -> Result<Option<Asked>, StoreError> {
+    ) -> Result<Option<LoadedRequest>, StoreError> {
         let wanted: Vec<_> =
             [keys::idp(tenant)].into_iter().chain(relay.map(|relay| keys::sso_request(tenant, relay))).collect();
         let mut found = self.table.read(&wanted).await?.into_iter();
         let Some(idp) = found.next().flatten() else { return Ok(None) };
         let request: Option<SsoRequest> = found.next().flatten().map(item::read).transpose()?;
         let request = request.filter(|request| in_time(request, now));
-        Ok(Some(Asked { idp: item::read(idp)?, request }))
+        Ok(Some(LoadedRequest { idp: item::read(idp)?, request }))
     }
 
     /// Whose an assertion is: whom an Administrator linked to what the IdP calls them, or named so; else, if the tenant has a
@@ -250,7 +250,7 @@ impl Store {
         idp: &Idp,
         names: &NameKey,
         attempt: &Attempt,
-    ) -> Result<Result<SsoSignIn, (Assertion, NoOwner)>, StoreError> {
+    ) -> Result<Result<SsoSignIn, (Assertion, SubjectRejection)>, StoreError> {
         let tenant = assertion.tenant.clone();
         let subject = names.subject(&tenant, &assertion.entity_id, &assertion.name_id);
         let found = match self.named(&assertion, idp, names, &subject).await? {
@@ -259,23 +259,25 @@ impl Store {
         };
         let key = tenant.user(found.uid);
         let [user, profile] = self.read_all([keys::user(&key), keys::profile(&key)]).await?;
-        let (Some(user), Some(profile)) = (user, profile) else { return Ok(Err((assertion, NoOwner::NotOfSso))) };
+        let (Some(user), Some(profile)) = (user, profile) else {
+            return Ok(Err((assertion, SubjectRejection::NotSsoUser)));
+        };
         let (user, profile): (User, Profile) = (item::read(user)?, item::read(profile)?);
         if found.by.as_ref().is_some_and(|name| !name.is(&profile.username)) {
-            return Ok(Err((assertion, NoOwner::Unknown)));
+            return Ok(Err((assertion, SubjectRejection::Unknown)));
         }
         // Who was linked to a name is called so and nothing else.
-        let theirs = match found.born {
+        let theirs = match found.incarnation {
             // Replaced since it was read, it is theirs no more.
-            Some(born) => born == user.born && profile.subject.as_ref() == Some(&subject),
+            Some(incarnation) => incarnation == user.incarnation && profile.subject.as_ref() == Some(&subject),
             None => profile.subject.is_none(),
         };
         if !theirs {
-            return Ok(Err((assertion, NoOwner::NotOfSso)));
+            return Ok(Err((assertion, SubjectRejection::NotSsoUser)));
         }
         let link = found.links.then_some(subject);
         let sign_in = SsoSignIn { assertion, attempt: *attempt, key, user, profile, link };
-        Ok(sign_in.of_one_who_may().map_err(|assertion| (assertion, NoOwner::NotOfSso)))
+        Ok(sign_in.of_one_who_may().map_err(|assertion| (assertion, SubjectRejection::NotSsoUser)))
     }
 
     /// Whom the assertion names: by an explicit link, which is exact; else by a login name, which is not looked up by a
@@ -286,7 +288,7 @@ impl Store {
         idp: &Idp,
         names: &NameKey,
         subject: &str,
-    ) -> Result<Result<Candidate, NoOwner>, StoreError> {
+    ) -> Result<Result<Candidate, SubjectRejection>, StoreError> {
         let tenant = &assertion.tenant;
         let attribute = idp.link_attribute.as_deref().and_then(|name| assertion.attribute(name));
         let said = [Some(assertion.name_id.as_str()), attribute].map(|text| text.map(AssertedName::parse));
@@ -295,18 +297,18 @@ impl Store {
         let wanted: Vec<_> = [keys::subject(tenant, subject)].into_iter().chain(logins).collect();
         let mut found = self.table.read(&wanted).await?.into_iter();
         if let Some(link) = found.next().flatten() {
-            let Subject { uid, born } = item::read(link)?;
-            return Ok(Ok(Candidate { uid, born: Some(born), by: None, links: false }));
+            let Subject { uid, incarnation } = item::read(link)?;
+            return Ok(Ok(Candidate { uid, incarnation: Some(incarnation), by: None, links: false }));
         }
-        let mut why = NoOwner::Unknown;
+        let mut why = SubjectRejection::Unknown;
         for (name, links) in said.into_iter().zip([false, true]) {
             match name {
                 None => {}
-                Some(None) => why = NoOwner::Altered,
+                Some(None) => why = SubjectRejection::AlteredByNormalization,
                 Some(Some(name)) => {
                     let row = found.next().flatten().map(item::read::<LoginRow>).transpose()?;
                     if let Some(uid) = row.and_then(|row| row.uid) {
-                        return Ok(Ok(Candidate { uid, born: None, by: Some(name), links }));
+                        return Ok(Ok(Candidate { uid, incarnation: None, by: Some(name), links }));
                     }
                 }
             }
@@ -329,21 +331,22 @@ impl Store {
     ) -> Result<SsoOpened, StoreError> {
         let SsoGrant { mut sign_in, worth } = grant;
         let attempt = sign_in.attempt;
-        for _ in 0..REPLANS {
+        for _ in 0..MAX_RETRIES {
             let mapped = self.mapped(&sign_in, idp).await?;
-            let epoch = sign_in.user.epoch + i64::from(mapped.is_some());
-            let (gift, (mut guards, mut actions)) = match self.gift(&sign_in, worth, epoch, network, entropy)? {
-                Ok(planned) => planned,
-                Err(retry_at) => return Ok(SsoOpened::TooMany { retry_at }),
-            };
+            let security_version = sign_in.user.security_version + i64::from(mapped.is_some());
+            let (grant, (mut conditions, mut actions)) =
+                match self.grant(&sign_in, worth, security_version, network, entropy)? {
+                    Ok(planned) => planned,
+                    Err(retry_at) => return Ok(SsoOpened::TooMany { retry_at }),
+                };
             // Not a namesake's, whose epoch may be as low.
-            guards.push(eq(attr("born"), sign_in.user.born.bytes()));
+            conditions.push(eq(attr("born"), sign_in.user.incarnation.bytes()));
             let mut event = event.clone();
             if let Some(mapped) = &mapped {
                 actions.extend(mapped.actions()?);
                 event.changed.push("role".to_owned());
             }
-            let mut writes = vec![Write::update(keys::user(&sign_in.key), guards, actions)];
+            let mut writes = vec![Write::update(keys::user(&sign_in.key), conditions, actions)];
             writes.extend(spending(&sign_in.assertion, attempt.at()));
             // A role outlives the session: it is not given by an IdP that has ended meanwhile.
             writes.extend(mapped.as_ref().map(|_| still_configured(&sign_in.assertion)));
@@ -354,7 +357,7 @@ impl Store {
             let mut met = match self.table.transact(&Transaction::new(writes, row)).await? {
                 Transacted::Committed => {
                     sign_in.user.role = mapped.map_or(sign_in.user.role, |mapped| mapped.role);
-                    return Ok(gift.opened(sign_in));
+                    return Ok(grant.opened(sign_in));
                 }
                 Transacted::Refused(met) => met,
             };
@@ -362,10 +365,10 @@ impl Store {
                 return Ok(SsoOpened::Spent);
             }
             // Their item, if it was that: else the link was made meanwhile.
-            let Some(Some(item)) = met.swap_remove(0) else { return Ok(SsoOpened::Moved(sign_in.assertion)) };
+            let Some(Some(item)) = met.swap_remove(0) else { return Ok(SsoOpened::Stale(sign_in.assertion)) };
             let user: User = item::read(item)?;
-            if deciding(&user) != deciding(&sign_in.user) || Worth::of(&user, attempt.at()) != worth {
-                return Ok(SsoOpened::Moved(sign_in.assertion));
+            if deciding(&user) != deciding(&sign_in.user) || NextStep::of(&user, attempt.at()) != worth {
+                return Ok(SsoOpened::Stale(sign_in.assertion));
             }
             sign_in.user = user;
         }
@@ -377,44 +380,44 @@ impl Store {
         let Some(role) = sign_in.role_by_groups(idp) else { return Ok(None) };
         let (key, user) = (&sign_in.key, &sign_in.user);
         let administrators = if role == Role::Administrator {
-            let mut actions = vec![appointed(key, user.auth_type)];
-            actions.extend((user.factor == FactorState::Active).then(|| able(key)));
+            let mut actions = vec![add_admin(key, user.auth_type)];
+            actions.extend((user.factor == FactorState::Active).then(|| mark_admin_with_mfa(key)));
             Some(Write::update(keys::administrators(key.tenant()), vec![], actions))
         } else {
-            dismissed(key, &self.administrators(key, true).await?, None)
+            remove_admin(key, &self.administrators(key, true).await?, None)
         };
         Ok(administrators.map(|administrators| Mapped { role, administrators }))
     }
 
     /// What an assertion opens, and how it is written into the person's item; or when there is room for it again.
-    fn gift(
+    fn grant(
         &self,
         sign_in: &SsoSignIn,
-        worth: Worth,
-        epoch: i64,
+        worth: NextStep,
+        security_version: i64,
         network: &str,
         entropy: &dyn Entropy,
-    ) -> Result<Result<(Gift, Planned), Timestamp>, StoreError> {
+    ) -> Result<Result<(Grant, Planned), Timestamp>, StoreError> {
         let SsoSignIn { assertion, attempt, key, user, .. } = sign_in;
         let now = attempt.at();
-        if worth == Worth::Enrolment {
+        if worth == NextStep::EnrolmentRequired {
             let token = NewToken::generate(TokenClass::Enrolment, key, self.restored, entropy)?;
             let ends = now + policy::ENROLMENT_LIFE;
             let entry = Challenge {
-                guard: *token.reference().guard(),
+                verifier: *token.reference().verifier(),
                 ends: ends.millis(),
-                tries: 0,
-                epoch,
+                attempts: 0,
+                security_version,
                 network: network.to_owned(),
                 device: None,
                 idp: assertion.generation,
             };
             let planned = open_entry(user, &token, &entry, now)?;
-            return Ok(planned.map(|planned| (Gift::Enrolment(token, ends), planned)));
+            return Ok(planned.map(|planned| (Grant::Enrolment(token, ends), planned)));
         }
-        let mut session = NewSession::signed_in(key, epoch, Amr::Sso, attempt, self.restored, entropy)?;
+        let mut session = NewSession::signed_in(key, security_version, Amr::Sso, attempt, self.restored, entropy)?;
         session.entry.idp = assertion.generation;
-        if worth == Worth::Exempt {
+        if worth == NextStep::Exempt {
             session.entry.ends = (now + policy::EXEMPT_SESSION_LIFE).secs();
         } else if let Some(at) = assertion.stepped_up {
             // The IdP may have asked long before it answered.
@@ -422,16 +425,20 @@ impl Store {
         }
         let ends = assertion.session_ends.map_or(i64::MAX, Timestamp::secs);
         session.entry.ends = session.entry.ends.min(ends);
-        let (mut guards, mut actions) = super::session::open(user, &session, None, now)?;
-        guards.extend([
-            eq(attr("ep"), user.epoch),
+        let (mut conditions, mut actions) = super::session::open(user, &session, None, now)?;
+        conditions.extend([
+            eq(attr("ep"), user.security_version),
             eq(attr("ac"), true),
             eq(attr("at"), item::value(&user.auth_type)?),
             eq(attr("fs"), item::value(&user.factor)?),
         ]);
-        guards.push(if worth == Worth::Exempt { exists(attr("ex")) } else { lt(attr("row"), policy::ROW_TRIES) });
+        conditions.push(if worth == NextStep::Exempt {
+            exists(attr("ex"))
+        } else {
+            lt(attr("row"), policy::MAX_CONSECUTIVE_FAILURES)
+        });
         actions.push(Action::Set(attr("seen"), num(now.secs())));
-        Ok(Ok((Gift::Session(session), (guards, actions))))
+        Ok(Ok((Grant::Session(session), (conditions, actions))))
     }
 }
 
@@ -460,12 +467,12 @@ fn still_configured(assertion: &Assertion) -> Write {
 }
 
 /// What an assertion opens.
-enum Gift {
+enum Grant {
     Session(NewSession),
     Enrolment(NewToken, Timestamp),
 }
 
-impl Gift {
+impl Grant {
     fn opened(self, sign_in: SsoSignIn) -> SsoOpened {
         let SsoSignIn { key, user, profile, .. } = sign_in;
         match self {
@@ -482,7 +489,7 @@ impl Gift {
 }
 
 /// An IdP as it is put in the place of another, and that this is still the one that is there.
-fn in_place_of(current: Option<&CurrentIdp>, idp: &Idp) -> (Idp, Guard) {
+fn in_place_of(current: Option<&CurrentIdp>, idp: &Idp) -> (Idp, Condition) {
     let mut idp = idp.clone();
     let Some(current) = current else { return (idp, absent(attr("PK"))) };
     if current.entity_id == idp.entity_id {
@@ -492,7 +499,7 @@ fn in_place_of(current: Option<&CurrentIdp>, idp: &Idp) -> (Idp, Guard) {
         Some(generation) => eq(attr("gn"), generation.bytes()),
         None => absent(attr("gn")),
     };
-    (idp, Guard::All(vec![eq(attr("e"), current.entity_id.as_str()), generation]))
+    (idp, Condition::All(vec![eq(attr("e"), current.entity_id.as_str()), generation]))
 }
 
 fn in_time(request: &SsoRequest, now: Timestamp) -> bool {
@@ -528,7 +535,7 @@ fn linking(sign_in: &SsoSignIn) -> Result<Option<[Write; 2]>, StoreError> {
 
 /// Links a name of the IdP's, that nobody has, to somebody.
 pub(super) fn linked(key: &UserKey, user: &User, subject: &str) -> Result<Write, StoreError> {
-    let link = Subject { uid: key.user().clone(), born: user.born };
+    let link = Subject { uid: key.user().clone(), incarnation: user.incarnation };
     Ok(Write::put_new(keys::subject(key.tenant(), subject), item::write(&link)?))
 }
 
@@ -543,29 +550,29 @@ mod tests {
 
     use super::*;
     use crate::{
-        attempt::Door,
         env::SystemEntropy,
         id::BatchId,
         secret::TokenRef,
+        sign_in::VerificationToken,
         sso::SsoChecked,
         store::{
             Table,
-            enrolment::{Denied, EnrolmentDoor},
+            enrolment::{Denied, EnrolmentToken},
             fixture::{Ann, NOW, ann, ann_of, at_once, attempt, idp},
             item::{AuthType, Exclusion, Provisioning},
             login::Charge,
             memory::MemoryTable,
-            people::{By, Changed, Created, Patch},
             session::NoSession,
-            table::{Again, Query},
-            verify::Dead,
+            table::{Query, Retry},
+            users::{Actor, Changed, Created, Patch},
+            verify::VerificationRejection,
             write::Key,
         },
     };
 
     async fn set(ann: &Ann, key: &UserKey, actions: Vec<Action>) {
         let write = Write::update(keys::user(key), vec![], actions);
-        ann.store.table.update(&write, Again::Never).await.unwrap();
+        ann.store.table.update(&write, Retry::Never).await.unwrap();
     }
 
     /// Ann with Bob, who comes from the IdP and has a factor.
@@ -597,16 +604,16 @@ mod tests {
 
     async fn links(ann: &Ann, target: &UserKey, name_id: &str) {
         let linked = Some(ann.names.link(ann.key.tenant(), &idp().entity_id, name_id));
-        assert!(matches!(ann.patch(target, Patch { linked, ..Patch::default() }).await, Changed::Yes(_)));
+        assert!(matches!(ann.patch(target, Patch { linked, ..Patch::default() }).await, Changed::Done(_)));
     }
 
     async fn delete(ann: &Ann, target: &UserKey) {
         let session = ann.session_of(&ann.key).await;
-        let asked = ann.store.ask_person(&session, target.user().clone(), NOW).await.unwrap();
-        let (principal, named) = asked.ok().unwrap();
-        let authority = principal.administrator(NOW).ok().unwrap();
-        let gone = ann.store.delete_person(&authority, named, &attempt(NOW), &ann.event()).await.unwrap();
-        assert!(matches!(gone, Changed::Yes(_)));
+        let loaded = ann.store.load_user(&session, target.user().clone(), NOW).await.unwrap();
+        let (principal, named) = loaded.ok().unwrap();
+        let admin = principal.administrator(NOW).ok().unwrap();
+        let gone = ann.store.delete_user(&admin, named, &attempt(NOW), &ann.event()).await.unwrap();
+        assert!(matches!(gone, Changed::Done(_)));
     }
 
     #[tokio::test]
@@ -632,13 +639,13 @@ mod tests {
     async fn a_request_waits_a_quarter_of_an_hour() {
         let (ann, _) = office().await;
         let (tenant, relay) = (ann.key.tenant().clone(), ann.request().await);
-        assert!(ann.store.asked(&tenant, Some(&relay), NOW).await.unwrap().is_none(), "there is no IdP yet");
+        assert!(ann.store.load_request(&tenant, Some(&relay), NOW).await.unwrap().is_none(), "there is no IdP yet");
         ann.put(Write::put_new(keys::idp(&tenant), item::write(&idp()).unwrap())).await;
         let last = NOW + REQUEST_LIFE - Duration::from_millis(1);
         let early = NOW - policy::SKEW - Duration::from_millis(1);
         for (at, waits) in [(NOW, true), (last, true), (NOW + REQUEST_LIFE, false), (early, false)] {
-            let asked = ann.store.asked(&tenant, Some(&relay), at).await.unwrap().unwrap();
-            assert_eq!(asked.request.is_some(), waits, "{at}");
+            let loaded = ann.store.load_request(&tenant, Some(&relay), at).await.unwrap().unwrap();
+            assert_eq!(loaded.request.is_some(), waits, "{at}");
         }
         // In time when it was read, and late when it is spent.
         let late = ann.owner(ann.asserted("bob", "1", Some(relay)), NOW + REQUEST_LIFE).await.unwrap();
@@ -661,13 +668,13 @@ mod tests {
             set(&ann, &bob, vec![Action::Set(attr("ac"), Value::Bool(true)), Action::Set(attr("at"), text("s"))]).await;
             let sign_in = arrives(&ann, "bob", "1").await;
             set(&ann, &bob, actions).await;
-            assert!(matches!(opened(&ann, sign_in).await, SsoOpened::Moved(_)), "{n}");
+            assert!(matches!(opened(&ann, sign_in).await, SsoOpened::Stale(_)), "{n}");
         }
         // The assertion that came back was not spent.
         session(&ann, arrives(&ann, "bob", "1").await).await;
         let sign_in = arrives(&ann, "bob", "2").await;
         delete(&ann, &bob).await;
-        assert!(matches!(opened(&ann, sign_in).await, SsoOpened::Moved(_)));
+        assert!(matches!(opened(&ann, sign_in).await, SsoOpened::Stale(_)));
         // A busy day of theirs is none of it.
         let eve = ann.of_idp("eve", Role::Standard, FactorState::Active).await;
         let sign_in = arrives(&ann, "eve", "3").await;
@@ -691,17 +698,17 @@ mod tests {
         assert_eq!(got.step_up, 0, "who has no factor steps up by nothing");
         let sign_in = arrives(&ann, "con", "2").await;
         set(&ann, &con, vec![Action::Remove(attr("ex"))]).await;
-        assert!(matches!(opened(&ann, sign_in).await, SsoOpened::Moved(_)), "the exclusion has ended");
+        assert!(matches!(opened(&ann, sign_in).await, SsoOpened::Stale(_)), "the exclusion has ended");
         assert!(ann.read(&con).await.sessions.len() == 1);
     }
 
     #[tokio::test]
     async fn a_factor_that_is_gone_or_an_account_left_alone_needs_a_reset() {
         let (ann, bob) = office().await;
-        let full = || vec![Action::Set(attr("row"), num(policy::ROW_TRIES))];
+        let full = || vec![Action::Set(attr("row"), num(policy::MAX_CONSECUTIVE_FAILURES))];
         let sign_in = arrives(&ann, "bob", "1").await;
         set(&ann, &bob, full()).await;
-        assert!(matches!(opened(&ann, sign_in).await, SsoOpened::Moved(_)), "full meanwhile");
+        assert!(matches!(opened(&ann, sign_in).await, SsoOpened::Stale(_)), "full meanwhile");
         assert!(ann.opens(arrives(&ann, "bob", "1").await).await.is_none());
         set(&ann, &bob, vec![Action::Set(attr("fs"), text("d"))]).await;
         assert!(ann.opens(arrives(&ann, "bob", "1").await).await.is_none());
@@ -775,12 +782,16 @@ mod tests {
             owner.map(|it| it.links()).map_err(|(_, why)| why)
         };
         for altered in ["ｋim", "ᵏim", "𝐤im", "kⅰm", "\u{212a}im"] {
-            assert_eq!(why(altered, None).await, Err(NoOwner::Altered), "{altered}");
-            assert_eq!(why("opaque", Some(altered)).await, Err(NoOwner::Altered), "{altered} as attribute");
+            assert_eq!(why(altered, None).await, Err(SubjectRejection::AlteredByNormalization), "{altered}");
+            assert_eq!(
+                why("opaque", Some(altered)).await,
+                Err(SubjectRejection::AlteredByNormalization),
+                "{altered} as attribute"
+            );
         }
         for other in ["strauss", "STRAUSS"] {
-            assert_eq!(why(other, None).await, Err(NoOwner::Unknown), "{other}");
-            assert_eq!(why("opaque", Some(other)).await, Err(NoOwner::Unknown), "{other} as attribute");
+            assert_eq!(why(other, None).await, Err(SubjectRejection::Unknown), "{other}");
+            assert_eq!(why("opaque", Some(other)).await, Err(SubjectRejection::Unknown), "{other} as attribute");
         }
         for same in ["KIM", "kim", "STRAUẞ", "strauß"] {
             assert_eq!(why(same, None).await, Ok(false), "{same}");
@@ -823,7 +834,7 @@ mod tests {
         for it in opened {
             match it {
                 SsoOpened::SignedIn(it) => linked.push(it.key),
-                SsoOpened::Moved(assertion) => moved.push(assertion),
+                SsoOpened::Stale(assertion) => moved.push(assertion),
                 _ => panic!("neither"),
             }
         }
@@ -858,8 +869,8 @@ mod tests {
         // The same id and epoch, another person.
         let again = ann.of_idp("bob", Role::Standard, FactorState::Active).await;
         assert_eq!(again, bob);
-        set(&ann, &bob, vec![Action::Set(attr("ep"), num(meanwhile.user.epoch))]).await;
-        assert!(matches!(opened(&ann, meanwhile).await, SsoOpened::Moved(_)), "begun by the one who is gone");
+        set(&ann, &bob, vec![Action::Set(attr("ep"), num(meanwhile.user.security_version))]).await;
+        assert!(matches!(opened(&ann, meanwhile).await, SsoOpened::Stale(_)), "begun by the one who is gone");
         // A link that a restored or edited table has kept.
         ann.put(Write::put_new(place(), link.unwrap())).await;
         assert!(ann.owner(ann.asserted("00u1", "2", None), NOW).await.is_none());
@@ -876,7 +887,7 @@ mod tests {
         let taken = ann.patch(&eve, Patch { linked: Some(link()), ..Patch::default() }).await;
         assert!(matches!(taken, Changed::SubjectTaken));
         let person = ann.to_be("zoe", Role::Standard).linked(link());
-        let made = ann.store.create_person(&By::Seed, &person, &attempt(NOW), &ann.event()).await.unwrap();
+        let made = ann.store.create_user(&Actor::Seed, &person, &attempt(NOW), &ann.event()).await.unwrap();
         assert_eq!(made, Created::SubjectTaken);
         assert_eq!(arrives(&ann, "00u1", "1").await.key(), &bob);
         let mut elsewhere = ann.asserted("00u1", "2", None);
@@ -884,7 +895,7 @@ mod tests {
         assert!(ann.owner(elsewhere, NOW).await.is_none());
         assert!(matches!(
             ann.patch(&bob, Patch { auth_type: Some(AuthType::Local), ..Patch::default() }).await,
-            Changed::Yes(_)
+            Changed::Done(_)
         ));
         assert!(ann.owner(ann.asserted("00u1", "3", None), NOW).await.is_none(), "not of this door any more");
     }
@@ -902,21 +913,21 @@ mod tests {
         }
         let hash = Some(ann.hash("a good long password").await);
         let both = Patch { hash, ..linked("Bob") };
-        assert!(matches!(ann.patch(&bob, both).await, Changed::Yes(_)), "his own, beside a new password of that name");
-        assert!(matches!(ann.patch(&eve, linked("zoe")).await, Changed::Yes(_)));
+        assert!(matches!(ann.patch(&bob, both).await, Changed::Done(_)), "his own, beside a new password of that name");
+        assert!(matches!(ann.patch(&eve, linked("zoe")).await, Changed::Done(_)));
         let create = async |name: &str, name_id: Option<&str>| {
             let mut person = ann.to_be(name, Role::Standard).beside_idp(&ann.names, &entity_id);
             if let Some(name_id) = name_id {
                 person = person.linked(link(name_id));
             }
-            ann.store.create_person(&By::Seed, &person, &attempt(NOW), &ann.event()).await.unwrap()
+            ann.store.create_user(&Actor::Seed, &person, &attempt(NOW), &ann.event()).await.unwrap()
         };
         for (name, name_id, made) in [
             ("zoe", None, Created::Ambiguous),
             ("ZOE", None, Created::Ambiguous),
             ("zed", Some("eve"), Created::Ambiguous),
             ("bob", None, Created::NameTaken),
-            ("zed", Some("zed"), Created::Yes),
+            ("zed", Some("zed"), Created::Done),
         ] {
             assert_eq!(create(name, name_id).await, made, "{name} {name_id:?}");
         }
@@ -926,13 +937,13 @@ mod tests {
     #[tokio::test]
     async fn who_is_no_administrator_any_more_neither_configures_the_door_nor_ends_it() {
         let (ann, _) = office().await;
-        let authority = ann.authority(&ann.session_of(&ann.key).await).await;
+        let admin = ann.admin(&ann.session_of(&ann.key).await).await;
         let (begun, event) = (attempt(NOW), ann.event());
-        assert!(ann.store.set_idp(&authority, &idp(), &begun, &event).await.unwrap().is_some());
+        assert!(ann.store.set_idp(&admin, &idp(), &begun, &event).await.unwrap().is_some());
         set(&ann, &ann.key, vec![Action::Add(attr("ep"), 1)]).await;
         let other = Idp { sso_url: "https://evil.example".to_owned(), ..idp() };
-        assert!(ann.store.set_idp(&authority, &other, &attempt(NOW), &event).await.unwrap().is_none());
-        assert_eq!(ann.store.remove_idp(&authority, &attempt(NOW), &event).await.unwrap(), IdpRemoved::ActorGone);
+        assert!(ann.store.set_idp(&admin, &other, &attempt(NOW), &event).await.unwrap().is_none());
+        assert_eq!(ann.store.remove_idp(&admin, &attempt(NOW), &event).await.unwrap(), IdpRemoved::ActorRevoked);
         let kept = ann.store.idp(ann.key.tenant()).await.unwrap().unwrap().unwrap();
         assert_eq!(kept.sso_url, idp().sso_url);
     }
@@ -979,7 +990,7 @@ mod tests {
             }
             let session = ann.token_by(&idp, "bob", &format!("1{replaced}")).await;
             assert_eq!(refused(&ann, &session).await, Some(NoSession::Invalid));
-            let enrolment = EnrolmentDoor::new(ann.token_by(&idp, "eve", &format!("2{replaced}")).await).unwrap();
+            let enrolment = EnrolmentToken::new(ann.token_by(&idp, "eve", &format!("2{replaced}")).await).unwrap();
             let may = ann.store.may_enrol(enrolment, None, &attempt(NOW)).await.unwrap();
             assert_eq!(may.err(), Some(Denied::Token));
         }
@@ -992,14 +1003,17 @@ mod tests {
         let first = ann.configures(&idp().entity_id, 1).await;
         let session = ann.token_by(&first, "bob", "1").await;
         let charge = async || {
-            let door = Door::session(session.clone()).unwrap();
-            ann.store.charge_guess(door, attempt(NOW)).await.unwrap()
+            let token = VerificationToken::session(session.clone()).unwrap();
+            ann.store.charge_verification(token, attempt(NOW)).await.unwrap()
         };
         let Charge::Admitted(_) = charge().await else { panic!("refused") };
         ann.configures(OTHER, 2).await;
-        assert!(matches!(charge().await, Charge::Absent(Dead::Token)));
+        assert!(matches!(charge().await, Charge::Rejected(VerificationRejection::InvalidToken)));
         set(&ann, &bob, vec![Action::Set(attr("fs"), text("d"))]).await;
-        assert!(matches!(charge().await, Charge::Absent(Dead::Token)), "not that the factor is disabled");
+        assert!(
+            matches!(charge().await, Charge::Rejected(VerificationRejection::InvalidToken)),
+            "not that the factor is disabled"
+        );
     }
 
     /// Another Administrator removes the IdP, and configures it anew, while one replaces its certificates.
@@ -1012,10 +1026,10 @@ mod tests {
         let other = Idp { generation: Some(Nonce::generate(&SystemEntropy).unwrap()), ..first.clone() };
         for meanwhile in [Write::put(place(), item::write(&other).unwrap()), Write::delete(place(), vec![])] {
             let before = kept().await.generation;
-            let authority = ann.authority(&ann.session_of(&ann.key).await).await;
+            let admin = ann.admin(&ann.session_of(&ann.key).await).await;
             *table.1.lock().unwrap() = Some(meanwhile);
             let new = Idp { generation: Some(Nonce::generate(&SystemEntropy).unwrap()), changed: 2, ..first.clone() };
-            ann.store.set_idp(&authority, &new, &attempt(NOW), &ann.event()).await.unwrap().unwrap();
+            ann.store.set_idp(&admin, &new, &attempt(NOW), &ann.event()).await.unwrap().unwrap();
             assert!(kept().await.generation != before && kept().await.changed == 2);
         }
     }
@@ -1057,9 +1071,10 @@ mod tests {
     /// Their role, whether they are listed as an Administrator, and their epoch.
     async fn standing(ann: &Ann, key: &UserKey) -> (Role, bool, i64) {
         let (user, listed) = (ann.read(key).await, ann.administrators().await);
-        let (active, able) = (listed.active.contains_key(key.user()), listed.able.contains_key(key.user()));
-        assert_eq!(active, able, "he has a factor");
-        (user.role, active, user.epoch)
+        let (active, mark_admin_with_mfa) =
+            (listed.active.contains_key(key.user()), listed.with_mfa.contains_key(key.user()));
+        assert_eq!(active, mark_admin_with_mfa, "he has a factor");
+        (user.role, active, user.security_version)
     }
 
     async fn by_groups(ann: &Ann, key: &UserKey) {
@@ -1106,14 +1121,14 @@ mod tests {
         comes(&ann, &idp, "bob", Some(&["boss"])).await;
         // The same role, and an Administrator's now.
         let given = Patch { role: Some(Role::Administrator), ..Patch::default() };
-        assert!(matches!(ann.patch(&bob, given).await, Changed::Yes(_)));
+        assert!(matches!(ann.patch(&bob, given).await, Changed::Done(_)));
         comes(&ann, &idp, "bob", Some(&["staff"])).await;
         assert_eq!(standing(&ann, &bob).await, (Role::Administrator, true, 3));
         // Another change takes nothing over.
         by_groups(&ann, &bob).await;
         let inactive = |active| Patch { active: Some(active), ..Patch::default() };
-        assert!(matches!(ann.patch(&bob, inactive(false)).await, Changed::Yes(_)));
-        assert!(matches!(ann.patch(&bob, inactive(true)).await, Changed::Yes(_)));
+        assert!(matches!(ann.patch(&bob, inactive(false)).await, Changed::Done(_)));
+        assert!(matches!(ann.patch(&bob, inactive(true)).await, Changed::Done(_)));
         comes(&ann, &idp, "bob", Some(&["staff"])).await;
         assert!(matches!(standing(&ann, &bob).await, (Role::Standard, false, _)));
     }
@@ -1155,9 +1170,9 @@ mod tests {
         };
         assert_eq!(ann.read(&eve).await.role, Role::Administrator);
         let listed = ann.administrators().await;
-        assert!(listed.active.contains_key(eve.user()) && !listed.able.contains_key(eve.user()));
-        let door = EnrolmentDoor::new(token.reference().clone()).unwrap();
-        assert!(ann.store.may_enrol(door, None, &attempt(NOW)).await.unwrap().is_ok());
+        assert!(listed.active.contains_key(eve.user()) && !listed.with_mfa.contains_key(eve.user()));
+        let token = EnrolmentToken::new(token.reference().clone()).unwrap();
+        assert!(ann.store.may_enrol(token, None, &attempt(NOW)).await.unwrap().is_ok());
     }
 
     /// A table on which somebody is quicker: a write that comes before the next transaction.
@@ -1170,14 +1185,14 @@ mod tests {
             self.0.read(keys).await
         }
 
-        async fn update(&self, write: &Write, again: Again) -> Result<Updated, StoreError> {
+        async fn update(&self, write: &Write, again: Retry) -> Result<Updated, StoreError> {
             self.0.update(write, again).await
         }
 
         async fn transact(&self, transaction: &Transaction) -> Result<Transacted, StoreError> {
             let first = self.1.lock().unwrap().take();
             if let Some(first) = first {
-                self.0.update(&first, Again::Never).await?;
+                self.0.update(&first, Retry::Never).await?;
             }
             self.0.transact(transaction).await
         }
@@ -1193,8 +1208,8 @@ mod tests {
         let (ann, _) = ann_of("acme", Arc::<Quicker>::clone(&table), 0).await;
         let amy = ann.someone("amy", Role::Administrator).await;
         if with_idp {
-            let authority = ann.authority(&ann.session_of(&ann.key).await).await;
-            ann.store.set_idp(&authority, &idp(), &attempt(NOW), &ann.event()).await.unwrap().unwrap();
+            let admin = ann.admin(&ann.session_of(&ann.key).await).await;
+            ann.store.set_idp(&admin, &idp(), &attempt(NOW), &ann.event()).await.unwrap().unwrap();
         }
         (ann, table, amy)
     }
@@ -1216,7 +1231,7 @@ mod tests {
         assert!(matches!(ann.patch(&ann.key, demoted()).await, Changed::LastAdministrator), "and is read so");
         // The IdP goes, with Amy of it.
         let (ann, table, amy) = two(true).await;
-        assert!(matches!(ann.patch(&amy, flipped()).await, Changed::Yes(_)));
+        assert!(matches!(ann.patch(&amy, flipped()).await, Changed::Done(_)));
         quicker(&ann, &table, Action::Remove(attr("idp")));
         assert!(matches!(ann.patch(&ann.key, flipped()).await, Changed::LastAdministrator));
         // Amy changes to the IdP's door before there is one.
@@ -1225,10 +1240,10 @@ mod tests {
         assert!(matches!(ann.patch(&ann.key, flipped()).await, Changed::LastAdministrator));
         // The last who signs in by a password goes over, and the IdP stays.
         let (ann, table, amy) = two(true).await;
-        assert!(matches!(ann.patch(&amy, flipped()).await, Changed::Yes(_)));
-        let authority = ann.authority(&ann.session_of(&ann.key).await).await;
+        assert!(matches!(ann.patch(&amy, flipped()).await, Changed::Done(_)));
+        let admin = ann.admin(&ann.session_of(&ann.key).await).await;
         quicker(&ann, &table, Action::Set(act(&ann.key), Value::Bool(false)));
-        let ended = ann.store.remove_idp(&authority, &attempt(NOW), &ann.event()).await.unwrap();
+        let ended = ann.store.remove_idp(&admin, &attempt(NOW), &ann.event()).await.unwrap();
         assert_eq!(ended, IdpRemoved::Needed);
     }
 }

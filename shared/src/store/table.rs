@@ -17,7 +17,7 @@ pub enum StoreError {
     Contended(String),
     /// What is stored is not what this program writes: denied, and an alarm.
     #[error("an item does not read: {0}")]
-    Poison(String),
+    Corrupt(String),
 }
 
 impl From<EntropyError> for StoreError {
@@ -55,9 +55,9 @@ pub(crate) fn met_first(met: Vec<Option<Option<Item>>>) -> Option<Item> {
 
 /// Which writes may be sent again by the backend when a reply is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Again {
+pub enum Retry {
     /// The write recognises itself (its own id is in its guard), or a second application only denies more.
-    Harmless,
+    Idempotent,
     /// Send once: a lost reply is [`StoreError::Unavailable`].
     Never,
 }
@@ -151,7 +151,7 @@ pub trait Table: Send + Sync {
     async fn read(&self, keys: &[Key]) -> Result<Vec<Option<Item>>, StoreError>;
 
     /// Applies one guarded write atomically; what is answered is durable.
-    async fn update(&self, write: &Write, again: Again) -> Result<Updated, StoreError>;
+    async fn update(&self, write: &Write, again: Retry) -> Result<Updated, StoreError>;
 
     /// Applies all writes or none; what is answered is durable.
     async fn transact(&self, transaction: &Transaction) -> Result<Transacted, StoreError>;

@@ -4,12 +4,12 @@ use super::{
     Store, StoreError, item,
     item::{Administrators, AuthType, ResetCodeFor, TenantPolicy},
     keys,
-    people::{By, NewPerson},
-    session::{Authority, NoSession, Principal},
+    session::{AdminContext, NoSession, Principal},
     table::{Transacted, Transaction},
+    users::{Actor, NewUser},
     write::{Action, Write, attr, exists, text},
 };
-use crate::{attempt::Attempt, audit::AuditEvent, env::Timestamp, id::TenantId, secret::TokenRef};
+use crate::{audit::AuditEvent, env::Timestamp, id::TenantId, secret::TokenRef, sign_in::Attempt};
 
 /// A tenant to be.
 pub struct NewTenant {
@@ -18,18 +18,18 @@ pub struct NewTenant {
     /// The company's name, and what authenticator apps show.
     pub name: String,
     /// Its first Administrator.
-    pub first: Option<NewPerson>,
+    pub first: Option<NewUser>,
 }
 
 /// What became of a tenant to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TenantCreated {
     /// Made.
-    Yes,
+    Done,
     /// There is one of that id.
     Taken,
     /// The caller may no longer.
-    ActorGone,
+    ActorRevoked,
 }
 
 impl Store {
@@ -40,7 +40,7 @@ impl Store {
     /// [`StoreError`]: it may have happened.
     pub async fn create_tenant(
         &self,
-        by: &By<'_>,
+        by: &Actor<'_>,
         tenant: &NewTenant,
         attempt: &Attempt,
         (here, there): (&AuditEvent, &AuditEvent),
@@ -52,7 +52,7 @@ impl Store {
             created: attempt.at().secs(),
         };
         let first = tenant.first.as_ref().filter(|first| first.user.administers_now());
-        let local = |first: &NewPerson| first.user.auth_type == AuthType::Local;
+        let local = |first: &NewUser| first.user.auth_type == AuthType::Local;
         let active = first.map(|first| (first.key.user().clone(), local(first))).into_iter().collect();
         let administrators = Administrators { active, ..Default::default() };
         // The index lists it for operators.
@@ -68,13 +68,13 @@ impl Store {
         }
         let own = writes.len();
         writes.extend(by.check(attempt.at()));
-        if let By::Authority(authority) = by {
-            writes.push(self.audit_row(authority.tenant(), attempt, 1, here)?);
+        if let Actor::AdminContext(admin) = by {
+            writes.push(self.audit_row(admin.tenant(), attempt, 1, here)?);
         }
         let row = self.audit_row(&tenant.id, attempt, 0, there)?;
         Ok(match self.table.transact(&Transaction::new(writes, row)).await? {
-            Transacted::Committed => TenantCreated::Yes,
-            Transacted::Refused(met) if met.get(own).is_some_and(Option::is_some) => TenantCreated::ActorGone,
+            Transacted::Committed => TenantCreated::Done,
+            Transacted::Refused(met) if met.get(own).is_some_and(Option::is_some) => TenantCreated::ActorRevoked,
             Transacted::Refused(_) => TenantCreated::Taken,
         })
     }
@@ -83,7 +83,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]: denied.
-    pub async fn ask_tenant(
+    pub async fn load_tenant(
         &self,
         token: &TokenRef,
         tenant: &TenantId,
@@ -111,13 +111,13 @@ impl Store {
     /// [`StoreError`]: it may have happened.
     pub async fn change_settings(
         &self,
-        authority: &Authority,
+        admin: &AdminContext,
         issuer: Option<&str>,
         reset_code_for: Option<ResetCodeFor>,
         attempt: &Attempt,
         event: &AuditEvent,
     ) -> Result<Option<TenantPolicy>, StoreError> {
-        let tenant = authority.tenant();
+        let tenant = admin.tenant();
         let mut actions = Vec::new();
         actions.extend(issuer.map(|issuer| Action::Set(attr("issuer"), text(issuer))));
         if let Some(whom) = reset_code_for {
@@ -125,7 +125,7 @@ impl Store {
         }
         if !actions.is_empty() {
             let writes = vec![
-                Write::check(keys::user(authority.key()), authority.guards(attempt.at())),
+                Write::check(keys::user(admin.key()), admin.conditions(attempt.at())),
                 Write::update(keys::tenant(tenant), vec![exists(attr("PK"))], actions),
             ];
             let row = self.audit_row(tenant, attempt, 0, event)?;
@@ -148,30 +148,30 @@ mod tests {
         store::{
             fixture::{Ann, NOW, STEP, ann, at_once, attempt},
             item::{Kind, LoginRow, Role},
-            people::Asked,
-            session::Authority,
+            session::AdminContext,
             table::Query,
+            users::NewUserDetails,
         },
     };
 
-    async fn office() -> (Ann, Authority) {
+    async fn office() -> (Ann, AdminContext) {
         let (ann, challenges) = ann(1).await;
         let session = ann.with_step(&challenges[0], STEP, NOW).await.unwrap();
-        let authority = ann.authority(session.reference()).await;
-        (ann, authority)
+        let admin = ann.admin(session.reference()).await;
+        (ann, admin)
     }
 
     fn tenant(ann: &Ann, id: &str, name: &str) -> NewTenant {
         let id = TenantId::parse(id).unwrap();
         let login = ann.names.login(&id, &LoginName::fold("ada"));
         let (kind, role, auth_type) = (Kind::Employee, Role::Administrator, AuthType::Local);
-        let asked = Asked { kind, role, auth_type, username: "ada", display_name: "Ada", email: None };
-        let born = Nonce::generate(&SystemEntropy).unwrap();
-        let first = NewPerson::new(id.user(UserId::parse("u-ada").unwrap()), login, &asked, born, NOW);
+        let asked = NewUserDetails { kind, role, auth_type, username: "ada", display_name: "Ada", email: None };
+        let incarnation = Nonce::generate(&SystemEntropy).unwrap();
+        let first = NewUser::new(id.user(UserId::parse("u-ada").unwrap()), login, &asked, incarnation, NOW);
         NewTenant { id, name: name.to_owned(), first: Some(first) }
     }
 
-    async fn create(ann: &Ann, by: &By<'_>, tenant: &NewTenant) -> TenantCreated {
+    async fn create(ann: &Ann, by: &Actor<'_>, tenant: &NewTenant) -> TenantCreated {
         let event = AuditEvent::new(Did::TenantCreated, Outcome::Success, "r");
         ann.store.create_tenant(by, tenant, &attempt(NOW), (&event, &event)).await.unwrap()
     }
@@ -185,10 +185,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_tenant_begins_with_its_administrator_and_is_told_in_both() {
-        let (ann, authority) = office().await;
+        let (ann, admin) = office().await;
         let new = tenant(&ann, "fresh", "Fresh");
-        let here = rows(&ann, authority.tenant()).await;
-        assert_eq!(create(&ann, &By::Authority(&authority), &new).await, TenantCreated::Yes);
+        let here = rows(&ann, admin.tenant()).await;
+        assert_eq!(create(&ann, &Actor::AdminContext(&admin), &new).await, TenantCreated::Done);
         let policy = ann.store.settings(&new.id).await.unwrap().unwrap();
         assert_eq!((policy.name.as_str(), policy.issuer.as_str()), ("Fresh", "Fresh"));
         assert!(policy.reset_code_for == ResetCodeFor::Administrators);
@@ -196,16 +196,16 @@ mod tests {
         let [administrators, login] =
             ann.store.read_all([keys::administrators(&new.id), keys::login(&first.login)]).await.unwrap();
         let administrators: Administrators = item::read(administrators.unwrap()).unwrap();
-        assert!(administrators.active.contains_key(first.key.user()) && administrators.able.is_empty());
+        assert!(administrators.active.contains_key(first.key.user()) && administrators.with_mfa.is_empty());
         let login: LoginRow = item::read(login.unwrap()).unwrap();
         assert_eq!(login.uid.as_ref(), Some(first.key.user()));
-        assert_eq!((rows(&ann, &new.id).await, rows(&ann, authority.tenant()).await), (1, here + 1));
-        assert_eq!(create(&ann, &By::Seed, &tenant(&ann, "fresh", "Other")).await, TenantCreated::Taken);
+        assert_eq!((rows(&ann, &new.id).await, rows(&ann, admin.tenant()).await), (1, here + 1));
+        assert_eq!(create(&ann, &Actor::Seed, &tenant(&ann, "fresh", "Other")).await, TenantCreated::Taken);
         assert_eq!(ann.store.settings(&new.id).await.unwrap().unwrap().name, "Fresh");
         ann.change(Action::Add(crate::store::write::attr("ep"), 1)).await;
         assert_eq!(
-            create(&ann, &By::Authority(&authority), &tenant(&ann, "late", "L")).await,
-            TenantCreated::ActorGone
+            create(&ann, &Actor::AdminContext(&admin), &tenant(&ann, "late", "L")).await,
+            TenantCreated::ActorRevoked
         );
         assert!(ann.store.settings(&TenantId::parse("late").unwrap()).await.unwrap().is_none());
     }
@@ -215,23 +215,23 @@ mod tests {
         let ann = std::sync::Arc::new(office().await.0);
         let made = at_once((0..16).map(|n| {
             let ann = std::sync::Arc::clone(&ann);
-            async move { create(&ann, &By::Seed, &tenant(&ann, "fresh", &n.to_string())).await }
+            async move { create(&ann, &Actor::Seed, &tenant(&ann, "fresh", &n.to_string())).await }
         }));
         let made = made.await;
-        assert_eq!(made.iter().filter(|made| **made == TenantCreated::Yes).count(), 1);
-        let winner = made.iter().position(|made| *made == TenantCreated::Yes).unwrap().to_string();
+        assert_eq!(made.iter().filter(|made| **made == TenantCreated::Done).count(), 1);
+        let winner = made.iter().position(|made| *made == TenantCreated::Done).unwrap().to_string();
         let policy = ann.store.settings(&TenantId::parse("fresh").unwrap()).await.unwrap().unwrap();
         assert_eq!((policy.name, policy.issuer), (winner.clone(), winner));
     }
 
     #[tokio::test]
     async fn settings_change_alone_and_together_while_the_caller_may() {
-        let (ann, authority) = office().await;
+        let (ann, admin) = office().await;
         let change = |issuer: Option<&'static str>, whom: Option<ResetCodeFor>| {
-            let (ann, authority) = (&ann, &authority);
+            let (ann, admin) = (&ann, &admin);
             async move {
                 let (attempt, event) = (attempt(NOW), ann.event());
-                ann.store.change_settings(authority, issuer, whom, &attempt, &event).await.unwrap()
+                ann.store.change_settings(admin, issuer, whom, &attempt, &event).await.unwrap()
             }
         };
         let read = |policy: Option<TenantPolicy>| policy.map(|policy| (policy.issuer, policy.reset_code_for));

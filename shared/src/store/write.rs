@@ -175,7 +175,7 @@ pub enum Comparison {
 /// A guard: a question about one item, answered by comparing its attributes with data. Budgets, windows and times are
 /// computed beforehand; a guard holds no policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Guard {
+pub enum Condition {
     /// Something stands at the path.
     Exists(Path),
     /// Nothing stands at the path.
@@ -183,39 +183,39 @@ pub enum Guard {
     /// The comparison holds; with an absent operand it does not.
     Is(Operand, Comparison, Operand),
     /// All hold; holds when empty.
-    All(Vec<Guard>),
+    All(Vec<Condition>),
     /// At least one holds.
-    Any(Vec<Guard>),
+    Any(Vec<Condition>),
 }
 
 macro_rules! comparisons {
     ($($name:ident $op:ident)*) => { $(
-        pub(crate) fn $name(left: impl Into<Operand>, right: impl Into<Operand>) -> Guard {
-            Guard::Is(left.into(), Comparison::$op, right.into())
+        pub(crate) fn $name(left: impl Into<Operand>, right: impl Into<Operand>) -> Condition {
+            Condition::Is(left.into(), Comparison::$op, right.into())
         }
     )* };
 }
 comparisons! { eq Eq ne Ne lt Lt le Le gt Gt ge Ge }
 
-pub(crate) fn exists(path: Path) -> Guard {
-    Guard::Exists(path)
+pub(crate) fn exists(path: Path) -> Condition {
+    Condition::Exists(path)
 }
 
-pub(crate) fn absent(path: Path) -> Guard {
-    Guard::Absent(path)
+pub(crate) fn absent(path: Path) -> Condition {
+    Condition::Absent(path)
 }
 
 pub(crate) fn size(path: Path) -> Operand {
     Operand::Size(path)
 }
 
-impl Guard {
+impl Condition {
     fn holds(&self, item: &Item) -> bool {
         match self {
             Self::Exists(path) => path.find(item).is_some(),
             Self::Absent(path) => path.find(item).is_none(),
-            Self::All(guards) => guards.iter().all(|guard| guard.holds(item)),
-            Self::Any(guards) => guards.iter().any(|guard| guard.holds(item)),
+            Self::All(conditions) => conditions.iter().all(|condition| condition.holds(item)),
+            Self::Any(conditions) => conditions.iter().any(|condition| condition.holds(item)),
             Self::Is(left, comparison, right) => match (resolve(left, item), resolve(right, item)) {
                 (Some(left), Some(right)) => compare(&left, *comparison, &right),
                 _ => false,
@@ -295,7 +295,7 @@ pub enum Effect {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Write {
     pub(crate) key: Key,
-    pub(crate) guard: Guard,
+    pub(crate) condition: Condition,
     pub(crate) effect: Effect,
 }
 
@@ -304,25 +304,25 @@ pub struct Write {
 pub struct Refused;
 
 impl Write {
-    pub(crate) fn update(key: Key, guards: Vec<Guard>, actions: Vec<Action>) -> Self {
-        Self { key, guard: Guard::All(guards), effect: Effect::Update(actions) }
+    pub(crate) fn update(key: Key, conditions: Vec<Condition>, actions: Vec<Action>) -> Self {
+        Self { key, condition: Condition::All(conditions), effect: Effect::Update(actions) }
     }
 
     pub(crate) fn put_new(key: Key, item: Item) -> Self {
-        Self { key, guard: absent(attr("PK")), effect: Effect::Put(item) }
+        Self { key, condition: absent(attr("PK")), effect: Effect::Put(item) }
     }
 
     /// In the place of whatever is there.
     pub(crate) fn put(key: Key, item: Item) -> Self {
-        Self { key, guard: Guard::All(vec![]), effect: Effect::Put(item) }
+        Self { key, condition: Condition::All(vec![]), effect: Effect::Put(item) }
     }
 
-    pub(crate) fn delete(key: Key, guards: Vec<Guard>) -> Self {
-        Self { key, guard: Guard::All(guards), effect: Effect::Delete }
+    pub(crate) fn delete(key: Key, conditions: Vec<Condition>) -> Self {
+        Self { key, condition: Condition::All(conditions), effect: Effect::Delete }
     }
 
-    pub(crate) fn check(key: Key, guards: Vec<Guard>) -> Self {
-        Self { key, guard: Guard::All(guards), effect: Effect::Check }
+    pub(crate) fn check(key: Key, conditions: Vec<Condition>) -> Self {
+        Self { key, condition: Condition::All(conditions), effect: Effect::Check }
     }
 
     /// Which item.
@@ -333,8 +333,8 @@ impl Write {
 
     /// On what condition.
     #[must_use]
-    pub fn guard(&self) -> &Guard {
-        &self.guard
+    pub fn condition(&self) -> &Condition {
+        &self.condition
     }
 
     /// What is done.
@@ -350,7 +350,7 @@ impl Write {
     pub fn apply(&self, before: Option<&Item>) -> Result<Option<Item>, Refused> {
         let nothing = Item::new();
         let old = before.unwrap_or(&nothing);
-        if !self.guard.holds(old) {
+        if !self.condition.holds(old) {
             return Err(Refused);
         }
         match &self.effect {
@@ -471,8 +471,8 @@ mod tests {
         Value::M(pairs.iter().map(|(name, n)| ((*name).to_owned(), num(*n))).collect())
     }
 
-    fn holds(guard: Guard, before: &Item) -> bool {
-        Write::check(key(), vec![guard]).apply(Some(before)).is_ok()
+    fn holds(condition: Condition, before: &Item) -> bool {
+        Write::check(key(), vec![condition]).apply(Some(before)).is_ok()
     }
 
     #[test]
@@ -482,7 +482,7 @@ mod tests {
             !holds(eq(attr("m"), 5), &before) && !holds(ne(attr("m"), 5), &before) && !holds(lt(attr("m"), 9), &before)
         );
         assert!(!holds(eq(attr("n"), attr("m")), &before));
-        assert!(holds(Guard::Any(vec![absent(attr("m")), eq(attr("n"), 0)]), &before));
+        assert!(holds(Condition::Any(vec![absent(attr("m")), eq(attr("n"), 0)]), &before));
     }
 
     #[test]

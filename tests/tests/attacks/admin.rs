@@ -85,9 +85,9 @@ async fn a_reset_leaves_nothing_of_the_old_factor_for_ever() {
     let reply = service.post("/v1/mfa/enrolments/confirm", &token, body).await;
     assert!(reply.is(409, "conflict"), "the pending secret is gone: {reply:?}");
     // The device is not known any more: its guesses are everybody's.
-    let guess = json!({"tenant": "acme", "username": "bob", "password": "wrong", "device_token": device});
+    let wrong_password = json!({"tenant": "acme", "username": "bob", "password": "wrong", "device_token": device});
     for _ in 0..5 {
-        let reply = service.send(Ask::new(Method::POST, "/v1/login").json(guess.clone())).await;
+        let reply = service.send(Ask::new(Method::POST, "/v1/login").json(wrong_password.clone())).await;
         assert!(reply.is(401, "invalid_credentials"));
     }
     assert!(service.login(bob).await.is(429, "too_many_attempts"));

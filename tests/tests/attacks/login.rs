@@ -67,23 +67,23 @@ async fn guesses_from_a_hundred_addresses_share_one_allowance() {
     let (service, mut people) = Service::peopled().await;
     let bob = of(&mut people, "bob");
     let (mut evaluated, mut delayed) = (0, 0);
-    let guess = |n: u8, password: &str| {
+    let log_in = |n: u8, password: &str| {
         let body = json!({"tenant": bob.tenant, "username": bob.username, "password": password});
         let from = format!("198.51.{n}.7");
         let ask = Ask::new(Method::POST, "/v1/login").json(body).from([198, 51, n, 7]);
         service.send(ask.header("x-forwarded-for", &from).header("user-agent", &from))
     };
     for n in 0..120 {
-        match guess(n, &format!("guess {n}")).await.status.as_u16() {
+        match log_in(n, &format!("guess {n}")).await.status.as_u16() {
             401 => evaluated += 1,
             429 => delayed += 1,
             other => panic!("{other}"),
         }
     }
     assert_eq!((evaluated, delayed), (5, 115));
-    assert!(guess(200, &bob.password).await.is(429, "too_many_attempts"), "the right one is not looked at either");
+    assert!(log_in(200, &bob.password).await.is(429, "too_many_attempts"), "the right one is not looked at either");
     service.pass(1);
-    assert_eq!(guess(200, &bob.password).await.ok().text("/status"), "enrolment_required");
+    assert_eq!(log_in(200, &bob.password).await.ok().text("/status"), "enrolment_required");
 }
 
 /// L06, L07
@@ -170,7 +170,7 @@ fn a_flood_of_passwords_is_refused_at_once_beyond_the_queue() {
     runtime.block_on(async {
         let data = local::data_dir::DataDir::ephemeral(&SystemEntropy).unwrap();
         let service = Service::over(Arc::new(MemoryTable::default()), data.keys);
-        let guess = |number: usize| {
+        let log_in = |number: usize| {
             let name = format!("name{number}");
             let body = json!({"tenant": "acme", "username": name, "password": "some long password of words"});
             service.send(Ask::new(Method::POST, "/v1/login").json(body))
@@ -178,10 +178,10 @@ fn a_flood_of_passwords_is_refused_at_once_beyond_the_queue() {
         let (release, held) = std::sync::mpsc::channel::<()>();
         let blocked = tokio::task::spawn_blocking(move || held.recv());
         // 4 at once and 256 who wait: as many as `Service::over` admits.
-        let mut admitted = join_all((0..260).map(guess));
+        let mut admitted = join_all((0..260).map(log_in));
         assert!(poll!(&mut admitted).is_pending());
         for _ in 0..6 {
-            let refused = timeout(Duration::from_secs(10), guess(260)).await.expect("it does not wait for anybody");
+            let refused = timeout(Duration::from_secs(10), log_in(260)).await.expect("it does not wait for anybody");
             assert!(refused.is(503, "unavailable"), "{refused:?}");
             assert_eq!(refused.headers["retry-after"], refused.body["retry_after_seconds"].to_string().as_str());
         }
@@ -190,7 +190,7 @@ fn a_flood_of_passwords_is_refused_at_once_beyond_the_queue() {
         for refused in admitted.await {
             assert!(refused.is(401, "invalid_credentials"), "{refused:?}");
         }
-        assert!(guess(260).await.is(401, "invalid_credentials"), "there is room again, and no try was lost");
+        assert!(log_in(260).await.is(401, "invalid_credentials"), "there is room again, and no try was lost");
     });
 }
 

@@ -34,10 +34,10 @@ async fn a_recovery_token_has_128_bits_and_many_spellings_that_work_once_in_all(
         shown.clone(),
         bare.clone(),
     ];
-    let guess = |n: usize| format!("{}{n}", &bare[..25]).chars().rev().collect::<String>();
+    let pending = |n: usize| format!("{}{n}", &bare[..25]).chars().rev().collect::<String>();
     let challenge = service.challenge(bob).await;
     for n in 0..5 {
-        assert!(service.verify(&challenge, &guess(n)).await.is(401, "invalid_code"));
+        assert!(service.verify(&challenge, &pending(n)).await.is(401, "invalid_code"));
     }
     assert!(service.verify(&challenge, &shown).await.is(401, "invalid_token"), "five guesses end the challenge");
     let challenge = service.challenge(bob).await;

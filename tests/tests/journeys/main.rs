@@ -387,9 +387,9 @@ async fn p13_wrong_passwords_delay_and_never_lock_the_real_user_out() {
     service.enrol(bob).await;
     service.sign_in(bob).await;
     // Wrong ones until one is not looked at; nor is the right one then. Where the delay was over in between, once more.
-    let mut tries = 0..20;
+    let mut attempts = 0..20;
     let (wrong, mut right) = loop {
-        let (tried, wrong) = (tries.next().unwrap(), service.login_with(bob, "wrong").await);
+        let (tried, wrong) = (attempts.next().unwrap(), service.login_with(bob, "wrong").await);
         if wrong.is(401, "invalid_credentials") {
             continue;
         }

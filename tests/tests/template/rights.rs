@@ -75,7 +75,7 @@ fn no_role_has_a_wildcard_or_a_scan_and_each_writes_its_own_log_alone() {
 /// Which keys a function uses, as its `main.rs` says: what wraps the data keys, that of names, that of codes.
 fn keys(flow: &str) -> [bool; 3] {
     let main = read(&format!("functions/{flow}/src/main.rs"));
-    ["Needs::SEALING", "Needs::NAMES", "Needs::CODES"].map(|need| main.contains(need))
+    ["RequiredKeys::SEALING", "RequiredKeys::NAMES", "RequiredKeys::CODES"].map(|need| main.contains(need))
 }
 
 /// The encryption context's purpose of data keys.

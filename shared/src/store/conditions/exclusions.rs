@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use super::*;
 use crate::{
-    attempt::Worth,
     audit::{Action as Did, AuditEvent, Outcome as Event},
     env::Timestamp,
     id::IdempotencyKey,
+    sign_in::NextStep,
     store::{
-        batch::{Outcome, Ran, Wanted},
+        batch::{BatchRequest, BatchResult, Outcome},
         fixture::ann,
         item::Kind,
     },
@@ -18,7 +18,7 @@ use crate::{
 /// One contact, excluded or included; what became of it.
 async fn run(ann: &Ann, contact: &UserKey, disable_mfa: bool, at: Timestamp) -> Outcome {
     let session = ann.session_of(&ann.key).await;
-    let wanted = Wanted {
+    let wanted = BatchRequest {
         key: IdempotencyKey::parse(&format!("{disable_mfa}")).unwrap(),
         contacts: vec![contact.user().clone()],
         disable_mfa,
@@ -26,8 +26,8 @@ async fn run(ann: &Ann, contact: &UserKey, disable_mfa: bool, at: Timestamp) -> 
         reason: "portal only".to_owned(),
     };
     let event = AuditEvent::new(Did::ExclusionBatch, Event::Success, "r").by(ann.key.user());
-    let authority = ann.authority(&session).await;
-    let Ran::Report(report) = ann.store.run_batch(&authority, &wanted, &attempt(at), &event).await.unwrap() else {
+    let admin = ann.admin(&session).await;
+    let BatchResult::Report(report) = ann.store.run_batch(&admin, &wanted, &attempt(at), &event).await.unwrap() else {
         panic!("not run")
     };
     report.results[0].1
@@ -41,7 +41,7 @@ async fn contact_who_became_an_employee_meanwhile_is_not_excluded() {
     // The session, the claim of the batch, then the group.
     table.before_write(3, async move {
         let employee = Patch { kind: Some(Kind::Employee), role: Some(Role::Standard), ..Patch::default() };
-        assert!(matches!(other.patch(&key, employee).await, Changed::Yes(_)));
+        assert!(matches!(other.patch(&key, employee).await, Changed::Done(_)));
     });
     assert_eq!(run(&ann, &con, true, NOW).await, Outcome::NotAContact);
     let user = ann.read(&con).await;
@@ -57,7 +57,7 @@ async fn contact_who_is_included_may_enrol_although_dormant() {
     assert_eq!(run(&ann, &con, true, NOW).await, Outcome::Excluded);
     let long_ago = (NOW - policy::DORMANT - Duration::from_secs(1)).secs();
     set(&ann, &con, vec![Action::Set(attr("seen"), num(long_ago))]).await;
-    assert!(Worth::of(&ann.read(&con).await, NOW) == Worth::Exempt);
+    assert!(NextStep::of(&ann.read(&con).await, NOW) == NextStep::Exempt);
     assert_eq!(run(&ann, &con, false, NOW).await, Outcome::Included);
-    assert!(Worth::of(&ann.read(&con).await, NOW) == Worth::Enrolment);
+    assert!(NextStep::of(&ann.read(&con).await, NOW) == NextStep::EnrolmentRequired);
 }

@@ -1,7 +1,7 @@
 //! Lists.
 
 use super::*;
-use crate::store::{fixture::ann, lists::PeopleFilter};
+use crate::store::{fixture::ann, lists::UserFilter};
 
 /// A page's work is bounded: it comes short, and says where the list goes on.
 #[tokio::test]
@@ -13,7 +13,7 @@ async fn page_that_finds_nothing_in_twenty_queries_says_where_the_list_goes_on()
         }
     }
     ann.someone("zoe", Role::Standard).await;
-    let filter = PeopleFilter { start: Some("zoe".to_owned()), ..PeopleFilter::default() };
+    let filter = UserFilter { start: Some("zoe".to_owned()), ..UserFilter::default() };
     let tenant = ann.key.tenant();
     let first = ann.store.people(tenant, &filter, None, 10).await.unwrap();
     assert!(first.items.is_empty());

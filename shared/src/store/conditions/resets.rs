@@ -11,9 +11,9 @@ use crate::{
     store::{
         fixture::{ann, person},
         item::{self, Administrators, Kind, ResetCodeFor, User},
-        people::By,
         reset::{NotSole, Reset},
-        session::Authority,
+        session::AdminContext,
+        users::Actor,
     },
 };
 
@@ -22,11 +22,11 @@ async fn reset(ann: &Ann, session: &TokenRef, target: &UserId) -> Reset {
 }
 
 async fn reset_at(ann: &Ann, session: &TokenRef, target: &UserId, at: Timestamp) -> Reset {
-    let (principal, asked) = ann.store.ask_reset(session, target.clone(), at).await.unwrap().ok().unwrap();
-    let authority = principal.administrator(at).ok().unwrap();
+    let (principal, asked) = ann.store.load_reset(session, target.clone(), at).await.unwrap().ok().unwrap();
+    let admin = principal.administrator(at).ok().unwrap();
     let code = ResetCode::generate(&SystemEntropy).unwrap();
     let digest = |key: &UserKey| code.digest(&ann.codes, key);
-    ann.store.reset_mfa(&authority, asked, &digest, &attempt(at), &ann.event()).await.unwrap()
+    ann.store.reset_mfa(&admin, asked, &digest, &attempt(at), &ann.event()).await.unwrap()
 }
 
 /// Everybody who is reset gets a code from now on.
@@ -56,7 +56,7 @@ async fn reset_is_planned_again_when_the_security_version_changed_meanwhile() {
     let (bob, session) = (enrolled(&ann, "bob").await, ann.session_of(&ann.key).await);
     let (other, key) = (Arc::clone(&ann), bob.clone());
     table.before_write(1, async move {
-        assert!(matches!(other.patch(&key, promoted()).await, Changed::Yes(_)));
+        assert!(matches!(other.patch(&key, promoted()).await, Changed::Done(_)));
     });
     resets_as_of_an_administrator(&ann, &session, &bob).await;
     assert!(!table.waits());
@@ -68,7 +68,7 @@ async fn reset_is_planned_again_when_the_id_is_another_persons_meanwhile() {
     let (bob, session) = (enrolled(&ann, "bob").await, ann.session_of(&ann.key).await);
     let (other, key) = (Arc::clone(&ann), bob.clone());
     table.before_write(1, async move {
-        assert!(matches!(delete(&other, &key).await, Changed::Yes(_)));
+        assert!(matches!(delete(&other, &key).await, Changed::Done(_)));
         other.someone("bob", Role::Administrator).await;
     });
     resets_as_of_an_administrator(&ann, &session, &bob).await;
@@ -79,12 +79,12 @@ async fn reset_is_planned_again_when_the_id_is_another_persons_meanwhile() {
 async fn support_reset_beside_a_new_factor(ann: &Arc<Ann>, table: &InterleavedTable) {
     let other = Arc::clone(ann);
     table.before_write(1, async move {
-        let born = Nonce::generate(&SystemEntropy).unwrap();
-        let amy = User { factor: FactorState::Active, ..person(Kind::Employee, Role::Administrator, born) };
+        let incarnation = Nonce::generate(&SystemEntropy).unwrap();
+        let amy = User { factor: FactorState::Active, ..person(Kind::Employee, Role::Administrator, incarnation) };
         other.add(&user_of(&other, "u-amy"), &amy).await;
     });
     let before = ann.read(&ann.key).await;
-    assert!(matches!(support_reset(ann, &By::Seed, &ann.login).await, Reset::NotSole(NotSole::AnotherCan)));
+    assert!(matches!(support_reset(ann, &Actor::Seed, &ann.login).await, Reset::NotSole(NotSole::AnotherCanReset)));
     assert!(!table.waits() && ann.read(&ann.key).await == before);
 }
 
@@ -97,15 +97,15 @@ async fn support_resets_nobody_when_another_administrator_enrolled_meanwhile() {
 #[tokio::test]
 async fn support_resets_nobody_without_a_factor_when_another_administrator_enrolled_meanwhile() {
     let (ann, table, _) = interleaved(0).await;
-    set(&ann, &ann.key, vec![Action::Set(attr("row"), num(policy::ROW_TRIES))]).await;
+    set(&ann, &ann.key, vec![Action::Set(attr("row"), num(policy::MAX_CONSECUTIVE_FAILURES))]).await;
     let full = ann.read(&ann.key).await;
     ann.store.disable_factor(&ann.key, &full, &attempt(NOW), &ann.event()).await.unwrap();
-    assert!(ann.administrators().await.able.is_empty());
+    assert!(ann.administrators().await.with_mfa.is_empty());
     support_reset_beside_a_new_factor(&ann, &table).await;
 }
 
-async fn support_reset(ann: &Ann, by: &By<'_>, login: &LoginKey) -> Reset {
-    let asked = ann.store.name_support_reset(login.clone(), ann.names.ticket("T-1")).await.unwrap();
+async fn support_reset(ann: &Ann, by: &Actor<'_>, login: &LoginKey) -> Reset {
+    let asked = ann.store.load_support_reset_by_name(login.clone(), ann.names.ticket("T-1")).await.unwrap();
     let code = ResetCode::generate(&SystemEntropy).unwrap();
     let (digest, event) = (|key: &UserKey| code.digest(&ann.codes, key), ann.event());
     ann.store.reset_sole_administrator(by, asked, &digest, &attempt(NOW), (&event, &event)).await.unwrap()
@@ -115,12 +115,12 @@ async fn support_reset(ann: &Ann, by: &By<'_>, login: &LoginKey) -> Reset {
 async fn support_resets_nobody_who_is_no_administrator() {
     let (ann, _) = ann(0).await;
     let bob = enrolled(&ann, "bob").await;
-    set(&ann, &ann.key, vec![Action::Set(attr("row"), num(policy::ROW_TRIES))]).await;
+    set(&ann, &ann.key, vec![Action::Set(attr("row"), num(policy::MAX_CONSECUTIVE_FAILURES))]).await;
     let full = ann.read(&ann.key).await;
     ann.store.disable_factor(&ann.key, &full, &attempt(NOW), &ann.event()).await.unwrap();
     let before = ann.read(&bob).await;
     let login = ann.names.login(bob.tenant(), &crate::id::LoginName::fold("bob"));
-    assert!(matches!(support_reset(&ann, &By::Seed, &login).await, Reset::NotSole(NotSole::NoAdministrator)));
+    assert!(matches!(support_reset(&ann, &Actor::Seed, &login).await, Reset::NotSole(NotSole::NotAnAdministrator)));
     assert!(ann.read(&bob).await == before);
 }
 
@@ -136,7 +136,7 @@ async fn reset_of_an_administrator_is_told_and_a_repeat_is_not_a_reset() {
             assert!(matches!(reset(&ann, &session, target.user()).await, Reset::Done(_)));
             let rows = ann.rows().await;
             let renewed = rows.iter().filter(|row| row.action == crate::audit::Action::ResetCodeRenewed).count();
-            let told = rows.iter().filter(|row| row.tell.contains(&crate::audit::Tell::Administrators)).count();
+            let told = rows.iter().filter(|row| row.tell.contains(&crate::audit::Notify::Administrators)).count();
             assert_eq!(renewed, usize::from(administrator) + usize::from(repeat));
             assert_eq!(told, usize::from(administrator));
         }
@@ -144,11 +144,11 @@ async fn reset_of_an_administrator_is_told_and_a_repeat_is_not_a_reset() {
 }
 
 /// An operator, signed in, whose login name is "op".
-async fn operator(ann: &Ann) -> (UserKey, LoginKey, Authority) {
+async fn operator(ann: &Ann) -> (UserKey, LoginKey, AdminContext) {
     let key = TenantId::support().user(UserId::parse("u-op").unwrap());
     let login = ann.names.login(key.tenant(), &crate::id::LoginName::fold("op"));
-    let born = Nonce::generate(&SystemEntropy).unwrap();
-    let user = User { login: login.digest().to_owned(), ..person(Kind::Employee, Role::Operator, born) };
+    let incarnation = Nonce::generate(&SystemEntropy).unwrap();
+    let user = User { login: login.digest().to_owned(), ..person(Kind::Employee, Role::Operator, incarnation) };
     let row = item::LoginRow { uid: Some(key.user().clone()), ..item::LoginRow::default() };
     let tenant = item_at(ann, keys::tenant(ann.key.tenant())).await.unwrap();
     ann.put(Write::put_new(keys::tenant(key.tenant()), tenant)).await;
@@ -164,32 +164,32 @@ async fn operator(ann: &Ann) -> (UserKey, LoginKey, Authority) {
 #[tokio::test]
 async fn operators_do_not_reset_themselves() {
     let (ann, _) = ann(0).await;
-    let (key, login, authority) = operator(&ann).await;
+    let (key, login, admin) = operator(&ann).await;
     let before = ann.read(&key).await;
-    assert!(matches!(support_reset(&ann, &By::Authority(&authority), &login).await, Reset::Oneself));
+    assert!(matches!(support_reset(&ann, &Actor::AdminContext(&admin), &login).await, Reset::SelfReset));
     assert!(ann.read(&key).await == before);
 }
 
 #[tokio::test]
 async fn support_resets_nobody_when_the_operator_lost_the_right_meanwhile() {
     let (ann, table, _) = interleaved(0).await;
-    let (key, _, authority) = operator(&ann).await;
+    let (key, _, admin) = operator(&ann).await;
     let before = ann.read(&ann.key).await;
     let other = Arc::clone(&ann);
     table.before_write(1, async move { set(&other, &key, vec![Action::Add(attr("ep"), 1)]).await });
-    assert!(matches!(support_reset(&ann, &By::Authority(&authority), &ann.login).await, Reset::ActorGone));
+    assert!(matches!(support_reset(&ann, &Actor::AdminContext(&admin), &ann.login).await, Reset::ActorRevoked));
     assert!(!table.waits() && ann.read(&ann.key).await == before);
 }
 
 #[tokio::test]
 async fn support_reset_is_planned_again_when_the_administrator_changed_meanwhile() {
     let (ann, table, _) = interleaved(0).await;
-    let (_, _, authority) = operator(&ann).await;
+    let (_, _, admin) = operator(&ann).await;
     let other = Arc::clone(&ann);
     table.before_write(1, async move { other.change(Action::Add(attr("ep"), 1)).await });
-    let done = support_reset(&ann, &By::Authority(&authority), &ann.login).await;
+    let done = support_reset(&ann, &Actor::AdminContext(&admin), &ann.login).await;
     assert!(matches!(done, Reset::Done(_)) && !table.waits());
-    assert_eq!(ann.read(&ann.key).await.epoch, 3);
+    assert_eq!(ann.read(&ann.key).await.security_version, 3);
 }
 
 /// A repeat is a repeat as long as the reset is open; after that it is a new one, and counted.
@@ -203,7 +203,7 @@ async fn reset_after_the_time_to_enrol_is_a_new_one_and_is_counted() {
     let session = ann.signed_in(&ann.challenge(None, late).await, step, late).await.unwrap().token;
     let Reset::Done(done) = reset_at(&ann, session.reference(), bob.user(), late).await else { panic!("not reset") };
     assert_eq!(done.enrol_by.secs(), (late + policy::ENROL_WINDOW).secs());
-    assert_eq!((ann.read(&bob).await.epoch, ann.read(&ann.key).await.resets.len()), (3, 1));
+    assert_eq!((ann.read(&bob).await.security_version, ann.read(&ann.key).await.resets.len()), (3, 1));
 }
 
 #[tokio::test]
@@ -233,7 +233,7 @@ async fn ticket_that_was_used_meanwhile_resets_nobody() {
         let ticket = keys::ticket(&other.names.ticket("T-1"));
         other.put(Write::put_new(ticket, Item::from([("u".to_owned(), text("u-else"))]))).await;
     });
-    assert!(matches!(support_reset(&ann, &By::Seed, &ann.login).await, Reset::TicketUsed));
+    assert!(matches!(support_reset(&ann, &Actor::Seed, &ann.login).await, Reset::TicketUsed));
     assert!(!table.waits() && ann.read(&ann.key).await == before);
 }
 
@@ -244,7 +244,7 @@ async fn reset_code_is_not_renewed_for_who_lost_the_right_meanwhile() {
     assert!(matches!(reset(&ann, &session, amy.user()).await, Reset::Done(_)));
     let (before, other) = (ann.read(&amy).await, Arc::clone(&ann));
     table.before_write(1, async move { other.change(Action::Add(attr("ep"), 1)).await });
-    assert!(matches!(reset(&ann, &session, amy.user()).await, Reset::ActorGone));
+    assert!(matches!(reset(&ann, &session, amy.user()).await, Reset::ActorRevoked));
     assert!(!table.waits() && ann.read(&amy).await == before);
 }
 

@@ -8,8 +8,8 @@ use crate::{
     store::{
         fixture::{PASSWORD, STEP, ann},
         item::{self, Session},
-        people::PasswordChanged,
         session::{Denied, Ended, NoSession, Which},
+        users::PasswordChanged,
         write::{self, Value},
     },
 };
@@ -48,7 +48,7 @@ async fn sessions_end_only_through_a_living_one() {
             })
             .await;
             let ended = ann.store.end_sessions(&caller, &which, &attempt(at), &ann.event()).await.unwrap();
-            assert_eq!(ended, Ended::Gone, "{way}, {which:?}");
+            assert_eq!(ended, Ended::NotFound, "{way}, {which:?}");
             assert_eq!(ann.read(&ann.key).await.sessions.len(), 2, "{way}, {which:?}");
         }
     }
@@ -82,7 +82,7 @@ async fn changed_password_makes_no_step_up_fresh_and_prolongs_no_session() {
     let right = ann.own_password(&caller, PASSWORD, later).await.ok().unwrap();
     let hash = ann.hash("another good password").await;
     let done = ann.store.change_password(right, &hash, &SystemEntropy, &ann.event()).await.unwrap();
-    let PasswordChanged::Yes(now) = done else { panic!("refused") };
+    let PasswordChanged::Done(now) = done else { panic!("refused") };
     assert_eq!((now.session.step_up, now.session.ends), (NOW.secs(), (NOW + policy::SESSION_LIFE).secs()));
     assert!(!now.session.fresh(later));
     let kept = ann.read(&ann.key).await.sessions[now.token.reference().id()].clone();
@@ -106,13 +106,13 @@ async fn password_change_fails_when_the_session_or_the_password_changed_meanwhil
                 "security version" => other.change(Action::Add(attr("ep"), 1)).await,
                 _ => {
                     let set = Patch { hash: Some(other.hash("set by an Administrator").await), ..Patch::default() };
-                    assert!(matches!(other.patch(&other.key, set).await, Changed::Yes(_)));
+                    assert!(matches!(other.patch(&other.key, set).await, Changed::Done(_)));
                 }
             }
         });
         let done = ann.store.change_password(right, &hash, &SystemEntropy, &ann.event()).await.unwrap();
         let why = if way == "session gone" { NoSession::Invalid } else { NoSession::RefreshRequired };
-        assert!(matches!(done, PasswordChanged::Gone(it) if it == why), "{way}");
+        assert!(matches!(done, PasswordChanged::NoSession(it) if it == why), "{way}");
         let row: item::LoginRow = item::read(item_at(&ann, login).await.unwrap()).unwrap();
         let set = i64::from(way == "password");
         assert_eq!(row.version, Some(before.password_version + set), "{way}");

@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use super::*;
 use crate::{
-    attempt::{PasswordChecked, Worth},
     env::SystemEntropy,
     id::BatchId,
-    policy::Ladder,
+    policy::Backoff,
     recovery,
     secret::{NewToken, RestoreEpoch, TokenClass},
+    sign_in::{NextStep, PasswordChecked},
     store::{
         fixture::{PASSWORD, STEP, ann, person},
         item::{self, Device, Exclusion, Kind, User},
         login::{Charge, ExemptOpened},
-        verify::{Dead, Disabled, SignIn},
+        verify::{Disabled, SignIn, VerificationRejection},
         write,
     },
     totp,
@@ -22,15 +22,15 @@ use crate::{
 
 /// A charged try, proven by the code of a step.
 async fn proven(ann: &Ann, token: &TokenRef, step: i64) -> SignIn {
-    let Charge::Admitted(guess) = ann.charge(token, NOW).await else { panic!("refused") };
+    let Charge::Admitted(pending) = ann.charge(token, NOW).await else { panic!("refused") };
     let proof = totp::check(&ann.secret, &totp::code_at(&ann.secret, step).unwrap(), NOW, step - 1).unwrap();
-    SignIn::with_totp(guess, proof, None, &SystemEntropy).unwrap()
+    SignIn::with_totp(pending, proof, None, &SystemEntropy).unwrap()
 }
 
 async fn proven_by_recovery(ann: &Ann, token: &TokenRef) -> SignIn {
-    let Charge::Admitted(guess) = ann.charge(token, NOW).await else { panic!("refused") };
-    let proof = recovery::check(&ann.codes, &ann.key, guess.user().recovery.as_ref(), &ann.recovery).unwrap();
-    SignIn::with_recovery(guess, proof, &SystemEntropy).unwrap()
+    let Charge::Admitted(pending) = ann.charge(token, NOW).await else { panic!("refused") };
+    let proof = recovery::check(&ann.codes, &ann.key, pending.user().recovery.as_ref(), &ann.recovery).unwrap();
+    SignIn::with_recovery(pending, proof, &SystemEntropy).unwrap()
 }
 
 #[tokio::test]
@@ -99,12 +99,12 @@ async fn disabling_fails_when_the_security_version_changed_meanwhile() {
     let (ann, _) = ann(0).await;
     let amy = with_full_row(&ann, "amy").await;
     let before = ann.read(&amy).await;
-    assert!(matches!(ann.patch(&amy, promoted()).await, Changed::Yes(_)));
+    assert!(matches!(ann.patch(&amy, promoted()).await, Changed::Done(_)));
     let disabled = ann.store.disable_factor(&amy, &before, &attempt(NOW), &ann.event()).await.unwrap();
-    assert_eq!(disabled, Disabled::Moved);
+    assert_eq!(disabled, Disabled::Stale);
     assert!(registry_is_true(&ann, &amy).await);
     let disabled = ann.store.disable_factor(&amy, &ann.read(&amy).await, &attempt(NOW), &ann.event()).await.unwrap();
-    assert_eq!(disabled, Disabled::Yes);
+    assert_eq!(disabled, Disabled::Done);
     assert!(registry_is_true(&ann, &amy).await);
 }
 
@@ -115,19 +115,20 @@ async fn device_of_another_person_is_not_charged() {
     let device = ann.signed_in(&tokens[0], STEP, NOW).await.unwrap().device.unwrap();
     ann.someone("bob", Role::Standard).await;
     let bob = ann.names.login(ann.key.tenant(), &crate::id::LoginName::fold("bob"));
-    let charge = ann.store.charge_login(&bob, Some(device.reference()), &Ladder::at(NOW), &attempt(NOW)).await.unwrap();
-    let Charge::Admitted(tried) = charge else { panic!("refused") };
-    assert!(tried.device.is_none() && tried.person.is_none());
-    assert_eq!(tried.failures(), 1, "counted at the name");
-    assert_eq!(ann.read(&ann.key).await.devices[device.reference().id()].tries, 0);
+    let charge =
+        ann.store.charge_login(&bob, Some(device.reference()), &Backoff::at(NOW), &attempt(NOW)).await.unwrap();
+    let Charge::Admitted(password_attempt) = charge else { panic!("refused") };
+    assert!(password_attempt.device.is_none() && password_attempt.person.is_none());
+    assert_eq!(password_attempt.failures(), 1, "counted at the name");
+    assert_eq!(ann.read(&ann.key).await.devices[device.reference().id()].attempts, 0);
 }
 
 /// Makes Ann an excluded contact who knows a device.
 async fn excluded(ann: &Ann) -> NewToken {
     let exclusion = Exclusion { batch: BatchId::parse("b").unwrap(), at: 0 };
     let token = NewToken::generate(TokenClass::Device, &ann.key, RestoreEpoch::default(), &SystemEntropy).unwrap();
-    let guard = *token.reference().guard();
-    let device = Device { guard, ends: (NOW + policy::DEVICE_LIFE).secs(), tries: 0, last: 0, attempt: None };
+    let verifier = *token.reference().verifier();
+    let device = Device { verifier, ends: (NOW + policy::DEVICE_LIFE).secs(), attempts: 0, last: 0, attempt: None };
     let known = attr("d").key(token.reference().id().as_str().to_owned());
     let actions = vec![
         Action::Set(attr("k"), text("c")),
@@ -151,7 +152,7 @@ async fn exempt_sign_in_clears_the_failures_of_the_name_and_of_the_device() {
             panic!("not exempt")
         };
         let opened = ann.store.open_exempt_session(exempt, &SystemEntropy, &ann.event()).await.unwrap();
-        assert!(matches!(opened, ExemptOpened::Yes(_)));
+        assert!(matches!(opened, ExemptOpened::Done(_)));
         assert_eq!(ann.password("wrong", device, NOW).await.err().unwrap().failures(), 1);
     }
 }
@@ -175,33 +176,33 @@ async fn right_password_that_needs_a_reset_clears_the_failures_of_the_name_and_o
 
 #[test]
 fn excluded_contact_signs_in_although_dormant_and_although_the_time_to_enrol_has_passed() {
-    let born = crate::secret::Nonce::generate(&SystemEntropy).unwrap();
+    let incarnation = crate::secret::Nonce::generate(&SystemEntropy).unwrap();
     let exclusion = Exclusion { batch: BatchId::parse("b").unwrap(), at: 0 };
-    let excluded = User { excluded: Some(exclusion), ..person(Kind::Contact, Role::Portal, born) };
+    let excluded = User { excluded: Some(exclusion), ..person(Kind::Contact, Role::Portal, incarnation) };
     let late = User { enrol_by: Some(NOW.secs()), ..excluded.clone() };
-    assert!(Worth::of(&excluded, NOW + policy::DORMANT + Duration::from_secs(1)) == Worth::Exempt);
-    assert!(Worth::of(&late, NOW + Duration::from_secs(1)) == Worth::Exempt);
+    assert!(NextStep::of(&excluded, NOW + policy::DORMANT + Duration::from_secs(1)) == NextStep::Exempt);
+    assert!(NextStep::of(&late, NOW + Duration::from_secs(1)) == NextStep::Exempt);
     let employee = User { kind: Kind::Employee, ..excluded.clone() };
-    assert!(Worth::of(&employee, NOW) == Worth::Enrolment, "a contact alone");
+    assert!(NextStep::of(&employee, NOW) == NextStep::EnrolmentRequired, "a contact alone");
     let included = User { excluded: None, ..excluded };
-    assert!(Worth::of(&included, NOW + policy::DORMANT) == Worth::Reset);
+    assert!(NextStep::of(&included, NOW + policy::DORMANT) == NextStep::ResetRequired);
 }
 
 #[test]
 fn enrolment_is_possible_until_its_time_has_passed() {
-    let born = crate::secret::Nonce::generate(&SystemEntropy).unwrap();
-    let reset = User { enrol_by: Some(NOW.secs() + 1), ..person(Kind::Employee, Role::Standard, born) };
-    assert!(Worth::of(&reset, NOW) == Worth::Enrolment);
-    assert!(Worth::of(&reset, NOW + Duration::from_secs(1)) == Worth::Reset);
+    let incarnation = crate::secret::Nonce::generate(&SystemEntropy).unwrap();
+    let reset = User { enrol_by: Some(NOW.secs() + 1), ..person(Kind::Employee, Role::Standard, incarnation) };
+    assert!(NextStep::of(&reset, NOW) == NextStep::EnrolmentRequired);
+    assert!(NextStep::of(&reset, NOW + Duration::from_secs(1)) == NextStep::ResetRequired);
 }
 
 #[tokio::test]
 async fn row_of_failures_is_full_at_the_hundredth_and_not_before() {
     let (ann, tokens) = ann(1).await;
-    for (row, full) in [(policy::ROW_TRIES - 2, false), (policy::ROW_TRIES - 1, true)] {
+    for (row, full) in [(policy::MAX_CONSECUTIVE_FAILURES - 2, false), (policy::MAX_CONSECUTIVE_FAILURES - 1, true)] {
         ann.change(Action::Set(attr("row"), num(row))).await;
-        let Charge::Admitted(guess) = ann.charge(&tokens[0], NOW).await else { panic!("refused") };
-        assert_eq!(guess.fills_the_row(), full);
+        let Charge::Admitted(pending) = ann.charge(&tokens[0], NOW).await else { panic!("refused") };
+        assert_eq!(pending.exhausts_factor(), full);
     }
 }
 
@@ -233,7 +234,10 @@ async fn challenge_is_charged_only_while_it_is_open() {
             _ => Action::Set(attr("fs"), text("d")),
         })
         .await;
-        assert!(matches!(ann.charge(&tokens[0], NOW).await, Charge::Absent(Dead::Token)), "{way}");
-        assert!(ann.read(&ann.key).await.tries.is_empty(), "{way}");
+        assert!(
+            matches!(ann.charge(&tokens[0], NOW).await, Charge::Rejected(VerificationRejection::InvalidToken)),
+            "{way}"
+        );
+        assert!(ann.read(&ann.key).await.recent_attempts.is_empty(), "{way}");
     }
 }

@@ -5,28 +5,28 @@ use std::sync::Arc;
 
 use super::together;
 use crate::{
-    attempt::PasswordChecked,
     audit::{Action as Did, AuditEvent, Outcome},
     env::{SystemEntropy, Timestamp},
     id::{BatchId, ClientId, IdempotencyKey, TenantId, UserId, UserKey},
-    policy::{self, Ladder},
+    policy::{self, Backoff},
     recovery::{self, RecoveryCode, ResetCode},
     secret::{CodeDigest, KeyRing, Nonce, Sealer, TokenRef, TotpSecret},
+    sign_in::PasswordChecked,
     store::{
         Store, Table,
-        batch::{Ran, Wanted},
+        batch::{BatchRequest, BatchResult},
         client::{Client, ClientChange},
         data_keys::WrappedKey,
-        enrolment::{ConfirmedEnrolment, EnrolmentDoor},
+        enrolment::{ConfirmedEnrolment, EnrolmentToken},
         fixture::{Ann, NOW, PASSWORD, STEP, ann_of, attempt, person},
         item::{self, AuthType, Kind, Role},
         login::{Charge, ExemptOpened, Opened},
-        people::{Asked, By, Changed, Created, NewPerson, PasswordChanged, Patch},
         recovery::Replaced,
         reset::Reset,
-        session::{Authority, Ended, Which},
+        session::{AdminContext, Ended, Which},
         tenant::{NewTenant, TenantCreated},
-        verify::{Accept, Disabled, SignIn},
+        users::{Actor, Changed, Created, NewUser, NewUserDetails, PasswordChanged, Patch},
+        verify::{Acceptance, Disabled, SignIn},
         write::{Action, attr, num, text},
     },
     totp,
@@ -55,7 +55,7 @@ impl Scene {
         &self.ann.store
     }
 
-    async fn authority(&self) -> Authority {
+    async fn admin(&self) -> AdminContext {
         let principal = self.store().read_session(&self.session, NOW).await.unwrap().ok().unwrap();
         principal.administrator(NOW).ok().unwrap()
     }
@@ -64,15 +64,16 @@ impl Scene {
         self.ann.key.tenant().user(UserId::parse(user).unwrap())
     }
 
-    fn newcomer(&self, name: &str, id: &str, role: Role) -> NewPerson {
+    fn newcomer(&self, name: &str, id: &str, role: Role) -> NewUser {
         let login = self.ann.names.login(self.ann.key.tenant(), &crate::id::LoginName::fold(name));
         let kind = if role == Role::Portal { Kind::Contact } else { Kind::Employee };
-        let asked = Asked { kind, role, auth_type: AuthType::Local, username: name, display_name: name, email: None };
-        NewPerson::new(self.key(id), login, &asked, Nonce::generate(&SystemEntropy).unwrap(), NOW)
+        let asked =
+            NewUserDetails { kind, role, auth_type: AuthType::Local, username: name, display_name: name, email: None };
+        NewUser::new(self.key(id), login, &asked, Nonce::generate(&SystemEntropy).unwrap(), NOW)
     }
 
-    async fn create(&self, person: &NewPerson) -> Created {
-        self.store().create_person(&By::Seed, person, &attempt(NOW), &self.ann.event()).await.unwrap()
+    async fn create(&self, person: &NewUser) -> Created {
+        self.store().create_user(&Actor::Seed, person, &attempt(NOW), &self.ann.event()).await.unwrap()
     }
 }
 
@@ -105,14 +106,14 @@ async fn data_keys(table: &Arc<dyn Table>) {
     }
 }
 
-/// `charge_login`, `open_attempt`, `open_exempt_session`, `tell_failures`, `charge_own_password`, `change_password`.
+/// `charge_login`, `open_attempt`, `open_exempt_session`, `notify_failures`, `charge_own_password`, `change_password`.
 #[allow(clippy::too_many_lines, reason = "six races, one after the other")]
 async fn passwords(table: &Arc<dyn Table>, round: usize) {
     let one = scene(table, "charge", round).await;
     let admitted = together(RACERS, |_| {
         let one = Arc::clone(&one);
         async move {
-            let charge = one.store().charge_login(&one.ann.login, None, &Ladder::at(NOW), &attempt(NOW)).await;
+            let charge = one.store().charge_login(&one.ann.login, None, &Backoff::at(NOW), &attempt(NOW)).await;
             matches!(charge.unwrap(), Charge::Admitted(_))
         }
     });
@@ -130,7 +131,7 @@ async fn passwords(table: &Arc<dyn Table>, round: usize) {
             let event = one.ann.event();
             // Contention is an answer too: denied, nothing opened.
             let opened = one.store().open_attempt(opening, "10.9.8", &SystemEntropy, &event).await;
-            matches!(opened, Ok(Opened::Yes(..)))
+            matches!(opened, Ok(Opened::Done(..)))
         }
     });
     let opened = opened.await;
@@ -149,7 +150,7 @@ async fn passwords(table: &Arc<dyn Table>, round: usize) {
             let PasswordChecked::MfaRequired(opening) = right.decide() else { panic!("not due") };
             let network = format!("10.9.{n}");
             let opened = one.store().open_attempt(opening, &network, &SystemEntropy, &one.ann.event()).await;
-            matches!(opened, Ok(Opened::Yes(..)))
+            matches!(opened, Ok(Opened::Done(..)))
         }
     });
     assert!(opened.await > 0);
@@ -171,7 +172,7 @@ async fn passwords(table: &Arc<dyn Table>, round: usize) {
             let Ok(right) = one.right(None, NOW).await else { return false };
             let PasswordChecked::Exempt(exempt) = right.decide() else { panic!("not exempt") };
             let opened = one.store().open_exempt_session(exempt, &SystemEntropy, &one.ann.event()).await;
-            matches!(opened, Ok(ExemptOpened::Yes(_)))
+            matches!(opened, Ok(ExemptOpened::Done(_)))
         }
     });
     assert!(opened.await >= 1);
@@ -184,7 +185,7 @@ async fn passwords(table: &Arc<dyn Table>, round: usize) {
     let fifth = Arc::new(one.ann.password("wrong", None, NOW).await.err().unwrap());
     let told = together(RACERS, |_| {
         let (one, fifth) = (Arc::clone(&one), Arc::clone(&fifth));
-        async move { one.store().tell_failures(&fifth).await.unwrap() }
+        async move { one.store().notify_failures(&fifth).await.unwrap() }
     });
     assert_eq!(told.await, 1, "told of failures");
 
@@ -195,12 +196,14 @@ async fn passwords(table: &Arc<dyn Table>, round: usize) {
         async move {
             let at = Timestamp::from_millis(NOW.millis() + i64::try_from(n).unwrap());
             let Ok(caller) = one.store().read_session(&one.session, NOW).await.unwrap() else { return false };
-            let Ok(tried) = one.store().charge_own_password(&caller, &attempt(at)).await.unwrap() else { return false };
-            let proof = one.ann.proof(&tried.hash().unwrap(), PASSWORD).await;
-            let Ok(right) = tried.checked(proof) else { return false };
+            let Ok(password_attempt) = one.store().charge_own_password(&caller, &attempt(at)).await.unwrap() else {
+                return false;
+            };
+            let proof = one.ann.proof(&password_attempt.hash().unwrap(), PASSWORD).await;
+            let Ok(right) = password_attempt.checked(proof) else { return false };
             let event = one.ann.event();
             let changed = one.store().change_password(right, &hash, &SystemEntropy, &event).await;
-            matches!(changed, Ok(PasswordChanged::Yes(_)))
+            matches!(changed, Ok(PasswordChanged::Done(_)))
         }
     });
     assert_eq!(changed.await, 1, "passwords changed");
@@ -216,14 +219,14 @@ async fn passwords(table: &Arc<dyn Table>, round: usize) {
 
 impl Scene {
     /// A right password, if the ladder lets it be tried.
-    async fn right(&self, device: Option<&TokenRef>, at: Timestamp) -> Result<crate::attempt::RightPassword, ()> {
-        let charge = self.store().charge_login(&self.ann.login, device, &Ladder::at(at), &attempt(at)).await.unwrap();
-        let Charge::Admitted(tried) = charge else { return Err(()) };
-        self.ann.checked(tried, PASSWORD).await.map_err(|_| ())
+    async fn right(&self, device: Option<&TokenRef>, at: Timestamp) -> Result<crate::sign_in::VerifiedPassword, ()> {
+        let charge = self.store().charge_login(&self.ann.login, device, &Backoff::at(at), &attempt(at)).await.unwrap();
+        let Charge::Admitted(password_attempt) = charge else { return Err(()) };
+        self.ann.checked(password_attempt, PASSWORD).await.map_err(|_| ())
     }
 }
 
-/// `charge_guess`, `accept` of a code and of a recovery token, `disable_factor`, `replace_recovery_token`.
+/// `charge_verification`, `accept` of a code and of a recovery token, `disable_factor`, `replace_recovery_token`.
 async fn codes(table: &Arc<dyn Table>, round: usize) {
     let one = scene(table, "code", round).await;
     let admitted = together(RACERS, |_| {
@@ -236,12 +239,12 @@ async fn codes(table: &Arc<dyn Table>, round: usize) {
     let signed_in = together(RACERS, |n| {
         let one = Arc::clone(&one);
         async move {
-            let Charge::Admitted(guess) = one.ann.charge(&one.challenges[n % 8], NOW).await else { return false };
+            let Charge::Admitted(pending) = one.ann.charge(&one.challenges[n % 8], NOW).await else { return false };
             let code = totp::code_at(&one.ann.secret, STEP).unwrap();
-            let last = guess.user().last_step.unwrap();
+            let last = pending.user().last_step.unwrap();
             let Some(proof) = totp::check(&one.ann.secret, &code, NOW, last) else { return false };
-            let sign_in = SignIn::with_totp(guess, proof, None, &SystemEntropy).unwrap();
-            matches!(one.store().accept(sign_in, &one.ann.event()).await, Ok(Accept::Yes(_)))
+            let sign_in = SignIn::with_totp(pending, proof, None, &SystemEntropy).unwrap();
+            matches!(one.store().accept(sign_in, &one.ann.event()).await, Ok(Acceptance::Accepted(_)))
         }
     });
     assert_eq!(signed_in.await, 1, "sign-ins of one code");
@@ -250,12 +253,12 @@ async fn codes(table: &Arc<dyn Table>, round: usize) {
     let signed_in = together(RACERS, |n| {
         let one = Arc::clone(&one);
         async move {
-            let Charge::Admitted(guess) = one.ann.charge(&one.challenges[n % 8], NOW).await else { return false };
-            let stored = guess.user().recovery;
+            let Charge::Admitted(pending) = one.ann.charge(&one.challenges[n % 8], NOW).await else { return false };
+            let stored = pending.user().recovery;
             let (keys, code) = (&one.ann.codes, &one.ann.recovery);
             let Some(proof) = recovery::check(keys, &one.ann.key, stored.as_ref(), code) else { return false };
-            let sign_in = SignIn::with_recovery(guess, proof, &SystemEntropy).unwrap();
-            matches!(one.store().accept(sign_in, &one.ann.event()).await, Ok(Accept::Yes(_)))
+            let sign_in = SignIn::with_recovery(pending, proof, &SystemEntropy).unwrap();
+            matches!(one.store().accept(sign_in, &one.ann.event()).await, Ok(Acceptance::Accepted(_)))
         }
     });
     assert_eq!(signed_in.await, 1, "sign-ins of one recovery token");
@@ -269,7 +272,7 @@ async fn codes(table: &Arc<dyn Table>, round: usize) {
             let caller = caller.fresh_or_recovering(NOW).ok().unwrap();
             let digest = codes[n].digest(&one.ann.codes, &one.ann.key);
             let made = one.store().replace_recovery_token(&caller, &digest, &attempt(NOW), &one.ann.event()).await;
-            matches!(made, Ok(Replaced::Yes))
+            matches!(made, Ok(Replaced::Done))
         }
     });
     assert!(made.await >= 1);
@@ -278,29 +281,29 @@ async fn codes(table: &Arc<dyn Table>, round: usize) {
     assert_eq!(codes.iter().filter(works).count(), 1, "recovery tokens that work");
 
     let one = scene(table, "disable", round).await;
-    one.ann.change(Action::Set(attr("row"), num(policy::ROW_TRIES))).await;
+    one.ann.change(Action::Set(attr("row"), num(policy::MAX_CONSECUTIVE_FAILURES))).await;
     let user = Arc::new(one.ann.read(&one.ann.key).await);
     let disabled = together(RACERS, |_| {
         let (one, user) = (Arc::clone(&one), Arc::clone(&user));
         async move {
             let done = one.store().disable_factor(&one.ann.key, &user, &attempt(NOW), &one.ann.event()).await;
-            matches!(done, Ok(Disabled::Yes))
+            matches!(done, Ok(Disabled::Done))
         }
     });
     assert_eq!(disabled.await, 1, "disabled");
-    assert!(one.ann.administrators().await.able.is_empty());
+    assert!(one.ann.administrators().await.with_mfa.is_empty());
 }
 
-/// `may_enrol`, `begin_enrolment`, `charge_enrolment`, `confirm_enrolment`.
+/// `may_enrol`, `begin_enrolment`, `charge_confirmation`, `confirm_enrolment`.
 async fn enrolment(table: &Arc<dyn Table>, round: usize) {
     let one = scene(table, "enrol", round).await;
     let ring = Arc::new(KeyRing::new([(1, zeroize::Zeroizing::new([9; 32]))].into()).unwrap());
-    let door = || EnrolmentDoor::new(one.session.clone()).unwrap();
+    let token = || EnrolmentToken::new(one.session.clone()).unwrap();
     let begun = together(RACERS, |_| {
-        let (one, ring, door) = (Arc::clone(&one), Arc::clone(&ring), door());
+        let (one, ring, token) = (Arc::clone(&one), Arc::clone(&ring), token());
         async move {
             let attempt = attempt(NOW);
-            let start = one.store().may_enrol(door, None, &attempt).await.unwrap().ok().unwrap();
+            let start = one.store().may_enrol(token, None, &attempt).await.unwrap().ok().unwrap();
             let factor = Nonce::generate(&SystemEntropy).unwrap();
             let secret = TotpSecret::generate(start.factor(factor), &SystemEntropy).unwrap();
             let sealed = ring.seal(&secret, &SystemEntropy).await.unwrap();
@@ -310,14 +313,14 @@ async fn enrolment(table: &Arc<dyn Table>, round: usize) {
     });
     assert!(begun.await >= 1);
     let confirmed = together(RACERS, |_| {
-        let (one, ring, door) = (Arc::clone(&one), Arc::clone(&ring), door());
+        let (one, ring, token) = (Arc::clone(&one), Arc::clone(&ring), token());
         async move {
-            let charge = one.store().charge_enrolment(door, attempt(NOW)).await.unwrap();
+            let charge = one.store().charge_confirmation(token, attempt(NOW)).await.unwrap();
             let Charge::Admitted(charged) = charge else { return false };
             let secret = ring.open(charged.factor(), charged.secret()).await.unwrap();
             let proof = totp::check(&secret, &totp::code_at(&secret, STEP).unwrap(), NOW, -1).unwrap();
             let confirmed = ConfirmedEnrolment::new(charged, proof, &SystemEntropy).unwrap().unwrap();
-            matches!(one.store().confirm_enrolment(confirmed, &one.ann.event()).await, Ok(Accept::Yes(_)))
+            matches!(one.store().confirm_enrolment(confirmed, &one.ann.event()).await, Ok(Acceptance::Accepted(_)))
         }
     });
     assert_eq!(confirmed.await, 1, "enrolments confirmed");
@@ -333,7 +336,7 @@ async fn sessions(table: &Arc<dyn Table>, round: usize) {
             let caller = one.store().read_session(&one.session, NOW).await.unwrap().ok().unwrap();
             let which = Which::One(other.id().clone());
             let ended = one.store().end_sessions(&caller, &which, &attempt(NOW), &one.ann.event()).await;
-            matches!(ended, Ok(Ended::Yes))
+            matches!(ended, Ok(Ended::Done))
         }
     });
     assert_eq!(ended.await, 1, "sessions ended");
@@ -350,11 +353,11 @@ async fn resets(table: &Arc<dyn Table>, round: usize) {
         let one = Arc::clone(&one);
         async move {
             let target = UserId::parse(&format!("u-{n}")).unwrap();
-            let (principal, asked) = one.store().ask_reset(&one.session, target, NOW).await.unwrap().ok().unwrap();
-            let authority = principal.administrator(NOW).ok().unwrap();
+            let (principal, asked) = one.store().load_reset(&one.session, target, NOW).await.unwrap().ok().unwrap();
+            let admin = principal.administrator(NOW).ok().unwrap();
             let code = ResetCode::generate(&SystemEntropy).unwrap();
             let digest = |key: &UserKey| code.digest(&one.ann.codes, key);
-            let reset = one.store().reset_mfa(&authority, asked, &digest, &attempt(NOW), &one.ann.event()).await;
+            let reset = one.store().reset_mfa(&admin, asked, &digest, &attempt(NOW), &one.ann.event()).await;
             matches!(reset, Ok(Reset::Done(_)))
         }
     });
@@ -367,7 +370,7 @@ async fn resets(table: &Arc<dyn Table>, round: usize) {
         let (one, op) = (Arc::clone(&one), op.clone());
         async move {
             let ticket = one.ann.names.ticket(&format!("T-{round}"));
-            let asked = one.store().ask_support_reset(&op, one.ann.login.clone(), ticket, NOW).await.unwrap();
+            let asked = one.store().load_support_reset(&op, one.ann.login.clone(), ticket, NOW).await.unwrap();
             let (principal, asked) = asked.ok().unwrap();
             let operator = principal.operator(NOW).ok().unwrap();
             let code = ResetCode::generate(&SystemEntropy).unwrap();
@@ -375,7 +378,7 @@ async fn resets(table: &Arc<dyn Table>, round: usize) {
             let (event, attempt) = (one.ann.event(), attempt(NOW));
             let store = one.store();
             let reset = store
-                .reset_sole_administrator(&By::Authority(&operator), asked, &digest, &attempt, (&event, &event))
+                .reset_sole_administrator(&Actor::AdminContext(&operator), asked, &digest, &attempt, (&event, &event))
                 .await;
             matches!(reset, Ok(Reset::Done(_)))
         }
@@ -389,7 +392,7 @@ impl Scene {
         let event = AuditEvent::new(Did::TenantCreated, Outcome::Success, "r");
         let store = Store::new(Arc::clone(table));
         let tenant = NewTenant { id: TenantId::support(), name: "Support".into(), first: None };
-        store.create_tenant(&By::Seed, &tenant, &attempt(NOW), (&event, &event)).await.unwrap();
+        store.create_tenant(&Actor::Seed, &tenant, &attempt(NOW), (&event, &event)).await.unwrap();
         let key = TenantId::support().user(UserId::parse(&format!("u-op-{round}")).unwrap());
         let token = crate::secret::NewToken::generate(
             crate::secret::TokenClass::Session,
@@ -400,16 +403,16 @@ impl Scene {
         .unwrap();
         let mut user = person(Kind::Employee, Role::Operator, Nonce::generate(&SystemEntropy).unwrap());
         let session = item::Session {
-            guard: *token.reference().guard(),
+            verifier: *token.reference().verifier(),
             created: NOW.millis(),
             attempt: Nonce::generate(&SystemEntropy).unwrap(),
             ends: (NOW + policy::SESSION_LIFE).secs(),
             seen: NOW.secs(),
             step_up: NOW.secs(),
             amr: item::Amr::Otp,
-            epoch: 1,
+            security_version: 1,
             idp: None,
-            password_tries: 0,
+            password_attempts: 0,
             password_attempt: None,
         };
         user.sessions.insert(token.reference().id().clone(), session);
@@ -418,12 +421,12 @@ impl Scene {
     }
 }
 
-/// `create_person`, `change_person`, `delete_person`, `create_tenant`, `change_settings`, `create_client`, `delete_client`.
+/// `create_user`, `update_user`, `delete_user`, `create_tenant`, `change_settings`, `create_client`, `delete_client`.
 async fn directory(table: &Arc<dyn Table>, round: usize) {
     let one = scene(table, "directory", round).await;
     let made = together(RACERS, |n| {
         let one = Arc::clone(&one);
-        async move { one.create(&one.newcomer("bob", &format!("u-bob{n}"), Role::Standard)).await == Created::Yes }
+        async move { one.create(&one.newcomer("bob", &format!("u-bob{n}"), Role::Standard)).await == Created::Done }
     });
     assert_eq!(made.await, 1, "people of one name");
 
@@ -436,17 +439,17 @@ async fn directory(table: &Arc<dyn Table>, round: usize) {
         async move {
             let target = if n % 8 == 7 { "u-ann".to_owned() } else { format!("u-adm{}", n % 8) };
             let target = UserId::parse(&target).unwrap();
-            let Ok((principal, named)) = one.store().ask_person(&one.session, target, NOW).await.unwrap() else {
+            let Ok((principal, named)) = one.store().load_user(&one.session, target, NOW).await.unwrap() else {
                 return false;
             };
-            let Ok(authority) = principal.administrator(NOW) else { return false };
+            let Ok(admin) = principal.administrator(NOW) else { return false };
             let (attempt, event) = (attempt(NOW), one.ann.event());
             let patch = Patch { role: Some(Role::Standard), ..Patch::default() };
             let changed = match n % 2 {
-                0 => one.store().change_person(&authority, named, &patch, &attempt, &event).await,
-                _ => one.store().delete_person(&authority, named, &attempt, &event).await,
+                0 => one.store().update_user(&admin, named, &patch, &attempt, &event).await,
+                _ => one.store().delete_user(&admin, named, &attempt, &event).await,
             };
-            matches!(changed, Ok(Changed::Yes(_)))
+            matches!(changed, Ok(Changed::Done(_)))
         }
     })
     .await;
@@ -458,17 +461,17 @@ async fn directory(table: &Arc<dyn Table>, round: usize) {
         async move {
             let id = TenantId::parse(&format!("new-{round}")).unwrap();
             let (tenant, event) = (NewTenant { id, name: "New".into(), first: None }, one.ann.event());
-            let made = one.store().create_tenant(&By::Seed, &tenant, &attempt(NOW), (&event, &event)).await;
-            matches!(made, Ok(TenantCreated::Yes))
+            let made = one.store().create_tenant(&Actor::Seed, &tenant, &attempt(NOW), (&event, &event)).await;
+            matches!(made, Ok(TenantCreated::Done))
         }
     });
     assert_eq!(made.await, 1, "tenants of one id");
-    let authority = Arc::new(one.authority().await);
+    let admin = Arc::new(one.admin().await);
     let set = together(RACERS, |n| {
-        let (one, authority) = (Arc::clone(&one), Arc::clone(&authority));
+        let (one, admin) = (Arc::clone(&one), Arc::clone(&admin));
         async move {
             let (issuer, event) = (format!("Issuer {n}"), one.ann.event());
-            let set = one.store().change_settings(&authority, Some(&issuer), None, &attempt(NOW), &event).await;
+            let set = one.store().change_settings(&admin, Some(&issuer), None, &attempt(NOW), &event).await;
             matches!(set, Ok(Some(_)))
         }
     });
@@ -478,12 +481,12 @@ async fn directory(table: &Arc<dyn Table>, round: usize) {
     let digest = CodeDigest::of_client_secret(&id, "secret");
     let tenant = one.ann.key.tenant().clone();
     let client = Client { tenant, id, digest, name: "portal".into(), created: NOW.millis(), all: false };
-    let made = one.store().create_client(&authority, &client, &attempt(NOW), &one.ann.event()).await.unwrap();
+    let made = one.store().create_client(&admin, &client, &attempt(NOW), &one.ann.event()).await.unwrap();
     assert_eq!(made, ClientChange::Done);
     let deleted = together(RACERS, |_| {
-        let (one, authority, id) = (Arc::clone(&one), Arc::clone(&authority), client.id.clone());
+        let (one, admin, id) = (Arc::clone(&one), Arc::clone(&admin), client.id.clone());
         async move {
-            let done = one.store().delete_client(&authority, &id, &attempt(NOW), &one.ann.event()).await;
+            let done = one.store().delete_client(&admin, &id, &attempt(NOW), &one.ann.event()).await;
             matches!(done, Ok(ClientChange::Done))
         }
     });
@@ -497,24 +500,28 @@ async fn batches(table: &Arc<dyn Table>, round: usize) {
     for (n, id) in contacts.iter().enumerate() {
         one.create(&one.newcomer(&format!("con{n}"), id, Role::Portal)).await;
     }
-    let wanted = Arc::new(Wanted {
+    let wanted = Arc::new(BatchRequest {
         key: IdempotencyKey::parse("k").unwrap(),
         contacts: contacts.iter().map(|id| UserId::parse(id).unwrap()).collect(),
         disable_mfa: true,
         dry_run: false,
         reason: "r".into(),
     });
-    let authority = Arc::new(one.authority().await);
+    let admin = Arc::new(one.admin().await);
     let ran = together(RACERS, |_| {
-        let (one, authority, wanted) = (Arc::clone(&one), Arc::clone(&authority), Arc::clone(&wanted));
+        let (one, admin, wanted) = (Arc::clone(&one), Arc::clone(&admin), Arc::clone(&wanted));
         async move {
-            let ran = one.store().run_batch(&authority, &wanted, &attempt(NOW), &one.ann.event()).await;
-            matches!(ran, Ok(Ran::Report(_)))
+            let ran = one.store().run_batch(&admin, &wanted, &attempt(NOW), &one.ann.event()).await;
+            matches!(ran, Ok(BatchResult::Report(_)))
         }
     });
     assert!(ran.await >= 1);
     for id in &contacts {
         let user = one.ann.read(&one.key(id)).await;
-        assert!(user.excluded.is_some() && user.epoch == 2, "{id} was excluded {} times", user.epoch - 1);
+        assert!(
+            user.excluded.is_some() && user.security_version == 2,
+            "{id} was excluded {} times",
+            user.security_version - 1
+        );
     }
 }

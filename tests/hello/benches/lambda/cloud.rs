@@ -19,7 +19,7 @@ use vestibule::{
         Store,
         dynamo::{self, DynamoTable},
     },
-    trust::Trust,
+    tls_roots::TlsRoots,
 };
 
 use crate::{
@@ -58,7 +58,7 @@ impl Cloud {
         let database = dynoxide::Database::memory().unwrap();
         tokio::spawn(async move { dynoxide::server::serve_on(listener, database).await });
         let credentials = Credentials::new("test", "test", None, None, "test");
-        let trust = Trust::read(None).unwrap();
+        let trust = TlsRoots::read(None).unwrap();
         let client: Client =
             dynamo::client("eu-central-1".into(), credentials, Some(format!("http://{emulator}")), &trust);
         let name = "vestibule";

@@ -70,7 +70,7 @@ async fn main() {
     let cloud = Cloud::open().await;
     let home = tempfile::tempdir().unwrap();
     let bundle = BUNDLES.into_iter().find_map(|path| fs::read_to_string(path).ok());
-    fs::write(home.path().join("pinned.pem"), [vestibule::trust::AMAZON_ROOTS, &cloud.authority].concat()).unwrap();
+    fs::write(home.path().join("pinned.pem"), [vestibule::tls_roots::AMAZON_ROOTS, &cloud.authority].concat()).unwrap();
     if let Some(bundle) = &bundle {
         fs::write(home.path().join("system.pem"), [bundle, "\n", &cloud.authority].concat()).unwrap();
     }

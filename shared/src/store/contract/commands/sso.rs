@@ -14,12 +14,12 @@ use crate::{
         fixture::{NOW, attempt, idp},
         item::{self, Administrators, AuthType, FactorState, Idp, Profile, Role, Subject},
         keys,
-        people::{Changed, Created, Patch},
         sso::{IdpRemoved, SsoOpened},
+        users::{Changed, Created, Patch},
     },
 };
 
-/// `open_request`, `open_sso`, `set_idp`, `remove_idp`, and links by `create_person` and `change_person`.
+/// `open_request`, `open_sso`, `set_idp`, `remove_idp`, and links by `create_user` and `update_user`.
 pub(super) async fn race(table: &Arc<dyn Table>, round: usize) {
     requests(table, round).await;
     assertions(table, round).await;
@@ -123,16 +123,16 @@ async fn idps(table: &Arc<dyn Table>, round: usize) {
     let done = together(RACERS, |n| {
         let (one, amy) = (Arc::clone(&one), amy.clone());
         async move {
-            let door = |door| Patch { auth_type: Some(door), ..Patch::default() };
+            let auth_type = |auth_type| Patch { auth_type: Some(auth_type), ..Patch::default() };
             let done = match n % 8 {
                 0 => one.set_idp(&amy, n).await,
                 1 | 2 => one.remove_idp(&amy).await,
-                3 => one.patch(&amy, "u-ann", door(AuthType::SamlSso)).await,
-                4 => one.patch(&amy, "u-ann", door(AuthType::Local)).await,
+                3 => one.patch(&amy, "u-ann", auth_type(AuthType::SamlSso)).await,
+                4 => one.patch(&amy, "u-ann", auth_type(AuthType::Local)).await,
                 5 => one.patch(&amy, "u-abe", Patch { role: Some(Role::Standard), ..Patch::default() }).await,
                 6 => one.patch(&amy, "u-ann", Patch { active: Some(n > 16), ..Patch::default() }).await,
                 _ if n > 24 => one.delete(&amy, "u-abe").await,
-                _ => one.patch(&amy, "u-abe", door(AuthType::SamlSso)).await,
+                _ => one.patch(&amy, "u-abe", auth_type(AuthType::SamlSso)).await,
             };
             // One item, so one moment: whatever the others are about.
             one.some_door().await;
@@ -143,16 +143,16 @@ async fn idps(table: &Arc<dyn Table>, round: usize) {
     let (administrators, idp) = (one.some_door().await, one.idp().await);
     assert_eq!(administrators.idp, idp.is_some(), "the IdP is counted with");
     assert!(idp.is_none_or(|idp| idp.sso_url.starts_with(&idp.entity_id)), "one IdP, whole");
-    let mut appointed = 0;
+    let mut add_admin = 0;
     for name in ["u-ann", "u-amy", "u-abe"] {
         let key = one.key(name);
         let [user] = one.store().read_all([keys::user(&key)]).await.unwrap();
         let user = user.map(|user| item::read::<item::User>(user).unwrap()).filter(item::User::administers_now);
-        let door = user.map(|user| user.auth_type == AuthType::Local);
-        assert_eq!(administrators.active.get(key.user()), door.as_ref(), "{name}");
-        appointed += usize::from(door.is_some());
+        let auth_type = user.map(|user| user.auth_type == AuthType::Local);
+        assert_eq!(administrators.active.get(key.user()), auth_type.as_ref(), "{name}");
+        add_admin += usize::from(auth_type.is_some());
     }
-    assert_eq!(administrators.active.len(), appointed);
+    assert_eq!(administrators.active.len(), add_admin);
 }
 
 /// Whom the IdP calls so: 32 want to be.
@@ -172,8 +172,8 @@ async fn subjects(table: &Arc<dyn Table>, round: usize) {
             }
             let person = one.newcomer(&format!("p{n}"), &id, Role::Standard).linked(link);
             let created = one.create(&person).await;
-            assert!(matches!(created, Created::Yes | Created::SubjectTaken), "{created:?}");
-            created == Created::Yes
+            assert!(matches!(created, Created::Done | Created::SubjectTaken), "{created:?}");
+            created == Created::Done
         }
     });
     assert_eq!(linked.await, 1, "people of one name of the IdP's");
@@ -211,29 +211,29 @@ impl Scene {
         let entity_id = format!("https://idp-{n}.example/");
         let new = Idp { sso_url: format!("{entity_id}sso"), entity_id, ..idp() };
         let event = AuditEvent::new(Did::IdpChanged, Outcome::Success, "r");
-        let authority = self.ann.authority(by).await;
-        matches!(self.store().set_idp(&authority, &new, &attempt(NOW), &event).await, Ok(Some(())))
+        let admin = self.ann.admin(by).await;
+        matches!(self.store().set_idp(&admin, &new, &attempt(NOW), &event).await, Ok(Some(())))
     }
 
     async fn remove_idp(&self, by: &TokenRef) -> bool {
         let event = AuditEvent::new(Did::IdpRemoved, Outcome::Success, "r");
-        let authority = self.ann.authority(by).await;
-        matches!(self.store().remove_idp(&authority, &attempt(NOW), &event).await, Ok(IdpRemoved::Yes))
+        let admin = self.ann.admin(by).await;
+        matches!(self.store().remove_idp(&admin, &attempt(NOW), &event).await, Ok(IdpRemoved::Done))
     }
 
     async fn patch(&self, by: &TokenRef, target: &str, patch: Patch) -> bool {
         let (principal, named) =
-            self.store().ask_person(by, UserId::parse(target).unwrap(), NOW).await.unwrap().ok().unwrap();
-        let authority = principal.administrator(NOW).ok().unwrap();
-        let changed = self.store().change_person(&authority, named, &patch, &attempt(NOW), &self.ann.event()).await;
-        matches!(changed, Ok(Changed::Yes(_)))
+            self.store().load_user(by, UserId::parse(target).unwrap(), NOW).await.unwrap().ok().unwrap();
+        let admin = principal.administrator(NOW).ok().unwrap();
+        let changed = self.store().update_user(&admin, named, &patch, &attempt(NOW), &self.ann.event()).await;
+        matches!(changed, Ok(Changed::Done(_)))
     }
 
     async fn delete(&self, by: &TokenRef, target: &str) -> bool {
         let (principal, named) =
-            self.store().ask_person(by, UserId::parse(target).unwrap(), NOW).await.unwrap().ok().unwrap();
-        let authority = principal.administrator(NOW).ok().unwrap();
-        let deleted = self.store().delete_person(&authority, named, &attempt(NOW), &self.ann.event()).await;
-        matches!(deleted, Ok(Changed::Yes(_)))
+            self.store().load_user(by, UserId::parse(target).unwrap(), NOW).await.unwrap().ok().unwrap();
+        let admin = principal.administrator(NOW).ok().unwrap();
+        let deleted = self.store().delete_user(&admin, named, &attempt(NOW), &self.ann.event()).await;
+        matches!(deleted, Ok(Changed::Done(_)))
     }
 }

@@ -69,7 +69,7 @@ impl World {
     }
 
     /// Their login name's count of tries.
-    fn tries(&self, person: &Person) -> i64 {
+    fn attempts(&self, person: &Person) -> i64 {
         let items = self.items();
         let row = items.iter().find(|item| item["SK"]["S"] == "L" && item["uid"]["S"] == person.id.as_str());
         number(&row.unwrap()["n"])
@@ -269,7 +269,7 @@ async fn challenge_works(world: &World, mut people: People, reply: Reply) {
     let (token, bob) = (reply.ok().text("/challenge/token"), people.get_mut("bob").unwrap());
     let code = world.service.code(bob);
     // Where the reply to what clears it was lost, the count stands until the next success: a delay that comes one try early.
-    assert!(world.tries(bob) <= 1);
+    assert!(world.attempts(bob) <= 1);
     world.service.verify(&token, &code).await.ok();
 }
 

@@ -39,7 +39,7 @@ async fn a_wrong_password_is_counted_before_it_is_denied() {
     };
     let counted = async |world: &World, people: People, reply: Reply| {
         assert!(reply.is(401, "invalid_credentials"), "{reply:?}");
-        assert!(world.tries(&people["bob"]) >= 1);
+        assert!(world.attempts(&people["bob"]) >= 1);
     };
     on_a_bad_day(setup, counted, counted).await;
 }

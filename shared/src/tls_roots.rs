@@ -22,11 +22,11 @@ const END: &str = "-----END CERTIFICATE-----";
 
 /// The certificate authorities that connections to AWS believe.
 #[derive(Debug, Clone)]
-pub struct Trust(ClientConfig);
+pub struct TlsRoots(ClientConfig);
 
 /// Why there is nobody to believe.
 #[derive(Debug, thiserror::Error)]
-pub enum TrustError {
+pub enum TlsRootsError {
     /// The file does not read.
     #[error("{0}")]
     Unread(#[from] io::Error),
@@ -38,18 +38,18 @@ pub enum TrustError {
     Refused(#[from] rustls::Error),
 }
 
-impl Trust {
+impl TlsRoots {
     /// Amazon's own, or those of a PEM file and no others.
     ///
     /// # Errors
-    /// [`TrustError`].
-    pub fn read(file: Option<&str>) -> Result<Self, TrustError> {
+    /// [`TlsRootsError`].
+    pub fn read(file: Option<&str>) -> Result<Self, TlsRootsError> {
         let certificates = match file {
             None => usable(AMAZON_ROOTS),
             Some(path) => usable(&fs::read_to_string(path)?),
         };
         if certificates.is_empty() {
-            return Err(TrustError::Empty);
+            return Err(TlsRootsError::Empty);
         }
         let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()?
@@ -115,7 +115,7 @@ mod tests {
             let notice = include_str!("../../NOTICE");
             assert!(notice.contains(&format!("{name}, until {last}\n    {digest}")), "{name} is not in NOTICE");
         }
-        Trust::read(None).unwrap();
+        TlsRoots::read(None).unwrap();
     }
 
     #[test]
@@ -123,7 +123,7 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("vestibule-trust-{}", std::process::id()));
         let read = |text: &str| {
             fs::write(&folder, text).unwrap();
-            Trust::read(folder.to_str())
+            TlsRoots::read(folder.to_str())
         };
         let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
         let text = format!("words\n{broken}{AMAZON_ROOTS}{broken}words\n");
@@ -131,9 +131,9 @@ mod tests {
         let mixed = usable(&text).len();
         assert_eq!(mixed, usable(AMAZON_ROOTS).len());
         for nothing in ["", "words", broken] {
-            assert!(matches!(read(nothing), Err(TrustError::Empty)), "{nothing}");
+            assert!(matches!(read(nothing), Err(TlsRootsError::Empty)), "{nothing}");
         }
         fs::remove_file(&folder).unwrap();
-        assert!(matches!(Trust::read(folder.to_str()), Err(TrustError::Unread(_))));
+        assert!(matches!(TlsRoots::read(folder.to_str()), Err(TlsRootsError::Unread(_))));
     }
 }

@@ -15,7 +15,7 @@ use aws_sdk_dynamodb::{
     error::DisplayErrorContext,
 };
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
-use vestibule::{store::dynamo, trust::Trust};
+use vestibule::{store::dynamo, tls_roots::TlsRoots};
 
 use crate::certified::certified;
 
@@ -42,7 +42,7 @@ fn serve(config: ServerConfig) -> String {
 }
 
 /// What a call over TLS comes to, with that trust.
-async fn call(address: &str, trust: &Trust) -> Result<(), String> {
+async fn call(address: &str, trust: &TlsRoots) -> Result<(), String> {
     let credentials = Credentials::new("test", "test", None, None, "test");
     let client = dynamo::client("eu-central-1".into(), credentials, Some(address.to_owned()), trust);
     // A refusal is asked for once.
@@ -59,14 +59,14 @@ async fn a_server_is_believed_if_one_of_the_authorities_certifies_it() {
     let of = |name: &str, text: &str| {
         let path = folder.path().join(name);
         fs::write(&path, text).unwrap();
-        Trust::read(path.to_str()).unwrap()
+        TlsRoots::read(path.to_str()).unwrap()
     };
     // A bundle may hold what TLS cannot use; the rest of it counts.
     let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     call(&address, &of("bundle.pem", &format!("{broken}{authority}{broken}"))).await.unwrap();
 
     let (_, stranger) = certified();
-    for trust in [Trust::read(None).unwrap(), of("stranger.pem", &stranger)] {
+    for trust in [TlsRoots::read(None).unwrap(), of("stranger.pem", &stranger)] {
         let refused = call(&address, &trust).await.unwrap_err();
         assert!(refused.contains("invalid peer certificate"), "{refused}");
     }

@@ -18,15 +18,15 @@ async fn password_that_an_administrator_sets_forgets_the_known_devices() {
     let (ann, _) = ann(0).await;
     let bob = ann.someone("bob", Role::Standard).await;
     let token = NewToken::generate(TokenClass::Device, &bob, RestoreEpoch::default(), &SystemEntropy).unwrap();
-    let guard = *token.reference().guard();
-    let device = Device { guard, ends: (NOW + policy::DEVICE_LIFE).secs(), tries: 0, last: 0, attempt: None };
+    let verifier = *token.reference().verifier();
+    let device = Device { verifier, ends: (NOW + policy::DEVICE_LIFE).secs(), attempts: 0, last: 0, attempt: None };
     let known = attr("d").key(token.reference().id().as_str().to_owned());
     set(&ann, &bob, vec![Action::Set(known, item::value(&device).unwrap())]).await;
     let renamed = Patch { display_name: Some("Robert".to_owned()), ..Patch::default() };
-    assert!(matches!(ann.patch(&bob, renamed).await, Changed::Yes(_)));
+    assert!(matches!(ann.patch(&bob, renamed).await, Changed::Done(_)));
     assert_eq!(ann.read(&bob).await.devices.len(), 1);
     let hash = Some(ann.hash("another good password").await);
-    assert!(matches!(ann.patch(&bob, Patch { hash, ..Patch::default() }).await, Changed::Yes(_)));
+    assert!(matches!(ann.patch(&bob, Patch { hash, ..Patch::default() }).await, Changed::Done(_)));
     assert!(ann.read(&bob).await.devices.is_empty());
 }
 
@@ -39,9 +39,9 @@ async fn promotion_is_planned_again_when_the_factor_was_disabled_meanwhile() {
     table.before_write(2, async move {
         let full = other.read(&key).await;
         let disabled = other.store.disable_factor(&key, &full, &attempt(NOW), &other.event()).await.unwrap();
-        assert_eq!(disabled, Disabled::Yes);
+        assert_eq!(disabled, Disabled::Done);
     });
-    assert!(matches!(ann.patch(&amy, promoted()).await, Changed::Yes(_)));
+    assert!(matches!(ann.patch(&amy, promoted()).await, Changed::Done(_)));
     assert!(!table.waits() && ann.read(&amy).await.role == Role::Administrator);
     assert!(registry_is_true(&ann, &amy).await);
 }
@@ -52,11 +52,11 @@ async fn change_is_planned_again_when_the_id_is_another_persons_meanwhile() {
     let bob = ann.someone("bob", Role::Standard).await;
     let (other, key) = (Arc::clone(&ann), bob.clone());
     table.before_write(2, async move {
-        assert!(matches!(delete(&other, &key).await, Changed::Yes(_)));
+        assert!(matches!(delete(&other, &key).await, Changed::Done(_)));
         other.someone("bob", Role::Administrator).await;
     });
     let inactive = Patch { active: Some(false), ..Patch::default() };
-    assert!(matches!(ann.patch(&bob, inactive).await, Changed::Yes(_)));
+    assert!(matches!(ann.patch(&bob, inactive).await, Changed::Done(_)));
     assert!(!table.waits() && !ann.read(&bob).await.active && registry_is_true(&ann, &bob).await);
 }
 
@@ -67,7 +67,7 @@ async fn change_is_denied_when_the_session_of_who_asks_ended_meanwhile() {
     let bob = ann.someone("bob", Role::Standard).await;
     let other = Arc::clone(&ann);
     table.before_write(2, async move { other.change(Action::Set(attr("s"), write::empty())).await });
-    assert!(matches!(ann.patch(&bob, promoted()).await, Changed::ActorGone));
+    assert!(matches!(ann.patch(&bob, promoted()).await, Changed::ActorRevoked));
     assert!(!table.waits() && ann.read(&bob).await.role == Role::Standard);
 }
 
@@ -94,7 +94,7 @@ async fn link_that_a_first_sign_in_made_meanwhile_is_replaced_and_not_left_behin
     let (ann, table, _) = interleaved(0).await;
     let bob = bob_is_linked_before_the_next_change(&ann, &table).await;
     let linked = Some(ann.names.link(ann.key.tenant(), &idp().entity_id, "second"));
-    assert!(matches!(ann.patch(&bob, Patch { linked, ..Patch::default() }).await, Changed::Yes(_)));
+    assert!(matches!(ann.patch(&bob, Patch { linked, ..Patch::default() }).await, Changed::Done(_)));
     assert!(!table.waits());
     assert!(item_at(&ann, link(&ann, "second")).await.is_some());
     assert!(item_at(&ann, link(&ann, "first")).await.is_none());
@@ -104,7 +104,7 @@ async fn link_that_a_first_sign_in_made_meanwhile_is_replaced_and_not_left_behin
 async fn link_that_a_first_sign_in_made_meanwhile_is_deleted_with_its_person() {
     let (ann, table, _) = interleaved(0).await;
     let bob = bob_is_linked_before_the_next_change(&ann, &table).await;
-    assert!(matches!(delete(&ann, &bob).await, Changed::Yes(_)));
+    assert!(matches!(delete(&ann, &bob).await, Changed::Done(_)));
     assert!(!table.waits());
     assert!(item_at(&ann, link(&ann, "first")).await.is_none());
 }

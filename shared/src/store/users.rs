@@ -5,27 +5,27 @@ use std::collections::BTreeSet;
 use tokio::join;
 
 use super::{
-    REPLANS, Store, StoreError,
-    enrolment::{has_to_enrol, raise_epoch},
+    MAX_RETRIES, Store, StoreError,
+    enrolment::{raise_security_version, require_enrolment},
     item,
     item::{Administrators, AuthType, FactorState, Kind, LoginRow, Profile, Role, Subject, User},
     keys,
-    session::{Authority, NoSession, Principal, find_in_time, in_time, living, open},
+    session::{AdminContext, NoSession, Principal, find_in_time, in_time, living, open},
     sso::linked,
-    table::{Again, Transacted, Transaction, Updated, met_first},
-    write::{self, Action, Guard, Item, Value, Write, absent, attr, empty, eq, exists, ge, ne, num, size, text},
+    table::{Retry, Transacted, Transaction, Updated, met_first},
+    write::{self, Action, Condition, Item, Value, Write, absent, attr, empty, eq, exists, ge, ne, num, size, text},
 };
 use crate::{
-    attempt::{Attempt, NewSession, OwnPasswordTry, RightOwnPassword, SignedIn},
     audit::AuditEvent,
     env::{Entropy, Timestamp},
     id::{TenantId, UserId, UserKey, fold},
     password::PasswordHash,
     secret::{LoginKey, NameIdLink, NameKey, Nonce, TokenRef},
+    sign_in::{Attempt, NewSession, OwnPasswordAttempt, SignedIn, VerifiedOwnPassword},
 };
 
 /// On whose behalf.
-pub enum By<'a> {
+pub enum Actor<'a> {
     /// Nobody's: a seed, or an operator of the machine.
     Seed,
     /// Nobody's either, for the first who administers a tenant: refused while somebody active does.
@@ -33,20 +33,20 @@ pub enum By<'a> {
     /// Nobody's either: the tenant's IdP has said who they are, and its item was read.
     Idp,
     /// An Administrator's, whose right the transaction asks again.
-    Authority(&'a Authority),
+    AdminContext(&'a AdminContext),
 }
 
-impl By<'_> {
+impl Actor<'_> {
     pub(super) fn check(&self, now: Timestamp) -> Option<Write> {
         match self {
             Self::Seed | Self::First | Self::Idp => None,
-            Self::Authority(authority) => Some(Write::check(keys::user(authority.key()), authority.guards(now))),
+            Self::AdminContext(admin) => Some(Write::check(keys::user(admin.key()), admin.conditions(now))),
         }
     }
 }
 
 /// A person to be.
-pub struct NewPerson {
+pub struct NewUser {
     /// Tenant and id.
     pub key: UserKey,
     /// The login name.
@@ -64,7 +64,7 @@ pub struct NewPerson {
 }
 
 /// What somebody is to be, as the caller says it.
-pub struct Asked<'a> {
+pub struct NewUserDetails<'a> {
     /// Employee or contact.
     pub kind: Kind,
     /// Role.
@@ -79,15 +79,21 @@ pub struct Asked<'a> {
     pub email: Option<&'a str>,
 }
 
-impl NewPerson {
+impl NewUser {
     /// Somebody new, active, of a login name.
     #[must_use]
-    pub fn new(key: UserKey, login: LoginKey, asked: &Asked<'_>, born: Nonce, now: Timestamp) -> Self {
-        let user = User::new(asked.kind, asked.role, asked.auth_type, born, login.digest(), now);
+    pub fn new(
+        key: UserKey,
+        login: LoginKey,
+        details: &NewUserDetails<'_>,
+        incarnation: Nonce,
+        now: Timestamp,
+    ) -> Self {
+        let user = User::new(details.kind, details.role, details.auth_type, incarnation, login.digest(), now);
         let profile = Profile {
-            username: asked.username.to_owned(),
-            display_name: asked.display_name.to_owned(),
-            email: asked.email.map(str::to_owned),
+            username: details.username.to_owned(),
+            display_name: details.display_name.to_owned(),
+            email: details.email.map(str::to_owned),
             created: now.secs(),
             name_id: None,
             subject: None,
@@ -114,9 +120,9 @@ impl NewPerson {
     }
 
     /// That no name is one person's at a sign-in by password, and another's at one by the IdP.
-    fn told_apart(&self) -> Vec<Write> {
+    fn name_collision_checks(&self) -> Vec<Write> {
         let called = self.called.iter().filter(|called| **called != self.login);
-        let called = called.map(|called| nobody_elses(called, self.key.user()));
+        let called = called.map(|called| login_unclaimed_by_others(called, self.key.user()));
         let own = self.profile.subject.as_ref();
         let namesakes = self.namesakes.iter().filter(|subject| Some(*subject) != own);
         let namesakes =
@@ -151,7 +157,7 @@ impl NewPerson {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Created {
     /// Created.
-    Yes,
+    Done,
     /// Somebody has the login name.
     NameTaken,
     /// Somebody has the id.
@@ -165,7 +171,7 @@ pub enum Created {
     /// Somebody administers the tenant already.
     NotFirst,
     /// The caller may no longer.
-    ActorGone,
+    ActorRevoked,
 }
 
 /// What is to change about somebody.
@@ -192,11 +198,11 @@ pub struct Patch {
 /// What became of a change.
 pub enum Changed {
     /// Changed, or so already: as they are now.
-    Yes(Box<(User, Profile)>),
+    Done(Box<(User, Profile)>),
     /// No such person in this tenant.
     NotFound,
     /// Kind and role would not fit.
-    Misfit,
+    InvalidCombination,
     /// The new password is too short for a contact.
     PasswordTooShort,
     /// A tenant keeps its last active Administrator.
@@ -206,16 +212,16 @@ pub enum Changed {
     /// It is another person's login name.
     Ambiguous,
     /// The caller may no longer.
-    ActorGone,
+    ActorRevoked,
 }
 
 /// Whom a change is about, as the round trip that found out who asks has read them.
-pub struct Named {
+pub struct LoadedUser {
     key: UserKey,
     found: [Option<Item>; 2],
 }
 
-impl Named {
+impl LoadedUser {
     /// Who.
     #[must_use]
     pub fn key(&self) -> &UserKey {
@@ -225,7 +231,7 @@ impl Named {
     /// As they are; `None` for nobody.
     ///
     /// # Errors
-    /// [`StoreError::Poison`].
+    /// [`StoreError::Corrupt`].
     pub fn read(&self) -> Result<Option<(User, Profile)>, StoreError> {
         let [Some(user), Some(profile)] = &self.found else { return Ok(None) };
         Ok(Some((item::read(user.clone())?, item::read(profile.clone())?)))
@@ -235,9 +241,9 @@ impl Named {
 /// What became of one's own password.
 pub enum PasswordChanged {
     /// Changed; every session but this new one is dead.
-    Yes(SignedIn),
+    Done(SignedIn),
     /// The caller's session ended meanwhile.
-    Gone(NoSession),
+    NoSession(NoSession),
 }
 
 /// Whether a role goes with a kind, in a tenant.
@@ -261,10 +267,10 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]: it may have happened.
-    pub async fn create_person(
+    pub async fn create_user(
         &self,
-        by: &By<'_>,
-        person: &NewPerson,
+        by: &Actor<'_>,
+        person: &NewUser,
         attempt: &Attempt,
         event: &AuditEvent,
     ) -> Result<Created, StoreError> {
@@ -273,20 +279,20 @@ impl Store {
         // Everybody's creation would meet at the tenant's item: it is asked only where nothing else shows that the tenant is
         // there. Nothing deletes a tenant.
         let shown = match by {
-            By::Seed | By::First => false,
-            By::Authority(authority) => authority.tenant() == tenant,
-            By::Idp => true,
+            Actor::Seed | Actor::First => false,
+            Actor::AdminContext(admin) => admin.tenant() == tenant,
+            Actor::Idp => true,
         };
-        let asked = writes.len();
+        let details = writes.len();
         if !shown {
             writes.push(Write::check(keys::tenant(tenant), vec![exists(attr("PK"))]));
         }
         let registry = writes.len();
         if person.user.administers_now() {
-            let nobody = Guard::Any(vec![absent(attr("act")), eq(size(attr("act")), 0)]);
-            let guards = if matches!(by, By::First) { vec![nobody] } else { vec![] };
-            let appointed = appointed(&person.key, person.user.auth_type);
-            writes.push(Write::update(keys::administrators(tenant), guards, vec![appointed]));
+            let nobody = Condition::Any(vec![absent(attr("act")), eq(size(attr("act")), 0)]);
+            let conditions = if matches!(by, Actor::First) { vec![nobody] } else { vec![] };
+            let add_admin = add_admin(&person.key, person.user.auth_type);
+            writes.push(Write::update(keys::administrators(tenant), conditions, vec![add_admin]));
         }
         let own = writes.len();
         writes.extend(by.check(attempt.at()));
@@ -295,17 +301,17 @@ impl Store {
             writes.push(linked(&person.key, &person.user, subject)?);
         }
         let apart = writes.len();
-        writes.extend(person.told_apart());
+        writes.extend(person.name_collision_checks());
         let row = self.audit_row(tenant, attempt, 0, event)?;
         let met = match self.table.transact(&Transaction::new(writes, row)).await? {
-            Transacted::Committed => return Ok(Created::Yes),
+            Transacted::Committed => return Ok(Created::Done),
             Transacted::Refused(met) => met,
         };
         let refused = |at: usize| met.get(at).is_some_and(Option::is_some);
         Ok(match () {
-            () if link > own && refused(own) => Created::ActorGone,
+            () if link > own && refused(own) => Created::ActorRevoked,
             () if person.profile.subject.is_some() && refused(link) => Created::SubjectTaken,
-            () if !shown && refused(asked) => Created::NoTenant,
+            () if !shown && refused(details) => Created::NoTenant,
             () if met.iter().skip(apart).any(Option::is_some) => Created::Ambiguous,
             () if own > registry && refused(registry) => Created::NotFirst,
             () if refused(0) => Created::NameTaken,
@@ -317,54 +323,54 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]: denied.
-    pub async fn ask_person(
+    pub async fn load_user(
         &self,
         token: &TokenRef,
         target: UserId,
         now: Timestamp,
-    ) -> Result<Result<(Principal, Named), NoSession>, StoreError> {
+    ) -> Result<Result<(Principal, LoadedUser), NoSession>, StoreError> {
         let key = token.user().tenant().user(target);
         let [own, user, profile] = named_keys(token.user(), &key);
         let [own, idp, user, profile] = self.read_all([own, keys::idp(key.tenant()), user, profile]).await?;
         let principal = self.principal([own, idp], token, now).await?;
-        Ok(principal.map(|principal| (principal, Named { key, found: [user, profile] })))
+        Ok(principal.map(|principal| (principal, LoadedUser { key, found: [user, profile] })))
     }
 
     /// Changes somebody. Every change but of names raises the epoch: their sessions have to be refreshed.
     ///
     /// # Errors
     /// [`StoreError`]: it may have happened.
-    pub async fn change_person(
+    pub async fn update_user(
         &self,
-        authority: &Authority,
-        mut named: Named,
+        admin: &AdminContext,
+        mut named: LoadedUser,
         patch: &Patch,
         attempt: &Attempt,
         event: &AuditEvent,
     ) -> Result<Changed, StoreError> {
-        for _ in 0..REPLANS {
+        for _ in 0..MAX_RETRIES {
             let Some((user, profile)) = named.read()? else { return Ok(Changed::NotFound) };
             let plan = Plan::new(&named.key, user, profile, patch, attempt.at());
             if !fits(named.key.tenant(), plan.after.kind, plan.after.role) {
-                return Ok(Changed::Misfit);
+                return Ok(Changed::InvalidCombination);
             }
             if plan.after.kind == Kind::Contact && patch.hash.as_ref().is_some_and(|it| !it.long_enough_for_a_contact())
             {
                 return Ok(Changed::PasswordTooShort);
             }
-            let administrators = self.administrators(&named.key, plan.door().is_some()).await?;
-            let writes = match plan.writes(authority, &administrators)? {
+            let administrators = self.administrators(&named.key, plan.auth_type().is_some()).await?;
+            let writes = match plan.writes(admin, &administrators)? {
                 Planned::Writes(writes) => writes,
-                Planned::Nothing => return Ok(Changed::Yes(Box::new((plan.after, plan.profile)))),
+                Planned::Nothing => return Ok(Changed::Done(Box::new((plan.after, plan.profile)))),
                 Planned::LastAdministrator => return Ok(Changed::LastAdministrator),
             };
             let row = self.audit_row(named.key.tenant(), attempt, 0, event)?;
             if let Transacted::Committed = self.table.transact(&Transaction::new(writes, row)).await? {
-                return Ok(Changed::Yes(Box::new((plan.after, plan.profile))));
+                return Ok(Changed::Done(Box::new((plan.after, plan.profile))));
             }
-            match self.look_again(authority, named, attempt.at()).await? {
+            match self.look_again(admin, named, attempt.at()).await? {
                 Some(again) => named = again,
-                None => return Ok(Changed::ActorGone),
+                None => return Ok(Changed::ActorRevoked),
             }
             if let Some(link) = &patch.linked {
                 let wanted = [keys::subject(named.key.tenant(), &link.subject), keys::login(&link.login)];
@@ -386,23 +392,23 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]: it may have happened.
-    pub async fn delete_person(
+    pub async fn delete_user(
         &self,
-        authority: &Authority,
-        mut named: Named,
+        admin: &AdminContext,
+        mut named: LoadedUser,
         attempt: &Attempt,
         event: &AuditEvent,
     ) -> Result<Changed, StoreError> {
-        for _ in 0..REPLANS {
+        for _ in 0..MAX_RETRIES {
             let Some((user, profile)) = named.read()? else { return Ok(Changed::NotFound) };
             let (key, now) = (&named.key, attempt.at());
             let administrators = self.administrators(key, user.administers_now()).await?;
-            let mut guards = as_read(&user)?;
+            let mut conditions = as_read(&user)?;
             let mut writes = Vec::new();
-            merge_authority(authority, key, &mut guards, &mut writes, now);
+            merge_authority(admin, key, &mut conditions, &mut writes, now);
             let mine = vec![eq(attr("uid"), key.user().as_str())];
             writes.extend([
-                Write::delete(keys::user(key), guards),
+                Write::delete(keys::user(key), conditions),
                 Write::delete(keys::profile(key), vec![called(profile.subject.as_ref())]),
                 Write::delete(keys::login(&LoginKey::of(key.tenant(), &user.login)), mine),
                 Write::delete(keys::exclusion(key), vec![]),
@@ -411,18 +417,18 @@ impl Store {
                 profile.subject.iter().map(|subject| Write::delete(keys::subject(key.tenant(), subject), vec![])),
             );
             if user.administers_now() {
-                match dismissed(key, &administrators, None) {
+                match remove_admin(key, &administrators, None) {
                     Some(write) => writes.push(write),
                     None => return Ok(Changed::LastAdministrator),
                 }
             }
             let row = self.audit_row(key.tenant(), attempt, 0, event)?;
             if let Transacted::Committed = self.table.transact(&Transaction::new(writes, row)).await? {
-                return Ok(Changed::Yes(Box::new((user, profile))));
+                return Ok(Changed::Done(Box::new((user, profile))));
             }
-            match self.look_again(authority, named, now).await? {
+            match self.look_again(admin, named, now).await? {
                 Some(again) => named = again,
-                None => return Ok(Changed::ActorGone),
+                None => return Ok(Changed::ActorRevoked),
             }
         }
         Err(StoreError::Contended("a person who is to be deleted keeps changing".into()))
@@ -440,19 +446,19 @@ impl Store {
     /// The person as they are now, to plan a change anew; `None`: the caller may no longer.
     async fn look_again(
         &self,
-        authority: &Authority,
-        named: Named,
+        admin: &AdminContext,
+        named: LoadedUser,
         now: Timestamp,
-    ) -> Result<Option<Named>, StoreError> {
+    ) -> Result<Option<LoadedUser>, StoreError> {
         let key = named.key;
-        let [own, user, profile] = self.read_all(named_keys(authority.key(), &key)).await?;
-        let still = authority.still(own, now)?;
-        Ok(still.map(|_| Named { key, found: [user, profile] }))
+        let [own, user, profile] = self.read_all(named_keys(admin.key(), &key)).await?;
+        let still = admin.still(own, now)?;
+        Ok(still.map(|_| LoadedUser { key, found: [user, profile] }))
     }
 
     /// Counts a try at the caller's current password, at their session alone: strangers who fail at the login name do not
     /// matter here, and this does not delay sign-in. The count stands whatever the check says, and the last of
-    /// [`policy::TRIES`] ends the session.
+    /// [`policy::MAX_ATTEMPTS`] ends the session.
     ///
     /// # Errors
     /// [`StoreError`]: denied.
@@ -460,10 +466,10 @@ impl Store {
         &self,
         caller: &Principal,
         attempt: &Attempt,
-    ) -> Result<Result<OwnPasswordTry, NoSession>, StoreError> {
+    ) -> Result<Result<OwnPasswordAttempt, NoSession>, StoreError> {
         let (token, now) = (caller.token(), attempt.at());
         let (count, login) = (charge_session(token, attempt), [keys::login(&caller.login())]);
-        let (counted, row) = join!(self.table.update(&count, Again::Harmless), self.table.read(&login));
+        let (counted, row) = join!(self.table.update(&count, Retry::Idempotent), self.table.read(&login));
         let user: User = match counted? {
             Updated::Written(Some(item)) => item::read(item)?,
             Updated::Written(None) | Updated::Refused(None) => return Ok(Err(NoSession::Invalid)),
@@ -480,7 +486,7 @@ impl Store {
             }
         };
         let row = item::read(row?.into_iter().next().flatten().unwrap_or_default())?;
-        Ok(Ok(OwnPasswordTry { token: token.clone(), row, user, attempt: *attempt }))
+        Ok(Ok(OwnPasswordAttempt { token: token.clone(), row, user, attempt: *attempt }))
     }
 
     /// Changes the caller's own password, which was right: known devices are forgotten, every other session is dead.
@@ -489,36 +495,37 @@ impl Store {
     /// [`StoreError`]: it may have happened.
     pub async fn change_password(
         &self,
-        right: RightOwnPassword,
+        right: VerifiedOwnPassword,
         hash: &PasswordHash,
         entropy: &dyn Entropy,
         event: &AuditEvent,
     ) -> Result<PasswordChanged, StoreError> {
-        let RightOwnPassword(OwnPasswordTry { token, row: _, mut user, attempt }) = right;
+        let VerifiedOwnPassword(OwnPasswordAttempt { token, row: _, mut user, attempt }) = right;
         let (key, now) = (token.user(), attempt.at());
         let login = LoginKey::of(key.tenant(), &user.login);
-        for _ in 0..REPLANS {
+        for _ in 0..MAX_RETRIES {
             let old = match find_in_time(&user, &token, now) {
                 Ok(old) => old,
-                Err(why) => return Ok(PasswordChanged::Gone(why)),
+                Err(why) => return Ok(PasswordChanged::NoSession(why)),
             };
-            let session = NewSession::instead_of(old, key, user.epoch + 1, &attempt, self.restored, entropy)?;
-            let (mut guards, mut actions) = open(&user, &session, None, now)?;
-            guards.extend(in_time(&token, now));
-            guards.extend([eq(attr("ep"), user.epoch), eq(attr("pv"), user.password_version)]);
+            let session =
+                NewSession::instead_of(old, key, user.security_version + 1, &attempt, self.restored, entropy)?;
+            let (mut conditions, mut actions) = open(&user, &session, None, now)?;
+            conditions.extend(in_time(&token, now));
+            conditions.extend([eq(attr("ep"), user.security_version), eq(attr("pv"), user.password_version)]);
             actions.push(Action::Set(attr("d"), empty()));
             actions.extend(password_set(hash));
-            actions.extend(raise_epoch());
+            actions.extend(raise_security_version());
             let writes = vec![
-                Write::update(keys::user(key), guards, actions),
+                Write::update(keys::user(key), conditions, actions),
                 new_password(key, &login, user.password_version, hash),
             ];
             let row = self.audit_row(key.tenant(), &attempt, 0, event)?;
             let met = match self.table.transact(&Transaction::new(writes, row)).await? {
-                Transacted::Committed => return Ok(PasswordChanged::Yes(session.opened(&user))),
+                Transacted::Committed => return Ok(PasswordChanged::Done(session.opened(&user))),
                 Transacted::Refused(met) => met_first(met),
             };
-            let Some(item) = met else { return Ok(PasswordChanged::Gone(NoSession::Invalid)) };
+            let Some(item) = met else { return Ok(PasswordChanged::NoSession(NoSession::Invalid)) };
             user = item::read(item)?;
         }
         Err(StoreError::Contended("sessions of one person keep changing".into()))
@@ -528,82 +535,82 @@ impl Store {
 /// Counts a try at the current password in the caller's session, which has to be alive. An attempt is counted once.
 fn charge_session(token: &TokenRef, attempt: &Attempt) -> Write {
     let at = || attr("s").key(token.id().as_str().to_owned());
-    let mut guards = living(token, attempt.at());
-    guards.push(Guard::Any(vec![absent(at().key("pa")), ne(at().key("pa"), attempt.id())]));
+    let mut conditions = living(token, attempt.at());
+    conditions.push(Condition::Any(vec![absent(at().key("pa")), ne(at().key("pa"), attempt.id())]));
     let actions = vec![Action::Count(at().key("p"), 1), Action::Set(at().key("pa"), write::bytes(attempt.id()))];
-    Write::update(keys::user(token.user()), guards, actions)
+    Write::update(keys::user(token.user()), conditions, actions)
 }
 
 fn named_keys(actor: &UserKey, target: &UserKey) -> [write::Key; 3] {
     [keys::user(actor), keys::user(target), keys::profile(target)]
 }
 
-fn as_read(user: &User) -> Result<Vec<Guard>, StoreError> {
+fn as_read(user: &User) -> Result<Vec<Condition>, StoreError> {
     let factor = item::value(&user.factor)?;
-    Ok(vec![eq(attr("ep"), user.epoch), eq(attr("born"), user.born.bytes()), eq(attr("fs"), factor)])
+    Ok(vec![eq(attr("ep"), user.security_version), eq(attr("born"), user.incarnation.bytes()), eq(attr("fs"), factor)])
 }
 
 /// Still linked as read: a first sign-in links somebody without a change of their item's epoch.
-fn called(subject: Option<&String>) -> Guard {
+fn called(subject: Option<&String>) -> Condition {
     subject.map_or_else(|| absent(attr("sj")), |subject| eq(attr("sj"), subject.as_str()))
 }
 
 /// The caller's right: a condition of its own, or, for a change of oneself, of the same write.
 fn merge_authority(
-    authority: &Authority,
+    admin: &AdminContext,
     target: &UserKey,
-    guards: &mut Vec<Guard>,
+    conditions: &mut Vec<Condition>,
     writes: &mut Vec<Write>,
     now: Timestamp,
 ) {
-    if target == authority.key() {
-        guards.extend(authority.guards(now));
+    if target == admin.key() {
+        conditions.extend(admin.conditions(now));
     } else {
-        writes.push(Write::check(keys::user(authority.key()), authority.guards(now)));
+        writes.push(Write::check(keys::user(admin.key()), admin.conditions(now)));
     }
 }
 
 /// Notes an Administrator among those who have a factor.
-pub(super) fn able(key: &UserKey) -> Action {
+pub(super) fn mark_admin_with_mfa(key: &UserKey) -> Action {
     Action::Set(attr("able").key(key.user().as_str().to_owned()), Value::Bool(true))
 }
 
 /// Notes an Administrator among those who are active, and by which door.
-pub(super) fn appointed(key: &UserKey, door: AuthType) -> Action {
-    Action::Set(attr("act").key(key.user().as_str().to_owned()), Value::Bool(door == AuthType::Local))
+pub(super) fn add_admin(key: &UserKey, auth_type: AuthType) -> Action {
+    Action::Set(attr("act").key(key.user().as_str().to_owned()), Value::Bool(auth_type == AuthType::Local))
 }
 
 /// Somebody is an active Administrator who signs in locally.
-pub(super) fn appointed_locally(user: &UserId) -> Guard {
+pub(super) fn is_local_admin(user: &UserId) -> Condition {
     eq(attr("act").key(user.as_str().to_owned()), true)
 }
 
 /// An active Administrator who is one no longer, or not by this door: never the last of all, and of those who sign in
 /// locally only where there is an IdP. `None` where it would be the last.
-pub(super) fn dismissed(key: &UserKey, administrators: &Administrators, to: Option<AuthType>) -> Option<Write> {
+pub(super) fn remove_admin(key: &UserKey, administrators: &Administrators, to: Option<AuthType>) -> Option<Write> {
     let of = |map: &'static str| attr(map).key(key.user().as_str().to_owned());
     // As it was read: who is not there any more was dismissed since the person was read, who is read anew then.
     let own = administrators.active.get(key.user());
-    let mut guards = vec![own.map_or_else(|| absent(of("act")), |local| eq(of("act"), *local))];
+    let mut conditions = vec![own.map_or_else(|| absent(of("act")), |local| eq(of("act"), *local))];
     if to.is_none() && own.is_some() {
         if administrators.active.len() < 2 {
             return None;
         }
-        guards.push(ge(size(attr("act")), 2));
+        conditions.push(ge(size(attr("act")), 2));
     }
     let leaves_locals = own == Some(&true) && to != Some(AuthType::Local);
     if leaves_locals {
-        guards.push(match administrators.local(Some(key.user())) {
+        conditions.push(match administrators.local(Some(key.user())) {
             _ if administrators.idp => exists(attr("idp")),
-            Some(other) => appointed_locally(other),
+            Some(other) => is_local_admin(other),
             None => return None,
         });
     }
     let actions = match to {
-        Some(door) => vec![appointed(key, door)],
+        Some(auth_type) => vec![add_admin(key, auth_type)],
         None => vec![Action::Remove(of("act")), Action::Remove(of("able"))],
     };
-    Some(Write::update(keys::administrators(key.tenant()), guards, actions))
+    Some(Write::update(keys::administrators(key.tenant()), conditions, actions))
 }
 
 /// What a new password changes in the person's item.
@@ -613,8 +620,8 @@ fn password_set(hash: &PasswordHash) -> [Action; 2] {
 
 /// What a new password changes in the login name's item.
 /// That a login name is this person's or nobody's.
-fn nobody_elses(login: &LoginKey, user: &UserId) -> Write {
-    Write::check(keys::login(login), vec![Guard::Any(vec![absent(attr("uid")), eq(attr("uid"), user.as_str())])])
+fn login_unclaimed_by_others(login: &LoginKey, user: &UserId) -> Write {
+    Write::check(keys::login(login), vec![Condition::Any(vec![absent(attr("uid")), eq(attr("uid"), user.as_str())])])
 }
 
 fn new_password(key: &UserKey, login: &LoginKey, version: i64, hash: &PasswordHash) -> Write {
@@ -675,7 +682,7 @@ impl<'a> Plan<'a> {
     }
 
     /// Whether it is more than a change of names.
-    fn raises_epoch(&self) -> bool {
+    fn raises_security_version(&self) -> bool {
         let of = |user: &User| (user.kind, user.role, user.role_by_groups, user.auth_type, user.active);
         of(&self.before) != of(&self.after) || self.patch.hash.is_some() || self.linked_anew().is_some()
     }
@@ -686,19 +693,19 @@ impl<'a> Plan<'a> {
     }
 
     /// Where an active Administrator is one no longer, or by another door: by which, if by any.
-    fn door(&self) -> Option<Option<AuthType>> {
+    fn auth_type(&self) -> Option<Option<AuthType>> {
         let of = |user: &User| user.administers_now().then_some(user.auth_type);
         of(&self.before).filter(|before| Some(*before) != of(&self.after)).map(|_| of(&self.after))
     }
 
-    fn writes(&self, authority: &Authority, administrators: &Administrators) -> Result<Planned, StoreError> {
+    fn writes(&self, admin: &AdminContext, administrators: &Administrators) -> Result<Planned, StoreError> {
         let (key, mut writes) = (self.key, Vec::new());
-        let mut guards = as_read(&self.before)?;
-        merge_authority(authority, key, &mut guards, &mut writes, self.now);
-        if self.raises_epoch() {
-            writes.push(Write::update(keys::user(key), guards, self.actions()?));
+        let mut conditions = as_read(&self.before)?;
+        merge_authority(admin, key, &mut conditions, &mut writes, self.now);
+        if self.raises_security_version() {
+            writes.push(Write::update(keys::user(key), conditions, self.actions()?));
         } else if self.named_anew {
-            writes.push(Write::check(keys::user(key), guards));
+            writes.push(Write::check(keys::user(key), conditions));
         } else {
             return Ok(Planned::Nothing);
         }
@@ -707,8 +714,8 @@ impl<'a> Plan<'a> {
             actions.extend(self.profile.email.as_ref().map(|email| Action::Set(attr("em"), text(email))));
             actions.extend(self.profile.name_id.as_ref().map(|name_id| Action::Set(attr("ni"), text(name_id))));
             actions.extend(self.profile.subject.as_ref().map(|subject| Action::Set(attr("sj"), text(subject))));
-            let guards = vec![exists(attr("PK")), called(self.subject.as_ref())];
-            writes.push(Write::update(keys::profile(key), guards, actions));
+            let conditions = vec![exists(attr("PK")), called(self.subject.as_ref())];
+            writes.push(Write::update(keys::profile(key), conditions, actions));
         }
         if let Some(hash) = &self.patch.hash {
             let login = LoginKey::of(key.tenant(), &self.before.login);
@@ -724,16 +731,16 @@ impl<'a> Plan<'a> {
             // Their own login name they have: it may be written by this, too.
             let login = self.patch.linked.iter().map(|link| &link.login);
             let login = login.filter(|login| login.digest() != self.before.login);
-            writes.extend(login.map(|login| nobody_elses(login, key.user())));
+            writes.extend(login.map(|login| login_unclaimed_by_others(login, key.user())));
         }
-        if let Some(to) = self.door() {
-            match dismissed(key, administrators, to) {
+        if let Some(to) = self.auth_type() {
+            match remove_admin(key, administrators, to) {
                 Some(write) => writes.push(write),
                 None => return Ok(Planned::LastAdministrator),
             }
         } else if self.after.administers_now() && !self.before.administers_now() {
-            let mut actions = vec![appointed(key, self.after.auth_type)];
-            actions.extend((self.after.factor == FactorState::Active).then(|| able(key)));
+            let mut actions = vec![add_admin(key, self.after.auth_type)];
+            actions.extend((self.after.factor == FactorState::Active).then(|| mark_admin_with_mfa(key)));
             writes.push(Write::update(keys::administrators(key.tenant()), vec![], actions));
         }
         Ok(Planned::Writes(writes))
@@ -747,7 +754,7 @@ impl<'a> Plan<'a> {
             Action::Set(attr("at"), item::value(&after.auth_type)?),
             Action::Set(attr("ac"), Value::Bool(after.active)),
         ];
-        actions.extend(raise_epoch());
+        actions.extend(raise_security_version());
         if self.before.role_by_groups && !after.role_by_groups {
             actions.push(Action::Remove(attr("rg")));
         }
@@ -755,7 +762,7 @@ impl<'a> Plan<'a> {
             actions.push(Action::Remove(attr("ex")));
         }
         if self.before.excluded.is_some() && after.excluded.is_none() {
-            actions.extend(has_to_enrol(self.now));
+            actions.extend(require_enrolment(self.now));
         }
         if !after.active || self.patch.hash.is_some() {
             actions.push(Action::Set(attr("d"), empty()));
@@ -781,8 +788,8 @@ mod tests {
         totp,
     };
 
-    async fn create(ann: &Ann, person: &NewPerson) -> Created {
-        ann.store.create_person(&By::Seed, person, &attempt(NOW), &ann.event()).await.unwrap()
+    async fn create(ann: &Ann, person: &NewUser) -> Created {
+        ann.store.create_user(&Actor::Seed, person, &attempt(NOW), &ann.event()).await.unwrap()
     }
 
     /// Ann, signed in, with somebody else of a role.
@@ -790,18 +797,18 @@ mod tests {
         let (ann, challenges) = ann(2).await;
         let session = ann.with_step(&challenges[0], STEP, NOW).await.unwrap().reference().clone();
         let other = ann.to_be(name, role);
-        assert_eq!(create(&ann, &other).await, Created::Yes);
+        assert_eq!(create(&ann, &other).await, Created::Done);
         (ann, session, other.key)
     }
 
-    async fn named(ann: &Ann, key: &UserKey) -> Named {
+    async fn named(ann: &Ann, key: &UserKey) -> LoadedUser {
         let [_, user, profile] = ann.store.read_all(named_keys(&ann.key, key)).await.unwrap();
-        Named { key: key.clone(), found: [user, profile] }
+        LoadedUser { key: key.clone(), found: [user, profile] }
     }
 
     async fn change(ann: &Ann, session: &TokenRef, key: &UserKey, patch: &Patch) -> Changed {
-        let (authority, named) = (ann.authority(session).await, named(ann, key).await);
-        ann.store.change_person(&authority, named, patch, &attempt(NOW), &ann.event()).await.unwrap()
+        let (admin, named) = (ann.admin(session).await, named(ann, key).await);
+        ann.store.update_user(&admin, named, patch, &attempt(NOW), &ann.event()).await.unwrap()
     }
 
     fn role(role: Role) -> Patch {
@@ -813,7 +820,7 @@ mod tests {
         let (ann, _) = ann(0).await;
         let one = ann.to_be("bob", Role::Standard);
         for _ in 0..3 {
-            let ladder = crate::policy::Ladder::at(NOW);
+            let ladder = crate::policy::Backoff::at(NOW);
             let charge = ann.store.charge_login(&one.login, None, &ladder, &attempt(NOW)).await.unwrap();
             assert!(matches!(charge, Charge::Admitted(_)));
         }
@@ -825,14 +832,14 @@ mod tests {
             })
             .collect();
         let made = join_all(people.iter().map(|person| create(&ann, person))).await;
-        assert_eq!(made.iter().filter(|it| **it == Created::Yes).count(), 1);
+        assert_eq!(made.iter().filter(|it| **it == Created::Done).count(), 1);
         assert_eq!(made.iter().filter(|it| **it == Created::NameTaken).count(), 7);
-        let ladder = crate::policy::Ladder::at(NOW);
+        let ladder = crate::policy::Backoff::at(NOW);
         let charge = ann.store.charge_login(&one.login, None, &ladder, &attempt(NOW)).await.unwrap();
-        let Charge::Admitted(tried) = charge else { panic!("refused") };
-        assert_eq!(tried.failures(), 1);
+        let Charge::Admitted(password_attempt) = charge else { panic!("refused") };
+        assert_eq!(password_attempt.failures(), 1);
         let mut same_id = ann.to_be("rob", Role::Standard);
-        same_id.key = tried.owner().unwrap();
+        same_id.key = password_attempt.owner().unwrap();
         assert_eq!(create(&ann, &same_id).await, Created::IdTaken);
     }
 
@@ -840,20 +847,20 @@ mod tests {
     async fn every_change_but_of_names_raises_the_epoch_and_none_is_no_change() {
         let (ann, session, bob) = office("bob", Role::Standard).await;
         let name = Patch { display_name: Some("Bobby".into()), ..Patch::default() };
-        let Changed::Yes(now) = change(&ann, &session, &bob, &name).await else { panic!("refused") };
-        assert_eq!((now.0.epoch, now.1.display_name.as_str()), (1, "Bobby"));
+        let Changed::Done(now) = change(&ann, &session, &bob, &name).await else { panic!("refused") };
+        assert_eq!((now.0.security_version, now.1.display_name.as_str()), (1, "Bobby"));
         change(&ann, &session, &bob, &role(Role::Standard)).await;
-        assert_eq!(ann.read(&bob).await.epoch, 1);
-        for (patch, epoch) in [
+        assert_eq!(ann.read(&bob).await.security_version, 1);
+        for (patch, security_version) in [
             (role(Role::Administrator), 2),
             (Patch { auth_type: Some(AuthType::SamlSso), ..Patch::default() }, 3),
             (Patch { active: Some(false), ..Patch::default() }, 4),
             (Patch { kind: Some(Kind::Contact), role: Some(Role::Portal), ..Patch::default() }, 5),
         ] {
-            assert!(matches!(change(&ann, &session, &bob, &patch).await, Changed::Yes(_)));
-            assert_eq!(ann.read(&bob).await.epoch, epoch);
+            assert!(matches!(change(&ann, &session, &bob, &patch).await, Changed::Done(_)));
+            assert_eq!(ann.read(&bob).await.security_version, security_version);
         }
-        assert!(matches!(change(&ann, &session, &bob, &role(Role::Standard)).await, Changed::Misfit));
+        assert!(matches!(change(&ann, &session, &bob, &role(Role::Standard)).await, Changed::InvalidCombination));
     }
 
     /// store.md, corrections: who is an Administrator, and who of them has a factor, follows every change.
@@ -863,7 +870,7 @@ mod tests {
         let (u_ann, u_bob) = (ann.key.user().clone(), bob.user().clone());
         let state = || async {
             let now = ann.administrators().await;
-            (now.active.contains_key(&u_bob), now.able.contains_key(&u_bob))
+            (now.active.contains_key(&u_bob), now.with_mfa.contains_key(&u_bob))
         };
         change(&ann, &session, &bob, &role(Role::Administrator)).await;
         assert_eq!(state().await, (true, false));
@@ -871,10 +878,10 @@ mod tests {
         assert_eq!(state().await, (false, false));
         change(&ann, &session, &bob, &Patch { active: Some(true), ..Patch::default() }).await;
         assert_eq!(state().await, (true, false));
-        let (authority, named) = (ann.authority(&session).await, named(&ann, &bob).await);
-        ann.store.delete_person(&authority, named, &attempt(NOW), &ann.event()).await.unwrap();
+        let (admin, named) = (ann.admin(&session).await, named(&ann, &bob).await);
+        ann.store.delete_user(&admin, named, &attempt(NOW), &ann.event()).await.unwrap();
         assert_eq!(state().await, (false, false));
-        assert!(ann.administrators().await.able.contains_key(&u_ann));
+        assert!(ann.administrators().await.with_mfa.contains_key(&u_ann));
     }
 
     #[tokio::test]
@@ -885,46 +892,46 @@ mod tests {
         let (event, patch) = (ann.event(), inactive());
         let mut plans = Vec::new();
         for key in [&ann.key, &amy] {
-            plans.push((ann.authority(&session).await, named(&ann, key).await, attempt(NOW)));
+            plans.push((ann.admin(&session).await, named(&ann, key).await, attempt(NOW)));
         }
-        let done = plans.into_iter().map(|(authority, named, attempt)| {
+        let done = plans.into_iter().map(|(admin, named, attempt)| {
             let (store, patch, event) = (&ann.store, &patch, &event);
-            async move { store.change_person(&authority, named, patch, &attempt, event).await.unwrap() }
+            async move { store.update_user(&admin, named, patch, &attempt, event).await.unwrap() }
         });
-        let done = join_all(done).await.iter().filter(|it| matches!(it, Changed::Yes(_))).count();
+        let done = join_all(done).await.iter().filter(|it| matches!(it, Changed::Done(_))).count();
         assert_eq!((done, ann.administrators().await.active.len()), (1, 1));
         let (ann, session, _) = office("bob", Role::Standard).await;
         for patch in [role(Role::Standard), inactive()] {
             assert!(matches!(change(&ann, &session, &ann.key, &patch).await, Changed::LastAdministrator));
         }
-        let (authority, named) = (ann.authority(&session).await, named(&ann, &ann.key).await);
-        let gone = ann.store.delete_person(&authority, named, &attempt(NOW), &ann.event()).await.unwrap();
+        let (admin, named) = (ann.admin(&session).await, named(&ann, &ann.key).await);
+        let gone = ann.store.delete_user(&admin, named, &attempt(NOW), &ann.event()).await.unwrap();
         assert!(matches!(gone, Changed::LastAdministrator));
     }
 
     #[tokio::test]
     async fn nobody_changes_anything_after_their_right_is_gone() {
         let (ann, session, bob) = office("bob", Role::Standard).await;
-        let (authority, named_bob) = (ann.authority(&session).await, named(&ann, &bob).await);
+        let (admin, named_bob) = (ann.admin(&session).await, named(&ann, &bob).await);
         ann.change(Action::Add(attr("ep"), 1)).await;
         let patch = role(Role::Administrator);
-        let done = ann.store.change_person(&authority, named_bob, &patch, &attempt(NOW), &ann.event()).await.unwrap();
-        assert!(matches!(done, Changed::ActorGone) && ann.read(&bob).await.role == Role::Standard);
+        let done = ann.store.update_user(&admin, named_bob, &patch, &attempt(NOW), &ann.event()).await.unwrap();
+        assert!(matches!(done, Changed::ActorRevoked) && ann.read(&bob).await.role == Role::Standard);
         let someone = ann.to_be("eve", Role::Standard);
-        let by = By::Authority(&authority);
-        let made = ann.store.create_person(&by, &someone, &attempt(NOW), &ann.event()).await.unwrap();
-        assert_eq!(made, Created::ActorGone);
+        let by = Actor::AdminContext(&admin);
+        let made = ann.store.create_user(&by, &someone, &attempt(NOW), &ann.event()).await.unwrap();
+        assert_eq!(made, Created::ActorRevoked);
     }
 
     #[tokio::test]
     async fn nothing_is_left_of_somebody_deleted_and_the_name_is_free() {
         let (ann, session, bob) = office("bob", Role::Standard).await;
-        let (authority, named) = (ann.authority(&session).await, named(&ann, &bob).await);
-        let gone = ann.store.delete_person(&authority, named, &attempt(NOW), &ann.event()).await.unwrap();
-        assert!(matches!(gone, Changed::Yes(_)));
+        let (admin, named) = (ann.admin(&session).await, named(&ann, &bob).await);
+        let gone = ann.store.delete_user(&admin, named, &attempt(NOW), &ann.event()).await.unwrap();
+        assert!(matches!(gone, Changed::Done(_)));
         let found = ann.store.read_all([keys::user(&bob), keys::profile(&bob), keys::exclusion(&bob)]).await.unwrap();
         assert_eq!(found, [None, None, None]);
-        assert_eq!(create(&ann, &ann.to_be("bob", Role::Standard)).await, Created::Yes);
+        assert_eq!(create(&ann, &ann.to_be("bob", Role::Standard)).await, Created::Done);
     }
 
     #[tokio::test]
@@ -939,7 +946,7 @@ mod tests {
         let hash = ann.hash("another good password").await;
         let event = ann.event();
         let done = ann.store.change_password(right, &hash, &SystemEntropy, &event).await.unwrap();
-        let PasswordChanged::Yes(now) = done else { panic!("refused") };
+        let PasswordChanged::Done(now) = done else { panic!("refused") };
         assert_eq!((now.session.amr, now.session.ends), (item::Amr::Otp, first.session.ends));
         let why = |token: &TokenRef| {
             let (store, token) = (ann.store.clone(), token.clone());
@@ -952,7 +959,7 @@ mod tests {
         assert!(ann.read(&ann.key).await.devices.is_empty());
         assert!(ann.password(PASSWORD, None, NOW).await.is_err());
         let again = ann.store.change_password(late, &hash, &SystemEntropy, &event).await.unwrap();
-        assert!(matches!(again, PasswordChanged::Gone(_)), "the old password changes nothing any more");
+        assert!(matches!(again, PasswordChanged::NoSession(_)), "the old password changes nothing any more");
     }
 
     /// The tenant's item would be in everybody's creation.
@@ -960,21 +967,17 @@ mod tests {
     async fn a_tenant_is_asked_for_only_where_nothing_shows_that_it_is_there() {
         let (ann, challenges) = ann(1).await;
         let session = ann.with_step(&challenges[0], STEP, NOW).await.unwrap().reference().clone();
-        let authority = ann.authority(&session).await;
+        let admin = ann.admin(&session).await;
         let gone = Write::delete(keys::tenant(ann.key.tenant()), vec![]);
-        ann.store.table.update(&gone, Again::Never).await.unwrap();
+        ann.store.table.update(&gone, Retry::Never).await.unwrap();
         for (by, name, made) in [
-            (By::Authority(&authority), "one", Created::Yes),
-            (By::Idp, "two", Created::Yes),
-            (By::Seed, "three", Created::NoTenant),
-            (By::First, "four", Created::NoTenant),
+            (Actor::AdminContext(&admin), "one", Created::Done),
+            (Actor::Idp, "two", Created::Done),
+            (Actor::Seed, "three", Created::NoTenant),
+            (Actor::First, "four", Created::NoTenant),
         ] {
             let person = ann.to_be(name, Role::Standard);
-            assert_eq!(
-                ann.store.create_person(&by, &person, &attempt(NOW), &ann.event()).await.unwrap(),
-                made,
-                "{name}"
-            );
+            assert_eq!(ann.store.create_user(&by, &person, &attempt(NOW), &ann.event()).await.unwrap(), made, "{name}");
         }
     }
 
@@ -989,8 +992,8 @@ mod tests {
         let (first, other) = (caller(&ann, &challenges[0], STEP).await, caller(&ann, &challenges[1], STEP + 1).await);
         for n in 1..=5 {
             assert!(ann.store.read_session(first.token(), NOW).await.unwrap().is_ok(), "before the {n}th");
-            let tried = ann.own_password(&first, "wrong", NOW).await.err().unwrap();
-            assert_eq!(tried.was_the_last(), n == 5);
+            let password_attempt = ann.own_password(&first, "wrong", NOW).await.err().unwrap();
+            assert_eq!(password_attempt.was_the_last(), n == 5);
         }
         assert_eq!(ann.store.read_session(first.token(), NOW).await.unwrap().err(), Some(NoSession::Invalid));
         let sixth = ann.store.charge_own_password(&first, &attempt(NOW)).await.unwrap();
@@ -998,7 +1001,11 @@ mod tests {
         let living = ann.read(&ann.key).await.sessions.values().filter(|session| session.alive(NOW)).count();
         assert_eq!(living, 1, "it is not listed either");
         assert!(ann.own_password(&other, PASSWORD, NOW).await.is_ok());
-        assert_eq!(ann.password(PASSWORD, None, NOW).await.ok().unwrap().tried().failures(), 1, "this one alone");
+        assert_eq!(
+            ann.password(PASSWORD, None, NOW).await.ok().unwrap().password_attempt().failures(),
+            1,
+            "this one alone"
+        );
     }
 
     #[tokio::test]
@@ -1014,8 +1021,8 @@ mod tests {
         // The tenth session is opened meanwhile: the change is planned anew.
         let met = ann.session_of(&ann.key).await;
         let done = ann.store.change_password(right, &hash, &SystemEntropy, &ann.event()).await.unwrap();
-        let PasswordChanged::Yes(now) = done else { panic!("refused") };
-        assert_eq!(now.session.password_tries, 0);
+        let PasswordChanged::Done(now) = done else { panic!("refused") };
+        assert_eq!(now.session.password_attempts, 0);
         assert_eq!(ann.store.read_session(&met, NOW).await.unwrap().err(), Some(NoSession::RefreshRequired));
     }
 
@@ -1028,11 +1035,11 @@ mod tests {
         }
         let fifth = attempt(NOW);
         for _ in 0..2 {
-            let tried = ann.store.charge_own_password(&first, &fifth).await.unwrap().ok().unwrap();
-            assert!(tried.was_the_last());
+            let password_attempt = ann.store.charge_own_password(&first, &fifth).await.unwrap().ok().unwrap();
+            assert!(password_attempt.was_the_last());
         }
         let session = ann.read(&ann.key).await.sessions.remove(first.token().id()).unwrap();
-        assert_eq!(session.password_tries, 5);
+        assert_eq!(session.password_attempts, 5);
     }
 
     #[tokio::test]
@@ -1042,16 +1049,16 @@ mod tests {
         let stale = ann.store.read_session(first.token(), NOW).await.unwrap().ok().unwrap();
         assert!(ann.own_password(&first, "wrong", NOW).await.is_err());
         let ended = ann.store.end_sessions(&stale, &Which::Others, &attempt(NOW), &ann.event()).await.unwrap();
-        assert_eq!(ended, Ended::Yes, "a right that is there is not denied for it");
-        let tries = |user: &User| user.sessions.values().map(|session| session.password_tries).max();
-        assert_eq!(tries(&ann.read(&ann.key).await), Some(1));
+        assert_eq!(ended, Ended::Done, "a right that is there is not denied for it");
+        let attempts = |user: &User| user.sessions.values().map(|session| session.password_attempts).max();
+        assert_eq!(attempts(&ann.read(&ann.key).await), Some(1));
         // Charged between a step-up's charge and its end.
-        let Charge::Admitted(guess) = ann.charge(first.token(), NOW).await else { panic!("refused") };
+        let Charge::Admitted(pending) = ann.charge(first.token(), NOW).await else { panic!("refused") };
         assert!(ann.own_password(&first, "wrong", NOW).await.is_err());
         let code = totp::code_at(&ann.secret, STEP + 1).unwrap();
         let proof = totp::check(&ann.secret, &code, NOW, STEP).unwrap();
-        let stepped_up = ann.accept(SignIn::with_totp(guess, proof, None, &SystemEntropy).unwrap()).await.unwrap();
-        assert_eq!((stepped_up.session.password_tries, tries(&ann.read(&ann.key).await)), (2, Some(2)));
+        let stepped_up = ann.accept(SignIn::with_totp(pending, proof, None, &SystemEntropy).unwrap()).await.unwrap();
+        assert_eq!((stepped_up.session.password_attempts, attempts(&ann.read(&ann.key).await)), (2, Some(2)));
     }
 
     #[tokio::test]
@@ -1072,7 +1079,7 @@ mod tests {
         let refused = ann.store.charge_own_password(&first, &attempt(NOW)).await.unwrap();
         assert_eq!(refused.err(), Some(NoSession::Invalid));
         let done = ann.store.change_password(right, &hash, &SystemEntropy, &ann.event()).await.unwrap();
-        assert!(matches!(done, PasswordChanged::Gone(NoSession::Invalid)));
+        assert!(matches!(done, PasswordChanged::NoSession(NoSession::Invalid)));
     }
 }
 
@@ -1085,11 +1092,11 @@ mod changes {
     use crate::{
         env::SystemEntropy,
         id::LoginName,
-        policy::{self, Ladder},
+        policy::{self, Backoff},
         store::{
             fixture::{Ann, NOW, PASSWORD, STEP, ann, at_once, attempt},
             item::{Administrators, Device, LoginRow},
-            table::Again,
+            table::Retry,
         },
     };
 
@@ -1100,22 +1107,22 @@ mod changes {
     }
 
     async fn change(ann: &Ann, by: &TokenRef, target: &UserKey, patch: &Patch) -> Changed {
-        change_as(ann, &ann.authority(by).await, target, patch).await
+        change_as(ann, &ann.admin(by).await, target, patch).await
     }
 
-    async fn change_as(ann: &Ann, by: &Authority, target: &UserKey, patch: &Patch) -> Changed {
+    async fn change_as(ann: &Ann, by: &AdminContext, target: &UserKey, patch: &Patch) -> Changed {
         let named = named(ann, target).await;
-        ann.store.change_person(by, named, patch, &attempt(NOW), &ann.event()).await.unwrap()
+        ann.store.update_user(by, named, patch, &attempt(NOW), &ann.event()).await.unwrap()
     }
 
-    async fn delete_as(ann: &Ann, by: &Authority, target: &UserKey) -> Changed {
+    async fn delete_as(ann: &Ann, by: &AdminContext, target: &UserKey) -> Changed {
         let named = named(ann, target).await;
-        ann.store.delete_person(by, named, &attempt(NOW), &ann.event()).await.unwrap()
+        ann.store.delete_user(by, named, &attempt(NOW), &ann.event()).await.unwrap()
     }
 
-    async fn named(ann: &Ann, target: &UserKey) -> Named {
+    async fn named(ann: &Ann, target: &UserKey) -> LoadedUser {
         let found = ann.store.read_all([keys::user(target), keys::profile(target)]).await.unwrap();
-        Named { key: target.clone(), found }
+        LoadedUser { key: target.clone(), found }
     }
 
     async fn login_row(ann: &Ann, key: &UserKey) -> Option<LoginRow> {
@@ -1126,7 +1133,7 @@ mod changes {
 
     async fn set(ann: &Ann, key: &UserKey, actions: Vec<Action>) {
         let write = Write::update(keys::user(key), vec![], actions);
-        ann.store.table.update(&write, Again::Never).await.unwrap();
+        ann.store.table.update(&write, Retry::Never).await.unwrap();
     }
 
     fn role(kind: Kind, role: Role) -> Patch {
@@ -1147,8 +1154,8 @@ mod changes {
         for key in people {
             let user = ann.read(key).await;
             assert_eq!(registry.active.contains_key(key.user()), user.administers_now(), "{}", key.user());
-            let able = user.administers_now() && user.factor == FactorState::Active;
-            assert_eq!(registry.able.contains_key(key.user()), able, "{}", key.user());
+            let mark_admin_with_mfa = user.administers_now() && user.factor == FactorState::Active;
+            assert_eq!(registry.with_mfa.contains_key(key.user()), mark_admin_with_mfa, "{}", key.user());
         }
         registry
     }
@@ -1158,13 +1165,14 @@ mod changes {
         let (ann, session) = office().await;
         let bob = ann.someone("bob", Role::Standard).await;
         let theirs = ann.session_of(&bob).await;
-        let device = Device { guard: *theirs.guard(), ends: NOW.secs() + 1000, tries: 0, last: 0, attempt: None };
+        let device =
+            Device { verifier: *theirs.verifier(), ends: NOW.secs() + 1000, attempts: 0, last: 0, attempt: None };
         let known = Action::Set(attr("d").key(theirs.id().as_str().to_owned()), item::value(&device).unwrap());
         set(&ann, &bob, vec![known]).await;
-        assert!(matches!(change(&ann, &session, &bob, &active(false)).await, Changed::Yes(_)));
+        assert!(matches!(change(&ann, &session, &bob, &active(false)).await, Changed::Done(_)));
         assert!(ann.read(&bob).await.devices.is_empty());
         assert_eq!(ann.store.read_session(&theirs, NOW).await.unwrap().err(), Some(NoSession::Invalid));
-        assert!(matches!(change(&ann, &session, &bob, &active(true)).await, Changed::Yes(_)));
+        assert!(matches!(change(&ann, &session, &bob, &active(true)).await, Changed::Done(_)));
         assert_eq!(ann.store.read_session(&theirs, NOW).await.unwrap().err(), Some(NoSession::RefreshRequired));
     }
 
@@ -1173,12 +1181,12 @@ mod changes {
         let (ann, session) = office().await;
         let bob = ann.someone("bob", Role::Standard).await;
         let login = ann.names.login(bob.tenant(), &LoginName::fold("bob"));
-        ann.store.charge_login(&login, None, &Ladder::at(NOW), &attempt(NOW)).await.unwrap();
+        ann.store.charge_login(&login, None, &Backoff::at(NOW), &attempt(NOW)).await.unwrap();
         for (n, text) in (2..).zip(["one", "two"]) {
             let patch = Patch { hash: Some(hash(text)), ..Patch::default() };
-            assert!(matches!(change(&ann, &session, &bob, &patch).await, Changed::Yes(_)));
+            assert!(matches!(change(&ann, &session, &bob, &patch).await, Changed::Done(_)));
             let row = login_row(&ann, &bob).await.unwrap();
-            assert_eq!((row.hash.as_deref(), row.version, row.tries), (Some(text), Some(n), 0));
+            assert_eq!((row.hash.as_deref(), row.version, row.attempts), (Some(text), Some(n), 0));
             assert_eq!(ann.read(&bob).await.password_version, n);
         }
     }
@@ -1190,18 +1198,18 @@ mod changes {
         let (ann, session) = office().await;
         let (long, short) = (ann.hash(PASSWORD).await, ann.hash("ab3!kz9q").await);
         for (name, hash, fits) in [("one", None, true), ("two", Some(&long), true), ("three", Some(&short), false)] {
-            let person = NewPerson { hash: hash.cloned(), ..ann.to_be(name, Role::Standard) };
-            let made = ann.store.create_person(&By::Seed, &person, &attempt(NOW), &ann.event()).await.unwrap();
-            assert_eq!(made, Created::Yes);
+            let person = NewUser { hash: hash.cloned(), ..ann.to_be(name, Role::Standard) };
+            let made = ann.store.create_user(&Actor::Seed, &person, &attempt(NOW), &ann.event()).await.unwrap();
+            assert_eq!(made, Created::Done);
             assert_eq!(ann.read(&person.key).await.password_fits_contact, fits, "{name}");
         }
         let bob = ann.someone("bob", Role::Standard).await;
         for (hash, fits) in [(&short, false), (&long, true), (&short, false), (&hash("of unknown length"), false)] {
             let patch = Patch { hash: Some(hash.clone()), ..Patch::default() };
-            assert!(matches!(change(&ann, &session, &bob, &patch).await, Changed::Yes(_)));
+            assert!(matches!(change(&ann, &session, &bob, &patch).await, Changed::Done(_)));
             assert_eq!(ann.read(&bob).await.password_fits_contact, fits);
         }
-        assert!(matches!(change(&ann, &session, &bob, &role(Kind::Contact, Role::Portal)).await, Changed::Yes(_)));
+        assert!(matches!(change(&ann, &session, &bob, &role(Kind::Contact, Role::Portal)).await, Changed::Done(_)));
         assert!(!ann.read(&bob).await.password_fits_contact, "another kind is no other password");
     }
 
@@ -1215,7 +1223,7 @@ mod changes {
         let short = ann.hash("ab3!kz9q").await;
         let right = ann.own_password(&caller, PASSWORD, NOW).await.ok().unwrap();
         let done = ann.store.change_password(right, &short, &SystemEntropy, &ann.event()).await.unwrap();
-        assert!(matches!(done, PasswordChanged::Yes(_)));
+        assert!(matches!(done, PasswordChanged::Done(_)));
         assert!(!ann.read(&ann.key).await.password_fits_contact);
     }
 
@@ -1224,11 +1232,11 @@ mod changes {
     async fn a_contact_gets_no_password_that_is_too_short_also_if_they_were_an_employee_when_it_was_planned() {
         let (ann, session) = office().await;
         let bob = ann.someone("bob", Role::Standard).await;
-        let authority = ann.authority(&session).await;
+        let admin = ann.admin(&session).await;
         let as_employee = named(&ann, &bob).await;
-        assert!(matches!(change(&ann, &session, &bob, &role(Kind::Contact, Role::Portal)).await, Changed::Yes(_)));
+        assert!(matches!(change(&ann, &session, &bob, &role(Kind::Contact, Role::Portal)).await, Changed::Done(_)));
         let patch = Patch { hash: Some(ann.hash("ab3!kz9q").await), ..Patch::default() };
-        let done = ann.store.change_person(&authority, as_employee, &patch, &attempt(NOW), &ann.event()).await.unwrap();
+        let done = ann.store.update_user(&admin, as_employee, &patch, &attempt(NOW), &ann.event()).await.unwrap();
         assert!(matches!(done, Changed::PasswordTooShort));
         let user = ann.read(&bob).await;
         assert!(user.password_version == 1 && user.password_fits_contact);
@@ -1243,12 +1251,12 @@ mod changes {
         let excluded = Action::Set(attr("ex"), item::value(&excluded).unwrap());
         set(&ann, &con, vec![excluded, Action::Set(attr("eb"), num(NOW.secs())), Action::Set(attr("seen"), num(0))])
             .await;
-        assert!(matches!(change(&ann, &session, &con, &role(Kind::Employee, Role::Standard)).await, Changed::Yes(_)));
+        assert!(matches!(change(&ann, &session, &con, &role(Kind::Employee, Role::Standard)).await, Changed::Done(_)));
         let user = ann.read(&con).await;
         assert!(user.excluded.is_none() && user.enrol_by.is_none() && user.seen == NOW.secs());
         // Of somebody who was not excluded the window stays.
         set(&ann, &con, vec![Action::Set(attr("eb"), num(NOW.secs()))]).await;
-        assert!(matches!(change(&ann, &session, &con, &role(Kind::Contact, Role::Portal)).await, Changed::Yes(_)));
+        assert!(matches!(change(&ann, &session, &con, &role(Kind::Contact, Role::Portal)).await, Changed::Done(_)));
         assert_eq!(ann.read(&con).await.enrol_by, Some(NOW.secs()));
     }
 
@@ -1267,7 +1275,7 @@ mod changes {
             (Patch { auth_type: Some(AuthType::SamlSso), ..Patch::default() }, 2),
             (role(Kind::Contact, Role::Portal), 1),
         ] {
-            assert!(matches!(change(&ann, &session, &amy, &patch).await, Changed::Yes(_)));
+            assert!(matches!(change(&ann, &session, &amy, &patch).await, Changed::Done(_)));
             assert_eq!(told_truly(&ann, &both).await.active.len(), administrators);
         }
     }
@@ -1284,15 +1292,15 @@ mod changes {
             let mut acts: Vec<Pin<Box<dyn Future<Output = ()> + Send>>> = Vec::new();
             for (n, actor) in people.iter().enumerate() {
                 let target = people[(n + 1 + round % 4) % 4].clone();
-                let authority = ann.authority(&ann.session_of(actor).await).await;
+                let admin = ann.admin(&ann.session_of(actor).await).await;
                 let ann = Arc::clone(&ann);
                 acts.push(Box::pin(async move {
                     let done = match n {
-                        0 => delete_as(&ann, &authority, &target).await,
-                        1 => change_as(&ann, &authority, &target, &active(false)).await,
-                        _ => change_as(&ann, &authority, &target, &role(Kind::Employee, Role::Standard)).await,
+                        0 => delete_as(&ann, &admin, &target).await,
+                        1 => change_as(&ann, &admin, &target, &active(false)).await,
+                        _ => change_as(&ann, &admin, &target, &role(Kind::Employee, Role::Standard)).await,
                     };
-                    assert!(!matches!(done, Changed::Misfit));
+                    assert!(!matches!(done, Changed::InvalidCombination));
                 }));
             }
             at_once(acts).await;
@@ -1314,13 +1322,20 @@ mod changes {
             let (ann, session) = office().await;
             let ann = Arc::new(ann);
             let amy = ann.someone("amy", Role::Standard).await;
-            set(&ann, &amy, vec![Action::Set(attr("fs"), text("a")), Action::Set(attr("row"), num(policy::ROW_TRIES))])
-                .await;
+            set(
+                &ann,
+                &amy,
+                vec![
+                    Action::Set(attr("fs"), text("a")),
+                    Action::Set(attr("row"), num(policy::MAX_CONSECUTIVE_FAILURES)),
+                ],
+            )
+            .await;
             let before = ann.read(&amy).await;
-            let (one, key, authority) = (Arc::clone(&ann), amy.clone(), ann.authority(&session).await);
+            let (one, key, admin) = (Arc::clone(&ann), amy.clone(), ann.admin(&session).await);
             let promote = async move {
                 let patch = role(Kind::Employee, Role::Administrator);
-                assert!(matches!(change_as(&one, &authority, &key, &patch).await, Changed::Yes(_)));
+                assert!(matches!(change_as(&one, &admin, &key, &patch).await, Changed::Done(_)));
             };
             let (one, key) = (Arc::clone(&ann), amy.clone());
             let disable = async move {
@@ -1338,17 +1353,17 @@ mod changes {
         let bob = ann.someone("bob", Role::Portal).await;
         let (theirs, before) = (ann.session_of(&bob).await, ann.read(&bob).await);
         let login = LoginKey::of(bob.tenant(), &before.login);
-        let authority = ann.authority(&session).await;
-        assert!(matches!(delete_as(&ann, &authority, &bob).await, Changed::Yes(_)));
+        let admin = ann.admin(&session).await;
+        assert!(matches!(delete_as(&ann, &admin, &bob).await, Changed::Done(_)));
         let left = [keys::user(&bob), keys::profile(&bob), keys::login(&login), keys::exclusion(&bob)];
         assert!(ann.store.read_all(left).await.unwrap().iter().all(Option::is_none));
-        assert!(matches!(delete_as(&ann, &authority, &bob).await, Changed::NotFound));
+        assert!(matches!(delete_as(&ann, &admin, &bob).await, Changed::NotFound));
         assert_eq!(ann.someone("bob", Role::Portal).await, bob);
         assert_eq!(ann.store.read_session(&theirs, NOW).await.unwrap().err(), Some(NoSession::Invalid));
-        assert!(ann.read(&bob).await.born != before.born);
+        assert!(ann.read(&bob).await.incarnation != before.incarnation);
         // A change that was planned about the one who was deleted.
         ann.change(Action::Add(attr("ep"), 1)).await;
-        assert!(matches!(delete_as(&ann, &authority, &bob).await, Changed::ActorGone));
+        assert!(matches!(delete_as(&ann, &admin, &bob).await, Changed::ActorRevoked));
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -1363,7 +1378,7 @@ mod changes {
                 let (ann, bob, session, new) = (Arc::clone(&ann), bob.clone(), session.clone(), new.clone());
                 async move {
                     let patch = match n {
-                        0 => return delete_as(&ann, &ann.authority(&session).await, &bob).await,
+                        0 => return delete_as(&ann, &ann.admin(&session).await, &bob).await,
                         1 => role(Kind::Employee, Role::Administrator),
                         2 => role(Kind::Contact, Role::Portal),
                         3 => Patch { display_name: Some("B".into()), ..Patch::default() },
@@ -1374,7 +1389,7 @@ mod changes {
                 }
             });
             for (n, done) in at_once(acts).await.into_iter().enumerate() {
-                assert!(matches!(done, Changed::Yes(_)) || (n > 0 && matches!(done, Changed::NotFound)));
+                assert!(matches!(done, Changed::Done(_)) || (n > 0 && matches!(done, Changed::NotFound)));
             }
             let left = [keys::user(&bob), keys::profile(&bob), keys::login(&login)];
             assert!(ann.store.read_all(left).await.unwrap().iter().all(Option::is_none));

@@ -56,7 +56,7 @@ impl Attempt {
 }
 
 /// A try at a login name's password that was charged and not yet decided. It comes from the store's `charge_login` alone.
-pub struct PasswordTry {
+pub struct PasswordAttempt {
     pub(crate) login: LoginKey,
     pub(crate) row: LoginRow,
     pub(crate) attempt: Attempt,
@@ -66,7 +66,7 @@ pub struct PasswordTry {
     pub(crate) person: Option<User>,
 }
 
-impl PasswordTry {
+impl PasswordAttempt {
     /// The stored hash to check against; `None` for names that nobody has, and people without a password.
     #[must_use]
     pub fn hash(&self) -> Option<PasswordHash> {
@@ -95,8 +95,8 @@ impl PasswordTry {
     #[must_use]
     pub fn failures(&self) -> i64 {
         match (&self.device, &self.person) {
-            (Some(device), Some(user)) => user.devices.get(device).map_or(0, |device| device.tries),
-            _ => self.row.tries,
+            (Some(device), Some(user)) => user.devices.get(device).map_or(0, |device| device.attempts),
+            _ => self.row.attempts,
         }
     }
 
@@ -105,35 +105,35 @@ impl PasswordTry {
     ///
     /// # Errors
     /// The try itself, when it is refused: wrong, nobody's, inactive or an SSO user, all alike.
-    pub fn checked(self, proof: Option<PasswordProof>, person: Option<User>) -> Result<RightPassword, Self> {
+    pub fn checked(self, proof: Option<PasswordProof>, person: Option<User>) -> Result<VerifiedPassword, Self> {
         let right = match (&proof, &self.row.hash) {
             (Some(proof), Some(hash)) => proof.of(hash),
             _ => false,
         };
         match (person, self.owner()) {
-            (Some(user), Some(key)) if right => RightPassword { tried: self, key, user }.of_one_who_may(),
+            (Some(user), Some(key)) if right => VerifiedPassword { password_attempt: self, key, user }.of_one_who_may(),
             _ => Err(self),
         }
     }
 }
 
 /// The password was right, and its owner may sign in with it.
-pub struct RightPassword {
-    pub(crate) tried: PasswordTry,
+pub struct VerifiedPassword {
+    pub(crate) password_attempt: PasswordAttempt,
     pub(crate) key: UserKey,
     pub(crate) user: User,
 }
 
 /// A try at one's own password that was charged to one's session and not yet decided. It comes from the store's
 /// `charge_own_password` alone.
-pub struct OwnPasswordTry {
+pub struct OwnPasswordAttempt {
     pub(crate) token: TokenRef,
     pub(crate) row: LoginRow,
     pub(crate) user: User,
     pub(crate) attempt: Attempt,
 }
 
-impl OwnPasswordTry {
+impl OwnPasswordAttempt {
     /// The stored hash to check against; `None` for people without a password.
     #[must_use]
     pub fn hash(&self) -> Option<PasswordHash> {
@@ -143,14 +143,14 @@ impl OwnPasswordTry {
     /// Whether this try, should it be wrong, was the last that the session has: it has ended.
     #[must_use]
     pub fn was_the_last(&self) -> bool {
-        self.user.sessions.get(self.token.id()).is_none_or(|session| session.password_tries >= policy::TRIES)
+        self.user.sessions.get(self.token.id()).is_none_or(|session| session.password_attempts >= policy::MAX_ATTEMPTS)
     }
 
     /// Takes the proof. The password version is equal in both items, so no password change lies between the two reads.
     ///
     /// # Errors
     /// The try itself, when it is refused: the password is wrong, or the person signs in through their IdP.
-    pub fn checked(self, proof: Option<PasswordProof>) -> Result<RightOwnPassword, Self> {
+    pub fn checked(self, proof: Option<PasswordProof>) -> Result<VerifiedOwnPassword, Self> {
         let right = match (&proof, &self.row.hash) {
             (Some(proof), Some(hash)) => proof.of(hash),
             _ => false,
@@ -158,32 +158,32 @@ impl OwnPasswordTry {
         let may = self.user.auth_type == AuthType::Local
             && self.row.uid.as_ref() == Some(self.token.user().user())
             && self.row.version == Some(self.user.password_version);
-        if right && may { Ok(RightOwnPassword(self)) } else { Err(self) }
+        if right && may { Ok(VerifiedOwnPassword(self)) } else { Err(self) }
     }
 }
 
 /// The current password was right: worth a new one, and nothing else.
-pub struct RightOwnPassword(pub(crate) OwnPasswordTry);
+pub struct VerifiedOwnPassword(pub(crate) OwnPasswordAttempt);
 
 /// What a right password is worth (product.md, sign-in table).
 pub enum PasswordChecked {
     /// The code is due: worth a challenge.
-    MfaRequired(Opening),
+    MfaRequired(Continuation),
     /// There is no factor: worth an enrolment token.
-    EnrolmentRequired(Opening),
+    EnrolmentRequired(Continuation),
     /// An excluded contact: worth a session.
     Exempt(Exempt),
     /// The factor was disabled, or the time to enrol has passed: worth nothing before a reset.
-    ResetRequired(RightPassword),
+    ResetRequired(VerifiedPassword),
 }
 
 /// A right password that opens a challenge or an enrolment token, and never a session.
-pub struct Opening {
-    pub(crate) right: RightPassword,
+pub struct Continuation {
+    pub(crate) right: VerifiedPassword,
     pub(crate) class: TokenClass,
 }
 
-impl Opening {
+impl Continuation {
     /// Who they are.
     #[must_use]
     pub fn key(&self) -> &UserKey {
@@ -199,7 +199,7 @@ impl Opening {
 
 /// A right password of a contact who is excluded from MFA.
 pub struct Exempt {
-    pub(crate) right: RightPassword,
+    pub(crate) right: VerifiedPassword,
 }
 
 impl Exempt {
@@ -216,7 +216,7 @@ impl Exempt {
     }
 }
 
-impl RightPassword {
+impl VerifiedPassword {
     /// Who they are.
     #[must_use]
     pub fn key(&self) -> &UserKey {
@@ -231,70 +231,72 @@ impl RightPassword {
 
     /// The try.
     #[must_use]
-    pub fn tried(&self) -> &PasswordTry {
-        &self.tried
+    pub fn password_attempt(&self) -> &PasswordAttempt {
+        &self.password_attempt
     }
 
-    pub(crate) fn of_one_who_may(self) -> Result<Self, PasswordTry> {
+    pub(crate) fn of_one_who_may(self) -> Result<Self, PasswordAttempt> {
         let User { active, auth_type, password_version, .. } = self.user;
-        let may = active && auth_type == AuthType::Local && self.tried.row.version == Some(password_version);
-        if may { Ok(self) } else { Err(self.tried) }
+        let may = active && auth_type == AuthType::Local && self.password_attempt.row.version == Some(password_version);
+        if may { Ok(self) } else { Err(self.password_attempt) }
     }
 
     /// What it is worth.
     #[must_use]
     pub fn decide(self) -> PasswordChecked {
-        match Worth::of(&self.user, self.tried.attempt.at) {
-            Worth::Exempt => PasswordChecked::Exempt(Exempt { right: self }),
-            Worth::Enrolled => PasswordChecked::MfaRequired(Opening { right: self, class: TokenClass::Challenge }),
-            Worth::Enrolment => {
-                PasswordChecked::EnrolmentRequired(Opening { right: self, class: TokenClass::Enrolment })
+        match NextStep::of(&self.user, self.password_attempt.attempt.at) {
+            NextStep::Exempt => PasswordChecked::Exempt(Exempt { right: self }),
+            NextStep::CodeRequired => {
+                PasswordChecked::MfaRequired(Continuation { right: self, class: TokenClass::Challenge })
             }
-            Worth::Reset => PasswordChecked::ResetRequired(self),
+            NextStep::EnrolmentRequired => {
+                PasswordChecked::EnrolmentRequired(Continuation { right: self, class: TokenClass::Enrolment })
+            }
+            NextStep::ResetRequired => PasswordChecked::ResetRequired(self),
         }
     }
 }
 
 /// What somebody may do who has come through a first door, the password's or their IdP's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Worth {
+pub(crate) enum NextStep {
     /// An excluded contact: signed in.
     Exempt,
     /// They have an authenticator.
-    Enrolled,
+    CodeRequired,
     /// They have none, and may enrol one.
-    Enrolment,
+    EnrolmentRequired,
     /// Nothing before a reset.
-    Reset,
+    ResetRequired,
 }
 
-impl Worth {
+impl NextStep {
     /// The exemption is decided first: an excluded contact has no factor to be disabled and no time to enrol in.
     pub(crate) fn of(user: &User, now: Timestamp) -> Self {
         let dormant = user.seen <= (now - policy::DORMANT).secs();
         let too_late = user.enrol_by.is_some_and(|until| until <= now.secs());
         match user.factor {
             FactorState::None if user.kind == Kind::Contact && user.excluded.is_some() => Self::Exempt,
-            FactorState::Active if user.row < policy::ROW_TRIES => Self::Enrolled,
-            FactorState::None if !dormant && !too_late => Self::Enrolment,
-            _ => Self::Reset,
+            FactorState::Active if user.consecutive_failures < policy::MAX_CONSECUTIVE_FAILURES => Self::CodeRequired,
+            FactorState::None if !dormant && !too_late => Self::EnrolmentRequired,
+            _ => Self::ResetRequired,
         }
     }
 }
 
 /// The door by which a code is tried.
 #[derive(Clone, PartialEq, Eq)]
-pub enum Door {
+pub enum VerificationToken {
     /// A challenge: the code signs in.
     Challenge(TokenRef),
     /// A session: the code steps it up.
     Session(TokenRef),
 }
 
-impl Door {
+impl VerificationToken {
     /// The token.
     #[must_use]
-    pub fn token(&self) -> &TokenRef {
+    pub fn reference(&self) -> &TokenRef {
         match self {
             Self::Challenge(token) | Self::Session(token) => token,
         }
@@ -313,15 +315,15 @@ impl Door {
     }
 }
 
-/// A try that was charged and not yet decided. It comes from the store's `charge_guess` alone.
-pub struct ChargedGuess {
+/// A try that was charged and not yet decided. It comes from the store's `charge_verification` alone.
+pub struct PendingVerification {
     pub(crate) user: User,
-    pub(crate) door: Door,
+    pub(crate) token: VerificationToken,
     pub(crate) attempt: Attempt,
     pub(crate) restored: RestoreEpoch,
 }
 
-impl ChargedGuess {
+impl PendingVerification {
     /// The person as the charge left them.
     #[must_use]
     pub fn user(&self) -> &User {
@@ -331,7 +333,7 @@ impl ChargedGuess {
     /// Who they are.
     #[must_use]
     pub fn key(&self) -> &UserKey {
-        self.door.token().user()
+        self.token.reference().user()
     }
 
     /// The request's attempt.
@@ -343,16 +345,16 @@ impl ChargedGuess {
     /// The challenge, when that is the door.
     #[must_use]
     pub fn challenge(&self) -> Option<&Challenge> {
-        match &self.door {
-            Door::Challenge(token) => self.user.challenges.get(token.id()),
-            Door::Session(_) => None,
+        match &self.token {
+            VerificationToken::Challenge(token) => self.user.challenges.get(token.id()),
+            VerificationToken::Session(_) => None,
         }
     }
 
     /// Whether this try, should it be wrong, was the last that the factor has.
     #[must_use]
-    pub fn fills_the_row(&self) -> bool {
-        self.user.factor == FactorState::Active && self.user.row >= policy::ROW_TRIES
+    pub fn exhausts_factor(&self) -> bool {
+        self.user.factor == FactorState::Active && self.user.consecutive_failures >= policy::MAX_CONSECUTIVE_FAILURES
     }
 }
 
@@ -392,7 +394,7 @@ impl NewSession {
     /// A session of somebody who signs in now.
     pub(crate) fn signed_in(
         user: &UserKey,
-        epoch: i64,
+        security_version: i64,
         amr: Amr,
         attempt: &Attempt,
         restored: RestoreEpoch,
@@ -405,13 +407,24 @@ impl NewSession {
             Amr::Otp | Amr::Recovery | Amr::Sso | Amr::SsoOtp => policy::SESSION_LIFE,
         };
         let step_up = if amr.otp() { now.secs() } else { 0 };
-        let guard = *token.reference().guard();
+        let verifier = *token.reference().verifier();
         let ends = (now + life).secs();
         let (created, seen) = (now.millis(), now.secs());
-        let (password_tries, password_attempt, idp) = (0, None, None);
+        let (password_attempts, password_attempt, idp) = (0, None, None);
         let attempt = attempt.id;
-        let entry =
-            Session { guard, created, attempt, ends, seen, step_up, amr, epoch, idp, password_tries, password_attempt };
+        let entry = Session {
+            verifier,
+            created,
+            attempt,
+            ends,
+            seen,
+            step_up,
+            amr,
+            security_version,
+            idp,
+            password_attempts,
+            password_attempt,
+        };
         Ok(Self { token, entry, from: From::Unknown })
     }
 
@@ -419,12 +432,12 @@ impl NewSession {
     pub(crate) fn instead_of(
         old: &Session,
         user: &UserKey,
-        epoch: i64,
+        security_version: i64,
         attempt: &Attempt,
         restored: RestoreEpoch,
         entropy: &dyn Entropy,
     ) -> Result<Self, EntropyError> {
-        let mut new = Self::signed_in(user, epoch, old.amr, attempt, restored, entropy)?;
+        let mut new = Self::signed_in(user, security_version, old.amr, attempt, restored, entropy)?;
         new.entry.ends = old.ends;
         new.entry.step_up = old.step_up;
         new.entry.idp = old.idp;

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 use crate::{
-    audit::{Action, Row, Tell},
+    audit::{Action, Notify, Row},
     cloud_event::CloudEvent,
 };
 
@@ -48,7 +48,7 @@ pub fn particulars(row: &Row, person: &str, actor: Option<&str>) -> Vec<(&'stati
 
 /// The text of a mail to the person concerned, or to an Administrator.
 #[must_use]
-pub fn text(event: &CloudEvent, to: Tell, company: &str, person: &str, actor: Option<&str>) -> String {
+pub fn text(event: &CloudEvent, to: Notify, company: &str, person: &str, actor: Option<&str>) -> String {
     let mut text = format!("{}.\n\n", subject(event.data.action));
     for (name, value) in particulars(&event.data, person, actor) {
         let _ = writeln!(text, "  {name}: {value}");
@@ -56,12 +56,12 @@ pub fn text(event: &CloudEvent, to: Tell, company: &str, person: &str, actor: Op
     let company = one_line(company);
     let _ = writeln!(text, "  when: {}\n  company: {company} ({})\n  event: {}\n", event.time, event.tenant, event.id);
     let _ = match to {
-        Tell::User => writeln!(
+        Notify::User => writeln!(
             text,
             "If this was you, or you expected it, there is nothing to do. If not, tell an Administrator of {company} at \
              once, or the support team if you are the only one."
         ),
-        Tell::Administrators => writeln!(
+        Notify::Administrators => writeln!(
             text,
             "You are told as an Administrator of {company}. Ask the person concerned; the audit has what happened before \
              and after. If nobody can explain it, reset their MFA, or ask the support team."
@@ -107,14 +107,15 @@ mod tests {
                     or you expected it, there is nothing to do. If not, tell an Administrator of Acme at once, or the support \
                     team if you are the only one.\nNobody of ours asks for a password, a code or a recovery token, and our \
                     mails have no links.\n";
-        assert_eq!(text(&reset, Tell::User, "Acme", "bob", Some("ann")), want);
-        let told = text(&reset, Tell::Administrators, "Acme", "bob", None);
+        assert_eq!(text(&reset, Notify::User, "Acme", "bob", Some("ann")), want);
+        let told = text(&reset, Notify::Administrators, "Acme", "bob", None);
         assert!(told.contains("  by: u-ann\n") && told.contains("You are told as an Administrator of Acme."), "{told}");
     }
 
     #[test]
     fn what_somebody_wrote_stands_on_one_line_the_right_way_round() {
-        let told = text(&event(Action::MfaReset, "a\r\n  when: never\u{202e}b"), Tell::User, "A\u{2028}B", "bob", None);
+        let told =
+            text(&event(Action::MfaReset, "a\r\n  when: never\u{202e}b"), Notify::User, "A\u{2028}B", "bob", None);
         assert!(told.contains(r"  reason: a\r\n  when: never\u{202e}b"), "{told}");
         assert!(told.contains(r"  company: A\u{2028}B (acme)"), "{told}");
         assert_eq!(told.lines().count(), 11);
@@ -124,6 +125,6 @@ mod tests {
     fn ones_own_doing_has_no_by() {
         let mut own = event(Action::PasswordChanged, "r");
         own.data.actor = own.data.target.clone();
-        assert!(!text(&own, Tell::User, "Acme", "bob", Some("bob")).contains("by:"));
+        assert!(!text(&own, Notify::User, "Acme", "bob", Some("bob")).contains("by:"));
     }
 }

@@ -8,7 +8,7 @@ use std::{fs, path::Path, sync::Arc};
 
 use axum::http::Method;
 use data_encoding::{BASE32_NOPAD, BASE64, BASE64_NOPAD, BASE64URL_NOPAD, HEXLOWER};
-use local::{data_dir::DataDir, mail::TellingTable};
+use local::{data_dir::DataDir, mail::NotifyingTable};
 use serde_json::{Value, json};
 use tests::{
     Ask, Person, Reply, Service, code,
@@ -179,7 +179,7 @@ async fn secrets_are_in_the_response_that_hands_them_out_and_nowhere_else() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("data");
     let DataDir { table, keys, .. } = DataDir::open(&path, &SystemEntropy).unwrap();
-    let table = TellingTable::new(Arc::new(table), Some(&path)).unwrap();
+    let table = NotifyingTable::new(Arc::new(table), Some(&path)).unwrap();
     let service = Service::over(Arc::new(table), keys);
     let mut people = service.populate().await;
     let mut watched = Watched { service, replies: Vec::new(), canaries: Vec::new() };
