@@ -178,6 +178,12 @@ mod tests {
         assert_eq!(step(code, at - 60, 0), None);
     }
 
+    /// The code of step 0 (RFC 4226, appendix D), which is not taken for one of a step before it.
+    #[test]
+    fn no_step_is_before_1970() {
+        assert_eq!(step("755224", 0, i64::MIN), Some(0));
+    }
+
     #[test]
     fn names_cannot_inject_into_the_uri() {
         let long = "é".repeat(2048);
@@ -202,6 +208,7 @@ mod tests {
             assert_eq!(uri.matches(':').count(), 2, "{uri}");
             let read = totp_rs::Totp::from_url(uri).unwrap();
             assert_eq!(read.account_name(), clean(name));
+            assert!(!read.account_name().chars().any(is_display_control), "{uri}");
             assert_eq!(read.issuer(), Some(clean(name).as_str()));
             assert!(uri.contains(&format!("secret={}&", made.secret_grouped.replace(' ', ""))));
             assert!(made.qr_svg.starts_with("<svg") && made.qr_svg.ends_with("</svg>"));

@@ -1,6 +1,7 @@
 //! One test for each condition that matters only between a read and its write, or on a rare day: it fails without that very
 //! condition, every time. The other tests stand beside the commands.
 
+mod codes;
 mod exclusions;
 mod lists;
 mod resets;
@@ -15,15 +16,19 @@ use super::{
     interleaved::InterleavedTable,
     item::{FactorState, Role},
     keys,
+    login::Charge,
     memory::MemoryTable,
     table::Retry,
     users::{Changed, Patch},
+    verify::SignIn,
     write::{Action, Item, Key, Write, attr, num, text},
 };
 use crate::{
+    env::SystemEntropy,
     id::{UserId, UserKey},
     policy,
     secret::TokenRef,
+    totp,
 };
 
 /// Ann of acme, over a table on which other commands run in between.
@@ -31,6 +36,13 @@ async fn interleaved(challenges: usize) -> (Arc<Ann>, Arc<InterleavedTable>, Vec
     let table = Arc::new(InterleavedTable::over(Arc::new(MemoryTable::default())));
     let (ann, tokens) = ann_of("acme", Arc::<InterleavedTable>::clone(&table), challenges).await;
     (Arc::new(ann), table, tokens)
+}
+
+/// A charged try, proven by the code of a step.
+async fn proven(ann: &Ann, token: &TokenRef, step: i64) -> SignIn {
+    let Charge::Admitted(pending) = ann.charge(token, NOW).await else { panic!("refused") };
+    let proof = totp::check(&ann.secret, &totp::code_at(&ann.secret, step).unwrap(), NOW, step - 1).unwrap();
+    SignIn::with_totp(pending, proof, None, &SystemEntropy).unwrap()
 }
 
 async fn delete(ann: &Ann, target: &UserKey) -> Changed {

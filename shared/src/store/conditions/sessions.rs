@@ -7,7 +7,7 @@ use crate::{
     env::{SystemEntropy, Timestamp},
     store::{
         fixture::{PASSWORD, STEP, ann},
-        item::{self, Session},
+        item::{self, Amr, Session},
         session::{Denied, Ended, NoSession, Which},
         users::PasswordChanged,
         write::{self, Value},
@@ -120,16 +120,38 @@ async fn password_change_fails_when_the_session_or_the_password_changed_meanwhil
     }
 }
 
+/// The name was given to somebody else meanwhile: what is kept under it is their password.
+#[tokio::test]
+async fn own_password_is_not_tried_at_the_name_of_another_person() {
+    let (ann, token, _) = two_sessions().await;
+    let caller = ann.store.read_session(&token, NOW).await.unwrap().ok().unwrap();
+    assert!(ann.own_password(&caller, PASSWORD, NOW).await.is_ok());
+    ann.put(Write::update(keys::login(&ann.login), vec![], vec![Action::Set(attr("uid"), text("u-bob"))])).await;
+    assert!(ann.own_password(&caller, PASSWORD, NOW).await.is_err());
+}
+
 #[tokio::test]
 async fn only_living_sessions_are_listed() {
     let (ann, first, second) = two_sessions().await;
-    let third = ann.session_of(&ann.key).await;
+    let (third, fourth) = (ann.session_of(&ann.key).await, ann.session_of(&ann.key).await);
     let of = |token: &TokenRef| attr("s").key(token.id().as_str().to_owned());
     ann.change(Action::Set(of(&second).key("x"), num(NOW.secs()))).await;
     ann.change(Action::Set(of(&third).key("e"), num(0))).await;
+    let of_removed_idp = Session { amr: Amr::Sso, ..ann.read(&ann.key).await.sessions[fourth.id()].clone() };
+    ann.change(Action::Set(of(&fourth), item::value(&of_removed_idp).unwrap())).await;
     let caller = ann.store.read_session(&first, NOW).await.unwrap().ok().unwrap();
     let listed: Vec<_> = caller.living(NOW).into_iter().map(|(id, _)| id.clone()).collect();
-    assert_eq!((listed, caller.user().sessions.len()), (vec![first.id().clone()], 3));
+    assert_eq!((listed, caller.user().sessions.len()), (vec![first.id().clone()], 4));
+}
+
+/// Signing in anew is asked of who has a session still, and of nobody else.
+#[tokio::test]
+async fn ended_session_of_before_a_security_change_is_not_told_from_an_unknown_one() {
+    let (ann, token, _) = two_sessions().await;
+    ann.change(Action::Add(attr("ep"), 1)).await;
+    for (after, why) in [(Duration::ZERO, NoSession::RefreshRequired), (policy::SESSION_LIFE, NoSession::Invalid)] {
+        assert_eq!(ann.store.read_session(&token, NOW + after).await.unwrap().err(), Some(why));
+    }
 }
 
 /// An operator is somebody of support with that role: neither alone is enough.

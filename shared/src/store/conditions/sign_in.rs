@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::{
-    env::SystemEntropy,
-    id::BatchId,
+    env::{SystemEntropy, Timestamp},
+    id::{BatchId, EntryId},
     policy::Backoff,
     recovery,
     secret::{NewToken, RestoreEpoch, TokenClass},
@@ -13,19 +13,11 @@ use crate::{
     store::{
         fixture::{PASSWORD, STEP, ann, person},
         item::{self, Device, Exclusion, Kind, User},
-        login::{Charge, ExemptOpened},
-        verify::{Disabled, SignIn, VerificationRejection},
+        login::ExemptOpened,
+        verify::{Disabled, VerificationRejection},
         write,
     },
-    totp,
 };
-
-/// A charged try, proven by the code of a step.
-async fn proven(ann: &Ann, token: &TokenRef, step: i64) -> SignIn {
-    let Charge::Admitted(pending) = ann.charge(token, NOW).await else { panic!("refused") };
-    let proof = totp::check(&ann.secret, &totp::code_at(&ann.secret, step).unwrap(), NOW, step - 1).unwrap();
-    SignIn::with_totp(pending, proof, None, &SystemEntropy).unwrap()
-}
 
 async fn proven_by_recovery(ann: &Ann, token: &TokenRef) -> SignIn {
     let Charge::Admitted(pending) = ann.charge(token, NOW).await else { panic!("refused") };
@@ -123,18 +115,27 @@ async fn device_of_another_person_is_not_charged() {
     assert_eq!(ann.read(&ann.key).await.devices[device.reference().id()].attempts, 0);
 }
 
+fn device_at(id: &EntryId) -> write::Path {
+    attr("d").key(id.as_str().to_owned())
+}
+
+/// Makes a device of Ann's known, until then.
+async fn known_device(ann: &Ann, ends: Timestamp) -> NewToken {
+    let token = NewToken::generate(TokenClass::Device, &ann.key, RestoreEpoch::default(), &SystemEntropy).unwrap();
+    let (id, verifier) = (token.reference().id(), *token.reference().verifier());
+    let device = Device { verifier, ends: ends.secs(), attempts: 0, last: 0, attempt: None };
+    ann.change(Action::Set(device_at(id), item::value(&device).unwrap())).await;
+    token
+}
+
 /// Makes Ann an excluded contact who knows a device.
 async fn excluded(ann: &Ann) -> NewToken {
     let exclusion = Exclusion { batch: BatchId::parse("b").unwrap(), at: 0 };
-    let token = NewToken::generate(TokenClass::Device, &ann.key, RestoreEpoch::default(), &SystemEntropy).unwrap();
-    let verifier = *token.reference().verifier();
-    let device = Device { verifier, ends: (NOW + policy::DEVICE_LIFE).secs(), attempts: 0, last: 0, attempt: None };
-    let known = attr("d").key(token.reference().id().as_str().to_owned());
+    let token = known_device(ann, NOW + policy::DEVICE_LIFE).await;
     let actions = vec![
         Action::Set(attr("k"), text("c")),
         Action::Set(attr("fs"), text("n")),
         Action::Set(attr("ex"), item::value(&exclusion).unwrap()),
-        Action::Set(known, item::value(&device).unwrap()),
     ];
     set(ann, &ann.key, actions).await;
     token
@@ -217,6 +218,74 @@ async fn device_that_was_forgotten_meanwhile_gets_another_token() {
     let another = signed_in.device.unwrap();
     let known = ann.read(&ann.key).await.devices;
     assert!(known.len() == 1 && known.contains_key(another.reference().id()));
+}
+
+fn session_at(id: &EntryId) -> write::Path {
+    attr("s").key(id.as_str().to_owned())
+}
+
+/// Signed in as often as somebody may be; one of the sessions has ended, and is the youngest.
+async fn all_sessions(ann: &Ann) -> EntryId {
+    for _ in 1..policy::SESSIONS {
+        ann.session_of(&ann.key).await;
+    }
+    let ended = ann.session_of(&ann.key).await.id().clone();
+    ann.change(Action::Set(session_at(&ended).key("x"), num(NOW.secs()))).await;
+    ann.change(Action::Set(session_at(&ended).key("c"), num(NOW.millis() + 1))).await;
+    ended
+}
+
+#[tokio::test]
+async fn session_that_ended_goes_before_one_that_lives() {
+    let (ann, tokens) = ann(1).await;
+    let ended = all_sessions(&ann).await;
+    let before = ann.read(&ann.key).await.sessions;
+    let new = ann.with_step(&tokens[0], STEP, NOW).await.unwrap();
+    let after = ann.read(&ann.key).await.sessions;
+    assert!(before.keys().all(|id| after.contains_key(id) != (*id == ended)));
+    assert!(after.len() == policy::SESSIONS && after.contains_key(new.reference().id()));
+}
+
+/// The session that would have made room was removed by another request, and its place is taken.
+#[tokio::test]
+async fn sign_in_makes_no_session_too_many_when_another_took_the_place_meanwhile() {
+    let (ann, table, tokens) = interleaved(1).await;
+    let ended = all_sessions(&ann).await;
+    let sign_in = proven(&ann, &tokens[0], STEP).await;
+    let other = Arc::clone(&ann);
+    table.before_write(1, async move {
+        other.change(Action::Remove(session_at(&ended))).await;
+        other.session_of(&other.key).await;
+    });
+    assert!(ann.accept(sign_in).await.is_some());
+    assert!(!table.waits());
+    assert_eq!(ann.read(&ann.key).await.sessions.len(), policy::SESSIONS);
+}
+
+/// As with the sessions: the device that would have made room was forgotten meanwhile, or none had to make room.
+#[tokio::test]
+async fn sign_in_makes_no_device_too_many_when_another_became_known_meanwhile() {
+    let ends = NOW + policy::DEVICE_LIFE;
+    for one_has_ended in [true, false] {
+        let (ann, table, tokens) = interleaved(1).await;
+        for _ in 1..policy::DEVICES {
+            known_device(&ann, ends).await;
+        }
+        let ended = if one_has_ended { Some(known_device(&ann, NOW).await) } else { None };
+        let sign_in = proven(&ann, &tokens[0], STEP).await;
+        let other = Arc::clone(&ann);
+        table.before_write(1, async move {
+            if let Some(ended) = ended {
+                other.change(Action::Remove(device_at(ended.reference().id()))).await;
+            }
+            known_device(&other, ends).await;
+        });
+        let signed_in = ann.accept(sign_in).await.unwrap();
+        assert!(!table.waits());
+        let known = ann.read(&ann.key).await.devices;
+        let own = signed_in.device.unwrap();
+        assert!(known.len() == policy::DEVICES && known.contains_key(own.reference().id()), "{one_has_ended}");
+    }
 }
 
 /// A challenge that is no longer open, or whose digest is another, is neither charged nor checked.
