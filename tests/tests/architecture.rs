@@ -1,5 +1,5 @@
 //! ARCHITECTURE.md tells the truth, and dependencies keep to their direction.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::{fs, path::Path, process::Command};
 
@@ -7,14 +7,52 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
+fn page() -> String {
+    fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap()
+}
+
+/// What the page has in backticks.
+fn named(page: &str) -> impl Iterator<Item = &str> {
+    page.split('`').skip(1).step_by(2)
+}
+
+/// A path has a slash and no space; the address of an endpoint begins with a slash.
 #[test]
-fn every_path_it_names_is_there() {
-    let page = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
-    let named: Vec<_> = page.split('`').skip(1).step_by(2).filter(|text| text.contains('/')).collect();
-    assert!(named.len() > 10);
-    for path in named {
-        assert!(root().join(path).exists(), "{path} is gone");
+fn named_paths_exist() {
+    let page = page();
+    let paths: Vec<_> = named(&page).filter(|text| text.contains('/') && !text.contains(' ')).collect();
+    assert!(paths.len() > 10);
+    for path in paths {
+        assert!(!path.starts_with('/') && root().join(path).exists(), "{path} does not exist");
     }
+}
+
+#[test]
+fn every_function_is_named() {
+    let page = page();
+    for entry in fs::read_dir(root().join("functions")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert!(named(&page).any(|text| text == name), "ARCHITECTURE.md does not name the function {name}");
+    }
+}
+
+/// The figures of a flow are those that `costs.rs` asserts for it.
+#[test]
+fn costs_of_flows_are_those_that_are_asserted() {
+    let costs = fs::read_to_string(root().join("tests/tests/costs.rs")).unwrap();
+    let page = page();
+    let rows: Vec<Vec<_>> = page.lines().map(|line| line.trim_matches(['|', ' ']).split(" | ").collect()).collect();
+    let mut compared = 0;
+    for (before, after) in costs.match_indices(", at_most(").map(|(at, call)| (&costs[..at], &costs[at + call.len()..]))
+    {
+        let Some(name) = before.strip_suffix('"').and_then(|before| before.rsplit('"').next()) else { continue };
+        let row = rows.iter().find(|row| row[0] == name);
+        let row = row.unwrap_or_else(|| panic!("ARCHITECTURE.md lacks the flow {name:?}"));
+        let asserted: Vec<_> = after.split(')').next().unwrap().split(", ").map(|n| n.trim_end_matches(".0")).collect();
+        assert_eq!(row[row.len() - 3..], asserted, "{name}");
+        compared += 1;
+    }
+    assert!(compared > 15, "only {compared} flows were compared");
 }
 
 #[test]
