@@ -97,7 +97,7 @@ impl Metered {
     }
 }
 
-/// One row of the table: what it may cost at most (architecture.md and store.md), and what it did.
+/// One row of the table: what it may cost at most (ARCHITECTURE.md, "Flows"), and what it did.
 async fn measured(meter: &Metered, name: &str, most: Cost, flow: impl Future<Output = ()>) {
     meter.take();
     let logged = Log::default();

@@ -371,7 +371,7 @@ async fn refused_acts_of_administrators_are_written_down() {
     );
 }
 
-/// api.md: form, token, role, freshness, state.
+/// docs/product.md, "Order of checks": form, token, role, freshness, state.
 #[tokio::test]
 async fn kind_and_role_that_fit_nowhere_are_a_matter_of_form() {
     let (service, mut people) = Service::peopled().await;

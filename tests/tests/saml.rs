@@ -1,5 +1,5 @@
-//! What is tried against the IdP's door (attacks.md, section S): each is refused as everything else is, by the rule that the
-//! audit names, and no session comes of it.
+//! What is tried against the IdP's door (docs/threat-model.md, "SSO"): each is refused as everything else is, by the rule that
+//! the audit names, and no session comes of it.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::{

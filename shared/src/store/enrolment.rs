@@ -675,7 +675,7 @@ mod tests {
         assert_eq!(may(&ann, &tokens[0], Some(code), NOW).await.err(), Some(Denied::ResetCode));
     }
 
-    /// store.md, corrections: an older, voided code does not enrol, at any stage.
+    /// docs/security.md 39: a reset code that a newer one voided does not enrol, at any stage.
     #[tokio::test]
     async fn an_enrolment_started_with_a_code_that_was_voided_does_not_confirm() {
         let (ann, tokens) = unenrolled(1).await;

@@ -815,8 +815,8 @@ mod tests {
         },
     };
 
-    /// Each kilobyte is paid for with every write (store.md, 1): 4 sessions, 1 challenge and 3 devices fit into one, with
-    /// ids as long as those the service makes.
+    /// Each kilobyte is paid for with every write (docs/data-model.md, "Size"): 4 sessions, 1 challenge and 3 devices fit into
+    /// one, with ids as long as those the service makes.
     #[tokio::test]
     async fn a_person_of_four_sessions_fits_into_a_kilobyte() {
         let (ann, _) = ann(0).await;

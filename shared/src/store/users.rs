@@ -863,7 +863,7 @@ mod tests {
         assert!(matches!(change(&ann, &session, &bob, &role(Role::Standard)).await, Changed::InvalidCombination));
     }
 
-    /// store.md, corrections: who is an Administrator, and who of them has a factor, follows every change.
+    /// docs/data-model.md, "Invariants": `ADMINS` follows every change of an Administrator and of their factor.
     #[tokio::test]
     async fn administrators_are_kept_count_of() {
         let (ann, session, bob) = office("bob", Role::Standard).await;
