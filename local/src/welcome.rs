@@ -1,4 +1,4 @@
-//! What a newcomer reads: in the terminal, and at `/` in a browser.
+//! The welcome text: in the terminal, and at `/` in a browser.
 
 use std::{fmt::Write, path::Path};
 
@@ -12,36 +12,36 @@ use crate::{
     terminal,
 };
 
-/// The server as its first reader finds it.
+/// What the welcome text shows about a running server.
 pub struct Welcome<'a> {
-    /// Where it listens.
+    /// Address of the server.
     pub url: &'a str,
-    /// Where the store is kept, if it is kept.
+    /// Data directory; `None` for an ephemeral store.
     pub directory: Option<&'a Path>,
-    /// Who was asked for.
+    /// The `--seed` option.
     pub seed: &'a SeedChoice,
-    /// The demo people whom the store holds.
+    /// The demo users in the store.
     pub demo: &'a [SeedTenant],
 }
 
 impl Welcome<'_> {
-    /// The text that is printed when the server serves.
+    /// The text for the terminal, printed when the server is ready.
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = format!("\nVestibule serves at {}   (Ctrl-C stops it)\n", self.url);
         let _ = match self.directory {
-            Some(path) => writeln!(text, "Data: {} (delete it to begin anew)", path.display()),
-            None => writeln!(text, "Data: nowhere, all is gone when it stops"),
+            Some(path) => writeln!(text, "Data: {} (delete it to start again)", path.display()),
+            None => writeln!(text, "Data: not stored; deleted when the server stops"),
         };
         match self.seed {
             SeedChoice::File(path) => {
-                let _ = writeln!(text, "People: those of {}", path.display());
+                let _ = writeln!(text, "Users: from {}", path.display());
             }
             _ if self.demo.is_empty() => self.nobody(&mut text),
             _ => {}
         }
         for tenant in self.demo {
-            let _ = writeln!(text, "\nTenant {}: its demo people, with the passwords that they began with", tenant.id);
+            let _ = writeln!(text, "\nTenant {}: demo users and their initial passwords", tenant.id);
             for user in &tenant.users {
                 let password = user.password.as_ref().map_or("", |password| password.expose());
                 let _ = writeln!(text, "  {:<5} {:<18} {password}", user.username, user.display_name);
@@ -59,7 +59,7 @@ impl Welcome<'_> {
 
     fn nobody(&self, text: &mut String) {
         let Some(directory) = self.directory else {
-            text.push_str("\nNobody is there: --seed demo or --seed FILE adds people.\n");
+            text.push_str("\nThe store has no users: --seed demo or --seed FILE adds some.\n");
             return;
         };
         let directory = directory.to_string_lossy();
@@ -68,52 +68,52 @@ impl Welcome<'_> {
         let operator = terminal::command(&["operator", "--data-dir", &directory, "--username", "op"]);
         let _ = write!(
             text,
-            "\nNo demo people. While the server is stopped, this creates a tenant with its\nAdministrator, or an operator:\n\
+            "\nNo demo users. Stop the server, then create a tenant with its Administrator, or\nan operator:\n\
              \n  {init}\n  {operator}\n"
         );
     }
 
-    /// A first sign-in, and what is good to know then: what each command does, and the command, which works as it is.
+    /// Commands for a first sign-in: what each does, and the command to copy.
     fn steps(&self) -> Vec<(&'static str, String)> {
         let bob = Account { url: self.url.to_owned(), tenant: "acme".to_owned(), username: "bob".to_owned() };
         let code = terminal::command(&["totp", "code", "--secret", "-"]);
         let mut steps = vec![
             (
-                "1. Enrol an authenticator: scan the QR code, and type the code of the app",
+                "1. Enrol an authenticator app: scan the QR code, then type the app's code",
                 enrol::command("enrol", &bob),
             ),
-            ("2. No phone at hand? This plays the app: paste the key that 1 shows", code.clone()),
+            ("2. No phone? This replaces the app: paste the key that 1 shows", code.clone()),
             ("3. Sign in with password and code", enrol::command("login", &bob)),
-            ("4. The code for that: each code works once, so wait for the next one", code),
+            ("4. The code for 3. Each code works once, so wait for the next one", code),
         ];
         if let Some(directory) = self.directory {
             let directory = directory.to_string_lossy();
             let named = if directory == OWN_DIRECTORY { vec!["mail"] } else { vec!["mail", "--data-dir", &directory] };
-            steps.push(("See what would have been mailed", terminal::command(&named)));
+            steps.push(("Show the mails that a deployment would have sent", terminal::command(&named)));
         }
-        steps.push(("Does the store answer?", format!("curl -s {}/healthz", self.url)));
+        steps.push(("Check that the store answers", format!("curl -s {}/healthz", self.url)));
         steps
     }
 
-    /// The page at `/`. It names nobody's password: those are in the terminal.
+    /// The page at `/`. It shows no passwords; the terminal does.
     pub fn page(&self) -> Html<String> {
         page::page("Vestibule", false, |html| {
             page::text(
                 html,
                 "p",
-                "This is Vestibule, a multi-tenant sign-in service with multi-factor authentication, run on this machine for \
-                 development. It has an HTTP API below /v1, which openapi.json in the source describes, and no pages for \
-                 signing in yet.",
+                "This is Vestibule, a multi-tenant sign-in service with multi-factor authentication. It runs on this machine for \
+                 development. Its HTTP API is below /v1; openapi.json in the source describes it. It has no sign-in pages \
+                 yet.",
             );
             page::text(html, "h2", "What to do next");
             if self.demo.is_empty() {
-                page::text(html, "p", "The terminal in which the server runs shows how to create people.");
+                page::text(html, "p", "The terminal in which the server runs shows how to create users.");
                 return;
             }
             page::text(
                 html,
                 "p",
-                "Sign in as bob with password and code, in another terminal. The terminal in which the server runs shows the \
+                "In another terminal, sign in as bob with password and code. The terminal in which the server runs shows the \
                  passwords.",
             );
             for (what, command) in self.steps() {
@@ -128,7 +128,7 @@ impl Welcome<'_> {
 mod tests {
     use super::*;
 
-    /// The commands of the README are those that a server prints that was started as the README says.
+    /// The README shows the commands that a server with default options prints.
     #[test]
     fn the_readme_shows_the_commands_that_are_printed() {
         let readme = include_str!("../../README.md");

@@ -202,7 +202,7 @@ fn what_is_printed_to_try_works_as_printed() {
         let mut server = Terminal::run(colors, &serve);
         server.wait_for("/healthz");
         let text = server.text();
-        assert!(text.contains("bob bakes 6 rye loaves") && !text.contains("No demo people"), "{text}");
+        assert!(text.contains("bob bakes 6 rye loaves") && !text.contains("No demo users"), "{text}");
         assert_eq!(printed(&text).len(), commands.len());
     }
 }
@@ -270,7 +270,7 @@ fn first_people_are_created_as_printed() {
         let home = TempDir::new().unwrap();
         let data = home.path().join("data").to_str().unwrap().to_owned();
         let mut server = Terminal::run(colors, &["serve", "--port", "0", "--seed", "none", "--data-dir", &data]);
-        server.wait_for("No demo people.");
+        server.wait_for("No demo users.");
         server.wait_for("--username op");
         let text = server.text();
         server.press(CTRL_C);
@@ -284,7 +284,7 @@ fn first_people_are_created_as_printed() {
         let next = created.lines().find(|line| line.contains(" serve --data-dir ")).unwrap().trim();
         assert!(types_password(colors, &operator, "another good password", 0).contains(next));
         let mut server = Terminal::shell(colors, &format!("exec {next} --port 0"));
-        server.wait_for("No demo people.");
+        server.wait_for("No demo users.");
         // The server is at another port than the default of the command, so that tests can run beside one another.
         let served = server.text();
         let url = served.split_whitespace().find(|word| word.starts_with("http://")).unwrap();
