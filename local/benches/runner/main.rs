@@ -177,9 +177,9 @@ fn starts(directory: &Path, table: &mut Table) {
         seen
     });
     let (times, memory): (Vec<_>, Vec<_>) = again.unzip();
-    table.row("From exec to listening, the very first start (keys are made)", format!("{begun:.0} ms"), "");
-    table.row("From exec to listening, nobody stored", spread(&times, 0, "ms"), "");
-    table.row("Resident memory, idle, nobody stored", spread(&memory, 1, "MiB"), "");
+    table.row("From exec to listening, first start (generates the keys)", format!("{begun:.0} ms"), "");
+    table.row("From exec to listening, empty store", spread(&times, 0, "ms"), "");
+    table.row("Resident memory, idle, empty store", spread(&memory, 1, "MiB"), "");
 }
 
 /// What the rounds showed, one number each.
@@ -212,21 +212,25 @@ impl Rounds {
         table.row("— bare, each", spread(&self.password_bare, 2, "ms CPU"), "");
         table.row("— the server, each `POST /v1/login`", spread(&self.password_server, 2, "ms CPU"), "");
         table.row(
-            "**Verify per second ÷ its two flushed sled transactions, bare, per second**",
+            "**Verifications per second ÷ bare pairs of flushed sled transactions per second**",
             spread(&rate_ratio, 2, ""),
             "≥ 0.70",
         );
         table.row("— `POST /v1/verify`, wall time, driver included", spread(&self.verify_rate, 0, "/s"), "");
         table.row("— the two transactions alone", spread(&self.pair_rate, 0, "/s"), "");
-        table.row("— the two without their flush", spread(&self.unflushed_rate, 0, "/s"), "");
-        table.row("— a person's item, on average", spread(&self.item, 1, "KiB"), "");
-        table.row("— CPU of the two transactions ÷ CPU of the server for a verify", spread(&cpu_ratio, 2, ""), "");
-        table.row("— the server, each verify", spread(&self.verify_server, 2, "ms CPU"), "");
-        table.row("— latency of a verify, median and 99 %", quantiles(&self.verify_latency), "");
-        let stored = format!("{} people stored", PEOPLE + CONTACTS);
+        table.row("— the two transactions without their flush", spread(&self.unflushed_rate, 0, "/s"), "");
+        table.row("— mean size of a user's item", spread(&self.item, 1, "KiB"), "");
+        table.row(
+            "— CPU of the two transactions ÷ CPU of the server for a verification",
+            spread(&cpu_ratio, 2, ""),
+            "",
+        );
+        table.row("— the server, each verification", spread(&self.verify_server, 2, "ms CPU"), "");
+        table.row("— latency of a verification, median and 99 %", quantiles(&self.verify_latency), "");
+        let stored = format!("{} users stored", PEOPLE + CONTACTS);
         table.row(&format!("From exec to listening, {stored}"), spread(&self.start, 0, "ms"), "");
         table.row(&format!("Resident memory, idle, {stored}"), spread(&self.idle, 1, "MiB"), "");
-        table.row("Resident memory, most while all cores check passwords", spread(&self.peak, 1, "MiB"), "");
+        table.row("Resident memory, maximum while all cores check passwords", spread(&self.peak, 1, "MiB"), "");
     }
 }
 
@@ -389,8 +393,12 @@ fn flood(server: &Server, people: &[Person], table: &mut Table) {
     assert!(answers.iter().all(|answer| [200, 503].contains(&answer.status)));
     assert!(refused.iter().all(|answer| answer.retry_after.is_some()), "every 503 says when to come again");
     let told = format!("{} of {}", refused.len(), answers.len());
-    table.row(&format!("{FLOOD} connections send passwords at once: answered 503 with `Retry-After`"), told, "");
-    table.row("— resident memory, most", format!("{:.1} MiB", server.memory("VmHWM")), "");
+    table.row(
+        &format!("{FLOOD} connections send passwords at the same time: answered 503 with `Retry-After`"),
+        told,
+        "",
+    );
+    table.row("— resident memory, maximum", format!("{:.1} MiB", server.memory("VmHWM")), "");
 }
 
 #[derive(Default)]

@@ -135,7 +135,7 @@ fn neighbour(server: &Server, idp: &Idp, table: &mut Table) {
         let (loud, refusals) = during_flood(server, &paths, &body, &mut sign_ins);
         let what = format!("Sign-in at another tenant while {} connections post {size:.0} KiB {at}", paths.len());
         compared(table, &what, &quiet, &loud);
-        table.row("— refused meanwhile", refusals, "");
+        table.row("— refused during the flood", refusals, "");
     }
 }
 
@@ -153,9 +153,9 @@ fn flood(server: &Server, idp: &Idp, people: &mut [Person], table: &mut Table) {
         let (loud, refusals) = during_flood(server, &paths, &body, || codes(&mut connection, people));
         let what = format!("Verify while {FLOOD} connections post {size:.0} KiB to `{path}`");
         compared(table, &what, &quiet, &loud);
-        table.row("— refused meanwhile", refusals, "");
+        table.row("— refused during the flood", refusals, "");
     }
-    table.row("— resident memory, most", format!("{:.1} MiB", server.memory("VmHWM")), "");
+    table.row("— resident memory, maximum", format!("{:.1} MiB", server.memory("VmHWM")), "");
 }
 
 /// What is measured while each connection posts to its path, again as soon as it has an answer; and the answers per second.

@@ -165,7 +165,7 @@ fn start(binary: &Path, way: Way, cloud: &Cloud, home: &Path) -> Start {
 fn tell_starts(binaries: &[PathBuf], starts: &Starts, ways: &[Way]) -> String {
     let cores = thread::available_parallelism().unwrap();
     let mut text = format!(
-        "{cores} cores, {TURNS} turns. Milliseconds, and in parentheses the ratio to `{HELLO}` of the same turn; medians.\n\n\
+        "{cores} cores, {TURNS} rounds. Medians in milliseconds; in parentheses the ratio to `{HELLO}` in the same round.\n\n\
          | Function | Until all is built | CPU until `next`, no TLS | Exec to `next`, no TLS | with TLS, Amazon's roots | with TLS, all roots |\n\
          |---|---|---|---|---|---|\n"
     );
