@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Builds functions as they are deployed, each into target/lambda/NAME/bootstrap.zip. Needs cargo-lambda.
-#   infra/build.sh arm64|x86_64 [NAME…]     all functions where none is named
+# Builds functions for deployment, each into target/lambda/NAME/bootstrap.zip. Needs cargo-lambda.
+#   infra/build.sh arm64|x86_64 [NAME…]     builds all functions if no NAME is given
 set -euo pipefail
 cd "$(dirname "$0")/.."
-case ${1:?the architecture} in
+case ${1:?missing argument: arm64 or x86_64} in
 arm64) target=aarch64-unknown-linux-gnu ;;
 x86_64) target=x86_64-unknown-linux-gnu ;;
-*) echo "the architecture is arm64 or x86_64, not $1" >&2; exit 2 ;;
+*) echo "unknown architecture $1: use arm64 or x86_64" >&2; exit 2 ;;
 esac
 shift
 [ $# -gt 0 ] || set -- $(ls functions)

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Builds all functions, packages them with the template, and deploys: what is deployed is what was built just now.
-# Needs cargo-lambda, SAM's command line, the AWS command line, credentials of the account, and for arm64 the target
+# Builds all functions, packages them with the template, and deploys them.
+# Needs cargo-lambda, the SAM CLI, the AWS CLI, credentials of the account, and for arm64 the Rust target
 # aarch64-unknown-linux-gnu (`rustup target add`).
 #
 #   infra/deploy.sh [PARAMETERS] [options of `sam deploy`]
 #
-# PARAMETERS is a file with a line NAME=value for each parameter of infra/template.yaml that is not to have its default. The
-# stack is that of samconfig.toml, or STACK. The deployment that creates the stack leaves the table unprotected, so that it can
-# be rolled back; a second one protects it.
+# PARAMETERS is a file with a line NAME=value for each parameter of infra/template.yaml that differs from its default. The
+# stack's name comes from samconfig.toml, or from the variable STACK. The deployment that creates the stack leaves the table
+# without deletion protection, so that CloudFormation can roll it back. A second deployment protects the table.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 stack=${STACK:-$(sed -n 's/^stack_name = "\(.*\)"$/\1/p' samconfig.toml)}
@@ -28,7 +28,7 @@ bash infra/build.sh "$architecture"
 
 configuration=$(printf '%s\n' "${parameters[@]}" | sort | sha256sum | cut -c 1-32)
 
-# Whether the table is protected.
+# deploy DELETION_PROTECTION: true or false.
 deploy() {
     sam deploy --template-file infra/template.yaml --stack-name "$stack" --parameter-overrides "${parameters[@]}" \
         "Configuration=$configuration" "DeletionProtection=$1" "${options[@]}"

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Compares what functions were seen to call with what their roles in `infra/template.yaml` allow: no action, key, index or
-partition is missing, and none is superfluous. Prints a table of function and calls; ends with 1 where they differ.
+"""Compares the recorded calls of functions with their roles in `infra/template.yaml`: no action, key, index or partition may
+be missing or superfluous. Prints a table of functions and calls; exits with 1 if they differ.
 
-    infra/roles.py CALLS LOGICAL=ID…     CALLS: what `.ci/recorder` wrote; LOGICAL: what the template calls a key, the bus or
-                                         the mails' sender, and its id there
+    infra/roles.py CALLS LOGICAL=ID…     CALLS: file written by `.ci/recorder`
+                                         LOGICAL=ID: logical name of a key, the bus or the mail sender in the template, and its id
 
-IAM looks at all keys of a request at once, and whether it looks at a transaction's writes one by one is not documented: so
-each statement that an action of a call needs has to allow all partitions of the call. Functions of which there is no call are
-named and fail.
+IAM evaluates all keys of a request together. AWS does not document whether IAM evaluates the writes of a transaction
+separately, so each statement that an action of a call needs has to allow all partitions of the call. A function without any
+recorded call is an error.
 """
 
 import fnmatch
@@ -18,7 +18,7 @@ from collections import Counter, defaultdict
 
 import yaml
 
-# What Lambda itself does in a function's name, to read a stream for it.
+# Actions that Lambda itself performs with the role, to read a stream for the function.
 LAMBDAS = {f"dynamodb:{action}" for action in ("DescribeStream", "GetRecords", "GetShardIterator", "ListStreams")}
 SERVICES = {"dynamodb", "kms", "events", "ses"}
 
@@ -32,10 +32,10 @@ def pascal(flow):
 
 
 class Statement:
-    """One statement of a role, and which parts of it were needed."""
+    """One statement of a role, and the parts of it that calls used."""
 
     def __init__(self, one):
-        # One that a parameter switches on is looked at as if it were on.
+        # A statement that depends on a parameter counts as enabled.
         one = one["Fn::If"][1] if "Fn::If" in one else one
         assert one["Effect"] == "Allow", one
         self.actions = set(listed(one["Action"]))
@@ -54,11 +54,11 @@ class Statement:
                     assert operator == "StringEquals", operator
                     self.sender = value["Ref"]
                 else:
-                    raise AssertionError(f"a condition that is not known here: {operator} {name}")
+                    raise AssertionError(f"unknown condition: {operator} {name}")
         self.used = set()
 
     def on_table(self):
-        """The index, or None for the table; False for something else."""
+        """The name of the index, None for the table, False for another service."""
         text = " ".join(self.resources)
         if "/index/" in text:
             return text.split("/index/")[1].split('"')[0]
@@ -83,7 +83,7 @@ class Statement:
             return True
         on = [keys.get(one) for one in call["on"]]
         if call["service"] == "ses":
-            # The resource is the identity, a domain or an address; the condition says which sender.
+            # The resource is the identity (a domain or an address); the condition restricts the sender.
             named = self.resources if on == [self.sender] else []
         else:
             named = [one for one in self.resources if [json.loads(one)] == [{"Fn::GetAtt": [name, "Arn"]} for name in on]]
@@ -100,11 +100,11 @@ class Statement:
         return sorted(parts - self.used - LAMBDAS)
 
 
-def told(call, keys):
-    """A call in the table."""
+def described(call, keys):
+    """The text of a call for the table."""
     if "on" in call:
         return " ".join([call["call"], *(keys.get(one, str(one)) for one in call["on"])])
-    # Partitions by their kind: those of one thing by name, those of many by their first letters.
+    # Show a single partition by its name, and others by the prefix of their kind.
     kinds = sorted({key if key == "D#keys" or "#" not in key else key.split("#")[0] + "#" for key in call["partitions"]})
     actions = call["call"] + (f" ({', '.join(call['actions'])})" if call["call"] not in call["actions"] else "")
     return " ".join([actions + (f" in {call['index']}" if call["index"] else ""), *kinds])
@@ -120,30 +120,30 @@ def main():
     flows = sorted(os.listdir(os.path.join(root, "functions")))
     faults, table = [], defaultdict(Counter)
     unknown = Counter(str(call["function"]) for call in calls if call["function"] not in flows)
-    faults += [f"{count} calls by {name}, which is no function" for name, count in unknown.items()]
+    faults += [f"{count} calls by {name}, which is not a function" for name, count in unknown.items()]
     for flow in flows:
         policies = resources[pascal(flow) + "Role"]["Properties"]["Policies"]
         statements = [Statement(one) for policy in policies for one in policy["PolicyDocument"]["Statement"]]
         own = [call for call in calls if call["function"] == flow]
         if not own:
-            faults.append(f"{flow} was not seen to call anything")
+            faults.append(f"{flow} has no recorded call")
             continue
         for call in own:
-            table[flow][told(call, keys)] += 1
+            table[flow][described(call, keys)] += 1
             for action in call["actions"]:
                 action = f"{call['service']}:{action}"
-                # Every statement that would do counts as used: one of them is superfluous only where another covers it.
+                # Mark every matching statement as used; `any` over a generator would stop at the first one.
                 if not any([statement.allows(action, call, keys) for statement in statements]):
-                    faults.append(f"{flow} is not allowed {action} as in {told(call, keys)}")
+                    faults.append(f"{flow} is not allowed {action} for {described(call, keys)}")
         for statement in statements:
             services = {action.split(":")[0] for action in statement.actions}
             if services & SERVICES:
-                faults += [f"{flow} is allowed {part}, and was not seen to need it" for part in statement.superfluous()]
+                faults += [f"{flow} is allowed {part}, but no recorded call needs it" for part in statement.superfluous()]
             for action in statement.actions:
                 if "*" in action or "Scan" in action or "PartiQL" in action:
                     faults.append(f"{flow} is allowed {action}")
                 if action == "kms:Decrypt" and flow not in ("enable-mfa", "verify"):
-                    faults.append(f"{flow} may decrypt")
+                    faults.append(f"{flow} must not be allowed kms:Decrypt")
     for flow, seen in table.items():
         print(flow)
         for call, count in sorted(seen.items()):

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Makes another table of a deployed stack's, as it was a moment ago, and switches on what a restore does not take along. The
-# stack goes on with its own; what is printed deploys it with the new one. Then raise the restore epoch (docs/deploy.md).
-# Needs the AWS command line. The new table costs what it stores until it is deleted.
+# Restores the table of a deployed stack into a new table, and enables what a restore leaves out. The stack keeps its own table;
+# the printed command deploys it with the new one. Then raise the restore epoch (docs/deploy.md).
+# Needs the AWS CLI. The new table costs its storage until you delete it.
 #   bash infra/verify/restore.sh STACK NEW_TABLE [2026-11-24T12:00:00Z]
 set -euo pipefail
-stack=${1:?the name of the stack}
+stack=${1:?missing argument: name of the stack}
 . "$(dirname "$0")/stack.sh"
-new=${2:?the name of the new table}
+new=${2:?missing argument: name of the new table}
 when=(--use-latest-restorable-time)
 [ -z "${3:-}" ] || when=(--restore-date-time "$3")
 old=$(output Table)
@@ -20,4 +20,4 @@ aws dynamodb update-time-to-live --table-name "$new" --time-to-live-specificatio
 aws dynamodb update-continuous-backups --table-name "$new" \
     --point-in-time-recovery-specification PointInTimeRecoveryEnabled=true >/dev/null
 label=$(aws dynamodb describe-table --table-name "$new" --query Table.LatestStreamLabel --output text)
-echo "sam deploy --parameter-overrides ExistingTable=$new ExistingStream=$label  # and the stack's other parameters"
+echo "sam deploy --parameter-overrides ExistingTable=$new ExistingStream=$label  # add the stack's other parameters"
