@@ -38,7 +38,7 @@ while read -r name seals digests codes_too; do
     role=$(aws iam get-role --role-name "$(named "${name}Role")" --query Role.Arn --output text)
     check allowed "$name" "$role" dynamodb:BatchGetItem "$table" "$(keys 'T#acme#U#one')"
     check allowed "$name" "$role" dynamodb:BatchGetItem "$table" "$(keys SYS)"
-    check allowed "$name" "$role" dynamodb:DescribeTable "$table"
+    check Deny "$name" "$role" dynamodb:DescribeTable "$table"
     check Deny "$name" "$role" dynamodb:Scan "$table"
     check Deny "$name" "$role" dynamodb:GetItem "$table" "$(keys 'T#acme#U#one')"
     check Deny "$name" "$role" dynamodb:DeleteTable "$table"
@@ -68,6 +68,7 @@ ROLES
 # The operators' function, which no gateway calls, also writes the store's identity. It cannot open secrets.
 role=$(aws iam get-role --role-name "$(named OperatorsRole)" --query Role.Arn --output text)
 check allowed Operators "$role" dynamodb:UpdateItem "$table" "$(keys SYS)"
+check allowed Operators "$role" dynamodb:DescribeTable "$table"
 check Deny Operators "$role" dynamodb:BatchGetItem "$table" "$(keys 'D#keys')"
 check Deny Operators "$role" kms:Decrypt "$sealing" "$purpose=totp-secret"
 exit $failed
