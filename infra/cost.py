@@ -49,7 +49,7 @@ COGNITO = {
 SIGN_IN = ("login, right", "verify, right")
 KNOWN = ("login, right, known device", "verify, right")
 # Round trips in parallel with the password hash: the read of the login name's owner.
-BESIDE = {"login, right": 1, "login, wrong": 1}
+PARALLEL = {"login, right": 1, "login, wrong": 1}
 
 
 def measured(lines):
@@ -85,9 +85,9 @@ def per_million(flows, names, given):
     seconds = {}
     for name in names:
         function = name.split(",")[0]
-        beside = BESIDE.get(name, 0)
-        hashing = max(given.hash_ms, beside * given.trip_ms) if function == "login" else 0
-        seconds[function] = ((flows[name][0] - beside) * given.trip_ms + hashing + given.own_ms) / 1000
+        parallel = PARALLEL.get(name, 0)
+        hashing = max(given.hash_ms, parallel * given.trip_ms) if function == "login" else 0
+        seconds[function] = ((flows[name][0] - parallel) * given.trip_ms + hashing + given.own_ms) / 1000
     computed = sum(seconds[function] * memory(function) for function in seconds)
     return [
         (f"table: {writes:g} write units", writes * WRITE),
@@ -121,7 +121,7 @@ def cognito(plan, users):
     return cost
 
 
-def beside_cognito(whole, given):
+def cognito_rows(whole, given):
     """Rows of the comparison with Cognito, one for each number of users."""
     rows = []
     for users in (10_000, 100_000, 1_000_000):
@@ -131,7 +131,7 @@ def beside_cognito(whole, given):
     return "\n".join(rows)
 
 
-def evens(whole):
+def break_even(whole):
     """For each plan, the monthly sign-ins of each of a million users at which both cost the same."""
     for plan in COGNITO:
         yield plan, (cognito(plan, 1_000_000) - KEYS * KMS_KEY) / whole
@@ -210,9 +210,9 @@ The table shows USD a month if each monthly active user (MAU) signs in {given.si
 
 | MAU | Sign-ins | Vestibule | Cognito Lite | Essentials | Plus |
 |---|---|---|---|---|---|
-{beside_cognito(whole, given)}
+{cognito_rows(whole, given)}
 
-Cognito charges for each user, and Vestibule costs money for each sign-in. For 1,000,000 users, both cost the same at {", ".join(f"{even:,.0f} ({name})" for name, even in evens(whole))} sign-ins a month for each user. All three plans have multi-factor authentication with authenticator apps. Essentials adds passwordless sign-in, codes by e-mail and changes to access tokens. Plus adds threat protection (risk of a sign-in, leaked passwords) and its log. Cognito has no resets by an Administrator under a step-up and no batch exclusion of contacts, and leaves tenants to the application. Vestibule has no self-service sign-up, no codes by mail or text message and no passkeys. Neither price includes labour.
+Cognito charges for each user, and Vestibule costs money for each sign-in. For 1,000,000 users, both cost the same at {", ".join(f"{even:,.0f} ({name})" for name, even in break_even(whole))} sign-ins a month for each user. All three plans have multi-factor authentication with authenticator apps. Essentials adds passwordless sign-in, codes by e-mail and changes to access tokens. Plus adds threat protection (risk of a sign-in, leaked passwords) and its log. Cognito has no resets by an Administrator under a step-up and no batch exclusion of contacts, and leaves tenants to the application. Vestibule has no self-service sign-up, no codes by mail or text message and no passkeys. Neither price includes labour.
 
 Cognito's prices were entered by hand, from the start of its plans in November 2024. In USD for each MAU they are 0.0055 (up to 100,000), 0.0046 (up to a million) and 0.00325 (above) for Lite, 0.015 for Essentials, and 0.02 for Plus. The first {COGNITO_FREE:,} users are free, except in Plus. Compare the prices with [Amazon's price page](https://aws.amazon.com/cognito/pricing/), and the plans with [Amazon's list of features](https://docs.aws.amazon.com/cognito/latest/developerguide/cognito-sign-in-feature-plans.html).
 

@@ -53,9 +53,9 @@ def over(number, quota):
 
 
 def seconds_of(flows, name, given):
-    beside = cost.BESIDE.get(name, 0)
-    hashing = max(given.hash_ms, beside * given.trip_ms) if name.startswith("login") else 0
-    return ((flows[name][0] - beside) * given.trip_ms + hashing + given.own_ms) / 1000
+    parallel = cost.PARALLEL.get(name, 0)
+    hashing = max(given.hash_ms, parallel * given.trip_ms) if name.startswith("login") else 0
+    return ((flows[name][0] - parallel) * given.trip_ms + hashing + given.own_ms) / 1000
 
 
 def at(users, flows, given):
