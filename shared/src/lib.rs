@@ -9,11 +9,13 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod audit;
+pub mod auth;
 #[cfg(feature = "aws")]
 pub mod aws;
 pub mod cloud_event;
 #[cfg(feature = "aws")]
 mod connector;
+pub mod domain;
 pub mod env;
 #[cfg(feature = "http")]
 pub mod http;

@@ -11,7 +11,7 @@ pub const ENROLMENT_LIFE: Duration = Duration::from_secs(10 * 60);
 /// Tries at one challenge, one pending enrolment or one reset code.
 pub const MAX_ATTEMPTS: i64 = 5;
 /// Failed codes of one person in [`WINDOW`], over all doors (security.md 28).
-pub const MAX_RECENT_ATTEMPTS: i64 = 10;
+pub const MAX_RECENT_ATTEMPTS: usize = 10;
 /// The window of [`MAX_RECENT_ATTEMPTS`] and of [`NETWORK_CHALLENGES`].
 pub const WINDOW: Duration = Duration::from_secs(15 * 60);
 /// Failed codes in a row that disable a factor (NIST SP 800-63B-4, 3.2.2).

@@ -193,7 +193,7 @@ impl Continuation {
     /// Whether enrolment asks for the reset code that was handed out.
     #[must_use]
     pub fn reset_code_required(&self) -> bool {
-        self.right.user.reset_code_required.unwrap_or(false)
+        self.right.user.reset_code_required
     }
 }
 
@@ -275,7 +275,7 @@ impl NextStep {
     pub(crate) fn of(user: &User, now: Timestamp) -> Self {
         let dormant = user.seen <= (now - policy::DORMANT).secs();
         let too_late = user.enrol_by.is_some_and(|until| until <= now.secs());
-        match user.factor {
+        match user.factor.state() {
             FactorState::None if user.kind == Kind::Contact && user.excluded.is_some() => Self::Exempt,
             FactorState::Active if user.consecutive_failures < policy::MAX_CONSECUTIVE_FAILURES => Self::CodeRequired,
             FactorState::None if !dormant && !too_late => Self::EnrolmentRequired,
@@ -354,7 +354,8 @@ impl PendingVerification {
     /// Whether this try, should it be wrong, was the last that the factor has.
     #[must_use]
     pub fn exhausts_factor(&self) -> bool {
-        self.user.factor == FactorState::Active && self.user.consecutive_failures >= policy::MAX_CONSECUTIVE_FAILURES
+        self.user.factor.state() == FactorState::Active
+            && self.user.consecutive_failures >= policy::MAX_CONSECUTIVE_FAILURES
     }
 }
 
@@ -454,6 +455,15 @@ impl NewSession {
         let token = NewToken::generate(TokenClass::Device, self.token.reference().user(), restored, entropy)?;
         self.from = From::Device(opened_from, token);
         Ok(self)
+    }
+
+    /// After the commit: what the user gets. `entry` is the session as it was written.
+    pub(crate) fn into_signed_in(self, entry: Session, new_device: bool) -> SignedIn {
+        let device = match self.from {
+            From::Device(_, token) if new_device => Some(token),
+            _ => None,
+        };
+        SignedIn { token: self.token, session: entry, device }
     }
 
     /// After it was written into the item of a person who was `before`.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 pub mod batch;
 mod budget;
 pub mod client;
+mod commit;
 #[cfg(test)]
 mod conditions;
 #[cfg(feature = "testing")]
@@ -27,6 +28,7 @@ pub mod login;
 #[cfg(any(test, feature = "testing"))]
 pub mod memory;
 pub mod recipients;
+mod records;
 pub mod recovery;
 pub mod reset;
 pub mod session;

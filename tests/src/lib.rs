@@ -23,6 +23,7 @@ use vestibule::{
     store::{Store, Table},
 };
 
+pub mod crowd;
 pub mod document;
 pub mod emulator;
 pub mod faulty;

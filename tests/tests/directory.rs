@@ -364,7 +364,7 @@ async fn refused_acts_of_administrators_are_written_down() {
     let ask = json!({"tenant": "acme", "username": "bob", "ticket": "T-9", "reason": "r"});
     let refused = service.post("/v1/support/mfa-resets", &op, ask).await;
     assert!(refused.is(409, "not_sole_administrator"));
-    assert!(refused.text("/detail").starts_with("the person is not an active Administrator"), "{refused:?}");
+    assert!(refused.text("/detail").starts_with("the user is not an active Administrator"), "{refused:?}");
     let rows = actions(&service, &op, "").await;
     assert!(
         rows.iter().any(|row| row["action"] == "mfa.reset" && row["outcome"] == "refused" && row["ticket"] == "T-9")

@@ -1,6 +1,6 @@
 //! The store's contract on Amazon's own DynamoDB Local, at the address in `DYNAMODB_LOCAL`: `just dynamodb-local` starts it
 //! and runs these.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -39,6 +39,16 @@ async fn races_on_dynamodb_local_have_one_winner() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn every_command_races_on_dynamodb_local() {
     contract::commands::race(Arc::new(table("commands").await), 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn crowd_of_32_on_dynamodb_local_is_answered_without_503() {
+    for round in 0..5 {
+        let crowd = tests::crowd::meet(Arc::new(table(&format!("crowd{round}")).await)).await;
+        println!("dynamodb-local: {crowd:?}");
+        assert_eq!(crowd.unavailable, 0, "{crowd:?}");
+        assert!(crowd.signed_in <= 1, "{crowd:?}");
+    }
 }
 
 /// What docs/stores.md says of a store that answers as DynamoDB.

@@ -12,7 +12,7 @@ use vestibule::{
     id::{UserId, UserKey},
     recovery::ResetCode,
     secret::TokenClass,
-    store::reset::Reset,
+    store::reset::ResetError,
 };
 
 /// The flow's endpoints.
@@ -55,16 +55,17 @@ async fn reset(State(app): State<Arc<App>>, call: ApiRequest<ResetRequest, UserI
     let event = event.because(&body.reason).tell(Notify::User);
     let codes = app.codes()?;
     let digest = |key: &UserKey| code.digest(&codes, key);
-    match app.store.reset_mfa(&admin, asked, &digest, &request.attempt(&app)?, &event).await? {
-        Reset::Done(done) => Ok(Json(ResetDto::new(&done, &code))),
-        Reset::OverBudget { retry_at } => {
+    match app.store.reset_mfa(&admin, asked, &digest, &request.attempt(&app)?, &event).await {
+        Ok(done) => Ok(Json(ResetDto::new(&done, &code))),
+        Err(ResetError::OverBudget { retry_at }) => {
             Err(request.refused(&app, &admin, event, Problem::too_many(request.now, retry_at)).await)
         }
-        Reset::SelfReset => {
+        Err(ResetError::SelfReset) => {
             let why = Problem::new(Code::Forbidden).detail("nobody resets themselves");
             Err(request.refused(&app, &admin, event, why).await)
         }
-        Reset::ActorRevoked => Err(request.no_longer(&app).await),
-        Reset::NotFound | Reset::NotSole(_) | Reset::TicketUsed => Err(Code::NotFound.into()),
+        Err(ResetError::ActorRevoked) => Err(request.no_longer(&app).await),
+        Err(ResetError::NotFound | ResetError::NotSole(_) | ResetError::TicketUsed) => Err(Code::NotFound.into()),
+        Err(ResetError::Store(error)) => Err(error.into()),
     }
 }

@@ -17,10 +17,10 @@ use vestibule::{
     recovery::{Code, ResetCode},
     secret::{Nonce, SecretText, TotpSecret},
     store::{
+        enrolment::Acceptance,
         enrolment::{ConfirmedEnrolment, Denied, EnrolmentToken},
         item::FactorState,
         login::Charge,
-        verify::Acceptance,
     },
     totp,
 };
@@ -233,7 +233,7 @@ async fn confirm(State(app): State<Arc<App>>, call: ApiRequest<ConfirmRequest>) 
     };
     // Before the code is spent: an answer that cannot be given costs none.
     let profile = profile?;
-    let mut user = charged.user().clone();
+    let user = charged.user().clone();
     let secret = app.sealer()?.open(charged.factor(), charged.secret()).await?;
     // A new factor has accepted no step yet.
     let confirmed = match totp::check(&secret, &code, request.now, -1) {
@@ -251,10 +251,9 @@ async fn confirm(State(app): State<Arc<App>>, call: ApiRequest<ConfirmRequest>) 
         app.store.record(key.tenant(), &attempt, 1, &event).await;
         return Err(Problems::InvalidCode.into());
     };
-    user.factor = FactorState::Active;
     Ok(Json(ConfirmAnswer::MfaEnabled {
         session: SessionDto::new(signed_in.token, &signed_in.session, signed_in.device),
-        user: UserDto::new(&key, &user, &profile),
+        user: UserDto { mfa: FactorState::Active.into(), ..UserDto::new(&key, &user, &profile) },
     }))
 }
 
@@ -267,13 +266,16 @@ async fn confirm(State(app): State<Arc<App>>, call: ApiRequest<ConfirmRequest>) 
 async fn status(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<Json<StatusAnswer>> {
     let principal = call.request.principal(&app).await?;
     let user = principal.user();
-    let active = user.factor == FactorState::Active;
-    let recovery = user.recovery.as_ref().and(user.recovery_at).map(Timestamp::from_secs);
+    let authenticator = user.factor.active();
+    let recovery_token = user.factor.recovery_token();
     Ok(Json(StatusAnswer {
-        status: user.factor.into(),
-        method: active.then_some(FactorDto::Totp),
-        enrolled_at: user.enrolled_at.filter(|_| active).map(Timestamp::from_secs),
-        recovery_token: RecoveryTokenStatus { exists: user.recovery.is_some(), created_at: recovery },
+        status: user.factor.state().into(),
+        method: authenticator.map(|_| FactorDto::Totp),
+        enrolled_at: authenticator.map(|it| it.enrolled_at),
+        recovery_token: RecoveryTokenStatus {
+            exists: recovery_token.is_some(),
+            created_at: recovery_token.map(|token| token.issued_at),
+        },
     }))
 }
 

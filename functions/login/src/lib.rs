@@ -227,7 +227,7 @@ async fn refuse(app: &App, request: &Request, password_attempt: &PasswordAttempt
 /// filled it not have come so far.
 async fn reset_required(app: &App, request: &Request, right: &VerifiedPassword, attempt: &Attempt) -> Problem {
     let (key, user) = (right.key(), right.user());
-    if user.factor == FactorState::Active {
+    if user.factor.state() == FactorState::Active {
         let event = request.event(Action::FactorDisabled, Outcome::Success).about(key.user());
         let event = event.tell(Notify::User).tell(Notify::Administrators);
         if let Err(error) = app.store.disable_factor(key, user, attempt, &event).await {

@@ -19,7 +19,7 @@ use vestibule::{
     store::{
         StoreError,
         item::{AuthType, Kind, Role},
-        reset::{NotSole, Reset},
+        reset::{NotSole, ResetError},
         setup::Identity,
         tenant::{NewTenant, TenantCreated},
         users::{Actor, Created, NewUser, NewUserDetails},
@@ -283,12 +283,13 @@ impl Done<'_> {
         there.actor_tenant = Some(TenantId::support());
         let digest = |key: &UserKey| code.digest(&codes, key);
         let events = (&here, &there);
-        let why = match app.store.reset_sole_administrator(&Actor::Seed, asked, &digest, &self.attempt, events).await? {
-            Reset::Done(done) => return Ok(serde_json::to_value(ResetDto::new(&done, &code))?),
-            Reset::NotFound | Reset::SelfReset | Reset::ActorRevoked => Refusal::NotFound,
-            Reset::NotSole(why) => Refusal::NotSoleAdministrator(why),
-            Reset::OverBudget { .. } => Refusal::Unavailable, // a reset by ticket has no budget
-            Reset::TicketUsed => Refusal::TicketUsed,
+        let why = match app.store.reset_sole_administrator(&Actor::Seed, asked, &digest, &self.attempt, events).await {
+            Ok(done) => return Ok(serde_json::to_value(ResetDto::new(&done, &code))?),
+            Err(ResetError::NotFound | ResetError::SelfReset | ResetError::ActorRevoked) => Refusal::NotFound,
+            Err(ResetError::Store(error)) => error.into(),
+            Err(ResetError::NotSole(why)) => Refusal::NotSoleAdministrator(why),
+            Err(ResetError::OverBudget { .. }) => Refusal::Unavailable, // a reset by ticket has no budget
+            Err(ResetError::TicketUsed) => Refusal::TicketUsed,
         };
         here.outcome = Outcome::Refused;
         app.store.record(&TenantId::support(), &self.attempt, 0, &here).await;

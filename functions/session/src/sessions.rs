@@ -111,7 +111,7 @@ async fn current(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<Jso
             step_up_until: session.fresh(request.now).then_some(until),
         },
         user: UserDto::new(token.user(), user, &profile),
-        recovery_token: RecoveryTokenDto { exists: user.recovery.is_some() },
+        recovery_token: RecoveryTokenDto { exists: user.factor.recovery_token().is_some() },
     }))
 }
 

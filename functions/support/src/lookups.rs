@@ -123,7 +123,7 @@ impl TenantUserDto {
             display_name: profile.display_name,
             kind: user.kind.into(),
             role: user.role.into(),
-            mfa: user.factor.into(),
+            mfa: user.factor.state().into(),
             active: user.active,
             excluded: user.excluded.is_some(),
         }

@@ -12,7 +12,7 @@ use vestibule::{
     id::{LoginName, TenantId, UserKey},
     recovery::ResetCode,
     secret::TokenClass,
-    store::{reset::Reset, users::Actor},
+    store::{reset::ResetError, users::Actor},
 };
 
 pub(crate) fn routes() -> Routes {
@@ -67,15 +67,16 @@ async fn reset(State(app): State<Arc<App>>, call: ApiRequest<SupportResetRequest
     let why: Problem = match app
         .store
         .reset_sole_administrator(&Actor::AdminContext(&operator), asked, &digest, &attempt, (&here, &there))
-        .await?
+        .await
     {
-        Reset::Done(done) => return Ok(Json(ResetDto::new(&done, &code))),
-        Reset::NotFound => return Err(Code::NotFound.into()),
-        Reset::ActorRevoked => return Err(request.no_longer(&app).await),
-        Reset::NotSole(why) => Problem::new(Code::NotSoleAdministrator).detail(why.to_string()),
-        Reset::TicketUsed => Code::TicketUsed.into(),
-        Reset::SelfReset => Problem::new(Code::Forbidden).detail("nobody resets themselves"),
-        Reset::OverBudget { retry_at } => Problem::too_many(request.now, retry_at),
+        Ok(done) => return Ok(Json(ResetDto::new(&done, &code))),
+        Err(ResetError::NotFound) => return Err(Code::NotFound.into()),
+        Err(ResetError::ActorRevoked) => return Err(request.no_longer(&app).await),
+        Err(ResetError::NotSole(why)) => Problem::new(Code::NotSoleAdministrator).detail(why.to_string()),
+        Err(ResetError::TicketUsed) => Code::TicketUsed.into(),
+        Err(ResetError::SelfReset) => Problem::new(Code::Forbidden).detail("nobody resets themselves"),
+        Err(ResetError::Store(error)) => return Err(error.into()),
+        Err(ResetError::OverBudget { retry_at }) => Problem::too_many(request.now, retry_at),
     };
     Err(request.refused(&app, &operator, here, why).await)
 }

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 use vestibule::{
     audit::{Action, AuditEvent, Notify, Outcome},
+    auth::verify_code::{SignIn, VerificationRejection},
     http::{
         ApiRequest, ApiResult, App, Code as Problems, Problem, Request, Routes,
         dto::{SessionDto, UserDto},
@@ -17,10 +18,7 @@ use vestibule::{
     recovery::{self, Code, RecoveryCode},
     secret::{FactorRef, SealedSecret, SecretText, TokenClass, TotpSecret},
     sign_in::{PendingVerification, SignedIn, VerificationToken},
-    store::{
-        login::Charge,
-        verify::{Acceptance, SignIn, VerificationRejection},
-    },
+    store::{login::Charge, verify::AcceptError},
     totp::{self, TotpCode},
 };
 
@@ -135,6 +133,7 @@ async fn charge(app: &App, request: &Request, token: VerificationToken) -> ApiRe
         Charge::Rejected(VerificationRejection::RefreshRequired) => Err(Problems::SessionRefreshRequired.into()),
         Charge::Rejected(VerificationRejection::FactorDisabled) => Err(Problems::MfaResetRequired.into()),
         Charge::Rejected(VerificationRejection::NoFactor) => Err(Problems::Forbidden.into()),
+        Charge::Rejected(VerificationRejection::AlreadyUsed) => Err(Problems::InvalidCode.into()),
     }
 }
 
@@ -146,17 +145,14 @@ async fn by_code(
     action: Action,
 ) -> ApiResult<SignedIn> {
     let user = pending.user();
-    let (Some(factor), Some(sealed), Some(last)) = (user.factor_id, &user.secret, user.last_step) else {
-        tracing::error!("an active factor without its secret");
-        return Err(Problems::Unavailable.into());
-    };
-    let owner = FactorRef { user: pending.key().clone(), incarnation: user.incarnation, factor };
-    let secret = app.sealer()?.open(owner, sealed).await?;
-    let Some(proof) = totp::check(&secret, code, request.now, last) else {
+    let Some(authenticator) = user.factor.active() else { return Err(Problems::InvalidToken.into()) };
+    let owner = FactorRef { user: pending.key().clone(), incarnation: user.incarnation, factor: authenticator.id };
+    let secret = app.sealer()?.open(owner, &authenticator.secret).await?;
+    let Some(proof) = totp::check(&secret, code, request.now, authenticator.last_step) else {
         return Err(refuse(app, request, &pending, action).await);
     };
     let event = success(request, &pending, action);
-    let anew = sealed_anew(app, &secret, sealed).await;
+    let anew = sealed_anew(app, &secret, &authenticator.secret).await;
     accept(app, request, SignIn::with_totp(pending, proof, anew, &*app.entropy)?, event).await
 }
 
@@ -176,7 +172,12 @@ async fn by_recovery_token(
     pending: PendingVerification,
     code: &RecoveryCode,
 ) -> ApiResult<SignedIn> {
-    let Some(proof) = recovery::check(&app.codes()?, pending.key(), pending.user().recovery.as_ref(), code) else {
+    let Some(proof) = recovery::check(
+        &app.codes()?,
+        pending.key(),
+        pending.user().factor.recovery_token().map(|token| &token.digest),
+        code,
+    ) else {
         return Err(refuse(app, request, &pending, Action::Verify).await);
     };
     let event = success(request, &pending, Action::RecoveryUsed).tell(Notify::User);
@@ -191,15 +192,16 @@ fn success(request: &Request, pending: &PendingVerification, action: Action) -> 
 
 async fn accept(app: &App, request: &Request, sign_in: SignIn, event: AuditEvent) -> ApiResult<SignedIn> {
     let (tenant, attempt) = (sign_in.key().tenant().clone(), *sign_in.attempt());
-    match app.store.accept(sign_in, &event).await? {
-        Acceptance::Accepted(signed_in) => Ok(signed_in),
+    match app.store.accept(sign_in, &event).await {
+        Ok(signed_in) => Ok(signed_in),
         // Right when it was checked, and spent by another request since.
-        Acceptance::AlreadyUsed => {
+        Err(AcceptError::Rejected(_)) => {
             let mut refused = request.event(event.action, Outcome::Refused);
             (refused.actor, refused.target) = (event.actor, event.target);
             app.store.record(&tenant, &attempt, 0, &refused).await;
             Err(Problems::InvalidCode.into())
         }
+        Err(AcceptError::Store(error)) => Err(error.into()),
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
     store::{
         client::NewClient,
         item::{Amr, AuthType, FactorState, Kind, Profile, Role, Session, User},
-        reset::Done,
+        reset::ResetUser,
     },
 };
 
@@ -198,7 +198,7 @@ impl UserDto {
             role: user.role.into(),
             auth_type: user.auth_type.into(),
             active: user.active,
-            mfa: user.factor.into(),
+            mfa: user.factor.state().into(),
             excluded: user.excluded.is_some(),
             sso_name_id: profile.name_id.clone(),
         }
@@ -224,7 +224,7 @@ pub struct ResetDto {
 impl ResetDto {
     /// Hands out the reset code, where enrolment asks for one.
     #[must_use]
-    pub fn new(done: &Done, code: &ResetCode) -> Self {
+    pub fn new(done: &ResetUser, code: &ResetCode) -> Self {
         Self {
             user: UserDto::new(&done.key, &done.user, &done.profile),
             enrol_by: done.enrol_by,

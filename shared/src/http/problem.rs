@@ -9,6 +9,7 @@ use axum::{
 use serde::Serialize;
 
 use crate::{
+    auth::verify_code::SignInError,
     env::{EntropyError, Timestamp},
     password::{HashError, WeakPassword},
     policy,
@@ -16,7 +17,6 @@ use crate::{
     store::{
         StoreError,
         session::{Denied, NoSession},
-        verify::SignInError,
     },
 };
 

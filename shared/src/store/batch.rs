@@ -507,14 +507,10 @@ mod tests {
     use std::{pin::Pin, sync::Arc};
 
     use super::*;
-    use crate::{
-        env::SystemEntropy,
-        secret::Nonce,
-        store::{
-            fixture::{Ann, NOW, STEP, ann, at_once, attempt},
-            item::{FactorState, Role},
-            users::{Changed, Patch},
-        },
+    use crate::store::{
+        fixture::{Ann, NOW, STEP, ann, at_once, attempt, enrolment},
+        item::{FactorState, Role},
+        users::{Changed, Patch},
     };
 
     struct Office {
@@ -608,16 +604,14 @@ mod tests {
     #[tokio::test]
     async fn contacts_are_excluded_and_nobody_else() {
         let mut office = office(45).await;
-        let factor = Nonce::generate(&SystemEntropy).unwrap();
         let enrolled = office.contacts[30].clone();
-        let mut factor = vec![
-            Action::Set(attr("fs"), text("a")),
-            Action::Set(attr("fid"), crate::store::write::bytes(factor.bytes())),
+        let mut factor = enrolment();
+        factor.extend([
             Action::Set(attr("row"), num(7)),
             Action::Set(attr("rk"), crate::store::write::bytes(&[0; 32])),
             Action::Set(attr("rq"), Value::Bool(true)),
-        ];
-        factor.extend(["rkt", "ls", "fat", "eb"].map(|name| Action::Set(attr(name), num(1))));
+        ]);
+        factor.extend(["rkt", "eb"].map(|name| Action::Set(attr(name), num(1))));
         office.change(&enrolled, factor).await;
         let employee = office.ann.someone("e", Role::Standard).await.user().clone();
         office.contacts.insert(21, employee.clone());
@@ -646,14 +640,8 @@ mod tests {
             }
         }
         let user = office.ann.read(&office.key(&enrolled)).await;
-        assert!(user.factor == FactorState::None && user.factor_id.is_none() && user.recovery.is_none());
-        assert!(user.reset_code_required.is_none() && user.recovery_at.is_none());
-        assert!(
-            user.last_step.is_none()
-                && user.enrolled_at.is_none()
-                && user.enrol_by.is_none()
-                && user.consecutive_failures == 0
-        );
+        assert!(!user.has_factor() && !user.reset_code_required);
+        assert!(user.enrol_by.is_none() && user.consecutive_failures == 0);
         let listed = office.ann.store.exclusions(office.ann.key.tenant(), None, 100).await.unwrap().items;
         assert_eq!(listed.len(), 45);
         assert!(
@@ -752,7 +740,7 @@ mod tests {
         let report = office.report(&BatchRequest { disable_mfa: false, ..office.wanted("b") }).await;
         assert_eq!(outcomes(&report), [Outcome::Included; 2]);
         let user = office.ann.read(&office.key(&office.contacts[0])).await;
-        assert!(user.excluded.is_none() && user.factor == FactorState::None && user.security_version == 3);
+        assert!(user.excluded.is_none() && user.factor.state() == FactorState::None && user.security_version == 3);
         assert!(user.enrol_by.is_none(), "the window of a reset is over");
         assert!(office.row(&office.contacts[0]).await.is_none());
         assert_eq!(office.rows(&office.contacts[0], Did::ContactIncluded).await.len(), 1);

@@ -12,7 +12,7 @@ mod users;
 use std::sync::Arc;
 
 use super::{
-    fixture::{Ann, NOW, ann_of, attempt},
+    fixture::{Ann, NOW, ann_of, attempt, enrolment},
     interleaved::InterleavedTable,
     item::{FactorState, Role},
     keys,
@@ -20,10 +20,10 @@ use super::{
     memory::MemoryTable,
     table::Retry,
     users::{Changed, Patch},
-    verify::SignIn,
     write::{Action, Item, Key, Write, attr, num, text},
 };
 use crate::{
+    auth::verify_code::SignIn,
     env::SystemEntropy,
     id::{UserId, UserKey},
     policy,
@@ -70,14 +70,14 @@ async fn item_at(ann: &Ann, key: Key) -> Option<Item> {
 async fn with_full_row(ann: &Ann, name: &str) -> UserKey {
     let key = ann.someone(name, Role::Standard).await;
     let full = Action::Set(attr("row"), num(policy::MAX_CONSECUTIVE_FAILURES));
-    set(ann, &key, vec![Action::Set(attr("fs"), text("a")), full]).await;
+    set(ann, &key, enrolment().into_iter().chain([full]).collect()).await;
     key
 }
 
 /// The registry of Administrators says what the person's item says.
 async fn registry_is_true(ann: &Ann, key: &UserKey) -> bool {
     let (registry, user) = (ann.administrators().await, ann.read(key).await);
-    let mark_admin_with_mfa = user.administers_now() && user.factor == FactorState::Active;
+    let mark_admin_with_mfa = user.administers_now() && user.factor.state() == FactorState::Active;
     registry.active.contains_key(key.user()) == user.administers_now()
         && registry.with_mfa.contains_key(key.user()) == mark_admin_with_mfa
 }

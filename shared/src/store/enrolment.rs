@@ -10,7 +10,7 @@ use super::{
     session::{self, NoSession},
     table::{Retry, Transacted, Transaction, Updated, met_first},
     users::mark_admin_with_mfa,
-    verify::{Acceptance, open_entry},
+    verify::open_entry,
     write::{self, Action, Condition, Item, Path, Write, attr, empty, eq, gt, lt, ne, num},
 };
 use crate::{
@@ -50,7 +50,7 @@ impl EnrolmentToken {
     /// Whether the token is alive in a person's item: the same as [`Self::alive`] asks of the store.
     fn check(&self, user: &User, now: Timestamp) -> Result<(), Denied> {
         if self.0.class() == TokenClass::Session {
-            session::find(user, &self.0, now).map(|_| ()).map_err(|why| match why {
+            user.session(&self.0, now).map(|_| ()).map_err(|why| match why {
                 NoSession::Invalid => Denied::Token,
                 NoSession::RefreshRequired => Denied::Epoch,
             })
@@ -81,6 +81,14 @@ impl EnrolmentToken {
         };
         Ok(if holds { Ok(()) } else { Err(Denied::Token) })
     }
+}
+
+/// Whether a right code confirmed an enrolment.
+pub enum Acceptance<T> {
+    /// Committed.
+    Accepted(T),
+    /// Another request used the code, or the user changed.
+    AlreadyUsed,
 }
 
 /// Why somebody may not enrol; in the contract's order.
@@ -236,7 +244,7 @@ impl Store {
         let EnrolmentPermit { token, user, .. } = start;
         let now = attempt.at();
         let ends = now + policy::ENROLMENT_LIFE;
-        let was = user.factor_id.filter(|_| user.factor == FactorState::Active);
+        let was = user.factor.authenticator().map(|it| it.id).filter(|_| user.factor.state() == FactorState::Active);
         let reset_code = user.reset_code.as_ref().filter(|_| required(&user)).map(|code| code.digest);
         let pending = PendingEnrolment {
             factor,
@@ -336,7 +344,7 @@ impl Store {
 }
 
 fn required(user: &User) -> bool {
-    user.reset_code_required.unwrap_or(false)
+    user.reset_code_required
 }
 
 /// Whether somebody may start: token, freshness, state.
@@ -351,9 +359,9 @@ fn check_start(user: &User, token: &EnrolmentToken, code: Option<CodeDigest>, no
         if !session.fresh(now) && !session.recovering(now) {
             return Err(Denied::StepUp);
         }
-        return if user.factor == FactorState::Active { Ok(()) } else { Err(Denied::ResetRequired) };
+        return if user.factor.state() == FactorState::Active { Ok(()) } else { Err(Denied::ResetRequired) };
     }
-    if user.factor != FactorState::None {
+    if user.factor.state() != FactorState::None {
         return Err(Denied::Token);
     }
     if user.enrol_by.is_some_and(|until| until <= now.secs()) {
@@ -444,7 +452,7 @@ fn none_to_confirm(user: &User, token: &EnrolmentToken, now: Timestamp) -> Denie
         return why;
     }
     match &user.pending {
-        _ if user.factor == FactorState::Disabled => Denied::ResetRequired,
+        _ if user.factor.state() == FactorState::Disabled => Denied::ResetRequired,
         Some(pending) if pending.by != *token.0.id() => Denied::Token,
         _ => Denied::NonePending,
     }
@@ -575,7 +583,7 @@ mod tests {
         let both = futures_util::future::join_all(both).await;
         assert_eq!(both.iter().filter(|it| matches!(it, Ok(Acceptance::Accepted(_)))).count(), 1);
         let user = ann.read(&ann.key).await;
-        assert!(user.factor == FactorState::Active && user.last_step == Some(STEP) && user.recovery.is_none());
+        assert!(user.factor.active().is_some_and(|it| it.last_step == STEP && it.recovery_token.is_none()));
         assert!(
             user.enrolments.is_empty()
                 && user.pending.is_none()
@@ -649,7 +657,7 @@ mod tests {
         assert_eq!(may(&ann, &tokens[0], Some(code), NOW).await.err(), Some(Denied::ResetCode), "five tries");
         assert!(confirm(&ann, &tokens[0]).await.is_some());
         let user = ann.read(&ann.key).await;
-        assert!(user.reset_code.is_none() && user.reset_code_required.is_none());
+        assert!(user.reset_code.is_none() && !user.reset_code_required);
     }
 
     /// What the write asks beside the code: each is missed if it is gone.
@@ -704,7 +712,7 @@ mod tests {
         let late = NOW + policy::STEP_UP_LIFE + std::time::Duration::from_secs(1);
         assert_eq!(may(&ann, &session, None, late).await.err(), Some(Denied::StepUp));
         begin(&ann, &session, None).await.ok().unwrap();
-        assert_eq!(ann.read(&ann.key).await.factor, FactorState::Active, "the old one works until then");
+        assert_eq!(ann.read(&ann.key).await.factor.state(), FactorState::Active, "the old one works until then");
         ann.change(Action::Set(attr("fs"), write::text("d"))).await;
         for at in [NOW, late] {
             assert_eq!(may(&ann, &session, None, at).await.err(), Some(Denied::ResetRequired), "no step-up helps it");

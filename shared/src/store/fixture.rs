@@ -2,7 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 #![allow(dead_code, reason = "the contract suite of other crates uses a part")]
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{
     Store, StoreError, item,
@@ -14,19 +18,21 @@ use super::{
     sso::{IdpRemoved, SsoOpened},
     table::{Retry, Table, Updated},
     users::{Actor, Changed, Created, NewUser, NewUserDetails, Patch},
-    verify::{Acceptance, SignIn, VerificationRejection},
+    verify::AcceptError,
     write::{self, Action, Write, attr},
 };
 use crate::{
     audit::{AuditEvent, Outcome},
+    auth::verify_code::{SignIn, VerificationRejection},
+    domain::{Authenticator, Factor, RecoveryToken},
     env::{SystemEntropy, Timestamp},
     id::{LoginName, TenantId, UserId, UserKey},
     password::{PasswordParams, Passwords},
     policy::{self, Backoff},
     recovery::{self, RecoveryCode},
     secret::{
-        CodeKey, FactorRef, LoginKey, NameKey, NewToken, Nonce, RestoreEpoch, SecretText, TokenClass, TokenRef,
-        TotpSecret,
+        CodeKey, FactorRef, LoginKey, NameKey, NewToken, Nonce, RestoreEpoch, SealedSecret, SecretText, TokenClass,
+        TokenRef, TotpSecret,
     },
     sign_in::{
         Attempt, NewSession, OwnPasswordAttempt, PasswordAttempt, PasswordChecked, PendingVerification, SignedIn,
@@ -60,6 +66,38 @@ pub(crate) fn attempt(at: Timestamp) -> Attempt {
     Attempt::begin(at, &SystemEntropy).unwrap()
 }
 
+/// An enrolled authenticator app, whose secret nobody can open.
+pub(crate) fn authenticator() -> Authenticator {
+    Authenticator {
+        id: Nonce::generate(&SystemEntropy).unwrap(),
+        secret: sealed(b"a sealed secret"),
+        last_step: 0,
+        enrolled_at: NOW,
+        recovery_token: None,
+    }
+}
+
+/// What enrols a user, as actions on their item.
+pub(crate) fn enrolment() -> Vec<Action> {
+    let enrolled = User {
+        factor: Factor::Active(authenticator()),
+        ..person(Kind::Employee, Role::Standard, Nonce::generate(&SystemEntropy).unwrap())
+    };
+    let mut item = item::write(&enrolled).unwrap();
+    ["fs", "fid", "sec", "ls", "fat"]
+        .into_iter()
+        .map(|name| Action::Set(attr(name), item.remove(name).unwrap()))
+        .collect()
+}
+
+/// A sealed secret of these bytes.
+pub(crate) fn sealed(bytes: &[u8]) -> SealedSecret {
+    item::read::<HashMap<String, SealedSecret>>([("sec".to_owned(), write::bytes(bytes))].into())
+        .unwrap()
+        .remove("sec")
+        .unwrap()
+}
+
 /// Ann of acme, over the reference model.
 pub(crate) async fn ann(challenges: usize) -> (Ann, Vec<TokenRef>) {
     ann_of("acme", Arc::new(MemoryTable::default()), challenges).await
@@ -79,12 +117,11 @@ pub(crate) async fn ann_of(tenant: &str, table: Arc<dyn Table>, challenges: usiz
     let passwords = Passwords::new(PasswordParams::cheap(), 4, 64, &SystemEntropy).unwrap();
     let mut user = User {
         login: login.digest().to_owned(),
-        factor: FactorState::Active,
-        factor_id: Some(factor),
-        last_step: Some(0),
-        enrolled_at: Some(NOW.secs()),
-        recovery: Some(recovery.digest(&codes, &key)),
-        recovery_at: Some(NOW.secs()),
+        factor: Factor::Active(Authenticator {
+            id: factor,
+            recovery_token: Some(RecoveryToken { digest: recovery.digest(&codes, &key), issued_at: NOW }),
+            ..authenticator()
+        }),
         ..person(Kind::Employee, Role::Administrator, incarnation)
     };
     let mut tokens = Vec::new();
@@ -144,15 +181,20 @@ impl Ann {
         self.put(Write::put_new(keys::profile(key), item::write(&profile).unwrap())).await;
         if user.administers() {
             let of = |map: &'static str| Action::Set(attr(map).key(key.user().to_string()), write::Value::Bool(true));
-            let with_mfa = (user.factor == FactorState::Active).then(|| of("able"));
+            let with_mfa = (user.factor.state() == FactorState::Active).then(|| of("able"));
             let both = [Some(of("act")), with_mfa].into_iter().flatten().collect();
             self.put(Write::update(keys::administrators(key.tenant()), vec![], both)).await;
         }
     }
 
     pub(crate) async fn read(&self, key: &UserKey) -> User {
+        item::read(self.item(key).await).unwrap()
+    }
+
+    /// A user's item, as it is stored.
+    pub(crate) async fn item(&self, key: &UserKey) -> write::Item {
         let found = self.store.table.read(&[keys::user(key)]).await.unwrap();
-        item::read(found.into_iter().next().flatten().unwrap()).unwrap()
+        found.into_iter().next().flatten().unwrap()
     }
 
     pub(crate) async fn administrators(&self) -> item::Administrators {
@@ -275,9 +317,10 @@ impl Ann {
     }
 
     pub(crate) async fn accept(&self, sign_in: SignIn) -> Option<SignedIn> {
-        match self.store.accept(sign_in, &self.event()).await.unwrap() {
-            Acceptance::Accepted(signed_in) => Some(signed_in),
-            Acceptance::AlreadyUsed => None,
+        match self.store.accept(sign_in, &self.event()).await {
+            Ok(signed_in) => Some(signed_in),
+            Err(AcceptError::Rejected(_)) => None,
+            Err(AcceptError::Store(error)) => panic!("{error}"),
         }
     }
 
@@ -289,13 +332,18 @@ impl Ann {
     pub(crate) async fn signed_in(&self, token: &TokenRef, step: i64, at: Timestamp) -> Option<SignedIn> {
         let Charge::Admitted(pending) = self.charge(token, at).await else { return None };
         let code = totp::code_at(&self.secret, step).unwrap();
-        let proof = totp::check(&self.secret, &code, at, pending.user().last_step.unwrap())?;
+        let proof = totp::check(&self.secret, &code, at, pending.user().factor.active().unwrap().last_step)?;
         self.accept(SignIn::with_totp(pending, proof, None, &SystemEntropy).unwrap()).await
     }
 
     pub(crate) async fn with_recovery(&self, token: &TokenRef) -> Option<NewToken> {
         let Charge::Admitted(pending) = self.charge(token, NOW).await else { return None };
-        let proof = recovery::check(&self.codes, &self.key, pending.user().recovery.as_ref(), &self.recovery)?;
+        let proof = recovery::check(
+            &self.codes,
+            &self.key,
+            pending.user().factor.recovery_token().map(|it| &it.digest),
+            &self.recovery,
+        )?;
         self.accept(SignIn::with_recovery(pending, proof, &SystemEntropy).unwrap())
             .await
             .map(|signed_in| signed_in.token)
@@ -406,7 +454,10 @@ impl Ann {
     /// Somebody of acme who comes from the IdP.
     pub(crate) async fn of_idp(&self, name: &str, role: Role, factor: FactorState) -> UserKey {
         let mut person = self.to_be(name, role);
-        (person.user.auth_type, person.user.factor) = (AuthType::SamlSso, factor);
+        person.user.auth_type = AuthType::SamlSso;
+        if factor == FactorState::Active {
+            person.user.factor = Factor::Active(authenticator());
+        }
         let made = self.store.create_user(&Actor::Seed, &person, &attempt(NOW), &self.event()).await.unwrap();
         assert_eq!(made, Created::Done);
         person.key

@@ -16,58 +16,7 @@ use crate::{
     secret::{CodeDigest, Nonce, SealedSecret, TokenRef, TokenVerifier},
 };
 
-/// Whether somebody works for the tenant or is a person of one of its clients.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Kind {
-    /// Runs the back office.
-    #[serde(rename = "e")]
-    Employee,
-    /// Signs in to the client portal.
-    #[serde(rename = "c")]
-    Contact,
-}
-
-/// What somebody may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Role {
-    /// Administers the tenant.
-    #[serde(rename = "a")]
-    Administrator,
-    /// An employee like others.
-    #[serde(rename = "s")]
-    Standard,
-    /// A contact.
-    #[serde(rename = "p")]
-    Portal,
-    /// Of the support team; in tenant `support` only.
-    #[serde(rename = "o")]
-    Operator,
-}
-
-/// Which door somebody signs in by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum AuthType {
-    /// Password and code.
-    #[serde(rename = "l")]
-    Local,
-    /// Their organisation's IdP.
-    #[serde(rename = "s")]
-    SamlSso,
-}
-
-/// The state of the authenticator.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum FactorState {
-    /// Not enrolled.
-    #[serde(rename = "n")]
-    None,
-    /// Enrolled and confirmed.
-    #[serde(rename = "a")]
-    Active,
-    /// Disabled by a hundred failures in a row; only a reset helps.
-    #[serde(rename = "d")]
-    Disabled,
-}
+pub use crate::domain::{AuthType, Exclusion, FactorState, Kind, Role, User};
 
 /// How a session was paid for (RFC 8176).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -322,190 +271,6 @@ pub struct ResetCodeEntry {
     /// Tries charged.
     #[serde(rename = "n")]
     pub attempts: i64,
-}
-
-/// The exclusion of a contact.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Exclusion {
-    /// The batch.
-    #[serde(rename = "b")]
-    pub batch: crate::id::BatchId,
-    /// Since, ms.
-    #[serde(rename = "t")]
-    pub at: i64,
-}
-
-/// Everything that decides about one person, in one item (`U`): so one conditional write decides every race about them.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct User {
-    /// Employee or contact.
-    #[serde(rename = "k")]
-    pub kind: Kind,
-    /// Role.
-    #[serde(rename = "r")]
-    pub role: Role,
-    /// Whether groups of the IdP gave the role; an Administrator who says it takes that over.
-    #[serde(rename = "rg", default, skip_serializing_if = "std::ops::Not::not")]
-    pub role_by_groups: bool,
-    /// Which door.
-    #[serde(rename = "at")]
-    pub auth_type: AuthType,
-    /// May sign in.
-    #[serde(rename = "ac")]
-    pub active: bool,
-    /// Incarnation: a user id that comes back is another person.
-    #[serde(rename = "born")]
-    pub incarnation: Nonce,
-    /// Raised by every security change; tokens of an older one are dead.
-    #[serde(rename = "ep")]
-    pub security_version: i64,
-    /// Password version, equal to the login name's.
-    #[serde(rename = "pv")]
-    pub password_version: i64,
-    /// Whether no password of theirs is shorter than a contact's has to be: there is none, or it was long enough when it was
-    /// set. Absent for a password that was set before this was noted.
-    #[serde(rename = "pl", default, skip_serializing_if = "std::ops::Not::not")]
-    pub password_fits_contact: bool,
-    /// Digest of the login name.
-    #[serde(rename = "lh")]
-    pub login: String,
-    /// State of the factor.
-    #[serde(rename = "fs")]
-    pub factor: FactorState,
-    /// The factor's id.
-    #[serde(rename = "fid", default, skip_serializing_if = "Option::is_none")]
-    pub factor_id: Option<Nonce>,
-    /// Its sealed secret.
-    #[serde(rename = "sec", default, skip_serializing_if = "Option::is_none")]
-    pub secret: Option<SealedSecret>,
-    /// The last accepted time step.
-    #[serde(rename = "ls", default, skip_serializing_if = "Option::is_none")]
-    pub last_step: Option<i64>,
-    /// Enrolled at, s.
-    #[serde(rename = "fat", default, skip_serializing_if = "Option::is_none")]
-    pub enrolled_at: Option<i64>,
-    /// Digest of the recovery token; absent: none, or spent.
-    #[serde(rename = "rk", default, skip_serializing_if = "Option::is_none")]
-    pub recovery: Option<CodeDigest>,
-    /// The recovery token was made at, s.
-    #[serde(rename = "rkt", default, skip_serializing_if = "Option::is_none")]
-    pub recovery_at: Option<i64>,
-    /// Tries charged and not refunded, by attempt, at ms: the fifteen-minute window.
-    #[serde(rename = "f", default)]
-    pub recent_attempts: HashMap<String, i64>,
-    /// Tries charged since the last success.
-    #[serde(rename = "row")]
-    pub consecutive_failures: i64,
-    /// Failures since the factor began; no sign-in clears it, so it shows the slow attacker.
-    #[serde(rename = "life")]
-    pub total_failures: i64,
-    /// Challenges.
-    #[serde(rename = "c", default)]
-    pub challenges: HashMap<EntryId, Challenge>,
-    /// Enrolment tokens.
-    #[serde(rename = "e", default)]
-    pub enrolments: HashMap<EntryId, Challenge>,
-    /// Sessions.
-    #[serde(rename = "s", default)]
-    pub sessions: HashMap<EntryId, Session>,
-    /// Known devices.
-    #[serde(rename = "d", default)]
-    pub devices: HashMap<EntryId, Device>,
-    /// Pending enrolment.
-    #[serde(rename = "pe", default, skip_serializing_if = "Option::is_none")]
-    pub pending: Option<PendingEnrolment>,
-    /// Reset code.
-    #[serde(rename = "rc", default, skip_serializing_if = "Option::is_none")]
-    pub reset_code: Option<ResetCodeEntry>,
-    /// Whether enrolment asks for a reset code.
-    #[serde(rename = "rq", default, skip_serializing_if = "Option::is_none")]
-    pub reset_code_required: Option<bool>,
-    /// Enrolment is possible until, s.
-    #[serde(rename = "eb", default, skip_serializing_if = "Option::is_none")]
-    pub enrol_by: Option<i64>,
-    /// Excluded now; only ever with [`Kind::Contact`].
-    #[serde(rename = "ex", default, skip_serializing_if = "Option::is_none")]
-    pub excluded: Option<Exclusion>,
-    /// Challenges and enrolment tokens opened, ms, by client network.
-    #[serde(rename = "nw", default)]
-    pub networks: HashMap<String, Vec<i64>>,
-    /// Own admin resets of the last hour, ms.
-    #[serde(rename = "rb", default)]
-    pub resets: Vec<i64>,
-    /// Last sign-in, creation, reset or inclusion, s: an account without a factor is dormant so long after it. It means nothing
-    /// while somebody is excluded.
-    pub seen: i64,
-}
-
-impl User {
-    /// Somebody who is created now: without a factor, and with every map that writes go into.
-    #[must_use]
-    pub fn new(kind: Kind, role: Role, auth_type: AuthType, incarnation: Nonce, login: &str, now: Timestamp) -> Self {
-        Self {
-            kind,
-            role,
-            role_by_groups: false,
-            auth_type,
-            active: true,
-            incarnation,
-            security_version: 1,
-            password_version: 1,
-            password_fits_contact: true,
-            login: login.to_owned(),
-            factor: FactorState::None,
-            factor_id: None,
-            secret: None,
-            last_step: None,
-            enrolled_at: None,
-            recovery: None,
-            recovery_at: None,
-            recent_attempts: HashMap::new(),
-            consecutive_failures: 0,
-            total_failures: 0,
-            challenges: HashMap::new(),
-            enrolments: HashMap::new(),
-            sessions: HashMap::new(),
-            devices: HashMap::new(),
-            pending: None,
-            reset_code: None,
-            reset_code_required: None,
-            enrol_by: None,
-            excluded: None,
-            networks: HashMap::new(),
-            resets: Vec::new(),
-            seen: now.secs(),
-        }
-    }
-
-    /// Leaves out what a raised restore epoch has made void: nobody is shown what works no more.
-    pub(super) fn forget_before(&mut self, since: Timestamp) {
-        self.sessions.retain(|_, session| session.created >= since.millis());
-        if self.recovery_at.is_some_and(|at| at < since.secs()) {
-            (self.recovery, self.recovery_at) = (None, None);
-        }
-    }
-
-    /// Whether they are an active Administrator (in `support` an active operator).
-    #[must_use]
-    pub fn administers_now(&self) -> bool {
-        self.active && self.administers()
-    }
-
-    /// Whether throttling disabled their factor, or is about to: only a reset helps.
-    #[must_use]
-    pub fn disabled(&self) -> bool {
-        match self.factor {
-            FactorState::Active => self.consecutive_failures >= policy::MAX_CONSECUTIVE_FAILURES,
-            FactorState::Disabled => true,
-            FactorState::None => false,
-        }
-    }
-
-    /// Whether they may administer their tenant: an Administrator, or an operator in tenant `support`.
-    #[must_use]
-    pub fn administers(&self) -> bool {
-        matches!(self.role, Role::Administrator | Role::Operator)
-    }
 }
 
 /// A person's names (`P`): what does not raise the epoch, and is listed by the index `dir`.
@@ -832,7 +597,7 @@ mod tests {
             }
         }
         let mut user = ann.read(&ann.key).await;
-        user.secret = Some(ring.seal(&ann.secret, &SystemEntropy).await.unwrap());
+        user.factor.active_mut().unwrap().secret = ring.seal(&ann.secret, &SystemEntropy).await.unwrap();
         user.challenges.retain(|_, challenge| challenge.attempts == 0);
         assert_eq!((user.sessions.len(), user.challenges.len(), user.devices.len()), (4, 1, 3));
         let mut item = write(&user).unwrap();
@@ -843,6 +608,40 @@ mod tests {
             println!("a person with 4 sessions, 1 challenge and 3 devices: {bytes} bytes");
         }
         assert!(bytes <= 1024, "{bytes} bytes");
+    }
+
+    /// As many sessions and known devices as there can be.
+    fn fill_sessions_and_devices(user: &mut User, token: impl Fn(TokenClass) -> NewToken, nonce: impl Fn() -> Nonce) {
+        let millis = NOW.millis();
+        for _ in 0..policy::SESSIONS {
+            let new = token(TokenClass::Session);
+            let (verifier, attempt, s) = (*new.reference().verifier(), nonce(), NOW.secs());
+            let session = Session {
+                verifier,
+                created: millis,
+                attempt,
+                ends: s,
+                seen: s,
+                step_up: s,
+                amr: Amr::SsoOtp,
+                security_version: 10_000,
+                idp: Some(nonce()),
+                password_attempts: policy::MAX_ATTEMPTS,
+                password_attempt: Some(nonce()),
+            };
+            user.sessions.insert(new.reference().id().clone(), session);
+        }
+        for _ in 0..policy::DEVICES {
+            let new = token(TokenClass::Device);
+            let device = Device {
+                verifier: *new.reference().verifier(),
+                ends: NOW.secs(),
+                attempts: 10_000,
+                last: millis,
+                attempt: Some(nonce()),
+            };
+            user.devices.insert(new.reference().id().clone(), device);
+        }
     }
 
     /// Who knows the password can fill every list of the item, and pays no more than this for it: each list has a cap that is
@@ -874,46 +673,18 @@ mod tests {
         };
         user.challenges = (0..policy::CHALLENGES).map(|n| open(TokenClass::Challenge, n)).collect();
         user.enrolments = (0..policy::ENROLMENT_TOKENS).map(|n| open(TokenClass::Enrolment, n)).collect();
-        for _ in 0..policy::SESSIONS {
-            let new = token(TokenClass::Session);
-            let (verifier, attempt, s) = (*new.reference().verifier(), nonce(), NOW.secs());
-            let session = Session {
-                verifier,
-                created: millis,
-                attempt,
-                ends: s,
-                seen: s,
-                step_up: s,
-                amr: Amr::SsoOtp,
-                security_version: 10_000,
-                idp: Some(nonce()),
-                password_attempts: policy::MAX_ATTEMPTS,
-                password_attempt: Some(nonce()),
-            };
-            user.sessions.insert(new.reference().id().clone(), session);
-        }
-        for _ in 0..policy::DEVICES {
-            let new = token(TokenClass::Device);
-            let device = Device {
-                verifier: *new.reference().verifier(),
-                ends: NOW.secs(),
-                attempts: 10_000,
-                last: millis,
-                attempt: Some(nonce()),
-            };
-            user.devices.insert(new.reference().id().clone(), device);
-        }
+        fill_sessions_and_devices(&mut user, token, nonce);
         user.recent_attempts = (0..policy::MAX_RECENT_ATTEMPTS).map(|_| (attempt(NOW).text(), millis)).collect();
         let times = vec![millis; policy::NETWORK_CHALLENGES];
         user.networks = (0..policy::NETWORKS).map(|n| (network(n), times.clone())).collect();
         user.resets = vec![millis; policy::OWN_RESETS];
-        user.secret = Some(sealed().await.unwrap());
+        user.factor.active_mut().unwrap().secret = sealed().await.unwrap();
         let by = user.sessions.keys().next().unwrap().clone();
         let (factor, secret, was) = (nonce(), sealed().await.unwrap(), Some(nonce()));
         let reset_code = Some(digest());
         user.pending = Some(PendingEnrolment { factor, secret, by, ends: millis, attempts: 5, reset_code, was });
         user.reset_code = Some(ResetCodeEntry { digest: digest(), ends: millis, attempts: 5 });
-        (user.reset_code_required, user.enrol_by) = (Some(true), Some(NOW.secs()));
+        (user.reset_code_required, user.enrol_by) = (true, Some(NOW.secs()));
         user.excluded = Some(Exclusion { batch: crate::id::BatchId::parse(&"b".repeat(22)).unwrap(), at: millis });
         let mut item = write(&user).unwrap();
         item.extend(keys::user(&ann.key).attributes());

@@ -27,9 +27,12 @@ pub(crate) fn nobody(login: &LoginKey) -> Key {
     key(format!("T#{}#U#{}", login.tenant(), login.digest()), "-")
 }
 
-/// The item that decides about a person.
+/// The sort key of the item that decides about a user.
+pub(super) const USER: &str = "U";
+
+/// The item that decides about a user.
 pub(crate) fn user(user: &UserKey) -> Key {
-    key(person(user), "U")
+    key(person(user), USER)
 }
 
 /// A person's names: what does not raise the epoch.

@@ -306,7 +306,7 @@ impl UserFilter {
         let starts =
             |start: &str| fold(&profile.username).starts_with(start) || fold(&profile.display_name).starts_with(start);
         self.kind.is_none_or(|kind| kind == user.kind)
-            && self.mfa.is_none_or(|mfa| mfa == user.factor)
+            && self.mfa.is_none_or(|mfa| mfa == user.factor.state())
             && self.excluded.is_none_or(|excluded| excluded == user.excluded.is_some())
             && start.is_none_or(starts)
     }

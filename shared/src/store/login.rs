@@ -311,7 +311,7 @@ const BESIDE: u16 = 3;
 
 /// What decides about whoever came through a first door, besides counters.
 pub(super) fn deciding(user: &User) -> (Nonce, i64, i64, bool, item::AuthType, FactorState) {
-    (user.incarnation, user.security_version, user.password_version, user.active, user.auth_type, user.factor)
+    (user.incarnation, user.security_version, user.password_version, user.active, user.auth_type, user.factor.state())
 }
 
 fn exhausted<T>(attempts: i64, last: i64) -> Charge<T, Never> {
@@ -397,7 +397,7 @@ pub(super) fn open_entry(
         eq(attr("ac"), true),
         eq(attr("at"), item::value(&user.auth_type)?),
         eq(attr("pv"), user.password_version),
-        eq(attr("fs"), item::value(&user.factor)?),
+        eq(attr("fs"), item::value(&user.factor.state())?),
         absent(at(token.reference().id())),
     ]);
     actions.push(Action::Set(at(token.reference().id()), item::value(entry)?));

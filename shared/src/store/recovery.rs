@@ -4,7 +4,7 @@ use super::{
     Store, StoreError, item,
     item::{FactorState, User},
     keys,
-    session::{FreshSession, find, living},
+    session::{FreshSession, living},
     table::{Transacted, Transaction, met_first},
     write::{self, Action, Write, attr, eq, num},
 };
@@ -39,7 +39,7 @@ impl Store {
         event: &AuditEvent,
     ) -> Result<Replaced, StoreError> {
         let (user, token, now) = (caller.principal().user(), caller.principal().token(), attempt.at());
-        let Some(factor) = user.factor_id.filter(|_| state(user).is_none()) else {
+        let Some(factor) = user.factor.authenticator().map(|it| it.id).filter(|_| state(user).is_none()) else {
             return Ok(state(user).unwrap_or(Replaced::NoFactor));
         };
         let mut conditions = living(token, now);
@@ -58,7 +58,7 @@ impl Store {
         };
         let Some(item) = met else { return Ok(Replaced::Gone(super::session::NoSession::Invalid)) };
         let met: User = item::read(item)?;
-        Ok(match find(&met, token, now) {
+        Ok(match met.session(token, now) {
             Err(why) => Replaced::Gone(why),
             Ok(_) => state(&met).unwrap_or(Replaced::Stale),
         })
@@ -66,7 +66,7 @@ impl Store {
 }
 
 fn state(user: &User) -> Option<Replaced> {
-    match user.factor {
+    match user.factor.state() {
         _ if user.disabled() => Some(Replaced::Disabled),
         FactorState::None => Some(Replaced::NoFactor),
         _ => None,
@@ -110,7 +110,7 @@ mod tests {
             ann.recovery = code;
             assert_eq!(ann.with_recovery(&tokens[1]).await.is_some(), works);
         }
-        assert!(ann.read(&ann.key).await.recovery.is_none(), "it is spent");
+        assert!(ann.read(&ann.key).await.factor.recovery_token().is_none(), "it is spent");
     }
 
     #[tokio::test]

@@ -19,14 +19,7 @@ use crate::{
     sign_in::{Attempt, From, NewSession},
 };
 
-/// Why a token is nobody's session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NoSession {
-    /// Unknown, ended, of another class, or of somebody inactive or deleted.
-    Invalid,
-    /// From before the person's last security change: they have to sign in again (product.md P12).
-    RefreshRequired,
-}
+pub use crate::auth::session::NoSession;
 
 /// Somebody who is signed in, as one consistent read showed them.
 pub struct Principal {
@@ -124,7 +117,7 @@ impl AdminContext {
     pub(super) fn still(&self, own: Option<Item>, now: Timestamp) -> Result<Option<User>, StoreError> {
         let own: Option<User> = own.map(item::read).transpose()?;
         Ok(own.filter(|own| {
-            find(own, &self.0.token, now).is_ok() && own.security_version == self.0.user.security_version
+            own.session(&self.0.token, now).is_ok() && own.security_version == self.0.user.security_version
         }))
     }
 }
@@ -239,14 +232,14 @@ impl Store {
         let mut user: User = item::read(item)?;
         user.forget_before(self.restored.since);
         let idp: Option<CurrentIdp> = idp.map(item::read).transpose()?;
-        let session = match find(&user, token, now) {
+        let session = match user.session(token, now) {
             Ok(session) if session.idp_holds(idp.as_ref()) => session.clone(),
             Ok(_) => return Ok(Err(NoSession::Invalid)),
             Err(why) => return Ok(Err(why)),
         };
         if session.seen <= (now - policy::LAST_SEEN_INTERVAL).secs() {
             let at = || entry(token);
-            let touch = Write::update(
+            let touch = Write::note(
                 keys::user(token.user()),
                 vec![lt(at().key("l"), now.secs()), eq(at().key("e"), attr("ep"))],
                 vec![Action::Set(at().key("l"), num(now.secs()))],
@@ -330,7 +323,7 @@ impl Store {
             };
             // A try at the password was charged to this session meanwhile: once more, with its count.
             let met: Option<User> = met.map(item::read).transpose()?;
-            match met.as_ref().and_then(|user| find(user, token, attempt.at()).ok()) {
+            match met.as_ref().and_then(|user| user.session(token, attempt.at()).ok()) {
                 Some(session) if session.password_attempts != current.password_attempts => current = session.clone(),
                 _ => return Ok(Ended::NotFound),
             }
@@ -394,27 +387,6 @@ pub(super) fn in_time(token: &TokenRef, now: Timestamp) -> Vec<Condition> {
 pub(super) fn same_tries(token: &TokenRef, read: &Session) -> Condition {
     let attempts = entry(token).key("p");
     if read.password_attempts == 0 { absent(attempts) } else { eq(attempts, read.password_attempts) }
-}
-
-/// The living session of a token in a person's item: the same as [`living`] asks of the store.
-pub(super) fn find<'a>(user: &'a User, token: &TokenRef, now: Timestamp) -> Result<&'a Session, NoSession> {
-    let session = find_in_time(user, token, now)?;
-    if session.alive(now) { Ok(session) } else { Err(NoSession::Invalid) }
-}
-
-/// The same as [`in_time`] asks of the store.
-pub(super) fn find_in_time<'a>(user: &'a User, token: &TokenRef, now: Timestamp) -> Result<&'a Session, NoSession> {
-    let session = user.sessions.get(token.id()).filter(|session| session.verifier == *token.verifier());
-    match session {
-        Some(session) if user.active && session.in_time(now) => {
-            if session.security_version == user.security_version {
-                Ok(session)
-            } else {
-                Err(NoSession::RefreshRequired)
-            }
-        }
-        _ => Err(NoSession::Invalid),
-    }
 }
 
 /// What a sign-in writes into a person's item: its session, and the device. Sessions that ended go for it, then those of

@@ -381,7 +381,7 @@ impl Store {
         let (key, user) = (&sign_in.key, &sign_in.user);
         let administrators = if role == Role::Administrator {
             let mut actions = vec![add_admin(key, user.auth_type)];
-            actions.extend((user.factor == FactorState::Active).then(|| mark_admin_with_mfa(key)));
+            actions.extend((user.factor.state() == FactorState::Active).then(|| mark_admin_with_mfa(key)));
             Some(Write::update(keys::administrators(key.tenant()), vec![], actions))
         } else {
             remove_admin(key, &self.administrators(key, true).await?, None)
@@ -430,7 +430,7 @@ impl Store {
             eq(attr("ep"), user.security_version),
             eq(attr("ac"), true),
             eq(attr("at"), item::value(&user.auth_type)?),
-            eq(attr("fs"), item::value(&user.factor)?),
+            eq(attr("fs"), item::value(&user.factor.state())?),
         ]);
         conditions.push(if worth == NextStep::Exempt {
             exists(attr("ex"))
@@ -479,11 +479,9 @@ impl Grant {
             Self::Session(session) => {
                 SsoOpened::SignedIn(Box::new(SsoSession { signed_in: session.opened(&user), key, user, profile }))
             }
-            Self::Enrolment(token, ends) => SsoOpened::EnrolmentRequired {
-                token,
-                ends,
-                reset_code_required: user.reset_code_required.unwrap_or(false),
-            },
+            Self::Enrolment(token, ends) => {
+                SsoOpened::EnrolmentRequired { token, ends, reset_code_required: user.reset_code_required }
+            }
         }
     }
 }
@@ -550,6 +548,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        auth::verify_code::VerificationRejection,
         env::SystemEntropy,
         id::BatchId,
         secret::TokenRef,
@@ -558,14 +557,13 @@ mod tests {
         store::{
             Table,
             enrolment::{Denied, EnrolmentToken},
-            fixture::{Ann, NOW, ann, ann_of, at_once, attempt, idp},
+            fixture::{Ann, NOW, ann, ann_of, at_once, attempt, enrolment, idp},
             item::{AuthType, Exclusion, Provisioning},
             login::Charge,
             memory::MemoryTable,
             session::NoSession,
             table::{Query, Retry},
             users::{Actor, Changed, Created, Patch},
-            verify::VerificationRejection,
             write::Key,
         },
     };
@@ -660,7 +658,7 @@ mod tests {
             vec![Action::Set(attr("ac"), Value::Bool(false))],
             vec![Action::Set(attr("ac"), Value::Bool(true)), Action::Set(attr("at"), text("l"))],
             vec![Action::Set(attr("at"), text("s")), Action::Set(attr("fs"), text("n"))],
-            vec![Action::Set(attr("fs"), text("a"))],
+            enrolment(),
         ]
         .into_iter()
         .enumerate()

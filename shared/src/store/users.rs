@@ -10,7 +10,7 @@ use super::{
     item,
     item::{Administrators, AuthType, FactorState, Kind, LoginRow, Profile, Role, Subject, User},
     keys,
-    session::{AdminContext, NoSession, Principal, find_in_time, in_time, living, open},
+    session::{AdminContext, NoSession, Principal, in_time, living, open},
     sso::linked,
     table::{Retry, Transacted, Transaction, Updated, met_first},
     write::{self, Action, Condition, Item, Value, Write, absent, attr, empty, eq, exists, ge, ne, num, size, text},
@@ -475,7 +475,7 @@ impl Store {
             Updated::Written(None) | Updated::Refused(None) => return Ok(Err(NoSession::Invalid)),
             Updated::Refused(Some(item)) => {
                 let user: User = item::read(item)?;
-                let session = match find_in_time(&user, token, now) {
+                let session = match user.session_in_time(token, now) {
                     Ok(session) => session,
                     Err(why) => return Ok(Err(why)),
                 };
@@ -504,7 +504,7 @@ impl Store {
         let (key, now) = (token.user(), attempt.at());
         let login = LoginKey::of(key.tenant(), &user.login);
         for _ in 0..MAX_RETRIES {
-            let old = match find_in_time(&user, &token, now) {
+            let old = match user.session_in_time(&token, now) {
                 Ok(old) => old,
                 Err(why) => return Ok(PasswordChanged::NoSession(why)),
             };
@@ -546,7 +546,7 @@ fn named_keys(actor: &UserKey, target: &UserKey) -> [write::Key; 3] {
 }
 
 fn as_read(user: &User) -> Result<Vec<Condition>, StoreError> {
-    let factor = item::value(&user.factor)?;
+    let factor = item::value(&user.factor.state())?;
     Ok(vec![eq(attr("ep"), user.security_version), eq(attr("born"), user.incarnation.bytes()), eq(attr("fs"), factor)])
 }
 
@@ -740,7 +740,7 @@ impl<'a> Plan<'a> {
             }
         } else if self.after.administers_now() && !self.before.administers_now() {
             let mut actions = vec![add_admin(key, self.after.auth_type)];
-            actions.extend((self.after.factor == FactorState::Active).then(|| mark_admin_with_mfa(key)));
+            actions.extend((self.after.factor.state() == FactorState::Active).then(|| mark_admin_with_mfa(key)));
             writes.push(Write::update(keys::administrators(key.tenant()), vec![], actions));
         }
         Ok(Planned::Writes(writes))
@@ -778,12 +778,12 @@ mod tests {
 
     use super::*;
     use crate::{
+        auth::verify_code::SignIn,
         env::SystemEntropy,
         store::{
             fixture::{Ann, NOW, PASSWORD, STEP, ann, attempt},
             login::Charge,
             session::{Ended, Which},
-            verify::SignIn,
         },
         totp,
     };
@@ -1094,7 +1094,7 @@ mod changes {
         id::LoginName,
         policy::{self, Backoff},
         store::{
-            fixture::{Ann, NOW, PASSWORD, STEP, ann, at_once, attempt},
+            fixture::{Ann, NOW, PASSWORD, STEP, ann, at_once, attempt, enrolment},
             item::{Administrators, Device, LoginRow},
             table::Retry,
         },
@@ -1154,7 +1154,7 @@ mod changes {
         for key in people {
             let user = ann.read(key).await;
             assert_eq!(registry.active.contains_key(key.user()), user.administers_now(), "{}", key.user());
-            let mark_admin_with_mfa = user.administers_now() && user.factor == FactorState::Active;
+            let mark_admin_with_mfa = user.administers_now() && user.factor.state() == FactorState::Active;
             assert_eq!(registry.with_mfa.contains_key(key.user()), mark_admin_with_mfa, "{}", key.user());
         }
         registry
@@ -1264,7 +1264,7 @@ mod changes {
     async fn the_registry_follows_every_change_of_an_administrator() {
         let (ann, session) = office().await;
         let amy = ann.someone("amy", Role::Standard).await;
-        set(&ann, &amy, vec![Action::Set(attr("fs"), text("a"))]).await;
+        set(&ann, &amy, enrolment()).await;
         let both = [&ann.key, &amy];
         for (patch, administrators) in [
             (role(Kind::Employee, Role::Administrator), 2),
@@ -1322,15 +1322,8 @@ mod changes {
             let (ann, session) = office().await;
             let ann = Arc::new(ann);
             let amy = ann.someone("amy", Role::Standard).await;
-            set(
-                &ann,
-                &amy,
-                vec![
-                    Action::Set(attr("fs"), text("a")),
-                    Action::Set(attr("row"), num(policy::MAX_CONSECUTIVE_FAILURES)),
-                ],
-            )
-            .await;
+            let full = Action::Set(attr("row"), num(policy::MAX_CONSECUTIVE_FAILURES));
+            set(&ann, &amy, enrolment().into_iter().chain([full]).collect()).await;
             let before = ann.read(&amy).await;
             let (one, key, admin) = (Arc::clone(&ann), amy.clone(), ann.admin(&session).await);
             let promote = async move {

@@ -1,149 +1,45 @@
-//! Commands of the code door: charge a try, and spend what it proved.
+//! Verification of a code: charge an attempt, spend a right code, disable a factor after too many wrong ones.
 
 use std::time::Duration;
 
 use tokio::join;
 
 use super::{
-    MAX_RETRIES, Store, StoreError, item,
-    item::{Amr, CurrentIdp, FactorState, User},
+    Store, StoreError,
+    commit::{self, Commit, Decision, Retries},
+    item,
+    item::CurrentIdp,
     keys,
     login::Charge,
-    session::NoSession,
-    table::{Retry, Transacted, Transaction, Updated, met_first},
-    write::{self, Action, Condition, Path, Write, absent, attr, eq, exists, gt, lt, num, size},
+    session,
+    table::{Retry, Updated, met_first},
+    write::{self, Action, Condition, Write, absent, attr, eq, exists, gt, lt, num},
 };
 use crate::{
     audit::AuditEvent,
-    env::{Entropy, EntropyError, Timestamp},
-    id::{EntryId, UserKey},
+    auth::verify_code::{self, SignIn, VerificationRejection},
+    domain::User,
+    env::Timestamp,
+    id::UserKey,
     policy,
-    recovery::RecoveryProof,
-    secret::{SealedSecret, TokenRef},
-    sign_in::{Attempt, NewSession, PendingVerification, SignedIn, VerificationToken},
-    totp::TotpProof,
+    secret::TokenRef,
+    sign_in::{Attempt, PendingVerification, SignedIn, VerificationToken},
 };
 
-/// Why there was nothing to try at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum VerificationRejection {
-    /// No such token, or one that ended, was spent or used up.
-    InvalidToken,
-    /// A session from before the person's last security change.
-    RefreshRequired,
-    /// The factor was disabled: only a reset helps.
-    FactorDisabled,
-    /// There is no factor.
-    NoFactor,
-}
-
-/// What became of a sign-in.
-pub enum Acceptance<T> {
-    /// Committed: this is the one success.
-    Accepted(T),
-    /// The step or token was spent already, or the person changed meanwhile: denied.
-    AlreadyUsed,
-}
-
-/// A code proved right, and the session it pays for. Made from a charged try and the proof of the same factor.
-///
-/// No session without a proof:
-/// ```compile_fail,E0451
-/// # fn any<T>() -> T { loop {} }
-/// # fn mint(pending: vestibule::sign_in::PendingVerification) -> vestibule::store::verify::SignIn {
-/// vestibule::store::verify::SignIn { pending, spend: any(), session: any() } // private fields
-/// # }
-/// ```
-pub struct SignIn {
-    pending: PendingVerification,
-    spend: Spend,
-    session: NewSession,
-}
-
-enum Spend {
-    /// A code; and its secret, if that has to be kept under a newer key from now on.
-    Step(i64, Option<SealedSecret>),
-    Recovery(crate::secret::CodeDigest),
-}
-
-/// The proof is not of the factor that was charged: nothing is granted.
+/// Why a right code was not accepted.
 #[derive(Debug, thiserror::Error)]
-pub enum SignInError {
-    /// A proof of somebody else's factor, or of another of theirs.
-    #[error("the proof is of another factor")]
-    Foreign,
-    /// There is no randomness for a token.
+pub enum AcceptError {
+    /// The user changed meanwhile.
     #[error(transparent)]
-    Entropy(#[from] EntropyError),
-}
-
-impl SignIn {
-    /// Who signs in.
-    #[must_use]
-    pub fn key(&self) -> &UserKey {
-        self.pending.key()
-    }
-
-    /// The request's attempt.
-    #[must_use]
-    pub fn attempt(&self) -> &Attempt {
-        &self.pending.attempt
-    }
-
-    /// With a code of the factor that was charged. Both are consumed: a proof pays once. `anew` is the factor's secret, sealed
-    /// under a newer key, to replace what is kept.
-    ///
-    /// # Errors
-    /// [`SignInError`].
-    pub fn with_totp(
-        pending: PendingVerification,
-        proof: TotpProof,
-        anew: Option<SealedSecret>,
-        entropy: &dyn Entropy,
-    ) -> Result<Self, SignInError> {
-        let owner = proof.owner();
-        if owner.user != *pending.key()
-            || owner.incarnation != pending.user.incarnation
-            || Some(owner.factor) != pending.user.factor_id
-        {
-            return Err(SignInError::Foreign);
-        }
-        let mut session = pending.session(Amr::with_code(pending.user.auth_type), entropy)?;
-        if let Some(old) = pending.stepped_up() {
-            // A step-up is no new sign-in: it prolongs nothing.
-            session.entry.created = old.created;
-            session.entry.attempt = old.attempt;
-            session.entry.ends = old.ends;
-            session.entry.idp = old.idp;
-            (session.entry.password_attempts, session.entry.password_attempt) =
-                (old.password_attempts, old.password_attempt);
-        } else {
-            session = session.knowing(pending.opened_from(), pending.restored, entropy)?;
-        }
-        Ok(Self { pending, spend: Spend::Step(proof.step(), anew), session })
-    }
-
-    /// With a recovery token, at a challenge only.
-    ///
-    /// # Errors
-    /// [`SignInError`].
-    pub fn with_recovery(
-        pending: PendingVerification,
-        proof: RecoveryProof,
-        entropy: &dyn Entropy,
-    ) -> Result<Self, SignInError> {
-        if proof.user() != pending.key() || matches!(pending.token, VerificationToken::Session(_)) {
-            return Err(SignInError::Foreign);
-        }
-        let session =
-            pending.session(Amr::Recovery, entropy)?.knowing(pending.opened_from(), pending.restored, entropy)?;
-        Ok(Self { spend: Spend::Recovery(*proof.digest()), pending, session })
-    }
+    Rejected(#[from] VerificationRejection),
+    /// Denied, though it may have been committed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 impl Store {
-    /// Counts a try against the challenge's, the window's and the row's budget in one write, and returns what it is checked
-    /// against. The count stands whatever the check says (security.md 14, 28).
+    /// Counts an attempt against the budgets of the challenge, the window and the consecutive failures in one write, and
+    /// returns what the code is checked against. The count stands whatever the check says (docs/security.md 14, 28).
     ///
     /// # Errors
     /// [`StoreError`]: denied.
@@ -152,14 +48,14 @@ impl Store {
         token: VerificationToken,
         attempt: Attempt,
     ) -> Result<Charge<PendingVerification, VerificationRejection>, StoreError> {
-        let mut old = Vec::new();
+        let mut expired = Vec::new();
         let mut idp = None;
-        // A window full of receipts, some of them past: once more, replacing exactly those. Should another request have
-        // replaced them meanwhile, there is room: a third time.
+        // A full window may hold expired attempts: the second round replaces exactly those. If another request replaced them
+        // meanwhile, there is room, and the third round uses it.
         for _ in 0..4 {
-            let write = charge(&token, &attempt, &old);
+            let write = charge(&token, &attempt, &expired);
             let charged = self.table.update(&write, Retry::Idempotent);
-            // Beside the first charge, of a session alone: a challenge comes from no IdP.
+            // Only a session comes from an IdP, so only a step-up reads it, in the same round trip as the first charge.
             let charged = match (&idp, &token) {
                 (None, VerificationToken::Session(token)) => {
                     let (charged, read) = join!(charged, self.read_all([keys::idp(token.user().tenant())]));
@@ -169,197 +65,138 @@ impl Store {
                 }
                 _ => charged.await?,
             };
-            match charged {
-                Updated::Written(Some(item)) => {
-                    let user: User = item::read(item)?;
-                    if !token.idp_holds(&user, idp.as_ref()) {
-                        return Ok(Charge::Rejected(VerificationRejection::InvalidToken));
-                    }
-                    return Ok(Charge::Admitted(PendingVerification { user, token, attempt, restored: self.restored }));
-                }
-                Updated::Written(None) | Updated::Refused(None) => {
-                    return Ok(Charge::Rejected(VerificationRejection::InvalidToken));
-                }
-                Updated::Refused(Some(item)) => {
-                    let user: User = item::read(item)?;
-                    if !token.idp_holds(&user, idp.as_ref()) {
-                        return Ok(Charge::Rejected(VerificationRejection::InvalidToken));
-                    }
-                    if user.recent_attempts.contains_key(&attempt.text()) {
-                        // Counted already, the reply was lost: it is this one.
-                        return Ok(Charge::Admitted(PendingVerification {
-                            user,
-                            token,
-                            attempt,
-                            restored: self.restored,
-                        }));
-                    }
-                    if let Some(dead) = classify(&user, &token, attempt.at()) {
-                        return Ok(Charge::Rejected(dead));
-                    }
-                    let past = past_receipts(&user, attempt.at());
-                    let counted = user.recent_attempts.len().saturating_sub(past.len());
-                    if i64::try_from(counted).is_ok_and(|counted| counted < policy::MAX_RECENT_ATTEMPTS) {
-                        old = past;
-                    } else {
-                        return Ok(Charge::Exhausted { retry_at: window_ends(&user, attempt.at()) });
-                    }
+            let (Updated::Written(found) | Updated::Refused(found)) = &charged;
+            let Some(found) = found.clone() else { return Ok(Charge::Rejected(VerificationRejection::InvalidToken)) };
+            let user: User = item::read(found)?;
+            if !idp_holds(&token, &user, idp.as_ref()) {
+                return Ok(Charge::Rejected(VerificationRejection::InvalidToken));
+            }
+            // A refused write may be this one, counted before its reply was lost.
+            let counted = user.recent_attempts.contains_key(&attempt.text());
+            if counted {
+                return Ok(Charge::Admitted(PendingVerification { user, token, attempt, restored: self.restored }));
+            }
+            if let Err(why) = verify_code::check_attempt(&user, &token, attempt.at()) {
+                return Ok(Charge::Rejected(why));
+            }
+            expired = expired_attempts(&user, attempt.at());
+            if user.recent_attempts.len() - expired.len() >= policy::MAX_RECENT_ATTEMPTS {
+                return Ok(Charge::Exhausted { retry_at: window_ends(&user, attempt.at()) });
+            }
+        }
+        Err(StoreError::Contended("a user's window of attempts".into()))
+    }
+
+    /// Spends the proof and opens the session in one transaction with its audit row.
+    ///
+    /// # Errors
+    /// [`AcceptError`]: denied.
+    pub async fn accept(&self, sign_in: SignIn, event: &AuditEvent) -> Result<SignedIn, AcceptError> {
+        let (key, attempt) = (sign_in.key(), *sign_in.attempt());
+        let mut user = sign_in.charged_user().clone();
+        let mut retries = Retries::of(&attempt);
+        loop {
+            let mut changed = user.clone();
+            let outcome = sign_in.apply(&mut changed)?;
+            let writes = vec![commit::update(key, &user, &changed)?];
+            let audit_row = Some(self.audit_row(key.tenant(), &attempt, 0, event)?);
+            match self.try_commit(Decision { writes, audit_row, outcome }).await? {
+                Commit::Done(opened) => return Ok(sign_in.signed_in(opened)),
+                Commit::Stale(found) => {
+                    user = item::read(met_first(found).ok_or(VerificationRejection::AlreadyUsed)?)?;
+                    retries.pause().await?;
                 }
             }
         }
-        Err(StoreError::Contended("a person's window of tries".into()))
     }
 
-    /// Spends the proof and opens the session in one transaction, with its audit row. The old token of a step-up dies by the
-    /// same write; a spent challenge stays as one until it ends.
+    /// Disables a factor after [`policy::MAX_CONSECUTIVE_FAILURES`] (NIST SP 800-63B-4, 3.2.2).
     ///
     /// # Errors
-    /// [`StoreError`]: denied, though it may have been committed.
-    pub async fn accept(&self, mut sign_in: SignIn, event: &AuditEvent) -> Result<Acceptance<SignedIn>, StoreError> {
-        for _ in 0..MAX_RETRIES {
-            let write = accept(&sign_in)?;
-            let row = self.audit_row(sign_in.pending.key().tenant(), &sign_in.pending.attempt, 0, event)?;
-            let met = match self.table.transact(&Transaction::new(vec![write], row)).await? {
-                Transacted::Committed => {
-                    return Ok(Acceptance::Accepted(sign_in.session.opened(&sign_in.pending.user)));
-                }
-                Transacted::Refused(met) => met_first(met),
-            };
-            let Some(item) = met else { return Ok(Acceptance::AlreadyUsed) };
-            let user: User = item::read(item)?;
-            if !sign_in.still_holds(&user) {
-                return Ok(Acceptance::AlreadyUsed);
-            }
-            sign_in.pending.user = user;
-            if let Some(old) = sign_in.pending.stepped_up().cloned() {
-                (sign_in.session.entry.password_attempts, sign_in.session.entry.password_attempt) =
-                    (old.password_attempts, old.password_attempt);
-            }
-        }
-        Err(StoreError::Contended("sessions of one person keep changing".into()))
-    }
-
-    /// Disables a factor whose row of failures is full (NIST SP 800-63B-4, 3.2.2): challenges, enrolment tokens and the
-    /// recovery token go, sessions stay. A right code that was in flight and committed first has cleared the row: then
-    /// nothing happens.
-    ///
-    /// # Errors
-    /// [`StoreError`]; the row stays full, so the factor stays unusable, and the next to see it finishes.
+    /// [`StoreError`]. The failures stay counted, so the factor cannot be used, and the next attempt disables it.
     pub async fn disable_factor(
         &self,
-        who: &UserKey,
+        key: &UserKey,
         user: &User,
         attempt: &Attempt,
         event: &AuditEvent,
     ) -> Result<Disabled, StoreError> {
-        let mut writes = vec![Write::update(
-            keys::user(who),
-            vec![
-                eq(attr("ep"), user.security_version),
-                eq(attr("fs"), "a"),
-                write::ge(attr("row"), policy::MAX_CONSECUTIVE_FAILURES),
-            ],
-            vec![
-                Action::Set(attr("fs"), write::text("d")),
-                Action::Set(attr("c"), write::empty()),
-                Action::Set(attr("e"), write::empty()),
-                Action::Remove(attr("pe")),
-                Action::Remove(attr("rk")),
-                Action::Remove(attr("rkt")),
-            ],
-        )];
-        writes.extend(remove_admin_with_mfa(who, user));
-        // Number 1: the refusal that filled the row is this attempt's event 0.
-        let row = self.audit_row(who.tenant(), attempt, 1, event)?;
-        match self.table.transact(&Transaction::new(writes, row)).await? {
-            Transacted::Committed => Ok(Disabled::Done),
-            Transacted::Refused(_) => Ok(Disabled::Stale),
+        let (mut user, mut retries) = (user.clone(), Retries::of(attempt));
+        loop {
+            let mut changed = user.clone();
+            if verify_code::disable_factor(&mut changed).is_err() {
+                return Ok(Disabled::Stale);
+            }
+            let mut writes = vec![commit::update(key, &user, &changed)?];
+            writes.extend(remove_admin_with_mfa(key, &user));
+            // Number 0 is the refusal of this attempt.
+            let audit_row = Some(self.audit_row(key.tenant(), attempt, 1, event)?);
+            match self.try_commit(Decision { writes, audit_row, outcome: Disabled::Done }).await? {
+                Commit::Done(disabled) => return Ok(disabled),
+                Commit::Stale(found) => {
+                    let Some(found) = met_first(found) else { return Ok(Disabled::Stale) };
+                    user = item::read(found)?;
+                    retries.pause().await?;
+                }
+            }
         }
     }
 }
 
-/// Takes an Administrator who loses the factor from those who have one.
-pub(super) fn remove_admin_with_mfa(who: &UserKey, user: &User) -> Option<Write> {
-    let with_mfa = attr("able").key(who.user().as_str().to_owned());
-    let write = || Write::update(keys::administrators(who.tenant()), vec![], vec![Action::Remove(with_mfa)]);
-    user.administers().then(write)
-}
-
-/// What became of disabling a factor.
+/// Whether a factor was disabled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Disabled {
     /// Disabled, durably.
     Done,
-    /// The person changed meanwhile.
+    /// A right code cleared the failures meanwhile, or the user changed.
     Stale,
 }
 
-impl SignIn {
-    /// Whether all that matters to the proof is as it was: then only the list of sessions moved.
-    fn still_holds(&self, user: &User) -> bool {
-        let (was, token, now) = (&self.pending.user, &self.pending.token, self.pending.attempt.at());
-        let spendable = match &self.spend {
-            Spend::Step(step, _) => user.last_step.is_some_and(|last| last < *step),
-            Spend::Recovery(digest) => user.recovery.as_ref() == Some(digest),
-        };
-        let open = match token {
-            // Its tries may be used up by now, this one among them; it may not be spent.
-            VerificationToken::Challenge(token) => {
-                user.challenges.get(token.id()).is_some_and(|challenge| challenge.attempts < SPENT)
-            }
-            VerificationToken::Session(token) => super::session::find(user, token, now).is_ok(),
-        };
-        spendable
-            && open
-            && user.recent_attempts.contains_key(&self.pending.attempt.text())
-            && user.security_version == was.security_version
-            && user.factor == FactorState::Active
-            && user.factor_id == was.factor_id
-    }
+/// Removes an Administrator who loses the factor from those who have one.
+pub(super) fn remove_admin_with_mfa(key: &UserKey, user: &User) -> Option<Write> {
+    let own = attr("able").key(key.user().as_str().to_owned());
+    let write = || Write::update(keys::administrators(key.tenant()), vec![], vec![Action::Remove(own)]);
+    user.administers().then(write)
 }
 
-impl PendingVerification {
-    fn session(&self, amr: Amr, entropy: &dyn Entropy) -> Result<NewSession, EntropyError> {
-        NewSession::signed_in(self.key(), self.user.security_version, amr, &self.attempt, self.restored, entropy)
-    }
-
-    fn opened_from(&self) -> Option<EntryId> {
-        self.challenge().and_then(|challenge| challenge.device.clone())
-    }
-
-    fn stepped_up(&self) -> Option<&item::Session> {
-        match &self.token {
-            VerificationToken::Session(token) => self.user.sessions.get(token.id()),
-            VerificationToken::Challenge(_) => None,
-        }
-    }
-}
-
-impl VerificationToken {
-    /// Whether the tenant's IdP is still the one that the session came from. What is no session of this person is decided
-    /// elsewhere.
-    fn idp_holds(&self, user: &User, current: Option<&CurrentIdp>) -> bool {
-        match self {
-            Self::Challenge(_) => true,
-            Self::Session(token) => user.sessions.get(token.id()).is_none_or(|session| session.idp_holds(current)),
-        }
-    }
-}
-
-fn entry(token: &VerificationToken) -> Path {
-    let map = match token {
-        VerificationToken::Challenge(_) => "c",
-        VerificationToken::Session(_) => "s",
-    };
-    attr(map).key(token.reference().id().as_str().to_owned())
-}
-
-/// What makes the door's token alive, as a guard.
-fn alive(token: &VerificationToken, now: Timestamp) -> Vec<Condition> {
+/// Whether the tenant's IdP is still the one that the session came from. What is no session of this user is rejected elsewhere.
+fn idp_holds(token: &VerificationToken, user: &User, current: Option<&CurrentIdp>) -> bool {
     match token {
-        VerificationToken::Session(token) => super::session::living(token, now),
-        VerificationToken::Challenge(token) => open_entry("c", token, policy::CHALLENGE_LIFE, now),
+        VerificationToken::Challenge(_) => true,
+        VerificationToken::Session(token) => {
+            user.sessions.get(token.id()).is_none_or(|session| session.idp_holds(current))
+        }
     }
+}
+
+/// The charge of an attempt. Its conditions are those of [`verify_code::check_attempt`], and room in the window.
+fn charge(token: &VerificationToken, attempt: &Attempt, expired: &[String]) -> Write {
+    let receipt = attr("f").key(attempt.text());
+    let (mut conditions, challenge) = match token {
+        VerificationToken::Session(token) => (session::living(token, attempt.at()), None),
+        VerificationToken::Challenge(token) => {
+            let open = open_entry("c", token, policy::CHALLENGE_LIFE, attempt.at());
+            (open, Some(attr("c").key(token.id().as_str().to_owned()).key("n")))
+        }
+    };
+    conditions.extend([
+        eq(attr("fs"), "a"),
+        session::room("f", policy::MAX_RECENT_ATTEMPTS + expired.len()),
+        lt(attr("row"), policy::MAX_CONSECUTIVE_FAILURES),
+        absent(receipt.clone()),
+    ]);
+    conditions.extend(expired.iter().map(|id| exists(attr("f").key(id.clone()))));
+    let mut actions = vec![
+        Action::Set(receipt, num(attempt.at().millis())),
+        Action::Add(attr("row"), 1),
+        Action::Add(attr("life"), 1),
+    ];
+    actions.extend(expired.iter().map(|id| Action::Remove(attr("f").key(id.clone()))));
+    if let Some(attempts) = challenge {
+        conditions.push(lt(attempts.clone(), policy::MAX_ATTEMPTS));
+        actions.push(Action::Add(attempts, 1));
+    }
+    Write::update(keys::user(token.reference().user()), conditions, actions)
 }
 
 /// What makes a challenge or an enrolment token alive, as a guard: the same as [`Challenge::open`] asks.
@@ -374,105 +211,8 @@ pub(super) fn open_entry(map: &'static str, token: &TokenRef, life: Duration, no
     ]
 }
 
-fn charge(token: &VerificationToken, attempt: &Attempt, old: &[String]) -> Write {
-    let receipt = attr("f").key(attempt.text());
-    let past = i64::try_from(old.len()).unwrap_or(i64::MAX);
-    let mut conditions = alive(token, attempt.at());
-    conditions.extend([
-        eq(attr("fs"), "a"),
-        lt(size(attr("f")), policy::MAX_RECENT_ATTEMPTS + past),
-        lt(attr("row"), policy::MAX_CONSECUTIVE_FAILURES),
-        absent(receipt.clone()),
-    ]);
-    conditions.extend(old.iter().map(|id| exists(attr("f").key(id.clone()))));
-    let mut actions = vec![
-        Action::Set(receipt, num(attempt.at().millis())),
-        Action::Add(attr("row"), 1),
-        Action::Add(attr("life"), 1),
-    ];
-    actions.extend(old.iter().map(|id| Action::Remove(attr("f").key(id.clone()))));
-    if matches!(token, VerificationToken::Challenge(_)) {
-        conditions.push(lt(entry(token).key("n"), policy::MAX_ATTEMPTS));
-        actions.push(Action::Add(entry(token).key("n"), 1));
-    }
-    Write::update(keys::user(token.reference().user()), conditions, actions)
-}
-
-fn accept(sign_in: &SignIn) -> Result<Write, StoreError> {
-    let SignIn { pending, spend, session } = sign_in;
-    let (user, now) = (&pending.user, pending.attempt.at());
-    let factor = user.factor_id.ok_or_else(|| StoreError::Corrupt("an active factor without an id".into()))?;
-    let receipt = attr("f").key(pending.attempt.text());
-    let replaced = matches!(pending.token, VerificationToken::Session(_)).then(|| pending.token.reference().id());
-    let (opening, opens) = super::session::open(user, session, replaced, now)?;
-    let mut conditions = alive(&pending.token, now);
-    conditions.extend([
-        eq(attr("ep"), user.security_version),
-        eq(attr("fs"), "a"),
-        eq(attr("fid"), factor.bytes()),
-        exists(receipt.clone()),
-    ]);
-    conditions.extend(pending.stepped_up().map(|old| super::session::same_tries(pending.token.reference(), old)));
-    conditions.extend(opening);
-    let mut actions = vec![
-        Action::Set(attr("row"), num(0)),
-        Action::Add(attr("life"), -1),
-        Action::Set(attr("seen"), num(now.secs())),
-        Action::Remove(receipt),
-    ];
-    actions.extend(opens);
-    match spend {
-        Spend::Step(step, anew) => {
-            // The confirming step is the first that counts: a factor has a last step from its beginning.
-            conditions.push(lt(attr("ls"), *step));
-            actions.push(Action::Set(attr("ls"), num(*step)));
-            // Of this factor still: its id is guarded above.
-            actions.extend(anew.as_ref().map(|sealed| Action::Set(attr("sec"), write::bytes(sealed.bytes()))));
-        }
-        Spend::Recovery(digest) => {
-            conditions.push(eq(attr("rk"), digest.bytes()));
-            actions.extend([Action::Remove(attr("rk")), Action::Remove(attr("rkt"))]);
-        }
-    }
-    if matches!(pending.token, VerificationToken::Challenge(_)) {
-        // Spent, and still there until it ends: see `Challenge::attempts`.
-        conditions.push(lt(entry(&pending.token).key("n"), SPENT));
-        actions.push(Action::Set(entry(&pending.token).key("n"), num(SPENT)));
-    }
-    Ok(Write::update(keys::user(pending.key()), conditions, actions))
-}
-
-/// The count of a challenge that signed somebody in.
-const SPENT: i64 = 1_000;
-
-/// Why a charge was refused, in the contract's order: token, then state. `None`: the window is full.
-fn classify(user: &User, token: &VerificationToken, now: Timestamp) -> Option<VerificationRejection> {
-    let dead = match token {
-        VerificationToken::Challenge(token) => match user.challenges.get(token.id()) {
-            Some(challenge) if challenge.attempts < policy::MAX_ATTEMPTS => {
-                let open = challenge.open(token, user.security_version, policy::CHALLENGE_LIFE, now);
-                (!open).then_some(VerificationRejection::InvalidToken)
-            }
-            _ => Some(VerificationRejection::InvalidToken),
-        },
-        VerificationToken::Session(token) => super::session::find(user, token, now).err().map(|why| match why {
-            NoSession::Invalid => VerificationRejection::InvalidToken,
-            NoSession::RefreshRequired => VerificationRejection::RefreshRequired,
-        }),
-    };
-    let state = || match user.factor {
-        FactorState::Active if user.consecutive_failures < policy::MAX_CONSECUTIVE_FAILURES => None,
-        FactorState::Active | FactorState::Disabled if matches!(token, VerificationToken::Challenge(_)) => {
-            Some(VerificationRejection::InvalidToken)
-        }
-        FactorState::Active | FactorState::Disabled => Some(VerificationRejection::FactorDisabled),
-        FactorState::None => Some(VerificationRejection::NoFactor),
-    };
-    if !user.active { Some(VerificationRejection::InvalidToken) } else { dead.or_else(state) }
-}
-
-/// Receipts past the window, or so far in the future that a clock ran ahead.
-fn past_receipts(user: &User, now: Timestamp) -> Vec<String> {
+/// Attempts that are older than the window, or so far in the future that a clock must have run ahead.
+fn expired_attempts(user: &User, now: Timestamp) -> Vec<String> {
     let (from, to) = ((now - policy::WINDOW).millis(), (now + policy::WINDOW).millis());
     user.recent_attempts.iter().filter(|(_, at)| **at <= from || **at > to).map(|(id, _)| id.clone()).collect()
 }
@@ -604,12 +344,12 @@ mod tests {
             SignIn::with_totp(pending, proof, Some(anew.clone()), &SystemEntropy).unwrap()
         };
         assert!(ann.accept(proven(&tokens[0], STEP).await).await.is_some());
-        assert!(ann.read(&ann.key).await.secret.as_ref() == Some(&anew));
+        assert!(ann.read(&ann.key).await.factor.active().unwrap().secret == anew);
         let sign_in = proven(&tokens[1], STEP + 1).await;
         ann.change(Action::Set(attr("fid"), write::bytes(&[7; 12]))).await;
         ann.change(Action::Set(attr("sec"), write::bytes(b"another"))).await;
         assert!(ann.accept(sign_in).await.is_none());
-        assert_eq!(ann.read(&ann.key).await.secret.unwrap().bytes(), b"another");
+        assert_eq!(ann.read(&ann.key).await.factor.active().unwrap().secret.bytes(), b"another");
     }
 
     #[tokio::test]
@@ -652,5 +392,92 @@ mod tests {
         let again = Attempt::begin(at, &SystemEntropy).unwrap();
         let moved = ann.store.disable_factor(&ann.key, pending.user(), &again, &event).await.unwrap();
         assert_eq!(moved, Disabled::Stale);
+    }
+
+    /// The charge states the rules of [`verify_code::check_attempt`] as conditions, because the count must not wait for a read.
+    /// For every combination of what they look at, both say the same.
+    #[tokio::test]
+    async fn charge_requires_exactly_what_check_attempt_requires() {
+        let (ann, challenges) = ann(2).await;
+        let token = ann.with_step(&challenges[0], STEP, NOW).await.unwrap().reference().clone();
+        let user = ann.read(&ann.key).await;
+        let session = VerificationToken::session(token.clone()).unwrap();
+        let challenge = VerificationToken::challenge(challenges[1].clone()).unwrap();
+        let mut checked = 0;
+        for user in variants(&user) {
+            for user in variants_of_session(&user, &token).chain(variants_of_challenge(&user, &challenges[1])) {
+                let item = item::write(&user).unwrap();
+                for token in [&session, &challenge] {
+                    let attempt = Attempt::begin(NOW, &SystemEntropy).unwrap();
+                    let charged = charge(token, &attempt, &[]).apply(Some(&item)).is_ok();
+                    assert_eq!(charged, verify_code::check_attempt(&user, token, NOW).is_ok());
+                    checked += 1;
+                }
+            }
+        }
+        assert!(checked > 1000, "{checked}");
+    }
+
+    fn variants(user: &User) -> Vec<User> {
+        let mut all = Vec::new();
+        for active in [true, false] {
+            for failures in [0, policy::MAX_CONSECUTIVE_FAILURES - 1, policy::MAX_CONSECUTIVE_FAILURES] {
+                for state in 0..3 {
+                    let mut user = User { active, consecutive_failures: failures, ..user.clone() };
+                    match state {
+                        0 => {}
+                        1 => user.factor.disable(),
+                        _ => user.factor = crate::domain::Factor::None,
+                    }
+                    all.push(user);
+                }
+            }
+        }
+        all
+    }
+
+    fn variants_of_session(user: &User, token: &TokenRef) -> impl Iterator<Item = User> {
+        let (now, longest) = (NOW.secs(), (NOW + policy::SESSION_LIFE + policy::SKEW).secs());
+        let idle = (NOW - policy::SESSION_IDLE).secs();
+        let mut all = Vec::new();
+        for ends in [now, now + 1, longest, longest + 1] {
+            for seen in [idle, idle + 1] {
+                for (version, attempts) in [(0, 0), (1, 0), (1, policy::MAX_ATTEMPTS - 1), (1, policy::MAX_ATTEMPTS)] {
+                    let mut user = user.clone();
+                    let session = user.sessions.get_mut(token.id()).unwrap();
+                    (session.ends, session.seen) = (ends, seen);
+                    (session.security_version, session.password_attempts) = (version, attempts);
+                    all.push(user);
+                }
+            }
+        }
+        let mut foreign = user.clone();
+        foreign.sessions.get_mut(token.id()).unwrap().verifier = *other_token(token).verifier();
+        all.push(foreign);
+        all.into_iter()
+    }
+
+    fn variants_of_challenge(user: &User, token: &TokenRef) -> impl Iterator<Item = User> {
+        let (now, longest) = (NOW.millis(), (NOW + policy::CHALLENGE_LIFE + policy::SKEW).millis());
+        let mut all = Vec::new();
+        for ends in [now, now + 1, longest, longest + 1] {
+            for (version, attempts) in [(0, 0), (1, 0), (1, policy::MAX_ATTEMPTS - 1), (1, policy::MAX_ATTEMPTS)] {
+                let mut user = user.clone();
+                let challenge = user.challenges.get_mut(token.id()).unwrap();
+                challenge.ends = ends;
+                (challenge.security_version, challenge.attempts) = (version, attempts);
+                all.push(user);
+            }
+        }
+        let mut foreign = user.clone();
+        foreign.challenges.get_mut(token.id()).unwrap().verifier = *other_token(token).verifier();
+        all.push(foreign);
+        all.into_iter()
+    }
+
+    fn other_token(token: &TokenRef) -> TokenRef {
+        let new =
+            NewToken::generate(token.class(), token.user(), crate::secret::RestoreEpoch::default(), &SystemEntropy);
+        new.unwrap().reference().clone()
     }
 }

@@ -11,6 +11,8 @@ use std::{borrow::Cow, collections::HashMap};
 
 pub use serde_dynamo::AttributeValue as Value;
 
+use super::keys;
+
 /// An item: named attributes, `PK` and `SK` among them.
 pub type Item = HashMap<String, Value>;
 
@@ -304,7 +306,16 @@ pub struct Write {
 pub struct Refused;
 
 impl Write {
-    pub(crate) fn update(key: Key, conditions: Vec<Condition>, actions: Vec<Action>) -> Self {
+    /// Changes an item. A user's item gets a new version, so that no commit overlooks this write (`store::commit`).
+    pub(crate) fn update(key: Key, conditions: Vec<Condition>, mut actions: Vec<Action>) -> Self {
+        if key.sk == keys::USER {
+            actions.push(Action::Count(attr("v"), 1));
+        }
+        Self { key, condition: Condition::All(conditions), effect: Effect::Update(actions) }
+    }
+
+    /// Changes what decides nothing in a user's item: the version stays.
+    pub(crate) fn note(key: Key, conditions: Vec<Condition>, actions: Vec<Action>) -> Self {
         Self { key, condition: Condition::All(conditions), effect: Effect::Update(actions) }
     }
 

@@ -255,7 +255,7 @@ async fn p9_support_resets_a_sole_administrator_with_a_ticket() {
     };
     for (tenant, name, why) in [
         (&acme, "ann", "another active Administrator of the tenant has an active factor"),
-        (&globex, "gil", "the person is not an active Administrator"),
+        (&globex, "gil", "the user is not an active Administrator"),
     ] {
         let refused = ask(tenant, name, "T-1").await;
         assert!(refused.is(409, "not_sole_administrator") && refused.text("/detail").starts_with(why), "{refused:?}");

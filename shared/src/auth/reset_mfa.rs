@@ -1,0 +1,85 @@
+//! A reset of a user's MFA: by an Administrator of the tenant, or by support for a sole Administrator who is locked out.
+
+use crate::{
+    domain::{Factor, User},
+    env::Timestamp,
+    id::UserId,
+    policy,
+    secret::CodeDigest,
+    store::item::{Administrators, ResetCodeEntry, ResetCodeFor},
+};
+
+/// What a reset changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResetKind {
+    /// The factor is gone, and the user has to enrol.
+    Reset,
+    /// The user was reset before and has not enrolled: only the reset code is new.
+    CodeRenewed,
+    /// The user was reset before, has not enrolled and needs no reset code.
+    Unchanged,
+}
+
+/// Why an operator of support does not reset a user (`not_sole_administrator`), in the words of the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotSole {
+    /// An Administrator of the tenant does it.
+    #[error("the user is not an active Administrator of the tenant: an Administrator of the tenant can reset them")]
+    NotAnAdministrator,
+    /// The other Administrator does it.
+    #[error("another active Administrator of the tenant has an active factor and can reset the user")]
+    AnotherCanReset,
+}
+
+/// Resets a user, or renews the reset code of one who was reset and has not enrolled. `code` becomes the reset code where one
+/// is required: for Administrators, and for everyone if the tenant says so.
+pub fn reset_mfa(user: &mut User, code_for: ResetCodeFor, code: CodeDigest, now: Timestamp) -> ResetKind {
+    let awaits_enrolment = !user.has_factor() && user.enrol_by.is_some_and(|until| until > now.secs());
+    if !awaits_enrolment {
+        let code_required = user.administers() || code_for == ResetCodeFor::Everyone;
+        reset(user, code_required.then_some(code), now);
+        return ResetKind::Reset;
+    }
+    if !user.reset_code_required {
+        return ResetKind::Unchanged;
+    }
+    user.reset_code = Some(reset_code(code, now));
+    ResetKind::CodeRenewed
+}
+
+/// Resets a sole Administrator. The reset code is always required, and every reset is a new one.
+pub fn reset_sole_administrator(user: &mut User, code: CodeDigest, now: Timestamp) {
+    reset(user, Some(code), now);
+}
+
+/// Whether a user is an active Administrator and no other active one has an active factor.
+///
+/// # Errors
+/// [`NotSole`].
+pub fn check_sole_administrator(administrators: &Administrators, user: &UserId) -> Result<(), NotSole> {
+    if !administrators.active.contains_key(user) {
+        return Err(NotSole::NotAnAdministrator);
+    }
+    if administrators.with_mfa.keys().any(|other| other != user) {
+        return Err(NotSole::AnotherCanReset);
+    }
+    Ok(())
+}
+
+/// No factor, no token and no known device: the only way in is enrolment, within [`policy::ENROL_WINDOW`].
+fn reset(user: &mut User, code: Option<CodeDigest>, now: Timestamp) {
+    user.factor = Factor::None;
+    user.recent_attempts.clear();
+    user.consecutive_failures = 0;
+    user.total_failures = 0;
+    user.devices.clear();
+    user.seen = now.secs();
+    user.enrol_by = Some((now + policy::ENROL_WINDOW).secs());
+    user.reset_code_required = code.is_some();
+    user.reset_code = code.map(|digest| reset_code(digest, now));
+    user.raise_security_version();
+}
+
+fn reset_code(digest: CodeDigest, now: Timestamp) -> ResetCodeEntry {
+    ResetCodeEntry { digest, ends: (now + policy::RESET_CODE_LIFE).millis(), attempts: 0 }
+}

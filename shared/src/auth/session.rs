@@ -1,0 +1,95 @@
+//! Sessions: which token holds one, and opening one at a sign-in.
+
+use crate::{
+    domain::User,
+    env::Timestamp,
+    id::EntryId,
+    policy,
+    secret::TokenRef,
+    sign_in::{From, NewSession},
+    store::item::{Device, Session},
+};
+
+/// Why a token holds no session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoSession {
+    /// Unknown, ended or of another class; or the user is inactive or deleted.
+    #[error("the session token is not valid")]
+    Invalid,
+    /// From before the user's last security change: the user has to sign in again (docs/product.md P12).
+    #[error("the session is older than the last security change")]
+    RefreshRequired,
+}
+
+impl User {
+    /// The live session of a token.
+    ///
+    /// # Errors
+    /// [`NoSession`].
+    pub fn session(&self, token: &TokenRef, now: Timestamp) -> Result<&Session, NoSession> {
+        let session = self.session_in_time(token, now)?;
+        if session.alive(now) { Ok(session) } else { Err(NoSession::Invalid) }
+    }
+
+    /// As [`Self::session`], also if the session's attempts at the current password are used up: the last of them may be the
+    /// right one.
+    ///
+    /// # Errors
+    /// [`NoSession`].
+    pub fn session_in_time(&self, token: &TokenRef, now: Timestamp) -> Result<&Session, NoSession> {
+        let session = self.sessions.get(token.id()).filter(|session| session.verifier == *token.verifier());
+        match session {
+            Some(session) if self.active && session.in_time(now) => {
+                if session.security_version == self.security_version {
+                    Ok(session)
+                } else {
+                    Err(NoSession::RefreshRequired)
+                }
+            }
+            _ => Err(NoSession::Invalid),
+        }
+    }
+
+    /// Adds a session, and the device of the sign-in if it is to be known. Keeps at most [`policy::SESSIONS`] sessions:
+    /// ended ones go first, then those of an earlier security version, then the oldest. `replaces` is the session that a
+    /// step-up ends. Returns whether the device is new.
+    pub(crate) fn open_session(
+        &mut self,
+        new: &NewSession,
+        entry: Session,
+        replaces: Option<&EntryId>,
+        now: Timestamp,
+    ) -> bool {
+        let current = self.security_version;
+        self.sessions.retain(|id, session| Some(id) != replaces && session.alive(now));
+        while self.sessions.len() >= policy::SESSIONS {
+            let rank = |session: &Session| (session.security_version == current, session.created);
+            let first = self.sessions.iter().min_by_key(|(_, session)| rank(session)).map(|(id, _)| id.clone());
+            first.map(|id| self.sessions.remove(&id));
+        }
+        self.sessions.insert(new.id().clone(), entry);
+        self.know_device(&new.from, now)
+    }
+
+    /// Renews the known device that the sign-in came from, or adds a new one. Keeps at most [`policy::DEVICES`]: expired ones
+    /// go first, then the least recently used.
+    fn know_device(&mut self, from: &From, now: Timestamp) -> bool {
+        let ends = (now + policy::DEVICE_LIFE).secs();
+        if let From::Device(Some(id), _) | From::Known(id) = from
+            && let Some(device) = self.devices.get_mut(id)
+        {
+            device.ends = ends;
+            return false;
+        }
+        let From::Device(_, token) = from else { return false };
+        self.devices.retain(|_, device| device.ends > now.secs());
+        while self.devices.len() >= policy::DEVICES {
+            let oldest = self.devices.iter().min_by_key(|(_, device)| device.last).map(|(id, _)| id.clone());
+            oldest.map(|id| self.devices.remove(&id));
+        }
+        let verifier = *token.reference().verifier();
+        let device = Device { verifier, ends, attempts: 0, last: now.millis(), attempt: None };
+        self.devices.insert(token.reference().id().clone(), device);
+        true
+    }
+}

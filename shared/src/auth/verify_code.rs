@@ -1,0 +1,279 @@
+//! A code at a challenge signs in; a code at a session steps it up. A recovery token stands in for the code at a challenge.
+//!
+//! An attempt is charged first ([`check_attempt`] is what the charge requires), then the code is checked, then
+//! [`SignIn::apply`] spends what was proven and opens the session.
+
+use super::session::NoSession;
+use crate::{
+    domain::{FactorState, User},
+    env::{Entropy, EntropyError, Timestamp},
+    id::{EntryId, UserKey},
+    policy,
+    recovery::RecoveryProof,
+    secret::{CodeDigest, Nonce, SealedSecret},
+    sign_in::{Attempt, NewSession, PendingVerification, SignedIn, VerificationToken},
+    store::item::{Amr, Session},
+    totp::TotpProof,
+};
+
+/// The count of attempts of a challenge that signed in. A spent challenge stays in the item until it ends, so that a late
+/// duplicate of the write that opened it finds it and cannot revive it.
+const SPENT: i64 = 1_000;
+
+/// Why no code can be tried, or why a right code grants nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum VerificationRejection {
+    /// No such token, or one that ended, was spent or was used up.
+    #[error("the token is not valid")]
+    InvalidToken,
+    /// The session is older than the user's last security change.
+    #[error("the session is older than the last security change")]
+    RefreshRequired,
+    /// The factor was disabled: only a reset helps.
+    #[error("the factor is disabled")]
+    FactorDisabled,
+    /// There is no factor.
+    #[error("there is no factor")]
+    NoFactor,
+    /// Another request spent the time step, the recovery token or the attempt, or the factor was replaced.
+    #[error("the code was used meanwhile")]
+    AlreadyUsed,
+}
+
+/// Whether a code may be tried: first the token, then the factor. The window of recent attempts is not part of it.
+///
+/// # Errors
+/// Each variant of [`VerificationRejection`] except `AlreadyUsed`.
+pub fn check_attempt(user: &User, token: &VerificationToken, now: Timestamp) -> Result<(), VerificationRejection> {
+    check_token(user, token, policy::MAX_ATTEMPTS, now)?;
+    let exhausted = user.consecutive_failures >= policy::MAX_CONSECUTIVE_FAILURES;
+    match (user.factor.state(), token) {
+        (FactorState::Active, _) if !exhausted => Ok(()),
+        (FactorState::None, _) => Err(VerificationRejection::NoFactor),
+        // At a challenge the answer is the same as for a void token. The next sign-in says that a reset is due.
+        (_, VerificationToken::Challenge(_)) => Err(VerificationRejection::InvalidToken),
+        (_, VerificationToken::Session(_)) => Err(VerificationRejection::FactorDisabled),
+    }
+}
+
+/// Whether the token works for this user. A challenge must have had fewer than `most` attempts.
+fn check_token(user: &User, token: &VerificationToken, most: i64, now: Timestamp) -> Result<(), VerificationRejection> {
+    match token {
+        VerificationToken::Challenge(token) => {
+            let open = user.challenges.get(token.id()).is_some_and(|challenge| {
+                challenge.attempts < most && challenge.open(token, user.security_version, policy::CHALLENGE_LIFE, now)
+            });
+            if open && user.active { Ok(()) } else { Err(VerificationRejection::InvalidToken) }
+        }
+        VerificationToken::Session(token) => user.session(token, now).map(drop).map_err(|why| match why {
+            NoSession::Invalid => VerificationRejection::InvalidToken,
+            NoSession::RefreshRequired => VerificationRejection::RefreshRequired,
+        }),
+    }
+}
+
+/// A code that was proven right, and the session it pays for. Made from a charged attempt and a proof of the same factor.
+///
+/// No session without a proof:
+/// ```compile_fail,E0451
+/// # fn any<T>() -> T { loop {} }
+/// # fn mint(pending: vestibule::sign_in::PendingVerification) -> vestibule::auth::verify_code::SignIn {
+/// vestibule::auth::verify_code::SignIn { pending, proof: any(), session: any() } // private fields
+/// # }
+/// ```
+pub struct SignIn {
+    pending: PendingVerification,
+    proof: Proof,
+    session: NewSession,
+}
+
+/// What was proven and is spent by the sign-in.
+enum Proof {
+    /// A time step of an authenticator app; with its secret, if that was sealed under a newer key.
+    Step { factor: Nonce, step: i64, resealed: Option<SealedSecret> },
+    /// A recovery token.
+    RecoveryToken(CodeDigest),
+}
+
+/// Why a proof makes no sign-in.
+#[derive(Debug, thiserror::Error)]
+pub enum SignInError {
+    /// The proof is of another user's factor, or of another factor of the user.
+    #[error("the proof is of another factor")]
+    Foreign,
+    /// There is no randomness for a token.
+    #[error(transparent)]
+    Entropy(#[from] EntropyError),
+}
+
+/// What a sign-in put into the user: the session, and whether its device is new.
+#[derive(Clone)]
+pub(crate) struct OpenedSession {
+    session: Session,
+    new_device: bool,
+}
+
+impl SignIn {
+    /// Signs in, or steps up, with a code of the factor that was charged. It consumes both: a proof pays once. `resealed` is
+    /// the factor's secret sealed under a newer key, to replace the stored one.
+    ///
+    /// # Errors
+    /// [`SignInError`].
+    pub fn with_totp(
+        pending: PendingVerification,
+        proof: TotpProof,
+        resealed: Option<SealedSecret>,
+        entropy: &dyn Entropy,
+    ) -> Result<Self, SignInError> {
+        let (owner, user) = (proof.owner(), &pending.user);
+        let factor = user.factor.active().map(|authenticator| authenticator.id);
+        if owner.user != *pending.key() || owner.incarnation != user.incarnation || Some(owner.factor) != factor {
+            return Err(SignInError::Foreign);
+        }
+        let proof = Proof::Step { factor: owner.factor, step: proof.step(), resealed };
+        let mut session = new_session(&pending, Amr::with_code(user.auth_type), entropy)?;
+        if matches!(pending.token, VerificationToken::Challenge(_)) {
+            session = session.knowing(opened_from(&pending), pending.restored, entropy)?;
+        }
+        Ok(Self { pending, proof, session })
+    }
+
+    /// Signs in with a recovery token, at a challenge only.
+    ///
+    /// # Errors
+    /// [`SignInError`].
+    pub fn with_recovery(
+        pending: PendingVerification,
+        proof: RecoveryProof,
+        entropy: &dyn Entropy,
+    ) -> Result<Self, SignInError> {
+        if proof.user() != pending.key() || matches!(pending.token, VerificationToken::Session(_)) {
+            return Err(SignInError::Foreign);
+        }
+        let session = new_session(&pending, Amr::Recovery, entropy)?;
+        let session = session.knowing(opened_from(&pending), pending.restored, entropy)?;
+        Ok(Self { proof: Proof::RecoveryToken(*proof.digest()), pending, session })
+    }
+
+    /// Who signs in.
+    #[must_use]
+    pub fn key(&self) -> &UserKey {
+        self.pending.key()
+    }
+
+    /// The request's attempt.
+    #[must_use]
+    pub fn attempt(&self) -> &Attempt {
+        &self.pending.attempt
+    }
+
+    /// The user as the charge left them.
+    pub(crate) fn charged_user(&self) -> &User {
+        &self.pending.user
+    }
+
+    /// Spends the attempt, the code and the challenge, and opens the session. At a step-up the new session takes the place of
+    /// the old one and ends when that would have.
+    ///
+    /// # Errors
+    /// [`VerificationRejection`]: another request used up what this one needs, or the user changed.
+    pub(crate) fn apply(&self, user: &mut User) -> Result<OpenedSession, VerificationRejection> {
+        let PendingVerification { token, attempt, .. } = &self.pending;
+        let (now, mut session) = (attempt.at(), self.session.entry.clone());
+        check_token(user, token, SPENT, now)?;
+        user.settle_attempt(attempt)?;
+        self.proof.spend(user)?;
+        let stepped_up = match token {
+            VerificationToken::Challenge(token) => {
+                user.challenges.entry(token.id().clone()).and_modify(|challenge| challenge.attempts = SPENT);
+                None
+            }
+            VerificationToken::Session(token) => {
+                user.sessions.get(token.id()).inspect(|old| session.continues(old));
+                Some(token.id())
+            }
+        };
+        let new_device = user.open_session(&self.session, session.clone(), stepped_up, now);
+        user.seen = now.secs();
+        Ok(OpenedSession { session, new_device })
+    }
+
+    /// What the caller gets after the commit of [`Self::apply`].
+    pub(crate) fn signed_in(self, opened: OpenedSession) -> SignedIn {
+        self.session.into_signed_in(opened.session, opened.new_device)
+    }
+}
+
+/// The failures do not disable the factor, or it is disabled already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the factor is not exhausted")]
+pub struct NotExhausted;
+
+/// Disables a factor after [`policy::MAX_CONSECUTIVE_FAILURES`]. Challenges, enrolment tokens and the recovery token are void;
+/// sessions stay.
+///
+/// # Errors
+/// [`NotExhausted`].
+pub fn disable_factor(user: &mut User) -> Result<(), NotExhausted> {
+    if !user.factor.is_active() || user.consecutive_failures < policy::MAX_CONSECUTIVE_FAILURES {
+        return Err(NotExhausted);
+    }
+    user.factor.disable();
+    user.challenges.clear();
+    user.enrolments.clear();
+    user.pending = None;
+    Ok(())
+}
+
+impl Proof {
+    fn spend(&self, user: &mut User) -> Result<(), VerificationRejection> {
+        let authenticator = user.factor.active_mut().ok_or(VerificationRejection::AlreadyUsed)?;
+        match self {
+            Self::Step { factor, step, resealed } => {
+                if authenticator.id != *factor {
+                    return Err(VerificationRejection::AlreadyUsed);
+                }
+                authenticator.accept_step(*step).map_err(|_| VerificationRejection::AlreadyUsed)?;
+                if let Some(resealed) = resealed {
+                    authenticator.secret = resealed.clone();
+                }
+            }
+            Self::RecoveryToken(digest) => {
+                let token = authenticator.recovery_token.take();
+                token.filter(|token| token.digest == *digest).ok_or(VerificationRejection::AlreadyUsed)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl User {
+    /// Takes a charged attempt back: it was no failure, and it ends the consecutive failures.
+    fn settle_attempt(&mut self, attempt: &Attempt) -> Result<(), VerificationRejection> {
+        self.recent_attempts.remove(&attempt.text()).ok_or(VerificationRejection::AlreadyUsed)?;
+        self.consecutive_failures = 0;
+        self.total_failures -= 1;
+        Ok(())
+    }
+}
+
+impl Session {
+    /// Continues a session that is stepped up: a step-up is no new sign-in and prolongs nothing.
+    fn continues(&mut self, old: &Self) {
+        self.created = old.created;
+        self.attempt = old.attempt;
+        self.ends = old.ends;
+        self.idp = old.idp;
+        (self.password_attempts, self.password_attempt) = (old.password_attempts, old.password_attempt);
+    }
+}
+
+fn new_session(pending: &PendingVerification, amr: Amr, entropy: &dyn Entropy) -> Result<NewSession, EntropyError> {
+    let version = pending.user.security_version;
+    NewSession::signed_in(pending.key(), version, amr, &pending.attempt, pending.restored, entropy)
+}
+
+/// The known device that the challenge was opened from.
+fn opened_from(pending: &PendingVerification) -> Option<EntryId> {
+    pending.challenge().and_then(|challenge| challenge.device.clone())
+}

@@ -1,0 +1,130 @@
+//! A user's second factor: an authenticator app, and the recovery token that stands in for it.
+
+use crate::{
+    env::Timestamp,
+    secret::{CodeDigest, Nonce, SealedSecret},
+};
+
+/// A user's second factor. An active factor always has its secret: there is no state without one.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub enum Factor {
+    /// Not enrolled.
+    #[default]
+    None,
+    /// Enrolled and confirmed.
+    Active(Authenticator),
+    /// Disabled by [`crate::policy::MAX_CONSECUTIVE_FAILURES`]. Only a reset helps.
+    Disabled(Authenticator),
+}
+
+/// An enrolled authenticator app.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Authenticator {
+    /// A random id, new with each enrolment. The secret is sealed for it.
+    pub id: Nonce,
+    /// The TOTP secret, sealed.
+    pub secret: SealedSecret,
+    /// The last accepted time step. A code of this step or an earlier one is refused (RFC 6238, 5.2).
+    pub last_step: i64,
+    /// When it was confirmed.
+    pub enrolled_at: Timestamp,
+    /// The recovery token, if one was issued and not used.
+    pub recovery_token: Option<RecoveryToken>,
+}
+
+/// An issued recovery token.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RecoveryToken {
+    /// Keyed digest of the token.
+    pub digest: CodeDigest,
+    /// When it was issued.
+    pub issued_at: Timestamp,
+}
+
+/// The state of a factor, for lists and answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FactorState {
+    /// See [`Factor::None`].
+    None,
+    /// See [`Factor::Active`].
+    Active,
+    /// See [`Factor::Disabled`].
+    Disabled,
+}
+
+impl Factor {
+    /// Which state it is in.
+    #[must_use]
+    pub fn state(&self) -> FactorState {
+        match self {
+            Self::None => FactorState::None,
+            Self::Active(_) => FactorState::Active,
+            Self::Disabled(_) => FactorState::Disabled,
+        }
+    }
+
+    /// Whether it is enrolled and works.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        self.active().is_some()
+    }
+
+    /// The authenticator app, if it works.
+    #[must_use]
+    pub fn active(&self) -> Option<&Authenticator> {
+        match self {
+            Self::Active(authenticator) => Some(authenticator),
+            Self::None | Self::Disabled(_) => None,
+        }
+    }
+
+    /// As [`Self::active`], to change it.
+    pub fn active_mut(&mut self) -> Option<&mut Authenticator> {
+        match self {
+            Self::Active(authenticator) => Some(authenticator),
+            Self::None | Self::Disabled(_) => None,
+        }
+    }
+
+    /// The authenticator app, working or disabled.
+    #[must_use]
+    pub fn authenticator(&self) -> Option<&Authenticator> {
+        match self {
+            Self::Active(authenticator) | Self::Disabled(authenticator) => Some(authenticator),
+            Self::None => None,
+        }
+    }
+
+    /// The recovery token that works now, if there is one.
+    #[must_use]
+    pub fn recovery_token(&self) -> Option<&RecoveryToken> {
+        self.active().and_then(|authenticator| authenticator.recovery_token.as_ref())
+    }
+
+    /// Disables an active factor and voids its recovery token. Nothing else changes.
+    pub fn disable(&mut self) {
+        *self = match std::mem::take(self) {
+            Self::Active(authenticator) => Self::Disabled(Authenticator { recovery_token: None, ..authenticator }),
+            unchanged => unchanged,
+        };
+    }
+}
+
+impl Authenticator {
+    /// Spends a time step and every earlier one.
+    ///
+    /// # Errors
+    /// [`StepSpent`] for a step that is not after the last accepted one.
+    pub fn accept_step(&mut self, step: i64) -> Result<(), StepSpent> {
+        if step <= self.last_step {
+            return Err(StepSpent);
+        }
+        self.last_step = step;
+        Ok(())
+    }
+}
+
+/// The time step, or one after it, was accepted before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the time step is spent")]
+pub struct StepSpent;

@@ -1,0 +1,197 @@
+//! A user: everything that decides about one person of a tenant.
+
+use std::collections::HashMap;
+
+use super::{Factor, FactorState};
+use crate::{
+    env::Timestamp,
+    id::{BatchId, EntryId},
+    policy,
+    secret::Nonce,
+    store::item::{Challenge, Device, PendingEnrolment, ResetCodeEntry, Session},
+};
+
+/// What a user is to the tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Works for the tenant, in the back office.
+    Employee,
+    /// Belongs to a client of the tenant and signs in to the client portal.
+    Contact,
+}
+
+/// What a user may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// An employee who administers the tenant.
+    Administrator,
+    /// An employee without administrative rights.
+    Standard,
+    /// A contact.
+    Portal,
+    /// A member of the support team; in tenant `support` only.
+    Operator,
+}
+
+/// How a user signs in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthType {
+    /// By password and code.
+    Local,
+    /// Through the organisation's identity provider.
+    SamlSso,
+}
+
+/// The exclusion of a contact from MFA.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exclusion {
+    /// The batch that excluded the contact.
+    pub batch: BatchId,
+    /// When, ms.
+    pub at: i64,
+}
+
+/// A user, without names and without the password. It is one item of the store, so that one conditional write decides every
+/// race about a user.
+#[derive(Clone, PartialEq, Eq)]
+pub struct User {
+    /// Raised by every write of the item except the note of a session's last use. See `store::commit`.
+    pub version: i64,
+    /// Employee or contact.
+    pub kind: Kind,
+    /// Role.
+    pub role: Role,
+    /// Whether groups of the IdP gave the role. An Administrator who sets the role clears it.
+    pub role_by_groups: bool,
+    /// How the user signs in.
+    pub auth_type: AuthType,
+    /// Whether the user may sign in.
+    pub active: bool,
+    /// Random, new with each creation: a user id that is created again is another user.
+    pub incarnation: Nonce,
+    /// Raised by every security change. Tokens of an earlier version are void.
+    pub security_version: i64,
+    /// Raised by every new password; equal to the version in the login name's item.
+    pub password_version: i64,
+    /// Whether the password, if there is one, was long enough for a contact when it was set.
+    pub password_fits_contact: bool,
+    /// Digest of the login name.
+    pub login: String,
+    /// The second factor.
+    pub factor: Factor,
+    /// Code attempts charged and not refunded: id of the attempt, and its time in ms.
+    pub recent_attempts: HashMap<String, i64>,
+    /// Code attempts charged since the last complete sign-in.
+    pub consecutive_failures: i64,
+    /// Failed code attempts since the factor was enrolled. A sign-in does not clear it, so it shows a slow attack.
+    pub total_failures: i64,
+    /// Challenges.
+    pub challenges: HashMap<EntryId, Challenge>,
+    /// Enrolment tokens.
+    pub enrolments: HashMap<EntryId, Challenge>,
+    /// Sessions.
+    pub sessions: HashMap<EntryId, Session>,
+    /// Known devices.
+    pub devices: HashMap<EntryId, Device>,
+    /// The pending enrolment.
+    pub pending: Option<PendingEnrolment>,
+    /// The reset code that was handed out.
+    pub reset_code: Option<ResetCodeEntry>,
+    /// Whether enrolment needs the reset code.
+    pub reset_code_required: bool,
+    /// The end of the time to enrol after a reset, s.
+    pub enrol_by: Option<i64>,
+    /// The exclusion from MFA; only a contact has one.
+    pub excluded: Option<Exclusion>,
+    /// Times (ms) at which challenges and enrolment tokens were opened, by client network.
+    pub networks: HashMap<String, Vec<i64>>,
+    /// Times (ms) of the resets that this Administrator made in the last hour.
+    pub resets: Vec<i64>,
+    /// Last sign-in, creation, reset or inclusion, s. An account without a factor is dormant [`policy::DORMANT`] later. It has
+    /// no meaning during an exclusion.
+    pub seen: i64,
+}
+
+impl User {
+    /// A new user, without a factor.
+    #[must_use]
+    pub fn new(kind: Kind, role: Role, auth_type: AuthType, incarnation: Nonce, login: &str, now: Timestamp) -> Self {
+        Self {
+            version: 0,
+            kind,
+            role,
+            role_by_groups: false,
+            auth_type,
+            active: true,
+            incarnation,
+            security_version: 1,
+            password_version: 1,
+            password_fits_contact: true,
+            login: login.to_owned(),
+            factor: Factor::None,
+            recent_attempts: HashMap::new(),
+            consecutive_failures: 0,
+            total_failures: 0,
+            challenges: HashMap::new(),
+            enrolments: HashMap::new(),
+            sessions: HashMap::new(),
+            devices: HashMap::new(),
+            pending: None,
+            reset_code: None,
+            reset_code_required: false,
+            enrol_by: None,
+            excluded: None,
+            networks: HashMap::new(),
+            resets: Vec::new(),
+            seen: now.secs(),
+        }
+    }
+
+    /// Leaves out what a raised restore epoch voided, so that no answer shows it.
+    pub(crate) fn forget_before(&mut self, since: Timestamp) {
+        self.sessions.retain(|_, session| session.created >= since.millis());
+        if let Some(authenticator) = self.factor.active_mut() {
+            authenticator.recovery_token.take_if(|token| token.issued_at.secs() < since.secs());
+        }
+    }
+
+    /// Whether the user is an active Administrator (in `support`: an active operator).
+    #[must_use]
+    pub fn administers_now(&self) -> bool {
+        self.active && self.administers()
+    }
+
+    /// Whether the user's role administers the tenant: an Administrator, or an operator in tenant `support`.
+    #[must_use]
+    pub fn administers(&self) -> bool {
+        matches!(self.role, Role::Administrator | Role::Operator)
+    }
+
+    /// Whether there is a factor, active or disabled.
+    #[must_use]
+    pub fn has_factor(&self) -> bool {
+        self.factor != Factor::None
+    }
+
+    /// Whether failures disabled the factor, or are about to: only a reset helps.
+    #[must_use]
+    pub fn disabled(&self) -> bool {
+        match self.factor.state() {
+            FactorState::Active => self.consecutive_failures >= policy::MAX_CONSECUTIVE_FAILURES,
+            FactorState::Disabled => true,
+            FactorState::None => false,
+        }
+    }
+}
+
+/// Security changes.
+impl User {
+    /// Voids every session, challenge, enrolment token and pending enrolment. Sessions stay in the item, so that their
+    /// holders are told to refresh (docs/product.md P12).
+    pub fn raise_security_version(&mut self) {
+        self.security_version += 1;
+        self.challenges.clear();
+        self.enrolments.clear();
+        self.pending = None;
+    }
+}

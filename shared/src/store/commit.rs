@@ -1,0 +1,182 @@
+//! Versioned commits: load a user, decide, and write what the decision changed if no other write came between.
+//!
+//! Every write of a user's item raises the item's `version`, except the note of a session's last use, which decides nothing.
+//! So a condition on the version means "as loaded", and no rule has to be repeated as a condition of the write. Only
+//! attributes that the decision changed are written: attributes that a newer deployment added stay.
+
+use std::time::Duration;
+
+use super::{
+    Store, StoreError, item, keys,
+    table::{Transacted, Transaction},
+    write::{Action, Condition, Item, Value, Write, absent, attr, eq},
+};
+use crate::{domain::User, id::UserKey, sign_in::Attempt};
+
+/// How often a decision runs again on what another write left. Budgets bound who can make it retry: 10 codes in 15 minutes,
+/// and 20 challenges for each client network (docs/limits.md); ADR 17 has the counts of a crowd of 32.
+const MAX_RETRIES: u32 = 16;
+
+/// What an operation decided.
+pub(super) struct Decision<T> {
+    /// The writes, each of another item.
+    pub(super) writes: Vec<Write>,
+    /// The audit row, which proves the commit. `None`: there is nothing to write.
+    pub(super) audit_row: Option<Write>,
+    /// What the caller gets once it is committed.
+    pub(super) outcome: T,
+}
+
+impl<T> Decision<T> {
+    /// Nothing is to be written.
+    pub(super) fn unchanged(outcome: T) -> Self {
+        Self { writes: Vec::new(), audit_row: None, outcome }
+    }
+}
+
+/// What became of a commit.
+pub(super) enum Commit<T> {
+    /// Written and durable.
+    Done(T),
+    /// Another write came between. For each write of the decision in order: the item whose condition did not hold.
+    Stale(Vec<Option<Option<Item>>>),
+}
+
+impl Store {
+    /// Writes a decision, or says what another write left.
+    pub(super) async fn try_commit<T>(&self, decision: Decision<T>) -> Result<Commit<T>, StoreError> {
+        let Decision { writes, audit_row, outcome } = decision;
+        let Some(audit_row) = audit_row else { return Ok(Commit::Done(outcome)) };
+        Ok(match self.table.transact(&Transaction::new(writes, audit_row)).await? {
+            Transacted::Committed => Commit::Done(outcome),
+            Transacted::Refused(found) => Commit::Stale(found),
+        })
+    }
+}
+
+/// Bounds how often an operation decides again, and pauses in between.
+pub(super) struct Retries<'a> {
+    attempt: &'a Attempt,
+    made: u32,
+}
+
+impl<'a> Retries<'a> {
+    pub(super) fn of(attempt: &'a Attempt) -> Self {
+        Self { attempt, made: 0 }
+    }
+
+    /// Waits up to 1 ms, doubling to 32 ms. The attempt's random id spreads requests that met each other.
+    ///
+    /// # Errors
+    /// [`StoreError::Contended`] after [`MAX_RETRIES`].
+    pub(super) async fn pause(&mut self) -> Result<(), StoreError> {
+        if self.made == MAX_RETRIES {
+            return Err(StoreError::Contended("other requests keep changing the same user".into()));
+        }
+        let id = self.attempt.id();
+        let spread = id.get(self.made as usize % id.len().max(1)).copied().unwrap_or_default();
+        let longest = 1000 << self.made.min(5);
+        self.made += 1;
+        tokio::time::sleep(Duration::from_micros(longest * u64::from(spread) / 255)).await;
+        Ok(())
+    }
+}
+
+/// The write that turns a user's item from what was loaded into what was decided.
+pub(super) fn update(key: &UserKey, loaded: &User, decided: &User) -> Result<Write, StoreError> {
+    let actions = changes(&item::write(loaded)?, &item::write(decided)?);
+    Ok(Write::update(keys::user(key), unchanged(loaded), actions))
+}
+
+/// The user's item is as it was loaded, and of the same incarnation.
+pub(super) fn unchanged(loaded: &User) -> Vec<Condition> {
+    let version = if loaded.version == 0 { absent(attr("v")) } else { eq(attr("v"), loaded.version) };
+    vec![version, eq(attr("born"), loaded.incarnation.bytes())]
+}
+
+/// What changed between two items: entries of maps one by one, other attributes whole.
+fn changes(before: &Item, after: &Item) -> Vec<Action> {
+    let mut actions = Vec::new();
+    for (name, value) in after {
+        let path = || attr(name.clone());
+        match (before.get(name), value) {
+            (Some(old), new) if old == new => {}
+            (Some(Value::M(old)), Value::M(new)) => {
+                let set = new.iter().filter(|(key, value)| old.get(*key) != Some(value));
+                actions.extend(set.map(|(key, value)| Action::Set(path().key(key.clone()), value.clone())));
+                let removed = old.keys().filter(|key| !new.contains_key(*key));
+                actions.extend(removed.map(|key| Action::Remove(path().key(key.clone()))));
+            }
+            _ => actions.push(Action::Set(path(), value.clone())),
+        }
+    }
+    let removed = before.keys().filter(|name| !after.contains_key(*name));
+    actions.extend(removed.map(|name| Action::Remove(attr(name.clone()))));
+    actions
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{
+        fixture::{NOW, ann, attempt},
+        write::{Path, num, text},
+    };
+
+    #[tokio::test]
+    async fn commit_writes_what_changed_and_keeps_unknown_attributes() {
+        let (ann, challenges) = ann(2).await;
+        ann.change(Action::Set(attr("of_a_newer_deployment"), text("kept"))).await;
+        let loaded = ann.read(&ann.key).await;
+        let mut decided = loaded.clone();
+        decided.consecutive_failures = 3;
+        decided.challenges.remove(challenges[0].id());
+        let write = update(&ann.key, &loaded, &decided).unwrap();
+        let removed = Action::Remove(attr("c").key(challenges[0].id().as_str().to_owned()));
+        let expected = vec![Action::Set(attr("row"), num(3)), removed, Action::Count(attr("v"), 1)];
+        let super::super::write::Effect::Update(actions) = write.effect() else { panic!("no update") };
+        let sorted = |mut actions: Vec<Action>| {
+            actions.sort_by_key(|action| format!("{action:?}"));
+            actions
+        };
+        assert_eq!(sorted(actions.clone()), sorted(expected));
+        ann.put(write).await;
+        let item = ann.item(&ann.key).await;
+        assert_eq!(item.get("of_a_newer_deployment"), Some(&text("kept")));
+        assert!(ann.read(&ann.key).await.version == loaded.version + 1);
+    }
+
+    #[tokio::test]
+    async fn commit_is_refused_after_any_other_write_but_the_note_of_a_sessions_use() {
+        let (ann, _) = ann(0).await;
+        let item = async || ann.item(&ann.key).await;
+        let loaded = ann.read(&ann.key).await;
+        let commit = update(&ann.key, &loaded, &User { seen: 1, ..loaded.clone() }).unwrap();
+        let seen = |path: Path| Action::Set(path, num(1));
+        ann.put(Write::note(keys::user(&ann.key), vec![], vec![seen(attr("seen"))])).await;
+        assert!(commit.apply(Some(&item().await)).is_ok());
+        ann.put(Write::update(keys::user(&ann.key), vec![], vec![seen(attr("seen"))])).await;
+        assert!(commit.apply(Some(&item().await)).is_err());
+    }
+
+    #[tokio::test]
+    async fn commit_is_refused_for_a_user_of_the_same_id_who_was_created_again() {
+        let (ann, _) = ann(0).await;
+        let first = User { version: 0, ..ann.read(&ann.key).await };
+        let nonce = crate::secret::Nonce::generate(&crate::env::SystemEntropy).unwrap();
+        let again = User { incarnation: nonce, ..first.clone() };
+        let commit = update(&ann.key, &first, &User { seen: 1, ..first.clone() }).unwrap();
+        assert!(commit.apply(Some(&item::write(&first).unwrap())).is_ok());
+        assert!(commit.apply(Some(&item::write(&again).unwrap())).is_err());
+    }
+
+    #[tokio::test]
+    async fn retries_end() {
+        let attempt = attempt(NOW);
+        let mut retries = Retries::of(&attempt);
+        for _ in 0..MAX_RETRIES {
+            retries.pause().await.unwrap();
+        }
+        assert!(matches!(retries.pause().await, Err(StoreError::Contended(_))));
+    }
+}

@@ -1,0 +1,245 @@
+//! Users as items: the one place that knows the attribute names of a user's item (docs/data-model.md). The names are short,
+//! because every write pays for each kilobyte of its item.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+use super::item::{Challenge, Device, PendingEnrolment, ResetCodeEntry, Session};
+use crate::{
+    domain::{AuthType, Authenticator, Exclusion, Factor, FactorState, Kind, RecoveryToken, Role, User},
+    env::Timestamp,
+    id::{BatchId, EntryId},
+    secret::{CodeDigest, Nonce, SealedSecret},
+};
+
+/// Stores an enum as one letter.
+macro_rules! letters {
+    ($($name:ident { $($variant:ident $letter:literal),* })*) => { $(
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(match self { $(Self::$variant => $letter),* })
+            }
+        }
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                match String::deserialize(deserializer)?.as_str() {
+                    $($letter => Ok(Self::$variant),)*
+                    _ => Err(D::Error::custom(concat!("unknown ", stringify!($name)))),
+                }
+            }
+        }
+    )* };
+}
+letters! {
+    Kind { Employee "e", Contact "c" }
+    Role { Administrator "a", Standard "s", Portal "p", Operator "o" }
+    AuthType { Local "l", SamlSso "s" }
+    FactorState { None "n", Active "a", Disabled "d" }
+}
+
+/// A contact's exclusion, within a user's item.
+#[derive(Serialize, Deserialize)]
+struct ExclusionRecord {
+    #[serde(rename = "b")]
+    batch: BatchId,
+    /// Milliseconds.
+    #[serde(rename = "t")]
+    at: i64,
+}
+
+impl<'de> Deserialize<'de> for Exclusion {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let ExclusionRecord { batch, at } = ExclusionRecord::deserialize(deserializer)?;
+        Ok(Self { batch, at })
+    }
+}
+
+impl Serialize for Exclusion {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        ExclusionRecord { batch: self.batch.clone(), at: self.at }.serialize(serializer)
+    }
+}
+
+/// A user's item (`U`). Times are in seconds where a comment does not say milliseconds.
+#[derive(Serialize, Deserialize)]
+struct UserRecord {
+    #[serde(rename = "v", default, skip_serializing)]
+    version: i64,
+    #[serde(rename = "k")]
+    kind: Kind,
+    #[serde(rename = "r")]
+    role: Role,
+    #[serde(rename = "rg", default, skip_serializing_if = "std::ops::Not::not")]
+    role_by_groups: bool,
+    #[serde(rename = "at")]
+    auth_type: AuthType,
+    #[serde(rename = "ac")]
+    active: bool,
+    #[serde(rename = "born")]
+    incarnation: Nonce,
+    #[serde(rename = "ep")]
+    security_version: i64,
+    #[serde(rename = "pv")]
+    password_version: i64,
+    #[serde(rename = "pl", default, skip_serializing_if = "std::ops::Not::not")]
+    password_fits_contact: bool,
+    #[serde(rename = "lh")]
+    login: String,
+    #[serde(rename = "fs")]
+    factor: FactorState,
+    #[serde(rename = "fid", default, skip_serializing_if = "Option::is_none")]
+    factor_id: Option<Nonce>,
+    #[serde(rename = "sec", default, skip_serializing_if = "Option::is_none")]
+    secret: Option<SealedSecret>,
+    #[serde(rename = "ls", default, skip_serializing_if = "Option::is_none")]
+    last_step: Option<i64>,
+    #[serde(rename = "fat", default, skip_serializing_if = "Option::is_none")]
+    enrolled_at: Option<i64>,
+    #[serde(rename = "rk", default, skip_serializing_if = "Option::is_none")]
+    recovery_digest: Option<CodeDigest>,
+    #[serde(rename = "rkt", default, skip_serializing_if = "Option::is_none")]
+    recovery_issued_at: Option<i64>,
+    /// Milliseconds.
+    #[serde(rename = "f", default)]
+    recent_attempts: HashMap<String, i64>,
+    #[serde(rename = "row")]
+    consecutive_failures: i64,
+    #[serde(rename = "life")]
+    total_failures: i64,
+    #[serde(rename = "c", default)]
+    challenges: HashMap<EntryId, Challenge>,
+    #[serde(rename = "e", default)]
+    enrolments: HashMap<EntryId, Challenge>,
+    #[serde(rename = "s", default)]
+    sessions: HashMap<EntryId, Session>,
+    #[serde(rename = "d", default)]
+    devices: HashMap<EntryId, Device>,
+    #[serde(rename = "pe", default, skip_serializing_if = "Option::is_none")]
+    pending: Option<PendingEnrolment>,
+    #[serde(rename = "rc", default, skip_serializing_if = "Option::is_none")]
+    reset_code: Option<ResetCodeEntry>,
+    #[serde(rename = "rq", default, skip_serializing_if = "std::ops::Not::not")]
+    reset_code_required: bool,
+    #[serde(rename = "eb", default, skip_serializing_if = "Option::is_none")]
+    enrol_by: Option<i64>,
+    #[serde(rename = "ex", default, skip_serializing_if = "Option::is_none")]
+    excluded: Option<Exclusion>,
+    /// Milliseconds.
+    #[serde(rename = "nw", default)]
+    networks: HashMap<String, Vec<i64>>,
+    /// Milliseconds.
+    #[serde(rename = "rb", default)]
+    resets: Vec<i64>,
+    seen: i64,
+}
+
+impl UserRecord {
+    /// The factor, or what is missing of it.
+    fn factor(&mut self) -> Result<Factor, &'static str> {
+        if self.factor == FactorState::None {
+            return Ok(Factor::None);
+        }
+        let authenticator = Authenticator {
+            id: self.factor_id.ok_or("a factor without its id")?,
+            secret: self.secret.take().ok_or("a factor without its secret")?,
+            last_step: self.last_step.ok_or("a factor without its last step")?,
+            enrolled_at: self.enrolled_at.map(Timestamp::from_secs).ok_or("a factor without its time")?,
+            recovery_token: match (self.recovery_digest.take(), self.recovery_issued_at) {
+                (Some(digest), Some(at)) => Some(RecoveryToken { digest, issued_at: Timestamp::from_secs(at) }),
+                (None, None) => None,
+                _ => return Err("a recovery token without its digest or its time"),
+            },
+        };
+        let active = self.factor == FactorState::Active;
+        Ok(if active { Factor::Active(authenticator) } else { Factor::Disabled(authenticator) })
+    }
+}
+
+impl<'de> Deserialize<'de> for User {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut record = UserRecord::deserialize(deserializer)?;
+        Ok(Self {
+            factor: record.factor().map_err(D::Error::custom)?,
+            version: record.version,
+            kind: record.kind,
+            role: record.role,
+            role_by_groups: record.role_by_groups,
+            auth_type: record.auth_type,
+            active: record.active,
+            incarnation: record.incarnation,
+            security_version: record.security_version,
+            password_version: record.password_version,
+            password_fits_contact: record.password_fits_contact,
+            login: record.login,
+            recent_attempts: record.recent_attempts,
+            consecutive_failures: record.consecutive_failures,
+            total_failures: record.total_failures,
+            challenges: record.challenges,
+            enrolments: record.enrolments,
+            sessions: record.sessions,
+            devices: record.devices,
+            pending: record.pending,
+            reset_code: record.reset_code,
+            reset_code_required: record.reset_code_required,
+            enrol_by: record.enrol_by,
+            excluded: record.excluded,
+            networks: record.networks,
+            resets: record.resets,
+            seen: record.seen,
+        })
+    }
+}
+
+impl Serialize for User {
+    /// Without the version, which every write counts up (`store::write`).
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let user = self.clone();
+        let factor = user.factor.state();
+        let authenticator = match user.factor {
+            Factor::None => None,
+            Factor::Active(authenticator) | Factor::Disabled(authenticator) => Some(authenticator),
+        };
+        let (factor_id, last_step) = authenticator.as_ref().map(|it| (it.id, it.last_step)).unzip();
+        let enrolled_at = authenticator.as_ref().map(|it| it.enrolled_at.secs());
+        let (secret, recovery) = authenticator.map(|it| (it.secret, it.recovery_token)).unzip();
+        let (recovery_digest, recovery_issued_at) =
+            recovery.flatten().map(|token| (token.digest, token.issued_at.secs())).unzip();
+        UserRecord {
+            version: user.version,
+            kind: user.kind,
+            role: user.role,
+            role_by_groups: user.role_by_groups,
+            auth_type: user.auth_type,
+            active: user.active,
+            incarnation: user.incarnation,
+            security_version: user.security_version,
+            password_version: user.password_version,
+            password_fits_contact: user.password_fits_contact,
+            login: user.login,
+            factor,
+            factor_id,
+            secret,
+            last_step,
+            enrolled_at,
+            recovery_digest,
+            recovery_issued_at,
+            recent_attempts: user.recent_attempts,
+            consecutive_failures: user.consecutive_failures,
+            total_failures: user.total_failures,
+            challenges: user.challenges,
+            enrolments: user.enrolments,
+            sessions: user.sessions,
+            devices: user.devices,
+            pending: user.pending,
+            reset_code: user.reset_code,
+            reset_code_required: user.reset_code_required,
+            enrol_by: user.enrol_by,
+            excluded: user.excluded,
+            networks: user.networks,
+            resets: user.resets,
+            seen: user.seen,
+        }
+        .serialize(serializer)
+    }
+}
