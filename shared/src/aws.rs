@@ -1,4 +1,4 @@
-//! What Lambda says of a function's surroundings, read whole: every fault is named.
+//! The AWS settings that Lambda gives a function in environment variables. All errors are reported together.
 
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use aws_smithy_runtime_api::client::{behavior_version::BehaviorVersion, http::SharedHttpClient};
@@ -12,14 +12,14 @@ use crate::{
     store::dynamo::{self, DynamoTable},
 };
 
-/// All that is wrong, in one report.
+/// All configuration errors, in one report.
 #[derive(Debug, Default, PartialEq, Eq, thiserror::Error)]
 #[error("{} fault(s): {}", .0.len(), .0.join("; "))]
 pub struct ConfigErrors(pub Vec<String>);
 
 impl ConfigErrors {
-    /// A variable that has to be there.
-    pub fn wanted(&mut self, variable: impl Fn(&str) -> Option<String>, name: &str, what: &str) -> Option<String> {
+    /// Reads a required environment variable, or records that it is not set. An empty value counts as not set.
+    pub fn require(&mut self, variable: impl Fn(&str) -> Option<String>, name: &str, what: &str) -> Option<String> {
         let found = variable(name).filter(|value| !value.is_empty());
         if found.is_none() {
             self.0.push(format!("{name} is not set: {what}"));
@@ -27,40 +27,40 @@ impl ConfigErrors {
         found
     }
 
-    /// What was found, or another fault.
+    /// Unwraps a result, or records its error.
     pub fn take<T>(&mut self, found: Result<T, String>) -> Option<T> {
         found.map_err(|fault| self.0.push(fault)).ok()
     }
 
-    /// What was found, or other faults.
+    /// Unwraps a result, or records its errors.
     pub fn take_all<T>(&mut self, found: Result<T, Self>) -> Option<T> {
         found.map_err(|Self(faults)| self.0.extend(faults)).ok()
     }
 }
 
-/// Where AWS is, and as whom it is asked: what Lambda sets.
+/// Region and credentials for calls to AWS, as Lambda sets them.
 pub struct Aws {
-    /// The region.
+    /// The AWS region.
     pub region: String,
-    /// Of the function's role.
+    /// The credentials of the function's role.
     pub credentials: Credentials,
-    /// The function's own name, which stands in the user agent of each of its calls.
+    /// The function's name. It is part of the user agent of each call to AWS.
     pub name: Option<AppName>,
     trust: TlsRoots,
 }
 
 impl Aws {
-    /// Reads what is there, and notes what is not.
-    pub fn read(variable: impl Fn(&str) -> Option<String>, faults: &mut ConfigErrors) -> Option<Self> {
-        let region = faults.wanted(&variable, "AWS_REGION", "the region; Lambda sets it");
-        let access = faults.wanted(&variable, "AWS_ACCESS_KEY_ID", "the function's role; Lambda sets it");
-        let secret = faults.wanted(&variable, "AWS_SECRET_ACCESS_KEY", "the function's role; Lambda sets it");
+    /// Reads the environment variables and records what is missing or invalid. `None` if any required value is missing.
+    pub fn read(variable: impl Fn(&str) -> Option<String>, errors: &mut ConfigErrors) -> Option<Self> {
+        let region = errors.require(&variable, "AWS_REGION", "the region; Lambda sets it");
+        let access = errors.require(&variable, "AWS_ACCESS_KEY_ID", "the function's role; Lambda sets it");
+        let secret = errors.require(&variable, "AWS_SECRET_ACCESS_KEY", "the function's role; Lambda sets it");
         let session = variable("AWS_SESSION_TOKEN");
         let file = variable("VESTIBULE_CA_FILE").filter(|path| !path.is_empty());
         let trust = TlsRoots::read(file.as_deref());
         let trust = trust.map_err(|fault| format!("VESTIBULE_CA_FILE {}: {fault}", file.unwrap_or_default()));
-        // With Amazon's own the rest can be looked at all the same.
-        let trust = faults.take(trust).or_else(|| TlsRoots::read(None).ok());
+        // With Amazon's certificates as a fallback, the other settings can still be checked.
+        let trust = errors.take(trust).or_else(|| TlsRoots::read(None).ok());
         Some(Self {
             region: region?,
             credentials: Credentials::new(access?, secret?, session, None, "environment"),
@@ -69,13 +69,13 @@ impl Aws {
         })
     }
 
-    /// A client for the SDK, with connections of its own.
+    /// A new HTTP client for the SDK, with its own connections.
     #[must_use]
     pub fn http_client(&self) -> SharedHttpClient {
         self.trust.http_client()
     }
 
-    /// What a client of a service is made of, for AWS or for another address than AWS's.
+    /// The configuration of an SDK client. `endpoint` replaces the address of AWS.
     #[must_use]
     pub fn config(&self, endpoint: Option<String>, timeouts: TimeoutConfig, retries: RetryConfig) -> SdkConfig {
         let mut config = SdkConfig::builder()
@@ -89,7 +89,7 @@ impl Aws {
         config.build()
     }
 
-    /// The table of that name, in DynamoDB or in what answers as it at another address.
+    /// The DynamoDB table with this name. `endpoint` replaces the address of AWS.
     #[cfg(feature = "dynamo")]
     #[must_use]
     pub fn table(&self, name: String, endpoint: Option<String>) -> DynamoTable {

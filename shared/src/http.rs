@@ -1,7 +1,7 @@
-//! The HTTP layer that every flow shares: what a request has to look like, who is asking, and how an answer is finished.
+//! The HTTP layer that all flows share: the form of requests, authentication, and the common parts of responses.
 //!
-//! A flow is a set of [`Routes`]; [`serve`] finishes them into a router, for the local runner and for Lambda alike. A
-//! handler takes a [`ApiRequest`], whose form is right by then, and gives an [`ApiResult`].
+//! A flow is a set of [`Routes`]. [`serve`] turns them into a router, for the local runner and for Lambda. A handler
+//! takes an [`ApiRequest`], whose form was checked, and returns an [`ApiResult`].
 
 use std::sync::Arc;
 
@@ -31,15 +31,15 @@ use crate::{
     store::Store,
 };
 
-/// What a handler works with. A flow is given the keys that it needs, and no other.
+/// The state that handlers use. Each flow gets only the keys it needs.
 pub struct App {
-    /// The commands.
+    /// The store.
     pub store: Store,
-    /// Read by the layer: handlers take [`Request::now`].
+    /// The clock. Only the HTTP layer reads it; handlers use [`Request::now`].
     pub clock: Arc<dyn Clock>,
     /// Randomness for tokens, secrets and attempts.
     pub entropy: Arc<dyn Entropy>,
-    /// Keeps authenticators' secrets: of verify and enable-mfa.
+    /// Seals the secrets of authenticator apps; for verify and enable-mfa.
     pub sealer: Option<Arc<dyn Sealer>>,
     /// Digests login names and tickets.
     pub names: Option<Arc<NameKey>>,
@@ -47,53 +47,54 @@ pub struct App {
     pub codes: Option<Arc<CodeKey>>,
     /// Hashes and checks passwords.
     pub passwords: Arc<Passwords>,
-    /// Where people reach the service: of sso, if it is configured.
+    /// The public address of the service; for sso, if it is configured.
     pub public_url: Option<PublicUrl>,
 }
 
 impl App {
-    /// Keeps authenticators' secrets.
+    /// The sealer of authenticator secrets.
     ///
     /// # Errors
-    /// [`Code::Unavailable`] in a flow that was not given it.
+    /// [`Code::Unavailable`] if the flow has no sealer.
     pub fn sealer(&self) -> ApiResult<&dyn Sealer> {
-        given(self.sealer.as_deref(), "sealing")
+        required(self.sealer.as_deref(), "sealing")
     }
 
     /// Digests login names and tickets.
     ///
     /// # Errors
-    /// [`Code::Unavailable`] in a flow that was not given the key.
+    /// [`Code::Unavailable`] if the flow does not have this key.
     pub fn names(&self) -> ApiResult<&NameKey> {
-        given(self.names.as_deref(), "names")
+        required(self.names.as_deref(), "names")
     }
 
-    /// This service as a tenant's IdP knows it.
+    /// This service as the service provider of a tenant.
     ///
     /// # Errors
-    /// [`Code::NotFound`] where it was not said where people reach it: then nobody signs in by an IdP, which is no fault.
+    /// [`Code::NotFound`] if no public address is configured: then there is no sign-in by an IdP, which is not an error
+    /// of the service.
     pub fn service_provider(&self, tenant: &TenantId) -> ApiResult<ServiceProvider> {
         let url = self.public_url.as_ref().ok_or(Code::NotFound)?;
         Ok(ServiceProvider::new(url, tenant))
     }
 
-    /// Digests recovery tokens and reset codes, in the store's restore epoch.
+    /// The key for digests of recovery tokens and reset codes, in the store's restore epoch.
     ///
     /// # Errors
-    /// [`Code::Unavailable`] in a flow that was not given the key.
+    /// [`Code::Unavailable`] if the flow does not have this key.
     pub fn codes(&self) -> ApiResult<CodeKey> {
-        Ok(given(self.codes.as_deref(), "codes")?.at(self.store.restored()))
+        Ok(required(self.codes.as_deref(), "codes")?.at(self.store.restored()))
     }
 }
 
-fn given<'a, T: ?Sized>(found: Option<&'a T>, key: &str) -> ApiResult<&'a T> {
+fn required<'a, T: ?Sized>(found: Option<&'a T>, key: &str) -> ApiResult<&'a T> {
     found.ok_or_else(|| {
-        tracing::error!(key, "denied: this flow was not given what it needs");
+        tracing::error!(key, "denied: this flow does not have a key that it needs");
         Code::Unavailable.into()
     })
 }
 
-/// The endpoints of a flow, with their description: built with `utoipa_axum::routes!`.
+/// The endpoints of a flow with their API description, built with `utoipa_axum::routes!`.
 pub type Routes = OpenApiRouter<Arc<App>>;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! A flow as a Lambda: what is here is all that knows of it.
+//! Runs a flow as a Lambda function. Only this module knows Lambda.
 
 use std::sync::Arc;
 
@@ -29,19 +29,19 @@ use crate::{
     metrics::Metrics,
 };
 
-/// Serves a flow's endpoints to API Gateway, with what the environment configures.
+/// Serves a flow's endpoints to API Gateway, configured by environment variables.
 ///
 /// # Errors
-/// What the runtime said.
+/// The error of the Lambda runtime.
 pub async fn run(routes: Routes, needs: RequiredKeys) -> Result<(), Error> {
     log::start();
     let function = Function::new(routes, needs, |name| std::env::var(name).ok(), Arc::new(SystemClock));
-    // Before the first request: what this takes is part of no answer.
+    // Open before the first request, so that no request waits for it.
     let _ = function.router().await;
     lambda_http::run(handler(function)).await
 }
 
-/// A flow as API Gateway calls it.
+/// The router that API Gateway calls.
 pub fn handler(function: Arc<Function>) -> Router {
     let (gateway, metrics, clock) = (function.gateway(), function.metrics(), function.clock());
     let served = Router::new().fallback(async move |request: Request| {
@@ -51,20 +51,20 @@ pub fn handler(function: Arc<Function>) -> Router {
     behind_gateway(served, gateway, metrics, clock)
 }
 
-/// What is served, told by the gateway who asks; what it refuses is counted.
+/// Wraps a router: the gateway settings identify the client, and refusals are counted.
 pub fn behind_gateway(served: Router, gateway: Gateway, metrics: Metrics, clock: Arc<dyn Clock>) -> Router {
     let before = Arc::new(Before { gateway, metrics, clock });
     served.layer(from_fn(move |request, next| invoked(request, next, Arc::clone(&before))))
 }
 
-/// What is before a flow.
+/// What runs before the router of a flow.
 struct Before {
     gateway: Gateway,
     metrics: Metrics,
     clock: Arc<dyn Clock>,
 }
 
-/// What the gateway says of a request beside the request; and what the function's metrics say of the answer.
+/// Handles one invocation: tracing, gateway settings, CORS headers and metrics.
 async fn invoked(request: Request, next: Next, before: Arc<Before>) -> Response {
     let span = match request.extensions().get::<Context>().and_then(|context| context.xray_trace_id.as_deref()) {
         Some(trace) if trace.contains("Sampled=1") => tracing::info_span!("traced", trace),
@@ -80,7 +80,7 @@ async fn invoked(request: Request, next: Next, before: Arc<Before>) -> Response 
 }
 
 impl Before {
-    /// `shared`: whether it is asked by a page of an origin that may.
+    /// `shared`: whether a page of an allowed origin sent the request.
     async fn answer(&self, mut request: Request, next: Next, shared: bool) -> Response {
         let router = match self.gateway.admit(&mut request) {
             Err(code) => always(Problem::new(code), Arc::clone(&self.clock), Arc::new(SystemEntropy)),

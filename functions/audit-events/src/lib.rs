@@ -102,7 +102,7 @@ impl Bus {
     /// Every fault of the configuration.
     pub fn configured(variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
         let mut faults = ConfigErrors::default();
-        let name = faults.wanted(&variable, "VESTIBULE_EVENT_BUS", "the event bus that audit events go to");
+        let name = faults.require(&variable, "VESTIBULE_EVENT_BUS", "the event bus that audit events go to");
         let aws = Aws::read(&variable, &mut faults);
         let (Some(name), Some(aws)) = (name, aws) else { return Err(faults) };
         let timeouts = TimeoutConfig::builder()

@@ -122,7 +122,7 @@ async fn login(State(app): State<Arc<App>>, call: ApiRequest<LoginRequest>) -> A
         return Err(Problem::field("/password", PASSWORD_TOO_LONG));
     }
     let (now, network, attempt) = (request.now, request.network(), request.attempt(&app)?);
-    request.speaks_of(&body.tenant);
+    request.set_tenant(&body.tenant);
     let login = app.names()?.login(&body.tenant, &LoginName::fold(&body.username));
     let restored = app.store.restored();
     let device = body.device_token.as_ref().and_then(|token| TokenRef::parse(token.expose(), restored));

@@ -65,8 +65,8 @@ impl Mailer {
     /// Every fault of the configuration.
     pub fn configured(variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
         let mut faults = ConfigErrors::default();
-        let table = faults.wanted(&variable, "VESTIBULE_TABLE", "the DynamoDB table");
-        let from = faults.wanted(&variable, "VESTIBULE_MAIL_FROM", "the address that mails are from");
+        let table = faults.require(&variable, "VESTIBULE_TABLE", "the DynamoDB table");
+        let from = faults.require(&variable, "VESTIBULE_MAIL_FROM", "the address that mails are from");
         let aws = Aws::read(&variable, &mut faults);
         let configuration_set = variable("VESTIBULE_MAIL_CONFIGURATION_SET").filter(|name| !name.is_empty());
         let (Some(table), Some(from), Some(aws)) = (table, from, aws) else { return Err(faults) };

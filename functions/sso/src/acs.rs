@@ -108,7 +108,7 @@ async fn acs(
         Ok(call) => call,
         Err(problem) => return Err(place.refuse(problem).await),
     };
-    request.speaks_of(&tenant);
+    request.set_tenant(&tenant);
     let relay = form.relay_state.as_ref().and_then(|text| Relay::parse(text.expose(), app.store.restored()));
     let attempt = request.attempt(&app)?;
     let Some(loaded) = app.store.load_request(&tenant, relay.as_ref(), request.now).await? else {

@@ -37,7 +37,7 @@ pub(crate) fn routes() -> Routes {
 ))]
 async fn metadata(State(app): State<Arc<App>>, call: ApiRequest<NoBody, TenantId>) -> ApiResult<Response> {
     let tenant = call.path;
-    call.request.speaks_of(&tenant);
+    call.request.set_tenant(&tenant);
     let sp = app.service_provider(&tenant)?;
     let idp = app.store.idp(&tenant).await?.ok_or(Code::NotFound)?;
     let key = idp.and_then(|idp| idp.request_key);
@@ -73,7 +73,7 @@ struct LoginQuery {
 ))]
 async fn login(State(app): State<Arc<App>>, call: ApiRequest<NoBody, TenantId, LoginQuery>) -> ApiResult<Response> {
     let ApiRequest { path: tenant, query, request, .. } = call;
-    request.speaks_of(&tenant);
+    request.set_tenant(&tenant);
     let return_to = query.return_to.clone().unwrap_or_else(|| "/".to_owned());
     if !is_own_path(&return_to) {
         return Err(Problem::field("query:return_to", "must be a path of this origin, beginning with one /"));

@@ -1,4 +1,4 @@
-//! A request, as a handler gets it: its form is right, and nothing has happened yet.
+//! A request as a handler gets it: its form was checked, and nothing has happened yet.
 
 use std::{
     net::IpAddr,
@@ -26,13 +26,13 @@ use crate::{
     sign_in::Attempt,
 };
 
-/// The client's address as the gateway or the socket knows it: a request extension, which the local server and the Lambda
-/// set. No header can say it (security.md 16).
+/// The client's address as the gateway or the socket reports it. The local server or the Lambda sets this request
+/// extension. No header can set it (security.md 16).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer(pub IpAddr);
 
 impl Peer {
-    /// The client's network, /24 or /56, as short text.
+    /// The client's network as a short text: /24 for IPv4, /56 for IPv6.
     #[must_use]
     pub fn network(self) -> String {
         match self.0.to_canonical() {
@@ -45,31 +45,31 @@ impl Peer {
     }
 }
 
-/// When a request began and its id, fixed before anything else is done with it.
+/// The time and the id of a request, fixed before anything else happens.
 #[derive(Clone)]
 pub(super) struct Stamp {
     pub(super) now: Timestamp,
     pub(super) id: String,
-    /// Which tenant the request speaks of, for the log: known once the request was read.
+    /// The tenant that the request names, for the log. It is known once the request was read.
     pub(super) tenant: Arc<OnceLock<TenantId>>,
 }
 
-/// One request whose form is right: path, query, headers and body were checked in this order, and nothing was charged.
+/// A request whose form was checked: path, query, headers and body, in this order. Nothing was charged yet.
 ///
-/// - `B` is the body: [`NoBody`], any type that reads from JSON (an object of at most 16 KiB), that in [`super::Large`] or
-///   [`super::OrEmpty`], or a [`super::FormBody`].
-/// - `P` is the path's parameter, or a tuple of them.
+/// - `B` is the body: [`NoBody`], a type that deserializes from JSON (an object of at most 16 KiB), such a type in
+///   [`super::Large`] or [`super::OrEmpty`], or a [`super::FormBody`].
+/// - `P` is the path parameter, or a tuple of them.
 /// - `Q` is a struct of query parameters.
 ///
-/// Fields that a struct does not have are refused, `null` is refused everywhere, and `#[serde(flatten)]` does not work.
+/// Unknown fields and `null` are refused everywhere. `#[serde(flatten)]` does not work.
 pub struct ApiRequest<B = NoBody, P = (), Q = ()> {
     /// The body.
     pub body: B,
-    /// The path's parameters.
+    /// The path parameters.
     pub path: P,
-    /// The query's.
+    /// The query parameters.
     pub query: Q,
-    /// The rest.
+    /// Headers, time and id of the request.
     pub request: Request,
 }
 
@@ -82,7 +82,8 @@ impl<B: Body, P: DeserializeOwned + Send, Q: DeserializeOwned + Send> FromReques
         let query = form::query(parts.uri.query().unwrap_or(""))?;
         let mut request = Request::new(parts, state.store.restored())?;
         let body = B::read(&request.headers, body).await?;
-        // Whoever sends slowly must not be judged by the time they began at: tokens, codes and step-ups end meanwhile.
+        // The time is taken after the body arrived. A client that sends its body slowly must not use a token, code or
+        // step-up that expired meanwhile.
         request.now = state.clock.now();
         Ok(Self { body, path, query, request })
     }
@@ -99,24 +100,24 @@ async fn path<P: DeserializeOwned + Send>(parts: &mut Parts, state: &Arc<App>) -
     };
     let raw =
         RawPathParams::from_request_parts(parts, state).await.map_err(|_| Problem::field("path:", "must be UTF-8"))?;
-    // Every parameter of a path is an id.
+    // All path parameters are ids.
     let wrong = raw.iter().filter(|(_, value)| TenantId::parse(value).is_err());
     if let Some(problem) = wrong.fold(None, |problem, (name, _)| malformed(problem, name)) {
         return Err(problem);
     }
     let read = Path::from_request_parts(parts, state).await;
-    read.map(|Path(path)| path).map_err(|_| Problem::field("path:", "must be of this operation"))
+    read.map(|Path(path)| path).map_err(|_| Problem::field("path:", "must be a path of this operation"))
 }
 
-/// What a request says beside path, query and body.
+/// What a request has besides path, query and body.
 pub struct Request {
-    /// Its moment, when all of it was there: the only one that its decisions are about.
+    /// The time of the request, taken when its body was complete. All its decisions use this time.
     pub now: Timestamp,
-    /// Its id, the response's `X-Request-Id`.
+    /// The id of the request, which the response repeats as `X-Request-Id`.
     pub id: String,
-    /// The client's address, where it is known.
+    /// The client's address, if known.
     pub peer: Option<IpAddr>,
-    /// What the client's program calls itself: at most 200 characters, none of them a control character.
+    /// The `User-Agent` header: at most 200 characters, without control characters.
     pub user_agent: Option<String>,
     bearer: Option<TokenRef>,
     headers: HeaderMap,
@@ -138,55 +139,55 @@ impl Request {
         });
         request.bearer = request.authorization("bearer").and_then(|text| TokenRef::parse(text, restored));
         if let Some(token) = &request.bearer {
-            request.speaks_of(token.user().tenant());
+            request.set_tenant(token.user().tenant());
         }
         Ok(request)
     }
 
-    /// The tenant that the request names, for its line in the log. The first that is named stays: whose token it is, else
-    /// what the body says. Nothing is proven by it.
-    pub fn speaks_of(&self, tenant: &TenantId) {
+    /// Sets the tenant of the request for the log. The first call counts: the tenant of the bearer token, or else the
+    /// one in the body. The log line does not prove that the caller belongs to it.
+    pub fn set_tenant(&self, tenant: &TenantId) {
         let _ = self.tenant.set(tenant.clone());
     }
 
-    /// The credential of the one `Authorization` header, if it is of the scheme. Several say nothing.
+    /// The credential of the `Authorization` header if it has this scheme. Several such headers count as none.
     fn authorization(&self, scheme: &str) -> Option<&str> {
         let (is, credential) = self.header("authorization").ok()??.split_once(' ')?;
         is.eq_ignore_ascii_case(scheme).then_some(credential)
     }
 
-    /// The client's network, /24 or /56, as short text; `-` where the address is not known.
+    /// The client's network as a short text: /24 for IPv4, /56 for IPv6, `-` if the address is not known.
     #[must_use]
     pub fn network(&self) -> String {
         self.peer.map_or_else(|| "-".to_owned(), |address| Peer(address).network())
     }
 
-    /// The bearer token, if it is of the class.
+    /// The bearer token, which must be of this class.
     ///
     /// # Errors
-    /// `invalid_token`.
+    /// `invalid_token` if there is none.
     pub fn token(&self, class: TokenClass) -> ApiResult<&TokenRef> {
         self.any_token()
             .and_then(|token| if token.class() == class { Ok(token) } else { Err(Code::InvalidToken.into()) })
     }
 
-    /// The bearer token, of whatever class.
+    /// The bearer token, of any class.
     ///
     /// # Errors
-    /// `invalid_token`.
+    /// `invalid_token` if there is none.
     pub fn any_token(&self) -> ApiResult<&TokenRef> {
         self.bearer.as_ref().ok_or_else(|| Code::InvalidToken.into())
     }
 
-    /// A fresh attempt; one for each guarded write or transaction of the handler.
+    /// A new attempt. Each conditional write or transaction of the handler needs its own.
     ///
     /// # Errors
-    /// `unavailable` when there is no randomness.
+    /// `unavailable` if the source of randomness fails.
     pub fn attempt(&self, app: &App) -> ApiResult<Attempt> {
         Ok(Attempt::begin(self.now, &*app.entropy)?)
     }
 
-    /// Name and secret of HTTP Basic: a client credential.
+    /// User name and password of HTTP Basic: a client credential.
     #[must_use]
     pub fn basic(&self) -> Option<(String, SecretText)> {
         let bytes = Zeroizing::new(BASE64.decode(self.authorization("basic")?.as_bytes()).ok()?);
@@ -194,15 +195,15 @@ impl Request {
         Some((name.to_owned(), SecretText::new(secret.to_owned())))
     }
 
-    /// A header's value; `None` where there is no such header.
+    /// The value of a header; `None` if it is absent.
     ///
     /// # Errors
-    /// `invalid_request` for several of them, or for bytes beyond visible ASCII.
+    /// `invalid_request` if the header occurs more than once or has bytes other than visible ASCII.
     pub fn header(&self, name: &str) -> ApiResult<Option<&str>> {
         one(&self.headers, name)
     }
 
-    /// The value of a cookie. Where one name comes several times, the first.
+    /// The value of a cookie. If the name occurs more than once, the first.
     #[must_use]
     pub fn cookie(&self, name: &str) -> Option<&str> {
         let lines = self.headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
@@ -210,25 +211,25 @@ impl Request {
         cookies.find(|(given, _)| *given == name).map(|(_, value)| value)
     }
 
-    /// Whether a page is wanted in the answer: it is a browser that goes from page to page.
+    /// Whether the client wants an HTML page: it is a browser that navigates.
     #[must_use]
     pub fn wants_html(&self) -> bool {
         self.header("accept").is_ok_and(|accept| accept.is_some_and(|it| it.contains("text/html")))
     }
 
-    /// Something that happens in this request; who and whom follow.
+    /// A new audit event of this request. The caller adds actor and subject.
     #[must_use]
     pub fn event(&self, action: Action, outcome: Outcome) -> AuditEvent {
         AuditEvent::new(action, outcome, &self.id)
     }
 }
 
-/// A header that comes once at most.
+/// The value of a header that may occur at most once.
 pub(super) fn one<'a>(headers: &'a HeaderMap, name: &str) -> ApiResult<Option<&'a str>> {
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else { return Ok(None) };
     match (value.to_str(), values.next()) {
         (Ok(text), None) => Ok(Some(text)),
-        _ => Err(Problem::field(format!("header:{name}"), "must come once, of visible ASCII characters")),
+        _ => Err(Problem::field(format!("header:{name}"), "must occur once, in visible ASCII characters")),
     }
 }

@@ -1,4 +1,4 @@
-//! Answers that several flows give.
+//! Response and field types that several flows use.
 
 use email_address::{EmailAddress, Options};
 use serde::{Deserialize, Serialize};
@@ -70,7 +70,7 @@ pub enum AmrDto {
     Sso,
 }
 
-/// How a session was paid for.
+/// The authentication methods of a session.
 #[must_use]
 pub fn amr(amr: Amr) -> Vec<AmrDto> {
     match amr {

@@ -1,9 +1,10 @@
-//! Examples of the API document, composed from what the types say.
+//! Examples of the API document, composed from the examples of types.
 //!
-//! A field says its example (`#[schema(example = "ann")]`). Fields whose type is a schema of its own cannot; for those the
-//! struct gives a part of its example (`#[schema(example = json!({"name": "Acme"}))]`), which is laid over the composed
-//! one. An enum with variants gives such a part for a variant by its `status` (`#[schema(examples(json!({…})))]`), and a
-//! route for its response (`example = json!({…})` beside `body`). Times, booleans and closed sets need none. An optional field is in the example where something gives it a value.
+//! A field has its example in `#[schema(example = "ann")]`. A field whose type has its own schema cannot have one;
+//! there the struct gives a partial example (`#[schema(example = json!({"name": "Acme"}))]`), which is merged into the
+//! composed one. An enum with variants gives partial examples by the `status` of the variant
+//! (`#[schema(examples(json!({…})))]`). A route gives one for its response (`example = json!({…})` next to `body`).
+//! Times, booleans and closed sets need none. An optional field is in the example if something gives it a value.
 
 use serde_json::{Map, Value, json};
 use utoipa::openapi::{
@@ -14,11 +15,11 @@ use utoipa::openapi::{
 
 use super::openapi::operations;
 
-/// Gives every request and every success response its examples; the types' parts of examples go.
+/// Adds examples to every request and every success response, and removes the partial examples from the types.
 pub(super) fn compose(document: &mut OpenApi) {
     let components = document.components.get_or_insert_default();
     let schemas = serde_json::to_value(&components.schemas).unwrap_or_default();
-    components.schemas.values_mut().for_each(|schema| settle(schema, true));
+    components.schemas.values_mut().for_each(|schema| finish_schema(schema, true));
     for operation in document.paths.paths.values_mut().flat_map(operations) {
         if let Some(RefOr::T(body)) = &mut operation.request_body {
             body.content.values_mut().for_each(|content| fill(content, &schemas));
@@ -38,7 +39,7 @@ fn fill(content: &mut RefOr<Content>, schemas: &Value) {
     let part = content.example.take().unwrap_or_default();
     let schema = serde_json::to_value(&content.schema).unwrap_or_default();
     for (number, mut value) in all(&schema, schemas).into_iter().enumerate() {
-        lay_over(&mut value, &part);
+        merge(&mut value, &part);
         let named = value["status"].as_str().map(str::to_owned);
         let name =
             named.unwrap_or_else(|| if number == 0 { "example".to_owned() } else { format!("example{}", number + 1) });
@@ -46,7 +47,7 @@ fn fill(content: &mut RefOr<Content>, schemas: &Value) {
     }
 }
 
-/// The examples of a schema: several where it is one of several.
+/// The examples of a schema: several if the schema is one of several.
 fn all(schema: &Value, schemas: &Value) -> Vec<Value> {
     if let Some(name) = schema["$ref"].as_str() {
         let name = name.rsplit('/').next().unwrap_or_default();
@@ -57,7 +58,7 @@ fn all(schema: &Value, schemas: &Value) -> Vec<Value> {
         let mut values: Vec<_> = variants.iter().flat_map(|variant| all(variant, schemas)).collect();
         for value in &mut values {
             if let Some(part) = parts.iter().find(|part| part["status"] == value["status"]) {
-                lay_over(value, part);
+                merge(value, part);
             }
         }
         return values;
@@ -72,7 +73,7 @@ fn one(schema: &Value, schemas: &Value) -> Value {
     let given = &schema["example"];
     if let Some(properties) = schema["properties"].as_object() {
         let mut value = object(schema, properties, schemas);
-        lay_over(&mut value, given);
+        merge(&mut value, given);
         return value;
     }
     if !given.is_null() {
@@ -95,20 +96,21 @@ fn object(schema: &Value, properties: &Map<String, Value>, schemas: &Value) -> V
     shown.map(|(name, property)| (name.clone(), one(property, schemas))).collect::<Map<_, _>>().into()
 }
 
-fn lay_over(value: &mut Value, part: &Value) {
+fn merge(value: &mut Value, part: &Value) {
     match (value, part) {
         (_, Value::Null) => {}
         (Value::Object(fields), Value::Object(parts)) => {
             for (name, part) in parts {
-                lay_over(fields.entry(name.clone()).or_insert_with(|| json!({})), part);
+                merge(fields.entry(name.clone()).or_insert_with(|| json!({})), part);
             }
         }
         (value, part) => *value = part.clone(),
     }
 }
 
-/// Schemas keep the examples of single fields, as OpenAPI 3.1 writes them. Parts of examples are not valid by themselves.
-fn settle(schema: &mut RefOr<Schema>, whole: bool) {
+/// Keeps the examples of single fields in the form of OpenAPI 3.1. Partial examples are removed, since they are not
+/// valid by themselves.
+fn finish_schema(schema: &mut RefOr<Schema>, whole: bool) {
     match schema {
         RefOr::T(Schema::Object(object)) => {
             let Object { example, examples, .. } = object;
@@ -118,17 +120,17 @@ fn settle(schema: &mut RefOr<Schema>, whole: bool) {
             } else {
                 examples.extend(given);
             }
-            object.properties.values_mut().for_each(|property| settle(property, false));
+            object.properties.values_mut().for_each(|property| finish_schema(property, false));
         }
         RefOr::T(Schema::Array(array)) => {
             array.examples.extend(array.example.take());
             if let ArrayItems::RefOrSchema(items) = &mut array.items {
-                settle(items, false);
+                finish_schema(items, false);
             }
         }
         RefOr::T(Schema::OneOf(one)) => {
             (one.example, one.examples) = (None, Vec::new());
-            one.items.iter_mut().for_each(|item| settle(item, true));
+            one.items.iter_mut().for_each(|item| finish_schema(item, true));
         }
         _ => {}
     }

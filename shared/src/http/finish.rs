@@ -1,4 +1,4 @@
-//! What every response has in common, whatever became of the request.
+//! What all responses have in common, whatever the result of the request is.
 
 use std::{
     panic::AssertUnwindSafe,
@@ -28,15 +28,16 @@ use crate::{
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The routes as they are served: each request gets its id and its moment first, each response its common headers and, if
-/// it is a problem, its body. A path or method that is not there, and a handler that breaks off, are problems too.
+/// Builds the router that serves the routes. Each request first gets its id and its timestamp. Each response gets the
+/// common headers and, if it is a problem, its body. An unknown path, an unknown method and a handler that panics are
+/// problems too.
 pub fn serve(routes: Routes, app: Arc<App>) -> Router {
     let (router, _) = routes.split_for_parts();
     let router = router.layer(from_fn(note_path)).with_state(app.clone());
     finished(router, Arc::clone(&app.clock), Arc::clone(&app.entropy))
 }
 
-/// One answer, whatever is asked, in the contract's form: a problem where nothing can be served.
+/// A router that gives the same response to every request, with the common headers: used when nothing can be served.
 pub fn always<A>(answer: A, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Router
 where
     A: IntoResponse + Clone + Send + Sync + 'static,
@@ -44,7 +45,7 @@ where
     finished(Router::new().fallback(async move || answer.clone()), clock, entropy)
 }
 
-/// Around the whole router, not on its routes: what no route takes comes by here too.
+/// Wraps the whole router instead of its routes, so requests that match no route pass here too.
 fn finished(router: Router, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Router {
     Router::new().fallback(move |request: HttpRequest| {
         let (router, clock, entropy) = (router.clone(), Arc::clone(&clock), Arc::clone(&entropy));
@@ -52,7 +53,7 @@ fn finished(router: Router, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) ->
     })
 }
 
-/// The path as the route spells it, for the log: the request's own holds ids.
+/// Adds the route's path pattern to the response for the log. The request's own path contains ids.
 async fn note_path(request: HttpRequest, next: Next) -> Response {
     let path = request.extensions().get::<MatchedPath>().cloned();
     let mut response = next.run(request).await;
@@ -64,11 +65,11 @@ async fn note_path(request: HttpRequest, next: Next) -> Response {
 
 async fn finish(router: Router, clock: &dyn Clock, entropy: &dyn Entropy, mut request: HttpRequest) -> Response {
     let now = clock.now();
-    // Without randomness nothing is granted, but the answer is still told apart in the log.
+    // Without randomness nothing is granted, but the log still needs an id that distinguishes the response.
     let id = entropy.bytes::<12>().map_or_else(|_| now.millis().to_string(), |id| BASE64URL_NOPAD.encode(&id));
     let method = request.method().clone();
     if method == Method::HEAD {
-        // axum takes HEAD for GET. No route has OPTIONS, so this finds out what the path allows.
+        // axum serves HEAD as GET. No route has OPTIONS, so this request finds out which methods the path allows.
         *request.method_mut() = Method::OPTIONS;
     }
     let tenant = Arc::new(OnceLock::new());
@@ -77,7 +78,7 @@ async fn finish(router: Router, clock: &dyn Clock, entropy: &dyn Entropy, mut re
         Ok(Ok(response)) => response,
         Ok(Err(never)) => match never {},
         Err(_) => {
-            tracing::error!(request_id = id, "a handler broke off");
+            tracing::error!(request_id = id, "a handler panicked");
             Problem::new(Code::Unavailable).into_response()
         }
     };
@@ -105,7 +106,7 @@ async fn finish(router: Router, clock: &dyn Clock, entropy: &dyn Entropy, mut re
     response
 }
 
-/// The problem that a response stands for: a handler's own, or axum's bare status.
+/// The problem in a response: one that a handler returned, or one for a bare error status of axum.
 fn problem_of(response: &Response) -> Option<Problem> {
     if let Some(problem) = response.extensions().get::<Problem>() {
         return Some(problem.clone());
@@ -115,7 +116,7 @@ fn problem_of(response: &Response) -> Option<Problem> {
         StatusCode::NOT_FOUND => Some(Code::NotFound.into()),
         StatusCode::METHOD_NOT_ALLOWED => Some(Code::MethodNotAllowed.into()),
         status => {
-            tracing::error!(status = status.as_u16(), "a response that is no problem of the contract");
+            tracing::error!(status = status.as_u16(), "a response with an error status that the API does not define");
             Some(Code::Unavailable.into())
         }
     }
@@ -126,10 +127,10 @@ fn without_head(allow: &HeaderValue) -> HeaderValue {
     HeaderValue::from_str(&methods.join(", ")).unwrap_or(HeaderValue::from_static(""))
 }
 
-/// The answer to bytes that are no request at all, so that no router sees them.
+/// The response to bytes that are not a readable HTTP request. No router sees them.
 pub fn unreadable(entropy: &dyn Entropy) -> Response {
     let id = entropy.bytes::<12>().map_or_else(|_| String::from("-"), |id| BASE64URL_NOPAD.encode(&id));
-    let mut response = Problem::new(Code::InvalidRequest).detail("this is no request that can be read").render(&id);
+    let mut response = Problem::new(Code::InvalidRequest).detail("the request is not readable HTTP").render(&id);
     common(response.headers_mut(), &id);
     response
 }

@@ -1,8 +1,8 @@
-//! The form of bodies and queries: strict, and decided before any work is done.
+//! The form of bodies and queries. It is strict, and checked before any work is done.
 //!
-//! serde keeps the last of two equal keys, takes an array for a struct, and lets unknown fields pass where nobody forbade
-//! it. So everything is read into a checked tree first, and types are read from that by a [`Deserializer`] that knows none
-//! of these kindnesses.
+//! serde keeps the last of two equal keys, accepts an array for a struct, and ignores unknown fields unless a type
+//! forbids them. So a request is first read into a checked tree, and types are then read from the tree by a
+//! [`Deserializer`] that does none of this.
 
 use std::{fmt, future::Future, ops::Deref};
 
@@ -32,32 +32,33 @@ use crate::store::lists::{Cursor, List};
 
 const LIMIT: usize = 16 * 1024;
 const LARGE: usize = 256 * 1024;
-/// How much of a body that is too large is read, so that the client gets to read the answer.
+/// Bytes that are read of a body that is too large, so that the client can receive the response.
 const DRAIN: usize = 1024 * 1024;
 const DEPTH: u8 = 8;
 
-/// What can be the body of a [`super::ApiRequest`].
+/// A type that can be the body of a [`super::ApiRequest`].
 pub trait Body: Sized + Send {
-    /// Reads it, strictly.
+    /// Reads the body strictly.
     ///
     /// # Errors
-    /// `invalid_request`, `payload_too_large`.
+    /// `invalid_request` for a wrong form, `payload_too_large` beyond the size limit.
     fn read(headers: &HeaderMap, body: HttpBody) -> impl Future<Output = ApiResult<Self>> + Send;
 }
 
-/// An endpoint that takes no body: one that comes has to be empty.
+/// For an operation without a body: the body must be empty.
 pub struct NoBody;
 
 /// A JSON body of at most 256 KiB.
 pub struct Large<T>(pub T);
 
-/// A JSON body all of whose fields are optional: an empty one is `{}`.
+/// A JSON body whose fields are all optional: an empty body counts as `{}`.
 pub struct OrEmpty<T>(pub T);
 
 /// An `application/x-www-form-urlencoded` body.
 pub struct FormBody<T>(pub T);
 
-/// One of at most 256 KiB, of another party's making: further fields are ignored.
+/// An `application/x-www-form-urlencoded` body of at most 256 KiB that another system makes: unknown fields are
+/// ignored.
 pub struct LargeForm<T>(pub T);
 
 impl Body for NoBody {
@@ -105,17 +106,22 @@ impl<T: DeserializeOwned + Send> Body for LargeForm<T> {
     }
 }
 
-async fn form<T: DeserializeOwned>(headers: &HeaderMap, body: HttpBody, limit: usize, more: bool) -> ApiResult<T> {
+async fn form<T: DeserializeOwned>(
+    headers: &HeaderMap,
+    body: HttpBody,
+    limit: usize,
+    ignore_unknown: bool,
+) -> ApiResult<T> {
     let bytes = collect(body, limit).await?;
     content_type(headers, "application/x-www-form-urlencoded")?;
-    pairs(std::str::from_utf8(&bytes).map_err(|_| Problem::field("", "must be UTF-8"))?, Place::Body, more)
+    pairs(std::str::from_utf8(&bytes).map_err(|_| Problem::field("", "must be UTF-8"))?, Place::Body, ignore_unknown)
 }
 
 async fn collect(mut body: HttpBody, limit: usize) -> ApiResult<Zeroizing<Vec<u8>>> {
     let mut bytes = Zeroizing::new(Vec::new());
     let mut seen = 0_usize;
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| Problem::field("", "must be whole"))?;
+        let frame = frame.map_err(|_| Problem::field("", "must be complete"))?;
         let Ok(data) = frame.into_data() else { continue };
         seen = seen.saturating_add(data.len());
         if seen > DRAIN {
@@ -145,33 +151,33 @@ pub(super) fn json<T: DeserializeOwned>(bytes: &[u8]) -> ApiResult<T> {
     let read = Checked(DEPTH).deserialize(serde_path_to_error::Deserializer::new(&mut reader, &mut track));
     let sent = |track: &Path| Place::Body.of(names(track).take_while(|name| is_name(name)));
     let value = read.map_err(|error| Problem::field(sent(&track.path()), unreadable(&error)))?;
-    reader.end().map_err(|_| Problem::field("", "must be one JSON object, and nothing after it"))?;
+    reader.end().map_err(|_| Problem::field("", "must be one JSON object, with nothing after it"))?;
     if !value.is_object() {
         return Err(Problem::field("", "must be a JSON object"));
     }
-    typed(Strict { value, text: false, more: false }, Place::Body)
+    typed(Strict { value, text: false, ignore_unknown: false }, Place::Body)
 }
 
-/// What [`Checked`] says of a body. serde's own words may quote what was sent, so none of them is passed on.
+/// The error of [`Checked`]. serde's own messages may quote what was sent, so they are not passed on.
 fn unreadable(error: &serde_json::Error) -> &'static str {
     let text = error.to_string();
     [NULL, NUL, TWICE, DEEP].into_iter().find(|words| text.starts_with(words)).unwrap_or("must be JSON (RFC 8259)")
 }
 
 const NULL: &str = "must not be null";
-const NUL: &str = "must not hold NUL";
-const TWICE: &str = "must come once";
+const NUL: &str = "must not contain NUL";
+const TWICE: &str = "must occur once";
 const DEEP: &str = "must not be nested more than 8 levels deep";
 
 fn typed<T: DeserializeOwned>(strict: Strict, place: Place) -> ApiResult<T> {
     serde_path_to_error::deserialize(strict).map_err(|error| {
-        // Whatever is on the path is a field of ours.
+        // The path contains only names of fields that the types define, so it can be repeated.
         let field = place.of(names(error.path()).chain(error.inner().member.clone()));
         Problem::field(field, error.into_inner().detail)
     })
 }
 
-/// Where a field is.
+/// Which part of the request a field is in.
 #[derive(Clone, Copy)]
 enum Place {
     /// In the body: a JSON Pointer.
@@ -181,7 +187,7 @@ enum Place {
 }
 
 impl Place {
-    /// The name of a field, by the names on the way to it.
+    /// The name of a field, from the names on the path to it.
     fn of(self, names: impl Iterator<Item = String>) -> String {
         match self {
             Self::Body => names.map(|name| format!("/{name}")).collect(),
@@ -198,22 +204,23 @@ fn names(path: &Path) -> impl Iterator<Item = String> {
     })
 }
 
-/// Whether a name that was sent can be repeated. What no field is called may be anything, a secret in the wrong place too.
+/// Whether a field name that the client sent may be repeated in the response. An unknown field name may be anything,
+/// even a secret in the wrong place.
 fn is_name(text: &str) -> bool {
     let like_ours = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     (1..=40).contains(&text.len()) && text.bytes().all(like_ours)
 }
 
-/// Reads the query; an empty one is none.
+/// Parses the query. An empty query has no parameters.
 pub(super) fn query<T: DeserializeOwned>(text: &str) -> ApiResult<T> {
     pairs(text, Place::Query, false)
 }
 
-fn pairs<T: DeserializeOwned>(text: &str, place: Place, more: bool) -> ApiResult<T> {
+fn pairs<T: DeserializeOwned>(text: &str, place: Place, ignore_unknown: bool) -> ApiResult<T> {
     let wrong = |name: Option<String>, detail: &'static str| {
         Problem::field(place.of(name.filter(|name| is_name(name)).into_iter()), detail)
     };
-    // Decoding replaces what is not UTF-8; here that is refused.
+    // The decoder replaces invalid UTF-8, which is refused below.
     let pairs: Vec<(String, String)> =
         serde_urlencoded::from_str(text).map_err(|_| wrong(None, "must be application/x-www-form-urlencoded"))?;
     let mut map = Map::new();
@@ -227,10 +234,10 @@ fn pairs<T: DeserializeOwned>(text: &str, place: Place, more: bool) -> ApiResult
         }
         map.insert(name, Value::String(value));
     }
-    typed(Strict { value: Value::Object(map), text: true, more }, place)
+    typed(Strict { value: Value::Object(map), text: true, ignore_unknown }, place)
 }
 
-/// Reads a tree with at most so many levels: no key twice, no NUL, no null.
+/// Reads a tree with at most this many levels. It refuses duplicate keys, NUL and null.
 #[derive(Clone, Copy)]
 struct Checked(u8);
 
@@ -304,7 +311,7 @@ impl<'de> Visitor<'de> for Checked {
     }
 }
 
-/// In the place of a value whose key says enough.
+/// Refuses a value, with this error.
 struct Refused(&'static str);
 
 impl<'de> DeserializeSeed<'de> for Refused {
@@ -314,30 +321,30 @@ impl<'de> DeserializeSeed<'de> for Refused {
     }
 }
 
-/// What is wrong with a value, in words that do not quote it.
+/// What is wrong with a value. The text does not quote the value.
 #[derive(Debug)]
-struct Fault {
-    /// The field within the value, where one is missing or should not be there.
+struct FormError {
+    /// The field within the value that is missing or not allowed.
     member: Option<String>,
     detail: String,
 }
 
-impl Fault {
+impl FormError {
     fn new(member: Option<&str>, detail: impl Into<String>) -> Self {
         Self { member: member.map(str::to_owned), detail: detail.into() }
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for FormError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.detail)
     }
 }
 
-impl std::error::Error for Fault {}
+impl std::error::Error for FormError {}
 
-impl de::Error for Fault {
-    /// Of the request's own types, whose words quote nothing.
+impl de::Error for FormError {
+    /// Errors of the request's own types, whose texts quote nothing.
     fn custom<T: fmt::Display>(text: T) -> Self {
         Self::new(None, text.to_string())
     }
@@ -376,18 +383,18 @@ impl de::Error for Fault {
     }
 }
 
-/// Reads types from a checked tree: structs from objects alone, and no field that the struct does not have. Maps of free
-/// keys do not read, nor does `flatten`, which would let unknown fields pass.
+/// Deserializes types from a checked tree: structs only from objects, without unknown fields. It does not support maps
+/// with free keys, nor `flatten`, which would let unknown fields pass.
 struct Strict {
     value: Value,
-    /// The values are text, of a query or form: numbers and booleans are read from it.
+    /// The values come from a query or form: numbers and booleans are parsed from text.
     text: bool,
-    /// Whether further fields are ignored.
-    more: bool,
+    /// Whether unknown fields are ignored.
+    ignore_unknown: bool,
 }
 
 impl Strict {
-    /// A number or boolean, which is text in a query or form.
+    /// A number or boolean; in a query or form it is parsed from text.
     fn scalar(self) -> Self {
         let value = match &self.value {
             Value::String(word) if self.text => match word.as_str() {
@@ -402,11 +409,11 @@ impl Strict {
             },
             _ => self.value,
         };
-        Self { value, text: self.text, more: self.more }
+        Self { value, text: self.text, ignore_unknown: self.ignore_unknown }
     }
 }
 
-impl<'de> IntoDeserializer<'de, Fault> for Strict {
+impl<'de> IntoDeserializer<'de, FormError> for Strict {
     type Deserializer = Self;
     fn into_deserializer(self) -> Self {
         self
@@ -415,25 +422,25 @@ impl<'de> IntoDeserializer<'de, Fault> for Strict {
 
 macro_rules! scalars {
     ($($method:ident)*) => {
-        $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, FormError> {
             self.scalar().deserialize_any(visitor)
         })*
     };
 }
 
 impl<'de> Deserializer<'de> for Strict {
-    type Error = Fault;
+    type Error = FormError;
 
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, FormError> {
         match self.value {
             Value::Array(list) => {
-                let items = list.into_iter().map(|value| Self { value, text: self.text, more: false });
+                let items = list.into_iter().map(|value| Self { value, text: self.text, ignore_unknown: false });
                 let mut items = SeqDeserializer::new(items);
                 let read = visitor.visit_seq(&mut items)?;
                 items.end().map(|()| read)
             }
-            Value::Object(_) => Err(Fault::invalid_type(Unexpected::Map, &visitor)),
-            Value::Null => Err(Fault::invalid_type(Unexpected::Unit, &visitor)),
+            Value::Object(_) => Err(FormError::invalid_type(Unexpected::Map, &visitor)),
+            Value::Null => Err(FormError::invalid_type(Unexpected::Unit, &visitor)),
             Value::Bool(value) => visitor.visit_bool(value),
             Value::String(text) => visitor.visit_string(text),
             Value::Number(number) => match (number.as_u64(), number.as_i64()) {
@@ -449,21 +456,21 @@ impl<'de> Deserializer<'de> for Strict {
         _: &'static str,
         fields: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Fault> {
-        let Value::Object(map) = self.value else { return Err(Fault::new(None, "must be an object")) };
-        if let Some(key) = map.keys().find(|key| !self.more && !fields.contains(&key.as_str())) {
-            return Err(Fault::unknown_field(key, fields));
+    ) -> Result<V::Value, FormError> {
+        let Value::Object(map) = self.value else { return Err(FormError::new(None, "must be an object")) };
+        if let Some(key) = map.keys().find(|key| !self.ignore_unknown && !fields.contains(&key.as_str())) {
+            return Err(FormError::unknown_field(key, fields));
         }
         visitor.visit_map(MapDeserializer::new(
-            map.into_iter().map(|(key, value)| (key, Self { value, text: self.text, more: false })),
+            map.into_iter().map(|(key, value)| (key, Self { value, text: self.text, ignore_unknown: false })),
         ))
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, FormError> {
         visitor.visit_some(self)
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, FormError> {
         visitor.visit_newtype_struct(self)
     }
 
@@ -472,21 +479,21 @@ impl<'de> Deserializer<'de> for Strict {
         _: &'static str,
         names: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Fault> {
+    ) -> Result<V::Value, FormError> {
         match self.value {
             Value::String(name) => visitor.visit_enum(name.into_deserializer()),
-            _ => Err(Fault::unknown_variant("", names)),
+            _ => Err(FormError::unknown_variant("", names)),
         }
     }
 
-    /// `()` is the struct without fields.
-    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+    /// `()` counts as a struct without fields.
+    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, FormError> {
         match self.value {
             Value::Object(map) => match map.keys().next() {
                 None => visitor.visit_unit(),
-                Some(key) => Err(Fault::unknown_field(key, &[])),
+                Some(key) => Err(FormError::unknown_field(key, &[])),
             },
-            _ => Err(Fault::new(None, "must be an object")),
+            _ => Err(FormError::new(None, "must be an object")),
         }
     }
 
@@ -536,7 +543,7 @@ impl From<Line> for String {
 pub struct Limit(usize);
 
 impl Limit {
-    /// The number.
+    /// The limit as a number.
     #[must_use]
     pub fn get(self) -> usize {
         self.0
@@ -559,10 +566,10 @@ impl TryFrom<u64> for Limit {
     }
 }
 
-/// Where a list is to go on, of its query.
+/// Parses the cursor of a list, which says where the page begins.
 ///
 /// # Errors
-/// `invalid_request`: it is no cursor of this list.
+/// `invalid_request` if it is not a cursor of this list.
 pub fn cursor(list: List, text: Option<&str>) -> ApiResult<Option<Cursor>> {
     let bad = || Problem::field("query:cursor", "must be a next_cursor of this list");
     text.map(|text| Cursor::parse(list, text).ok_or_else(bad)).transpose()
@@ -582,7 +589,7 @@ pub struct Page {
 }
 
 impl Page {
-    /// How many items at most.
+    /// The maximum number of items.
     #[must_use]
     pub fn limit(&self) -> usize {
         self.limit.get()
@@ -593,9 +600,9 @@ impl Page {
 mod tests {
     use super::*;
 
-    /// serde_json's own bound is 128.
+    /// serde_json's own limit is 128 levels.
     #[test]
-    fn nesting_has_a_bound_of_its_own() {
+    fn nesting_is_limited_to_8_levels() {
         let read = |levels: usize| {
             let text = format!("{}{}", "[".repeat(levels), "]".repeat(levels));
             let mut reader = serde_json::Deserializer::from_str(&text);

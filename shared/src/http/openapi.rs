@@ -1,8 +1,8 @@
-//! The OpenAPI 3.1 document: what the routes say of themselves, and what all of them have in common.
+//! The OpenAPI 3.1 document: what the routes declare, and what all operations have in common.
 //!
-//! A route names its own errors: a status, and a description that holds codes in backticks (`` `conflict`: why ``). The
-//! meaning of each code is added here, and so are the errors that follow from the route's form. Optional fields are
-//! absent, never null: the server refuses null, and answers with it only where a field is required.
+//! A route declares its own errors: a status, and a description with codes in backticks (`` `conflict`: why ``). This
+//! module adds the meaning of each code, and the errors that follow from the form of the route. Optional fields are
+//! absent, never null: the server refuses null in requests and returns it only in required fields.
 
 use utoipa::{
     PartialSchema, ToSchema,
@@ -23,13 +23,13 @@ use super::{
 use crate::audit::Action;
 
 const ABOUT: &str = "\
-Vestibule signs people in with mandatory multi-factor authentication (MFA). It serves many tenants (companies). \
+Vestibule signs users in with mandatory multi-factor authentication (MFA). It serves many tenants (companies). \
 The users of a tenant are employees and contacts; its Administrators manage them. The users of the reserved tenant \
 `support` are operators. They serve all tenants, and have the rights of an Administrator over one another.
 
 Signing in takes two requests. `POST /v1/login` checks the password and answers with a challenge token. `POST /v1/verify` \
-takes the challenge token and a code, and answers with a session token. Somebody without an authenticator gets an \
-enrolment token instead, and enrols one first.
+takes the challenge token and a code, and answers with a session token. A user without an authenticator gets an \
+enrolment token instead, and must enrol one first.
 
 Rules for all operations:
 
@@ -38,8 +38,8 @@ Rules for all operations:
 - An optional field that has no value is absent. A field that can be null in a response is marked so.
 - Tokens are opaque. Each class has its own prefix and opens only the operations that name it.
 - Times are RFC 3339 in UTC. Ids are opaque strings of 1 to 64 characters of `A-Z`, `a-z`, `0-9`, `_` and `-`.
-- Every error is a problem (RFC 9457) with a stable `code`. One of status 400 names in `errors` the fields that are wrong, \
-and what each has to be.
+- Every error is a problem (RFC 9457) with a stable `code`. A problem of status 400 lists in `errors` the wrong fields, \
+and what each must be.
 - A fresh step-up means that a code was checked in this session during the last 300 seconds.";
 
 const TAGS: [(&str, &str); 10] = [
@@ -61,7 +61,7 @@ const SCHEMES: [(&str, &str, &str); 3] = [
     ("enrolment", "ve_", "An enrolment token (`ve_…`) from `POST /v1/login`. It lives 10 minutes."),
 ];
 
-/// The document of some routes.
+/// The API document of the given routes.
 #[must_use]
 pub fn document(routes: Routes) -> OpenApi {
     let mut document = routes.into_openapi();
@@ -119,9 +119,9 @@ pub(super) fn operations(path: &mut PathItem) -> impl Iterator<Item = &mut Opera
     [&mut path.get, &mut path.put, &mut path.post, &mut path.patch, &mut path.delete].into_iter().flatten()
 }
 
-/// Adds what all operations have in common; returns the codes that this one names.
+/// Adds what all operations have in common. Returns the codes that this operation declares.
 fn finish(operation: &mut Operation) -> Vec<Code> {
-    // Doc comments are wrapped; a summary is one line.
+    // Doc comments have line breaks, but a summary must be one line.
     if let Some(summary) = &mut operation.summary {
         *summary = summary.replace('\n', " ").trim_end_matches('.').to_owned();
     }
@@ -132,7 +132,7 @@ fn finish(operation: &mut Operation) -> Vec<Code> {
     if operation.request_body.is_some() {
         common.push(("413", "`payload_too_large`"));
     }
-    // Who needs no token says so.
+    // An operation without a token declares that it needs none.
     operation.security.get_or_insert_default();
     let (responses, mut named) = (&mut operation.responses.responses, Vec::new());
     for (status, codes) in common {
@@ -140,7 +140,7 @@ fn finish(operation: &mut Operation) -> Vec<Code> {
     }
     for (status, response) in responses {
         let RefOr::T(response) = response else { continue };
-        let id = header(Type::String, "The id of this request. It stands in the audit and in the service's log.");
+        let id = header(Type::String, "The id of this request. The audit and the service's log contain it.");
         response.headers.insert("X-Request-Id".to_owned(), id);
         if matches!(status.as_str(), "429" | "503") {
             let wait = header(Type::Integer, "How many seconds to wait before the request is repeated.");
@@ -153,7 +153,8 @@ fn finish(operation: &mut Operation) -> Vec<Code> {
     named
 }
 
-/// An error is a problem; the codes that its description names get their meaning and an example each. Returns the codes.
+/// Turns an error response into a problem. The codes in its description get their meaning and an example. Returns the
+/// codes.
 fn problem(response: &mut Response) -> Vec<Code> {
     let mut problem = Content::new(Some(Ref::from_schema_name("Problem")));
     let (mut lines, mut all) = (Vec::new(), Vec::new());
@@ -179,7 +180,7 @@ fn header(of: Type, description: &str) -> RefOr<Header> {
     header.into()
 }
 
-/// The values of an enum, and what each of them means.
+/// Sets the values of an enum and describes what each of them means.
 fn closed_set<'a>(schema: Option<&mut RefOr<Schema>>, values: impl Iterator<Item = (&'a str, &'a str)>) {
     let Some(RefOr::T(Schema::Object(object))) = schema else { return };
     let (names, lines): (Vec<_>, Vec<_>) =
@@ -188,7 +189,7 @@ fn closed_set<'a>(schema: Option<&mut RefOr<Schema>>, values: impl Iterator<Item
     object.description = object.description.take().map(|about| format!("{about}\n\n{}", lines.join("\n")));
 }
 
-/// A field that is not required has no null: where there is no value it is absent.
+/// Removes null from the types of optional fields: without a value such a field is absent.
 fn optional_is_absent(schema: &mut RefOr<Schema>) {
     let RefOr::T(schema) = schema else { return };
     match schema {
@@ -210,7 +211,7 @@ fn optional_is_absent(schema: &mut RefOr<Schema>) {
     }
 }
 
-/// Variants are told apart by `status`. One alone needs no `oneOf`.
+/// Describes the `status` that distinguishes the variants. An enum with one variant needs no `oneOf`.
 fn tagged(schema: &mut RefOr<Schema>) {
     let RefOr::T(Schema::OneOf(one)) = schema else { return };
     for variant in &mut one.items {

@@ -1,4 +1,4 @@
-//! Who is asking: token, role and freshness, in this order.
+//! Authentication and authorization of the caller: token, role and fresh step-up, checked in this order.
 
 use super::{
     App,
@@ -15,7 +15,7 @@ use crate::{
 };
 
 impl Request {
-    /// Whoever is signed in.
+    /// The signed-in caller.
     ///
     /// # Errors
     /// `invalid_token`, `session_refresh_required`, `unavailable`.
@@ -24,7 +24,7 @@ impl Request {
         Ok(app.store.read_session(token, self.now).await??)
     }
 
-    /// An Administrator with a fresh step-up: for changes.
+    /// The caller as an Administrator with a fresh step-up, for changes.
     ///
     /// # Errors
     /// Those of [`Self::principal`], then `forbidden`, then `step_up_required`.
@@ -32,16 +32,16 @@ impl Request {
         self.may_administer(app, self.principal(app).await?).await
     }
 
-    /// As [`Self::administrator`], for somebody who was read already.
+    /// Like [`Self::administrator`], for a principal that was already read.
     ///
     /// # Errors
     /// `forbidden`, then `step_up_required`.
     pub async fn may_administer(&self, app: &App, principal: Principal) -> ApiResult<AdminContext> {
         let key = principal.token().user().clone();
-        self.told(app, &key, principal.administrator(self.now)).await
+        self.authorized(app, &key, principal.administrator(self.now)).await
     }
 
-    /// An Administrator, for reading.
+    /// The caller as an Administrator, for reading. No step-up is needed.
     ///
     /// # Errors
     /// Those of [`Self::principal`], then `forbidden`.
@@ -51,43 +51,43 @@ impl Request {
         Ok(principal)
     }
 
-    /// As [`Self::administrator_reading`], for somebody who was read already.
+    /// Like [`Self::administrator_reading`], for a principal that was already read.
     ///
     /// # Errors
     /// `forbidden`.
     pub async fn may_read(&self, app: &App, principal: &Principal) -> ApiResult<()> {
-        let may = if principal.administers() { Ok(()) } else { Err(Denied::Forbidden) };
-        self.told(app, principal.token().user(), may).await
+        let permission = if principal.administers() { Ok(()) } else { Err(Denied::Forbidden) };
+        self.authorized(app, principal.token().user(), permission).await
     }
 
-    /// An operator of support with a fresh step-up.
+    /// The caller as an operator of support with a fresh step-up.
     ///
     /// # Errors
-    /// As [`Self::administrator`].
+    /// Those of [`Self::administrator`].
     pub async fn operator(&self, app: &App) -> ApiResult<AdminContext> {
         self.may_operate(app, self.principal(app).await?).await
     }
 
-    /// As [`Self::operator`], for somebody who was read already.
+    /// Like [`Self::operator`], for a principal that was already read.
     ///
     /// # Errors
     /// `forbidden`, then `step_up_required`.
     pub async fn may_operate(&self, app: &App, principal: Principal) -> ApiResult<AdminContext> {
         let key = principal.token().user().clone();
-        self.told(app, &key, principal.operator(self.now)).await
+        self.authorized(app, &key, principal.operator(self.now)).await
     }
 
-    /// An operator of support, for reading: no step-up is asked for. For somebody who was read already.
+    /// Checks that a principal that was already read is an operator of support, for reading. No step-up is needed.
     ///
     /// # Errors
     /// `forbidden`.
     pub async fn may_look_up(&self, app: &App, principal: &Principal) -> ApiResult<()> {
-        let may = if principal.operates() { Ok(()) } else { Err(Denied::Forbidden) };
-        self.told(app, principal.token().user(), may).await
+        let permission = if principal.operates() { Ok(()) } else { Err(Denied::Forbidden) };
+        self.authorized(app, principal.token().user(), permission).await
     }
 
-    /// Writes down that a password was wrong, and tells of a row of them: of five once a day, of a hundred as an attack. Alike
-    /// at every door where a password is tried.
+    /// Records a wrong password, and the notifications about consecutive wrong passwords: at five, once a day, and at a
+    /// hundred as an attack. Every operation that checks a password uses it.
     pub async fn wrong_password(
         &self,
         app: &App,
@@ -97,11 +97,11 @@ impl Request {
     ) -> Problem {
         let tenant = password_attempt.login().tenant();
         app.store.record(tenant, attempt, 0, &event).await;
-        let told = app.store.notify_failures(password_attempt).await.unwrap_or_else(|error| {
-            tracing::warn!(%error, "failed passwords were not told of");
+        let notify = app.store.notify_failures(password_attempt).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "failed to record the notification of wrong passwords");
             false
         });
-        if told {
+        if notify {
             event.action = Action::LoginDelayed;
             app.store.record(tenant, attempt, 1, &event.clone().tell(Notify::User)).await;
         }
@@ -112,12 +112,13 @@ impl Request {
         Code::InvalidCredentials.into()
     }
 
-    /// Why an act was refused whose caller lost the right under it: what their next request would be told.
+    /// Why a change was refused whose caller lost the permission while it ran: the same problem that the caller's next
+    /// request would get.
     pub async fn no_longer(&self, app: &App) -> Problem {
         self.principal(app).await.err().unwrap_or_else(|| Code::InvalidToken.into())
     }
 
-    /// Writes down that an administrative act was refused for what it was, and answers why (security.md 54).
+    /// Records that an administrative change was refused for its content, and returns the reason (security.md 54).
     pub async fn refused(
         &self,
         app: &App,
@@ -134,12 +135,12 @@ impl Request {
         why.into()
     }
 
-    /// Every refused administrative act is written down (security.md 54).
-    async fn told<T>(&self, app: &App, key: &UserKey, may: Result<T, Denied>) -> ApiResult<T> {
-        if matches!(may, Err(Denied::Forbidden)) {
+    /// Records every administrative request that is refused for the caller's role (security.md 54).
+    async fn authorized<T>(&self, app: &App, key: &UserKey, permission: Result<T, Denied>) -> ApiResult<T> {
+        if matches!(permission, Err(Denied::Forbidden)) {
             let event = self.event(Action::Forbidden, Outcome::Refused).own(key.user());
             app.store.record(key.tenant(), &self.attempt(app)?, 0, &event).await;
         }
-        Ok(may?)
+        Ok(permission?)
     }
 }

@@ -1,4 +1,4 @@
-//! The one form of errors (RFC 9457), with its closed table of codes.
+//! Errors as the API returns them (RFC 9457), with a closed table of codes.
 
 use std::borrow::Cow;
 
@@ -28,7 +28,7 @@ macro_rules! codes {
         pub enum Code { $($(#[doc = $doc])* $name,)* }
 
         impl Code {
-            /// All of them.
+            /// All codes.
             pub(super) const ALL: &[Self] = &[$(Self::$name,)*];
 
             /// The code's name; it never changes.
@@ -42,7 +42,7 @@ macro_rules! codes {
                 match self { $(Self::$name => concat!($($doc),*).trim_ascii(),)* }
             }
 
-            /// The one status it goes with.
+            /// The HTTP status of the code.
             #[must_use]
             pub fn status(self) -> StatusCode {
                 match self { $(Self::$name => StatusCode::$status,)* }
@@ -99,16 +99,16 @@ codes! {
     Unavailable = "unavailable", SERVICE_UNAVAILABLE, "Temporarily unavailable";
 }
 
-/// The limit of every password that is sent.
+/// The limit of every password in a request.
 pub const PASSWORD_TOO_LONG: &str = "must be at most 1,024 bytes";
 
-/// What a handler answers: a response, or a problem.
+/// What a handler returns: a response, or a problem.
 pub type ApiResult<T> = Result<T, Problem>;
 
-/// An error as the caller sees it. Internal causes go to the log and never in here.
+/// An error as the caller sees it. Internal causes are logged and never included.
 ///
-/// As a response it is a status alone, with itself as an extension: the layer of [`super::serve`] writes it out, since only
-/// that knows the request's id.
+/// As a response it is only a status, with the problem as an extension. The layer of [`super::serve`] writes the body,
+/// since only that layer knows the request id.
 #[derive(Debug, Clone)]
 pub struct Problem {
     code: Code,
@@ -155,10 +155,10 @@ pub(super) struct ProblemBody<'a> {
 }
 
 impl Problem {
-    /// Of a code, which says it all.
+    /// A problem with a code and nothing else.
     #[must_use]
     pub fn new(code: Code) -> Self {
-        // These two always say when to come back.
+        // These two codes always have a retry time.
         let retry_after = match code {
             Code::Unavailable => Some(2),
             Code::TooManyAttempts => Some(60),
@@ -167,14 +167,14 @@ impl Problem {
         Self { code, detail: None, retry_after, client: false, errors: Vec::new() }
     }
 
-    /// A field is not of the contract's form. `field` is a JSON Pointer in the body, or `query:`, `path:` or `header:` and a
-    /// name; `detail` says what it has to be, and its limit, and never what was sent.
+    /// A field has the wrong form. `field` is a JSON Pointer in the body, or `query:`, `path:` or `header:` and a name.
+    /// `detail` says what the field must be, with its limit, and never what was sent.
     #[must_use]
     pub fn field(field: impl Into<Cow<'static, str>>, detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Code::InvalidRequest).and_field(field, detail)
     }
 
-    /// And another field is not. `detail` of the problem tells of the first.
+    /// Adds another wrong field. The problem's own `detail` is about the first.
     #[must_use]
     pub fn and_field(mut self, field: impl Into<Cow<'static, str>>, detail: impl Into<Cow<'static, str>>) -> Self {
         let error = FieldError { field: field.into(), detail: detail.into() };
@@ -184,56 +184,57 @@ impl Problem {
         self
     }
 
-    /// The field `code` is no code; nothing was tried.
+    /// The field `code` is not a code. Nothing was tried.
     #[must_use]
     pub fn malformed_code() -> Self {
-        Self::new(Code::MalformedCode).and_field("/code", "must be 6 digits or, where one is taken, a recovery token")
+        Self::new(Code::MalformedCode)
+            .and_field("/code", "must be 6 digits or, where one is accepted, a recovery token")
     }
 
     /// A new password breaks a rule.
     #[must_use]
     pub fn weak(field: &'static str, weak: WeakPassword) -> Self {
         let detail = match weak {
-            WeakPassword::TooShort => "must be at least 8 bytes, and of a contact at least 15 characters",
+            WeakPassword::TooShort => "must be at least 8 bytes, and at least 15 characters for a contact",
             WeakPassword::TooLong => PASSWORD_TOO_LONG,
             WeakPassword::Common => "must not be a common password",
         };
         Self::field(field, detail)
     }
 
-    /// Says more, in words that tell nothing internal.
+    /// Sets the detail. The text must not contain anything internal.
     #[must_use]
     pub fn detail(mut self, text: impl Into<Cow<'static, str>>) -> Self {
         self.detail = Some(text.into());
         self
     }
 
-    /// Says when to come back: in a second at the earliest.
+    /// Sets the time after which to retry, in seconds; at least one.
     #[must_use]
     pub fn retry_after(mut self, seconds: u32) -> Self {
         self.retry_after = Some(seconds.max(1));
         self
     }
 
-    /// A limit was reached; there is room again at the given moment.
+    /// A limit was reached. `retry_at` is when the next attempt is allowed.
     #[must_use]
     pub fn too_many(now: Timestamp, retry_at: Timestamp) -> Self {
         Self::new(Code::TooManyAttempts).retry_after(policy::retry_after_secs(now, retry_at))
     }
 
-    /// A client credential is wrong: introspection's 401.
+    /// The client credential is wrong: the 401 of introspection.
     #[must_use]
     pub fn unauthorized_client() -> Self {
         Self { client: true, ..Self::new(Code::InvalidToken) }
     }
 
-    /// Its code.
+    /// The code of the problem.
     #[must_use]
     pub fn code(&self) -> Code {
         self.code
     }
 
-    /// Something failed inside: the log has the cause, the caller does not.
+    /// An internal failure. The log has the cause; the caller does not get it.
     fn internal() -> Self {
         Self::new(Code::Unavailable)
     }
@@ -317,7 +318,7 @@ impl From<SealError> for Problem {
 impl From<HashError> for Problem {
     fn from(error: HashError) -> Self {
         match error {
-            HashError::TooLong => return Self::field("", PASSWORD_TOO_LONG), // handlers have asked, and named the field
+            HashError::TooLong => return Self::field("", PASSWORD_TOO_LONG), // not reached: handlers check the length first and name the field
             HashError::Busy => tracing::warn!(%error, "denied"),
             HashError::Unusable | HashError::Entropy(_) => tracing::error!(%error, "denied"),
         }

@@ -1,4 +1,4 @@
-//! The layer over a small router of its own.
+//! Tests of the HTTP layer with a small router.
 
 use std::{net::IpAddr, sync::Mutex};
 
@@ -67,7 +67,7 @@ enum Colour {
     Blue,
 }
 
-/// Without `deny_unknown_fields`: the layer has to do it.
+/// Without `deny_unknown_fields`: the layer must refuse unknown fields.
 #[derive(Deserialize, Serialize, utoipa::ToSchema)]
 struct Thing {
     #[schema(value_type = String)]
@@ -150,11 +150,11 @@ async fn administer(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<
 }
 
 #[utoipa::path(get, path = "/v1/panic", responses((status = 200)))]
-async fn breaks_off(_: ApiRequest) -> String {
+async fn panics(_: ApiRequest) -> String {
     panic!("secret of the handler")
 }
 
-/// Answers whatever the test put here.
+/// The problem that the next request to `/v1/problem` returns.
 static NEXT: Mutex<Option<Problem>> = Mutex::new(None);
 #[utoipa::path(get, path = "/v1/problem", responses((status = 200)))]
 async fn problem(_: ApiRequest) -> ApiResult<String> {
@@ -171,7 +171,7 @@ fn routes() -> Routes {
         .routes(routes!(form))
         .routes(routes!(mirror))
         .routes(routes!(administer))
-        .routes(routes!(breaks_off))
+        .routes(routes!(panics))
         .routes(routes!(problem))
 }
 
@@ -194,7 +194,7 @@ impl Reply {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    /// The problem's code, once everything about it was checked.
+    /// The problem's code, after checks of all other fields.
     fn code(&self) -> String {
         assert_eq!(self.header("content-type"), "application/problem+json");
         let body = self.json();
@@ -247,19 +247,19 @@ async fn mirrored(headers: &[(&str, &[u8])]) -> Reply {
     send(request.body(HttpBody::empty()).unwrap()).await
 }
 
-const WHOLE: &str = r#"{"name":"a","inner":{"at":1},"list":["x"],"on":true,"colour":"blue"}"#;
+const COMPLETE: &str = r#"{"name":"a","inner":{"at":1},"list":["x"],"on":true,"colour":"blue"}"#;
 
 #[tokio::test]
-async fn a_well_formed_body_arrives() {
+async fn well_formed_body_is_accepted() {
     for kind in ["application/json", "Application/JSON; charset=UTF-8", "application/json;charset=\"utf-8\""] {
-        let reply = post_as(kind, "/v1/things", WHOLE).await;
-        assert_eq!(reply.json(), serde_json::from_str::<Value>(WHOLE).unwrap(), "{kind}");
+        let reply = post_as(kind, "/v1/things", COMPLETE).await;
+        assert_eq!(reply.json(), serde_json::from_str::<Value>(COMPLETE).unwrap(), "{kind}");
     }
     assert_eq!(post("/v1/things", r#" {"name":"\ud83d\ude00"} "#).await.json()["name"], "😀");
 }
 
 #[tokio::test]
-async fn a_malformed_body_is_refused() {
+async fn malformed_body_is_refused() {
     let deep = format!(r#"{{"name":"a","x":{}{}}}"#, "[".repeat(6000), "]".repeat(6000));
     let cases: &[&[u8]] = &[
         b"",
@@ -271,15 +271,15 @@ async fn a_malformed_body_is_refused() {
         br#"{"name":"a",}"#,
         br#"{"name":"a"} {}"#,
         br#"[{"name":"a"}]"#,
-        br#"["a"]"#,                        // serde takes an array for a struct
-        br#"{"name":"a","inner":[1]}"#,     // and within one
-        br#"{"name":"a","name":"a"}"#,      // and the last of two
-        br#"{"name":"a","n\u0061me":"a"}"#, // however they are spelt
+        br#"["a"]"#,                        // serde accepts an array for a struct
+        br#"{"name":"a","inner":[1]}"#,     // also a nested one
+        br#"{"name":"a","name":"a"}"#,      // serde keeps the last of two equal keys
+        br#"{"name":"a","n\u0061me":"a"}"#, // also if one is escaped
         br#"{"name":"a","inner":{"at":1,"at":1}}"#,
-        br#"{"name":"a","more":1}"#, // and lets others pass
+        br#"{"name":"a","more":1}"#, // serde ignores unknown fields
         br#"{"name":"a","inner":{"at":1,"b":2}}"#,
         br#"{"name":"a","NAME":"a"}"#,
-        br#"{"name":"a","on":null}"#, // and null for what is optional
+        br#"{"name":"a","on":null}"#, // serde accepts null for an optional field
         br#"{"name":"a","list":[null]}"#,
         br#"{"name":null}"#,
         br#"{"name":7}"#,
@@ -309,7 +309,7 @@ async fn a_malformed_body_is_refused() {
 }
 
 #[tokio::test]
-async fn another_content_type_is_refused() {
+async fn other_content_type_is_refused() {
     let kinds = [
         "text/plain",
         "application/x-www-form-urlencoded",
@@ -317,16 +317,16 @@ async fn another_content_type_is_refused() {
         "application/json; charset=latin1",
     ];
     for kind in kinds {
-        assert_eq!(post_as(kind, "/v1/things", WHOLE).await.code(), "invalid_request", "{kind}");
+        assert_eq!(post_as(kind, "/v1/things", COMPLETE).await.code(), "invalid_request", "{kind}");
     }
-    let missing = HttpRequest::post("/v1/things").body(WHOLE.into()).unwrap();
+    let missing = HttpRequest::post("/v1/things").body(COMPLETE.into()).unwrap();
     assert_eq!(send(missing).await.code(), "invalid_request");
     let twice = HttpRequest::post("/v1/things").header("content-type", "application/json");
-    let twice = twice.header("content-type", "application/json").body(WHOLE.into()).unwrap();
+    let twice = twice.header("content-type", "application/json").body(COMPLETE.into()).unwrap();
     assert_eq!(send(twice).await.code(), "invalid_request");
 }
 
-/// So many bytes in frames, counting how many were taken.
+/// A body of `frames` frames of 1 KiB each; `taken` counts the frames that were read.
 fn stream(frames: usize, taken: Arc<Mutex<usize>>) -> HttpBody {
     HttpBody::from_stream(futures_util::stream::iter((0..frames).map(move |_| {
         *taken.lock().unwrap() += 1;
@@ -335,8 +335,8 @@ fn stream(frames: usize, taken: Arc<Mutex<usize>>) -> HttpBody {
 }
 
 #[tokio::test]
-async fn a_body_has_a_size_and_a_bounded_rest_is_read() {
-    let padded = |to: usize| format!("{WHOLE}{}", " ".repeat(to - WHOLE.len()));
+async fn too_large_body_is_refused_and_read_up_to_a_limit() {
+    let padded = |to: usize| format!("{COMPLETE}{}", " ".repeat(to - COMPLETE.len()));
     assert_eq!(post("/v1/things", padded(16 * 1024)).await.status, 200);
     assert_eq!(post("/v1/things", padded(16 * 1024 + 1)).await.code(), "payload_too_large");
     assert_eq!(post("/v1/large", padded(256 * 1024)).await.status, 200);
@@ -349,7 +349,7 @@ async fn a_body_has_a_size_and_a_bounded_rest_is_read() {
 }
 
 #[tokio::test]
-async fn an_empty_body_is_an_empty_object_only_where_everything_is_optional() {
+async fn empty_body_counts_as_object_only_if_all_fields_are_optional() {
     let empty = HttpRequest::post("/v1/choices").body(HttpBody::empty()).unwrap();
     assert_eq!(send(empty).await.json(), json!({"name": null}));
     assert_eq!(post("/v1/choices", "{}").await.status, 200);
@@ -361,14 +361,14 @@ async fn an_empty_body_is_an_empty_object_only_where_everything_is_optional() {
 }
 
 #[tokio::test]
-async fn where_no_body_belongs_none_is_taken() {
+async fn body_is_refused_where_none_is_allowed() {
     let with = |body: &'static str| HttpRequest::get("/v1/mirror").body(body.into()).unwrap();
     assert_eq!(send(with("")).await.status, 200);
     assert_eq!(send(with("{}")).await.code(), "invalid_request");
 }
 
 #[tokio::test]
-async fn a_form_is_as_strict() {
+async fn form_is_as_strict_as_json() {
     const FORM: &str = "application/x-www-form-urlencoded";
     assert_eq!(post_as(FORM, "/v1/form", "name=a%20b+c").await.json()["name"], "a b c");
     for bad in ["name=a&name=b", "x=1", "name=%00", "name=%ff", "name=a&n%61me=a"] {
@@ -379,7 +379,7 @@ async fn a_form_is_as_strict() {
 }
 
 #[tokio::test]
-async fn a_query_has_only_what_it_may() {
+async fn malformed_query_is_refused() {
     assert_eq!(get("/v1/things").await.json(), json!({"limit": 50, "cursor": null}));
     assert_eq!(get("/v1/things?").await.json()["limit"], 50);
     assert_eq!(get("/v1/things?limit=100&cursor=12").await.json(), json!({"limit": 100, "cursor": "12"}));
@@ -408,11 +408,11 @@ async fn a_query_has_only_what_it_may() {
         assert_eq!(get(&format!("/v1/filtered?{query}")).await.code(), "invalid_request", "{query}");
     }
     assert_eq!(get("/v1/mirror?x=1").await.code(), "invalid_request");
-    assert_eq!(post("/v1/things?x=1", WHOLE).await.code(), "invalid_request");
+    assert_eq!(post("/v1/things?x=1", COMPLETE).await.code(), "invalid_request");
 }
 
 #[tokio::test]
-async fn a_path_has_only_ids() {
+async fn malformed_path_parameter_is_refused() {
     assert_eq!(get("/v1/things/u-1/u-2").await.body, b"u-1 u-2");
     for bad in ["a%20b/x", "a%2Fb/x", "%ff/x", "a%00/x", "a.b/x", &format!("{}/x", "a".repeat(65))] {
         assert_eq!(get(&format!("/v1/things/{bad}")).await.code(), "invalid_request", "{bad}");
@@ -420,7 +420,7 @@ async fn a_path_has_only_ids() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_told() {
+async fn unknown_path_is_404_and_unknown_method_is_405() {
     for path in ["/", "/v1", "/v1/nothing", "/v1/things/", "/%00"] {
         let reply = get(path).await;
         assert_eq!((reply.status.as_u16(), reply.code().as_str()), (404, "not_found"), "{path}");
@@ -429,7 +429,7 @@ async fn what_is_not_there_is_told() {
         let request = HttpRequest::builder().method(method).uri("/v1/things").body(HttpBody::empty()).unwrap();
         let reply = send(request).await;
         assert_eq!(reply.status.as_u16(), 405, "{method}");
-        // The answer to HEAD has no body.
+        // A response to HEAD has no body.
         assert!(method == "HEAD" || reply.code() == "method_not_allowed", "{method}");
         let mut allowed: Vec<_> = reply.header("allow").split(", ").collect();
         allowed.sort_unstable();
@@ -440,7 +440,7 @@ async fn what_is_not_there_is_told() {
 }
 
 #[tokio::test]
-async fn a_request_has_one_moment_and_one_id() {
+async fn request_has_one_time_and_one_id() {
     let (one, other) = (mirrored(&[]).await, mirrored(&[("x-request-id", b"mine")]).await);
     assert_eq!(one.json()["id"], one.header("x-request-id"));
     assert_eq!(one.json()["event"], one.header("x-request-id"));
@@ -450,9 +450,10 @@ async fn a_request_has_one_moment_and_one_id() {
     assert_ne!(other.header("x-request-id"), "mine");
 }
 
-/// security.md 4: else a body that is held back would stretch every life, and let a stolen code work for hours.
+/// security.md 4: otherwise a client that holds back its body would extend every lifetime, and a stolen code would work
+/// for hours.
 #[tokio::test]
-async fn a_request_is_of_the_moment_its_body_ended() {
+async fn request_time_is_taken_after_the_body() {
     let clock = Arc::new(TestClock::at(NOW));
     let router = serve(routes(), app_at(Arc::new(SystemEntropy), clock.clone()));
     let slow = futures_util::stream::once(async move {
@@ -465,7 +466,7 @@ async fn a_request_is_of_the_moment_its_body_ended() {
 }
 
 #[tokio::test]
-async fn the_address_comes_from_no_header() {
+async fn client_address_ignores_headers() {
     let network = async |peer: Option<&str>| {
         let mut request = HttpRequest::get("/v1/mirror");
         for name in ["x-forwarded-for", "forwarded", "x-real-ip"] {
@@ -484,7 +485,7 @@ async fn the_address_comes_from_no_header() {
 }
 
 #[tokio::test]
-async fn a_user_agent_is_cut_and_holds_no_control_character() {
+async fn user_agent_is_cut_and_has_no_control_characters() {
     let agent = async |value: &[u8]| mirrored(&[("user-agent", value)]).await.json()["user_agent"].clone();
     assert_eq!(agent(b"curl/8").await, "curl/8");
     assert_eq!(agent(b"a\tb\xc2\x85c").await, "abc");
@@ -493,7 +494,7 @@ async fn a_user_agent_is_cut_and_holds_no_control_character() {
 }
 
 #[tokio::test]
-async fn a_bearer_token_is_read_from_one_header() {
+async fn bearer_token_needs_exactly_one_header() {
     let user = TenantId::parse("acme").unwrap().user(UserId::parse("u-ann").unwrap());
     let text = |class| NewToken::generate(class, &user, RestoreEpoch::default(), &SystemEntropy).unwrap().into_text();
     let seen = async |headers: &[(&str, &[u8])]| {
@@ -516,7 +517,7 @@ async fn a_bearer_token_is_read_from_one_header() {
 }
 
 #[tokio::test]
-async fn basic_is_name_and_secret() {
+async fn basic_credential_is_name_and_secret() {
     let basic = async |value: &str| mirrored(&[("authorization", value.as_bytes())]).await.json()["basic"].clone();
     assert_eq!(basic("Basic YTpiOmM=").await, "a|b:c");
     for bad in ["Basic x", "Basic YQ==", "Bearer YTpi", "Basic /////w=="] {
@@ -525,7 +526,7 @@ async fn basic_is_name_and_secret() {
 }
 
 #[tokio::test]
-async fn a_header_comes_once_and_in_ascii() {
+async fn repeated_or_non_ascii_header_is_refused() {
     assert_eq!(mirrored(&[("idempotency-key", b"k")]).await.json()["key"], "k");
     for bad in [b"".as_slice(), b"a b", b"\xe9"] {
         assert_eq!(mirrored(&[("idempotency-key", bad)]).await.code(), "invalid_request");
@@ -534,7 +535,7 @@ async fn a_header_comes_once_and_in_ascii() {
 }
 
 #[tokio::test]
-async fn nobody_administers_without_a_session() {
+async fn administration_without_session_is_refused() {
     let request = || HttpRequest::delete("/v1/administer");
     let user = TenantId::parse("acme").unwrap().user(UserId::parse("u-ann").unwrap());
     assert_eq!(send(request().body(HttpBody::empty()).unwrap()).await.code(), "invalid_token");
@@ -548,14 +549,14 @@ async fn nobody_administers_without_a_session() {
 }
 
 #[tokio::test]
-async fn a_handler_that_breaks_off_denies_and_says_nothing() {
+async fn panicking_handler_answers_503_without_details() {
     let reply = get("/v1/panic").await;
     assert_eq!((reply.status.as_u16(), reply.code().as_str()), (503, "unavailable"));
     assert!(!String::from_utf8_lossy(&reply.body).contains("secret"));
 }
 
 #[tokio::test]
-async fn without_randomness_an_answer_is_whole_and_nothing_is_granted() {
+async fn without_randomness_request_is_refused_with_a_complete_response() {
     let router = serve(routes(), app_with(Arc::new(NoEntropy)));
     let request = HttpRequest::get("/v1/mirror").body(HttpBody::empty()).unwrap();
     let reply = send_to(router, request).await;
@@ -563,39 +564,39 @@ async fn without_randomness_an_answer_is_whole_and_nothing_is_granted() {
     assert_eq!(reply.header("x-request-id"), NOW.millis().to_string());
 }
 
-/// One test at a time has the problem that is answered next.
-async fn answered(problem: Problem) -> Reply {
-    static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-    let _turn = TURN.lock().await;
+/// Sends a request that returns the problem. One test at a time may use `NEXT`.
+async fn respond_with(problem: Problem) -> Reply {
+    static LOCK: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    let _lock = LOCK.lock().await;
     *NEXT.lock().unwrap() = Some(problem);
     get("/v1/problem").await
 }
 
 #[tokio::test]
-async fn every_code_has_its_status_and_its_challenge() {
+async fn each_code_has_its_status_and_challenge() {
     for code in Code::ALL {
-        let reply = answered(Problem::new(*code)).await;
+        let reply = respond_with(Problem::new(*code)).await;
         assert_eq!((reply.status, reply.code().as_str()), (code.status(), code.as_str()));
         assert_eq!(reply.headers.contains_key("www-authenticate"), reply.status == 401);
         assert_eq!(reply.json().get("detail"), None);
     }
-    let stale = answered(Denied::StepUpRequired.into()).await;
+    let stale = respond_with(Denied::StepUpRequired.into()).await;
     assert_eq!(stale.header("www-authenticate"), r#"Bearer error="insufficient_user_authentication", max_age="300""#);
-    let client = answered(Problem::unauthorized_client()).await;
+    let client = respond_with(Problem::unauthorized_client()).await;
     assert_eq!(client.code(), "invalid_token");
     assert_eq!(client.header("www-authenticate"), r#"Basic realm="vestibule", charset="UTF-8""#);
 }
 
 #[tokio::test]
-async fn a_problem_says_what_it_was_given() {
-    let reply = answered(Problem::new(Code::TooManyAttempts).retry_after(17).detail("wait")).await;
+async fn problem_has_its_detail_and_retry_time() {
+    let reply = respond_with(Problem::new(Code::TooManyAttempts).retry_after(17).detail("wait")).await;
     assert_eq!((reply.code().as_str(), reply.header("retry-after")), ("too_many_attempts", "17"));
     assert_eq!(reply.json()["detail"], "wait");
-    assert_eq!(answered(Problem::new(Code::TooManyAttempts).retry_after(0)).await.header("retry-after"), "1");
+    assert_eq!(respond_with(Problem::new(Code::TooManyAttempts).retry_after(0)).await.header("retry-after"), "1");
 }
 
 #[tokio::test]
-async fn internal_causes_are_not_told() {
+async fn internal_causes_are_not_in_responses() {
     let internal: [Problem; 7] = [
         StoreError::Unavailable("sled says".into()).into(),
         StoreError::Contended("sled says".into()).into(),
@@ -606,26 +607,26 @@ async fn internal_causes_are_not_told() {
         crate::secret::SealError::Unavailable("sled says".into()).into(),
     ];
     for problem in internal {
-        let reply = answered(problem).await;
+        let reply = respond_with(problem).await;
         assert_eq!(reply.code(), "unavailable");
         assert_eq!(reply.json().get("detail"), None);
         assert!(!String::from_utf8_lossy(&reply.body).contains("sled"));
     }
-    assert_eq!(answered(HashError::TooLong.into()).await.code(), "invalid_request");
-    assert_eq!(answered(NoSession::Invalid.into()).await.code(), "invalid_token");
-    assert_eq!(answered(NoSession::RefreshRequired.into()).await.code(), "session_refresh_required");
-    assert_eq!(answered(Denied::Forbidden.into()).await.code(), "forbidden");
+    assert_eq!(respond_with(HashError::TooLong.into()).await.code(), "invalid_request");
+    assert_eq!(respond_with(NoSession::Invalid.into()).await.code(), "invalid_token");
+    assert_eq!(respond_with(NoSession::RefreshRequired.into()).await.code(), "session_refresh_required");
+    assert_eq!(respond_with(Denied::Forbidden.into()).await.code(), "forbidden");
 }
 
 #[test]
-fn a_line_is_one_line() {
+fn line_has_1_to_200_printable_characters() {
     let line = |text: &str| Line::try_from(text.to_owned()).is_ok();
     assert!(line("x") && line(&"é".repeat(200)) && line(" a "));
     assert!(!line("") && !line(" ") && !line("a\nb") && !line("a\u{7f}") && !line(&"é".repeat(201)));
 }
 
 #[test]
-fn the_document_has_what_routes_have_in_common() {
+fn api_document_has_the_common_responses() {
     let document = serde_json::to_value(document(routes())).unwrap();
     assert_eq!(document["openapi"], "3.1.0");
     assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
@@ -649,7 +650,7 @@ fn the_document_has_what_routes_have_in_common() {
 }
 
 #[test]
-fn a_key_that_was_not_given_denies() {
+fn missing_key_is_unavailable() {
     let mut app = Arc::into_inner(app_with(Arc::new(SystemEntropy))).unwrap();
     assert!(app.sealer().is_ok() && app.names().is_ok() && app.codes().is_ok());
     (app.sealer, app.names, app.codes) = (None, None, None);

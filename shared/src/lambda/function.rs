@@ -1,6 +1,6 @@
-//! A function opens before it takes its first request: its table, its keys and its clock are looked at, and with that the
-//! connections are made that requests will use. While something is wrong it stays up and answers 503 to whatever is asked; one
-//! line in its log names every fault, and it looks again at a later request.
+//! A function opens before its first request: it checks its table, keys and clock, which also makes the connections
+//! that requests will use. If something is wrong, the function stays up and answers 503 to every request. One log line
+//! lists all errors. A later request checks again.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,7 +9,7 @@ use tokio::{join, sync::Mutex};
 
 use super::{
     Aws, ConfigErrors, Gateway,
-    keys::{Places, Sealing},
+    keys::{KeySources, Sealing},
 };
 use crate::{
     audit::{AuditRetention, BadRetention},
@@ -27,17 +27,16 @@ use crate::{
     },
 };
 
-/// How long what was seen of the store's identity is relied on: so long a function may serve after a restore epoch was
-/// raised.
-const RELIED_ON: Duration = Duration::from_secs(30);
+/// How long the identity of the store is cached. A function may serve for this long after a restore epoch was raised.
+const IDENTITY_CACHED: Duration = Duration::from_secs(30);
 
-/// How soon a function that is shut looks again.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// How long a function that is not open waits before it checks again.
+const CHECK_AGAIN: Duration = Duration::from_secs(1);
 
-/// How far the clock may be off DynamoDB's: one step of an authenticator's codes.
-const CLOCK_OFF: Duration = Duration::from_secs(30);
+/// Maximum difference between this clock and DynamoDB's: one time step of TOTP codes.
+const MAX_CLOCK_OFFSET: Duration = Duration::from_secs(30);
 
-/// What a flow needs beside its table. It is given nothing else.
+/// What a flow needs besides its table. It gets nothing else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RequiredKeys {
     pub(super) sealing: bool,
@@ -55,10 +54,11 @@ impl RequiredKeys {
     pub const CODES: Self = Self { codes: true, ..Self::NOTHING };
     /// The keys that seal authenticators' secrets.
     pub const SEALING: Self = Self { sealing: true, ..Self::NOTHING };
-    /// Where people reach the service, if it is said: without it there is no sign-in by an IdP, and its paths answer 404.
+    /// The public address of the service, if configured. Without it there is no sign-in by an IdP, and its paths answer
+    /// 404.
     pub const PUBLIC_URL: Self = Self { public_url: true, ..Self::NOTHING };
 
-    /// Both.
+    /// The union of both.
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
         Self {
@@ -70,7 +70,7 @@ impl RequiredKeys {
     }
 }
 
-/// A flow with what it has of its own: its endpoints, and where its table and its keys are.
+/// A flow with its endpoints and its configuration.
 pub struct Function {
     routes: Routes,
     needs: RequiredKeys,
@@ -79,31 +79,31 @@ pub struct Function {
     state: Mutex<State>,
 }
 
-/// The environment: read once when a function opens, and again when it looks again.
+/// Environment variables. They are read when the function opens, and again each time it checks.
 type Variables = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
-/// What a function finds around it, and what of that is wrong.
+/// The configuration of a function, and the errors in it.
 struct Environment {
     aws: Aws,
     table: DynamoTable,
     /// The ARN of the table's stream.
     stream: String,
-    places: Places,
+    key_sources: KeySources,
     public_url: Option<PublicUrl>,
     audit_retention: AuditRetention,
     faults: ConfigErrors,
 }
 
-/// Whether requests are served.
+/// Whether the function serves requests.
 enum State {
-    /// Something is wrong; when it was looked at.
+    /// Something is wrong, or nothing was checked yet; the time of the last check.
     NotStarted(Option<Timestamp>),
-    /// All was right.
-    Running { router: Router, store: Store, identity: Identity, looked: Timestamp },
+    /// Open; `checked` is when the store's identity was last read.
+    Running { router: Router, store: Store, identity: Identity, checked: Timestamp },
 }
 
 impl Function {
-    /// Configured by the variables.
+    /// A function configured by environment variables.
     pub fn new(
         routes: Routes,
         needs: RequiredKeys,
@@ -123,7 +123,7 @@ impl Function {
         Metrics::read(&self.variable)
     }
 
-    /// What is before the function. While its variables do not read nothing is served, so the default is as good as any.
+    /// The gateway settings. While the variables are invalid nothing is served, so the default is good enough.
     pub(super) fn gateway(&self) -> Gateway {
         Gateway::read(&self.variable).unwrap_or_default()
     }
@@ -132,53 +132,53 @@ impl Function {
         Arc::clone(&self.clock)
     }
 
-    /// The endpoints; or, while something is wrong, what answers 503.
+    /// The router of the flow; while something is wrong, a router that answers 503.
     pub(super) async fn router(&self) -> Router {
         let now = self.clock.now();
         let mut state = self.state.lock().await;
         match &mut *state {
-            State::Running { router, looked, .. } if now < *looked + RELIED_ON => return router.clone(),
-            State::Running { router, store, identity, looked } => match store.identity().await {
+            State::Running { router, checked, .. } if now < *checked + IDENTITY_CACHED => return router.clone(),
+            State::Running { router, store, identity, checked } => match store.identity().await {
                 Ok(Some(found)) if found == *identity => {
-                    *looked = now;
+                    *checked = now;
                     return router.clone();
                 }
-                // Another restore epoch, or another store: everything is looked at anew.
+                // The restore epoch or the store changed: check everything again.
                 Ok(_) => {}
-                // Denied. A table that does not answer now may do so for the next request.
-                Err(_) => return self.shut(),
+                // Deny this request. The table may respond to the next one.
+                Err(_) => return self.unavailable(),
             },
-            State::NotStarted(Some(looked)) if now < *looked + LOOK_AGAIN => return self.shut(),
+            State::NotStarted(Some(checked)) if now < *checked + CHECK_AGAIN => return self.unavailable(),
             State::NotStarted(_) => {}
         }
         match self.open().await {
             Ok((app, identity)) => {
                 let (store, router) = (app.store.clone(), serve(self.routes.clone(), app));
-                *state = State::Running { router: router.clone(), store, identity, looked: self.clock.now() };
+                *state = State::Running { router: router.clone(), store, identity, checked: self.clock.now() };
                 router
             }
             Err(faults) => {
-                tracing::error!(%faults, "nothing is served before this is mended");
+                tracing::error!(%faults, "nothing is served until the configuration is fixed");
                 *state = State::NotStarted(Some(self.clock.now()));
-                self.shut()
+                self.unavailable()
             }
         }
     }
 
-    fn shut(&self) -> Router {
+    fn unavailable(&self) -> Router {
         always(Problem::new(Code::Unavailable), Arc::clone(&self.clock), Arc::new(SystemEntropy))
     }
 
-    /// What the commands of the operators work with, and the ARN of the table's stream: open to a table that is no store
-    /// yet, and to one that was restored. Only here DynamoDB is asked what the table is.
+    /// Opens the function for operator commands, and returns the ARN of the table's stream. It also accepts a table
+    /// without a store, and a restored table. Only this function asks DynamoDB to describe the table.
     ///
     /// # Errors
-    /// Every fault.
+    /// All errors found.
     pub async fn open_to_operators(&self) -> Result<(App, String), ConfigErrors> {
-        let Environment { aws, table, stream, places, public_url, audit_retention, mut faults } =
-            self.surroundings()?;
-        let (wrong, look, keys) = join!(table.describe(&stream), table.look(), places.keys(&aws, self.needs));
-        // What is wrong with the table is why it does not answer, too.
+        let Environment { aws, table, stream, key_sources, public_url, audit_retention, mut faults } =
+            self.configuration()?;
+        let (wrong, look, keys) = join!(table.describe(&stream), table.look(), key_sources.keys(&aws, self.needs));
+        // An error of the table also explains why it does not respond.
         faults.0.extend(if wrong.is_empty() { look.faults } else { wrong });
         let keys = faults.take_all(keys);
         let (Some(keys), true) = (keys, faults.0.is_empty()) else { return Err(faults) };
@@ -188,12 +188,12 @@ impl Function {
         Ok((self.app(store, None, (keys.names, keys.codes), public_url, faults)?, stream))
     }
 
-    /// Looks at everything, whatever else is wrong.
+    /// Checks everything, even after an error.
     async fn open(&self) -> Result<(Arc<App>, Identity), ConfigErrors> {
-        let Environment { aws, table, stream, places, public_url, audit_retention, mut faults } =
-            self.surroundings()?;
+        let Environment { aws, table, stream, key_sources, public_url, audit_retention, mut faults } =
+            self.configuration()?;
         faults.take_all(Gateway::read(&self.variable));
-        let (identity, keys) = join!(self.looked_at(&table, &stream), places.keys(&aws, self.needs));
+        let (identity, keys) = join!(self.checked_identity(&table, &stream), key_sources.keys(&aws, self.needs));
         let (identity, keys) = (faults.take_all(identity), faults.take_all(keys));
         let (Some(identity), Some(keys)) = (identity, keys) else { return Err(faults) };
         let store = Store::new(Arc::new(table)).at(identity.restore).keeping_audit(audit_retention);
@@ -209,26 +209,26 @@ impl Function {
         Ok((Arc::new(self.app(store, sealer, (keys.names, keys.codes), public_url, faults)?), identity))
     }
 
-    /// Where the table and the keys are; and what of that is not said, which is no reason not to look at the rest.
-    fn surroundings(&self) -> Result<Environment, ConfigErrors> {
+    /// Reads the configuration. A missing value is recorded, and the other values are still checked.
+    fn configuration(&self) -> Result<Environment, ConfigErrors> {
         let mut faults = ConfigErrors::default();
         let aws = Aws::read(&self.variable, &mut faults);
-        let table = faults.wanted(&self.variable, "VESTIBULE_TABLE", "the DynamoDB table");
+        let table = faults.require(&self.variable, "VESTIBULE_TABLE", "the DynamoDB table");
         let stream = "the ARN of the table's stream, which tells a restored table from the store's";
-        let stream = faults.wanted(&self.variable, "VESTIBULE_TABLE_STREAM", stream);
-        let places = Places::read(&self.variable, self.needs, &mut faults);
+        let stream = faults.require(&self.variable, "VESTIBULE_TABLE_STREAM", stream);
+        let key_sources = KeySources::read(&self.variable, self.needs, &mut faults);
         let public_url = if self.needs.public_url { self.public_url(&mut faults) } else { None };
         let audit_retention = self.audit_retention(&mut faults);
         let (Some(aws), Some(table), Some(stream)) = (aws, table, stream) else { return Err(faults) };
         let table = aws.table(table, (self.variable)("VESTIBULE_DYNAMODB_ENDPOINT"));
-        Ok(Environment { aws, table, stream, places, public_url, audit_retention, faults })
+        Ok(Environment { aws, table, stream, key_sources, public_url, audit_retention, faults })
     }
 
-    /// How long audit rows are kept, where that is said.
+    /// How long audit rows are kept, if configured.
     fn audit_retention(&self, faults: &mut ConfigErrors) -> AuditRetention {
         let said = (self.variable)("VESTIBULE_AUDIT_RETENTION_DAYS").filter(|days| !days.is_empty());
         let read = |days: String| {
-            days.parse().map_err(|wanted: BadRetention| format!("VESTIBULE_AUDIT_RETENTION_DAYS {days}: {wanted}"))
+            days.parse().map_err(|expected: BadRetention| format!("VESTIBULE_AUDIT_RETENTION_DAYS {days}: {expected}"))
         };
         said.and_then(|days| faults.take(read(days))).unwrap_or_default()
     }
@@ -236,11 +236,11 @@ impl Function {
     fn public_url(&self, faults: &mut ConfigErrors) -> Option<PublicUrl> {
         let text = (self.variable)("VESTIBULE_PUBLIC_URL").filter(|text| !text.is_empty())?;
         faults.take(
-            PublicUrl::parse(&text).map_err(|wanted| format!("VESTIBULE_PUBLIC_URL {text}: it has to be {wanted}")),
+            PublicUrl::parse(&text).map_err(|expected| format!("VESTIBULE_PUBLIC_URL {text}: it must be {expected}")),
         )
     }
 
-    /// What endpoints and commands work with, if there is no fault.
+    /// The state for handlers and commands, if there is no error.
     fn app(
         &self,
         store: Store,
@@ -261,11 +261,11 @@ impl Function {
         }
     }
 
-    /// The identity of the store, in a table that is the one that the store says it is in.
-    async fn looked_at(&self, table: &DynamoTable, stream: &str) -> Result<Identity, ConfigErrors> {
+    /// Reads the store's identity. Checks the clock, and that the table is the one that the identity names.
+    async fn checked_identity(&self, table: &DynamoTable, stream: &str) -> Result<Identity, ConfigErrors> {
         let Look { identity, service_time, mut faults } = table.look().await;
         let off = service_time.map(|time| Duration::from_millis(time.millis().abs_diff(self.clock.now().millis())));
-        if let Some(off) = off.filter(|off| *off > CLOCK_OFF) {
+        if let Some(off) = off.filter(|off| *off > MAX_CLOCK_OFFSET) {
             faults.push(format!("the clock is {} seconds off that of DynamoDB", off.as_secs()));
         }
         let one = |fault: &str| Err(ConfigErrors(vec![fault.to_owned()]));

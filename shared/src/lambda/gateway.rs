@@ -1,5 +1,5 @@
-//! What stands between a client and a function, as the environment describes it: the base path of a custom domain, whether
-//! CloudFront is in front, and the origins whose pages may call the API (CORS). Nothing of it is taken from a request alone.
+//! What is between a client and a function: the base path of a custom domain, CloudFront, and the origins whose pages
+//! may call the API (CORS). All of it is configured by environment variables; a request alone is never trusted for it.
 
 use std::net::IpAddr;
 
@@ -14,46 +14,48 @@ use subtle::ConstantTimeEq;
 use super::ConfigErrors;
 use crate::http::{Code, Peer};
 
-/// The header in which CloudFront proves itself: a secret that its configuration adds to each request to its origin.
+/// The header that proves that a request came through CloudFront: a secret that CloudFront's configuration adds.
 const ORIGIN_SECRET: &str = "x-vestibule-origin";
 
-/// The header in which CloudFront says who asks, as address and port. It overwrites what a client sent in it.
+/// The header in which CloudFront sends the client's address and port. CloudFront overwrites a value sent by the
+/// client.
 const VIEWER_ADDRESS: &str = "cloudfront-viewer-address";
 
-/// What pages of other origins may use: the methods and request headers of the API, and what they may read of a response.
+/// The methods and request headers that pages of other origins may use, and the response headers that they may read.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE");
 const REQUEST_HEADERS: HeaderValue = HeaderValue::from_static("authorization, content-type, idempotency-key");
 const RESPONSE_HEADERS: HeaderValue = HeaderValue::from_static("retry-after, www-authenticate, x-request-id");
 
-/// How long a browser may keep the answer to a preflight request, in seconds: so long an origin that is removed goes on asking.
-const PREFLIGHT_KEPT: HeaderValue = HeaderValue::from_static("600");
+/// How long a browser may cache the response to a preflight request, in seconds. A removed origin can call the API for
+/// this long.
+const PREFLIGHT_MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 
-/// The way from clients to functions. By default clients connect to API Gateway, the API has no base path, and pages of other
-/// origins may not call it.
+/// The settings of the path from clients to functions. By default clients connect to API Gateway, the API has no base
+/// path, and pages of other origins may not call it.
 #[derive(Debug, Default)]
 pub struct Gateway {
-    /// With its slash: `/auth`; or empty.
+    /// With a slash at the start, as `/auth`; or empty.
     base_path: String,
     client: ClientAddress,
     origins: Vec<HeaderValue>,
 }
 
-/// Where the address of a client is from.
+/// How the client's address is determined.
 #[derive(Debug, Default)]
 enum ClientAddress {
-    /// Of the connection to API Gateway.
+    /// From the connection to API Gateway.
     #[default]
     Connection,
-    /// CloudFront says it, and proves itself by a secret with this SHA-256.
+    /// From a header of CloudFront. CloudFront proves itself with a secret that has this SHA-256.
     CloudFront([u8; 32]),
 }
 
 impl Gateway {
-    /// Reads `VESTIBULE_BASE_PATH`, `VESTIBULE_CLIENT_ADDRESS`, `VESTIBULE_ORIGIN_SECRET_SHA256` and `VESTIBULE_CORS_ORIGINS`
-    /// (docs/deploy.md). What is not set or empty has its default.
+    /// Reads `VESTIBULE_BASE_PATH`, `VESTIBULE_CLIENT_ADDRESS`, `VESTIBULE_ORIGIN_SECRET_SHA256` and
+    /// `VESTIBULE_CORS_ORIGINS` (docs/deploy.md). An unset or empty variable has its default.
     ///
     /// # Errors
-    /// Every variable that does not read.
+    /// One error for each invalid variable.
     pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
         let mut faults = ConfigErrors::default();
         let text = |name: &str| variable(name).unwrap_or_default();
@@ -61,7 +63,7 @@ impl Gateway {
         let client = faults.take(match &*text("VESTIBULE_CLIENT_ADDRESS") {
             "" | "connection" => Ok(ClientAddress::Connection),
             "cloudfront" => digest(&text("VESTIBULE_ORIGIN_SECRET_SHA256")).map(ClientAddress::CloudFront),
-            other => Err(format!("VESTIBULE_CLIENT_ADDRESS {other}: it has to be connection or cloudfront")),
+            other => Err(format!("VESTIBULE_CLIENT_ADDRESS {other}: it must be connection or cloudfront")),
         });
         let origins = faults.take(origins(&text("VESTIBULE_CORS_ORIGINS")));
         match (base_path, client, origins) {
@@ -70,13 +72,14 @@ impl Gateway {
         }
     }
 
-    /// Takes the base path from the request's path, and says who asks, where that is known.
+    /// Removes the base path from the request's path, and sets the client's address if it is known.
     ///
     /// # Errors
-    /// [`Code::NotFound`] for a request that did not come through CloudFront, [`Code::Unavailable`] for one that did and does
-    /// not say who asks.
+    /// [`Code::NotFound`] for a request that did not come through CloudFront, [`Code::Unavailable`] if it did and has
+    /// no client address.
     pub(super) fn admit(&self, request: &mut Request) -> Result<(), Code> {
-        // What API Gateway saw, whatever a header says. A REST API's path is told with its stage, which no route has.
+        // The address that API Gateway saw; headers are ignored. The path of a REST API includes the stage, which no
+        // route has.
         let (connection, path) = match request.extensions().get::<RequestContext>() {
             Some(RequestContext::ApiGatewayV2(context)) => (context.http.source_ip.clone(), request.uri().path()),
             Some(RequestContext::ApiGatewayV1(context)) => {
@@ -95,7 +98,7 @@ impl Gateway {
         Ok(())
     }
 
-    /// The path below the base path; the path itself where it is not below.
+    /// The path below the base path, or the path itself if it is not below the base path.
     fn below<'a>(&self, path: &'a str) -> &'a str {
         match path.strip_prefix(&*self.base_path) {
             Some("") => "/",
@@ -105,26 +108,26 @@ impl Gateway {
     }
 
     fn client(&self, headers: &HeaderMap, connection: Option<IpAddr>) -> Result<Option<IpAddr>, Code> {
-        let ClientAddress::CloudFront(wanted) = &self.client else { return Ok(connection) };
+        let ClientAddress::CloudFront(expected) = &self.client else { return Ok(connection) };
         let secret = headers.get(ORIGIN_SECRET).map(|secret| Sha256::digest(secret.as_bytes()));
-        if !secret.is_some_and(|found| bool::from(found.as_slice().ct_eq(wanted))) {
+        if !secret.is_some_and(|found| bool::from(found.as_slice().ct_eq(expected))) {
             tracing::warn!("refused: a request that did not come through CloudFront");
             return Err(Code::NotFound);
         }
-        let said = headers.get(VIEWER_ADDRESS).and_then(|value| value.to_str().ok()).and_then(without_port);
-        if said.is_none() {
-            tracing::error!("denied: CloudFront does not say who asks; its origin request policy has to");
+        let address = headers.get(VIEWER_ADDRESS).and_then(|value| value.to_str().ok()).and_then(without_port);
+        if address.is_none() {
+            tracing::error!("denied: CloudFront sent no client address; its origin request policy must add it");
         }
-        said.map(Some).ok_or(Code::Unavailable)
+        address.map(Some).ok_or(Code::Unavailable)
     }
 
-    /// The origin of the page that asks, if pages of that origin may.
+    /// The origin of the calling page, if this origin may call the API.
     pub(super) fn origin(&self, headers: &HeaderMap) -> Option<HeaderValue> {
         let origin = headers.get(header::ORIGIN)?;
         self.origins.iter().find(|allowed| *allowed == origin).cloned()
     }
 
-    /// Tells the browser whether a page of another origin may read the response.
+    /// Adds the CORS headers that tell the browser whether the page may read the response.
     pub(super) fn share(&self, origin: Option<HeaderValue>, headers: &mut HeaderMap) {
         if !self.origins.is_empty() {
             headers.append(header::VARY, HeaderValue::from_static("origin"));
@@ -136,16 +139,16 @@ impl Gateway {
     }
 }
 
-/// Whether a browser asks beforehand what a page may send.
+/// Whether this is a preflight request: a browser checks what a page may send.
 pub(super) fn is_preflight(request: &Request) -> bool {
     request.method() == Method::OPTIONS && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-/// What pages of an allowed origin may send, whatever the path.
+/// The preflight response for an allowed origin, for all paths.
 pub(super) const PREFLIGHT: [(HeaderName, HeaderValue); 3] = [
     (header::ACCESS_CONTROL_ALLOW_METHODS, METHODS),
     (header::ACCESS_CONTROL_ALLOW_HEADERS, REQUEST_HEADERS),
-    (header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_KEPT),
+    (header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_MAX_AGE),
 ];
 
 fn base_path(text: &str) -> Result<String, String> {
@@ -153,25 +156,25 @@ fn base_path(text: &str) -> Result<String, String> {
     match text {
         "" => Ok(String::new()),
         _ if text.split('/').all(plain) => Ok(format!("/{text}")),
-        _ => Err(format!("VESTIBULE_BASE_PATH {text}: it has to be as auth or company/auth")),
+        _ => Err(format!("VESTIBULE_BASE_PATH {text}: it must look like auth or company/auth")),
     }
 }
 
 fn digest(text: &str) -> Result<[u8; 32], String> {
     let bytes = data_encoding::HEXLOWER_PERMISSIVE.decode(text.as_bytes()).unwrap_or_default();
-    bytes.try_into().map_err(|_| "VESTIBULE_ORIGIN_SECRET_SHA256: it has to be 64 hexadecimal digits".to_owned())
+    bytes.try_into().map_err(|_| "VESTIBULE_ORIGIN_SECRET_SHA256: it must be 64 hexadecimal digits".to_owned())
 }
 
 fn origins(text: &str) -> Result<Vec<HeaderValue>, String> {
     let all = text.split(',').map(str::trim).filter(|one| !one.is_empty());
     all.map(|one| {
-        let fault = || format!("VESTIBULE_CORS_ORIGINS {one}: an origin is as https://portal.example.com");
+        let fault = || format!("VESTIBULE_CORS_ORIGINS {one}: an origin must look like https://portal.example.com");
         if is_origin(one) { HeaderValue::from_str(one).map_err(|_| fault()) } else { Err(fault()) }
     })
     .collect()
 }
 
-/// An origin as browsers write it (RFC 6454): encrypted, or of this machine. `*` is none.
+/// Whether this is an origin as browsers write it (RFC 6454), with HTTPS or on this machine. `*` is not an origin.
 fn is_origin(text: &str) -> bool {
     let Ok(uri) = text.parse::<Uri>() else { return false };
     let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else { return false };
@@ -181,7 +184,7 @@ fn is_origin(text: &str) -> bool {
     encrypted && plain && format!("{scheme}://{authority}") == text
 }
 
-/// The address of `198.51.100.7:46532`, or of `2001:db8::7:46532` with or without brackets.
+/// The address in `198.51.100.7:46532`, or in `2001:db8::7:46532` with or without brackets.
 fn without_port(text: &str) -> Option<IpAddr> {
     let (address, port) = text.rsplit_once(':')?;
     port.parse::<u16>().ok()?;
@@ -189,7 +192,7 @@ fn without_port(text: &str) -> Option<IpAddr> {
     bare.parse().ok()
 }
 
-/// The same address at another path.
+/// The same URI with another path.
 fn at(uri: &Uri, path: &str) -> Option<Uri> {
     let path = match uri.query() {
         Some(query) => PathAndQuery::try_from(format!("{path}?{query}")),
@@ -210,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_read_is_a_fault() {
+    fn invalid_variable_is_an_error() {
         for (name, value, right) in [
             ("VESTIBULE_BASE_PATH", "auth", true),
             ("VESTIBULE_BASE_PATH", "company/auth_1", true),
@@ -242,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_viewers_address_has_its_port_behind_it() {
+    fn viewer_address_needs_a_port() {
         for (text, address) in [
             ("198.51.100.7:46532", Some("198.51.100.7")),
             ("2001:db8::7:46532", Some("2001:db8::7")),

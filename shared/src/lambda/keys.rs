@@ -1,4 +1,4 @@
-//! The keys that a flow needs, from where they are: KMS, or a file for development.
+//! Loads the keys that a flow needs: from KMS, or from a file for development.
 
 use std::fs;
 
@@ -12,9 +12,9 @@ use crate::{
     secret::{CodeKey, KeyRing, NameKey},
 };
 
-/// Where the keys are: ids of KMS keys; or what a file holds.
+/// Where the keys come from: ids of KMS keys, or the content of a file.
 #[derive(Default)]
-pub(super) struct Places {
+pub(super) struct KeySources {
     file: Option<key_file::Keys>,
     kms: Option<String>,
     sealing: Option<String>,
@@ -22,22 +22,22 @@ pub(super) struct Places {
     codes: Option<String>,
 }
 
-/// The keys that a flow needs, and no other.
+/// The keys that a flow needs, and no others.
 pub(super) struct Keys {
     pub(super) sealing: Option<Sealing>,
     pub(super) names: Option<NameKey>,
     pub(super) codes: Option<CodeKey>,
 }
 
-/// What seals secrets.
+/// The source of the sealing keys.
 pub(super) enum Sealing {
     /// The keys of a file.
     Ring(KeyRing),
-    /// Data keys of the store, wrapped by the KMS key of that id.
+    /// Data keys of the store, wrapped by the KMS key with this id.
     Kms(aws_sdk_kms::Client, String),
 }
 
-impl Places {
+impl KeySources {
     pub(super) fn read(
         variable: impl Fn(&str) -> Option<String>,
         needs: RequiredKeys,
@@ -47,7 +47,7 @@ impl Places {
             return Self { file: faults.take(read_file(&path)), ..Self::default() };
         }
         let mut key = |needed: bool, name: &str, what: &str| {
-            if needed { faults.wanted(&variable, name, what) } else { None }
+            if needed { faults.require(&variable, name, what) } else { None }
         };
         Self {
             file: None,
@@ -58,7 +58,7 @@ impl Places {
         }
     }
 
-    /// The keys, from where they are: digest keys are derived now, each by a call of its own.
+    /// Loads the keys. Each digest key is derived now, by its own call to KMS.
     pub(super) async fn keys(self, aws: &Aws, needs: RequiredKeys) -> Result<Keys, ConfigErrors> {
         if let Some(key_file::Keys { ring, names, codes }) = self.file {
             return Ok(Keys {
@@ -77,8 +77,8 @@ impl Places {
             kms::mac_key(&client, &id, message).await.map(Some).map_err(|error| format!("{name} {id}: {error}"))
         };
         let (names, codes) = join!(
-            derived(self.names, kms::NAMES, "VESTIBULE_NAMES_KEY"),
-            derived(self.codes, kms::CODES, "VESTIBULE_CODES_KEY"),
+            derived(self.names, kms::NAMES_MESSAGE, "VESTIBULE_NAMES_KEY"),
+            derived(self.codes, kms::CODES_MESSAGE, "VESTIBULE_CODES_KEY"),
         );
         let mut faults = ConfigErrors::default();
         let (names, codes) = (faults.take(names), faults.take(codes));
