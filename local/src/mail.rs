@@ -138,7 +138,7 @@ impl Mail {
 
     fn sentence(&self) -> String {
         let mut text = format!("To {}: {}. ", self.to(), mail::subject(self.row.action));
-        let particulars = mail::particulars(&self.row, self.person(), None);
+        let particulars = mail::details(&self.row, self.person(), None);
         text.push_str(
             &particulars.iter().map(|(name, value)| format!("{name}: {value}")).collect::<Vec<_>>().join("; "),
         );

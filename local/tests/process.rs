@@ -45,7 +45,7 @@ fn audit_rows_are_kept_for_a_number_of_days() {
     for days in ["0", "3651", "ninety"] {
         let output = run(&["serve", "--ephemeral", "--audit-retention-days", days], "");
         let said = String::from_utf8(output.stderr).unwrap();
-        assert!(output.status.code() == Some(2) && said.contains("it has to be a number of days, 1 to 3650"), "{said}");
+        assert!(output.status.code() == Some(2) && said.contains("it must be a number of days, 1 to 3650"), "{said}");
     }
     for (said, days) in [(&[][..], 90), (&["--audit-retention-days", "7"], 7)] {
         let home = TempDir::new().unwrap();

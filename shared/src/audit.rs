@@ -1,5 +1,5 @@
-//! What is written down: a closed set of events, each one row. The row of a change stands in the transaction that makes the
-//! change, and is its proof; it is the outbox of notifications too.
+//! The audit: a closed set of events, each one row. The row of a change is written by the transaction that makes the
+//! change, so it proves the change. Notifications are sent from the same rows.
 
 use std::{fmt, str::FromStr, time::Duration};
 
@@ -21,16 +21,16 @@ macro_rules! actions {
         }
 
         impl Action {
-            /// All of them.
+            /// All actions.
             pub const ALL: &[Self] = &[$(Self::$name,)*];
 
-            /// What it means, as the API document says it.
+            /// What the action means, as the API document says it.
             #[must_use]
             pub fn meaning(self) -> &'static str {
                 match self { $(Self::$name => concat!($($doc),*).trim_ascii(),)* }
             }
 
-            /// The name as the API shows it.
+            /// The name of the action in the API.
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $text,)* }
@@ -128,28 +128,28 @@ pub enum Outcome {
 #[cfg_attr(feature = "http", derive(utoipa::ToSchema), schema(as = NotifiedDto))]
 #[serde(rename_all = "snake_case")]
 pub enum Notify {
-    /// The person concerned.
+    /// The user concerned.
     User,
     /// The tenant's Administrators.
     Administrators,
 }
 
-/// One thing that happened. It can hold no secret: none of its fields has room for one.
+/// An event before it is stored. None of its fields may hold a secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditEvent {
-    /// What.
+    /// What happened.
     pub action: Action,
-    /// How it went.
+    /// Whether it was done or refused.
     pub outcome: Outcome,
     /// The request's id.
     pub request_id: String,
-    /// Who did it, where that is known.
+    /// Who did it, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor: Option<UserId>,
-    /// The actor's tenant, where it is another: an operator of support.
+    /// The actor's tenant if it differs from the tenant of the audit: the actor is an operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor_tenant: Option<TenantId>,
-    /// Whom it concerns.
+    /// The user concerned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<UserId>,
     /// Why, in the actor's words.
@@ -161,16 +161,16 @@ pub struct AuditEvent {
     /// The batch exclusion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_id: Option<BatchId>,
-    /// The credential for introspection.
+    /// The client credential for introspection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_id: Option<ClientId>,
-    /// Which fields were changed; never their values.
+    /// The names of the changed fields, never their values.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changed: Vec<String>,
-    /// What the person's program calls itself, at a sign-in.
+    /// The `User-Agent` header, at a sign-in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_agent: Option<String>,
-    /// What the IdP called an unknown person ([`visible`]).
+    /// The NameID of a user whom the IdP asserted and Vestibule does not know ([`visible`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name_id: Option<String>,
     /// The `Format` of that name, if it had one.
@@ -179,13 +179,13 @@ pub struct AuditEvent {
     /// The algorithm that was refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub algorithm: Option<String>,
-    /// Who is to be told.
+    /// Who is notified.
     #[serde(rename = "tell", default, skip_serializing_if = "Vec::is_empty")]
     pub tell: Vec<Notify>,
 }
 
-/// A stranger's text as an Administrator may be shown it: at most 256 characters, of which those that cannot be seen or that
-/// change the order of others, and the backslash, are written as `\u{…}`.
+/// A text chosen by an unauthenticated client, made safe to show to an Administrator: at most 256 characters. Invisible
+/// characters, characters that change the order of others, and the backslash are written as `\u{…}`.
 #[must_use]
 pub fn visible(text: &str) -> String {
     let hidden = |c: char| {
@@ -198,7 +198,7 @@ pub fn visible(text: &str) -> String {
 }
 
 impl AuditEvent {
-    /// Something that happened in a request; who and whom follow.
+    /// An event of a request. Actor, subject and details follow by the other methods.
     #[must_use]
     pub fn new(action: Action, outcome: Outcome, request_id: &str) -> Self {
         Self {
@@ -221,55 +221,55 @@ impl AuditEvent {
         }
     }
 
-    /// Done by somebody.
+    /// Sets the actor.
     #[must_use]
     pub fn by(mut self, actor: &UserId) -> Self {
         self.actor = Some(actor.clone());
         self
     }
 
-    /// About somebody.
+    /// Sets the user concerned.
     #[must_use]
     pub fn about(mut self, target: &UserId) -> Self {
         self.target = Some(target.clone());
         self
     }
 
-    /// By somebody, about themselves.
+    /// Sets the user as both the actor and the user concerned.
     #[must_use]
     pub fn own(self, user: &UserId) -> Self {
         self.by(user).about(user)
     }
 
-    /// Why.
+    /// Sets the reason.
     #[must_use]
     pub fn because(mut self, reason: &str) -> Self {
         self.reason = Some(reason.to_owned());
         self
     }
 
-    /// Somebody is to be told.
+    /// Adds a group to notify.
     #[must_use]
-    pub fn tell(mut self, whom: Notify) -> Self {
-        if !self.tell.contains(&whom) {
-            self.tell.push(whom);
+    pub fn tell(mut self, notify: Notify) -> Self {
+        if !self.tell.contains(&notify) {
+            self.tell.push(notify);
         }
         self
     }
 }
 
-/// How long audit rows are kept; then they expire.
+/// How long audit rows are kept, in days. They expire afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AuditRetention {
     days: u16,
 }
 
-/// Not a number of days for which audit rows can be kept.
+/// The text is not an allowed number of days.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("it has to be a number of days, 1 to {MOST_DAYS}")]
+#[error("it must be a number of days, 1 to {MAX_DAYS}")]
 pub struct BadRetention;
 
-const MOST_DAYS: u16 = 3_650;
+const MAX_DAYS: u16 = 3_650;
 
 impl Default for AuditRetention {
     /// 90 days.
@@ -281,9 +281,9 @@ impl Default for AuditRetention {
 impl FromStr for AuditRetention {
     type Err = BadRetention;
 
-    /// Reads a number of days.
+    /// Parses a number of days, 1 to 3650.
     fn from_str(text: &str) -> Result<Self, BadRetention> {
-        let days = text.parse().ok().filter(|days| (1..=MOST_DAYS).contains(days));
+        let days = text.parse().ok().filter(|days| (1..=MAX_DAYS).contains(days));
         days.map(|days| Self { days }).ok_or(BadRetention)
     }
 }
@@ -295,7 +295,7 @@ impl fmt::Display for AuditRetention {
 }
 
 impl AuditRetention {
-    /// As a duration.
+    /// The retention as a duration.
     #[must_use]
     pub fn duration(self) -> Duration {
         Duration::from_secs(u64::from(self.days) * 86_400)
@@ -373,7 +373,7 @@ pub struct Row {
 }
 
 impl Row {
-    /// An event under its id.
+    /// The row of an event.
     #[must_use]
     pub fn new(id: String, at: Timestamp, event: AuditEvent) -> Self {
         let AuditEvent { action, outcome, request_id, actor, actor_tenant, target, reason, .. } = event;
@@ -401,18 +401,18 @@ impl Row {
         }
     }
 
-    /// The person whom it is about: whom it concerns, or else who did it.
+    /// The user the row is about: the target, or else the actor.
     #[must_use]
     pub fn concerned(&self) -> Option<&UserId> {
         self.target.as_ref().or(self.actor.as_ref())
     }
 }
 
-/// In how many partitions a tenant's rows of a month lie.
+/// Number of partitions of a tenant's rows of one month.
 pub const SHARDS: u8 = 4;
 
 impl AuditEvent {
-    /// The partition of the month: rows about one person are in one.
+    /// The partition of the row within its month. All rows about one user are in the same partition.
     #[must_use]
     pub fn shard(&self) -> u8 {
         match self.target.as_ref().or(self.actor.as_ref()) {
@@ -422,13 +422,13 @@ impl AuditEvent {
     }
 }
 
-/// The partition of the month with the rows about somebody.
+/// The partition, within a month, of the rows about a user.
 #[must_use]
 pub fn shard(user: &UserId) -> u8 {
     Sha256::digest(user.as_str())[0] % SHARDS
 }
 
-/// How the API names a row: its moment and its attempt, with the event's number within the attempt.
+/// The id of a row in the API: time, attempt, and the number of the event within the attempt.
 #[must_use]
 pub fn row_id(at: Timestamp, attempt: &str, event: u16) -> Option<AuditId> {
     AuditId::parse(&format!("{:013}-{attempt}-{event}", at.millis())).ok()
@@ -439,7 +439,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_are_kept_for_a_number_of_days() {
+    fn retention_is_1_to_3650_days() {
         for (text, days) in [("1", 1), ("90", 90), ("3650", 3_650)] {
             let kept: AuditRetention = text.parse().unwrap();
             assert_eq!((kept.duration(), kept.to_string().as_str()), (Duration::from_secs(days * 86_400), text));
@@ -451,14 +451,14 @@ mod tests {
     }
 
     #[test]
-    fn stranger_text_is_made_visible_and_short() {
+    fn untrusted_text_is_made_visible_and_cut() {
         assert_eq!(visible("Zoë ｋim"), "Zoë ｋim");
         assert_eq!(visible("a\u{202e}b\u{200b}\n\\\u{a0}"), "a\\u{202e}b\\u{200b}\\u{a}\\u{5c}\\u{a0}");
         assert_eq!(visible(&"é".repeat(257)).chars().count(), 256);
     }
 
     #[test]
-    fn a_row_has_an_id_of_the_contract() {
+    fn longest_row_id_is_a_valid_audit_id() {
         let id = row_id(Timestamp::from_secs(1_800_000_000), "AAAAAAAAAAAAAAAA", 999).unwrap();
         assert_eq!(id.as_str(), "1800000000000-AAAAAAAAAAAAAAAA-999");
     }

@@ -1,4 +1,4 @@
-//! What leaves the table: an audit row as a CloudEvent, by the specification's version 1.0 (docs/events.md).
+//! An audit row as a CloudEvent 1.0, as it leaves the table for the event bus (docs/events.md).
 
 use serde::{Deserialize, Serialize};
 
@@ -11,42 +11,42 @@ use crate::{
 /// The `Source` of every event on the bus.
 pub const SOURCE: &str = "vestibule";
 
-/// A CloudEvent of a tenant, with a row in it unless said otherwise.
+/// A CloudEvent of a tenant. `data` is an audit row unless the type says otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CloudEvent<D = Row> {
     /// The version of the specification.
     pub specversion: String,
-    /// Unique, and the same however often the event comes: tenant and row.
+    /// `TENANT/ROW_ID`: unique, and the same at each delivery of the event.
     pub id: String,
-    /// Whose audit it is from.
+    /// The tenant whose audit has the row, as a path.
     pub source: String,
     /// `vestibule.audit.` and the action.
     #[serde(rename = "type")]
     pub kind: String,
-    /// Whom it concerns.
+    /// The user concerned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<UserId>,
     /// When it happened.
     pub time: Timestamp,
-    /// What `data` is.
+    /// The media type of `data`.
     pub datacontenttype: String,
-    /// The tenant; an extension of ours.
+    /// The tenant. This attribute is a Vestibule extension.
     pub tenant: TenantId,
-    /// What happened.
+    /// The audit row.
     pub data: D,
 }
 
-/// In the place of a row that could not be read.
+/// The data of an event whose audit row could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Unreadable {
     /// The row's id.
     pub id: String,
-    /// When.
+    /// When it happened.
     pub at: Timestamp,
 }
 
 impl CloudEvent {
-    /// A row of a tenant's audit, without what its Administrators alone may read: what an IdP called somebody.
+    /// The event of an audit row. It omits the NameID and its format, which only the tenant's Administrators may read.
     #[must_use]
     pub fn new(tenant: TenantId, row: Row) -> Self {
         let row = Row { name_id: None, name_id_format: None, ..row };
@@ -56,7 +56,7 @@ impl CloudEvent {
 }
 
 impl CloudEvent<Unreadable> {
-    /// A row that is there and could not be read: whoever listens knows that something is missing, and what.
+    /// The event of a row that could not be read. It tells consumers that an event is missing, and which.
     #[must_use]
     pub fn unreadable(tenant: TenantId, id: String, at: Timestamp) -> Self {
         of(tenant, &id.clone(), at, "unreadable", Unreadable { id, at })
@@ -83,7 +83,7 @@ mod tests {
     use crate::audit::{Action, AuditEvent, Outcome};
 
     #[test]
-    fn names_of_an_idp_do_not_leave_the_table() {
+    fn event_omits_the_name_id() {
         let mut event = AuditEvent::new(Action::SsoLogin, Outcome::Refused, "r").because("unknown_subject");
         event.name_id = Some("mallory".to_owned());
         event.name_id_format = Some("persistent".to_owned());

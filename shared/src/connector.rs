@@ -1,8 +1,8 @@
 //! The HTTP client under the AWS SDK: HTTP/1.1 only, over TCP or TLS.
 //!
-//! The SDK's own client (`aws-smithy-http-client`) cannot be built without HTTP/2, which no AWS service called here speaks to
-//! it: the HTTP/2 code was a tenth of a function's archive (docs/adr/0013). This module joins hyper-util's pooling client and
-//! hyper-rustls to the SDK's interface and decides nothing else.
+//! The SDK's own client (`aws-smithy-http-client`) cannot be built without HTTP/2. No AWS service called here needs
+//! HTTP/2, and its code was a tenth of a function's archive (docs/adr/0013). This module only connects hyper-util's
+//! pooling client and hyper-rustls to the SDK's interface.
 
 use std::time::Duration;
 
@@ -26,17 +26,18 @@ use hyper_util::{
 };
 use rustls::ClientConfig;
 
-/// How long a TCP connection may take. The attempt's own limit bounds the TLS handshake and the answer.
+/// Time limit for opening a TCP connection. The SDK's limit for an attempt covers the TLS handshake and the response.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// One pool of connections, for every request of the SDK client that holds it.
+/// A connection pool, shared by all requests of the SDK client that holds it.
 #[derive(Debug, Clone)]
 struct Http1(Client<HttpsConnector<connect::HttpConnector>, SdkBody>);
 
-/// A client that trusts what the TLS configuration trusts. `http://` addresses, which only emulators have, get no TLS.
+/// An HTTP client for the SDK that uses the given TLS configuration. `http://` addresses get no TLS; only emulators
+/// have such addresses.
 ///
-/// The SDK's connect and read timeouts are not read: the time to connect is [`CONNECT_TIMEOUT`], and the SDK itself enforces
-/// the limits of an attempt and of an operation.
+/// The SDK's connect and read timeouts are ignored: [`CONNECT_TIMEOUT`] limits connecting, and the SDK itself enforces
+/// its limits per attempt and per operation.
 #[must_use]
 pub fn http_client(tls: ClientConfig) -> SharedHttpClient {
     let mut tcp = connect::HttpConnector::new();
@@ -60,8 +61,8 @@ impl HttpConnector for Http1 {
         let client = self.0.clone();
         HttpConnectorFuture::new(async move {
             let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
-            // Whatever fails before the head of the answer is here is a failure of the connection: the SDK may try again
-            // where its retries are on.
+            // A failure before the response head arrives is an I/O error, which the SDK may retry if its retries are
+            // on.
             let response = client.request(request).await.map_err(|error| ConnectorError::io(error.into()))?;
             HttpResponse::try_from(response.map(SdkBody::from_body_1_x))
                 .map_err(|error| ConnectorError::other(BoxError::from(error), None))

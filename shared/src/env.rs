@@ -1,4 +1,4 @@
-//! Time and randomness, which everything else takes as arguments. This file alone asks the system for either.
+//! Time and randomness. All other code takes both as arguments; only this file reads them from the system.
 
 use std::{
     fmt,
@@ -8,8 +8,8 @@ use std::{
 
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-/// A moment of the wall clock: milliseconds since 1970 UTC. One is taken for each request, so that all of a request's
-/// decisions are about the same moment.
+/// A point in time: milliseconds since 1970-01-01 UTC. Each request takes one timestamp, so all its decisions use the
+/// same time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
@@ -38,7 +38,7 @@ impl Timestamp {
         self.0.div_euclid(1000)
     }
 
-    /// Reads RFC 3339.
+    /// Parses an RFC 3339 time.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let at = OffsetDateTime::parse(text, &Rfc3339).ok()?;
@@ -73,7 +73,7 @@ impl serde::Serialize for Timestamp {
 impl<'de> serde::Deserialize<'de> for Timestamp {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        Self::parse(&text).ok_or_else(|| serde::de::Error::custom("a time is RFC 3339"))
+        Self::parse(&text).ok_or_else(|| serde::de::Error::custom("expected an RFC 3339 time"))
     }
 }
 
@@ -91,35 +91,35 @@ impl Sub<Duration> for Timestamp {
     }
 }
 
-/// The wall clock. Two kinds are shipped: the system's, and one that tests move.
+/// A wall clock. [`SystemClock`] is the system's; `TestClock` is set by tests.
 pub trait Clock: Send + Sync {
-    /// The moment it is.
+    /// The current time.
     fn now(&self) -> Timestamp;
 }
 
-/// The system's clock: the one place that reads it.
+/// The system's clock.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[allow(clippy::disallowed_methods)] // the one place
+    #[allow(clippy::disallowed_methods)] // the only place that reads it
     fn now(&self) -> Timestamp {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
     }
 }
 
-/// The source of randomness did not answer: everything that needs it is denied (security.md 57).
+/// The source of randomness failed. Every operation that needs randomness is then denied (security.md 57).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the system's source of randomness failed")]
 pub struct EntropyError;
 
-/// Randomness fit for keys and tokens.
+/// A cryptographically secure source of randomness.
 pub trait Entropy: Send + Sync {
     /// Fills the buffer.
     ///
     /// # Errors
-    /// [`EntropyError`] when the source fails; nothing may be granted then.
+    /// [`EntropyError`] if the source fails; the caller must then grant nothing.
     fn fill(&self, buffer: &mut [u8]) -> Result<(), EntropyError>;
 }
 
@@ -135,36 +135,36 @@ impl dyn Entropy + '_ {
     }
 }
 
-/// The operating system's generator: the one place that reads it.
+/// The operating system's random number generator.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemEntropy;
 
 impl Entropy for SystemEntropy {
-    #[allow(clippy::disallowed_methods)] // the one place
+    #[allow(clippy::disallowed_methods)] // the only place that reads it
     fn fill(&self, buffer: &mut [u8]) -> Result<(), EntropyError> {
         getrandom::fill(buffer).map_err(|_| EntropyError)
     }
 }
 
-/// A clock that stands still until it is moved.
+/// A clock for tests. Its time changes only when a test moves it.
 #[cfg(any(test, feature = "testing"))]
 #[derive(Debug)]
 pub struct TestClock(std::sync::atomic::AtomicI64);
 
 #[cfg(any(test, feature = "testing"))]
 impl TestClock {
-    /// Stands at the given moment.
+    /// A clock that shows `now`.
     #[must_use]
     pub fn at(now: Timestamp) -> Self {
         Self(std::sync::atomic::AtomicI64::new(now.0))
     }
 
-    /// Moves by whole milliseconds, forward or back.
+    /// Moves the clock by `by` milliseconds, forward or back.
     pub fn shift_millis(&self, by: i64) {
         self.0.fetch_add(by, std::sync::atomic::Ordering::SeqCst);
     }
 
-    /// Moves forward.
+    /// Moves the clock forward.
     pub fn advance(&self, by: Duration) {
         self.shift_millis(i64::try_from(by.as_millis()).unwrap_or(i64::MAX));
     }

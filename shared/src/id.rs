@@ -1,4 +1,4 @@
-//! Names of things. Every key carries its tenant: there is no bare user id in a call of the store.
+//! Identifiers and names. Every key contains its tenant: no call of the store takes a user id alone.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use unicode_normalization::UnicodeNormalization;
 
 use crate::env::{Entropy, EntropyError};
 
-/// An id that is not 1 to 64 of `[A-Za-z0-9_-]`.
+/// The text is not an id: 1 to 64 characters of `[A-Za-z0-9_-]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be 1 to 64 of A-Z, a-z, 0-9, _ and -")]
 pub struct InvalidId;
@@ -25,8 +25,8 @@ macro_rules! id_type {
         pub struct $name(String);
 
         impl $name {
-            /// Takes 1 to 64 of `[A-Za-z0-9_-]`: no id can hold the separator of the store's keys, so none can forge or
-            /// prefix another's key.
+            /// Parses 1 to 64 characters of `[A-Za-z0-9_-]`. An id cannot contain the separator of the store's keys, so
+            /// it can neither forge another item's key nor be a prefix of it.
             ///
             /// # Errors
             /// [`InvalidId`] for anything else.
@@ -34,15 +34,15 @@ macro_rules! id_type {
                 if is_id(text) { Ok(Self(text.to_owned())) } else { Err(InvalidId) }
             }
 
-            /// A fresh one: 128 random bits.
+            /// Generates an id of 128 random bits.
             ///
             /// # Errors
-            /// [`EntropyError`] when there is no randomness.
+            /// [`EntropyError`] if the source of randomness fails.
             pub fn generate(entropy: &dyn Entropy) -> Result<Self, EntropyError> {
                 Ok(Self(BASE64URL_NOPAD.encode(&entropy.bytes::<16>()?)))
             }
 
-            /// The id as it stands in the API and in keys.
+            /// The id as the API and the store's keys use it.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -75,11 +75,11 @@ id_type!(
     TenantId
 );
 id_type!(
-    /// A user within a tenant. Only a [`UserKey`] names a person.
+    /// A user id, unique within its tenant. Only a [`UserKey`] identifies a user.
     UserId
 );
 id_type!(
-    /// A portal's credential for introspection.
+    /// A portal's client credential for introspection.
     ClientId
 );
 id_type!(
@@ -87,7 +87,7 @@ id_type!(
     BatchId
 );
 id_type!(
-    /// An entry in a person's item (session, challenge, …): a part of its token's digest, never the token.
+    /// An entry in a user's item (session, challenge, …). It is a part of the token's digest, never the token.
     EntryId
 );
 id_type!(
@@ -95,12 +95,12 @@ id_type!(
     IdempotencyKey
 );
 id_type!(
-    /// An audit row, as the API names it.
+    /// The id of an audit row in the API.
     AuditId
 );
 
 impl TenantId {
-    /// The reserved tenant whose people are operators.
+    /// The reserved tenant whose users are operators.
     #[must_use]
     pub fn support() -> Self {
         Self("support".to_owned())
@@ -112,21 +112,21 @@ impl TenantId {
         self.0 == "support"
     }
 
-    /// Names a person of this tenant; the only way to a [`UserKey`].
+    /// The key of a user of this tenant. This is the only way to get a [`UserKey`].
     #[must_use]
     pub fn user(&self, user: UserId) -> UserKey {
         UserKey { tenant: self.clone(), user }
     }
 }
 
-/// A person: a user id together with its tenant.
+/// A user: a user id together with its tenant.
 ///
-/// There is no way to it but through a tenant:
+/// Only [`TenantId::user`] makes one:
 /// ```compile_fail,E0451
 /// # use vestibule::id::{TenantId, UserId, UserKey};
 /// let user = UserId::parse("u-ann").unwrap();
 /// let tenant = TenantId::parse("acme").unwrap();
-/// let key = UserKey { tenant, user }; // private fields: `tenant.user(user)` is the way
+/// let key = UserKey { tenant, user }; // error: private fields; use `tenant.user(user)`
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UserKey {
@@ -135,26 +135,26 @@ pub struct UserKey {
 }
 
 impl UserKey {
-    /// The person's tenant.
+    /// The user's tenant.
     #[must_use]
     pub fn tenant(&self) -> &TenantId {
         &self.tenant
     }
 
-    /// The person's id within the tenant.
+    /// The user's id within the tenant.
     #[must_use]
     pub fn user(&self) -> &UserId {
         &self.user
     }
 }
 
-/// A login name, canonical: NFKC, case folded, NFKC again (security.md 12). Two spellings of one name are one value, so
-/// they share the account, its counter and its policy.
+/// A login name in canonical form: NFKC, case folded, NFKC again (security.md 12). All spellings of a name are equal,
+/// so they share the account, its failure counter and its policy.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LoginName(String);
 
 impl LoginName {
-    /// The canonical form of whatever somebody typed. Surrounding spaces stay, and so match nobody.
+    /// The canonical form of what the user typed. Surrounding spaces are kept, so such a name matches no user.
     #[must_use]
     pub fn fold(text: &str) -> Self {
         Self(fold(text))
@@ -167,10 +167,10 @@ impl LoginName {
     }
 }
 
-/// A name that an IdP says, where it may stand for a login name.
+/// A name that an IdP asserts, to be used as a login name.
 ///
-/// It is compared more strictly than what somebody types at a sign-in: whoever can register at the IdP chooses it, so a
-/// look-alike must not become another person's name.
+/// It is compared more strictly than a name typed at sign-in. An attacker who can register at the IdP chooses this
+/// name, so a look-alike must not match another user's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AssertedName {
     lower: String,
@@ -178,39 +178,40 @@ pub struct AssertedName {
 }
 
 impl AssertedName {
-    /// Reads what the IdP says. `None`: NFKC alters it, so that it only looks like the name it would become.
+    /// Parses the asserted name. `None` if NFKC changes it: then it only looks like the name it would become.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         text.nfkc().eq(text.chars()).then(|| Self { lower: text.to_lowercase(), login: LoginName::fold(text) })
     }
 
-    /// The login name under which its person is looked up. Several asserted names have the same one: ask [`Self::is`] too.
+    /// The login name to look the user up by. Several asserted names share one login name, so check [`Self::matches`]
+    /// too.
     #[must_use]
     pub fn login(&self) -> &LoginName {
         &self.login
     }
 
-    /// Whether it is this username, as an Administrator typed it: only case may differ. Full case folding does not count,
-    /// so `strauss` is not `strauß`.
+    /// Whether it equals this username, which an Administrator typed. Only case may differ. Full case folding is not
+    /// used, so `strauss` does not match `strauß`.
     #[must_use]
-    pub fn is(&self, username: &str) -> bool {
+    pub fn matches(&self, username: &str) -> bool {
         self.lower == username.nfkc().collect::<String>().to_lowercase()
     }
 }
 
-/// Whether a character is not shown, but changes how the text around it is: a control character, a line separator, or one of
-/// Unicode's bidirectional controls. A name with one can look like another.
+/// Whether the character is invisible but changes how the text around it is shown: a control character, a line
+/// separator, or a Unicode bidirectional control. A name with such a character can look like another name.
 #[must_use]
 pub fn is_display_control(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// The longest canonical form of a user name, in bytes: with the user's id it is a sort key of the index, which takes 1,024.
-/// Some characters become eighteen.
+/// Maximum length of a folded user name, in bytes. Name, separator and user id form a sort key of the index, whose
+/// limit is 1,024 bytes. Folding can turn one character into 18 bytes.
 pub const MAX_FOLDED: usize = 1024 - 1 - 64;
 
-/// NFKC and full case folding, for matching names and searching them.
+/// Folds a text with NFKC and full case folding, to compare names and search in them.
 #[must_use]
 pub fn fold(text: &str) -> String {
     caseless::default_case_fold_str(&text.nfkc().collect::<String>()).nfkc().collect()
@@ -221,7 +222,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spellings_of_a_name_are_one() {
+    fn spellings_of_a_name_fold_to_one_login_name() {
         for other in ["BOB", "ｂｏｂ", "Bob"] {
             assert_eq!(LoginName::fold(other), LoginName::fold("bob"));
         }
@@ -255,14 +256,14 @@ mod tests {
             ("kim.", "kim", false),
         ] {
             let name = AssertedName::parse(asserted).unwrap();
-            assert_eq!(name.is(username), same, "{asserted} {username}");
+            assert_eq!(name.matches(username), same, "{asserted} {username}");
         }
-        // The same place in the table, and still two names.
+        // Both have the same login name and still differ as asserted names.
         assert_eq!(AssertedName::parse("strauss").unwrap().login(), &LoginName::fold("strauß"));
     }
 
     #[test]
-    fn ids_hold_no_separator() {
+    fn id_with_separator_is_refused() {
         for bad in ["", "a#b", "a b", "a/b", "é", "a.b", &"a".repeat(65)] {
             assert_eq!(TenantId::parse(bad), Err(InvalidId));
         }

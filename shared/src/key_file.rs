@@ -1,5 +1,5 @@
-//! The key ring as a file: what the local runner keeps in its data directory, and what a function reads where no key service
-//! is configured.
+//! The keys of a store as a JSON file. The local runner keeps it in its data directory; a Lambda function reads it if
+//! no KMS keys are configured.
 
 use std::collections::BTreeMap;
 
@@ -12,30 +12,30 @@ use crate::{
     secret::{CodeKey, KeyRing, NameKey},
 };
 
-/// The version this program reads and writes.
+/// The format version that this program reads and writes.
 pub const VERSION: u32 = 1;
 
-/// The keys of one store. Wipes itself; no Debug.
+/// The keys of one store, encoded. They are wiped when dropped; there is no Debug.
 #[derive(Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
 pub struct KeyFile {
     v: u32,
     store: String,
-    /// Keys numbered from 1; the newest seals.
+    /// Keys numbered from 1. The newest key seals.
     sealing: Vec<SealingKey>,
     names: String,
     codes: String,
 }
 
-/// Number and base64 of each sealing key.
+/// The number of a sealing key, and the key in base64.
 #[derive(Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
 struct SealingKey {
     n: u64,
     key: String,
 }
 
-/// The keys of one store, read.
+/// The keys of one store, decoded.
 pub struct Keys {
-    /// Seals authenticators' secrets.
+    /// Seals the secrets of authenticator apps.
     pub ring: KeyRing,
     /// Digests login names and tickets.
     pub names: NameKey,
@@ -43,22 +43,22 @@ pub struct Keys {
     pub codes: CodeKey,
 }
 
-/// What is wrong with a key file. It quotes no key.
+/// What is wrong with a key file. The message never quotes a key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyFileError {
-    /// It is not of the form.
-    #[error("it does not read")]
+    /// The file is not valid JSON of this format, or a key in it is invalid.
+    #[error("it is not a valid key file")]
     Malformed,
-    /// Another version of the program wrote it.
+    /// The file has another format version.
     #[error("it is of version {0}, this program reads version {VERSION}")]
     Version(u32),
 }
 
 impl KeyFile {
-    /// Fresh keys of a new store.
+    /// Generates the keys of a new store.
     ///
     /// # Errors
-    /// [`EntropyError`].
+    /// [`EntropyError`] if the source of randomness fails.
     pub fn generate(entropy: &dyn Entropy) -> Result<Self, EntropyError> {
         let key =
             || -> Result<String, EntropyError> { Ok(BASE64.encode(Zeroizing::new(entropy.bytes::<32>()?).as_slice())) };
@@ -71,35 +71,35 @@ impl KeyFile {
         })
     }
 
-    /// Reads the file's text.
+    /// Parses the file's content.
     ///
     /// # Errors
-    /// [`KeyFileError`].
+    /// [`KeyFileError::Malformed`] if it is not JSON of this format, [`KeyFileError::Version`] for another version.
     pub fn parse(bytes: &[u8]) -> Result<Self, KeyFileError> {
-        // The parser's message is not passed on: it may quote a key.
+        // The parser's message is dropped: it could quote a key.
         let file: Self = serde_json::from_slice(bytes).map_err(|_| KeyFileError::Malformed)?;
         if file.v == VERSION { Ok(file) } else { Err(KeyFileError::Version(file.v)) }
     }
 
-    /// The store that the keys are of.
+    /// The id of the store that the keys belong to.
     #[must_use]
     pub fn store(&self) -> &str {
         &self.store
     }
 
-    /// The keys.
+    /// Decodes the keys.
     ///
     /// # Errors
-    /// [`KeyFileError::Malformed`] when one of them does not read, or two have one number.
+    /// [`KeyFileError::Malformed`] if a key cannot be decoded or two sealing keys have the same number.
     pub fn keys(&self) -> Result<Keys, KeyFileError> {
-        self.read().ok_or(KeyFileError::Malformed)
+        self.decode_keys().ok_or(KeyFileError::Malformed)
     }
 
-    fn read(&self) -> Option<Keys> {
+    fn decode_keys(&self) -> Option<Keys> {
         let mut sealing = BTreeMap::new();
         for SealingKey { n, key } in &self.sealing {
             if sealing.insert(*n, decode(key)?).is_some() {
-                return None; // two keys of one number: one of them would be lost
+                return None; // two keys with one number: one of them would be lost
             }
         }
         let (names, codes) = (NameKey::new(decode(&self.names)?), CodeKey::new(decode(&self.codes)?));

@@ -1,7 +1,7 @@
-//! Keys in AWS KMS: digest keys derived there when a function starts, and data keys that only KMS can unwrap, under which
-//! authenticators' secrets are sealed (docs/adr/0009).
+//! Keys in AWS KMS (docs/adr/0009). Digest keys are derived by KMS when a function starts. The secrets of authenticator
+//! apps are sealed under data keys that only KMS can unwrap.
 //!
-//! What the SDK says while it works is not logged: at its finest level it would write down whole answers, keys among them.
+//! Calls run without a log subscriber: at its finest level the SDK logs whole responses, which contain keys.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -27,24 +27,24 @@ use crate::{
     },
 };
 
-/// Of what the key for login names and tickets is the MAC.
-pub const NAMES: &[u8] = b"vestibule/1 names";
-/// Of what the key for recovery tokens and reset codes is the MAC.
-pub const CODES: &[u8] = b"vestibule/1 codes";
+/// The message whose MAC is the key for login names and tickets.
+pub const NAMES_MESSAGE: &[u8] = b"vestibule/1 names";
+/// The message whose MAC is the key for recovery tokens and reset codes.
+pub const CODES_MESSAGE: &[u8] = b"vestibule/1 codes";
 
-/// How long an unwrapped data key is kept: a key that was disabled in KMS opens nothing after this.
-pub const KEPT: Duration = Duration::from_secs(5 * 60);
-/// How often what is kept is used at most.
-const USES: u32 = 10_000;
-/// How long a data key seals before it gets a successor.
-pub const SEALS: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+/// How long an unwrapped data key stays in memory. A key that is disabled in KMS opens nothing after this time.
+pub const DATA_KEYS_CACHED: Duration = Duration::from_secs(5 * 60);
+/// How many times the data keys in memory are used before they are read again.
+const MAX_USES: u32 = 10_000;
+/// The age at which a data key gets a successor.
+pub const DATA_KEY_SEALS: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
-/// KMS did not do what it was asked: nothing may be granted.
+/// A call to KMS failed. The caller must grant nothing.
 #[derive(Debug, thiserror::Error)]
 #[error("KMS {operation}: {fault}")]
 pub struct KmsError {
     operation: &'static str,
-    /// KMS's name of the error, or what happened to the call: nothing that was sent or received.
+    /// The error code of KMS, or how the call failed. It contains nothing that was sent or received.
     fault: String,
 }
 
@@ -55,11 +55,11 @@ impl KmsError {
 
     fn of<E: ProvideErrorMetadata, R>(operation: &'static str, error: &SdkError<E, R>) -> Self {
         let fault = match error {
-            SdkError::ServiceError(answer) => answer.err().code().unwrap_or("an error without a name"),
-            SdkError::TimeoutError(_) => "no answer in time",
-            SdkError::DispatchFailure(_) => "not reached",
-            SdkError::ResponseError(_) => "an answer that does not read",
-            _ => "not asked",
+            SdkError::ServiceError(answer) => answer.err().code().unwrap_or("an error without a code"),
+            SdkError::TimeoutError(_) => "timed out",
+            SdkError::DispatchFailure(_) => "unreachable",
+            SdkError::ResponseError(_) => "an unreadable response",
+            _ => "the request could not be built",
         };
         Self::new(operation, fault)
     }
@@ -77,9 +77,8 @@ impl From<StoreError> for SealError {
     }
 }
 
-/// A client of KMS over an HTTP client (one of `TlsRoots::http_client`); at another address than AWS's where one is given.
-/// Throttled and silent calls are made three times at most, in three seconds at most: no call here does harm when it is done
-/// twice.
+/// A KMS client over an HTTP client (see `TlsRoots::http_client`). `endpoint` replaces the address of AWS. Throttled or
+/// unanswered calls are sent at most three times, within three seconds; every call made here is safe to repeat.
 #[must_use]
 pub fn client(region: String, credentials: Credentials, endpoint: Option<String>, http: SharedHttpClient) -> Client {
     let timeouts = TimeoutConfig::builder()
@@ -99,34 +98,35 @@ pub fn client(region: String, credentials: Credentials, endpoint: Option<String>
     Client::from_conf(config.build())
 }
 
-/// Derives a key: the MAC of a fixed message under an HMAC key that never leaves KMS. Always the same, and kept nowhere.
+/// Derives a 256-bit key: the MAC of a fixed message under an HMAC key that never leaves KMS. The result is always the
+/// same and is stored nowhere.
 ///
 /// # Errors
-/// [`KmsError`].
+/// [`KmsError`] if the call fails or the response has no key of 32 bytes.
 pub async fn mac_key(client: &Client, key_id: &str, message: &[u8]) -> Result<Zeroizing<[u8; 32]>, KmsError> {
     let asked = client.generate_mac().key_id(key_id).mac_algorithm(MacAlgorithmSpec::HmacSha256);
     let answered = asked.message(Blob::new(message)).send().with_subscriber(NoSubscriber::default()).await;
     key_of("GenerateMac", answered.map_err(|error| KmsError::of("GenerateMac", &error))?.mac)
 }
 
-/// The key in an answer. The SDK's own copy of the answer's text cannot be wiped.
+/// The key in a response. The SDK keeps its own copy of the response text, which cannot be wiped.
 fn key_of(operation: &'static str, blob: Option<Blob>) -> Result<Zeroizing<[u8; 32]>, KmsError> {
     let bytes = Zeroizing::new(blob.map(Blob::into_inner).unwrap_or_default());
-    let key = bytes.as_slice().try_into().map_err(|_| KmsError::new(operation, "an answer without a key"))?;
+    let key = bytes.as_slice().try_into().map_err(|_| KmsError::new(operation, "a response without a key"))?;
     Ok(Zeroizing::new(key))
 }
 
-/// Seals authenticators' secrets under data keys of the store, which KMS unwraps.
+/// Seals the secrets of authenticator apps under data keys of the store, which KMS unwraps.
 pub struct KmsSealer {
     client: Client,
     key_id: String,
     store: Store,
     clock: Arc<dyn Clock>,
-    /// Held while KMS is asked: who comes meanwhile needs the same answer.
+    /// Locked during calls to KMS: concurrent requests need the same response.
     kept: Mutex<Option<Kept>>,
 }
 
-/// What was read, and of it what was unwrapped.
+/// The wrapped data keys as they were read, and those of them that are unwrapped.
 struct Kept {
     since: Timestamp,
     uses: u32,
@@ -136,8 +136,8 @@ struct Kept {
 
 impl Kept {
     fn fresh(&self, now: Timestamp) -> bool {
-        // A clock that was set back makes nothing last.
-        self.since <= now && now < self.since + KEPT && self.uses < USES
+        // If the clock was set back, the keys count as stale.
+        self.since <= now && now < self.since + DATA_KEYS_CACHED && self.uses < MAX_USES
     }
 
     fn newest(&self) -> Option<(u64, &WrappedKey)> {
@@ -146,7 +146,7 @@ impl Kept {
 }
 
 fn due(key: &WrappedKey, now: Timestamp) -> bool {
-    key.made() + SEALS <= now
+    key.made() + DATA_KEY_SEALS <= now
 }
 
 fn context(number: u64) -> Option<HashMap<String, String>> {
@@ -155,16 +155,16 @@ fn context(number: u64) -> Option<HashMap<String, String>> {
 }
 
 impl KmsSealer {
-    /// Over the data keys of a store, wrapped by the KMS key of that id.
+    /// A sealer for a store. `key_id` is the KMS key that wraps its data keys.
     #[must_use]
     pub fn new(client: Client, key_id: impl Into<String>, store: Store, clock: Arc<dyn Clock>) -> Self {
         Self { client, key_id: key_id.into(), store, clock, kept: Mutex::new(None) }
     }
 
-    /// Unwraps the newest data key, so that the first sign-in need not wait for it. It makes none.
+    /// Unwraps the newest data key, so that the first sign-in need not wait for it. It never creates a data key.
     ///
     /// # Errors
-    /// [`SealError`]: neither will a sign-in get it.
+    /// [`SealError::Unavailable`] if KMS or the store fails; a sign-in would fail too.
     pub async fn warm(&self) -> Result<(), SealError> {
         let mut kept = self.kept.lock().await;
         let kept = self.current(&mut kept).await?;
@@ -203,14 +203,14 @@ impl KmsSealer {
         Ok(())
     }
 
-    /// Makes a data key, unless another instance was faster. A key that is not stored seals nothing.
+    /// Creates a data key, unless another instance created it first. A key that is not stored seals nothing.
     async fn make(&self, kept: &mut Kept, number: u64) -> Result<(), SealError> {
         let asked = self.client.generate_data_key().key_id(&self.key_id).key_spec(DataKeySpec::Aes256);
         let asked = asked.set_encryption_context(context(number));
         let answered = asked.send().with_subscriber(NoSubscriber::default()).await;
         let answer = answered.map_err(|error| KmsError::of("GenerateDataKey", &error))?;
         let Some(wrapped) = answer.ciphertext_blob.map(Blob::into_inner).filter(|wrapped| !wrapped.is_empty()) else {
-            return Err(KmsError::new("GenerateDataKey", "an answer without a wrapped key").into());
+            return Err(KmsError::new("GenerateDataKey", "a response without a wrapped key").into());
         };
         let (key, wrapped) = (key_of("GenerateDataKey", answer.plaintext)?, WrappedKey::new(wrapped, self.clock.now()));
         kept.wrapped = self.store.add_data_key(number, &wrapped).await?;
@@ -231,7 +231,7 @@ impl Sealer for KmsSealer {
             Some((number, key)) if due(key, self.clock.now()) => self.make(kept, number + 1).await?,
             Some(_) => {}
         }
-        // The newest of what is there now: perhaps another instance's.
+        // The newest key now; another instance may have created it.
         if let Some((number, _)) = kept.newest() {
             self.unwrap(kept, number).await?;
         }
@@ -243,14 +243,14 @@ impl Sealer for KmsSealer {
         let mut kept = self.kept.lock().await;
         let kept = self.current(&mut kept).await?;
         if !kept.wrapped.contains_key(&number) {
-            // Another instance has made it since.
+            // Another instance may have created it since the keys were read.
             kept.wrapped = self.store.data_keys().await?;
         }
         self.unwrap(kept, number).await?;
         kept.ring.open(owner, sealed).await
     }
 
-    /// Also if the newest key is due for a successor: then it gets one, though nobody enrols.
+    /// True also if the newest key is due for a successor: sealing again then creates one, even if no user enrols.
     async fn outdated(&self, sealed: &SealedSecret) -> bool {
         let kept = self.kept.lock().await;
         let newest = kept.as_ref().and_then(Kept::newest);

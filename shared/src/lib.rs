@@ -1,11 +1,11 @@
 //! Vestibule: mandatory multi-factor sign-in, as a library.
 //!
-//! The crate holds what every flow shares: the rules of the sign-in state machine as types, the pure algorithms that
-//! produce proofs, and the store's commands. What speaks HTTP, Lambda or DynamoDB stands behind a feature, so that rules
-//! that touch them fail to compile without it.
+//! The crate holds what all flows share: the types of the sign-in state machine, the pure algorithms that return
+//! proofs, and the commands of the store. Code that needs HTTP, Lambda or DynamoDB is behind a feature, so the rules
+//! cannot depend on it.
 //!
-//! Dependencies point one way only: `id, env ← secret ← totp, recovery, password ← policy, attempt, sso, audit ←
-//! store ← saml, dynamo, kms, http ← lambda`.
+//! Dependencies have one direction: `id, env ← secret ← totp, recovery, password ← policy, sign_in, sso, audit ← store
+//! ← saml, dynamo, kms, http ← lambda`.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod audit;

@@ -1,17 +1,17 @@
-//! A function's log: one JSON object a line, on standard output.
+//! The log of a Lambda function: one JSON object per line, on standard output.
 
 use tracing::{Level, Subscriber};
 use tracing_subscriber::{Layer, filter::Targets, fmt::MakeWriter, layer::SubscriberExt, util::SubscriberInitExt};
 
-/// Begins the log of this process, at the level that Lambda's configuration says.
+/// Starts the log of this process. `AWS_LAMBDA_LOG_LEVEL` sets the level; the default is INFO.
 pub fn start() {
     let level = std::env::var("AWS_LAMBDA_LOG_LEVEL").ok().and_then(|level| level.parse().ok());
-    // Whoever has started one already keeps it.
+    // If a subscriber is already set (by a test), it stays.
     let _ = to(std::io::stdout, level.unwrap_or(Level::INFO)).try_init();
 }
 
-/// The log, written to wherever is said. The spans of Lambda's runtime stay out: they are paid for by the byte, and say what
-/// our lines say.
+/// A log that writes to `writer`. The spans of Lambda's runtime are left out: CloudWatch charges by the byte, and they
+/// repeat what Vestibule's lines say.
 pub fn to<W>(writer: W, level: Level) -> impl Subscriber + Send + Sync
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,

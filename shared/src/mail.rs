@@ -1,7 +1,7 @@
-//! What people are told of, in words: in the mails of a deployment, and where the local runner shows what would be mailed.
+//! The texts of notifications: the mails of a deployment, and what the local runner shows instead of mails.
 //!
-//! No secret is in them, and no link: a mail with a link to sign in by is what phishing looks like. What somebody wrote (a
-//! reason, a ticket) stands on one line; nothing that a stranger can write is in them.
+//! A mail contains no secret and no link: users must not learn to follow sign-in links in mails. Text that a user wrote
+//! (a reason, a ticket) is kept on one line. Text that an unauthenticated client can choose is left out.
 
 use std::fmt::Write as _;
 
@@ -10,13 +10,13 @@ use crate::{
     cloud_event::CloudEvent,
 };
 
-/// What happened, in a sentence.
+/// The subject: what happened, in one sentence.
 #[must_use]
 pub fn subject(action: Action) -> &'static str {
     match action {
         Action::LoginDelayed => "Five wrong passwords in a row: sign-in is slowed down",
         Action::LoginAttacked => "A hundred wrong passwords in a row",
-        Action::PasswordAttacked => "Five wrong passwords at a change of the password: that session has ended",
+        Action::PasswordAttacked => "Five wrong passwords while changing the password: that session has ended",
         Action::Verify => "The right password, then several wrong codes",
         Action::FactorAttacked => "Many wrong codes over time",
         Action::RecoveryUsed => "A recovery token was used to sign in",
@@ -27,30 +27,30 @@ pub fn subject(action: Action) -> &'static str {
         Action::ContactExcluded => "MFA was switched off: the password alone signs in",
         Action::ContactIncluded => "MFA was switched on: enrol at the next sign-in",
         Action::PasswordChanged => "The password was changed",
-        Action::IdpChanged => "Which IdP people sign in by was configured",
-        Action::IdpRemoved => "The IdP that people signed in by was removed",
-        Action::UserChanged => "The way to sign in was changed by an Administrator",
+        Action::IdpChanged => "The identity provider (IdP) for sign-in was configured",
+        Action::IdpRemoved => "The identity provider (IdP) for sign-in was removed",
+        Action::UserChanged => "An Administrator changed how this user signs in",
         other => other.as_str(),
     }
 }
 
-/// Whom, by whom and why, each with its name. Of the actor, only another than whom it concerns.
+/// Labelled event details. The actor is omitted when they are the subject.
 #[must_use]
-pub fn particulars(row: &Row, person: &str, actor: Option<&str>) -> Vec<(&'static str, String)> {
-    let mut particulars = vec![("User", person.to_owned())];
+pub fn details(row: &Row, user: &str, actor: Option<&str>) -> Vec<(&'static str, String)> {
+    let mut details = vec![("User", user.to_owned())];
     if let Some(by) = row.actor.as_ref().filter(|by| Some(*by) != row.concerned()) {
-        particulars.push(("by", actor.map_or_else(|| by.to_string(), str::to_owned)));
+        details.push(("by", actor.map_or_else(|| by.to_string(), str::to_owned)));
     }
-    particulars.extend(row.reason.as_deref().map(|reason| ("reason", one_line(reason))));
-    particulars.extend(row.ticket.as_deref().map(|ticket| ("ticket", one_line(ticket))));
-    particulars
+    details.extend(row.reason.as_deref().map(|reason| ("reason", one_line(reason))));
+    details.extend(row.ticket.as_deref().map(|ticket| ("ticket", one_line(ticket))));
+    details
 }
 
-/// The text of a mail to the person concerned, or to an Administrator.
+/// The text of a mail to the user concerned or to an Administrator.
 #[must_use]
-pub fn text(event: &CloudEvent, to: Notify, company: &str, person: &str, actor: Option<&str>) -> String {
+pub fn text(event: &CloudEvent, to: Notify, company: &str, user: &str, actor: Option<&str>) -> String {
     let mut text = format!("{}.\n\n", subject(event.data.action));
-    for (name, value) in particulars(&event.data, person, actor) {
+    for (name, value) in details(&event.data, user, actor) {
         let _ = writeln!(text, "  {name}: {value}");
     }
     let company = one_line(company);
@@ -63,15 +63,15 @@ pub fn text(event: &CloudEvent, to: Notify, company: &str, person: &str, actor: 
         ),
         Notify::Administrators => writeln!(
             text,
-            "You are told as an Administrator of {company}. Ask the person concerned; the audit has what happened before \
+            "You receive this mail as an Administrator of {company}. Ask the user concerned; the audit shows what happened before \
              and after. If nobody can explain it, reset their MFA, or ask the support team."
         ),
     };
-    text.push_str("Nobody of ours asks for a password, a code or a recovery token, and our mails have no links.\n");
+    text.push_str("We never ask for a password, a code or a recovery token, and our mails have no links.\n");
     text
 }
 
-/// What was written, on one line: control characters and what turns text around are spelled out.
+/// The text on one line: control characters and characters that change the text's direction are escaped.
 fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {
@@ -100,29 +100,32 @@ mod tests {
     }
 
     #[test]
-    fn a_mail_says_what_when_by_whom_and_whom_to_ask() {
+    fn mail_has_event_details_and_advice() {
         let reset = event(Action::MfaReset, "can't find \"it\"");
         let want = "MFA was reset: enrol again at the next sign-in.\n\n  User: bob\n  by: ann\n  reason: can't find \"it\"\n  \
                     when: 2027-01-15T08:00:00Z\n  company: Acme (acme)\n  event: acme/1800000000000-A-0\n\nIf this was you, \
                     or you expected it, there is nothing to do. If not, tell an Administrator of Acme at once, or the support \
-                    team if you are the only one.\nNobody of ours asks for a password, a code or a recovery token, and our \
+                    team if you are the only one.\nWe never ask for a password, a code or a recovery token, and our \
                     mails have no links.\n";
         assert_eq!(text(&reset, Notify::User, "Acme", "bob", Some("ann")), want);
-        let told = text(&reset, Notify::Administrators, "Acme", "bob", None);
-        assert!(told.contains("  by: u-ann\n") && told.contains("You are told as an Administrator of Acme."), "{told}");
+        let mail = text(&reset, Notify::Administrators, "Acme", "bob", None);
+        assert!(
+            mail.contains("  by: u-ann\n") && mail.contains("You receive this mail as an Administrator of Acme."),
+            "{mail}"
+        );
     }
 
     #[test]
-    fn what_somebody_wrote_stands_on_one_line_the_right_way_round() {
-        let told =
+    fn control_characters_in_mail_are_escaped() {
+        let mail =
             text(&event(Action::MfaReset, "a\r\n  when: never\u{202e}b"), Notify::User, "A\u{2028}B", "bob", None);
-        assert!(told.contains(r"  reason: a\r\n  when: never\u{202e}b"), "{told}");
-        assert!(told.contains(r"  company: A\u{2028}B (acme)"), "{told}");
-        assert_eq!(told.lines().count(), 11);
+        assert!(mail.contains(r"  reason: a\r\n  when: never\u{202e}b"), "{mail}");
+        assert!(mail.contains(r"  company: A\u{2028}B (acme)"), "{mail}");
+        assert_eq!(mail.lines().count(), 11);
     }
 
     #[test]
-    fn ones_own_doing_has_no_by() {
+    fn own_action_omits_the_actor() {
         let mut own = event(Action::PasswordChanged, "r");
         own.data.actor = own.data.target.clone();
         assert!(!text(&own, Notify::User, "Acme", "bob", Some("bob")).contains("by:"));

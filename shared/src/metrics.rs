@@ -1,5 +1,5 @@
-//! Metrics in CloudWatch's embedded metric format: a line of the log that becomes metrics. There is no library between: this is
-//! all of the format that we use.
+//! Metrics in CloudWatch's embedded metric format: a log line that CloudWatch turns into metrics. Vestibule uses so
+//! little of the format that no library is needed.
 
 use std::io::{self, Write};
 
@@ -7,18 +7,19 @@ use serde_json::{Map, Value, json};
 
 use crate::env::Timestamp;
 
-/// Whose metrics these are: a namespace for each deployment, and the function.
+/// Writes metrics of one function. The namespace identifies the deployment.
 #[derive(Debug, Clone, Default)]
 pub struct Metrics {
     namespace: String,
     function: String,
 }
 
-/// A metric and the fields that are its dimensions.
+/// A metric name, and the fields that are its dimensions.
 type Counted<'a> = (&'a str, &'a [&'a str]);
 
 impl Metrics {
-    /// As `VESTIBULE_METRICS` (a namespace) and `AWS_LAMBDA_FUNCTION_NAME` say.
+    /// Reads the namespace from `VESTIBULE_METRICS` (default `Vestibule`) and the function's name from
+    /// `AWS_LAMBDA_FUNCTION_NAME`.
     #[must_use]
     pub fn read(variable: impl Fn(&str) -> Option<String>) -> Self {
         let namespace = variable("VESTIBULE_METRICS").filter(|name| !name.is_empty());
@@ -28,8 +29,8 @@ impl Metrics {
         }
     }
 
-    /// Counts a refusal, by its code. What succeeds is counted where it costs no line a request: by Lambda, and sign-ins in
-    /// the audit ([`Metrics::signed_in`]).
+    /// Counts a refused request by its problem code. Successful requests are not counted here: Lambda counts requests,
+    /// and sign-ins are counted from the audit ([`Metrics::signed_in`]), so a request needs no extra log line.
     pub fn refused(&self, code: &str, now: Timestamp) {
         write(&self.refusal(code, now));
     }
@@ -37,7 +38,7 @@ impl Metrics {
     fn refusal(&self, code: &str, now: Timestamp) -> Value {
         let mut metrics: Vec<Counted> = vec![("Refused", &["code"])];
         match code {
-            // Alarms look at these: at one function's, and at all functions' as one.
+            // Alarms watch these: the first per function, the second over all functions.
             "too_many_attempts" => metrics.push(("TooManyAttempts", &["function"])),
             "unavailable" => metrics.push(("Unavailable", &[])),
             _ => {}
@@ -45,7 +46,7 @@ impl Metrics {
         self.line(&metrics, 1, &[("code", code)], now)
     }
 
-    /// Counts sign-ins in the audit: so many rows of an action with an outcome.
+    /// Counts `count` audit rows of sign-ins with this action and outcome.
     pub fn signed_in(&self, action: &str, outcome: &str, count: usize, now: Timestamp) {
         write(&self.sign_ins(action, outcome, count, now));
     }
@@ -68,7 +69,7 @@ impl Metrics {
 }
 
 fn write(line: &Value) {
-    // A metric that cannot be written changes no answer.
+    // A failure to write a metric must not change the response.
     let _ = writeln!(io::stdout().lock(), "{line}");
 }
 
@@ -86,20 +87,20 @@ mod tests {
     }
 
     #[test]
-    fn refusals_are_counted_by_code_and_sign_ins_by_outcome() {
+    fn refusals_have_code_and_sign_ins_have_outcome_as_dimensions() {
         let at = Timestamp::from_millis(1_795_510_719_123);
-        for (code, beside) in [
+        for (code, extra) in [
             ("invalid_code", None),
             ("too_many_attempts", Some(directive(json!(["function"]), "TooManyAttempts"))),
             ("unavailable", Some(directive(json!([]), "Unavailable"))),
         ] {
             let line = metrics().refusal(code, at);
-            let mut wanted = vec![directive(json!(["code"]), "Refused")];
-            wanted.extend(beside);
-            assert_eq!(line["_aws"], json!({"Timestamp": at.millis(), "CloudWatchMetrics": wanted}));
+            let mut expected = vec![directive(json!(["code"]), "Refused")];
+            expected.extend(extra);
+            assert_eq!(line["_aws"], json!({"Timestamp": at.millis(), "CloudWatchMetrics": expected}));
             assert_eq!((&line["code"], &line["function"]), (&json!(code), &json!("one-verify")));
-            // What a directive names has to be a field of the line.
-            for one in &wanted {
+            // CloudWatch requires each metric that a directive names to be a field of the line.
+            for one in &expected {
                 assert_eq!(line[one["Metrics"][0]["Name"].as_str().unwrap()], 1);
             }
         }

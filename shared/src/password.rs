@@ -1,7 +1,7 @@
-//! Passwords: hashing them within bounds, and the rules for new ones.
+//! Passwords: hashing with bounded concurrency, and the rules for new passwords.
 //!
-//! `common_passwords.txt` holds the entries of 8 characters and more of Django's `common-passwords.txt.gz` (django 5.2.19;
-//! created by Royce Williams; BSD-3-Clause, see the file NOTICE).
+//! `common_passwords.txt` holds the entries with at least 8 characters of Django's `common-passwords.txt.gz` (django
+//! 5.2.19; created by Royce Williams; BSD-3-Clause, see the file NOTICE).
 
 use std::{
     collections::HashSet,
@@ -22,7 +22,7 @@ use crate::{
     secret::SecretText,
 };
 
-/// The longest password, in bytes as given; longer ones are refused before any hashing.
+/// Maximum length of a password in bytes, before normalization. Longer passwords are refused without hashing.
 pub const MAX_BYTES: usize = 1024;
 
 static COMMON: LazyLock<HashSet<&'static str>> =
@@ -31,25 +31,25 @@ static COMMON: LazyLock<HashSet<&'static str>> =
 /// Why a new password is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WeakPassword {
-    /// Fewer than 8 bytes, or fewer than 15 characters where it may be the only factor.
+    /// Fewer than 8 bytes, or fewer than 15 characters for a user who may sign in with the password alone.
     #[error("the password is too short: it needs at least 8 bytes, and at least 15 characters for a contact")]
     TooShort,
-    /// More than [`MAX_BYTES`].
-    #[error("the password is too long: it may have {MAX_BYTES} bytes")]
+    /// More than [`MAX_BYTES`] bytes.
+    #[error("the password is too long: it may have at most {MAX_BYTES} bytes")]
     TooLong,
-    /// On the list of common passwords.
+    /// The password is in the list of common passwords.
     #[error("the password is a common one: choose another")]
     Common,
 }
 
-/// The fewest characters of a password that may be the only factor: a contact's.
+/// Minimum number of characters for a contact's password, because it may be the only factor.
 const CONTACT_CHARACTERS: usize = 15;
 
-/// The rules for a new password (security.md 9 and 10): 8 to 1024 bytes, 15 characters for somebody who may sign in
-/// with it alone, and none of the common ones, in whatever case.
+/// Checks a new password (security.md 9 and 10): 8 to 1024 bytes, at least 15 characters if the user may sign in with
+/// it alone, and not a common password in any case.
 ///
 /// # Errors
-/// [`WeakPassword`] says which rule it breaks.
+/// [`WeakPassword`] says which rule the password breaks.
 pub fn acceptable(password: &str, single_factor_possible: bool) -> Result<(), WeakPassword> {
     if password.len() > MAX_BYTES {
         return Err(WeakPassword::TooLong);
@@ -65,7 +65,7 @@ fn long_enough_for_a_contact(password: &str) -> bool {
     password.chars().count() >= CONTACT_CHARACTERS
 }
 
-/// The cost of a hash.
+/// The cost parameters of Argon2id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PasswordParams {
     memory_kib: u32,
@@ -73,14 +73,14 @@ pub struct PasswordParams {
 }
 
 impl Default for PasswordParams {
-    /// 19 456 KiB, two passes, one lane (OWASP).
+    /// 19,456 KiB, two passes, one lane (OWASP).
     fn default() -> Self {
         Self { memory_kib: 19_456, passes: 2 }
     }
 }
 
 impl PasswordParams {
-    /// The least Argon2 takes: for tests.
+    /// The minimum that Argon2 accepts, for tests.
     #[cfg(any(test, feature = "testing"))]
     #[must_use]
     pub fn cheap() -> Self {
@@ -92,12 +92,12 @@ impl PasswordParams {
 #[derive(Clone)]
 pub struct PasswordHash {
     phc: String,
-    /// Whether its password has the length that a contact's has to have. Only who hashes the password knows.
+    /// Whether the password is long enough for a contact. Only the code that hashes the password knows its length.
     long_enough_for_a_contact: bool,
 }
 
 impl PasswordHash {
-    /// Takes what the store holds; whether it is a hash shows when it is verified. How long its password is does not show,
+    /// Wraps a hash from the store. An invalid hash is detected when it is verified. The password's length is unknown,
     /// so it does not count as long enough for a contact.
     #[must_use]
     pub fn from_stored(text: String) -> Self {
@@ -110,42 +110,42 @@ impl PasswordHash {
         &self.phc
     }
 
-    /// Whether its password has the length that a contact's has to have, as far as that is known.
+    /// Whether the password is known to be long enough for a contact.
     #[must_use]
     pub fn long_enough_for_a_contact(&self) -> bool {
         self.long_enough_for_a_contact
     }
 }
 
-/// A password could be neither hashed nor checked: the request is denied.
+/// A password could not be hashed or checked. The request is denied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HashError {
-    /// As many are waiting as may.
+    /// The queue is full.
     #[error("too many passwords are being checked")]
     Busy,
-    /// More than [`MAX_BYTES`].
+    /// More than [`MAX_BYTES`] bytes.
     #[error("the password is too long")]
     TooLong,
-    /// The stored hash or the parameters are not Argon2's.
+    /// Argon2 does not accept the stored hash or the parameters.
     #[error("a password hash is unusable")]
     Unusable,
-    /// There is no randomness for a salt.
+    /// The source of randomness failed, so there is no salt.
     #[error(transparent)]
     Entropy(#[from] EntropyError),
 }
 
-/// A password was right for one stored hash. Neither copied nor cloned.
+/// Proof that a password matched one stored hash. It cannot be copied or cloned.
 pub struct PasswordProof(PasswordHash);
 
 impl PasswordProof {
-    /// Whether it is of this hash.
+    /// Whether the proof is for this hash.
     #[must_use]
     pub fn of(&self, stored: &str) -> bool {
         self.0.phc == stored
     }
 }
 
-/// Hashes and checks passwords on blocking threads: so many at once, so many waiting, and no more.
+/// Hashes and checks passwords on blocking threads. The number of running and of waiting operations is limited.
 pub struct Passwords {
     argon2: Argon2<'static>,
     running: Arc<Semaphore>,
@@ -155,12 +155,12 @@ pub struct Passwords {
     dummy: PasswordHash,
 }
 
-/// What Argon2 works in, for the next: as many as run at once, and no more. Were it allocated anew each time, the
-/// allocator would keep 19 MiB and more for every thread that ever hashed.
+/// Work memory of Argon2, kept for reuse: at most one block list per running operation. If it were allocated each time,
+/// the allocator would keep 19 MiB or more for every thread that ever hashed.
 type Memory = Mutex<Vec<Vec<Block>>>;
 
-/// A place among those admitted, given back when dropped. It is taken before a try is charged: whoever is turned away
-/// because of others has lost no try.
+/// A place in the queue, released when dropped. Take it before the attempt is charged: a user who is refused because
+/// others fill the queue then loses no attempt.
 pub struct Place(Arc<AtomicUsize>);
 
 impl Drop for Place {
@@ -170,11 +170,12 @@ impl Drop for Place {
 }
 
 impl Passwords {
-    /// A hasher that runs `concurrency` at once and lets `queue` more wait. For people who have no password there is a hash
-    /// of nobody's: random bytes, which take as long to check as any and cost a function's start no hashing.
+    /// A hasher that runs `concurrency` operations at once and lets `queue` more wait. For users without a password it
+    /// checks against a dummy hash of random bytes: that takes as long as a real check and costs no hashing at start.
     ///
     /// # Errors
-    /// [`HashError`] when the parameters are not Argon2's or there is no randomness.
+    /// [`HashError::Unusable`] if Argon2 does not accept the parameters, [`HashError::Entropy`] if the source of
+    /// randomness fails.
     pub fn new(
         params: PasswordParams,
         concurrency: usize,
@@ -195,10 +196,10 @@ impl Passwords {
         })
     }
 
-    /// Hashes a password, NFKC-normalised, with a random salt of 128 bits.
+    /// Hashes a password after NFKC normalization, with a random salt of 128 bits.
     ///
     /// # Errors
-    /// [`HashError`].
+    /// [`HashError`], as each variant says.
     pub async fn hash(&self, password: &SecretText, entropy: &dyn Entropy) -> Result<PasswordHash, HashError> {
         let salt = entropy.bytes::<16>()?;
         let argon2 = self.argon2.clone();
@@ -210,17 +211,17 @@ impl Passwords {
     /// Takes a place in the queue.
     ///
     /// # Errors
-    /// [`HashError::Busy`] when there is none.
+    /// [`HashError::Busy`] if the queue is full.
     pub fn place(&self) -> Result<Place, HashError> {
         let place = Place(Arc::clone(&self.admitted));
         if self.admitted.fetch_add(1, Ordering::AcqRel) >= self.limit { Err(HashError::Busy) } else { Ok(place) }
     }
 
-    /// Checks whether the password, NFKC-normalised, is the one stored. Where none is stored the same work is done for
-    /// nothing.
+    /// Checks a password, after NFKC normalization, against the stored hash. If `stored` is `None` the same work is
+    /// done and the result is `None`.
     ///
     /// # Errors
-    /// [`HashError`]; the sign-in is denied then.
+    /// [`HashError`]; the caller must then deny the sign-in.
     pub async fn verify(
         &self,
         place: Place,
@@ -232,7 +233,7 @@ impl Passwords {
         Ok(stored.filter(|_| right).map(|stored| PasswordProof(stored.clone())))
     }
 
-    /// Whether a hash was made with weaker parameters than are asked of new ones (security.md 8).
+    /// Whether the hash has weaker parameters than new hashes get (security.md 8).
     #[must_use]
     pub fn outdated(&self, stored: &PasswordHash) -> bool {
         let parameters = phc::PasswordHash::new(&stored.phc).ok().and_then(|hash| Params::try_from(&hash).ok());
@@ -252,7 +253,7 @@ impl Passwords {
         let permit = Arc::clone(&self.running).acquire_owned().await.map_err(|_| HashError::Busy)?;
         let normal = Zeroizing::new(password.expose().nfkc().collect::<String>());
         let memory = Arc::clone(&self.memory);
-        // Place and permit go along: a caller who gives up does not end the work, so it still counts.
+        // The task owns place and permit: if the caller stops waiting, the work still counts until it ends.
         let task = tokio::task::spawn_blocking(move || {
             let _held = (place, permit);
             let free = || memory.lock().unwrap_or_else(PoisonError::into_inner);
@@ -276,7 +277,7 @@ fn hash_with(
     stored(argon2, salt, &output)
 }
 
-/// As it is kept.
+/// The PHC string of a hash.
 fn stored(argon2: &Argon2<'_>, salt: &[u8; 16], output: &[u8]) -> Result<PasswordHash, HashError> {
     let unusable = |_| HashError::Unusable;
     let hash = phc::PasswordHash {
@@ -289,7 +290,7 @@ fn stored(argon2: &Argon2<'_>, salt: &[u8; 16], output: &[u8]) -> Result<Passwor
     Ok(PasswordHash::from_stored(hash.to_string()))
 }
 
-/// With the parameters of the hash, whatever they are now.
+/// Verifies with the parameters in the stored hash, which may differ from the current ones.
 fn verify_with(hash: &PasswordHash, password: &[u8], blocks: &mut Vec<Block>) -> Result<bool, HashError> {
     let hash = phc::PasswordHash::new(&hash.phc).map_err(|_| HashError::Unusable)?;
     let (Some(version), Some(salt), Some(expected)) = (hash.version, hash.salt, hash.hash) else {
@@ -324,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_of_new_passwords() {
+    fn weak_new_password_is_refused() {
         assert!(COMMON.len() >= 3000);
         assert_eq!(acceptable("password", false), Err(WeakPassword::Common));
         assert_eq!(acceptable("PassWord", false), Err(WeakPassword::Common));
@@ -337,7 +338,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_hash_verifies_its_password_only() {
+    async fn hash_verifies_only_its_password() {
         let passwords = Passwords::new(PasswordParams::cheap(), 1, 4, &SystemEntropy).unwrap();
         let hash = passwords.hash(&text("caf\u{e9} long"), &SystemEntropy).await.unwrap();
         assert!(hash.as_str().starts_with("$argon2id$v=19$m=8,t=1,p=1$"));
@@ -360,7 +361,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_hash_says_whether_its_password_is_long_enough_for_a_contact() {
+    async fn new_hash_knows_whether_password_is_long_enough_for_a_contact() {
         let passwords = Passwords::new(PasswordParams::cheap(), 1, 1, &SystemEntropy).unwrap();
         for (password, long_enough) in
             [("15 characters ..", true), ("15 characters .", true), ("14 characters.", false)]
@@ -372,7 +373,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_hash_of_weaker_parameters_is_outdated() {
+    async fn hash_with_weaker_parameters_is_outdated() {
         let (weak, strong) = (PasswordParams::cheap(), PasswordParams { memory_kib: 16, passes: 1 });
         let hasher = |params| Passwords::new(params, 1, 1, &SystemEntropy).unwrap();
         let old = hasher(weak).hash(&text("a good long password"), &SystemEntropy).await.unwrap();
@@ -381,14 +382,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_hash_is_verified_with_its_own_parameters_in_memory_that_others_used() {
-        // From the reference implementation's tests.
-        let theirs = "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
-        let theirs = PasswordHash::from_stored(theirs.to_owned());
+    async fn hashes_with_different_parameters_share_work_memory() {
+        // From the tests of the reference implementation.
+        let reference = "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
+        let reference = PasswordHash::from_stored(reference.to_owned());
         let passwords = Passwords::new(PasswordParams::cheap(), 1, 4, &SystemEntropy).unwrap();
         let ours = passwords.hash(&text("password"), &SystemEntropy).await.unwrap();
         for _ in 0..2 {
-            for hash in [&theirs, &ours] {
+            for hash in [&reference, &ours] {
                 assert!(
                     passwords
                         .verify(passwords.place().unwrap(), &text("password"), Some(hash))
@@ -409,7 +410,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn beyond_the_queue_it_is_busy() {
+    async fn full_queue_is_busy() {
         let passwords = Passwords::new(PasswordParams::cheap(), 1, 1, &SystemEntropy).unwrap();
         let password = text("a good long password");
         let held = passwords.running.clone().acquire_owned().await.unwrap();

@@ -1,4 +1,5 @@
-//! What is typed instead of an authenticator's code: recovery tokens and reset codes; and the grammar of both.
+//! Recovery tokens and reset codes, which a user types instead of a code of the authenticator app, and the format of
+//! both.
 
 use data_encoding::{Encoding, Specification};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
@@ -16,12 +17,12 @@ const RESET_LENGTH: usize = 10;
 const RECOVERY_PURPOSE: &str = "recovery-token";
 const RESET_PURPOSE: &str = "reset-code";
 
-/// Neither six digits nor a recovery token: evaluated nowhere and charged nowhere (security.md 26).
+/// The text is neither six digits nor a recovery token. It is not checked and costs no attempt (security.md 26).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a code is 6 digits or a recovery token of 26 symbols")]
 pub struct MalformedCode;
 
-/// A code as somebody typed it, in either form.
+/// A code that the user typed, in either form.
 pub enum Code {
     /// Six digits.
     Totp(TotpCode),
@@ -30,7 +31,7 @@ pub enum Code {
 }
 
 impl Code {
-    /// Reads a code: ASCII spaces and hyphens are dropped, then it is six ASCII digits or 26 Crockford symbols.
+    /// Parses a code. ASCII spaces and hyphens are dropped; the rest must be six ASCII digits or 26 Crockford symbols.
     ///
     /// # Errors
     /// [`MalformedCode`] for anything else.
@@ -88,16 +89,16 @@ fn crockford() -> Encoding {
 pub struct RecoveryCode(String);
 
 impl RecoveryCode {
-    /// A fresh one.
+    /// Generates a random one.
     ///
     /// # Errors
-    /// [`EntropyError`] when there is no randomness.
+    /// [`EntropyError`] if the source of randomness fails.
     pub fn generate(entropy: &dyn Entropy) -> Result<Self, EntropyError> {
         let bytes = Zeroizing::new(entropy.bytes::<16>()?);
         Ok(Self(crockford().encode(bytes.as_slice())))
     }
 
-    /// The token in groups of five, for the one response that shows it.
+    /// The token in groups of five symbols, for the one response that shows it.
     #[must_use]
     pub fn display(&self) -> String {
         grouped(&self.0)
@@ -109,27 +110,27 @@ impl RecoveryCode {
         &self.0
     }
 
-    /// What is stored of it.
+    /// The digest that the store keeps.
     #[must_use]
     pub fn digest(&self, keys: &CodeKey, user: &UserKey) -> CodeDigest {
         keys.code(RECOVERY_PURPOSE, user, &self.0)
     }
 }
 
-/// A person's right recovery token was seen. Neither copied nor cloned: it is spent once.
+/// Proof that a user's recovery token was correct. It cannot be copied or cloned, so it is used once.
 pub struct RecoveryProof {
     user: UserKey,
     digest: CodeDigest,
 }
 
 impl RecoveryProof {
-    /// Whose token it was.
+    /// The user whose token it was.
     #[must_use]
     pub fn user(&self) -> &UserKey {
         &self.user
     }
 
-    /// The digest that has to be in the store still when the proof is spent.
+    /// The digest that the store must still hold when the proof is used.
     #[must_use]
     pub fn digest(&self) -> &CodeDigest {
         &self.digest
@@ -145,21 +146,22 @@ pub fn check(
     code: &RecoveryCode,
 ) -> Option<RecoveryProof> {
     let digest = code.digest(keys, user);
-    // No code is empty, so nothing typed has this digest.
+    // No code is empty, so no input has this digest.
     let nothing = keys.code(RECOVERY_PURPOSE, user, "");
     let equal = *stored.unwrap_or(&nothing) == digest;
     (equal & stored.is_some()).then(|| RecoveryProof { user: user.clone(), digest })
 }
 
-/// A reset code of 50 bits that an operator hands out. It wipes itself; no Debug.
+/// A reset code of 50 bits that an Administrator or operator gives to the user. It is wiped when dropped; there is no
+/// Debug.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct ResetCode(String);
 
 impl ResetCode {
-    /// A fresh one.
+    /// Generates a random one.
     ///
     /// # Errors
-    /// [`EntropyError`] when there is no randomness.
+    /// [`EntropyError`] if the source of randomness fails.
     pub fn generate(entropy: &dyn Entropy) -> Result<Self, EntropyError> {
         let bytes = Zeroizing::new(entropy.bytes::<RESET_LENGTH>()?);
         // 256 is a multiple of 32: every symbol is equally likely.
@@ -172,13 +174,13 @@ impl ResetCode {
         grouped(&self.0)
     }
 
-    /// What is stored of it.
+    /// The digest that the store keeps.
     #[must_use]
     pub fn digest(&self, keys: &CodeKey, user: &UserKey) -> CodeDigest {
         keys.code(RESET_PURPOSE, user, &self.0)
     }
 
-    /// The digest of what was typed; `None` for anything but ten symbols.
+    /// The digest of the typed code. `None` if it is not ten symbols.
     #[must_use]
     pub fn parse_digest(keys: &CodeKey, user: &UserKey, text: &str) -> Option<CodeDigest> {
         let bare = Zeroizing::new(text.replace([' ', '-'], ""));
@@ -206,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn spellings_of_a_token_are_one() {
+    fn all_spellings_of_a_token_are_equal() {
         let code = RecoveryCode::generate(&SystemEntropy).unwrap();
         assert_eq!(code.canonical().len(), 26);
         let shown = code.display();
@@ -224,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_else_is_a_code() {
+    fn malformed_code_is_refused() {
         let long = "0".repeat(27);
         let with_u = format!("{}U", "0".repeat(25));
         for bad in [
@@ -249,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_one_persons_and_a_reset_code_is_not_a_token() {
+    fn digests_depend_on_user_and_purpose() {
         let keys = CodeKey::new([2; 32].into());
         let (ann, bob) = (user("u-ann"), user("u-bob"));
         let code = RecoveryCode::generate(&SystemEntropy).unwrap();

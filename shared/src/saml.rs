@@ -1,9 +1,9 @@
-//! SAML 2.0 Web Browser SSO, the service provider's side: a response that was posted becomes an [`Assertion`], or a [`Fault`].
+//! The service provider's side of SAML 2.0 Web Browser SSO: a posted response becomes an [`Assertion`] or a [`Fault`].
 //!
-//! A library checks signatures (ADR 0014); this module decides what they have to look like, and reads what they are over. In
-//! this order: size, encoding, XML without a DTD, one assertion in its place, signatures in theirs and of the profile's form
-//! alone, each verified with the tenant's configured keys. Then the bytes that were digested are parsed anew, and all that
-//! decides is taken from those: nothing else of the document is believed (security.md 47).
+//! A library verifies signatures (ADR 0014). This module decides which signatures are allowed, and reads what they
+//! cover. The order is: size, encoding, XML without a DTD, exactly one assertion in its place, signatures only in their
+//! places and of the allowed form, each verified with the tenant's configured keys. Then the signed bytes are parsed
+//! again, and all decisions use only those: nothing else in the document is trusted (security.md 47).
 
 mod certificate;
 mod claims;
@@ -28,25 +28,25 @@ use crate::{
     store::item::{Idp, SsoRequest},
 };
 
-/// The longest response, before and after it is decoded.
+/// Maximum size of a response in bytes, before and after decoding.
 pub const MAX_BYTES: usize = 256 * 1024;
 
-/// The longest time for which an assertion may hold: so long its id is remembered.
-const LONGEST: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+/// Maximum time for which an assertion may be valid, because its id is remembered for this long.
+const MAX_VALIDITY: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
 
 macro_rules! faults {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
-        /// Which rule a response breaks. The audit says it; the caller never learns more than that it was refused.
+        /// The rule that a response breaks. The audit names it; the caller only learns that the sign-in was refused.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum Fault {
             $($(#[$doc])* $name,)*
         }
 
         impl Fault {
-            /// Every one.
+            /// All faults.
             pub const ALL: &'static [Self] = &[$(Self::$name,)*];
 
-            /// As the audit says it.
+            /// The name of the fault in the audit.
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $text,)* }
@@ -56,76 +56,76 @@ macro_rules! faults {
 }
 
 faults! {
-    /// More than [`MAX_BYTES`] after it was decoded.
+    /// It has more than [`MAX_BYTES`].
     TooLarge = "too_large",
-    /// Not base64 of UTF-8.
+    /// It is not base64 of UTF-8.
     Encoding = "encoding",
-    /// Not well-formed XML, with a DTD, or nested too deeply.
+    /// It is not well-formed XML, has a DTD, or is nested too deeply.
     Xml = "xml",
-    /// No SAML 2.0 response.
+    /// It is not a SAML 2.0 response.
     Response = "response",
     /// The IdP reports a failure.
     Status = "status",
-    /// Not exactly one assertion, in the place of one.
+    /// It does not have exactly one assertion, directly in the response.
     Assertions = "assertions",
-    /// An encrypted part: there is no key here to read it with.
+    /// A part is encrypted. Vestibule has no decryption key.
     Encrypted = "encrypted",
     /// Nothing is signed.
     Unsigned = "unsigned",
-    /// A signature where none belongs, or over something else than what it stands in.
+    /// A signature is in a wrong place, or covers another element than its parent.
     SignaturePlace = "signature_place",
-    /// An algorithm or transform that is not of the profile: SHA-1, HMAC, XPath, and whatever else.
+    /// An algorithm or transform is not allowed by the profile, for example SHA-1, HMAC or XPath.
     Algorithm = "signature_algorithm",
-    /// A signature that none of the configured keys made, or over other bytes.
+    /// A signature does not verify with any configured key.
     Signature = "signature",
-    /// Another issuer than the configured IdP.
+    /// The issuer is not the configured IdP.
     Issuer = "issuer",
-    /// Addressed elsewhere.
+    /// It is addressed to another URL.
     Destination = "destination",
-    /// No answer to the request that this browser brought.
+    /// It does not respond to the request of this browser.
     InResponseTo = "in_response_to",
-    /// It came unasked for, which this tenant does not allow.
+    /// It is unsolicited, which this tenant does not allow.
     Unsolicited = "unsolicited",
-    /// Nobody, several, or a name that is not plain text.
+    /// There is no subject, more than one, or a NameID that is not plain text.
     Subject = "subject",
-    /// Confirmed otherwise than by who bears it.
+    /// There is no valid bearer confirmation.
     Confirmation = "subject_confirmation",
-    /// For another recipient.
+    /// It is for another recipient.
     Recipient = "recipient",
-    /// For another audience, or for any.
+    /// It is for another audience, or names none.
     Audience = "audience",
-    /// A condition that is not known here.
+    /// It has an unknown condition.
     Conditions = "conditions",
-    /// Not valid yet.
+    /// It is not valid yet.
     NotYetValid = "not_yet_valid",
-    /// A time that is missing or cannot be read.
+    /// A time is missing or cannot be parsed.
     Time = "malformed_time",
-    /// Not valid any more.
+    /// It has expired.
     Expired = "expired",
-    /// Valid for longer than it can be remembered.
+    /// It is valid for longer than its id is remembered.
     TooLong = "valid_too_long",
 }
 
-/// What a response has to fit.
+/// What a response is checked against.
 pub struct Expected<'a> {
-    /// Whose IdP.
+    /// The tenant of the IdP.
     pub tenant: &'a TenantId,
-    /// As it is configured.
+    /// The configuration of the IdP.
     pub idp: &'a Idp,
-    /// This service, for that tenant.
+    /// This service, as that tenant's service provider.
     pub sp: &'a ServiceProvider,
-    /// What the browser brought, where it is one of ours; and the request, if it waits.
+    /// The relay state that the browser sent, if valid; and its request, if one is waiting.
     pub relay: Option<(Relay, Option<SsoRequest>)>,
-    /// The moment.
+    /// The current time.
     pub now: Timestamp,
-    /// What was issued before, the store may have forgotten to be spent.
+    /// Assertions issued before this time are refused: after a restore the store may not know that they were used.
     pub since: Timestamp,
 }
 
 /// Checks a posted `SAMLResponse`.
 ///
 /// # Errors
-/// The first rule that it breaks.
+/// The first rule that the response breaks.
 pub fn check(response: &str, expected: Expected<'_>) -> Result<Assertion, Fault> {
     let text = decoded(response)?;
     let document = xml::parse(&text)?;
@@ -133,12 +133,12 @@ pub fn check(response: &str, expected: Expected<'_>) -> Result<Assertion, Fault>
     claims::check(&document, &signed, expected)
 }
 
-/// A posted response as text.
+/// Decodes a posted response.
 fn decoded(response: &str) -> Result<String, Fault> {
     if response.len() > MAX_BYTES {
         return Err(Fault::TooLarge);
     }
-    // Some wrap lines.
+    // Some IdPs wrap lines.
     let text: String = response.chars().filter(|c| !c.is_ascii_whitespace()).collect();
     let bytes = BASE64.decode(text.as_bytes()).map_err(|_| Fault::Encoding)?;
     String::from_utf8(bytes).map_err(|_| Fault::Encoding)

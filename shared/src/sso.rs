@@ -1,8 +1,8 @@
-//! Sign-in through an organisation's IdP, apart from its XML: what a proven assertion holds, whose it may be, and what it is
-//! worth (product.md P11).
+//! Sign-in through a tenant's identity provider (IdP), without the XML: what a verified assertion contains, which user
+//! it belongs to, and what it leads to (product.md P11).
 //!
-//! As with passwords, each state is a struct with private fields that the next one consumes: a session comes only from an
-//! [`Assertion`], which `saml` alone can make.
+//! As with passwords, each state is a struct with private fields that the next state consumes. A session comes only
+//! from an [`Assertion`], and only the module `saml` can make one.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -19,40 +19,40 @@ use crate::{
     store::item::{AuthType, Idp, Profile, Role, User},
 };
 
-/// The longest name that an IdP may call somebody (NameID), in bytes.
+/// Maximum length of a NameID, in bytes.
 pub const MAX_NAME_ID: usize = 256;
 
-/// Where people reach this service: `https://` and a host, or plain HTTP on this machine. It is configured, never taken from
-/// a request: what an IdP addresses its assertions to must not be a stranger's choice.
+/// The public address of this service: `https://` and a host, or plain HTTP on this machine. It is configured and never
+/// taken from a request, so an attacker cannot choose the address that an IdP sends assertions to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicUrl(String);
 
 impl PublicUrl {
-    /// Reads it; a slash at its end is left out.
+    /// Parses the address. A slash at the end is removed.
     ///
     /// # Errors
-    /// Says what it has to be.
+    /// A text that says what the address must be.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
-        let wanted = "an address as https://login.example.com; plain http:// for this machine alone";
+        let expected = "an address like https://login.example.com, or http:// for this machine only";
         let text = text.strip_suffix('/').unwrap_or(text);
         let plain = |c: char| c.is_ascii_graphic() && !"?#@\\<>\"'&".contains(c);
-        if is_https_or_loopback(text) && text.chars().all(plain) { Ok(Self(text.to_owned())) } else { Err(wanted) }
+        if is_https_or_loopback(text) && text.chars().all(plain) { Ok(Self(text.to_owned())) } else { Err(expected) }
     }
 
-    /// As it stands in links.
+    /// The address, without a slash at the end.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether browsers reach it encrypted.
+    /// Whether the address uses HTTPS.
     #[must_use]
     pub fn is_https(&self) -> bool {
         self.0.starts_with("https://")
     }
 }
 
-/// An address that nobody can read along or redirect on the way: HTTPS, or this machine.
+/// Whether traffic to the URL cannot be read or redirected on the way: it uses HTTPS, or its host is this machine.
 #[must_use]
 pub fn is_https_or_loopback(url: &str) -> bool {
     let authority = |rest: &str| rest.split(['/', '?', '#']).next().unwrap_or("").to_owned();
@@ -66,17 +66,17 @@ pub fn is_https_or_loopback(url: &str) -> bool {
     ["127.0.0.1", "localhost", "[::1]"].contains(&host)
 }
 
-/// This service as a tenant's IdP knows it (SAML 2.0 profiles, 4.1).
+/// The service provider that a tenant's IdP sees (SAML 2.0 profiles, 4.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceProvider {
-    /// Its entity id: where its metadata is.
+    /// The entity id: the URL of the metadata.
     pub entity_id: String,
-    /// Where assertions are posted to.
+    /// The assertion consumer service (ACS): the URL that assertions are posted to.
     pub acs_url: String,
 }
 
 impl ServiceProvider {
-    /// Of a tenant: each has one of its own, so that no assertion is for two of them.
+    /// The service provider of a tenant. Each tenant has its own, so no assertion is valid for two tenants.
     #[must_use]
     pub fn new(public: &PublicUrl, tenant: &TenantId) -> Self {
         let base = format!("{}/v1/sso/{tenant}", public.as_str());
@@ -84,8 +84,8 @@ impl ServiceProvider {
     }
 }
 
-/// What binds a request to its answer. The text goes through the browser as `RelayState`; the request's id, which the IdP has
-/// to name in its answer, follows from it, and the store keeps a digest.
+/// Binds a SAML request to its response. The text goes through the browser as `RelayState`. The request id, which the
+/// IdP repeats in its response, is derived from it. The store keeps a digest.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Relay {
     digest: String,
@@ -93,16 +93,16 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// A new one, of 192 random bits; its text is for the one redirect.
+    /// Generates a relay state of 192 random bits. The text goes into one redirect.
     ///
     /// # Errors
-    /// [`EntropyError`] when there is no randomness.
+    /// [`EntropyError`] if the source of randomness fails.
     pub fn generate(restored: RestoreEpoch, entropy: &dyn Entropy) -> Result<(Zeroizing<String>, Self), EntropyError> {
         let bytes = Zeroizing::new(entropy.bytes::<24>()?);
         Ok((Zeroizing::new(BASE64URL_NOPAD.encode(bytes.as_slice())), Self::of(bytes.as_slice(), restored)))
     }
 
-    /// Reads what came back; `None` for whatever was none of ours.
+    /// Parses a returned relay state. `None` if Vestibule did not make it.
     #[must_use]
     pub fn parse(text: &str, restored: RestoreEpoch) -> Option<Self> {
         let bytes = Zeroizing::new(BASE64URL_NOPAD.decode(text.as_bytes()).ok().filter(|bytes| bytes.len() == 24)?);
@@ -114,48 +114,49 @@ impl Relay {
             let hash = Sha256::new().chain_update(b"vestibule/1 relay ").chain_update(name).chain_update(bytes);
             hash.chain_update(restored.number.to_be_bytes()).finalize()
         };
-        // An XML id begins with a letter or an underscore.
+        // An XML id must begin with a letter or an underscore.
         let request_id = format!("_{}", data_encoding::HEXLOWER.encode(&part(b"request")[..20]));
         Self { digest: BASE64URL_NOPAD.encode(&part(b"digest")[..24]), request_id }
     }
 
-    /// What the store keeps it under.
+    /// The key under which the store keeps the request.
     #[must_use]
     pub fn digest(&self) -> &str {
         &self.digest
     }
 
-    /// The id of the request.
+    /// The id of the SAML request.
     #[must_use]
     pub fn request_id(&self) -> &str {
         &self.request_id
     }
 }
 
-/// What binds the requests that a browser starts to that browser: the secret of a cookie, before there is a session.
+/// Binds the requests that a browser starts to that browser: the secret of a cookie that is set before there is a
+/// session.
 #[derive(Clone)]
 pub struct PreSession {
     value: Zeroizing<String>,
-    /// Whether it began with an answer that nobody had asked for.
+    /// Whether the cookie was set by an unsolicited response.
     pub unsolicited: bool,
 }
 
 impl PreSession {
-    /// How long it lasts: as long as a request waits for its answer.
+    /// Lifetime of the cookie: as long as a request waits for its response.
     pub const LIFE: Duration = Duration::from_secs(15 * 60);
-    /// The end of the cookie's value where it began with an unsolicited answer.
+    /// Suffix of the cookie's value if it was set by an unsolicited response.
     const MARK: &str = ".u";
 
-    /// A new one, of 192 random bits.
+    /// Generates a secret of 192 random bits.
     ///
     /// # Errors
-    /// [`EntropyError`] when there is no randomness.
+    /// [`EntropyError`] if the source of randomness fails.
     pub fn generate(entropy: &dyn Entropy) -> Result<Self, EntropyError> {
         let bytes = Zeroizing::new(entropy.bytes::<24>()?);
         Ok(Self { value: Zeroizing::new(BASE64URL_NOPAD.encode(bytes.as_slice())), unsolicited: false })
     }
 
-    /// Reads the value of a cookie; `None` where it is none of ours.
+    /// Parses the value of a cookie. `None` if it is malformed.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let value = text.strip_suffix(Self::MARK).unwrap_or(text);
@@ -164,88 +165,88 @@ impl PreSession {
         ours.then(|| Self { value: Zeroizing::new(value.to_owned()), unsolicited })
     }
 
-    /// The value of its cookie.
+    /// The value for the cookie.
     #[must_use]
     pub fn cookie_value(&self) -> Zeroizing<String> {
         Zeroizing::new(format!("{}{}", *self.value, if self.unsolicited { Self::MARK } else { "" }))
     }
 
-    /// What a request that it starts keeps of it.
+    /// The digest that a request stores to name the browser that started it.
     #[must_use]
     pub fn digest(&self) -> String {
         let hash = Sha256::new().chain_update(b"vestibule/1 pre-session ").chain_update(self.value.as_bytes());
         BASE64URL_NOPAD.encode(&hash.finalize()[..24])
     }
 
-    /// Whether it started a request that kept this digest.
+    /// Whether this browser started the request that has this digest.
     #[must_use]
     pub fn started(&self, digest: &str) -> bool {
         self.digest().as_bytes().ct_eq(digest.as_bytes()).into()
     }
 }
 
-/// What a tenant's IdP said about somebody, every rule of it checked (security.md 47). It opens something once.
+/// A verified assertion of a tenant's IdP about a user: all rules were checked (security.md 47). It is used once.
 ///
 /// ```compile_fail,E0451
 /// # fn any<T>() -> T { loop {} }
-/// let made_up = vestibule::sso::Assertion { name_id: "ann".to_owned(), ..any() }; // private fields
+/// let made_up = vestibule::sso::Assertion { name_id: "ann".to_owned(), ..any() }; // error: private fields
 /// ```
 pub struct Assertion {
     pub(crate) tenant: TenantId,
-    /// The IdP.
+    /// The entity id of the IdP.
     pub(crate) entity_id: String,
-    /// The IdP's generation when it was checked.
+    /// The generation of the IdP's configuration that the assertion was checked against.
     pub(crate) generation: Option<Nonce>,
-    /// What the IdP calls them.
+    /// The NameID of the user.
     pub(crate) name_id: String,
-    /// The `Format` of that, as it came.
+    /// The `Format` of the NameID, as the IdP sent it.
     pub(crate) name_id_format: Option<String>,
-    /// Its id in the store, under which it is spent.
+    /// The key under which the store remembers that the assertion was used.
     pub(crate) digest: String,
-    /// Until then it is in time, and has to be remembered as spent.
+    /// When the assertion expires. Until then the store must remember that it was used.
     pub(crate) ends: Timestamp,
-    /// What it answers; `None` where it came unasked for.
+    /// The request it responds to; `None` if it is unsolicited.
     pub(crate) relay: Option<Relay>,
-    /// When the IdP wants them to sign in anew.
+    /// When the IdP requires the user to sign in again.
     pub(crate) session_ends: Option<Timestamp>,
-    /// When the IdP asked for a second factor, where that counts as a step-up.
+    /// When the IdP checked a second factor, if that counts as a step-up.
     pub(crate) stepped_up: Option<Timestamp>,
     pub(crate) attributes: BTreeMap<String, Vec<String>>,
 }
 
 impl Assertion {
-    /// Under what an assertion of an IdP is spent.
+    /// The key under which the store remembers a used assertion.
     #[cfg(any(feature = "saml", feature = "testing", test))]
     pub(crate) fn spent_as(entity_id: &str, id: &str) -> String {
         let hash = Sha256::new().chain_update(b"vestibule/1 assertion").chain_update([0]);
         BASE64URL_NOPAD.encode(&hash.chain_update(entity_id).chain_update([0]).chain_update(id).finalize())
     }
 
-    /// Whose IdP said it.
+    /// The tenant of the IdP.
     #[must_use]
     pub fn tenant(&self) -> &TenantId {
         &self.tenant
     }
 
-    /// The IdP.
+    /// The entity id of the IdP.
     #[must_use]
     pub fn entity_id(&self) -> &str {
         &self.entity_id
     }
 
-    /// What the IdP calls them.
+    /// The NameID of the user.
     #[must_use]
     pub fn name_id(&self) -> &str {
         &self.name_id
     }
 
-    /// The `Format` of what the IdP calls them, as it came.
+    /// The `Format` of the NameID, as the IdP sent it.
     #[must_use]
     pub fn name_id_format(&self) -> Option<&str> {
         self.name_id_format.as_deref()
     }
 
-    /// The one value of an attribute; `None` for none and for several.
+    /// The value of an attribute. `None` if it has no value or several.
     #[must_use]
     pub fn attribute(&self, name: &str) -> Option<&str> {
         match self.values(name) {
@@ -261,46 +262,46 @@ impl Assertion {
     }
 }
 
-/// An assertion about somebody whom the tenant lets sign in by it.
+/// An assertion about a user whom the tenant lets sign in with it.
 pub struct SsoSignIn {
     pub(crate) assertion: Assertion,
     pub(crate) attempt: Attempt,
     pub(crate) key: UserKey,
     pub(crate) user: User,
     pub(crate) profile: Profile,
-    /// The link that is made with this sign-in, where the tenant's rule for first ones makes it.
+    /// The NameID link to create with this sign-in, if the tenant's rule for first sign-ins allows it.
     pub(crate) link: Option<String>,
 }
 
-/// What an assertion is worth.
+/// The result of an accepted assertion.
 pub enum SsoChecked {
-    /// A session, or an enrolment token.
+    /// The user gets a session or an enrolment token.
     Granted(SsoGrant),
-    /// The factor was disabled, or the time to enrol has passed: worth nothing before a reset.
+    /// The factor was disabled, or the time to enrol has passed: the user needs a reset first.
     ResetRequired(SsoSignIn),
 }
 
-/// An assertion that opens a session for somebody who has enrolled, or else an enrolment token.
+/// An accepted assertion: it opens a session if the user has enrolled, and gives an enrolment token otherwise.
 pub struct SsoGrant {
     pub(crate) sign_in: SsoSignIn,
-    pub(crate) worth: NextStep,
+    pub(crate) next_step: NextStep,
 }
 
 impl SsoSignIn {
-    /// Who they are.
+    /// The user.
     #[must_use]
     pub fn key(&self) -> &UserKey {
         &self.key
     }
 
-    /// Whether a name of the IdP's is linked to them by it.
+    /// Whether this sign-in links a NameID to the user.
     #[must_use]
     pub fn links(&self) -> bool {
         self.link.is_some()
     }
 
-    /// The role that the groups of this sign-in give, where it is another than they have. An assertion that does not say the
-    /// groups changes nothing, and neither does one about somebody whose role an Administrator gave.
+    /// The new role that the groups in the assertion give, if it differs from the user's role. The role does not change
+    /// if the assertion has no groups attribute, or if an Administrator assigned the role.
     pub(crate) fn role_by_groups(&self, idp: &Idp) -> Option<Role> {
         let rules = idp.provisioning.as_ref().filter(|rules| !rules.administrators.is_empty())?;
         let groups = self.assertion.attributes.get(&rules.groups)?;
@@ -308,29 +309,29 @@ impl SsoSignIn {
         (self.user.role_by_groups && role != self.user.role).then_some(role)
     }
 
-    /// Only who is active and of this door; not who signs in locally.
-    pub(crate) fn of_one_who_may(self) -> Result<Self, Assertion> {
+    /// Accepts only an active user who signs in by SSO.
+    pub(crate) fn if_permitted(self) -> Result<Self, Assertion> {
         if self.user.active && self.user.auth_type == AuthType::SamlSso { Ok(self) } else { Err(self.assertion) }
     }
 
-    /// What it is worth: enrolled once, they are asked for no code (product.md P11).
+    /// Decides what the sign-in leads to. An enrolled user is not asked for a code (product.md P11).
     #[must_use]
     pub fn decide(self) -> SsoChecked {
         match NextStep::of(&self.user, self.attempt.at()) {
             NextStep::ResetRequired => SsoChecked::ResetRequired(self),
-            worth => SsoChecked::Granted(SsoGrant { sign_in: self, worth }),
+            next_step => SsoChecked::Granted(SsoGrant { sign_in: self, next_step }),
         }
     }
 }
 
 impl SsoGrant {
-    /// Who they are.
+    /// The user.
     #[must_use]
     pub fn key(&self) -> &UserKey {
         &self.sign_in.key
     }
 
-    /// The sign-in.
+    /// The accepted sign-in.
     #[must_use]
     pub fn sign_in(&self) -> &SsoSignIn {
         &self.sign_in
@@ -343,7 +344,7 @@ mod tests {
     use crate::env::SystemEntropy;
 
     #[test]
-    fn a_public_address_is_encrypted_or_of_this_machine() {
+    fn public_url_requires_https_or_loopback() {
         for good in ["https://login.example.com", "https://a.example/x/", "http://127.0.0.1:8080", "http://[::1]:80"] {
             assert!(PublicUrl::parse(good).is_ok(), "{good}");
         }
@@ -366,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn pre_session_is_read_back() {
+    fn pre_session_round_trips() {
         let mut one = PreSession::generate(&SystemEntropy).unwrap();
         let digest = one.digest();
         assert_eq!((one.cookie_value().len(), digest.len()), (32, 32));
@@ -383,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn a_relay_is_read_back_and_of_one_restore_epoch() {
+    fn relay_round_trips_within_one_restore_epoch() {
         let (text, relay) = Relay::generate(RestoreEpoch::default(), &SystemEntropy).unwrap();
         let again = Relay::parse(&text, RestoreEpoch::default()).unwrap();
         assert!(again == relay && relay.request_id().starts_with('_') && text.len() <= 80);

@@ -1,7 +1,7 @@
-//! Whom connections to AWS believe: Amazon's own certificate authorities, or those of a file.
+//! The certificate authorities that connections to AWS trust: Amazon's own, or those in a file.
 //!
-//! The system has some 140 of them. Reading those was most of a function's start (docs/adr/0013), and none but Amazon's
-//! certify what is called here.
+//! The system has about 140 certificate authorities. Reading them took most of a function's start (docs/adr/0013), and
+//! only Amazon's certify the AWS endpoints called here.
 
 use std::{fs, io, sync::Arc};
 
@@ -14,35 +14,36 @@ use rustls::{
 
 use crate::connector;
 
-/// The five that Amazon Trust Services says to have in a trust store of one's own; NOTICE tells where they come from.
+/// The five root certificates that Amazon Trust Services says to include in a custom trust store. NOTICE says where
+/// they come from.
 pub const AMAZON_ROOTS: &str = include_str!("amazon_roots.pem");
 
-/// How the end of a certificate is spelled.
+/// The last line of a certificate in PEM.
 const END: &str = "-----END CERTIFICATE-----";
 
-/// The certificate authorities that connections to AWS believe.
+/// The certificate authorities that connections to AWS trust.
 #[derive(Debug, Clone)]
 pub struct TlsRoots(ClientConfig);
 
-/// Why there is nobody to believe.
+/// Why the certificate authorities could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsRootsError {
-    /// The file does not read.
+    /// The file cannot be read.
     #[error("{0}")]
     Unread(#[from] io::Error),
-    /// Nothing in the file is a certificate.
-    #[error("there is no certificate in it that can be used")]
+    /// The file contains no usable certificate.
+    #[error("the file contains no usable certificate")]
     Empty,
-    /// TLS does not take them.
-    #[error("TLS does not take them: {0}")]
+    /// The TLS library rejected the configuration.
+    #[error("the TLS configuration was rejected: {0}")]
     Refused(#[from] rustls::Error),
 }
 
 impl TlsRoots {
-    /// Amazon's own, or those of a PEM file and no others.
+    /// Loads Amazon's root certificates, or those of a PEM file instead.
     ///
     /// # Errors
-    /// [`TlsRootsError`].
+    /// [`TlsRootsError`], as each variant says.
     pub fn read(file: Option<&str>) -> Result<Self, TlsRootsError> {
         let certificates = match file {
             None => usable(AMAZON_ROOTS),
@@ -58,14 +59,14 @@ impl TlsRoots {
         Ok(Self(tls))
     }
 
-    /// A client for the SDK, with connections of its own.
+    /// A new HTTP client for the SDK, with its own connections.
     #[must_use]
     pub fn http_client(&self) -> SharedHttpClient {
         connector::http_client(self.0.clone())
     }
 }
 
-/// The certificates of a PEM text that TLS can use; what it cannot use is passed over.
+/// The certificates of a PEM text that TLS can use. Other text and unusable certificates are skipped.
 fn usable(text: &str) -> RootCertStore {
     let mut store = RootCertStore::empty();
     for block in text.split_inclusive(END) {
@@ -83,7 +84,7 @@ mod tests {
 
     use super::*;
 
-    /// Name, SHA-256 of all of it and last day of each, as NOTICE has them.
+    /// Name, SHA-256 digest and last day of validity of each certificate, as NOTICE lists them.
     const KNOWN: [(&str, &str, &str); 5] = [
         ("Amazon Root CA 1", "8ecde6884f3d87b1125ba31ac3fcb13d7016de7f57cc904fe1cb97c6ae98196e", "2038-01-17"),
         ("Amazon Root CA 2", "1ba5b2aa8c65401a82960118f80bec4f62304d83cec4713a19c39c011ea46db4", "2040-05-26"),
@@ -96,7 +97,7 @@ mod tests {
         ),
     ];
 
-    /// The last day of a certificate: its two times are the one pair of UTCTimes in it.
+    /// The last day of validity. It is the second of the two UTCTimes in the certificate.
     fn last_day(der: &[u8]) -> String {
         let validity = der.windows(32).find(|bytes| bytes.starts_with(&[0x30, 0x1e, 0x17, 0x0d]) && bytes[17] == 0x17);
         let end = std::str::from_utf8(&validity.unwrap()[19..25]).unwrap();
@@ -104,13 +105,13 @@ mod tests {
     }
 
     #[test]
-    fn amazons_roots_are_the_known_ones_and_hold_for_years() {
+    fn amazon_roots_match_notice_and_are_valid_for_years() {
         let found: Vec<_> = CertificateDer::pem_slice_iter(AMAZON_ROOTS.as_bytes()).map(Result::unwrap).collect();
         assert_eq!(found.len(), KNOWN.len());
         for (certificate, (name, digest, last)) in found.iter().zip(KNOWN) {
             assert_eq!(HEXLOWER.encode(&Sha256::digest(certificate)), digest, "{name}");
             assert_eq!(last_day(certificate), last, "{name}");
-            assert!(last > "2027-11-24", "{name} ends within a year of this test's day: look for its successor");
+            assert!(last > "2027-11-24", "{name} expires within a year of this test's date: find its successor");
             RootCertStore::empty().add(certificate.clone()).unwrap();
             let notice = include_str!("../../NOTICE");
             assert!(notice.contains(&format!("{name}, until {last}\n    {digest}")), "{name} is not in NOTICE");
@@ -119,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_file_counts_what_can_be_used() {
+    fn file_with_a_usable_certificate_is_accepted() {
         let folder = std::env::temp_dir().join(format!("vestibule-trust-{}", std::process::id()));
         let read = |text: &str| {
             fs::write(&folder, text).unwrap();

@@ -1,4 +1,4 @@
-//! Time-based codes (RFC 6238): checking them, and what an authenticator app is given to make them.
+//! Time-based one-time codes (RFC 6238): checking codes, and the data from which an authenticator app makes them.
 
 use qrcode::{EcLevel, QrCode, render::svg};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
@@ -10,28 +10,29 @@ use crate::{
     secret::{FactorRef, TotpSecret},
 };
 
-/// Seconds a code lasts (RFC 6238).
+/// Length of a time step in seconds (RFC 6238).
 const PERIOD: i64 = 30;
 
-/// Six ASCII digits that somebody typed. They wipe themselves; no Debug.
+/// Six ASCII digits that the user typed. They are wiped when dropped; there is no Debug.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct TotpCode([u8; 6]);
 
 impl TotpCode {
-    /// Takes exactly six ASCII digits.
+    /// Parses exactly six ASCII digits.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let digits: [u8; 6] = text.as_bytes().try_into().ok()?;
         digits.iter().all(u8::is_ascii_digit).then_some(Self(digits))
     }
 }
 
-/// A right code was seen for one factor, in one step. It is neither copied nor cloned: what it proves is spent once.
+/// Proof that a correct code was sent for one factor and one time step. It cannot be copied or cloned, so it is used
+/// once.
 ///
 /// ```compile_fail,E0382
 /// fn spend(_: vestibule::totp::TotpProof) {}
 /// fn twice(proof: vestibule::totp::TotpProof) {
 ///     spend(proof);
-///     spend(proof); // moved
+///     spend(proof); // error: moved
 /// }
 /// ```
 pub struct TotpProof {
@@ -46,21 +47,22 @@ impl TotpProof {
         &self.owner
     }
 
-    /// The step the code was of: thirties of seconds since 1970.
+    /// The time step of the code: the number of 30-second steps since 1970.
     #[must_use]
     pub fn step(&self) -> i64 {
         self.step
     }
 }
 
-/// Checks a code against the steps T-1, T and T+1 of `now` that come after `last_step`, the last one accepted; the
-/// smallest that matches is taken. All are compared, in constant time, whichever matches (security.md 24 to 27).
+/// Checks a code against the time steps T-1, T and T+1 of `now`, as far as they are later than `last_step`, the last
+/// accepted step. If several match, the earliest counts. All steps are always compared, in constant time (security.md
+/// 24 to 27).
 #[must_use]
 pub fn check(secret: &TotpSecret, code: &TotpCode, now: Timestamp, last_step: i64) -> Option<TotpProof> {
     let totp = totp_rs::Builder::new().with_secret(*secret.expose()).build().ok()?;
     let current = now.secs().div_euclid(PERIOD);
     let (mut found, mut step) = (Choice::from(0), 0);
-    // From the latest to the earliest, so that the smallest match stays.
+    // From the latest step to the earliest, so that the earliest match remains.
     for candidate in [current + 1, current, current - 1] {
         let seconds = u64::try_from(candidate.saturating_mul(PERIOD)).unwrap_or(0);
         let mut expected = totp.generate(seconds).to_string();
@@ -73,7 +75,7 @@ pub fn check(secret: &TotpSecret, code: &TotpCode, now: Timestamp, last_step: i6
     bool::from(found).then(|| TotpProof { owner: secret.owner().clone(), step })
 }
 
-/// The code of a step, as the person's authenticator shows it: for tests.
+/// The code of a time step, as the user's authenticator app shows it, for tests.
 #[cfg(any(test, feature = "testing"))]
 #[must_use]
 pub fn code_at(secret: &TotpSecret, step: i64) -> Option<TotpCode> {
@@ -81,10 +83,11 @@ pub fn code_at(secret: &TotpSecret, step: i64) -> Option<TotpCode> {
     TotpCode::parse(&totp.generate(u64::try_from(step * PERIOD).ok()?).to_string())
 }
 
-/// What an authenticator app is given, once: three forms of one secret. No Debug; it wipes itself.
+/// The secret in the three forms that a user can give to an authenticator app. It is shown once and wiped when dropped;
+/// there is no Debug.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct Provisioning {
-    /// The secret in base32 for typing: eight groups of four.
+    /// The secret in base32 for typing: eight groups of four characters.
     pub secret_grouped: String,
     /// The `otpauth://` URI.
     pub otpauth_uri: String,
@@ -92,17 +95,17 @@ pub struct Provisioning {
     pub qr_svg: String,
 }
 
-/// The names are shown by the app: 64 characters of each keep the QR code well within its limit.
+/// Maximum characters of a name in the URI. It keeps the QR code well below its size limit.
 const NAME_CHARS: usize = 64;
 
 fn clean(name: &str) -> String {
     let kept: String = name.chars().filter(|&c| !is_display_control(c) && c != ':').take(NAME_CHARS).collect();
-    // An app shows something, and the library refuses an empty name.
+    // The library refuses an empty name.
     if kept.is_empty() { "-".to_owned() } else { kept }
 }
 
-/// Makes the three forms of a secret. Control and bidi characters and `:` are removed from the names, and at most 64
-/// characters of each are kept; the library encodes the rest (security.md 18).
+/// Makes the three forms of a secret. Control characters, bidirectional controls and `:` are removed from the names,
+/// and at most 64 characters of each name are kept. The library percent-encodes the rest (security.md 18).
 #[must_use]
 pub fn provisioning(secret: &TotpSecret, issuer: &str, account: &str) -> Provisioning {
     let base32 = zeroize::Zeroizing::new(data_encoding::BASE32_NOPAD.encode(secret.expose()));
@@ -122,11 +125,11 @@ pub fn provisioning(secret: &TotpSecret, issuer: &str, account: &str) -> Provisi
         Ok(uri) => uri,
         Err(_) => unreachable!("a secret of 160 bits and names without colons make a URI"),
     };
-    // The library leaves out what is the default; some apps want it said.
+    // The library omits default values, but some apps require them.
     otpauth_uri.push_str("&algorithm=SHA1&digits=6&period=30");
     let qr_svg = match QrCode::with_error_correction_level(&otpauth_uri, EcLevel::L) {
         Ok(code) => code.render::<svg::Color<'_>>().quiet_zone(true).min_dimensions(240, 240).build(),
-        Err(_) => unreachable!("2 names of 64 characters are at most 2300 bytes of URI"),
+        Err(_) => unreachable!("two names of 64 characters give a URI of at most 2300 bytes"),
     };
     let qr_svg = qr_svg.find("<svg").and_then(|at| qr_svg.get(at..)).unwrap_or_default().to_owned();
     Provisioning { secret_grouped, otpauth_uri, qr_svg }
@@ -166,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn the_window_is_three_steps_and_a_step_is_used_once() {
+    fn code_is_valid_for_three_steps_and_used_once() {
         let (code, at) = ("005924", 1_234_567_890);
         let t = at / 30;
         for shift in [-1, 0, 1] {
@@ -185,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn names_cannot_inject_into_the_uri() {
+    fn names_cannot_inject_into_uri() {
         let long = "é".repeat(2048);
         let wide = "\u{1f600}".repeat(1024);
         for name in [

@@ -150,7 +150,7 @@ async fn where_people_reach_sso_has_to_be_an_address_if_it_is_said() {
         assert_eq!(cloud.status(&cloud.function(session::routes(), needs)).await, 503, "{said}");
         let report = cloud.report();
         has(&report, &[&format!("VESTIBULE_PUBLIC_URL {said}")]);
-        has(&report, &["it has to be an address as https://login.example.com"]);
+        has(&report, &["it must be an address like https://login.example.com"]);
         let others = RequiredKeys::NAMES.and(RequiredKeys::CODES).and(RequiredKeys::SEALING);
         assert_eq!(cloud.status(&cloud.function(session::routes(), others)).await, 401, "no other asks for it");
     }
@@ -166,7 +166,7 @@ async fn how_long_audit_rows_are_kept_can_be_said() {
     for wrong in ["0", "3651", "90 days"] {
         cloud.variables.insert("VESTIBULE_AUDIT_RETENTION_DAYS", wrong.into());
         assert_eq!(cloud.status(&cloud.function(session::routes(), RequiredKeys::NOTHING)).await, 503, "{wrong}");
-        has(&cloud.report(), &[&format!("VESTIBULE_AUDIT_RETENTION_DAYS {wrong}: it has to be a number of days")]);
+        has(&cloud.report(), &[&format!("VESTIBULE_AUDIT_RETENTION_DAYS {wrong}: it must be a number of days")]);
     }
     let client = emulator::client(&cloud.url, |inner| inner);
     for (said, days) in [(None, 90), (Some(""), 90), (Some("30"), 30)] {

@@ -22,7 +22,7 @@ use tests::{
 use vestibule::{
     env::{Clock, SystemEntropy, TestClock},
     id::{TenantId, UserId},
-    kms::{self, KEPT, KmsSealer, SEALS},
+    kms::{self, DATA_KEY_SEALS, DATA_KEYS_CACHED, KmsSealer},
     secret::{CodeKey, FactorRef, NameKey, Nonce, SealError, Sealer, TotpSecret},
     store::{Store, Table, data_keys::WrappedKey, dynamo::DynamoTable},
     tls_roots::TlsRoots,
@@ -164,7 +164,7 @@ async fn a_sign_in_asks_kms_nothing_and_an_instance_once_in_five_minutes() {
     service.sign_in(&mut eve).await;
     assert_eq!(world.asked(), [""; 0], "warm");
     for _ in 0..3 {
-        world.clock.advance(KEPT);
+        world.clock.advance(DATA_KEYS_CACHED);
         service.sign_in(&mut bob).await;
         service.sign_in(&mut eve).await;
         assert_eq!(world.asked(), ["Decrypt"], "five minutes later");
@@ -203,7 +203,7 @@ async fn a_disabled_key_denies_from_five_minutes_on_and_no_session_is_made() {
         let mut bob = people.remove("bob").unwrap();
         service.enrol(&mut bob).await;
         world.kms.from(0, fault);
-        world.clock.advance(KEPT - Duration::from_millis(1));
+        world.clock.advance(DATA_KEYS_CACHED - Duration::from_millis(1));
         service.sign_in(&mut bob).await;
         let sessions = world.sessions(&bob);
         world.clock.advance(Duration::from_millis(1));
@@ -234,7 +234,7 @@ async fn a_throttled_and_a_silent_kms_are_asked_three_times_and_deny() {
     let (world, service, mut people) = World::peopled().await;
     let mut bob = people.remove("bob").unwrap();
     service.enrol(&mut bob).await;
-    world.clock.advance(KEPT);
+    world.clock.advance(DATA_KEYS_CACHED);
     for fault in [THROTTLED, Fault::Silence, Fault::LoseRequest] {
         world.kms.from(0, fault.clone());
         let begun = std::time::Instant::now();
@@ -314,7 +314,7 @@ async fn instances_that_race_for_a_data_key_all_use_the_same() {
             assert_eq!(sealed.bytes()[1..9], number.to_be_bytes());
             other.open(secret.owner().clone(), sealed).await.unwrap();
         }
-        world.clock.advance(SEALS);
+        world.clock.advance(DATA_KEY_SEALS);
     }
 }
 
@@ -324,7 +324,7 @@ async fn after_ninety_days_a_successor_is_made_and_secrets_move_to_it() {
     let (mut bob, mut eve) = (people.remove("bob").unwrap(), people.remove("eve").unwrap());
     service.enrol(&mut bob).await;
     service.enrol(&mut eve).await;
-    world.clock.advance(SEALS - Duration::from_millis(1));
+    world.clock.advance(DATA_KEY_SEALS - Duration::from_millis(1));
     service.sign_in(&mut bob).await;
     assert_eq!((world.sealed_under(&bob), world.asked().len()), ((2, 1), 2));
     let other = world.starts(world.sealer());
@@ -350,22 +350,22 @@ async fn a_derived_key_is_always_the_same_and_each_keys_and_messages_own() {
     let script = Script::default();
     let (one, other) = (client(&script), client(&script));
     let (key, another) = (hmac_key(&one).await, hmac_key(&one).await);
-    let derived = kms::mac_key(&one, &key, kms::NAMES).await.unwrap();
-    assert!(derived == kms::mac_key(&other, &key, kms::NAMES).await.unwrap());
-    assert!(derived != kms::mac_key(&one, &key, kms::CODES).await.unwrap());
-    assert!(derived != kms::mac_key(&one, &another, kms::NAMES).await.unwrap());
+    let derived = kms::mac_key(&one, &key, kms::NAMES_MESSAGE).await.unwrap();
+    assert!(derived == kms::mac_key(&other, &key, kms::NAMES_MESSAGE).await.unwrap());
+    assert!(derived != kms::mac_key(&one, &key, kms::CODES_MESSAGE).await.unwrap());
+    assert!(derived != kms::mac_key(&one, &another, kms::NAMES_MESSAGE).await.unwrap());
     let wrong = sealing_key(&one).await;
-    let refused = kms::mac_key(&one, &wrong, kms::NAMES).await.err().unwrap();
+    let refused = kms::mac_key(&one, &wrong, kms::NAMES_MESSAGE).await.err().unwrap();
     assert_eq!(refused.to_string(), "KMS GenerateMac: InvalidKeyUsageException");
     for (fault, said) in [
         (DISABLED, "KMS GenerateMac: DisabledException"),
         (DENIED, "KMS GenerateMac: AccessDeniedException"),
-        (Fault::LoseRequest, "KMS GenerateMac: not reached"),
-        (Fault::Answer(200, r#"{"Mac":"c2hvcnQ="}"#), "KMS GenerateMac: an answer without a key"),
-        (Fault::Answer(200, "{}"), "KMS GenerateMac: an answer without a key"),
+        (Fault::LoseRequest, "KMS GenerateMac: unreachable"),
+        (Fault::Answer(200, r#"{"Mac":"c2hvcnQ="}"#), "KMS GenerateMac: a response without a key"),
+        (Fault::Answer(200, "{}"), "KMS GenerateMac: a response without a key"),
     ] {
         script.from(0, fault);
-        assert_eq!(kms::mac_key(&one, &key, kms::NAMES).await.err().unwrap().to_string(), said);
+        assert_eq!(kms::mac_key(&one, &key, kms::NAMES_MESSAGE).await.err().unwrap().to_string(), said);
     }
 }
 
@@ -379,13 +379,13 @@ async fn no_key_is_logged_at_any_level() {
     let (world, service, mut people) = World::peopled().await;
     let mut bob = people.remove("bob").unwrap();
     service.enrol(&mut bob).await;
-    world.clock.advance(KEPT);
+    world.clock.advance(DATA_KEYS_CACHED);
     service.sign_in(&mut bob).await;
     let quiet = client(&world.kms);
     let hmac = hmac_key(&quiet).await;
-    let derived = kms::mac_key(&quiet, &hmac, kms::NAMES).await.unwrap();
+    let derived = kms::mac_key(&quiet, &hmac, kms::NAMES_MESSAGE).await.unwrap();
     world.kms.from(0, DISABLED);
-    world.clock.advance(KEPT);
+    world.clock.advance(DATA_KEYS_CACHED);
     world.denied(&service, &mut bob).await;
     world.kms.fine();
     let said = log.take();

@@ -1,5 +1,6 @@
-//! Certificates of the keys that an IdP signs with. They carry keys, and are believed because an Administrator configured them:
-//! no chain is built, and an end that has passed is told, not enforced (SAML metadata interoperability profile, 2.6.1).
+//! Certificates of an IdP's signing keys. They only carry keys, and are trusted because an Administrator configured
+//! them: no chain is built, and an expired certificate is reported but still accepted (SAML metadata interoperability
+//! profile, 2.6.1).
 
 use bergshamra_keys::{Key, loader::load_x509_cert_der};
 use data_encoding::HEXLOWER;
@@ -12,27 +13,27 @@ use x509_cert::{
 
 use crate::env::Timestamp;
 
-/// The shortest modulus of an RSA key, in bits (NIST SP 800-131A).
-const RSA_BITS: u32 = 2048;
+/// Minimum length of an RSA modulus in bits (NIST SP 800-131A).
+const MIN_RSA_BITS: u32 = 2048;
 
-/// A certificate that was read, of a key that can verify.
+/// A parsed certificate. Its key is of a supported kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Certificate {
-    /// Its DER.
+    /// The certificate in DER.
     pub der: Vec<u8>,
-    /// Valid from.
+    /// Start of its validity.
     pub not_before: Timestamp,
-    /// Valid until.
+    /// End of its validity.
     pub not_after: Timestamp,
 }
 
 impl Certificate {
-    /// Reads DER.
+    /// Parses a certificate in DER.
     ///
     /// # Errors
-    /// Says what is wrong with it.
+    /// A text that says what is wrong with the certificate.
     pub fn from_der(der: &[u8]) -> Result<Self, &'static str> {
-        let read = X509::from_der(der).map_err(|_| "a certificate does not read")?;
+        let read = X509::from_der(der).map_err(|_| "a certificate cannot be parsed")?;
         if key(der).is_none() {
             return Err(
                 "a certificate's key is neither RSA of 2048 bits or more nor of the curve P-256, P-384 or P-521",
@@ -44,29 +45,29 @@ impl Certificate {
         Ok(Self { der: der.to_vec(), not_before: at(validity.not_before), not_after: at(validity.not_after) })
     }
 
-    /// Reads PEM.
+    /// Parses a certificate in PEM.
     ///
     /// # Errors
-    /// Says what is wrong with it.
+    /// A text that says what is wrong with the certificate.
     pub fn from_pem(pem: &str) -> Result<Self, &'static str> {
         let read = X509::from_pem(pem.trim()).map_err(|_| "a certificate is not PEM")?;
-        Self::from_der(&read.to_der().map_err(|_| "a certificate does not read")?)
+        Self::from_der(&read.to_der().map_err(|_| "a certificate cannot be parsed")?)
     }
 
-    /// As PEM.
+    /// The certificate in PEM.
     #[must_use]
     pub fn pem(&self) -> String {
         X509::from_der(&self.der).ok().and_then(|read| read.to_pem(LineEnding::LF).ok()).unwrap_or_default()
     }
 
-    /// SHA-256 of it, in hexadecimal.
+    /// The SHA-256 of the certificate, in hexadecimal.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         HEXLOWER.encode(&Sha256::digest(&self.der))
     }
 }
 
-/// How long the modulus of a certificate's RSA key is: RSAPublicKey of RFC 8017, A.1.1.
+/// Length in bits of the modulus of a certificate's RSA key (RSAPublicKey, RFC 8017 A.1.1).
 fn modulus_bits(der: &[u8]) -> Option<u32> {
     let certificate = X509::from_der(der).ok()?;
     let key = certificate.tbs_certificate.subject_public_key_info.subject_public_key;
@@ -81,15 +82,15 @@ fn modulus_bits(der: &[u8]) -> Option<u32> {
     bits.ok()
 }
 
-/// The key of a certificate, if it is of a kind that is taken.
+/// The key of a certificate, if its kind is supported.
 pub(super) fn key(der: &[u8]) -> Option<Key> {
     let key = load_x509_cert_der(der).ok()?;
-    let taken = match key.data.algorithm_name() {
-        "RSA" => modulus_bits(der).is_some_and(|bits| bits >= RSA_BITS),
+    let supported = match key.data.algorithm_name() {
+        "RSA" => modulus_bits(der).is_some_and(|bits| bits >= MIN_RSA_BITS),
         "EC-P256" | "EC-P384" | "EC-P521" => true,
         _ => false,
     };
-    taken.then_some(key)
+    supported.then_some(key)
 }
 
 #[cfg(test)]
@@ -97,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rsa_key_is_of_2048_bits_or_more() {
+    fn rsa_key_below_2048_bits_is_refused() {
         let short = include_str!("../../../tests/keys/rsa-2047.pem");
         let long = include_str!("../../../tests/keys/rsa-2048.pem");
         assert!(Certificate::from_pem(short).is_err());

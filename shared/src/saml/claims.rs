@@ -1,12 +1,11 @@
-//! What an assertion says, each rule of the Web Browser SSO profile (SAML profiles 4.1.4) checked, on the bytes that were
-//! signed.
+//! Reads an assertion from the signed bytes, and checks each rule of the Web Browser SSO profile (SAML profiles 4.1.4).
 
 use std::collections::BTreeMap;
 
 use uppsala::{Document, NodeId};
 
 use super::{
-    Expected, Fault, LONGEST,
+    Expected, Fault, MAX_VALIDITY,
     signature::Signed,
     xml::{ASSERTION, PROTOCOL, attribute, elements, is, named, one, parse, root, text},
 };
@@ -19,10 +18,11 @@ use crate::{
 const SUCCESS: &str = "urn:oasis:names:tc:SAML:2.0:status:Success";
 const BEARER: &str = "urn:oasis:names:tc:SAML:2.0:cm:bearer";
 
-/// Reads and checks a response, the signed part of which was verified.
+/// Reads and checks a response. The signature of its signed part was verified before.
 pub(super) fn check(posted: &Document<'_>, signed: &Signed, expected: Expected<'_>) -> Result<Assertion, Fault> {
     let document = parse(&signed.xml)?;
-    // What is around a signed assertion may be anybody's: it is asked all the same, as it can only deny.
+    // An attacker may have written the response around a signed assertion. It is checked anyway, since it can only
+    // deny.
     envelope(if signed.whole { &document } else { posted }, signed.whole, &expected)?;
     let (document, assertion) = if signed.whole {
         let response = root(&document, PROTOCOL, "Response").ok_or(Fault::Response)?;
@@ -35,7 +35,7 @@ pub(super) fn check(posted: &Document<'_>, signed: &Signed, expected: Expected<'
     reader.issued(assertion)?;
     let (name_id, name_id_format) = reader.name_id(assertion)?;
     let ends = reader.confirmed(assertion)?.min(reader.conditions(assertion)?);
-    if ends > reader.expected.now + LONGEST {
+    if ends > reader.expected.now + MAX_VALIDITY {
         return Err(Fault::TooLong);
     }
     let (stepped_up, session_ends) = reader.authenticated(assertion)?;
@@ -60,8 +60,8 @@ pub(super) fn check(posted: &Document<'_>, signed: &Signed, expected: Expected<'
 /// The response around the assertion.
 fn envelope(document: &Document<'_>, whole: bool, expected: &Expected<'_>) -> Result<(), Fault> {
     let response = root(document, PROTOCOL, "Response").ok_or(Fault::Response)?;
-    let said = |name| attribute(document, response, name);
-    if said("Version") != Some("2.0") {
+    let attr = |name| attribute(document, response, name);
+    if attr("Version") != Some("2.0") {
         return Err(Fault::Response);
     }
     let status = one(document, response, PROTOCOL, "Status").ok().flatten().ok_or(Fault::Status)?;
@@ -73,23 +73,23 @@ fn envelope(document: &Document<'_>, whole: bool, expected: &Expected<'_>) -> Re
     if issuer.is_some_and(|issuer| trimmed(document, issuer).as_deref() != Some(&expected.idp.entity_id)) {
         return Err(Fault::Issuer);
     }
-    match said("Destination") {
+    match attr("Destination") {
         Some(destination) if destination != expected.sp.acs_url => return Err(Fault::Destination),
-        // A message that is signed has to say where it goes (SAML bindings 3.5.5.2).
+        // A signed message must have a destination (SAML bindings 3.5.5.2).
         None if whole => return Err(Fault::Destination),
         _ => {}
     }
-    answers(said("InResponseTo"), false, expected)
+    check_in_response_to(attr("InResponseTo"), false, expected)
 }
 
-/// Whether it answers what this browser was sent to ask; or nothing, where that is allowed.
-fn answers(in_response_to: Option<&str>, required: bool, expected: &Expected<'_>) -> Result<(), Fault> {
+/// Checks that the response belongs to the request of this browser. An unsolicited response belongs to no request.
+fn check_in_response_to(in_response_to: Option<&str>, required: bool, expected: &Expected<'_>) -> Result<(), Fault> {
     match (&expected.relay, in_response_to) {
         (Some((relay, Some(_))), Some(id)) if id == relay.request_id() => Ok(()),
         (Some((_, Some(_))), None) if !required => Ok(()),
         (Some(_), _) => Err(Fault::InResponseTo),
         (None, None) => Err(Fault::Unsolicited),
-        // It answers a request of which this browser has not brought the other half.
+        // The request was started by another browser, or this browser lost the relay state.
         (None, Some(_)) => Err(Fault::InResponseTo),
     }
 }
@@ -104,16 +104,16 @@ struct Reader<'a, 'd> {
 }
 
 impl Reader<'_, '_> {
-    fn said(&self, of: NodeId, name: &str) -> Option<&str> {
+    fn attr(&self, of: NodeId, name: &str) -> Option<&str> {
         attribute(self.document, of, name)
     }
 
-    /// A time that is there has to be one.
+    /// Parses a time attribute. A present time must be valid.
     fn time(&self, of: NodeId, name: &str) -> Result<Option<Timestamp>, Fault> {
-        self.said(of, name).map(|text| Timestamp::parse(text).ok_or(Fault::Time)).transpose()
+        self.attr(of, name).map(|text| Timestamp::parse(text).ok_or(Fault::Time)).transpose()
     }
 
-    /// Not before its time and not after it, with the clocks a minute apart; and until when it holds.
+    /// Checks `NotBefore` and `NotOnOrAfter`, with a tolerance of one minute. Returns the end.
     fn window(&self, of: NodeId) -> Result<Timestamp, Fault> {
         let now = self.expected.now;
         if self.time(of, "NotBefore")?.is_some_and(|from| now + policy::SKEW < from) {
@@ -124,7 +124,7 @@ impl Reader<'_, '_> {
     }
 
     fn issued(&self, assertion: NodeId) -> Result<(), Fault> {
-        if self.said(assertion, "Version") != Some("2.0") {
+        if self.attr(assertion, "Version") != Some("2.0") {
             return Err(Fault::Response);
         }
         let at = self.time(assertion, "IssueInstant")?.ok_or(Fault::Time)?;
@@ -139,25 +139,25 @@ impl Reader<'_, '_> {
         if right { Ok(()) } else { Err(Fault::Issuer) }
     }
 
-    /// What the IdP calls them: all of the text, and nothing but text. Comments are not among the signed bytes.
+    /// The NameID and its format. The element must contain only text. Comments are not part of the signed bytes.
     fn name_id(&self, assertion: NodeId) -> Result<(String, Option<String>), Fault> {
-        let subject = self.the(assertion, "Subject", Fault::Subject)?;
-        let id = self.the(subject, "NameID", Fault::Subject)?;
+        let subject = self.required(assertion, "Subject", Fault::Subject)?;
+        let id = self.required(subject, "NameID", Fault::Subject)?;
         let name = text(self.document, id).ok_or(Fault::Subject)?;
         let plain = !name.is_empty() && name.len() <= MAX_NAME_ID && !name.contains(char::is_control);
-        if plain { Ok((name, self.said(id, "Format").map(str::to_owned))) } else { Err(Fault::Subject) }
+        if plain { Ok((name, self.attr(id, "Format").map(str::to_owned))) } else { Err(Fault::Subject) }
     }
 
-    fn the(&self, of: NodeId, name: &str, fault: Fault) -> Result<NodeId, Fault> {
+    fn required(&self, of: NodeId, name: &str, fault: Fault) -> Result<NodeId, Fault> {
         one(self.document, of, ASSERTION, name).ok().flatten().ok_or(fault)
     }
 
-    /// Confirmed by whoever bears it, here, in answer to this request. Until when.
+    /// Checks for a bearer confirmation for this service and this request. Returns its end.
     fn confirmed(&self, assertion: NodeId) -> Result<Timestamp, Fault> {
-        let subject = self.the(assertion, "Subject", Fault::Subject)?;
+        let subject = self.required(assertion, "Subject", Fault::Subject)?;
         let mut why = Fault::Confirmation;
         for confirmation in named(self.document, subject, ASSERTION, "SubjectConfirmation") {
-            if self.said(confirmation, "Method") != Some(BEARER) {
+            if self.attr(confirmation, "Method") != Some(BEARER) {
                 continue;
             }
             match self.bearer(confirmation) {
@@ -169,18 +169,18 @@ impl Reader<'_, '_> {
     }
 
     fn bearer(&self, confirmation: NodeId) -> Result<Timestamp, Fault> {
-        let data = self.the(confirmation, "SubjectConfirmationData", Fault::Confirmation)?;
-        if self.said(data, "Recipient") != Some(&self.expected.sp.acs_url) {
+        let data = self.required(confirmation, "SubjectConfirmationData", Fault::Confirmation)?;
+        if self.attr(data, "Recipient") != Some(&self.expected.sp.acs_url) {
             return Err(Fault::Recipient);
         }
-        answers(self.said(data, "InResponseTo"), true, &self.expected)?;
-        self.said(data, "NotOnOrAfter").ok_or(Fault::Confirmation)?;
+        check_in_response_to(self.attr(data, "InResponseTo"), true, &self.expected)?;
+        self.attr(data, "NotOnOrAfter").ok_or(Fault::Confirmation)?;
         self.window(data)
     }
 
-    /// For this audience, in time, and on no condition that is not understood. Until when.
+    /// Checks the conditions: this audience, in time, and no unknown condition. Returns their end.
     fn conditions(&self, assertion: NodeId) -> Result<Timestamp, Fault> {
-        let conditions = self.the(assertion, "Conditions", Fault::Audience)?;
+        let conditions = self.required(assertion, "Conditions", Fault::Audience)?;
         let mut audiences = 0;
         for condition in elements(self.document, conditions) {
             let called = |name| is(self.document, condition, ASSERTION, name);
@@ -202,8 +202,8 @@ impl Reader<'_, '_> {
         self.window(conditions)
     }
 
-    /// When they stepped up at the IdP, if they did, and until when its session lasts. An assertion that says nothing of it is
-    /// taken: some IdPs make such, and what it would say opens nothing by itself.
+    /// When the user stepped up at the IdP, if at all, and when the IdP's session ends. An assertion without these
+    /// statements is accepted, since some IdPs omit them and they do not open anything by themselves.
     fn authenticated(&self, assertion: NodeId) -> Result<(Option<Timestamp>, Option<Timestamp>), Fault> {
         let mut stepped_up: Option<Timestamp> = None;
         let mut until: Option<Timestamp> = None;
@@ -221,12 +221,12 @@ impl Reader<'_, '_> {
         Ok((stepped_up, until))
     }
 
-    /// When the IdP asked for a second factor, by a statement that counts as a step-up: the request asked to authenticate
-    /// anew, the tenant listed the context, and the statement says when. An IdP that only remembers a session says an older
-    /// time.
+    /// When the IdP checked a second factor, if the statement counts as a step-up: the request demanded a new
+    /// authentication, the tenant lists the authentication context, and the statement has a time. An IdP that only
+    /// continues a session reports an older time.
     fn stepped_up(&self, statement: NodeId) -> Option<Timestamp> {
         let request = self.expected.relay.as_ref().and_then(|(_, request)| request.as_ref());
-        let at = self.said(statement, "AuthnInstant").and_then(Timestamp::parse)?;
+        let at = self.attr(statement, "AuthnInstant").and_then(Timestamp::parse)?;
         let asked = request.is_some_and(|request| request.step_up);
         let counts =
             |class| trimmed(self.document, class).is_some_and(|class| self.expected.idp.mfa_contexts.contains(&class));
@@ -236,12 +236,12 @@ impl Reader<'_, '_> {
         (asked && at <= self.expected.now + policy::SKEW && classes.any(counts)).then_some(at)
     }
 
-    /// Attributes whose values are plain text.
+    /// The attributes, with those values that are plain text.
     fn attributes(&self, assertion: NodeId) -> BTreeMap<String, Vec<String>> {
         let mut all: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for statement in named(self.document, assertion, ASSERTION, "AttributeStatement") {
             for attribute in named(self.document, statement, ASSERTION, "Attribute") {
-                let Some(name) = self.said(attribute, "Name") else { continue };
+                let Some(name) = self.attr(attribute, "Name") else { continue };
                 let values = named(self.document, attribute, ASSERTION, "AttributeValue");
                 let values = values.into_iter().filter_map(|value| trimmed(self.document, value));
                 all.entry(name.to_owned()).or_default().extend(values);

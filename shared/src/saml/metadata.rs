@@ -1,4 +1,4 @@
-//! Metadata (SAML 2.0 metadata): the IdP's, as an Administrator brings it; and this service's own.
+//! SAML 2.0 metadata: that of an IdP, as an Administrator uploads it, and that of this service.
 
 use data_encoding::BASE64;
 use uppsala::{Document, NodeId, XmlWriter};
@@ -9,30 +9,31 @@ use super::{
 };
 use crate::{env::Timestamp, sso::ServiceProvider};
 
-/// What is needed of an IdP's metadata.
+/// The parts of an IdP's metadata that Vestibule uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdpMetadata {
-    /// Its entity id.
+    /// The entity id of the IdP.
     pub entity_id: String,
-    /// Where it takes requests, by HTTP-Redirect.
+    /// The URL for requests by HTTP-Redirect.
     pub sso_url: String,
-    /// Certificates of the keys it signs with.
+    /// Certificates of the IdP's signing keys.
     pub certificates: Vec<Certificate>,
-    /// Whether it wants requests to be signed.
+    /// Whether the IdP requires signed requests.
     pub wants_signed_requests: bool,
-    /// Until when it holds, where it says so: the earliest of all that apply.
+    /// When the metadata expires, if it says so: the earliest time that applies.
     pub valid_until: Option<Timestamp>,
 }
 
 impl IdpMetadata {
-    /// Reads metadata of one IdP. A signature over it is not looked at: it is believed because of who brought it.
+    /// Parses the metadata of one IdP. A signature on it is ignored: it is trusted because an Administrator uploaded
+    /// it.
     ///
     /// # Errors
-    /// Says what is wrong with it.
+    /// A text that says what is wrong with the metadata.
     pub fn parse(xml: &str) -> Result<Self, &'static str> {
         let document = parse(xml).map_err(|_| "the metadata is not well-formed XML without a DTD")?;
         let entity = entity(&document)?;
-        let role = idp(&document, entity).ok_or("the metadata is of no IdP")?;
+        let role = idp(&document, entity).ok_or("the metadata is not of an IdP")?;
         let entity_id = attribute(&document, entity, "entityID").ok_or("the metadata has no entityID")?;
         let wants = attribute(&document, role, "WantAuthnRequestsSigned").unwrap_or("").trim();
         let services = named(&document, role, METADATA, "SingleSignOnService");
@@ -50,12 +51,12 @@ impl IdpMetadata {
     }
 }
 
-/// The one entity that is an IdP: the document's, or one among others.
+/// The only entity that is an IdP: the root element, or one of several entities.
 fn entity(document: &Document<'_>) -> Result<NodeId, &'static str> {
     if let Some(entity) = root(document, METADATA, "EntityDescriptor") {
         return Ok(entity);
     }
-    let all = root(document, METADATA, "EntitiesDescriptor").ok_or("this is no SAML metadata")?;
+    let all = root(document, METADATA, "EntitiesDescriptor").ok_or("this is not SAML metadata")?;
     let entities = named(document, all, METADATA, "EntityDescriptor");
     match entities.into_iter().filter(|id| idp(document, *id).is_some()).collect::<Vec<_>>()[..] {
         [one] => Ok(one),
@@ -63,7 +64,7 @@ fn entity(document: &Document<'_>) -> Result<NodeId, &'static str> {
     }
 }
 
-/// The earliest end of the role and of what is around it.
+/// The earliest `validUntil` of the role and the elements around it.
 fn valid_until(document: &Document<'_>, role: NodeId) -> Result<Option<Timestamp>, &'static str> {
     let mut earliest = None;
     let mut next = Some(role);
@@ -77,7 +78,7 @@ fn valid_until(document: &Document<'_>, role: NodeId) -> Result<Option<Timestamp
     Ok(earliest)
 }
 
-/// Its role as an IdP for SAML 2.0.
+/// The IdP role of an entity for SAML 2.0.
 fn idp(document: &Document<'_>, entity: NodeId) -> Option<NodeId> {
     let speaks = |id: &NodeId| {
         let protocols = attribute(document, *id, "protocolSupportEnumeration").unwrap_or("");
@@ -86,7 +87,8 @@ fn idp(document: &Document<'_>, entity: NodeId) -> Option<NodeId> {
     named(document, entity, METADATA, "IDPSSODescriptor").into_iter().find(speaks)
 }
 
-/// Of each key for signing the first certificate: others in one `X509Data` are of authorities, which sign no assertions.
+/// The first certificate of each signing key. Other certificates in an `X509Data` belong to certificate authorities,
+/// which do not sign assertions.
 fn certificates(document: &Document<'_>, role: NodeId) -> Result<Vec<Certificate>, &'static str> {
     let mut all: Vec<Certificate> = Vec::new();
     for descriptor in named(document, role, METADATA, "KeyDescriptor") {
@@ -107,7 +109,7 @@ fn certificates(document: &Document<'_>, role: NodeId) -> Result<Vec<Certificate
     if all.is_empty() { Err("the metadata has no certificate for signing") } else { Ok(all) }
 }
 
-/// This service's metadata, for a tenant's IdP. `certificate`: of the key that signs requests, in DER.
+/// This service's metadata for a tenant's IdP. `certificate` is that of the key that signs requests, in DER.
 #[must_use]
 pub fn service_provider_metadata(sp: &ServiceProvider, certificate: Option<&[u8]>) -> String {
     let mut xml = XmlWriter::new();

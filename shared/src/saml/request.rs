@@ -1,4 +1,4 @@
-//! The request for an assertion, by HTTP-Redirect (SAML bindings 3.4).
+//! The authentication request to an IdP, by HTTP-Redirect (SAML bindings 3.4).
 
 use data_encoding::BASE64;
 use uppsala::XmlWriter;
@@ -13,11 +13,11 @@ use crate::{
     sso::{Relay, ServiceProvider},
 };
 
-/// Where the browser is sent: the IdP's address, with the request and what is to come back with its answer; signed, where
-/// there is a signer.
+/// The URL to redirect the browser to: the IdP's address with the request and the relay state, signed if there is a
+/// signer.
 ///
 /// # Errors
-/// [`SealError::Refused`]: the key does not sign.
+/// [`SealError::Refused`] if signing fails.
 pub fn redirect(
     sp: &ServiceProvider,
     sso_url: &str,
@@ -28,7 +28,7 @@ pub fn redirect(
     signer: Option<&RequestSigner>,
 ) -> Result<String, SealError> {
     let mut xml = XmlWriter::new();
-    // Whole seconds: some take no fractions.
+    // Whole seconds, because some IdPs do not accept fractions.
     let issued = Timestamp::from_secs(now.secs()).to_string();
     let mut attributes = vec![
         ("xmlns:samlp", PROTOCOL),
@@ -41,7 +41,7 @@ pub fn redirect(
         ("AssertionConsumerServiceURL", &sp.acs_url),
     ];
     if step_up {
-        // The IdP authenticates the person anew, whatever session they have there.
+        // The IdP must authenticate the user again, even in an existing session.
         attributes.push(("ForceAuthn", "true"));
     }
     xml.start_element("samlp:AuthnRequest", &attributes);

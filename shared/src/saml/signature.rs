@@ -1,4 +1,5 @@
-//! What of a response is signed: exactly which bytes, by the library; which signatures are looked at, here.
+//! Finds the signed part of a response. The library verifies signatures; this module decides which signatures are
+//! allowed and which bytes they cover.
 
 use bergshamra_c14n::{C14nMode, canonicalize_doc};
 use bergshamra_dsig::{
@@ -21,7 +22,7 @@ use super::{
 
 const ENVELOPED: &str = "http://www.w3.org/2000/09/xmldsig#enveloped-signature";
 const EXCLUSIVE: &str = "http://www.w3.org/2001/10/xml-exc-c14n#";
-/// RSA and ECDSA with SHA-2. No SHA-1; no HMAC, for which an IdP's public key would do.
+/// RSA and ECDSA with SHA-2. SHA-1 is not allowed, nor HMAC: its key could be an IdP's public key.
 const METHODS: [&str; 6] = [
     "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256",
     "http://www.w3.org/2001/04/xmldsig-more#rsa-sha384",
@@ -31,15 +32,15 @@ const METHODS: [&str; 6] = [
     "http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha512",
 ];
 
-/// The digests that go with them.
+/// The allowed digest methods.
 const DIGESTS: [&str; 3] = [
     "http://www.w3.org/2001/04/xmlenc#sha256",
     "http://www.w3.org/2001/04/xmldsig-more#sha384",
     "http://www.w3.org/2001/04/xmlenc#sha512",
 ];
 
-/// The first algorithm in a signature of a posted response that is not accepted: at most 128 visible ASCII characters of its
-/// name. For the audit of a response that was refused with [`Fault::Algorithm`]; nothing is decided by it.
+/// The first algorithm in a signature of a posted response that is not accepted: at most 128 visible ASCII characters
+/// of its name. It is for the audit of a response that was refused with [`Fault::Algorithm`]; no decision uses it.
 #[must_use]
 pub fn refused_algorithm(response: &str) -> Option<String> {
     let text = decoded(response).ok()?;
@@ -54,13 +55,13 @@ pub fn refused_algorithm(response: &str) -> Option<String> {
         .map(|name| name.chars().filter(char::is_ascii_graphic).take(128).collect())
 }
 
-/// The canonical bytes that a signature of the IdP's is over. They are the whole response, or the assertion alone.
+/// The canonical bytes that a signature of the IdP covers: the whole response, or only the assertion.
 pub(super) struct Signed {
     pub(super) xml: String,
     pub(super) whole: bool,
 }
 
-/// Finds and checks every signature of a response.
+/// Finds and checks all signatures of a response.
 pub(super) fn signed(document: &Document<'_>, certificates: &[ByteBuf]) -> Result<Signed, Fault> {
     let response = root(document, PROTOCOL, "Response").ok_or(Fault::Response)?;
     let all: Vec<_> = document.descendants(document.root());
@@ -76,13 +77,13 @@ pub(super) fn signed(document: &Document<'_>, certificates: &[ByteBuf]) -> Resul
         }
         forms.push(form);
     }
-    // The wider one, where there are two: both have to be right.
+    // If both are signed, the response is used, which contains the assertion. Both signatures must be valid.
     let widest = forms.iter().find(|form| form.over == response).or(forms.first()).ok_or(Fault::Unsigned)?;
     verified(document, &forms, certificates)?;
     Ok(Signed { xml: widest.bytes(document)?, whole: widest.over == response })
 }
 
-/// The one assertion, directly in the response. Anything else of that name, wherever, is refused.
+/// The only assertion, directly in the response. Assertions in any other place are refused.
 fn the_assertion(document: &Document<'_>, response: NodeId, all: &[NodeId]) -> Result<NodeId, Fault> {
     let named = |name: &'static str| all.iter().copied().filter(move |id| is(document, *id, ASSERTION, name));
     if named("EncryptedAssertion").next().is_some() {
@@ -94,7 +95,7 @@ fn the_assertion(document: &Document<'_>, response: NodeId, all: &[NodeId]) -> R
     }
 }
 
-/// No two elements with one id, by whatever attribute some reader takes for one.
+/// Refuses two elements with the same id, under any attribute name that some XML reader takes for an id.
 fn unique_ids(document: &Document<'_>, all: &[NodeId]) -> Result<(), Fault> {
     let attributes = all.iter().filter_map(|id| document.element(*id)).flat_map(|element| &element.attributes);
     let ids = attributes.filter(|it| ["id", "assertionid"].contains(&&*it.name.local_name.to_ascii_lowercase()));
@@ -102,7 +103,7 @@ fn unique_ids(document: &Document<'_>, all: &[NodeId]) -> Result<(), Fault> {
     if ids.into_iter().all(|id| seen.insert(&*id.value)) { Ok(()) } else { Err(Fault::SignaturePlace) }
 }
 
-/// A signature of the form that SAML has (SAML core 5.4): one reference, to the element that it stands in.
+/// A signature of the form that SAML allows (SAML core 5.4): one reference, to the parent element of the signature.
 struct Form {
     signature: NodeId,
     over: NodeId,
@@ -113,7 +114,7 @@ struct Form {
 
 impl Form {
     fn read(document: &Document<'_>, signature: NodeId, over: NodeId) -> Result<Self, Fault> {
-        // Nothing that one reader would see and another would not.
+        // Different XML readers treat comments and processing instructions differently, so none are allowed.
         let odd = |id: &NodeId| {
             matches!(document.node_kind(*id), Some(NodeKind::Comment(_) | NodeKind::ProcessingInstruction(_)))
         };
@@ -150,8 +151,9 @@ impl Form {
         Ok(Self { signature, over, prefixes, digest_method, digest })
     }
 
-    /// What was digested. The library has verified it; it is made once more, by the library's canonicalisation, and has to have
-    /// that digest: so what is read from here on is what was signed, whatever else the document holds.
+    /// The bytes that were digested. The library has verified the digest. The bytes are canonicalized again by the
+    /// library and must have the same digest: so everything read from here on is what was signed, whatever else the
+    /// document contains.
     fn bytes(&self, document: &Document<'_>) -> Result<String, Fault> {
         let signature = NodeSet::tree_with_comments(self.signature, document);
         let nodes = NodeSet::tree_without_comments(self.over, document).subtract(&signature);
@@ -170,7 +172,7 @@ impl Form {
     }
 }
 
-/// The prefixes that exclusive canonicalisation is told to keep.
+/// The namespace prefixes that exclusive canonicalization must keep.
 fn prefixes(document: &Document<'_>, transform: NodeId) -> Result<Vec<String>, Fault> {
     match elements(document, transform)[..] {
         [] => Ok(Vec::new()),
@@ -182,7 +184,8 @@ fn prefixes(document: &Document<'_>, transform: NodeId) -> Result<Vec<String>, F
     }
 }
 
-/// Every signature, each by one of the tenant's keys, and over what it stands in. `KeyInfo` is a stranger's word.
+/// Verifies that every signature is by one of the tenant's keys and covers its parent element. `KeyInfo` is not
+/// trusted: an attacker can write it.
 fn verified(document: &Document<'_>, forms: &[Form], certificates: &[ByteBuf]) -> Result<(), Fault> {
     let mut keys = KeysManager::new();
     keys.add_keys(certificates.iter().filter_map(|der| key(der)));

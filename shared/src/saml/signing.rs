@@ -1,5 +1,5 @@
-//! The key that signs a tenant's requests to its IdP (SAML bindings 3.4.4.1): RSA of 2048 bits with SHA-256, which every IdP
-//! verifies. Keycloak verifies no ECDSA here.
+//! The key that signs a tenant's requests to its IdP (SAML bindings 3.4.4.1): RSA of 2048 bits with SHA-256, which all
+//! IdPs can verify. Keycloak does not verify ECDSA here.
 
 use std::{convert::Infallible, fmt};
 
@@ -26,7 +26,7 @@ use crate::{
 const ALGORITHM: &str = "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256";
 const BITS: usize = 2048;
 
-/// Signs requests. It has a private key: its `Debug` shows nothing of it.
+/// Signs requests. It holds a private key, which its `Debug` does not show.
 pub struct RequestSigner(KeyPair);
 
 impl fmt::Debug for RequestSigner {
@@ -36,11 +36,11 @@ impl fmt::Debug for RequestSigner {
 }
 
 impl RequestSigner {
-    /// Makes a key for a tenant, as the store keeps it: sealed, beside a certificate that it signed itself. This takes a
-    /// second of one core at most.
+    /// Generates a key for a tenant, in the form that the store keeps: sealed, with a self-signed certificate. This
+    /// takes up to one second of one core.
     ///
     /// # Errors
-    /// [`SealError`]: there is no randomness.
+    /// [`SealError::Entropy`] if the source of randomness fails, [`SealError::Refused`] if the key cannot be generated.
     pub fn make(names: &NameKey, tenant: &TenantId, entropy: &dyn Entropy) -> Result<RequestKey, SealError> {
         let key = RsaPrivateKey::new(&mut Stream::new(entropy)?, BITS).map_err(|_| SealError::Refused)?;
         let pkcs8 = key.to_pkcs8_der().map_err(|_| SealError::Refused)?;
@@ -50,16 +50,16 @@ impl RequestSigner {
         Ok(RequestKey { sealed: ByteBuf::from(sealed), certificate: ByteBuf::from(certificate) })
     }
 
-    /// Opens what [`Self::make`] made for the tenant.
+    /// Opens a key that [`Self::make`] generated for the tenant.
     ///
     /// # Errors
-    /// [`SealError::Refused`]: it was sealed for another tenant, or under another key.
+    /// [`SealError::Refused`] if the key was sealed for another tenant or under another key.
     pub fn open(names: &NameKey, tenant: &TenantId, key: &RequestKey) -> Result<Self, SealError> {
         let pkcs8 = names.open_request_key(tenant, &key.sealed)?;
         KeyPair::try_from(pkcs8.as_slice()).map(Self).map_err(|_| SealError::Refused)
     }
 
-    /// Adds `SigAlg` and `Signature` to the query of a request: the signature is over all that comes before it.
+    /// Adds `SigAlg` and `Signature` to the query of a request. The signature covers everything before it.
     pub(super) fn signed(&self, query: String) -> Result<String, SealError> {
         let part = |name: &str, value: &str| serde_urlencoded::to_string([(name, value)]).unwrap_or_default();
         let query = format!("{query}&{}", part("SigAlg", ALGORITHM));
@@ -68,19 +68,21 @@ impl RequestSigner {
     }
 }
 
-/// An IdP believes it because its Administrator brought it there; so it says little, and has no end.
+/// The self-signed certificate. An IdP trusts it because its Administrator configured it there, so it has little
+/// content and does not expire.
 fn certificate(pair: &KeyPair, tenant: &TenantId) -> Result<Vec<u8>, rcgen::Error> {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, format!("Vestibule {tenant}"));
     params.not_before = date_time_ymd(2020, 1, 1);
-    // What RFC 5280 (4.1.2.5) has for a certificate without an end.
+    // The date that RFC 5280 (4.1.2.5) defines for "no expiry".
     params.not_after = date_time_ymd(9999, 12, 31);
     params.serial_number = Some(SerialNumber::from_slice(&Sha256::digest(pair.der_bytes())[..16]));
     Ok(params.self_signed(pair)?.der().to_vec())
 }
 
-/// Randomness without end out of 256 bits, as generating a key may need much: SHA-256 of the bits and a counter.
+/// A random stream of any length from a seed of 256 bits, since generating a key may need much randomness: SHA-256 of
+/// the seed and a counter.
 struct Stream {
     seed: Zeroizing<[u8; 32]>,
     blocks: u64,
@@ -126,7 +128,7 @@ mod tests {
     use crate::{env::SystemEntropy, saml::Certificate};
 
     #[test]
-    fn key_opens_for_its_tenant_alone() {
+    fn key_opens_only_for_its_tenant() {
         let (acme, globex) = (TenantId::parse("acme").unwrap(), TenantId::parse("globex").unwrap());
         let names = NameKey::new(Zeroizing::new([1; 32]));
         let key = RequestSigner::make(&names, &acme, &SystemEntropy).unwrap();

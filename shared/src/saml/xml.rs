@@ -1,33 +1,33 @@
-//! Reading XML strictly: by namespace, without a DTD, each thing once.
+//! Strict XML reading: by namespace, without a DTD, each element at most once.
 
 use uppsala::{Document, NodeId, NodeKind, Parser};
 
 use super::Fault;
 
-/// Of requests and responses.
+/// The namespace of requests and responses.
 pub const PROTOCOL: &str = "urn:oasis:names:tc:SAML:2.0:protocol";
-/// Of what is said about somebody.
+/// The namespace of assertions.
 pub const ASSERTION: &str = "urn:oasis:names:tc:SAML:2.0:assertion";
-/// Of metadata.
+/// The namespace of metadata.
 pub const METADATA: &str = "urn:oasis:names:tc:SAML:2.0:metadata";
-/// Of signatures.
+/// The namespace of signatures.
 pub const SIGNATURE: &str = "http://www.w3.org/2000/09/xmldsig#";
 
-/// The binding of requests: in an address.
+/// The binding of requests: in a URL.
 pub const HTTP_REDIRECT: &str = "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-Redirect";
 /// The binding of responses: in a form.
 pub const HTTP_POST: &str = "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-POST";
 
-/// Deeper than any response or metadata is.
+/// Maximum nesting. No real response or metadata is nested as deeply.
 const DEPTH: u32 = 32;
 
-/// More attributes, with namespaces, than one element of any response or metadata has.
+/// Maximum attributes of one element, including namespaces. No real response or metadata has as many.
 const ATTRIBUTES: usize = 64;
 
-/// Parses a document: well-formed, without DTD, not too deep, no element crowded.
+/// Parses a well-formed document without DTD, within the limits on nesting and attributes.
 ///
 /// # Errors
-/// It is none.
+/// [`Fault::Xml`] if the text is not such a document.
 pub fn parse(text: &str) -> Result<Document<'_>, Fault> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if text.split('<').any(is_crowded) {
@@ -41,7 +41,8 @@ pub fn parse(text: &str) -> Result<Document<'_>, Fault> {
         .map_err(|_| Fault::Xml)
 }
 
-/// Whether a tag has too many attributes. The parser compares each with each: sixteen thousand of them are a second.
+/// Whether a tag has too many attributes. The parser compares each attribute with each other: 16,000 attributes take a
+/// second.
 fn is_crowded(tag: &str) -> bool {
     let (mut open, mut attributes) = (None, 0);
     for byte in tag.bytes() {
@@ -55,7 +56,7 @@ fn is_crowded(tag: &str) -> bool {
     attributes > ATTRIBUTES
 }
 
-/// The document's element, if it is that one.
+/// The root element, if it has this name.
 #[must_use]
 pub fn root(document: &Document<'_>, namespace: &str, name: &str) -> Option<NodeId> {
     document.document_element().filter(|id| is(document, *id, namespace, name))
@@ -65,17 +66,17 @@ pub(super) fn is(document: &Document<'_>, id: NodeId, namespace: &str, name: &st
     document.element(id).is_some_and(|element| element.matches_name_ns(namespace, name))
 }
 
-/// The elements directly in another.
+/// The child elements.
 pub(super) fn elements(document: &Document<'_>, of: NodeId) -> Vec<NodeId> {
     document.children_iter(of).filter(|id| document.element(*id).is_some()).collect()
 }
 
-/// Those of one name.
+/// The child elements with this name.
 pub(super) fn named(document: &Document<'_>, of: NodeId, namespace: &str, name: &str) -> Vec<NodeId> {
     elements(document, of).into_iter().filter(|id| is(document, *id, namespace, name)).collect()
 }
 
-/// The one of a name, or none. `Err`: several.
+/// The child element with this name, if any. `Err` if there are several.
 pub(super) fn one(document: &Document<'_>, of: NodeId, namespace: &str, name: &str) -> Result<Option<NodeId>, ()> {
     match named(document, of, namespace, name)[..] {
         [] => Ok(None),
@@ -90,7 +91,7 @@ pub(super) fn attribute<'a>(document: &'a Document<'_>, of: NodeId, name: &str) 
     attributes.iter().find(|it| it.name.namespace_uri.is_none() && it.name.local_name == name).map(|it| &*it.value)
 }
 
-/// All text of an element that has nothing but text in it.
+/// The text of an element, if it contains nothing but text.
 pub(super) fn text(document: &Document<'_>, of: NodeId) -> Option<String> {
     let mut all = String::new();
     for id in document.children_iter(of) {

@@ -30,6 +30,6 @@ pub(super) fn take(
             let as_read = vec![eq(size(path.clone()), length(times.len())), eq(path.clone().at(0), *first)];
             Ok((as_read, fresh(counted)))
         }
-        _ => Ok((vec![lt(size(path.clone()), length(budget.most))], Action::Append(path.clone(), num(now.millis())))),
+        _ => Ok((vec![lt(size(path.clone()), length(budget.max))], Action::Append(path.clone(), num(now.millis())))),
     }
 }

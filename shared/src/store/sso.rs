@@ -263,7 +263,7 @@ impl Store {
             return Ok(Err((assertion, SubjectRejection::NotSsoUser)));
         };
         let (user, profile): (User, Profile) = (item::read(user)?, item::read(profile)?);
-        if found.by.as_ref().is_some_and(|name| !name.is(&profile.username)) {
+        if found.by.as_ref().is_some_and(|name| !name.matches(&profile.username)) {
             return Ok(Err((assertion, SubjectRejection::Unknown)));
         }
         // Who was linked to a name is called so and nothing else.
@@ -277,7 +277,7 @@ impl Store {
         }
         let link = found.links.then_some(subject);
         let sign_in = SsoSignIn { assertion, attempt: *attempt, key, user, profile, link };
-        Ok(sign_in.of_one_who_may().map_err(|assertion| (assertion, SubjectRejection::NotSsoUser)))
+        Ok(sign_in.if_permitted().map_err(|assertion| (assertion, SubjectRejection::NotSsoUser)))
     }
 
     /// Whom the assertion names: by an explicit link, which is exact; else by a login name, which is not looked up by a
@@ -329,7 +329,7 @@ impl Store {
         entropy: &dyn Entropy,
         event: &AuditEvent,
     ) -> Result<SsoOpened, StoreError> {
-        let SsoGrant { mut sign_in, worth } = grant;
+        let SsoGrant { mut sign_in, next_step: worth } = grant;
         let attempt = sign_in.attempt;
         for _ in 0..MAX_RETRIES {
             let mapped = self.mapped(&sign_in, idp).await?;

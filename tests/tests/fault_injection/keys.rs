@@ -117,7 +117,7 @@ async fn a_secret_copied_to_another_person_opens_nothing_and_is_an_alarm() {
             let reply = world.service.verify(&token, &code).await;
             assert!(reply.is(503, "unavailable"), "{copied:?} {name}: {reply:?}");
             let said = log.take();
-            assert!(said.contains("ERROR") && said.contains("does not open in its place"), "{said}");
+            assert!(said.contains("ERROR") && said.contains("does not belong to this factor"), "{said}");
         }
     }
     ["sec", "fid", "born"].iter().for_each(|name| world.put(&people["ann"], name, ann[*name].clone()));
