@@ -45,7 +45,7 @@ async fn an_answered_write_outlives_a_kill() {
         }
         child.wait().unwrap();
         let data = DataDir::open(folder.path(), &SystemEntropy).unwrap();
-        let stored = contract::counted_so_far(&data.table).await;
+        let stored = contract::stored_count(&data.table).await;
         assert!(seen >= 20 && stored >= answered, "round {round}: answered {answered}, stored {stored}");
     }
 }
@@ -54,8 +54,6 @@ async fn count(path: &Path) {
     let data = DataDir::open(path, &SystemEntropy).unwrap();
     let mut out = std::io::stdout();
     println!(); // ends the harness's own line
-    contract::count_for_ever(&data.table, |count| {
-        writeln!(out, "answered {count}").and_then(|()| out.flush()).unwrap()
-    })
-    .await;
+    contract::count_forever(&data.table, |count| writeln!(out, "answered {count}").and_then(|()| out.flush()).unwrap())
+        .await;
 }

@@ -58,74 +58,74 @@ async fn table() -> (DynamoTable, Script) {
 async fn a_transaction_with_a_lost_reply_is_committed_once() {
     let (table, script) = table().await;
     script.set([LoseReply]);
-    assert!(matches!(table.transact(&contract::counting_together()).await, Ok(Transacted::Committed)));
+    assert!(matches!(table.transact(&contract::increment_in_transaction()).await, Ok(Transacted::Committed)));
     let sent = script.sent("TransactWriteItems");
     assert_eq!(sent.len(), 2);
     assert!(sent[0]["ClientRequestToken"].is_string() && sent[0] == sent[1]);
-    assert_eq!(contract::counted_so_far(&table).await, 1);
+    assert_eq!(contract::stored_count(&table).await, 1);
 }
 
 #[tokio::test]
 async fn each_transaction_has_a_token_of_its_own() {
     let (table, script) = table().await;
     script.set([]);
-    assert!(matches!(table.transact(&contract::counting_together()).await, Ok(Transacted::Committed)));
+    assert!(matches!(table.transact(&contract::increment_in_transaction()).await, Ok(Transacted::Committed)));
     // The same writes again are another call: told as refused, never as done by the token of the first.
-    assert!(matches!(table.transact(&contract::counting_together()).await, Ok(Transacted::Refused(_))));
+    assert!(matches!(table.transact(&contract::increment_in_transaction()).await, Ok(Transacted::Refused(_))));
     let sent = script.sent("TransactWriteItems");
     assert_ne!(sent[0]["ClientRequestToken"], sent[1]["ClientRequestToken"]);
-    assert_eq!(contract::counted_so_far(&table).await, 1);
+    assert_eq!(contract::stored_count(&table).await, 1);
 }
 
 #[tokio::test]
 async fn with_every_reply_lost_the_receipt_is_the_proof() {
     let (table, script) = table().await;
     script.set(vec![LoseReply; 4]);
-    assert!(matches!(table.transact(&contract::counting_together()).await, Ok(Transacted::Committed)));
+    assert!(matches!(table.transact(&contract::increment_in_transaction()).await, Ok(Transacted::Committed)));
     assert_eq!((script.sent("TransactWriteItems").len(), script.sent("BatchGetItem").len()), (4, 1));
-    assert_eq!(contract::counted_so_far(&table).await, 1);
+    assert_eq!(contract::stored_count(&table).await, 1);
 }
 
 #[tokio::test]
 async fn after_a_lost_reply_its_own_row_in_the_way_is_the_proof() {
     let (table, script) = table().await;
     script.set([LoseReply, ROW_THERE]);
-    assert!(matches!(table.transact(&contract::counting_together()).await, Ok(Transacted::Committed)));
+    assert!(matches!(table.transact(&contract::increment_in_transaction()).await, Ok(Transacted::Committed)));
     assert_eq!(script.sent("TransactWriteItems").len(), 2);
     // Without a lost reply it is a refusal like any other.
     script.set([ROW_THERE]);
-    assert!(matches!(table.transact(&contract::counting_together()).await, Ok(Transacted::Refused(_))));
-    assert_eq!(contract::counted_so_far(&table).await, 1);
+    assert!(matches!(table.transact(&contract::increment_in_transaction()).await, Ok(Transacted::Refused(_))));
+    assert_eq!(contract::stored_count(&table).await, 1);
 }
 
 #[tokio::test]
 async fn a_transaction_that_never_arrives_is_not_known() {
     let (table, script) = table().await;
     script.set(vec![LoseRequest; 4]);
-    let answer = table.transact(&contract::counting_together()).await;
+    let answer = table.transact(&contract::increment_in_transaction()).await;
     assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{answer:?}");
-    assert_eq!(contract::counted_so_far(&table).await, 0);
+    assert_eq!(contract::stored_count(&table).await, 0);
 }
 
 #[tokio::test]
 async fn a_conflict_passes_or_is_contention() {
     let (table, script) = table().await;
     script.set([CONFLICT, CONFLICT]);
-    assert!(matches!(table.transact(&contract::counting_together()).await, Ok(Transacted::Committed)));
-    assert_eq!(contract::counted_so_far(&table).await, 1);
+    assert!(matches!(table.transact(&contract::increment_in_transaction()).await, Ok(Transacted::Committed)));
+    assert_eq!(contract::stored_count(&table).await, 1);
     script.set(vec![CONFLICT; 4]);
-    let answer = table.transact(&contract::counting_together()).await;
+    let answer = table.transact(&contract::increment_in_transaction()).await;
     // The row of the transaction before is there: of another call, so no proof of this one.
     assert!(matches!(answer, Err(StoreError::Contended(_))), "{answer:?}");
     assert_eq!(script.sent("TransactWriteItems").len(), 4);
-    assert_eq!(contract::counted_so_far(&table).await, 1);
+    assert_eq!(contract::stored_count(&table).await, 1);
 }
 
 #[tokio::test]
 async fn what_may_have_been_written_is_never_told_as_contention() {
     let (table, script) = table().await;
     script.set([LoseRequest, CONFLICT, CONFLICT, CONFLICT]);
-    let answer = table.transact(&contract::counting_together()).await;
+    let answer = table.transact(&contract::increment_in_transaction()).await;
     assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{answer:?}");
 }
 
@@ -133,38 +133,38 @@ async fn what_may_have_been_written_is_never_told_as_contention() {
 async fn throttling_passes_within_limits() {
     let (table, script) = table().await;
     script.set([THROTTLED, THROTTLED]);
-    assert!(matches!(table.update(&contract::counting(), Retry::Never).await, Ok(Updated::Written(_))));
+    assert!(matches!(table.update(&contract::increment(), Retry::Never).await, Ok(Updated::Written(_))));
     script.set([TX_THROTTLED, THROTTLED]);
-    assert!(matches!(table.transact(&contract::counting_together()).await, Ok(Transacted::Committed)));
-    assert_eq!(contract::counted_so_far(&table).await, 2);
+    assert!(matches!(table.transact(&contract::increment_in_transaction()).await, Ok(Transacted::Committed)));
+    assert_eq!(contract::stored_count(&table).await, 2);
     script.set(vec![THROTTLED; 9]);
-    assert!(matches!(table.update(&contract::counting(), Retry::Never).await, Err(StoreError::Unavailable(_))));
+    assert!(matches!(table.update(&contract::increment(), Retry::Never).await, Err(StoreError::Unavailable(_))));
     assert_eq!(script.sent("UpdateItem").len(), 4);
     script.set([]);
-    assert_eq!(contract::counted_so_far(&table).await, 2);
+    assert_eq!(contract::stored_count(&table).await, 2);
 }
 
 #[tokio::test]
 async fn an_update_is_sent_once_when_a_second_would_show() {
     let (table, script) = table().await;
     script.set([LoseReply]);
-    let answer = table.update(&contract::counting(), Retry::Never).await;
+    let answer = table.update(&contract::increment(), Retry::Never).await;
     assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{answer:?}");
     assert_eq!(script.sent("UpdateItem").len(), 1);
-    assert_eq!(contract::counted_so_far(&table).await, 1);
+    assert_eq!(contract::stored_count(&table).await, 1);
 }
 
 #[tokio::test]
 async fn an_update_that_knows_itself_is_sent_once_more() {
     let (table, script) = table().await;
     script.set([LoseReply]);
-    match table.update(&contract::marking("mine"), Retry::Idempotent).await {
+    match table.update(&contract::increment_once("mine"), Retry::Idempotent).await {
         Ok(Updated::Refused(Some(item))) => assert!(format!("{:?}", item["mark"]).contains("mine")),
         other => panic!("{other:?}"),
     }
-    assert_eq!(contract::counted_so_far(&table).await, 1);
+    assert_eq!(contract::stored_count(&table).await, 1);
     script.set(vec![LoseReply; 9]);
-    let answer = table.update(&contract::marking("mine"), Retry::Idempotent).await;
+    let answer = table.update(&contract::increment_once("mine"), Retry::Idempotent).await;
     assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{answer:?}");
     assert_eq!(script.sent("UpdateItem").len(), 2);
 }
@@ -174,17 +174,17 @@ async fn what_the_store_will_never_do_is_asked_once_and_is_no_refusal() {
     let (table, script) = table().await;
     for fault in [DENIED, MALFORMED] {
         script.set(vec![fault.clone(); 9]);
-        let answer = table.update(&contract::marking("mine"), Retry::Idempotent).await;
+        let answer = table.update(&contract::increment_once("mine"), Retry::Idempotent).await;
         assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{fault:?}: {answer:?}");
         assert_eq!(script.sent("UpdateItem").len(), 1, "{fault:?}");
         script.set(vec![fault.clone(); 1]);
-        let answer = table.transact(&contract::counting_together()).await;
+        let answer = table.transact(&contract::increment_in_transaction()).await;
         assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{fault:?}: {answer:?}");
         assert_eq!(script.sent("TransactWriteItems").len(), 1, "{fault:?}");
     }
     // An action that does not fit its item is one, as in the model.
     script.set([]);
-    assert!(matches!(table.update(&contract::not_fitting(), Retry::Never).await, Ok(Updated::Refused(_))));
+    assert!(matches!(table.update(&contract::unfit_write(), Retry::Never).await, Ok(Updated::Refused(_))));
 }
 
 #[tokio::test]
@@ -193,11 +193,11 @@ async fn silence_ends() {
     // Far beyond any limit of ours: this asks whether it ends, not when.
     let patience = Duration::from_secs(60);
     script.set(vec![Silence]);
-    let write = contract::marking("mine");
+    let write = contract::increment_once("mine");
     let answer = tokio::time::timeout(patience, table.update(&write, Retry::Idempotent)).await;
     assert!(matches!(answer, Ok(Ok(Updated::Refused(Some(_))))), "{answer:?}");
     script.set(vec![Silence; 99]);
-    let transaction = contract::counting_together();
+    let transaction = contract::increment_in_transaction();
     let answer = tokio::time::timeout(patience, table.transact(&transaction)).await;
     assert!(matches!(answer, Ok(Err(StoreError::Unavailable(_)))), "{answer:?}");
 }
@@ -208,21 +208,21 @@ async fn throttling_has_several_names() {
     for (n, fault) in [TX_PROVISIONED, TX_THROTTLED, OVER_LIMIT, THROTTLED].into_iter().enumerate() {
         let (table, script) = self::table().await;
         script.set(vec![fault.clone(); 3]);
-        let done = table.transact(&contract::counting_together()).await;
+        let done = table.transact(&contract::increment_in_transaction()).await;
         assert!(matches!(done, Ok(Transacted::Committed)), "{n}: {done:?}");
         assert_eq!(script.sent("TransactWriteItems").len(), 4);
         let (table, script) = self::table().await;
         script.set(vec![fault.clone(); 4]);
-        let done = table.transact(&contract::counting_together()).await;
+        let done = table.transact(&contract::increment_in_transaction()).await;
         assert!(matches!(done, Err(StoreError::Unavailable(_))), "{n}: {done:?}");
         // It was not applied, so nothing is looked up.
         assert_eq!((script.sent("TransactWriteItems").len(), script.sent("BatchGetItem").len()), (4, 0));
-        assert_eq!(contract::counted_so_far(&table).await, 0);
+        assert_eq!(contract::stored_count(&table).await, 0);
     }
     script.set(vec![OVER_LIMIT; 3]);
-    assert!(matches!(table.update(&contract::counting(), Retry::Never).await, Ok(Updated::Written(_))));
+    assert!(matches!(table.update(&contract::increment(), Retry::Never).await, Ok(Updated::Written(_))));
     script.set([THROTTLED, OVER_LIMIT]);
-    assert_eq!(contract::counted_so_far(&table).await, 1);
+    assert_eq!(contract::stored_count(&table).await, 1);
 }
 
 /// A transaction at work on the item has not let the write in: even one that must not be done twice is sent again.
@@ -230,18 +230,18 @@ async fn throttling_has_several_names() {
 async fn a_write_whose_item_is_busy_waits_for_it() {
     let (table, script) = table().await;
     script.set(vec![BUSY; 3]);
-    let answer = table.update(&contract::counting(), Retry::Never).await;
+    let answer = table.update(&contract::increment(), Retry::Never).await;
     assert!(matches!(answer, Ok(Updated::Written(_))), "{answer:?}");
     script.set(vec![BUSY; 9]);
-    let answer = table.update(&contract::counting(), Retry::Idempotent).await;
+    let answer = table.update(&contract::increment(), Retry::Idempotent).await;
     assert!(matches!(answer, Err(StoreError::Contended(_))), "{answer:?}");
     assert_eq!(script.sent("UpdateItem").len(), 4);
     // What may have been written is not told as contention.
     script.set([LoseReply, BUSY, BUSY, BUSY]);
-    let answer = table.update(&contract::marking("mine"), Retry::Idempotent).await;
+    let answer = table.update(&contract::increment_once("mine"), Retry::Idempotent).await;
     assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{answer:?}");
     script.fine();
-    assert_eq!(contract::counted_so_far(&table).await, 2);
+    assert_eq!(contract::stored_count(&table).await, 2);
 }
 
 #[tokio::test]
@@ -249,24 +249,24 @@ async fn a_fault_of_the_server_is_an_unknown_outcome() {
     for fault in [BROKEN, GATEWAY] {
         let (table, script) = table().await;
         script.set([fault.clone()]);
-        let answer = table.update(&contract::counting(), Retry::Never).await;
+        let answer = table.update(&contract::increment(), Retry::Never).await;
         assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{answer:?}");
         assert_eq!(script.sent("UpdateItem").len(), 1);
         script.set([fault.clone()]);
-        let answer = table.update(&contract::marking("mine"), Retry::Idempotent).await;
+        let answer = table.update(&contract::increment_once("mine"), Retry::Idempotent).await;
         assert!(matches!(answer, Ok(Updated::Written(_))), "{answer:?}");
         script.set([fault.clone(), LoseReply, fault.clone()]);
-        assert!(matches!(table.transact(&contract::counting_together()).await, Ok(Transacted::Committed)));
+        assert!(matches!(table.transact(&contract::increment_in_transaction()).await, Ok(Transacted::Committed)));
         assert_eq!(script.sent("TransactWriteItems").len(), 4);
         // Reads are asked again.
         script.set([fault.clone(), fault.clone()]);
-        assert_eq!(contract::counted_so_far(&table).await, 2);
+        assert_eq!(contract::stored_count(&table).await, 2);
         script.set([fault.clone(), fault.clone()]);
         assert_eq!(table.query(&contract::rows(9)).await.unwrap().len(), 1);
         script.set(vec![fault.clone(); 9]);
         assert!(matches!(table.query(&contract::rows(9)).await, Err(StoreError::Unavailable(_))));
         script.set(vec![fault; 9]);
-        let read = table.read(&[contract::counting().key().clone()]).await;
+        let read = table.read(&[contract::increment().key().clone()]).await;
         assert!(matches!(read, Err(StoreError::Unavailable(_))), "{read:?}");
     }
 }
@@ -275,13 +275,13 @@ async fn a_fault_of_the_server_is_an_unknown_outcome() {
 async fn a_transaction_in_progress_may_yet_be_committed() {
     let (table, script) = table().await;
     script.set([LoseReply, TX_IN_PROGRESS]);
-    assert!(matches!(table.transact(&contract::counting_together()).await, Ok(Transacted::Committed)));
+    assert!(matches!(table.transact(&contract::increment_in_transaction()).await, Ok(Transacted::Committed)));
     let (table, script) = self::table().await;
     script.set(vec![TX_IN_PROGRESS; 4]);
-    let answer = table.transact(&contract::counting_together()).await;
+    let answer = table.transact(&contract::increment_in_transaction()).await;
     assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{answer:?}");
     assert_eq!((script.sent("TransactWriteItems").len(), script.sent("BatchGetItem").len()), (4, 1));
-    assert_eq!(contract::counted_so_far(&table).await, 0);
+    assert_eq!(contract::stored_count(&table).await, 0);
 }
 
 /// Other bytes under the same token would be a mismatch, and what was committed an error.
@@ -289,12 +289,12 @@ async fn a_transaction_in_progress_may_yet_be_committed() {
 async fn what_is_sent_again_is_the_same_to_the_byte() {
     let (table, script) = table().await;
     script.set([CONFLICT, BROKEN, LoseReply]);
-    assert!(matches!(table.transact(&contract::counting_together()).await, Ok(Transacted::Committed)));
+    assert!(matches!(table.transact(&contract::increment_in_transaction()).await, Ok(Transacted::Committed)));
     let sent = script.sent("TransactWriteItems");
     assert!(sent.len() == 4 && sent.iter().all(|one| *one == sent[0]), "{sent:?}");
-    assert_eq!(contract::counted_so_far(&table).await, 1);
+    assert_eq!(contract::stored_count(&table).await, 1);
     script.set([MISMATCH]);
-    let answer = table.transact(&contract::counting_together()).await;
+    let answer = table.transact(&contract::increment_in_transaction()).await;
     assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{answer:?}");
     assert_eq!(script.sent("TransactWriteItems").len(), 1);
 }
@@ -304,17 +304,17 @@ async fn what_is_sent_again_is_the_same_to_the_byte() {
 async fn an_item_that_is_too_large_is_no_refusal() {
     let (table, script) = table().await;
     script.fine();
-    let answer = table.update(&contract::marking(&"x".repeat(410_000)), Retry::Idempotent).await;
+    let answer = table.update(&contract::increment_once(&"x".repeat(410_000)), Retry::Idempotent).await;
     assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{answer:?}");
     assert_eq!(script.sent("UpdateItem").len(), 1);
     script.set([TX_MALFORMED]);
-    let answer = table.transact(&contract::counting_together()).await;
+    let answer = table.transact(&contract::increment_in_transaction()).await;
     assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{answer:?}");
     assert_eq!(script.sent("TransactWriteItems").len(), 1);
     // After an unknown outcome it may still have been committed.
     script.set([LoseReply, TX_MALFORMED]);
-    assert!(matches!(table.transact(&contract::counting_together()).await, Ok(Transacted::Committed)));
-    assert_eq!(contract::counted_so_far(&table).await, 1);
+    assert!(matches!(table.transact(&contract::increment_in_transaction()).await, Ok(Transacted::Committed)));
+    assert_eq!(contract::stored_count(&table).await, 1);
 }
 
 #[tokio::test]
@@ -325,7 +325,7 @@ async fn keys_that_stay_unprocessed_are_asked_for_again() {
         table.update(row, Retry::Never).await.unwrap();
     }
     let mut keys: Vec<_> = rows.iter().map(|row| row.key().clone()).collect();
-    keys.push(contract::counting().key().clone());
+    keys.push(contract::increment().key().clone());
     script.fine();
     let whole = table.read(&keys).await.unwrap();
     assert_eq!(whole.iter().filter(|item| item.is_some()).count(), 6);
@@ -369,13 +369,13 @@ async fn a_store_that_is_not_there_is_unavailable() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let silent = emulator::table_at(&url, "vestibule", |inner| inner);
-    let write = contract::counting();
+    let write = contract::increment();
     let patience = Duration::from_secs(60); // whether it ends, not when
     let answer = tokio::time::timeout(patience, silent.update(&write, Retry::Never)).await;
     assert!(matches!(answer, Ok(Err(StoreError::Unavailable(_)))), "{answer:?}");
     drop(listener);
     let refused = emulator::table_at(&url, "vestibule", |inner| inner);
-    let (transaction, keys) = (contract::counting_together(), [write.key().clone()]);
+    let (transaction, keys) = (contract::increment_in_transaction(), [write.key().clone()]);
     let all = async {
         let update = refused.update(&write, Retry::Idempotent).await.err();
         let (read, list) = (refused.read(&keys).await.err(), refused.query(&contract::rows(1)).await.err());
@@ -389,7 +389,7 @@ async fn a_store_that_is_not_there_is_unavailable() {
 async fn decisions_read_what_is_there_now_and_lists_only_what_they_show() {
     let (table, script) = table().await;
     script.set([]);
-    contract::counted_so_far(&table).await;
+    contract::stored_count(&table).await;
     table.query(&contract::rows(1)).await.unwrap();
     let (reads, query) = (script.sent("BatchGetItem"), script.sent("Query"));
     assert!(reads.iter().all(|read| read["RequestItems"]["vestibule"]["ConsistentRead"] == true));

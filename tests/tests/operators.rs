@@ -271,7 +271,7 @@ async fn a_sole_administrator_is_reset_by_a_ticket_and_one_beside_whom_another_c
 async fn own_epochs(table: &Arc<DynamoTable>) -> Vec<(String, i64)> {
     let store = Store::new(Arc::clone(table) as Arc<dyn Table>);
     let acme = TenantId::parse("acme").unwrap();
-    let page = store.people(&acme, &UserFilter::default(), None, 100).await.unwrap();
+    let page = store.list_users(&acme, &UserFilter::default(), None, 100).await.unwrap();
     page.items.into_iter().map(|(key, user, _)| (key.user().as_str().to_owned(), user.security_version)).collect()
 }
 

@@ -236,7 +236,7 @@ async fn list(State(app): State<Arc<App>>, call: ApiRequest<NoBody, (), ListQuer
         excluded: query.excluded,
         start: query.q.map(String::from),
     };
-    let page = app.store.people(tenant, &filter, after.as_ref(), query.limit.get()).await?;
+    let page = app.store.list_users(tenant, &filter, after.as_ref(), query.limit.get()).await?;
     let items = page.items.iter().map(|(key, user, profile)| UserDto::new(key, user, profile)).collect();
     Ok(Json(UserList { items, next_cursor: page.next.map(|next| next.text(List::Users)) }))
 }
@@ -322,7 +322,7 @@ async fn change(
     }
     event.changed = changed(&patch);
     if patch.hash.is_some() || patch.auth_type.is_some() || patch.linked.is_some() {
-        event = event.tell(Notify::User);
+        event = event.notify(Notify::User);
     }
     let key = named.key().clone();
     match app.store.update_user(&admin, named, &patch, &request.attempt(&app)?, &event).await? {

@@ -181,7 +181,7 @@ async fn list_users(
     event.actor_tenant = Some(operator.tenant().clone()).filter(|own| *own != tenant);
     app.store.record_or_fail(&tenant, &request.attempt(&app)?, 0, &event).await?;
     let filter = UserFilter { start: query.q.map(String::from), ..UserFilter::default() };
-    let page = app.store.people(&tenant, &filter, after.as_ref(), query.limit.get()).await?;
+    let page = app.store.list_users(&tenant, &filter, after.as_ref(), query.limit.get()).await?;
     let items = page.items.into_iter().map(|(key, user, profile)| TenantUserDto::new(&key, &user, profile));
     let next_cursor = page.next.map(|next| next.text(List::Users));
     Ok(Json(TenantUserList { items: items.collect(), next_cursor }))

@@ -22,7 +22,7 @@ use crate::{
     sso::PublicUrl,
     store::{
         Store,
-        dynamo::{DynamoTable, Look},
+        dynamo::{DynamoTable, StoreCheck},
         setup::Identity,
     },
 };
@@ -177,14 +177,15 @@ impl Function {
     pub async fn open_to_operators(&self) -> Result<(App, String), ConfigErrors> {
         let Environment { aws, table, stream, key_sources, public_url, audit_retention, mut faults } =
             self.configuration()?;
-        let (wrong, look, keys) = join!(table.describe(&stream), table.look(), key_sources.keys(&aws, self.needs));
+        let (wrong, checked, keys) =
+            join!(table.describe(&stream), table.check_store(), key_sources.keys(&aws, self.needs));
         // An error of the table also explains why it does not respond.
-        faults.0.extend(if wrong.is_empty() { look.faults } else { wrong });
+        faults.0.extend(if wrong.is_empty() { checked.faults } else { wrong });
         let keys = faults.take_all(keys);
         let (Some(keys), true) = (keys, faults.0.is_empty()) else { return Err(faults) };
         let store = Store::new(Arc::new(table))
             .keeping_audit(audit_retention)
-            .at(look.identity.map(|it| it.restore).unwrap_or_default());
+            .at(checked.identity.map(|it| it.restore).unwrap_or_default());
         Ok((self.app(store, None, (keys.names, keys.codes), public_url, faults)?, stream))
     }
 
@@ -249,7 +250,7 @@ impl Function {
         public_url: Option<PublicUrl>,
         mut faults: ConfigErrors,
     ) -> Result<App, ConfigErrors> {
-        // A function serves one request at a time.
+        // Lambda runs one request at a time in each instance.
         let passwords = Passwords::new(PasswordParams::default(), 1, 1, &SystemEntropy);
         match faults.take(passwords.map_err(|error| error.to_string())) {
             Some(passwords) if faults.0.is_empty() => {
@@ -263,7 +264,7 @@ impl Function {
 
     /// Reads the store's identity. Checks the clock, and that the table is the one that the identity names.
     async fn checked_identity(&self, table: &DynamoTable, stream: &str) -> Result<Identity, ConfigErrors> {
-        let Look { identity, service_time, mut faults } = table.look().await;
+        let StoreCheck { identity, service_time, mut faults } = table.check_store().await;
         let off = service_time.map(|time| Duration::from_millis(time.millis().abs_diff(self.clock.now().millis())));
         if let Some(off) = off.filter(|off| *off > MAX_CLOCK_OFFSET) {
             faults.push(format!("the clock is {} seconds off that of DynamoDB", off.as_secs()));

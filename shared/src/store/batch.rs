@@ -399,7 +399,7 @@ impl Plan {
             _ => return Ok(()),
         };
         self.writes.extend(writes);
-        let mut event = run.event.clone().about(key.user()).tell(Notify::User);
+        let mut event = run.event.clone().about(key.user()).notify(Notify::User);
         event.action = action;
         let number = u16::try_from(number).map_err(|_| StoreError::Corrupt("a batch is too long".into()))?;
         self.writes.push(store.audit_row(key.tenant(), run.attempt, number, &event)?);
@@ -633,7 +633,7 @@ mod tests {
             assert_eq!(office.row(id).await.is_some(), excluded);
             let told = office.rows(id, Did::ContactExcluded).await;
             assert_eq!(told.len(), usize::from(excluded), "{id}");
-            assert!(told.iter().all(|row| row.batch_id.as_ref() == Some(&report.id) && row.tell == [Notify::User]));
+            assert!(told.iter().all(|row| row.batch_id.as_ref() == Some(&report.id) && row.notify == [Notify::User]));
             if want != Outcome::NotFound {
                 let user = office.ann.read(&office.key(id)).await;
                 assert_eq!((user.excluded.is_some(), user.security_version), (excluded, if excluded { 2 } else { 1 }));

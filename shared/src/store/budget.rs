@@ -1,14 +1,14 @@
-//! A [`Budget`] of an item's list of times, as a guarded write.
+//! A [`Budget`] over a list of times in an item, as conditions and an action of a write.
 
 use super::write::{Action, Condition, Path, Value, absent, eq, lt, num, size};
 use crate::{env::Timestamp, policy::Budget};
 
-/// Takes one from the budget: the guard that there is room still, and the action that notes it. `times` is the list as it
-/// was read; `None` where there is no list. While no time is past, tries at once append side by side; a list with past
-/// times is replaced, if it is the list that was read.
+/// Takes one event from the budget: the condition that one is still allowed, and the action that adds it. `times` is
+/// the list as it was read; `None` if there is none. While no time has left the window, concurrent attempts append. A
+/// list with expired times is replaced, on condition that it is unchanged.
 ///
 /// # Errors
-/// When there is room again, if there is none.
+/// The time when the next event is allowed, if none is now.
 pub(super) fn take(
     path: &Path,
     times: Option<&[i64]>,

@@ -1,4 +1,4 @@
-//! Commands of client credentials: portals that may introspect tokens.
+//! Commands for client credentials, with which portals introspect tokens.
 
 use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Serialize};
@@ -20,40 +20,40 @@ use crate::{
     sign_in::Attempt,
 };
 
-/// A portal's credential (`C`).
+/// A portal's client credential (item `C`).
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Client {
-    /// Its tenant; for one of every tenant, that of support.
+    /// The tenant; for a credential that is valid for all tenants, the tenant `support`.
     #[serde(rename = "t")]
     pub tenant: TenantId,
-    /// Its id.
+    /// The id of the credential.
     pub id: ClientId,
-    /// Digest of its secret.
+    /// The digest of the secret.
     #[serde(rename = "h")]
     pub digest: CodeDigest,
-    /// What it is for.
+    /// What the credential is for, in an Administrator's words.
     pub name: String,
-    /// Made at, ms.
+    /// Created at, in milliseconds since 1970.
     #[serde(rename = "cr")]
     pub created: i64,
-    /// Whether it may ask about tokens of every tenant.
+    /// Whether it may introspect tokens of all tenants.
     #[serde(default)]
     pub all: bool,
 }
 
-/// A client just made, with its secret.
+/// A new client credential with its secret.
 pub struct NewClient {
-    /// What is kept.
+    /// What the store keeps.
     pub client: Client,
-    /// What is shown, once: 256 random bits.
+    /// The secret of 256 random bits. It is shown once.
     pub secret: Zeroizing<String>,
 }
 
 impl NewClient {
-    /// A fresh one.
+    /// Generates a client credential.
     ///
     /// # Errors
-    /// [`EntropyError`].
+    /// [`EntropyError`] if the source of randomness fails.
     pub fn generate(
         tenant: &TenantId,
         name: &str,
@@ -69,32 +69,32 @@ impl NewClient {
     }
 }
 
-/// What became of a client that was to be made or deleted.
+/// The result of creating or deleting a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientChange {
     /// Done.
     Done,
-    /// There is no such client, or no such tenant.
+    /// There is no such client or no such tenant.
     NotFound,
-    /// The caller may no longer.
+    /// The caller lost the permission.
     ActorRevoked,
 }
 
-/// What a portal learns of a token.
+/// The result of an introspection.
 pub enum Introspected {
     /// The client's credential is wrong.
     BadClient,
-    /// It is no living session, or not one that this client may ask about.
+    /// The token is not a valid session, or belongs to a tenant that the client may not introspect.
     Inactive,
-    /// Whose session it is.
+    /// The session and the profile of its user.
     Active(Box<Principal>, Profile),
 }
 
 impl Store {
-    /// Keeps a new client.
+    /// Stores a new client.
     ///
     /// # Errors
-    /// [`StoreError`]; the secret must not be shown then.
+    /// [`StoreError`]; the secret must then not be shown.
     pub async fn create_client(
         &self,
         admin: &AdminContext,
@@ -109,7 +109,7 @@ impl Store {
             Write::check(keys::user(admin.key()), admin.conditions(attempt.at())),
             Write::put_new(keys::client(&client.id), put),
         ];
-        // The caller's own tenant is there.
+        // The caller's own tenant exists, so only another tenant is checked.
         if client.tenant != *admin.tenant() {
             writes.push(Write::check(keys::tenant(&client.tenant), vec![super::write::exists(attr("PK"))]));
         }
@@ -121,10 +121,10 @@ impl Store {
         })
     }
 
-    /// Deletes a client of the caller's tenant: from then on it is none.
+    /// Deletes a client of the caller's tenant. It is invalid at once.
     ///
     /// # Errors
-    /// [`StoreError`]: it may have happened.
+    /// [`StoreError`]; the client may have been deleted.
     pub async fn delete_client(
         &self,
         admin: &AdminContext,
@@ -144,7 +144,7 @@ impl Store {
         })
     }
 
-    /// A tenant's clients, the oldest first.
+    /// Lists a tenant's clients, the oldest first.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -161,21 +161,21 @@ impl Store {
                 limit: PAGE,
             };
             let found = self.table.query(&query).await?;
-            let whole = found.len() < PAGE;
+            let is_last = found.len() < PAGE;
             for item in found {
                 all.push(item::read::<Client>(item)?);
             }
             after = all.last().map(|last| format!("{:013}#{}", last.created, last.id));
-            if whole {
+            if is_last {
                 return Ok(all);
             }
         }
     }
 
-    /// Finds out for a client whose session a token is: one round trip. It counts as use of the session.
+    /// Introspects a session token for a client, in one round trip. It counts as use of the session.
     ///
     /// # Errors
-    /// [`StoreError`]: denied.
+    /// [`StoreError`]; the caller must deny the request.
     pub async fn introspect(
         &self,
         client: &ClientId,
@@ -184,12 +184,12 @@ impl Store {
         now: Timestamp,
     ) -> Result<Introspected, StoreError> {
         let token = token.filter(|token| token.class() == TokenClass::Session);
-        let mut wanted = vec![keys::client(client)];
-        wanted.extend(token.iter().flat_map(|token| {
+        let mut keys_read = vec![keys::client(client)];
+        keys_read.extend(token.iter().flat_map(|token| {
             let who = token.user();
             [keys::user(who), keys::idp(who.tenant()), keys::profile(who)]
         }));
-        let mut found = self.table.read(&wanted).await?.into_iter();
+        let mut found = self.table.read(&keys_read).await?.into_iter();
         let known: Option<Client> = found.next().flatten().map(item::read).transpose()?;
         let Some(known) = known.filter(|known| known.digest == *digest) else { return Ok(Introspected::BadClient) };
         let Some(token) = token else { return Ok(Introspected::Inactive) };
@@ -219,20 +219,20 @@ mod tests {
         Client { tenant, id, digest, name: "portal".to_owned(), created: NOW.millis(), all }
     }
 
-    async fn ask(ann: &Ann, id: &str, secret: &str, token: &TokenRef) -> Introspected {
+    async fn introspect(ann: &Ann, id: &str, secret: &str, token: &TokenRef) -> Introspected {
         let id = ClientId::parse(id).unwrap();
         ann.store.introspect(&id, &CodeDigest::of_client_secret(&id, secret), Some(token), NOW).await.unwrap()
     }
 
     #[tokio::test]
-    async fn a_client_asks_about_its_own_tenant_until_it_is_deleted() {
+    async fn client_introspects_only_its_own_tenant_until_deleted() {
         let (ann, tokens) = ann(1).await;
         let session = ann.with_step(&tokens[0], STEP, NOW).await.unwrap();
         let session = session.reference();
         let admin = ann.store.read_session(session, NOW).await.unwrap().ok().unwrap();
         let admin = admin.administrator(NOW).ok().unwrap();
         let event = ann.event();
-        // Its own tenant's item is not asked for: it would be in everybody's creation.
+        // Creating a client must not read its own tenant's item: all creations would contend for it.
         let gone = Write::delete(keys::tenant(ann.key.tenant()), vec![]);
         ann.store.table.update(&gone, super::super::table::Retry::Never).await.unwrap();
         for (one, want) in [
@@ -242,14 +242,14 @@ mod tests {
             let made = ann.store.create_client(&admin, &one, &attempt(NOW), &event).await.unwrap();
             assert_eq!(made, want);
         }
-        assert!(matches!(ask(&ann, "own", "secret", session).await, Introspected::Active(..)));
-        assert!(matches!(ask(&ann, "own", "wrong", session).await, Introspected::BadClient));
-        assert!(matches!(ask(&ann, "other", "secret", session).await, Introspected::BadClient));
-        assert!(matches!(ask(&ann, "own", "secret", &tokens[0]).await, Introspected::Inactive));
+        assert!(matches!(introspect(&ann, "own", "secret", session).await, Introspected::Active(..)));
+        assert!(matches!(introspect(&ann, "own", "wrong", session).await, Introspected::BadClient));
+        assert!(matches!(introspect(&ann, "other", "secret", session).await, Introspected::BadClient));
+        assert!(matches!(introspect(&ann, "own", "secret", &tokens[0]).await, Introspected::Inactive));
         for (id, foreign) in [("foreign", false), ("every", true)] {
             let put = item::write(&client("globex", id, foreign)).unwrap();
             ann.put(Write::put_new(keys::client(&ClientId::parse(id).unwrap()), put)).await;
-            let active = matches!(ask(&ann, id, "secret", session).await, Introspected::Active(..));
+            let active = matches!(introspect(&ann, id, "secret", session).await, Introspected::Active(..));
             assert_eq!(active, foreign);
         }
         assert_eq!(ann.store.clients(ann.key.tenant()).await.unwrap().len(), 1);
@@ -258,8 +258,8 @@ mod tests {
             let id = ClientId::parse(id).unwrap();
             async move { store.delete_client(admin, &id, &attempt(NOW), event).await.unwrap() }
         };
-        assert_eq!(delete("foreign").await, ClientChange::NotFound, "another tenant's");
+        assert_eq!(delete("foreign").await, ClientChange::NotFound, "a client of another tenant");
         assert_eq!(delete("own").await, ClientChange::Done);
-        assert!(matches!(ask(&ann, "own", "secret", session).await, Introspected::BadClient));
+        assert!(matches!(introspect(&ann, "own", "secret", session).await, Introspected::BadClient));
     }
 }

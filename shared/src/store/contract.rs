@@ -1,5 +1,5 @@
-//! One suite for every backend: what a table answers is compared with the reference model's answer, write for write, and
-//! races have one winner. It panics where a backend differs, for it is a test.
+//! A conformance suite for all backends: each result of a table is compared with that of the reference model, and each
+//! race must have one winner. It is a test, so it panics if a backend differs.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::missing_panics_doc)]
 
 use std::sync::Arc;
@@ -24,7 +24,7 @@ fn key(n: u8) -> Key {
     Key { pk: format!("CONTRACT#{}", n % 2), sk: format!("K#{n}") }
 }
 
-/// A place: an attribute, or an entry of the map `m` (which is there or not).
+/// A path: an attribute, or an entry of the map `m`, which may be absent.
 fn path() -> impl Strategy<Value = Path> {
     prop_oneof![
         "[ns]".prop_map(attr),
@@ -50,9 +50,9 @@ fn condition() -> impl Strategy<Value = Condition> {
         (path(), value()).prop_map(|(path, value)| write::ne(path, value)),
         (path(), -3_i64..12).prop_map(|(path, n)| write::lt(path, n)),
         (path(), -3_i64..12).prop_map(|(path, n)| write::ge(path, n)),
-        // A thing compared with itself is malformed to DynamoDB, and no command does it.
+        // DynamoDB refuses to compare a path with itself, and no command does it.
         (path(), path())
-            .prop_filter_map("the same twice", |(left, right)| (left != right).then(|| write::eq(left, right))),
+            .prop_filter_map("equal paths", |(left, right)| (left != right).then(|| write::eq(left, right))),
         (0_i64..4).prop_map(|n| write::le(size(attr("m")), n)),
     ];
     simple.prop_recursive(2, 6, 3, |inner| {
@@ -63,7 +63,7 @@ fn condition() -> impl Strategy<Value = Condition> {
     })
 }
 
-/// Actions on different places: DynamoDB refuses overlapping ones as malformed, and no command has them.
+/// Actions on different paths: DynamoDB refuses overlapping ones, and no command has them.
 fn actions() -> impl Strategy<Value = Vec<Action>> {
     prop_oneof![
         (value(), -2_i64..3).prop_map(|(value, by)| vec![Action::Set(attr("s"), value), Action::Count(attr("n"), by)]),
@@ -79,7 +79,7 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
     ]
 }
 
-fn a_write(n: u8) -> impl Strategy<Value = Write> {
+fn write_to(n: u8) -> impl Strategy<Value = Write> {
     prop_oneof![
         6 => (prop::option::of(condition()), actions())
             .prop_map(move |(condition, actions)| Write::update(key(n), condition.into_iter().collect(), actions)),
@@ -95,15 +95,15 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let together = (a_write(0), a_write(1), prop::option::of(condition())).prop_map(|(one, two, condition)| {
+    let transaction = (write_to(0), write_to(1), prop::option::of(condition())).prop_map(|(one, two, condition)| {
         Step::Transact(
             [one, two].into_iter().chain(condition.map(|condition| Write::check(key(2), vec![condition]))).collect(),
         )
     });
-    prop_oneof![(0..KEYS).prop_flat_map(a_write).prop_map(Step::Update), together]
+    prop_oneof![(0..KEYS).prop_flat_map(write_to).prop_map(Step::Update), transaction]
 }
 
-/// Random sequences of writes: every answer and every item is the reference model's.
+/// Applies random sequences of writes. Every result and every item must equal the reference model's.
 pub async fn same_meaning(table: &dyn Table, sequences: u32) {
     let config = Config { rng_seed: RngSeed::Fixed(sequences.into()), ..Config::default() };
     let mut runner = TestRunner::new(config);
@@ -113,16 +113,16 @@ pub async fn same_meaning(table: &dyn Table, sequences: u32) {
         let steps = prop::collection::vec(step(), 1..12).new_tree(&mut runner).unwrap().current();
         for step in steps {
             rows += 1;
-            same_answer(table, &model, &step, rows).await;
+            assert_same_result(table, &model, &step, rows).await;
         }
-        // One of them twice: whoever asks about themselves does that.
+        // One key is read twice, as by a caller who reads their own item.
         let keys: Vec<_> = (0..KEYS).chain([0]).map(key).collect();
         assert_eq!(table.read(&keys).await.unwrap(), model.read(&keys).await.unwrap());
-        same_lists(table, &model).await;
+        assert_same_lists(table, &model).await;
     }
 }
 
-async fn same_answer(table: &dyn Table, model: &MemoryTable, step: &Step, row: u32) {
+async fn assert_same_result(table: &dyn Table, model: &MemoryTable, step: &Step, row: u32) {
     match step {
         Step::Update(write) => {
             let (got, want) = (table.update(write, Retry::Never).await, model.update(write, Retry::Never).await);
@@ -145,7 +145,7 @@ async fn same_answer(table: &dyn Table, model: &MemoryTable, step: &Step, row: u
     }
 }
 
-async fn same_lists(table: &dyn Table, model: &MemoryTable) {
+async fn assert_same_lists(table: &dyn Table, model: &MemoryTable) {
     for descending in [false, true] {
         for after in [None, Some("K#1"), Some("K#12"), Some("K#9")] {
             let query = |limit| Query {
@@ -175,7 +175,7 @@ async fn same_lists(table: &dyn Table, model: &MemoryTable) {
     }
 }
 
-/// 32 at a time, released together: a budget of five admits five, and what is spent once has one winner.
+/// Races of 32 tasks that start together: a budget of five admits five, and a single-use key has one winner.
 pub async fn races(table: Arc<dyn Table>, rounds: usize) {
     for round in 0..rounds {
         let counter = Key { pk: "CONTRACT#races".into(), sk: format!("C#{round}") };
@@ -184,17 +184,17 @@ pub async fn races(table: Arc<dyn Table>, rounds: usize) {
             vec![Condition::Any(vec![absent(attr("n")), write::lt(attr("n"), 5)])],
             vec![Action::Count(attr("n"), 1)],
         );
-        let admitted = together(32, |_| {
+        let admitted = count_true(32, |_| {
             let (table, charge) = (Arc::clone(&table), charge.clone());
             async move { matches!(table.update(&charge, Retry::Never).await.unwrap(), Updated::Written(_)) }
         });
         assert_eq!(admitted.await, 5, "round {round}");
-        let won = together(32, |racer| {
+        let won = count_true(32, |racer| {
             let table = Arc::clone(&table);
             async move {
-                let place = |kind: &str| Key { pk: "CONTRACT#races".into(), sk: format!("{kind}#{round}") };
-                let once = Write::put_new(place("O"), Item::new());
-                let row = Write::put_new(place(&format!("R{racer}")), Item::new());
+                let key = |kind: &str| Key { pk: "CONTRACT#races".into(), sk: format!("{kind}#{round}") };
+                let once = Write::put_new(key("O"), Item::new());
+                let row = Write::put_new(key(&format!("R{racer}")), Item::new());
                 let transaction = Transaction::new(vec![once], row);
                 matches!(table.transact(&transaction).await.unwrap(), Transacted::Committed)
             }
@@ -203,8 +203,8 @@ pub async fn races(table: Arc<dyn Table>, rounds: usize) {
     }
 }
 
-/// How many of the racers say yes.
-async fn together<F>(racers: usize, race: impl Fn(usize) -> F) -> usize
+/// Runs the tasks concurrently and counts those that return true.
+async fn count_true<F>(racers: usize, race: impl Fn(usize) -> F) -> usize
 where
     F: Future<Output = bool> + Send + 'static,
 {
@@ -218,49 +218,49 @@ where
             })
         })
         .collect();
-    let mut yes = 0;
+    let mut count = 0;
     for task in tasks {
-        yes += usize::from(task.await.unwrap());
+        count += usize::from(task.await.unwrap());
     }
-    yes
+    count
 }
 
-/// One more, under no guard: a second application shows.
+/// Increments without a condition, so a second application is visible.
 #[must_use]
-pub fn counting() -> Write {
-    Write::update(counted(), vec![], vec![Action::Count(attr("n"), 1)])
+pub fn increment() -> Write {
+    Write::update(counter_key(), vec![], vec![Action::Count(attr("n"), 1)])
 }
 
-/// Counted under its own mark: it recognises itself, and is applied once.
+/// Increments on condition that its mark is absent, so it is applied once.
 #[must_use]
-pub fn marking(mark: &str) -> Write {
+pub fn increment_once(mark: &str) -> Write {
     Write::update(
-        counted(),
+        counter_key(),
         vec![absent(attr("mark"))],
         vec![Action::Count(attr("n"), 1), Action::Set(attr("mark"), text(mark))],
     )
 }
 
-/// An action that fits nothing there, so the store itself refuses it.
+/// An action that does not fit the item, so the store itself refuses it.
 #[must_use]
-pub fn not_fitting() -> Write {
-    Write::update(counted(), vec![], vec![Action::Add(attr("absent"), 1)])
+pub fn unfit_write() -> Write {
+    Write::update(counter_key(), vec![], vec![Action::Add(attr("absent"), 1)])
 }
 
-/// One more, together with its row.
+/// An increment in a transaction with its audit row.
 #[must_use]
-pub fn counting_together() -> Transaction {
-    Transaction::new(vec![counting()], Write::put_new(row(), Item::new()))
+pub fn increment_in_transaction() -> Transaction {
+    Transaction::new(vec![increment()], Write::put_new(row(), Item::new()))
 }
 
-/// Makes the row of a number, below ten.
+/// Creates the row with this number, below ten.
 #[must_use]
 pub fn numbered_row(number: u8) -> Write {
     let key = Key { pk: row().pk, sk: format!("R#{number}") };
     Write::update(key, vec![], vec![Action::Set(attr("n"), num(number.into()))])
 }
 
-/// The list of rows, at most so many of them.
+/// Lists at most `limit` rows.
 #[must_use]
 pub fn rows(limit: usize) -> Query {
     Query { index: false, partition: row().pk, prefix: "R#".into(), after: None, descending: false, limit }
@@ -270,22 +270,22 @@ fn row() -> Key {
     Key { pk: "CONTRACT#faults".into(), sk: "R#1".into() }
 }
 
-/// Counts by one in one write after another, telling each count once it was answered; for ever.
-pub async fn count_for_ever(table: &dyn Table, mut answered: impl FnMut(i64)) {
+/// Increments the counter without end, one write after another. `answered` gets each new count after the reply.
+pub async fn count_forever(table: &dyn Table, mut answered: impl FnMut(i64)) {
     loop {
-        match table.update(&counting(), Retry::Never).await.unwrap() {
+        match table.update(&increment(), Retry::Never).await.unwrap() {
             Updated::Written(Some(item)) => answered(number(&item)),
             other => panic!("{other:?}"),
         }
     }
 }
 
-/// How far [`count_for_ever`] came, as the store has it.
-pub async fn counted_so_far(table: &dyn Table) -> i64 {
-    table.read(&[counted()]).await.unwrap()[0].as_ref().map_or(0, number)
+/// The counter of [`count_forever`] in the store.
+pub async fn stored_count(table: &dyn Table) -> i64 {
+    table.read(&[counter_key()]).await.unwrap()[0].as_ref().map_or(0, number)
 }
 
-fn counted() -> Key {
+fn counter_key() -> Key {
     Key { pk: "CONTRACT#durable".into(), sk: "N".into() }
 }
 

@@ -1,5 +1,5 @@
-//! The data keys that authenticators' secrets are sealed under, as a key service wrapped them: all in one item, which
-//! nothing but the sealing reaches.
+//! The data keys that seal the secrets of authenticator apps, as the key service wrapped them. They are in one item,
+//! which only sealing reads.
 
 use std::collections::BTreeMap;
 
@@ -18,32 +18,32 @@ pub struct WrappedKey {
     /// The ciphertext.
     #[serde(rename = "w", with = "serde_bytes")]
     wrapped: Vec<u8>,
-    /// Made at, ms.
+    /// Created at, in milliseconds since 1970.
     #[serde(rename = "at")]
     made: i64,
 }
 
 impl WrappedKey {
-    /// Just made.
+    /// A data key that was created at `made`.
     #[must_use]
     pub fn new(wrapped: Vec<u8>, made: Timestamp) -> Self {
         Self { wrapped, made: made.millis() }
     }
 
-    /// What the key service wrote.
+    /// The ciphertext of the key service.
     #[must_use]
     pub fn wrapped(&self) -> &[u8] {
         &self.wrapped
     }
 
-    /// When it was made.
+    /// When the key was created.
     #[must_use]
     pub fn made(&self) -> Timestamp {
         Timestamp::from_millis(self.made)
     }
 }
 
-/// All of a store's, by number; the highest seals.
+/// All data keys of a store by number. The highest number seals.
 pub type WrappedKeys = BTreeMap<u64, WrappedKey>;
 
 #[derive(Serialize, Deserialize)]
@@ -53,7 +53,7 @@ struct Row {
 }
 
 impl Store {
-    /// Reads the data keys; there is none before the first secret is sealed.
+    /// Reads the data keys. There are none before the first secret is sealed.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -62,11 +62,11 @@ impl Store {
         found.map_or(Ok(WrappedKeys::new()), read)
     }
 
-    /// Adds a data key as the successor of the one before it, unless there is one of its number. Answers what is there
-    /// then: of several who race, all get the same.
+    /// Adds a data key as the successor of the key before it, unless the number is taken. Returns the keys that are
+    /// stored then, so concurrent callers all get the same.
     ///
     /// # Errors
-    /// [`StoreError`]; a key that may not be stored must not seal anything.
+    /// [`StoreError`]; the key must then not be used, because it may not be stored.
     pub async fn add_data_key(&self, number: u64, key: &WrappedKey) -> Result<WrappedKeys, StoreError> {
         let write = if number == 1 {
             let row = Row { keys: BTreeMap::from([(number.to_string(), key.clone())]) };
@@ -76,11 +76,11 @@ impl Store {
             let action = Action::Set(at(number), Value::M(item::write(key)?));
             Write::update(keys::data_keys(), vec![exists(at(number - 1)), absent(at(number))], vec![action])
         };
-        // Sent twice it finds itself there.
+        // If it is sent twice, the second attempt finds the key of the first.
         match self.table.update(&write, Retry::Idempotent).await? {
             Updated::Written(Some(found)) | Updated::Refused(Some(found)) => read(found),
             Updated::Written(None) | Updated::Refused(None) => {
-                Err(StoreError::Corrupt("the data keys are gone".into()))
+                Err(StoreError::Corrupt("the data keys are missing".into()))
             }
         }
     }
@@ -91,9 +91,9 @@ fn set_all(row: Item) -> Vec<Action> {
 }
 
 fn read(found: Item) -> Result<WrappedKeys, StoreError> {
-    let poison = |_| StoreError::Corrupt("the number of a data key".into());
+    let corrupt = |_| StoreError::Corrupt("the number of a data key".into());
     let row: Row = item::read(found)?;
-    row.keys.into_iter().map(|(number, key)| Ok((number.parse().map_err(poison)?, key))).collect()
+    row.keys.into_iter().map(|(number, key)| Ok((number.parse().map_err(corrupt)?, key))).collect()
 }
 
 #[cfg(test)]
@@ -108,14 +108,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_number_is_given_once_and_in_order() {
+    async fn data_key_number_is_used_once_and_in_order() {
         let store = Store::new(Arc::new(MemoryTable::default()));
         assert!(store.data_keys().await.unwrap().is_empty());
-        assert!(matches!(store.add_data_key(2, &key(2)).await, Err(StoreError::Corrupt(_))), "there is no first");
+        assert!(matches!(store.add_data_key(2, &key(2)).await, Err(StoreError::Corrupt(_))), "there is no key 1");
         let first = WrappedKeys::from([(1, key(1))]);
         assert_eq!(store.add_data_key(1, &key(1)).await.unwrap(), first);
-        assert_eq!(store.add_data_key(1, &key(9)).await.unwrap(), first, "the loser gets the winner's");
-        assert_eq!(store.add_data_key(3, &key(3)).await.unwrap(), first, "there is no second");
+        assert_eq!(
+            store.add_data_key(1, &key(9)).await.unwrap(),
+            first,
+            "the second caller gets the first caller's key"
+        );
+        assert_eq!(store.add_data_key(3, &key(3)).await.unwrap(), first, "there is no key 2");
         let both = WrappedKeys::from([(1, key(1)), (2, key(2))]);
         assert_eq!(store.add_data_key(2, &key(2)).await.unwrap(), both);
         assert_eq!(store.add_data_key(2, &key(8)).await.unwrap(), both);

@@ -1,7 +1,7 @@
-//! Guarded writes as DynamoDB takes them, over the real SDK.
+//! Conditional writes in DynamoDB, over the AWS SDK.
 //!
-//! The SDK's own retries are off: a plain update whose reply was lost would be applied twice, and told as one. What this file
-//! does not know it answers as [`StoreError`], which means no.
+//! The SDK's own retries are off for writes: it could apply an update twice after a lost reply and report it once. An
+//! unknown outcome is returned as [`StoreError`], and the request is denied.
 
 use std::{
     collections::HashMap,
@@ -30,30 +30,30 @@ use crate::{env::Entropy, tls_roots::TlsRoots};
 
 mod check;
 
-pub use check::Look;
+pub use check::StoreCheck;
 
-/// How often a call is made at most: contention and throttling pass.
+/// Maximum attempts of a call. Contention and throttling usually pass.
 const CALLS: u32 = 4;
 
-/// After this no call is begun again: the caller is still there to be answered.
+/// No attempt starts after this time, so that the caller can still receive a response.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What a failed call says about its writes.
+/// What a failed call means for its writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Failure {
-    /// Not applied, for now.
+    /// Not applied; a retry may succeed.
     Throttled,
-    /// Not applied: a transaction is at work on the item.
+    /// Not applied: a transaction is changing the item.
     Contended,
-    /// Not applied, and asking again does not help: a defect of ours, or a missing permission.
-    Hopeless,
-    /// Perhaps applied.
+    /// Not applied, and a retry cannot succeed: a bug in Vestibule or a missing permission.
+    Permanent,
+    /// It may have been applied.
     Unknown,
 }
 
 fn failure<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> Failure {
     match (error, error.code()) {
-        (SdkError::ConstructionFailure(_), _) => Failure::Hopeless,
+        (SdkError::ConstructionFailure(_), _) => Failure::Permanent,
         (
             SdkError::ServiceError(_),
             Some(
@@ -80,22 +80,22 @@ fn failure<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> Failure {
                 | "MissingAuthenticationTokenException"
                 | "ExpiredTokenException",
             ),
-        ) => Failure::Hopeless,
+        ) => Failure::Permanent,
         _ => Failure::Unknown,
     }
 }
 
-/// The single table in DynamoDB.
+/// The store's table in DynamoDB.
 #[derive(Clone)]
 pub struct DynamoTable {
     client: Client,
     name: String,
     entropy: std::sync::Arc<dyn Entropy>,
-    /// Silence is an unknown outcome too. The SDK alone would wait for ever.
+    /// A timeout is an unknown outcome too. Without these limits the SDK would wait without end.
     timeouts: TimeoutConfig,
 }
 
-/// An expression with its placeholders. Every name is one: many of ours are reserved words.
+/// An expression with its placeholders. Every name gets one, because many attribute names are reserved words.
 #[derive(Debug, Default)]
 struct Expression {
     names: HashMap<String, String>,
@@ -144,11 +144,11 @@ impl Expression {
         }
     }
 
-    /// A guard as a condition; `None` for one that always holds.
+    /// Renders a condition; `None` for one that always holds.
     fn condition(&mut self, condition: &Condition) -> Option<String> {
         let text = self.clause(condition)?;
-        // Parentheses around all of it are refused as redundant. Text that starts with one is of `joined`, so it ends with
-        // that one's partner.
+        // DynamoDB refuses redundant parentheses around the whole text. Text that starts with one comes from `joined`,
+        // so it ends with the matching one.
         let inner = text.strip_prefix('(').and_then(|text| text.strip_suffix(')')).map(str::to_owned);
         Some(inner.unwrap_or(text))
     }
@@ -167,7 +167,7 @@ impl Expression {
                     Comparison::Ge => ">=",
                 };
                 let (left_text, right_text) = (self.operand(left), self.operand(right));
-                // Here `<>` holds with an absent attribute; in our language no comparison does.
+                // In DynamoDB `<>` is true if an attribute is absent. A condition of the store must then be false.
                 let mut parts = vec![format!("{left_text} {sign} {right_text}")];
                 if *comparison == Comparison::Ne {
                     for operand in [left, right] {
@@ -233,7 +233,7 @@ impl Expression {
     }
 }
 
-/// Several parts in parentheses; one part as it is, for redundant parentheses are refused.
+/// Joins several parts in parentheses. A single part gets none, because DynamoDB refuses redundant parentheses.
 fn joined(parts: Vec<String>, by: &str) -> String {
     if parts.len() == 1 { parts.concat() } else { format!("({})", parts.join(by)) }
 }
@@ -246,7 +246,7 @@ fn from_sdk(item: HashMap<String, AttributeValue>) -> Item {
     item.into_iter().map(|(name, value)| (name, value.into())).collect()
 }
 
-fn malformed(what: impl std::fmt::Display) -> StoreError {
+fn build_error(what: impl std::fmt::Display) -> StoreError {
     StoreError::Unavailable(format!("a request could not be built: {what}"))
 }
 
@@ -254,28 +254,28 @@ fn unavailable<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> StoreError
     StoreError::Unavailable(error.code().map_or_else(|| error.to_string(), str::to_owned))
 }
 
-/// A call that can never work: denied, and an alarm.
-fn hopeless<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> StoreError {
-    alarm(error.code().unwrap_or("none"));
+/// The error of a call that can never succeed. It logs an error, on which an alarm is raised.
+fn permanent_error<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> StoreError {
+    log_alarm(error.code().unwrap_or("none"));
     unavailable(error)
 }
 
-/// The code alone: a message of DynamoDB's may quote what it was sent.
-fn alarm(code: &str) {
-    tracing::error!(code, "DynamoDB will not do what it is asked");
+/// Logs only the error code: DynamoDB's message may quote what was sent.
+fn log_alarm(code: &str) {
+    tracing::error!(code, "DynamoDB refused a request that cannot succeed");
 }
 
-/// A call that failed, for whatever cause.
-fn told<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> StoreError {
-    if failure(error) == Failure::Hopeless { hopeless(error) } else { unavailable(error) }
+/// The error of a failed call.
+fn store_error<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> StoreError {
+    if failure(error) == Failure::Permanent { permanent_error(error) } else { unavailable(error) }
 }
 
-/// Why a transaction was cancelled without one of its writes being refused: none of it was applied.
+/// Why a transaction was cancelled although no write was refused. None of it was applied.
 fn cancelled_for(reasons: &[CancellationReason]) -> (Failure, StoreError) {
     let codes = || reasons.iter().filter_map(|reason| reason.code()).filter(|code| *code != "None");
     if codes().any(|code| code == "ValidationError") {
-        alarm("ValidationError");
-        return (Failure::Hopeless, StoreError::Unavailable("ValidationError".into()));
+        log_alarm("ValidationError");
+        return (Failure::Permanent, StoreError::Unavailable("ValidationError".into()));
     }
     match codes().next() {
         Some("TransactionConflict") => (Failure::Contended, StoreError::Contended("a transaction".into())),
@@ -283,7 +283,7 @@ fn cancelled_for(reasons: &[CancellationReason]) -> (Failure, StoreError) {
     }
 }
 
-/// A client of DynamoDB; at another address than AWS's where one is given.
+/// A DynamoDB client. `endpoint` replaces the address of AWS.
 #[must_use]
 pub fn client(region: String, credentials: Credentials, endpoint: Option<String>, trust: &TlsRoots) -> Client {
     let mut config = Config::builder()
@@ -298,7 +298,7 @@ pub fn client(region: String, credentials: Credentials, endpoint: Option<String>
 }
 
 impl DynamoTable {
-    /// The table of that name.
+    /// The table with this name.
     #[must_use]
     pub fn new(client: Client, name: impl Into<String>, entropy: std::sync::Arc<dyn Entropy>) -> Self {
         let timeouts = TimeoutConfig::builder()
@@ -308,7 +308,7 @@ impl DynamoTable {
         Self { client, name: name.into(), entropy, timeouts }
     }
 
-    /// Waits for a slow machine: a test of something else is not about silence.
+    /// Allows slow responses, for tests that are not about timeouts.
     #[cfg(feature = "testing")]
     #[must_use]
     pub fn patient(mut self) -> Self {
@@ -316,7 +316,7 @@ impl DynamoTable {
         self
     }
 
-    /// Makes the table with its index, on demand, unless it is there: for tests and for development.
+    /// Creates the table and its index, with on-demand billing, unless it exists. For tests and development.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -327,18 +327,18 @@ impl DynamoTable {
         let key = |name: &str, kind| KeySchemaElement::builder().attribute_name(name).key_type(kind).build();
         let mut create = self.client.create_table().table_name(&self.name).billing_mode(BillingMode::PayPerRequest);
         for name in ["PK", "SK", "GP", "GS"] {
-            create = create.attribute_definitions(attribute(name).map_err(malformed)?);
+            create = create.attribute_definitions(attribute(name).map_err(build_error)?);
         }
         let index = GlobalSecondaryIndex::builder()
             .index_name("dir")
-            .key_schema(key("GP", KeyType::Hash).map_err(malformed)?)
-            .key_schema(key("GS", KeyType::Range).map_err(malformed)?)
+            .key_schema(key("GP", KeyType::Hash).map_err(build_error)?)
+            .key_schema(key("GS", KeyType::Range).map_err(build_error)?)
             .projection(Projection::builder().projection_type(ProjectionType::All).build())
             .build()
-            .map_err(malformed)?;
+            .map_err(build_error)?;
         create
-            .key_schema(key("PK", KeyType::Hash).map_err(malformed)?)
-            .key_schema(key("SK", KeyType::Range).map_err(malformed)?)
+            .key_schema(key("PK", KeyType::Hash).map_err(build_error)?)
+            .key_schema(key("SK", KeyType::Range).map_err(build_error)?)
             .global_secondary_indexes(index)
             .send()
             .await
@@ -349,7 +349,7 @@ impl DynamoTable {
             })
     }
 
-    /// Reads may be sent again by the SDK.
+    /// The configuration of reads, which the SDK may retry.
     fn reading(&self) -> aws_sdk_dynamodb::config::Builder {
         aws_sdk_dynamodb::config::Config::builder().timeout_config(self.timeouts.clone())
     }
@@ -358,8 +358,8 @@ impl DynamoTable {
         self.reading().retry_config(RetryConfig::disabled())
     }
 
-    /// A single write is an UpdateItem, or a transaction of one where it puts or deletes: no command does that alone in a
-    /// hot path, and so there is one code for each.
+    /// Sends an update as UpdateItem. A single put or delete is sent as a transaction with one write: no frequent
+    /// command needs them alone, so each call has one implementation.
     async fn update_item(&self, write: &Write, actions: &[Action]) -> Result<Updated, SdkError<UpdateItemError>> {
         let mut expression = Expression::default();
         let condition = expression.condition(write.condition());
@@ -397,8 +397,8 @@ impl DynamoTable {
             Effect::Update(actions) => expression.actions(actions).unwrap_or_default(),
             _ => String::new(),
         };
-        // The four kinds are builders of four types with these methods alike.
-        macro_rules! guarded {
+        // The four builders are of different types with the same methods.
+        macro_rules! conditional {
             ($builder:expr) => {
                 $builder
                     .table_name(&self.name)
@@ -407,31 +407,34 @@ impl DynamoTable {
                     .set_expression_attribute_values(expression.values())
                     .return_values_on_condition_check_failure(OnFailure::AllOld)
                     .build()
-                    .map_err(malformed)?
+                    .map_err(build_error)?
             };
         }
         let key = to_sdk(&write.key().attributes());
         let item = TransactWriteItem::builder();
         Ok(match write.effect() {
-            Effect::Update(_) => item.update(guarded!(Update::builder().set_key(Some(key)).update_expression(update))),
+            Effect::Update(_) => {
+                item.update(conditional!(Update::builder().set_key(Some(key)).update_expression(update)))
+            }
             Effect::Put(attributes) => {
                 let whole = to_sdk(attributes).into_iter().chain(key).collect();
-                item.put(guarded!(Put::builder().set_item(Some(whole))))
+                item.put(conditional!(Put::builder().set_item(Some(whole))))
             }
-            Effect::Delete => item.delete(guarded!(Delete::builder().set_key(Some(key)))),
-            Effect::Check => item.condition_check(guarded!(ConditionCheck::builder().set_key(Some(key)))),
+            Effect::Delete => item.delete(conditional!(Delete::builder().set_key(Some(key)))),
+            Effect::Check => item.condition_check(conditional!(ConditionCheck::builder().set_key(Some(key)))),
         }
         .build())
     }
 
-    /// Waits 25 to 200 ms: others get on meanwhile.
+    /// Waits a random time of 25 to 200 ms, so that concurrent writers can finish.
     async fn pause(&self) -> Result<(), StoreError> {
         let [random] = self.entropy.bytes::<1>()?;
         tokio::time::sleep(std::time::Duration::from_millis(25 + u64::from(random) * 175 / 255)).await;
         Ok(())
     }
 
-    /// The writes that the model refuses, and what they met: DynamoDB has one code for those and for defects.
+    /// The writes that the reference model refuses, with the items they found. DynamoDB uses one code for those and for
+    /// bugs.
     async fn unfit(&self, writes: &[Write]) -> Result<Vec<Option<Option<Item>>>, StoreError> {
         let keys: Vec<_> = writes.iter().map(|write| write.key.clone()).collect();
         let found = self.read(&keys).await?;
@@ -439,10 +442,10 @@ impl DynamoTable {
         Ok(refused.collect())
     }
 
-    /// What each refused write of a cancelled transaction has met.
+    /// The item that each refused write of a cancelled transaction found.
     ///
-    /// DynamoDB has one code for an action that does not fit its item, a refusal (see [`Write::apply`]), and for a write that
-    /// is wrong, or makes its item too large, a defect. The model says which.
+    /// DynamoDB uses one code for an action that does not fit its item, which is a refusal (see [`Write::apply`]), and
+    /// for an invalid write or a too large item, which is a bug. The reference model tells them apart.
     async fn met(
         &self,
         writes: &[Write],
@@ -469,10 +472,10 @@ impl DynamoTable {
         let token = self.entropy.bytes::<16>()?;
         let token = BASE64URL_NOPAD.encode(&token);
         let began = Instant::now();
-        // Once it may have been applied it stays so, whatever the calls after it say.
+        // Once an attempt may have been applied, this stays true whatever later attempts return.
         let mut unknown = false;
         let mut last = StoreError::Contended("a transaction".into());
-        // Always the same token and the same bytes: whatever was applied before is answered as applied.
+        // All attempts have the same token and the same bytes, so DynamoDB reports an earlier success as success.
         for call in 1..=CALLS {
             let sent = self
                 .client
@@ -487,7 +490,8 @@ impl DynamoTable {
             let failed = match error.as_service_error() {
                 Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
                     let reasons = cancelled.cancellation_reasons();
-                    // Its own row in its own way, after a reply was lost: it is this one that came through.
+                    // After a lost reply, the transaction's own audit row refuses it: the earlier attempt was
+                    // committed.
                     let row = reasons.get(writes.len().saturating_sub(1)).and_then(|reason| reason.code());
                     if unknown && receipt.is_some() && row == Some("ConditionalCheckFailed") {
                         return Ok(Transacted::Committed);
@@ -499,20 +503,21 @@ impl DynamoTable {
                     cancelled_for(reasons)
                 }
                 _ => {
-                    // An action that does not fit its item may be told of the whole call (DynamoDB Local does). After an
-                    // unknown outcome the model might meet what this call itself has written.
+                    // An action that does not fit its item may be reported for the whole call (DynamoDB Local does
+                    // this). After an unknown outcome the model could find what this call itself wrote, so it is not
+                    // used then.
                     if !unknown && error.code() == Some("ValidationException") {
                         let met = self.unfit(writes).await?;
                         if met.iter().any(Option::is_some) {
                             return Ok(Transacted::Refused(met));
                         }
                     }
-                    (failure(&error), told(&error))
+                    (failure(&error), store_error(&error))
                 }
             };
             unknown |= failed.0 == Failure::Unknown;
             last = failed.1;
-            if failed.0 == Failure::Hopeless || call == CALLS || began.elapsed() >= PATIENCE {
+            if failed.0 == Failure::Permanent || call == CALLS || began.elapsed() >= PATIENCE {
                 break;
             }
             self.pause().await?;
@@ -520,15 +525,17 @@ impl DynamoTable {
         if unknown { self.resolve(receipt, last).await } else { Err(last) }
     }
 
-    /// What became of a transaction is not known: its receipt is. Absent it proves nothing, for the writes may still come.
+    /// Resolves an unknown commit by reading its audit row. Absence is inconclusive: the writes may still be applied.
     async fn resolve(&self, receipt: Option<&Key>, last: StoreError) -> Result<Transacted, StoreError> {
         match receipt {
             Some(receipt) if self.read(std::slice::from_ref(receipt)).await?.into_iter().flatten().next().is_some() => {
                 Ok(Transacted::Committed)
             }
             _ => Err(match last {
-                // That the last call met contention says nothing of the one before.
-                StoreError::Contended(what) => StoreError::Unavailable(format!("not known, then contended: {what}")),
+                // The last attempt met contention, but an earlier one may have been applied.
+                StoreError::Contended(what) => {
+                    StoreError::Unavailable(format!("unknown outcome, then contended: {what}"))
+                }
                 last => last,
             }),
         }
@@ -538,30 +545,30 @@ impl DynamoTable {
 #[async_trait]
 impl Table for DynamoTable {
     async fn read(&self, keys: &[Key]) -> Result<Vec<Option<Item>>, StoreError> {
-        // Whoever asks about themselves asks for one item twice, which DynamoDB refuses.
+        // A caller who reads their own item can request it twice, which DynamoDB refuses.
         let distinct: std::collections::BTreeSet<_> = keys.iter().collect();
-        let mut wanted: Vec<_> = distinct.into_iter().map(|key| to_sdk(&key.attributes())).collect();
+        let mut pending: Vec<_> = distinct.into_iter().map(|key| to_sdk(&key.attributes())).collect();
         let mut found: HashMap<(String, String), Item> = HashMap::new();
         for _ in 0..CALLS {
-            let ask = KeysAndAttributes::builder().set_keys(Some(wanted)).consistent_read(true);
-            let ask = ask.build().map_err(malformed)?;
+            let request = KeysAndAttributes::builder().set_keys(Some(pending)).consistent_read(true);
+            let request = request.build().map_err(build_error)?;
             let sent = self
                 .client
                 .batch_get_item()
-                .request_items(&self.name, ask)
+                .request_items(&self.name, request)
                 .customize()
                 .config_override(self.reading())
                 .send()
                 .await;
-            let answer = sent.map_err(|error| told(&error))?;
-            for item in answer.responses.unwrap_or_default().into_values().flatten().map(from_sdk) {
+            let response = sent.map_err(|error| store_error(&error))?;
+            for item in response.responses.unwrap_or_default().into_values().flatten().map(from_sdk) {
                 if let (Some(Value::S(pk)), Some(Value::S(sk))) = (item.get("PK"), item.get("SK")) {
                     found.insert((pk.clone(), sk.clone()), item);
                 }
             }
-            let rest = answer.unprocessed_keys.unwrap_or_default().remove(&self.name);
+            let rest = response.unprocessed_keys.unwrap_or_default().remove(&self.name);
             match rest {
-                Some(rest) if !rest.keys.is_empty() => wanted = rest.keys,
+                Some(rest) if !rest.keys.is_empty() => pending = rest.keys,
                 _ => {
                     let of = |key: &Key| found.get(&(key.pk.clone(), key.sk.clone())).cloned();
                     return Ok(keys.iter().map(of).collect());
@@ -569,10 +576,10 @@ impl Table for DynamoTable {
             }
             self.pause().await?;
         }
-        Err(StoreError::Unavailable("keys stay unprocessed".into()))
+        Err(StoreError::Unavailable("some keys remain unprocessed".into()))
     }
 
-    async fn update(&self, write: &Write, again: Retry) -> Result<Updated, StoreError> {
+    async fn update(&self, write: &Write, retry: Retry) -> Result<Updated, StoreError> {
         let Effect::Update(actions) = write.effect() else {
             return match self.transact_writes(std::slice::from_ref(write), None).await? {
                 Transacted::Committed => Ok(Updated::Written(
@@ -588,29 +595,29 @@ impl Table for DynamoTable {
                 Ok(updated) => return Ok(updated),
                 Err(error) => error,
             };
-            // DynamoDB has one code for an action that does not fit its item, a refusal (see `Write::apply`), and for a
-            // request that is wrong, a defect. The model says which.
+            // DynamoDB uses one code for an action that does not fit its item, which is a refusal (see `Write::apply`),
+            // and for an invalid request, which is a bug. The reference model tells them apart.
             if error.code() == Some("ValidationException") {
                 let met = self.read(std::slice::from_ref(&write.key)).await?.into_iter().flatten().next();
                 return if write.apply(met.as_ref()).is_err() {
                     Ok(Updated::Refused(met))
                 } else {
-                    Err(hopeless(&error))
+                    Err(permanent_error(&error))
                 };
             }
             match failure(&error) {
-                Failure::Hopeless => return Err(told(&error)),
+                Failure::Permanent => return Err(store_error(&error)),
                 Failure::Throttled | Failure::Contended => {}
                 Failure::Unknown => unknown += 1,
             }
-            let allowed = if again == Retry::Idempotent { 1 } else { 0 };
+            let allowed = if retry == Retry::Idempotent { 1 } else { 0 };
             if unknown > allowed || call == CALLS || began.elapsed() >= PATIENCE {
                 let contended = unknown == 0 && failure(&error) == Failure::Contended;
                 return Err(if contended { StoreError::Contended("an item".into()) } else { unavailable(&error) });
             }
             self.pause().await?;
         }
-        Err(StoreError::Unavailable("not asked".into()))
+        Err(StoreError::Unavailable("no attempt was made".into()))
     }
 
     async fn transact(&self, transaction: &Transaction) -> Result<Transacted, StoreError> {
@@ -619,7 +626,8 @@ impl Table for DynamoTable {
 
     async fn query(&self, query: &Query) -> Result<Vec<Item>, StoreError> {
         let (partition, sort) = if query.index { ("GP", "GS") } else { ("PK", "SK") };
-        // One condition on the sort key is all there is: a range from the prefix, or from after it, to the prefix's end.
+        // DynamoDB allows one condition on the sort key: a range from the prefix, or from after the bound, to the
+        // prefix's end.
         let end = format!("{}\u{10FFFF}", query.prefix);
         let (low, high) = match &query.after {
             Some(after) if query.descending => (query.prefix.clone(), after.clone().min(end)),
@@ -636,13 +644,14 @@ impl Table for DynamoTable {
             .set_index_name(query.index.then(|| "dir".to_owned()))
             .consistent_read(!query.index)
             .scan_index_forward(!query.descending)
-            // One more than asked for, as the bound may be among them. Without a limit a page is a megabyte, and paid for.
+            // One more than the limit, because the bound may be among them. Without a limit a page is a megabyte, which
+            // costs money.
             .limit(i32::try_from(query.limit.saturating_add(1)).unwrap_or(i32::MAX))
             .expression_attribute_names("#p", partition)
             .expression_attribute_values(":p", AttributeValue::S(query.partition.clone()))
             .expression_attribute_names("#s", sort)
             .expression_attribute_values(":high", AttributeValue::S(high));
-        // An empty text is no value of a key: without a lower bound there is none.
+        // A key value cannot be an empty text, so an empty lower bound is left out.
         request = if low.is_empty() {
             request.key_condition_expression("#p = :p AND #s <= :high")
         } else {
@@ -655,9 +664,9 @@ impl Table for DynamoTable {
         loop {
             let page = request.clone().set_exclusive_start_key(from).customize().config_override(self.reading());
             let sent = page.send().await;
-            let page = sent.map_err(|error| told(&error))?;
+            let page = sent.map_err(|error| store_error(&error))?;
             for item in page.items.unwrap_or_default().into_iter().map(from_sdk) {
-                // The bound itself is excluded: it is the last of the page before.
+                // The bound itself is excluded: it is the last item of the previous page.
                 let at_bound = matches!(item.get(sort), Some(Value::S(at)) if query.after.as_ref() == Some(at));
                 if !at_bound && found.len() < query.limit {
                     found.push(item);

@@ -1,5 +1,5 @@
-//! A table on which another command runs at a chosen moment, for tests: what one request does between another's read and its
-//! write. A condition that matters only then is tested without luck.
+//! A table that runs another command at a chosen point between a read and a write, for tests. So conditions that matter
+//! only then are tested deterministically.
 
 use std::{
     pin::Pin,
@@ -23,26 +23,26 @@ enum Call {
 
 struct Planned {
     call: Call,
-    /// How many calls of that kind come before it.
+    /// Number of calls of this kind before the command runs.
     calls_before: usize,
     command: Command,
 }
 
-/// Another table, with at most one command that waits for its moment.
+/// A wrapper of another table with at most one planned command.
 pub struct InterleavedTable {
     inner: Arc<dyn Table>,
     planned: Mutex<Option<Planned>>,
 }
 
 impl InterleavedTable {
-    /// Over a table. Without a plan it adds nothing.
+    /// Wraps a table. Without a plan it changes nothing.
     #[must_use]
     pub fn over(inner: Arc<dyn Table>) -> Self {
         Self { inner, planned: Mutex::new(None) }
     }
 
-    /// Runs the command once, after the table has read for the `nth` read or query from now on (the first is 1), and before
-    /// the caller gets what was read. The command may use this same table.
+    /// Runs the command once: after the `nth` read or query from now on (the first is 1), before the caller gets the
+    /// result. The command may use this table.
     pub fn after_read(&self, nth: usize, command: impl Future<Output = ()> + Send + 'static) {
         self.plan(Call::Read, nth, Box::pin(command));
     }
@@ -52,7 +52,7 @@ impl InterleavedTable {
         self.plan(Call::Write, nth, Box::pin(command));
     }
 
-    /// Whether the planned command waits still: then a test has shown nothing.
+    /// Whether the planned command has not run. If so, the test proved nothing.
     #[must_use]
     pub fn waits(&self) -> bool {
         self.planned.lock().unwrap_or_else(PoisonError::into_inner).is_some()
@@ -63,7 +63,7 @@ impl InterleavedTable {
         *self.planned.lock().unwrap_or_else(PoisonError::into_inner) = Some(planned);
     }
 
-    /// Counts a call; the command, when its moment has come.
+    /// Counts a call. Returns the command if it is due now.
     fn due(&self, call: Call) -> Option<Command> {
         let mut waiting = self.planned.lock().unwrap_or_else(PoisonError::into_inner);
         match waiting.as_mut() {
@@ -91,9 +91,9 @@ impl Table for InterleavedTable {
         found
     }
 
-    async fn update(&self, write: &Write, again: Retry) -> Result<Updated, StoreError> {
+    async fn update(&self, write: &Write, retry: Retry) -> Result<Updated, StoreError> {
         self.run(Call::Write).await;
-        self.inner.update(write, again).await
+        self.inner.update(write, retry).await
     }
 
     async fn transact(&self, transaction: &Transaction) -> Result<Transacted, StoreError> {

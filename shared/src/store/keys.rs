@@ -1,5 +1,5 @@
-//! The single table's keys, all in one place. Ids hold no `#`, every partition key has a fixed number of parts, and sort
-//! keys that are searched by prefix end in `#`: no id can forge or prefix another's key.
+//! All keys of the table. Ids contain no `#`, every partition key has a fixed number of parts, and sort key prefixes
+//! used for searches end in `#`. So no id can forge another item's key or be a prefix of it.
 
 use super::write::Key;
 use crate::{
@@ -13,36 +13,36 @@ fn key(pk: String, sk: impl Into<String>) -> Key {
     Key { pk, sk: sk.into() }
 }
 
-fn person(user: &UserKey) -> String {
+fn user_partition(user: &UserKey) -> String {
     format!("T#{}#U#{}", user.tenant(), user.user())
 }
 
-/// A login name's item: password hash and failures. What strangers can write.
+/// The item of a login name: password hash and failure counter. Unauthenticated clients can change it.
 pub(crate) fn login(login: &LoginKey) -> Key {
     key(format!("T#{}#L#{}", login.tenant(), login.digest()), "L")
 }
 
-/// An item that nobody has, in the place of a login name's owner where there is none: its key has a sort key of its own.
-pub(crate) fn nobody(login: &LoginKey) -> Key {
+/// A key that no item has. It is read instead of the user's item if a login name has no user.
+pub(crate) fn no_user(login: &LoginKey) -> Key {
     key(format!("T#{}#U#{}", login.tenant(), login.digest()), "-")
 }
 
-/// The sort key of the item that decides about a user.
+/// The sort key of [`user`].
 pub(super) const USER: &str = "U";
 
-/// The item that decides about a user.
+/// The item of a user that all decisions use.
 pub(crate) fn user(user: &UserKey) -> Key {
-    key(person(user), USER)
+    key(user_partition(user), USER)
 }
 
-/// A person's names: what does not raise the epoch.
+/// A user's names and other data whose change does not raise the security version.
 pub(crate) fn profile(user: &UserKey) -> Key {
-    key(person(user), "P")
+    key(user_partition(user), "P")
 }
 
 /// A contact's exclusion, for the list of them.
 pub(crate) fn exclusion(user: &UserKey) -> Key {
-    key(person(user), "X")
+    key(user_partition(user), "X")
 }
 
 /// A tenant's name and settings.
@@ -60,37 +60,37 @@ pub(crate) fn idp(tenant: &TenantId) -> Key {
     key(format!("T#{tenant}"), "IDP")
 }
 
-/// A request for an assertion.
+/// A SAML request that waits for its response.
 pub(crate) fn sso_request(tenant: &TenantId, relay: &Relay) -> Key {
     key(format!("T#{tenant}#R#{}", relay.digest()), "R")
 }
 
-/// An assertion that was spent, by its digest.
+/// A used assertion, by its digest.
 pub(crate) fn assertion(tenant: &TenantId, digest: &str) -> Key {
     key(format!("T#{tenant}#S#{digest}"), "S")
 }
 
-/// Who an IdP's name for somebody is.
+/// The link from a NameID to a user.
 pub(crate) fn subject(tenant: &TenantId, digest: &str) -> Key {
     key(format!("T#{tenant}#N#{digest}"), "N")
 }
 
-/// A tenant's resets of the last hour.
+/// The times of a tenant's resets in the last hour.
 pub(crate) fn reset_budget(tenant: &TenantId) -> Key {
     key(format!("T#{tenant}"), "RB")
 }
 
-/// A batch exclusion: its claim.
+/// The item that claims a batch exclusion.
 pub(crate) fn batch(tenant: &TenantId, batch: &BatchId) -> Key {
     key(batch_partition(tenant, batch), "B")
 }
 
-/// A batch exclusion: its ids.
+/// The contact ids of a batch exclusion.
 pub(crate) fn batch_ids(tenant: &TenantId, batch: &BatchId) -> Key {
     key(batch_partition(tenant, batch), "I")
 }
 
-/// A batch exclusion: the outcomes of the group that starts at a place in the ids.
+/// The outcomes of one group of a batch exclusion; `first` is the index of its first id.
 pub(crate) fn batch_group(tenant: &TenantId, batch: &BatchId, first: usize) -> Key {
     key(batch_partition(tenant, batch), format!("G#{first:04}"))
 }
@@ -100,12 +100,12 @@ pub(crate) fn batch_partition(tenant: &TenantId, batch: &BatchId) -> String {
     format!("T#{tenant}#B#{batch}")
 }
 
-/// A portal's credential.
+/// A portal's client credential.
 pub(crate) fn client(client: &ClientId) -> Key {
     key(format!("C#{client}"), "C")
 }
 
-/// A support ticket, by its digest: once, globally, for ever.
+/// A support ticket, by its digest. Each ticket is used once, over all tenants and forever.
 pub(crate) fn ticket(digest: &str) -> Key {
     key(format!("K#{digest}"), "K")
 }
@@ -120,12 +120,12 @@ pub(crate) fn audit_partition(tenant: &TenantId, year_month: &str, shard: u8) ->
     format!("T#{tenant}#A#{year_month}#{shard}")
 }
 
-/// The wrapped data keys that authenticators' secrets are sealed under: all in one item.
+/// The item with all wrapped data keys.
 pub(crate) fn data_keys() -> Key {
     key("D#keys".to_owned(), "K")
 }
 
-/// Whose audit row an item is, when it happened, and its id as the API shows it; `None` for whatever is no audit row.
+/// Tenant, time and API id of an audit row, from its key. `None` if the key is not of an audit row.
 #[must_use]
 pub fn audited(pk: &str, sk: &str) -> Option<(TenantId, Timestamp, String)> {
     let (tenant, _) = pk.strip_prefix("T#")?.split_once("#A#")?;
@@ -134,18 +134,18 @@ pub fn audited(pk: &str, sk: &str) -> Option<(TenantId, Timestamp, String)> {
     Some((TenantId::parse(tenant).ok()?, at, format!("{millis}-{attempt}")))
 }
 
-/// The store's identity; a store without it is not ours.
+/// The item with the store's identity. A table without it has no Vestibule store.
 #[must_use]
 pub fn identity() -> Key {
     key("SYS".to_owned(), "STORE")
 }
 
-/// The index partition of all tenants: the one list over tenants, for operators.
+/// The index partition of all tenants: the only list over tenants, for operators.
 pub(crate) fn tenants() -> String {
     "TENANTS".to_owned()
 }
 
-/// The index partition of a tenant's people.
+/// The index partition of a tenant's users.
 pub(crate) fn directory(tenant: &TenantId) -> String {
     format!("T#{tenant}#D")
 }

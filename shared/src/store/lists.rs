@@ -1,4 +1,4 @@
-//! Lists: people, excluded contacts, the audit; page by page. A list never decides.
+//! Lists page by page: users, excluded contacts, tenants and the audit. No decision is based on a list.
 
 use std::collections::VecDeque;
 
@@ -18,14 +18,14 @@ use crate::{
     id::{TenantId, UserId, UserKey, fold},
 };
 
-/// Where a list goes on: opaque to callers, and of one kind of list.
+/// The position where the next page of a list begins. It is opaque to callers and valid for one kind of list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor(String);
 
-/// Which list a cursor is of.
+/// The kinds of lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum List {
-    /// People.
+    /// Users.
     Users,
     /// Excluded contacts.
     Exclusions,
@@ -47,69 +47,70 @@ impl List {
 }
 
 impl Cursor {
-    /// Reads what [`Self::text`] gave; `None` for anything else.
+    /// Parses a text made by [`Self::text`]. `None` for any other text.
     #[must_use]
     pub fn parse(list: List, text: &str) -> Option<Self> {
         let bytes = BASE64URL_NOPAD.decode(text.as_bytes()).ok()?;
         let sort = String::from_utf8(bytes).ok()?.strip_prefix(list.tag())?.to_owned();
-        (list != List::Audit || moment(&sort).is_some()).then_some(Self(sort))
+        (list != List::Audit || row_time(&sort).is_some()).then_some(Self(sort))
     }
 
-    /// As the API shows it.
+    /// The cursor as the API returns it.
     #[must_use]
     pub fn text(&self, list: List) -> String {
         BASE64URL_NOPAD.encode(format!("{}{}", list.tag(), self.0).as_bytes())
     }
 }
 
-/// A part of a list.
+/// A page of a list.
 pub struct Page<T> {
     /// The items.
     pub items: Vec<T>,
-    /// Where it goes on, if it does.
+    /// Where the next page begins, if there is one.
     pub next: Option<Cursor>,
 }
 
-/// Which people.
+/// Which users to list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UserFilter {
     /// Employees or contacts.
     pub kind: Option<Kind>,
-    /// By their factor.
+    /// The state of their factor.
     pub mfa: Option<FactorState>,
     /// Excluded or not.
     pub excluded: Option<bool>,
-    /// Start of the username or the display name, in whatever case.
+    /// Prefix of the username or display name. Case is ignored.
     pub start: Option<String>,
 }
 
-/// Which audit rows.
+/// Which audit rows to list.
 #[derive(Debug, Clone, Default)]
 pub struct AuditFilter {
-    /// By somebody or about them.
+    /// Rows with this user as actor or target.
     pub user: Option<UserId>,
-    /// At this moment or later.
+    /// From this time on.
     pub from: Option<Timestamp>,
-    /// Before this moment.
+    /// Before this time.
     pub to: Option<Timestamp>,
 }
 
-/// A row of the audit.
+/// An audit row.
 pub struct AuditRow {
-    /// Its id.
+    /// The id of the row.
     pub id: String,
-    /// When.
+    /// When it happened.
     pub at: Timestamp,
-    /// What.
+    /// What happened.
     pub event: AuditEvent,
 }
 
 impl Store {
-    /// People in the order of their usernames, with their flags as they are now.
+    /// Lists users in the order of their usernames, with their current state. The state is read from each user's own
+    /// item.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn people(
+    pub async fn list_users(
         &self,
         tenant: &TenantId,
         filter: &UserFilter,
@@ -119,35 +120,35 @@ impl Store {
         let start = filter.start.as_deref().map(fold);
         let mut page = Page { items: Vec::new(), next: None };
         let mut at = after.map(|cursor| cursor.0.clone());
-        // One more than a page tells whether the list goes on; a filter may pass over many.
+        // One item more than a page tells whether there is a next page. With a filter many items may be skipped.
         let query = if *filter == UserFilter::default() { (limit + 1).min(QUERY) } else { QUERY };
-        for _ in 0..MOST_QUERIES {
+        for _ in 0..MAX_QUERIES {
             let found = self.index(keys::directory(tenant), at.clone(), false, query).await?;
-            let whole = found.len() < query;
+            let is_last = found.len() < query;
             let mut named = Vec::with_capacity(found.len());
             for profile in found {
                 let sort = sort_key(&profile, "GS")?;
                 let user = sort.rsplit_once('#').and_then(|(_, user)| UserId::parse(user).ok());
-                let user = user.ok_or_else(|| StoreError::Corrupt("a name without a person".into()))?;
+                let user = user.ok_or_else(|| StoreError::Corrupt("a name without a user".into()))?;
                 named.push((sort, tenant.user(user), item::read::<Profile>(profile)?));
             }
-            let wanted: Vec<_> = named.iter().map(|(_, key, _)| keys::user(key)).collect();
-            let users = if wanted.is_empty() { Vec::new() } else { self.table.read(&wanted).await? };
+            let user_keys: Vec<_> = named.iter().map(|(_, key, _)| keys::user(key)).collect();
+            let users = if user_keys.is_empty() { Vec::new() } else { self.table.read(&user_keys).await? };
             for ((sort, key, profile), user) in named.into_iter().zip(users) {
                 let Some(user) = user.map(item::read::<User>).transpose()? else { continue };
-                if !filter.takes(&user, &profile, start.as_deref()) {
+                if !filter.matches(&user, &profile, start.as_deref()) {
                     at = Some(sort);
                     continue;
                 }
                 if page.items.len() == limit {
-                    // The list goes on: after the last that was taken.
+                    // There is a next page, after the last item of this one.
                     page.next = page.items.last().map(|(key, _, profile)| Cursor(directory_sort(key, profile)));
                     return Ok(page);
                 }
                 at = Some(sort);
                 page.items.push((key, user, profile));
             }
-            if whole {
+            if is_last {
                 return Ok(page);
             }
         }
@@ -155,7 +156,8 @@ impl Store {
         Ok(page)
     }
 
-    /// All tenants in the order of their ids, or those whose id or name begins with `start`, in whatever case.
+    /// Lists tenants in the order of their ids. With `start`, only those whose id or name begins with it; case is
+    /// ignored.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -170,9 +172,9 @@ impl Store {
         let mut page = Page { items: Vec::new(), next: None };
         let mut at = after.map(|cursor| cursor.0.clone());
         let query = if start.is_none() { (limit + 1).min(QUERY) } else { QUERY };
-        for _ in 0..MOST_QUERIES {
+        for _ in 0..MAX_QUERIES {
             let found = self.index(keys::tenants(), at.clone(), false, query).await?;
-            let whole = found.len() < query;
+            let is_last = found.len() < query;
             for item in found {
                 let sort = sort_key(&item, "GS")?;
                 let id = TenantId::parse(&sort).map_err(|_| StoreError::Corrupt("a tenant without an id".into()))?;
@@ -186,7 +188,7 @@ impl Store {
                 }
                 at = Some(sort);
             }
-            if whole {
+            if is_last {
                 return Ok(page);
             }
         }
@@ -194,7 +196,7 @@ impl Store {
         Ok(page)
     }
 
-    /// Excluded contacts, the latest first.
+    /// Lists excluded contacts, the latest exclusion first.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -213,8 +215,9 @@ impl Store {
         Ok(Page { items, next: last.filter(|_| more).map(Cursor) })
     }
 
-    /// The audit of a tenant, the latest first. `since` is when the tenant was made: there is nothing before. A page makes at
-    /// most 40 queries; then it comes short, perhaps empty, with a cursor that goes on from there.
+    /// Lists the audit of a tenant, the latest row first. `since` is when the tenant was created: there are no rows
+    /// before. A page makes at most 40 queries. Then it may have fewer rows than the limit, even none, with a cursor
+    /// for the next page.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -226,24 +229,24 @@ impl Store {
         after: Option<&Cursor>,
         limit: usize,
     ) -> Result<Page<AuditRow>, StoreError> {
-        // What is older has expired, whether or not the table has removed it.
+        // Older rows have expired, even if the table has not removed them yet.
         let kept = now - self.audit_retention.duration();
         let first = filter.from.unwrap_or(since).max(since).max(kept) - SLACK;
-        let mut from = after.and_then(|cursor| moment(&cursor.0)).or(filter.to).unwrap_or(now + SLACK);
-        // A sort key that stands after every row of an earlier moment.
+        let mut from = after.and_then(|cursor| row_time(&cursor.0)).or(filter.to).unwrap_or(now + SLACK);
+        // A sort key that sorts after all rows of an earlier time.
         let mut at = after.map(|cursor| cursor.0.clone()).or(filter.to.map(|to| format!("{:013}", to.millis())));
         let mut page = Page { items: Vec::new(), next: None };
-        // A filter may pass over many; otherwise a page and one row are enough.
+        // With a filter many rows may be skipped. Without one, a page and one row are enough.
         let chunk = if filter.user.is_some() { QUERY } else { limit + 1 };
-        let mut left = MOST_AUDIT_QUERIES;
+        let mut left = MAX_AUDIT_QUERIES;
         loop {
             let mut month = self.month(tenant, from, at.take()).await?;
-            // Where the list goes on before anything of the month was looked at: after each of its rows.
-            let mut looked_at = format!("{:013}#~", from.millis());
+            // The cursor if no row of the month was read yet: it sorts after all rows of the month.
+            let mut last_read = format!("{:013}#~", from.millis());
             loop {
                 let due = month.due();
                 if due > left {
-                    page.next = Some(Cursor(looked_at));
+                    page.next = Some(Cursor(last_read));
                     return Ok(page);
                 }
                 left -= due;
@@ -252,14 +255,14 @@ impl Store {
                 if row.at < kept || filter.from.is_some_and(|from| row.at < from) {
                     return Ok(page);
                 }
-                if filter.takes(&row.event) {
+                if filter.matches(&row.event) {
                     if page.items.len() == limit {
                         page.next = page.items.last().map(|row| Cursor(row.id.replacen('-', "#", 1)));
                         return Ok(page);
                     }
                     page.items.push(row);
                 }
-                looked_at = sort;
+                last_read = sort;
             }
             let Some(earlier) = month_before(from) else { return Ok(page) };
             if earlier < first {
@@ -286,23 +289,23 @@ impl Store {
             partition: keys::audit_partition(tenant, &name, shard),
             rows: VecDeque::new(),
             after: after.clone(),
-            whole: false,
+            exhausted: false,
         });
         Ok(Month { shards: shards.collect() })
     }
 }
 
-/// How many items a query of a filtered list asks for.
+/// Items per query of a filtered list.
 const QUERY: usize = 100;
-/// How many queries a page of a filtered list makes at most; then it comes short, with a cursor.
-const MOST_QUERIES: usize = 20;
-/// How many queries a page of the audit makes at most: ten months' worth of all shards, or 4,000 rows of a full month.
-const MOST_AUDIT_QUERIES: usize = 40;
-/// How far clocks and moments may be apart.
+/// Maximum queries for a page of a filtered list. Then the page is returned with a cursor, even if it is not full.
+const MAX_QUERIES: usize = 20;
+/// Maximum queries for a page of the audit: all shards of ten months, or 4,000 rows of a full month.
+const MAX_AUDIT_QUERIES: usize = 40;
+/// How far a row's time may differ from the time of a request.
 const SLACK: std::time::Duration = std::time::Duration::from_secs(86_400);
 
 impl UserFilter {
-    fn takes(&self, user: &User, profile: &Profile, start: Option<&str>) -> bool {
+    fn matches(&self, user: &User, profile: &Profile, start: Option<&str>) -> bool {
         let starts =
             |start: &str| fold(&profile.username).starts_with(start) || fold(&profile.display_name).starts_with(start);
         self.kind.is_none_or(|kind| kind == user.kind)
@@ -313,12 +316,12 @@ impl UserFilter {
 }
 
 impl AuditFilter {
-    fn takes(&self, event: &AuditEvent) -> bool {
+    fn matches(&self, event: &AuditEvent) -> bool {
         self.user.as_ref().is_none_or(|user| event.actor.as_ref() == Some(user) || event.target.as_ref() == Some(user))
     }
 }
 
-/// A month's rows, merged from its shards, the latest first.
+/// The rows of a month, merged from its shards, the latest first.
 struct Month {
     shards: Vec<Shard>,
 }
@@ -327,17 +330,17 @@ struct Shard {
     partition: String,
     rows: VecDeque<(String, Item)>,
     after: Option<String>,
-    whole: bool,
+    exhausted: bool,
 }
 
 impl Month {
-    /// How many shards have to be queried before the next row is known.
+    /// Number of shards that must be queried to find the next row.
     fn due(&self) -> usize {
         self.shards.iter().filter(|shard| shard.due()).count()
     }
 
     async fn next(&mut self, store: &Store, limit: usize) -> Result<Option<(String, Item)>, StoreError> {
-        // Side by side: a month is one round trip as long as a page holds.
+        // The shards are queried concurrently: a month takes one round trip if it has no more rows than a page.
         try_join_all(self.shards.iter_mut().map(|shard| shard.fill(store, limit))).await?;
         let latest = self.shards.iter_mut().max_by(|one, other| {
             let of = |shard: &Shard| shard.rows.front().map(|(sort, _)| sort.clone());
@@ -349,7 +352,7 @@ impl Month {
 
 impl Shard {
     fn due(&self) -> bool {
-        self.rows.is_empty() && !self.whole
+        self.rows.is_empty() && !self.exhausted
     }
 
     async fn fill(&mut self, store: &Store, limit: usize) -> Result<(), StoreError> {
@@ -359,7 +362,7 @@ impl Shard {
         let (partition, after) = (self.partition.clone(), self.after.clone());
         let query = Query { index: false, partition, prefix: String::new(), after, descending: true, limit };
         let found = store.table.query(&query).await?;
-        self.whole = found.len() < limit;
+        self.exhausted = found.len() < limit;
         for row in found {
             self.rows.push_back((sort_key(&row, "SK")?, row));
         }
@@ -369,18 +372,18 @@ impl Shard {
 }
 
 fn audit_row(sort: &str, row: Item) -> Result<AuditRow, StoreError> {
-    let at = moment(sort).ok_or_else(|| StoreError::Corrupt("an audit row without a moment".into()))?;
+    let at = row_time(sort).ok_or_else(|| StoreError::Corrupt("an audit row without a time".into()))?;
     Ok(AuditRow { id: sort.replacen('#', "-", 1), at, event: item::read(row)? })
 }
 
-/// The moment in an audit row's sort key.
-fn moment(sort: &str) -> Option<Timestamp> {
+/// The time in the sort key of an audit row.
+fn row_time(sort: &str) -> Option<Timestamp> {
     let (digits, _) = sort.split_once('#')?;
     let known = digits.len() == 13 && digits.bytes().all(|byte| byte.is_ascii_digit());
     digits.parse().ok().filter(|_| known).map(Timestamp::from_millis)
 }
 
-/// The last moment of the month before.
+/// The last millisecond of the previous month.
 fn month_before(of: Timestamp) -> Option<Timestamp> {
     let name = of.year_month();
     let first = Timestamp::parse(&format!("{}-{}-01T00:00:00Z", name.get(..4)?, name.get(4..)?))?;
@@ -423,7 +426,7 @@ mod tests {
     async fn all(ann: &Ann, filter: &UserFilter, limit: usize) -> Vec<String> {
         let (mut names, mut after) = (Vec::new(), None);
         loop {
-            let page = ann.store.people(ann.key.tenant(), filter, after.as_ref(), limit).await.unwrap();
+            let page = ann.store.list_users(ann.key.tenant(), filter, after.as_ref(), limit).await.unwrap();
             assert!(page.items.len() <= limit);
             names.extend(page.items.into_iter().map(|(_, _, profile)| profile.username));
             match page.next {
@@ -434,7 +437,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn people_are_listed_in_order_whatever_the_page() {
+    async fn users_are_listed_in_order_for_any_page_size() {
         let (ann, _) = ann(0).await;
         for n in 0..250 {
             ann.someone(&format!("p{n:03}"), if n % 3 == 0 { Role::Portal } else { Role::Standard }).await;
@@ -473,7 +476,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn tenants_are_listed_in_order_whatever_the_page_and_found_by_id_and_by_name() {
+    async fn tenants_are_listed_in_order_and_found_by_id_or_name() {
         let (ann, _) = ann(0).await;
         for n in 0..210 {
             create_tenant(&ann, &format!("t{n:03}"), &format!("Company {n}")).await;
@@ -485,15 +488,15 @@ mod tests {
             assert_eq!(tenant_ids(&ann, None, limit).await, whole, "{limit}");
         }
         assert_eq!(tenant_ids(&ann, Some("T00"), 4).await, whole[1..11]);
-        assert_eq!(tenant_ids(&ann, Some("oTH"), 4).await, whole[..1], "an id in whatever case");
-        assert_eq!(tenant_ids(&ann, Some("\u{e4}rz"), 4).await, whole[..1], "a name in whatever case");
+        assert_eq!(tenant_ids(&ann, Some("oTH"), 4).await, whole[..1], "case of an id is ignored");
+        assert_eq!(tenant_ids(&ann, Some("\u{e4}rz"), 4).await, whole[..1], "case of a name is ignored");
         assert_eq!(tenant_ids(&ann, Some("company 20"), 3).await.len(), 11);
-        assert!(tenant_ids(&ann, Some("ompany"), 3).await.is_empty(), "the start alone");
+        assert!(tenant_ids(&ann, Some("ompany"), 3).await.is_empty(), "only a prefix matches");
     }
 
-    /// A page's work is bounded: it comes short, and says where the list goes on.
+    /// The work for a page is limited: a page may be empty and still have a cursor.
     #[tokio::test]
-    async fn page_of_tenants_that_finds_nothing_in_twenty_queries_says_where_the_list_goes_on() {
+    async fn page_of_tenants_without_match_after_20_queries_has_a_cursor() {
         let (ann, _) = ann(0).await;
         for n in 0..2_000 {
             create_tenant(&ann, &format!("t{n:04}"), "Company").await;
@@ -506,7 +509,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_audit_is_listed_latest_first_over_shards_and_months() {
+    async fn audit_is_listed_latest_first_over_shards_and_months() {
         let (ann, _) = ann(0).await;
         let tenant = ann.key.tenant();
         let since = NOW - std::time::Duration::from_secs(90 * 86_400);
@@ -521,13 +524,13 @@ mod tests {
         let read = |filter: AuditFilter, limit: usize| {
             let store = &ann.store;
             async move {
-                let (mut moments, mut after) = (Vec::new(), None);
+                let (mut times, mut after) = (Vec::new(), None);
                 loop {
                     let page = store.audit(tenant, &filter, (since, NOW), after.as_ref(), limit).await.unwrap();
-                    moments.extend(page.items.iter().map(|row| row.at));
+                    times.extend(page.items.iter().map(|row| row.at));
                     match page.next {
                         Some(next) => after = Cursor::parse(List::Audit, &next.text(List::Audit)),
-                        None => return moments,
+                        None => return times,
                     }
                 }
             }
@@ -541,9 +544,9 @@ mod tests {
         assert_eq!(read(filter, 4).await, want[11..=20]);
     }
 
-    /// The table removes expired rows when it gets to it, and the embedded one never does.
+    /// DynamoDB removes expired rows with a delay, and the embedded store never does.
     #[tokio::test]
-    async fn audit_rows_expire_after_the_retention_and_are_listed_no_more() {
+    async fn audit_rows_older_than_the_retention_are_not_listed() {
         let (ann, _) = ann(0).await;
         let days = |days: u64| std::time::Duration::from_secs(days * 86_400);
         let since = NOW - days(500);
@@ -551,20 +554,20 @@ mod tests {
             let page = store.audit(ann.key.tenant(), &AuditFilter::default(), (since, NOW), None, 100).await;
             page.unwrap().items.into_iter().map(|row| row.at).collect::<Vec<_>>()
         };
-        let moments = [NOW - days(1), NOW - days(29), NOW - days(31), NOW - days(90), NOW - days(91), NOW - days(401)];
-        for at in moments {
+        let times = [NOW - days(1), NOW - days(29), NOW - days(31), NOW - days(90), NOW - days(91), NOW - days(401)];
+        for at in times {
             ann.challenge(None, at).await;
         }
-        assert_eq!(listed(&ann.store).await, moments[..4], "90 days by default");
+        assert_eq!(listed(&ann.store).await, times[..4], "90 days by default");
         let month = ann.store.clone().keeping_audit("30".parse().unwrap());
-        assert_eq!(listed(&month).await, moments[..2]);
-        // Each row says when it expires: one written alone, and one in a transaction.
-        let begun = attempt(NOW);
-        month.record(ann.key.tenant(), &begun, 0, &ann.event()).await;
-        let row = month.audit_row(ann.key.tenant(), &begun, 1, &ann.event()).unwrap();
+        assert_eq!(listed(&month).await, times[..2]);
+        // Each row has its expiry time, whether written alone or in a transaction.
+        let attempt = attempt(NOW);
+        month.record(ann.key.tenant(), &attempt, 0, &ann.event()).await;
+        let row = month.audit_row(ann.key.tenant(), &attempt, 1, &ann.event()).unwrap();
         month.table.update(&row, crate::store::table::Retry::Never).await.unwrap();
         for number in [0, 1] {
-            let key = super::super::row_key(ann.key.tenant(), &begun, number, &ann.event());
+            let key = super::super::row_key(ann.key.tenant(), &attempt, number, &ann.event());
             let [found] = month.read_all([key]).await.unwrap();
             let expires = found.unwrap().remove("ttl").unwrap();
             assert_eq!(expires, super::super::write::num((NOW + days(30)).secs()), "{number}");
@@ -572,7 +575,7 @@ mod tests {
         assert_eq!(month.at(month.restored()).audit_retention, "30".parse().unwrap());
     }
 
-    /// Counts queries.
+    /// A table that counts queries.
     #[derive(Default)]
     struct Counting(MemoryTable, AtomicUsize);
 
@@ -593,10 +596,10 @@ mod tests {
         }
     }
 
-    /// Pages of one user's rows among those of many others: each makes 40 queries at most, and to the end they hold every row
-    /// once.
+    /// One user's rows are rare among those of others. Each page makes at most 40 queries, and together the pages have
+    /// every row once.
     #[tokio::test]
-    async fn a_page_of_the_audit_has_a_bound_and_the_pages_have_every_row_once() {
+    async fn audit_page_makes_at_most_40_queries_and_pages_have_every_row_once() {
         let table = Arc::new(Counting::default());
         let store = Store::new(Arc::clone(&table) as Arc<dyn Table>).keeping_audit("400".parse().unwrap());
         let tenant = TenantId::parse("acme").unwrap();
@@ -606,7 +609,7 @@ mod tests {
             let event = AuditEvent::new(Action::Login, Outcome::Refused, "r").about(user);
             store.record(&tenant, &attempt(at), 0, &event).await;
         };
-        // Thousands of others' in one month, and one a month of theirs, the last of them in the oldest.
+        // Thousands of rows of another user in one month, and one row of this user each month.
         for n in 0..5_000 {
             record(&common, NOW - day * 3 + std::time::Duration::from_secs(n)).await;
         }
@@ -633,13 +636,14 @@ mod tests {
                 assert!(after.is_some() && pages < 40);
             }
             assert_eq!(found, want, "{limit}");
-            assert!(pages > 1, "it was more than one page can look at");
+            assert!(pages > 1, "the rows must need more than one page");
         }
     }
 
-    /// A quiet tenant of a year: months without a row end a page too, and the next goes on in the right one.
+    /// A tenant with one row in a year: months without rows also count as queries, and the next page continues in the
+    /// right month.
     #[tokio::test]
-    async fn empty_months_are_counted_and_an_empty_page_has_a_cursor() {
+    async fn empty_months_count_as_queries_and_empty_page_has_a_cursor() {
         let table = Arc::new(Counting::default());
         let store = Store::new(Arc::clone(&table) as Arc<dyn Table>).keeping_audit("400".parse().unwrap());
         let tenant = TenantId::parse("acme").unwrap();
@@ -654,7 +658,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_is_of_its_list() {
+    fn cursor_is_valid_for_its_list_only() {
         let cursor = Cursor("1800000000000#x-0".to_owned());
         assert_eq!(Cursor::parse(List::Audit, &cursor.text(List::Audit)), Some(cursor.clone()));
         assert_eq!(Cursor::parse(List::Audit, &cursor.text(List::Users)), None);

@@ -128,7 +128,7 @@ impl Store {
             return Ok(password_attempt.person.clone());
         }
         let owner = password_attempt.owner();
-        let key = owner.as_ref().map_or_else(|| keys::nobody(&password_attempt.login), keys::user);
+        let key = owner.as_ref().map_or_else(|| keys::no_user(&password_attempt.login), keys::user);
         let [found] = self.read_all([key]).await?;
         found.filter(|_| owner.is_some()).map(item::read).transpose()
     }

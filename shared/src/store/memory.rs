@@ -1,4 +1,4 @@
-//! The reference model: the meaning of guarded writes over a map behind one lock. Backends are compared with it.
+//! The reference model: conditional writes applied to a map under one lock. Backends are compared with it.
 
 use std::{
     collections::BTreeMap,
@@ -21,7 +21,7 @@ impl MemoryTable {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// All items, for comparison.
+    /// A copy of all items, for comparison.
     #[must_use]
     pub fn snapshot(&self) -> BTreeMap<Key, Item> {
         self.items().clone()

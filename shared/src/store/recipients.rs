@@ -1,4 +1,4 @@
-//! Who is to be told of what is in an audit row, and the names that the words need.
+//! The recipients of the notification for an audit row, and the names that its text needs.
 
 use super::{
     Store, StoreError, item,
@@ -10,33 +10,33 @@ use crate::{
     id::{TenantId, UserId},
 };
 
-/// How many items DynamoDB reads at once.
-const AT_ONCE: usize = 100;
+/// Maximum items per read of DynamoDB.
+const MAX_READ: usize = 100;
 
-/// Those who are to be told, and names.
+/// Recipients and names for a notification.
 #[derive(Debug)]
 pub struct Recipients {
     /// The company's name.
     pub company: String,
-    /// Whom the row concerns; `None` where it is nobody, or somebody who is gone.
+    /// The user concerned; `None` if there is none or they were deleted.
     pub concerned: Option<Profile>,
-    /// Who did it; `None` where that is not known, or they are gone, or of another tenant.
+    /// The actor; `None` if unknown, deleted, or of another tenant.
     pub actor: Option<Profile>,
-    /// The tenant's Administrators, where they are to be told. One who is gone is not among them.
+    /// The tenant's Administrators, if they are notified. Deleted ones are left out.
     pub administrators: Vec<(UserId, Profile)>,
 }
 
 impl Store {
-    /// Reads who is to be told of a row.
+    /// Reads the recipients for an audit row.
     ///
     /// # Errors
-    /// [`StoreError`]; so it is where there is no such tenant.
+    /// [`StoreError`]; [`StoreError::Corrupt`] if the tenant does not exist.
     pub async fn recipients(&self, tenant: &TenantId, row: &Row) -> Result<Recipients, StoreError> {
         let profile = |user: &UserId| keys::profile(&tenant.user(user.clone()));
         let [policy, administrators] = self.read_all([keys::tenant(tenant), keys::administrators(tenant)]).await?;
-        let policy = policy.ok_or_else(|| StoreError::Corrupt("a row of no tenant".into()))?;
+        let policy = policy.ok_or_else(|| StoreError::Corrupt("an audit row of a missing tenant".into()))?;
         let company = item::read::<TenantPolicy>(policy)?.name;
-        let told = if row.notified.contains(&Notify::Administrators) {
+        let notified = if row.notified.contains(&Notify::Administrators) {
             let active = administrators.map(item::read::<Administrators>).transpose()?.unwrap_or_default().active;
             let mut active: Vec<_> = active.into_keys().collect();
             active.sort();
@@ -45,11 +45,11 @@ impl Store {
             Vec::new()
         };
         let actor = row.actor.as_ref().filter(|_| row.actor_tenant.is_none());
-        let people: Vec<_> = row.concerned().into_iter().chain(actor).chain(&told).collect();
+        let users: Vec<_> = row.concerned().into_iter().chain(actor).chain(&notified).collect();
         let mut profiles = std::collections::HashMap::new();
-        for people in people.chunks(AT_ONCE) {
-            let wanted: Vec<_> = people.iter().map(|user| profile(user)).collect();
-            for (user, found) in people.iter().zip(self.table.read(&wanted).await?) {
+        for users in users.chunks(MAX_READ) {
+            let user_keys: Vec<_> = users.iter().map(|user| profile(user)).collect();
+            for (user, found) in users.iter().zip(self.table.read(&user_keys).await?) {
                 if let Some(found) = found {
                     profiles.insert((*user).clone(), item::read::<Profile>(found)?);
                 }
@@ -60,7 +60,7 @@ impl Store {
             company,
             concerned: row.concerned().and_then(of),
             actor: actor.and_then(of),
-            administrators: told.into_iter().filter_map(|user| of(&user).map(|profile| (user, profile))).collect(),
+            administrators: notified.into_iter().filter_map(|user| of(&user).map(|profile| (user, profile))).collect(),
         })
     }
 }
@@ -77,7 +77,7 @@ mod tests {
     };
 
     #[tokio::test]
-    async fn the_person_and_the_administrators_are_found_with_their_names() {
+    async fn recipients_are_the_user_and_all_administrators() {
         let (ann, _) = ann(0).await;
         let (bob, tenant) = (ann.someone("bob", Role::Standard).await, ann.key.tenant());
         let mut others = Vec::new();
@@ -85,7 +85,7 @@ mod tests {
             others.push(ann.someone(&format!("a{n:03}"), Role::Administrator).await);
         }
         let event = AuditEvent::new(Action::MfaReset, Outcome::Success, "r");
-        let event = event.by(others[0].user()).about(bob.user()).tell(Notify::User).tell(Notify::Administrators);
+        let event = event.by(others[0].user()).about(bob.user()).notify(Notify::User).notify(Notify::Administrators);
         let mut row = Row::new("i".into(), NOW, event);
         let found = ann.store.recipients(tenant, &row).await.unwrap();
         assert_eq!(found.concerned.unwrap().username, "bob");
@@ -94,7 +94,7 @@ mod tests {
         for n in 0..120 {
             assert_eq!(names.iter().filter(|name| **name == format!("a{n:03}")).count(), 1, "{n}");
         }
-        // Nobody of this tenant is meant by the id of another's.
+        // The id of an actor in another tenant must not match a user of this tenant.
         row.actor_tenant = Some(TenantId::support());
         row.target = Some(UserId::parse("gone").unwrap());
         row.notified = vec![Notify::User];

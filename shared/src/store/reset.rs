@@ -317,7 +317,7 @@ fn reset_event(event: &AuditEvent, kind: ResetKind, user: &User) -> AuditEvent {
     if kind == ResetKind::CodeRenewed {
         event.action = audit::Action::ResetCodeRenewed;
     } else if user.administers() {
-        event = event.tell(Notify::Administrators);
+        event = event.notify(Notify::Administrators);
     }
     event
 }

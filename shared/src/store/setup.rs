@@ -1,4 +1,4 @@
-//! Whose store this is and since when; and what a seed and the first set-up ask before they make anything.
+//! The identity of the store and its restore epoch, and the checks before a seed or the first setup.
 
 use serde::Deserialize;
 
@@ -17,15 +17,15 @@ use crate::{
     sign_in::Attempt,
 };
 
-/// Whose store it is.
+/// The identity of a store.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "IdentityItem")]
 pub struct Identity {
-    /// The store's id, which a copy shares.
+    /// The store's id. A copy of the store has the same id.
     pub id: String,
-    /// The ARN of the table's stream, which a restored table does not share; `None` where tables have none.
+    /// The ARN of the table's stream. A restored table has another one. `None` if the backend has no streams.
     pub stream: Option<String>,
-    /// How often it was restored.
+    /// The restore epoch.
     pub restore: RestoreEpoch,
 }
 
@@ -36,7 +36,7 @@ struct IdentityItem {
     stream: Option<String>,
     #[serde(default)]
     re: u32,
-    /// ms.
+    /// In milliseconds since 1970.
     #[serde(default)]
     since: i64,
 }
@@ -48,7 +48,7 @@ impl From<IdentityItem> for Identity {
 }
 
 impl Store {
-    /// Whose store this is; `None` where nobody has said.
+    /// Reads the identity of the store; `None` if it has none.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -57,22 +57,22 @@ impl Store {
         found.map(item::read).transpose()
     }
 
-    /// Says whose store this is and in which table, by its stream's ARN, unless it is said already.
+    /// Sets the identity of the store and the ARN of its table's stream, unless it is set already.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn identify(&self, id: &str, stream: Option<&str>) -> Result<(), StoreError> {
         let mut identity = vec![Action::Set(attr("id"), text(id)), Action::Set(attr("v"), num(1))];
-        identity.extend(stream.map(in_stream));
+        identity.extend(stream.map(set_stream));
         let write = Write::update(keys::identity(), vec![absent(attr("PK"))], identity);
         self.table.update(&write, Retry::Idempotent).await.map(|_| ())
     }
 
-    /// Makes void every token and code that was ever handed out, and says that the store is in this table now: what has to
-    /// happen after a backup was restored. `None` where the store has no identity: there is nothing to be void.
+    /// Makes all existing tokens and codes void, and records that the store is in this table. Call it after a backup
+    /// was restored. `None` if the store has no identity: then there is nothing to make void.
     ///
     /// # Errors
-    /// [`StoreError`]: it may have happened. Once too often is harmless to all but who is signed in.
+    /// [`StoreError`]; the epoch may have been raised. Raising it once more only signs all users out.
     pub async fn raise_restore_epoch(
         &self,
         stream: Option<&str>,
@@ -83,27 +83,28 @@ impl Store {
         for _ in 0..MAX_RETRIES {
             let Some(Identity { restore, .. }) = self.identity().await? else { return Ok(None) };
             let Some(number) = restore.number.checked_add(1) else {
-                return Err(StoreError::Corrupt("the restore epoch is at its end".into()));
+                return Err(StoreError::Corrupt("the restore epoch has its maximum".into()));
             };
             let as_read = if restore.number == 0 {
                 Condition::Any(vec![absent(attr("re")), eq(attr("re"), 0)])
             } else {
                 eq(attr("re"), i64::from(restore.number))
             };
-            // A clock that was set back makes nothing of before valid.
+            // If the clock was set back, earlier tokens must stay void.
             let since = attempt.at().max(restore.since);
             let mut raised =
                 vec![Action::Set(attr("re"), num(number.into())), Action::Set(attr("since"), num(since.millis()))];
-            raised.extend(stream.map(in_stream));
+            raised.extend(stream.map(set_stream));
             let write = Write::update(keys::identity(), vec![exists(attr("PK")), as_read], raised);
             if let Transacted::Committed = self.table.transact(&Transaction::new(vec![write], row.clone())).await? {
                 return Ok(Some(RestoreEpoch { number, since }));
             }
         }
-        Err(StoreError::Contended("others keep raising the restore epoch".into()))
+        Err(StoreError::Contended("the restore epoch was raised concurrently".into()))
     }
 
-    /// How many active Administrators (in tenant support, operators) a tenant has; `None` when there is no such tenant.
+    /// Number of active Administrators of a tenant, or of operators in the tenant `support`. `None` if the tenant does
+    /// not exist.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -113,19 +114,19 @@ impl Store {
         Ok(Some(item::read::<Administrators>(administrators)?.active.len()))
     }
 
-    /// Whether somebody has the login name or, where one is given, the id.
+    /// Whether the login name or, if given, the user id is taken.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn is_taken(&self, login: &LoginKey, key: Option<&UserKey>) -> Result<bool, StoreError> {
-        let wanted: Vec<_> = [keys::login(login)].into_iter().chain(key.map(keys::user)).collect();
-        let mut found = self.table.read(&wanted).await?.into_iter();
+        let keys_read: Vec<_> = [keys::login(login)].into_iter().chain(key.map(keys::user)).collect();
+        let mut found = self.table.read(&keys_read).await?.into_iter();
         let row: LoginRow = item::read(found.next().flatten().unwrap_or_default())?;
         Ok(row.uid.is_some() || found.next().flatten().is_some())
     }
 }
 
-fn in_stream(arn: &str) -> Action {
+fn set_stream(arn: &str) -> Action {
     Action::Set(attr("stream"), text(arn))
 }
 
@@ -152,7 +153,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_store_is_told_once_whose_it_is() {
+    async fn identity_is_set_once() {
         let store = store();
         assert_eq!(store.identity().await.unwrap(), None);
         for (id, table) in [("one", Some("t-1")), ("two", Some("t-2")), ("three", None)] {
@@ -164,7 +165,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn raising_moves_the_store_into_its_table_and_is_written_down_in_support() {
+    async fn raising_epoch_sets_the_stream_and_is_audited_in_support() {
         let store = store();
         assert_eq!(raise(&store, Some("t-2")).await, None);
         store.identify("one", Some("t-1")).await.unwrap();
@@ -181,7 +182,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-    async fn each_of_two_at_once_raises_by_one() {
+    async fn two_concurrent_raises_both_count() {
         for _ in 0..50 {
             let store = store();
             store.identify("one", None).await.unwrap();

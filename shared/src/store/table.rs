@@ -1,111 +1,111 @@
-//! What a backend has to do: read, apply guarded writes atomically, and list. It knows nothing of sign-in.
+//! The interface of a backend: read, apply conditional writes atomically, and list. It knows nothing of sign-in.
 
 use async_trait::async_trait;
 
 use super::write::{Item, Key, Write};
 use crate::env::EntropyError;
 
-/// We do not know, or the store cannot be asked: the caller is denied (security.md 57). What is known is a value, never an
-/// error.
+/// The outcome is unknown, or the store cannot be used: the caller must deny the request (security.md 57). Known
+/// outcomes are values, never errors.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The store did not answer, or refused to work; whether a write happened may be unknown.
+    /// The store did not respond or refused to work. A write may have happened.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
-    /// Others keep writing the same items: nothing was written.
+    /// Other requests keep writing the same items. Nothing was written.
     #[error("the store is contended: {0}")]
     Contended(String),
-    /// What is stored is not what this program writes: denied, and an alarm.
-    #[error("an item does not read: {0}")]
+    /// A stored item is not one that this program writes. The request is denied and an alarm is raised.
+    #[error("an item cannot be read: {0}")]
     Corrupt(String),
 }
 
 impl From<EntropyError> for StoreError {
-    /// Without randomness there is no token and no request: nothing was written.
+    /// Without randomness no token and no request can be made, so nothing was written.
     fn from(error: EntropyError) -> Self {
         Self::Unavailable(error.to_string())
     }
 }
 
-/// The answer to a single guarded write.
+/// The result of a single conditional write.
 #[derive(Debug)]
 pub enum Updated {
-    /// Written and durable; the item as it is now (`None` after a delete).
+    /// Written and durable, with the item after the write (`None` after a delete).
     Written(Option<Item>),
-    /// The guard did not hold; the item as it was then, if there was one.
+    /// The condition did not hold, with the item as it was then, if there was one.
     ///
-    /// After a reply was lost the write may have been tried twice: then it can be this same write, already done, that the
-    /// guard met. Every command marks its writes so that it can tell.
+    /// After a lost reply the write may have been sent twice. The item can then already contain this same write. Every
+    /// command marks its writes so that it can recognise them.
     Refused(Option<Item>),
 }
 
-/// The answer to a transaction.
+/// The result of a transaction.
 #[derive(Debug)]
 pub enum Transacted {
-    /// All of it is written and durable.
+    /// All writes are applied and durable.
     Committed,
-    /// None of it is. For each write in order: `None` where its guard held, else the item that its guard met.
+    /// No write is applied. For each write in order: `None` if its condition held, else the item that it found.
     Refused(Vec<Option<Option<Item>>>),
 }
 
-/// The item that a transaction's first write met, of a refusal: `None` where its guard held, or there was no item.
+/// The item that the first write of a refused transaction found. `None` if its condition held, or there was no item.
 pub(crate) fn met_first(met: Vec<Option<Option<Item>>>) -> Option<Item> {
     met.into_iter().next().flatten().flatten()
 }
 
-/// Which writes may be sent again by the backend when a reply is lost.
+/// Whether the backend may send a write again when a reply is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retry {
-    /// The write recognises itself (its own id is in its guard), or a second application only denies more.
+    /// It may: the condition recognises the write by its own id, or a second application only denies more.
     Idempotent,
-    /// Send once: a lost reply is [`StoreError::Unavailable`].
+    /// It may not: a lost reply is [`StoreError::Unavailable`].
     Never,
 }
 
-/// Writes that happen together or not at all. The last one puts an audit row under a key of its own: the row is the proof
-/// that the transaction was committed, should its reply be lost.
+/// Writes that are applied together or not at all. The last write puts an audit row under its own key. If the reply is lost,
+/// the row proves that the transaction was committed.
 #[derive(Debug, Clone)]
 pub struct Transaction {
     pub(crate) writes: Vec<Write>,
 }
 
 impl Transaction {
-    /// `writes`, and last the row that proves them.
+    /// A transaction of `writes` and the audit row, which is last.
     pub(crate) fn new(mut writes: Vec<Write>, row: Write) -> Self {
         writes.push(row);
         Self { writes }
     }
 
-    /// The writes, at most 100, each of another item.
+    /// The writes: at most 100, each to another item.
     #[must_use]
     pub fn writes(&self) -> &[Write] {
         &self.writes
     }
 
-    /// The key whose item exists exactly if the transaction was committed.
+    /// The key of the audit row. Its item exists if and only if the transaction was committed.
     #[must_use]
     pub fn receipt(&self) -> &Key {
         match self.writes.last() {
             Some(row) => &row.key,
-            None => unreachable!("a transaction has its row"),
+            None => unreachable!("a transaction has an audit row"),
         }
     }
 }
 
-/// Which items to list: those of a partition, in the order of their sort keys.
+/// A query: items of one partition in the order of their sort keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Query {
-    /// In the table, or in the index `dir` (whose keys are the attributes `GP` and `GS`).
+    /// Whether to query the index `dir` (with the key attributes `GP` and `GS`) instead of the table.
     pub(crate) index: bool,
     /// The partition.
     pub(crate) partition: String,
-    /// Only sort keys that start so.
+    /// Only sort keys with this prefix.
     pub(crate) prefix: String,
     /// Only sort keys after this one, in the direction of reading.
     pub(crate) after: Option<String>,
-    /// Against the order.
+    /// Whether to read in descending order.
     pub(crate) descending: bool,
-    /// At most so many items.
+    /// Maximum number of items.
     pub(crate) limit: usize,
 }
 
@@ -120,40 +120,41 @@ impl Query {
     pub fn partition(&self) -> &str {
         &self.partition
     }
-    /// Only sort keys (`GS` in the index, `SK` in the table) that start so.
+    /// Only sort keys (`GS` in the index, `SK` in the table) with this prefix.
     #[must_use]
     pub fn prefix(&self) -> &str {
         &self.prefix
     }
-    /// Exclusive start, in the direction of reading. It need not be the key of an item.
+    /// The exclusive start in the direction of reading. It need not be the key of an item.
     #[must_use]
     pub fn after(&self) -> Option<&str> {
         self.after.as_deref()
     }
-    /// Against the order of sort keys.
+    /// Whether to read in descending order of sort keys.
     #[must_use]
     pub fn descending(&self) -> bool {
         self.descending
     }
-    /// At most so many items, more than 0.
+    /// Maximum number of items, more than 0.
     #[must_use]
     pub fn limit(&self) -> usize {
         self.limit
     }
 }
 
-/// A single table with one index for lists. Shipped twice, embedded (sled) and DynamoDB; the reference model is a third.
+/// A table with one index for lists. There are two backends, the embedded store (sled) and DynamoDB, and the reference
+/// model.
 ///
-/// Every method is one round trip. Reads are consistent, but for the index.
+/// Every method takes one round trip. Reads are consistent, except those of the index.
 #[async_trait]
 pub trait Table: Send + Sync {
-    /// Reads up to 100 items, each as it is now; in the order of the keys.
+    /// Reads up to 100 items as they are now, in the order of the keys.
     async fn read(&self, keys: &[Key]) -> Result<Vec<Option<Item>>, StoreError>;
 
-    /// Applies one guarded write atomically; what is answered is durable.
-    async fn update(&self, write: &Write, again: Retry) -> Result<Updated, StoreError>;
+    /// Applies one conditional write atomically. The returned state is durable.
+    async fn update(&self, write: &Write, retry: Retry) -> Result<Updated, StoreError>;
 
-    /// Applies all writes or none; what is answered is durable.
+    /// Applies all writes or none. The returned state is durable.
     async fn transact(&self, transaction: &Transaction) -> Result<Transacted, StoreError>;
 
     /// Lists a partition. Fewer items than the limit means there are no more.

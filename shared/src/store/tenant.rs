@@ -1,4 +1,4 @@
-//! Commands of tenants: making them, and their settings.
+//! Commands for tenants: creating them and changing their settings.
 
 use super::{
     Store, StoreError, item,
@@ -11,39 +11,39 @@ use super::{
 };
 use crate::{audit::AuditEvent, env::Timestamp, id::TenantId, secret::TokenRef, sign_in::Attempt};
 
-/// A tenant to be.
+/// A tenant to create.
 pub struct NewTenant {
-    /// Its id.
+    /// The id of the tenant.
     pub id: TenantId,
-    /// The company's name, and what authenticator apps show.
+    /// The company's name. Authenticator apps show it as the issuer.
     pub name: String,
-    /// Its first Administrator.
+    /// The first Administrator.
     pub first: Option<NewUser>,
 }
 
-/// What became of a tenant to be.
+/// The result of creating a tenant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TenantCreated {
-    /// Made.
+    /// Created.
     Done,
-    /// There is one of that id.
+    /// The id is taken.
     Taken,
-    /// The caller may no longer.
+    /// The caller lost the permission.
     ActorRevoked,
 }
 
 impl Store {
-    /// Makes a tenant, with its first Administrator if there is one. `here` is the event in the caller's tenant, `there` the
-    /// one in the new.
+    /// Creates a tenant, with its first Administrator if given. The events are those for the audit of the caller's
+    /// tenant and of the new tenant.
     ///
     /// # Errors
-    /// [`StoreError`]: it may have happened.
+    /// [`StoreError`]; the change may have been made.
     pub async fn create_tenant(
         &self,
         by: &Actor<'_>,
         tenant: &NewTenant,
         attempt: &Attempt,
-        (here, there): (&AuditEvent, &AuditEvent),
+        (caller_event, tenant_event): (&AuditEvent, &AuditEvent),
     ) -> Result<TenantCreated, StoreError> {
         let policy = TenantPolicy {
             name: tenant.name.clone(),
@@ -55,7 +55,7 @@ impl Store {
         let local = |first: &NewUser| first.user.auth_type == AuthType::Local;
         let active = first.map(|first| (first.key.user().clone(), local(first))).into_iter().collect();
         let administrators = Administrators { active, ..Default::default() };
-        // The index lists it for operators.
+        // The index lists all tenants for operators.
         let mut listed = item::write(&policy)?;
         listed.insert("GP".to_owned(), text(keys::tenants()));
         listed.insert("GS".to_owned(), text(tenant.id.as_str()));
@@ -66,23 +66,25 @@ impl Store {
         if let Some(first) = &tenant.first {
             writes.extend(first.writes()?);
         }
-        let own = writes.len();
+        let caller_check = writes.len();
         writes.extend(by.check(attempt.at()));
         if let Actor::AdminContext(admin) = by {
-            writes.push(self.audit_row(admin.tenant(), attempt, 1, here)?);
+            writes.push(self.audit_row(admin.tenant(), attempt, 1, caller_event)?);
         }
-        let row = self.audit_row(&tenant.id, attempt, 0, there)?;
+        let row = self.audit_row(&tenant.id, attempt, 0, tenant_event)?;
         Ok(match self.table.transact(&Transaction::new(writes, row)).await? {
             Transacted::Committed => TenantCreated::Done,
-            Transacted::Refused(met) if met.get(own).is_some_and(Option::is_some) => TenantCreated::ActorRevoked,
+            Transacted::Refused(met) if met.get(caller_check).is_some_and(Option::is_some) => {
+                TenantCreated::ActorRevoked
+            }
             Transacted::Refused(_) => TenantCreated::Taken,
         })
     }
 
-    /// Finds out who asks for something of a tenant, their own or another, and reads its name and settings: one round trip.
+    /// Authenticates the caller, and reads the name and settings of a tenant, their own or another, in one round trip.
     ///
     /// # Errors
-    /// [`StoreError`]: denied.
+    /// [`StoreError`]; the caller must deny the request.
     pub async fn load_tenant(
         &self,
         token: &TokenRef,
@@ -96,7 +98,7 @@ impl Store {
         Ok(principal.map(|principal| (principal, policy)))
     }
 
-    /// A tenant's name and settings.
+    /// Reads a tenant's name and settings.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -105,10 +107,10 @@ impl Store {
         found.map(item::read).transpose()
     }
 
-    /// Changes the settings of the caller's tenant, and returns them. `None`: the caller may no longer.
+    /// Changes the settings of the caller's tenant and returns them. `None` if the caller lost the permission.
     ///
     /// # Errors
-    /// [`StoreError`]: it may have happened.
+    /// [`StoreError`]; the change may have been made.
     pub async fn change_settings(
         &self,
         admin: &AdminContext,
@@ -120,8 +122,8 @@ impl Store {
         let tenant = admin.tenant();
         let mut actions = Vec::new();
         actions.extend(issuer.map(|issuer| Action::Set(attr("issuer"), text(issuer))));
-        if let Some(whom) = reset_code_for {
-            actions.push(Action::Set(attr("rcf"), item::value(&whom)?));
+        if let Some(reset_code_for) = reset_code_for {
+            actions.push(Action::Set(attr("rcf"), item::value(&reset_code_for)?));
         }
         if !actions.is_empty() {
             let writes = vec![
@@ -154,7 +156,7 @@ mod tests {
         },
     };
 
-    async fn office() -> (Ann, AdminContext) {
+    async fn signed_in_admin() -> (Ann, AdminContext) {
         let (ann, challenges) = ann(1).await;
         let session = ann.with_step(&challenges[0], STEP, NOW).await.unwrap();
         let admin = ann.admin(session.reference()).await;
@@ -165,9 +167,9 @@ mod tests {
         let id = TenantId::parse(id).unwrap();
         let login = ann.names.login(&id, &LoginName::fold("ada"));
         let (kind, role, auth_type) = (Kind::Employee, Role::Administrator, AuthType::Local);
-        let asked = NewUserDetails { kind, role, auth_type, username: "ada", display_name: "Ada", email: None };
+        let details = NewUserDetails { kind, role, auth_type, username: "ada", display_name: "Ada", email: None };
         let incarnation = Nonce::generate(&SystemEntropy).unwrap();
-        let first = NewUser::new(id.user(UserId::parse("u-ada").unwrap()), login, &asked, incarnation, NOW);
+        let first = NewUser::new(id.user(UserId::parse("u-ada").unwrap()), login, &details, incarnation, NOW);
         NewTenant { id, name: name.to_owned(), first: Some(first) }
     }
 
@@ -184,8 +186,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_tenant_begins_with_its_administrator_and_is_told_in_both() {
-        let (ann, admin) = office().await;
+    async fn new_tenant_has_its_administrator_and_is_audited_in_both_tenants() {
+        let (ann, admin) = signed_in_admin().await;
         let new = tenant(&ann, "fresh", "Fresh");
         let here = rows(&ann, admin.tenant()).await;
         assert_eq!(create(&ann, &Actor::AdminContext(&admin), &new).await, TenantCreated::Done);
@@ -211,8 +213,8 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-    async fn of_many_who_make_a_tenant_one_does() {
-        let ann = std::sync::Arc::new(office().await.0);
+    async fn concurrent_creations_of_a_tenant_have_one_winner() {
+        let ann = std::sync::Arc::new(signed_in_admin().await.0);
         let made = at_once((0..16).map(|n| {
             let ann = std::sync::Arc::clone(&ann);
             async move { create(&ann, &Actor::Seed, &tenant(&ann, "fresh", &n.to_string())).await }
@@ -225,13 +227,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn settings_change_alone_and_together_while_the_caller_may() {
-        let (ann, admin) = office().await;
-        let change = |issuer: Option<&'static str>, whom: Option<ResetCodeFor>| {
+    async fn settings_change_only_while_the_caller_is_permitted() {
+        let (ann, admin) = signed_in_admin().await;
+        let change = |issuer: Option<&'static str>, reset_code_for: Option<ResetCodeFor>| {
             let (ann, admin) = (&ann, &admin);
             async move {
                 let (attempt, event) = (attempt(NOW), ann.event());
-                ann.store.change_settings(admin, issuer, whom, &attempt, &event).await.unwrap()
+                ann.store.change_settings(admin, issuer, reset_code_for, &attempt, &event).await.unwrap()
             }
         };
         let read = |policy: Option<TenantPolicy>| policy.map(|policy| (policy.issuer, policy.reset_code_for));

@@ -1,11 +1,11 @@
-//! Guarded writes: the one language in which every command is written, and its meaning.
+//! Conditional writes: the form of all writes to the store, and their meaning.
 //!
-//! A command builds [`Write`]s; the embedded store and the reference model [`apply`](Write::apply) them, DynamoDB gets
-//! them as expressions. So a guard is written once. Only this crate can build a write: a backend can apply, render and
-//! nothing else, and a handler not even that.
+//! A command builds [`Write`]s. The embedded store and the reference model [`apply`](Write::apply) them; DynamoDB gets
+//! them as expressions. So each condition is written once. Only this crate can build a write; a backend can only apply
+//! or render it.
 //!
-//! The meaning is DynamoDB's: all of a write's conditions and actions read the item as it was before; a comparison with an
-//! absent attribute is false; a nested path needs its parent.
+//! The semantics are DynamoDB's: all conditions and actions of a write read the item as it was before; a comparison
+//! with an absent attribute is false; a nested path needs its parent.
 
 use std::{borrow::Cow, collections::HashMap};
 
@@ -13,10 +13,10 @@ pub use serde_dynamo::AttributeValue as Value;
 
 use super::keys;
 
-/// An item: named attributes, `PK` and `SK` among them.
+/// An item: named attributes, including `PK` and `SK`.
 pub type Item = HashMap<String, Value>;
 
-/// The primary key of an item; built in [`crate::store::keys`] alone.
+/// The primary key of an item. Only [`crate::store::keys`] builds keys.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
     pub(crate) pk: String,
@@ -48,28 +48,28 @@ impl Key {
 pub enum Step {
     /// An attribute, or a key of a map.
     Name(Cow<'static, str>),
-    /// A place in a list.
+    /// An index of a list.
     At(usize),
 }
 
-/// Where a value stands in an item.
+/// The place of a value in an item.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Path(Vec<Step>);
 
 impl Path {
-    /// The path's steps, the attribute first.
+    /// The steps of the path; the first is the attribute.
     #[must_use]
     pub fn steps(&self) -> &[Step] {
         &self.0
     }
 
-    /// A key of the map that stands here.
+    /// Extends the path by a key of the map at this path.
     pub(crate) fn key(mut self, name: impl Into<Cow<'static, str>>) -> Self {
         self.0.push(Step::Name(name.into()));
         self
     }
 
-    /// A place in the list that stands here.
+    /// Extends the path by an index of the list at this path.
     pub(crate) fn at(mut self, index: usize) -> Self {
         self.0.push(Step::At(index));
         self
@@ -90,27 +90,27 @@ impl Path {
     }
 }
 
-/// An attribute.
+/// The path of an attribute.
 pub(crate) fn attr(name: impl Into<Cow<'static, str>>) -> Path {
     Path(vec![Step::Name(name.into())])
 }
 
-/// A number as the store keeps it.
+/// A number value.
 pub(crate) fn num(n: i64) -> Value {
     Value::N(n.to_string())
 }
 
-/// A text as the store keeps it.
+/// A text value.
 pub(crate) fn text(s: impl Into<String>) -> Value {
     Value::S(s.into())
 }
 
-/// Bytes as the store keeps them.
+/// A bytes value.
 pub(crate) fn bytes(b: &[u8]) -> Value {
     Value::B(b.to_vec())
 }
 
-/// An empty map.
+/// A value that is an empty map.
 pub(crate) fn empty() -> Value {
     Value::M(HashMap::new())
 }
@@ -118,11 +118,11 @@ pub(crate) fn empty() -> Value {
 /// One side of a comparison.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Operand {
-    /// What stands at a path.
+    /// The value at a path.
     At(Path),
-    /// How many entries the map or list at a path has, how long its text or bytes are.
+    /// The size of the value at a path: the entries of a map or list, or the bytes of a text or binary.
     Size(Path),
-    /// A value given with the command.
+    /// A constant value.
     Value(Value),
 }
 
@@ -157,7 +157,7 @@ impl From<bool> for Operand {
     }
 }
 
-/// How two operands are compared. Order is of numbers, texts and bytes.
+/// How two operands are compared. Numbers, texts and bytes have an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Comparison {
     /// `=`
@@ -174,19 +174,19 @@ pub enum Comparison {
     Ge,
 }
 
-/// A guard: a question about one item, answered by comparing its attributes with data. Budgets, windows and times are
-/// computed beforehand; a guard holds no policy.
+/// A condition on one item: it compares attributes with constant values. Budgets, windows and times are computed
+/// before; a condition contains no policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Condition {
-    /// Something stands at the path.
+    /// The path has a value.
     Exists(Path),
-    /// Nothing stands at the path.
+    /// The path has no value.
     Absent(Path),
-    /// The comparison holds; with an absent operand it does not.
+    /// The comparison holds. It is false if an operand is absent.
     Is(Operand, Comparison, Operand),
-    /// All hold; holds when empty.
+    /// All conditions hold; true if there are none.
     All(Vec<Condition>),
-    /// At least one holds.
+    /// At least one condition holds.
     Any(Vec<Condition>),
 }
 
@@ -247,7 +247,7 @@ fn compare(left: &Value, comparison: Comparison, right: &Value) -> bool {
     let order = match (left, right) {
         (Value::N(left), Value::N(right)) => match (left.parse::<i64>(), right.parse::<i64>()) {
             (Ok(left), Ok(right)) => Some(left.cmp(&right)),
-            _ => return false, // the store holds whole numbers only
+            _ => return false, // the store holds integers only
         },
         (Value::S(left), Value::S(right)) => Some(left.cmp(right)),
         (Value::B(left), Value::B(right)) => Some(left.cmp(right)),
@@ -263,37 +263,37 @@ fn compare(left: &Value, comparison: Comparison, right: &Value) -> bool {
     }
 }
 
-/// A change of one place in an item.
+/// A change of one value in an item.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Puts a value.
+    /// Sets a value.
     Set(Path, Value),
-    /// Puts a value where there is none yet; leaves what is there.
+    /// Sets a value if there is none; keeps an existing value.
     SetIfAbsent(Path, Value),
-    /// Adds to a number that must be there.
+    /// Adds to an existing number.
     Add(Path, i64),
-    /// Adds to a number, taken as 0 where there is none.
+    /// Adds to a number; an absent number counts as 0.
     Count(Path, i64),
-    /// Appends to a list that must be there.
+    /// Appends to an existing list.
     Append(Path, Value),
-    /// Removes what is there, if anything.
+    /// Removes a value, if there is one.
     Remove(Path),
 }
 
-/// What a guarded write does to its item.
+/// What a conditional write does to its item.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// Changes places in the item, which is made where there is none (a guard that it exists is the guard's business).
+    /// Changes values in the item. An absent item is created, so a write that needs the item has a condition for that.
     Update(Vec<Action>),
-    /// Puts a whole item (without its key) in the place of whatever is there.
+    /// Replaces the whole item. The given item has no key attributes.
     Put(Item),
     /// Removes the item.
     Delete,
-    /// Changes nothing: a condition of a transaction.
+    /// Changes nothing: only a condition of a transaction.
     Check,
 }
 
-/// One guarded write of one item: nothing happens unless the guard holds.
+/// A conditional write of one item: nothing is written unless the condition holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Write {
     pub(crate) key: Key,
@@ -301,7 +301,7 @@ pub struct Write {
     pub(crate) effect: Effect,
 }
 
-/// The guard did not hold: nothing was written.
+/// The condition did not hold, so nothing was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refused;
 
@@ -323,7 +323,7 @@ impl Write {
         Self { key, condition: absent(attr("PK")), effect: Effect::Put(item) }
     }
 
-    /// In the place of whatever is there.
+    /// Replaces the item without a condition.
     pub(crate) fn put(key: Key, item: Item) -> Self {
         Self { key, condition: Condition::All(vec![]), effect: Effect::Put(item) }
     }
@@ -336,28 +336,28 @@ impl Write {
         Self { key, condition: Condition::All(conditions), effect: Effect::Check }
     }
 
-    /// Which item.
+    /// The key of the item.
     #[must_use]
     pub fn key(&self) -> &Key {
         &self.key
     }
 
-    /// On what condition.
+    /// The condition of the write.
     #[must_use]
     pub fn condition(&self) -> &Condition {
         &self.condition
     }
 
-    /// What is done.
+    /// What the write does.
     #[must_use]
     pub fn effect(&self) -> &Effect {
         &self.effect
     }
 
-    /// The meaning of the write: the item after it, given the item before it (`None`: there is none).
+    /// Applies the write: returns the item after it, given the item before it. `None` means that there is no item.
     ///
     /// # Errors
-    /// [`Refused`] when the guard does not hold, or an action does not fit the item, which DynamoDB refuses too.
+    /// [`Refused`] if the condition does not hold, or if an action does not fit the item. DynamoDB refuses both too.
     pub fn apply(&self, before: Option<&Item>) -> Result<Option<Item>, Refused> {
         let nothing = Item::new();
         let old = before.unwrap_or(&nothing);
@@ -407,7 +407,7 @@ fn perform(action: &Action, old: &Item, new: &mut Item) -> Result<(), Refused> {
                         new.remove(name.as_ref());
                     }
                     (Step::Name(name), false) => {
-                        // DynamoDB refuses to remove below a parent that is not there.
+                        // DynamoDB refuses to remove below an absent parent.
                         let Some(Value::M(map)) = find_mut(parent, new) else { return Err(Refused) };
                         map.remove(name.as_ref());
                     }
@@ -441,7 +441,7 @@ fn put(path: &Path, item: &mut Item, value: Value) -> Result<(), Refused> {
             (Step::At(index), Value::L(list)) => {
                 match list.get_mut(*index) {
                     Some(place) => *place = value,
-                    None => list.push(value), // DynamoDB appends where the place is past the end
+                    None => list.push(value), // DynamoDB appends if the index is past the end
                 }
                 Ok(())
             }
@@ -487,7 +487,7 @@ mod tests {
     }
 
     #[test]
-    fn a_comparison_with_nothing_is_false_either_way() {
+    fn comparison_with_absent_attribute_is_false() {
         let before = item(&[("n", num(5))]);
         assert!(
             !holds(eq(attr("m"), 5), &before) && !holds(ne(attr("m"), 5), &before) && !holds(lt(attr("m"), 9), &before)
@@ -497,7 +497,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_compare_as_numbers_and_never_with_texts() {
+    fn numbers_compare_as_numbers_and_not_with_texts() {
         let before = item(&[("n", num(10)), ("s", text("10"))]);
         assert!(holds(lt(attr("n"), 11), &before) && !holds(lt(attr("n"), 9), &before));
         assert!(!holds(lt(attr("s"), 11), &before) && !holds(eq(attr("s"), 10), &before));
@@ -507,7 +507,7 @@ mod tests {
     }
 
     #[test]
-    fn all_actions_read_the_item_as_it_was() {
+    fn actions_read_the_item_before_the_write() {
         let before = item(&[("n", num(1)), ("m", map(&[("x", 7)]))]);
         let actions = vec![
             Action::Add(attr("n"), 1),
@@ -521,7 +521,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_refused_whole() {
+    fn write_with_unfit_action_is_refused() {
         let before = item(&[("n", num(1))]);
         for action in [
             Action::Set(attr("m").key("x"), num(1)),
@@ -535,7 +535,7 @@ mod tests {
     }
 
     #[test]
-    fn an_update_makes_its_item_and_put_new_does_not_replace_one() {
+    fn update_creates_an_item_and_put_new_does_not_replace_one() {
         let made = Write::update(key(), vec![], vec![Action::Count(attr("n"), 1)]).apply(None).unwrap().unwrap();
         assert_eq!(made, item(&[("n", num(1))]));
         assert_eq!(Write::put_new(key(), Item::new()).apply(Some(&made)), Err(Refused));
@@ -544,7 +544,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_count_entries() {
+    fn size_counts_map_entries() {
         let before = item(&[("m", map(&[("x", 1), ("y", 2)]))]);
         assert!(holds(lt(size(attr("m")), 3), &before) && !holds(lt(size(attr("m")), 2), &before));
         assert!(!holds(lt(size(attr("absent")), 3), &before));

@@ -15,8 +15,8 @@ async fn page_that_finds_nothing_in_twenty_queries_says_where_the_list_goes_on()
     ann.someone("zoe", Role::Standard).await;
     let filter = UserFilter { start: Some("zoe".to_owned()), ..UserFilter::default() };
     let tenant = ann.key.tenant();
-    let first = ann.store.people(tenant, &filter, None, 10).await.unwrap();
+    let first = ann.store.list_users(tenant, &filter, None, 10).await.unwrap();
     assert!(first.items.is_empty());
-    let next = ann.store.people(tenant, &filter, first.next.as_ref(), 10).await.unwrap();
+    let next = ann.store.list_users(tenant, &filter, first.next.as_ref(), 10).await.unwrap();
     assert!(first.next.is_some() && next.items.len() == 1 && next.next.is_none());
 }

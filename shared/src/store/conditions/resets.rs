@@ -146,7 +146,7 @@ async fn reset_of_an_administrator_is_told_and_a_repeat_is_not_a_reset() {
             assert!(reset(&ann, &session, target.user()).await.is_ok());
             let rows = ann.rows().await;
             let renewed = rows.iter().filter(|row| row.action == crate::audit::Action::ResetCodeRenewed).count();
-            let told = rows.iter().filter(|row| row.tell.contains(&crate::audit::Notify::Administrators)).count();
+            let told = rows.iter().filter(|row| row.notify.contains(&crate::audit::Notify::Administrators)).count();
             assert_eq!(renewed, usize::from(administrator) + usize::from(repeat));
             assert_eq!(told, usize::from(administrator));
         }

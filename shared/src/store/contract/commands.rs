@@ -1,9 +1,9 @@
-//! Every command in a race with itself, 32 at a time and released together, on whichever table: what may happen once
-//! happens once, what is counted is counted.
+//! Races of every command with itself: 32 tasks that start count_true, on any table. What may happen once must happen
+//! once, and all attempts must be counted.
 
 use std::sync::Arc;
 
-use super::together;
+use super::count_true;
 use crate::{
     audit::{Action as Did, AuditEvent, Outcome},
     auth::verify_code::SignIn,
@@ -37,21 +37,21 @@ mod sso;
 
 const RACERS: usize = 32;
 
-/// Ann in a tenant of her own, and a session of hers.
-struct Scene {
+/// A tenant of its own for a race, with the Administrator Ann, a session of hers and challenges.
+struct RaceTenant {
     ann: Ann,
     session: TokenRef,
     challenges: Vec<TokenRef>,
 }
 
-async fn scene(table: &Arc<dyn Table>, name: &str, round: usize) -> Arc<Scene> {
+async fn race_tenant(table: &Arc<dyn Table>, name: &str, round: usize) -> Arc<RaceTenant> {
     let (ann, mut challenges) = ann_of(&format!("{name}-{round}"), Arc::clone(table), 9).await;
     let first = challenges.pop().unwrap();
     let session = ann.with_step(&first, STEP - 1, NOW).await.unwrap().reference().clone();
-    Arc::new(Scene { ann, session, challenges })
+    Arc::new(RaceTenant { ann, session, challenges })
 }
 
-impl Scene {
+impl RaceTenant {
     fn store(&self) -> &Store {
         &self.ann.store
     }
@@ -65,20 +65,20 @@ impl Scene {
         self.ann.key.tenant().user(UserId::parse(user).unwrap())
     }
 
-    fn newcomer(&self, name: &str, id: &str, role: Role) -> NewUser {
+    fn new_user(&self, name: &str, id: &str, role: Role) -> NewUser {
         let login = self.ann.names.login(self.ann.key.tenant(), &crate::id::LoginName::fold(name));
         let kind = if role == Role::Portal { Kind::Contact } else { Kind::Employee };
-        let asked =
+        let details =
             NewUserDetails { kind, role, auth_type: AuthType::Local, username: name, display_name: name, email: None };
-        NewUser::new(self.key(id), login, &asked, Nonce::generate(&SystemEntropy).unwrap(), NOW)
+        NewUser::new(self.key(id), login, &details, Nonce::generate(&SystemEntropy).unwrap(), NOW)
     }
 
-    async fn create(&self, person: &NewUser) -> Created {
-        self.store().create_user(&Actor::Seed, person, &attempt(NOW), &self.ann.event()).await.unwrap()
+    async fn create(&self, user: &NewUser) -> Created {
+        self.store().create_user(&Actor::Seed, user, &attempt(NOW), &self.ann.event()).await.unwrap()
     }
 }
 
-/// Races all commands, in tenants named by the round.
+/// Races all commands. Each round has its own tenants.
 pub async fn race(table: Arc<dyn Table>, rounds: usize) {
     for round in 0..rounds {
         passwords(&table, round).await;
@@ -93,10 +93,10 @@ pub async fn race(table: Arc<dyn Table>, rounds: usize) {
     data_keys(&table).await;
 }
 
-/// `add_data_key`: of one store, so once.
+/// `add_data_key`. The data keys belong to the store, not to a tenant, so this runs once.
 async fn data_keys(table: &Arc<dyn Table>) {
     for number in [1, 2] {
-        let made = together(RACERS, |n| {
+        let made = count_true(RACERS, |n| {
             let store = Store::new(Arc::clone(table));
             async move {
                 let key = WrappedKey::new(vec![u8::try_from(n).unwrap()], NOW);
@@ -108,29 +108,42 @@ async fn data_keys(table: &Arc<dyn Table>) {
 }
 
 /// `charge_login`, `open_attempt`, `open_exempt_session`, `notify_failures`, `charge_own_password`, `change_password`.
-#[allow(clippy::too_many_lines, reason = "six races, one after the other")]
 async fn passwords(table: &Arc<dyn Table>, round: usize) {
-    let one = scene(table, "charge", round).await;
-    let admitted = together(RACERS, |_| {
+    password_charges(table, round).await;
+    challenges(table, round).await;
+    networks(table, round).await;
+    exempt_sessions(table, round).await;
+    failure_notifications(table, round).await;
+    password_changes(table, round).await;
+    own_password_charges(table, round).await;
+}
+
+/// Five attempts are admitted before the backoff.
+async fn password_charges(table: &Arc<dyn Table>, round: usize) {
+    let one = race_tenant(table, "charge", round).await;
+    let admitted = count_true(RACERS, |_| {
         let one = Arc::clone(&one);
         async move {
             let charge = one.store().charge_login(&one.ann.login, None, &Backoff::at(NOW), &attempt(NOW)).await;
             matches!(charge.unwrap(), Charge::Admitted(_))
         }
     });
-    assert_eq!(admitted.await, 5, "passwords evaluated");
+    assert_eq!(admitted.await, 5, "passwords checked");
+}
 
-    let one = scene(table, "open", round).await;
-    let opened = together(RACERS, |n| {
+/// Opened challenges are counted against the budget of the network.
+async fn challenges(table: &Arc<dyn Table>, round: usize) {
+    let one = race_tenant(table, "open", round).await;
+    let opened = count_true(RACERS, |n| {
         let one = Arc::clone(&one);
         async move {
-            // Each a second apart, so that the ladder admits them; the network's budget does not.
+            // Spread over ten minutes, so that the backoff admits them. The network's budget does not admit all.
             let at = Timestamp::from_secs(NOW.secs() + i64::try_from(n).unwrap() * 600 / 32);
             let device = None;
-            let Ok(right) = one.right(device, at).await else { return false };
+            let Ok(right) = one.verified_password(device, at).await else { return false };
             let PasswordChecked::MfaRequired(opening) = right.decide() else { panic!("not due") };
             let event = one.ann.event();
-            // Contention is an answer too: denied, nothing opened.
+            // Contention is a valid result too: the request is denied and nothing is opened.
             let opened = one.store().open_attempt(opening, "10.9.8", &SystemEntropy, &event).await;
             matches!(opened, Ok(Opened::Done(..)))
         }
@@ -140,14 +153,17 @@ async fn passwords(table: &Arc<dyn Table>, round: usize) {
     let counted = user.networks.get("10.9.8").map_or(0, Vec::len);
     assert!(opened == counted && counted <= policy::NETWORK_CHALLENGES, "{opened} opened, {counted} counted");
     assert!(user.challenges.len() <= policy::CHALLENGES);
+}
 
-    let one = scene(table, "networks", round).await;
-    let opened = together(RACERS, |n| {
+/// The number of counted networks is limited.
+async fn networks(table: &Arc<dyn Table>, round: usize) {
+    let one = race_tenant(table, "networks", round).await;
+    let opened = count_true(RACERS, |n| {
         let one = Arc::clone(&one);
         async move {
-            // Over twenty minutes, so that networks have to go for their age and for the cap.
+            // Over twenty minutes, so that networks are removed by age and by the limit.
             let at = Timestamp::from_secs(NOW.secs() + i64::try_from(n).unwrap() * 1200 / 32);
-            let Ok(right) = one.right(None, at).await else { return false };
+            let Ok(right) = one.verified_password(None, at).await else { return false };
             let PasswordChecked::MfaRequired(opening) = right.decide() else { panic!("not due") };
             let network = format!("10.9.{n}");
             let opened = one.store().open_attempt(opening, &network, &SystemEntropy, &one.ann.event()).await;
@@ -157,8 +173,11 @@ async fn passwords(table: &Arc<dyn Table>, round: usize) {
     assert!(opened.await > 0);
     let networks = one.ann.read(&one.ann.key).await.networks.len();
     assert!((1..=policy::NETWORKS).contains(&networks), "{networks} networks");
+}
 
-    let one = scene(table, "exempt", round).await;
+/// The number of sessions of an excluded contact is limited.
+async fn exempt_sessions(table: &Arc<dyn Table>, round: usize) {
+    let one = race_tenant(table, "exempt", round).await;
     let excluded = item::Exclusion { batch: BatchId::parse("b").unwrap(), at: 0 };
     for action in [
         Action::Set(attr("k"), text("c")),
@@ -167,10 +186,10 @@ async fn passwords(table: &Arc<dyn Table>, round: usize) {
     ] {
         one.ann.change(action).await;
     }
-    let opened = together(RACERS, |_| {
+    let opened = count_true(RACERS, |_| {
         let one = Arc::clone(&one);
         async move {
-            let Ok(right) = one.right(None, NOW).await else { return false };
+            let Ok(right) = one.verified_password(None, NOW).await else { return false };
             let PasswordChecked::Exempt(exempt) = right.decide() else { panic!("not exempt") };
             let opened = one.store().open_exempt_session(exempt, &SystemEntropy, &one.ann.event()).await;
             matches!(opened, Ok(ExemptOpened::Done(_)))
@@ -178,21 +197,27 @@ async fn passwords(table: &Arc<dyn Table>, round: usize) {
     });
     assert!(opened.await >= 1);
     assert!(one.ann.read(&one.ann.key).await.sessions.len() <= policy::SESSIONS);
+}
 
-    let one = scene(table, "told", round).await;
+/// Five failures cause one notification.
+async fn failure_notifications(table: &Arc<dyn Table>, round: usize) {
+    let one = race_tenant(table, "notified", round).await;
     for _ in 0..4 {
         one.ann.password("wrong", None, NOW).await.err().unwrap();
     }
     let fifth = Arc::new(one.ann.password("wrong", None, NOW).await.err().unwrap());
-    let told = together(RACERS, |_| {
+    let notified = count_true(RACERS, |_| {
         let (one, fifth) = (Arc::clone(&one), Arc::clone(&fifth));
         async move { one.store().notify_failures(&fifth).await.unwrap() }
     });
-    assert_eq!(told.await, 1, "told of failures");
+    assert_eq!(notified.await, 1, "notifications of failures");
+}
 
-    let one = scene(table, "password", round).await;
+/// One of the concurrent password changes succeeds.
+async fn password_changes(table: &Arc<dyn Table>, round: usize) {
+    let one = race_tenant(table, "password", round).await;
     let hash = one.ann.hash("another good password").await;
-    let changed = together(RACERS, |n| {
+    let changed = count_true(RACERS, |n| {
         let (one, hash) = (Arc::clone(&one), hash.clone());
         async move {
             let at = Timestamp::from_millis(NOW.millis() + i64::try_from(n).unwrap());
@@ -208,19 +233,26 @@ async fn passwords(table: &Arc<dyn Table>, round: usize) {
         }
     });
     assert_eq!(changed.await, 1, "passwords changed");
+}
 
-    let one = scene(table, "own", round).await;
+/// A session may check the current password five times.
+async fn own_password_charges(table: &Arc<dyn Table>, round: usize) {
+    let one = race_tenant(table, "own", round).await;
     let caller = Arc::new(one.store().read_session(&one.session, NOW).await.unwrap().ok().unwrap());
-    let admitted = together(RACERS, |_| {
+    let admitted = count_true(RACERS, |_| {
         let (one, caller) = (Arc::clone(&one), Arc::clone(&caller));
         async move { one.store().charge_own_password(&caller, &attempt(NOW)).await.unwrap().is_ok() }
     });
-    assert_eq!(admitted.await, 5, "current passwords evaluated in one session");
+    assert_eq!(admitted.await, 5, "current passwords checked in one session");
 }
 
-impl Scene {
-    /// A right password, if the ladder lets it be tried.
-    async fn right(&self, device: Option<&TokenRef>, at: Timestamp) -> Result<crate::sign_in::VerifiedPassword, ()> {
+impl RaceTenant {
+    /// A verified password, if the backoff admits the attempt.
+    async fn verified_password(
+        &self,
+        device: Option<&TokenRef>,
+        at: Timestamp,
+    ) -> Result<crate::sign_in::VerifiedPassword, ()> {
         let charge = self.store().charge_login(&self.ann.login, device, &Backoff::at(at), &attempt(at)).await.unwrap();
         let Charge::Admitted(password_attempt) = charge else { return Err(()) };
         self.ann.checked(password_attempt, PASSWORD).await.map_err(|_| ())
@@ -229,15 +261,27 @@ impl Scene {
 
 /// `charge_verification`, `accept` of a code and of a recovery token, `disable_factor`, `replace_recovery_token`.
 async fn codes(table: &Arc<dyn Table>, round: usize) {
-    let one = scene(table, "code", round).await;
-    let admitted = together(RACERS, |_| {
+    code_charges(table, round).await;
+    code_sign_ins(table, round).await;
+    recovery_sign_ins(table, round).await;
+    recovery_tokens(table, round).await;
+    disabled_factors(table, round).await;
+}
+
+/// A challenge admits five attempts.
+async fn code_charges(table: &Arc<dyn Table>, round: usize) {
+    let one = race_tenant(table, "code", round).await;
+    let admitted = count_true(RACERS, |_| {
         let one = Arc::clone(&one);
         async move { matches!(one.ann.charge(&one.challenges[0], NOW).await, Charge::Admitted(_)) }
     });
-    assert_eq!(admitted.await, 5, "tries at one challenge");
+    assert_eq!(admitted.await, 5, "attempts at one challenge");
+}
 
-    let one = scene(table, "step", round).await;
-    let signed_in = together(RACERS, |n| {
+/// A code is accepted once, over several challenges.
+async fn code_sign_ins(table: &Arc<dyn Table>, round: usize) {
+    let one = race_tenant(table, "step", round).await;
+    let signed_in = count_true(RACERS, |n| {
         let one = Arc::clone(&one);
         async move {
             let Charge::Admitted(pending) = one.ann.charge(&one.challenges[n % 8], NOW).await else { return false };
@@ -249,9 +293,12 @@ async fn codes(table: &Arc<dyn Table>, round: usize) {
         }
     });
     assert_eq!(signed_in.await, 1, "sign-ins of one code");
+}
 
-    let one = scene(table, "recover", round).await;
-    let signed_in = together(RACERS, |n| {
+/// A recovery token is accepted once.
+async fn recovery_sign_ins(table: &Arc<dyn Table>, round: usize) {
+    let one = race_tenant(table, "recover", round).await;
+    let signed_in = count_true(RACERS, |n| {
         let one = Arc::clone(&one);
         async move {
             let Charge::Admitted(pending) = one.ann.charge(&one.challenges[n % 8], NOW).await else { return false };
@@ -263,10 +310,13 @@ async fn codes(table: &Arc<dyn Table>, round: usize) {
         }
     });
     assert_eq!(signed_in.await, 1, "sign-ins of one recovery token");
+}
 
-    let one = scene(table, "regenerate", round).await;
+/// After concurrent replacements one recovery token works.
+async fn recovery_tokens(table: &Arc<dyn Table>, round: usize) {
+    let one = race_tenant(table, "regenerate", round).await;
     let codes: Arc<Vec<_>> = Arc::new((0..RACERS).map(|_| RecoveryCode::generate(&SystemEntropy).unwrap()).collect());
-    let made = together(RACERS, |n| {
+    let made = count_true(RACERS, |n| {
         let (one, codes) = (Arc::clone(&one), Arc::clone(&codes));
         async move {
             let caller = one.store().read_session(&one.session, NOW).await.unwrap().ok().unwrap();
@@ -281,11 +331,14 @@ async fn codes(table: &Arc<dyn Table>, round: usize) {
     let stored = user.factor.recovery_token().map(|it| it.digest);
     let works = |code: &&RecoveryCode| stored == Some(code.digest(&one.ann.codes, &one.ann.key));
     assert_eq!(codes.iter().filter(works).count(), 1, "recovery tokens that work");
+}
 
-    let one = scene(table, "disable", round).await;
+/// A factor is disabled once.
+async fn disabled_factors(table: &Arc<dyn Table>, round: usize) {
+    let one = race_tenant(table, "disable", round).await;
     one.ann.change(Action::Set(attr("row"), num(policy::MAX_CONSECUTIVE_FAILURES))).await;
     let user = Arc::new(one.ann.read(&one.ann.key).await);
-    let disabled = together(RACERS, |_| {
+    let disabled = count_true(RACERS, |_| {
         let (one, user) = (Arc::clone(&one), Arc::clone(&user));
         async move {
             let done = one.store().disable_factor(&one.ann.key, &user, &attempt(NOW), &one.ann.event()).await;
@@ -298,10 +351,10 @@ async fn codes(table: &Arc<dyn Table>, round: usize) {
 
 /// `may_enrol`, `begin_enrolment`, `charge_confirmation`, `confirm_enrolment`.
 async fn enrolment(table: &Arc<dyn Table>, round: usize) {
-    let one = scene(table, "enrol", round).await;
+    let one = race_tenant(table, "enrol", round).await;
     let ring = Arc::new(KeyRing::new([(1, zeroize::Zeroizing::new([9; 32]))].into()).unwrap());
     let token = || EnrolmentToken::new(one.session.clone()).unwrap();
-    let begun = together(RACERS, |_| {
+    let begun = count_true(RACERS, |_| {
         let (one, ring, token) = (Arc::clone(&one), Arc::clone(&ring), token());
         async move {
             let attempt = attempt(NOW);
@@ -314,7 +367,7 @@ async fn enrolment(table: &Arc<dyn Table>, round: usize) {
         }
     });
     assert!(begun.await >= 1);
-    let confirmed = together(RACERS, |_| {
+    let confirmed = count_true(RACERS, |_| {
         let (one, ring, token) = (Arc::clone(&one), Arc::clone(&ring), token());
         async move {
             let charge = one.store().charge_confirmation(token, attempt(NOW)).await.unwrap();
@@ -330,9 +383,9 @@ async fn enrolment(table: &Arc<dyn Table>, round: usize) {
 
 /// `read_session`, `end_sessions`.
 async fn sessions(table: &Arc<dyn Table>, round: usize) {
-    let one = scene(table, "sessions", round).await;
+    let one = race_tenant(table, "sessions", round).await;
     let other = one.ann.with_step(&one.challenges[0], STEP, NOW).await.unwrap().reference().clone();
-    let ended = together(RACERS, |_| {
+    let ended = count_true(RACERS, |_| {
         let (one, other) = (Arc::clone(&one), other.clone());
         async move {
             let caller = one.store().read_session(&one.session, NOW).await.unwrap().ok().unwrap();
@@ -347,11 +400,17 @@ async fn sessions(table: &Arc<dyn Table>, round: usize) {
 
 /// `reset_mfa`, `reset_sole_administrator`.
 async fn resets(table: &Arc<dyn Table>, round: usize) {
-    let one = scene(table, "resets", round).await;
+    admin_resets(table, round).await;
+    support_resets(table, round).await;
+}
+
+/// The resets by one Administrator are counted and limited.
+async fn admin_resets(table: &Arc<dyn Table>, round: usize) {
+    let one = race_tenant(table, "resets", round).await;
     for n in 0..RACERS {
-        one.create(&one.newcomer(&format!("p{n}"), &format!("u-{n}"), Role::Standard)).await;
+        one.create(&one.new_user(&format!("p{n}"), &format!("u-{n}"), Role::Standard)).await;
     }
-    let reset = together(RACERS, |n| {
+    let reset = count_true(RACERS, |n| {
         let one = Arc::clone(&one);
         async move {
             let target = UserId::parse(&format!("u-{n}")).unwrap();
@@ -365,10 +424,13 @@ async fn resets(table: &Arc<dyn Table>, round: usize) {
     });
     let (reset, counted) = (reset.await, one.ann.read(&one.ann.key).await.resets.len());
     assert!(reset == counted && (1..=policy::OWN_RESETS).contains(&counted), "{reset} reset, {counted} counted");
+}
 
-    let one = scene(table, "support-reset", round).await;
+/// A support ticket allows one reset.
+async fn support_resets(table: &Arc<dyn Table>, round: usize) {
+    let one = race_tenant(table, "support-reset", round).await;
     let op = one.operator(table, round).await;
-    let reset = together(RACERS, |_| {
+    let reset = count_true(RACERS, |_| {
         let (one, op) = (Arc::clone(&one), op.clone());
         async move {
             let ticket = one.ann.names.ticket(&format!("T-{round}"));
@@ -388,8 +450,8 @@ async fn resets(table: &Arc<dyn Table>, round: usize) {
     assert_eq!(reset.await, 1, "resets of one ticket");
 }
 
-impl Scene {
-    /// An operator, signed in.
+impl RaceTenant {
+    /// The session token of a new operator.
     async fn operator(&self, table: &Arc<dyn Table>, round: usize) -> TokenRef {
         let event = AuditEvent::new(Did::TenantCreated, Outcome::Success, "r");
         let store = Store::new(Arc::clone(table));
@@ -425,18 +487,25 @@ impl Scene {
 
 /// `create_user`, `update_user`, `delete_user`, `create_tenant`, `change_settings`, `create_client`, `delete_client`.
 async fn directory(table: &Arc<dyn Table>, round: usize) {
-    let one = scene(table, "directory", round).await;
-    let made = together(RACERS, |n| {
+    users(table, round).await;
+    tenants(table, round).await;
+    clients(table, round).await;
+}
+
+/// A login name is given once, and the last Administrator can be neither demoted nor deleted.
+async fn users(table: &Arc<dyn Table>, round: usize) {
+    let one = race_tenant(table, "directory", round).await;
+    let made = count_true(RACERS, |n| {
         let one = Arc::clone(&one);
-        async move { one.create(&one.newcomer("bob", &format!("u-bob{n}"), Role::Standard)).await == Created::Done }
+        async move { one.create(&one.new_user("bob", &format!("u-bob{n}"), Role::Standard)).await == Created::Done }
     });
-    assert_eq!(made.await, 1, "people of one name");
+    assert_eq!(made.await, 1, "users with one login name");
 
     for n in 0..7 {
-        one.create(&one.newcomer(&format!("adm{n}"), &format!("u-adm{n}"), Role::Administrator)).await;
+        one.create(&one.new_user(&format!("adm{n}"), &format!("u-adm{n}"), Role::Administrator)).await;
     }
-    // Ann and seven more; each racer removes one of the eight, in one way or the other.
-    together(RACERS, |n| {
+    // Ann and seven more Administrators. Each task demotes or deletes one of the eight.
+    count_true(RACERS, |n| {
         let one = Arc::clone(&one);
         async move {
             let target = if n % 8 == 7 { "u-ann".to_owned() } else { format!("u-adm{}", n % 8) };
@@ -455,10 +524,13 @@ async fn directory(table: &Arc<dyn Table>, round: usize) {
         }
     })
     .await;
-    assert!(!one.ann.administrators().await.active.is_empty(), "the last Administrator stays");
+    assert!(!one.ann.administrators().await.active.is_empty(), "the last Administrator must remain");
+}
 
-    let one = scene(table, "tenants", round).await;
-    let made = together(RACERS, |_| {
+/// A tenant is created once.
+async fn tenants(table: &Arc<dyn Table>, round: usize) {
+    let one = race_tenant(table, "tenants", round).await;
+    let made = count_true(RACERS, |_| {
         let one = Arc::clone(&one);
         async move {
             let id = TenantId::parse(&format!("new-{round}")).unwrap();
@@ -467,9 +539,9 @@ async fn directory(table: &Arc<dyn Table>, round: usize) {
             matches!(made, Ok(TenantCreated::Done))
         }
     });
-    assert_eq!(made.await, 1, "tenants of one id");
+    assert_eq!(made.await, 1, "tenants with one id");
     let admin = Arc::new(one.admin().await);
-    let set = together(RACERS, |n| {
+    let set = count_true(RACERS, |n| {
         let (one, admin) = (Arc::clone(&one), Arc::clone(&admin));
         async move {
             let (issuer, event) = (format!("Issuer {n}"), one.ann.event());
@@ -478,14 +550,19 @@ async fn directory(table: &Arc<dyn Table>, round: usize) {
         }
     });
     assert!(set.await >= 1);
+}
 
+/// A client is deleted once.
+async fn clients(table: &Arc<dyn Table>, round: usize) {
+    let one = race_tenant(table, "clients", round).await;
+    let admin = Arc::new(one.admin().await);
     let id = ClientId::parse(&format!("client-{round}")).unwrap();
     let digest = CodeDigest::of_client_secret(&id, "secret");
     let tenant = one.ann.key.tenant().clone();
     let client = Client { tenant, id, digest, name: "portal".into(), created: NOW.millis(), all: false };
     let made = one.store().create_client(&admin, &client, &attempt(NOW), &one.ann.event()).await.unwrap();
     assert_eq!(made, ClientChange::Done);
-    let deleted = together(RACERS, |_| {
+    let deleted = count_true(RACERS, |_| {
         let (one, admin, id) = (Arc::clone(&one), Arc::clone(&admin), client.id.clone());
         async move {
             let done = one.store().delete_client(&admin, &id, &attempt(NOW), &one.ann.event()).await;
@@ -497,12 +574,12 @@ async fn directory(table: &Arc<dyn Table>, round: usize) {
 
 /// `run_batch`.
 async fn batches(table: &Arc<dyn Table>, round: usize) {
-    let one = scene(table, "batch", round).await;
+    let one = race_tenant(table, "batch", round).await;
     let contacts: Vec<_> = (0..25).map(|n| format!("u-con{n}")).collect();
     for (n, id) in contacts.iter().enumerate() {
-        one.create(&one.newcomer(&format!("con{n}"), id, Role::Portal)).await;
+        one.create(&one.new_user(&format!("con{n}"), id, Role::Portal)).await;
     }
-    let wanted = Arc::new(BatchRequest {
+    let request = Arc::new(BatchRequest {
         key: IdempotencyKey::parse("k").unwrap(),
         contacts: contacts.iter().map(|id| UserId::parse(id).unwrap()).collect(),
         disable_mfa: true,
@@ -510,14 +587,14 @@ async fn batches(table: &Arc<dyn Table>, round: usize) {
         reason: "r".into(),
     });
     let admin = Arc::new(one.admin().await);
-    let ran = together(RACERS, |_| {
-        let (one, admin, wanted) = (Arc::clone(&one), Arc::clone(&admin), Arc::clone(&wanted));
+    let reports = count_true(RACERS, |_| {
+        let (one, admin, request) = (Arc::clone(&one), Arc::clone(&admin), Arc::clone(&request));
         async move {
-            let ran = one.store().run_batch(&admin, &wanted, &attempt(NOW), &one.ann.event()).await;
-            matches!(ran, Ok(BatchResult::Report(_)))
+            let result = one.store().run_batch(&admin, &request, &attempt(NOW), &one.ann.event()).await;
+            matches!(result, Ok(BatchResult::Report(_)))
         }
     });
-    assert!(ran.await >= 1);
+    assert!(reports.await >= 1);
     for id in &contacts {
         let user = one.ann.read(&one.key(id)).await;
         assert!(

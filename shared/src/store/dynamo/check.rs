@@ -1,4 +1,4 @@
-//! Looks at the table: what every function reads before it serves anybody, and what only the function of the operators asks.
+//! Checks of the table: what every function reads before it serves, and what only the function of the operators checks.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,63 +18,63 @@ use crate::{
     store::{item, keys, setup::Identity},
 };
 
-/// What the first read of a function found.
+/// The result of a function's first read.
 #[derive(Debug, Clone, Default)]
-pub struct Look {
-    /// The store's identity; `None` where the table has none yet, or did not answer.
+pub struct StoreCheck {
+    /// The store's identity; `None` if the table has none yet or did not respond.
     pub identity: Option<Identity>,
-    /// The service's clock, from the `Date` of its answer.
+    /// DynamoDB's clock, from the `Date` header of its response.
     pub service_time: Option<Timestamp>,
-    /// What is wrong with the table, or with asking for it.
+    /// Errors of the table or of the request.
     pub faults: Vec<String>,
 }
 
 impl DynamoTable {
-    /// Reads the store's identity, and the service's clock with it: one call. The connection that it opens is kept for the
-    /// requests to come.
-    pub async fn look(&self) -> Look {
+    /// Reads the store's identity and DynamoDB's clock in one call. Later requests reuse the connection.
+    pub async fn check_store(&self) -> StoreCheck {
         let date = Date::default();
-        let ask = KeysAndAttributes::builder().keys(to_sdk(&keys::identity().attributes())).consistent_read(true);
-        let ask = match ask.build() {
-            Ok(ask) => ask,
-            Err(error) => return Look { faults: vec![error.to_string()], ..Look::default() },
+        let request = KeysAndAttributes::builder().keys(to_sdk(&keys::identity().attributes())).consistent_read(true);
+        let request = match request.build() {
+            Ok(request) => request,
+            Err(error) => return StoreCheck { faults: vec![error.to_string()], ..StoreCheck::default() },
         };
-        let told = self
+        let response = self
             .client
             .batch_get_item()
-            .request_items(&self.name, ask)
+            .request_items(&self.name, request)
             .customize()
             .interceptor(date.clone())
             .config_override(self.reading())
             .send()
             .await;
-        let mut look = Look { service_time: date.read(), ..Look::default() };
-        match told {
-            Ok(told) => {
-                let found = told.responses.unwrap_or_default().into_values().flatten().next();
+        let mut check = StoreCheck { service_time: date.read(), ..StoreCheck::default() };
+        match response {
+            Ok(response) => {
+                let found = response.responses.unwrap_or_default().into_values().flatten().next();
                 match found.map(|found| item::read(from_sdk(found))).transpose() {
-                    Ok(identity) => look.identity = identity,
-                    Err(error) => look.faults.push(format!("table {}: {error}", self.name)),
+                    Ok(identity) => check.identity = identity,
+                    Err(error) => check.faults.push(format!("table {}: {error}", self.name)),
                 }
             }
-            Err(error) => look.faults.push(self.untold(&error)),
+            Err(error) => check.faults.push(self.describe_error(&error)),
         }
-        look
+        check
     }
 
-    /// Asks DynamoDB what the table is, and says how it differs from one that the code works with. `stream` is the ARN of
-    /// the stream that functions are told of: a table whose stream is another is another table.
+    /// Asks DynamoDB to describe the table, and lists the differences from a table that Vestibule can use. `stream` is
+    /// the ARN of the stream that the functions are configured with: a table with another stream is another table.
     ///
-    /// Only the function of the operators asks this: it makes a table a store, and a table that is one was found right.
+    /// Only the function of the operators calls this. It creates the store in a table, so a table with a store was
+    /// checked before.
     pub async fn describe(&self, stream: &str) -> Vec<String> {
-        let told = self.client.describe_table().table_name(&self.name).customize().config_override(self.reading());
-        match told.send().await {
-            Ok(told) => faults(&told.table.unwrap_or_else(|| TableDescription::builder().build()), stream),
-            Err(error) => vec![self.untold(&error)],
+        let response = self.client.describe_table().table_name(&self.name).customize().config_override(self.reading());
+        match response.send().await {
+            Ok(response) => faults(&response.table.unwrap_or_else(|| TableDescription::builder().build()), stream),
+            Err(error) => vec![self.describe_error(&error)],
         }
     }
 
-    fn untold<E: ProvideErrorMetadata + std::error::Error + 'static, R: std::fmt::Debug>(
+    fn describe_error<E: ProvideErrorMetadata + std::error::Error + 'static, R: std::fmt::Debug>(
         &self,
         error: &SdkError<E, R>,
     ) -> String {
@@ -88,11 +88,11 @@ impl DynamoTable {
     }
 }
 
-/// How a table differs from what the code works with (`DynamoTable::create` makes such a one).
+/// The differences of a table from what Vestibule needs (`DynamoTable::create` makes such a table).
 fn faults(table: &TableDescription, stream: &str) -> Vec<String> {
     let name = table.table_name().unwrap_or("?");
     let mut faults = Vec::new();
-    // An emulator's table may have none.
+    // A table of an emulator may have no stream.
     if let Some(other) = table.latest_stream_arn().filter(|other| *other != stream) {
         faults.push(format!("table {name}: VESTIBULE_TABLE_STREAM is {stream}, and its stream is {other}"));
     }
@@ -120,7 +120,7 @@ fn keys_are(schema: &[KeySchemaElement], hash: &str, range: &str) -> bool {
     schema.len() == 2 && has(hash, KeyType::Hash) && has(range, KeyType::Range)
 }
 
-/// The `Date` of an answer, whether it is a refusal or not.
+/// Records the `Date` header of a response, also of an error response.
 #[derive(Debug, Clone, Default)]
 struct Date(Arc<Mutex<Option<Timestamp>>>);
 

@@ -1,8 +1,8 @@
-//! The commands of the IdP's door, raced as the others are.
+//! Races of the SSO commands.
 
 use std::sync::Arc;
 
-use super::{Did, RACERS, Scene, scene, together};
+use super::{Did, RACERS, RaceTenant, count_true, race_tenant};
 use crate::{
     audit::{AuditEvent, Outcome},
     env::SystemEntropy,
@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-/// `open_request`, `open_sso`, `set_idp`, `remove_idp`, and links by `create_user` and `update_user`.
+/// Races `open_request`, `open_sso`, `set_idp` and `remove_idp`, and links by `create_user` and `update_user`.
 pub(super) async fn race(table: &Arc<dyn Table>, round: usize) {
     requests(table, round).await;
     assertions(table, round).await;
@@ -28,11 +28,11 @@ pub(super) async fn race(table: &Arc<dyn Table>, round: usize) {
     subjects(table, round).await;
 }
 
-/// One request, however often it is sent, and it is answered as it was sent first.
+/// A request that is opened several times keeps its first values.
 async fn requests(table: &Arc<dyn Table>, round: usize) {
-    let one = scene(table, "sso-request", round).await;
+    let one = race_tenant(table, "sso-request", round).await;
     let (_, relay) = Relay::generate(one.store().restored(), &SystemEntropy).unwrap();
-    let sent = together(RACERS, |n| {
+    let sent = count_true(RACERS, |n| {
         let (one, relay) = (Arc::clone(&one), relay.clone());
         async move {
             let (tenant, to) = (one.ann.key.tenant(), format!("/{n}"));
@@ -42,16 +42,16 @@ async fn requests(table: &Arc<dyn Table>, round: usize) {
             item::read::<item::SsoRequest>(request.unwrap()).unwrap().return_to == to
         }
     });
-    assert_eq!(sent.await, 1, "requests of one name");
+    assert_eq!(sent.await, 1, "requests with one relay state");
 }
 
-/// One assertion, 32 times: one session, or one enrolment token.
+/// One assertion, sent 32 times, gives one session or one enrolment token.
 async fn assertions(table: &Arc<dyn Table>, round: usize) {
     for (factor, name) in [(FactorState::Active, "sso-session"), (FactorState::None, "sso-enrolment")] {
-        let one = scene(table, name, round).await;
+        let one = race_tenant(table, name, round).await;
         let bob = one.ann.of_idp("bob", Role::Standard, factor).await;
         let relay = one.ann.request().await;
-        let opened = together(RACERS, |_| {
+        let opened = count_true(RACERS, |_| {
             let (one, relay) = (Arc::clone(&one), relay.clone());
             async move {
                 let assertion = one.ann.asserted("bob", "once", Some(relay));
@@ -63,21 +63,21 @@ async fn assertions(table: &Arc<dyn Table>, round: usize) {
                 }
             }
         });
-        assert_eq!(opened.await, 1, "{name}s of one assertion");
+        assert_eq!(opened.await, 1, "{name}s from one assertion");
         let user = one.ann.read(&bob).await;
         assert_eq!(user.sessions.len() + user.enrolments.len(), 1, "{name}");
         let [request] = one.store().read_all([keys::sso_request(one.ann.key.tenant(), &relay)]).await.unwrap();
-        assert_eq!(request, None, "it was answered");
+        assert_eq!(request, None, "the request must be removed");
     }
 }
 
-/// First sign-ins under many names of the IdP's, beside an Administrator's links and a deletion: at the end one name is
-/// Bob's, and his item says which; and nothing is left of somebody deleted.
+/// First sign-ins with many NameIDs, concurrent with links by an Administrator or with a deletion. At the end one
+/// NameID is linked to Bob and his item names it, or nothing is left of the deleted user.
 async fn first_sign_ins(table: &Arc<dyn Table>, round: usize) {
     for deleted in [false, true] {
-        let one = scene(table, if deleted { "sso-deleted" } else { "sso-linked" }, round).await;
+        let one = race_tenant(table, if deleted { "sso-deleted" } else { "sso-linked" }, round).await;
         let bob = one.ann.of_idp("bob", Role::Standard, FactorState::Active).await;
-        together(RACERS, |n| {
+        count_true(RACERS, |n| {
             let (one, bob) = (Arc::clone(&one), bob.clone());
             async move {
                 let name = format!("name-{n}");
@@ -107,20 +107,20 @@ async fn first_sign_ins(table: &Arc<dyn Table>, round: usize) {
             }));
         }
         let named = one.profile(&bob).await.and_then(|profile| profile.subject);
-        assert_eq!(linked, named.into_iter().collect::<Vec<_>>(), "names of one person");
+        assert_eq!(linked, named.into_iter().collect::<Vec<_>>(), "NameIDs of one user");
         assert_eq!(linked.len(), usize::from(!deleted));
     }
 }
 
-/// The IdP comes and goes while those who sign in locally are flipped, demoted, deactivated and deleted, by somebody of the
-/// IdP's: there is always a door for an Administrator.
+/// The IdP is set and removed, while an Administrator who signs in by SSO changes, demotes, deactivates and deletes the
+/// local Administrators. At each moment an Administrator can sign in.
 async fn idps(table: &Arc<dyn Table>, round: usize) {
-    let one = scene(table, "idps", round).await;
+    let one = race_tenant(table, "idps", round).await;
     let amy = one.ann.of_idp("amy", Role::Administrator, FactorState::Active).await;
     let amy = one.ann.session_of(&amy).await;
-    one.create(&one.newcomer("abe", "u-abe", Role::Administrator)).await;
+    one.create(&one.new_user("abe", "u-abe", Role::Administrator)).await;
     one.set_idp(&amy, 99).await;
-    let done = together(RACERS, |n| {
+    let done = count_true(RACERS, |n| {
         let (one, amy) = (Arc::clone(&one), amy.clone());
         async move {
             let auth_type = |auth_type| Patch { auth_type: Some(auth_type), ..Patch::default() };
@@ -134,35 +134,35 @@ async fn idps(table: &Arc<dyn Table>, round: usize) {
                 _ if n > 24 => one.delete(&amy, "u-abe").await,
                 _ => one.patch(&amy, "u-abe", auth_type(AuthType::SamlSso)).await,
             };
-            // One item, so one moment: whatever the others are about.
-            one.some_door().await;
+            // The administrators are one item, so one read shows a consistent state during the race.
+            one.assert_admin_can_sign_in().await;
             done
         }
     });
     assert!(done.await > 0);
-    let (administrators, idp) = (one.some_door().await, one.idp().await);
-    assert_eq!(administrators.idp, idp.is_some(), "the IdP is counted with");
-    assert!(idp.is_none_or(|idp| idp.sso_url.starts_with(&idp.entity_id)), "one IdP, whole");
-    let mut add_admin = 0;
+    let (administrators, idp) = (one.assert_admin_can_sign_in().await, one.idp().await);
+    assert_eq!(administrators.idp, idp.is_some(), "the administrators' item must record the IdP");
+    assert!(idp.is_none_or(|idp| idp.sso_url.starts_with(&idp.entity_id)), "the IdP must be one that was set");
+    let mut active_admins = 0;
     for name in ["u-ann", "u-amy", "u-abe"] {
         let key = one.key(name);
         let [user] = one.store().read_all([keys::user(&key)]).await.unwrap();
         let user = user.map(|user| item::read::<item::User>(user).unwrap()).filter(item::User::administers_now);
         let auth_type = user.map(|user| user.auth_type == AuthType::Local);
         assert_eq!(administrators.active.get(key.user()), auth_type.as_ref(), "{name}");
-        add_admin += usize::from(auth_type.is_some());
+        active_admins += usize::from(auth_type.is_some());
     }
-    assert_eq!(administrators.active.len(), add_admin);
+    assert_eq!(administrators.active.len(), active_admins);
 }
 
-/// Whom the IdP calls so: 32 want to be.
+/// 32 requests link the same NameID to different users.
 async fn subjects(table: &Arc<dyn Table>, round: usize) {
-    let one = scene(table, "subjects", round).await;
+    let one = race_tenant(table, "subjects", round).await;
     for n in 0..RACERS / 2 {
-        one.create(&one.newcomer(&format!("p{n}"), &format!("u-{n}"), Role::Standard)).await;
+        one.create(&one.new_user(&format!("p{n}"), &format!("u-{n}"), Role::Standard)).await;
     }
     let subject = one.subject("00u1");
-    let linked = together(RACERS, |n| {
+    let linked = count_true(RACERS, |n| {
         let (one, link) = (Arc::clone(&one), one.ann.names.link(one.ann.key.tenant(), &idp().entity_id, "00u1"));
         async move {
             let id = format!("u-{n}");
@@ -170,23 +170,23 @@ async fn subjects(table: &Arc<dyn Table>, round: usize) {
                 let linked = Some(link);
                 return one.patch(&one.session, &id, Patch { linked, ..Patch::default() }).await;
             }
-            let person = one.newcomer(&format!("p{n}"), &id, Role::Standard).linked(link);
-            let created = one.create(&person).await;
+            let user = one.new_user(&format!("p{n}"), &id, Role::Standard).linked(link);
+            let created = one.create(&user).await;
             assert!(matches!(created, Created::Done | Created::SubjectTaken), "{created:?}");
             created == Created::Done
         }
     });
-    assert_eq!(linked.await, 1, "people of one name of the IdP's");
+    assert_eq!(linked.await, 1, "users linked to one NameID");
     let [owner] = one.store().read_all([keys::subject(one.ann.key.tenant(), &subject)]).await.unwrap();
     let owner: Subject = item::read(owner.unwrap()).unwrap();
     for n in 0..RACERS {
         let key = one.key(&format!("u-{n}"));
-        let theirs = one.profile(&key).await.and_then(|profile| profile.subject);
-        assert_eq!(theirs.as_ref(), (key.user() == &owner.uid).then_some(&subject), "u-{n}");
+        let linked_subject = one.profile(&key).await.and_then(|profile| profile.subject);
+        assert_eq!(linked_subject.as_ref(), (key.user() == &owner.uid).then_some(&subject), "u-{n}");
     }
 }
 
-impl Scene {
+impl RaceTenant {
     fn subject(&self, name_id: &str) -> String {
         self.ann.names.subject(self.ann.key.tenant(), &idp().entity_id, name_id)
     }
@@ -200,10 +200,13 @@ impl Scene {
         self.store().idp(self.ann.key.tenant()).await.unwrap().unwrap()
     }
 
-    /// An Administrator can sign in, by whichever door.
-    async fn some_door(&self) -> Administrators {
+    /// Asserts that an Administrator can sign in, locally or through the IdP.
+    async fn assert_admin_can_sign_in(&self) -> Administrators {
         let now = self.ann.administrators().await;
-        assert!(!now.active.is_empty() && (now.idp || now.local(None).is_some()), "nobody can sign in: {now:?}");
+        assert!(
+            !now.active.is_empty() && (now.idp || now.local(None).is_some()),
+            "no Administrator can sign in: {now:?}"
+        );
         now
     }
 
@@ -221,19 +224,19 @@ impl Scene {
         matches!(self.store().remove_idp(&admin, &attempt(NOW), &event).await, Ok(IdpRemoved::Done))
     }
 
-    async fn patch(&self, by: &TokenRef, target: &str, patch: Patch) -> bool {
-        let (principal, named) =
-            self.store().load_user(by, UserId::parse(target).unwrap(), NOW).await.unwrap().ok().unwrap();
+    async fn patch(&self, by: &TokenRef, id: &str, patch: Patch) -> bool {
+        let (principal, target) =
+            self.store().load_user(by, UserId::parse(id).unwrap(), NOW).await.unwrap().ok().unwrap();
         let admin = principal.administrator(NOW).ok().unwrap();
-        let changed = self.store().update_user(&admin, named, &patch, &attempt(NOW), &self.ann.event()).await;
+        let changed = self.store().update_user(&admin, target, &patch, &attempt(NOW), &self.ann.event()).await;
         matches!(changed, Ok(Changed::Done(_)))
     }
 
-    async fn delete(&self, by: &TokenRef, target: &str) -> bool {
-        let (principal, named) =
-            self.store().load_user(by, UserId::parse(target).unwrap(), NOW).await.unwrap().ok().unwrap();
+    async fn delete(&self, by: &TokenRef, id: &str) -> bool {
+        let (principal, target) =
+            self.store().load_user(by, UserId::parse(id).unwrap(), NOW).await.unwrap().ok().unwrap();
         let admin = principal.administrator(NOW).ok().unwrap();
-        let deleted = self.store().delete_user(&admin, named, &attempt(NOW), &self.ann.event()).await;
+        let deleted = self.store().delete_user(&admin, target, &attempt(NOW), &self.ann.event()).await;
         matches!(deleted, Ok(Changed::Done(_)))
     }
 }
