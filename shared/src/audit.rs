@@ -42,9 +42,9 @@ macro_rules! actions {
 actions! {
     /// An excluded contact signed in with a password alone, or a sign-in with a password was refused.
     Login = "login",
-    /// A password was right. What came of it has an event of its own.
+    /// A password was correct. The result has its own event.
     PasswordAccepted = "login.password_accepted",
-    /// An answer of the tenant's identity provider was sent to sign in. Where it was refused, `reason` says why.
+    /// A response of the tenant's identity provider was sent to sign in. If it was refused, `reason` says why.
     SsoLogin = "sso.login",
     /// The tenant's identity provider was set.
     IdpChanged = "idp.changed",
@@ -60,7 +60,7 @@ actions! {
     Verify = "verify",
     /// A code was sent to step a session up.
     StepUp = "step_up",
-    /// There were another 50 wrong codes for the same authenticator, also with sign-ins in between.
+    /// There were 50 more wrong codes for the same authenticator, even with sign-ins in between.
     FactorAttacked = "factor.attacked",
     /// A user signed in with a recovery token.
     RecoveryUsed = "recovery_token.used",
@@ -84,7 +84,7 @@ actions! {
     ContactExcluded = "exclusion.excluded",
     /// A contact was included again.
     ContactIncluded = "exclusion.included",
-    /// A user ended sessions of their own.
+    /// A user ended their own sessions.
     SessionsEnded = "sessions.ended",
     /// A user was created.
     UserCreated = "user.created",
@@ -102,7 +102,7 @@ actions! {
     UsersListed = "users.listed",
     /// A tenant's settings were changed.
     SettingsChanged = "settings.changed",
-    /// A client credential was made.
+    /// A client credential was created.
     ClientCreated = "client.created",
     /// A client credential was deleted.
     ClientDeleted = "client.deleted",
@@ -176,12 +176,12 @@ pub struct AuditEvent {
     /// The `Format` of that name, if it had one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name_id_format: Option<String>,
-    /// The algorithm that was refused.
+    /// The refused algorithm of a signature.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub algorithm: Option<String>,
     /// Who is notified.
     #[serde(rename = "tell", default, skip_serializing_if = "Vec::is_empty")]
-    pub tell: Vec<Notify>,
+    pub notify: Vec<Notify>,
 }
 
 /// A text chosen by an unauthenticated client, made safe to show to an Administrator: at most 256 characters. Invisible
@@ -217,7 +217,7 @@ impl AuditEvent {
             name_id: None,
             name_id_format: None,
             algorithm: None,
-            tell: Vec::new(),
+            notify: Vec::new(),
         }
     }
 
@@ -250,9 +250,9 @@ impl AuditEvent {
 
     /// Adds a group to notify.
     #[must_use]
-    pub fn tell(mut self, notify: Notify) -> Self {
-        if !self.tell.contains(&notify) {
-            self.tell.push(notify);
+    pub fn notify(mut self, group: Notify) -> Self {
+        if !self.notify.contains(&group) {
+            self.notify.push(group);
         }
         self
     }
@@ -320,16 +320,16 @@ pub struct Row {
     pub action: Action,
     /// Whether it was done or refused.
     pub outcome: Outcome,
-    /// The id of the user who did it. Null where that is not known: anybody can send a wrong password.
+    /// The id of the user who did it. Null if that is not known: anybody can send a wrong password.
     #[cfg_attr(feature = "http", schema(value_type = Option<String>, required = true, example = "u-ann"))]
     pub actor: Option<UserId>,
-    /// The id of the user whom it concerns. Null where it concerns no user.
+    /// The id of the user concerned. Null if the event concerns no user.
     #[cfg_attr(feature = "http", schema(value_type = Option<String>, required = true, example = "u-bob"))]
     pub target: Option<UserId>,
     /// The `X-Request-Id` of the response to the request that did it.
     #[cfg_attr(feature = "http", schema(example = "7hKq2mVx9TfLwZ3c"))]
     pub request_id: String,
-    /// The id of the actor's tenant, where it is another one: that of an operator.
+    /// The id of the actor's tenant if it is another one: the actor is an operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "http", schema(value_type = Option<String>))]
     pub actor_tenant: Option<TenantId>,
@@ -354,8 +354,8 @@ pub struct Row {
     /// The `User-Agent` of a sign-in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_agent: Option<String>,
-    /// What the identity provider called a person whom nobody here has as a user name or link. Characters that cannot be
-    /// seen are written as `\u{…}`.
+    /// The NameID of a user whom Vestibule does not know, as the identity provider sent it. Invisible characters are
+    /// written as `\u{…}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "http", schema(example = "G-0b1c6d7e"))]
     pub name_id: Option<String>,
@@ -363,7 +363,7 @@ pub struct Row {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "http", schema(example = "urn:oasis:names:tc:SAML:2.0:nameid-format:persistent"))]
     pub name_id_format: Option<String>,
-    /// The algorithm of a signature that was refused for its algorithm.
+    /// The refused algorithm of a signature.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "http", schema(example = "http://www.w3.org/2007/05/xmldsig-more#sha256-rsa-MGF1"))]
     pub algorithm: Option<String>,
@@ -377,7 +377,7 @@ impl Row {
     #[must_use]
     pub fn new(id: String, at: Timestamp, event: AuditEvent) -> Self {
         let AuditEvent { action, outcome, request_id, actor, actor_tenant, target, reason, .. } = event;
-        let AuditEvent { ticket, batch_id, client_id, changed, user_agent, tell: notified, .. } = event;
+        let AuditEvent { ticket, batch_id, client_id, changed, user_agent, notify: notified, .. } = event;
         let AuditEvent { name_id, name_id_format, algorithm, .. } = event;
         Self {
             id,

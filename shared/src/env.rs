@@ -45,7 +45,7 @@ impl Timestamp {
         i64::try_from(at.unix_timestamp_nanos().div_euclid(1_000_000)).ok().map(Self)
     }
 
-    /// Year and month as `202611`: the partition of audit rows.
+    /// Year and month, for example `202611`. Audit rows are partitioned by it.
     #[must_use]
     pub fn year_month(self) -> String {
         let at = self.date_time();

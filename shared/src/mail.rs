@@ -64,7 +64,7 @@ pub fn text(event: &CloudEvent, to: Notify, company: &str, user: &str, actor: Op
         Notify::Administrators => writeln!(
             text,
             "You receive this mail as an Administrator of {company}. Ask the user concerned; the audit shows what happened before \
-             and after. If nobody can explain it, reset their MFA, or ask the support team."
+             and after. If there is no explanation, reset their MFA, or ask the support team."
         ),
     };
     text.push_str("We never ask for a password, a code or a recovery token, and our mails have no links.\n");

@@ -84,7 +84,7 @@ fn crockford() -> Encoding {
     }
 }
 
-/// A recovery token of 128 bits in its canonical spelling. It wipes itself; no Debug.
+/// A recovery token of 128 bits in canonical form. It is wiped when dropped; there is no Debug.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct RecoveryCode(String);
 
@@ -137,7 +137,7 @@ impl RecoveryProof {
     }
 }
 
-/// Checks a recovery token in constant time; the work is the same whether or not one is stored.
+/// Checks a recovery token in constant time. The work is the same if no token is stored.
 #[must_use]
 pub fn check(
     keys: &CodeKey,

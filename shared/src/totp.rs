@@ -41,7 +41,7 @@ pub struct TotpProof {
 }
 
 impl TotpProof {
-    /// The factor whose code it was.
+    /// The factor that the code was for.
     #[must_use]
     pub fn owner(&self) -> &FactorRef {
         &self.owner

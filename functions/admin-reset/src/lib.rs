@@ -52,7 +52,7 @@ async fn reset(State(app): State<Arc<App>>, call: ApiRequest<ResetRequest, UserI
     let admin = request.may_administer(&app, principal).await?;
     let code = ResetCode::generate(&*app.entropy)?;
     let event = request.event(Action::MfaReset, Outcome::Success).by(admin.key().user()).about(&user);
-    let event = event.because(&body.reason).tell(Notify::User);
+    let event = event.because(&body.reason).notify(Notify::User);
     let codes = app.codes()?;
     let digest = |key: &UserKey| code.digest(&codes, key);
     match app.store.reset_mfa(&admin, asked, &digest, &request.attempt(&app)?, &event).await {

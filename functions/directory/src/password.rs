@@ -76,7 +76,7 @@ async fn change(State(app): State<Arc<App>>, call: ApiRequest<PasswordRequest>) 
         Err(tried) => return Err(wrong(&app, &request, &key, &tried, &attempt).await),
     };
     let hash = app.passwords.hash(&body.new_password, &*app.entropy).await?;
-    let mut event = request.event(Action::PasswordChanged, Outcome::Success).own(key.user()).tell(Notify::User);
+    let mut event = request.event(Action::PasswordChanged, Outcome::Success).own(key.user()).notify(Notify::User);
     event.user_agent.clone_from(&request.user_agent);
     match app.store.change_password(right, &hash, &*app.entropy, &event).await? {
         PasswordChanged::Done(signed_in) => {
@@ -97,7 +97,7 @@ async fn wrong(app: &App, request: &Request, key: &UserKey, tried: &OwnPasswordA
     app.store.record(key.tenant(), attempt, 0, &event).await;
     if tried.was_the_last() {
         event.action = Action::PasswordAttacked;
-        app.store.record(key.tenant(), attempt, 1, &event.tell(Notify::User)).await;
+        app.store.record(key.tenant(), attempt, 1, &event.notify(Notify::User)).await;
     }
     Code::InvalidCredentials.into()
 }

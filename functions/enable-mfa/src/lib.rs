@@ -240,7 +240,7 @@ async fn confirm(State(app): State<Arc<App>>, call: ApiRequest<ConfirmRequest>) 
         Some(proof) => ConfirmedEnrolment::new(charged, proof, &*app.entropy)?,
         None => None,
     };
-    let mut event = request.event(Action::FactorActivated, Outcome::Success).own(key.user()).tell(Notify::User);
+    let mut event = request.event(Action::FactorActivated, Outcome::Success).own(key.user()).notify(Notify::User);
     event.user_agent.clone_from(&request.user_agent);
     let accepted = match confirmed {
         Some(confirmed) => app.store.confirm_enrolment(confirmed, &event).await?,

@@ -229,7 +229,7 @@ async fn reset_required(app: &App, request: &Request, right: &VerifiedPassword, 
     let (key, user) = (right.key(), right.user());
     if user.factor.state() == FactorState::Active {
         let event = request.event(Action::FactorDisabled, Outcome::Success).about(key.user());
-        let event = event.tell(Notify::User).tell(Notify::Administrators);
+        let event = event.notify(Notify::User).notify(Notify::Administrators);
         if let Err(error) = app.store.disable_factor(key, user, attempt, &event).await {
             return error.into();
         }

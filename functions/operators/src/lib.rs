@@ -279,7 +279,7 @@ impl Done<'_> {
         let (codes, code) = (app.codes()?, ResetCode::generate(&*app.entropy)?);
         let mut here = self.event(Action::MfaReset).because(reason);
         here.ticket = Some(ticket.to_owned());
-        let mut there = here.clone().tell(Notify::User).tell(Notify::Administrators);
+        let mut there = here.clone().notify(Notify::User).notify(Notify::Administrators);
         there.actor_tenant = Some(TenantId::support());
         let digest = |key: &UserKey| code.digest(&codes, key);
         let events = (&here, &there);

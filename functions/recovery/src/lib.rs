@@ -53,7 +53,7 @@ async fn replace(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<(St
     let key = caller.principal().token().user();
     let code = RecoveryCode::generate(&*app.entropy)?;
     let digest = code.digest(&app.codes()?, key);
-    let event = request.event(Action::RecoveryIssued, Outcome::Success).own(key.user()).tell(Notify::User);
+    let event = request.event(Action::RecoveryIssued, Outcome::Success).own(key.user()).notify(Notify::User);
     match app.store.replace_recovery_token(&caller, &digest, &request.attempt(&app)?, &event).await? {
         Replaced::Done => {}
         Replaced::NoFactor => return Err(Problem::new(Code::Conflict).detail("there is no active factor")),

@@ -360,7 +360,7 @@ async fn change(State(app): State<Arc<App>>, call: ApiRequest<Large<IdpRequest>>
         idp.request_key = Some(request_key(&app, admin.tenant()).await?);
     }
     let event = request.event(Action::IdpChanged, Outcome::Success).by(admin.key().user());
-    let event = event.tell(Notify::Administrators);
+    let event = event.notify(Notify::Administrators);
     if app.store.set_idp(&admin, &idp, &request.attempt(&app)?, &event).await?.is_none() {
         return Err(request.no_longer(&app).await);
     }
@@ -382,7 +382,7 @@ async fn remove(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<Stat
     let request = call.request;
     let admin = request.administrator(&app).await?;
     let event = request.event(Action::IdpRemoved, Outcome::Success).by(admin.key().user());
-    let event = event.tell(Notify::Administrators);
+    let event = event.notify(Notify::Administrators);
     match app.store.remove_idp(&admin, &request.attempt(&app)?, &event).await? {
         IdpRemoved::Done => Ok(StatusCode::NO_CONTENT),
         IdpRemoved::NotFound => Err(Code::NotFound.into()),

@@ -59,7 +59,7 @@ async fn reset(State(app): State<Arc<App>>, call: ApiRequest<SupportResetRequest
     let code = ResetCode::generate(&*app.entropy)?;
     let mut here = request.event(Action::MfaReset, Outcome::Success).by(operator.key().user()).because(&body.reason);
     here.ticket = Some(body.ticket.to_string());
-    let mut there = here.clone().tell(Notify::User).tell(Notify::Administrators);
+    let mut there = here.clone().notify(Notify::User).notify(Notify::Administrators);
     there.actor_tenant = Some(operator.tenant().clone());
     let codes = app.codes()?;
     let digest = |key: &UserKey| code.digest(&codes, key);

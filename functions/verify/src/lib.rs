@@ -180,7 +180,7 @@ async fn by_recovery_token(
     ) else {
         return Err(refuse(app, request, &pending, Action::Verify).await);
     };
-    let event = success(request, &pending, Action::RecoveryUsed).tell(Notify::User);
+    let event = success(request, &pending, Action::RecoveryUsed).notify(Notify::User);
     accept(app, request, SignIn::with_recovery(pending, proof, &*app.entropy)?, event).await
 }
 
@@ -211,15 +211,15 @@ async fn refuse(app: &App, request: &Request, pending: &PendingVerification, act
     let about = |action, outcome| request.event(action, outcome).about(key.user());
     let mut event = about(action, Outcome::Refused);
     if pending.challenge().is_some_and(|challenge| challenge.attempts >= policy::NOTIFY_CODES) {
-        event = event.tell(Notify::User);
+        event = event.notify(Notify::User);
     }
     app.store.record(key.tenant(), attempt, 0, &event).await;
     if user.total_failures > 0 && user.total_failures % policy::SLOW_FAILURES == 0 {
-        let event = about(Action::FactorAttacked, Outcome::Refused).tell(Notify::User).tell(Notify::Administrators);
+        let event = about(Action::FactorAttacked, Outcome::Refused).notify(Notify::User).notify(Notify::Administrators);
         app.store.record(key.tenant(), attempt, 2, &event).await;
     }
     if pending.exhausts_factor() {
-        let event = about(Action::FactorDisabled, Outcome::Success).tell(Notify::User).tell(Notify::Administrators);
+        let event = about(Action::FactorDisabled, Outcome::Success).notify(Notify::User).notify(Notify::Administrators);
         if let Err(error) = app.store.disable_factor(key, user, attempt, &event).await {
             // The row stays full: the factor is unusable, and the next to see it finishes.
             tracing::error!(%error, "a factor was not disabled");

@@ -91,7 +91,7 @@ pub struct SessionDto {
     /// When the session ends at the latest: 12 hours after the sign-in, or 8 for a contact who is excluded from MFA.
     #[schema(value_type = String, format = DateTime, example = "2026-01-15T21:30:00Z")]
     expires_at: Timestamp,
-    /// After how many seconds without use the session ends.
+    /// The session ends after this many seconds without use.
     #[schema(example = 1800)]
     idle_timeout_seconds: u64,
     /// How the user signed in.
@@ -112,7 +112,7 @@ impl SessionDto {
         &self.token
     }
 
-    /// Hands out the token of a session.
+    /// The response that delivers the token of a session.
     #[must_use]
     pub fn new(token: NewToken, session: &Session, device: Option<NewToken>) -> Self {
         Self {
@@ -129,7 +129,7 @@ impl SessionDto {
 /// A new enrolment token.
 #[derive(Serialize, ToSchema)]
 pub struct EnrolmentDto {
-    /// The enrolment token (`ve_…`). It authorizes the enrolment operations alone.
+    /// The enrolment token (`ve_…`). It authorizes only the enrolment operations.
     #[schema(example = "ve_4TgH7mPzQx2WnLc9RsKd0v")]
     token: String,
     /// When the token expires: 10 minutes after it was issued.
@@ -144,7 +144,7 @@ impl EnrolmentDto {
         &self.token
     }
 
-    /// Hands out the token.
+    /// The response that delivers the token.
     #[must_use]
     pub fn new(token: NewToken, expires_at: Timestamp) -> Self {
         Self { token: token.into_text(), expires_at }
@@ -161,10 +161,10 @@ pub struct UserDto {
     /// The id of the user's tenant.
     #[schema(example = "acme")]
     pub tenant: String,
-    /// The user name, as it was given.
+    /// The user name, as it was entered.
     #[schema(example = "ann")]
     pub username: String,
-    /// The name that people read.
+    /// The name that is shown to people.
     #[schema(example = "Ann Lee")]
     pub display_name: String,
     /// Whether the user is an employee or a contact.
@@ -180,13 +180,13 @@ pub struct UserDto {
     pub mfa: MfaDto,
     /// Whether the user is a contact who is excluded from MFA.
     pub excluded: bool,
-    /// The NameID that the tenant's identity provider sends for this user, where it was set and is not the user name.
+    /// The NameID that the tenant's identity provider sends for this user, if it was set and is not the user name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sso_name_id: Option<String>,
 }
 
 impl UserDto {
-    /// A person as the store has them.
+    /// The user as the store has them.
     #[must_use]
     pub fn new(key: &UserKey, user: &User, profile: &Profile) -> Self {
         Self {
@@ -214,15 +214,15 @@ pub struct ResetDto {
     /// Until when the user can enrol a new authenticator. After that they need another reset.
     #[schema(value_type = String, format = DateTime, example = "2026-01-18T09:30:00Z")]
     enrol_by: Timestamp,
-    /// The code that the user needs to enrol, where the tenant's settings ask for one. Give it to them in person or by
-    /// telephone. It is in this response and in no other.
+    /// The code that the user needs to enrol, if the tenant's settings require one. Give it to them in person or by
+    /// telephone. It is in this response only.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "K7Q2M-X9TFA")]
     reset_code: Option<String>,
 }
 
 impl ResetDto {
-    /// Hands out the reset code, where enrolment asks for one.
+    /// The response to a reset; it has the reset code if enrolment needs it.
     #[must_use]
     pub fn new(done: &ResetUser, code: &ResetCode) -> Self {
         Self {
@@ -239,13 +239,13 @@ pub struct NewClientDto {
     /// The id of the credential: the user name of HTTP Basic.
     #[schema(example = "c-5Wq2LmXz")]
     client_id: String,
-    /// The secret: the password of HTTP Basic. It is in this response and in no other.
+    /// The secret: the password of HTTP Basic. It is in this response only.
     #[schema(example = "3sVd8kPq1LzXw7TnYb5RcJ0mHf2GuA9e")]
     client_secret: String,
 }
 
 impl NewClientDto {
-    /// Hands out the secret.
+    /// The response that delivers the secret.
     #[must_use]
     pub fn new(new: &NewClient) -> Self {
         Self { client_id: new.client.id.as_str().to_owned(), client_secret: new.secret.to_string() }
@@ -307,7 +307,7 @@ impl From<Email> for String {
     }
 }
 
-/// How a name begins: at most 128 characters, and 959 bytes in canonical form.
+/// The prefix of a name: at most 128 characters, and 959 bytes in canonical form.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(try_from = "String")]
 #[schema(value_type = String, max_length = 128)]

@@ -134,14 +134,14 @@ async fn collect(mut body: HttpBody, limit: usize) -> ApiResult<Zeroizing<Vec<u8
     if seen > limit { Err(Code::PayloadTooLarge.into()) } else { Ok(bytes) }
 }
 
-fn content_type(headers: &HeaderMap, wanted: &str) -> ApiResult<()> {
+fn content_type(headers: &HeaderMap, expected: &str) -> ApiResult<()> {
     let given = one(headers, header::CONTENT_TYPE.as_str())?.unwrap_or("");
     let (kind, parameter) = given.split_once(';').unwrap_or((given, "charset=utf-8"));
     let parameter = parameter.trim().replace('"', "");
-    if kind.trim().eq_ignore_ascii_case(wanted) && parameter.eq_ignore_ascii_case("charset=utf-8") {
+    if kind.trim().eq_ignore_ascii_case(expected) && parameter.eq_ignore_ascii_case("charset=utf-8") {
         Ok(())
     } else {
-        Err(Problem::field("header:content-type", format!("must be {wanted}, in UTF-8")))
+        Err(Problem::field("header:content-type", format!("must be {expected}, in UTF-8")))
     }
 }
 
@@ -349,21 +349,21 @@ impl de::Error for FormError {
         Self::new(None, text.to_string())
     }
 
-    fn invalid_type(_: Unexpected<'_>, wanted: &dyn Expected) -> Self {
-        let detail = match wanted.to_string().as_str() {
+    fn invalid_type(_: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        let detail = match expected.to_string().as_str() {
             "u8" | "u16" | "u32" | "u64" | "usize" => "must be a whole number".to_owned(),
             "a sequence" => "must be a list".to_owned(),
-            wanted => format!("must be {wanted}"),
+            expected => format!("must be {expected}"),
         };
         Self::new(None, detail)
     }
 
-    fn invalid_value(unexpected: Unexpected<'_>, wanted: &dyn Expected) -> Self {
-        Self::invalid_type(unexpected, wanted)
+    fn invalid_value(unexpected: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Self::invalid_type(unexpected, expected)
     }
 
-    fn invalid_length(_: usize, wanted: &dyn Expected) -> Self {
-        Self::new(None, format!("must have the length of {wanted}"))
+    fn invalid_length(_: usize, expected: &dyn Expected) -> Self {
+        Self::new(None, format!("must have the length of {expected}"))
     }
 
     fn unknown_variant(_: &str, names: &'static [&'static str]) -> Self {
@@ -505,7 +505,7 @@ impl<'de> Deserializer<'de> for Strict {
     }
 }
 
-/// A line of text for people: 1 to 200 characters, without control characters, and not only spaces.
+/// A line of text: 1 to 200 characters, without control characters, and not only spaces.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
 #[serde(try_from = "String")]
 #[schema(value_type = String, min_length = 1, max_length = 200)]
@@ -536,7 +536,7 @@ impl From<Line> for String {
     }
 }
 
-/// The most items of a page: 1 to 100. Without it: 50.
+/// The maximum number of items in a page: 1 to 100. The default is 50.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
 #[serde(try_from = "u64")]
 #[schema(value_type = u64, minimum = 1, maximum = 100, default = 50)]
@@ -575,12 +575,12 @@ pub fn cursor(list: List, text: Option<&str>) -> ApiResult<Option<Cursor>> {
     text.map(|text| Cursor::parse(list, text).ok_or_else(bad)).transpose()
 }
 
-/// The query of a list without filters. A query with filters has these two fields of its own.
+/// The query of a list without filters. A query with filters declares these two fields itself.
 #[derive(Debug, Clone, Default, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct Page {
-    /// The most items of a page: 1 to 100. Without it: 50.
+    /// The maximum number of items in a page: 1 to 100. The default is 50.
     #[serde(default)]
     #[param(inline, required = false)]
     pub limit: Limit,

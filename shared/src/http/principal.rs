@@ -103,11 +103,11 @@ impl Request {
         });
         if notify {
             event.action = Action::LoginDelayed;
-            app.store.record(tenant, attempt, 1, &event.clone().tell(Notify::User)).await;
+            app.store.record(tenant, attempt, 1, &event.clone().notify(Notify::User)).await;
         }
         if password_attempt.failures() == policy::ATTACK_FAILURES {
             event.action = Action::LoginAttacked;
-            app.store.record(tenant, attempt, 2, &event.tell(Notify::User).tell(Notify::Administrators)).await;
+            app.store.record(tenant, attempt, 2, &event.notify(Notify::User).notify(Notify::Administrators)).await;
         }
         Code::InvalidCredentials.into()
     }
@@ -127,7 +127,7 @@ impl Request {
         why: impl Into<Problem>,
     ) -> Problem {
         event.outcome = Outcome::Refused;
-        event.tell.clear();
+        event.notify.clear();
         match self.attempt(app) {
             Ok(attempt) => app.store.record(by.tenant(), &attempt, 0, &event).await,
             Err(problem) => return problem,

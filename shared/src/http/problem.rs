@@ -60,11 +60,11 @@ codes! {
     InvalidRequest = "invalid_request", BAD_REQUEST, "The request is not valid";
     /// The code is neither 6 digits nor a recovery token. Nothing was tried and nothing was counted.
     MalformedCode = "malformed_code", BAD_REQUEST, "The code is neither 6 digits nor a recovery token";
-    /// Sign-in was refused. All causes are answered alike.
+    /// Sign-in was refused. All causes get the same answer.
     InvalidCredentials = "invalid_credentials", UNAUTHORIZED, "Sign-in refused";
-    /// The token is missing, unknown, expired, used or of the wrong class. All causes are answered alike.
+    /// The token is missing, unknown, expired, used or of the wrong class. All causes get the same answer.
     InvalidToken = "invalid_token", UNAUTHORIZED, "The token is not valid";
-    /// The code is wrong, was used before, or is not the current one. All causes are answered alike.
+    /// The code is wrong, was used before, or is not the current one. All causes get the same answer.
     InvalidCode = "invalid_code", UNAUTHORIZED, "The code is wrong or was used: each works once, so wait for the next one";
     /// The session is older than the user's last security change. The user has to sign in again.
     SessionRefreshRequired = "session_refresh_required", UNAUTHORIZED, "Sign in again";
@@ -76,16 +76,16 @@ codes! {
     MfaMandatory = "mfa_mandatory", FORBIDDEN, "MFA cannot be disabled";
     /// The authenticator was disabled, or the time to enrol one has passed. An Administrator has to reset the user's MFA.
     MfaResetRequired = "mfa_reset_required", FORBIDDEN, "Ask an Administrator to reset your MFA";
-    /// Enrolment needs the reset code that was handed out with the reset. A wrong, used or expired one is answered alike.
+    /// Enrolment needs the reset code from the reset. A wrong, used or expired code gets the same answer.
     ResetCodeRequired = "reset_code_required", FORBIDDEN, "The reset code is needed";
-    /// There is no such thing for this caller. Things of other tenants look the same.
+    /// The requested thing does not exist for this caller. Things of other tenants look the same.
     NotFound = "not_found", NOT_FOUND, "Not found";
     /// The current state does not allow the request. `detail` says why.
     Conflict = "conflict", CONFLICT, "The state does not allow it";
     /// The `Idempotency-Key` was used before with another body.
     IdempotencyMismatch = "idempotency_mismatch", CONFLICT, "The Idempotency-Key was used with another body";
-    /// Support may not reset this user, since somebody in the tenant can, or since they are no Administrator. `detail` says
-    /// which.
+    /// Support may not reset this user: another Administrator of the tenant can, or the user is not an Administrator.
+    /// `detail` says which.
     NotSoleAdministrator = "not_sole_administrator", CONFLICT, "Not the sole Administrator";
     /// The support ticket was used for an earlier reset.
     TicketUsed = "ticket_used", CONFLICT, "The ticket was used";
@@ -93,9 +93,9 @@ codes! {
     MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "Method not allowed";
     /// The body is larger than 16 KiB, or than the limit that the operation names.
     PayloadTooLarge = "payload_too_large", PAYLOAD_TOO_LARGE, "The body is too large";
-    /// A limit was reached. The answer is the same whether or not the submitted secret was right.
+    /// A limit was reached. The answer is the same whether or not the submitted secret was correct.
     TooManyAttempts = "too_many_attempts", TOO_MANY_REQUESTS, "Too many attempts";
-    /// A service that this one depends on did not answer. The request was denied, and can be repeated.
+    /// A service that Vestibule depends on did not respond. The request was denied and can be repeated.
     Unavailable = "unavailable", SERVICE_UNAVAILABLE, "Temporarily unavailable";
 }
 
@@ -122,10 +122,10 @@ pub struct Problem {
 #[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 #[schema(example = json!({"field": "/email", "detail": "must be an e-mail address of at most 254 characters"}))]
 pub(super) struct FieldError {
-    /// Which field. In a body: its JSON Pointer (RFC 6901), `/users/0/username`; empty for the body as a whole. Elsewhere:
-    /// `query:limit`, `path:id` or `header:content-type`.
+    /// The field. In a body, its JSON Pointer (RFC 6901), for example `/users/0/username`; empty for the whole body.
+    /// Elsewhere `query:limit`, `path:id` or `header:content-type`.
     field: Cow<'static, str>,
-    /// What the field has to be, with its limit. The value that was sent is not repeated.
+    /// What the field must be, with its limit. The value that was sent is not repeated.
     detail: Cow<'static, str>,
 }
 
@@ -191,7 +191,7 @@ impl Problem {
             .and_field("/code", "must be 6 digits or, where one is accepted, a recovery token")
     }
 
-    /// A new password breaks a rule.
+    /// The new password in this field breaks a rule.
     #[must_use]
     pub fn weak(field: &'static str, weak: WeakPassword) -> Self {
         let detail = match weak {

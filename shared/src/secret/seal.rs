@@ -23,7 +23,7 @@ impl Nonce {
     /// Generates a new one.
     ///
     /// # Errors
-    /// [`EntropyError`] when there is no randomness.
+    /// [`EntropyError`] if the source of randomness fails.
     pub fn generate(entropy: &dyn Entropy) -> Result<Self, EntropyError> {
         entropy.bytes().map(Self)
     }
@@ -57,7 +57,7 @@ impl TotpSecret {
     /// Generates a secret for a factor.
     ///
     /// # Errors
-    /// [`EntropyError`] when there is no randomness.
+    /// [`EntropyError`] if the source of randomness fails.
     pub fn generate(owner: FactorRef, entropy: &dyn Entropy) -> Result<Self, EntropyError> {
         Ok(Self { owner, bytes: Zeroizing::new(entropy.bytes()?) })
     }
