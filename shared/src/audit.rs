@@ -170,7 +170,7 @@ pub struct AuditEvent {
     /// The `User-Agent` header, at a sign-in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_agent: Option<String>,
-    /// The NameID of a user whom the IdP asserted and Vestibule does not know ([`visible`]).
+    /// The NameID of an unknown user, as the IdP sent it, made [`visible`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name_id: Option<String>,
     /// The `Format` of that name, if it had one.
@@ -354,8 +354,7 @@ pub struct Row {
     /// The `User-Agent` of a sign-in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_agent: Option<String>,
-    /// The NameID of a user whom Vestibule does not know, as the identity provider sent it. Invisible characters are
-    /// written as `\u{…}`.
+    /// The NameID of an unknown user, as the identity provider sent it. Invisible characters are written as `\u{…}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "http", schema(example = "G-0b1c6d7e"))]
     pub name_id: Option<String>,

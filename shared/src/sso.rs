@@ -262,7 +262,7 @@ impl Assertion {
     }
 }
 
-/// An assertion about a user whom the tenant lets sign in with it.
+/// An assertion about a user who may sign in with it.
 pub struct SsoSignIn {
     pub(crate) assertion: Assertion,
     pub(crate) attempt: Attempt,

@@ -67,8 +67,8 @@ impl TokenVerifier {
     }
 }
 
-/// A token after parsing and digesting. It says which user's item to read and which entry to look for. It authenticates
-/// nobody until the entry's verifier has matched.
+/// A token after parsing and digesting. It says which user's item to read and which entry to look for. It proves
+/// nothing until the entry's verifier has matched.
 #[derive(Clone, PartialEq, Eq)]
 pub struct TokenRef {
     class: TokenClass,
@@ -104,7 +104,7 @@ impl TokenRef {
         self.class
     }
 
-    /// The user whom the token names.
+    /// The user that the token names.
     #[must_use]
     pub fn user(&self) -> &UserKey {
         &self.user
