@@ -467,6 +467,15 @@ impl DynamoTable {
         Ok(met)
     }
 
+    async fn send_transaction(
+        &self,
+        items: Vec<TransactWriteItem>,
+        token: &str,
+    ) -> Result<(), SdkError<TransactWriteItemsError>> {
+        let request = self.client.transact_write_items().set_transact_items(Some(items)).client_request_token(token);
+        request.customize().config_override(self.once()).send().await.map(|_| ())
+    }
+
     async fn transact_writes(&self, writes: &[Write], receipt: Option<&Key>) -> Result<Transacted, StoreError> {
         let items = writes.iter().map(|write| self.transact_item(write)).collect::<Result<Vec<_>, _>>()?;
         let token = self.entropy.bytes::<16>()?;
@@ -477,16 +486,9 @@ impl DynamoTable {
         let mut last = StoreError::Contended("a transaction".into());
         // All attempts have the same token and the same bytes, so DynamoDB reports an earlier success as success.
         for call in 1..=CALLS {
-            let sent = self
-                .client
-                .transact_write_items()
-                .set_transact_items(Some(items.clone()))
-                .client_request_token(&token)
-                .customize()
-                .config_override(self.once())
-                .send()
-                .await;
-            let Err(error) = sent else { return Ok(Transacted::Committed) };
+            let Err(error) = self.send_transaction(items.clone(), &token).await else {
+                return Ok(Transacted::Committed);
+            };
             let failed = match error.as_service_error() {
                 Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
                     let reasons = cancelled.cancellation_reasons();
@@ -540,6 +542,18 @@ impl DynamoTable {
             }),
         }
     }
+}
+
+/// The lowest and highest sort key of a query; `None` if no key can match. DynamoDB allows one condition on the sort key: a
+/// range from the prefix, or from the bound, to the prefix's end.
+fn sort_key_range(query: &Query) -> Option<(String, String)> {
+    let end = format!("{}\u{10FFFF}", query.prefix);
+    let (low, high) = match &query.after {
+        Some(after) if query.descending => (query.prefix.clone(), after.clone().min(end)),
+        Some(after) => (after.clone().max(query.prefix.clone()), end),
+        None => (query.prefix.clone(), end),
+    };
+    (low <= high).then_some((low, high))
 }
 
 #[async_trait]
@@ -626,17 +640,7 @@ impl Table for DynamoTable {
 
     async fn query(&self, query: &Query) -> Result<Vec<Item>, StoreError> {
         let (partition, sort) = if query.index { ("GP", "GS") } else { ("PK", "SK") };
-        // DynamoDB allows one condition on the sort key: a range from the prefix, or from after the bound, to the
-        // prefix's end.
-        let end = format!("{}\u{10FFFF}", query.prefix);
-        let (low, high) = match &query.after {
-            Some(after) if query.descending => (query.prefix.clone(), after.clone().min(end)),
-            Some(after) => (after.clone().max(query.prefix.clone()), end),
-            None => (query.prefix.clone(), end),
-        };
-        if low > high {
-            return Ok(Vec::new());
-        }
+        let Some((low, high)) = sort_key_range(query) else { return Ok(Vec::new()) };
         let mut request = self
             .client
             .query()
