@@ -111,7 +111,7 @@ impl PasswordAttempt {
             _ => false,
         };
         match (person, self.owner()) {
-            (Some(user), Some(key)) if right => VerifiedPassword { password_attempt: self, key, user }.of_one_who_may(),
+            (Some(user), Some(key)) if right => VerifiedPassword { password_attempt: self, key, user }.if_permitted(),
             _ => Err(self),
         }
     }
@@ -235,7 +235,7 @@ impl VerifiedPassword {
         &self.password_attempt
     }
 
-    pub(crate) fn of_one_who_may(self) -> Result<Self, PasswordAttempt> {
+    pub(crate) fn if_permitted(self) -> Result<Self, PasswordAttempt> {
         let User { active, auth_type, password_version, .. } = self.user;
         let may = active && auth_type == AuthType::Local && self.password_attempt.row.version == Some(password_version);
         if may { Ok(self) } else { Err(self.password_attempt) }

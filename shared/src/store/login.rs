@@ -5,21 +5,24 @@ use std::collections::HashMap;
 use tokio::join;
 
 use super::{
-    MAX_RETRIES, Store, StoreError, budget, item,
+    Store, StoreError, budget,
+    commit::{self, Commit, Decision, Retries},
+    item,
     item::{Challenge, FactorState, LoginRow, User},
     keys,
     session::room,
-    table::{Retry, Transacted, Transaction, Updated, met_first},
+    table::{Retry, Updated, met_first},
     write::{self, Action, Condition, Path, Write, absent, attr, eq, exists, gt, le, lt, ne, num},
 };
 use crate::{
     audit::AuditEvent,
+    auth::login::{NetworkFull, check_step, open_exempt_session},
     env::{Entropy, Timestamp},
     id::EntryId,
     password::PasswordHash,
     policy::{self, Backoff, Budget},
     secret::{LoginKey, NewToken, Nonce, TokenClass, TokenRef},
-    sign_in::{Attempt, Continuation, Exempt, From, NewSession, PasswordAttempt, SignedIn, VerifiedPassword},
+    sign_in::{Attempt, Continuation, Exempt, From, NewSession, NextStep, PasswordAttempt, SignedIn, VerifiedPassword},
 };
 
 /// A charge: a try is counted before it is checked, and what decides it comes back with the count.
@@ -133,9 +136,9 @@ impl Store {
         found.filter(|_| owner.is_some()).map(item::read).transpose()
     }
 
-    /// Opens a challenge or an enrolment token for a right password, which ends the row of failures. A plain write: it
-    /// grants nothing, and its own random id makes a second application a recognisable no-op. The row beside it is written
-    /// before the outcome is known: `event` says no more than that the password was right.
+    /// Opens a challenge or an enrolment token for a right password, and clears the failures. One write without a transaction:
+    /// it grants nothing, and its own random id shows whether it happened. `event` is recorded at the same time, before the
+    /// outcome is known: it says that the password was right, and no more.
     ///
     /// # Errors
     /// [`StoreError`]: denied; no token was handed out.
@@ -146,57 +149,50 @@ impl Store {
         entropy: &dyn Entropy,
         event: &AuditEvent,
     ) -> Result<Opened, StoreError> {
-        let Continuation { mut right, class } = opening;
+        let Continuation { right, class } = opening;
         let attempt = right.password_attempt.attempt;
         let now = attempt.at();
         let token = NewToken::generate(class, &right.key, self.restored, entropy)?;
-        let life = if class == TokenClass::Challenge { policy::CHALLENGE_LIFE } else { policy::ENROLMENT_LIFE };
-        for round in 0..MAX_RETRIES {
-            let entry = Challenge {
-                verifier: *token.reference().verifier(),
-                ends: (now + life).millis(),
-                attempts: 0,
-                security_version: right.user.security_version,
-                network: network.to_owned(),
-                device: right.password_attempt.device.clone().filter(|id| right.user.devices.contains_key(id)),
-                idp: None,
-            };
-            let (mut conditions, mut actions) = match open_entry(&right.user, &token, &entry, now)? {
-                Ok(write) => write,
-                Err(retry_at) => return Ok(Opened::TooMany { retry_at }),
-            };
-            if let Some((condition, action)) = cleared_device(&right) {
-                conditions.push(condition);
-                actions.push(action);
+        let (step, life) = match class {
+            TokenClass::Challenge => (NextStep::CodeRequired, policy::CHALLENGE_LIFE),
+            _ => (NextStep::EnrolmentRequired, policy::ENROLMENT_LIFE),
+        };
+        let mut retries = Retries::of(&attempt);
+        let (mut first, mut user) = (true, right.user.clone());
+        while check_step(&right.user, &user, step, now).is_ok() {
+            let mut changed = user.clone();
+            let challenge = right.challenge(&user, &token, now + life, network);
+            if let Err(NetworkFull { retry_at }) = changed.open_challenge(&token, challenge, now) {
+                return Ok(Opened::TooMany { retry_at });
             }
-            let write = Write::update(keys::user(&right.key), conditions, actions);
-            let beside = async {
-                if round == 0 {
-                    join!(
-                        self.record(right.key.tenant(), &attempt, BESIDE, event),
-                        self.clear_login_failures(&right.password_attempt)
-                    );
-                }
-            };
+            changed.clear_device_failures(right.password_attempt.device.as_ref());
+            let write = commit::update(&right.key, &user, &changed)?;
+            let beside = self.after_right_password(std::mem::take(&mut first), &right, event);
             let (answer, ()) = join!(self.table.update(&write, Retry::Idempotent), beside);
             match answer? {
                 Updated::Written(_) => return Ok(Opened::Done(token, now + life)),
                 Updated::Refused(None) => return Ok(Opened::Stale(Err(right.password_attempt))),
-                Updated::Refused(Some(item)) => {
-                    let user: User = item::read(item)?;
-                    let opened = if class == TokenClass::Challenge { &user.challenges } else { &user.enrolments };
-                    if opened.contains_key(token.reference().id()) {
-                        return Ok(Opened::Done(token, now + life)); // its reply was lost
-                    }
-                    let (decides, decided) = (deciding(&user), deciding(&right.user));
-                    right.user = user;
-                    if decides != decided {
-                        return Ok(Opened::Stale(right.of_one_who_may()));
-                    }
-                }
+                Updated::Refused(Some(found)) => user = item::read(found)?,
             }
+            let (challenges, enrolments) = (&user.challenges, &user.enrolments);
+            let open = if class == TokenClass::Challenge { challenges } else { enrolments };
+            if open.contains_key(token.reference().id()) {
+                return Ok(Opened::Done(token, now + life)); // written before, and the reply was lost
+            }
+            retries.pause().await?;
         }
-        Err(StoreError::Contended("challenges of one person keep changing".into()))
+        Ok(Opened::Stale(right.of_changed_user(user)))
+    }
+
+    /// Records that the password was right and clears the failures of the login name, once.
+    async fn after_right_password(&self, first: bool, right: &VerifiedPassword, event: &AuditEvent) {
+        if first {
+            let attempt = &right.password_attempt.attempt;
+            join!(
+                self.record(right.key.tenant(), attempt, PASSWORD_ACCEPTED, event),
+                self.clear_login_failures(&right.password_attempt)
+            );
+        }
     }
 
     /// Signs an excluded contact in by the password alone.
@@ -209,58 +205,59 @@ impl Store {
         entropy: &dyn Entropy,
         event: &AuditEvent,
     ) -> Result<ExemptOpened, StoreError> {
-        let mut right = exempt.right;
+        let right = exempt.right;
         let attempt = right.password_attempt.attempt;
-        let now = attempt.at();
-        let amr = item::Amr::Password;
+        let version = right.user.security_version;
         let mut session =
-            NewSession::signed_in(&right.key, right.user.security_version, amr, &attempt, self.restored, entropy)?;
+            NewSession::signed_in(&right.key, version, item::Amr::Password, &attempt, self.restored, entropy)?;
         if let Some(device) = right.password_attempt.device.clone() {
             session.from = From::Known(device);
         }
-        for _ in 0..MAX_RETRIES {
-            let (mut conditions, mut actions) = super::session::open(&right.user, &session, None, now)?;
-            conditions.extend([
-                eq(attr("ep"), right.user.security_version),
-                eq(attr("ac"), true),
-                eq(attr("at"), "l"),
-                eq(attr("k"), "c"),
-                eq(attr("fs"), "n"),
-                exists(attr("ex")),
-                eq(attr("pv"), right.user.password_version),
-            ]);
-            actions.extend(cleared_device(&right).map(|(condition, action)| {
-                conditions.push(condition);
-                action
-            }));
-            let write = Write::update(keys::user(&right.key), conditions, actions);
-            let row = self.audit_row(right.key.tenant(), &attempt, 0, event)?;
-            let transaction = Transaction::new(vec![write], row);
-            let (answer, ()) =
-                join!(self.table.transact(&transaction), self.clear_login_failures(&right.password_attempt));
-            let met = match answer? {
-                Transacted::Committed => return Ok(ExemptOpened::Done(session.opened(&right.user))),
-                Transacted::Refused(met) => met_first(met),
-            };
-            let Some(item) = met else { return Ok(ExemptOpened::Stale(Err(right.password_attempt))) };
-            let user: User = item::read(item)?;
-            let (decides, decided) = (deciding(&user), deciding(&right.user));
-            right.user = user;
-            if decides != decided {
-                return Ok(ExemptOpened::Stale(right.of_one_who_may()));
+        let (mut user, mut retries) = (right.user.clone(), Retries::of(&attempt));
+        loop {
+            let mut changed = user.clone();
+            if open_exempt_session(&right.user, &mut changed, &session, &right.password_attempt).is_err() {
+                return Ok(ExemptOpened::Stale(right.of_changed_user(user)));
             }
+            let writes = vec![commit::update(&right.key, &user, &changed)?];
+            let audit_row = Some(self.audit_row(right.key.tenant(), &attempt, 0, event)?);
+            let commit = self.try_commit(Decision { writes, audit_row, outcome: () });
+            let (commit, ()) = join!(commit, self.clear_login_failures(&right.password_attempt));
+            match commit? {
+                Commit::Done(()) => {
+                    let entry = changed.sessions.remove(session.id()).unwrap_or_else(|| session.entry.clone());
+                    return Ok(ExemptOpened::Done(session.into_signed_in(entry, false)));
+                }
+                Commit::Stale(found) => match met_first(found) {
+                    None => return Ok(ExemptOpened::Stale(Err(right.password_attempt))),
+                    Some(found) => user = item::read(found)?,
+                },
+            }
+            retries.pause().await?;
         }
-        Err(StoreError::Contended("sessions of one person keep changing".into()))
     }
 
-    /// Ends the row of failures after a right password that opens nothing.
+    /// Clears the failures after a right password that opens nothing. A failure to do so costs a delay, so it is only logged.
     pub async fn clear_failures(&self, right: &VerifiedPassword) {
         self.clear_login_failures(&right.password_attempt).await;
-        if let Some((condition, action)) = cleared_device(right) {
-            let write = Write::update(keys::user(&right.key), vec![condition], vec![action]);
-            if let Err(error) = self.table.update(&write, Retry::Never).await {
-                tracing::warn!(%error, "a row of failures was not cleared");
+        if right.password_attempt.device.is_some()
+            && let Err(error) = self.clear_device_failures(right).await
+        {
+            tracing::warn!(%error, "the failures of a known device were not cleared");
+        }
+    }
+
+    async fn clear_device_failures(&self, right: &VerifiedPassword) -> Result<(), StoreError> {
+        let (mut user, mut retries) = (right.user.clone(), Retries::of(&right.password_attempt.attempt));
+        loop {
+            let mut changed = user.clone();
+            changed.clear_device_failures(right.password_attempt.device.as_ref());
+            let write = commit::update(&right.key, &user, &changed)?;
+            match self.table.update(&write, Retry::Never).await? {
+                Updated::Written(_) | Updated::Refused(None) => return Ok(()),
+                Updated::Refused(Some(found)) => user = item::read(found)?,
             }
+            retries.pause().await?;
         }
     }
 
@@ -305,9 +302,32 @@ impl Store {
     }
 }
 
-/// The number of the audit row that is written beside a right password's write, before what comes of it is known. Outcomes
-/// have 0 to 2, so that this row is in the way of none.
-const BESIDE: u16 = 3;
+/// The number of the audit row that says that a password was right. The outcomes of the sign-in have 0 to 2.
+const PASSWORD_ACCEPTED: u16 = 3;
+
+impl VerifiedPassword {
+    /// The password, if it still signs this user in after they changed.
+    fn of_changed_user(mut self, user: User) -> Result<Self, PasswordAttempt> {
+        if user.incarnation != self.user.incarnation {
+            return Err(self.password_attempt);
+        }
+        self.user = user;
+        self.if_permitted()
+    }
+
+    /// The entry of a challenge or an enrolment token.
+    fn challenge(&self, user: &User, token: &NewToken, ends: Timestamp, network: &str) -> Challenge {
+        Challenge {
+            verifier: *token.reference().verifier(),
+            ends: ends.millis(),
+            attempts: 0,
+            security_version: user.security_version,
+            network: network.to_owned(),
+            device: self.password_attempt.device.clone().filter(|id| user.devices.contains_key(id)),
+            idp: None,
+        }
+    }
+}
 
 /// What decides about whoever came through a first door, besides counters.
 pub(super) fn deciding(user: &User) -> (Nonce, i64, i64, bool, item::AuthType, FactorState) {
@@ -364,13 +384,6 @@ fn charge_device(login: &LoginKey, device: &TokenRef, ladder: &Backoff, attempt:
             Action::Set(at().key("a"), write::bytes(attempt.id())),
         ],
     )
-}
-
-/// What ends the row of a known device, if that was charged and is known still.
-fn cleared_device(right: &VerifiedPassword) -> Option<(Condition, Action)> {
-    let id = right.password_attempt.device.as_ref().filter(|id| right.user.devices.contains_key(id))?;
-    let at = attr("d").key(id.as_str().to_owned());
-    Some((exists(at.clone()), Action::Set(at.key("n"), num(0))))
 }
 
 /// Guards and actions of one person's item.
@@ -615,8 +628,9 @@ mod tests {
             device: None,
             idp: None,
         };
-        let (conditions, actions) = open_entry(read, &token, &entry, now).unwrap().unwrap();
-        Write::update(keys::user(&ann.key), conditions, actions)
+        let mut changed = read.clone();
+        changed.open_challenge(&token, entry, now).unwrap();
+        commit::update(&ann.key, read, &changed).unwrap()
     }
 
     async fn written(ann: &Ann, write: &Write) -> bool {

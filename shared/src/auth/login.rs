@@ -1,0 +1,120 @@
+//! What a right password opens: a challenge, an enrolment token, or the session of an excluded contact.
+
+use std::{cmp::Reverse, collections::HashMap};
+
+use crate::{
+    domain::{AuthType, User},
+    env::Timestamp,
+    id::EntryId,
+    policy::{self, Budget},
+    secret::{NewToken, TokenClass},
+    sign_in::{NewSession, NextStep, PasswordAttempt},
+    store::item::Challenge,
+};
+
+/// Too many challenges and enrolment tokens were opened from a client network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("too many challenges from this network")]
+pub struct NetworkFull {
+    /// When the next one is possible.
+    pub retry_at: Timestamp,
+}
+
+/// The user changed, so that the password no longer signs in, or no longer to this next step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the password no longer leads to this step")]
+pub struct StepChanged;
+
+/// Whether a right password still leads the same user to this next step. A user who was deleted and created again under the
+/// same id is another user.
+///
+/// # Errors
+/// [`StepChanged`].
+pub(crate) fn check_step(before: &User, user: &User, step: NextStep, now: Timestamp) -> Result<(), StepChanged> {
+    let same = user.incarnation == before.incarnation && user.password_version == before.password_version;
+    let may = same && user.active && user.auth_type == AuthType::Local;
+    if may && NextStep::of(user, now) == step { Ok(()) } else { Err(StepChanged) }
+}
+
+/// Opens the session of an excluded contact.
+///
+/// # Errors
+/// [`StepChanged`].
+pub(crate) fn open_exempt_session(
+    before: &User,
+    user: &mut User,
+    session: &NewSession,
+    attempt: &PasswordAttempt,
+) -> Result<(), StepChanged> {
+    let now = attempt.attempt().at();
+    check_step(before, user, NextStep::Exempt, now)?;
+    let mut entry = session.entry.clone();
+    entry.security_version = user.security_version;
+    user.open_session(session, entry, None, now);
+    user.clear_device_failures(attempt.device.as_ref());
+    Ok(())
+}
+
+impl User {
+    /// Opens a challenge or an enrolment token, and counts it at its client network. Keeps at most [`policy::CHALLENGES`] and
+    /// [`policy::ENROLMENT_TOKENS`]: ended ones go first, then the oldest of the network that has most, so that a newcomer's
+    /// challenge stays.
+    ///
+    /// # Errors
+    /// [`NetworkFull`].
+    pub(crate) fn open_challenge(
+        &mut self,
+        token: &NewToken,
+        challenge: Challenge,
+        now: Timestamp,
+    ) -> Result<(), NetworkFull> {
+        self.count_at_network(&challenge.network, now)?;
+        let (open, most) = match token.reference().class() {
+            TokenClass::Challenge => (&mut self.challenges, policy::CHALLENGES),
+            _ => (&mut self.enrolments, policy::ENROLMENT_TOKENS),
+        };
+        open.retain(|_, entry| entry.ends > now.millis());
+        while open.len() >= most {
+            let Some(id) = oldest_of_the_busiest_network(open) else { break };
+            open.remove(&id);
+        }
+        open.insert(token.reference().id().clone(), challenge);
+        Ok(())
+    }
+
+    /// Counts a token at its client network. Only times within the window stay, and at most [`policy::NETWORKS`] networks:
+    /// the one that was quiet longest goes.
+    fn count_at_network(&mut self, network: &str, now: Timestamp) -> Result<(), NetworkFull> {
+        let times = self.networks.get(network).map(Vec::as_slice).unwrap_or_default();
+        if let Some(retry_at) = Budget::NETWORK.full_until(times, now) {
+            return Err(NetworkFull { retry_at });
+        }
+        let mut times = Budget::NETWORK.counted(times, now);
+        times.push(now.millis());
+        self.networks.remove(network);
+        for others in self.networks.values_mut() {
+            *others = Budget::NETWORK.counted(others, now);
+        }
+        self.networks.retain(|_, others| !others.is_empty());
+        if self.networks.len() >= policy::NETWORKS {
+            let mut others: Vec<_> = self.networks.drain().collect();
+            others.sort_by_key(|(_, times)| Reverse(times.last().copied()));
+            others.truncate(policy::NETWORKS - 1);
+            self.networks.extend(others);
+        }
+        self.networks.insert(network.to_owned(), times);
+        Ok(())
+    }
+
+    /// Clears the failures of the known device that was charged, if it is still known.
+    pub(crate) fn clear_device_failures(&mut self, device: Option<&EntryId>) {
+        if let Some(device) = device.and_then(|id| self.devices.get_mut(id)) {
+            device.attempts = 0;
+        }
+    }
+}
+
+fn oldest_of_the_busiest_network(open: &HashMap<EntryId, Challenge>) -> Option<EntryId> {
+    let of = |network: &str| open.values().filter(|entry| entry.network == network).count();
+    open.iter().max_by_key(|(_, entry)| (of(&entry.network), Reverse(entry.ends))).map(|(id, _)| id.clone())
+}
