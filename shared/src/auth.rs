@@ -1,7 +1,9 @@
 //! The operations' decisions: pure functions that change a [`User`](crate::domain::User) or say why not. The store loads the
 //! user, runs the decision and writes the result if nothing else changed the user meanwhile (`store::commit`).
 
+pub mod change_password;
 pub mod login;
 pub mod reset_mfa;
 pub mod session;
+pub mod update_user;
 pub mod verify_code;

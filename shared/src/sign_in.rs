@@ -429,22 +429,6 @@ impl NewSession {
         Ok(Self { token, entry, from: From::Unknown })
     }
 
-    /// A session in the place of another, which it outlives by nothing: a changed password proves no more than was.
-    pub(crate) fn instead_of(
-        old: &Session,
-        user: &UserKey,
-        security_version: i64,
-        attempt: &Attempt,
-        restored: RestoreEpoch,
-        entropy: &dyn Entropy,
-    ) -> Result<Self, EntropyError> {
-        let mut new = Self::signed_in(user, security_version, old.amr, attempt, restored, entropy)?;
-        new.entry.ends = old.ends;
-        new.entry.step_up = old.step_up;
-        new.entry.idp = old.idp;
-        Ok(new)
-    }
-
     /// Lets the device become known, or renews the one the sign-in was opened from.
     pub(crate) fn knowing(
         mut self,

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+mod administrators;
 pub mod batch;
 mod budget;
 pub mod client;

@@ -21,6 +21,34 @@ pub enum NoSession {
     RefreshRequired,
 }
 
+/// Which sessions to end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Which {
+    /// The caller's own.
+    This,
+    /// One of the caller's, by its id.
+    One(EntryId),
+    /// All of the caller's except this one; known devices are forgotten too.
+    Others,
+}
+
+/// Ends sessions of the caller, whose own session must be live.
+///
+/// # Errors
+/// [`NoSession`]: the caller's session is not live, or there is no session of that id.
+pub fn end_sessions(user: &mut User, token: &TokenRef, which: &Which, now: Timestamp) -> Result<(), NoSession> {
+    user.session(token, now)?;
+    match which {
+        Which::This => drop(user.sessions.remove(token.id())),
+        Which::One(id) => drop(user.sessions.remove(id).ok_or(NoSession::Invalid)?),
+        Which::Others => {
+            user.sessions.retain(|id, _| id == token.id());
+            user.devices.clear();
+        }
+    }
+    Ok(())
+}
+
 impl User {
     /// The live session of a token.
     ///

@@ -3,13 +3,14 @@
 use tokio::join;
 
 use super::{
-    MAX_RETRIES, Store, StoreError, item,
+    MAX_RETRIES, Store, StoreError,
+    administrators::mark_admin_with_mfa,
+    item,
     item::{Amr, AuthType, CurrentIdp, FactorState, PendingEnrolment, Profile, TenantPolicy, User},
     keys,
     login::Charge,
     session::{self, NoSession},
     table::{Retry, Transacted, Transaction, Updated, met_first},
-    users::mark_admin_with_mfa,
     verify::open_entry,
     write::{self, Action, Condition, Item, Path, Write, attr, empty, eq, gt, lt, ne, num},
 };

@@ -3,15 +3,17 @@
 use std::collections::HashMap;
 
 use super::{
-    MAX_RETRIES, Store, StoreError, item,
+    Store, StoreError,
+    commit::{self, Commit, Decision, Retries},
+    item,
     item::{CurrentIdp, Device, Profile, Role, Session, User},
     keys,
-    login::Planned,
-    table::{Retry, Transacted, Transaction, met_first},
-    write::{Action, Condition, Item, Path, Write, absent, attr, empty, eq, exists, gt, lt, num, size},
+    table::{Retry, met_first},
+    write::{Action, Condition, Item, Path, Write, absent, attr, eq, exists, gt, lt, num, size},
 };
 use crate::{
     audit::AuditEvent,
+    auth::session::end_sessions,
     env::Timestamp,
     id::{EntryId, TenantId, UserKey},
     policy,
@@ -19,7 +21,7 @@ use crate::{
     sign_in::{Attempt, From, NewSession},
 };
 
-pub use crate::auth::session::NoSession;
+pub use crate::auth::session::{NoSession, Which};
 
 /// Somebody who is signed in, as one consistent read showed them.
 pub struct Principal {
@@ -182,17 +184,6 @@ impl Principal {
     }
 }
 
-/// Which sessions to end.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Which {
-    /// The caller's own.
-    This,
-    /// One of the caller's, by its id.
-    One(crate::id::EntryId),
-    /// All of the caller's but this one; known devices are forgotten too.
-    Others,
-}
-
 /// What became of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
@@ -312,48 +303,25 @@ impl Store {
         attempt: &Attempt,
         event: &AuditEvent,
     ) -> Result<Ended, StoreError> {
-        let (token, mut current) = (&caller.token, caller.session.clone());
-        for _ in 0..MAX_RETRIES {
-            let (conditions, actions) = ending(token, &current, which, attempt.at())?;
-            let row = self.audit_row(token.user().tenant(), attempt, 0, event)?;
-            let write = Write::update(keys::user(token.user()), conditions, actions);
-            let met = match self.table.transact(&Transaction::new(vec![write], row)).await? {
-                Transacted::Committed => return Ok(Ended::Done),
-                Transacted::Refused(met) => met_first(met),
-            };
-            // A try at the password was charged to this session meanwhile: once more, with its count.
-            let met: Option<User> = met.map(item::read).transpose()?;
-            match met.as_ref().and_then(|user| user.session(token, attempt.at()).ok()) {
-                Some(session) if session.password_attempts != current.password_attempts => current = session.clone(),
-                _ => return Ok(Ended::NotFound),
+        let (token, mut user) = (&caller.token, caller.user.clone());
+        let mut retries = Retries::of(attempt);
+        loop {
+            let mut changed = user.clone();
+            if end_sessions(&mut changed, token, which, attempt.at()).is_err() {
+                return Ok(Ended::NotFound);
             }
+            let writes = vec![commit::update(token.user(), &user, &changed)?];
+            let audit_row = Some(self.audit_row(token.user().tenant(), attempt, 0, event)?);
+            match self.try_commit(Decision { writes, audit_row, outcome: Ended::Done }).await? {
+                Commit::Done(ended) => return Ok(ended),
+                Commit::Stale(found) => match met_first(found) {
+                    None => return Ok(Ended::NotFound),
+                    Some(found) => user = item::read(found)?,
+                },
+            }
+            retries.pause().await?;
         }
-        Err(StoreError::Contended("a session whose password keeps being tried".into()))
     }
-}
-
-/// Guards and actions of ending sessions.
-fn ending(token: &TokenRef, current: &Session, which: &Which, now: Timestamp) -> Result<Planned, StoreError> {
-    let mut conditions = living(token, now);
-    let actions = match which {
-        Which::This => vec![Action::Remove(entry(token))],
-        Which::One(id) => {
-            let other = attr("s").key(id.as_str().to_owned());
-            conditions.push(exists(other.clone()));
-            vec![Action::Remove(other)]
-        }
-        Which::Others => {
-            // The epoch does not change: the current session goes on, under an entry that is put as it was read. A
-            // use noted meanwhile is put back by a minute at most.
-            conditions.extend([eq(attr("ep"), current.security_version), same_tries(token, current)]);
-            let current = [(token.id().as_str().to_owned(), item::value(current)?)];
-            vec![
-                Action::Set(attr("s"), super::write::Value::M(current.into_iter().collect())),
-                Action::Set(attr("d"), empty()),
-            ]
-        }
-    };
-    Ok((conditions, actions))
 }
 
 fn entry(token: &TokenRef) -> Path {
@@ -380,13 +348,6 @@ pub(super) fn in_time(token: &TokenRef, now: Timestamp) -> Vec<Condition> {
         super::write::le(at().key("x"), (now + policy::SESSION_LIFE + policy::SKEW).secs()),
         gt(at().key("l"), (now - policy::SESSION_IDLE).secs()),
     ]
-}
-
-/// The count of tries at the current password is as it was read: a write that puts the session's entry anew, or under
-/// another token, forgets none.
-pub(super) fn same_tries(token: &TokenRef, read: &Session) -> Condition {
-    let attempts = entry(token).key("p");
-    if read.password_attempts == 0 { absent(attempts) } else { eq(attempts, read.password_attempts) }
 }
 
 /// What a sign-in writes into a person's item: its session, and the device. Sessions that ended go for it, then those of

@@ -1,7 +1,9 @@
 //! Commands of the IdP's door: a tenant's IdP, requests to it, and spending what it asserts.
 
 use super::{
-    MAX_RETRIES, Store, StoreError, item,
+    MAX_RETRIES, Store, StoreError,
+    administrators::{add_admin, is_local_admin, mark_admin_with_mfa, remove_admin},
+    item,
     item::{
         Administrators, Amr, Challenge, CurrentIdp, FactorState, Idp, LoginRow, Profile, Role, SsoRequest, Subject,
         TenantPolicy, User,
@@ -10,7 +12,6 @@ use super::{
     login::{Planned, deciding, open_entry},
     session::AdminContext,
     table::{Retry, Transacted, Transaction, Updated},
-    users::{add_admin, is_local_admin, mark_admin_with_mfa, remove_admin},
     write::{Action, Condition, Item, Value, Write, absent, attr, eq, exists, gt, lt, num, text},
 };
 use crate::{

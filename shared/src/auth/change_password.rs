@@ -1,0 +1,25 @@
+//! A change of the user's own password, in a session.
+
+use super::session::NoSession;
+use crate::{domain::User, env::Timestamp, secret::TokenRef, sign_in::NewSession, store::item::Session};
+
+/// Sets a new password: known devices are forgotten and every session but the new one is void. The new session takes the place
+/// of the caller's and ends when that would have; it proves no more than that did.
+///
+/// # Errors
+/// [`NoSession`]: the caller's session ended meanwhile.
+pub(crate) fn change_password(
+    user: &mut User,
+    token: &TokenRef,
+    session: &NewSession,
+    fits_contact: bool,
+    now: Timestamp,
+) -> Result<Session, NoSession> {
+    let old = user.session_in_time(token, now)?;
+    let (ends, step_up, idp, amr) = (old.ends, old.step_up, old.idp, old.amr);
+    user.set_password(fits_contact);
+    user.raise_security_version();
+    let entry = Session { ends, step_up, idp, amr, security_version: user.security_version, ..session.entry.clone() };
+    user.open_session(session, entry.clone(), None, now);
+    Ok(entry)
+}

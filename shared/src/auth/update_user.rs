@@ -1,0 +1,108 @@
+//! A change of a user by an Administrator.
+
+use crate::{
+    domain::{AuthType, Kind, Role, User},
+    env::Timestamp,
+    id::TenantId,
+};
+
+/// What is to change about a user's item. `None` leaves it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct UserChange {
+    /// Employee or contact. An exclusion ends with the contact.
+    pub kind: Option<Kind>,
+    /// Role.
+    pub role: Option<Role>,
+    /// How the user signs in.
+    pub auth_type: Option<AuthType>,
+    /// Whether the user may sign in.
+    pub active: Option<bool>,
+    /// A new password: whether it is long enough for a contact.
+    pub password_fits_contact: Option<bool>,
+    /// Whether the IdP calls the user by another name from now on.
+    pub relinked: bool,
+}
+
+/// Why a user is not changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum UpdateRejection {
+    /// The kind and the role do not go together.
+    #[error("the kind and the role do not go together")]
+    InvalidCombination,
+    /// The new password is too short for a contact.
+    #[error("the new password is too short for a contact")]
+    PasswordTooShort,
+}
+
+/// Whether a role goes with a kind, in a tenant.
+#[must_use]
+pub fn fits(tenant: &TenantId, kind: Kind, role: Role) -> bool {
+    match (kind, role) {
+        (Kind::Employee, Role::Operator) => tenant.is_support(),
+        (Kind::Employee, Role::Administrator | Role::Standard) | (Kind::Contact, Role::Portal) => !tenant.is_support(),
+        _ => false,
+    }
+}
+
+/// Whether a role goes with a kind in some tenant: what can be said before the tenant is known.
+#[must_use]
+pub fn fits_somewhere(kind: Kind, role: Role) -> bool {
+    (kind == Kind::Contact) == (role == Role::Portal)
+}
+
+/// Changes a user. Every change raises the security version: sessions have to be refreshed.
+///
+/// # Errors
+/// [`UpdateRejection`].
+pub fn update_user(
+    user: &mut User,
+    tenant: &TenantId,
+    change: UserChange,
+    now: Timestamp,
+) -> Result<(), UpdateRejection> {
+    let before = (user.kind, user.role, user.role_by_groups, user.auth_type, user.active);
+    user.kind = change.kind.unwrap_or(user.kind);
+    user.role = change.role.unwrap_or(user.role);
+    user.role_by_groups &= change.role.is_none();
+    user.auth_type = change.auth_type.unwrap_or(user.auth_type);
+    user.active = change.active.unwrap_or(user.active);
+    if !fits(tenant, user.kind, user.role) {
+        return Err(UpdateRejection::InvalidCombination);
+    }
+    if user.kind == Kind::Contact && change.password_fits_contact == Some(false) {
+        return Err(UpdateRejection::PasswordTooShort);
+    }
+    let unchanged = before == (user.kind, user.role, user.role_by_groups, user.auth_type, user.active);
+    if unchanged && change.password_fits_contact.is_none() && !change.relinked {
+        return Ok(());
+    }
+    if user.kind == Kind::Employee {
+        user.end_exclusion(now);
+    }
+    if let Some(fits_contact) = change.password_fits_contact {
+        user.set_password(fits_contact);
+    }
+    if !user.active {
+        user.devices.clear();
+    }
+    user.raise_security_version();
+    Ok(())
+}
+
+impl User {
+    /// Ends an exclusion, if there is one. The user had no factor by right and has to enrol from now on: the account is not
+    /// dormant, and the time to enrol of an earlier reset is over.
+    pub(crate) fn end_exclusion(&mut self, now: Timestamp) {
+        if self.excluded.take().is_some() {
+            self.seen = now.secs();
+            self.enrol_by = None;
+        }
+    }
+
+    /// Notes a new password, which forgets the known devices.
+    pub(crate) fn set_password(&mut self, fits_contact: bool) {
+        self.password_version += 1;
+        self.password_fits_contact = fits_contact;
+        self.devices.clear();
+    }
+}

@@ -1,0 +1,112 @@
+//! The user's own password: charge an attempt at the current one, and change it.
+
+use tokio::join;
+
+use super::new_password;
+use crate::{
+    audit::AuditEvent,
+    auth::change_password::change_password,
+    domain::User,
+    env::Entropy,
+    password::PasswordHash,
+    secret::{LoginKey, TokenRef},
+    sign_in::{Attempt, NewSession, OwnPasswordAttempt, SignedIn, VerifiedOwnPassword},
+    store::{
+        Store, StoreError,
+        commit::{self, Commit, Decision, Retries},
+        item, keys,
+        session::{NoSession, Principal, living},
+        table::{Retry, Updated, met_first},
+        write::{self, Action, Condition, Write, absent, attr, ne},
+    },
+};
+
+/// Whether the user's own password was changed.
+pub enum PasswordChanged {
+    /// Changed. Every session but this new one is void.
+    Done(SignedIn),
+    /// The caller's session ended meanwhile.
+    NoSession(NoSession),
+}
+
+impl Store {
+    /// Counts a try at the caller's current password, at their session alone: strangers who fail at the login name do not
+    /// matter here, and this does not delay sign-in. The count stands whatever the check says, and the last of
+    /// [`policy::MAX_ATTEMPTS`] ends the session.
+    ///
+    /// # Errors
+    /// [`StoreError`]: denied.
+    pub async fn charge_own_password(
+        &self,
+        caller: &Principal,
+        attempt: &Attempt,
+    ) -> Result<Result<OwnPasswordAttempt, NoSession>, StoreError> {
+        let (token, now) = (caller.token(), attempt.at());
+        let (count, login) = (charge_session(token, attempt), [keys::login(&caller.login())]);
+        let (counted, row) = join!(self.table.update(&count, Retry::Idempotent), self.table.read(&login));
+        let user: User = match counted? {
+            Updated::Written(Some(item)) => item::read(item)?,
+            Updated::Written(None) | Updated::Refused(None) => return Ok(Err(NoSession::Invalid)),
+            Updated::Refused(Some(item)) => {
+                let user: User = item::read(item)?;
+                let session = match user.session_in_time(token, now) {
+                    Ok(session) => session,
+                    Err(why) => return Ok(Err(why)),
+                };
+                if session.password_attempt != Some(attempt.nonce()) {
+                    return Ok(Err(NoSession::Invalid)); // its tries are used up
+                }
+                user // counted already, the reply was lost: it is this one
+            }
+        };
+        let row = item::read(row?.into_iter().next().flatten().unwrap_or_default())?;
+        Ok(Ok(OwnPasswordAttempt { token: token.clone(), row, user, attempt: *attempt }))
+    }
+
+    /// Changes the caller's own password, after the current one was right: known devices are forgotten, and every other session
+    /// is void.
+    ///
+    /// # Errors
+    /// [`StoreError`]: it may have happened.
+    pub async fn change_password(
+        &self,
+        right: VerifiedOwnPassword,
+        hash: &PasswordHash,
+        entropy: &dyn Entropy,
+        event: &AuditEvent,
+    ) -> Result<PasswordChanged, StoreError> {
+        let VerifiedOwnPassword(OwnPasswordAttempt { token, row: _, mut user, attempt }) = right;
+        let (key, now) = (token.user(), attempt.at());
+        let login = LoginKey::of(key.tenant(), &user.login);
+        let session = NewSession::signed_in(key, 0, item::Amr::Password, &attempt, self.restored, entropy)?;
+        let mut retries = Retries::of(&attempt);
+        loop {
+            let mut changed = user.clone();
+            let fits_contact = hash.long_enough_for_a_contact();
+            let entry = match change_password(&mut changed, &token, &session, fits_contact, now) {
+                Ok(entry) => entry,
+                Err(why) => return Ok(PasswordChanged::NoSession(why)),
+            };
+            let writes =
+                vec![commit::update(key, &user, &changed)?, new_password(key, &login, user.password_version, hash)];
+            let audit_row = Some(self.audit_row(key.tenant(), &attempt, 0, event)?);
+            match self.try_commit(Decision { writes, audit_row, outcome: entry }).await? {
+                Commit::Done(entry) => return Ok(PasswordChanged::Done(session.into_signed_in(entry, false))),
+                Commit::Stale(found) => match met_first(found) {
+                    None => return Ok(PasswordChanged::NoSession(NoSession::Invalid)),
+                    Some(found) => user = item::read(found)?,
+                },
+            }
+            retries.pause().await?;
+        }
+    }
+}
+
+/// Counts a try at the current password in the caller's session, which has to be alive. An attempt is counted once.
+fn charge_session(token: &TokenRef, attempt: &Attempt) -> Write {
+    let at = || attr("s").key(token.id().as_str().to_owned());
+    let mut conditions = living(token, attempt.at());
+    conditions.push(Condition::Any(vec![absent(at().key("pa")), ne(at().key("pa"), attempt.id())]));
+    let actions = vec![Action::Count(at().key("p"), 1), Action::Set(at().key("pa"), write::bytes(attempt.id()))];
+    Write::update(keys::user(token.user()), conditions, actions)
+}

@@ -1,0 +1,309 @@
+use futures_util::future::join_all;
+
+use super::*;
+use crate::{
+    auth::verify_code::SignIn,
+    env::SystemEntropy,
+    store::{
+        fixture::{Ann, NOW, PASSWORD, STEP, ann, attempt},
+        login::Charge,
+        session::{Ended, Which},
+        table::Retry,
+        write::Value,
+    },
+    totp,
+};
+
+async fn create(ann: &Ann, person: &NewUser) -> Created {
+    ann.store.create_user(&Actor::Seed, person, &attempt(NOW), &ann.event()).await.unwrap()
+}
+
+/// Ann, signed in, with somebody else of a role.
+async fn office(name: &str, role: Role) -> (Ann, TokenRef, UserKey) {
+    let (ann, challenges) = ann(2).await;
+    let session = ann.with_step(&challenges[0], STEP, NOW).await.unwrap().reference().clone();
+    let other = ann.to_be(name, role);
+    assert_eq!(create(&ann, &other).await, Created::Done);
+    (ann, session, other.key)
+}
+
+async fn named(ann: &Ann, key: &UserKey) -> LoadedUser {
+    let [_, user, profile] = ann.store.read_all(target_keys(&ann.key, key)).await.unwrap();
+    LoadedUser { key: key.clone(), found: [user, profile] }
+}
+
+async fn change(ann: &Ann, session: &TokenRef, key: &UserKey, patch: &Patch) -> Changed {
+    let (admin, named) = (ann.admin(session).await, named(ann, key).await);
+    ann.store.update_user(&admin, named, patch, &attempt(NOW), &ann.event()).await.unwrap()
+}
+
+fn role(role: Role) -> Patch {
+    Patch { role: Some(role), ..Patch::default() }
+}
+
+#[tokio::test]
+async fn of_people_of_one_name_one_is_created_and_takes_over_what_failed_tries_left() {
+    let (ann, _) = ann(0).await;
+    let one = ann.to_be("bob", Role::Standard);
+    for _ in 0..3 {
+        let ladder = crate::policy::Backoff::at(NOW);
+        let charge = ann.store.charge_login(&one.login, None, &ladder, &attempt(NOW)).await.unwrap();
+        assert!(matches!(charge, Charge::Admitted(_)));
+    }
+    let people: Vec<_> = (0..8)
+        .map(|n| {
+            let mut person = ann.to_be("bob", Role::Standard);
+            person.key = ann.key.tenant().user(UserId::parse(&format!("u-{n}")).unwrap());
+            person
+        })
+        .collect();
+    let made = join_all(people.iter().map(|person| create(&ann, person))).await;
+    assert_eq!(made.iter().filter(|it| **it == Created::Done).count(), 1);
+    assert_eq!(made.iter().filter(|it| **it == Created::NameTaken).count(), 7);
+    let ladder = crate::policy::Backoff::at(NOW);
+    let charge = ann.store.charge_login(&one.login, None, &ladder, &attempt(NOW)).await.unwrap();
+    let Charge::Admitted(password_attempt) = charge else { panic!("refused") };
+    assert_eq!(password_attempt.failures(), 1);
+    let mut same_id = ann.to_be("rob", Role::Standard);
+    same_id.key = password_attempt.owner().unwrap();
+    assert_eq!(create(&ann, &same_id).await, Created::IdTaken);
+}
+
+#[tokio::test]
+async fn every_change_but_of_names_raises_the_epoch_and_none_is_no_change() {
+    let (ann, session, bob) = office("bob", Role::Standard).await;
+    let name = Patch { display_name: Some("Bobby".into()), ..Patch::default() };
+    let Changed::Done(now) = change(&ann, &session, &bob, &name).await else { panic!("refused") };
+    assert_eq!((now.0.security_version, now.1.display_name.as_str()), (1, "Bobby"));
+    change(&ann, &session, &bob, &role(Role::Standard)).await;
+    assert_eq!(ann.read(&bob).await.security_version, 1);
+    for (patch, security_version) in [
+        (role(Role::Administrator), 2),
+        (Patch { auth_type: Some(AuthType::SamlSso), ..Patch::default() }, 3),
+        (Patch { active: Some(false), ..Patch::default() }, 4),
+        (Patch { kind: Some(Kind::Contact), role: Some(Role::Portal), ..Patch::default() }, 5),
+    ] {
+        assert!(matches!(change(&ann, &session, &bob, &patch).await, Changed::Done(_)));
+        assert_eq!(ann.read(&bob).await.security_version, security_version);
+    }
+    assert!(matches!(change(&ann, &session, &bob, &role(Role::Standard)).await, Changed::InvalidCombination));
+}
+
+/// docs/data-model.md, "Invariants": `ADMINS` follows every change of an Administrator and of their factor.
+#[tokio::test]
+async fn administrators_are_kept_count_of() {
+    let (ann, session, bob) = office("bob", Role::Standard).await;
+    let (u_ann, u_bob) = (ann.key.user().clone(), bob.user().clone());
+    let state = || async {
+        let now = ann.administrators().await;
+        (now.active.contains_key(&u_bob), now.with_mfa.contains_key(&u_bob))
+    };
+    change(&ann, &session, &bob, &role(Role::Administrator)).await;
+    assert_eq!(state().await, (true, false));
+    change(&ann, &session, &bob, &Patch { active: Some(false), ..Patch::default() }).await;
+    assert_eq!(state().await, (false, false));
+    change(&ann, &session, &bob, &Patch { active: Some(true), ..Patch::default() }).await;
+    assert_eq!(state().await, (true, false));
+    let (admin, named) = (ann.admin(&session).await, named(&ann, &bob).await);
+    ann.store.delete_user(&admin, named, &attempt(NOW), &ann.event()).await.unwrap();
+    assert_eq!(state().await, (false, false));
+    assert!(ann.administrators().await.with_mfa.contains_key(&u_ann));
+}
+
+#[tokio::test]
+async fn the_last_active_administrator_stays_also_when_two_demote_each_other() {
+    let (ann, session, amy) = office("amy", Role::Administrator).await;
+    let inactive = || Patch { active: Some(false), ..Patch::default() };
+    // Both were planned while there were two.
+    let (event, patch) = (ann.event(), inactive());
+    let mut plans = Vec::new();
+    for key in [&ann.key, &amy] {
+        plans.push((ann.admin(&session).await, named(&ann, key).await, attempt(NOW)));
+    }
+    let done = plans.into_iter().map(|(admin, named, attempt)| {
+        let (store, patch, event) = (&ann.store, &patch, &event);
+        async move { store.update_user(&admin, named, patch, &attempt, event).await.unwrap() }
+    });
+    let done = join_all(done).await.iter().filter(|it| matches!(it, Changed::Done(_))).count();
+    assert_eq!((done, ann.administrators().await.active.len()), (1, 1));
+    let (ann, session, _) = office("bob", Role::Standard).await;
+    for patch in [role(Role::Standard), inactive()] {
+        assert!(matches!(change(&ann, &session, &ann.key, &patch).await, Changed::LastAdministrator));
+    }
+    let (admin, named) = (ann.admin(&session).await, named(&ann, &ann.key).await);
+    let gone = ann.store.delete_user(&admin, named, &attempt(NOW), &ann.event()).await.unwrap();
+    assert!(matches!(gone, Changed::LastAdministrator));
+}
+
+#[tokio::test]
+async fn nobody_changes_anything_after_their_right_is_gone() {
+    let (ann, session, bob) = office("bob", Role::Standard).await;
+    let (admin, named_bob) = (ann.admin(&session).await, named(&ann, &bob).await);
+    ann.change(Action::Add(attr("ep"), 1)).await;
+    let patch = role(Role::Administrator);
+    let done = ann.store.update_user(&admin, named_bob, &patch, &attempt(NOW), &ann.event()).await.unwrap();
+    assert!(matches!(done, Changed::ActorRevoked) && ann.read(&bob).await.role == Role::Standard);
+    let someone = ann.to_be("eve", Role::Standard);
+    let by = Actor::AdminContext(&admin);
+    let made = ann.store.create_user(&by, &someone, &attempt(NOW), &ann.event()).await.unwrap();
+    assert_eq!(made, Created::ActorRevoked);
+}
+
+#[tokio::test]
+async fn nothing_is_left_of_somebody_deleted_and_the_name_is_free() {
+    let (ann, session, bob) = office("bob", Role::Standard).await;
+    let (admin, named) = (ann.admin(&session).await, named(&ann, &bob).await);
+    let gone = ann.store.delete_user(&admin, named, &attempt(NOW), &ann.event()).await.unwrap();
+    assert!(matches!(gone, Changed::Done(_)));
+    let found = ann.store.read_all([keys::user(&bob), keys::profile(&bob), keys::exclusion(&bob)]).await.unwrap();
+    assert_eq!(found, [None, None, None]);
+    assert_eq!(create(&ann, &ann.to_be("bob", Role::Standard)).await, Created::Done);
+}
+
+#[tokio::test]
+async fn a_changed_password_ends_every_session_and_device_but_the_new_one() {
+    let (ann, challenges) = ann(2).await;
+    let first = ann.signed_in(&challenges[0], STEP, NOW).await.unwrap();
+    let other = ann.signed_in(&challenges[1], STEP + 1, NOW).await.unwrap();
+    let caller = ann.store.read_session(first.token.reference(), NOW).await.unwrap().ok().unwrap();
+    let (right, late) =
+        (ann.own_password(&caller, PASSWORD, NOW).await, ann.own_password(&caller, PASSWORD, NOW).await);
+    let (right, late) = (right.ok().unwrap(), late.ok().unwrap());
+    let hash = ann.hash("another good password").await;
+    let event = ann.event();
+    let done = ann.store.change_password(right, &hash, &SystemEntropy, &event).await.unwrap();
+    let PasswordChanged::Done(now) = done else { panic!("refused") };
+    assert_eq!((now.session.amr, now.session.ends), (item::Amr::Otp, first.session.ends));
+    let why = |token: &TokenRef| {
+        let (store, token) = (ann.store.clone(), token.clone());
+        async move { store.read_session(&token, NOW).await.unwrap().err() }
+    };
+    assert_eq!(why(now.token.reference()).await, None);
+    for token in [&first.token, &other.token] {
+        assert_eq!(why(token.reference()).await, Some(NoSession::RefreshRequired));
+    }
+    assert!(ann.read(&ann.key).await.devices.is_empty());
+    assert!(ann.password(PASSWORD, None, NOW).await.is_err());
+    let again = ann.store.change_password(late, &hash, &SystemEntropy, &event).await.unwrap();
+    assert!(matches!(again, PasswordChanged::NoSession(_)), "the old password changes nothing any more");
+}
+
+/// The tenant's item would be in everybody's creation.
+#[tokio::test]
+async fn a_tenant_is_asked_for_only_where_nothing_shows_that_it_is_there() {
+    let (ann, challenges) = ann(1).await;
+    let session = ann.with_step(&challenges[0], STEP, NOW).await.unwrap().reference().clone();
+    let admin = ann.admin(&session).await;
+    let gone = Write::delete(keys::tenant(ann.key.tenant()), vec![]);
+    ann.store.table.update(&gone, Retry::Never).await.unwrap();
+    for (by, name, made) in [
+        (Actor::AdminContext(&admin), "one", Created::Done),
+        (Actor::Idp, "two", Created::Done),
+        (Actor::Seed, "three", Created::NoTenant),
+        (Actor::First, "four", Created::NoTenant),
+    ] {
+        let person = ann.to_be(name, Role::Standard);
+        assert_eq!(ann.store.create_user(&by, &person, &attempt(NOW), &ann.event()).await.unwrap(), made, "{name}");
+    }
+}
+
+async fn caller(ann: &Ann, challenge: &TokenRef, step: i64) -> Principal {
+    let token = ann.with_step(challenge, step, NOW).await.unwrap();
+    ann.store.read_session(token.reference(), NOW).await.unwrap().ok().unwrap()
+}
+
+#[tokio::test]
+async fn five_wrong_current_passwords_end_that_session_and_no_other() {
+    let (ann, challenges) = ann(2).await;
+    let (first, other) = (caller(&ann, &challenges[0], STEP).await, caller(&ann, &challenges[1], STEP + 1).await);
+    for n in 1..=5 {
+        assert!(ann.store.read_session(first.token(), NOW).await.unwrap().is_ok(), "before the {n}th");
+        let password_attempt = ann.own_password(&first, "wrong", NOW).await.err().unwrap();
+        assert_eq!(password_attempt.was_the_last(), n == 5);
+    }
+    assert_eq!(ann.store.read_session(first.token(), NOW).await.unwrap().err(), Some(NoSession::Invalid));
+    let sixth = ann.store.charge_own_password(&first, &attempt(NOW)).await.unwrap();
+    assert_eq!(sixth.err(), Some(NoSession::Invalid));
+    let living = ann.read(&ann.key).await.sessions.values().filter(|session| session.alive(NOW)).count();
+    assert_eq!(living, 1, "it is not listed either");
+    assert!(ann.own_password(&other, PASSWORD, NOW).await.is_ok());
+    assert_eq!(
+        ann.password(PASSWORD, None, NOW).await.ok().unwrap().password_attempt().failures(),
+        1,
+        "this one alone"
+    );
+}
+
+#[tokio::test]
+async fn the_fifth_try_may_be_the_right_one() {
+    let (ann, challenges) = ann(1).await;
+    let first = caller(&ann, &challenges[0], STEP).await;
+    for n in 0..8 {
+        ann.session_of(&ann.key).await;
+        assert!(n >= 4 || ann.own_password(&first, "wrong", NOW).await.is_err());
+    }
+    let (right, hash) =
+        (ann.own_password(&first, PASSWORD, NOW).await.ok().unwrap(), ann.hash("another good password").await);
+    // The tenth session is opened meanwhile: the change is planned anew.
+    let met = ann.session_of(&ann.key).await;
+    let done = ann.store.change_password(right, &hash, &SystemEntropy, &ann.event()).await.unwrap();
+    let PasswordChanged::Done(now) = done else { panic!("refused") };
+    assert_eq!(now.session.password_attempts, 0);
+    assert_eq!(ann.store.read_session(&met, NOW).await.unwrap().err(), Some(NoSession::RefreshRequired));
+}
+
+#[tokio::test]
+async fn a_count_whose_reply_was_lost_counts_once() {
+    let (ann, challenges) = ann(1).await;
+    let first = caller(&ann, &challenges[0], STEP).await;
+    for _ in 0..4 {
+        assert!(ann.own_password(&first, "wrong", NOW).await.is_err());
+    }
+    let fifth = attempt(NOW);
+    for _ in 0..2 {
+        let password_attempt = ann.store.charge_own_password(&first, &fifth).await.unwrap().ok().unwrap();
+        assert!(password_attempt.was_the_last());
+    }
+    let session = ann.read(&ann.key).await.sessions.remove(first.token().id()).unwrap();
+    assert_eq!(session.password_attempts, 5);
+}
+
+#[tokio::test]
+async fn neither_a_step_up_nor_ending_the_others_forgets_tries_at_the_password() {
+    let (ann, challenges) = ann(1).await;
+    let first = caller(&ann, &challenges[0], STEP).await;
+    let stale = ann.store.read_session(first.token(), NOW).await.unwrap().ok().unwrap();
+    assert!(ann.own_password(&first, "wrong", NOW).await.is_err());
+    let ended = ann.store.end_sessions(&stale, &Which::Others, &attempt(NOW), &ann.event()).await.unwrap();
+    assert_eq!(ended, Ended::Done, "a right that is there is not denied for it");
+    let attempts = |user: &User| user.sessions.values().map(|session| session.password_attempts).max();
+    assert_eq!(attempts(&ann.read(&ann.key).await), Some(1));
+    // Charged between a step-up's charge and its end.
+    let Charge::Admitted(pending) = ann.charge(first.token(), NOW).await else { panic!("refused") };
+    assert!(ann.own_password(&first, "wrong", NOW).await.is_err());
+    let code = totp::code_at(&ann.secret, STEP + 1).unwrap();
+    let proof = totp::check(&ann.secret, &code, NOW, STEP).unwrap();
+    let stepped_up = ann.accept(SignIn::with_totp(pending, proof, None, &SystemEntropy).unwrap()).await.unwrap();
+    assert_eq!((stepped_up.session.password_attempts, attempts(&ann.read(&ann.key).await)), (2, Some(2)));
+}
+
+#[tokio::test]
+async fn a_try_needs_a_living_session_and_changes_only_its_owners_password() {
+    let (ann, challenges) = ann(1).await;
+    let first = caller(&ann, &challenges[0], STEP).await;
+    let hash = ann.hash("another good password").await;
+    for spoilt in [Action::Set(attr("at"), text("s")), Action::Set(attr("pv"), num(2))] {
+        let before = ann.read(&ann.key).await;
+        ann.change(spoilt).await;
+        assert!(ann.own_password(&first, PASSWORD, NOW).await.is_err());
+        for kept in [Action::Set(attr("at"), text("l")), Action::Set(attr("pv"), num(before.password_version))] {
+            ann.change(kept).await;
+        }
+    }
+    let right = ann.own_password(&first, PASSWORD, NOW).await.ok().unwrap();
+    ann.change(Action::Set(attr("ac"), Value::Bool(false))).await;
+    let refused = ann.store.charge_own_password(&first, &attempt(NOW)).await.unwrap();
+    assert_eq!(refused.err(), Some(NoSession::Invalid));
+    let done = ann.store.change_password(right, &hash, &SystemEntropy, &ann.event()).await.unwrap();
+    assert!(matches!(done, PasswordChanged::NoSession(NoSession::Invalid)));
+}

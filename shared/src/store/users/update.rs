@@ -1,0 +1,310 @@
+//! Changes and deletions of users by an Administrator.
+
+use super::{LoadedUser, login_unclaimed_by_others, new_password, target_keys};
+use crate::{
+    audit::AuditEvent,
+    auth::update_user::{UpdateRejection, UserChange, update_user},
+    domain::{AuthType, Kind, Role, User},
+    env::Timestamp,
+    id::UserKey,
+    password::PasswordHash,
+    secret::{LoginKey, NameIdLink},
+    sign_in::Attempt,
+    store::{
+        Store, StoreError,
+        administrators::{add_admin, mark_admin_with_mfa, remove_admin},
+        commit::{self, Commit, Decision, Retries},
+        item,
+        item::{Administrators, LoginRow, Profile, Subject},
+        keys,
+        session::AdminContext,
+        sso::linked,
+        write::{Action, Condition, Write, absent, attr, eq, exists, text},
+    },
+};
+
+/// What is to change about somebody.
+#[derive(Default)]
+pub struct Patch {
+    /// Employee or contact; an exclusion ends with the contact.
+    pub kind: Option<Kind>,
+    /// Role.
+    pub role: Option<Role>,
+    /// Which door.
+    pub auth_type: Option<AuthType>,
+    /// May sign in.
+    pub active: Option<bool>,
+    /// The name that is shown.
+    pub display_name: Option<String>,
+    /// Where notifications go.
+    pub email: Option<String>,
+    /// A new password.
+    pub hash: Option<PasswordHash>,
+    /// What the tenant's IdP calls them.
+    pub linked: Option<NameIdLink>,
+}
+
+/// What became of a change.
+pub enum Changed {
+    /// Changed, or so already: as they are now.
+    Done(Box<(User, Profile)>),
+    /// No such person in this tenant.
+    NotFound,
+    /// Kind and role would not fit.
+    InvalidCombination,
+    /// The new password is too short for a contact.
+    PasswordTooShort,
+    /// A tenant keeps its last active Administrator.
+    LastAdministrator,
+    /// Somebody else is called so by the IdP.
+    SubjectTaken,
+    /// It is another person's login name.
+    Ambiguous,
+    /// The caller may no longer.
+    ActorRevoked,
+}
+
+/// A user and their profile, before and after a change.
+struct Change<'a> {
+    key: &'a UserKey,
+    patch: &'a Patch,
+    before: User,
+    after: User,
+    old_profile: Profile,
+    profile: Profile,
+}
+
+impl Store {
+    /// Changes a user. Every change except of names raises the security version: sessions have to be refreshed.
+    ///
+    /// # Errors
+    /// [`StoreError`]: it may have happened.
+    pub async fn update_user(
+        &self,
+        admin: &AdminContext,
+        mut target: LoadedUser,
+        patch: &Patch,
+        attempt: &Attempt,
+        event: &AuditEvent,
+    ) -> Result<Changed, StoreError> {
+        let mut retries = Retries::of(attempt);
+        loop {
+            let Some((user, profile)) = target.read()? else { return Ok(Changed::NotFound) };
+            let change = match Change::new(&target.key, user, profile, patch, attempt.at()) {
+                Ok(change) => change,
+                Err(UpdateRejection::InvalidCombination) => return Ok(Changed::InvalidCombination),
+                Err(UpdateRejection::PasswordTooShort) => return Ok(Changed::PasswordTooShort),
+            };
+            if change.is_empty() {
+                return Ok(change.done());
+            }
+            let administrators = self.administrators(&target.key, change.leaves_administrators().is_some()).await?;
+            let Some(writes) = change.writes(admin, &administrators, attempt.at())? else {
+                return Ok(Changed::LastAdministrator);
+            };
+            let audit_row = Some(self.audit_row(target.key.tenant(), attempt, 0, event)?);
+            let Commit::Stale(_) = self.try_commit(Decision { writes, audit_row, outcome: () }).await? else {
+                return Ok(change.done());
+            };
+            match self.reload(admin, target, attempt.at()).await? {
+                Some(again) => target = again,
+                None => return Ok(Changed::ActorRevoked),
+            }
+            if let Some(link) = &patch.linked
+                && let Some(taken) = self.link_taken(&target.key, link).await?
+            {
+                return Ok(taken);
+            }
+            retries.pause().await?;
+        }
+    }
+
+    /// Deletes a user: nothing of theirs stays but the audit, and the login name is free.
+    ///
+    /// # Errors
+    /// [`StoreError`]: it may have happened.
+    pub async fn delete_user(
+        &self,
+        admin: &AdminContext,
+        mut target: LoadedUser,
+        attempt: &Attempt,
+        event: &AuditEvent,
+    ) -> Result<Changed, StoreError> {
+        let mut retries = Retries::of(attempt);
+        loop {
+            let Some((user, profile)) = target.read()? else { return Ok(Changed::NotFound) };
+            let (key, now) = (&target.key, attempt.at());
+            let administrators = self.administrators(key, user.administers_now()).await?;
+            let mut writes: Vec<_> = actor_check(admin, key, now).into_iter().collect();
+            let own_name = vec![eq(attr("uid"), key.user().as_str())];
+            writes.extend([
+                Write::delete(keys::user(key), commit::unchanged(&user)),
+                Write::delete(keys::profile(key), vec![linked_as_loaded(profile.subject.as_ref())]),
+                Write::delete(keys::login(&LoginKey::of(key.tenant(), &user.login)), own_name),
+                Write::delete(keys::exclusion(key), vec![]),
+            ]);
+            let subject = profile.subject.iter();
+            writes.extend(subject.map(|subject| Write::delete(keys::subject(key.tenant(), subject), vec![])));
+            if user.administers_now() {
+                match remove_admin(key, &administrators, None) {
+                    Some(write) => writes.push(write),
+                    None => return Ok(Changed::LastAdministrator),
+                }
+            }
+            let audit_row = Some(self.audit_row(key.tenant(), attempt, 0, event)?);
+            let Commit::Stale(_) = self.try_commit(Decision { writes, audit_row, outcome: () }).await? else {
+                return Ok(Changed::Done(Box::new((user, profile))));
+            };
+            match self.reload(admin, target, now).await? {
+                Some(again) => target = again,
+                None => return Ok(Changed::ActorRevoked),
+            }
+            retries.pause().await?;
+        }
+    }
+
+    /// The user as they are now. `None`: the caller may no longer change them.
+    async fn reload(
+        &self,
+        admin: &AdminContext,
+        target: LoadedUser,
+        now: Timestamp,
+    ) -> Result<Option<LoadedUser>, StoreError> {
+        let key = target.key;
+        let [own, user, profile] = self.read_all(target_keys(admin.key(), &key)).await?;
+        let still = admin.still(own, now)?;
+        Ok(still.map(|_| LoadedUser { key, found: [user, profile] }))
+    }
+
+    /// Whether another user has the name that the IdP is to call this one by.
+    async fn link_taken(&self, key: &UserKey, link: &NameIdLink) -> Result<Option<Changed>, StoreError> {
+        let wanted = [keys::subject(key.tenant(), &link.subject), keys::login(&link.login)];
+        let [subject, login] = self.read_all(wanted).await?;
+        let subject: Option<Subject> = subject.map(item::read).transpose()?;
+        let login: Option<LoginRow> = login.map(item::read).transpose()?;
+        let others = |user| user != *key.user();
+        Ok(if subject.is_some_and(|subject| others(subject.uid)) {
+            Some(Changed::SubjectTaken)
+        } else if login.and_then(|login| login.uid).is_some_and(others) {
+            Some(Changed::Ambiguous)
+        } else {
+            None
+        })
+    }
+}
+
+impl<'a> Change<'a> {
+    fn new(
+        key: &'a UserKey,
+        before: User,
+        old_profile: Profile,
+        patch: &'a Patch,
+        now: Timestamp,
+    ) -> Result<Self, UpdateRejection> {
+        let mut profile = old_profile.clone();
+        if let Some(name) = &patch.display_name {
+            profile.display_name.clone_from(name);
+        }
+        if patch.email.is_some() {
+            profile.email.clone_from(&patch.email);
+        }
+        if let Some(link) = &patch.linked {
+            (profile.name_id, profile.subject) = (Some(link.name_id.clone()), Some(link.subject.clone()));
+        }
+        let mut after = before.clone();
+        let change = UserChange {
+            kind: patch.kind,
+            role: patch.role,
+            auth_type: patch.auth_type,
+            active: patch.active,
+            password_fits_contact: patch.hash.as_ref().map(PasswordHash::long_enough_for_a_contact),
+            relinked: profile.subject != old_profile.subject,
+        };
+        update_user(&mut after, key.tenant(), change, now)?;
+        Ok(Self { key, patch, before, after, old_profile, profile })
+    }
+
+    fn is_empty(&self) -> bool {
+        self.before == self.after && self.old_profile == self.profile
+    }
+
+    fn done(self) -> Changed {
+        Changed::Done(Box::new((self.after, self.profile)))
+    }
+
+    /// Whether an active Administrator ceases to be one, or signs in another way: how from now on, if still one.
+    fn leaves_administrators(&self) -> Option<Option<AuthType>> {
+        let of = |user: &User| user.administers_now().then_some(user.auth_type);
+        of(&self.before).filter(|before| Some(*before) != of(&self.after)).map(|_| of(&self.after))
+    }
+
+    /// All writes of the change. `None`: the tenant would lose its last Administrator.
+    fn writes(
+        &self,
+        admin: &AdminContext,
+        administrators: &Administrators,
+        now: Timestamp,
+    ) -> Result<Option<Vec<Write>>, StoreError> {
+        let key = self.key;
+        let mut writes: Vec<_> = actor_check(admin, key, now).into_iter().collect();
+        writes.push(if self.before == self.after {
+            Write::check(keys::user(key), commit::unchanged(&self.before))
+        } else {
+            commit::update(key, &self.before, &self.after)?
+        });
+        if self.old_profile != self.profile {
+            writes.push(self.profile_write());
+        }
+        if let Some(hash) = &self.patch.hash {
+            let login = LoginKey::of(key.tenant(), &self.before.login);
+            writes.push(new_password(key, &login, self.before.password_version, hash));
+        }
+        if self.before.kind == Kind::Contact && self.after.kind == Kind::Employee {
+            writes.push(Write::delete(keys::exclusion(key), vec![]));
+        }
+        writes.extend(self.link_writes()?);
+        if let Some(to) = self.leaves_administrators() {
+            let Some(write) = remove_admin(key, administrators, to) else { return Ok(None) };
+            writes.push(write);
+        } else if self.after.administers_now() && !self.before.administers_now() {
+            let mut actions = vec![add_admin(key, self.after.auth_type)];
+            actions.extend(self.after.factor.is_active().then(|| mark_admin_with_mfa(key)));
+            writes.push(Write::update(keys::administrators(key.tenant()), vec![], actions));
+        }
+        Ok(Some(writes))
+    }
+
+    fn profile_write(&self) -> Write {
+        let Profile { display_name, email, name_id, subject, .. } = &self.profile;
+        let mut actions = vec![Action::Set(attr("dn"), text(display_name))];
+        let optional = [("em", email), ("ni", name_id), ("sj", subject)];
+        let set = optional.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+        actions.extend(set.map(|(name, value)| Action::Set(attr(name), text(value))));
+        let conditions = vec![exists(attr("PK")), linked_as_loaded(self.old_profile.subject.as_ref())];
+        Write::update(keys::profile(self.key), conditions, actions)
+    }
+
+    /// The writes of a new link, if there is one: the name that the IdP uses must not be another user's login name.
+    fn link_writes(&self) -> Result<Vec<Write>, StoreError> {
+        let (old, new) = (&self.old_profile.subject, &self.profile.subject);
+        let Some(subject) = new.as_ref().filter(|_| old != new) else { return Ok(Vec::new()) };
+        let of = |subject: &str| keys::subject(self.key.tenant(), subject);
+        let mut writes: Vec<_> = old.iter().map(|old| Write::delete(of(old), vec![])).collect();
+        writes.push(linked(self.key, &self.before, subject)?);
+        let login = self.patch.linked.iter().map(|link| &link.login);
+        // The user's own login name may be written by this transaction too.
+        let login = login.filter(|login| login.digest() != self.before.login);
+        writes.extend(login.map(|login| login_unclaimed_by_others(login, self.key.user())));
+        Ok(writes)
+    }
+}
+
+/// The condition on the caller's own item. For a change of oneself the version of that item says it.
+fn actor_check(admin: &AdminContext, target: &UserKey, now: Timestamp) -> Option<Write> {
+    (target != admin.key()).then(|| Write::check(keys::user(admin.key()), admin.conditions(now)))
+}
+
+/// The link is as loaded: a first sign-in links a user without a change of the user's item.
+fn linked_as_loaded(subject: Option<&String>) -> Condition {
+    subject.map_or_else(|| absent(attr("sj")), |subject| eq(attr("sj"), subject.as_str()))
+}
