@@ -137,7 +137,7 @@ fn command(directory: &Path, command: serde_json::Value) -> Result<(), Failure> 
     let opened = server::open(Some(directory))?;
     let answer = runtime()?.block_on(async {
         let app = opened.in_its_epoch().await?.app;
-        operators::answer(&app, None, command, "local").await.map_err(Failure::from)
+        operators::handle(&app, None, command, "local").await.map_err(Failure::from)
     })?;
     print(&format!("{answer:#}\n"))
 }

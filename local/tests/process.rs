@@ -466,7 +466,7 @@ fn a_sole_administrator_is_reset_and_the_restore_epoch_raised_from_the_command_l
         assert!(output.status.success(), "{output:?}");
         serde_json::from_slice(&output.stdout).unwrap()
     };
-    assert!(refusal(&reset("nobody", "T-1"), "").contains("there is no such tenant or user"));
+    assert!(refusal(&reset("nobody", "T-1"), "").contains("no such tenant or user"));
     let done = told(&reset("ann", "T-1"));
     assert_eq!((&done["user"]["username"], &done["user"]["mfa"]), (&json!("ann"), &json!("none")));
     assert!(done["reset_code"].as_str().unwrap().len() > 8, "{done}");

@@ -5,7 +5,7 @@
 use std::{collections::BTreeSet, fs, path::Path, sync::Arc};
 
 use audit_events::{Batch, Bus};
-use notify::{Event, Mailer, Untold};
+use notify::{Event, Mailer, NotifyError};
 use serde_json::{Value, json};
 use tests::{
     People, Service,
@@ -319,7 +319,7 @@ async fn whoever_is_to_be_told_gets_a_mail_of_their_own() {
     let ses = Stub::new(|_, _| Some((200, json!({"MessageId": "m"})))).await;
     let mailer = mailer(&url, &ses.url);
     for event in &events {
-        mailer.tell(&handed_on(event).detail).await.unwrap();
+        mailer.notify(&handed_on(event).detail).await.unwrap();
     }
     let mails = ses.sent();
     let about: BTreeSet<_> = mails
@@ -372,7 +372,7 @@ async fn an_address_that_is_refused_keeps_nobody_else_from_their_mail_and_a_faul
             false => Some((200, json!({"MessageId": "m"}))),
         })
         .await;
-        mailer(&url, &ses.url).tell(&event).await.unwrap();
+        mailer(&url, &ses.url).notify(&event).await.unwrap();
         let mut to: Vec<_> = ses.sent().iter().map(|mail| sent_to(mail).to_owned()).collect();
         to.sort();
         assert_eq!(to, ["amy@example.com", "ann@example.com"], "{refusal}");
@@ -385,14 +385,14 @@ async fn an_address_that_is_refused_keeps_nobody_else_from_their_mail_and_a_faul
             false => Some((200, json!({"MessageId": "m"}))),
         })
         .await;
-        let untold = mailer(&url, &ses.url).tell(&event).await.unwrap_err();
-        assert!(matches!(untold, Untold::Mails(1)), "{fault}: {untold}");
+        let untold = mailer(&url, &ses.url).notify(&event).await.unwrap_err();
+        assert!(matches!(untold, NotifyError::Mails(1)), "{fault}: {untold}");
         assert!(ses.sent().iter().any(|mail| sent_to(mail) == "ann@example.com"), "{fault}");
     }
     // A table that is away: nobody is told, and the event is tried again.
     let ses = Stub::new(|_, _| Some((200, json!({"MessageId": "m"})))).await;
-    let untold = mailer("http://127.0.0.1:1", &ses.url).tell(&event).await.unwrap_err();
-    assert!(matches!(untold, Untold::Store(_)), "{untold}");
+    let untold = mailer("http://127.0.0.1:1", &ses.url).notify(&event).await.unwrap_err();
+    assert!(matches!(untold, NotifyError::Store(_)), "{untold}");
     assert!(ses.sent().is_empty());
 }
 
@@ -438,7 +438,7 @@ async fn emulated_events_come_over_a_bus_and_a_rule_to_the_mailer_and_its_mails_
         for message in messages {
             let event: Event = serde_json::from_str(message["Body"].as_str().unwrap()).unwrap();
             assert!(!event.detail.data.notified.is_empty());
-            mailer.tell(&event.detail).await.unwrap();
+            mailer.notify(&event.detail).await.unwrap();
             let done = json!({"QueueUrl": queue, "ReceiptHandle": message["ReceiptHandle"]});
             moto("sqs", "AmazonSQS.DeleteMessage", "/", done).await;
             handed += 1;

@@ -284,6 +284,6 @@ async fn a_name_that_becomes_too_long_is_refused_wherever_one_is_made_or_looked_
     let reply = service.send(Ask::new(Method::GET, format!("/v1/admin/users?q={q}"))).await;
     assert!(names(&reply, "query:q", Some(959)), "{reply:?}");
     let command = json!({"command": "create_operator", "username": name, "display_name": "Op"});
-    let refused = operators::answer(service.app(), None, command, "r").await.unwrap_err();
+    let refused = operators::handle(service.app(), None, command, "r").await.unwrap_err();
     assert_eq!(refused.code(), "invalid_request");
 }

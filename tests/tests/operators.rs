@@ -38,7 +38,7 @@ async fn app(table: &Arc<DynamoTable>, keys: &KeyFile) -> App {
 }
 
 async fn told(app: &App, table: Option<&str>, command: Value) -> Result<Value, &'static str> {
-    operators::answer(app, table, command, "invocation").await.map_err(|why| why.code())
+    operators::handle(app, table, command, "invocation").await.map_err(|why| why.code())
 }
 
 fn first(username: &str) -> Value {

@@ -1,4 +1,4 @@
-//! `POST /v1/admin/users/{user_id}/mfa-reset`: an Administrator resets the MFA of a person of the tenant.
+//! `POST /v1/admin/users/{user_id}/mfa-reset`: an Administrator resets the MFA of a user of the tenant.
 
 use std::sync::Arc;
 
@@ -15,53 +15,53 @@ use vestibule::{
     store::reset::ResetError,
 };
 
-/// The flow's endpoints.
+/// The endpoints of the flow.
 #[must_use]
 pub fn routes() -> Routes {
     Routes::new().routes(routes!(reset))
 }
 
-/// Why somebody is reset.
+/// The reason for the reset.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"reason": "Lost their phone"}))]
 struct ResetRequest {
-    /// Why the MFA is reset. It is kept in the audit.
+    /// The reason for the reset. It is kept in the audit.
     reason: Line,
 }
 
 /// Reset a user's MFA
 ///
-/// For an Administrator with a fresh step-up. The user's authenticator, recovery token, sessions and other tokens are void,
-/// and their next sign-in has to enrol a new authenticator before `enrol_by`. A repeat before that changes nothing but the
-/// reset code, where there is one.
+/// For an Administrator with a fresh step-up. The user's authenticator, recovery token, sessions and other tokens become
+/// void. At the next sign-in, before `enrol_by`, the user must enrol a new authenticator. A second reset before that changes
+/// only the reset code, if there is one.
 #[utoipa::path(post, path = "/v1/admin/users/{user_id}/mfa-reset", operation_id = "resetUserMfa", tag = "admin-reset",
     security(("session" = [])),
     params(("user_id" = String, Path, description = "The user's id.", example = "u-ann")),
     request_body = ResetRequest, responses(
     (status = 200, body = ResetDto, description = "The user's MFA is reset."),
     (status = 401, description = "`invalid_token`, `session_refresh_required`, `step_up_required`"),
-    (status = 403, description = "`forbidden`: Only Administrators may, and not for themselves."),
+    (status = 403, description = "`forbidden`: Only an Administrator may do this, and not for themselves."),
     (status = 404, description = "`not_found`"),
-    (status = 429, description = "`too_many_attempts`: One Administrator may reset 10 users an hour, and a tenant 50."),
+    (status = 429, description = "`too_many_attempts`: An Administrator may reset 10 users an hour; a tenant, 50."),
 ))]
 async fn reset(State(app): State<Arc<App>>, call: ApiRequest<ResetRequest, UserId>) -> ApiResult<Json<ResetDto>> {
     let ApiRequest { body, path: user, request, .. } = call;
     let token = request.token(TokenClass::Session)?;
-    let (principal, asked) = app.store.load_reset(token, user.clone(), request.now).await??;
+    let (principal, target) = app.store.load_reset(token, user.clone(), request.now).await??;
     let admin = request.may_administer(&app, principal).await?;
     let code = ResetCode::generate(&*app.entropy)?;
     let event = request.event(Action::MfaReset, Outcome::Success).by(admin.key().user()).about(&user);
     let event = event.because(&body.reason).notify(Notify::User);
     let codes = app.codes()?;
     let digest = |key: &UserKey| code.digest(&codes, key);
-    match app.store.reset_mfa(&admin, asked, &digest, &request.attempt(&app)?, &event).await {
+    match app.store.reset_mfa(&admin, target, &digest, &request.attempt(&app)?, &event).await {
         Ok(done) => Ok(Json(ResetDto::new(&done, &code))),
         Err(ResetError::OverBudget { retry_at }) => {
             Err(request.refused(&app, &admin, event, Problem::too_many(request.now, retry_at)).await)
         }
         Err(ResetError::SelfReset) => {
-            let why = Problem::new(Code::Forbidden).detail("nobody resets themselves");
+            let why = Problem::new(Code::Forbidden).detail("you cannot reset your own MFA");
             Err(request.refused(&app, &admin, event, why).await)
         }
         Err(ResetError::ActorRevoked) => Err(request.no_longer(&app).await),

@@ -1,4 +1,4 @@
-//! The Lambda of the flow `admin-reset`.
+//! The Lambda function of the flow `admin-reset`.
 
 use vestibule::lambda::{Error, RequiredKeys, run};
 

@@ -1,8 +1,8 @@
-//! Audit events: each audit row that the table's stream tells of is put on the event bus, as a CloudEvent.
+//! Audit events: puts each new audit row of the table's stream on the event bus, as a CloudEvent.
 //!
-//! The row is the outbox (docs/adr/0011): it is written with what it tells of, in one transaction, and the stream tells of each
-//! row in the order of its partition. What the bus does not take is answered as a failure, and the stream begins again from
-//! there: so every row is an event at least once, and a repeated event has the id it had.
+//! The audit row is a transactional outbox (docs/adr/0011): one transaction writes the row and the change that it describes. The
+//! stream delivers the rows of a partition in order. If the bus does not take an event, the function reports a failure, and
+//! Lambda delivers the stream again from that row. So each row becomes an event at least once, and a repeated event keeps its id.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -21,16 +21,20 @@ use vestibule::{
     store::{item, keys, write},
 };
 
-/// How many entries PutEvents takes, and how many bytes of them all.
-const MOST: (usize, usize) = (10, 256 * 1024);
+/// The most entries of one PutEvents call.
+const MAX_ENTRIES: usize = 10;
 
-/// What is told to whoever runs the service, as it happens.
+/// The most bytes of the entries of one PutEvents call.
+const MAX_BYTES: usize = 256 * 1024;
+
+/// Actions that raise an alarm for those who run the service.
 const ATTACKS: [&str; 3] = ["login.attacked", "factor.attacked", "factor.disabled"];
 
-/// Actions that are a sign-in, or one that was refused.
+/// Actions that are a sign-in, accepted or refused.
 const SIGN_INS: [&str; 3] = ["login", "sso.login", "verify"];
 
-/// What Lambda reads from the stream. Images are taken apart one by one: one that is odd spoils no other.
+/// A batch of the stream, as Lambda delivers it. Images are parsed one by one, so that an unreadable one does not affect the
+/// others.
 #[derive(Deserialize)]
 pub struct Batch {
     #[serde(rename = "Records")]
@@ -53,8 +57,7 @@ struct Change {
 }
 
 impl Batch {
-    /// The sign-ins among the new rows, and those that were refused: how many of each action and outcome. A batch that is read
-    /// again counts again.
+    /// The number of sign-ins among the new rows, by action and outcome. A batch that is delivered again counts again.
     #[must_use]
     pub fn sign_ins(&self) -> BTreeMap<(&str, &str), usize> {
         let mut counts = BTreeMap::new();
@@ -70,10 +73,10 @@ impl Batch {
     }
 }
 
-/// Where the stream has to begin again; empty where all is done.
+/// The response to Lambda: the sequence number from which to deliver the stream again. Empty if everything is done.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Done {
+pub struct BatchResponse {
     batch_item_failures: Vec<Failure>,
 }
 
@@ -83,8 +86,8 @@ struct Failure {
     item_identifier: String,
 }
 
-impl Done {
-    fn but(sequence_number: &str) -> Self {
+impl BatchResponse {
+    fn retry_from(sequence_number: &str) -> Self {
         Self { batch_item_failures: vec![Failure { item_identifier: sequence_number.to_owned() }] }
     }
 }
@@ -96,10 +99,10 @@ pub struct Bus {
 }
 
 impl Bus {
-    /// As the environment has it.
+    /// Reads the configuration from environment variables, which `variable` looks up.
     ///
     /// # Errors
-    /// Every fault of the configuration.
+    /// [`ConfigErrors`] lists every missing or invalid variable.
     pub fn configured(variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
         let mut faults = ConfigErrors::default();
         let name = faults.require(&variable, "VESTIBULE_EVENT_BUS", "the event bus that audit events go to");
@@ -109,13 +112,13 @@ impl Bus {
             .operation_attempt_timeout(Duration::from_secs(3))
             .operation_timeout(Duration::from_secs(10))
             .build();
-        // An event that is put twice is the same event.
+        // A retry is harmless: an event that is put twice has the same id.
         let config = aws.config(variable("VESTIBULE_EVENTS_ENDPOINT"), timeouts, RetryConfig::standard());
         Ok(Self { client: Client::new(&config), name })
     }
 
-    /// Puts the audit rows among the records on the bus, in their order.
-    pub async fn put(&self, batch: &Batch) -> Done {
+    /// Puts the audit rows of the batch on the bus, in order.
+    pub async fn put(&self, batch: &Batch) -> BatchResponse {
         let entries: Vec<_> = batch
             .records
             .iter()
@@ -124,35 +127,35 @@ impl Bus {
         let mut rest = &entries[..];
         while !rest.is_empty() {
             let (now, later) = rest.split_at(fit(rest));
-            if let Some(first) = self.refused(now).await {
-                return Done::but(now.get(first).map_or("", |(number, _)| number));
+            if let Some(first) = self.first_failed(now).await {
+                return BatchResponse::retry_from(now.get(first).map_or("", |(number, _)| number));
             }
             rest = later;
         }
-        Done::default()
+        BatchResponse::default()
     }
 
-    /// Puts entries, and says which is the first that was not taken.
-    async fn refused(&self, entries: &[(&str, PutEventsRequestEntry)]) -> Option<usize> {
+    /// Puts entries on the bus. Returns the index of the first one that the bus did not take.
+    async fn first_failed(&self, entries: &[(&str, PutEventsRequestEntry)]) -> Option<usize> {
         let sent = entries.iter().map(|(_, entry)| entry.clone()).collect();
         match self.client.put_events().set_entries(Some(sent)).send().await {
-            Ok(answer) => {
-                let results = answer.entries();
-                let taken = |n: &usize| results.get(*n).is_some_and(|one| one.event_id.is_some());
-                let first = (0..entries.len()).find(|n| !taken(n))?;
+            Ok(output) => {
+                let results = output.entries();
+                let accepted = |n: &usize| results.get(*n).is_some_and(|one| one.event_id.is_some());
+                let first = (0..entries.len()).find(|n| !accepted(n))?;
                 let code = results.get(first).and_then(PutEventsResultEntry::error_code).unwrap_or("none");
-                tracing::warn!(code, "the event bus did not take an event; it is tried again");
+                tracing::warn!(code, "the event bus did not take an event, which will be retried");
                 Some(first)
             }
             Err(error) => {
                 let code = error.code().map_or_else(|| error.to_string(), str::to_owned);
-                tracing::warn!(code, "the event bus does not answer; its events are tried again");
+                tracing::warn!(code, "the event bus does not answer; the events will be retried");
                 Some(0)
             }
         }
     }
 
-    /// The event of a record; `None` for what is no new audit row.
+    /// The event of a record. `None`: the record is not a new audit row.
     fn entry(&self, record: &Record) -> Option<PutEventsRequestEntry> {
         let (kind, at, detail) = event(record)?;
         let entry = PutEventsRequestEntry::builder().event_bus_name(&self.name).source(SOURCE).detail_type(kind);
@@ -160,28 +163,28 @@ impl Bus {
     }
 }
 
-/// Type, time and text of a record's event.
+/// Type, time and JSON of a record's event. `None`: the record is not a new audit row.
 ///
-/// A row that cannot be read, of another version's making or damaged, is told of without what is in it: to try it again would
-/// hold up all that come after it. The log has it as an error, which is an alarm; the row is in the table.
+/// An unreadable row, damaged or written by another version, becomes an event without its contents: a retry would block all
+/// later rows. The error in the log raises an alarm, and the row stays in the table.
 fn event(record: &Record) -> Option<(String, i64, String)> {
     if record.name != "INSERT" {
         return None;
     }
     let key = |name: &str| record.dynamodb.new_image.pointer(&format!("/{name}/S")).and_then(Value::as_str);
     let (tenant, at, id) = keys::audited(key("PK")?, key("SK")?)?;
-    // What is wrong with it is not logged: that might quote the row.
+    // The parser's own message is not logged, because it may quote the row.
     let read = || -> Result<(String, String), &'static str> {
         let image = serde_json::from_value::<write::Item>(record.dynamodb.new_image.clone()).map_err(|_| "no item")?;
         let event = item::read(image).map_err(|_| "no event")?;
         let event = CloudEvent::new(tenant.clone(), Row::new(id.clone(), at, event));
         let text = serde_json::to_string(&event).map_err(|_| "no text")?;
-        if text.len() + FRAME > MOST.1 { Err("too large for the bus") } else { Ok((event.kind, text)) }
+        if text.len() + FRAME > MAX_BYTES { Err("too large for the bus") } else { Ok((event.kind, text)) }
     };
     let (kind, text) = match read() {
         Ok((kind, text)) => {
             if ATTACKS.iter().any(|attack| kind.ends_with(attack)) {
-                // A metric filter of the deployment counts these lines, and an alarm looks at them.
+                // A metric filter in infra/template.yaml counts lines with this message, for an alarm.
                 tracing::warn!(target: "vestibule", tenant = tenant.as_str(), row = id, kind, "an attack");
             }
             (kind, text)
@@ -191,7 +194,7 @@ fn event(record: &Record) -> Option<(String, i64, String)> {
                 tenant = tenant.as_str(),
                 row = id,
                 fault,
-                "an audit row does not read; its event is empty"
+                "an audit row is unreadable, so its event is empty"
             );
             let event = CloudEvent::unreadable(tenant, id, at);
             (event.kind.clone(), serde_json::to_string(&event).ok()?)
@@ -200,23 +203,24 @@ fn event(record: &Record) -> Option<(String, i64, String)> {
     Some((kind, at.millis(), text))
 }
 
-/// What EventBridge counts of an entry beside its detail: the time's 14 bytes, source and type.
+/// Bytes that EventBridge counts for an entry in addition to its detail: 14 for the time, the source, and the type (at most 64).
 const FRAME: usize = 14 + SOURCE.len() + 64;
 
-/// How many of the entries go into one call: one at least, for each alone is small enough.
+/// The number of entries that fit into one call. At least one, because [`event`] limits the size of each.
 fn fit(entries: &[(&str, PutEventsRequestEntry)]) -> usize {
     let mut bytes = 0;
-    let fits = entries.iter().take(MOST.0).take_while(|(_, entry)| {
+    let fits = entries.iter().take(MAX_ENTRIES).take_while(|(_, entry)| {
         bytes += entry.detail().map_or(0, str::len) + FRAME;
-        bytes <= MOST.1
+        bytes <= MAX_BYTES
     });
     fits.count().max(1)
 }
 
-/// Serves the stream. With a faulty configuration it stays up, names every fault in the log, and takes nothing from the stream.
+/// Serves the stream. If the configuration is wrong, the function logs every fault and fails each invocation, so that the stream
+/// does not advance.
 ///
 /// # Errors
-/// What the runtime said.
+/// Errors of the Lambda runtime.
 #[cfg(feature = "lambda")]
 pub async fn run() -> Result<(), lambda_runtime::Error> {
     use vestibule::{
@@ -226,7 +230,7 @@ pub async fn run() -> Result<(), lambda_runtime::Error> {
     vestibule::log::start();
     let bus = Bus::configured(|name| std::env::var(name).ok());
     if let Err(faults) = &bus {
-        tracing::error!(%faults, "no event leaves before the configuration is mended");
+        tracing::error!(%faults, "the configuration is wrong, so no event is sent");
     }
     let (bus, metrics) = (&bus, &Metrics::read(|name| std::env::var(name).ok()));
     let put = async move |event: lambda_runtime::LambdaEvent<Batch>| match bus {

@@ -1,4 +1,4 @@
-//! The Lambda `audit-events`, on the table's stream.
+//! The Lambda function `audit-events`, which reads the table's stream.
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {

@@ -1,4 +1,4 @@
-//! The Lambda of the flow `batch-portal-exclude`.
+//! The Lambda function of the flow `batch-portal-exclude`.
 
 use vestibule::lambda::{Error, RequiredKeys, run};
 

@@ -1,4 +1,4 @@
-//! `GET /v1/admin/audit`: what happened in a tenant.
+//! `GET /v1/admin/audit`: the audit events of a tenant.
 
 use std::sync::Arc;
 
@@ -50,9 +50,9 @@ struct AuditList {
     next_cursor: Option<String>,
 }
 
-/// List the audit of the tenant
+/// List the audit events of the tenant
 ///
-/// For an Administrator. The latest event comes first. Events are kept for 90 days, or for as many days as the deployment
+/// For an Administrator. The most recent event comes first. Events are kept for 90 days, or for as many days as the deployment
 /// sets.
 #[utoipa::path(get, path = "/v1/admin/audit", operation_id = "listAuditEvents", tag = "directory",
     security(("session" = [])), params(AuditQuery), responses(
@@ -61,11 +61,11 @@ struct AuditList {
 ))]
 async fn list(State(app): State<Arc<App>>, call: ApiRequest<NoBody, (), AuditQuery>) -> ApiResult<Json<AuditList>> {
     let ApiRequest { query, request, .. } = call;
-    let moment = |field: &'static str, text: Option<&str>| {
-        let bad = || Problem::field(field, "must be a time of RFC 3339, like 2026-01-01T00:00:00Z");
-        text.map(|text| Timestamp::parse(text).ok_or_else(bad)).transpose()
+    let time = |field: &'static str, text: Option<&str>| {
+        let invalid = || Problem::field(field, "must be an RFC 3339 time, such as 2026-01-01T00:00:00Z");
+        text.map(|text| Timestamp::parse(text).ok_or_else(invalid)).transpose()
     };
-    let (from, to) = (moment("query:from", query.from.as_deref())?, moment("query:to", query.to.as_deref())?);
+    let (from, to) = (time("query:from", query.from.as_deref())?, time("query:to", query.to.as_deref())?);
     let filter = AuditFilter { user: query.user_id, from, to };
     let after = cursor(List::Audit, query.cursor.as_deref())?;
     let reader = request.administrator_reading(&app).await?;

@@ -1,4 +1,4 @@
-//! `/v1/admin/clients`: credentials of portals that introspect this tenant's tokens.
+//! `/v1/admin/clients`: credentials with which portals introspect the session tokens of this tenant.
 
 use std::sync::Arc;
 
@@ -18,19 +18,19 @@ pub(crate) fn routes() -> Routes {
     Routes::new().routes(routes!(create, list)).routes(routes!(delete))
 }
 
-/// A client credential to make.
+/// A client credential to create.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"name": "Customer portal"}))]
 struct ClientRequest {
-    /// What the credential is for, as people read it.
+    /// The purpose of the credential, as users read it.
     name: Line,
 }
 
 /// The client credentials of the tenant.
 #[derive(Serialize, ToSchema)]
 struct ClientList {
-    /// All of them, without their secrets.
+    /// All credentials, without their secrets.
     items: Vec<ClientDto>,
 }
 
@@ -40,20 +40,20 @@ struct ClientDto {
     /// The id of the credential: the user name of HTTP Basic.
     #[schema(example = "c-5Wq2LmXz")]
     client_id: String,
-    /// What the credential is for.
+    /// The purpose of the credential.
     #[schema(example = "Customer portal")]
     name: String,
-    /// When it was made.
+    /// When it was created.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
 }
 
-/// Make a client credential
+/// Create a client credential
 ///
 /// For an Administrator with a fresh step-up. A portal uses the credential to introspect session tokens of this tenant.
 #[utoipa::path(post, path = "/v1/admin/clients", operation_id = "createClient", tag = "directory",
     security(("session" = [])), request_body = ClientRequest, responses(
-    (status = 201, body = NewClientDto, description = "The credential. Its secret is shown this once."),
+    (status = 201, body = NewClientDto, description = "The credential. Its secret is shown only here."),
     (status = 401, description = "`invalid_token`, `session_refresh_required`, `step_up_required`"),
     (status = 403, description = "`forbidden`: Only an Administrator may do this."),
 ))]
@@ -75,7 +75,7 @@ async fn create(
 
 /// List the client credentials
 ///
-/// For an Administrator. The oldest comes first. Secrets are not shown.
+/// For an Administrator. The oldest credential comes first. Secrets are not shown.
 #[utoipa::path(get, path = "/v1/admin/clients", operation_id = "listClients", tag = "directory",
     security(("session" = [])), responses(
     (status = 200, body = ClientList, description = "The tenant's client credentials."),
@@ -94,7 +94,7 @@ async fn list(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<Json<C
 
 /// Delete a client credential
 ///
-/// For an Administrator with a fresh step-up. The credential is refused from then on.
+/// For an Administrator with a fresh step-up. The credential stops working at once.
 #[utoipa::path(delete, path = "/v1/admin/clients/{client_id}", operation_id = "deleteClient", tag = "directory",
     security(("session" = [])),
     params(("client_id" = String, Path, description = "The id of the credential.", example = "c-5Wq2LmXz")), responses(

@@ -1,4 +1,4 @@
-//! The directory: a tenant's people, settings, clients and audit, and one's own password.
+//! The directory of a tenant: its users, settings, client credentials and audit; and the caller's own password.
 
 use vestibule::http::Routes;
 
@@ -8,7 +8,7 @@ mod password;
 mod settings;
 mod users;
 
-/// The flow's endpoints.
+/// The endpoints of the flow.
 #[must_use]
 pub fn routes() -> Routes {
     [users::routes(), password::routes(), audit::routes(), settings::routes(), clients::routes()]

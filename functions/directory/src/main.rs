@@ -1,4 +1,4 @@
-//! The Lambda of the flow `directory`.
+//! The Lambda function of the flow `directory`.
 
 use vestibule::lambda::{Error, RequiredKeys, run};
 

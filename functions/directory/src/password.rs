@@ -1,4 +1,4 @@
-//! `POST /v1/password`: one's own password.
+//! `POST /v1/password`: the caller changes their own password.
 
 use std::sync::Arc;
 
@@ -45,19 +45,18 @@ struct PasswordAnswer {
 
 /// Change your own password
 ///
-/// Takes a session with a fresh step-up; an excluded contact needs none. The caller's device tokens and all their other
-/// sessions are void. A wrong current password is counted in this session alone: failures at sign-in do not matter, and the
-/// fifth wrong one ends the session.
+/// Needs a session with a fresh step-up; an excluded contact needs no step-up. The caller's device tokens and all other
+/// sessions of the caller become void. A wrong current password counts in this session only, not at the sign-in. The fifth
+/// wrong password ends the session.
 #[utoipa::path(post, path = "/v1/password", operation_id = "changePassword", tag = "directory",
     security(("session" = [])), request_body = PasswordRequest, responses(
     (status = 200, body = PasswordAnswer, description = "The password is changed. The session has a new token."),
-    (status = 401, description = "`invalid_credentials`: The current password is wrong. The fifth time the session ends; \
-        `invalid_token`, \
-        `session_refresh_required`, `step_up_required`"),
+    (status = 401, description = "`invalid_credentials`: The current password is wrong. The fifth wrong password ends the session; \
+        `invalid_token`, `session_refresh_required`, `step_up_required`"),
 ))]
 async fn change(State(app): State<Arc<App>>, call: ApiRequest<PasswordRequest>) -> ApiResult<Json<PasswordAnswer>> {
     let ApiRequest { body, request, .. } = call;
-    acceptable(&body, false)?;
+    check_new_password(&body, false)?;
     if body.current_password.expose().len() > password::MAX_BYTES {
         return Err(Problem::field("/current_password", PASSWORD_TOO_LONG));
     }
@@ -66,19 +65,19 @@ async fn change(State(app): State<Arc<App>>, call: ApiRequest<PasswordRequest>) 
     if caller.session().amr != Amr::Password && !caller.session().fresh(request.now) {
         return Err(Code::StepUpRequired.into());
     }
-    acceptable(&body, caller.user().kind == Kind::Contact)?;
+    check_new_password(&body, caller.user().kind == Kind::Contact)?;
     let (key, attempt) = (caller.token().user().clone(), request.attempt(&app)?);
     let place = app.passwords.place()?;
-    let tried = app.store.charge_own_password(&caller, &attempt).await??;
-    let proof = app.passwords.verify(place, &body.current_password, tried.hash().as_ref()).await?;
-    let right = match tried.checked(proof) {
-        Ok(right) => right,
-        Err(tried) => return Err(wrong(&app, &request, &key, &tried, &attempt).await),
+    let password_attempt = app.store.charge_own_password(&caller, &attempt).await??;
+    let proof = app.passwords.verify(place, &body.current_password, password_attempt.hash().as_ref()).await?;
+    let verified = match password_attempt.checked(proof) {
+        Ok(verified) => verified,
+        Err(refused) => return Err(wrong_password(&app, &request, &key, &refused, &attempt).await),
     };
     let hash = app.passwords.hash(&body.new_password, &*app.entropy).await?;
     let mut event = request.event(Action::PasswordChanged, Outcome::Success).own(key.user()).notify(Notify::User);
     event.user_agent.clone_from(&request.user_agent);
-    match app.store.change_password(right, &hash, &*app.entropy, &event).await? {
+    match app.store.change_password(verified, &hash, &*app.entropy, &event).await? {
         PasswordChanged::Done(signed_in) => {
             let session = SessionDto::new(signed_in.token, &signed_in.session, signed_in.device);
             Ok(Json(PasswordAnswer { session }))
@@ -87,15 +86,21 @@ async fn change(State(app): State<Arc<App>>, call: ApiRequest<PasswordRequest>) 
     }
 }
 
-fn acceptable(body: &PasswordRequest, contact: bool) -> ApiResult<()> {
+fn check_new_password(body: &PasswordRequest, contact: bool) -> ApiResult<()> {
     password::acceptable(body.new_password.expose(), contact).map_err(|weak| Problem::weak("/new_password", weak))
 }
 
-/// Writes down that the current password was wrong; and tells its owner where that ended the session.
-async fn wrong(app: &App, request: &Request, key: &UserKey, tried: &OwnPasswordAttempt, attempt: &Attempt) -> Problem {
+/// Records a wrong current password. The user gets a mail if it ended the session.
+async fn wrong_password(
+    app: &App,
+    request: &Request,
+    key: &UserKey,
+    refused: &OwnPasswordAttempt,
+    attempt: &Attempt,
+) -> Problem {
     let mut event = request.event(Action::PasswordChanged, Outcome::Refused).own(key.user());
     app.store.record(key.tenant(), attempt, 0, &event).await;
-    if tried.was_the_last() {
+    if refused.was_the_last() {
         event.action = Action::PasswordAttacked;
         app.store.record(key.tenant(), attempt, 1, &event.notify(Notify::User)).await;
     }

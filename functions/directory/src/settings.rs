@@ -1,4 +1,4 @@
-//! `/v1/admin/settings`: a tenant's settings. None of them weakens MFA.
+//! `/v1/admin/settings`: the settings of a tenant. No setting weakens MFA.
 
 use std::sync::Arc;
 
@@ -13,10 +13,10 @@ use vestibule::{
 };
 
 pub(crate) fn routes() -> Routes {
-    Routes::new().routes(routes!(read, change))
+    Routes::new().routes(routes!(get, update))
 }
 
-/// Whose MFA reset hands out a reset code: that of Administrators only (`administrators`), or of every user (`everyone`).
+/// Which users get a reset code when their MFA is reset: only Administrators (`administrators`), or every user (`everyone`).
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum ResetCodeForDto {
@@ -33,28 +33,29 @@ impl From<ResetCodeForDto> for ResetCodeFor {
     }
 }
 
-/// The settings to change. What is absent stays as it is.
+/// The settings to change. Absent settings do not change.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"issuer": "Acme", "reset_code_for": "everyone"}))]
 struct SettingsRequest {
-    /// The name that authenticator apps show beside the user name.
+    /// The name that authenticator apps show next to the user name.
     issuer: Option<Line>,
-    /// Whose MFA reset hands out a reset code.
+    /// Which users get a reset code when their MFA is reset.
     reset_code_for: Option<ResetCodeForDto>,
 }
 
 /// The settings of a tenant.
 #[derive(Serialize, ToSchema)]
 struct SettingsDto {
-    /// The name that authenticator apps show beside the user name.
+    /// The name that authenticator apps show next to the user name.
     #[schema(example = "Acme")]
     issuer: String,
-    /// Whose MFA reset hands out a reset code.
+    /// Which users get a reset code when their MFA is reset.
     reset_code_for: ResetCodeForDto,
 }
 
-fn shown(policy: TenantPolicy) -> Json<SettingsDto> {
+/// The response with the settings.
+fn response(policy: TenantPolicy) -> Json<SettingsDto> {
     let reset_code_for = match policy.reset_code_for {
         ResetCodeFor::Administrators => ResetCodeForDto::Administrators,
         ResetCodeFor::Everyone => ResetCodeForDto::Everyone,
@@ -70,15 +71,15 @@ fn shown(policy: TenantPolicy) -> Json<SettingsDto> {
     (status = 200, body = SettingsDto, description = "The settings."),
     (status = 403, description = "`forbidden`: Only an Administrator may do this."),
 ))]
-async fn read(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<Json<SettingsDto>> {
+async fn get(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<Json<SettingsDto>> {
     let reader = call.request.administrator_reading(&app).await?;
     let policy = app.store.settings(reader.token().user().tenant()).await?;
-    Ok(shown(policy.ok_or(Code::NotFound)?))
+    Ok(response(policy.ok_or(Code::NotFound)?))
 }
 
 /// Change the settings of the tenant
 ///
-/// For an Administrator with a fresh step-up. Settings that are absent stay as they are. No setting weakens MFA.
+/// For an Administrator with a fresh step-up. Absent settings do not change. No setting weakens MFA.
 #[utoipa::path(patch, path = "/v1/admin/settings", operation_id = "updateSettings", tag = "directory",
     security(("session" = [])), request_body = SettingsRequest, responses(
     (status = 200, body = SettingsDto, description = "The settings after the change.",
@@ -86,7 +87,7 @@ async fn read(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<Json<S
     (status = 401, description = "`invalid_token`, `session_refresh_required`, `step_up_required`"),
     (status = 403, description = "`forbidden`: Only an Administrator may do this."),
 ))]
-async fn change(
+async fn update(
     State(app): State<Arc<App>>,
     call: ApiRequest<OrEmpty<SettingsRequest>>,
 ) -> ApiResult<Json<SettingsDto>> {
@@ -95,8 +96,8 @@ async fn change(
     let mut event = request.event(Action::SettingsChanged, Outcome::Success).by(admin.key().user());
     event.changed.extend(body.issuer.as_ref().map(|_| "issuer".to_owned()));
     event.changed.extend(body.reset_code_for.map(|_| "reset_code_for".to_owned()));
-    let (issuer, whom) = (body.issuer.as_deref(), body.reset_code_for.map(Into::into));
+    let (issuer, reset_code_for) = (body.issuer.as_deref(), body.reset_code_for.map(Into::into));
     let attempt = request.attempt(&app)?;
-    let policy = app.store.change_settings(&admin, issuer, whom, &attempt, &event).await?;
-    Ok(shown(policy.ok_or(Code::InvalidToken)?))
+    let policy = app.store.change_settings(&admin, issuer, reset_code_for, &attempt, &event).await?;
+    Ok(response(policy.ok_or(Code::InvalidToken)?))
 }

@@ -1,4 +1,4 @@
-//! The Lambda of the flow `enable-mfa`.
+//! The Lambda function of the flow `enable-mfa`.
 
 use vestibule::lambda::{Error, RequiredKeys, run};
 

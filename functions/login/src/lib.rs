@@ -1,5 +1,5 @@
-//! `POST /v1/login`: the password door. It gives a challenge or an enrolment token, and a session to an excluded contact
-//! alone (product.md, sign-in table).
+//! `POST /v1/login`: sign in with a password. The answer is a challenge or an enrolment token. Only an excluded contact gets a
+//! session (product.md, sign-in table).
 
 use std::sync::Arc;
 
@@ -19,18 +19,21 @@ use vestibule::{
     password,
     policy::{Backoff, Budget},
     secret::{NewToken, SecretText, TokenRef},
-    sign_in::{Attempt, Continuation, PasswordAttempt, PasswordChecked, VerifiedPassword},
+    sign_in::{Attempt, Continuation, PasswordAttempt, PasswordChecked, SignedIn, VerifiedPassword},
     store::{
         item::{FactorState, User},
         login::{Charge, ExemptOpened, Opened},
     },
 };
 
-/// The flow's endpoints.
+/// The endpoints of the flow.
 #[must_use]
 pub fn routes() -> Routes {
     Routes::new().routes(routes!(login))
 }
+
+/// How often the decision about one password is made, if the user changes at the same time.
+const MAX_DECISIONS: usize = 3;
 
 /// A user name and a password.
 #[derive(Deserialize, ToSchema)]
@@ -39,19 +42,19 @@ struct LoginRequest {
     /// The id of the user's tenant.
     #[schema(value_type = String, example = "acme")]
     tenant: TenantId,
-    /// The user's name. Upper and lower case, and compatible forms of characters (NFKC), are the same.
+    /// The user name. Upper and lower case, and compatible forms of characters (NFKC), are the same.
     #[schema(example = "ann")]
     username: String,
     /// The user's password: at most 1,024 bytes.
     #[schema(value_type = String, example = "correct horse battery staple")]
     password: SecretText,
-    /// A device token (`vd_…`) from an earlier sign-in of this user. It counts password failures of this device apart from
-    /// those of others. A token that is not valid is ignored.
+    /// A device token (`vd_…`) from an earlier sign-in of this user. Wrong passwords from this device are then counted
+    /// separately. An invalid token is ignored.
     #[schema(value_type = Option<String>)]
     device_token: Option<SecretText>,
 }
 
-/// What comes next, by `status`.
+/// The next step, by `status`.
 #[derive(Serialize, ToSchema)]
 #[serde(tag = "status", rename_all = "snake_case")]
 #[schema(examples(json!({
@@ -65,7 +68,7 @@ enum LoginAnswer {
     SignedIn {
         /// The new session.
         session: SessionDto,
-        /// Who signed in.
+        /// The user who signed in.
         user: UserDto,
     },
     /// A code is needed: send it to `POST /v1/verify`.
@@ -77,26 +80,26 @@ enum LoginAnswer {
     EnrolmentRequired {
         /// The enrolment token.
         enrolment: EnrolmentDto,
-        /// Whether the enrolment needs the reset code that was handed out with the reset.
+        /// Whether the enrolment needs the reset code that the reset returned.
         reset_code_required: bool,
     },
 }
 
-/// A challenge: the password was right, and a code is due.
+/// A challenge: the password was right, and a code is needed.
 #[derive(Serialize, ToSchema)]
 struct ChallengeDto {
-    /// The challenge token (`vc_…`). It authorizes `POST /v1/verify` alone, until five codes were wrong.
+    /// The challenge token (`vc_…`). It authorizes only `POST /v1/verify`, and ends after five wrong codes.
     #[schema(example = "vc_8mVq3ZrT6yKfWd1nXb9sHg")]
     token: String,
     /// When the token expires: 5 minutes after it was issued.
     #[schema(value_type = String, format = DateTime, example = "2026-01-15T09:35:00Z")]
     expires_at: Timestamp,
-    /// What can answer the challenge.
+    /// The methods that can answer the challenge.
     #[schema(example = json!(["totp", "recovery_token"]))]
     methods: [Method; 2],
 }
 
-/// What can answer a challenge: a code of the authenticator (`totp`), or a recovery token (`recovery_token`).
+/// A method that can answer a challenge: a code of the authenticator (`totp`), or a recovery token (`recovery_token`).
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum Method {
@@ -107,7 +110,8 @@ enum Method {
 /// Check a password
 ///
 /// The first step of signing in. The answer says what comes next: a code, an enrolment or, for a contact who is excluded
-/// from MFA, nothing. From the fifth wrong password in a row on, tries are delayed, for names that do not exist too.
+/// from MFA, nothing. From the fifth consecutive wrong password on, attempts are delayed. Names that do not exist are delayed
+/// too.
 #[utoipa::path(post, path = "/v1/login", operation_id = "login", tag = "login", request_body = LoginRequest, responses(
     (status = 200, body = LoginAnswer, description = "The password is right. `status` says what comes next."),
     (status = 401, description = "`invalid_credentials`: The tenant or user is unknown, the password is wrong, the user is \
@@ -121,7 +125,7 @@ async fn login(State(app): State<Arc<App>>, call: ApiRequest<LoginRequest>) -> A
     if body.password.expose().len() > password::MAX_BYTES {
         return Err(Problem::field("/password", PASSWORD_TOO_LONG));
     }
-    let (now, network, attempt) = (request.now, request.network(), request.attempt(&app)?);
+    let (now, attempt) = (request.now, request.attempt(&app)?);
     request.set_tenant(&body.tenant);
     let login = app.names()?.login(&body.tenant, &LoginName::fold(&body.username));
     let restored = app.store.restored();
@@ -136,35 +140,46 @@ async fn login(State(app): State<Arc<App>>, call: ApiRequest<LoginRequest>) -> A
     let (proof, owner) =
         join!(app.passwords.verify(place, &body.password, hash.as_ref()), app.store.load_owner(&password_attempt));
     let (proof, owner) = (proof?, owner?);
-    // Whether or not the password is right: else this answer would tell.
-    if let Some(until) = full_until(owner.as_ref(), &network, now) {
+    // Regardless of the password: otherwise this answer would reveal that it is right.
+    if let Some(until) = budget_full_until(owner.as_ref(), &request.network(), now) {
         return Err(Problem::too_many(now, until));
     }
-    let mut checked = password_attempt.checked(proof, owner);
-    if let Ok(right) = &checked {
-        strengthen(&app, right, &body.password).await?;
+    let checked = password_attempt.checked(proof, owner);
+    if let Ok(verified) = &checked {
+        strengthen(&app, verified, &body.password).await?;
     }
-    // Decided anew where the person changes under it.
-    for _ in 0..3 {
-        let right = match checked {
-            Ok(right) => right,
-            Err(password_attempt) => return Err(refuse(&app, &request, &password_attempt, &attempt).await),
+    next_step(&app, &request, checked, &attempt).await.map(Json)
+}
+
+/// Opens what the password leads to. If the user changes at the same time, the store returns the new state and the decision is
+/// repeated.
+async fn next_step(
+    app: &App,
+    request: &Request,
+    mut checked: Result<VerifiedPassword, PasswordAttempt>,
+    attempt: &Attempt,
+) -> ApiResult<LoginAnswer> {
+    let network = request.network();
+    for _ in 0..MAX_DECISIONS {
+        let verified = match checked {
+            Ok(verified) => verified,
+            Err(password_attempt) => return Err(refuse(app, request, &password_attempt, attempt).await),
         };
-        checked = match right.decide() {
+        checked = match verified.decide() {
             PasswordChecked::MfaRequired(opening) => {
-                let event = accepted(&request, &opening);
+                let event = accepted(request, &opening);
                 match app.store.open_attempt(opening, &network, &*app.entropy, &event).await? {
-                    Opened::Done(token, ends) => return Ok(Json(challenge(token, ends))),
-                    Opened::TooMany { retry_at } => return Err(Problem::too_many(now, retry_at)),
+                    Opened::Done(token, expires_at) => return Ok(challenge(token, expires_at)),
+                    Opened::TooMany { retry_at } => return Err(Problem::too_many(request.now, retry_at)),
                     Opened::Stale(checked) => checked,
                 }
             }
             PasswordChecked::EnrolmentRequired(opening) => {
-                let event = accepted(&request, &opening);
-                let code = opening.reset_code_required();
+                let event = accepted(request, &opening);
+                let reset_code_required = opening.reset_code_required();
                 match app.store.open_attempt(opening, &network, &*app.entropy, &event).await? {
-                    Opened::Done(token, ends) => return Ok(Json(enrolment(token, ends, code))),
-                    Opened::TooMany { retry_at } => return Err(Problem::too_many(now, retry_at)),
+                    Opened::Done(token, expires_at) => return Ok(enrolment(token, expires_at, reset_code_required)),
+                    Opened::TooMany { retry_at } => return Err(Problem::too_many(request.now, retry_at)),
                     Opened::Stale(checked) => checked,
                 }
             }
@@ -175,36 +190,40 @@ async fn login(State(app): State<Arc<App>>, call: ApiRequest<LoginRequest>) -> A
                 let profile = app.store.read_profile(&key);
                 let (opened, profile) = join!(app.store.open_exempt_session(exempt, &*app.entropy, &event), profile);
                 match opened? {
-                    ExemptOpened::Done(signed_in) => {
-                        let session = SessionDto::new(signed_in.token, &signed_in.session, signed_in.device);
-                        let user = UserDto::new(&key, &user, &profile?);
-                        return Ok(Json(LoginAnswer::SignedIn { session, user }));
-                    }
+                    ExemptOpened::Done(session) => return Ok(signed_in(session, UserDto::new(&key, &user, &profile?))),
                     ExemptOpened::Stale(checked) => checked,
                 }
             }
-            PasswordChecked::ResetRequired(right) => return Err(reset_required(&app, &request, &right, &attempt).await),
+            PasswordChecked::ResetRequired(verified) => {
+                return Err(reset_required(app, request, &verified, attempt).await);
+            }
         };
     }
     Err(Problem::new(Code::Unavailable).retry_after(1))
 }
 
-/// A hash of weaker parameters than new ones have is replaced, now that the password is at hand (security.md 8).
-async fn strengthen(app: &App, right: &VerifiedPassword, password: &SecretText) -> ApiResult<()> {
-    if right.password_attempt().hash().is_some_and(|hash| app.passwords.outdated(&hash)) {
+/// Hashes the password again if the stored hash has weaker parameters than new hashes have (security.md 8). Only a sign-in has
+/// the password.
+async fn strengthen(app: &App, verified: &VerifiedPassword, password: &SecretText) -> ApiResult<()> {
+    if verified.password_attempt().hash().is_some_and(|hash| app.passwords.outdated(&hash)) {
         let stronger = app.passwords.hash(password, &*app.entropy).await?;
-        app.store.strengthen(right, &stronger).await;
+        app.store.strengthen(verified, &stronger).await;
     }
     Ok(())
 }
 
-/// What is true before it is known what the password opens.
+/// The audit event of a right password that does not sign in yet.
 fn accepted(request: &Request, opening: &Continuation) -> AuditEvent {
     request.event(Action::PasswordAccepted, Outcome::Success).own(opening.key().user())
 }
 
-fn full_until(owner: Option<&User>, network: &str, now: Timestamp) -> Option<Timestamp> {
+/// When this network may open a challenge for the user again, if its budget is used up.
+fn budget_full_until(owner: Option<&User>, network: &str, now: Timestamp) -> Option<Timestamp> {
     Budget::NETWORK.full_until(owner?.networks.get(network)?, now)
+}
+
+fn signed_in(opened: SignedIn, user: UserDto) -> LoginAnswer {
+    LoginAnswer::SignedIn { session: SessionDto::new(opened.token, &opened.session, opened.device), user }
 }
 
 fn challenge(token: NewToken, expires_at: Timestamp) -> LoginAnswer {
@@ -216,17 +235,17 @@ fn enrolment(token: NewToken, expires_at: Timestamp, reset_code_required: bool) 
     LoginAnswer::EnrolmentRequired { enrolment: EnrolmentDto::new(token, expires_at), reset_code_required }
 }
 
-/// The one refusal. A name that nobody has gets the same writes: the same time.
+/// The response to every wrong password. A name that does not exist causes the same writes, and so takes the same time.
 async fn refuse(app: &App, request: &Request, password_attempt: &PasswordAttempt, attempt: &Attempt) -> Problem {
     let mut event = request.event(Action::Login, Outcome::Refused);
     event.target = password_attempt.owner().map(|owner| owner.user().clone());
     request.wrong_password(app, password_attempt, attempt, event).await
 }
 
-/// A right password that opens nothing before a reset. A factor whose row is full is disabled here, should the request that
-/// filled it not have come so far.
-async fn reset_required(app: &App, request: &Request, right: &VerifiedPassword, attempt: &Attempt) -> Problem {
-    let (key, user) = (right.key(), right.user());
+/// The response to a right password of a user who needs a reset first. If the request that reached the limit of consecutive
+/// failures did not disable the factor, this one does.
+async fn reset_required(app: &App, request: &Request, verified: &VerifiedPassword, attempt: &Attempt) -> Problem {
+    let (key, user) = (verified.key(), verified.user());
     if user.factor.state() == FactorState::Active {
         let event = request.event(Action::FactorDisabled, Outcome::Success).about(key.user());
         let event = event.notify(Notify::User).notify(Notify::Administrators);
@@ -235,6 +254,6 @@ async fn reset_required(app: &App, request: &Request, right: &VerifiedPassword, 
         }
     }
     let event = request.event(Action::Login, Outcome::Refused).own(key.user());
-    join!(app.store.clear_failures(right), app.store.record(key.tenant(), attempt, 0, &event));
+    join!(app.store.clear_failures(verified), app.store.record(key.tenant(), attempt, 0, &event));
     Code::MfaResetRequired.into()
 }

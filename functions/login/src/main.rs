@@ -1,4 +1,4 @@
-//! The Lambda of the flow `login`.
+//! The Lambda function of the flow `login`.
 
 use vestibule::lambda::{Error, RequiredKeys, run};
 

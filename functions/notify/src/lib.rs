@@ -1,7 +1,7 @@
-//! Notifications: whoever is to be told of an event of the audit gets a mail, through SES.
+//! Notifications: sends mails about audit events, through Amazon SES.
 //!
-//! Each is sent at least once: what fails for now fails the invocation, and Lambda tries again. The event's id stands in a
-//! header of each mail, by which a second one is known.
+//! Each mail is sent at least once: a temporary failure fails the invocation, and Lambda retries it. A header of the mail holds
+//! the id of the event, so that a duplicate can be recognised.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,23 +20,23 @@ use vestibule::{
     store::{Store, StoreError, item::Profile, recipients::Recipients},
 };
 
-/// The header with the event's id.
+/// The mail header that holds the id of the event.
 pub const HEADER: &str = "X-Vestibule-Event";
 
-/// What EventBridge invokes with.
+/// The event that EventBridge sends.
 #[derive(Deserialize)]
 pub struct Event {
-    /// The event of the audit.
+    /// The audit event.
     pub detail: CloudEvent,
 }
 
-/// Why not everybody was told. It is tried again.
+/// A temporary failure: not every mail was sent. Lambda retries the event.
 #[derive(Debug, thiserror::Error)]
-pub enum Untold {
-    /// Who is to be told is not known.
-    #[error("it is not known whom to tell: {0}")]
+pub enum NotifyError {
+    /// The recipients could not be read.
+    #[error("the recipients could not be read: {0}")]
     Store(#[from] StoreError),
-    /// Mails were not sent, for now.
+    /// The number of mails that were not sent.
     #[error("{0} mail(s) were not sent")]
     Mails(usize),
 }
@@ -44,13 +44,13 @@ pub enum Untold {
 /// One mail.
 #[derive(Debug, PartialEq, Eq)]
 struct Mail {
-    /// Who, for the log: an address is nobody's business there.
+    /// The recipient, for the log. The log must not contain addresses.
     user: UserId,
     address: String,
     text: String,
 }
 
-/// Sends mails.
+/// Sends the mails about audit events.
 pub struct Mailer {
     store: Store,
     client: Client,
@@ -59,14 +59,14 @@ pub struct Mailer {
 }
 
 impl Mailer {
-    /// As the environment has it.
+    /// Reads the configuration from environment variables, which `variable` looks up.
     ///
     /// # Errors
-    /// Every fault of the configuration.
+    /// [`ConfigErrors`] lists every missing or invalid variable.
     pub fn configured(variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
         let mut faults = ConfigErrors::default();
         let table = faults.require(&variable, "VESTIBULE_TABLE", "the DynamoDB table");
-        let from = faults.require(&variable, "VESTIBULE_MAIL_FROM", "the address that mails are from");
+        let from = faults.require(&variable, "VESTIBULE_MAIL_FROM", "the sender address of the mails");
         let aws = Aws::read(&variable, &mut faults);
         let configuration_set = variable("VESTIBULE_MAIL_CONFIGURATION_SET").filter(|name| !name.is_empty());
         let (Some(table), Some(from), Some(aws)) = (table, from, aws) else { return Err(faults) };
@@ -80,20 +80,21 @@ impl Mailer {
         Ok(Self { store, client, from, configuration_set })
     }
 
-    /// Tells whoever is to be told of an event. Nobody waits for another: who cannot be told now does not keep the rest from it.
+    /// Sends the mails about an event. If one mail fails, the others are still sent.
     ///
     /// # Errors
-    /// [`Untold`].
-    pub async fn tell(&self, event: &CloudEvent) -> Result<(), Untold> {
+    /// [`NotifyError::Store`] if the recipients could not be read, [`NotifyError::Mails`] if a mail failed temporarily.
+    pub async fn notify(&self, event: &CloudEvent) -> Result<(), NotifyError> {
         let to = self.store.recipients(&event.tenant, &event.data).await?;
         let mut failed = 0;
         for mail in mails(event, &to) {
             failed += usize::from(!self.send(event, &mail).await);
         }
-        if failed == 0 { Ok(()) } else { Err(Untold::Mails(failed)) }
+        if failed == 0 { Ok(()) } else { Err(NotifyError::Mails(failed)) }
     }
 
-    /// Sends a mail; `false` if it is to be tried again. What SES refuses for good is done with, and an alarm.
+    /// Sends a mail. `false`: a temporary failure, to be retried. If SES rejects the mail permanently, an error is logged, which
+    /// raises an alarm, and the mail is dropped.
     async fn send(&self, event: &CloudEvent, mail: &Mail) -> bool {
         let sent = match message(event, &mail.text) {
             Ok(message) => {
@@ -102,20 +103,22 @@ impl Mailer {
                 let send = self.client.send_email().from_email_address(&self.from).destination(to).content(content);
                 let send = send.set_configuration_set_name(self.configuration_set.clone());
                 send.send().await.map(|_| ()).map_err(|error| {
-                    let for_good = error
+                    let permanent = error
                         .as_service_error()
                         .is_some_and(|error| error.is_bad_request_exception() || error.is_message_rejected());
-                    (for_good, error.code().unwrap_or("no answer").to_owned())
+                    (permanent, error.code().unwrap_or("no answer").to_owned())
                 })
             }
             Err(error) => Err((true, error)),
         };
         let (user, event) = (mail.user.as_str(), event.id.as_str());
         match sent {
-            Ok(()) => tracing::info!(target: "vestibule", event, user, "told by mail"),
-            Err((true, code)) => tracing::error!(target: "vestibule", event, user, code, "a mail is refused for good"),
+            Ok(()) => tracing::info!(target: "vestibule", event, user, "mail sent"),
+            Err((true, code)) => {
+                tracing::error!(target: "vestibule", event, user, code, "SES rejected a mail permanently")
+            }
             Err((false, code)) => {
-                tracing::warn!(target: "vestibule", event, user, code, "a mail was not sent; it is tried again");
+                tracing::warn!(target: "vestibule", event, user, code, "a mail was not sent and will be retried");
                 return false;
             }
         }
@@ -134,12 +137,13 @@ fn message(event: &CloudEvent, text: &str) -> Result<Message, String> {
     build().map_err(|error: aws_smithy_types::error::operation::BuildError| error.to_string())
 }
 
-/// The mails of an event. The person concerned gets one, and each Administrator; who is both, the person's. Whoever has no
-/// address is logged.
+/// The mails about an event, to the user concerned and to the Administrators. An Administrator who is the user concerned gets
+/// only the user's mail. A recipient without an address is logged.
 fn mails(event: &CloudEvent, to: &Recipients) -> Vec<Mail> {
     let row = &event.data;
-    let gone = row.concerned().map_or("nobody known", UserId::as_str);
-    let person = to.concerned.as_ref().map_or(gone, |profile| &profile.username);
+    // A deleted user has only an id.
+    let id = row.concerned().map_or("an unknown user", UserId::as_str);
+    let username = to.concerned.as_ref().map_or(id, |profile| &profile.username);
     let actor = match &row.actor_tenant {
         Some(tenant) if tenant.is_support() => Some("the support team"),
         _ => to.actor.as_ref().map(|profile| profile.username.as_str()),
@@ -148,32 +152,32 @@ fn mails(event: &CloudEvent, to: &Recipients) -> Vec<Mail> {
     let others = to.administrators.iter().filter(|(user, _)| own.is_none_or(|(own, _)| own != user));
     let all = own.into_iter().map(|(user, profile)| (Notify::User, user, profile));
     let all = all.chain(others.map(|(user, profile)| (Notify::Administrators, user, profile)));
-    let mail = |(to_whom, user, profile): (Notify, &UserId, &Profile)| {
+    let mail = |(recipient, user, profile): (Notify, &UserId, &Profile)| {
         let Some(address) = profile.email.clone() else {
-            tracing::info!(target: "vestibule", event = event.id, user = user.as_str(), "no address: not told");
+            tracing::info!(target: "vestibule", event = event.id, user = user.as_str(), "no mail was sent: the user has no address");
             return None;
         };
-        Some(Mail { user: user.clone(), address, text: mail::text(event, to_whom, &to.company, person, actor) })
+        Some(Mail { user: user.clone(), address, text: mail::text(event, recipient, &to.company, username, actor) })
     };
     all.filter_map(mail).collect()
 }
 
-/// Serves the event bus. With a faulty configuration it stays up, names every fault in the log, and fails what it is asked, so
-/// that it is asked again.
+/// Serves the event bus. If the configuration is wrong, the function logs every fault and fails each invocation, so that the
+/// events are retried.
 ///
 /// # Errors
-/// What the runtime said.
+/// Errors of the Lambda runtime.
 #[cfg(feature = "lambda")]
 pub async fn run() -> Result<(), lambda_runtime::Error> {
     vestibule::log::start();
     let mailer = Mailer::configured(|name| std::env::var(name).ok());
     if let Err(faults) = &mailer {
-        tracing::error!(%faults, "nobody is told before the configuration is mended");
+        tracing::error!(%faults, "the configuration is wrong, so no mail is sent");
     }
     let mailer = &mailer;
-    let tell = async move |event: lambda_runtime::LambdaEvent<Event>| match mailer {
-        Ok(mailer) => mailer.tell(&event.payload.detail).await.map_err(lambda_runtime::Error::from),
+    let notify = async move |event: lambda_runtime::LambdaEvent<Event>| match mailer {
+        Ok(mailer) => mailer.notify(&event.payload.detail).await.map_err(lambda_runtime::Error::from),
         Err(faults) => Err(faults.to_string().into()),
     };
-    lambda_runtime::run(lambda_runtime::service_fn(tell)).await
+    lambda_runtime::run(lambda_runtime::service_fn(notify)).await
 }

@@ -1,4 +1,4 @@
-//! The Lambda `notify`, on the event bus.
+//! The Lambda function `notify`, on the event bus.
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {

@@ -1,5 +1,6 @@
-//! What only those may who run the service: the first operator, a tenant, break-glass, and the restore epoch. There is no
-//! HTTP route to it: in the cloud IAM says who may invoke it, on one's own machine who may read the data directory.
+//! Commands for those who run the service: create the first operator or a tenant, reset a locked-out administrator, raise the
+//! restore epoch. No HTTP route leads here. In the cloud, IAM decides who may invoke the function; locally, the permissions of
+//! the data directory decide.
 
 use data_encoding::BASE64URL_NOPAD;
 use serde::Deserialize;
@@ -26,47 +27,48 @@ use vestibule::{
     },
 };
 
-/// What can be asked: `{"command": "status"}` and the like. What is not known is refused.
+/// A command, in JSON: for example `{"command": "status"}`. Unknown commands and fields are refused.
 #[derive(Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Command {
-    /// The first operator of support, while there is no active one.
+    /// Create the first operator of support. Refused if an active operator exists.
     CreateOperator {
         /// Login name.
         username: Username,
-        /// The name that is shown.
+        /// Display name.
         display_name: Line,
     },
-    /// A tenant with its first Administrator.
+    /// Create a tenant with its first Administrator.
     CreateTenant {
         /// The tenant's id.
         id: TenantId,
         /// The company's name.
         name: Line,
-        /// Who administers it first.
+        /// The first Administrator.
         administrator: Administrator,
     },
-    /// For a sole Administrator or operator who is locked out: under the rule of `POST /v1/support/mfa-resets`.
+    /// Reset the MFA of the only Administrator or operator, who is locked out. The rule is that of
+    /// `POST /v1/support/mfa-resets`.
     ResetMfa {
-        /// Whose.
+        /// The user's tenant.
         tenant: TenantId,
         /// Login name.
         username: Username,
-        /// Works once, in whichever tenant.
+        /// The support ticket. It works for one reset, in any tenant.
         ticket: Line,
-        /// Why; it is kept in the audit.
+        /// The reason. It is kept in the audit.
         reason: Line,
     },
-    /// After a backup was restored: every token and code of before is void.
+    /// Make every earlier token and code void, after a backup was restored.
     RaiseRestoreEpoch {
-        /// Why; it is kept in the audit.
+        /// The reason. It is kept in the audit.
         reason: Line,
     },
-    /// What the store says of itself.
+    /// Report the id and the restore epoch of the store, and the number of active operators.
     Status {},
 }
 
-/// An Administrator to be.
+/// The first Administrator of a new tenant.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Administrator {
@@ -75,43 +77,43 @@ pub struct Administrator {
     email: Option<Email>,
 }
 
-/// Why nothing was done.
+/// The reason why a command was not executed.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
-    /// Not a command, or not its fields.
+    /// The JSON is not a command, or has wrong fields.
     #[error("not a command: {0}")]
     InvalidRequest(String),
-    /// There is an active operator.
-    #[error("there is an operator already: operators create one another")]
+    /// An active operator exists.
+    #[error("an operator exists: operators create further operators")]
     OperatorExists,
-    /// There is a tenant of the id.
-    #[error("there is a tenant of this id")]
+    /// A tenant with the id exists.
+    #[error("a tenant with this id exists")]
     TenantExists,
-    /// Somebody has the login name.
-    #[error("somebody has this login name")]
+    /// A user with the login name exists.
+    #[error("a user with this login name exists")]
     NameTaken,
-    /// There is nobody of the name in the tenant.
-    #[error("there is no such tenant or user")]
+    /// The tenant does not exist, or has no user with the login name.
+    #[error("no such tenant or user")]
     NotFound,
-    /// The target is no Administrator, or another one can do it.
+    /// The user is not an Administrator, or another Administrator can do the reset.
     #[error(transparent)]
     NotSoleAdministrator(NotSole),
-    /// Every ticket works once.
+    /// The ticket was used for another reset.
     #[error("the ticket was used before")]
     TicketUsed,
-    /// The table is another than the store was in.
+    /// The table is not the one that the store was created in.
     #[error("the table was restored from a backup: raise the restore epoch first")]
     Restored,
-    /// There is no store in the table.
+    /// The table holds no store.
     #[error("the table is no store yet: create the first operator or a tenant")]
     NoStore,
-    /// It is not known whether it was done.
-    #[error("the store or a key is out of reach: look at the log and at the status before trying again")]
+    /// The store or a key failed. Whether the command was executed is unknown.
+    #[error("the store or a key is unavailable: read the log and the status before you try again")]
     Unavailable,
 }
 
 impl Refusal {
-    /// For programs.
+    /// The code of the refusal, for programs.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -133,7 +135,7 @@ macro_rules! unavailable {
     ($($error:ty)*) => { $(
         impl From<$error> for Refusal {
             fn from(error: $error) -> Self {
-                tracing::error!(%error, "a command of the operators failed");
+                tracing::error!(%error, "an operators' command failed");
                 Self::Unavailable
             }
         }
@@ -142,25 +144,26 @@ macro_rules! unavailable {
 unavailable! { StoreError EntropyError HashError serde_json::Error }
 
 impl From<Problem> for Refusal {
-    /// A key that this function was not given, which is logged where it is missed.
+    /// This function lacks a key. The code that needed the key has logged it.
     fn from(_: Problem) -> Self {
         Self::Unavailable
     }
 }
 
-/// Reads a command and does it.
+/// Parses and executes a command. The parameters are those of [`run`].
 ///
 /// # Errors
-/// [`Refusal`]: nothing was done, unless it is [`Refusal::Unavailable`].
-pub async fn answer(app: &App, stream: Option<&str>, payload: Value, request: &str) -> Result<Value, Refusal> {
+/// [`Refusal`]: nothing was done, except that the result is unknown after [`Refusal::Unavailable`].
+pub async fn handle(app: &App, stream: Option<&str>, payload: Value, request: &str) -> Result<Value, Refusal> {
     let command = serde_json::from_value(payload).map_err(|error| Refusal::InvalidRequest(error.to_string()))?;
     run(app, stream, command, request).await
 }
 
-/// Does a command. `stream` is the ARN of the table's stream, where tables have one; `request` names the invocation in the audit.
+/// Executes a command. `stream` is the ARN of the table's stream, if the table has one; `request` is the id of the invocation
+/// for the audit.
 ///
 /// # Errors
-/// As [`answer`].
+/// As [`handle`].
 pub async fn run(app: &App, stream: Option<&str>, command: Command, request: &str) -> Result<Value, Refusal> {
     let identity = app.store.identity().await?;
     let matches = |it: &Identity| it.stream.is_none() || stream.is_none() || it.stream.as_deref() == stream;
@@ -171,16 +174,19 @@ pub async fn run(app: &App, stream: Option<&str>, command: Command, request: &st
         (Command::ResetMfa { .. }, None) => return Err(Refusal::NoStore),
         (_, None) => app.store.identify(&random::<12>(app)?, stream).await?,
     }
-    let done = Done { app, request, attempt: Attempt::begin(app.clock.now(), &*app.entropy)? };
+    let operations = Operations { app, request, attempt: Attempt::begin(app.clock.now(), &*app.entropy)? };
     match command {
-        Command::CreateOperator { username, display_name } => done.operator(&username, &display_name).await,
-        Command::CreateTenant { id, name, administrator } => done.tenant(id, &name, &administrator).await,
+        Command::CreateOperator { username, display_name } => {
+            operations.create_operator(&username, &display_name).await
+        }
+        Command::CreateTenant { id, name, administrator } => operations.create_tenant(id, &name, &administrator).await,
         Command::ResetMfa { tenant, username, ticket, reason } => {
-            done.reset(&tenant, &username, &ticket, &reason).await
+            operations.reset(&tenant, &username, &ticket, &reason).await
         }
         Command::RaiseRestoreEpoch { reason } => {
-            let event = done.event(Action::RestoreEpochRaised).because(&reason);
-            let raised = app.store.raise_restore_epoch(stream, &done.attempt, &event).await?.ok_or(Refusal::NoStore)?;
+            let event = operations.event(Action::RestoreEpochRaised).because(&reason);
+            let raised =
+                app.store.raise_restore_epoch(stream, &operations.attempt, &event).await?.ok_or(Refusal::NoStore)?;
             Ok(json!({"restore_epoch": raised.number, "since": raised.since}))
         }
         Command::Status {} => {
@@ -199,19 +205,20 @@ fn random<const N: usize>(app: &App) -> Result<String, EntropyError> {
     Ok(BASE64URL_NOPAD.encode(&app.entropy.bytes::<N>()?))
 }
 
-struct Done<'a> {
+/// One execution of a command.
+struct Operations<'a> {
     app: &'a App,
     request: &'a str,
     attempt: Attempt,
 }
 
-impl Done<'_> {
+impl Operations<'_> {
     fn event(&self, action: Action) -> AuditEvent {
         AuditEvent::new(action, Outcome::Success, self.request)
     }
 
-    /// Somebody new who administers, with a password of 144 bits that is shown once.
-    async fn person(
+    /// A new administrator or operator, with a random password of 144 bits that is shown once.
+    async fn new_user(
         &self,
         tenant: &TenantId,
         role: Role,
@@ -221,22 +228,22 @@ impl Done<'_> {
     ) -> Result<(NewUser, String), Refusal> {
         let app = self.app;
         let (kind, auth_type) = (Kind::Employee, AuthType::Local);
-        let asked = NewUserDetails { kind, role, auth_type, username, display_name, email };
+        let details = NewUserDetails { kind, role, auth_type, username, display_name, email };
         let key = tenant.user(UserId::generate(&*app.entropy)?);
         let login = app.names()?.login(tenant, &LoginName::fold(username));
-        let mut person = NewUser::new(key, login, &asked, Nonce::generate(&*app.entropy)?, self.attempt.at());
+        let mut user = NewUser::new(key, login, &details, Nonce::generate(&*app.entropy)?, self.attempt.at());
         let password = random::<18>(app)?;
-        person.hash = Some(app.passwords.hash(&SecretText::new(password.clone()), &*app.entropy).await?);
-        Ok((person, password))
+        user.hash = Some(app.passwords.hash(&SecretText::new(password.clone()), &*app.entropy).await?);
+        Ok((user, password))
     }
 
-    async fn operator(&self, username: &str, display_name: &str) -> Result<Value, Refusal> {
+    async fn create_operator(&self, username: &str, display_name: &str) -> Result<Value, Refusal> {
         let (support, store) = (TenantId::support(), &self.app.store);
-        let (person, password) = self.person(&support, Role::Operator, username, display_name, None).await?;
-        let answer = json!({"tenant": support.as_str(), "user_id": person.key.user().as_str(), "username": username,
+        let (user, password) = self.new_user(&support, Role::Operator, username, display_name, None).await?;
+        let answer = json!({"tenant": support.as_str(), "user_id": user.key.user().as_str(), "username": username,
             "password": password});
-        let event = self.event(Action::UserCreated).about(person.key.user());
-        match store.create_user(&Actor::First, &person, &self.attempt, &event).await? {
+        let event = self.event(Action::UserCreated).about(user.key.user());
+        match store.create_user(&Actor::First, &user, &self.attempt, &event).await? {
             Created::Done => return Ok(answer),
             Created::NoTenant => {}
             Created::NameTaken => return Err(Refusal::NameTaken),
@@ -248,24 +255,24 @@ impl Done<'_> {
                 return Err(Refusal::OperatorExists);
             }
         }
-        let event = self.event(Action::TenantCreated).about(person.key.user());
-        let tenant = NewTenant { id: support, name: "Support".to_owned(), first: Some(person) };
+        let event = self.event(Action::TenantCreated).about(user.key.user());
+        let tenant = NewTenant { id: support, name: "Support".to_owned(), first: Some(user) };
         match store.create_tenant(&Actor::First, &tenant, &self.attempt, (&event, &event)).await? {
             TenantCreated::Done => Ok(answer),
             TenantCreated::Taken | TenantCreated::ActorRevoked => Err(Refusal::OperatorExists),
         }
     }
 
-    async fn tenant(&self, id: TenantId, name: &str, first: &Administrator) -> Result<Value, Refusal> {
+    async fn create_tenant(&self, id: TenantId, name: &str, first: &Administrator) -> Result<Value, Refusal> {
         if id.is_support() {
-            return Err(Refusal::InvalidRequest("support is the tenant of operators".to_owned()));
+            return Err(Refusal::InvalidRequest("support is the tenant of the operators".to_owned()));
         }
         let (username, display_name, email) = (&first.username, &first.display_name, first.email.as_deref());
-        let (person, password) = self.person(&id, Role::Administrator, username, display_name, email).await?;
-        let answer = json!({"tenant": id.as_str(), "user_id": person.key.user().as_str(), "username": &**username,
+        let (user, password) = self.new_user(&id, Role::Administrator, username, display_name, email).await?;
+        let answer = json!({"tenant": id.as_str(), "user_id": user.key.user().as_str(), "username": &**username,
             "password": password});
-        let event = self.event(Action::TenantCreated).about(person.key.user());
-        let tenant = NewTenant { id, name: name.to_owned(), first: Some(person) };
+        let event = self.event(Action::TenantCreated).about(user.key.user());
+        let tenant = NewTenant { id, name: name.to_owned(), first: Some(user) };
         match self.app.store.create_tenant(&Actor::First, &tenant, &self.attempt, (&event, &event)).await? {
             TenantCreated::Done => Ok(answer),
             TenantCreated::Taken | TenantCreated::ActorRevoked => Err(Refusal::TenantExists),
@@ -275,24 +282,24 @@ impl Done<'_> {
     async fn reset(&self, tenant: &TenantId, username: &str, ticket: &str, reason: &str) -> Result<Value, Refusal> {
         let (app, names) = (self.app, self.app.names()?);
         let login = names.login(tenant, &LoginName::fold(username));
-        let asked = app.store.load_support_reset_by_name(login, names.ticket(ticket)).await?;
+        let target = app.store.load_support_reset_by_name(login, names.ticket(ticket)).await?;
         let (codes, code) = (app.codes()?, ResetCode::generate(&*app.entropy)?);
-        let mut here = self.event(Action::MfaReset).because(reason);
-        here.ticket = Some(ticket.to_owned());
-        let mut there = here.clone().notify(Notify::User).notify(Notify::Administrators);
-        there.actor_tenant = Some(TenantId::support());
+        let mut in_support = self.event(Action::MfaReset).because(reason);
+        in_support.ticket = Some(ticket.to_owned());
+        let mut in_tenant = in_support.clone().notify(Notify::User).notify(Notify::Administrators);
+        in_tenant.actor_tenant = Some(TenantId::support());
         let digest = |key: &UserKey| code.digest(&codes, key);
-        let events = (&here, &there);
-        let why = match app.store.reset_sole_administrator(&Actor::Seed, asked, &digest, &self.attempt, events).await {
+        let events = (&in_support, &in_tenant);
+        let why = match app.store.reset_sole_administrator(&Actor::Seed, target, &digest, &self.attempt, events).await {
             Ok(done) => return Ok(serde_json::to_value(ResetDto::new(&done, &code))?),
             Err(ResetError::NotFound | ResetError::SelfReset | ResetError::ActorRevoked) => Refusal::NotFound,
             Err(ResetError::Store(error)) => error.into(),
             Err(ResetError::NotSole(why)) => Refusal::NotSoleAdministrator(why),
-            Err(ResetError::OverBudget { .. }) => Refusal::Unavailable, // a reset by ticket has no budget
+            Err(ResetError::OverBudget { .. }) => Refusal::Unavailable, // cannot happen: a reset by ticket has no budget
             Err(ResetError::TicketUsed) => Refusal::TicketUsed,
         };
-        here.outcome = Outcome::Refused;
-        app.store.record(&TenantId::support(), &self.attempt, 0, &here).await;
+        in_support.outcome = Outcome::Refused;
+        app.store.record(&TenantId::support(), &self.attempt, 0, &in_support).await;
         Err(why)
     }
 }

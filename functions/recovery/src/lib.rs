@@ -1,4 +1,4 @@
-//! `POST /v1/mfa/recovery-token`: a new recovery token, shown once.
+//! `POST /v1/mfa/recovery-token`: issue a recovery token, which is shown once.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use vestibule::{
     store::recovery::Replaced,
 };
 
-/// The flow's endpoints.
+/// The endpoints of the flow.
 #[must_use]
 pub fn routes() -> Routes {
     Routes::new().routes(routes!(replace))
@@ -23,7 +23,7 @@ pub fn routes() -> Routes {
 /// A new recovery token.
 #[derive(Serialize, ToSchema)]
 struct RecoveryTokenAnswer {
-    /// The token: 26 symbols of Crockford base32, in groups of five. It is in this response and in no other.
+    /// The token: 26 symbols of Crockford base32, in groups of five. No other response contains it.
     #[schema(example = "7Q2KX-M4DWN-0JH8T-VZ3RB-5CYFG-6")]
     recovery_token: String,
     /// When it was issued.
@@ -33,11 +33,11 @@ struct RecoveryTokenAnswer {
 
 /// Issue a recovery token
 ///
-/// The token replaces a code once, when the authenticator is lost. The previous token is void at once. It takes a session
-/// with a fresh step-up or, for 10 minutes, of a sign-in by recovery token.
+/// If the authenticator is lost, the token replaces a code once. The previous token becomes void. The operation needs a
+/// session with a fresh step-up or, for 10 minutes, a session that a recovery token opened.
 #[utoipa::path(post, path = "/v1/mfa/recovery-token", operation_id = "createRecoveryToken", tag = "recovery",
     security(("session" = [])), responses(
-    (status = 201, body = RecoveryTokenAnswer, description = "The new recovery token. It is shown this once."),
+    (status = 201, body = RecoveryTokenAnswer, description = "The new recovery token. It is shown only here."),
     (status = 401, description = "`invalid_token`, `session_refresh_required`, `step_up_required`"),
     (status = 403, description = "`mfa_reset_required`"),
     (status = 409, description = "`conflict`: The caller has no active authenticator."),
@@ -45,7 +45,7 @@ struct RecoveryTokenAnswer {
 async fn replace(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<(StatusCode, Json<RecoveryTokenAnswer>)> {
     let request = call.request;
     let principal = request.principal(&app).await?;
-    // Before the step-up, which nobody has a factor for then.
+    // Before the step-up check: a user with a disabled factor cannot step up.
     if principal.user().disabled() {
         return Err(Code::MfaResetRequired.into());
     }
@@ -56,8 +56,10 @@ async fn replace(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<(St
     let event = request.event(Action::RecoveryIssued, Outcome::Success).own(key.user()).notify(Notify::User);
     match app.store.replace_recovery_token(&caller, &digest, &request.attempt(&app)?, &event).await? {
         Replaced::Done => {}
-        Replaced::NoFactor => return Err(Problem::new(Code::Conflict).detail("there is no active factor")),
-        Replaced::Stale => return Err(Problem::new(Code::Conflict).detail("the authenticator was changed meanwhile")),
+        Replaced::NoFactor => return Err(Problem::new(Code::Conflict).detail("you have no active authenticator")),
+        Replaced::Stale => {
+            return Err(Problem::new(Code::Conflict).detail("another request changed the authenticator: try again"));
+        }
         Replaced::Disabled => return Err(Code::MfaResetRequired.into()),
         Replaced::Gone(why) => return Err(why.into()),
     }

@@ -1,4 +1,4 @@
-//! The Lambda of the flow `recovery`.
+//! The Lambda function of the flow `recovery`.
 
 use vestibule::lambda::{Error, RequiredKeys, run};
 

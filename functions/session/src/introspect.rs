@@ -1,4 +1,4 @@
-//! `POST /v1/introspect` (RFC 7662): a portal asks whose token it was given.
+//! `POST /v1/introspect` (RFC 7662): a portal asks which user a session token belongs to.
 
 use std::sync::Arc;
 
@@ -27,12 +27,12 @@ struct IntrospectRequest {
     /// The session token (`vs_…`) that the portal was given.
     #[schema(value_type = String, example = "vs_Qm3fY8tLw0Kz6RjXc1NbVg")]
     token: SecretText,
-    /// Accepted as RFC 7662 has it, and ignored: the token itself says its class.
+    /// Accepted because RFC 7662 defines it, and ignored: the prefix of the token gives its class.
     #[serde(rename = "token_type_hint")]
     _hint: Option<String>,
 }
 
-/// What a token is.
+/// The state of a token.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 enum IntrospectAnswer {
@@ -85,7 +85,7 @@ enum TokenTypeDto {
 }
 
 /// The token is of no valid session, or of one that the client may not ask about.
-// No other fields: else what is active would match this schema too, and `oneOf` neither.
+// `deny_unknown_fields`: otherwise an active answer would match this schema too, and `oneOf` would fail.
 #[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct InactiveDto {
@@ -93,7 +93,7 @@ struct InactiveDto {
     active: bool,
 }
 
-/// How strong a sign-in was: by password alone (`single_factor`), by password or identity provider and a code or recovery
+/// How strong a sign-in was: by only a password (`single_factor`), by password or identity provider and a code or recovery
 /// token (`multi_factor`), or by the tenant's identity provider (`sso`), which may or may not have asked for a second factor.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -115,8 +115,8 @@ impl From<Amr> for AcrDto {
 
 /// Introspect a session token
 ///
-/// Says whether a token is of a valid session, and whose (RFC 7662). Portals call it with a client credential. It counts as
-/// use of the session.
+/// Returns whether a token belongs to a valid session, and to which user (RFC 7662). Portals call it with a client credential.
+/// The call counts as a use of the session.
 #[utoipa::path(post, path = "/v1/introspect", operation_id = "introspectToken", tag = "session",
     security(("client" = [])),
     request_body(content = IntrospectRequest, content_type = "application/x-www-form-urlencoded"), responses(

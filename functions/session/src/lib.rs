@@ -1,11 +1,11 @@
-//! `/v1/session`, `/v1/sessions` and `/v1/introspect`: what somebody is signed in with, and what a portal may know of it.
+//! `/v1/session` and `/v1/sessions`: the caller's own sessions; `/v1/introspect`: what a portal may know of a session.
 
 use vestibule::http::Routes;
 
 mod introspect;
 mod sessions;
 
-/// The flow's endpoints.
+/// The endpoints of the flow.
 #[must_use]
 pub fn routes() -> Routes {
     sessions::routes().merge(introspect::routes())

@@ -1,4 +1,4 @@
-//! The Lambda of the flow `session`.
+//! The Lambda function of the flow `session`.
 
 use vestibule::lambda::{Error, RequiredKeys, run};
 

@@ -1,4 +1,4 @@
-//! The caller's own sessions.
+//! `/v1/session` and `/v1/sessions`: read and end the caller's own sessions.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use vestibule::{
     audit::{Action, Outcome},
     env::Timestamp,
     http::{
-        ApiRequest, ApiResult, App, Code, Request, Routes,
+        ApiRequest, ApiResult, App, Code, NoBody, Request, Routes,
         dto::{AmrDto, UserDto, amr},
     },
     id::EntryId,
@@ -28,7 +28,7 @@ pub(crate) fn routes() -> Routes {
 struct CurrentAnswer {
     /// The session of the token.
     session: CurrentDto,
-    /// Whose session it is.
+    /// The user of the session.
     user: UserDto,
     /// The caller's recovery token.
     recovery_token: RecoveryTokenDto,
@@ -46,13 +46,13 @@ struct CurrentDto {
     /// When the user last proved who they are: at the sign-in, or at the last step-up.
     #[schema(value_type = String, format = DateTime)]
     auth_time: Timestamp,
-    /// When the step-up stops being fresh. Present while it is.
+    /// When the step-up stops being fresh. Present while it is fresh.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime, example = "2026-01-15T09:35:00Z")]
     step_up_until: Option<Timestamp>,
 }
 
-/// Whether there is a recovery token. The token itself was shown once.
+/// Whether the caller has a recovery token. The token itself was shown only once.
 #[derive(Serialize, ToSchema)]
 struct RecoveryTokenDto {
     /// Whether the caller has an unused recovery token.
@@ -70,19 +70,19 @@ struct ListAnswer {
 /// One of the caller's sessions, without its token.
 #[derive(Serialize, ToSchema)]
 struct SessionItem {
-    /// The id of the session. It is no secret.
+    /// The id of the session. It is not secret.
     #[schema(example = "s-9Lx2Vb7q")]
     id: String,
     /// When the user signed in.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
-    /// When the session was last used. It is noted at most once a minute.
+    /// When the session was last used. It is updated at most once a minute.
     #[schema(value_type = String, format = DateTime)]
     last_seen_at: Timestamp,
     /// How the user signed in.
     #[schema(example = json!(["pwd", "otp"]))]
     amr: Vec<AmrDto>,
-    /// The `User-Agent` of the sign-in: at most 200 characters. Empty where there was none.
+    /// The `User-Agent` of the sign-in: at most 200 characters. Empty if the request had none.
     #[schema(example = "Mozilla/5.0 (X11; Linux x86_64)")]
     user_agent: String,
     /// Whether it is the session of this request.
@@ -92,7 +92,7 @@ struct SessionItem {
 
 /// Get the current session
 ///
-/// Says who the caller is, and how long the session and its step-up last.
+/// Returns who the caller is, and how long the session and its step-up last.
 #[utoipa::path(get, path = "/v1/session", operation_id = "getSession", tag = "session", security(("session" = [])),
     responses(
     (status = 200, body = CurrentAnswer, description = "The caller and their session."),
@@ -152,7 +152,7 @@ async fn list(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<Json<L
 
 /// End all other sessions
 ///
-/// Ends the caller's sessions but the current one. Their device tokens are void.
+/// Ends the caller's sessions except the current one. The caller's device tokens become void.
 #[utoipa::path(delete, path = "/v1/sessions", operation_id = "endOtherSessions", tag = "session",
     security(("session" = [])), responses(
     (status = 204, description = "The other sessions are ended."),
@@ -171,10 +171,7 @@ async fn end_others(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<
     (status = 204, description = "The session is ended."),
     (status = 404, description = "`not_found`: The caller has no such session, or it has ended."),
 ))]
-async fn end_one(
-    State(app): State<Arc<App>>,
-    call: ApiRequest<vestibule::http::NoBody, EntryId>,
-) -> ApiResult<StatusCode> {
+async fn end_one(State(app): State<Arc<App>>, call: ApiRequest<NoBody, EntryId>) -> ApiResult<StatusCode> {
     let principal = call.request.principal(&app).await?;
     if !principal.living(call.request.now).iter().any(|(id, _)| **id == call.path) {
         return Err(Code::NotFound.into());
@@ -186,7 +183,7 @@ async fn end(app: &App, request: &Request, caller: &Principal, which: &Which) ->
     let event = request.event(Action::SessionsEnded, Outcome::Success).own(caller.token().user().user());
     match (app.store.end_sessions(caller, which, &request.attempt(app)?, &event).await?, which) {
         (Ended::Done, _) => Ok(StatusCode::NO_CONTENT),
-        // Theirs ended, or the caller's own did.
+        // Either the session to end has ended already, or the caller's own session has.
         (Ended::NotFound, Which::One(_)) => {
             Err(request.principal(app).await.err().unwrap_or_else(|| Code::NotFound.into()))
         }

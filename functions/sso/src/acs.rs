@@ -1,4 +1,4 @@
-//! `POST /v1/sso/{tenant}/acs`: the IdP's answer, by way of the browser.
+//! `POST /v1/sso/{tenant}/acs`: take the IdP's response, which the browser brings.
 
 use std::{sync::Arc, time::Duration};
 
@@ -39,7 +39,7 @@ pub(crate) fn routes() -> Routes {
     Routes::new().routes(routes!(acs)).layer(Extension(Arc::new(Limiter::new())))
 }
 
-/// The answer of an identity provider, as SAML's HTTP-POST binding sends it. Additional fields are ignored.
+/// The response of an identity provider, as SAML's HTTP-POST binding sends it. Additional fields are ignored.
 #[derive(Deserialize, ToSchema)]
 struct AcsForm {
     /// The SAML response, in base64: at most 256 KiB.
@@ -52,7 +52,7 @@ struct AcsForm {
     relay_state: Option<SecretText>,
 }
 
-/// What comes next, by `status`.
+/// The next step, by `status`.
 #[derive(Serialize, ToSchema)]
 #[serde(tag = "status", rename_all = "snake_case")]
 #[schema(examples(json!({
@@ -65,37 +65,41 @@ enum AcsAnswer {
     SignedIn {
         /// The new session.
         session: SessionDto,
-        /// Who signed in.
+        /// The user who signed in.
         user: UserDto,
     },
     /// The user has no authenticator: start an enrolment with `POST /v1/mfa/enrolments`.
     EnrolmentRequired {
         /// The enrolment token.
         enrolment: EnrolmentDto,
-        /// Whether the enrolment needs the reset code that was handed out with the reset.
+        /// Whether the enrolment needs the reset code that the reset returned.
         reset_code_required: bool,
     },
 }
 
-/// How long before its end a certificate is warned of.
-const SOON: Duration = Duration::from_secs(30 * 86_400);
+/// How long before a certificate expires a warning is logged.
+const EXPIRY_WARNING: Duration = Duration::from_secs(30 * 86_400);
 
-/// Take the answer of the identity provider
+/// How often the decision about one assertion is made, if the user changes at the same time.
+const MAX_DECISIONS: usize = 3;
+
+/// Take the response of the identity provider
 ///
-/// The assertion consumer service (ACS) of SAML: the user's browser brings the identity provider's answer here. The start decided
-/// how it is answered. A browser that started the sign-in brings its pre-session cookie, and is redirected to `return_to`, with
-/// the token in a cookie. The answer to any other start is JSON and sets no cookie. An answer that nobody asked for is not looked
-/// into: where the tenant allows such answers, the browser is redirected to a start. Additional form fields are ignored.
+/// The assertion consumer service (ACS) of SAML: the user's browser sends the identity provider's response here. What this service
+/// returns depends on how the sign-in started. A browser that started the sign-in sends its pre-session cookie, and is redirected
+/// to `return_to` with the token in a cookie. After any other start, the result is JSON and sets no cookie. An unsolicited
+/// response is not checked: if the tenant allows such responses, the browser is redirected to a start. Additional form fields
+/// are ignored.
 #[utoipa::path(post, path = "/v1/sso/{tenant}/acs", operation_id = "acceptSsoResponse", tag = "sso",
     params(("tenant" = String, Path, description = "The id of the tenant.", example = "acme")),
     request_body(content = AcsForm, content_type = "application/x-www-form-urlencoded"), responses(
-    (status = 200, body = AcsAnswer, description = "The answer is accepted. `status` says what comes next."),
-    (status = 303, description = "The answer is accepted, and the browser is redirected; or nobody asked for it, and the browser \
-        is redirected to a start.", headers(
+    (status = 200, body = AcsAnswer, description = "The response is accepted. `status` says what comes next."),
+    (status = 303, description = "The response is accepted, and the browser is redirected; or the response is unsolicited, and the \
+        browser is redirected to a start.", headers(
         ("location" = String, description = "Where the browser goes on: a path of this service."),
         ("set-cookie" = String, description = "The session or enrolment token, in a cookie that scripts cannot read."))),
-    (status = 401, description = "`invalid_credentials`: The answer is not valid, or names nobody who may sign in. The \
-        tenant's audit says which."),
+    (status = 401, description = "`invalid_credentials`: The response is not valid, or names no user who may sign in. The \
+        tenant's audit has the reason."),
     (status = 403, description = "`mfa_reset_required`"),
     (status = 429, description = "`too_many_attempts`: The user was given too many enrolment tokens."),
 ))]
@@ -114,7 +118,7 @@ async fn acs(
     let Some(loaded) = app.store.load_request(&tenant, relay.as_ref(), request.now).await? else {
         return Err(place.refuse(Code::InvalidCredentials).await);
     };
-    let visit = AcsRequest {
+    let incoming = AcsRequest {
         app: &app,
         place: &place,
         request: &request,
@@ -122,68 +126,41 @@ async fn acs(
         idp: &loaded.idp,
         attempt: &attempt,
     };
-    let pre_session = cookies::brought(&app, &request);
+    let pre_session = cookies::read_pre_session(&app, &request);
     if relay.is_none() && loaded.idp.idp_initiated {
-        return visit.unsolicited(pre_session.as_ref()).await;
+        return incoming.unsolicited(pre_session.as_ref()).await;
     }
-    // Without a request the check below refuses.
+    // If there is no such request, the check below refuses the response.
     let started = loaded.request.clone().unwrap_or_else(|| SsoRequest::new("/".to_owned(), request.now));
     let bound = match (&started.pre_session, pre_session) {
         (None, _) => None,
         (Some(digest), Some(brought)) if brought.started(digest) => Some(brought),
-        (Some(_), _) => return Err(visit.refused("pre_session", None).await),
+        (Some(_), _) => return Err(incoming.refused("pre_session", None).await),
     };
     let relay = relay.map(|relay| (relay, loaded.request.clone()));
-    let mut assertion = visit.checked(form.response, relay).await?;
-    // Decided anew where the person, or what they are called, changes under it.
-    for _ in 0..3 {
-        let sign_in = visit.owner(assertion).await?;
-        let grant = match sign_in.decide() {
-            SsoChecked::Granted(grant) => grant,
-            SsoChecked::ResetRequired(sign_in) => {
-                visit.refused("reset_required", Some(sign_in.key().user())).await;
-                return Err(Code::MfaResetRequired.into());
-            }
-        };
-        let mut event = request.event(Action::SsoLogin, Outcome::Success).own(grant.key().user());
-        event.user_agent.clone_from(&request.user_agent);
-        event.changed.extend(grant.sign_in().links().then(|| "sso_name_id".to_owned()));
-        let who = grant.key().user().clone();
-        let answer = match app.store.open_sso(grant, &loaded.idp, &request.network(), &*app.entropy, &event).await? {
-            SsoOpened::SignedIn(it) => {
-                let user = UserDto::new(&it.key, &it.user, &it.profile);
-                AcsAnswer::SignedIn { session: SessionDto::new(it.signed_in.token, &it.signed_in.session, None), user }
-            }
-            SsoOpened::EnrolmentRequired { token, ends, reset_code_required } => {
-                AcsAnswer::EnrolmentRequired { enrolment: EnrolmentDto::new(token, ends), reset_code_required }
-            }
-            SsoOpened::TooMany { retry_at } => return Err(Problem::too_many(request.now, retry_at)),
-            SsoOpened::Spent => return Err(visit.refused("spent", Some(&who)).await),
-            SsoOpened::Stale(again) => {
-                assertion = again;
-                continue;
-            }
-        };
-        return Ok(match bound {
-            Some(pre_session) => visit.send_on(&answer, started.return_to, pre_session),
-            None => Json(answer).into_response(),
-        });
-    }
-    Err(Problem::new(Code::Unavailable).retry_after(1))
+    let assertion = incoming.checked(form.response, relay).await?;
+    let answer = incoming.sign_in(assertion).await?;
+    Ok(match bound {
+        Some(pre_session) => incoming.redirect(&answer, started.return_to, pre_session),
+        None => Json(answer).into_response(),
+    })
 }
 
-/// A certificate's end locks nobody out, but IdPs change their keys around it: who runs the service reads of it in time.
-fn warn_of_ends(idp: &Idp, now: Timestamp) {
+/// Warns those who run the service of certificates that expire. An expired certificate still works here, but IdPs replace their
+/// keys around that date.
+fn warn_of_expiry(idp: &Idp, now: Timestamp) {
     for der in &idp.certificates {
         match Certificate::from_der(der) {
-            Ok(it) if it.not_after > now + SOON => {}
-            Ok(it) => tracing::warn!(idp = idp.entity_id, ends = %it.not_after, "a certificate of a tenant's IdP ends"),
-            Err(fault) => tracing::warn!(idp = idp.entity_id, fault, "a certificate of a tenant's IdP"),
+            Ok(it) if it.not_after > now + EXPIRY_WARNING => {}
+            Ok(it) => {
+                tracing::warn!(idp = idp.entity_id, ends = %it.not_after, "a certificate of a tenant's IdP expires")
+            }
+            Err(fault) => tracing::warn!(idp = idp.entity_id, fault, "a certificate of a tenant's IdP is unreadable"),
         }
     }
 }
 
-/// One response that somebody brings.
+/// One request to the ACS, with the configuration that it is checked against.
 struct AcsRequest<'a> {
     app: &'a App,
     place: &'a Place,
@@ -194,6 +171,7 @@ struct AcsRequest<'a> {
 }
 
 impl AcsRequest<'_> {
+    /// Checks the SAML response. A refusal is recorded in the audit.
     async fn checked(&self, response: SecretText, relay: Option<(Relay, Option<SsoRequest>)>) -> ApiResult<Assertion> {
         let (tenant, idp, now) = (self.tenant.clone(), self.idp.clone(), self.request.now);
         let (sp, since) = (self.app.service_provider(&tenant)?, self.app.store.restored().since);
@@ -206,7 +184,7 @@ impl AcsRequest<'_> {
         };
         match self.place.check(check).await? {
             Ok(assertion) => {
-                warn_of_ends(self.idp, now);
+                warn_of_expiry(self.idp, now);
                 Ok(assertion)
             }
             Err((fault, algorithm)) => {
@@ -217,12 +195,46 @@ impl AcsRequest<'_> {
         }
     }
 
-    /// Whose it is. Nobody's makes somebody, where the tenant wants that.
+    /// Signs in the user of the assertion. If the user or the link to the NameID changes at the same time, the store returns the
+    /// assertion and the decision is repeated.
+    async fn sign_in(&self, mut assertion: Assertion) -> ApiResult<AcsAnswer> {
+        let Self { app, request, .. } = self;
+        for _ in 0..MAX_DECISIONS {
+            let sign_in = self.owner(assertion).await?;
+            let grant = match sign_in.decide() {
+                SsoChecked::Granted(grant) => grant,
+                SsoChecked::ResetRequired(sign_in) => {
+                    self.refused("reset_required", Some(sign_in.key().user())).await;
+                    return Err(Code::MfaResetRequired.into());
+                }
+            };
+            let mut event = request.event(Action::SsoLogin, Outcome::Success).own(grant.key().user());
+            event.user_agent.clone_from(&request.user_agent);
+            event.changed.extend(grant.sign_in().links().then(|| "sso_name_id".to_owned()));
+            let user = grant.key().user().clone();
+            match app.store.open_sso(grant, self.idp, &request.network(), &*app.entropy, &event).await? {
+                SsoOpened::SignedIn(it) => {
+                    let session = SessionDto::new(it.signed_in.token, &it.signed_in.session, None);
+                    return Ok(AcsAnswer::SignedIn { session, user: UserDto::new(&it.key, &it.user, &it.profile) });
+                }
+                SsoOpened::EnrolmentRequired { token, ends, reset_code_required } => {
+                    let enrolment = EnrolmentDto::new(token, ends);
+                    return Ok(AcsAnswer::EnrolmentRequired { enrolment, reset_code_required });
+                }
+                SsoOpened::TooMany { retry_at } => return Err(Problem::too_many(request.now, retry_at)),
+                SsoOpened::Spent => return Err(self.refused("spent", Some(&user)).await),
+                SsoOpened::Stale(unused) => assertion = unused,
+            }
+        }
+        Err(Problem::new(Code::Unavailable).retry_after(1))
+    }
+
+    /// The user of the assertion. If no user matches and the tenant configured provisioning, creates the user first.
     async fn owner(&self, assertion: Assertion) -> ApiResult<SsoSignIn> {
         let names = self.app.names()?;
         let (assertion, why) = match self.app.store.sso_owner(assertion, self.idp, names, self.attempt).await? {
             Ok(sign_in) => return Ok(sign_in),
-            Err(nobody) => nobody,
+            Err(rejected) => rejected,
         };
         let provisioning = match (why, &self.idp.provisioning) {
             (SubjectRejection::Unknown, Some(provisioning)) => provisioning,
@@ -234,17 +246,17 @@ impl AcsRequest<'_> {
         if let Err(why) = provisioning::create(self.app, self.request, &assertion, provisioning).await? {
             return Err(self.refused(why, None).await);
         }
-        let made = self.app.store.sso_owner(assertion, self.idp, names, self.attempt).await?;
-        made.map_err(|_| Problem::new(Code::Unavailable).retry_after(1))
+        let owner = self.app.store.sso_owner(assertion, self.idp, names, self.attempt).await?;
+        owner.map_err(|_| Problem::new(Code::Unavailable).retry_after(1))
     }
 
-    /// The one refusal, of what passed the check. Which rule it was is for the audit alone.
-    async fn refused(&self, rule: &str, who: Option<&UserId>) -> Problem {
-        self.record(self.event(rule, who)).await;
+    /// The response to every refusal after the check of the SAML response. Only the audit records the rule.
+    async fn refused(&self, rule: &str, user: Option<&UserId>) -> Problem {
+        self.record(self.event(rule, user)).await;
         self.place.refuse(Code::InvalidCredentials).await
     }
 
-    /// The refusal of somebody whom nobody knows here. The audit says what the IdP calls them.
+    /// The refusal of an unknown NameID, which the audit records.
     async fn unknown(&self, assertion: &Assertion) -> Problem {
         let mut event = self.event("unknown_subject", None);
         event.name_id = Some(visible(assertion.name_id()));
@@ -253,36 +265,36 @@ impl AcsRequest<'_> {
         self.place.refuse(Code::InvalidCredentials).await
     }
 
-    fn event(&self, rule: &str, who: Option<&UserId>) -> AuditEvent {
+    fn event(&self, rule: &str, user: Option<&UserId>) -> AuditEvent {
         let event = self.request.event(Action::SsoLogin, Outcome::Refused).because(rule);
-        AuditEvent { target: who.cloned(), ..event }
+        AuditEvent { target: user.cloned(), ..event }
     }
 
     async fn record(&self, event: AuditEvent) {
         self.app.store.record(self.tenant, self.attempt, 0, &event).await;
     }
 
-    /// The browser's answer: the token in a cookie, and on to where the request said.
-    fn send_on(&self, answer: &AcsAnswer, return_to: String, mut pre_session: PreSession) -> Response {
+    /// The response to a browser: the token in a cookie, and a redirect to `return_to`.
+    fn redirect(&self, answer: &AcsAnswer, return_to: String, mut pre_session: PreSession) -> Response {
         let token = match answer {
             AcsAnswer::SignedIn { session, .. } => session.token(),
             AcsAnswer::EnrolmentRequired { enrolment, .. } => enrolment.token(),
         };
         let mut cookies = vec![(header::SET_COOKIE, cookies::token(self.app, token))];
         if std::mem::take(&mut pre_session.unsolicited) {
-            // The next answer that nobody asked for is the first again.
+            // After a sign-in, the next unsolicited response counts as the first one again.
             cookies.push((header::SET_COOKIE, cookies::pre_session(self.app, &pre_session)));
         }
         (StatusCode::SEE_OTHER, [(header::LOCATION, return_to)], AppendHeaders(cookies)).into_response()
     }
 
-    /// What nobody asked for may be anybody's: instead of looking into it, the browser starts a sign-in here. An IdP that
-    /// answers this by another of the kind ends it, else the browser would go round and round.
+    /// Redirects an unsolicited response to a start of a sign-in, because an attacker could have planted the response in the
+    /// browser. If the IdP answers that start with another unsolicited response, it is refused, to avoid a redirect loop.
     async fn unsolicited(&self, pre_session: Option<&PreSession>) -> ApiResult<Response> {
         if pre_session.is_some_and(|it| it.unsolicited) {
             return Err(self.refused("unsolicited", None).await);
         }
-        // Beside this path, wherever that is.
+        // Relative to this path, because a proxy may serve it below a prefix.
         Ok((StatusCode::SEE_OTHER, [(header::LOCATION, "login?unsolicited=true")]).into_response())
     }
 }

@@ -1,4 +1,4 @@
-//! `/v1/admin/sso`: which IdP a tenant's people come from, and how much of what it says is believed.
+//! `/v1/admin/sso`: the identity provider (IdP) of a tenant, and which of its statements the tenant accepts.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,13 +23,13 @@ use vestibule::{
 };
 
 pub(crate) fn routes() -> Routes {
-    Routes::new().routes(routes!(read, change, remove))
+    Routes::new().routes(routes!(get, set, remove))
 }
 
-/// How many certificates an IdP may have at once.
+/// The most certificates of an IdP.
 const CERTIFICATES: usize = 8;
 
-/// The identity provider of a tenant: its metadata, or its entity id, address and certificates. What is absent is off.
+/// The identity provider of a tenant: its metadata, or its entity id, address and certificates. Absent features are off.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({
@@ -38,46 +38,46 @@ const CERTIFICATES: usize = 8;
     "certificates": ["-----BEGIN CERTIFICATE-----\nMIIC…\n-----END CERTIFICATE-----\n"],
 }))]
 struct IdpRequest {
-    /// The identity provider's SAML metadata, an XML document. It takes the place of `idp_entity_id`, `sso_url` and
+    /// The identity provider's SAML metadata, an XML document. It replaces `idp_entity_id`, `sso_url` and
     /// `certificates`.
     metadata_xml: Option<String>,
     /// The entity id of the identity provider: 1 to 1,024 visible ASCII characters.
     idp_entity_id: Option<String>,
-    /// Where the identity provider takes requests by HTTP-Redirect: at most 1,024 visible ASCII characters. It has to be
-    /// HTTPS where this service is.
+    /// Where the identity provider takes requests by HTTP-Redirect: at most 1,024 visible ASCII characters. It must
+    /// be HTTPS if this service is.
     sso_url: Option<String>,
     /// The certificates that the identity provider signs with: 1 to 8, in PEM. Give both while it changes its key.
     certificates: Option<Vec<String>>,
-    /// Whether requests to the identity provider are signed. Without it: what the metadata says of it
-    /// (`WantAuthnRequestsSigned`), else `false`.
+    /// Whether requests to the identity provider are signed. Default: the value in the metadata
+    /// (`WantAuthnRequestsSigned`), otherwise `false`.
     sign_requests: Option<bool>,
-    /// Whether users may arrive from the identity provider without a start at this service. Without it: `false`.
+    /// Whether users may arrive from the identity provider without a start at this service. Default: `false`.
     idp_initiated: Option<bool>,
     /// The authentication contexts (`AuthnContextClassRef`) of the identity provider that count as a step-up.
     mfa_contexts: Option<Vec<Line>>,
     /// The attribute that holds the user name. It links a user to their NameID at their first sign-in.
     link_attribute: Option<Line>,
-    /// How users are created at their first sign-in. Without it none are.
+    /// How users are created at their first sign-in. Default: no users are created.
     provisioning: Option<ProvisioningRequest>,
 }
 
-/// Which attributes of the identity provider's answer say what of a new user.
+/// The attributes of the identity provider's response that describe a new user.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ProvisioningRequest {
-    /// The attribute with the user name. Without it: `Username`.
+    /// The attribute with the user name. Default: `Username`.
     username: Option<Line>,
-    /// The attribute with the first name. Without it: `FirstName`.
+    /// The attribute with the first name. Default: `FirstName`.
     first_name: Option<Line>,
-    /// The attribute with the last name. Without it: `LastName`.
+    /// The attribute with the last name. Default: `LastName`.
     last_name: Option<Line>,
-    /// The attribute with the e-mail address. Without it: `Email`.
+    /// The attribute with the e-mail address. Default: `Email`.
     email: Option<Line>,
-    /// The attribute with the groups. Without it: `SecurityGroup`.
+    /// The attribute with the groups. Default: `SecurityGroup`.
     groups: Option<Line>,
-    /// The attribute with the company. Without it: `CompanyName`.
+    /// The attribute with the company. Default: `CompanyName`.
     company: Option<Line>,
-    /// The company that a new user has to be of. Without it any will do.
+    /// The company that a new user must belong to. Default: any company.
     only_company: Option<Line>,
     /// The groups whose members become Administrators. All others become standard users.
     administrators: Option<Vec<Line>>,
@@ -111,15 +111,15 @@ struct IdpDto {
     /// The certificates that the identity provider signs with, in PEM.
     #[schema(example = json!(["-----BEGIN CERTIFICATE-----\nMIIC…\n-----END CERTIFICATE-----\n"]))]
     certificates: Vec<String>,
-    /// What the certificates say, in the same order.
+    /// The details of the certificates, in the same order.
     certificates_seen: Vec<CertificateDto>,
     /// Whether requests to the identity provider are signed.
     sign_requests: bool,
-    /// Until when the metadata is valid. Absent where it does not say so.
+    /// Until when the metadata is valid. Absent if the metadata has no such time.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     valid_until: Option<Timestamp>,
-    /// What an Administrator should look at.
+    /// Problems that an Administrator should look at.
     warnings: Vec<WarningDto>,
     /// Whether users may arrive from the identity provider without a start at this service.
     idp_initiated: bool,
@@ -129,27 +129,27 @@ struct IdpDto {
     /// The attribute that holds the user name, for users who are not linked to a NameID yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     link_attribute: Option<String>,
-    /// How users are created at their first sign-in. Absent where none are.
+    /// How users are created at their first sign-in. Absent if no users are created.
     #[serde(skip_serializing_if = "Option::is_none")]
     provisioning: Option<ProvisioningDto>,
     /// When the configuration was last replaced.
     #[schema(value_type = String, format = DateTime)]
     changed_at: Timestamp,
-    /// What the identity provider has to know of this service.
+    /// What the identity provider needs to know about this service.
     service_provider: ServiceProviderDto,
 }
 
-/// What an Administrator should look at; users can still sign in. The metadata is no longer valid, or will not be in 30 days (`metadata_expires`): fetch it from the identity provider again. A certificate has ended, or ends within 30 days (`certificate_expires`).
+/// A problem that an Administrator should look at; users can still sign in. The metadata has expired, or expires within 30 days (`metadata_expires`): fetch it from the identity provider again. A certificate has expired, or expires within 30 days (`certificate_expires`).
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum WarningDto {
-    /// The metadata is no longer valid, or will not be in 30 days. Fetch it from the identity provider again.
+    /// The metadata has expired, or expires within 30 days. Fetch it from the identity provider again.
     MetadataExpires,
-    /// A certificate has ended, or ends within 30 days.
+    /// A certificate has expired, or expires within 30 days.
     CertificateExpires,
 }
 
-/// What a certificate says.
+/// The details of a certificate.
 #[derive(Serialize, ToSchema)]
 struct CertificateDto {
     /// The SHA-256 of the certificate, in hexadecimal.
@@ -158,14 +158,14 @@ struct CertificateDto {
     /// When the certificate begins to be valid.
     #[schema(value_type = String, format = DateTime, example = "2025-01-01T00:00:00Z")]
     not_before: Timestamp,
-    /// When the certificate ends.
+    /// When the certificate expires.
     #[schema(value_type = String, format = DateTime, example = "2028-01-01T00:00:00Z")]
     not_after: Timestamp,
-    /// Whether the certificate has ended. Its signatures are accepted all the same: replace it soon.
+    /// Whether the certificate has expired. Its signatures are still accepted: replace it soon.
     expired: bool,
 }
 
-/// Which attributes of the identity provider's answer say what of a new user.
+/// The attributes of the identity provider's response that describe a new user.
 #[derive(Serialize, ToSchema)]
 struct ProvisioningDto {
     /// The attribute with the user name.
@@ -186,7 +186,7 @@ struct ProvisioningDto {
     /// The attribute with the company.
     #[schema(example = "CompanyName")]
     company: String,
-    /// The company that a new user has to be of. Absent where any will do.
+    /// The company that a new user must belong to. Absent if any company is accepted.
     #[serde(skip_serializing_if = "Option::is_none")]
     only_company: Option<String>,
     /// The groups whose members become Administrators.
@@ -194,7 +194,7 @@ struct ProvisioningDto {
     administrators: Vec<String>,
 }
 
-/// What an identity provider has to know of this service.
+/// What an identity provider needs to know about this service.
 #[derive(Serialize, ToSchema)]
 struct ServiceProviderDto {
     /// The entity id of this service for the tenant.
@@ -203,36 +203,37 @@ struct ServiceProviderDto {
     /// Where the identity provider sends its answers by HTTP-POST.
     #[schema(example = "https://auth.acme.example/v1/sso/acme/acs")]
     acs_url: String,
-    /// The certificate of the key that signs requests, in PEM. Absent where they are not signed.
+    /// The certificate of the key that signs requests, in PEM. Absent if requests are not signed.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "-----BEGIN CERTIFICATE-----\nMIIC…\n-----END CERTIFICATE-----\n")]
     signing_certificate: Option<String>,
 }
 
-/// How long before an end an Administrator is warned of it.
-const SOON: Duration = Duration::from_secs(30 * 86_400);
+/// How long before an expiry the Administrator gets a warning.
+const EXPIRY_WARNING: Duration = Duration::from_secs(30 * 86_400);
 
-/// The key that signs the tenant's requests: the one that it has, else a new one.
+/// The key that signs the tenant's requests: the existing one, or a new one.
 async fn request_key(app: &Arc<App>, tenant: &TenantId) -> ApiResult<RequestKey> {
     if let Some(key) = app.store.idp(tenant).await?.flatten().and_then(|idp| idp.request_key) {
         return Ok(key);
     }
     let (app, tenant) = (Arc::clone(app), tenant.clone());
-    let made = spawn_blocking(move || Ok(RequestSigner::make(app.names()?, &tenant, &*app.entropy)?));
-    made.await.map_err(|_| Code::Unavailable)?
+    let key = spawn_blocking(move || Ok(RequestSigner::make(app.names()?, &tenant, &*app.entropy)?));
+    key.await.map_err(|_| Code::Unavailable)?
 }
 
 fn warnings(idp: &Idp, certificates: &[Certificate], now: Timestamp) -> Vec<WarningDto> {
-    let soon = now + SOON;
+    let soon = now + EXPIRY_WARNING;
     let metadata = idp.valid_until.is_some_and(|until| Timestamp::from_secs(until) <= soon);
     let certificate = certificates.iter().any(|it| it.not_after <= soon);
     let metadata = metadata.then_some(WarningDto::MetadataExpires);
     metadata.into_iter().chain(certificate.then_some(WarningDto::CertificateExpires)).collect()
 }
 
-fn shown(idp: &Idp, sp: ServiceProvider, now: Timestamp) -> Json<IdpDto> {
-    let read: Vec<_> = idp.certificates.iter().filter_map(|der| Certificate::from_der(der).ok()).collect();
-    let seen = |it: &Certificate| CertificateDto {
+/// The response with the IdP's configuration.
+fn response(idp: &Idp, sp: ServiceProvider, now: Timestamp) -> Json<IdpDto> {
+    let certificates: Vec<_> = idp.certificates.iter().filter_map(|der| Certificate::from_der(der).ok()).collect();
+    let details = |it: &Certificate| CertificateDto {
         sha256: it.fingerprint(),
         not_before: it.not_before,
         not_after: it.not_after,
@@ -253,11 +254,11 @@ fn shown(idp: &Idp, sp: ServiceProvider, now: Timestamp) -> Json<IdpDto> {
     Json(IdpDto {
         idp_entity_id: idp.entity_id.clone(),
         sso_url: idp.sso_url.clone(),
-        certificates: read.iter().map(Certificate::pem).collect(),
-        certificates_seen: read.iter().map(seen).collect(),
+        certificates: certificates.iter().map(Certificate::pem).collect(),
+        certificates_seen: certificates.iter().map(details).collect(),
         sign_requests: idp.request_key.is_some(),
         valid_until: idp.valid_until.map(Timestamp::from_secs),
-        warnings: warnings(idp, &read, now),
+        warnings: warnings(idp, &certificates, now),
         idp_initiated: idp.idp_initiated,
         mfa_contexts: idp.mfa_contexts.clone(),
         link_attribute: idp.link_attribute.clone(),
@@ -268,29 +269,33 @@ fn shown(idp: &Idp, sp: ServiceProvider, now: Timestamp) -> Json<IdpDto> {
 }
 
 impl IdpRequest {
-    /// The IdP as it is to be kept, without a key for requests; and whether it needs one. `https`: whether that is how this
-    /// service is reached.
-    fn idp(self, https: bool, now: Timestamp) -> ApiResult<(Idp, bool)> {
-        let fields = (self.idp_entity_id, self.sso_url, self.certificates);
-        let metadata = match (self.metadata_xml, fields) {
+    /// Takes the metadata from the XML document or from the three fields.
+    fn metadata(&mut self) -> ApiResult<IdpMetadata> {
+        let fields = (self.idp_entity_id.take(), self.sso_url.take(), self.certificates.take());
+        match (self.metadata_xml.take(), fields) {
             (Some(xml), (None, None, None)) => {
-                IdpMetadata::parse(&xml).map_err(|why| Problem::field("/metadata_xml", why))?
+                IdpMetadata::parse(&xml).map_err(|why| Problem::field("/metadata_xml", why))
             }
             (None, (Some(entity_id), Some(sso_url), Some(pems))) => {
                 let certificate = |(n, pem): (usize, &String)| {
                     Certificate::from_pem(pem).map_err(|why| Problem::field(format!("/certificates/{n}"), why))
                 };
                 let certificates = pems.iter().enumerate().map(certificate).collect::<ApiResult<_>>()?;
-                IdpMetadata { entity_id, sso_url, certificates, wants_signed_requests: false, valid_until: None }
+                Ok(IdpMetadata { entity_id, sso_url, certificates, wants_signed_requests: false, valid_until: None })
             }
             _ => {
-                let either = "must come alone, or else idp_entity_id, sso_url and certificates, all three";
-                return Err(Problem::field("/metadata_xml", either));
+                let detail = "send either metadata_xml alone, or idp_entity_id, sso_url and certificates together";
+                Err(Problem::field("/metadata_xml", detail))
             }
-        };
-        let IdpMetadata { entity_id, sso_url, certificates, wants_signed_requests, valid_until } = metadata;
+        }
+    }
+
+    /// The IdP to store, without a key for requests, and whether requests must be signed. `https`: whether this service is
+    /// reached through HTTPS.
+    fn idp(mut self, https: bool, now: Timestamp) -> ApiResult<(Idp, bool)> {
+        let IdpMetadata { entity_id, sso_url, certificates, wants_signed_requests, valid_until } = self.metadata()?;
         if valid_until.is_some_and(|until| until <= now) {
-            let detail = "its validUntil must not have passed: fetch the metadata from the IdP again";
+            let detail = "must not have expired (validUntil): fetch the metadata from the identity provider again";
             return Err(Problem::field("/metadata_xml", detail));
         }
         let plain = |text: &str| (1..=1024).contains(&text.len()) && text.chars().all(|c| c.is_ascii_graphic());
@@ -299,7 +304,8 @@ impl IdpRequest {
         }
         let web = is_https_or_loopback(&sso_url) || (!https && sso_url.starts_with("http://"));
         if !plain(&sso_url) || sso_url.contains('#') || !web {
-            let detail = "must be an address of the web of at most 1024 characters, encrypted where this service is";
+            let detail =
+                "must be an HTTP or HTTPS URL of at most 1024 characters, and HTTPS if this service uses HTTPS";
             return Err(Problem::field("/sso_url", detail));
         }
         if !(1..=CERTIFICATES).contains(&certificates.len()) {
@@ -324,7 +330,7 @@ impl IdpRequest {
 
 /// Get the tenant's identity provider
 ///
-/// For an Administrator with a fresh step-up. The answer has what the identity provider has to know of this service too.
+/// For an Administrator with a fresh step-up. The response also contains what the identity provider needs to know about this service.
 #[utoipa::path(get, path = "/v1/admin/sso", operation_id = "getIdentityProvider", tag = "sso",
     security(("session" = [])), responses(
     (status = 200, body = IdpDto, description = "The identity provider."),
@@ -332,16 +338,16 @@ impl IdpRequest {
     (status = 403, description = "`forbidden`: Only an Administrator may do this."),
     (status = 404, description = "`not_found`: The tenant has no identity provider."),
 ))]
-async fn read(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<Json<IdpDto>> {
+async fn get(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<Json<IdpDto>> {
     let admin = call.request.administrator(&app).await?;
     let sp = app.service_provider(admin.tenant())?;
     let idp = app.store.idp(admin.tenant()).await?.flatten().ok_or(Code::NotFound)?;
-    Ok(shown(&idp, sp, call.request.now))
+    Ok(response(&idp, sp, call.request.now))
 }
 
 /// Set the tenant's identity provider
 ///
-/// For an Administrator with a fresh step-up. It replaces the whole configuration. The body may be as large as 256 KiB.
+/// For an Administrator with a fresh step-up. It replaces the whole configuration. Maximum size of the body: 256 KiB.
 #[utoipa::path(put, path = "/v1/admin/sso", operation_id = "setIdentityProvider", tag = "sso",
     security(("session" = [])), request_body = IdpRequest, responses(
     (status = 200, body = IdpDto, description = "The identity provider as it is stored."),
@@ -349,14 +355,14 @@ async fn read(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<Json<I
     (status = 403, description = "`forbidden`: Only an Administrator may do this."),
     (status = 413, description = "`payload_too_large`: The limit is 256 KiB."),
 ))]
-async fn change(State(app): State<Arc<App>>, call: ApiRequest<Large<IdpRequest>>) -> ApiResult<Json<IdpDto>> {
+async fn set(State(app): State<Arc<App>>, call: ApiRequest<Large<IdpRequest>>) -> ApiResult<Json<IdpDto>> {
     let ApiRequest { body: Large(body), request, .. } = call;
     let https = app.public_url.as_ref().is_none_or(PublicUrl::is_https);
-    let (mut idp, signed) = body.idp(https, request.now)?;
+    let (mut idp, sign_requests) = body.idp(https, request.now)?;
     idp.generation = Some(Nonce::generate(&*app.entropy)?);
     let admin = request.administrator(&app).await?;
     let sp = app.service_provider(admin.tenant())?;
-    if signed {
+    if sign_requests {
         idp.request_key = Some(request_key(&app, admin.tenant()).await?);
     }
     let event = request.event(Action::IdpChanged, Outcome::Success).by(admin.key().user());
@@ -364,19 +370,19 @@ async fn change(State(app): State<Arc<App>>, call: ApiRequest<Large<IdpRequest>>
     if app.store.set_idp(&admin, &idp, &request.attempt(&app)?, &event).await?.is_none() {
         return Err(request.no_longer(&app).await);
     }
-    Ok(shown(&idp, sp, request.now))
+    Ok(response(&idp, sp, request.now))
 }
 
 /// Remove the tenant's identity provider
 ///
-/// For an Administrator with a fresh step-up. Nobody can sign in through it any more.
+/// For an Administrator with a fresh step-up. Users can no longer sign in through it.
 #[utoipa::path(delete, path = "/v1/admin/sso", operation_id = "removeIdentityProvider", tag = "sso",
     security(("session" = [])), responses(
     (status = 204, description = "The identity provider is removed."),
     (status = 401, description = "`invalid_token`, `session_refresh_required`, `step_up_required`"),
     (status = 403, description = "`forbidden`: Only an Administrator may do this."),
     (status = 404, description = "`not_found`: The tenant has no identity provider."),
-    (status = 409, description = "`conflict`: Every active Administrator signs in through it."),
+    (status = 409, description = "`conflict`: Every active Administrator signs in through the identity provider."),
 ))]
 async fn remove(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<StatusCode> {
     let request = call.request;
@@ -387,7 +393,8 @@ async fn remove(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<Stat
         IdpRemoved::Done => Ok(StatusCode::NO_CONTENT),
         IdpRemoved::NotFound => Err(Code::NotFound.into()),
         IdpRemoved::Needed => {
-            let why = Problem::new(Code::Conflict).detail("every active Administrator signs in through it");
+            let why = Problem::new(Code::Conflict)
+                .detail("every active Administrator signs in through the identity provider");
             Err(request.refused(&app, &admin, event, why).await)
         }
         IdpRemoved::ActorRevoked => Err(request.no_longer(&app).await),

@@ -1,4 +1,4 @@
-//! `/v1/sso` and `/v1/admin/sso`: people who come from their organisation's IdP enrol once (product.md P11).
+//! `/v1/sso` and `/v1/admin/sso`: sign-in through the tenant's identity provider (IdP), by SAML 2.0 (product.md P11).
 
 mod acs;
 mod configuration;
@@ -9,7 +9,7 @@ mod start;
 
 use vestibule::http::Routes;
 
-/// The flow's endpoints.
+/// The endpoints of the flow.
 #[must_use]
 pub fn routes() -> Routes {
     start::routes().merge(acs::routes()).merge(configuration::routes())

@@ -1,14 +1,15 @@
-//! Limits what SAML responses can cost. Anybody can post one to any tenant, and a bad one takes as much work as a good one.
+//! Limits the work that SAML responses can cause. Anyone can post a response to any tenant, and an invalid one takes as much
+//! work as a valid one.
 //!
 //! - The process checks one response at a time.
 //! - A refusal is answered after a pause. The pauses of the whole process follow one another, so it answers at most 20
-//!   refusals a second, however many ask. That leaves the other flows their cores.
-//! - A pause delays only its own lane. A lane is a tenant, as the path names it, and a client network. So a flood at one
-//!   tenant, or from one network, delays nobody else.
-//! - The number of requests is limited: in a lane, of a tenant, of a network, and in all. Beyond it the answer is 503, and
-//!   neither the body nor the store is read.
+//!   refusals a second, however many requests arrive. The other flows keep their CPU time.
+//! - A pause delays only its own lane. A lane is a pair of a tenant, as the path names it, and a client network. So a flood at
+//!   one tenant, or from one network, delays no other lane.
+//! - The number of requests is limited: in a lane, of a tenant, of a network, and in total. Above a limit the response is 503,
+//!   and neither the body nor the store is read.
 //!
-//! A lane exists while a request has a place in it. So there are at most as many lanes as places, and none has to be evicted.
+//! A lane exists while a request has a place in it. So there are at most as many lanes as places, and no lane has to be evicted.
 
 use std::{
     collections::BTreeMap,
@@ -29,17 +30,17 @@ use vestibule::{
 
 /// Pause after a refusal.
 const PAUSE: Duration = Duration::from_millis(50);
-/// Delay before a request without a place is answered: one connection asks at most once a second.
+/// Delay before a request without a place is answered, so that one connection sends at most one such request a second.
 const FULL: Duration = Duration::from_secs(1);
 
-/// Places in one lane. One that is flooded is empty after 32 pauses: 1.6 seconds.
+/// Places in one lane. A full lane is empty after 32 pauses: 1.6 seconds.
 const LANE: usize = 32;
 /// Places of one tenant, and of one network.
 const SHARE: usize = 64;
-/// Places in all. Each may hold a body of 256 KiB: 64 MiB together.
+/// Places in total. Each may hold a body of 256 KiB: 64 MiB together.
 const TOTAL: usize = 256;
 
-/// What the requests of one process share.
+/// The limits of one process, shared by its requests.
 pub(crate) struct Limiter {
     lanes: Mutex<Lanes>,
     /// One check at a time.
@@ -56,7 +57,7 @@ struct Lanes {
 /// Names a lane.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
-    /// `None`: the path names nothing that can be a tenant.
+    /// `None`: the path holds no valid tenant id.
     tenant: Option<TenantId>,
     network: String,
 }
@@ -77,7 +78,7 @@ struct Permit {
     permit: Arc<Semaphore>,
 }
 
-/// A request that has its place, and what was read of it after that.
+/// A request that has a place. The request was read only after it got the place.
 pub(crate) struct Placed<C> {
     pub(crate) place: Place,
     pub(crate) call: ApiResult<C>,
@@ -92,7 +93,7 @@ impl Limiter {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// `None`: there is no place left.
+    /// `None`: no place is left.
     fn place(self: &Arc<Self>, tenant: Option<TenantId>, network: String) -> Option<Place> {
         let key = Key { tenant, network };
         let mut lanes = self.lanes();
@@ -114,7 +115,7 @@ impl Limiter {
         Some(Place(Arc::new(Permit { limiter: Arc::clone(self), key, permit })))
     }
 
-    /// When the pause ends that begins now: after all that began before.
+    /// Begins a pause, after all earlier ones, and returns when it ends.
     fn pause(&self) -> Instant {
         let mut lanes = self.lanes();
         let until = lanes.paused_until.unwrap_or_else(Instant::now).max(Instant::now()) + PAUSE;
@@ -136,8 +137,8 @@ impl Drop for Permit {
 }
 
 impl Place {
-    /// Checks a response when its turn comes. Once begun, the check and its pause go on without the caller: hanging up
-    /// gains nothing.
+    /// Waits for the lane and the process, then checks a response. Once begun, the check and its pause continue without the
+    /// caller, so that closing the connection does not avoid the pause.
     ///
     /// # Errors
     /// [`Code::Unavailable`]: the check panicked.
@@ -165,7 +166,7 @@ impl Place {
         Ok(checked.await.map_err(|_| Code::Unavailable)?.map_err(|_| Code::Unavailable)?)
     }
 
-    /// A refusal without a check, or after one. It pauses like all others: its body was read, too.
+    /// Returns the problem after a pause, for a refusal without a check or after one.
     pub(crate) async fn refuse(&self, problem: impl Into<Problem>) -> Problem {
         if let Ok(permit) = Arc::clone(&self.0.permit).acquire_owned().await {
             let place = self.clone();
@@ -188,7 +189,7 @@ impl<C: FromRequest<Arc<App>, Rejection = Problem>> FromRequest<Arc<App>> for Pl
         let network = parts.extensions.get::<Peer>().map_or_else(|| "-".to_owned(), |peer| peer.network());
         let limiter = parts.extensions.get::<Arc<Limiter>>().cloned().ok_or(Code::Unavailable)?;
         let Some(place) = limiter.place(tenant, network) else {
-            // A client reads the answer only once its body is taken. Nothing of it is kept.
+            // A client reads the response only when its body was received, so the body is read and discarded.
             let _ = NoBody::read(&parts.headers, body).await;
             sleep(FULL).await;
             return Err(Code::Unavailable.into());
@@ -214,26 +215,26 @@ mod tests {
     async fn check_outlives_its_caller_and_excludes_other_lanes() {
         let limiter = Arc::new(Limiter::new());
         let (acme, globex) = (lane(&limiter, "acme", "1").unwrap(), lane(&limiter, "globex", "1").unwrap());
-        let (began, begun) = oneshot::channel();
-        let (end, ended) = mpsc::channel::<()>();
-        let gone = tokio::spawn(async move {
+        let (started, has_started) = oneshot::channel();
+        let (end, wait_for_end) = mpsc::channel::<()>();
+        let caller = tokio::spawn(async move {
             let check = move || {
-                let _ = began.send(());
-                ended.recv().map_err(drop)
+                let _ = started.send(());
+                wait_for_end.recv().map_err(drop)
             };
             acme.check(check).await
         });
-        begun.await.unwrap();
-        gone.abort();
-        assert!(gone.await.is_err_and(|it| it.is_cancelled()));
+        has_started.await.unwrap();
+        caller.abort();
+        assert!(caller.await.is_err_and(|it| it.is_cancelled()));
         let mut next = Box::pin(globex.check(|| Ok::<_, ()>(())));
-        assert!(timeout(Duration::from_millis(100), &mut next).await.is_err(), "two checks at once");
-        assert_eq!(limiter.lanes().all.len(), 2, "the place was given back before the check ended");
+        assert!(timeout(Duration::from_millis(100), &mut next).await.is_err(), "two checks ran at the same time");
+        assert_eq!(limiter.lanes().all.len(), 2, "the place was released before the check ended");
         end.send(()).unwrap();
         assert!(next.await.is_ok_and(|it| it.is_ok()));
     }
 
-    /// So many pauses are to come that whoever waits for one still waits when the test is over.
+    /// A limiter with so many pauses ahead that a request that pauses is still waiting at the end of the test.
     fn busy() -> Arc<Limiter> {
         let limiter = Arc::new(Limiter::new());
         for _ in 0..1000 {
@@ -247,7 +248,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn refusal_delays_its_own_lane_alone() {
+    async fn refusal_delays_only_its_own_lane() {
         for checked in [true, false] {
             let limiter = busy();
             let [one, same, tenant, network] = [("acme", "1"), ("acme", "1"), ("globex", "1"), ("acme", "2")]
@@ -263,29 +264,29 @@ mod tests {
             while limiter.lanes().paused_until == before {
                 tokio::task::yield_now().await;
             }
-            assert!(!waits(&tenant).await && !waits(&network).await, "another lane waits");
-            // The caller who hangs up has gained nothing.
+            assert!(!waits(&tenant).await && !waits(&network).await, "another lane was delayed");
+            // Closing the connection does not end the pause.
             refused.abort();
-            assert!(waits(&same).await, "the same lane does not wait");
+            assert!(waits(&same).await, "the same lane was not delayed");
         }
     }
 
     #[tokio::test]
-    async fn pauses_of_all_lanes_follow_one_another() {
+    async fn pauses_of_all_lanes_are_sequential() {
         let limiter = Arc::new(Limiter::new());
-        let begun = Instant::now();
+        let started_at = Instant::now();
         let first = limiter.pause();
-        assert!(first >= begun + PAUSE && limiter.pause() == first + PAUSE);
+        assert!(first >= started_at + PAUSE && limiter.pause() == first + PAUSE);
         let (acme, globex) = (lane(&limiter, "acme", "1").unwrap(), lane(&limiter, "globex", "1").unwrap());
         let (_, checked) =
             futures_util::join!(acme.refuse(Code::InvalidCredentials), globex.check(|| Err::<(), _>(())));
         assert!(checked.is_ok_and(|it| it.is_err()));
-        assert!(begun.elapsed() >= 4 * PAUSE);
+        assert!(started_at.elapsed() >= 4 * PAUSE);
     }
 
     #[test]
-    fn places_are_limited() {
-        let many = |count: usize, of: &dyn Fn(usize) -> (String, String), then: (&str, &str)| {
+    fn places_are_limited_per_lane_tenant_network_and_process() {
+        let check = |count: usize, of: &dyn Fn(usize) -> (String, String), other: (&str, &str)| {
             let limiter = Arc::new(Limiter::new());
             let take = |n| {
                 let (tenant, network) = of(n);
@@ -293,17 +294,17 @@ mod tests {
             };
             let mut held: Vec<_> = (0..count).map(|n| take(n).unwrap()).collect();
             assert!(take(count).is_none(), "no limit at {count}");
-            assert_eq!(lane(&limiter, then.0, then.1).is_some(), count < TOTAL, "another lane at {count}");
+            assert_eq!(lane(&limiter, other.0, other.1).is_some(), count < TOTAL, "another lane at {count}");
             held.pop();
-            assert!(take(count).is_some(), "the place was not given back at {count}");
+            assert!(take(count).is_some(), "the place was not released at {count}");
             drop(held);
             assert!(limiter.lanes().all.is_empty(), "lanes stay");
         };
-        many(LANE, &|_| ("acme".to_owned(), "1".to_owned()), ("acme", "2"));
-        many(SHARE, &|n| ("acme".to_owned(), n.to_string()), ("globex", "1"));
-        many(SHARE, &|n| (format!("t{n}"), "1".to_owned()), ("t1", "2"));
-        // Nothing that can be a tenant is one tenant.
-        many(SHARE, &|n| ("/".to_owned(), n.to_string()), ("acme", "1"));
-        many(TOTAL, &|n| (format!("t{n}"), n.to_string()), ("acme", "x"));
+        check(LANE, &|_| ("acme".to_owned(), "1".to_owned()), ("acme", "2"));
+        check(SHARE, &|n| ("acme".to_owned(), n.to_string()), ("globex", "1"));
+        check(SHARE, &|n| (format!("t{n}"), "1".to_owned()), ("t1", "2"));
+        // All invalid tenant ids count as one tenant.
+        check(SHARE, &|n| ("/".to_owned(), n.to_string()), ("acme", "1"));
+        check(TOTAL, &|n| (format!("t{n}"), n.to_string()), ("acme", "x"));
     }
 }

@@ -1,4 +1,4 @@
-//! The Lambda of the flow `sso`.
+//! The Lambda function of the flow `sso`.
 
 use vestibule::lambda::{Error, RequiredKeys, run};
 

@@ -1,4 +1,4 @@
-//! Just-in-time provisioning: somebody whom the IdP vouches for and nobody created. Off unless the tenant asked for it.
+//! Just-in-time provisioning: creates a user at the first sign-in through the IdP. Off unless the tenant configured it.
 
 use vestibule::{
     audit::{Action, Outcome},
@@ -15,8 +15,9 @@ use vestibule::{
     },
 };
 
-/// Creates them as an employee, linked to what the IdP calls them. An Administrator only by a group that the tenant named for
-/// it. `Err`: which rule keeps them out; somebody who has the login name is not taken over.
+/// Creates the user as an employee, linked to the NameID of the assertion. Only a group that the tenant configured makes the user
+/// an Administrator. An existing user with the login name is never taken over. The inner `Err` names the rule that refused the
+/// user, for the audit.
 pub(crate) async fn create(
     app: &App,
     request: &Request,
@@ -34,11 +35,11 @@ pub(crate) async fn create(
     let display_name = names.collect::<Vec<_>>().join(" ");
     let display_name = if is_line(&display_name) { display_name.as_str() } else { username };
     let tenant = assertion.tenant();
-    // In the reserved tenant everybody is an operator: nobody becomes one by an attribute.
+    // Every user of the reserved tenant is an operator, and an attribute must not make an operator.
     if tenant.is_support() {
         return Ok(Err("provisioning_support"));
     }
-    let asked = NewUserDetails {
+    let details = NewUserDetails {
         kind: Kind::Employee,
         role: rules.role(assertion.values(&rules.groups)),
         auth_type: AuthType::SamlSso,
@@ -49,19 +50,19 @@ pub(crate) async fn create(
     let login = app.names()?.login(tenant, &LoginName::fold(username));
     let link = app.names()?.link(tenant, assertion.entity_id(), assertion.name_id());
     let key = tenant.user(UserId::generate(&*app.entropy)?);
-    let mut person = NewUser::new(key, login, &asked, Nonce::generate(&*app.entropy)?, request.now);
-    person = person.linked(link).beside_idp(app.names()?, assertion.entity_id());
-    person.user.role_by_groups = true;
-    let event = request.event(Action::UserCreated, Outcome::Success).about(person.key.user()).because("provisioned");
-    let made = app.store.create_user(&Actor::Idp, &person, &request.attempt(app)?, &event).await?;
-    Ok(match made {
-        // Somebody else was as quick with the same one: they are there.
+    let mut user = NewUser::new(key, login, &details, Nonce::generate(&*app.entropy)?, request.now);
+    user = user.linked(link).beside_idp(app.names()?, assertion.entity_id());
+    user.user.role_by_groups = true;
+    let event = request.event(Action::UserCreated, Outcome::Success).about(user.key.user()).because("provisioned");
+    let created = app.store.create_user(&Actor::Idp, &user, &request.attempt(app)?, &event).await?;
+    Ok(match created {
+        // A parallel sign-in with the same NameID has created the user.
         Created::Done | Created::SubjectTaken => Ok(()),
         _ => Err("provisioning_username_taken"),
     })
 }
 
-/// What can be a login name, and so a name that is shown.
+/// Whether the text can be a login name, and so a display name too.
 fn is_line(text: &str) -> bool {
     Username::try_from(text.to_owned()).is_ok()
 }

@@ -1,4 +1,4 @@
-//! What the IdP has to know of this service, and the way there.
+//! `GET /v1/sso/{tenant}/metadata` and `GET /v1/sso/{tenant}/login`: the service provider's metadata, and the start of a sign-in.
 
 use std::sync::Arc;
 
@@ -26,14 +26,14 @@ pub(crate) fn routes() -> Routes {
 
 /// Get the SAML metadata of this service
 ///
-/// A tenant's identity provider is configured with it. Each tenant has an entity id and addresses of its own.
+/// Use it to configure the tenant's identity provider. Each tenant has its own entity id and addresses.
 #[utoipa::path(get, path = "/v1/sso/{tenant}/metadata", operation_id = "getSsoMetadata", tag = "sso",
     params(("tenant" = String, Path, description = "The id of the tenant.", example = "acme")), responses(
     (status = 200, body = String, content_type = "application/samlmetadata+xml",
         description = "The metadata of this service as a service provider: an XML document.",
         example = json!("<md:EntityDescriptor xmlns:md=\"urn:oasis:names:tc:SAML:2.0:metadata\" \
             entityID=\"https://auth.acme.example/v1/sso/acme/metadata\"/>")),
-    (status = 404, description = "`not_found`: There is no such tenant."),
+    (status = 404, description = "`not_found`: The tenant does not exist."),
 ))]
 async fn metadata(State(app): State<Arc<App>>, call: ApiRequest<NoBody, TenantId>) -> ApiResult<Response> {
     let tenant = call.path;
@@ -49,34 +49,34 @@ async fn metadata(State(app): State<Arc<App>>, call: ApiRequest<NoBody, TenantId
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct LoginQuery {
-    /// Where the browser goes once the user is signed in: a path of this service, at most 1,024 bytes. Without it: `/`.
+    /// Where the browser goes once the user is signed in: a path of this service, at most 1,024 bytes. Default: `/`.
     #[param(example = "/portal")]
     return_to: Option<String>,
-    /// Ask the identity provider to authenticate the user anew (`ForceAuthn`). Only the answer to such a request can count as a
-    /// step-up.
+    /// Ask the identity provider to authenticate the user again (`ForceAuthn`). Only the response to such a request can count as
+    /// a step-up.
     step_up: Option<bool>,
-    /// Set by this service alone, where it redirects a browser that brought an answer nobody had asked for.
+    /// For this service only: it sets the parameter when it redirects a browser that brought an unsolicited response.
     unsolicited: Option<bool>,
 }
 
 /// Start a sign-in at the identity provider
 ///
-/// Redirects the browser to the tenant's identity provider with a SAML request. It has to be answered within 15 minutes. A
-/// browser (`Accept: text/html`) gets a pre-session cookie, and has to bring it with the answer. The answer to any other start is
-/// JSON, and sets no cookie.
+/// Redirects the browser to the tenant's identity provider with a SAML request, which the identity provider must answer within
+/// 15 minutes. A browser (`Accept: text/html`) gets a pre-session cookie and must send it with the identity provider's response.
+/// For any other client, the sign-in ends with JSON and sets no cookie.
 #[utoipa::path(get, path = "/v1/sso/{tenant}/login", operation_id = "startSsoLogin", tag = "sso",
     params(("tenant" = String, Path, description = "The id of the tenant.", example = "acme"), LoginQuery), responses(
     (status = 302, description = "The browser is redirected to the identity provider.", headers(
         ("location" = String, description = "The identity provider's address, with the SAML request."),
         ("set-cookie" = String, description = "For a browser: the pre-session, for 15 minutes."))),
-    (status = 404, description = "`not_found`: There is no such tenant, or it has no identity provider."),
+    (status = 404, description = "`not_found`: The tenant does not exist, or has no identity provider."),
 ))]
 async fn login(State(app): State<Arc<App>>, call: ApiRequest<NoBody, TenantId, LoginQuery>) -> ApiResult<Response> {
     let ApiRequest { path: tenant, query, request, .. } = call;
     request.set_tenant(&tenant);
     let return_to = query.return_to.clone().unwrap_or_else(|| "/".to_owned());
     if !is_own_path(&return_to) {
-        return Err(Problem::field("query:return_to", "must be a path of this origin, beginning with one /"));
+        return Err(Problem::field("query:return_to", "must be a path of this service that begins with a single /"));
     }
     let sp = app.service_provider(&tenant)?;
     let idp = app.store.idp(&tenant).await?.flatten().ok_or(Code::NotFound)?;
@@ -94,17 +94,17 @@ async fn login(State(app): State<Arc<App>>, call: ApiRequest<NoBody, TenantId, L
     Ok((StatusCode::FOUND, [(header::LOCATION, location)], cookie, ()).into_response())
 }
 
-/// The browser's pre-session, which several tabs share; or a new one.
+/// The browser's pre-session, which its tabs share, or a new one.
 fn pre_session(app: &App, request: &Request, query: &LoginQuery) -> ApiResult<PreSession> {
-    let mut pre_session = match cookies::brought(app, request) {
-        Some(brought) => brought,
+    let mut pre_session = match cookies::read_pre_session(app, request) {
+        Some(pre_session) => pre_session,
         None => PreSession::generate(&*app.entropy)?,
     };
     pre_session.unsolicited = query.unsolicited.unwrap_or(false);
     Ok(pre_session)
 }
 
-/// A path that no browser takes for another origin.
+/// Whether a browser resolves the text to a path of this origin.
 fn is_own_path(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_graphic() && c != '\\';
     text.len() <= 1024 && text.starts_with('/') && !text.starts_with("//") && text.chars().all(plain)
@@ -113,7 +113,7 @@ fn is_own_path(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn a_path_stays_here() {
+    fn return_path_must_be_on_this_origin() {
         let long = "/".to_owned() + &"a".repeat(1024);
         for (path, own) in [
             ("/", true),

@@ -1,4 +1,4 @@
-//! `/v1/support`: what operators do for tenants.
+//! `/v1/support`: operators create, look up and help tenants.
 
 use vestibule::http::Routes;
 
@@ -6,7 +6,7 @@ mod lookups;
 mod resets;
 mod tenants;
 
-/// The flow's endpoints.
+/// The endpoints of the flow.
 #[must_use]
 pub fn routes() -> Routes {
     resets::routes().merge(tenants::routes()).merge(lookups::routes())

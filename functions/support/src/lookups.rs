@@ -1,15 +1,15 @@
-//! `GET /v1/support/tenants` and `GET /v1/support/tenants/{tenant}/users`: what an operator has to know to help somebody.
+//! `GET /v1/support/tenants` and `GET /v1/support/tenants/{tenant}/users`: an operator looks up tenants and their users.
 
 use std::sync::Arc;
 
 use axum::{Json, extract::State};
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use utoipa_axum::routes;
 use vestibule::{
     audit::{Action, Outcome},
     http::{
-        ApiRequest, ApiResult, App, Code, Limit, NoBody, Routes, cursor,
+        ApiRequest, ApiResult, App, Code, Limit, NoBody, Page, Routes, cursor,
         dto::{KindDto, MfaDto, NameStart, RoleDto},
     },
     id::{TenantId, UserKey},
@@ -24,35 +24,14 @@ pub(crate) fn routes() -> Routes {
     Routes::new().routes(routes!(list_tenants)).routes(routes!(list_users))
 }
 
-#[derive(Deserialize, IntoParams)]
+/// The query of both lists. Each operation documents `q` itself; [`Page`] documents `limit` and `cursor`. `#[serde(flatten)]`
+/// would allow unknown fields.
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct TenantQuery {
-    /// Only tenants whose id or name begins with this text. Upper and lower case are the same.
-    #[param(example = "ac")]
-    #[param(inline)]
+struct Search {
     q: Option<NameStart>,
-    /// The most items of a page: 1 to 100. Without it: 50.
     #[serde(default)]
-    #[param(inline, required = false)]
     limit: Limit,
-    /// Where the page begins: the `next_cursor` of the page before.
-    cursor: Option<String>,
-}
-
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct UserQuery {
-    /// Only users whose user name or display name begins with this text. Upper and lower case are the same.
-    #[param(example = "an")]
-    #[param(inline)]
-    q: Option<NameStart>,
-    /// The most items of a page: 1 to 100. Without it: 50.
-    #[serde(default)]
-    #[param(inline, required = false)]
-    limit: Limit,
-    /// Where the page begins: the `next_cursor` of the page before.
     cursor: Option<String>,
 }
 
@@ -67,7 +46,7 @@ struct TenantList {
     next_cursor: Option<String>,
 }
 
-/// A tenant, as operators find it.
+/// A tenant, as operators see it.
 #[derive(Serialize, ToSchema)]
 struct TenantDto {
     /// The id of the tenant.
@@ -89,17 +68,17 @@ struct TenantUserList {
     next_cursor: Option<String>,
 }
 
-/// A tenant's user, as far as operators are shown them.
+/// A user of a tenant, with the fields that operators see.
 #[derive(Serialize, ToSchema)]
 #[schema(example = json!({"mfa": "active", "role": "administrator"}))]
 struct TenantUserDto {
     /// The user's id. It is unique within the tenant.
     #[schema(example = "u-ann")]
     id: String,
-    /// The user name, as it was given.
+    /// The user name, as it was entered.
     #[schema(example = "ann")]
     username: String,
-    /// The name that people read.
+    /// The display name.
     #[schema(example = "Ann Lee")]
     display_name: String,
     /// Whether the user is an employee or a contact.
@@ -134,13 +113,14 @@ impl TenantUserDto {
 ///
 /// For an operator. The list is in the order of tenant ids. Each request is recorded in the audit of `support`.
 #[utoipa::path(get, path = "/v1/support/tenants", operation_id = "listTenants", tag = "support",
-    security(("session" = [])), params(TenantQuery), responses(
+    security(("session" = [])), params(("q" = inline(Option<NameStart>), Query, description = "Only tenants whose id or name begins \
+    with this text. Upper and lower case are the same.", example = "ac"), Page), responses(
     (status = 200, body = TenantList, description = "A page of tenants."),
     (status = 403, description = "`forbidden`: Only an operator may do this."),
 ))]
 async fn list_tenants(
     State(app): State<Arc<App>>,
-    call: ApiRequest<NoBody, (), TenantQuery>,
+    call: ApiRequest<NoBody, (), Search>,
 ) -> ApiResult<Json<TenantList>> {
     let ApiRequest { query, request, .. } = call;
     let after = cursor(List::Tenants, query.cursor.as_deref())?;
@@ -161,14 +141,15 @@ async fn list_tenants(
 /// operator as its actor.
 #[utoipa::path(get, path = "/v1/support/tenants/{tenant}/users", operation_id = "listTenantUsers", tag = "support",
     security(("session" = [])), params(("tenant" = String, Path, description = "The id of the tenant.", example = "acme"),
-    UserQuery), responses(
+    ("q" = inline(Option<NameStart>), Query, description = "Only users whose user name or display name begins with this text. \
+    Upper and lower case are the same.", example = "an"), Page), responses(
     (status = 200, body = TenantUserList, description = "A page of the tenant's users."),
     (status = 403, description = "`forbidden`: Only an operator may do this."),
-    (status = 404, description = "`not_found`: There is no such tenant."),
+    (status = 404, description = "`not_found`: The tenant does not exist."),
 ))]
 async fn list_users(
     State(app): State<Arc<App>>,
-    call: ApiRequest<NoBody, TenantId, UserQuery>,
+    call: ApiRequest<NoBody, TenantId, Search>,
 ) -> ApiResult<Json<TenantUserList>> {
     let ApiRequest { path: tenant, query, request, .. } = call;
     let after = cursor(List::Users, query.cursor.as_deref())?;

@@ -1,4 +1,4 @@
-//! The Lambda of the flow `support`.
+//! The Lambda function of the flow `support`.
 
 use vestibule::lambda::{Error, RequiredKeys, run};
 

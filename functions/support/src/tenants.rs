@@ -1,4 +1,4 @@
-//! `POST /v1/support/tenants` and `POST /v1/support/clients`: what tenants begin with, and what is of all of them.
+//! `POST /v1/support/tenants` and `POST /v1/support/clients`: create a tenant, or a client credential for one or all tenants.
 
 use std::sync::Arc;
 
@@ -51,7 +51,7 @@ struct AdministratorRequest {
     /// The password: 8 to 1,024 bytes. Common passwords are refused.
     #[schema(value_type = String, example = "correct horse battery staple")]
     password: SecretText,
-    /// The name that people read.
+    /// The display name.
     display_name: Line,
     /// Where notifications are mailed.
     email: Option<Email>,
@@ -73,13 +73,14 @@ struct TenantAnswer {
 
 /// Create a tenant
 ///
-/// For an operator with a fresh step-up. The tenant begins with one Administrator, who enrols at their first sign-in.
+/// For an operator with a fresh step-up. The new tenant has one Administrator, who enrols an authenticator at the first
+/// sign-in.
 #[utoipa::path(post, path = "/v1/support/tenants", operation_id = "createTenant", tag = "support",
     security(("session" = [])), request_body = TenantRequest, responses(
     (status = 201, body = TenantAnswer, description = "The new tenant."),
     (status = 401, description = "`invalid_token`, `session_refresh_required`, `step_up_required`"),
     (status = 403, description = "`forbidden`: Only an operator may do this."),
-    (status = 409, description = "`conflict`: There is a tenant with this id."),
+    (status = 409, description = "`conflict`: A tenant with this id exists."),
 ))]
 async fn create_tenant(
     State(app): State<Arc<App>>,
@@ -93,7 +94,7 @@ async fn create_tenant(
         return Err(Problem::field("/id", "must not be support, the tenant of the operators"));
     }
     let operator = request.operator(&app).await?;
-    let asked = NewUserDetails {
+    let details = NewUserDetails {
         kind: Kind::Employee,
         role: Role::Administrator,
         auth_type: AuthType::Local,
@@ -103,44 +104,44 @@ async fn create_tenant(
     };
     let key = body.id.user(UserId::generate(&*app.entropy)?);
     let login = app.names()?.login(&body.id, &LoginName::fold(&first.username));
-    let mut person = NewUser::new(key, login, &asked, Nonce::generate(&*app.entropy)?, request.now);
-    person.hash = Some(app.passwords.hash(&first.password, &*app.entropy).await?);
-    let administrator = UserDto::new(&person.key, &person.user, &person.profile);
-    let here = request.event(Action::TenantCreated, Outcome::Success).by(operator.key().user());
-    let mut there = here.clone().about(person.key.user());
-    there.actor_tenant = Some(operator.tenant().clone());
-    let tenant = NewTenant { id: body.id, name: body.name.to_string(), first: Some(person) };
-    let (by, attempt) = (Actor::AdminContext(&operator), request.attempt(&app)?);
-    match app.store.create_tenant(&by, &tenant, &attempt, (&here, &there)).await? {
+    let mut user = NewUser::new(key, login, &details, Nonce::generate(&*app.entropy)?, request.now);
+    user.hash = Some(app.passwords.hash(&first.password, &*app.entropy).await?);
+    let administrator = UserDto::new(&user.key, &user.user, &user.profile);
+    let in_support = request.event(Action::TenantCreated, Outcome::Success).by(operator.key().user());
+    let mut in_tenant = in_support.clone().about(user.key.user());
+    in_tenant.actor_tenant = Some(operator.tenant().clone());
+    let tenant = NewTenant { id: body.id, name: body.name.to_string(), first: Some(user) };
+    let (actor, attempt) = (Actor::AdminContext(&operator), request.attempt(&app)?);
+    match app.store.create_tenant(&actor, &tenant, &attempt, (&in_support, &in_tenant)).await? {
         TenantCreated::Done => {}
-        TenantCreated::Taken => return Err(Problem::new(Code::Conflict).detail("there is a tenant of this id")),
+        TenantCreated::Taken => return Err(Problem::new(Code::Conflict).detail("a tenant with this id exists")),
         TenantCreated::ActorRevoked => return Err(request.no_longer(&app).await),
     }
     let answer = TenantAnswer { id: String::from(tenant.id), name: tenant.name, administrator };
     Ok((StatusCode::CREATED, Json(answer)))
 }
 
-/// A client credential to make, for one tenant or for all.
+/// A client credential to create, for one tenant or for all.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"name": "Customer portal"}))]
 struct SupportClientRequest {
-    /// What the credential is for, as people read it.
+    /// The purpose of the credential, as users read it.
     name: Line,
-    /// The id of the tenant whose tokens it may introspect. Without it: the tokens of every tenant.
+    /// The id of the tenant whose tokens it may introspect. Default: the tokens of every tenant.
     #[schema(value_type = Option<String>, example = "acme")]
     tenant: Option<TenantId>,
 }
 
-/// Make a client credential for any tenant
+/// Create a client credential for any tenant
 ///
 /// For an operator with a fresh step-up. A portal uses the credential to introspect session tokens.
 #[utoipa::path(post, path = "/v1/support/clients", operation_id = "createSupportClient", tag = "support",
     security(("session" = [])), request_body = SupportClientRequest, responses(
-    (status = 201, body = NewClientDto, description = "The credential. Its secret is shown this once."),
+    (status = 201, body = NewClientDto, description = "The credential. Its secret is shown only here."),
     (status = 401, description = "`invalid_token`, `session_refresh_required`, `step_up_required`"),
     (status = 403, description = "`forbidden`: Only an operator may do this."),
-    (status = 404, description = "`not_found`: There is no such tenant."),
+    (status = 404, description = "`not_found`: The tenant does not exist."),
 ))]
 async fn create_client(
     State(app): State<Arc<App>>,

@@ -1,4 +1,4 @@
-//! The Lambda of the flow `verify`.
+//! The Lambda function of the flow `verify`.
 
 use vestibule::lambda::{Error, RequiredKeys, run};
 

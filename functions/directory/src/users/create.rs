@@ -1,0 +1,104 @@
+//! `POST /v1/admin/users`: create a user.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State, http::StatusCode};
+use serde::Deserialize;
+use utoipa::ToSchema;
+use vestibule::{
+    audit::{Action, Outcome},
+    http::{
+        ApiRequest, ApiResult, App, Code, Line, Problem,
+        dto::{AuthTypeDto, Email, KindDto, RoleDto, UserDto, Username},
+    },
+    id::{LoginName, UserId},
+    secret::{Nonce, SecretText},
+    store::users::{Actor, Created, NewUser, NewUserDetails, fits, fits_somewhere},
+};
+
+use super::{NameId, check_password, invalid_combination, name_id_is_a_username, name_id_taken};
+
+/// A user to create.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"role": "standard", "username": "bob", "display_name": "Bob Meyer", "email": "bob@acme.example"}))]
+pub(crate) struct CreateRequest {
+    /// Whether the user is an employee or a contact.
+    kind: KindDto,
+    /// `portal` for a contact, `administrator` or `standard` for an employee. In tenant `support`, every user is an `operator`.
+    role: RoleDto,
+    /// How the user signs in.
+    auth_type: AuthTypeDto,
+    /// The user name. It is unique within the tenant.
+    username: Username,
+    /// The display name.
+    display_name: Line,
+    /// Where notifications are mailed.
+    email: Option<Email>,
+    /// The password: at most 1,024 bytes, at least 8 bytes for an employee and 15 characters for a contact. Common
+    /// passwords are refused.
+    #[schema(value_type = Option<String>, example = "correct horse battery staple")]
+    password: Option<SecretText>,
+    /// The NameID that the tenant's identity provider sends for this user, if it is not the user name.
+    sso_name_id: Option<NameId>,
+}
+
+/// Create a user
+///
+/// For an Administrator with a fresh step-up. The user enrols an authenticator at their first sign-in.
+#[utoipa::path(post, path = "/v1/admin/users", operation_id = "createUser", tag = "directory",
+    security(("session" = [])), request_body = CreateRequest, responses(
+    (status = 201, body = UserDto, description = "The new user.", example = json!({
+        "id": "u-bob", "username": "bob", "display_name": "Bob Meyer", "role": "standard", "mfa": "none"})),
+    (status = 401, description = "`invalid_token`, `session_refresh_required`, `step_up_required`"),
+    (status = 403, description = "`forbidden`: Only an Administrator may do this."),
+    (status = 409, description = "`conflict`: Another user has the user name or the NameID, or a NameID was given and the \
+        tenant has no identity provider."),
+))]
+pub(crate) async fn create(
+    State(app): State<Arc<App>>,
+    call: ApiRequest<CreateRequest>,
+) -> ApiResult<(StatusCode, Json<UserDto>)> {
+    let ApiRequest { body, request, .. } = call;
+    body.password.as_ref().map(|password| check_password(password, body.kind == KindDto::Contact)).transpose()?;
+    // The form is checked before the caller. The tenant, and so its own rule, is known only after that.
+    if !fits_somewhere(body.kind.into(), body.role.into()) {
+        return Err(invalid_combination());
+    }
+    let admin = request.administrator(&app).await?;
+    let tenant = admin.tenant();
+    if !fits(tenant, body.kind.into(), body.role.into()) {
+        return Err(invalid_combination());
+    }
+    let id = UserId::generate(&*app.entropy)?;
+    let login = app.names()?.login(tenant, &LoginName::fold(&body.username));
+    let details = NewUserDetails {
+        kind: body.kind.into(),
+        role: body.role.into(),
+        auth_type: body.auth_type.into(),
+        username: &body.username,
+        display_name: &body.display_name,
+        email: body.email.as_deref(),
+    };
+    let mut user = NewUser::new(tenant.user(id), login, &details, Nonce::generate(&*app.entropy)?, request.now);
+    if let Some(name_id) = body.sso_name_id {
+        user = user.linked(name_id.link(&app, &admin)?);
+    }
+    if let Some(idp) = admin.principal().idp() {
+        user = user.beside_idp(app.names()?, &idp.entity_id);
+    }
+    if let Some(password) = &body.password {
+        user.hash = Some(app.passwords.hash(password, &*app.entropy).await?);
+    }
+    let event = request.event(Action::UserCreated, Outcome::Success);
+    let event = event.by(admin.key().user()).about(user.key.user());
+    match app.store.create_user(&Actor::AdminContext(&admin), &user, &request.attempt(&app)?, &event).await? {
+        Created::Done => {}
+        Created::NameTaken => return Err(Problem::new(Code::Conflict).detail("another user has this username")),
+        Created::SubjectTaken => return Err(name_id_taken()),
+        Created::Ambiguous => return Err(name_id_is_a_username()),
+        Created::IdTaken | Created::NoTenant | Created::NotFirst => return Err(Code::Unavailable.into()),
+        Created::ActorRevoked => return Err(request.no_longer(&app).await),
+    }
+    Ok((StatusCode::CREATED, Json(UserDto::new(&user.key, &user.user, &user.profile))))
+}

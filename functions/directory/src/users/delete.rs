@@ -1,0 +1,36 @@
+//! `DELETE /v1/admin/users/{id}`: delete a user.
+
+use std::sync::Arc;
+
+use axum::{extract::State, http::StatusCode};
+use vestibule::{
+    audit::{Action, Outcome},
+    http::{ApiRequest, ApiResult, App, NoBody},
+    id::UserId,
+    store::users::Changed,
+};
+
+use super::{load_for_change, refusal};
+
+/// Delete a user
+///
+/// For an Administrator with a fresh step-up. All tokens of the user become void, and the user name can be used again. The
+/// audit keeps its events.
+#[utoipa::path(delete, path = "/v1/admin/users/{id}", operation_id = "deleteUser", tag = "directory",
+    security(("session" = [])), params(("id" = String, Path, description = "The user's id.", example = "u-ann")), responses(
+    (status = 204, description = "The user is deleted."),
+    (status = 401, description = "`invalid_token`, `session_refresh_required`, `step_up_required`"),
+    (status = 403, description = "`forbidden`: Only an Administrator may do this."),
+    (status = 404, description = "`not_found`"),
+    (status = 409, description = "`conflict`: The tenant would lose its last active Administrator."),
+))]
+pub(crate) async fn delete(State(app): State<Arc<App>>, call: ApiRequest<NoBody, UserId>) -> ApiResult<StatusCode> {
+    let ApiRequest { path: user, request, .. } = call;
+    let (admin, target) = load_for_change(&app, &request, user).await?;
+    let event = request.event(Action::UserDeleted, Outcome::Success);
+    let event = event.by(admin.key().user()).about(target.key().user());
+    match app.store.delete_user(&admin, target, &request.attempt(&app)?, &event).await? {
+        Changed::Done(_) => Ok(StatusCode::NO_CONTENT),
+        refused => Err(refusal(&app, &request, &admin, event, &refused).await),
+    }
+}

@@ -1,0 +1,125 @@
+//! `PATCH /v1/admin/users/{id}`: change a user.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State};
+use serde::Deserialize;
+use utoipa::ToSchema;
+use vestibule::{
+    audit::{Action, Notify, Outcome},
+    http::{
+        ApiRequest, ApiResult, App, Code, Line, OrEmpty, Problem,
+        dto::{AuthTypeDto, Email, KindDto, RoleDto, UserDto},
+    },
+    id::UserId,
+    password::WeakPassword,
+    secret::SecretText,
+    store::users::{Changed, Patch, fits_somewhere},
+};
+
+use super::{NameId, check_password, invalid_combination, load_for_change, refusal};
+
+/// The fields of a user to change. Absent fields do not change. An empty body is `{}`.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"display_name": "Ann Lee-Meyer", "email": "ann@acme.example"}))]
+pub(crate) struct ChangeRequest {
+    /// Whether the user is an employee or a contact. It must match the role: send both.
+    kind: Option<KindDto>,
+    /// The role. It must match `kind`: send both.
+    role: Option<RoleDto>,
+    /// How the user signs in.
+    auth_type: Option<AuthTypeDto>,
+    /// Whether the user may sign in.
+    active: Option<bool>,
+    /// The display name.
+    display_name: Option<Line>,
+    /// Where notifications are mailed.
+    email: Option<Email>,
+    /// A new password, with the same limits as at creation. You cannot set your own password here: use `POST /v1/password`.
+    #[schema(value_type = Option<String>)]
+    password: Option<SecretText>,
+    /// The NameID that the tenant's identity provider sends for this user. It replaces the earlier one.
+    sso_name_id: Option<NameId>,
+}
+
+/// Change a user
+///
+/// For an Administrator with a fresh step-up. Every change except of the display name and the e-mail address ends the
+/// user's sessions.
+#[utoipa::path(patch, path = "/v1/admin/users/{id}", operation_id = "updateUser", tag = "directory",
+    security(("session" = [])), params(("id" = String, Path, description = "The user's id.", example = "u-ann")),
+    request_body = ChangeRequest, responses(
+    (status = 200, body = UserDto, description = "The user after the change.",
+        example = json!({"display_name": "Ann Lee-Meyer"})),
+    (status = 401, description = "`invalid_token`, `session_refresh_required`, `step_up_required`"),
+    (status = 403, description = "`forbidden`: Only an Administrator may do this, and not for their own password."),
+    (status = 404, description = "`not_found`"),
+    (status = 409, description = "`conflict`: The tenant would lose its last active Administrator, or another user has the \
+        NameID."),
+))]
+pub(crate) async fn update(
+    State(app): State<Arc<App>>,
+    call: ApiRequest<OrEmpty<ChangeRequest>, UserId>,
+) -> ApiResult<Json<UserDto>> {
+    let ApiRequest { body: OrEmpty(body), path: user, request, .. } = call;
+    if let Some(password) = &body.password {
+        // The form is checked before the caller. If the user may be a contact, the store checks the length with the change.
+        check_password(password, body.kind == Some(KindDto::Contact))?;
+    }
+    if let (Some(kind), Some(role)) = (body.kind, body.role)
+        && !fits_somewhere(kind.into(), role.into())
+    {
+        return Err(invalid_combination());
+    }
+    let (admin, target) = load_for_change(&app, &request, user).await?;
+    target.read()?.ok_or(Code::NotFound)?;
+    let mut patch = Patch {
+        kind: body.kind.map(Into::into),
+        role: body.role.map(Into::into),
+        auth_type: body.auth_type.map(Into::into),
+        active: body.active,
+        display_name: body.display_name.map(String::from),
+        email: body.email.map(String::from),
+        hash: None,
+        linked: None,
+    };
+    if let Some(name_id) = body.sso_name_id {
+        patch.linked = Some(name_id.link(&app, &admin)?);
+    }
+    let event = request.event(Action::UserChanged, Outcome::Success);
+    let mut event = event.by(admin.key().user()).about(target.key().user());
+    if let Some(password) = &body.password {
+        if target.key() == admin.key() {
+            let why = Problem::new(Code::Forbidden).detail("use POST /v1/password to change your own password");
+            return Err(request.refused(&app, &admin, event, why).await);
+        }
+        patch.hash = Some(app.passwords.hash(password, &*app.entropy).await?);
+    }
+    event.changed = changed_fields(&patch);
+    if patch.hash.is_some() || patch.auth_type.is_some() || patch.linked.is_some() {
+        event = event.notify(Notify::User);
+    }
+    let key = target.key().clone();
+    match app.store.update_user(&admin, target, &patch, &request.attempt(&app)?, &event).await? {
+        Changed::Done(after) => Ok(Json(UserDto::new(&key, &after.0, &after.1))),
+        Changed::InvalidCombination => Err(invalid_combination()),
+        Changed::PasswordTooShort => Err(Problem::weak("/password", WeakPassword::TooShort)),
+        refused => Err(refusal(&app, &request, &admin, event, &refused).await),
+    }
+}
+
+/// The names of the fields that the patch changes, for the audit.
+fn changed_fields(patch: &Patch) -> Vec<String> {
+    let fields = [
+        ("kind", patch.kind.is_some()),
+        ("role", patch.role.is_some()),
+        ("auth_type", patch.auth_type.is_some()),
+        ("active", patch.active.is_some()),
+        ("display_name", patch.display_name.is_some()),
+        ("email", patch.email.is_some()),
+        ("password", patch.hash.is_some()),
+        ("sso_name_id", patch.linked.is_some()),
+    ];
+    fields.into_iter().filter(|(_, changes)| *changes).map(|(name, _)| name.to_owned()).collect()
+}
