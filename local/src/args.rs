@@ -8,72 +8,72 @@ use std::{
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use vestibule::{audit::AuditRetention, env::Timestamp};
 
-/// Where a store is kept when nobody says where.
-pub const OWN_DIRECTORY: &str = ".vestibule";
+/// The data directory if `--data-dir` is not given.
+pub const DEFAULT_DATA_DIR: &str = ".vestibule";
 
-/// Where a server is when nobody says where.
-pub const OWN_URL: &str = "http://127.0.0.1:8080";
+/// The address of the server if `--url` is not given.
+pub const DEFAULT_URL: &str = "http://127.0.0.1:8080";
 
-/// All of Vestibule on one port, over an embedded store.
+/// All flows of Vestibule on one port, with an embedded store.
 #[derive(Debug, Parser)]
 #[command(name = "local", version, args_conflicts_with_subcommands = true)]
 pub struct Cli {
-    /// What to do; serving where nothing is said.
+    /// The command; `serve` if none is given.
     #[command(subcommand)]
     pub command: Option<Command>,
-    /// Serving without the word.
+    /// The options of `serve`, if no command is given.
     #[command(flatten)]
     pub serve: Serve,
 }
 
-/// What the program can do.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Serve all flows (what happens without a command, too)
+    /// Serve all flows (the default command)
     Serve(Serve),
-    /// Enrol an authenticator at a running local server: shows the QR code in the terminal
+    /// Enrol an authenticator app at a running local server; shows the QR code in the terminal
     Enrol(Account),
-    /// Sign in at a running local server with password and code; prints the session's token
+    /// Sign in at a running local server with password and code; prints the session token
     Login(Account),
-    /// Play the authenticator app
+    /// Act as an authenticator app
     #[command(subcommand)]
     Totp(Totp),
     /// Create a tenant with its first Administrator; reads the password from standard input
     Init(Init),
-    /// Create the first operator of the support team; reads the password from standard input
+    /// Create the first operator of support; reads the password from standard input
     Operator(Operator),
-    /// Reset the MFA of a sole Administrator, or of the sole operator, who is locked out
+    /// Reset the MFA of the only Administrator of a tenant, or of the only operator, who is locked out
     ResetMfa(ResetMfa),
-    /// Make void every token and code that was handed out: after a copy of the data directory was put back
+    /// Make every earlier token and code void, after you restored a copy of the data directory
     RaiseRestoreEpoch(RaiseRestoreEpoch),
-    /// Show the notifications that were "sent"
+    /// Show the mails that a deployment would have sent
     Mail(Mail),
-    /// Play an organisation's IdP, which vouches for anybody: for development, on loopback alone
+    /// Run a SAML identity provider for development: it signs in any user without a password, on loopback only
     Idp(Idp),
 }
 
 /// `serve`.
 #[derive(Debug, Args)]
 pub struct Serve {
-    /// Port; 0 picks a free one
+    /// Port; 0 selects a free one
     #[arg(long, default_value_t = 8080)]
     pub port: u16,
     /// Address to listen on
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), value_parser = host)]
     pub host: IpAddr,
-    /// Where browsers and IdPs reach it [default: the address it listens on]
+    /// URL at which browsers and identity providers reach the server [default: the address it listens on]
     #[arg(long, value_name = "URL")]
     pub public_url: Option<String>,
     /// Directory of the store [default: .vestibule]
     #[arg(long, value_name = "DIR", conflicts_with = "ephemeral")]
     pub data_dir: Option<PathBuf>,
-    /// Keep nothing: a store that is gone when the server stops
+    /// Use a temporary store, which is deleted when the server stops
     #[arg(long)]
     pub ephemeral: bool,
-    /// Keep audit rows for so many days, 1 to 3650
+    /// Days to keep audit rows, 1 to 3650
     #[arg(long, value_name = "DAYS", default_value_t)]
     pub audit_retention_days: AuditRetention,
-    /// Keep the state in the embedded store, or in whatever answers as DynamoDB at `--endpoint`
+    /// The store: the embedded one, or DynamoDB at `--endpoint`
     #[cfg(feature = "dynamodb")]
     #[arg(long, value_enum, default_value_t = StoreChoice::Sled, requires_if("dynamodb", "endpoint"))]
     pub store: StoreChoice,
@@ -81,35 +81,35 @@ pub struct Serve {
     #[cfg(feature = "dynamodb")]
     #[arg(long, value_name = "URL")]
     pub endpoint: Option<String>,
-    /// Who is there to begin with: `demo`, `none`, or a file [default: demo; none for a --data-dir that holds a store]
+    /// Users to create at the start: `demo`, `none`, or a file [default: demo; none if --data-dir holds a store]
     #[arg(long, value_name = "demo|none|FILE")]
     pub seed: Option<SeedChoice>,
-    /// One line of JSON on standard output and nothing else
+    /// Print one line of JSON to standard output and nothing else
     #[arg(long)]
     pub json: bool,
-    /// Form of the log on standard error
+    /// Format of the log on standard error
     #[arg(long, value_enum, default_value_t = LogForm::Text)]
     pub log: LogForm,
-    /// What is logged, such as `debug` or `vestibule=trace`
+    /// Filter of the log, such as `debug` or `vestibule=trace`
     #[arg(long, env = "VESTIBULE_LOG", default_value = "info", hide_env_values = true)]
     pub log_filter: String,
 }
 
-/// Which store.
+/// The store to use.
 #[cfg(feature = "dynamodb")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum StoreChoice {
-    /// The embedded one.
+    /// The embedded store.
     Sled,
-    /// DynamoDB, as an emulator plays it.
+    /// DynamoDB Local or another emulator.
     Dynamodb,
 }
 
-/// `enrol` and `login`.
+/// The options of `enrol` and `login`.
 #[derive(Debug, Args)]
 pub struct Account {
-    /// The server, on this machine: passwords do not travel over plain HTTP
-    #[arg(long, default_value = OWN_URL)]
+    /// URL of the server, which must be on this machine, because plain HTTP must not carry passwords over a network
+    #[arg(long, default_value = DEFAULT_URL)]
     pub url: String,
     /// Tenant
     #[arg(long)]
@@ -119,28 +119,28 @@ pub struct Account {
     pub username: String,
 }
 
-/// `totp`.
+/// The subcommands of `totp`.
 #[derive(Debug, Subcommand)]
 pub enum Totp {
-    /// Print the six digits of now
+    /// Print the current code: six digits
     Code(TotpCode),
 }
 
-/// `totp code`.
+/// The options of `totp code`.
 #[derive(Debug, Args)]
 pub struct TotpCode {
-    /// The secret key in base32, in any grouping; `-` reads it from standard input
+    /// The secret key in base32, with or without spaces; `-` reads it from standard input
     #[arg(long)]
     pub secret: String,
-    /// The moment, RFC 3339, instead of now
-    #[arg(long, value_name = "TIME", value_parser = moment)]
+    /// Time of the code instead of now, in RFC 3339
+    #[arg(long, value_name = "TIME", value_parser = time)]
     pub at: Option<Timestamp>,
 }
 
-/// `init`.
+/// The options of `init`.
 #[derive(Debug, Args)]
 pub struct Init {
-    /// Directory of the store; made where there is none
+    /// Directory of the store; created if it does not exist
     #[arg(long, value_name = "DIR")]
     pub data_dir: PathBuf,
     /// The tenant's id
@@ -152,26 +152,26 @@ pub struct Init {
     /// The Administrator's login name
     #[arg(long)]
     pub username: String,
-    /// The Administrator's name
+    /// The Administrator's display name
     #[arg(long)]
     pub display_name: String,
 }
 
-/// `operator`.
+/// The options of `operator`.
 #[derive(Debug, Args)]
 pub struct Operator {
-    /// Directory of the store; made where there is none
+    /// Directory of the store; created if it does not exist
     #[arg(long, value_name = "DIR")]
     pub data_dir: PathBuf,
     /// The operator's login name
     #[arg(long)]
     pub username: String,
-    /// The operator's name [default: the login name]
+    /// The operator's display name [default: the login name]
     #[arg(long)]
     pub display_name: Option<String>,
 }
 
-/// `reset-mfa`.
+/// The options of `reset-mfa`.
 #[derive(Debug, Args)]
 pub struct ResetMfa {
     /// Directory of the store
@@ -183,58 +183,58 @@ pub struct ResetMfa {
     /// The login name
     #[arg(long)]
     pub username: String,
-    /// The ticket under which it was asked for; each works once
+    /// The support ticket of the request; it works for one reset
     #[arg(long)]
     pub ticket: String,
-    /// Why; it is kept in the audit
+    /// The reason, which is kept in the audit
     #[arg(long)]
     pub reason: String,
 }
 
-/// `raise-restore-security_version`.
+/// The options of `raise-restore-epoch`.
 #[derive(Debug, Args)]
 pub struct RaiseRestoreEpoch {
     /// Directory of the store
     #[arg(long, value_name = "DIR")]
     pub data_dir: PathBuf,
-    /// Why; it is kept in the audit
+    /// The reason, which is kept in the audit
     #[arg(long)]
     pub reason: String,
 }
 
-/// `mail`.
+/// The options of `mail`.
 #[derive(Debug, Args)]
 pub struct Mail {
     /// Directory of the store
-    #[arg(long, value_name = "DIR", default_value = OWN_DIRECTORY)]
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_DATA_DIR)]
     pub data_dir: PathBuf,
 }
 
-/// `idp`.
+/// The options of `idp`.
 #[derive(Debug, Args)]
 pub struct Idp {
-    /// Port; 0 picks a free one
+    /// Port; 0 selects a free one
     #[arg(long, default_value_t = 8081)]
     pub port: u16,
-    /// Address to listen on, which has to be of loopback
+    /// Address to listen on, which must be a loopback address
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), value_parser = host)]
     pub host: IpAddr,
-    /// Answer this service provider, whose metadata is there, and others of further `--sp` [default: all on this machine]
+    /// Metadata URL of a service provider to answer; repeatable [default: all service providers on this machine]
     #[arg(long = "sp", value_name = "URL")]
     pub service_providers: Vec<String>,
-    /// One line of JSON on standard output and nothing else
+    /// Print one line of JSON to standard output and nothing else
     #[arg(long)]
     pub json: bool,
 }
 
-/// Who is there to begin with.
+/// The users to create at the start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SeedChoice {
     /// The demo tenant.
     Demo,
-    /// Nobody.
+    /// No users.
     None,
-    /// Whoever a file says.
+    /// The users of a seed file.
     File(PathBuf),
 }
 
@@ -248,12 +248,12 @@ impl From<&str> for SeedChoice {
     }
 }
 
-/// Form of the log.
+/// Format of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogForm {
-    /// For people.
+    /// Text, for humans.
     Text,
-    /// One JSON object a line.
+    /// One JSON object on each line.
     Json,
 }
 
@@ -264,6 +264,6 @@ fn host(text: &str) -> Result<IpAddr, String> {
     }
 }
 
-fn moment(text: &str) -> Result<Timestamp, String> {
+fn time(text: &str) -> Result<Timestamp, String> {
     Timestamp::parse(text).ok_or_else(|| "not an RFC 3339 time, such as 2026-11-24T09:00:00Z".to_owned())
 }

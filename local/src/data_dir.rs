@@ -1,7 +1,7 @@
-//! The data directory: keys, store and lock of one local Vestibule.
+//! The data directory: keys, store and lock of one local server.
 //!
-//! An empty store would mean that nobody has a second factor. So a directory that is not whole is refused, never begun
-//! anew: only an empty one is initialised, and `initialising` stands in it until that is done.
+//! In an empty store no user has a second factor. So if the data directory is incomplete, Vestibule refuses to start: it
+//! initialises only an empty directory. The file `initialising` exists until the initialisation is complete.
 
 use std::{
     collections::BTreeSet,
@@ -24,71 +24,72 @@ const LOCK: &str = "lock";
 const MARKER: &str = "initialising";
 const KEYS: &str = "keys.json";
 const DB: &str = "db";
-/// Files that are only there while a directory is initialised.
+// Names that exist only during the initialisation.
 const KEYS_NEW: &str = "keys.json.new";
 const DB_NEW: &str = "db.new";
-const OURS: [&str; 7] = [LOCK, MARKER, KEYS, DB, KEYS_NEW, DB_NEW, crate::mail::FILE];
+/// The names that Vestibule creates in the directory.
+const OUR_NAMES: [&str; 7] = [LOCK, MARKER, KEYS, DB, KEYS_NEW, DB_NEW, crate::mail::FILE];
 
-/// What a data directory holds, open.
+/// An open data directory.
 pub struct DataDir {
-    /// The store; it holds the directory's lock until it is dropped.
+    /// The store, which holds the directory's lock until it is dropped.
     pub table: SledTable,
-    /// Its keys.
+    /// The keys of the store.
     pub keys: Keys,
-    /// The store's random id, the same for as long as the store lives.
+    /// The store's random id, which never changes.
     pub store_id: String,
 }
 
-/// The directory cannot be used; nothing in it was changed. The message says what is wrong and what mends it.
+/// The reason why the directory cannot be used. Nothing in it was changed. The message says what is wrong and how to repair it.
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirError {
     /// Another process has it open.
     #[error("another vestibule is using this directory ({}): stop it, or choose another directory", .0.display())]
     InUse(PathBuf),
-    /// It holds somebody else's files.
+    /// It holds files of other programs.
     #[error("{} holds other files and no vestibule store: choose an empty directory", .0.display())]
     Foreign(PathBuf),
-    /// Others than the owner may use it.
-    #[error("{} is open to other users of this machine: run `chmod {mend} {}`", .path.display(), .path.display())]
+    /// Other users than the owner may access it.
+    #[error("{} is open to other users of this machine: run `chmod {required_mode} {}`", .path.display(), .path.display())]
     Open {
-        /// What is open.
+        /// The file or directory.
         path: PathBuf,
         /// The mode it must have.
-        mend: &'static str,
+        required_mode: &'static str,
     },
-    /// A part of the store is gone.
-    #[error("{} is missing, and an empty store would admit people without a second factor: restore the whole directory \
-             from a backup, or choose an empty directory to begin anew", .0.display())]
+    /// A part of the store is missing.
+    #[error("{} is missing, and an empty store would let users sign in without a second factor: restore the whole \
+             directory from a backup, or choose an empty directory", .0.display())]
     Missing(PathBuf),
-    /// A part of the store does not read.
+    /// A part of the store is unreadable.
     #[error("{} is damaged ({fault}): restore the whole directory from a backup", .path.display())]
     Damaged {
-        /// What is damaged.
+        /// The damaged file or directory.
         path: PathBuf,
-        /// How it showed.
+        /// The error that was found.
         fault: String,
     },
-    /// Keys and store are each whole, but not of one directory.
+    /// The keys and the store are each complete, but belong to different stores.
     #[error("the keys and the store in {} belong to different stores: restore both from the same backup", .0.display())]
     Mixed(PathBuf),
     /// It was written by another version of this program.
-    #[error("{} is of version {found}, this program reads version 1: use the program that wrote it", .path.display())]
+    #[error("{} has version {found}, and this program reads version 1: use the program that wrote it", .path.display())]
     Version {
-        /// What is of another version.
+        /// The file or directory.
         path: PathBuf,
-        /// Which.
+        /// Its version.
         found: String,
     },
-    /// The system does not let us.
-    #[error("cannot use {}: {error}; check that it is a directory that this user may write, with room on the disk",
+    /// An error of the operating system.
+    #[error("cannot use {}: {error}; check that it is a directory that this user may write, and that the disk is not full",
             .path.display())]
     Io {
-        /// At which path.
+        /// The file or directory.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         error: io::Error,
     },
-    /// There is no randomness for keys.
+    /// The system has no randomness for keys.
     #[error("{0}: start again")]
     Entropy(#[from] EntropyError),
 }
@@ -103,39 +104,40 @@ fn damaged(path: &Path, fault: impl Into<String>) -> DataDirError {
 }
 
 impl DataDir {
-    /// Opens a data directory; one that is absent or empty is initialised first.
+    /// Opens a data directory. A missing or empty directory is initialised first.
     ///
     /// # Errors
-    /// [`DataDirError`] when the directory is not whole, not ours, in use or open to others. It is left as it is.
+    /// [`DataDirError`] if the directory is incomplete, damaged, in use, open to other users, or holds other files. Nothing in it
+    /// is changed.
     pub fn open(path: &Path, entropy: &dyn Entropy) -> Result<Self, DataDirError> {
         if !path.try_exists().map_err(at(path))? {
             DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(at(path))?;
         }
-        list(path)?; // before anything is written into somebody else's directory
+        list(path)?; // before anything is written, because the directory may belong to another program
         let lock = lock(path)?;
-        let names = list(path)?; // again: what was there before the lock may be another's beginning
+        let names = list(path)?; // again: before the lock, another process may have been initialising it
         let has = |name: &str| names.contains(name);
-        let begun = OURS.iter().any(|name| *name != LOCK && has(name));
-        if !begun {
+        let exists = OUR_NAMES.iter().any(|name| *name != LOCK && has(name));
+        if !exists {
             fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(at(path))?;
             write_new(&path.join(MARKER), b"")?;
             sync(path)?;
         }
-        private(path, "700")?;
-        if !begun || has(MARKER) {
+        check_private(path, "700")?;
+        if !exists || has(MARKER) {
             initialise(path, entropy)?;
         }
         Self::open_whole(path, lock)
     }
 
-    /// A store that is gone when it is dropped, with keys of its own: for trying out and for tests.
+    /// A temporary store with its own keys, which is deleted when it is dropped.
     ///
     /// # Errors
-    /// [`DataDirError`] when there is no room for it, or no randomness.
+    /// [`DataDirError::Io`] if the disk is full, [`DataDirError::Entropy`] if the system has no randomness.
     pub fn ephemeral(entropy: &dyn Entropy) -> Result<Self, DataDirError> {
         let file = KeyFile::generate(entropy)?;
         let path = Path::new("the temporary store");
-        let table = guarded(path, || {
+        let table = catch_panic(path, || {
             let db = sled::Config::new().temporary(true).open().map_err(|error| broken(path, error))?;
             SledTable::new(db, None).map_err(|error| broken(path, error))
         })?;
@@ -146,19 +148,19 @@ impl DataDir {
     fn open_whole(path: &Path, lock: File) -> Result<Self, DataDirError> {
         let file = read_keys(&path.join(KEYS))?;
         let db = path.join(DB);
-        // sled makes what it does not find: it may only be asked for what is there.
+        // sled creates missing files, so check first that they exist.
         for part in [db.clone(), db.join("conf"), db.join("db")] {
             if !part.try_exists().map_err(at(&part))? {
                 return Err(DataDirError::Missing(part));
             }
         }
-        let table = guarded(&db, || open_sled(&db, Some(lock)))?;
+        let table = catch_panic(&db, || open_sled(&db, Some(lock)))?;
         Self::with(path, table, &file)
     }
 
     fn with(path: &Path, table: SledTable, file: &KeyFile) -> Result<Self, DataDirError> {
         let db = path.join(DB);
-        let found = guarded(&db, || {
+        let found = catch_panic(&db, || {
             table.identity().map_err(|fault| match fault {
                 IdentityFault::Missing => damaged(&db, "its identity record is missing"),
                 IdentityFault::Version(found) => DataDirError::Version { path: db.clone(), found },
@@ -168,20 +170,20 @@ impl DataDir {
         if found != file.store() {
             return Err(DataDirError::Mixed(path.to_owned()));
         }
-        let keys = file.keys().map_err(|_| damaged(&path.join(KEYS), "a key does not read"))?;
+        let keys = file.keys().map_err(|_| damaged(&path.join(KEYS), "a key is unreadable"))?;
         Ok(Self { table, keys, store_id: found })
     }
 }
 
-/// What is in the directory; refused if that is only others' files.
+/// The names in the directory. Refused if they are all of other programs.
 fn list(path: &Path) -> Result<BTreeSet<String>, DataDirError> {
     let mut names = BTreeSet::new();
     for entry in fs::read_dir(path).map_err(at(path))? {
         names.insert(entry.map_err(at(path))?.file_name().to_string_lossy().into_owned());
     }
-    // A lock alone proves nothing: others make files of that name too.
-    let foreign = names.iter().any(|name| !OURS.contains(&name.as_str()));
-    let ours = names.iter().any(|name| name != LOCK && OURS.contains(&name.as_str()));
+    // A lock alone proves nothing: other programs create files with that name too.
+    let foreign = names.iter().any(|name| !OUR_NAMES.contains(&name.as_str()));
+    let ours = names.iter().any(|name| name != LOCK && OUR_NAMES.contains(&name.as_str()));
     if foreign && !ours { Err(DataDirError::Foreign(path.to_owned())) } else { Ok(names) }
 }
 
@@ -196,13 +198,13 @@ fn lock(path: &Path) -> Result<File, DataDirError> {
     }
 }
 
-/// Brings a directory that was begun to its end, from wherever a crash left it: keys, then a store that gets its name only
-/// once its identity is on the disk, then the marker goes.
+/// Initialises the directory, or completes an initialisation that a crash interrupted: first the keys; then the store, which gets
+/// its final name when its identity is on disk; then the marker is removed.
 fn initialise(path: &Path, entropy: &dyn Entropy) -> Result<(), DataDirError> {
     let (keys, db, db_new) = (path.join(KEYS), path.join(DB), path.join(DB_NEW));
     if !keys.try_exists().map_err(at(&keys))? {
         if db.try_exists().map_err(at(&db))? {
-            return Err(DataDirError::Missing(keys)); // no crash of ours leaves a store without keys
+            return Err(DataDirError::Missing(keys)); // an interrupted initialisation has no store without keys
         }
         let bytes = serde_json::to_vec_pretty(&KeyFile::generate(entropy)?);
         let bytes = Zeroizing::new(bytes.map_err(|error| damaged(&keys, error.to_string()))?);
@@ -216,7 +218,7 @@ fn initialise(path: &Path, entropy: &dyn Entropy) -> Result<(), DataDirError> {
         let file = read_keys(&keys)?;
         remove(fs::remove_dir_all(&db_new), &db_new)?;
         DirBuilder::new().mode(0o700).create(&db_new).map_err(at(&db_new))?;
-        guarded(&db_new, || {
+        catch_panic(&db_new, || {
             let table = open_sled(&db_new, None)?;
             table.init_identity(file.store()).map_err(|error| damaged(&db_new, error.to_string()))
         })?;
@@ -243,9 +245,9 @@ fn broken(path: &Path, error: sled::Error) -> DataDirError {
     }
 }
 
-/// sled panics over some damage; that too is an answer.
-fn guarded<T>(path: &Path, work: impl FnOnce() -> Result<T, DataDirError>) -> Result<T, DataDirError> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(damaged(path, "the store broke off while it was read")))
+/// Runs `work`, and turns a panic into an error: sled panics on some damage.
+fn catch_panic<T>(path: &Path, work: impl FnOnce() -> Result<T, DataDirError>) -> Result<T, DataDirError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(damaged(path, "the store crashed while it was read")))
 }
 
 fn read_keys(path: &Path) -> Result<KeyFile, DataDirError> {
@@ -253,7 +255,7 @@ fn read_keys(path: &Path) -> Result<KeyFile, DataDirError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(DataDirError::Missing(path.to_owned())),
         opened => opened.map_err(at(path))?,
     };
-    private(path, "600")?;
+    check_private(path, "600")?;
     let mut bytes = Zeroizing::new(Vec::new());
     file.read_to_end(&mut bytes).map_err(at(path))?;
     KeyFile::parse(&bytes).map_err(|fault| match fault {
@@ -262,9 +264,10 @@ fn read_keys(path: &Path) -> Result<KeyFile, DataDirError> {
     })
 }
 
-fn private(path: &Path, mend: &'static str) -> Result<(), DataDirError> {
+/// Refuses a file or directory that other users may access.
+fn check_private(path: &Path, required_mode: &'static str) -> Result<(), DataDirError> {
     let mode = fs::metadata(path).map_err(at(path))?.permissions().mode();
-    if mode & 0o077 == 0 { Ok(()) } else { Err(DataDirError::Open { path: path.to_owned(), mend }) }
+    if mode & 0o077 == 0 { Ok(()) } else { Err(DataDirError::Open { path: path.to_owned(), required_mode }) }
 }
 
 fn write_new(path: &Path, bytes: &[u8]) -> Result<(), DataDirError> {
@@ -272,7 +275,7 @@ fn write_new(path: &Path, bytes: &[u8]) -> Result<(), DataDirError> {
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(at(path))
 }
 
-/// Names in a directory are durable once the directory is.
+/// Makes the names in a directory durable.
 fn sync(path: &Path) -> Result<(), DataDirError> {
     File::open(path).and_then(|directory| directory.sync_all()).map_err(at(path))
 }

@@ -1,4 +1,5 @@
-//! DynamoDB instead of the embedded store, for development: the directory holds the keys, and the table is named after them.
+//! DynamoDB instead of the embedded store, for development. The data directory holds the keys, and the table's name holds the
+//! id of the store.
 
 use std::{
     fs::{self, DirBuilder, OpenOptions},
@@ -22,21 +23,22 @@ use zeroize::Zeroizing;
 
 use crate::Failure;
 
-/// Opens the table that belongs to the keys in a directory; what is not there is made.
+/// Opens the table of the keys in a directory. Creates the keys and the table if they do not exist. Without a directory, the
+/// keys are new.
 ///
 /// # Errors
-/// Says what is wrong with the keys, or that the address does not answer.
+/// A message that says what is wrong with the keys, or that the endpoint does not answer.
 pub async fn open(directory: Option<&Path>, endpoint: &str) -> Result<(Arc<dyn Table>, Keys), Failure> {
     let file = match directory {
         Some(directory) => keys(directory)?,
         None => KeyFile::generate(&SystemEntropy)?,
     };
     let keys = file.keys()?;
-    // An emulator takes any credentials; AWS is never asked: there is always an address.
+    // An emulator accepts any credentials. The client never calls AWS, because it always has an endpoint.
     let credentials = Credentials::new("local", "local", None, None, "local");
     let client = dynamo::client("eu-central-1".into(), credentials, Some(endpoint.to_owned()), &TlsRoots::read(None)?);
     let table = DynamoTable::new(client, format!("vestibule-{}", file.store()), Arc::new(SystemEntropy));
-    let unreached = |error| format!("DynamoDB at {endpoint} does not do what it is asked ({error}): is it running?");
+    let unreached = |error| format!("DynamoDB at {endpoint} failed ({error}): is it running?");
     table.create().await.map_err(unreached)?;
     let table: Arc<dyn Table> = Arc::new(table);
     Store::new(Arc::clone(&table)).identify(file.store(), None).await.map_err(unreached)?;

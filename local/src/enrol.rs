@@ -1,4 +1,5 @@
-//! Enrolment from the command line: the flows over HTTP, with the QR code in the terminal.
+//! `enrol`: enrols an authenticator app through the HTTP API, with the QR code in the terminal. Also the HTTP client of `login`
+//! and `idp`.
 
 use std::io::{self, Write};
 
@@ -14,64 +15,68 @@ use zeroize::Zeroizing;
 
 use crate::{
     Failure,
-    args::{Account, OWN_URL},
+    args::{Account, DEFAULT_URL},
     terminal,
 };
 
-/// The longest answer that is read.
-const ANSWER: usize = 1024 * 1024;
+/// The maximum size of a response, in bytes.
+const MAX_RESPONSE: usize = 1024 * 1024;
 
-/// Five wrong codes end a pending enrolment or a challenge: no more are asked for.
+/// How often a code is asked for. The server ends a pending enrolment or a challenge after five wrong codes.
 pub(crate) const MAX_ATTEMPTS: usize = 5;
 
-/// Signs in with the password, enrols an authenticator, and makes the recovery token.
+/// Signs in with the password, enrols an authenticator app, and issues a recovery token.
 ///
 /// # Errors
-/// Says which step did not work, and why.
+/// A message that says which step failed, and why.
 pub async fn run(options: &Account) -> Result<(), Failure> {
     let server = Server::at(&options.url)?;
     let answer = sign_in(&server, options).await?;
     let token = match answer["status"].as_str() {
         Some("enrolment_required") => text(&answer["enrolment"]["token"])?,
         Some("mfa_required") => {
-            return Err("this user has an authenticator: to replace it sign in and use /v1/mfa/enrolments; if it is \
-                        lost, use the recovery token or ask an Administrator for a reset"
-                .into());
+            return Err(
+                "this user has an authenticator app: to replace it, sign in and use /v1/mfa/enrolments; if it \
+                        is lost, use the recovery token or ask an Administrator for a reset"
+                    .into(),
+            );
         }
-        _ => return Err("this user signs in with the password alone (excluded from MFA): nothing to enrol".into()),
+        _ => return Err("this user is excluded from MFA and signs in with the password only: nothing to enrol".into()),
     };
     let start = if answer["reset_code_required"] == true {
         json!({"reset_code": *terminal::line("Reset code (from the Administrator)")?})
     } else {
         json!({})
     };
-    let enrolment =
-        server.send(Method::POST, "/v1/mfa/enrolments", Some(&token), Some(&start)).await?.ok("starting enrolment")?;
+    let enrolment = server
+        .send(Method::POST, "/v1/mfa/enrolments", Some(&token), Some(&start))
+        .await?
+        .ok("starting the enrolment")?;
     show(&text(&enrolment["otpauth_uri"])?, &text(&enrolment["secret"])?)?;
     let session = confirm(&server, &token).await?;
-    let made = server.send(Method::POST, "/v1/mfa/recovery-token", Some(&session), None).await?;
-    let made = made.ok("making the recovery token")?;
+    let recovery = server.send(Method::POST, "/v1/mfa/recovery-token", Some(&session), None).await?;
+    let recovery = recovery.ok("issuing the recovery token")?;
     print(&format!(
-        "\nMFA is on for {}.\nRecovery token, shown this once; keep it where your phone is not:\n\n  {}\n\n\
-         Next, sign in with password and code. That code is used: wait for the next one.\n\n  {}\n\n",
+        "\nMFA is on for {}.\nRecovery token, shown only now. Do not keep it on your phone:\n\n  {}\n\n\
+         Next, sign in with password and code. The code above is used up: wait for the next one.\n\n  {}\n\n",
         options.username,
-        *text(&made["recovery_token"])?,
+        *text(&recovery["recovery_token"])?,
         command("login", options),
     ))?;
-    // Nobody goes on with this session.
+    // The session is not needed any more.
     server.send(Method::DELETE, "/v1/session", Some(&session), None).await?.ok("signing out").map(drop)
 }
 
-/// A command for the same person at the same server.
+/// A command line for the same user at the same server.
 pub(crate) fn command(name: &str, options: &Account) -> String {
     let mut arguments = vec![name, "--tenant", &options.tenant, "--username", &options.username];
-    if options.url != OWN_URL {
+    if options.url != DEFAULT_URL {
         arguments.extend(["--url", &options.url]);
     }
     terminal::command(&arguments)
 }
 
-/// Asks for the password and sends it: what `POST /v1/login` answers.
+/// Asks for the password and sends it. Returns the response of `POST /v1/login`.
 pub(crate) async fn sign_in(server: &Server, options: &Account) -> Result<Value, Failure> {
     let password = terminal::password("Password")?;
     let body = json!({"tenant": options.tenant, "username": options.username, "password": password.expose()});
@@ -83,14 +88,14 @@ fn show(uri: &str, key: &str) -> Result<(), Failure> {
     let bare = Zeroizing::new(key.replace(' ', ""));
     let app = Zeroizing::new(terminal::command(&["totp", "code", "--secret", &bare]));
     print(&format!(
-        "\n{qr}\n\nScan it with an authenticator app, or type this key (time-based, 6 digits):\n\n  {key}\n\n\
-         No phone at hand? This shows the code, in another terminal:\n\n  {}\n\n",
+        "\n{qr}\n\nScan the QR code with an authenticator app, or type this key (time-based, 6 digits):\n\n  {key}\n\n\
+         No phone? Run this command in another terminal to get the code:\n\n  {}\n\n",
         *app
     ))
 }
 
-/// The QR code in half blocks, with its quiet zone. Dark on light, as scanners want it: in colors that say so, or else
-/// for a terminal that is light on dark.
+/// The QR code in half blocks, with its quiet zone. Scanners need dark modules on a light background: with `colors` the text sets
+/// both, without them it assumes a terminal that is light on dark.
 fn qr(uri: &str, colors: bool) -> Result<String, Failure> {
     let code = QrCode::with_error_correction_level(uri, EcLevel::L)?;
     let mut renderer = code.render::<Dense1x2>();
@@ -102,26 +107,26 @@ fn qr(uri: &str, colors: bool) -> Result<String, Failure> {
     Ok(text.lines().map(|line| format!("\u{1b}[30;107m{line}\u{1b}[0m")).collect::<Vec<_>>().join("\n"))
 }
 
-/// Asks for codes until one is right.
+/// Asks for codes until one is right. Returns the session token.
 async fn confirm(server: &Server, token: &str) -> Result<Zeroizing<String>, Failure> {
     for _ in 0..MAX_ATTEMPTS {
-        let code = terminal::line("Code it shows")?;
+        let code = terminal::line("Code in the app")?;
         let body = json!({"code": *code});
         let answer = server.send(Method::POST, "/v1/mfa/enrolments/confirm", Some(token), Some(&body)).await?;
         match answer.body["code"].as_str() {
-            Some(code @ ("malformed_code" | "invalid_code")) => say_wrong(code),
-            _ => return text(&answer.ok("confirming")?["session"]["token"]),
+            Some(code @ ("malformed_code" | "invalid_code")) => explain_refused_code(code),
+            _ => return text(&answer.ok("confirming the enrolment")?["session"]["token"]),
         }
     }
-    Err("five codes were wrong: start again".into())
+    Err("five wrong codes: start again".into())
 }
 
-/// What somebody who is asked again has to know. The service does not say more either.
-pub(crate) fn say_wrong(code: &str) {
+/// Explains why a code was refused. The service does not tell a wrong code from a used one.
+pub(crate) fn explain_refused_code(code: &str) {
     let text = match code {
-        "malformed_code" => "That is no code: a code has 6 digits.",
+        "malformed_code" => "This is not a code: a code has 6 digits.",
         _ => {
-            "That code is wrong or was used. Each code works once: wait for the next one. If that is wrong too, look at the \
+            "This code is wrong or was used. Each code works once: wait for the next one. If that is refused too, check the \
              clock of the phone."
         }
     };
@@ -134,47 +139,55 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
 }
 
 pub(crate) fn text(value: &Value) -> Result<Zeroizing<String>, Failure> {
-    let text = value.as_str().ok_or("the server's answer is not of the contract: is it another program?")?;
+    let text = value.as_str().ok_or("unexpected response: is the server Vestibule?")?;
     Ok(Zeroizing::new(text.to_owned()))
 }
 
-/// A Vestibule, or another server, on this machine.
+/// An HTTP server on this machine.
 pub(crate) struct Server {
     authority: String,
 }
 
+/// A response with a JSON body.
 pub(crate) struct Reply {
     status: u16,
     pub(crate) body: Value,
 }
 
 impl Reply {
-    /// The body of a success; what a problem says, otherwise.
-    pub(crate) fn ok(self, doing: &str) -> Result<Value, Failure> {
+    /// The body of a success. `action` names the request in the error message.
+    ///
+    /// # Errors
+    /// The code and the detail of the problem.
+    pub(crate) fn ok(self, action: &str) -> Result<Value, Failure> {
         if (200..300).contains(&self.status) {
             return Ok(self.body);
         }
-        let said = |name: &str| self.body[name].as_str().map(str::to_owned);
-        let code = said("code").unwrap_or_else(|| format!("status {}", self.status));
-        let more = said("detail").or_else(|| said("title")).map(|text| format!(" ({text})")).unwrap_or_default();
-        Err(format!("{doing} was refused: {code}{more}").into())
+        let field = |name: &str| self.body[name].as_str().map(str::to_owned);
+        let code = field("code").unwrap_or_else(|| format!("status {}", self.status));
+        let detail = field("detail").or_else(|| field("title")).map(|text| format!(" ({text})")).unwrap_or_default();
+        Err(format!("{action} was refused: {code}{detail}").into())
     }
 }
 
 impl Server {
+    /// # Errors
+    /// The URL is not an HTTP URL of this machine, or has a path.
     pub(crate) fn at(url: &str) -> Result<Self, Failure> {
         let parsed: Option<Uri> = url.parse().ok();
-        let here = |host: &str| {
+        let is_loopback = |host: &str| {
             let bare = host.trim_matches(['[', ']']);
             host == "localhost" || bare.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
         };
         match parsed {
-            Some(uri) if uri.scheme_str() == Some("http") && uri.host().is_some_and(here) && uri.path() == "/" => {
+            Some(uri)
+                if uri.scheme_str() == Some("http") && uri.host().is_some_and(is_loopback) && uri.path() == "/" =>
+            {
                 let authority = uri.authority().map_or_else(String::new, ToString::to_string);
                 let port = if uri.port().is_some() { "" } else { ":80" };
                 Ok(Self { authority: format!("{authority}{port}") })
             }
-            _ => Err(format!("{url} is no server on this machine: --url takes http://127.0.0.1:PORT").into()),
+            _ => Err(format!("{url} is not a server on this machine: --url takes http://127.0.0.1:PORT").into()),
         }
     }
 
@@ -190,7 +203,7 @@ impl Server {
         Ok(Reply { status, body })
     }
 
-    /// One request on a connection of its own: the answer's status and body.
+    /// Sends one request on a new connection. Returns the response's status and body.
     pub(crate) async fn exchange(
         &self,
         method: Method,
@@ -214,9 +227,9 @@ impl Server {
             }
             None => Body::empty(),
         };
-        let answer = sender.send_request(request.body(body)?).await?;
-        let status = answer.status().as_u16();
-        Ok((status, Zeroizing::new(to_bytes(Body::new(answer.into_body()), ANSWER).await?.to_vec())))
+        let response = sender.send_request(request.body(body)?).await?;
+        let status = response.status().as_u16();
+        Ok((status, Zeroizing::new(to_bytes(Body::new(response.into_body()), MAX_RESPONSE).await?.to_vec())))
     }
 }
 
@@ -225,10 +238,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_qr_code_is_dark_on_light() {
+    fn qr_code_is_dark_on_light() {
         let (plain, colored) = (qr("otpauth://x", false).unwrap(), qr("otpauth://x", true).unwrap());
-        assert!(plain.starts_with('█'), "the quiet zone is light: ink, where ink is light");
-        assert!(colored.starts_with("\u{1b}[30;107m "), "the quiet zone is light: paper, where ink is black");
+        assert!(
+            plain.starts_with('█'),
+            "without colors the quiet zone is filled, because the terminal is light on dark"
+        );
+        assert!(
+            colored.starts_with("\u{1b}[30;107m "),
+            "with colors the quiet zone is empty, because the background is light"
+        );
         let bare = colored.replace("\u{1b}[30;107m", "").replace("\u{1b}[0m", "");
         let inverted = |c| match c {
             '█' => ' ',
@@ -237,13 +256,13 @@ mod tests {
             '▄' => '▀',
             other => other,
         };
-        // The last line is half beyond the code where that has an odd number of rows.
-        let but_last = |text: &str| text.lines().rev().skip(1).map(str::to_owned).collect::<Vec<_>>();
-        assert_eq!(but_last(&bare.chars().map(inverted).collect::<String>()), but_last(&plain));
+        // If the code has an odd number of rows, the lower half of the last line is outside the code.
+        let without_last_line = |text: &str| text.lines().rev().skip(1).map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(without_last_line(&bare.chars().map(inverted).collect::<String>()), without_last_line(&plain));
     }
 
     #[test]
-    fn passwords_stay_on_this_machine() {
+    fn server_must_be_on_this_machine() {
         for good in ["http://127.0.0.1:8080", "http://localhost:1", "http://[::1]:8080/"] {
             assert!(Server::at(good).is_ok(), "{good}");
         }

@@ -1,5 +1,5 @@
-//! An organisation's IdP for development, which vouches for anybody by any name without asking for a password. So it listens on
-//! loopback alone, is asked under a name of loopback alone, and answers service providers on loopback alone.
+//! A SAML identity provider (IdP) for development. It asserts any name without a password. So it listens on loopback only, accepts
+//! only requests with a loopback `Host`, and answers only service providers on loopback.
 
 mod key;
 pub(crate) mod page;
@@ -29,33 +29,34 @@ use vestibule::{
 
 use self::{
     key::Signer,
-    saml::{AuthnRequest, Says, ServiceProvider},
+    saml::{AuthnRequest, ServiceProvider, Statement},
 };
 use crate::{
     Failure,
     args::Idp as Options,
     enrol::Server,
-    server::{Signals, unbound},
+    server::{Signals, bind_error},
 };
 
-/// What may be said of somebody besides their name: what the service maps when it creates people (docs/sso.md).
+/// The attributes that a user can set: those that the service maps when it provisions users (docs/sso.md).
 const ATTRIBUTES: [&str; 6] = ["Username", "FirstName", "LastName", "Email", "SecurityGroup", "CompanyName"];
-/// How people are said to have signed in, unless it is asked for otherwise.
+/// The default authentication context of the assertions.
 const CONTEXT: &str = "urn:oasis:names:tc:SAML:2.0:ac:classes:PasswordProtectedTransport";
 
-/// Serves until a signal says to stop.
+/// Serves until a signal stops the IdP.
 ///
 /// # Errors
-/// Says what keeps it from serving: an address of more than this machine, above all.
+/// A message that says why the IdP cannot serve: for example, the address is not a loopback address.
 pub async fn run(options: &Options) -> Result<(), Failure> {
     let address = SocketAddr::new(options.host, options.port);
     if !on_this_machine(&format!("http://{address}")) {
         let host = options.host;
-        return Err(
-            format!("this IdP vouches for anybody, so it does not listen on {host}: keep --host 127.0.0.1").into()
-        );
+        return Err(format!(
+            "this IdP signs in any user without a password, so it does not listen on {host}: keep --host 127.0.0.1"
+        )
+        .into());
     }
-    let listener = TcpListener::bind(address).await.map_err(|error| unbound(address, &error))?;
+    let listener = TcpListener::bind(address).await.map_err(|error| bind_error(address, &error))?;
     let url = format!("http://{}", listener.local_addr()?);
     let mut known = Vec::new();
     for url in &options.service_providers {
@@ -64,7 +65,7 @@ pub async fn run(options: &Options) -> Result<(), Failure> {
     let text = if options.json { format!("{}\n", json!({"url": url})) } else { welcome(&url, &known) };
     let router = router(url, known, Arc::new(SystemClock), Arc::new(SystemEntropy))?;
     let mut signals = Signals::new()?;
-    // Whoever does not read standard output is served all the same.
+    // The IdP continues if standard output is closed.
     let _ = io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush());
     tokio::select! {
         ended = axum::serve(listener, router) => Ok(ended?),
@@ -72,8 +73,8 @@ pub async fn run(options: &Options) -> Result<(), Failure> {
     }
 }
 
-/// The IdP at an address, with a new key. It answers the service providers that it knows; where it knows none, all on this
-/// machine.
+/// The router of an IdP at `url`, with a new key. If `known` is empty, it answers every service provider on this machine, otherwise
+/// only the known ones.
 fn router(
     url: String,
     known: Vec<ServiceProvider>,
@@ -85,7 +86,7 @@ fn router(
     let router = Router::new().route("/", get(home)).route("/metadata", get(metadata)).route("/sso", get(sso));
     let router =
         router.route("/submit.js", get(|| async { ([(header::CONTENT_TYPE, "text/javascript")], page::SUBMIT) }));
-    Ok(router.with_state(idp).layer(from_fn(here)))
+    Ok(router.with_state(idp).layer(from_fn(check_host)))
 }
 
 struct Idp {
@@ -96,19 +97,19 @@ struct Idp {
     entropy: Arc<dyn Entropy>,
 }
 
-/// An address of this machine, encrypted or not.
+/// Whether an HTTP or HTTPS URL has a loopback host.
 fn on_this_machine(url: &str) -> bool {
     let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
     rest.is_some_and(|rest| is_https_or_loopback(&format!("http://{rest}")))
 }
 
-/// Only who asks for a name of this machine: no tunnel from elsewhere, and no page whose name was pointed here.
-async fn here(request: Request, next: Next) -> Response {
+/// Refuses a request whose `Host` is not loopback: it came through a tunnel or by DNS rebinding.
+async fn check_host(request: Request, next: Next) -> Response {
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let mut response = if on_this_machine(&format!("http://{host}")) {
         next.run(request).await
     } else {
-        refusal("this IdP is for this machine alone: ask for it as 127.0.0.1 or localhost")
+        refusal("this IdP serves only this machine: use 127.0.0.1 or localhost in the URL")
     };
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
@@ -131,30 +132,30 @@ async fn metadata(State(idp): State<Arc<Idp>>) -> Response {
     ([(header::CONTENT_TYPE, "application/samlmetadata+xml")], xml).into_response()
 }
 
-/// Asks who it is to be, unless the query says so; and answers for them.
+/// Asks for the username unless the query has one, then answers the service provider.
 async fn sso(State(idp): State<Arc<Idp>>, RawQuery(query): RawQuery) -> Response {
     let query = Query(serde_urlencoded::from_str(&query.unwrap_or_default()).unwrap_or_default());
-    let (in_response_to, to) = match idp.asked(&query) {
-        Ok(asked) => asked,
+    let (in_response_to, to) = match idp.destination(&query) {
+        Ok(destination) => destination,
         Err(why) => return refusal(&why),
     };
     let Some(username) = query.get("username") else {
-        return page::question(&to, &query).into_response();
+        return page::username_form(&to, &query).into_response();
     };
-    let answered = idp.answer(&query, username, in_response_to.as_deref(), &to);
-    match answered {
+    match idp.respond(&query, username, in_response_to.as_deref(), &to) {
         Ok(response) => {
-            tracing::info!(username, to = to.entity_id, "vouched for");
-            page::answer(&to, username, &BASE64.encode(response.as_bytes()), query.get("RelayState")).into_response()
+            tracing::info!(username, to = to.entity_id, "signed in a user");
+            page::response_form(&to, username, &BASE64.encode(response.as_bytes()), query.get("RelayState"))
+                .into_response()
         }
         Err(error) => {
-            tracing::error!(%error, "no answer could be made");
+            tracing::error!(%error, "the response could not be created");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
 }
 
-/// What a browser brought. An empty field of a form says nothing.
+/// The query of a request. Empty fields count as absent.
 struct Query(Vec<(String, String)>);
 
 impl Query {
@@ -176,22 +177,27 @@ impl Idp {
         format!("{}/sso", self.url)
     }
 
-    /// Which request it is, if it is one, and who gets the answer. Unasked only those are answered who are known.
-    fn asked(&self, query: &Query) -> Result<(Option<String>, ServiceProvider), String> {
+    /// The id of the SAML request, if there is one, and the service provider to answer. An unsolicited response goes only to a known
+    /// service provider.
+    fn destination(&self, query: &Query) -> Result<(Option<String>, ServiceProvider), String> {
         let Some(request) = query.get("SAMLRequest") else {
             let known = self.known.iter().find(|it| query.get("sp") == Some(&it.entity_id));
-            let known = known.ok_or("no SAMLRequest: begin at the service, with its /v1/sso/TENANT/login")?;
+            let known = known.ok_or("no SAMLRequest: start at the service, with its /v1/sso/TENANT/login")?;
             return Ok((None, known.clone()));
         };
-        let request = AuthnRequest::read(request).map_err(|why| format!("the request does not read: {why}"))?;
-        let to = request.from.here()?;
+        let request = AuthnRequest::read(request).map_err(|why| format!("the request is invalid: {why}"))?;
+        let to = request.from.require_loopback()?;
         if !self.known.is_empty() && !self.known.contains(&to) {
-            return Err(format!("{} with answers to {} is none of those given by --sp", to.entity_id, to.acs_url));
+            return Err(format!(
+                "{} with the ACS {} is not one of the service providers given by --sp",
+                to.entity_id, to.acs_url
+            ));
         }
         Ok((Some(request.id), to))
     }
 
-    fn answer(
+    /// The signed SAML response for a user.
+    fn respond(
         &self,
         query: &Query,
         username: &str,
@@ -206,7 +212,7 @@ impl Idp {
             attributes.push(("Username".to_owned(), username.to_owned()));
         }
         let id = || Ok::<_, Failure>(format!("_{}", HEXLOWER.encode(&self.entropy.bytes::<20>()?)));
-        let says = Says {
+        let statement = Statement {
             issuer: &self.entity_id(),
             to,
             in_response_to,
@@ -216,45 +222,45 @@ impl Idp {
             ids: [id()?, id()?],
             now: self.clock.now(),
         };
-        says.signed(&self.signer)
+        statement.signed(&self.signer)
     }
 }
 
 impl ServiceProvider {
-    /// Its metadata, over plain HTTP from this machine.
+    /// Reads the metadata of a service provider on this machine, through plain HTTP.
     async fn fetch(url: &str) -> Result<Self, Failure> {
-        let path = url.splitn(4, '/').nth(3).ok_or("this is no address of metadata")?;
+        let path = url.splitn(4, '/').nth(3).ok_or("this is not the URL of metadata")?;
         let server = Server::at(&url[..url.len() - path.len()])?;
         let (status, body) = server.exchange(Method::GET, &format!("/{path}"), None, None).await?;
         if status != 200 {
-            return Err(format!("it answers with status {status}").into());
+            return Err(format!("the server returned status {status}").into());
         }
-        Ok(Self::read(std::str::from_utf8(&body)?)?.here()?)
+        Ok(Self::read(std::str::from_utf8(&body)?)?.require_loopback()?)
     }
 }
 
 fn welcome(url: &str, known: &[ServiceProvider]) -> String {
-    // Of the first that is known; else as the local runner has it.
+    // The address of the first known service provider; otherwise the default address of the local runner.
     let (service, tenant) = known
         .first()
         .and_then(|it| it.entity_id.strip_suffix("/metadata")?.rsplit_once("/v1/sso/"))
         .unwrap_or(("http://127.0.0.1:8080", "acme"));
-    let whom = match known {
+    let audience = match known {
         [] => "service providers on this machine".to_owned(),
         known => known.iter().map(|it| it.entity_id.as_str()).collect::<Vec<_>>().join(", "),
     };
     format!(
         r#"
 Development IdP at {url}   (Ctrl-C stops it; each start makes a new key)
-It vouches for anybody, without a password, to {whom}.
+It signs in any user, without a password, at {audience}.
 
 Next:
-  # 1. Believe it, with the session of an Administrator who gave a code within the last 5 minutes
+  # 1. Configure it for the tenant. TOKEN is an Administrator's session with a step-up in the last 5 minutes
   curl -s {url}/metadata | sed 's/"/\\"/g; s/.*/{{"metadata_xml":"&"}}/' |
     curl -s -X PUT {service}/v1/admin/sso -H "Authorization: Bearer $TOKEN" \
       -H 'Content-Type: application/json' -d @-
 
-  # 2. Create somebody who comes from it
+  # 2. Create a user who signs in through it
   curl -s {service}/v1/admin/users -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' \
     -d '{{"kind":"employee","role":"standard","auth_type":"saml_sso","username":"sam","display_name":"Sam"}}'
 

@@ -1,4 +1,4 @@
-//! All of Vestibule on one port over an embedded store.
+//! The local runner: all flows of Vestibule on one port, with an embedded store, for development.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod args;
@@ -19,5 +19,5 @@ pub mod totp;
 pub mod welcome;
 pub mod wire;
 
-/// Why a command did not work: one line for whoever typed it, with the cause and what mends it.
+/// Why a command failed: one line for the user of the command, with the cause and what to do.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;

@@ -1,4 +1,4 @@
-//! The log: on standard error, as text or as JSON.
+//! The log on standard error, as text or as JSON.
 
 use std::{fmt, io};
 
@@ -10,10 +10,10 @@ use vestibule::env::{Clock, SystemClock};
 
 use crate::{Failure, args::LogForm, terminal};
 
-/// The log's moments are of the one clock that all else goes by.
-struct Now;
+/// The times of the log come from the same clock as all other times.
+struct LogTime;
 
-impl FormatTime for Now {
+impl FormatTime for LogTime {
     fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
         write!(writer, "{}", SystemClock.now())
     }
@@ -22,22 +22,22 @@ impl FormatTime for Now {
 /// Starts the log.
 ///
 /// # Errors
-/// Says what is wrong with the filter.
+/// The filter is invalid.
 pub fn start(form: LogForm, filter: &str) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(filter)
-        .map_err(|error| format!("the log filter {filter:?} does not read ({error}): try `info` or `debug`"))?;
+        .map_err(|error| format!("the log filter {filter:?} is invalid ({error}): try `info` or `debug`"))?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_timer(Now)
+        .with_timer(LogTime)
         .with_writer(io::stderr)
         .with_ansi(terminal::colors(&io::stderr()));
     match form {
         LogForm::Text => log.init(),
         LogForm::Json => log.json().flatten_event(true).init(),
     }
-    // A panic's message may quote what it broke off over: the log says where alone.
+    // The message of a panic may quote secret data, so the log has only the location.
     std::panic::set_hook(Box::new(|info| {
-        tracing::error!(at = info.location().map(ToString::to_string), "a part of the program broke off");
+        tracing::error!(at = info.location().map(ToString::to_string), "a part of the program panicked");
     }));
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Signing in from the command line: password, then code, over HTTP.
+//! `login`: signs in through the HTTP API with password and code.
 
 use axum::http::Method;
 use serde_json::{Value, json};
@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 use crate::{
     Failure,
     args::Account,
-    enrol::{MAX_ATTEMPTS, Server, command, print, say_wrong, sign_in, text},
+    enrol::{MAX_ATTEMPTS, Server, command, explain_refused_code, print, sign_in, text},
     terminal,
 };
 
-/// Signs in with password and code, and prints the session's token.
+/// Signs in with password and code, and prints the session token.
 ///
 /// # Errors
-/// Says which step did not work, and why.
+/// A message that says which step failed, and why.
 pub async fn run(options: &Account) -> Result<(), Failure> {
     let server = Server::at(&options.url)?;
     let answer = sign_in(&server, options).await?;
@@ -21,37 +21,37 @@ pub async fn run(options: &Account) -> Result<(), Failure> {
         Some("mfa_required") => verify(&server, &text(&answer["challenge"]["token"])?).await?,
         Some("enrolment_required") => {
             let enrol = command("enrol", options);
-            return Err(format!("this user has no authenticator: enrol one first, by `{enrol}`").into());
+            return Err(format!("this user has no authenticator app: first run `{enrol}`").into());
         }
         _ => answer,
     };
     show(options, &signed_in)
 }
 
-/// Asks for codes until one is right.
+/// Asks for codes until one is right. Returns the response of `POST /v1/verify`.
 async fn verify(server: &Server, challenge: &str) -> Result<Value, Failure> {
     for _ in 0..MAX_ATTEMPTS {
         let code = terminal::line("Code, or recovery token")?;
         let body = json!({"code": *code});
         let answer = server.send(Method::POST, "/v1/verify", Some(challenge), Some(&body)).await?;
         match answer.body["code"].as_str() {
-            Some(code @ ("malformed_code" | "invalid_code")) => say_wrong(code),
+            Some(code @ ("malformed_code" | "invalid_code")) => explain_refused_code(code),
             _ => return answer.ok("verifying the code"),
         }
     }
-    Err("five codes were wrong: start again".into())
+    Err("five wrong codes: start again".into())
 }
 
 fn show(options: &Account, signed_in: &Value) -> Result<(), Failure> {
     let (session, user) = (&signed_in["session"], &signed_in["user"]);
     let methods: Vec<_> = session["amr"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let recovery = match signed_in["recovery"]["new_token_required"] == true {
-        true => "The recovery token is used up: make a new one by POST /v1/mfa/recovery-token.\n\n",
+        true => "The recovery token is used up: issue a new one with POST /v1/mfa/recovery-token.\n\n",
         false => "",
     };
     let url = options.url.trim_end_matches('/');
     print(&format!(
-        "\nSigned in: {} ({}), by {}, until {}.\n\n{recovery}The session's token, and a request with it:\n\n  \
+        "\nSigned in: {} ({}), by {}, until {}.\n\n{recovery}The session token, and a request with it:\n\n  \
          TOKEN={}\n  curl -s -H \"Authorization: Bearer $TOKEN\" {url}/v1/session\n\n",
         options.username,
         *text(&user["display_name"])?,

@@ -1,7 +1,7 @@
-//! Notifications, as a developer sees them: each event that somebody is to be told of goes to the log and into a file of
-//! the data directory, where a deployment would send mails.
+//! Mails in development: for each audit row that a deployment would send mails about, the local runner writes a line to the log
+//! and to a file in the data directory.
 //!
-//! The rows themselves are the truth; a line that is lost here is still in the store.
+//! If a line is lost, the audit row is still in the store.
 
 use std::{
     fmt::Write as _,
@@ -28,21 +28,21 @@ use vestibule::{
 /// The file in the data directory.
 pub const FILE: &str = "mail.jsonl";
 
-/// One notification, a line of the file.
+/// One line of the file: an audit row that mails would be sent about.
 #[derive(Debug, Serialize, Deserialize)]
 struct Mail {
     tenant: TenantId,
-    /// The login name of whom it concerns.
+    /// The login name of the user concerned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     username: Option<String>,
-    /// Where a mail to them would go.
+    /// The address of the user concerned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     email: Option<String>,
     #[serde(flatten)]
     row: Row,
 }
 
-/// A table that passes on what somebody is to be told of, once it is written.
+/// A table that writes the mails about the audit rows that it stores.
 pub struct NotifyingTable {
     table: Arc<dyn Table>,
     store: Store,
@@ -50,10 +50,10 @@ pub struct NotifyingTable {
 }
 
 impl NotifyingTable {
-    /// Over a table; with the directory in which the file is kept, or without one.
+    /// Wraps a table. `directory` holds the file; without it, mails go to the log only.
     ///
     /// # Errors
-    /// What the system says when the file cannot be opened.
+    /// The file cannot be opened.
     pub fn new(table: Arc<dyn Table>, directory: Option<&Path>) -> io::Result<Self> {
         let open = |directory: &Path| {
             OpenOptions::new().create(true).append(true).mode(0o600).open(directory.join(FILE)).map(Mutex::new)
@@ -62,7 +62,7 @@ impl NotifyingTable {
         Ok(Self { table, store, file: directory.map(open).transpose()? })
     }
 
-    async fn tell(&self, write: &Write) {
+    async fn write_mail(&self, write: &Write) {
         let Some(mut mail) = mail(write) else { return };
         if let Some(user) = mail.concerned()
             && let Ok(profile) = self.store.read_profile(&mail.tenant.user(user.clone())).await
@@ -73,10 +73,10 @@ impl NotifyingTable {
         let Some(file) = &self.file else { return };
         let written = serde_json::to_vec(&mail).map_err(io::Error::from).and_then(|mut line| {
             line.push(b'\n');
-            file.lock().unwrap_or_else(PoisonError::into_inner).write_all(&line) // one write: a crash tears no line
+            file.lock().unwrap_or_else(PoisonError::into_inner).write_all(&line) // one write, so that a crash does not leave half a line
         });
         if let Err(error) = written {
-            tracing::error!(%error, "a notification was not written to {FILE}");
+            tracing::error!(%error, "a mail was not written to {FILE}");
         }
     }
 }
@@ -87,10 +87,10 @@ impl Table for NotifyingTable {
         self.table.read(keys).await
     }
 
-    async fn update(&self, write: &Write, again: Retry) -> Result<Updated, StoreError> {
-        let updated = self.table.update(write, again).await?;
+    async fn update(&self, write: &Write, retry: Retry) -> Result<Updated, StoreError> {
+        let updated = self.table.update(write, retry).await?;
         if matches!(updated, Updated::Written(_)) {
-            self.tell(write).await;
+            self.write_mail(write).await;
         }
         Ok(updated)
     }
@@ -99,7 +99,7 @@ impl Table for NotifyingTable {
         let transacted = self.table.transact(transaction).await?;
         if matches!(transacted, Transacted::Committed) {
             for write in transaction.writes() {
-                self.tell(write).await;
+                self.write_mail(write).await;
             }
         }
         Ok(transacted)
@@ -110,10 +110,10 @@ impl Table for NotifyingTable {
     }
 }
 
-/// The notification that a write of an audit row stands for.
+/// The mail about a write, if it stores an audit row with recipients.
 fn mail(write: &Write) -> Option<Mail> {
     let (tenant, at, id) = keys::audited(write.key().pk(), write.key().sk())?;
-    let row = Row::new(id, at, item::read(write.apply(None).ok()??).ok()?); // a row is put where there was none
+    let row = Row::new(id, at, item::read(write.apply(None).ok()??).ok()?); // an audit row is always a new item
     (!row.notified.is_empty()).then_some(Mail { tenant, username: None, email: None, row })
 }
 
@@ -123,33 +123,31 @@ impl Mail {
     }
 
     fn to(&self) -> String {
-        let whom = self.row.notified.iter().map(|tell| match (tell, &self.email) {
-            (Notify::User, Some(email)) => format!("{} <{email}>", self.person()),
-            (Notify::User, None) => self.person().to_owned(),
+        let recipients = self.row.notified.iter().map(|notify| match (notify, &self.email) {
+            (Notify::User, Some(email)) => format!("{} <{email}>", self.user()),
+            (Notify::User, None) => self.user().to_owned(),
             (Notify::Administrators, _) => format!("the Administrators of {}", self.tenant),
         });
-        whom.collect::<Vec<_>>().join(", ")
+        recipients.collect::<Vec<_>>().join(", ")
     }
 
-    /// The login name; the id of somebody who is gone.
-    fn person(&self) -> &str {
-        self.username.as_deref().or(self.concerned().map(UserId::as_str)).unwrap_or("nobody known")
+    /// The login name of the user concerned; the id if the user is deleted.
+    fn user(&self) -> &str {
+        self.username.as_deref().or(self.concerned().map(UserId::as_str)).unwrap_or("an unknown user")
     }
 
     fn sentence(&self) -> String {
         let mut text = format!("To {}: {}. ", self.to(), mail::subject(self.row.action));
-        let particulars = mail::details(&self.row, self.person(), None);
-        text.push_str(
-            &particulars.iter().map(|(name, value)| format!("{name}: {value}")).collect::<Vec<_>>().join("; "),
-        );
+        let details = mail::details(&self.row, self.user(), None);
+        text.push_str(&details.iter().map(|(name, value)| format!("{name}: {value}")).collect::<Vec<_>>().join("; "));
         text
     }
 }
 
-/// The file of notifications, readable.
+/// The mails in the file, as text. If the directory has no such file, there are none.
 ///
 /// # Errors
-/// What the system says when the file cannot be read. One that is not there holds none.
+/// The file cannot be read.
 pub fn read(directory: &Path) -> io::Result<String> {
     let lines = match fs::read_to_string(directory.join(FILE)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound && directory.is_dir() => String::new(),
@@ -161,11 +159,11 @@ pub fn read(directory: &Path) -> io::Result<String> {
             Ok(mail) => {
                 let _ = writeln!(text, "{}  {}  {}", mail.row.at, mail.tenant, mail.sentence());
             }
-            Err(_) => text.push_str("(a line that does not read)\n"),
+            Err(_) => text.push_str("(an unreadable line)\n"),
         }
     }
     if text.is_empty() {
-        text.push_str("no notifications yet\n");
+        text.push_str("no mails yet\n");
     }
     Ok(text)
 }

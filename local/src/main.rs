@@ -1,4 +1,4 @@
-//! The local runner's command line.
+//! The command line of the local runner.
 
 use std::{
     io::{self, Write},
@@ -68,7 +68,7 @@ fn serve(options: &Serve) -> Result<(), Failure> {
     log::start(options.log, &options.log_filter)?;
     let runtime = runtime()?;
     let done = runtime.block_on(server::serve(options));
-    // What was cut off may still be at work on the store: it gets a moment, and each write is durable by itself.
+    // Requests that were cut off may still use the store. They get one second; each write is durable on its own.
     runtime.shutdown_timeout(Duration::from_secs(1));
     done
 }
@@ -81,7 +81,7 @@ fn totp_code(options: &TotpCode) -> Result<(), Failure> {
     let at = options.at.unwrap_or_else(|| SystemClock.now());
     match totp::code(&secret, at) {
         Some(code) => print(&format!("{code}\n")),
-        None => Err("the secret is no base32 key of at least 128 bits, as the enrolment shows it".into()),
+        None => Err("the secret is not a base32 key of at least 128 bits, as the enrolment shows it".into()),
     }
 }
 
@@ -93,15 +93,14 @@ fn init(options: &Init) -> Result<(), Failure> {
     let app = server::open(Some(&options.data_dir))?.app;
     runtime()?.block_on(async {
         if app.store.count_administrators(&TenantId::parse(&options.tenant)?).await?.is_some() {
-            let mend = "its Administrators create its people";
-            return Err(format!("tenant {} is there already: {mend}", options.tenant).into());
+            return Err(format!("tenant {} exists: its Administrators create its users", options.tenant).into());
         }
         seeding::add_missing(&app, seed).await
     })?;
     print(&format!(
-        "Tenant {} and its Administrator {user} are created.\n{}",
+        "Created tenant {} and its Administrator {user}.\n{}",
         options.tenant,
-        next(&options.data_dir, &options.tenant, user)
+        next_commands(&options.data_dir, &options.tenant, user)
     ))
 }
 
@@ -113,37 +112,37 @@ fn operator(options: &Operator) -> Result<(), Failure> {
     let app = server::open(Some(&options.data_dir))?.app;
     runtime()?.block_on(async {
         if app.store.count_administrators(&TenantId::support()).await?.is_some_and(|operators| operators > 0) {
-            return Err(Failure::from("there is an operator already: operators create one another"));
+            return Err(Failure::from("an operator exists: operators create further operators"));
         }
         seeding::add_missing(&app, seed).await
     })?;
-    let next = next(&options.data_dir, TenantId::support().as_str(), &options.username);
-    print(&format!("Operator {} is created.\n{next}", options.username))
+    let next = next_commands(&options.data_dir, TenantId::support().as_str(), &options.username);
+    print(&format!("Created operator {}.\n{next}", options.username))
 }
 
-/// What comes after a person was created.
-fn next(directory: &Path, tenant: &str, username: &str) -> String {
+/// The commands to run after a user was created.
+fn next_commands(directory: &Path, tenant: &str, username: &str) -> String {
     let serve = terminal::command(&["serve", "--data-dir", &directory.to_string_lossy()]);
     let enrol = terminal::command(&["enrol", "--tenant", tenant, "--username", username]);
-    format!("Next, serve the store, and enrol an authenticator in another terminal:\n\n  {serve}\n  {enrol}\n")
+    format!("Next, serve the store. In another terminal, enrol an authenticator app:\n\n  {serve}\n  {enrol}\n")
 }
 
-/// What the function of the operators does in the cloud; the server must not be running.
+/// Executes a command of the function `operators`. The server must be stopped.
 fn command(directory: &Path, command: serde_json::Value) -> Result<(), Failure> {
     log::start(LogForm::Text, "warn")?;
     if !directory.try_exists()? {
-        return Err(format!("there is no store in {}", directory.display()).into());
+        return Err(format!("{} holds no store", directory.display()).into());
     }
     let opened = server::open(Some(directory))?;
     let answer = runtime()?.block_on(async {
-        let app = opened.in_its_epoch().await?.app;
+        let app = opened.at_restore_epoch().await?.app;
         operators::handle(&app, None, command, "local").await.map_err(Failure::from)
     })?;
     print(&format!("{answer:#}\n"))
 }
 
 fn show_mail(directory: &Path) -> Result<(), Failure> {
-    let text = mail::read(directory)
-        .map_err(|error| format!("cannot read the notifications in {}: {error}", directory.display()))?;
+    let text =
+        mail::read(directory).map_err(|error| format!("cannot read the mails in {}: {error}", directory.display()))?;
     print(&text)
 }

@@ -1,16 +1,10 @@
-//! Who is there to begin with: the seed file, read strictly. All faults of a file are told at once, each with its place,
-//! and nothing is written before there are none.
+//! The seed: tenants and users to create at the start. A seed file is read strictly: an error lists all faults of the file with
+//! their places, and nothing is written.
 
-use std::{
-    collections::{HashMap, HashSet},
-    fmt, fs,
-    path::Path,
-};
+mod reader;
 
-use serde::{
-    Deserialize, Deserializer,
-    de::{MapAccess, SeqAccess, Visitor},
-};
+use std::{collections::HashSet, fs, path::Path};
+
 use vestibule::{
     id::{LoginName, MAX_FOLDED, TenantId, UserId, fold, is_display_control},
     password,
@@ -22,20 +16,32 @@ use vestibule::{
 };
 use zeroize::Zeroizing;
 
+use self::reader::{Faults, Fields, Node, below, fault};
+
 /// The demo tenant, in the form of a seed file.
 pub const DEMO: &str = include_str!("demo.json");
 
-/// The longest login name, in characters, as in the API.
-const USERNAME: usize = 128;
+/// The maximum length of a login name, in characters, as in the API.
+const MAX_USERNAME: usize = 128;
 
-/// The longest name that is shown, in characters, as in the API.
-const SHOWN: usize = 200;
+/// The maximum length of a display name, in characters, as in the API.
+const MAX_NAME: usize = 200;
 
-/// Which roles there are.
-const ROLES: &str = "does not fit: an employee is administrator or standard, a contact is portal, and in tenant support \
-                     everybody is an employee and operator";
+const INVALID_ROLE: &str = "must match the kind: an employee is administrator or standard, a contact is portal; in tenant support \
+                            every user is an employee and operator";
 
-/// Tenants and their people.
+const KINDS: [(&str, Kind); 2] = [("employee", Kind::Employee), ("contact", Kind::Contact)];
+
+const ROLES: [(&str, Role); 4] = [
+    ("administrator", Role::Administrator),
+    ("standard", Role::Standard),
+    ("portal", Role::Portal),
+    ("operator", Role::Operator),
+];
+
+const AUTH_TYPES: [(&str, AuthType); 2] = [("local", AuthType::Local), ("saml_sso", AuthType::SamlSso)];
+
+/// Tenants and their users.
 pub struct Seed {
     /// In the order of the file.
     pub tenants: Vec<SeedTenant>,
@@ -47,59 +53,59 @@ pub struct SeedTenant {
     pub id: TenantId,
     /// The company's name.
     pub name: String,
-    /// Its people.
+    /// Its users.
     pub users: Vec<SeedUser>,
 }
 
-/// A person of a seed.
+/// A user of a seed.
 pub struct SeedUser {
-    /// The id, where the file gives one.
+    /// The id, if the file has one.
     pub id: Option<UserId>,
     /// Login name.
     pub username: String,
-    /// The name that is shown.
+    /// Display name.
     pub display_name: String,
-    /// The password; somebody who signs in by SSO has none.
+    /// The password; optional for a user who signs in by SSO.
     pub password: Option<SecretText>,
     /// Employee or contact.
     pub kind: Kind,
     /// Role.
     pub role: Role,
-    /// Which door.
+    /// The sign-in method.
     pub auth_type: AuthType,
-    /// May sign in.
+    /// Whether the user may sign in.
     pub active: bool,
 }
 
-/// A seed cannot be used. Nothing was written.
+/// Why a seed cannot be used. Nothing was written.
 #[derive(Debug, thiserror::Error)]
 pub enum SeedError {
     /// The file cannot be read.
     #[error("cannot read the seed file {path}: {error}")]
     Unreadable {
-        /// Which file.
+        /// The file.
         path: String,
-        /// What the system said.
+        /// The system's error.
         error: std::io::Error,
     },
     /// It is not JSON.
     #[error("the seed {name} is not JSON: {fault}")]
     NotJson {
-        /// Which seed.
+        /// The seed.
         name: String,
-        /// Where, and how it showed.
+        /// The parser's message, with line and column.
         fault: String,
     },
-    /// What was typed for one person cannot be used.
+    /// Arguments of [`Seed::one`] are invalid.
     #[error("{}; nothing was created: run the command again", .0.join("; "))]
     Arguments(Vec<String>),
-    /// It is JSON and no seed; every fault with its place.
+    /// It is JSON but not a seed.
     #[error("the seed {name} has {} fault{}: {}", .faults.len(), if .faults.len() == 1 { "" } else { "s" },
             .faults.join("; "))]
-    ConfigErrors {
-        /// Which seed.
+    Invalid {
+        /// The seed.
         name: String,
-        /// The faults.
+        /// Every fault, with its place.
         faults: Vec<String>,
     },
 }
@@ -108,7 +114,7 @@ impl Seed {
     /// Reads a seed file.
     ///
     /// # Errors
-    /// [`SeedError`] tells every fault of it.
+    /// [`SeedError::Unreadable`], [`SeedError::NotJson`], or [`SeedError::Invalid`], which lists every fault.
     pub fn read(path: &Path) -> Result<Self, SeedError> {
         let name = path.display().to_string();
         match fs::read(path).map(Zeroizing::new) {
@@ -117,10 +123,10 @@ impl Seed {
         }
     }
 
-    /// Reads a seed; `name` says which one in errors.
+    /// Parses a seed. Errors contain `name`.
     ///
     /// # Errors
-    /// As [`Seed::read`].
+    /// [`SeedError::NotJson`] or [`SeedError::Invalid`].
     pub fn parse(name: &str, json: &[u8]) -> Result<Self, SeedError> {
         let root = serde_json::from_slice(json)
             .map_err(|error| SeedError::NotJson { name: name.to_owned(), fault: error.to_string() })?;
@@ -128,14 +134,14 @@ impl Seed {
         let seed = seed(root, &mut faults);
         match seed {
             Some(seed) if faults.is_empty() => Ok(seed),
-            _ => Err(SeedError::ConfigErrors { name: name.to_owned(), faults }),
+            _ => Err(SeedError::Invalid { name: name.to_owned(), faults }),
         }
     }
 
-    /// One person of one tenant, told on the command line instead of in a file.
+    /// A seed of one user in one tenant, `(id, name)`, from the command line.
     ///
     /// # Errors
-    /// [`SeedError::Arguments`] names each argument that cannot be used, and its limit.
+    /// [`SeedError::Arguments`] names each invalid argument, and its limit.
     pub fn one(
         tenant: (&str, &str),
         username: &str,
@@ -158,13 +164,13 @@ impl Seed {
         let mut faults = Vec::new();
         match seed_tenant(Node::Object(fields), "", &mut faults) {
             Some(tenant) if faults.is_empty() => Ok(Self { tenants: vec![tenant] }),
-            _ => Err(SeedError::Arguments(faults.iter().map(|fault| typed(fault)).collect())),
+            _ => Err(SeedError::Arguments(faults.iter().map(|fault| as_argument(fault)).collect())),
         }
     }
 }
 
-/// A fault of [`Seed::one`] by the name of the argument in which it is. Faults of passwords name the password themselves.
-fn typed(fault: &str) -> String {
+/// A fault of [`Seed::one`], with the name of the argument instead of the place. Faults of the password already name it.
+fn as_argument(fault: &str) -> String {
     let arguments = [
         ("users[0].password: ", ""),
         ("users[0].username: ", "--username: "),
@@ -177,190 +183,9 @@ fn typed(fault: &str) -> String {
     named.unwrap_or_else(|| fault.to_owned())
 }
 
-// ---------------------------------------------------------------- JSON that keeps what a map would lose
+// Each function reads every field even after a fault, so that one run reports all faults.
 
-/// JSON with its duplicate keys, so that they can be refused.
-enum Node {
-    Text(String),
-    Flag(bool),
-    Other,
-    List(Vec<Node>),
-    Object(Vec<(String, Node)>),
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        if let Self::Text(text) = self {
-            zeroize::Zeroize::zeroize(text); // it may be a password
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Node {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(NodeVisitor)
-    }
-}
-
-struct NodeVisitor;
-
-impl<'de> Visitor<'de> for NodeVisitor {
-    type Value = Node;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-    fn visit_bool<E>(self, flag: bool) -> Result<Node, E> {
-        Ok(Node::Flag(flag))
-    }
-    fn visit_i64<E>(self, _: i64) -> Result<Node, E> {
-        Ok(Node::Other)
-    }
-    fn visit_u64<E>(self, _: u64) -> Result<Node, E> {
-        Ok(Node::Other)
-    }
-    fn visit_f64<E>(self, _: f64) -> Result<Node, E> {
-        Ok(Node::Other)
-    }
-    fn visit_unit<E>(self) -> Result<Node, E> {
-        Ok(Node::Other)
-    }
-    fn visit_str<E>(self, text: &str) -> Result<Node, E> {
-        Ok(Node::Text(text.to_owned()))
-    }
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Node, A::Error> {
-        let mut nodes = Vec::new();
-        while let Some(node) = list.next_element()? {
-            nodes.push(node);
-        }
-        Ok(Node::List(nodes))
-    }
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node, A::Error> {
-        let mut nodes = Vec::new();
-        while let Some(entry) = map.next_entry()? {
-            nodes.push(entry);
-        }
-        Ok(Node::Object(nodes))
-    }
-}
-
-// ---------------------------------------------------------------- faults, with their places
-
-type ConfigErrors = Vec<String>;
-
-fn fault<T>(faults: &mut ConfigErrors, place: &str, what: impl fmt::Display) -> Option<T> {
-    faults.push(if place.is_empty() { what.to_string() } else { format!("{place}: {what}") });
-    None
-}
-
-fn below(place: &str, name: &str) -> String {
-    if place.is_empty() { name.to_owned() } else { format!("{place}.{name}") }
-}
-
-/// An object's fields, taken out one by one; what is left at the end nobody knows.
-struct Fields<'a> {
-    place: &'a str,
-    fields: HashMap<String, Node>,
-}
-
-impl<'a> Fields<'a> {
-    fn new(mut node: Node, place: &'a str, faults: &mut ConfigErrors) -> Option<Self> {
-        let Node::Object(object) = &mut node else { return fault(faults, place, "has to be an object") };
-        let mut fields = HashMap::new();
-        for (name, value) in std::mem::take(object) {
-            if fields.contains_key(&name) {
-                let _: Option<()> = fault(faults, &below(place, &name), "stands there twice");
-            }
-            fields.insert(name, value);
-        }
-        Some(Self { place, fields })
-    }
-
-    fn take(&mut self, name: &str) -> (String, Option<Node>) {
-        (below(self.place, name), self.fields.remove(name))
-    }
-
-    /// A text; where the field is optional its absence is `Some(None)`.
-    fn text(&mut self, name: &str, required: bool, faults: &mut ConfigErrors) -> Option<Option<String>> {
-        let (place, node) = self.take(name);
-        match node {
-            None if required => fault(faults, &place, "is missing"),
-            None => Some(None),
-            Some(mut node) => match &mut node {
-                Node::Text(text) => Some(Some(std::mem::take(text))),
-                _ => fault(faults, &place, "has to be a text"),
-            },
-        }
-    }
-
-    fn name(&mut self, name: &str, longest: usize, faults: &mut ConfigErrors) -> Option<String> {
-        let text = self.text(name, true, faults)??;
-        let place = below(self.place, name);
-        if text.is_empty() {
-            fault(faults, &place, "is empty")
-        } else if text.trim() != text {
-            fault(faults, &place, "has spaces around it")
-        } else if text.chars().any(char::is_control) {
-            fault(faults, &place, "has control characters in it")
-        } else if text.chars().count() > longest {
-            fault(faults, &place, format!("is longer than {longest} characters"))
-        } else {
-            Some(text)
-        }
-    }
-
-    /// One of a closed list of words.
-    fn word<T: Copy>(
-        &mut self,
-        name: &str,
-        otherwise: Option<T>,
-        words: &[(&str, T)],
-        faults: &mut ConfigErrors,
-    ) -> Option<T> {
-        let Some(text) = self.text(name, otherwise.is_none(), faults)? else { return otherwise };
-        match words.iter().find(|(word, _)| *word == text) {
-            Some((_, value)) => Some(*value),
-            None => {
-                let words: Vec<_> = words.iter().map(|(word, _)| *word).collect();
-                fault(faults, &below(self.place, name), format!("has to be one of {}", words.join(", ")))
-            }
-        }
-    }
-
-    fn list(&mut self, name: &str, faults: &mut ConfigErrors) -> Option<Vec<Node>> {
-        let (place, node) = self.take(name);
-        match node {
-            None => fault(faults, &place, "is missing"),
-            Some(mut node) => match &mut node {
-                Node::List(list) => Some(std::mem::take(list)),
-                _ => fault(faults, &place, "has to be a list"),
-            },
-        }
-    }
-
-    fn flag(&mut self, name: &str, otherwise: bool, faults: &mut ConfigErrors) -> Option<bool> {
-        let (place, node) = self.take(name);
-        match node.as_ref() {
-            None => Some(otherwise),
-            Some(Node::Flag(flag)) => Some(*flag),
-            Some(_) => fault(faults, &place, "has to be true or false"),
-        }
-    }
-
-    fn end(self, faults: &mut ConfigErrors) {
-        let mut unknown: Vec<_> = self.fields.keys().collect();
-        unknown.sort();
-        for name in unknown {
-            let _: Option<()> = fault(faults, &below(self.place, name), "is no field of a seed");
-        }
-    }
-}
-
-// ---------------------------------------------------------------- the seed
-
-// Every part is looked at, whatever is wrong with the part before: so one run tells all faults.
-
-fn seed(root: Node, faults: &mut ConfigErrors) -> Option<Seed> {
+fn seed(root: Node, faults: &mut Faults) -> Option<Seed> {
     let mut fields = Fields::new(root, "", faults)?;
     let list = fields.list("tenants", faults);
     fields.end(faults);
@@ -377,7 +202,7 @@ fn seed(root: Node, faults: &mut ConfigErrors) -> Option<Seed> {
     Some(Seed { tenants })
 }
 
-fn seed_tenant(node: Node, place: &str, faults: &mut ConfigErrors) -> Option<SeedTenant> {
+fn seed_tenant(node: Node, place: &str, faults: &mut Faults) -> Option<SeedTenant> {
     let mut fields = Fields::new(node, place, faults)?;
     let id = match fields.text("id", true, faults) {
         Some(Some(id)) => match TenantId::parse(&id) {
@@ -386,7 +211,7 @@ fn seed_tenant(node: Node, place: &str, faults: &mut ConfigErrors) -> Option<See
         },
         _ => None,
     };
-    let name = fields.name("name", SHOWN, faults);
+    let name = fields.name("name", MAX_NAME, faults);
     let list = fields.list("users", faults);
     fields.end(faults);
     let (mut ids, mut names) = (HashSet::new(), HashSet::new());
@@ -405,7 +230,7 @@ fn seed_tenant(node: Node, place: &str, faults: &mut ConfigErrors) -> Option<See
     Some(SeedTenant { id: id?, name: name?, users })
 }
 
-fn seed_user(node: Node, place: &str, tenant: Option<&TenantId>, faults: &mut ConfigErrors) -> Option<SeedUser> {
+fn seed_user(node: Node, place: &str, tenant: Option<&TenantId>, faults: &mut Faults) -> Option<SeedUser> {
     let mut fields = Fields::new(node, place, faults)?;
     let id = match fields.text("id", false, faults) {
         Some(Some(id)) => match UserId::parse(&id) {
@@ -414,35 +239,18 @@ fn seed_user(node: Node, place: &str, tenant: Option<&TenantId>, faults: &mut Co
         },
         other => other.map(|_| None),
     };
-    let username = fields.name("username", USERNAME, faults).and_then(|name| {
-        let wrong = if name.contains(is_display_control) {
-            "has bidirectional controls in it"
-        } else if fold(&name).len() > MAX_FOLDED {
-            "has more than 959 bytes when it is folded"
-        } else {
-            return Some(name);
-        };
-        fault(faults, &below(place, "username"), wrong)
-    });
-    let display_name = fields.name("display_name", SHOWN, faults);
-    let kinds = [("employee", Kind::Employee), ("contact", Kind::Contact)];
-    let kind = fields.word("kind", None, &kinds, faults);
-    let roles = [
-        ("administrator", Role::Administrator),
-        ("standard", Role::Standard),
-        ("portal", Role::Portal),
-        ("operator", Role::Operator),
-    ];
-    let role = fields.word("role", None, &roles, faults);
-    let doors = [("local", AuthType::Local), ("saml_sso", AuthType::SamlSso)];
-    let auth_type = fields.word("auth_type", Some(AuthType::Local), &doors, faults);
+    let username = username(&mut fields, place, faults);
+    let display_name = fields.name("display_name", MAX_NAME, faults);
+    let kind = fields.word("kind", None, &KINDS, faults);
+    let role = fields.word("role", None, &ROLES, faults);
+    let auth_type = fields.word("auth_type", Some(AuthType::Local), &AUTH_TYPES, faults);
     let password = fields.text("password", auth_type == Some(AuthType::Local), faults);
     let active = fields.flag("active", true, faults);
     fields.end(faults);
     if let (Some(kind), Some(role), Some(tenant)) = (kind, role, tenant)
         && !fits(tenant, kind, role)
     {
-        let _: Option<()> = fault(faults, &below(place, "role"), ROLES);
+        let _: Option<()> = fault(faults, &below(place, "role"), INVALID_ROLE);
     }
     let password = password?.map(SecretText::new);
     if let Some(password) = &password
@@ -462,29 +270,41 @@ fn seed_user(node: Node, place: &str, tenant: Option<&TenantId>, faults: &mut Co
     })
 }
 
+fn username(fields: &mut Fields<'_>, place: &str, faults: &mut Faults) -> Option<String> {
+    let name = fields.name("username", MAX_USERNAME, faults)?;
+    let wrong = if name.contains(is_display_control) {
+        "has bidirectional control characters"
+    } else if fold(&name).len() > MAX_FOLDED {
+        "has more than 959 bytes after case folding"
+    } else {
+        return Some(name);
+    };
+    fault(faults, &below(place, "username"), wrong)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn faults(json: &str) -> Vec<String> {
         match Seed::parse("x", json.as_bytes()) {
-            Ok(_) => panic!("it was taken"),
-            Err(SeedError::ConfigErrors { faults, .. }) => faults,
+            Ok(_) => panic!("the seed was accepted"),
+            Err(SeedError::Invalid { faults, .. }) => faults,
             Err(other) => panic!("{other}"),
         }
     }
 
     #[test]
-    fn the_demo_is_a_seed() {
+    fn demo_is_a_valid_seed() {
         let seed = Seed::parse("demo", DEMO.as_bytes()).unwrap();
         assert_eq!(seed.tenants.len(), 2);
         assert_eq!(seed.tenants[0].users.len(), 6);
         assert!(seed.tenants[1].id.is_support());
     }
 
-    /// Each character becomes eighteen, which the index does not take.
+    /// Case folding makes eighteen characters of each one, and the index limits the length.
     #[test]
-    fn a_name_that_becomes_too_long_is_a_fault() {
+    fn username_that_is_too_long_after_folding_is_refused() {
         let name = "\u{fdfa}".repeat(128);
         let found = faults(&format!(
             r#"{{"tenants":[{{"id":"acme","name":"Acme","users":[{{"username":"{name}","display_name":"A","kind":"employee",
@@ -495,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn all_faults_are_told_at_once_with_their_places() {
+    fn all_faults_are_reported_with_their_places() {
         let found = faults(
             r#"{"tenants":[
             {"id":"a#b","name":" A","users":[{"username":"ann","password":"password","display_name":"Ann","kind":"employee",
@@ -539,10 +359,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_json_is_said_with_line_and_column() {
-        let error = Seed::parse("people.json", b"{\"tenants\":\n [,]}").err().unwrap().to_string();
-        assert!(error.contains("people.json") && error.contains("line 2"), "{error}");
-        assert_eq!(faults("[]"), ["has to be an object"]);
+    fn invalid_json_is_reported_with_line_and_column() {
+        let error = Seed::parse("users.json", b"{\"tenants\":\n [,]}").err().unwrap().to_string();
+        assert!(error.contains("users.json") && error.contains("line 2"), "{error}");
+        assert_eq!(faults("[]"), ["must be an object"]);
         assert_eq!(faults("{}"), ["tenants: is missing"]);
     }
 }

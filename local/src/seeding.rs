@@ -1,4 +1,4 @@
-//! Putting a seed into a store: tenants and people that are missing are added, and nothing else is changed.
+//! Adds the tenants and users of a seed to a store. Existing tenants and users do not change.
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use vestibule::{
@@ -19,13 +19,13 @@ use crate::{
     seed::{DEMO, Seed, SeedTenant, SeedUser},
 };
 
-/// What the audit rows of a seed give as their request.
+/// The request id in the audit rows of a seed.
 const REQUEST: &str = "seed";
 
-/// Adds the tenants and people that are missing: those whose login name and id nobody has.
+/// Adds the missing tenants and users. A user is missing if no user of the tenant has the login name or the id.
 ///
 /// # Errors
-/// The store or a password's hash failed. What was added before stays; the next run adds the rest.
+/// The store or the hash of a password failed. Users added before stay; the next run adds the rest.
 pub async fn add_missing(app: &App, seed: Seed) -> Result<(), Failure> {
     for tenant in seed.tenants {
         if app.store.count_administrators(&tenant.id).await?.is_none() {
@@ -33,33 +33,33 @@ pub async fn add_missing(app: &App, seed: Seed) -> Result<(), Failure> {
             let new = NewTenant { id: tenant.id.clone(), name: tenant.name, first: None };
             app.store.create_tenant(&Actor::Seed, &new, &attempt(app)?, (&event, &event)).await?;
         }
-        // Hashing is the work here: as many at once as there are cores.
+        // Hashing takes most of the time: hash as many passwords in parallel as there are cores.
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let people = stream::iter(tenant.users).map(|user| add_person(app, &tenant.id, user));
-        people.buffer_unordered(cores).try_collect::<()>().await?;
+        let users = stream::iter(tenant.users).map(|user| add_user(app, &tenant.id, user));
+        users.buffer_unordered(cores).try_collect::<()>().await?;
     }
     Ok(())
 }
 
-/// The demo people whom the store holds, with the passwords that they began with.
+/// The demo users in the store, with their initial passwords.
 ///
 /// # Errors
 /// The store failed.
-pub async fn demo_people(app: &App) -> Result<Vec<SeedTenant>, Failure> {
+pub async fn demo_users(app: &App) -> Result<Vec<SeedTenant>, Failure> {
     let mut found = Vec::new();
     for mut tenant in Seed::parse("demo", DEMO.as_bytes())?.tenants {
-        let mut people = Vec::new();
+        let mut users = Vec::new();
         for user in std::mem::take(&mut tenant.users) {
             let Some(id) = user.id.clone() else { continue };
             match app.store.read_profile(&tenant.id.user(id)).await {
-                Ok(it) if (&it.username, &it.display_name) == (&user.username, &user.display_name) => people.push(user),
-                // Somebody else has the id, or nobody.
+                Ok(it) if (&it.username, &it.display_name) == (&user.username, &user.display_name) => users.push(user),
+                // Another user has the id, or no user.
                 Ok(_) | Err(StoreError::Contended(_)) => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        if !people.is_empty() {
-            found.push(SeedTenant { users: people, ..tenant });
+        if !users.is_empty() {
+            found.push(SeedTenant { users, ..tenant });
         }
     }
     Ok(found)
@@ -69,8 +69,8 @@ fn attempt(app: &App) -> Result<Attempt, Failure> {
     Ok(Attempt::begin(app.clock.now(), &*app.entropy)?)
 }
 
-async fn add_person(app: &App, tenant: &TenantId, user: SeedUser) -> Result<(), Failure> {
-    let names = app.names.as_deref().ok_or("there is no key for names")?;
+async fn add_user(app: &App, tenant: &TenantId, user: SeedUser) -> Result<(), Failure> {
+    let names = app.names.as_deref().ok_or("the key for names is missing")?;
     let login = names.login(tenant, &LoginName::fold(&user.username));
     let key = user.id.clone().map(|id| tenant.user(id));
     if app.store.is_taken(&login, key.as_ref()).await? {
@@ -82,7 +82,7 @@ async fn add_person(app: &App, tenant: &TenantId, user: SeedUser) -> Result<(), 
     };
     let attempt = attempt(app)?;
     let event = AuditEvent::new(Action::UserCreated, Outcome::Success, REQUEST).about(key.user());
-    let asked = NewUserDetails {
+    let details = NewUserDetails {
         kind: user.kind,
         role: user.role,
         auth_type: user.auth_type,
@@ -90,14 +90,14 @@ async fn add_person(app: &App, tenant: &TenantId, user: SeedUser) -> Result<(), 
         display_name: &user.display_name,
         email: None,
     };
-    let mut person = NewUser::new(key, login, &asked, Nonce::generate(&*app.entropy)?, attempt.at());
-    person.user.active = user.active;
+    let mut new_user = NewUser::new(key, login, &details, Nonce::generate(&*app.entropy)?, attempt.at());
+    new_user.user.active = user.active;
     if let Some(password) = &user.password {
-        person.hash = Some(app.passwords.hash(password, &*app.entropy).await?);
+        new_user.hash = Some(app.passwords.hash(password, &*app.entropy).await?);
     }
-    match app.store.create_user(&Actor::Seed, &person, &attempt, &event).await? {
+    match app.store.create_user(&Actor::Seed, &new_user, &attempt, &event).await? {
         Created::Done => Ok(()),
-        // Nobody else writes while a seed is put in: the lock is ours, and its names and ids are each their own.
+        // No other process writes: this one holds the lock, and the seed has no duplicate names or ids.
         other => Err(format!("user {} of tenant {tenant} could not be created: {other:?}", user.username).into()),
     }
 }

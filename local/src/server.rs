@@ -1,4 +1,4 @@
-//! Serving: seed, listen, say so, and stop without losing what was begun.
+//! The server: opens and seeds the store, listens, and stops after the requests in progress.
 
 use std::{
     fs,
@@ -40,7 +40,7 @@ use vestibule::{
 use crate::args::StoreChoice;
 use crate::{
     Failure,
-    args::{OWN_DIRECTORY, SeedChoice, Serve},
+    args::{DEFAULT_DATA_DIR, SeedChoice, Serve},
     data_dir::DataDir,
     mail::NotifyingTable,
     seed::{DEMO, Seed},
@@ -49,42 +49,42 @@ use crate::{
     wire::Wire,
 };
 
-/// How long requests that were begun may take when the server stops.
+/// How long requests in progress may take when the server stops.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// The page at `/` has one stylesheet, in the page, and nothing else.
+/// The page at `/` has one inline stylesheet, and loads nothing.
 const HOME_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; \
                            frame-ancestors 'none'";
 
-/// How many passwords may wait for a core, for each core.
+/// How many passwords may wait to be hashed, for each core.
 const QUEUE: usize = 64;
 
-/// What a store and its keys are to the flows.
+/// An open store.
 pub struct Opened {
-    /// What handlers work with.
+    /// The state of the handlers, with the store and its keys.
     pub app: App,
-    /// The table under the commands.
+    /// The table of the store.
     pub table: Arc<dyn Table>,
 }
 
 impl Opened {
-    /// In the restore epoch that the store says it is in: what handlers have to work with.
+    /// Sets the restore epoch that the store records. Handlers need it to refuse tokens of earlier epochs.
     ///
     /// # Errors
-    /// The store does not say.
-    pub async fn in_its_epoch(mut self) -> Result<Self, Failure> {
-        let identity = self.app.store.identity().await?.ok_or("the store lost its identity")?;
+    /// The store cannot be read, or has lost its identity record.
+    pub async fn at_restore_epoch(mut self) -> Result<Self, Failure> {
+        let identity = self.app.store.identity().await?.ok_or("the store has lost its identity record")?;
         self.app.store = self.app.store.at(identity.restore);
         Ok(self)
     }
 }
 
-/// Opens a data directory, or a store that is gone when it is dropped.
+/// Opens a data directory. Without one, opens a temporary store.
 ///
 /// # Errors
-/// Says what is wrong with the directory, and what mends it.
+/// [`DataDirError`](crate::data_dir::DataDirError): its message says what is wrong with the directory, and how to repair it.
 pub fn open(directory: Option<&Path>) -> Result<Opened, Failure> {
-    // sled panics over some damage, which the directory turns into an answer: that is said once, not by the panic too.
+    // sled panics on some damage. `DataDir` turns the panic into an error, so the panic itself must not be printed.
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
     let opened = match directory {
@@ -116,7 +116,7 @@ async fn open_store(_: &Serve, directory: Option<&Path>) -> Result<Opened, Failu
 fn opened_app(table: Arc<dyn Table>, keys: Keys, directory: Option<&Path>) -> Result<Opened, Failure> {
     let table: Arc<dyn Table> = Arc::new(
         NotifyingTable::new(table, directory)
-            .map_err(|error| format!("cannot write notifications into the data directory: {error}"))?,
+            .map_err(|error| format!("cannot write mails into the data directory: {error}"))?,
     );
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let passwords = Passwords::new(PasswordParams::default(), cores, QUEUE * cores, &SystemEntropy)?;
@@ -133,17 +133,17 @@ fn opened_app(table: Arc<dyn Table>, keys: Keys, directory: Option<&Path>) -> Re
     Ok(Opened { app, table })
 }
 
-/// Serves until a signal says to stop.
+/// Serves until a signal stops the server.
 ///
 /// # Errors
-/// Says what keeps it from serving. Nothing was written unless the seed was right and the address free.
+/// A message that says why the server cannot serve. Nothing was written if the seed is invalid or the address is taken.
 pub async fn serve(options: &Serve) -> Result<(), Failure> {
     let directory = store_directory(options);
-    let choice = choice(options, directory.as_deref());
+    let choice = seed_choice(options, directory.as_deref());
     if choice == SeedChoice::Demo && !options.host.is_loopback() {
         return Err(format!(
-            "the demo people's passwords are public, so they are not served on {}: use --seed none or a file, or keep \
-             --host 127.0.0.1",
+            "the passwords of the demo users are public, so the server does not listen on {}: use --seed none or a seed \
+             file, or keep --host 127.0.0.1",
             options.host
         )
         .into());
@@ -154,47 +154,65 @@ pub async fn serve(options: &Serve) -> Result<(), Failure> {
         SeedChoice::File(path) => Some(Seed::read(path)?),
     };
     let address = SocketAddr::new(options.host, options.port);
-    let listener = TcpListener::bind(address).await.map_err(|error| unbound(address, &error))?;
+    let listener = TcpListener::bind(address).await.map_err(|error| bind_error(address, &error))?;
     let url = format!("http://{}", listener.local_addr()?);
-    let Opened { mut app, table } = open_store(options, directory.as_deref()).await?.in_its_epoch().await?;
-    app.store = app.store.keeping_audit(options.audit_retention_days);
-    app.public_url = match &options.public_url {
-        Some(text) => Some(PublicUrl::parse(text).map_err(|wanted| format!("--public-url has to be {wanted}"))?),
-        None => PublicUrl::parse(&url).ok(),
-    };
-    let app = Arc::new(app);
+    let (app, table) = open_configured(options, directory.as_deref(), &url).await?;
     if let Some(seed) = seed {
         seeding::add_missing(&app, seed).await?;
     }
-    let demo = seeding::demo_people(&app).await?;
+    let demo = seeding::demo_users(&app).await?;
     if !demo.is_empty() && !options.host.is_loopback() {
         return Err(format!(
-            "the demo people are in this store and their passwords are public, so it is not served on {}: choose another \
+            "the store holds demo users, whose passwords are public, so the server does not listen on {}: choose another \
              --data-dir, or keep --host 127.0.0.1",
             options.host
         )
         .into());
     }
     let welcome = Welcome { url: &url, directory: directory.as_deref(), seed: &choice, demo: &demo };
+    let router = router_with_home(app, table, welcome.page());
+    let announce = || {
+        if !options.host.is_loopback() {
+            tracing::warn!("plain HTTP does not protect passwords and codes: put a TLS proxy in front");
+        }
+        tracing::info!(url, directory = ?directory, "serving");
+        announce(options, &welcome);
+    };
+    serve_until_signal(listener, router, announce).await
+}
+
+/// Opens the store with the audit retention and the public URL of the options. `url` is the address that the server listens on.
+async fn open_configured(
+    options: &Serve,
+    directory: Option<&Path>,
+    url: &str,
+) -> Result<(Arc<App>, Arc<dyn Table>), Failure> {
+    let Opened { mut app, table } = open_store(options, directory).await?.at_restore_epoch().await?;
+    app.store = app.store.keeping_audit(options.audit_retention_days);
+    app.public_url = match &options.public_url {
+        Some(text) => Some(PublicUrl::parse(text).map_err(|required| format!("--public-url must be {required}"))?),
+        None => PublicUrl::parse(url).ok(),
+    };
+    Ok((Arc::new(app), table))
+}
+
+/// Serves until a signal, then gives the requests in progress [`DRAIN`] to finish. `announce` runs when the server is ready.
+async fn serve_until_signal(listener: TcpListener, router: Router, announce: impl FnOnce()) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
     let (stop, stopped) = oneshot::channel::<()>();
-    let service = with_home(app, table, welcome.page()).into_make_service_with_connect_info::<SocketAddr>();
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
     let listener = Wire(listener).tap_io(|connection| connection.no_delay());
     let server = axum::serve(listener, service).with_graceful_shutdown(async { drop(stopped.await) });
     let mut server = pin!(server.into_future());
-    if !options.host.is_loopback() {
-        tracing::warn!("passwords and codes travel in the clear: put something that speaks TLS in front");
-    }
-    tracing::info!(url, directory = ?directory, "serving");
-    announce(options, &welcome);
+    announce();
     tokio::select! {
         ended = &mut server => return Ok(ended?),
-        () = signals.next() => tracing::info!("stopping: no new connections, requests that were begun are answered"),
+        () = signals.next() => tracing::info!("stopping: no new connections; requests in progress are answered"),
     }
     let _ = stop.send(());
     tokio::select! {
         ended = &mut server => ended?,
-        () = sleep(DRAIN) => tracing::warn!("some connections did not end in time and were cut off"),
+        () = sleep(DRAIN) => tracing::warn!("some connections did not end in time and were closed"),
         () = signals.next() => tracing::warn!("stopped at once"),
     }
     tracing::info!("stopped");
@@ -202,12 +220,13 @@ pub async fn serve(options: &Serve) -> Result<(), Failure> {
 }
 
 fn store_directory(options: &Serve) -> Option<PathBuf> {
-    let own = || OWN_DIRECTORY.into();
+    let own = || DEFAULT_DATA_DIR.into();
     (!options.ephemeral).then(|| options.data_dir.clone().unwrap_or_else(own))
 }
 
-/// Demo people, whose passwords everybody knows, get into a named directory only while it is empty, unless asked for.
-fn choice(options: &Serve, directory: Option<&Path>) -> SeedChoice {
+/// The seed of the options. By default, a directory given by `--data-dir` gets the demo users only if it is empty, because their
+/// passwords are public.
+fn seed_choice(options: &Serve, directory: Option<&Path>) -> SeedChoice {
     let named = options.data_dir.is_some();
     let empty = |path: &Path| fs::read_dir(path).map_or(true, |mut entries| entries.next().is_none());
     match (&options.seed, directory) {
@@ -217,15 +236,16 @@ fn choice(options: &Serve, directory: Option<&Path>) -> SeedChoice {
     }
 }
 
-pub(crate) fn unbound(address: SocketAddr, error: &io::Error) -> String {
-    let mend = match error.kind() {
+/// The message for an address that the server cannot listen on.
+pub(crate) fn bind_error(address: SocketAddr, error: &io::Error) -> String {
+    let advice = match error.kind() {
         io::ErrorKind::AddrInUse => {
-            "another program has that port: stop it, or choose another with --port (0 picks one)"
+            "another program uses this port: stop it, or choose another port with --port (0 selects a free one)"
         }
-        io::ErrorKind::PermissionDenied => "this user may not have that port: choose one above 1023 with --port",
+        io::ErrorKind::PermissionDenied => "this user may not use this port: choose one above 1023 with --port",
         _ => "choose an address of this machine with --host",
     };
-    format!("cannot listen on {address} ({error}): {mend}")
+    format!("cannot listen on {address} ({error}): {advice}")
 }
 
 /// The endpoints of all flows.
@@ -246,22 +266,22 @@ pub fn routes() -> Routes {
     routes.into_iter().fold(Routes::new(), Routes::merge)
 }
 
-/// All flows on one router, and whether the store answers.
+/// A router with all flows and `/healthz`.
 pub fn router(app: Arc<App>, table: Arc<dyn Table>) -> Router {
-    served(app, table, Routes::new())
+    router_with(app, table, Routes::new())
 }
 
-/// With a page at `/`.
-fn with_home(app: Arc<App>, table: Arc<dyn Table>, page: Html<String>) -> Router {
-    served(app, table, Routes::new().route("/", get(async move |headers: HeaderMap| home(&headers, page))))
+/// As [`router`], with a page at `/`.
+fn router_with_home(app: Arc<App>, table: Arc<dyn Table>, page: Html<String>) -> Router {
+    router_with(app, table, Routes::new().route("/", get(async move |headers: HeaderMap| home(&headers, page))))
 }
 
-fn served(app: Arc<App>, table: Arc<dyn Table>, more: Routes) -> Router {
+fn router_with(app: Arc<App>, table: Arc<dyn Table>, more: Routes) -> Router {
     let health = Routes::new().route("/healthz", get(move || health(Arc::clone(&table))));
     vestibule::http::serve(routes().merge(health).merge(more), app).layer(from_fn(peer))
 }
 
-/// What this is: a page for a browser, JSON for other clients.
+/// Describes the service: a page for a browser, JSON for other clients.
 fn home(headers: &HeaderMap, page: Html<String>) -> Response {
     let mut response = if accepts_html(headers) {
         page.into_response()
@@ -285,12 +305,12 @@ fn accepts_html(headers: &HeaderMap) -> bool {
     types.any(|media_type| media_type.trim().eq_ignore_ascii_case("text/html"))
 }
 
-/// Whether the store answers: a consistent read of the one record that is always there.
+/// Checks that the store answers, by a consistent read of the identity record, which every store has.
 async fn health(table: Arc<dyn Table>) -> ApiResult<Json<Value>> {
     match table.read(&[keys::identity()]).await {
         Ok(found) if found.iter().all(Option::is_some) => Ok(Json(json!({"status": "ok"}))),
         Ok(_) => {
-            tracing::error!("the store lost its identity");
+            tracing::error!("the store has lost its identity record");
             Err(Problem::new(Code::Unavailable))
         }
         Err(error) => {
@@ -300,7 +320,7 @@ async fn health(table: Arc<dyn Table>) -> ApiResult<Json<Value>> {
     }
 }
 
-/// The client's address is that of the connection, whatever a header says.
+/// Sets the client's address to the address of the connection. Headers are ignored, because clients can forge them.
 async fn peer(ConnectInfo(address): ConnectInfo<SocketAddr>, mut request: Request, next: Next) -> Response {
     request.extensions_mut().insert(Peer(address.ip()));
     next.run(request).await
@@ -317,7 +337,7 @@ fn announce(options: &Serve, welcome: &Welcome<'_>) {
     } else {
         welcome.text()
     };
-    // Whoever does not read standard output is served all the same.
+    // The server continues if standard output is closed.
     let mut out = io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }

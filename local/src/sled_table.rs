@@ -1,7 +1,7 @@
-//! The embedded store: the single table over sled.
+//! The embedded store: the table in a sled database.
 //!
-//! sled answers before its data is on the disk, so every write here is one transaction that flushes before it is answered:
-//! without that, a code or recovery token that was used would be usable again after a crash.
+//! sled returns before its data is on disk. So every write here is one transaction that flushes before it returns: otherwise a
+//! used code or recovery token would work again after a crash.
 
 use std::{
     collections::HashMap,
@@ -25,7 +25,7 @@ use vestibule::store::{
     write::{Effect, Item, Key, Value, Write},
 };
 
-/// The version of what is stored, as the identity record says it.
+/// The version of the stored format, in the identity record.
 const VERSION: &str = "1";
 
 /// A table in a sled database: a tree `main` of items and a tree `dir`, the index for lists.
@@ -35,10 +35,10 @@ pub struct SledTable(Arc<Trees>);
 struct Trees {
     main: Tree,
     dir: Tree,
-    /// A write failed. sled takes no more until it is opened again, and what it holds in memory may be ahead of the disk:
-    /// nothing is read from that.
+    /// A write failed. sled accepts no more writes until it is opened again, and its memory may be ahead of the disk, so reads
+    /// are refused too.
     failed: AtomicBool,
-    // Dropped in this order: the database closes before the directory's lock is let go.
+    // The order matters: the database is closed before the directory's lock is released.
     _db: Db,
     _lock: Option<File>,
 }
@@ -49,18 +49,18 @@ impl fmt::Debug for SledTable {
     }
 }
 
-/// For each write in order: `None` where its guard held, else the item that its guard met.
-type Met = Vec<Option<Option<Item>>>;
+/// For each write in order: `None` if its condition held, otherwise the item that the condition saw.
+type Refusals = Vec<Option<Option<Item>>>;
 
 type KeyRange = (Bound<Vec<u8>>, Bound<Vec<u8>>);
 
-/// Why a transaction stopped itself.
-enum Stop {
-    Refused(Met),
+/// Why a transaction was aborted.
+enum AbortReason {
+    Refused(Refusals),
     Corrupt(String),
 }
 
-type Stopped<T> = Result<T, ConflictableTransactionError<Stop>>;
+type InTransaction<T> = Result<T, ConflictableTransactionError<AbortReason>>;
 
 fn unavailable(error: &sled::Error) -> StoreError {
     StoreError::Unavailable(error.to_string())
@@ -70,7 +70,7 @@ fn main_key(key: &Key) -> Vec<u8> {
     [key.pk().as_bytes(), &[0], key.sk().as_bytes()].concat()
 }
 
-/// Where an item stands in the index, if it does.
+/// The key of an item in the index, if the item is in the index.
 fn dir_key(item: Option<&Item>, main_key: &[u8]) -> Option<Vec<u8>> {
     match item.map(|item| (item.get("GP"), item.get("GS"))) {
         Some((Some(Value::S(partition)), Some(Value::S(sort)))) => {
@@ -80,38 +80,38 @@ fn dir_key(item: Option<&Item>, main_key: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
-// What did not parse is named by the parser alone, which quotes no values: an item can hold what logs must not.
+// The message has only the position and the category of the error, because an item can hold secrets that must not be logged.
 fn decode(bytes: &[u8]) -> Result<Item, String> {
     serde_json::from_slice::<HashMap<String, Value>>(bytes)
         .map_err(|error| format!("line {}, column {}: {:?}", error.line(), error.column(), error.classify()))
 }
 
 fn encode(item: &Item) -> Result<Vec<u8>, String> {
-    serde_json::to_vec(item).map_err(|error| format!("an item cannot be written: {:?}", error.classify()))
+    serde_json::to_vec(item).map_err(|error| format!("an item cannot be encoded: {:?}", error.classify()))
 }
 
-fn poison(reason: String) -> ConflictableTransactionError<Stop> {
-    ConflictableTransactionError::Abort(Stop::Corrupt(reason))
+fn corrupt(reason: String) -> ConflictableTransactionError<AbortReason> {
+    ConflictableTransactionError::Abort(AbortReason::Corrupt(reason))
 }
 
-/// One write as it meets the table: its place, the item before and the item after.
+/// A write whose condition held, with the key in `main`, and the item before and after.
 struct Applied<'a> {
     write: &'a Write,
-    place: Vec<u8>,
+    main_key: Vec<u8>,
     before: Option<Item>,
     after: Option<Item>,
 }
 
 impl Trees {
     fn usable(&self) -> Result<(), StoreError> {
-        let failed = || StoreError::Unavailable("a write has failed: make room on the disk and start again".to_owned());
+        let failed = || StoreError::Unavailable("a write failed: free disk space and restart".to_owned());
         if self.failed.load(Ordering::SeqCst) { Err(failed()) } else { Ok(()) }
     }
 
-    /// Applies all writes to the items as they were before, or none, durably.
-    fn commit(&self, writes: &[Write]) -> Result<Result<Vec<Option<Item>>, Met>, StoreError> {
+    /// Applies all writes durably, or none. All conditions and effects see the items before the transaction.
+    fn commit(&self, writes: &[Write]) -> Result<Result<Vec<Option<Item>>, Refusals>, StoreError> {
         self.usable()?;
-        // sled runs this again on a conflict: nothing in it may differ from run to run.
+        // sled repeats the closure on a conflict, so it must be deterministic.
         let result = (&self.main, &self.dir).transaction(|(main, dir)| {
             let applied = apply(main, writes)?;
             for applied in &applied {
@@ -124,8 +124,8 @@ impl Trees {
         });
         match result {
             Ok(after) => Ok(Ok(after)),
-            Err(TransactionError::Abort(Stop::Refused(met))) => Ok(Err(met)),
-            Err(TransactionError::Abort(Stop::Corrupt(reason))) => Err(StoreError::Corrupt(reason)),
+            Err(TransactionError::Abort(AbortReason::Refused(refusals))) => Ok(Err(refusals)),
+            Err(TransactionError::Abort(AbortReason::Corrupt(reason))) => Err(StoreError::Corrupt(reason)),
             Err(TransactionError::Storage(error)) => {
                 self.failed.fetch_or(matches!(error, sled::Error::Io(_)), Ordering::SeqCst);
                 Err(unavailable(&error))
@@ -133,9 +133,9 @@ impl Trees {
         }
     }
 
-    fn get(&self, place: &[u8]) -> Result<Option<Item>, StoreError> {
+    fn get(&self, key: &[u8]) -> Result<Option<Item>, StoreError> {
         self.usable()?;
-        let found = self.main.get(place).map_err(|error| unavailable(&error))?;
+        let found = self.main.get(key).map_err(|error| unavailable(&error))?;
         found.map(|bytes| decode(&bytes).map_err(StoreError::Corrupt)).transpose()
     }
 
@@ -157,7 +157,7 @@ impl Trees {
                 found.push(decode(&value).map_err(StoreError::Corrupt)?);
                 continue;
             }
-            // The item may have moved since the scan met its entry: then it does not belong here any more.
+            // The item may have changed since the scan saw its entry, and no longer belong to this entry.
             if let Some(item) = self.get(&value)?
                 && dir_key(Some(&item), &value).as_deref() == Some(&key)
             {
@@ -168,8 +168,8 @@ impl Trees {
     }
 }
 
-/// The keys that a query asks for; `None` when there can be none. Texts hold no NUL, and no byte of UTF-8 is 0xFF: so the
-/// one ends a sort key and the other stands after all that start alike.
+/// The range of keys of a query. `None`: the range is empty. Keys hold no NUL, and UTF-8 has no byte 0xFF: so NUL ends a sort key,
+/// and 0xFF sorts after all keys with the same prefix.
 fn range(base: &[u8], query: &Query) -> Option<KeyRange> {
     let start = [base, query.prefix().as_bytes()].concat();
     let mut end = [&start[..], &[0xFF]].concat();
@@ -181,7 +181,7 @@ fn range(base: &[u8], query: &Query) -> Option<KeyRange> {
             end = end.min(after);
         } else {
             if query.index() {
-                after.extend_from_slice(&[0, 0xFF]); // past every item of that sort key
+                after.extend_from_slice(&[0, 0xFF]); // after every item with this sort key
             }
             if after >= first {
                 lower = Bound::Excluded(after.clone());
@@ -192,43 +192,43 @@ fn range(base: &[u8], query: &Query) -> Option<KeyRange> {
     (first < end).then_some((lower, Bound::Excluded(end)))
 }
 
-/// The writes' outcomes, nothing stored yet; all refusals are collected, not only the first.
-fn apply<'a>(main: &TransactionalTree, writes: &'a [Write]) -> Stopped<Vec<Applied<'a>>> {
+/// Evaluates the writes without storing them. Collects all refusals, not only the first.
+fn apply<'a>(main: &TransactionalTree, writes: &'a [Write]) -> InTransaction<Vec<Applied<'a>>> {
     let mut applied = Vec::with_capacity(writes.len());
     let mut refused = Vec::with_capacity(writes.len());
     for write in writes {
-        let place = main_key(write.key());
-        let before = main.get(&place)?.map(|bytes| decode(&bytes)).transpose().map_err(poison)?;
+        let key = main_key(write.key());
+        let before = main.get(&key)?.map(|bytes| decode(&bytes)).transpose().map_err(corrupt)?;
         match write.apply(before.as_ref()) {
             Ok(after) => {
-                applied.push(Applied { write, place, before, after });
+                applied.push(Applied { write, main_key: key, before, after });
                 refused.push(None);
             }
             Err(_) => refused.push(Some(before)),
         }
     }
     if applied.len() < writes.len() {
-        return Err(ConflictableTransactionError::Abort(Stop::Refused(refused)));
+        return Err(ConflictableTransactionError::Abort(AbortReason::Refused(refused)));
     }
     Ok(applied)
 }
 
 impl Applied<'_> {
-    fn store(&self, main: &TransactionalTree, dir: &TransactionalTree) -> Stopped<()> {
+    fn store(&self, main: &TransactionalTree, dir: &TransactionalTree) -> InTransaction<()> {
         if matches!(self.write.effect(), Effect::Check) {
             return Ok(());
         }
         match &self.after {
-            Some(item) => main.insert(&self.place[..], encode(item).map_err(poison)?)?,
-            None => main.remove(&self.place[..])?,
+            Some(item) => main.insert(&self.main_key[..], encode(item).map_err(corrupt)?)?,
+            None => main.remove(&self.main_key[..])?,
         };
-        let (old, new) = (dir_key(self.before.as_ref(), &self.place), dir_key(self.after.as_ref(), &self.place));
+        let (old, new) = (dir_key(self.before.as_ref(), &self.main_key), dir_key(self.after.as_ref(), &self.main_key));
         if old != new {
             if let Some(old) = old {
                 dir.remove(old)?;
             }
             if let Some(new) = new {
-                dir.insert(new, &self.place[..])?;
+                dir.insert(new, &self.main_key[..])?;
             }
         }
         Ok(())
@@ -244,13 +244,13 @@ pub(crate) enum IdentityFault {
 }
 
 impl SledTable {
-    /// The table in an open database; holds the directory's lock for as long as the table lives.
+    /// The table in an open database. It holds the directory's lock until it is dropped.
     pub(crate) fn new(db: Db, lock: Option<File>) -> Result<Self, sled::Error> {
         let (main, dir, failed) = (db.open_tree("main")?, db.open_tree("dir")?, AtomicBool::new(false));
         Ok(Self(Arc::new(Trees { main, dir, failed, _db: db, _lock: lock })))
     }
 
-    /// Says whose store this is. The one record that no command writes.
+    /// Writes the identity record. No command writes it later.
     pub(crate) fn init_identity(&self, id: &str) -> Result<(), StoreError> {
         let mut item = keys::identity().attributes();
         item.insert("id".to_owned(), Value::S(id.to_owned()));
@@ -272,7 +272,7 @@ impl SledTable {
         }
     }
 
-    /// Runs what blocks where blocking is allowed; a panic in there is an answer we do not know.
+    /// Runs blocking work on a blocking thread. After a panic the result is unknown.
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Trees) -> Result<T, StoreError> + Send + 'static,
@@ -280,22 +280,22 @@ impl SledTable {
         let trees = Arc::clone(&self.0);
         tokio::task::spawn_blocking(move || work(&trees))
             .await
-            .map_err(|_| StoreError::Unavailable("the embedded store broke off".to_owned()))?
+            .map_err(|_| StoreError::Unavailable("the embedded store panicked".to_owned()))?
     }
 }
 
 #[async_trait]
 impl Table for SledTable {
     async fn read(&self, keys: &[Key]) -> Result<Vec<Option<Item>>, StoreError> {
-        let places: Vec<_> = keys.iter().map(main_key).collect();
-        self.blocking(move |trees| places.iter().map(|place| trees.get(place)).collect()).await
+        let keys: Vec<_> = keys.iter().map(main_key).collect();
+        self.blocking(move |trees| keys.iter().map(|key| trees.get(key)).collect()).await
     }
 
     async fn update(&self, write: &Write, _: Retry) -> Result<Updated, StoreError> {
         let writes = [write.clone()];
         Ok(match self.blocking(move |trees| trees.commit(&writes)).await? {
             Ok(after) => Updated::Written(after.into_iter().next().flatten()),
-            Err(met) => Updated::Refused(met.into_iter().next().flatten().flatten()),
+            Err(refusals) => Updated::Refused(refusals.into_iter().next().flatten().flatten()),
         })
     }
 
@@ -303,7 +303,7 @@ impl Table for SledTable {
         let writes = transaction.writes().to_vec();
         Ok(match self.blocking(move |trees| trees.commit(&writes)).await? {
             Ok(_) => Transacted::Committed,
-            Err(met) => Transacted::Refused(met),
+            Err(refusals) => Transacted::Refused(refusals),
         })
     }
 
@@ -318,7 +318,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_item_reads_as_it_was_written() {
+    fn encoded_item_decodes_to_the_same_item() {
         let item = Item::from([
             ("PK".to_owned(), Value::S("p".to_owned())),
             ("n".to_owned(), Value::N("-7".to_owned())),

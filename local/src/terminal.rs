@@ -1,4 +1,4 @@
-//! Asking whoever sits at the terminal, or whatever is piped in.
+//! Input from the terminal or from a pipe, and command lines to print.
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -10,8 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::Failure;
 
-/// A command of this program as its user can type it: through Cargo if Cargo started the program, and with each argument
-/// quoted for a shell where that is necessary.
+/// A command line of this program to copy: through Cargo if Cargo started the program, and with arguments quoted for a shell.
 pub fn command(arguments: &[&str]) -> String {
     let program = match std::env::var_os("CARGO") {
         Some(_) => "cargo run -q -p local --".to_owned(),
@@ -28,18 +27,18 @@ fn quoted(argument: &str) -> String {
     format!("'{}'", argument.replace('\'', r"'\''"))
 }
 
-/// The variable that holds a password where there is nobody to ask.
+/// The environment variable that holds a password, for scripts.
 pub const PASSWORD_VARIABLE: &str = "VESTIBULE_PASSWORD";
 
-/// Whether a stream takes colors: a terminal, and nobody asked for none.
+/// Whether to print colors to a stream: it is a terminal, and `NO_COLOR` is not set.
 pub fn colors(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// A line from standard input, without its end. The question goes to standard error.
+/// Reads a line from standard input, without the line end. The question goes to standard error.
 ///
 /// # Errors
-/// There is no line.
+/// Standard input has ended or cannot be read.
 pub fn line(question: &str) -> Result<Zeroizing<String>, Failure> {
     if io::stdin().is_terminal() {
         let mut out = io::stderr().lock();
@@ -47,18 +46,18 @@ pub fn line(question: &str) -> Result<Zeroizing<String>, Failure> {
     }
     let mut line = Zeroizing::new(String::new());
     if io::stdin().read_line(&mut line)? == 0 {
-        return Err(format!("{question}: nothing came on standard input").into());
+        return Err(format!("{question}: standard input is empty").into());
     }
     let end = line.trim_end_matches(['\n', '\r']).len();
     line.truncate(end);
     Ok(line)
 }
 
-/// A password: from the environment, else from standard input, unseen where that is a terminal. Never from a flag, which
-/// every user of the machine can read.
+/// Reads a password from [`PASSWORD_VARIABLE`], otherwise from standard input; a terminal does not echo it. A command-line option
+/// would be visible to every user of the machine.
 ///
 /// # Errors
-/// There is none.
+/// As [`line`].
 pub fn password(question: &str) -> Result<SecretText, Failure> {
     if let Ok(password) = std::env::var(PASSWORD_VARIABLE) {
         return Ok(SecretText::new(password));
@@ -81,8 +80,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn arguments_are_quoted_where_a_shell_needs_it() {
-        for (argument, typed) in [
+    fn special_characters_are_quoted() {
+        for (argument, expected) in [
             ("my/data-1", "my/data-1"),
             ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
             ("my data", "'my data'"),
@@ -91,7 +90,7 @@ mod tests {
             ("$HOME", "'$HOME'"),
             ("", "''"),
         ] {
-            assert_eq!(quoted(argument), typed);
+            assert_eq!(quoted(argument), expected);
         }
     }
 }

@@ -1,10 +1,10 @@
-//! Playing the authenticator app, so that trying out needs no phone.
+//! `totp code`: acts as an authenticator app, so that you need no phone to try Vestibule.
 
 use data_encoding::BASE32_NOPAD;
 use vestibule::env::Timestamp;
 use zeroize::Zeroizing;
 
-/// The six digits of a moment for a secret key in base32, however it is grouped. `None` when it is no such key.
+/// The six-digit code (RFC 6238) at a time. `secret` is base32; spaces, hyphens and case are ignored. `None`: it is not a key.
 #[must_use]
 pub fn code(secret: &str, at: Timestamp) -> Option<String> {
     let bare: Zeroizing<String> = Zeroizing::new(
@@ -24,7 +24,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rfc_6238_vectors_in_any_grouping() {
+    fn rfc_6238_test_vectors_match_in_any_grouping() {
         let at = Timestamp::from_secs(1_234_567_890);
         for secret in [
             "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ",

@@ -5,7 +5,7 @@ use std::{fmt::Write, path::Path};
 use axum::response::Html;
 
 use crate::{
-    args::{Account, OWN_DIRECTORY, SeedChoice},
+    args::{Account, DEFAULT_DATA_DIR, SeedChoice},
     enrol,
     idp::page,
     seed::SeedTenant,
@@ -37,7 +37,7 @@ impl Welcome<'_> {
             SeedChoice::File(path) => {
                 let _ = writeln!(text, "Users: from {}", path.display());
             }
-            _ if self.demo.is_empty() => self.nobody(&mut text),
+            _ if self.demo.is_empty() => self.describe_empty_store(&mut text),
             _ => {}
         }
         for tenant in self.demo {
@@ -57,7 +57,8 @@ impl Welcome<'_> {
         text
     }
 
-    fn nobody(&self, text: &mut String) {
+    /// How to create users in a store without demo users.
+    fn describe_empty_store(&self, text: &mut String) {
         let Some(directory) = self.directory else {
             text.push_str("\nThe store has no users: --seed demo or --seed FILE adds some.\n");
             return;
@@ -88,7 +89,8 @@ impl Welcome<'_> {
         ];
         if let Some(directory) = self.directory {
             let directory = directory.to_string_lossy();
-            let named = if directory == OWN_DIRECTORY { vec!["mail"] } else { vec!["mail", "--data-dir", &directory] };
+            let named =
+                if directory == DEFAULT_DATA_DIR { vec!["mail"] } else { vec!["mail", "--data-dir", &directory] };
             steps.push(("Show the mails that a deployment would have sent", terminal::command(&named)));
         }
         steps.push(("Check that the store answers", format!("curl -s {}/healthz", self.url)));
@@ -130,9 +132,9 @@ mod tests {
 
     /// The README shows the commands that a server with default options prints.
     #[test]
-    fn the_readme_shows_the_commands_that_are_printed() {
+    fn readme_shows_the_printed_commands() {
         let readme = include_str!("../../README.md");
-        let (url, directory) = (crate::args::OWN_URL, Some(Path::new(OWN_DIRECTORY)));
+        let (url, directory) = (crate::args::DEFAULT_URL, Some(Path::new(DEFAULT_DATA_DIR)));
         let welcome = Welcome { url, directory, seed: &SeedChoice::Demo, demo: &[] };
         let (sign_in, mail) = (&welcome.steps()[..4], &welcome.steps()[4].1);
         let shown: Vec<_> = readme.lines().filter(|line| line.starts_with("cargo run -q -p local -- ")).collect();
@@ -141,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_quoted_in_commands_and_escaped_in_the_page() {
+    fn path_is_quoted_in_commands_and_escaped_in_the_page() {
         let directory = Some(Path::new("it's <mine>"));
         let welcome = Welcome { url: "http://127.0.0.1:1", directory, seed: &SeedChoice::Demo, demo: &[] };
         let (_, mail) = &welcome.steps()[4];

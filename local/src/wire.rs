@@ -1,5 +1,5 @@
-//! What hyper answers by itself to bytes that it cannot read as a request (a malformed head, an endless path, too many
-//! headers) is a bare status. Here it becomes a problem like every other error, before it is sent.
+//! hyper answers bytes that are not a request (a malformed head, a path that is too long, too many headers) with a bare status.
+//! This listener replaces that response by a problem, like every other error.
 
 use std::{
     io,
@@ -16,7 +16,7 @@ use tokio::{
 };
 use vestibule::{env::SystemEntropy, http::unreadable};
 
-/// A listener whose connections answer in the contract's form whatever they are sent.
+/// A listener whose connections answer malformed requests with a problem.
 pub struct Wire(pub TcpListener);
 
 impl Listener for Wire {
@@ -36,19 +36,19 @@ impl Listener for Wire {
 /// A connection to a client.
 pub struct Connection {
     stream: TcpStream,
-    /// What is still to be sent in the place of hyper's bare status.
+    /// The rest of the problem that replaces hyper's bare status.
     problem: Vec<u8>,
 }
 
 impl Connection {
-    /// Sends small answers at once.
+    /// Sends small responses at once, by `TCP_NODELAY`.
     pub fn no_delay(&self) {
         drop(self.stream.set_nodelay(true));
     }
 }
 
-/// Whether hyper writes this on its own: a head alone, without the id that every response of ours has.
-fn bare(bytes: &[u8]) -> bool {
+/// Whether hyper generated this response: a head without a body and without the `x-request-id` of the service's responses.
+fn is_bare_status(bytes: &[u8]) -> bool {
     let Ok(head) = std::str::from_utf8(bytes) else { return false };
     let refused = ["HTTP/1.1 400 ", "HTTP/1.1 414 ", "HTTP/1.1 431 "].iter().any(|start| head.starts_with(start));
     refused && head.contains("content-length: 0\r\n") && !head.contains("x-request-id: ") && head.ends_with("\r\n\r\n")
@@ -69,7 +69,7 @@ fn problem() -> Vec<u8> {
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if self.problem.is_empty() {
-            if !bare(bytes) {
+            if !is_bare_status(bytes) {
                 return Pin::new(&mut self.stream).poll_write(cx, bytes);
             }
             self.problem = problem();

@@ -1,4 +1,4 @@
-//! A data directory is whole, or it is refused: never begun anew over what is there.
+//! An incomplete or damaged data directory is refused; it is never initialised again.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::{
@@ -26,8 +26,8 @@ fn refusal(path: &Path) -> DataDirError {
     }
 }
 
-/// A directory with a store in it, closed. Returns the store's id.
-fn made() -> (TempDir, PathBuf, String) {
+/// A directory with a closed store, and the store's id.
+fn created() -> (TempDir, PathBuf, String) {
     let temporary = TempDir::new().unwrap();
     let path = temporary.path().join("data");
     let id = open(&path).unwrap().store_id;
@@ -39,8 +39,8 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[test]
-fn a_new_directory_is_private_and_complete() {
-    let (_temporary, path, _) = made();
+fn new_directory_is_private_and_complete() {
+    let (_temporary, path, _) = created();
     assert_eq!(mode(&path), 0o700);
     assert_eq!(mode(&path.join("keys.json")), 0o600);
     let mut names: Vec<_> =
@@ -51,7 +51,7 @@ fn a_new_directory_is_private_and_complete() {
 
 #[tokio::test]
 async fn reopening_keeps_keys_and_identity() {
-    let (_temporary, path, id) = made();
+    let (_temporary, path, id) = created();
     let before = fs::read(path.join("keys.json")).unwrap();
     let opened = open(&path).unwrap();
     assert_eq!(opened.store_id, id);
@@ -63,8 +63,8 @@ async fn reopening_keeps_keys_and_identity() {
 }
 
 #[test]
-fn a_second_opening_is_refused_while_the_first_lives() {
-    let (_temporary, path, _) = made();
+fn open_directory_cannot_be_opened_again() {
+    let (_temporary, path, _) = created();
     let first = open(&path).unwrap();
     let error = refusal(&path);
     assert!(matches!(error, DataDirError::InUse(_)), "{error}");
@@ -74,26 +74,26 @@ fn a_second_opening_is_refused_while_the_first_lives() {
 }
 
 #[test]
-fn a_missing_part_is_refused_and_nothing_is_made() {
+fn missing_part_is_refused_and_not_recreated() {
     for part in ["keys.json", "db", "db/db", "db/conf"] {
-        let (_temporary, path, _) = made();
-        let gone = path.join(part);
-        if gone.is_dir() {
-            fs::remove_dir_all(&gone).unwrap()
+        let (_temporary, path, _) = created();
+        let missing = path.join(part);
+        if missing.is_dir() {
+            fs::remove_dir_all(&missing).unwrap()
         } else {
-            fs::remove_file(&gone).unwrap()
+            fs::remove_file(&missing).unwrap()
         }
         for _ in 0..2 {
             let error = refusal(&path);
             assert!(matches!(error, DataDirError::Missing(_)), "{part}: {error}");
-            assert!(!gone.exists(), "{part} was made anew");
+            assert!(!missing.exists(), "{part} was recreated");
         }
     }
 }
 
 #[test]
-fn a_store_without_identity_or_with_anothers_is_refused() {
-    let (_temporary, path, _) = made();
+fn store_with_missing_or_different_identity_is_refused() {
+    let (_temporary, path, _) = created();
     {
         let db = sled::open(path.join("db")).unwrap();
         db.open_tree("main").unwrap().clear().unwrap();
@@ -101,14 +101,14 @@ fn a_store_without_identity_or_with_anothers_is_refused() {
     }
     assert!(refusal(&path).to_string().contains("identity record is missing"));
 
-    let ((_a, a, _), (_b, b, _)) = (made(), made());
+    let ((_a, a, _), (_b, b, _)) = (created(), created());
     fs::copy(a.join("keys.json"), b.join("keys.json")).unwrap();
     assert!(matches!(refusal(&b), DataDirError::Mixed(_)));
 }
 
 #[test]
-fn another_version_is_refused() {
-    let (_temporary, path, _) = made();
+fn other_version_is_refused() {
+    let (_temporary, path, _) = created();
     {
         let db = sled::open(path.join("db")).unwrap();
         let main = db.open_tree("main").unwrap();
@@ -121,8 +121,8 @@ fn another_version_is_refused() {
 }
 
 #[test]
-fn keys_that_others_can_read_or_nobody_are_refused() {
-    let (_temporary, path, _) = made();
+fn public_or_unreadable_keys_are_refused() {
+    let (_temporary, path, _) = created();
     let keys = path.join("keys.json");
     fs::set_permissions(&keys, fs::Permissions::from_mode(0o640)).unwrap();
     assert!(refusal(&path).to_string().contains("chmod 600"));
@@ -132,7 +132,7 @@ fn keys_that_others_can_read_or_nobody_are_refused() {
 }
 
 #[test]
-fn a_foreign_directory_is_refused_and_left_alone() {
+fn foreign_directory_is_refused_and_unchanged() {
     let temporary = TempDir::new().unwrap();
     fs::write(temporary.path().join("letter.txt"), "dear").unwrap();
     assert!(matches!(refusal(temporary.path()), DataDirError::Foreign(_)));
@@ -140,20 +140,20 @@ fn a_foreign_directory_is_refused_and_left_alone() {
 }
 
 #[test]
-fn an_interrupted_beginning_is_finished() {
-    let (_temporary, path, id) = made();
+fn interrupted_initialisation_is_completed() {
+    let (_temporary, path, id) = created();
     fs::write(path.join("initialising"), "").unwrap();
     fs::rename(path.join("db"), path.join("db.new")).unwrap();
     assert_eq!(open(&path).unwrap().store_id, id);
     assert!(!path.join("initialising").exists() && !path.join("db.new").exists());
 }
 
-/// Damage is refused, or the whole store with its identity is found in spite of it; and never a panic.
+/// Opening either fails without a panic, or finds the store with its identity.
 #[test]
-fn a_damaged_database_is_refused_without_panic() {
+fn damaged_database_is_refused_or_recovered_without_panic() {
     for file in ["db/conf", "db/db"] {
         for damage in 0..3 {
-            let (_temporary, path, id) = made();
+            let (_temporary, path, id) = created();
             std::thread::sleep(Duration::from_millis(20));
             let at = path.join(file);
             let mut bytes = fs::read(&at).unwrap();
@@ -164,7 +164,7 @@ fn a_damaged_database_is_refused_without_panic() {
             }
             fs::write(&at, &bytes).unwrap();
             match open(&path) {
-                // sled makes up for some of it; then the identity must be there, and data wholly gone cannot be.
+                // sled recovers from some damage. Then the identity must exist, and the data must not have been lost entirely.
                 Ok(opened) => {
                     assert_eq!(opened.store_id, id);
                     assert!(file == "db/conf" || damage == 1, "{file} with damage {damage} was opened");

@@ -1,4 +1,4 @@
-//! Every command as somebody at a terminal sees it: with colors and without.
+//! Every command in a pseudo-terminal, with and without colors.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::{
@@ -21,15 +21,15 @@ use pty_process::{
 use tempfile::TempDir;
 use vestibule::env::{Clock, SystemClock, Timestamp};
 
-/// How long a step may take; the machine may have other work.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a step may take. The limit is long, because the machine may be busy.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How a color begins.
+/// The first character of a color sequence.
 const ESCAPE: char = '\u{1b}';
 
 const CTRL_C: &str = "\u{3}";
 
-/// Whether the terminal's owner wants colors.
+/// Whether colors are enabled (`NO_COLOR` is not set).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Colors {
     Yes,
@@ -41,10 +41,10 @@ struct Terminal {
     child: Child,
     keyboard: Arc<Pty>,
     screen: Receiver<Vec<u8>>,
-    /// All that was on the screen.
-    said: Vec<u8>,
-    /// How much of it was waited for already.
-    seen: usize,
+    /// Everything that was on the screen.
+    output: Vec<u8>,
+    /// How much of the output [`Self::wait_for`] has consumed.
+    consumed: usize,
 }
 
 impl Terminal {
@@ -52,7 +52,7 @@ impl Terminal {
         Self::spawn(colors, Command::new(env!("CARGO_BIN_EXE_local")).args(arguments))
     }
 
-    /// A command line, as somebody types it or pastes it.
+    /// Runs a command line in a shell.
     fn shell(colors: Colors, line: &str) -> Self {
         Self::spawn(colors, Command::new("sh").args(["-c", line]))
     }
@@ -72,31 +72,31 @@ impl Terminal {
         let (keyboard, (sender, screen)) = (Arc::clone(&pty), channel());
         thread::spawn(move || {
             let mut buffer = [0; 4096];
-            // Linux says that the program is gone by an error.
+            // On Linux, the end of the program is an error of `read`.
             while let Ok(count @ 1..) = (&*pty).read(&mut buffer) {
                 if sender.send(buffer[..count].to_vec()).is_err() {
                     break;
                 }
             }
         });
-        Self { child, keyboard, screen, said: Vec::new(), seen: 0 }
+        Self { child, keyboard, screen, output: Vec::new(), consumed: 0 }
     }
 
     fn text(&self) -> String {
-        String::from_utf8_lossy(&self.said).replace("\r\n", "\n")
+        String::from_utf8_lossy(&self.output).replace("\r\n", "\n")
     }
 
-    /// Waits for a text on the screen, after whatever was waited for before.
+    /// Waits for a text on the screen, after the text of the previous wait.
     fn wait_for(&mut self, text: &str) {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + TIMEOUT;
         loop {
-            let new = &self.said[self.seen..];
+            let new = &self.output[self.consumed..];
             if let Some(at) = new.windows(text.len()).position(|window| window == text.as_bytes()) {
-                self.seen += at + text.len();
+                self.consumed += at + text.len();
                 return;
             }
             match self.screen.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(more) => self.said.extend(more),
+                Ok(more) => self.output.extend(more),
                 Err(error) => panic!("no {text:?} ({error}): {}", self.text()),
             }
         }
@@ -106,14 +106,14 @@ impl Terminal {
         (&*self.keyboard).write_all(keys.as_bytes()).unwrap();
     }
 
-    /// All that was on the screen until the command ended, and with which status it did.
+    /// Waits for the end of the command. Returns everything that was on the screen, and the exit status.
     fn end(mut self) -> (String, Option<i32>) {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + TIMEOUT;
         loop {
             match self.screen.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(more) => self.said.extend(more),
+                Ok(more) => self.output.extend(more),
                 Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => panic!("it does not end: {}", self.text()),
+                Err(RecvTimeoutError::Timeout) => panic!("the command does not end: {}", self.text()),
             }
         }
         (self.text(), self.child.wait().unwrap().code())
@@ -127,15 +127,15 @@ impl Drop for Terminal {
     }
 }
 
-/// What is never right on a screen, whatever the colors; and escapes only where colors are wanted.
+/// Checks that the text has no panic, and no color sequence if colors are disabled.
 fn check(text: &str, colors: Colors) {
     assert!(!text.contains("panicked") && !text.contains("tracing-subscriber"), "{text}");
     assert!(colors == Colors::Yes || !text.contains(ESCAPE), "{text}");
 }
 
-/// The commands that a server prints to try, in their order.
-fn printed(text: &str) -> Vec<String> {
-    let (_, attempts) = text.split_once("\nTry it").unwrap_or_else(|| panic!("nothing to try: {text}"));
+/// The commands to try that a server prints, in order.
+fn printed_commands(text: &str) -> Vec<String> {
+    let (_, attempts) = text.split_once("\nTry it").unwrap_or_else(|| panic!("no commands to try: {text}"));
     let lines = attempts.lines().skip(1).map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines
         .take_while(|line| line.starts_with('\'') || line.starts_with('/') || line.starts_with("curl "))
@@ -143,7 +143,7 @@ fn printed(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// Does what curl does with such a command line: `curl -s [-H "HEADER"] URL`. So the test needs no curl.
+/// Sends the request of a command line `curl -s [-H "HEADER"] URL`, so that the test needs no curl.
 fn curl(command: &str, token: &str) -> String {
     let command = command.strip_prefix("curl -s ").unwrap_or_else(|| panic!("{command}"));
     let (header, url) = match command.strip_prefix("-H \"").and_then(|rest| rest.split_once("\" ")) {
@@ -158,12 +158,13 @@ fn curl(command: &str, token: &str) -> String {
     answer
 }
 
+/// The current time plus a number of TOTP steps.
 fn at(steps: i64) -> Timestamp {
     Timestamp::from_secs(SystemClock.now().secs() + 30 * steps)
 }
 
 #[test]
-fn the_first_command_serves_and_ctrl_c_stops_it() {
+fn server_starts_and_ctrl_c_stops_it() {
     for colors in [Colors::Yes, Colors::No] {
         let mut terminal = Terminal::run(colors, &["--ephemeral", "--port", "0"]);
         terminal.wait_for("/healthz");
@@ -176,21 +177,21 @@ fn the_first_command_serves_and_ctrl_c_stops_it() {
     }
 }
 
-/// Each command that the server prints, as it is printed: a first sign-in with MFA, in a directory whose name has a space.
+/// A first sign-in with MFA, by the commands that the server prints. The name of the data directory has a space.
 #[test]
-fn what_is_printed_to_try_works_as_printed() {
+fn printed_commands_work_as_printed() {
     for colors in [Colors::Yes, Colors::No] {
         let home = TempDir::new().unwrap();
         let data = home.path().join("my data").to_str().unwrap().to_owned();
         let serve = ["serve", "--port", "0", "--data-dir", &data];
         let mut server = Terminal::run(colors, &serve);
         server.wait_for("/healthz");
-        let commands = printed(&server.text());
-        let [enrol, app, login, again, mail, health] = &commands[..] else { panic!("{commands:#?}") };
-        assert_eq!(app, again);
+        let commands = printed_commands(&server.text());
+        let [enrol, app, login, app_again, mail, health] = &commands[..] else { panic!("{commands:#?}") };
+        assert_eq!(app, app_again);
 
-        let key = enrols(colors, enrol, app, login);
-        signs_in(colors, login, &key);
+        let key = enrol_bob(colors, enrol, app, login);
+        sign_in_bob(colors, login, &key);
         let (text, status) = Terminal::shell(colors, mail).end();
         check(&text, colors);
         assert!(status == Some(0) && text.contains("To bob: An authenticator was enrolled"), "{text}");
@@ -198,30 +199,30 @@ fn what_is_printed_to_try_works_as_printed() {
 
         server.press(CTRL_C);
         assert_eq!(server.end().1, Some(0));
-        // The people of the first start are there at the next one.
+        // The next start has the same users.
         let mut server = Terminal::run(colors, &serve);
         server.wait_for("/healthz");
         let text = server.text();
         assert!(text.contains("bob bakes 6 rye loaves") && !text.contains("No demo users"), "{text}");
-        assert_eq!(printed(&text).len(), commands.len());
+        assert_eq!(printed_commands(&text).len(), commands.len());
     }
 }
 
-/// Enrols bob by the command; the key.
-fn enrols(colors: Colors, enrol: &str, app: &str, login: &str) -> String {
+/// Enrols bob with the printed commands. Returns the key.
+fn enrol_bob(colors: Colors, enrol: &str, app: &str, login: &str) -> String {
     let mut terminal = Terminal::shell(colors, enrol);
     terminal.wait_for("Password: ");
     terminal.press("bob bakes 6 rye loaves\r");
-    terminal.wait_for("No phone at hand?");
+    terminal.wait_for("No phone?");
     let before = terminal.text();
     let mut groups = before.lines().map(str::trim).filter(|line| line.len() == 39 && line.split(' ').count() == 8);
     let key = groups.next().unwrap_or_else(|| panic!("no key: {before}")).to_owned();
-    terminal.wait_for("Code it shows: ");
+    terminal.wait_for("Code in the app: ");
     let after = terminal.text();
     let own = after.lines().find(|line| line.contains(" totp code --secret ")).unwrap().trim().to_owned();
     assert!(own.chars().count() < 160 && !own.contains('…'), "{own}");
 
-    // The app, once as the server prints it and once as `enrol` does.
+    // The command that acts as the app, once as the server prints it and once as `enrol` does.
     let mut played = Terminal::shell(colors, app);
     played.wait_for("Secret key: ");
     played.press(&format!("{key}\r"));
@@ -243,13 +244,13 @@ fn enrols(colors: Colors, enrol: &str, app: &str, login: &str) -> String {
     key
 }
 
-/// Signs bob in by the command, who first types a code that was used; and asks with the token who he is.
-fn signs_in(colors: Colors, login: &str, key: &str) {
+/// Signs bob in with the printed command, after an expired code. Then reads the session with the printed request.
+fn sign_in_bob(colors: Colors, login: &str, key: &str) {
     let mut terminal = Terminal::shell(colors, login);
     terminal.wait_for("Password: ");
     terminal.press("bob bakes 6 rye loaves\r");
     terminal.wait_for("Code, or recovery token: ");
-    // One that is over.
+    // An expired code.
     terminal.press(&format!("{}\r", totp::code(key, at(-3)).unwrap()));
     terminal.wait_for("Each code works once: wait for the next one.");
     terminal.wait_for("Code, or recovery token: ");
@@ -259,13 +260,13 @@ fn signs_in(colors: Colors, login: &str, key: &str) {
     assert_eq!(status, Some(0), "{text}");
     assert!(text.contains("Signed in: bob (Bob Employee), by pwd and otp, until "), "{text}");
     let token = text.lines().find_map(|line| line.trim().strip_prefix("TOKEN=")).unwrap();
-    let ask = text.lines().map(str::trim).find(|line| line.starts_with("curl ")).unwrap();
-    assert!(curl(ask, token).contains("\"username\":\"bob\""));
+    let request = text.lines().map(str::trim).find(|line| line.starts_with("curl ")).unwrap();
+    assert!(curl(request, token).contains("\"username\":\"bob\""));
 }
 
-/// The people of an empty store are created by what the server prints; then what their store is for is served.
+/// The printed commands create the first users of an empty store, serve it, and enrol.
 #[test]
-fn first_people_are_created_as_printed() {
+fn first_users_are_created_by_the_printed_commands() {
     for colors in [Colors::Yes, Colors::No] {
         let home = TempDir::new().unwrap();
         let data = home.path().join("data").to_str().unwrap().to_owned();
@@ -278,21 +279,21 @@ fn first_people_are_created_as_printed() {
         let command = |name: &str| text.lines().find(|line| line.contains(name)).unwrap().trim().to_owned();
         let (init, operator) = (command(" init "), command(" operator "));
 
-        let refused = types_password(colors, &init, "seven77", 1);
+        let refused = run_with_password(colors, &init, "seven77", 1);
         assert!(refused.contains("error: the password is too short: it needs at least 8 bytes"), "{refused}");
-        let created = types_password(colors, &init, "a good long password", 0);
+        let created = run_with_password(colors, &init, "a good long password", 0);
         let next = created.lines().find(|line| line.contains(" serve --data-dir ")).unwrap().trim();
-        assert!(types_password(colors, &operator, "another good password", 0).contains(next));
+        assert!(run_with_password(colors, &operator, "another good password", 0).contains(next));
         let mut server = Terminal::shell(colors, &format!("exec {next} --port 0"));
         server.wait_for("No demo users.");
-        // The server is at another port than the default of the command, so that tests can run beside one another.
+        // The server uses another port than the printed default, so that tests can run in parallel.
         let served = server.text();
         let url = served.split_whitespace().find(|word| word.starts_with("http://")).unwrap();
         let enrol = created.lines().find(|line| line.contains(" enrol --tenant ")).unwrap().trim();
         let mut enrolment = Terminal::shell(colors, &format!("{enrol} --url {url}"));
         enrolment.wait_for("Password: ");
         enrolment.press("a good long password\r");
-        enrolment.wait_for("Code it shows: ");
+        enrolment.wait_for("Code in the app: ");
         drop(enrolment);
         server.press(CTRL_C);
         let (text, status) = server.end();
@@ -301,13 +302,14 @@ fn first_people_are_created_as_printed() {
     }
 }
 
-fn types_password(colors: Colors, command: &str, password: &str, wanted: i32) -> String {
+/// Runs a command that asks for a password. Returns the screen.
+fn run_with_password(colors: Colors, command: &str, password: &str, expected_status: i32) -> String {
     let mut terminal = Terminal::shell(colors, command);
     terminal.wait_for(": ");
     terminal.press(&format!("{password}\r"));
     let (text, status) = terminal.end();
     check(&text, colors);
-    assert_eq!(status, Some(wanted), "{text}");
+    assert_eq!(status, Some(expected_status), "{text}");
     assert!(!text.contains(password), "a password was shown: {text}");
     text
 }
@@ -323,7 +325,7 @@ fn commands_of_operators_and_the_idp_run_in_a_terminal() {
         terminal.press("a good long password\r");
         assert_eq!(terminal.end().1, Some(0));
         let reset = ["reset-mfa", "--data-dir", &data, "--tenant", "acme", "--username", "ann", "--ticket", "T-1"];
-        for (arguments, said) in [
+        for (arguments, expected) in [
             ([&reset[..], &["--reason", "lost phone"]].concat(), "\"reset_code\""),
             (vec!["raise-restore-epoch", "--data-dir", &data, "--reason", "a copy"], "\"restore_epoch\": 1"),
             (vec!["mail", "--data-dir", &data], "To ann"),
@@ -332,7 +334,7 @@ fn commands_of_operators_and_the_idp_run_in_a_terminal() {
         ] {
             let (text, status) = Terminal::run(colors, &arguments).end();
             check(&text, Colors::No);
-            assert!(status == Some(0) && text.contains(said), "{arguments:?}: {text}");
+            assert!(status == Some(0) && text.contains(expected), "{arguments:?}: {text}");
         }
         let (text, status) = Terminal::run(colors, &["fly"]).end();
         check(&text, Colors::No);

@@ -1,4 +1,4 @@
-//! The least of an HTTP/1.1 client: one connection, one request at a time, kept alive.
+//! A minimal HTTP/1.1 client: one keep-alive connection, one request at a time.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -13,17 +13,17 @@ pub struct Connection {
     stream: BufReader<TcpStream>,
 }
 
-pub struct Answer {
+pub struct Response {
     pub status: u16,
-    /// `Retry-After`, if it was there.
+    /// The header `Retry-After`, if present.
     pub retry_after: Option<String>,
-    /// `Location`, if it was there.
+    /// The header `Location`, if present.
     pub location: Option<String>,
     pub body: Value,
 }
 
-impl Answer {
-    /// The text at a JSON pointer of a success.
+impl Response {
+    /// The string at a JSON pointer of the body.
     pub fn text(&self, pointer: &str) -> String {
         let text = self.body.pointer(pointer).and_then(Value::as_str);
         text.unwrap_or_else(|| panic!("no {pointer}: {} {}", self.status, self.body)).to_owned()
@@ -42,33 +42,33 @@ impl Connection {
         Self { stream: BufReader::new(stream) }
     }
 
-    pub fn get(&mut self, path: &str, token: &str) -> Answer {
+    pub fn get(&mut self, path: &str, token: &str) -> Response {
         self.send(&format!("GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n"))
     }
 
-    pub fn post(&mut self, path: &str, headers: &str, body: &Value) -> Answer {
+    pub fn post(&mut self, path: &str, headers: &str, body: &Value) -> Response {
         self.body("POST", path, headers, "application/json", &body.to_string())
     }
 
-    pub fn put(&mut self, path: &str, headers: &str, body: &Value) -> Answer {
+    pub fn put(&mut self, path: &str, headers: &str, body: &Value) -> Response {
         self.body("PUT", path, headers, "application/json", &body.to_string())
     }
 
-    pub fn form(&mut self, path: &str, body: &str) -> Answer {
+    pub fn form(&mut self, path: &str, body: &str) -> Response {
         self.body("POST", path, "", "application/x-www-form-urlencoded", body)
     }
 
-    fn body(&mut self, method: &str, path: &str, headers: &str, kind: &str, body: &str) -> Answer {
+    fn body(&mut self, method: &str, path: &str, headers: &str, kind: &str, body: &str) -> Response {
         let head = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}");
         self.send(&format!("{head}\r\nContent-Length: {}\r\n{headers}\r\n{body}", body.len()))
     }
 
-    fn send(&mut self, request: &str) -> Answer {
+    fn send(&mut self, request: &str) -> Response {
         self.stream.get_mut().write_all(request.as_bytes()).unwrap();
         let (mut status, mut length, mut retry_after, mut location) = (0, 0, None, None);
         loop {
             let mut line = String::new();
-            assert!(self.stream.read_line(&mut line).unwrap() > 0, "the connection ended");
+            assert!(self.stream.read_line(&mut line).unwrap() > 0, "the connection was closed");
             let line = line.trim_end();
             if line.is_empty() {
                 break;
@@ -83,16 +83,16 @@ impl Connection {
         }
         let mut body = vec![0; length];
         self.stream.read_exact(&mut body).unwrap();
-        Answer { status, retry_after, location, body: serde_json::from_slice(&body).unwrap_or_default() }
+        Response { status, retry_after, location, body: serde_json::from_slice(&body).unwrap_or_default() }
     }
 }
 
-/// A bearer token as a header.
+/// The `Authorization` header line of a bearer token.
 pub fn bearer(token: &str) -> String {
     format!("Authorization: Bearer {token}\r\n")
 }
 
-/// Works through items on so many connections at once; the results are in the items' order.
+/// Processes items on several parallel connections. The results are in the order of the items.
 pub fn parallel<T: Sync, R: Send>(
     address: &str,
     connections: usize,

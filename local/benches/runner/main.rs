@@ -1,8 +1,8 @@
-//! Measures the local runner as a process, over HTTP: `just bench`. It prints a table in Markdown. With the argument `sso`
-//! it measures sign-ins by SSO alone.
+//! Measures the local runner as a process, over HTTP: `just bench`. Prints a Markdown table. With the argument `sso` it measures
+//! only sign-ins by SSO.
 //!
-//! The machine may be shared and its speed its own, so costs are ratios within one run: what a part costs by itself, over
-//! what the server needs for it, in turns and several times. The median of the rounds is what counts.
+//! Machines differ and may be shared, so costs are ratios within one run: the cost of a part alone, divided by the cost of the
+//! server for the same work. Both are measured alternately, in several rounds; the median of the rounds counts.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use std::{
@@ -26,34 +26,34 @@ mod http;
 mod process;
 mod sso;
 
-use http::{Answer, Connection, bearer, parallel};
+use http::{Connection, Response, bearer, parallel};
 use process::{Server, own_cpu};
 
-/// Employees who sign in.
-const PEOPLE: usize = 400;
-/// Contacts who are excluded, in batches.
+/// Number of employees who sign in.
+const USERS: usize = 400;
+/// Number of contacts who are excluded, in batches.
 const CONTACTS: usize = 10_000;
-/// As many as one request takes.
+/// Contacts of one batch: the maximum of one request.
 const BATCH: usize = 1_000;
-/// How often everything is measured.
+/// Number of rounds.
 const ROUNDS: usize = 5;
-/// Connections at once, for each core.
+/// Parallel connections for each core.
 const BUSY: usize = 2;
-/// Connections at once when there are far too many.
+/// Parallel connections of a flood.
 const FLOOD: usize = 256;
 
-/// Pairs of transactions a round.
-const PAIRS: usize = 4 * PEOPLE;
+/// Pairs of transactions in a round.
+const PAIRS: usize = 4 * USERS;
 
-struct Person {
+struct User {
     username: String,
     secret: String,
-    /// The last step whose code was used.
+    /// The last time step whose code was used.
     step: i64,
 }
 
 fn main() {
-    // Cargo runs benches as tests too, without this.
+    // `cargo test` also runs benches, without the argument `--bench`.
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }
@@ -61,21 +61,21 @@ fn main() {
     let home = tempfile::tempdir().unwrap();
     let (data, mut table) = (home.path().join("data"), Table::default());
     starts(&home.path().join("empty"), &mut table);
-    say("seeding, enrolling");
+    progress("seeding and enrolling");
     let seed = home.path().join("seed.json");
     fs::write(&seed, seed_file().to_string()).unwrap();
     let mut server = Server::in_directory(&data, seed.to_str().unwrap());
-    let mut people = enrol(&server.address, cores);
+    let mut users = enrol(&server.address, cores);
     if std::env::args().any(|argument| argument == "sso") {
-        sso::measure(&server, &mut people, cores, &mut table);
+        sso::measure(&server, &mut users, cores, &mut table);
         server.stop();
         return table.print(cores);
     }
     let mut rounds = Rounds::default();
     for round in 1..=ROUNDS {
-        say(&format!("round {round} of {ROUNDS}"));
-        let challenges = passwords(&server, cores, &people, &mut rounds);
-        codes(&server, cores, &mut people, &challenges, &mut rounds);
+        progress(&format!("round {round} of {ROUNDS}"));
+        let challenges = passwords(&server, cores, &users, &mut rounds);
+        codes(&server, cores, &mut users, &challenges, &mut rounds);
         rounds.peak.push(server.memory("VmHWM"));
         server.stop();
         transactions(&data.join("db"), cores, &mut rounds);
@@ -83,18 +83,18 @@ fn main() {
         rounds.start.push(millis(server.started));
         rounds.idle.push(server.memory("VmRSS"));
     }
-    rounds.tell(&mut table);
-    say("sessions, batches, too many at once");
-    let session = sign_in(&mut Connection::open(&server.address), &mut people[0]);
+    rounds.add_to(&mut table);
+    progress("sessions, batches, flood");
+    let session = sign_in(&mut Connection::open(&server.address), &mut users[0]);
     sessions(&server, &session, &mut table);
     batches(&server, &session, &mut table);
-    flood(&server, &people, &mut table);
-    sso::measure(&server, &mut people, cores, &mut table);
+    flood(&server, &users, &mut table);
+    sso::measure(&server, &mut users, cores, &mut table);
     server.stop();
     table.print(cores);
 }
 
-fn say(what: &str) {
+fn progress(what: &str) {
     let _ = writeln!(io::stderr(), "{what}");
 }
 
@@ -103,14 +103,14 @@ fn seed_file() -> Value {
         json!({"id": format!("u-{n}"), "username": name(n), "password": password(&name(n)), "display_name": name(n),
                "kind": "employee", "role": if n == 0 { "administrator" } else { "standard" }})
     };
-    // Without passwords: nobody hashes ten thousand of them for this.
+    // Without passwords, because hashing ten thousand would take too long.
     let contact = |n: usize| {
         json!({"id": format!("c-{n}"), "username": format!("contact{n}"), "display_name": format!("Contact {n}"),
                "kind": "contact", "role": "portal", "auth_type": "saml_sso"})
     };
-    let users: Vec<_> = (0..PEOPLE).map(employee).chain((0..CONTACTS).map(contact)).collect();
-    let neighbour = json!([employee(0), contact(0)]);
-    json!({"tenants": [{"id": "acme", "name": "Acme", "users": users}, {"id": "globex", "name": "Globex", "users": neighbour}]})
+    let users: Vec<_> = (0..USERS).map(employee).chain((0..CONTACTS).map(contact)).collect();
+    let other_users = json!([employee(0), contact(0)]);
+    json!({"tenants": [{"id": "acme", "name": "Acme", "users": users}, {"id": "globex", "name": "Globex", "users": other_users}]})
 }
 
 fn name(n: usize) -> String {
@@ -121,54 +121,54 @@ fn password(username: &str) -> String {
     format!("{username} and a long tail of words")
 }
 
-fn login(connection: &mut Connection, username: &str) -> Answer {
+fn login(connection: &mut Connection, username: &str) -> Response {
     login_at("acme", connection, username)
 }
 
-fn login_at(tenant: &str, connection: &mut Connection, username: &str) -> Answer {
+fn login_at(tenant: &str, connection: &mut Connection, username: &str) -> Response {
     let body = json!({"tenant": tenant, "username": username, "password": password(username)});
     connection.post("/v1/login", "", &body)
 }
 
-/// A code that was not used yet; waits until there is one.
-fn code(person: &mut Person) -> String {
+/// An unused code of a user. Waits for the next time step if necessary.
+fn code(user: &mut User) -> String {
     let now = || SystemClock.now().secs() / 30;
-    person.step = now().max(person.step + 1);
-    while person.step > now() + 1 {
+    user.step = now().max(user.step + 1);
+    while user.step > now() + 1 {
         thread::sleep(Duration::from_millis(50));
     }
-    let secret = totp_rs::Secret::try_from_base32(person.secret.replace(' ', "")).unwrap();
+    let secret = totp_rs::Secret::try_from_base32(user.secret.replace(' ', "")).unwrap();
     totp_rs::Builder::new()
         .with_secret(secret)
         .build()
         .unwrap()
-        .generate(u64::try_from(person.step * 30).unwrap())
+        .generate(u64::try_from(user.step * 30).unwrap())
         .to_string()
 }
 
-fn enrol(address: &str, cores: usize) -> Vec<Person> {
-    let names: Vec<_> = (0..PEOPLE).map(name).collect();
+fn enrol(address: &str, cores: usize) -> Vec<User> {
+    let names: Vec<_> = (0..USERS).map(name).collect();
     parallel(address, BUSY * cores, &names, |connection, username| {
         let token = bearer(&login(connection, username).ok().text("/enrolment/token"));
         let secret = connection.post("/v1/mfa/enrolments", &token, &json!({})).ok().text("/secret");
-        let mut person = Person { username: username.clone(), secret, step: 0 };
-        let code = code(&mut person);
+        let mut user = User { username: username.clone(), secret, step: 0 };
+        let code = code(&mut user);
         connection.post("/v1/mfa/enrolments/confirm", &token, &json!({"code": code})).ok();
-        person
+        user
     })
 }
 
-fn sign_in(connection: &mut Connection, person: &mut Person) -> String {
-    let challenge = login(connection, &person.username).ok().text("/challenge/token");
-    let body = json!({"code": code(person)});
+fn sign_in(connection: &mut Connection, user: &mut User) -> String {
+    let challenge = login(connection, &user.username).ok().text("/challenge/token");
+    let body = json!({"code": code(user)});
     connection.post("/v1/verify", &bearer(&challenge), &body).ok().text("/session/token")
 }
 
-/// How long it takes to be there, and what it holds then.
+/// Start time and memory with an empty store.
 fn starts(directory: &Path, table: &mut Table) {
-    say("starting, empty");
+    progress("starts with an empty store");
     let first = Server::in_directory(directory, "none");
-    let begun = millis(first.started);
+    let first_start = millis(first.started);
     first.stop();
     let again = (0..10).map(|_| {
         let server = Server::in_directory(directory, "none");
@@ -177,12 +177,12 @@ fn starts(directory: &Path, table: &mut Table) {
         seen
     });
     let (times, memory): (Vec<_>, Vec<_>) = again.unzip();
-    table.row("From exec to listening, first start (generates the keys)", format!("{begun:.0} ms"), "");
+    table.row("From exec to listening, first start (generates the keys)", format!("{first_start:.0} ms"), "");
     table.row("From exec to listening, empty store", spread(&times, 0, "ms"), "");
     table.row("Resident memory, idle, empty store", spread(&memory, 1, "MiB"), "");
 }
 
-/// What the rounds showed, one number each.
+/// The measurements, one number for each round.
 #[derive(Default)]
 struct Rounds {
     password_ratio: Vec<f64>,
@@ -201,7 +201,7 @@ struct Rounds {
 }
 
 impl Rounds {
-    fn tell(&self, table: &mut Table) {
+    fn add_to(&self, table: &mut Table) {
         let rate_ratio = ratio(&self.verify_rate, &self.pair_rate);
         let cpu_ratio = ratio(&self.pair_cpu, &self.verify_server);
         table.row(
@@ -227,35 +227,35 @@ impl Rounds {
         );
         table.row("— the server, each verification", spread(&self.verify_server, 2, "ms CPU"), "");
         table.row("— latency of a verification, median and 99 %", quantiles(&self.verify_latency), "");
-        let stored = format!("{} users stored", PEOPLE + CONTACTS);
+        let stored = format!("{} users stored", USERS + CONTACTS);
         table.row(&format!("From exec to listening, {stored}"), spread(&self.start, 0, "ms"), "");
         table.row(&format!("Resident memory, idle, {stored}"), spread(&self.idle, 1, "MiB"), "");
         table.row("Resident memory, maximum while all cores check passwords", spread(&self.peak, 1, "MiB"), "");
     }
 }
 
-/// Everybody's password through HTTP, and as many checked bare, in turns. CPU time of either process, not wall time: the
-/// driver shares the cores.
-fn passwords(server: &Server, cores: usize, people: &[Person], rounds: &mut Rounds) -> Vec<String> {
+/// Every user's password through HTTP, and as many checked directly, alternately. Measures CPU time, not wall time, because the
+/// driver shares the cores. Returns the challenge tokens.
+fn passwords(server: &Server, cores: usize, users: &[User], rounds: &mut Rounds) -> Vec<String> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
-    let bare = Passwords::new(PasswordParams::default(), cores, PEOPLE, &SystemEntropy).unwrap();
+    let bare = Passwords::new(PasswordParams::default(), cores, USERS, &SystemEntropy).unwrap();
     let secret = SecretText::new(password("bare"));
     let hash = runtime.block_on(bare.hash(&secret, &SystemEntropy)).unwrap();
-    let (mut challenges, mut through_http, mut alone) = (Vec::new(), Duration::ZERO, Duration::ZERO);
-    for people in people.chunks(PEOPLE / 4) {
+    let (mut challenges, mut through_http, mut direct) = (Vec::new(), Duration::ZERO, Duration::ZERO);
+    for users in users.chunks(USERS / 4) {
         let before = server.cpu();
-        challenges.extend(parallel(&server.address, BUSY * cores, people, |connection, person| {
-            login(connection, &person.username).ok().text("/challenge/token")
+        challenges.extend(parallel(&server.address, BUSY * cores, users, |connection, user| {
+            login(connection, &user.username).ok().text("/challenge/token")
         }));
         through_http += server.cpu() - before;
         let before = own_cpu();
-        runtime.block_on(check_bare(&bare, &secret, &hash, people.len()));
-        alone += own_cpu() - before;
+        runtime.block_on(check_bare(&bare, &secret, &hash, users.len()));
+        direct += own_cpu() - before;
     }
-    let each = |total: Duration| millis(total) / as_f64(people.len());
+    let each = |total: Duration| millis(total) / as_f64(users.len());
     rounds.password_server.push(each(through_http));
-    rounds.password_bare.push(each(alone));
-    rounds.password_ratio.push(alone.as_secs_f64() / through_http.as_secs_f64());
+    rounds.password_bare.push(each(direct));
+    rounds.password_ratio.push(direct.as_secs_f64() / through_http.as_secs_f64());
     challenges
 }
 
@@ -266,35 +266,35 @@ async fn check_bare(passwords: &Passwords, secret: &SecretText, hash: &PasswordH
     }
 }
 
-/// Everybody's code, as fast as it goes.
-fn codes(server: &Server, cores: usize, people: &mut [Person], challenges: &[String], rounds: &mut Rounds) {
-    let asks: Vec<_> = people
-        .iter_mut()
-        .zip(challenges)
-        .map(|(person, token)| (bearer(token), json!({"code": code(person)})))
-        .collect();
-    let (before, begun) = (server.cpu(), Instant::now());
-    let latencies = parallel(&server.address, BUSY * cores, &asks, |connection, (token, body)| {
-        let begun = Instant::now();
+/// Every user's code, at full speed.
+fn codes(server: &Server, cores: usize, users: &mut [User], challenges: &[String], rounds: &mut Rounds) {
+    let requests: Vec<_> =
+        users.iter_mut().zip(challenges).map(|(user, token)| (bearer(token), json!({"code": code(user)}))).collect();
+    let (before, started_at) = (server.cpu(), Instant::now());
+    let latencies = parallel(&server.address, BUSY * cores, &requests, |connection, (token, body)| {
+        let started_at = Instant::now();
         connection.post("/v1/verify", token, body).ok();
-        millis(begun.elapsed())
+        millis(started_at.elapsed())
     });
-    let (took, cpu) = (begun.elapsed(), server.cpu() - before);
-    rounds.verify_rate.push(as_f64(asks.len()) / took.as_secs_f64());
-    rounds.verify_server.push(millis(cpu) / as_f64(asks.len()));
+    let (took, cpu) = (started_at.elapsed(), server.cpu() - before);
+    rounds.verify_rate.push(as_f64(requests.len()) / took.as_secs_f64());
+    rounds.verify_server.push(millis(cpu) / as_f64(requests.len()));
     rounds.verify_latency.extend(latencies);
 }
 
-/// What a verify asks of the store, and nothing else: the person's item written twice, with an audit row the second time,
-/// each flushed before it is answered. The items are the server's own, in its own database, while it is stopped.
+/// Only the store's part of a verification: writes the user's item twice, the second time with an audit row, each in a flushed
+/// transaction. Uses the stopped server's own database and items.
 fn transactions(path: &Path, cores: usize, rounds: &mut Rounds) {
     let db = sled::Config::new().path(path).open().unwrap();
     let (main, dir) = (db.open_tree("main").unwrap(), db.open_tree("dir").unwrap());
-    let people: Vec<_> = (0..PEOPLE).map(|n| format!("T#acme#U#u-{n}\0U").into_bytes()).collect();
-    assert!(people.iter().all(|key| main.get(key).unwrap().is_some()), "everybody is there, and read once");
+    let users: Vec<_> = (0..USERS).map(|n| format!("T#acme#U#u-{n}\0U").into_bytes()).collect();
+    assert!(
+        users.iter().all(|key| main.get(key).unwrap().is_some()),
+        "every user must be stored; this also reads each item once"
+    );
     let (row_key, row) = main.scan_prefix("T#acme#A#").last().unwrap().unwrap();
     let pair = |flush: bool, n: usize| {
-        let key = &people[n % PEOPLE];
+        let key = &users[n % USERS];
         let row_key = [&row_key[..], format!("-{}-{flush}-{n}", rounds.pair_rate.len()).as_bytes()].concat();
         let write = |row: Option<&[u8]>| -> TransactionResult<()> {
             (&main, &dir).transaction(|(main, _)| {
@@ -313,21 +313,16 @@ fn transactions(path: &Path, cores: usize, rounds: &mut Rounds) {
         write(Some(&row)).unwrap();
     };
     let run = |flush: bool| {
-        let (next, before, begun) = (AtomicUsize::new(0), own_cpu(), Instant::now());
+        let (next, before, started_at) = (AtomicUsize::new(0), own_cpu(), Instant::now());
         thread::scope(|scope| {
             for _ in 0..BUSY * cores {
                 scope.spawn(|| {
-                    loop {
-                        let n = next.fetch_add(1, Ordering::Relaxed);
-                        if n >= PAIRS {
-                            return;
-                        }
-                        pair(flush, n);
-                    }
+                    let numbers = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
+                    numbers.take_while(|n| *n < PAIRS).for_each(|n| pair(flush, n));
                 });
             }
         });
-        (as_f64(PAIRS) / begun.elapsed().as_secs_f64(), millis(own_cpu() - before) / as_f64(PAIRS))
+        (as_f64(PAIRS) / started_at.elapsed().as_secs_f64(), millis(own_cpu() - before) / as_f64(PAIRS))
     };
     let (unflushed, _) = run(false);
     db.flush().unwrap();
@@ -335,18 +330,18 @@ fn transactions(path: &Path, cores: usize, rounds: &mut Rounds) {
     rounds.pair_rate.push(rate);
     rounds.pair_cpu.push(cpu);
     rounds.unflushed_rate.push(unflushed);
-    let sizes = people.iter().map(|key| as_f64(main.get(key).unwrap().unwrap().len()));
-    rounds.item.push(sizes.sum::<f64>() / as_f64(PEOPLE) / 1024.0);
+    let sizes = users.iter().map(|key| as_f64(main.get(key).unwrap().unwrap().len()));
+    rounds.item.push(sizes.sum::<f64>() / as_f64(USERS) / 1024.0);
 }
 
-/// One after the other on one connection.
+/// Sequential session checks on one connection.
 fn sessions(server: &Server, session: &str, table: &mut Table) {
     let mut connection = Connection::open(&server.address);
     let mut latencies = |path: &str| -> Vec<f64> {
         let once = |_| {
-            let begun = Instant::now();
+            let started_at = Instant::now();
             assert_eq!(connection.get(path, session).status, 200);
-            millis(begun.elapsed())
+            millis(started_at.elapsed())
         };
         (0..3_000).map(once).collect()
     };
@@ -354,10 +349,10 @@ fn sessions(server: &Server, session: &str, table: &mut Table) {
     table.row("— `GET /healthz`, one read of the store, for comparison", quantiles(&latencies("/healthz")), "");
 }
 
-/// Excludes everybody and includes them again, three times.
+/// Excludes all contacts and includes them again, three times.
 fn batches(server: &Server, session: &str, table: &mut Table) {
     let mut connection = Connection::open(&server.address);
-    let (mut ones, mut firsts, mut lasts, mut alls) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut all_batches, mut firsts, mut lasts, mut totals) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for round in 0..3 {
         for disable_mfa in [true, false] {
             let times: Vec<_> = (0..CONTACTS / BATCH)
@@ -365,9 +360,9 @@ fn batches(server: &Server, session: &str, table: &mut Table) {
                     let ids: Vec<_> = (0..BATCH).map(|n| format!("c-{}", batch * BATCH + n)).collect();
                     let body = json!({"contact_ids": ids, "disable_mfa": disable_mfa, "reason": "measured"});
                     let key = format!("{}Idempotency-Key: {round}-{disable_mfa}-{batch}\r\n", bearer(session));
-                    let begun = Instant::now();
+                    let started_at = Instant::now();
                     let answer = connection.post("/v1/admin/portal-exclusions", &key, &body).ok();
-                    let took = begun.elapsed().as_secs_f64();
+                    let took = started_at.elapsed().as_secs_f64();
                     let changed = if disable_mfa { "excluded" } else { "included" };
                     assert_eq!(answer.body["counts"][changed], BATCH);
                     took
@@ -376,26 +371,26 @@ fn batches(server: &Server, session: &str, table: &mut Table) {
             if disable_mfa {
                 firsts.push(times[0]);
                 lasts.push(times[times.len() - 1]);
-                alls.push(times.iter().sum());
-                ones.extend(times);
+                totals.push(times.iter().sum());
+                all_batches.extend(times);
             }
         }
     }
-    table.row("**Batch exclusion of 1,000**", spread(&ones, 2, "s"), "≤ 1 s");
-    table.row("— of 10,000, in ten batches", spread(&alls, 2, "s"), "");
+    table.row("**Batch exclusion of 1,000**", spread(&all_batches, 2, "s"), "≤ 1 s");
+    table.row("— of 10,000, in ten batches", spread(&totals, 2, "s"), "");
     table.row("— the tenth batch ÷ the first", spread(&ratio(&lasts, &firsts), 2, ""), "");
 }
 
-/// Far more passwords at once than may wait.
-fn flood(server: &Server, people: &[Person], table: &mut Table) {
-    let answers = parallel(&server.address, FLOOD, people, |connection, person| login(connection, &person.username));
+/// More parallel passwords than may wait.
+fn flood(server: &Server, users: &[User], table: &mut Table) {
+    let answers = parallel(&server.address, FLOOD, users, |connection, user| login(connection, &user.username));
     let refused: Vec<_> = answers.iter().filter(|answer| answer.status == 503).collect();
     assert!(answers.iter().all(|answer| [200, 503].contains(&answer.status)));
-    assert!(refused.iter().all(|answer| answer.retry_after.is_some()), "every 503 says when to come again");
-    let told = format!("{} of {}", refused.len(), answers.len());
+    assert!(refused.iter().all(|answer| answer.retry_after.is_some()), "every 503 has Retry-After");
+    let refusals = format!("{} of {}", refused.len(), answers.len());
     table.row(
         &format!("{FLOOD} connections send passwords at the same time: answered 503 with `Retry-After`"),
-        told,
+        refusals,
         "",
     );
     table.row("— resident memory, maximum", format!("{:.1} MiB", server.memory("VmHWM")), "");
@@ -410,7 +405,7 @@ impl Table {
     }
 
     fn print(&self, cores: usize) {
-        let mut text = format!("{cores} cores, {ROUNDS} rounds of {PEOPLE} people, {} connections.\n\n", BUSY * cores);
+        let mut text = format!("{cores} cores, {ROUNDS} rounds of {USERS} users, {} connections.\n\n", BUSY * cores);
         text.push_str("| What | Median (least to most) | Goal |\n|---|---|---|\n");
         for row in &self.0 {
             text.push_str(&format!("| {} |\n", row.join(" | ")));

@@ -1,4 +1,5 @@
-//! People who come from an IdP: what its responses cost bare and at the door, and what a flood of bad ones does to others.
+//! Sign-ins by SSO: the cost of a SAML response, checked directly and through HTTP, and the effect of a flood of invalid responses on
+//! other users.
 
 use std::{
     fmt::Write,
@@ -23,20 +24,20 @@ use vestibule::{
 };
 
 use super::{
-    BUSY, Connection, Person, ROUNDS, Server, Table, as_f64, bearer, code, http, login, login_at, millis, name,
-    own_cpu, parallel, ratio, say, sign_in, spread,
+    BUSY, Connection, ROUNDS, Server, Table, User, as_f64, bearer, code, http, login, login_at, millis, name, own_cpu,
+    parallel, progress, ratio, sign_in, spread,
 };
 
 const ENTITY: &str = "https://idp.example/metadata";
 const EXCLUSIVE: &str = "http://www.w3.org/2001/10/xml-exc-c14n#";
-/// Contacts who come from the IdP, each four times a round.
-const PEOPLE: usize = 50;
+/// Number of contacts who sign in through the IdP, each four times a round.
+const USERS: usize = 50;
 const TIMES: usize = 4;
-/// Connections that send bad responses.
+/// Connections that send invalid responses.
 const FLOOD: usize = 64;
-/// Codes that are measured without a flood, and as many with each.
+/// Number of verifications to measure without a flood, and with each flood.
 const CODES: usize = 130;
-/// Sign-ins at another tenant that are measured without a flood, and as many with each.
+/// Number of sign-ins at another tenant to measure without a flood, and with each flood.
 const SIGN_INS: usize = 200;
 
 struct Idp {
@@ -46,55 +47,55 @@ struct Idp {
     sp: ServiceProvider,
 }
 
-/// A response, and what it answers.
-struct Posted {
+/// A SAML response with the relay state of its request.
+struct SamlResponse {
     tenant: &'static str,
     base64: String,
     relay_state: String,
 }
 
-pub fn measure(server: &Server, people: &mut [Person], cores: usize, table: &mut Table) {
-    say("SSO: enrolling");
-    let session = sign_in(&mut Connection::open(&server.address), &mut people[0]);
+pub fn measure(server: &Server, users: &mut [User], cores: usize, table: &mut Table) {
+    progress("SSO: enrolling users");
+    let session = sign_in(&mut Connection::open(&server.address), &mut users[0]);
     let idp = Idp::configured(server, "acme", &session);
     let mut connection = Connection::open(&server.address);
-    for n in 0..PEOPLE {
-        let posted = idp.answers(&mut connection, n, "");
-        let token = posted.send(&mut connection).ok().text("/enrolment/token");
+    for n in 0..USERS {
+        let response = idp.respond(&mut connection, n, "");
+        let token = response.send(&mut connection).ok().text("/enrolment/token");
         enrol(&mut connection, &token);
     }
     rounds(server, &idp, cores, table);
-    neighbour(server, &idp, table);
-    flood(server, &idp, &mut people[1..], table);
+    other_tenant(server, &idp, table);
+    flood(server, &idp, &mut users[1..], table);
 }
 
-/// A session.
+/// Enrols with an enrolment token. Returns a session token.
 fn enrol(connection: &mut Connection, token: &str) -> String {
     let token = bearer(token);
     let secret = connection.post("/v1/mfa/enrolments", &token, &json!({})).ok().text("/secret");
-    let code = code(&mut Person { username: String::new(), secret, step: 0 });
+    let code = code(&mut User { username: String::new(), secret, step: 0 });
     let confirmed = connection.post("/v1/mfa/enrolments/confirm", &token, &json!({"code": code})).ok();
     confirmed.text("/session/token")
 }
 
-/// Sign-ins through the door and bare checks, in turns.
+/// Sign-ins through HTTP and direct checks, alternately.
 fn rounds(server: &Server, idp: &Idp, cores: usize, table: &mut Table) {
     let (mut bare, mut cpu, mut rates, mut costs) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut connection = Connection::open(&server.address);
-    let count = PEOPLE * TIMES;
+    let count = USERS * TIMES;
     for round in 1..=ROUNDS {
-        say(&format!("SSO: round {round} of {ROUNDS}"));
-        let all: Vec<_> = (0..count).map(|n| idp.answers(&mut connection, n % PEOPLE, "")).collect();
-        let (before, begun) = (server.cpu(), Instant::now());
-        parallel(&server.address, BUSY * cores, &all, |connection, posted| {
-            posted.send(connection).ok();
+        progress(&format!("SSO: round {round} of {ROUNDS}"));
+        let all: Vec<_> = (0..count).map(|n| idp.respond(&mut connection, n % USERS, "")).collect();
+        let (before, started_at) = (server.cpu(), Instant::now());
+        parallel(&server.address, BUSY * cores, &all, |connection, response| {
+            response.send(connection).ok();
         });
-        rates.push(as_f64(count) / begun.elapsed().as_secs_f64());
+        rates.push(as_f64(count) / started_at.elapsed().as_secs_f64());
         costs.push(millis(server.cpu() - before) / as_f64(count));
-        let posted = idp.answers(&mut connection, 0, "");
-        let (before, begun) = (own_cpu(), Instant::now());
-        (0..count).for_each(|_| assert!(black_box(idp.bare(&posted))));
-        bare.push(as_f64(count) / begun.elapsed().as_secs_f64());
+        let response = idp.respond(&mut connection, 0, "");
+        let (before, started_at) = (own_cpu(), Instant::now());
+        (0..count).for_each(|_| assert!(black_box(idp.check_directly(&response))));
+        bare.push(as_f64(count) / started_at.elapsed().as_secs_f64());
         cpu.push(millis(own_cpu() - before) / as_f64(count));
     }
     let name = "**CPU of a bare check ÷ CPU of the server for a sign-in by SSO**";
@@ -107,24 +108,24 @@ fn rounds(server: &Server, idp: &Idp, cores: usize, table: &mut Table) {
     table.row("— bare checks, one core", spread(&bare, 0, "/s"), "");
 }
 
-/// Sign-ins at another tenant, from the same client network, during a flood: at the first tenant; and at tenants that do not
-/// exist, a different one for each connection.
-fn neighbour(server: &Server, idp: &Idp, table: &mut Table) {
-    say("SSO: another tenant");
+/// Sign-ins at another tenant, from the same client network, during two floods: one at the first tenant, and one at tenants that do
+/// not exist, a different one for each connection.
+fn other_tenant(server: &Server, idp: &Idp, table: &mut Table) {
+    progress("SSO: another tenant");
     let mut connection = Connection::open(&server.address);
     let token = login_at("globex", &mut connection, &name(0)).ok().text("/enrolment/token");
     let session = enrol(&mut connection, &token);
     let other = Idp::configured(server, "globex", &session);
-    let first = other.answers(&mut connection, 0, "").send(&mut connection).ok().text("/enrolment/token");
+    let first = other.respond(&mut connection, 0, "").send(&mut connection).ok().text("/enrolment/token");
     enrol(&mut connection, &first);
-    let body = longest_bad(idp, &mut connection);
+    let body = longest_invalid_form(idp, &mut connection);
     let size = as_f64(body.len()) / 1024.0;
     let mut sign_ins = || -> Vec<f64> {
         let one = |_| {
-            let posted = other.answers(&mut connection, 0, "");
-            let begun = Instant::now();
-            posted.send(&mut connection).ok();
-            millis(begun.elapsed())
+            let response = other.respond(&mut connection, 0, "");
+            let started_at = Instant::now();
+            response.send(&mut connection).ok();
+            millis(started_at.elapsed())
         };
         (0..SIGN_INS).map(one).collect()
     };
@@ -134,44 +135,44 @@ fn neighbour(server: &Server, idp: &Idp, table: &mut Table) {
     for (paths, at) in [(at_one, "at one tenant"), (at_many, "at as many tenants that do not exist")] {
         let (loud, refusals) = during_flood(server, &paths, &body, &mut sign_ins);
         let what = format!("Sign-in at another tenant while {} connections post {size:.0} KiB {at}", paths.len());
-        compared(table, &what, &quiet, &loud);
+        add_comparison(table, &what, &quiet, &loud);
         table.row("— refused during the flood", refusals, "");
     }
 }
 
-/// Codes while 64 connections send what is refused: a response that costs most, well formed and rightly digested, by another
-/// key; and one as long to a tenant that has no IdP.
-fn flood(server: &Server, idp: &Idp, people: &mut [Person], table: &mut Table) {
+/// Verifications while 64 connections send refused responses: the most expensive one, well formed and with the right digest but signed
+/// with another key; and one of the same size to a tenant that has no IdP.
+fn flood(server: &Server, idp: &Idp, users: &mut [User], table: &mut Table) {
     let mut connection = Connection::open(&server.address);
-    let body = longest_bad(idp, &mut connection);
+    let body = longest_invalid_form(idp, &mut connection);
     let size = as_f64(body.len()) / 1024.0;
-    let (alone, people) = people.split_at_mut(CODES);
-    let quiet = codes(&mut connection, alone);
+    let (quiet_users, users) = users.split_at_mut(CODES);
+    let quiet = codes(&mut connection, quiet_users);
     for (n, path) in ["/v1/sso/acme/acs", "/v1/sso/nobody/acs"].into_iter().enumerate() {
         let paths = vec![path.to_owned(); FLOOD];
-        let people = &mut people[n * CODES..][..CODES];
-        let (loud, refusals) = during_flood(server, &paths, &body, || codes(&mut connection, people));
+        let users = &mut users[n * CODES..][..CODES];
+        let (loud, refusals) = during_flood(server, &paths, &body, || codes(&mut connection, users));
         let what = format!("Verify while {FLOOD} connections post {size:.0} KiB to `{path}`");
-        compared(table, &what, &quiet, &loud);
+        add_comparison(table, &what, &quiet, &loud);
         table.row("— refused during the flood", refusals, "");
     }
     table.row("— resident memory, maximum", format!("{:.1} MiB", server.memory("VmHWM")), "");
 }
 
-/// What is measured while each connection posts to its path, again as soon as it has an answer; and the answers per second.
+/// Runs `measure` while each connection posts to its path in a loop. Returns the measurements, and the responses per second as text.
 fn during_flood(
     server: &Server,
     paths: &[String],
     body: &str,
     measure: impl FnOnce() -> Vec<f64>,
 ) -> (Vec<f64>, String) {
-    let (over, refused, full) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
-    let begun = Instant::now();
+    let (stop, refused, full) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
+    let started_at = Instant::now();
     let measured = thread::scope(|scope| {
         for path in paths {
             scope.spawn(|| {
                 let mut connection = Connection::open(&server.address);
-                while !over.load(Ordering::Relaxed) {
+                while !stop.load(Ordering::Relaxed) {
                     let counter = match connection.form(path, body).status {
                         401 => &refused,
                         503 => &full,
@@ -183,14 +184,15 @@ fn during_flood(
         }
         thread::sleep(Duration::from_secs(1));
         let measured = measure();
-        over.store(true, Ordering::Relaxed);
+        stop.store(true, Ordering::Relaxed);
         measured
     });
-    let rate = |count: AtomicUsize| as_f64(count.into_inner()) / begun.elapsed().as_secs_f64();
+    let rate = |count: AtomicUsize| as_f64(count.into_inner()) / started_at.elapsed().as_secs_f64();
     (measured, format!("{:.0} /s, and {:.0} /s answered 503", rate(refused), rate(full)))
 }
 
-fn compared(table: &mut Table, what: &str, quiet: &[f64], loud: &[f64]) {
+/// Adds the ratio of the latencies with and without a flood.
+fn add_comparison(table: &mut Table, what: &str, quiet: &[f64], loud: &[f64]) {
     for (name, percent) in [("median", 50), ("95 %", 95)] {
         let at = |values: &[f64]| super::sorted(values)[values.len() * percent / 100];
         let (quiet, loud) = (at(quiet), at(loud));
@@ -199,8 +201,8 @@ fn compared(table: &mut Table, what: &str, quiet: &[f64], loud: &[f64]) {
     }
 }
 
-/// As many attributes as there is room for.
-fn longest_bad(idp: &Idp, connection: &mut Connection) -> String {
+/// The form with the largest invalid response that the server accepts to read.
+fn longest_invalid_form(idp: &Idp, connection: &mut Connection) -> String {
     let other = Idp::new(idp.tenant, &idp.sp);
     let (mut padding, mut body) = (String::new(), String::new());
     for n in 0.. {
@@ -210,7 +212,7 @@ fn longest_bad(idp: &Idp, connection: &mut Connection) -> String {
                 "<saml:Attribute Name=\"a{n}\"><saml:AttributeValue>x</saml:AttributeValue></saml:Attribute>"
             );
         }
-        let next = other.answers(connection, 0, &padding).form();
+        let next = other.respond(connection, 0, &padding).form();
         if next.len() > 256 * 1024 {
             break;
         }
@@ -219,25 +221,25 @@ fn longest_bad(idp: &Idp, connection: &mut Connection) -> String {
     body
 }
 
-/// How long each takes, one after the other.
-fn codes(connection: &mut Connection, people: &mut [Person]) -> Vec<f64> {
-    let one = |person: &mut Person| {
-        let token = bearer(&login(connection, &person.username).ok().text("/challenge/token"));
-        let body = json!({"code": code(person)});
-        let begun = Instant::now();
+/// The latency of one verification for each user, sequentially, in milliseconds.
+fn codes(connection: &mut Connection, users: &mut [User]) -> Vec<f64> {
+    let one = |user: &mut User| {
+        let token = bearer(&login(connection, &user.username).ok().text("/challenge/token"));
+        let body = json!({"code": code(user)});
+        let started_at = Instant::now();
         connection.post("/v1/verify", &token, &body).ok();
-        millis(begun.elapsed())
+        millis(started_at.elapsed())
     };
-    people.iter_mut().map(one).collect()
+    users.iter_mut().map(one).collect()
 }
 
-impl Posted {
+impl SamlResponse {
     fn form(&self) -> String {
         let form = [("SAMLResponse", &self.base64), ("RelayState", &self.relay_state)];
         serde_urlencoded::to_string(form).unwrap()
     }
 
-    fn send(&self, connection: &mut Connection) -> http::Answer {
+    fn send(&self, connection: &mut Connection) -> http::Response {
         connection.form(&format!("/v1/sso/{}/acs", self.tenant), &self.form())
     }
 }
@@ -249,19 +251,19 @@ impl Idp {
         Self { tenant, certificate: certificate.pem(), key: key.serialize_pem(), sp: sp.clone() }
     }
 
-    /// One that a tenant's people come from.
+    /// Configures a new IdP for a tenant.
     fn configured(server: &Server, tenant: &'static str, session: &str) -> Self {
         let mut idp = Self::new(tenant, &ServiceProvider { entity_id: String::new(), acs_url: String::new() });
         let body =
             json!({"idp_entity_id": ENTITY, "sso_url": "https://idp.example/sso", "certificates": [idp.certificate]});
         let put = Connection::open(&server.address).put("/v1/admin/sso", &bearer(session), &body).ok();
-        let said = |name: &str| put.text(&format!("/service_provider/{name}"));
-        idp.sp = ServiceProvider { entity_id: said("entity_id"), acs_url: said("acs_url") };
+        let field = |name: &str| put.text(&format!("/service_provider/{name}"));
+        idp.sp = ServiceProvider { entity_id: field("entity_id"), acs_url: field("acs_url") };
         idp
     }
 
-    /// A right answer to a new request, with more attributes.
-    fn answers(&self, connection: &mut Connection, n: usize, attributes: &str) -> Posted {
+    /// Starts a sign-in, and returns the valid response for contact `n` with additional attributes.
+    fn respond(&self, connection: &mut Connection, n: usize, attributes: &str) -> SamlResponse {
         let location = connection.get(&format!("/v1/sso/{}/login", self.tenant), "").location.unwrap();
         let relay_state = location.split_once("RelayState=").unwrap().1.to_owned();
         let relay = Relay::parse(&relay_state, RestoreEpoch::default()).unwrap();
@@ -277,11 +279,11 @@ impl Idp {
         let mut keys = KeysManager::new();
         keys.add_key(load_pem_auto(self.key.as_bytes(), None).unwrap());
         let xml = sign(&DsigContext::new(keys), &unsigned).unwrap();
-        Posted { tenant: self.tenant, base64: BASE64.encode(xml.as_bytes()), relay_state }
+        SamlResponse { tenant: self.tenant, base64: BASE64.encode(xml.as_bytes()), relay_state }
     }
 
-    /// The check and nothing else.
-    fn bare(&self, posted: &Posted) -> bool {
+    /// Only the check of a response.
+    fn check_directly(&self, response: &SamlResponse) -> bool {
         let (tenant, now) = (TenantId::parse(self.tenant).unwrap(), SystemClock.now());
         let idp = item::Idp {
             generation: None,
@@ -296,10 +298,10 @@ impl Idp {
             valid_until: None,
             changed: 0,
         };
-        let relay = Relay::parse(&posted.relay_state, RestoreEpoch::default()).unwrap();
+        let relay = Relay::parse(&response.relay_state, RestoreEpoch::default()).unwrap();
         let request = SsoRequest::new("/".to_owned(), now);
         let (relay, since) = (Some((relay, Some(request))), Timestamp::default());
         let expected = Expected { tenant: &tenant, idp: &idp, sp: &self.sp, relay, now, since };
-        check(&posted.base64, expected).is_ok()
+        check(&response.base64, expected).is_ok()
     }
 }

@@ -1,5 +1,5 @@
-//! The key of the development IdP, and its certificate. Both are made when it starts and are gone when it stops: nobody can go
-//! on believing them by mistake.
+//! The key and the certificate of the development IdP. Each start generates new ones, so that no tenant continues to trust them by
+//! mistake.
 
 use std::time::Duration;
 
@@ -24,27 +24,28 @@ use x509_cert::{
 use crate::Failure;
 
 const ECDSA_WITH_SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.2");
-/// Longer than anybody lets it run.
+/// How long the certificate is valid: longer than the IdP runs.
 const VALID: Duration = Duration::from_secs(90 * 24 * 3600);
 
-/// What it signs with.
+/// The IdP's signing key and certificate.
 pub(super) struct Signer {
     key: Key,
-    /// DER.
+    /// The certificate, in DER.
     pub(super) certificate: Vec<u8>,
 }
 
 impl Signer {
-    /// A new key, of the curve P-256.
+    /// Generates a key on the curve P-256.
     pub(super) fn generate(now: Timestamp, entropy: &dyn Entropy) -> Result<Self, Failure> {
-        // One number in four thousand million is no key.
-        let key = SigningKey::from_slice(&entropy.bytes::<32>()?).map_err(|_| "no key came of the randomness")?;
+        // About one in four thousand million random numbers is not a valid key.
+        let key = SigningKey::from_slice(&entropy.bytes::<32>()?)
+            .map_err(|_| "the random number is not a valid key: start again")?;
         let certificate = certificate(&key, now, &entropy.bytes::<16>()?)?;
         let key = load_ec_p256_private_pem(key.to_pkcs8_pem(LineEnding::LF)?.as_bytes())?;
         Ok(Self { key, certificate })
     }
 
-    /// Fills in the first signature of a document, which is there without its values.
+    /// Signs a document: fills in the values of its first signature element.
     pub(super) fn sign(&self, unsigned: String) -> Result<String, Failure> {
         let mut keys = KeysManager::new();
         keys.add_key(self.key.clone());
@@ -52,8 +53,8 @@ impl Signer {
     }
 }
 
-/// What the key signs of itself. The library's own builder takes keys of the next edition of its traits only, so the fields are
-/// set here.
+/// The self-signed certificate of a key, in DER. The builder of `x509-cert` needs a newer version of the signature traits than
+/// `p256` has, so the fields are set here.
 fn certificate(key: &SigningKey, now: Timestamp, serial: &[u8]) -> Result<Vec<u8>, Failure> {
     let at = |at: Timestamp| {
         let since = Duration::from_secs(u64::try_from(at.secs())?);
@@ -87,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_certificate_is_of_the_key_and_signed_by_it() {
+    fn certificate_is_self_signed_by_the_key() {
         let now = Timestamp::parse("2026-11-24T09:00:00Z").unwrap();
         let signer = Signer::generate(now, &SystemEntropy).unwrap();
         let read = vestibule::saml::Certificate::from_der(&signer.certificate).unwrap();

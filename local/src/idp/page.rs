@@ -1,15 +1,15 @@
-//! The pages of the development IdP. The writer escapes; they work without JavaScript.
+//! The pages of the development IdP. The writer escapes all text, and the pages work without JavaScript.
 
 use axum::response::Html;
 use uppsala::XmlWriter;
 
 use super::{ATTRIBUTES, CONTEXT, Query, saml::ServiceProvider};
 
-/// Nothing from elsewhere, in no frame.
+/// The content security policy: no other origin, no frame.
 pub(super) const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'self'; base-uri 'none'; \
                                  frame-ancestors 'none'";
 
-/// Sends the answer on without a click.
+/// Sends the form with the response without a click.
 pub(super) const SUBMIT: &str = "document.forms[0].submit();\n";
 
 const STYLE: &str = "body{font:1rem/1.5 system-ui,sans-serif;max-width:36rem;margin:3rem auto;padding:0 1rem}\
@@ -17,7 +17,7 @@ const STYLE: &str = "body{font:1rem/1.5 system-ui,sans-serif;max-width:36rem;mar
     button{font:inherit;padding:.5rem 1.25rem;margin:1rem 0}code,pre{overflow-wrap:anywhere;white-space:pre-wrap}\
     pre{padding:.5rem .75rem;border:1px solid #888;border-radius:.25rem}";
 
-/// `true`: the first form is sent by itself.
+/// A page. `submit`: a script sends the first form.
 pub(crate) fn page(title: &str, submit: bool, body: impl FnOnce(&mut XmlWriter)) -> Html<String> {
     let mut html = XmlWriter::new();
     html.raw("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/>");
@@ -52,20 +52,20 @@ fn field(html: &mut XmlWriter, name: &str, label: &str, hint: &str, more: &[(&st
     html.empty_element("input", &[&[("id", name), ("name", name), ("placeholder", hint)], more].concat());
 }
 
-/// What it is, and the way on.
+/// The start page: describes the IdP and links to the service providers.
 pub(super) fn home(url: &str, known: &[ServiceProvider]) -> Html<String> {
     page("Development IdP", false, |html| {
-        text(html, "p", "It vouches for anybody, without a password, to services on this machine.");
+        text(html, "p", "This identity provider signs in any user, without a password, at services on this machine.");
         html.start_element("p", &[]);
-        html.text("What a service has to know of it: ");
+        html.text("Metadata for the service: ");
         html.start_element("a", &[("href", "/metadata")]);
         html.text(&format!("{url}/metadata"));
         html.end_element("a");
         html.end_element("p");
         if known.is_empty() {
-            text(html, "p", "Sign-ins begin at the service: /v1/sso/TENANT/login.");
+            text(html, "p", "Start a sign-in at the service: /v1/sso/TENANT/login.");
         } else {
-            text(html, "p", "Unasked, where the tenant allows it (idp_initiated):");
+            text(html, "p", "Without a start at the service, if the tenant allows it (idp_initiated):");
         }
         for it in known {
             html.start_element("form", &[("action", "/sso")]);
@@ -76,11 +76,11 @@ pub(super) fn home(url: &str, known: &[ServiceProvider]) -> Html<String> {
     })
 }
 
-/// Who is it to be?
-pub(super) fn question(to: &ServiceProvider, query: &Query) -> Html<String> {
-    page("Who do you want to be?", false, |html| {
+/// The form that asks for the username and the attributes.
+pub(super) fn username_form(to: &ServiceProvider, query: &Query) -> Html<String> {
+    page("Choose a user", false, |html| {
         html.start_element("p", &[]);
-        html.text("This development IdP asks for no password. It vouches for you to ");
+        html.text("This development identity provider needs no password. It signs you in at ");
         text(html, "code", &to.entity_id);
         html.text(".");
         html.end_element("p");
@@ -94,21 +94,26 @@ pub(super) fn question(to: &ServiceProvider, query: &Query) -> Html<String> {
         let name = [&plain[..], &[("required", ""), ("autofocus", ""), ("autocomplete", "username")]].concat();
         field(html, "username", "Username", "sam", &name);
         html.start_element("details", &[]);
-        text(html, "summary", "Attributes, and how you signed in");
+        text(html, "summary", "Attributes and authentication context");
         for attribute in ATTRIBUTES {
-            let hint = if attribute == "Username" { "as above" } else { "" };
+            let hint = if attribute == "Username" { "same as the username" } else { "" };
             field(html, attribute, attribute, hint, &plain);
         }
-        field(html, "context", "How you signed in (AuthnContextClassRef)", CONTEXT, &plain);
+        field(html, "context", "Authentication context (AuthnContextClassRef)", CONTEXT, &plain);
         html.end_element("details");
         text(html, "button", "Sign in");
         html.end_element("form");
     })
 }
 
-/// On to the service, with the answer.
-pub(super) fn answer(to: &ServiceProvider, username: &str, response: &str, relay_state: Option<&str>) -> Html<String> {
-    page("On to the service", true, |html| {
+/// The form that posts the response to the service.
+pub(super) fn response_form(
+    to: &ServiceProvider,
+    username: &str,
+    response: &str,
+    relay_state: Option<&str>,
+) -> Html<String> {
+    page("Continue to the service", true, |html| {
         html.start_element("form", &[("method", "post"), ("action", &to.acs_url)]);
         hidden(html, "SAMLResponse", response);
         if let Some(relay_state) = relay_state {

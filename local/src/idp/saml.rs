@@ -1,4 +1,4 @@
-//! What the development IdP reads and writes of SAML 2.0: its metadata, requests by HTTP-Redirect, responses for HTTP-POST.
+//! The part of SAML 2.0 that the development IdP supports: its metadata, requests by HTTP-Redirect, responses by HTTP-POST.
 
 use std::time::Duration;
 
@@ -15,14 +15,14 @@ use crate::Failure;
 
 const UNSPECIFIED: &str = "urn:oasis:names:tc:SAML:1.1:nameid-format:unspecified";
 
-/// The longest request, after it is inflated.
-const REQUEST: usize = 64 * 1024;
-/// How long an answer may be on its way.
+/// The maximum size of a request after decompression, in bytes.
+const MAX_REQUEST: usize = 64 * 1024;
+/// How long a response is valid.
 const VALID: Duration = Duration::from_secs(300);
-/// How far the service's clock may be behind.
+/// How far the service's clock may be behind the IdP's clock.
 const SKEW: Duration = Duration::from_secs(30);
 
-/// Who asks, and where the answer goes.
+/// A service provider, and the address for its responses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ServiceProvider {
     pub(super) entity_id: String,
@@ -36,38 +36,38 @@ pub(super) struct AuthnRequest {
     pub(super) from: ServiceProvider,
 }
 
-/// As the service reads what strangers send.
+/// Parses XML with the same restrictions as the service.
 fn parse(xml: &str) -> Result<Document<'_>, &'static str> {
     xml::parse(xml).map_err(|_| "it is not XML without a DTD")
 }
 
 impl AuthnRequest {
-    /// Reads the `SAMLRequest` of a query.
+    /// Parses the `SAMLRequest` of a query: base64 of deflated XML.
     pub(super) fn read(text: &str) -> Result<Self, &'static str> {
         let deflated = BASE64.decode(text.as_bytes()).map_err(|_| "it is not base64")?;
-        let xml =
-            decompress_to_vec_with_limit(&deflated, REQUEST).map_err(|_| "it does not inflate to 64 KiB or less")?;
+        let xml = decompress_to_vec_with_limit(&deflated, MAX_REQUEST)
+            .map_err(|_| "it does not inflate to 64 KiB or less")?;
         let xml = String::from_utf8(xml).map_err(|_| "it is not UTF-8")?;
         let document = parse(&xml)?;
-        let request = root(&document, PROTOCOL, "AuthnRequest").ok_or("it is no AuthnRequest of SAML 2.0")?;
-        let said = |name| document.get_attribute(request, name).map(str::to_owned);
+        let request = root(&document, PROTOCOL, "AuthnRequest").ok_or("it is not an AuthnRequest of SAML 2.0")?;
+        let attribute = |name| document.get_attribute(request, name).map(str::to_owned);
         let issuer = document.first_child_element_by_name_ns(request, ASSERTION, "Issuer");
         let issuer = issuer.and_then(|id| document.element_text(id)).map(|text| text.trim().to_owned());
         Ok(Self {
-            id: said("ID").ok_or("it has no ID")?,
+            id: attribute("ID").ok_or("it has no ID")?,
             from: ServiceProvider {
-                entity_id: issuer.ok_or("it does not say whose it is")?,
-                acs_url: said("AssertionConsumerServiceURL").ok_or("it does not say where the answer goes")?,
+                entity_id: issuer.ok_or("it has no Issuer")?,
+                acs_url: attribute("AssertionConsumerServiceURL").ok_or("it has no AssertionConsumerServiceURL")?,
             },
         })
     }
 }
 
 impl ServiceProvider {
-    /// Reads a service provider's metadata.
+    /// Parses a service provider's metadata.
     pub(super) fn read(xml: &str) -> Result<Self, &'static str> {
         let document = parse(xml)?;
-        let entity = root(&document, METADATA, "EntityDescriptor").ok_or("it is no metadata of one entity")?;
+        let entity = root(&document, METADATA, "EntityDescriptor").ok_or("it is not the metadata of one entity")?;
         let role = document.first_child_element_by_name_ns(entity, METADATA, "SPSSODescriptor");
         let services = role.map(|role| document.child_elements_by_name_ns(role, METADATA, "AssertionConsumerService"));
         let by_post = |id: &NodeId| document.get_attribute(*id, "Binding") == Some(HTTP_POST);
@@ -78,16 +78,16 @@ impl ServiceProvider {
         })
     }
 
-    /// Only to this machine.
-    pub(super) fn here(self) -> Result<Self, String> {
+    /// Refuses a service provider that is not on this machine.
+    pub(super) fn require_loopback(self) -> Result<Self, String> {
         if on_this_machine(&self.acs_url) {
             return Ok(self);
         }
-        Err(format!("the answer would go to {}: this IdP answers service providers on this machine only", self.acs_url))
+        Err(format!("the ACS is {}, but this IdP answers service providers on this machine only", self.acs_url))
     }
 }
 
-/// What a service has to know of this IdP, in one line.
+/// The metadata of this IdP, in one line.
 pub(super) fn metadata(entity_id: &str, sso_url: &str, signer: &Signer) -> String {
     let mut xml = XmlWriter::new();
     xml.start_element("md:EntityDescriptor", &[("xmlns:md", METADATA), ("entityID", entity_id)]);
@@ -113,30 +113,30 @@ fn element(xml: &mut XmlWriter, name: &str, attributes: &[(&str, &str)], text: &
     xml.end_element(name);
 }
 
-/// What is said about somebody.
-pub(super) struct Says<'a> {
+/// The contents of a response about a user.
+pub(super) struct Statement<'a> {
     /// The IdP's entity id.
     pub(super) issuer: &'a str,
-    /// To whom.
+    /// The service provider to answer.
     pub(super) to: &'a ServiceProvider,
-    /// The request that it answers; `None` where nobody asked.
+    /// The id of the request; `None` for an unsolicited response.
     pub(super) in_response_to: Option<&'a str>,
     pub(super) name_id: &'a str,
-    /// How they are said to have signed in.
+    /// The authentication context.
     pub(super) context: &'a str,
     pub(super) attributes: &'a [(String, String)],
-    /// Of the response and of the assertion.
+    /// The ids of the response and of the assertion.
     pub(super) ids: [String; 2],
     pub(super) now: Timestamp,
 }
 
-impl Says<'_> {
-    /// The response, with a signature over its assertion and one over the whole.
+impl Statement<'_> {
+    /// The response, with a signature of the assertion and one of the whole response.
     pub(super) fn signed(&self, signer: &Signer) -> Result<String, Failure> {
         let assertion = signer.sign(self.assertion())?;
         let mut xml = XmlWriter::new();
         let issued = self.now.to_string();
-        let mut said = vec![
+        let mut attributes = vec![
             ("xmlns:samlp", PROTOCOL),
             ("xmlns:saml", ASSERTION),
             ("ID", &self.ids[0]),
@@ -144,10 +144,10 @@ impl Says<'_> {
             ("IssueInstant", &issued),
             ("Destination", &self.to.acs_url),
         ];
-        said.extend(self.in_response_to.map(|id| ("InResponseTo", id)));
-        xml.start_element("samlp:Response", &said);
+        attributes.extend(self.in_response_to.map(|id| ("InResponseTo", id)));
+        xml.start_element("samlp:Response", &attributes);
         element(&mut xml, "saml:Issuer", &[], self.issuer);
-        unsigned(&mut xml, &self.ids[0]);
+        signature_template(&mut xml, &self.ids[0]);
         xml.start_element("samlp:Status", &[]);
         xml.empty_element("samlp:StatusCode", &[("Value", "urn:oasis:names:tc:SAML:2.0:status:Success")]);
         xml.end_element("samlp:Status");
@@ -160,17 +160,17 @@ impl Says<'_> {
         let mut xml = XmlWriter::new();
         let (issued, ends) = (self.now.to_string(), (self.now + VALID).to_string());
         let begins = (self.now - SKEW).to_string();
-        let said =
+        let attributes =
             [("xmlns:saml", ASSERTION), ("ID", &self.ids[1]), ("Version", "2.0"), ("IssueInstant", issued.as_str())];
-        xml.start_element("saml:Assertion", &said);
+        xml.start_element("saml:Assertion", &attributes);
         element(&mut xml, "saml:Issuer", &[], self.issuer);
-        unsigned(&mut xml, &self.ids[1]);
+        signature_template(&mut xml, &self.ids[1]);
         xml.start_element("saml:Subject", &[]);
         element(&mut xml, "saml:NameID", &[("Format", UNSPECIFIED)], self.name_id);
         xml.start_element("saml:SubjectConfirmation", &[("Method", "urn:oasis:names:tc:SAML:2.0:cm:bearer")]);
-        let mut said = vec![("Recipient", self.to.acs_url.as_str()), ("NotOnOrAfter", &ends)];
-        said.extend(self.in_response_to.map(|id| ("InResponseTo", id)));
-        xml.empty_element("saml:SubjectConfirmationData", &said);
+        let mut attributes = vec![("Recipient", self.to.acs_url.as_str()), ("NotOnOrAfter", &ends)];
+        attributes.extend(self.in_response_to.map(|id| ("InResponseTo", id)));
+        xml.empty_element("saml:SubjectConfirmationData", &attributes);
         xml.end_element("saml:SubjectConfirmation");
         xml.end_element("saml:Subject");
         xml.start_element("saml:Conditions", &[("NotBefore", &begins), ("NotOnOrAfter", &ends)]);
@@ -188,7 +188,7 @@ impl Says<'_> {
         xml.into_string()
     }
 
-    /// Of a name that comes several times, each is a value.
+    /// Writes the attributes. An attribute that is given several times has several values.
     fn attributes(&self, xml: &mut XmlWriter) {
         if self.attributes.is_empty() {
             return;
@@ -208,8 +208,8 @@ impl Says<'_> {
     }
 }
 
-/// A signature over the element of an id, as SAML has it (core 5.4), without its values.
-fn unsigned(xml: &mut XmlWriter, id: &str) {
+/// Writes an enveloped signature of the element with an id (SAML core 5.4), without its values.
+fn signature_template(xml: &mut XmlWriter, id: &str) {
     let exclusive = ("Algorithm", "http://www.w3.org/2001/10/xml-exc-c14n#");
     xml.start_element("ds:Signature", &[("xmlns:ds", SIGNATURE)]);
     xml.start_element("ds:SignedInfo", &[]);
