@@ -1,7 +1,12 @@
 //! A change of the user's own password, in a session.
 
 use super::session::NoSession;
-use crate::{domain::User, env::Timestamp, secret::TokenRef, sign_in::NewSession, store::item::Session};
+use crate::{
+    domain::{Session, User},
+    env::Timestamp,
+    secret::TokenRef,
+    sign_in::NewSession,
+};
 
 /// Sets a new password: known devices are forgotten and every session but the new one is void. The new session takes the place
 /// of the caller's and ends when that would have; it proves no more than that did.

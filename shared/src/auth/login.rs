@@ -3,13 +3,12 @@
 use std::{cmp::Reverse, collections::HashMap};
 
 use crate::{
-    domain::{AuthType, User},
+    domain::{AuthType, Challenge, User},
     env::Timestamp,
     id::EntryId,
     policy::{self, Budget},
     secret::{NewToken, TokenClass},
     sign_in::{NewSession, NextStep, PasswordAttempt},
-    store::item::Challenge,
 };
 
 /// Too many challenges and enrolment tokens were opened from a client network.

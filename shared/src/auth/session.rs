@@ -1,13 +1,12 @@
 //! Sessions: which token holds one, and opening one at a sign-in.
 
 use crate::{
-    domain::User,
+    domain::{Device, Session, User},
     env::Timestamp,
     id::EntryId,
     policy,
     secret::TokenRef,
     sign_in::{From, NewSession},
-    store::item::{Device, Session},
 };
 
 /// Why a token holds no session.

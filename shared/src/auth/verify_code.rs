@@ -5,14 +5,13 @@
 
 use super::session::NoSession;
 use crate::{
-    domain::{FactorState, User},
+    domain::{Amr, FactorState, Session, User},
     env::{Entropy, EntropyError, Timestamp},
     id::{EntryId, UserKey},
     policy,
     recovery::RecoveryProof,
     secret::{CodeDigest, Nonce, SealedSecret},
     sign_in::{Attempt, NewSession, PendingVerification, SignedIn, VerificationToken},
-    store::item::{Amr, Session},
     totp::TotpProof,
 };
 

@@ -2,13 +2,12 @@
 
 use std::collections::HashMap;
 
-use super::{Factor, FactorState};
+use super::{Challenge, Device, Factor, FactorState, PendingEnrolment, ResetCodeEntry, Session};
 use crate::{
     env::Timestamp,
     id::{BatchId, EntryId},
     policy,
     secret::Nonce,
-    store::item::{Challenge, Device, PendingEnrolment, ResetCodeEntry, Session},
 };
 
 /// What a user is to the tenant.

@@ -1,7 +1,7 @@
 //! Items as types. The attribute names are short because every kilobyte of an item is paid for with each write; each is
 //! told here in full.
 
-use std::{collections::HashMap, time::Duration};
+use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -9,269 +9,12 @@ use super::{
     table::StoreError,
     write::{Item, Value},
 };
-use crate::{
-    env::Timestamp,
-    id::EntryId,
-    policy,
-    secret::{CodeDigest, Nonce, SealedSecret, TokenRef, TokenVerifier},
+use crate::secret::Nonce;
+
+pub use crate::domain::{
+    Amr, AuthType, Challenge, CurrentIdp, Device, Exclusion, FactorState, Kind, PendingEnrolment, ResetCodeEntry, Role,
+    Session, User,
 };
-
-pub use crate::domain::{AuthType, Exclusion, FactorState, Kind, Role, User};
-
-/// How a session was paid for (RFC 8176).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "i64", into = "i64")]
-pub enum Amr {
-    /// Password alone: an excluded contact.
-    Password,
-    /// Password and code.
-    Otp,
-    /// Password and recovery token.
-    Recovery,
-    /// An assertion of their organisation's IdP.
-    Sso,
-    /// An assertion, and a code.
-    SsoOtp,
-}
-
-impl Amr {
-    /// Whether a code was given: it counts as a step-up.
-    #[must_use]
-    pub fn otp(self) -> bool {
-        matches!(self, Self::Otp | Self::SsoOtp)
-    }
-
-    /// Whether an assertion of the organisation's IdP was part of it.
-    #[must_use]
-    pub fn by_idp(self) -> bool {
-        matches!(self, Self::Sso | Self::SsoOtp)
-    }
-
-    /// With a code given by somebody of this door.
-    #[must_use]
-    pub fn with_code(auth_type: AuthType) -> Self {
-        match auth_type {
-            AuthType::Local => Self::Otp,
-            AuthType::SamlSso => Self::SsoOtp,
-        }
-    }
-}
-
-impl From<Amr> for i64 {
-    fn from(amr: Amr) -> Self {
-        match amr {
-            Amr::Password => 1,
-            Amr::Otp => 2,
-            Amr::Recovery => 3,
-            Amr::Sso => 4,
-            Amr::SsoOtp => 5,
-        }
-    }
-}
-
-impl TryFrom<i64> for Amr {
-    type Error = &'static str;
-    fn try_from(code: i64) -> Result<Self, Self::Error> {
-        match code {
-            1 => Ok(Self::Password),
-            2 => Ok(Self::Otp),
-            3 => Ok(Self::Recovery),
-            4 => Ok(Self::Sso),
-            5 => Ok(Self::SsoOtp),
-            _ => Err("an unknown way of signing in"),
-        }
-    }
-}
-
-/// An open challenge: the password was right, the code is due.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Challenge {
-    /// Rest of the token's digest.
-    #[serde(rename = "g")]
-    pub verifier: TokenVerifier,
-    /// Ends, ms.
-    #[serde(rename = "x")]
-    pub ends: i64,
-    /// Tries charged. A spent challenge stays, its tries used up, until it ends: a late duplicate of the write that opened
-    /// it finds it there and cannot revive it.
-    #[serde(rename = "n")]
-    pub attempts: i64,
-    /// Epoch.
-    #[serde(rename = "e")]
-    pub security_version: i64,
-    /// Client network.
-    #[serde(rename = "w")]
-    pub network: String,
-    /// The known device it was opened from.
-    #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
-    pub device: Option<EntryId>,
-    /// Of an enrolment token that an assertion opened: the generation of the IdP.
-    #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
-    pub idp: Option<Nonce>,
-}
-
-impl Challenge {
-    /// Whether it is this token's, and its time and epoch hold.
-    #[must_use]
-    pub fn open(&self, token: &TokenRef, security_version: i64, life: Duration, now: Timestamp) -> bool {
-        let longest = (now + life + policy::SKEW).millis();
-        let in_time = self.ends > now.millis() && self.ends <= longest;
-        self.verifier == *token.verifier() && self.security_version == security_version && in_time
-    }
-}
-
-/// A session.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Session {
-    /// Rest of the token's digest.
-    #[serde(rename = "g")]
-    pub verifier: TokenVerifier,
-    /// Signed in at, ms: the moment of the audit row that says from where.
-    #[serde(rename = "c")]
-    pub created: i64,
-    /// The attempt that signed in: with the moment, the key of its audit row.
-    #[serde(rename = "a")]
-    pub attempt: Nonce,
-    /// Ends, s.
-    #[serde(rename = "x")]
-    pub ends: i64,
-    /// Last seen, s; noted at most once a minute.
-    #[serde(rename = "l")]
-    pub seen: i64,
-    /// Last step-up, s; 0 for none.
-    #[serde(rename = "u")]
-    pub step_up: i64,
-    /// How it was paid for.
-    #[serde(rename = "m")]
-    pub amr: Amr,
-    /// Epoch.
-    #[serde(rename = "e")]
-    pub security_version: i64,
-    /// The generation of the IdP that it came from, if it came from one.
-    #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
-    pub idp: Option<Nonce>,
-    /// Tries at the person's current password that were charged to this session.
-    #[serde(rename = "p", default, skip_serializing_if = "is_zero")]
-    pub password_attempts: i64,
-    /// The attempt of the last of them.
-    #[serde(rename = "pa", default, skip_serializing_if = "Option::is_none")]
-    pub password_attempt: Option<Nonce>,
-}
-
-/// Most sessions never change a password: the count takes no room in them.
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_zero(count: &i64) -> bool {
-    *count == 0
-}
-
-impl Session {
-    /// Whether the tenant's IdP is the one that it came from, if it came from one.
-    #[must_use]
-    pub fn idp_holds(&self, current: Option<&CurrentIdp>) -> bool {
-        !self.amr.by_idp() || current.is_some_and(|current| current.generation == self.idp)
-    }
-
-    /// Whether its times hold, and its tries at the current password are not used up.
-    #[must_use]
-    pub fn alive(&self, now: Timestamp) -> bool {
-        self.in_time(now) && self.password_attempts < policy::MAX_ATTEMPTS
-    }
-
-    /// Whether its times hold. Both ends of its life are looked at: a clock that was set back makes no session immortal.
-    #[must_use]
-    pub fn in_time(&self, now: Timestamp) -> bool {
-        let now_s = now.secs();
-        let longest = (now + policy::SESSION_LIFE + policy::SKEW).secs();
-        self.ends > now_s && self.ends <= longest && self.seen > (now - policy::SESSION_IDLE).secs()
-    }
-
-    /// Whether its step-up is fresh.
-    #[must_use]
-    pub fn fresh(&self, now: Timestamp) -> bool {
-        self.step_up > 0
-            && self.step_up >= (now - policy::STEP_UP_LIFE).secs()
-            && self.step_up <= (now + policy::SKEW).secs()
-    }
-
-    /// When its owner last proved who they are: at the sign-in, or the last step-up.
-    #[must_use]
-    pub fn authenticated(&self) -> Timestamp {
-        if self.step_up > 0 { Timestamp::from_secs(self.step_up) } else { Timestamp::from_millis(self.created) }
-    }
-
-    /// Whether it was made with a recovery token within the last ten minutes.
-    #[must_use]
-    pub fn recovering(&self, now: Timestamp) -> bool {
-        self.amr == Amr::Recovery && self.created >= (now - policy::RECOVERY_GRACE).millis()
-    }
-}
-
-/// A known device, with a password counter of its own.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Device {
-    /// Rest of the token's digest.
-    #[serde(rename = "g")]
-    pub verifier: TokenVerifier,
-    /// Ends, s.
-    #[serde(rename = "x")]
-    pub ends: i64,
-    /// Tries since the last success.
-    #[serde(rename = "n")]
-    pub attempts: i64,
-    /// The last counted try, ms; at first, when it became known.
-    #[serde(rename = "q")]
-    pub last: i64,
-    /// That try's attempt.
-    #[serde(rename = "a", default, skip_serializing_if = "Option::is_none")]
-    pub attempt: Option<Nonce>,
-}
-
-/// An enrolment that was started and not confirmed.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PendingEnrolment {
-    /// The factor to be.
-    #[serde(rename = "fid")]
-    pub factor: Nonce,
-    /// Its sealed secret.
-    #[serde(rename = "sec")]
-    pub secret: SealedSecret,
-    /// The entry of the token it was started with.
-    pub by: EntryId,
-    /// Ends, ms.
-    #[serde(rename = "x")]
-    pub ends: i64,
-    /// Tries charged.
-    #[serde(rename = "n")]
-    pub attempts: i64,
-    /// The reset code it was started with: an older, voided one does not confirm.
-    #[serde(rename = "rc", default, skip_serializing_if = "Option::is_none")]
-    pub reset_code: Option<CodeDigest>,
-    /// The factor seen at the start.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub was: Option<Nonce>,
-}
-
-impl PendingEnrolment {
-    /// Whether the reset code it was started with, if there was one, is the person's still: an older one is void.
-    pub(super) fn code_holds(&self, user: &User) -> bool {
-        let now = user.reset_code.as_ref().map(|code| &code.digest);
-        self.reset_code.is_none() || self.reset_code.as_ref() == now
-    }
-}
-
-/// A reset code that was handed out.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ResetCodeEntry {
-    /// Its digest.
-    #[serde(rename = "h")]
-    pub digest: CodeDigest,
-    /// Ends, ms.
-    #[serde(rename = "x")]
-    pub ends: i64,
-    /// Tries charged.
-    #[serde(rename = "n")]
-    pub attempts: i64,
-}
 
 /// A person's names (`P`): what does not raise the epoch, and is listed by the index `dir`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -363,17 +106,6 @@ impl Administrators {
     pub(super) fn local(&self, but: Option<&crate::id::UserId>) -> Option<&crate::id::UserId> {
         self.active.iter().filter(|(user, local)| **local && Some(*user) != but).map(|(user, _)| user).min()
     }
-}
-
-/// As much of a tenant's IdP as sessions are compared with.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct CurrentIdp {
-    /// Its entity id.
-    #[serde(rename = "e")]
-    pub entity_id: String,
-    /// See [`Idp::generation`].
-    #[serde(rename = "gn", default)]
-    pub generation: Option<Nonce>,
 }
 
 /// A tenant's IdP (`IDP`): who may say who its people are, and how much of that is believed.
@@ -569,9 +301,12 @@ pub fn size(item: &Item) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::{
         env::SystemEntropy,
+        policy,
         secret::{KeyRing, NewToken, Sealer, TokenClass},
         store::{
             fixture::{NOW, PASSWORD, STEP, ann, attempt},

@@ -5,12 +5,14 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use super::item::{Challenge, Device, PendingEnrolment, ResetCodeEntry, Session};
 use crate::{
-    domain::{AuthType, Authenticator, Exclusion, Factor, FactorState, Kind, RecoveryToken, Role, User},
+    domain::{
+        Amr, AuthType, Authenticator, Challenge, CurrentIdp, Device, Exclusion, Factor, FactorState, Kind,
+        PendingEnrolment, RecoveryToken, ResetCodeEntry, Role, Session, User,
+    },
     env::Timestamp,
     id::{BatchId, EntryId},
-    secret::{CodeDigest, Nonce, SealedSecret},
+    secret::{CodeDigest, Nonce, SealedSecret, TokenVerifier},
 };
 
 /// Stores an enum as one letter.
@@ -36,6 +38,259 @@ letters! {
     Role { Administrator "a", Standard "s", Portal "p", Operator "o" }
     AuthType { Local "l", SamlSso "s" }
     FactorState { None "n", Active "a", Disabled "d" }
+}
+
+/// Stores how a session was authenticated as a number.
+impl Serialize for Amr {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_i64(match self {
+            Self::Password => 1,
+            Self::Otp => 2,
+            Self::Recovery => 3,
+            Self::Sso => 4,
+            Self::SsoOtp => 5,
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Amr {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match i64::deserialize(deserializer)? {
+            1 => Ok(Self::Password),
+            2 => Ok(Self::Otp),
+            3 => Ok(Self::Recovery),
+            4 => Ok(Self::Sso),
+            5 => Ok(Self::SsoOtp),
+            _ => Err(D::Error::custom("unknown Amr")),
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct ChallengeRecord {
+    #[serde(rename = "g")]
+    verifier: TokenVerifier,
+    #[serde(rename = "x")]
+    ends: i64,
+    #[serde(rename = "n")]
+    attempts: i64,
+    #[serde(rename = "e")]
+    security_version: i64,
+    #[serde(rename = "w")]
+    network: String,
+    #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
+    device: Option<EntryId>,
+    #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
+    idp: Option<Nonce>,
+}
+
+impl<'de> Deserialize<'de> for Challenge {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let ChallengeRecord { verifier, ends, attempts, security_version, network, device, idp } =
+            ChallengeRecord::deserialize(deserializer)?;
+        Ok(Self { verifier, ends, attempts, security_version, network, device, idp })
+    }
+}
+
+impl Serialize for Challenge {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { verifier, ends, attempts, security_version, network, device, idp } = self.clone();
+        ChallengeRecord { verifier, ends, attempts, security_version, network, device, idp }.serialize(serializer)
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct SessionRecord {
+    #[serde(rename = "g")]
+    verifier: TokenVerifier,
+    #[serde(rename = "c")]
+    created: i64,
+    #[serde(rename = "a")]
+    attempt: Nonce,
+    #[serde(rename = "x")]
+    ends: i64,
+    #[serde(rename = "l")]
+    seen: i64,
+    #[serde(rename = "u")]
+    step_up: i64,
+    #[serde(rename = "m")]
+    amr: Amr,
+    #[serde(rename = "e")]
+    security_version: i64,
+    #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
+    idp: Option<Nonce>,
+    #[serde(rename = "p", default, skip_serializing_if = "is_zero")]
+    password_attempts: i64,
+    #[serde(rename = "pa", default, skip_serializing_if = "Option::is_none")]
+    password_attempt: Option<Nonce>,
+}
+
+impl<'de> Deserialize<'de> for Session {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let SessionRecord {
+            verifier,
+            created,
+            attempt,
+            ends,
+            seen,
+            step_up,
+            amr,
+            security_version,
+            idp,
+            password_attempts,
+            password_attempt,
+        } = SessionRecord::deserialize(deserializer)?;
+        Ok(Self {
+            verifier,
+            created,
+            attempt,
+            ends,
+            seen,
+            step_up,
+            amr,
+            security_version,
+            idp,
+            password_attempts,
+            password_attempt,
+        })
+    }
+}
+
+impl Serialize for Session {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self {
+            verifier,
+            created,
+            attempt,
+            ends,
+            seen,
+            step_up,
+            amr,
+            security_version,
+            idp,
+            password_attempts,
+            password_attempt,
+        } = self.clone();
+        SessionRecord {
+            verifier,
+            created,
+            attempt,
+            ends,
+            seen,
+            step_up,
+            amr,
+            security_version,
+            idp,
+            password_attempts,
+            password_attempt,
+        }
+        .serialize(serializer)
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct DeviceRecord {
+    #[serde(rename = "g")]
+    verifier: TokenVerifier,
+    #[serde(rename = "x")]
+    ends: i64,
+    #[serde(rename = "n")]
+    attempts: i64,
+    #[serde(rename = "q")]
+    last: i64,
+    #[serde(rename = "a", default, skip_serializing_if = "Option::is_none")]
+    attempt: Option<Nonce>,
+}
+
+impl<'de> Deserialize<'de> for Device {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let DeviceRecord { verifier, ends, attempts, last, attempt } = DeviceRecord::deserialize(deserializer)?;
+        Ok(Self { verifier, ends, attempts, last, attempt })
+    }
+}
+
+impl Serialize for Device {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { verifier, ends, attempts, last, attempt } = self.clone();
+        DeviceRecord { verifier, ends, attempts, last, attempt }.serialize(serializer)
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct PendingEnrolmentRecord {
+    #[serde(rename = "fid")]
+    factor: Nonce,
+    #[serde(rename = "sec")]
+    secret: SealedSecret,
+    by: EntryId,
+    #[serde(rename = "x")]
+    ends: i64,
+    #[serde(rename = "n")]
+    attempts: i64,
+    #[serde(rename = "rc", default, skip_serializing_if = "Option::is_none")]
+    reset_code: Option<CodeDigest>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    was: Option<Nonce>,
+}
+
+impl<'de> Deserialize<'de> for PendingEnrolment {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let PendingEnrolmentRecord { factor, secret, by, ends, attempts, reset_code, was } =
+            PendingEnrolmentRecord::deserialize(deserializer)?;
+        Ok(Self { factor, secret, by, ends, attempts, reset_code, was })
+    }
+}
+
+impl Serialize for PendingEnrolment {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { factor, secret, by, ends, attempts, reset_code, was } = self.clone();
+        PendingEnrolmentRecord { factor, secret, by, ends, attempts, reset_code, was }.serialize(serializer)
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct ResetCodeEntryRecord {
+    #[serde(rename = "h")]
+    digest: CodeDigest,
+    #[serde(rename = "x")]
+    ends: i64,
+    #[serde(rename = "n")]
+    attempts: i64,
+}
+
+impl<'de> Deserialize<'de> for ResetCodeEntry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let ResetCodeEntryRecord { digest, ends, attempts } = ResetCodeEntryRecord::deserialize(deserializer)?;
+        Ok(Self { digest, ends, attempts })
+    }
+}
+
+impl Serialize for ResetCodeEntry {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { digest, ends, attempts } = self.clone();
+        ResetCodeEntryRecord { digest, ends, attempts }.serialize(serializer)
+    }
+}
+
+#[derive(Deserialize)]
+struct CurrentIdpRecord {
+    #[serde(rename = "e")]
+    entity_id: String,
+    #[serde(rename = "gn", default)]
+    generation: Option<Nonce>,
+}
+
+impl<'de> Deserialize<'de> for CurrentIdp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let CurrentIdpRecord { entity_id, generation } = CurrentIdpRecord::deserialize(deserializer)?;
+        Ok(Self { entity_id, generation })
+    }
+}
+
+/// Most sessions never change a password: the count takes no room in them.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &i64) -> bool {
+    *count == 0
 }
 
 /// A contact's exclusion, within a user's item.
