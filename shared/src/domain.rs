@@ -2,10 +2,16 @@
 
 pub mod challenge;
 pub mod factor;
+pub mod identity_provider;
+pub mod names;
 pub mod session;
+pub mod tenant;
 pub mod user;
 
 pub use challenge::{Challenge, PendingEnrolment, ResetCodeEntry};
 pub use factor::{Authenticator, Factor, FactorState, RecoveryToken};
+pub use identity_provider::{Idp, Provisioning, RequestKey, SsoRequest};
+pub use names::{LoginRow, Profile};
 pub use session::{Amr, CurrentIdp, Device, Session};
+pub use tenant::{Administrators, ResetCodeFor, TenantPolicy};
 pub use user::{AuthType, Exclusion, Kind, Role, User};

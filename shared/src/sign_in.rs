@@ -6,12 +6,12 @@
 use data_encoding::BASE64URL_NOPAD;
 
 use crate::{
+    domain::{Amr, AuthType, Challenge, FactorState, Kind, LoginRow, Session, User},
     env::{Entropy, EntropyError, Timestamp},
     id::{EntryId, UserKey},
     password::{PasswordHash, PasswordProof},
     policy,
     secret::{LoginKey, NewToken, Nonce, RestoreEpoch, TokenClass, TokenRef},
-    store::item::{Amr, AuthType, Challenge, FactorState, Kind, LoginRow, Session, User},
 };
 
 /// One invocation of a handler: its moment and a random id, by which its writes are recognised after a lost reply.

@@ -12,11 +12,11 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::{
+    domain::{AuthType, Idp, Profile, Role, User},
     env::{Entropy, EntropyError, Timestamp},
     id::{TenantId, UserKey},
     secret::{Nonce, RestoreEpoch},
     sign_in::{Attempt, NextStep},
-    store::item::{AuthType, Idp, Profile, Role, User},
 };
 
 /// Maximum length of a NameID, in bytes.

@@ -92,3 +92,77 @@ fn xml_and_signatures_are_in_sso_alone() {
     };
     assert_eq!((has(&sso), has(&others)), (([true; 2], true), ([false; 2], false)));
 }
+
+/// The modules of the library that a file names, tests apart.
+fn modules_used(text: &str) -> Vec<String> {
+    let text = text.split("#[cfg(test)]").next().unwrap();
+    let ident = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+    let mut used = Vec::new();
+    for after in text.split("crate::").skip(1) {
+        let Some(group) = after.strip_prefix('{') else {
+            used.push(ident(after));
+            continue;
+        };
+        let mut depth = 0;
+        let mut start = true;
+        for (at, c) in group.char_indices() {
+            match c {
+                '{' => depth += 1,
+                '}' if depth == 0 => break,
+                '}' => depth -= 1,
+                ',' if depth == 0 => start = true,
+                c if start && c.is_alphabetic() => {
+                    used.push(ident(&group[at..]));
+                    start = false;
+                }
+                _ => {}
+            }
+        }
+    }
+    used
+}
+
+/// The Rust files of a module: its own and those beneath it.
+fn files_of(module: &str) -> Vec<std::path::PathBuf> {
+    let base = root().join("shared/src");
+    let mut files = vec![base.join(format!("{module}.rs"))];
+    let mut folders = vec![base.join(module)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { folders.push(path) } else { files.push(path) }
+        }
+    }
+    files
+}
+
+/// Rules are pure: they do not know the store, HTTP or AWS, and name no attribute of an item.
+#[test]
+fn layers_of_the_library_point_one_way() {
+    let outer = ["store", "http", "lambda", "aws", "kms", "saml", "cloud_event", "metrics", "log"];
+    let layers: [(&str, &[&str]); 6] = [
+        ("domain", &["auth", "sign_in", "sso", "audit", "totp", "recovery", "password"]),
+        ("policy", &["domain", "auth", "sign_in", "sso", "audit"]),
+        ("auth", &[]),
+        ("sign_in", &["auth"]),
+        ("sso", &["auth"]),
+        ("store", &[]),
+    ];
+    for (module, forbidden) in layers {
+        for file in files_of(module) {
+            let text = fs::read_to_string(&file).unwrap();
+            let used = modules_used(&text);
+            let outer = if module == "store" { &outer[1..3] } else { &outer[..] };
+            let wrong = used.iter().find(|used| outer.iter().chain(forbidden).any(|it| it == used));
+            assert!(wrong.is_none(), "{} uses {}", file.display(), wrong.unwrap());
+            let pure = module == "domain" || module == "auth";
+            assert!(!pure || !text.contains("#[serde"), "{} has names of attributes", file.display());
+        }
+    }
+}
+
+#[test]
+fn used_modules_are_found() {
+    let text = "use crate::{\n    domain::{Amr, User},\n    id::X,\n};\nlet a = crate::store::item();\n#[cfg(test)]\nuse crate::http;";
+    assert_eq!(modules_used(text), ["domain", "id", "store"]);
+}

@@ -1,12 +1,11 @@
 //! A reset of a user's MFA: by an Administrator of the tenant, or by support for a sole Administrator who is locked out.
 
 use crate::{
-    domain::{Factor, ResetCodeEntry, User},
+    domain::{Administrators, Factor, ResetCodeEntry, ResetCodeFor, User},
     env::Timestamp,
     id::UserId,
     policy,
     secret::CodeDigest,
-    store::item::{Administrators, ResetCodeFor},
 };
 
 /// What a reset changes.

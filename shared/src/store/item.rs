@@ -1,8 +1,6 @@
 //! Items as types. The attribute names are short because every kilobyte of an item is paid for with each write; each is
 //! told here in full.
 
-use std::collections::HashMap;
-
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
@@ -12,32 +10,10 @@ use super::{
 use crate::secret::Nonce;
 
 pub use crate::domain::{
-    Amr, AuthType, Challenge, CurrentIdp, Device, Exclusion, FactorState, Kind, PendingEnrolment, ResetCodeEntry, Role,
-    Session, User,
+    Administrators, Amr, AuthType, Challenge, CurrentIdp, Device, Exclusion, FactorState, Idp, Kind, LoginRow,
+    PendingEnrolment, Profile, Provisioning, RequestKey, ResetCodeEntry, ResetCodeFor, Role, Session, SsoRequest,
+    TenantPolicy, User,
 };
-
-/// A person's names (`P`): what does not raise the epoch, and is listed by the index `dir`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Profile {
-    /// The login name as it was given.
-    #[serde(rename = "un")]
-    pub username: String,
-    /// The name that is shown.
-    #[serde(rename = "dn")]
-    pub display_name: String,
-    /// Where notifications go.
-    #[serde(rename = "em", default, skip_serializing_if = "Option::is_none")]
-    pub email: Option<String>,
-    /// Created at, s.
-    #[serde(rename = "cr")]
-    pub created: i64,
-    /// Whom their organisation's IdP calls so, where that was linked.
-    #[serde(rename = "ni", default, skip_serializing_if = "Option::is_none")]
-    pub name_id: Option<String>,
-    /// The link's digest, which goes with it.
-    #[serde(rename = "sj", default, skip_serializing_if = "Option::is_none")]
-    pub subject: Option<String>,
-}
 
 /// An excluded contact (`X`), for the list of them: decisions read [`User::excluded`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,160 +36,6 @@ pub struct ExclusionRow {
     pub at: i64,
 }
 
-/// For whom a reset hands out a reset code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ResetCodeFor {
-    /// For Administrators.
-    #[serde(rename = "a")]
-    Administrators,
-    /// For everyone.
-    #[serde(rename = "e")]
-    Everyone,
-}
-
-/// A tenant's name and settings (`POLICY`).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TenantPolicy {
-    /// The company.
-    pub name: String,
-    /// What an authenticator app shows as the issuer.
-    pub issuer: String,
-    /// For whom a reset hands out a reset code.
-    #[serde(rename = "rcf")]
-    pub reset_code_for: ResetCodeFor,
-    /// Created at, s: no audit row is older.
-    #[serde(rename = "cr")]
-    pub created: i64,
-}
-
-/// A tenant's active Administrators (`ADMINS`; in `support` its operators), as maps: a set that is written twice says the
-/// same.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Administrators {
-    /// Those who are active, and whether they sign in locally.
-    #[serde(rename = "act", default)]
-    pub active: HashMap<crate::id::UserId, bool>,
-    /// Those of them who have an active factor.
-    #[serde(rename = "able", default)]
-    pub with_mfa: HashMap<crate::id::UserId, bool>,
-    /// Whether the tenant's IdP is configured: without one, an active Administrator has to sign in locally.
-    #[serde(default)]
-    pub idp: bool,
-}
-
-impl Administrators {
-    /// An active Administrator who signs in locally, other than `but`.
-    pub(super) fn local(&self, but: Option<&crate::id::UserId>) -> Option<&crate::id::UserId> {
-        self.active.iter().filter(|(user, local)| **local && Some(*user) != but).map(|(user, _)| user).min()
-    }
-}
-
-/// A tenant's IdP (`IDP`): who may say who its people are, and how much of that is believed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Idp {
-    /// Its entity id.
-    #[serde(rename = "e")]
-    pub entity_id: String,
-    /// Random, and new with each entity id that is configured: sessions of another generation are dead. An IdP that is removed
-    /// and configured again has another one, so nothing has to be kept of it meanwhile. Without one it was configured before
-    /// there were generations.
-    #[serde(rename = "gn", default, skip_serializing_if = "Option::is_none")]
-    pub generation: Option<Nonce>,
-    /// Where it takes requests, by HTTP-Redirect.
-    #[serde(rename = "u")]
-    pub sso_url: String,
-    /// Certificates (DER) of the keys it signs with; several while it changes them.
-    #[serde(rename = "c")]
-    pub certificates: Vec<serde_bytes::ByteBuf>,
-    /// Whether people may arrive from its portal, unasked for.
-    #[serde(rename = "ii", default)]
-    pub idp_initiated: bool,
-    /// Authentication contexts of its that count as a step-up.
-    #[serde(rename = "mc", default)]
-    pub mfa_contexts: Vec<String>,
-    /// The attribute by which somebody who was not linked yet is, at their first sign-in.
-    #[serde(rename = "lf", default, skip_serializing_if = "Option::is_none")]
-    pub link_attribute: Option<String>,
-    /// How people come to be whom nobody created.
-    #[serde(rename = "jp", default, skip_serializing_if = "Option::is_none")]
-    pub provisioning: Option<Provisioning>,
-    /// The key that signs requests to it, where it wants that.
-    #[serde(rename = "rk", default, skip_serializing_if = "Option::is_none")]
-    pub request_key: Option<RequestKey>,
-    /// Until when its metadata holds, s, where that says so.
-    #[serde(rename = "vu", default, skip_serializing_if = "Option::is_none")]
-    pub valid_until: Option<i64>,
-    /// When it was configured, s.
-    #[serde(rename = "at")]
-    pub changed: i64,
-}
-
-/// The key that signs a tenant's requests to its IdP.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RequestKey {
-    /// The private key, sealed for the tenant ([`crate::secret::NameKey::seal_request_key`]).
-    #[serde(rename = "k")]
-    pub sealed: serde_bytes::ByteBuf,
-    /// Its certificate (DER), for the IdP.
-    #[serde(rename = "c")]
-    pub certificate: serde_bytes::ByteBuf,
-}
-
-/// Just-in-time provisioning: which attributes say what of somebody new.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Provisioning {
-    /// The login name.
-    #[serde(rename = "un")]
-    pub username: String,
-    /// The first name.
-    #[serde(rename = "fn")]
-    pub first_name: String,
-    /// The last name.
-    #[serde(rename = "ln")]
-    pub last_name: String,
-    /// Where notifications go.
-    #[serde(rename = "em")]
-    pub email: String,
-    /// Groups.
-    #[serde(rename = "g")]
-    pub groups: String,
-    /// The company.
-    #[serde(rename = "co")]
-    pub company: String,
-    /// The company that has to be said, if one has.
-    #[serde(rename = "cn", default, skip_serializing_if = "Option::is_none")]
-    pub only_company: Option<String>,
-    /// Groups whose people are Administrators; everybody else is an employee like others.
-    #[serde(rename = "ag", default)]
-    pub administrators: Vec<String>,
-}
-
-impl Provisioning {
-    /// The role that somebody's groups give.
-    #[must_use]
-    pub fn role(&self, groups: &[String]) -> Role {
-        let administers = self.administrators.iter().any(|group| groups.contains(group));
-        if administers { Role::Administrator } else { Role::Standard }
-    }
-}
-
-/// A request for an assertion (`R`) that was sent to the IdP.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SsoRequest {
-    /// Ends, ms.
-    #[serde(rename = "x")]
-    pub ends: i64,
-    /// Where the browser goes on afterwards, a path of this service's.
-    #[serde(rename = "to")]
-    pub return_to: String,
-    /// Whether it asked the IdP to authenticate the person anew, so that its answer may count as a step-up.
-    #[serde(rename = "su", default)]
-    pub step_up: bool,
-    /// The digest of the pre-session that started it. Without one it is bound to no browser, and its answer sets no cookie.
-    #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
-    pub pre_session: Option<String>,
-}
-
 /// Who an IdP's name for somebody is (`N`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subject {
@@ -230,32 +52,6 @@ pub struct ResetBudget {
     /// When, ms.
     #[serde(rename = "w", default)]
     pub resets: Vec<i64>,
-}
-
-/// A login name (`L`): the password and its failures. Strangers can write it, so no sign-in transaction touches it.
-#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LoginRow {
-    /// Whose name it is; absent for names that nobody has.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub uid: Option<crate::id::UserId>,
-    /// Password hash, PHC.
-    #[serde(rename = "ph", default, skip_serializing_if = "Option::is_none")]
-    pub hash: Option<String>,
-    /// Password version.
-    #[serde(rename = "pv", default, skip_serializing_if = "Option::is_none")]
-    pub version: Option<i64>,
-    /// Tries since the last success.
-    #[serde(rename = "n", default)]
-    pub attempts: i64,
-    /// The last counted try, ms.
-    #[serde(rename = "q", default)]
-    pub last: i64,
-    /// That try's attempt.
-    #[serde(rename = "a", default, skip_serializing_if = "Option::is_none")]
-    pub attempt: Option<Nonce>,
-    /// The day (since 1970) on which a row of five failures was last told of.
-    #[serde(rename = "day", default, skip_serializing_if = "Option::is_none")]
-    pub told: Option<i64>,
 }
 
 /// Reads an item; what does not read is denied.

@@ -1,6 +1,8 @@
 //! Users as items: the one place that knows the attribute names of a user's item (docs/data-model.md). The names are short,
 //! because every write pays for each kilobyte of its item.
 
+mod tenant;
+
 use std::collections::HashMap;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
@@ -8,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use crate::{
     domain::{
         Amr, AuthType, Authenticator, Challenge, CurrentIdp, Device, Exclusion, Factor, FactorState, Kind,
-        PendingEnrolment, RecoveryToken, ResetCodeEntry, Role, Session, User,
+        PendingEnrolment, RecoveryToken, ResetCodeEntry, ResetCodeFor, Role, Session, User,
     },
     env::Timestamp,
     id::{BatchId, EntryId},
@@ -38,6 +40,7 @@ letters! {
     Role { Administrator "a", Standard "s", Portal "p", Operator "o" }
     AuthType { Local "l", SamlSso "s" }
     FactorState { None "n", Active "a", Disabled "d" }
+    ResetCodeFor { Administrators "a", Everyone "e" }
 }
 
 /// Stores how a session was authenticated as a number.
