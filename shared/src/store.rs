@@ -22,6 +22,8 @@ pub mod enrolment;
 mod fixture;
 #[cfg(any(test, feature = "testing"))]
 pub mod interleaved;
+#[cfg(test)]
+mod interleavings;
 pub mod item;
 pub mod keys;
 pub mod lists;
