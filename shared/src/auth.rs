@@ -2,6 +2,7 @@
 //! user, runs the decision and writes the result if nothing else changed the user meanwhile (`store::commit`).
 
 pub mod change_password;
+pub mod exclude_contacts;
 pub mod login;
 pub mod reset_mfa;
 pub mod session;
