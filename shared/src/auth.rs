@@ -6,5 +6,6 @@ pub mod exclude_contacts;
 pub mod login;
 pub mod reset_mfa;
 pub mod session;
+pub mod sso_sign_in;
 pub mod update_user;
 pub mod verify_code;
