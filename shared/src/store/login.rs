@@ -377,9 +377,6 @@ fn charge_device(login: &LoginKey, device: &TokenRef, ladder: &Backoff, attempt:
     )
 }
 
-/// Guards and actions of one person's item.
-pub(super) type Planned = (Vec<Condition>, Vec<Action>);
-
 #[cfg(test)]
 mod tests {
     use std::{collections::HashMap, time::Duration};
