@@ -2,8 +2,10 @@
 //! user, runs the decision and writes the result if nothing else changed the user meanwhile (`store::commit`).
 
 pub mod change_password;
+pub mod exclude_contacts;
 pub mod login;
 pub mod reset_mfa;
 pub mod session;
+pub mod sso_sign_in;
 pub mod update_user;
 pub mod verify_code;

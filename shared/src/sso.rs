@@ -12,7 +12,7 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::{
-    domain::{AuthType, Idp, Profile, Role, User},
+    domain::{Idp, Profile, Role, User},
     env::{Entropy, EntropyError, Timestamp},
     id::{TenantId, UserKey},
     secret::{Nonce, RestoreEpoch},
@@ -302,16 +302,11 @@ impl SsoSignIn {
 
     /// The new role that the groups in the assertion give, if it differs from the user's role. The role does not change
     /// if the assertion has no groups attribute, or if an Administrator assigned the role.
-    pub(crate) fn role_by_groups(&self, idp: &Idp) -> Option<Role> {
+    pub(crate) fn role_by_groups(&self, user: &User, idp: &Idp) -> Option<Role> {
         let rules = idp.provisioning.as_ref().filter(|rules| !rules.administrators.is_empty())?;
         let groups = self.assertion.attributes.get(&rules.groups)?;
         let role = rules.role(groups);
-        (self.user.role_by_groups && role != self.user.role).then_some(role)
-    }
-
-    /// Accepts only an active user who signs in by SSO.
-    pub(crate) fn if_permitted(self) -> Result<Self, Assertion> {
-        if self.user.active && self.user.auth_type == AuthType::SamlSso { Ok(self) } else { Err(self.assertion) }
+        (user.role_by_groups && role != user.role).then_some(role)
     }
 
     /// Decides what the sign-in leads to. An enrolled user is not asked for a code (product.md P11).

@@ -1,7 +1,7 @@
 //! A reset of a user's MFA: by an Administrator of the tenant, or by support for a sole Administrator who is locked out.
 
 use crate::{
-    domain::{Administrators, Factor, ResetCodeEntry, ResetCodeFor, User},
+    domain::{Administrators, ResetCodeEntry, ResetCodeFor, User},
     env::Timestamp,
     id::UserId,
     policy,
@@ -67,10 +67,7 @@ pub fn check_sole_administrator(administrators: &Administrators, user: &UserId) 
 
 /// No factor, no token and no known device: the only way in is enrolment, within [`policy::ENROL_WINDOW`].
 fn reset(user: &mut User, code: Option<CodeDigest>, now: Timestamp) {
-    user.factor = Factor::None;
-    user.recent_attempts.clear();
-    user.consecutive_failures = 0;
-    user.total_failures = 0;
+    user.remove_factor();
     user.devices.clear();
     user.seen = now.secs();
     user.enrol_by = Some((now + policy::ENROL_WINDOW).secs());

@@ -39,7 +39,7 @@ pub fn end_sessions(user: &mut User, token: &TokenRef, which: &Which, now: Times
     user.session(token, now)?;
     match which {
         Which::This => drop(user.sessions.remove(token.id())),
-        Which::One(id) => drop(user.sessions.remove(id).ok_or(NoSession::Invalid)?),
+        Which::One(id) => user.sessions.remove(id).map(|_| ()).ok_or(NoSession::Invalid)?,
         Which::Others => {
             user.sessions.retain(|id, _| id == token.id());
             user.devices.clear();

@@ -90,15 +90,6 @@ pub fn update_user(
 }
 
 impl User {
-    /// Ends an exclusion, if there is one. The user had no factor by right and has to enrol from now on: the account is not
-    /// dormant, and the time to enrol of an earlier reset is over.
-    pub(crate) fn end_exclusion(&mut self, now: Timestamp) {
-        if self.excluded.take().is_some() {
-            self.seen = now.secs();
-            self.enrol_by = None;
-        }
-    }
-
     /// Notes a new password, which forgets the known devices.
     pub(crate) fn set_password(&mut self, fits_contact: bool) {
         self.password_version += 1;

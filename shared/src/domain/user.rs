@@ -193,4 +193,12 @@ impl User {
         self.enrolments.clear();
         self.pending = None;
     }
+
+    /// Removes the factor with its recovery token, and forgets the failed codes.
+    pub(crate) fn remove_factor(&mut self) {
+        self.factor = Factor::None;
+        self.recent_attempts.clear();
+        self.consecutive_failures = 0;
+        self.total_failures = 0;
+    }
 }

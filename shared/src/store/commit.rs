@@ -4,12 +4,12 @@
 //! So a condition on the version means "as loaded", and no rule has to be repeated as a condition of the write. Only
 //! attributes that the decision changed are written: attributes that a newer deployment added stay.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use super::{
     Store, StoreError, item, keys,
     table::{Transacted, Transaction},
-    write::{Action, Condition, Item, Value, Write, absent, attr, eq},
+    write::{Action, Condition, Item, Key, Value, Write, absent, attr, eq},
 };
 use crate::{domain::User, id::UserKey, sign_in::Attempt};
 
@@ -32,6 +32,11 @@ impl<T> Decision<T> {
     pub(super) fn unchanged(outcome: T) -> Self {
         Self { writes: Vec::new(), audit_row: None, outcome }
     }
+
+    /// The keys of the writes in order, the audit row last.
+    pub(super) fn keys(&self) -> Vec<Key> {
+        self.writes.iter().chain(&self.audit_row).map(|write| write.key().clone()).collect()
+    }
 }
 
 /// What became of a commit.
@@ -40,6 +45,11 @@ pub(super) enum Commit<T> {
     Done(T),
     /// Another write came between. For each write of the decision in order: the item whose condition did not hold.
     Stale(Vec<Option<Option<Item>>>),
+}
+
+/// The items of a stale decision that do not meet their condition, by key, as they are now.
+pub(super) fn changed_items(keys: Vec<Key>, found: Vec<Option<Option<Item>>>) -> HashMap<Key, Option<Item>> {
+    keys.into_iter().zip(found).filter_map(|(key, found)| Some((key, found?))).collect()
 }
 
 impl Store {

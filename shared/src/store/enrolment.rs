@@ -441,12 +441,6 @@ pub(super) fn raise_security_version() -> Vec<Action> {
     ]
 }
 
-/// What the end of an exclusion does: they had no factor by right, and have to enrol from now on. They are not dormant, and
-/// the window of a reset that came before is over.
-pub(super) fn require_enrolment(now: Timestamp) -> [Action; 2] {
-    [Action::Set(attr("seen"), num(now.secs())), Action::Remove(attr("eb"))]
-}
-
 /// Why there is nothing to confirm.
 fn none_to_confirm(user: &User, token: &EnrolmentToken, now: Timestamp) -> Denied {
     if let Err(why) = token.check(user, now) {

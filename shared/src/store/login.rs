@@ -1,27 +1,23 @@
 //! Commands of the password door.
 
-use std::collections::HashMap;
-
 use tokio::join;
 
 use super::{
-    Store, StoreError, budget,
+    Store, StoreError,
     commit::{self, Commit, Decision, Retries},
     item,
-    item::{Challenge, FactorState, LoginRow, User},
+    item::{Challenge, LoginRow, User},
     keys,
-    session::room,
     table::{Retry, Updated, met_first},
-    write::{self, Action, Condition, Path, Write, absent, attr, eq, exists, gt, le, lt, ne, num},
+    write::{self, Action, Condition, Path, Write, absent, attr, eq, gt, le, lt, ne, num},
 };
 use crate::{
     audit::AuditEvent,
     auth::login::{NetworkFull, check_step, open_exempt_session},
     env::{Entropy, Timestamp},
-    id::EntryId,
     password::PasswordHash,
-    policy::{self, Backoff, Budget},
-    secret::{LoginKey, NewToken, Nonce, TokenClass, TokenRef},
+    policy::{self, Backoff},
+    secret::{LoginKey, NewToken, TokenClass, TokenRef},
     sign_in::{Attempt, Continuation, Exempt, From, NewSession, NextStep, PasswordAttempt, SignedIn, VerifiedPassword},
 };
 
@@ -329,11 +325,6 @@ impl VerifiedPassword {
     }
 }
 
-/// What decides about whoever came through a first door, besides counters.
-pub(super) fn deciding(user: &User) -> (Nonce, i64, i64, bool, item::AuthType, FactorState) {
-    (user.incarnation, user.security_version, user.password_version, user.active, user.auth_type, user.factor.state())
-}
-
 fn exhausted<T>(attempts: i64, last: i64) -> Charge<T, Never> {
     Charge::Exhausted { retry_at: Backoff::retry_at(attempts, Timestamp::from_millis(last)) }
 }
@@ -386,92 +377,9 @@ fn charge_device(login: &LoginKey, device: &TokenRef, ladder: &Backoff, attempt:
     )
 }
 
-/// Guards and actions of one person's item.
-pub(super) type Planned = (Vec<Condition>, Vec<Action>);
-
-/// What opens a challenge or an enrolment token for somebody as they were read; or when the network has room again.
-pub(super) fn open_entry(
-    user: &User,
-    token: &NewToken,
-    entry: &Challenge,
-    now: Timestamp,
-) -> Result<Result<Planned, Timestamp>, StoreError> {
-    let (map, open, most) = match token.reference().class() {
-        TokenClass::Challenge => ("c", &user.challenges, policy::CHALLENGES),
-        _ => ("e", &user.enrolments, policy::ENROLMENT_TOKENS),
-    };
-    let at = |id: &EntryId| attr(map).key(id.as_str().to_owned());
-    let (mut conditions, mut actions) = match count_at_network(user, &entry.network, now)? {
-        Ok(counted) => counted,
-        Err(retry_at) => return Ok(Err(retry_at)),
-    };
-    conditions.extend([
-        eq(attr("ep"), user.security_version),
-        eq(attr("ac"), true),
-        eq(attr("at"), item::value(&user.auth_type)?),
-        eq(attr("pv"), user.password_version),
-        eq(attr("fs"), item::value(&user.factor.state())?),
-        absent(at(token.reference().id())),
-    ]);
-    actions.push(Action::Set(at(token.reference().id()), item::value(entry)?));
-    let leaving = leaving_challenges(open, most, now);
-    conditions.push(room(map, most + leaving.len()));
-    for id in leaving {
-        conditions.push(exists(at(id)));
-        actions.push(Action::Remove(at(id)));
-    }
-    Ok(Ok((conditions, actions)))
-}
-
-/// What counts a token at its client network; or when the network has room again. Only times within the window stay, and
-/// [`policy::NETWORKS`] networks at most: the one that was quiet longest goes. Where none of the others has to go, writes at
-/// once count side by side, and the write asks that there is room for a new network. Else the whole map is replaced, if it is
-/// as it was read, so that no count is lost.
-fn count_at_network(user: &User, network: &str, now: Timestamp) -> Result<Result<Planned, Timestamp>, StoreError> {
-    let counted = |times: &[i64]| Budget::NETWORK.counted(times, now);
-    let known = user.networks.get(network).map(Vec::as_slice);
-    let mut others = user.networks.clone();
-    others.remove(network);
-    let all_count = others.values().all(|times| !times.is_empty() && counted(times) == *times);
-    if all_count && others.len() < policy::NETWORKS {
-        let path = attr("nw").key(network.to_owned());
-        return Ok(budget::take(&path, known, Budget::NETWORK, now).map(|(mut conditions, count)| {
-            conditions.extend(known.is_none().then(|| room("nw", policy::NETWORKS)));
-            (conditions, vec![count])
-        }));
-    }
-    let mut times = counted(known.unwrap_or_default());
-    if let Some(retry_at) = Budget::NETWORK.full_until(&times, now) {
-        return Ok(Err(retry_at));
-    }
-    times.push(now.millis());
-    let mut left: Vec<_> = others.into_iter().map(|(name, times)| (name, counted(&times))).collect();
-    left.retain(|(_, times)| !times.is_empty());
-    left.sort_by_key(|(_, times)| std::cmp::Reverse(times.last().copied()));
-    left.truncate(policy::NETWORKS - 1);
-    left.push((network.to_owned(), times));
-    let networks: HashMap<_, _> = left.into_iter().collect();
-    let as_read = eq(attr("nw"), item::value(&user.networks)?);
-    Ok(Ok((vec![as_read], vec![Action::Set(attr("nw"), item::value(&networks)?)])))
-}
-
-/// Those that ended go; then, where there is no room, the oldest of the network that has most: a newcomer's challenge is
-/// not the one that goes.
-fn leaving_challenges(open: &HashMap<EntryId, Challenge>, most: usize, now: Timestamp) -> Vec<&EntryId> {
-    let (mut live, ended): (Vec<_>, Vec<_>) = open.iter().partition(|(_, entry)| entry.ends > now.millis());
-    let mut leaving: Vec<_> = ended.into_iter().map(|(id, _)| id).collect();
-    while live.len() + 1 > most {
-        let of = |network: &str| live.iter().filter(|(_, entry)| entry.network == network).count();
-        let oldest = live.iter().enumerate().max_by_key(|(_, (_, entry))| (of(&entry.network), -entry.ends));
-        let Some((at, _)) = oldest else { break };
-        leaving.push(live.swap_remove(at).0);
-    }
-    leaving
-}
-
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{collections::HashMap, time::Duration};
 
     use super::*;
     use crate::{

@@ -1,0 +1,129 @@
+//! Exclusion of contacts from MFA, and the end of an exclusion.
+
+use crate::{
+    domain::{Exclusion, Kind, User},
+    env::Timestamp,
+};
+
+/// Why a user is neither excluded nor included again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ExclusionRejection {
+    /// An employee is never excluded (docs/security.md 43).
+    #[error("the user is not a contact")]
+    NotAContact,
+    /// The password would be the only factor, and it is too short or was set before its length was noted (docs/security.md 9).
+    #[error("the password is too short to be the only factor")]
+    PasswordTooShort,
+    /// The contact is excluded already, or is not excluded.
+    #[error("the exclusion does not change")]
+    Unchanged,
+}
+
+/// Excludes a contact from MFA: the factor and every token are void, and the password alone signs in.
+///
+/// # Errors
+/// [`ExclusionRejection`].
+pub fn exclude_contact(user: &mut User, exclusion: Exclusion) -> Result<(), ExclusionRejection> {
+    if user.kind != Kind::Contact {
+        return Err(ExclusionRejection::NotAContact);
+    }
+    if user.excluded.is_some() {
+        return Err(ExclusionRejection::Unchanged);
+    }
+    if !user.password_fits_contact {
+        return Err(ExclusionRejection::PasswordTooShort);
+    }
+    user.remove_factor();
+    user.reset_code = None;
+    user.reset_code_required = false;
+    user.enrol_by = None;
+    user.excluded = Some(exclusion);
+    user.raise_security_version();
+    Ok(())
+}
+
+/// Includes an excluded contact again: the contact must enrol at the next sign-in.
+///
+/// # Errors
+/// [`ExclusionRejection::NotAContact`], [`ExclusionRejection::Unchanged`].
+pub fn include_contact(user: &mut User, now: Timestamp) -> Result<(), ExclusionRejection> {
+    if user.kind != Kind::Contact {
+        return Err(ExclusionRejection::NotAContact);
+    }
+    if user.excluded.is_none() {
+        return Err(ExclusionRejection::Unchanged);
+    }
+    user.end_exclusion(now);
+    user.raise_security_version();
+    Ok(())
+}
+
+impl User {
+    /// Ends an exclusion, if there is one. The user had no factor by right and has to enrol from now on: the account is not
+    /// dormant, and the time to enrol of an earlier reset is over.
+    pub(crate) fn end_exclusion(&mut self, now: Timestamp) {
+        if self.excluded.take().is_some() {
+            self.seen = now.secs();
+            self.enrol_by = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::{Factor, Role},
+        env::SystemEntropy,
+        id::BatchId,
+        secret::Nonce,
+        store::fixture::{NOW, authenticator, person},
+    };
+
+    fn contact() -> User {
+        let enrolled = Factor::Active(authenticator());
+        let incarnation = Nonce::generate(&SystemEntropy).unwrap();
+        User { factor: enrolled, consecutive_failures: 3, ..person(Kind::Contact, Role::Portal, incarnation) }
+    }
+
+    fn exclusion() -> Exclusion {
+        Exclusion { batch: BatchId::parse("b").unwrap(), at: 1 }
+    }
+
+    #[test]
+    fn excluded_contact_has_no_factor_and_no_valid_session() {
+        let mut user = contact();
+        exclude_contact(&mut user, exclusion()).unwrap();
+        assert!(user.excluded == Some(exclusion()) && !user.has_factor());
+        assert_eq!((user.security_version, user.consecutive_failures), (2, 0));
+    }
+
+    #[test]
+    fn reincluded_contact_is_not_dormant_and_not_late() {
+        let mut user = User { excluded: Some(exclusion()), seen: 0, enrol_by: Some(1), ..contact() };
+        include_contact(&mut user, NOW).unwrap();
+        assert!(user.excluded.is_none() && user.seen == NOW.secs() && user.enrol_by.is_none());
+        assert_eq!(user.security_version, 2);
+    }
+
+    #[test]
+    fn employee_is_neither_excluded_nor_included() {
+        let user = User { kind: Kind::Employee, ..contact() };
+        assert_eq!(exclude_contact(&mut user.clone(), exclusion()), Err(ExclusionRejection::NotAContact));
+        assert_eq!(include_contact(&mut user.clone(), NOW), Err(ExclusionRejection::NotAContact));
+    }
+
+    #[test]
+    fn contact_with_too_short_a_password_is_not_excluded() {
+        let mut user = User { password_fits_contact: false, ..contact() };
+        assert_eq!(exclude_contact(&mut user, exclusion()), Err(ExclusionRejection::PasswordTooShort));
+        assert!(user.excluded.is_none() && user.has_factor());
+    }
+
+    #[test]
+    fn second_exclusion_and_second_inclusion_change_nothing() {
+        let excluded = User { excluded: Some(exclusion()), password_fits_contact: false, ..contact() };
+        assert_eq!(exclude_contact(&mut excluded.clone(), exclusion()), Err(ExclusionRejection::Unchanged));
+        assert_eq!(include_contact(&mut contact(), NOW), Err(ExclusionRejection::Unchanged));
+    }
+}

@@ -1,0 +1,316 @@
+//! A sign-in by an assertion of the tenant's IdP: whose it is, and what it opens.
+
+use super::login::NetworkFull;
+use crate::{
+    domain::{Amr, AuthType, Challenge, Profile, Role, User},
+    env::{Entropy, EntropyError, Timestamp},
+    id::{AssertedName, UserId},
+    policy,
+    secret::{NewToken, Nonce, RestoreEpoch, TokenClass},
+    sign_in::{NewSession, NextStep},
+    sso::{Assertion, SsoGrant, SsoSignIn},
+};
+
+/// Why no user can sign in by an assertion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SubjectRejection {
+    /// The name belongs to no user: one may be provisioned.
+    #[error("the name belongs to no user")]
+    Unknown,
+    /// The name belongs to no user, and NFKC changes it, so that it may look like the name of a user. No user is provisioned
+    /// with it.
+    #[error("normalization changes the name")]
+    AlteredByNormalization,
+    /// The name belongs to a user who signs in by another name, or not by SSO.
+    #[error("the user does not sign in by this name")]
+    NotSsoUser,
+}
+
+/// The user whom an assertion names, by a link or by the login name.
+pub(crate) struct Candidate {
+    pub(crate) uid: UserId,
+    /// The incarnation that the link was made for; `None` without a link.
+    pub(crate) incarnation: Option<Nonce>,
+    /// The name that must be the login name of the user; `None` with a link.
+    pub(crate) login_name: Option<AssertedName>,
+    /// Whether this sign-in makes the link.
+    pub(crate) links: bool,
+}
+
+impl Candidate {
+    /// Whether the assertion is about this user. `subject` is the digest of the NameID. A user who is linked to a NameID signs
+    /// in by no other name.
+    ///
+    /// # Errors
+    /// [`SubjectRejection::Unknown`], [`SubjectRejection::NotSsoUser`].
+    pub(crate) fn check(&self, user: &User, profile: &Profile, subject: &str) -> Result<(), SubjectRejection> {
+        if self.login_name.as_ref().is_some_and(|name| !name.matches(&profile.username)) {
+            return Err(SubjectRejection::Unknown);
+        }
+        let own = match self.incarnation {
+            // An Administrator may have replaced the link after it was read.
+            Some(incarnation) => incarnation == user.incarnation && profile.subject.as_deref() == Some(subject),
+            None => profile.subject.is_none(),
+        };
+        if own && user.signs_in_by_sso() { Ok(()) } else { Err(SubjectRejection::NotSsoUser) }
+    }
+}
+
+/// Why an accepted assertion opens nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum SsoRejection {
+    /// The user changed after the assertion was accepted: whose it is must be decided again.
+    #[error("the user changed meanwhile")]
+    UserChanged,
+    /// See [`NetworkFull`].
+    #[error(transparent)]
+    NetworkFull(#[from] NetworkFull),
+}
+
+/// An accepted assertion, and the token that it opens.
+pub(crate) struct SsoOpening {
+    pub(crate) sign_in: SsoSignIn,
+    next_step: NextStep,
+    pub(crate) token: SsoToken,
+}
+
+/// What an assertion opens.
+pub(crate) enum SsoToken {
+    /// A session.
+    Session(NewSession),
+    /// An enrolment token.
+    Enrolment(NewToken, Challenge),
+}
+
+impl SsoOpening {
+    /// Makes the token. An enrolment token is counted at the client `network`.
+    ///
+    /// # Errors
+    /// [`EntropyError`].
+    pub(crate) fn new(
+        grant: SsoGrant,
+        network: &str,
+        restored: RestoreEpoch,
+        entropy: &dyn Entropy,
+    ) -> Result<Self, EntropyError> {
+        let SsoGrant { sign_in, next_step } = grant;
+        let token = if next_step == NextStep::EnrolmentRequired {
+            let token = NewToken::generate(TokenClass::Enrolment, &sign_in.key, restored, entropy)?;
+            let challenge = Challenge {
+                verifier: *token.reference().verifier(),
+                ends: (sign_in.attempt.at() + policy::ENROLMENT_LIFE).millis(),
+                attempts: 0,
+                security_version: sign_in.user.security_version,
+                network: network.to_owned(),
+                device: None,
+                idp: sign_in.assertion.generation,
+            };
+            SsoToken::Enrolment(token, challenge)
+        } else {
+            SsoToken::Session(new_session(&sign_in, next_step, restored, entropy)?)
+        };
+        Ok(Self { sign_in, next_step, token })
+    }
+
+    /// Gives the user the role that the groups give, if one is passed, and opens the session or the enrolment token.
+    ///
+    /// # Errors
+    /// [`SsoRejection`].
+    pub(crate) fn apply(&self, user: &mut User, role: Option<Role>) -> Result<(), SsoRejection> {
+        let now = self.sign_in.attempt.at();
+        self.check(user, now)?;
+        if let Some(role) = role {
+            user.role = role;
+            user.raise_security_version();
+        }
+        match &self.token {
+            SsoToken::Session(session) => {
+                let mut entry = session.entry.clone();
+                entry.security_version = user.security_version;
+                user.open_session(session, entry, None, now);
+                user.seen = now.secs();
+            }
+            SsoToken::Enrolment(token, challenge) => {
+                let challenge = Challenge { security_version: user.security_version, ..challenge.clone() };
+                user.open_challenge(token, challenge, now)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the user is still the one that the assertion was accepted for. A change of the link raises the security version.
+    fn check(&self, user: &User, now: Timestamp) -> Result<(), SsoRejection> {
+        let accepted = &self.sign_in.user;
+        let same = user.incarnation == accepted.incarnation && user.security_version == accepted.security_version;
+        let may = same && user.signs_in_by_sso() && NextStep::of(user, now) == self.next_step;
+        if may { Ok(()) } else { Err(SsoRejection::UserChanged) }
+    }
+}
+
+impl User {
+    /// Whether the user is active and signs in by SSO.
+    fn signs_in_by_sso(&self) -> bool {
+        self.active && self.auth_type == AuthType::SamlSso
+    }
+}
+
+/// The session ends with that of the IdP at the latest. A second factor that the IdP checked counts as a step-up, except for an
+/// excluded contact, who has no factor.
+fn new_session(
+    sign_in: &SsoSignIn,
+    next_step: NextStep,
+    restored: RestoreEpoch,
+    entropy: &dyn Entropy,
+) -> Result<NewSession, EntropyError> {
+    let SsoSignIn { assertion, attempt, key, user, .. } = sign_in;
+    let now = attempt.at();
+    let mut session = NewSession::signed_in(key, user.security_version, Amr::Sso, attempt, restored, entropy)?;
+    session.entry.idp = assertion.generation;
+    if next_step == NextStep::Exempt {
+        session.entry.ends = (now + policy::EXEMPT_SESSION_LIFE).secs();
+    } else if let Some(at) = assertion.stepped_up {
+        // The IdP may have checked the factor long before it answered.
+        session.entry.step_up = at.min(now).secs();
+    }
+    session.entry.ends = session.entry.ends.min(idp_session_ends(assertion));
+    Ok(session)
+}
+
+fn idp_session_ends(assertion: &Assertion) -> i64 {
+    assertion.session_ends.map_or(i64::MAX, Timestamp::secs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::{Factor, Kind},
+        env::SystemEntropy,
+        id::{TenantId, UserKey},
+        sign_in::Attempt,
+        store::fixture::{NOW, attempt, authenticator, person},
+    };
+
+    fn nonce() -> Nonce {
+        Nonce::generate(&SystemEntropy).unwrap()
+    }
+
+    fn sso_user(factor: Factor) -> User {
+        User { auth_type: AuthType::SamlSso, factor, ..person(Kind::Employee, Role::Standard, nonce()) }
+    }
+
+    fn profile(subject: Option<&str>) -> Profile {
+        Profile {
+            username: "bob".to_owned(),
+            display_name: "Bob".to_owned(),
+            email: None,
+            created: 0,
+            name_id: None,
+            subject: subject.map(str::to_owned),
+        }
+    }
+
+    fn key() -> UserKey {
+        TenantId::parse("acme").unwrap().user(UserId::parse("u-bob").unwrap())
+    }
+
+    fn assertion() -> Assertion {
+        Assertion {
+            tenant: key().tenant().clone(),
+            entity_id: "https://idp.example".to_owned(),
+            generation: None,
+            name_id: "bob".to_owned(),
+            name_id_format: None,
+            digest: String::new(),
+            ends: NOW,
+            relay: None,
+            session_ends: None,
+            stepped_up: None,
+            attributes: std::collections::BTreeMap::new(),
+        }
+    }
+
+    fn opening(user: &User) -> SsoOpening {
+        let attempt: Attempt = attempt(NOW);
+        let (user, next_step) = (user.clone(), NextStep::of(user, NOW));
+        let sign_in =
+            SsoSignIn { assertion: assertion(), attempt, key: key(), user, profile: profile(None), link: None };
+        SsoOpening::new(SsoGrant { sign_in, next_step }, "10.0.0", RestoreEpoch::default(), &SystemEntropy).unwrap()
+    }
+
+    fn candidate(incarnation: Option<Nonce>, login_name: Option<&str>) -> Candidate {
+        let (uid, login_name) = (key().user().clone(), login_name.and_then(AssertedName::parse));
+        Candidate { uid, incarnation, login_name, links: false }
+    }
+
+    #[test]
+    fn enrolled_user_gets_a_session_and_another_user_an_enrolment_token() {
+        for (factor, sessions) in [(Factor::Active(authenticator()), 1), (Factor::None, 0)] {
+            let mut user = sso_user(factor);
+            opening(&user).apply(&mut user, None).unwrap();
+            assert_eq!((user.sessions.len(), user.enrolments.len()), (sessions, 1 - sessions));
+        }
+    }
+
+    #[test]
+    fn session_is_valid_after_a_change_of_the_role() {
+        let mut user = sso_user(Factor::Active(authenticator()));
+        opening(&user).apply(&mut user, Some(Role::Administrator)).unwrap();
+        let [session] = user.sessions.values().collect::<Vec<_>>()[..] else { panic!("one session") };
+        assert!(user.role == Role::Administrator && user.security_version == 2 && session.security_version == 2);
+    }
+
+    #[test]
+    fn changed_user_is_rejected() {
+        let user = sso_user(Factor::Active(authenticator()));
+        let opening = opening(&user);
+        for changed in [
+            User { incarnation: nonce(), ..user.clone() },
+            User { security_version: 2, ..user.clone() },
+            User { active: false, ..user.clone() },
+            User { auth_type: AuthType::Local, ..user.clone() },
+            User { factor: Factor::None, ..user.clone() },
+            User { consecutive_failures: policy::MAX_CONSECUTIVE_FAILURES, ..user.clone() },
+        ] {
+            assert_eq!(opening.apply(&mut changed.clone(), None), Err(SsoRejection::UserChanged));
+        }
+    }
+
+    #[test]
+    fn enrolment_tokens_of_one_network_are_limited() {
+        let mut user = sso_user(Factor::None);
+        let all: Vec<_> = (0..=policy::NETWORK_CHALLENGES).map(|_| opening(&user).apply(&mut user, None)).collect();
+        let full = SsoRejection::NetworkFull(NetworkFull { retry_at: NOW + policy::WINDOW });
+        assert!(all[..policy::NETWORK_CHALLENGES].iter().all(Result::is_ok));
+        assert_eq!(all[policy::NETWORK_CHALLENGES], Err(full));
+    }
+
+    #[test]
+    fn login_name_of_a_linked_user_is_not_accepted() {
+        let user = sso_user(Factor::None);
+        let by_name = candidate(None, Some("bob"));
+        assert_eq!(by_name.check(&user, &profile(None), "s"), Ok(()));
+        assert_eq!(by_name.check(&user, &profile(Some("s")), "s"), Err(SubjectRejection::NotSsoUser));
+        let other = candidate(None, Some("rob"));
+        assert_eq!(other.check(&user, &profile(None), "s"), Err(SubjectRejection::Unknown));
+    }
+
+    #[test]
+    fn replaced_link_and_link_of_an_earlier_incarnation_are_not_accepted() {
+        let user = sso_user(Factor::None);
+        let linked = candidate(Some(user.incarnation), None);
+        assert_eq!(linked.check(&user, &profile(Some("s")), "s"), Ok(()));
+        assert_eq!(linked.check(&user, &profile(Some("t")), "s"), Err(SubjectRejection::NotSsoUser));
+        let earlier = candidate(Some(nonce()), None);
+        assert_eq!(earlier.check(&user, &profile(Some("s")), "s"), Err(SubjectRejection::NotSsoUser));
+    }
+
+    #[test]
+    fn inactive_user_and_user_of_the_method_local_are_not_accepted() {
+        let user = sso_user(Factor::None);
+        for user in [User { active: false, ..user.clone() }, User { auth_type: AuthType::Local, ..user }] {
+            let by_name = candidate(None, Some("bob"));
+            assert_eq!(by_name.check(&user, &profile(None), "s"), Err(SubjectRejection::NotSsoUser));
+        }
+    }
+}
