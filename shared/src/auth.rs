@@ -3,6 +3,7 @@
 
 pub mod change_password;
 pub mod login;
+pub mod recovery_token;
 pub mod reset_mfa;
 pub mod session;
 pub mod update_user;

@@ -19,7 +19,7 @@ pub mod data_keys;
 pub mod dynamo;
 pub mod enrolment;
 #[cfg(any(test, feature = "testing"))]
-mod fixture;
+pub(crate) mod fixture;
 #[cfg(any(test, feature = "testing"))]
 pub mod interleaved;
 #[cfg(test)]
