@@ -2,6 +2,7 @@
 //! user, runs the decision and writes the result if nothing else changed the user meanwhile (`store::commit`).
 
 pub mod change_password;
+pub mod enroll;
 pub mod login;
 pub mod recovery_token;
 pub mod reset_mfa;
