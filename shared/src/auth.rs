@@ -2,8 +2,10 @@
 //! user, runs the decision and writes the result if nothing else changed the user meanwhile (`store::commit`).
 
 pub mod change_password;
+pub mod enroll;
 pub mod exclude_contacts;
 pub mod login;
+pub mod recovery_token;
 pub mod reset_mfa;
 pub mod session;
 pub mod sso_sign_in;

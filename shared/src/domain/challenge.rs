@@ -60,10 +60,27 @@ pub struct PendingEnrolment {
 }
 
 impl PendingEnrolment {
-    /// Whether the reset code it was started with, if there was one, is the person's still: an older one is void.
+    /// Whether this token started it and its time has not ended. Its attempts are not part of it.
+    #[must_use]
+    pub fn open(&self, token: &TokenRef, now: Timestamp) -> bool {
+        let longest = (now + policy::ENROLMENT_LIFE + policy::SKEW).millis();
+        self.by == *token.id() && self.ends > now.millis() && self.ends <= longest
+    }
+
+    /// Whether the user has the factor and the reset code that the enrolment was started with.
+    #[must_use]
+    pub fn fits(&self, user: &User) -> bool {
+        let same_factor = match self.was {
+            Some(factor) => user.factor.active().is_some_and(|authenticator| authenticator.id == factor),
+            None => !user.has_factor(),
+        };
+        same_factor && self.code_holds(user)
+    }
+
+    /// Whether the reset code that it was started with, if there was one, is still the user's: an earlier one is void.
     pub(crate) fn code_holds(&self, user: &User) -> bool {
-        let now = user.reset_code.as_ref().map(|code| &code.digest);
-        self.reset_code.is_none() || self.reset_code.as_ref() == now
+        let current = user.reset_code.as_ref().map(|code| &code.digest);
+        self.reset_code.is_none() || self.reset_code.as_ref() == current
     }
 }
 
@@ -76,4 +93,12 @@ pub struct ResetCodeEntry {
     pub ends: i64,
     /// Tries charged.
     pub attempts: i64,
+}
+
+impl ResetCodeEntry {
+    /// Whether it can be tried: it has not ended and has attempts left.
+    #[must_use]
+    pub fn open(&self, now: Timestamp) -> bool {
+        self.attempts < policy::MAX_ATTEMPTS && self.ends > now.millis()
+    }
 }

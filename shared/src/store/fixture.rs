@@ -77,6 +77,17 @@ pub(crate) fn authenticator() -> Authenticator {
     }
 }
 
+/// Adds a session to a user, as if they had signed in with a code.
+pub(crate) fn add_session(user: &mut User, key: &UserKey) -> TokenRef {
+    let new = new_session(key, user.security_version, RestoreEpoch::default());
+    user.sessions.insert(new.id().clone(), new.entry.clone());
+    new.token.reference().clone()
+}
+
+fn new_session(key: &UserKey, security_version: i64, restored: RestoreEpoch) -> NewSession {
+    NewSession::signed_in(key, security_version, item::Amr::Otp, &attempt(NOW), restored, &SystemEntropy).unwrap()
+}
+
 /// What enrols a user, as actions on their item.
 pub(crate) fn enrolment() -> Vec<Action> {
     let enrolled = User {
@@ -391,10 +402,7 @@ impl Ann {
 
     /// A session of somebody, as if they had signed in with a code.
     pub(crate) async fn session_of(&self, key: &UserKey) -> TokenRef {
-        let (security_version, begun) = (self.read(key).await.security_version, attempt(NOW));
-        let new =
-            NewSession::signed_in(key, security_version, item::Amr::Otp, &begun, self.store.restored(), &SystemEntropy)
-                .unwrap();
+        let new = new_session(key, self.read(key).await.security_version, self.store.restored());
         let entry = Action::Set(attr("s").key(new.id().as_str().to_owned()), item::value(&new.entry).unwrap());
         self.put(Write::update(keys::user(key), vec![], vec![entry])).await;
         new.token.reference().clone()

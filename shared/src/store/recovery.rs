@@ -1,33 +1,48 @@
-//! The command that makes a recovery token.
+//! Recovery tokens: issue a new one.
 
 use super::{
-    Store, StoreError, item,
-    item::{FactorState, User},
-    keys,
-    session::{FreshSession, living},
-    table::{Transacted, Transaction, met_first},
-    write::{self, Action, Write, attr, eq, num},
+    Store, StoreError,
+    commit::{self, Commit, Decision, Retries},
+    item,
+    session::{FreshSession, NoSession},
+    table::met_first,
 };
-use crate::{audit::AuditEvent, secret::CodeDigest, sign_in::Attempt};
+use crate::{
+    audit::AuditEvent,
+    auth::recovery_token::{RecoveryTokenRejection, replace_recovery_token},
+    secret::CodeDigest,
+    sign_in::Attempt,
+};
 
-/// What became of a new recovery token.
+/// Whether a recovery token was issued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Replaced {
-    /// It is the one that works; the previous is void.
+    /// Issued, durably. The previous one is void.
     Done,
     /// There is no factor to recover.
     NoFactor,
     /// The factor was disabled: only a reset helps.
     Disabled,
     /// The caller's session ended meanwhile.
-    Gone(super::session::NoSession),
+    Gone(NoSession),
     /// The factor changed meanwhile.
     Stale,
 }
 
+impl From<RecoveryTokenRejection> for Replaced {
+    fn from(why: RecoveryTokenRejection) -> Self {
+        match why {
+            RecoveryTokenRejection::NoSession(why) => Self::Gone(why),
+            RecoveryTokenRejection::FactorDisabled => Self::Disabled,
+            RecoveryTokenRejection::NoFactor => Self::NoFactor,
+            RecoveryTokenRejection::FactorReplaced => Self::Stale,
+        }
+    }
+}
+
 impl Store {
-    /// Puts the digest of a new recovery token in the place of the previous: one attribute, so there are never two, and the
-    /// last one shown is the one that works (security.md 32, 35).
+    /// Puts the digest of a new recovery token in the place of the previous one. There are never two, and the last one shown
+    /// is the one that works (docs/security.md 32, 35).
     ///
     /// # Errors
     /// [`StoreError`]; the token must not be shown then.
@@ -38,38 +53,25 @@ impl Store {
         attempt: &Attempt,
         event: &AuditEvent,
     ) -> Result<Replaced, StoreError> {
-        let (user, token, now) = (caller.principal().user(), caller.principal().token(), attempt.at());
-        let Some(factor) = user.factor.authenticator().map(|it| it.id).filter(|_| state(user).is_none()) else {
-            return Ok(state(user).unwrap_or(Replaced::NoFactor));
-        };
-        let mut conditions = living(token, now);
-        conditions.extend([
-            eq(attr("ep"), user.security_version),
-            eq(attr("fs"), "a"),
-            eq(attr("fid"), factor.bytes()),
-        ]);
-        let actions =
-            vec![Action::Set(attr("rk"), write::bytes(digest.bytes())), Action::Set(attr("rkt"), num(now.secs()))];
-        let write = Write::update(keys::user(token.user()), conditions, actions);
-        let row = self.audit_row(token.user().tenant(), attempt, 0, event)?;
-        let met = match self.table.transact(&Transaction::new(vec![write], row)).await? {
-            Transacted::Committed => return Ok(Replaced::Done),
-            Transacted::Refused(met) => met_first(met),
-        };
-        let Some(item) = met else { return Ok(Replaced::Gone(super::session::NoSession::Invalid)) };
-        let met: User = item::read(item)?;
-        Ok(match met.session(token, now) {
-            Err(why) => Replaced::Gone(why),
-            Ok(_) => state(&met).unwrap_or(Replaced::Stale),
-        })
-    }
-}
-
-fn state(user: &User) -> Option<Replaced> {
-    match user.factor.state() {
-        _ if user.disabled() => Some(Replaced::Disabled),
-        FactorState::None => Some(Replaced::NoFactor),
-        _ => None,
+        let (token, mut user) = (caller.principal().token(), caller.principal().user().clone());
+        let factor = user.factor.active().map(|authenticator| authenticator.id);
+        let mut retries = Retries::of(attempt);
+        loop {
+            let mut changed = user.clone();
+            if let Err(why) = replace_recovery_token(&mut changed, token, factor, *digest, attempt.at()) {
+                return Ok(why.into());
+            }
+            let writes = vec![commit::update(token.user(), &user, &changed)?];
+            let audit_row = Some(self.audit_row(token.user().tenant(), attempt, 0, event)?);
+            match self.try_commit(Decision { writes, audit_row, outcome: Replaced::Done }).await? {
+                Commit::Done(replaced) => return Ok(replaced),
+                Commit::Stale(found) => {
+                    let Some(found) = met_first(found) else { return Ok(Replaced::Gone(NoSession::Invalid)) };
+                    user = item::read(found)?;
+                    retries.pause().await?;
+                }
+            }
+        }
     }
 }
 
@@ -83,6 +85,7 @@ mod tests {
         store::{
             fixture::{Ann, NOW, STEP, ann, attempt},
             session::Denied,
+            write::{self, Action, attr},
         },
     };
 

@@ -1,0 +1,562 @@
+//! Enrolment of an authenticator app: started with an enrolment token or a session, confirmed with the first code.
+//!
+//! The start keeps the sealed secret as the user's pending enrolment ([`begin`]). A code for it is charged first
+//! ([`check_confirmation`] is what the charge requires), then the code is checked, then [`ConfirmedEnrolment::apply`] makes
+//! the pending factor the active one and opens a session.
+
+use super::session::NoSession;
+use crate::{
+    domain::{
+        Amr, AuthType, Authenticator, Challenge, CurrentIdp, Factor, FactorState, PendingEnrolment, Profile, Session,
+        TenantPolicy, User,
+    },
+    env::{Entropy, EntropyError, Timestamp},
+    id::UserKey,
+    policy,
+    secret::{CodeDigest, FactorRef, Nonce, RestoreEpoch, SealedSecret, TokenClass, TokenRef},
+    sign_in::{Attempt, NewSession, SignedIn},
+    totp::TotpProof,
+};
+
+/// The token that authorises an enrolment.
+#[derive(Clone, PartialEq, Eq)]
+pub enum EnrolmentToken {
+    /// An enrolment token: the user has no factor.
+    Enrolment(TokenRef),
+    /// A session: the user replaces the factor.
+    Session(TokenRef),
+}
+
+/// Why a user may not enrol, in the order of the HTTP contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum EnrolmentRejection {
+    /// The token is not valid, or another token replaced the pending enrolment.
+    #[error("the token is not valid")]
+    Token,
+    /// The session is older than the user's last security change.
+    #[error("the session is older than the last security change")]
+    Epoch,
+    /// The session has no fresh step-up.
+    #[error("the session has no fresh step-up")]
+    StepUp,
+    /// The factor was disabled, or the time to enrol has passed.
+    #[error("only a reset helps")]
+    ResetRequired,
+    /// The reset code is missing, wrong, used up or expired.
+    #[error("the reset code is not valid")]
+    ResetCode,
+    /// No enrolment is pending: none was started, or it ended.
+    #[error("no enrolment is pending")]
+    NonePending,
+    /// The factor or the reset code is not the one that the enrolment was started with.
+    #[error("the user changed meanwhile")]
+    Stale,
+}
+
+impl From<NoSession> for EnrolmentRejection {
+    fn from(why: NoSession) -> Self {
+        match why {
+            NoSession::Invalid => Self::Token,
+            NoSession::RefreshRequired => Self::Epoch,
+        }
+    }
+}
+
+impl EnrolmentToken {
+    /// Takes an enrolment token or a session token; `None` for any other class (`invalid_token`).
+    #[must_use]
+    pub fn new(token: TokenRef) -> Option<Self> {
+        match token.class() {
+            TokenClass::Enrolment => Some(Self::Enrolment(token)),
+            TokenClass::Session => Some(Self::Session(token)),
+            _ => None,
+        }
+    }
+
+    /// The user who enrols.
+    #[must_use]
+    pub fn key(&self) -> &UserKey {
+        self.reference().user()
+    }
+
+    /// The token.
+    #[must_use]
+    pub fn reference(&self) -> &TokenRef {
+        match self {
+            Self::Enrolment(token) | Self::Session(token) => token,
+        }
+    }
+}
+
+/// Whether the token works for this user. The tenant's IdP is not part of it ([`check_idp`]).
+///
+/// # Errors
+/// [`EnrolmentRejection::Token`], [`EnrolmentRejection::Epoch`].
+pub fn check_token(user: &User, token: &EnrolmentToken, now: Timestamp) -> Result<(), EnrolmentRejection> {
+    match token {
+        EnrolmentToken::Session(token) => Ok(user.session(token, now).map(drop)?),
+        EnrolmentToken::Enrolment(token) => {
+            let entry = user.enrolments.get(token.id());
+            let open = entry.is_some_and(|it| it.open(token, user.security_version, policy::ENROLMENT_LIFE, now));
+            if open && user.active { Ok(()) } else { Err(EnrolmentRejection::Token) }
+        }
+    }
+}
+
+/// Whether the tenant's IdP is still the one that the token came from, if it came from one.
+///
+/// # Errors
+/// [`EnrolmentRejection::Token`].
+pub fn check_idp(user: &User, token: &EnrolmentToken, current: Option<&CurrentIdp>) -> Result<(), EnrolmentRejection> {
+    let holds = match token {
+        EnrolmentToken::Session(token) => {
+            user.sessions.get(token.id()).is_none_or(|session| session.idp_holds(current))
+        }
+        EnrolmentToken::Enrolment(_) => {
+            user.auth_type == AuthType::Local
+                || current.is_some_and(|current| current.generation == generation(user, token))
+        }
+    };
+    if holds { Ok(()) } else { Err(EnrolmentRejection::Token) }
+}
+
+/// Whether a user may start an enrolment. `code` is the digest of the reset code that the user gave.
+///
+/// # Errors
+/// Each variant of [`EnrolmentRejection`] except `NonePending` and `Stale`.
+pub fn check_start(
+    user: &User,
+    token: &EnrolmentToken,
+    code: Option<&CodeDigest>,
+    now: Timestamp,
+) -> Result<(), EnrolmentRejection> {
+    check_token(user, token, now)?;
+    match token {
+        EnrolmentToken::Session(token) => check_replacement(user, user.session(token, now)?, now),
+        EnrolmentToken::Enrolment(_) => check_first_enrolment(user, code, now),
+    }
+}
+
+/// A session replaces an active factor, with a fresh step-up or after a sign-in by recovery token.
+fn check_replacement(user: &User, session: &Session, now: Timestamp) -> Result<(), EnrolmentRejection> {
+    // Before the step-up, which is impossible with a disabled factor.
+    if user.disabled() {
+        return Err(EnrolmentRejection::ResetRequired);
+    }
+    if !session.fresh(now) && !session.recovering(now) {
+        return Err(EnrolmentRejection::StepUp);
+    }
+    if user.factor.is_active() { Ok(()) } else { Err(EnrolmentRejection::ResetRequired) }
+}
+
+/// An enrolment token enrols a user without a factor, in time and with the reset code if one is required.
+fn check_first_enrolment(user: &User, code: Option<&CodeDigest>, now: Timestamp) -> Result<(), EnrolmentRejection> {
+    if user.has_factor() {
+        return Err(EnrolmentRejection::Token);
+    }
+    if user.enrol_by.is_some_and(|until| until <= now.secs()) {
+        return Err(EnrolmentRejection::ResetRequired);
+    }
+    let right = user.reset_code.as_ref().is_some_and(|stored| stored.open(now) && Some(&stored.digest) == code);
+    if user.reset_code_required && !right { Err(EnrolmentRejection::ResetCode) } else { Ok(()) }
+}
+
+/// Whether a code for the pending enrolment may be tried.
+///
+/// # Errors
+/// [`EnrolmentRejection`]: `Token`, `Epoch`, `ResetRequired` or `NonePending`.
+pub fn check_confirmation(user: &User, token: &EnrolmentToken, now: Timestamp) -> Result<(), EnrolmentRejection> {
+    check_token(user, token, now)?;
+    match &user.pending {
+        Some(pending) if pending.open(token.reference(), now) && pending.attempts < policy::MAX_ATTEMPTS => Ok(()),
+        _ if user.factor.state() == FactorState::Disabled => Err(EnrolmentRejection::ResetRequired),
+        Some(pending) if pending.by != *token.reference().id() => Err(EnrolmentRejection::Token),
+        _ => Err(EnrolmentRejection::NonePending),
+    }
+}
+
+/// A user who may start an enrolment, as loaded. It comes only from the store's `may_enrol`.
+pub struct EnrolmentPermit {
+    pub(crate) token: EnrolmentToken,
+    pub(crate) user: User,
+    /// Names.
+    pub profile: Profile,
+    /// The tenant's settings.
+    pub policy: TenantPolicy,
+}
+
+impl EnrolmentPermit {
+    /// The factor that the enrolment creates, if `factor` is its id.
+    #[must_use]
+    pub fn factor(&self, factor: Nonce) -> FactorRef {
+        FactorRef { user: self.token.key().clone(), incarnation: self.user.incarnation, factor }
+    }
+
+    /// The pending enrolment that the permit allows.
+    pub(crate) fn pending(&self, factor: Nonce, secret: SealedSecret, now: Timestamp) -> PendingEnrolment {
+        let code = self.user.reset_code.as_ref().filter(|_| self.user.reset_code_required);
+        PendingEnrolment {
+            factor,
+            secret,
+            by: self.token.reference().id().clone(),
+            ends: (now + policy::ENROLMENT_LIFE).millis(),
+            attempts: 0,
+            reset_code: code.map(|code| code.digest),
+            was: self.user.factor.active().map(|authenticator| authenticator.id),
+        }
+    }
+}
+
+/// Keeps a pending enrolment. It replaces an older one: a user has at most one.
+///
+/// # Errors
+/// [`EnrolmentRejection`]: `Token`, `Epoch` or `Stale`.
+pub(crate) fn begin(
+    user: &mut User,
+    token: &EnrolmentToken,
+    pending: &PendingEnrolment,
+    now: Timestamp,
+) -> Result<(), EnrolmentRejection> {
+    check_token(user, token, now)?;
+    if !pending.fits(user) {
+        return Err(EnrolmentRejection::Stale);
+    }
+    user.pending = Some(pending.clone());
+    Ok(())
+}
+
+/// A code for a pending enrolment that was charged and not yet checked. It comes only from the store's
+/// `charge_confirmation`.
+pub struct PendingConfirmation {
+    pub(crate) token: EnrolmentToken,
+    pub(crate) user: User,
+    pub(crate) pending: PendingEnrolment,
+    pub(crate) attempt: Attempt,
+    pub(crate) restored: RestoreEpoch,
+}
+
+impl PendingConfirmation {
+    /// The pending factor.
+    #[must_use]
+    pub fn factor(&self) -> FactorRef {
+        FactorRef { user: self.token.key().clone(), incarnation: self.user.incarnation, factor: self.pending.factor }
+    }
+
+    /// Its sealed secret.
+    #[must_use]
+    pub fn secret(&self) -> &SealedSecret {
+        &self.pending.secret
+    }
+
+    /// The user as the charge left them.
+    #[must_use]
+    pub fn user(&self) -> &User {
+        &self.user
+    }
+}
+
+/// A pending enrolment whose first code was proven right, and the session it pays for.
+pub struct ConfirmedEnrolment {
+    charged: PendingConfirmation,
+    step: i64,
+    session: NewSession,
+}
+
+impl ConfirmedEnrolment {
+    /// Confirms with a code of the pending factor. It consumes both: a proof pays once. `None`: the proof is of another
+    /// factor.
+    ///
+    /// # Errors
+    /// [`EntropyError`]: there is no randomness for a token.
+    pub fn new(
+        charged: PendingConfirmation,
+        proof: TotpProof,
+        entropy: &dyn Entropy,
+    ) -> Result<Option<Self>, EntropyError> {
+        if *proof.owner() != charged.factor() {
+            return Ok(None);
+        }
+        let PendingConfirmation { token, user, attempt, restored, .. } = &charged;
+        // The session is the first one after the security change that it makes.
+        let (version, amr) = (user.security_version + 1, Amr::with_code(user.auth_type));
+        let mut session = NewSession::signed_in(token.key(), version, amr, attempt, *restored, entropy)?;
+        session.entry.idp = generation(user, token);
+        if let EnrolmentToken::Enrolment(_) = token {
+            let device = enrolment(user, token).and_then(|entry| entry.device.clone());
+            session = session.knowing(device, *restored, entropy)?;
+        }
+        Ok(Some(Self { step: proof.step(), charged, session }))
+    }
+
+    /// The user who enrols.
+    pub(crate) fn key(&self) -> &UserKey {
+        self.charged.token.key()
+    }
+
+    /// The user as the charge left them.
+    pub(crate) fn charged_user(&self) -> &User {
+        &self.charged.user
+    }
+
+    /// The request's attempt.
+    pub(crate) fn attempt(&self) -> &Attempt {
+        &self.charged.attempt
+    }
+
+    /// Makes the pending factor the active one. Its first time step is spent, recovery token and reset code are void, and the
+    /// new session is the only valid token (docs/security.md 22). Returns whether the device is new.
+    ///
+    /// # Errors
+    /// [`EnrolmentRejection`]: `Token`, `Epoch`, `NonePending` or `Stale`.
+    pub(crate) fn apply(&self, user: &mut User) -> Result<bool, EnrolmentRejection> {
+        let PendingConfirmation { token, pending: charged, attempt, .. } = &self.charged;
+        let now = attempt.at();
+        check_token(user, token, now)?;
+        let pending =
+            user.pending.take_if(|pending| pending.open(token.reference(), now) && pending.factor == charged.factor);
+        let pending = pending.ok_or(EnrolmentRejection::NonePending)?;
+        if !pending.fits(user) {
+            return Err(EnrolmentRejection::Stale);
+        }
+        user.factor = Factor::Active(Authenticator {
+            id: pending.factor,
+            secret: pending.secret,
+            last_step: self.step,
+            enrolled_at: now,
+            recovery_token: None,
+        });
+        user.recent_attempts.clear();
+        user.consecutive_failures = 0;
+        user.total_failures = 0;
+        user.seen = now.secs();
+        user.reset_code = None;
+        user.reset_code_required = false;
+        user.enrol_by = None;
+        // Before the security version rises: of the earlier sessions, the current ones are kept longest.
+        let new_device = user.open_session(&self.session, self.session.entry.clone(), None, now);
+        user.raise_security_version();
+        Ok(new_device)
+    }
+
+    /// What the caller gets after the commit of [`Self::apply`].
+    pub(crate) fn signed_in(self, new_device: bool) -> SignedIn {
+        let entry = self.session.entry.clone();
+        self.session.into_signed_in(entry, new_device)
+    }
+}
+
+/// The entry of an enrolment token.
+fn enrolment<'a>(user: &'a User, token: &EnrolmentToken) -> Option<&'a Challenge> {
+    user.enrolments.get(token.reference().id())
+}
+
+/// The generation of the IdP that the token came from. The session that it confirms is of the same generation.
+fn generation(user: &User, token: &EnrolmentToken) -> Option<Nonce> {
+    match token {
+        EnrolmentToken::Enrolment(_) => enrolment(user, token)?.idp,
+        EnrolmentToken::Session(token) => user.sessions.get(token.id())?.idp,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::{Kind, ResetCodeEntry, Role},
+        env::SystemEntropy,
+        id::{TenantId, UserId},
+        recovery::ResetCode,
+        secret::{CodeKey, NewToken, TotpSecret},
+        store::fixture::{NOW, STEP, add_session, attempt, authenticator, person},
+        totp,
+    };
+
+    fn key() -> UserKey {
+        TenantId::parse("acme").unwrap().user(UserId::parse("u-ann").unwrap())
+    }
+
+    fn nonce() -> Nonce {
+        Nonce::generate(&SystemEntropy).unwrap()
+    }
+
+    fn digest() -> CodeDigest {
+        ResetCode::generate(&SystemEntropy).unwrap().digest(&CodeKey::new([2; 32].into()), &key())
+    }
+
+    /// A user without a factor, with an enrolment token.
+    fn unenrolled() -> (User, EnrolmentToken) {
+        let mut user = person(Kind::Employee, Role::Standard, nonce());
+        let new = NewToken::generate(TokenClass::Enrolment, &key(), RestoreEpoch::default(), &SystemEntropy).unwrap();
+        let token = new.reference();
+        let entry = Challenge {
+            verifier: *token.verifier(),
+            ends: (NOW + policy::ENROLMENT_LIFE).millis(),
+            attempts: 0,
+            security_version: user.security_version,
+            network: "10.0.0".to_owned(),
+            device: None,
+            idp: None,
+        };
+        user.enrolments.insert(token.id().clone(), entry);
+        (user, EnrolmentToken::new(token.clone()).unwrap())
+    }
+
+    /// A user with a factor, with a session that was stepped up now.
+    fn signed_in() -> (User, EnrolmentToken) {
+        let mut user = person(Kind::Employee, Role::Standard, nonce());
+        user.factor = Factor::Active(authenticator());
+        let session = add_session(&mut user, &key());
+        (user, EnrolmentToken::new(session).unwrap())
+    }
+
+    fn started(user: &User, token: &EnrolmentToken) -> PendingEnrolment {
+        PendingEnrolment {
+            factor: nonce(),
+            secret: authenticator().secret,
+            by: token.reference().id().clone(),
+            ends: (NOW + policy::ENROLMENT_LIFE).millis(),
+            attempts: 0,
+            reset_code: user.reset_code.as_ref().map(|code| code.digest),
+            was: user.factor.active().map(|authenticator| authenticator.id),
+        }
+    }
+
+    fn confirmed(user: &User, token: &EnrolmentToken) -> ConfirmedEnrolment {
+        let (user, token, pending) = (user.clone(), token.clone(), user.pending.clone().unwrap());
+        let charged =
+            PendingConfirmation { token, user, pending, attempt: attempt(NOW), restored: RestoreEpoch::default() };
+        let secret = TotpSecret::generate(charged.factor(), &SystemEntropy).unwrap();
+        let proof = totp::check(&secret, &totp::code_at(&secret, STEP).unwrap(), NOW, -1).unwrap();
+        ConfirmedEnrolment::new(charged, proof, &SystemEntropy).unwrap().unwrap()
+    }
+
+    #[test]
+    fn enrolment_token_starts_only_for_a_user_without_a_factor() {
+        let (mut user, token) = unenrolled();
+        assert_eq!(check_start(&user, &token, None, NOW), Ok(()));
+        assert_eq!(check_start(&user, &token, None, NOW + policy::ENROLMENT_LIFE), Err(EnrolmentRejection::Token));
+        user.factor = Factor::Active(authenticator());
+        assert_eq!(check_start(&user, &token, None, NOW), Err(EnrolmentRejection::Token));
+    }
+
+    #[test]
+    fn enrolment_after_its_time_needs_a_reset() {
+        let (mut user, token) = unenrolled();
+        user.enrol_by = Some(NOW.secs());
+        assert_eq!(check_start(&user, &token, None, NOW), Err(EnrolmentRejection::ResetRequired));
+    }
+
+    #[test]
+    fn required_reset_code_must_be_right_and_have_attempts_and_time_left() {
+        let (mut user, token) = unenrolled();
+        let code = digest();
+        let entry = ResetCodeEntry { digest: code, ends: NOW.millis() + 1, attempts: 0 };
+        user.reset_code_required = true;
+        let start = |entry: Option<ResetCodeEntry>, code: Option<&CodeDigest>| {
+            check_start(&User { reset_code: entry, ..user.clone() }, &token, code, NOW)
+        };
+        assert_eq!(start(Some(entry.clone()), Some(&code)), Ok(()));
+        let used_up = ResetCodeEntry { attempts: policy::MAX_ATTEMPTS, ..entry.clone() };
+        let ended = ResetCodeEntry { ends: NOW.millis(), ..entry.clone() };
+        let other = digest();
+        for (entry, code) in [
+            (Some(entry.clone()), None),
+            (Some(entry), Some(&other)),
+            (Some(used_up), Some(&code)),
+            (Some(ended), Some(&code)),
+            (None, None),
+            (None, Some(&code)),
+        ] {
+            assert_eq!(start(entry, code), Err(EnrolmentRejection::ResetCode));
+        }
+    }
+
+    #[test]
+    fn session_starts_only_with_a_fresh_step_up_and_an_active_factor() {
+        let (mut user, token) = signed_in();
+        assert_eq!(check_start(&user, &token, None, NOW), Ok(()));
+        let late = NOW + policy::STEP_UP_LIFE + std::time::Duration::from_secs(1);
+        assert_eq!(check_start(&user, &token, None, late), Err(EnrolmentRejection::StepUp));
+        let without = User { factor: Factor::None, ..user.clone() };
+        assert_eq!(check_start(&without, &token, None, NOW), Err(EnrolmentRejection::ResetRequired));
+        user.factor.disable();
+        assert_eq!(check_start(&user, &token, None, late), Err(EnrolmentRejection::ResetRequired));
+        user.security_version += 1;
+        assert_eq!(check_start(&user, &token, None, NOW), Err(EnrolmentRejection::Epoch));
+    }
+
+    #[test]
+    fn token_of_a_replaced_idp_is_rejected() {
+        let (mut user, token) = unenrolled();
+        user.auth_type = AuthType::SamlSso;
+        let generation = Some(nonce());
+        user.enrolments.get_mut(token.reference().id()).unwrap().idp = generation;
+        let current = |generation| CurrentIdp { entity_id: "https://idp.example".to_owned(), generation };
+        assert_eq!(check_idp(&user, &token, Some(&current(generation))), Ok(()));
+        assert_eq!(check_idp(&user, &token, Some(&current(Some(nonce())))), Err(EnrolmentRejection::Token));
+        assert_eq!(check_idp(&user, &token, None), Err(EnrolmentRejection::Token));
+    }
+
+    #[test]
+    fn begin_is_stale_after_the_factor_or_the_reset_code_changed() {
+        let (mut user, token) = signed_in();
+        let pending = started(&user, &token);
+        user.factor = Factor::Active(authenticator());
+        assert_eq!(begin(&mut user, &token, &pending, NOW), Err(EnrolmentRejection::Stale));
+        let (mut user, token) = unenrolled();
+        let code = |digest| Some(ResetCodeEntry { digest, ends: NOW.millis() + 1, attempts: 0 });
+        user.reset_code = code(digest());
+        let pending = started(&user, &token);
+        user.reset_code = code(digest());
+        assert_eq!(begin(&mut user, &token, &pending, NOW), Err(EnrolmentRejection::Stale));
+        user.enrolments.clear();
+        assert_eq!(begin(&mut user, &token, &pending, NOW), Err(EnrolmentRejection::Token));
+    }
+
+    #[test]
+    fn confirmation_needs_a_pending_enrolment_of_the_token_with_attempts_left() {
+        let (mut user, token) = unenrolled();
+        assert_eq!(check_confirmation(&user, &token, NOW), Err(EnrolmentRejection::NonePending));
+        let pending = started(&user, &token);
+        user.pending = Some(pending.clone());
+        assert_eq!(check_confirmation(&user, &token, NOW), Ok(()));
+        user.pending = Some(PendingEnrolment { attempts: policy::MAX_ATTEMPTS, ..pending.clone() });
+        assert_eq!(check_confirmation(&user, &token, NOW), Err(EnrolmentRejection::NonePending));
+        let other = unenrolled().1;
+        user.pending = Some(PendingEnrolment { by: other.reference().id().clone(), ..pending });
+        assert_eq!(check_confirmation(&user, &token, NOW), Err(EnrolmentRejection::Token));
+        user.pending = None;
+        user.factor = Factor::Disabled(authenticator());
+        assert_eq!(check_confirmation(&user, &token, NOW), Err(EnrolmentRejection::ResetRequired));
+    }
+
+    #[test]
+    fn confirmed_enrolment_activates_the_factor_and_opens_the_only_valid_session() {
+        let (mut user, token) = signed_in();
+        let pending = started(&user, &token);
+        begin(&mut user, &token, &pending, NOW).unwrap();
+        user.consecutive_failures = 3;
+        let confirmed = confirmed(&user, &token);
+        assert_eq!(confirmed.apply(&mut user), Ok(false));
+        assert!(
+            user.factor.active().is_some_and(|it| it.id == confirmed.charged.pending.factor && it.last_step == STEP)
+        );
+        assert_eq!((user.consecutive_failures, user.pending.is_none(), user.sessions.len()), (0, true, 2));
+        assert_eq!(check_token(&user, &token, NOW), Err(EnrolmentRejection::Epoch));
+        assert!(user.session(confirmed.session.token.reference(), NOW).is_ok());
+    }
+
+    #[test]
+    fn confirmed_enrolment_is_rejected_after_the_pending_one_or_the_factor_changed() {
+        let (mut user, token) = signed_in();
+        user.pending = Some(started(&user, &token));
+        let confirmed = confirmed(&user, &token);
+        let apply = |mut user: User| confirmed.apply(&mut user);
+        assert_eq!(apply(User { pending: None, ..user.clone() }), Err(EnrolmentRejection::NonePending));
+        let newer = Some(started(&user, &token));
+        assert_eq!(apply(User { pending: newer, ..user.clone() }), Err(EnrolmentRejection::NonePending));
+        let factor = Factor::Active(authenticator());
+        assert_eq!(apply(User { factor, ..user.clone() }), Err(EnrolmentRejection::Stale));
+        assert_eq!(apply(User { active: false, ..user }), Err(EnrolmentRejection::Token));
+    }
+}
