@@ -129,7 +129,7 @@ async fn base64_body_is_decoded_and_the_gateway_address_is_used() {
     event["headers"]["content-type"] = json!("application/json");
     event["isBase64Encoded"] = json!(true);
     event["body"] = json!(data_encoding::BASE64.encode(body.as_bytes()));
-    // Twenty challenges per network, whatever the header says.
+    // Twenty challenges per network, for any value of the header.
     for n in 0..21_u64 {
         for header in ["x-forwarded-for", "forwarded", "x-real-ip", "cloudfront-viewer-address"] {
             event["headers"][header] = json!(format!("198.51.{n}.1"));

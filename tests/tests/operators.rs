@@ -273,8 +273,8 @@ async fn ticket_resets_only_the_only_administrator() {
 /// The security version of every user.
 async fn security_versions(table: &Arc<DynamoTable>) -> Vec<(String, i64)> {
     let store = Store::new(Arc::clone(table) as Arc<dyn Table>);
-    let create_acme = TenantId::parse("acme").unwrap();
-    let page = store.list_users(&create_acme, &UserFilter::default(), None, 100).await.unwrap();
+    let acme = TenantId::parse("acme").unwrap();
+    let page = store.list_users(&acme, &UserFilter::default(), None, 100).await.unwrap();
     page.items.into_iter().map(|(key, user, _)| (key.user().as_str().to_owned(), user.security_version)).collect()
 }
 

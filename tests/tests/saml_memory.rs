@@ -71,7 +71,7 @@ fn ordinary_response_uses_little_memory() {
     assert!(taken.count_total < 1_000 && taken.bytes_max < 64 << 10, "{taken:?}");
 }
 
-/// A refused response takes at most some ten times its size, whatever it contains, and releases it.
+/// Checking a refused response takes at most 32 MiB for any content, and releases the memory.
 #[test]
 fn rejected_response_uses_bounded_memory() {
     let fixture = fixture();

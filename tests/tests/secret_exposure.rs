@@ -1,5 +1,5 @@
 //! X08, X15: a secret appears only in the response that issues it, and in no other response, log line or file. Each log
-//! event is one line, whatever the input.
+//! event is one line for any input.
 //!
 //! The only test in this file, because it captures all logs of the process.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -60,7 +60,7 @@ struct Observer {
 }
 
 /// The `NameID` of an unknown user: the audit stores it for the tenant's Administrators.
-const UNKNOWN: &str = "name of nobody";
+const UNKNOWN: &str = "name of an unknown user";
 const AUDIT: &str = "/v1/admin/audit?limit=100";
 
 impl Observer {
@@ -351,7 +351,7 @@ async fn sso_journey(observer: &mut Observer, ann: &TestUser, bob: &mut TestUser
     let nobody = observer.entered(UNKNOWN, "Canary of the IdP 23");
     observer.sign_in_by_sso(&idp, &nobody).await;
     let broken = observer.entered("response", &BASE64.encode(b"<Response><Canary of Zanzibar>"));
-    let state = observer.entered("relay state of nobody", "CanaryOfZanzibarInARelay");
+    let state = observer.entered("unknown relay state", "CanaryOfZanzibarInARelay");
     for form in [
         vec![("SAMLResponse", broken.as_str()), ("RelayState", &state)],
         vec![("SAMLResponse", "no base64 of Canary"), ("RelayState", &state)],

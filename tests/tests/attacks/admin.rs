@@ -74,8 +74,8 @@ async fn reset_removes_the_old_factor_permanently() {
         let step = json!({"code": totp_code(&old, service.step())});
         assert!(service.post("/v1/step-up", session, step).await.is(401, "session_refresh_required"));
     }
-    for tried in [&totp_code(&old, service.step()), &shown] {
-        assert!(service.verify(&challenge, tried).await.is(401, "invalid_token"));
+    for attempt in [&totp_code(&old, service.step()), &shown] {
+        assert!(service.verify(&challenge, attempt).await.is(401, "invalid_token"));
     }
     let body = json!({"code": totp_code(&pending, service.step())});
     let reply = service.post("/v1/mfa/enrolments/confirm", &second, body.clone()).await;
@@ -94,9 +94,9 @@ async fn reset_removes_the_old_factor_permanently() {
     service.advance(1);
     service.enrol(bob).await;
     service.advance(60);
-    for tried in [&totp_code(&old, service.step()), &totp_code(&pending, service.step()), &shown] {
+    for attempt in [&totp_code(&old, service.step()), &totp_code(&pending, service.step()), &shown] {
         let challenge = service.challenge_token(bob).await;
-        assert!(service.verify(&challenge, tried).await.is(401, "invalid_code"));
+        assert!(service.verify(&challenge, attempt).await.is(401, "invalid_code"));
     }
 }
 

@@ -116,8 +116,8 @@ async fn exclusion_removes_the_factor_and_reinclusion_does_not_restore_it() {
     exclude(&service, &ann, "k1", &["u-con1"], true).await.ok();
     service.advance(30);
     let right = totp_code(&con.secret, service.step());
-    for tried in [&right, &shown] {
-        assert!(service.verify(&challenge, tried).await.is(401, "invalid_token"));
+    for attempt in [&right, &shown] {
+        assert!(service.verify(&challenge, attempt).await.is(401, "invalid_token"));
     }
     assert!(service.get("/v1/session", &session).await.is(401, "session_refresh_required"));
     let exempt = service.login(con).await.ok().text("/session/token");

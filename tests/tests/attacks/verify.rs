@@ -50,8 +50,8 @@ async fn all_operations_of_a_factor_share_one_budget() {
     }
     let other = service.challenge_token(bob).await;
     assert!(service.verify(&other, never).await.is(401, "invalid_code"), "the tenth failure");
-    for tried in [&right, &shown, &service.wrong_code(bob)] {
-        assert!(service.verify(&other, tried).await.is(429, "too_many_attempts"));
+    for attempt in [&right, &shown, &service.wrong_code(bob)] {
+        assert!(service.verify(&other, attempt).await.is(429, "too_many_attempts"));
     }
     assert!(service.post("/v1/step-up", &bob.session, json!({"code": right})).await.is(429, "too_many_attempts"));
     assert_eq!(service.login(bob).await.ok().text("/status"), "mfa_required");
@@ -224,10 +224,10 @@ async fn refused_codes_get_identical_answers() {
     let mut answers = Vec::new();
     for name in ["bob", "eve"] {
         let user = &users[name];
-        let tried = [service.wrong_code(user), used.clone(), shown.clone(), "0123456789ABCDEFGHJKMNPQRS".into()];
+        let attempt = [service.wrong_code(user), used.clone(), shown.clone(), "0123456789ABCDEFGHJKMNPQRS".into()];
         let challenge = service.challenge_token(user).await;
-        for tried in tried {
-            answers.push(visible_parts(&service.verify(&challenge, &tried).await));
+        for attempt in attempt {
+            answers.push(visible_parts(&service.verify(&challenge, &attempt).await));
         }
     }
     assert!(answers.iter().all(|answer| *answer == answers[0] && answer.0 == 401), "{answers:?}");

@@ -104,7 +104,7 @@ async fn s09_bombs_and_other_encodings_are_refused() {
     fixture.service.acs("acme", &good, &relay).await.ok();
 }
 
-/// S09: every refusal takes a permit of the limiter and holds it for a while, so that a flood delays nobody else.
+/// S09: every refusal takes a permit of the limiter and holds it for a while, so that a flood does not delay other requests.
 #[tokio::test]
 async fn s09_every_refusal_takes_a_permit() {
     let fixture = fixture().await;

@@ -82,7 +82,7 @@ fn event_archive_is_optional_and_retained() {
     let bucket = resource("ArchiveBucket");
     assert_eq!(bucket["DeletionPolicy"], "RetainExceptOnCreate");
     assert_eq!(bucket["UpdateReplacePolicy"], "Retain");
-    assert!(!bucket["Properties"].to_string().contains("Expiration"), "nothing of it ends by itself");
+    assert!(!bucket["Properties"].to_string().contains("Expiration"), "the archive never expires");
     let public = bucket["Properties"]["PublicAccessBlockConfiguration"].as_object().unwrap();
     assert!(public.len() == 4 && public.values().all(|one| one == true));
     let rule = &resource("ArchiveRule")["Properties"];

@@ -177,7 +177,7 @@ async fn users_are_provisioned_if_the_tenant_allows_it() {
         );
         assert_eq!(made["sso_name_id"], json!(name_id));
     }
-    // The link decides who the user is, whatever later attributes say; but groups are mapped at every sign-in.
+    // The link decides who the user is, not later attributes. Groups are mapped at every sign-in.
     for (group, role, changed) in [("Admins", "administrator", json!(["role"])), ("Staff", "standard", json!(["role"]))]
     {
         let again = fixture.sign_in_with("n-1", provisioned("other", group, "Acme")).await.ok();

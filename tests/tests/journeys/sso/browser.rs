@@ -66,7 +66,7 @@ async fn answer_in_another_browser_is_refused_and_sets_nothing() {
     assert_eq!(reply.status, 303, "{reply:?}");
 }
 
-/// A start that is no browser is bound to no browser: its answer sets no cookie, whatever cookie comes with it.
+/// A start by a client that is not a browser is not bound to a browser: its answer sets no cookie, with or without a cookie.
 #[tokio::test]
 async fn answer_to_an_unbound_start_is_json_and_sets_no_cookie() {
     let mut fixture = fixture().await;
