@@ -207,7 +207,7 @@ async fn assert_all_rows_sent(url: &str, name: &str) {
     let (service, mut users) = service_with_stream_at(url, name).await;
     let session = create_audit_rows(&service, &mut users).await;
     let records = stream::records(url, name).await;
-    let (stub, notifying_events) = (Stub::bus().await, records.len());
+    let (stub, record_count) = (Stub::bus().await, records.len());
     let filter = filter();
     let matched = records.iter().filter(|record| matches(&filter, record)).count();
     assert_eq!(put(&stub, json!({"Records": records})).await, no_failures());
@@ -225,7 +225,7 @@ async fn assert_all_rows_sent(url: &str, name: &str) {
     }
     assert_eq!(acme.len(), rows.len());
     // The stream contains other records too; the template's filter excludes all of them.
-    assert!(notifying_events > events.len(), "{notifying_events}");
+    assert!(record_count > events.len(), "{record_count}");
     assert_eq!(matched, events.len());
 }
 
@@ -442,8 +442,8 @@ async fn emulated_events_reach_notify_and_its_mails_are_accepted() {
             let event: Event = serde_json::from_str(message["Body"].as_str().unwrap()).unwrap();
             assert!(!event.detail.data.notified.is_empty());
             mailer.notify(&event.detail).await.unwrap();
-            let no_failures = json!({"QueueUrl": queue, "ReceiptHandle": message["ReceiptHandle"]});
-            call_moto("sqs", "AmazonSQS.DeleteMessage", "/", no_failures).await;
+            let delete = json!({"QueueUrl": queue, "ReceiptHandle": message["ReceiptHandle"]});
+            call_moto("sqs", "AmazonSQS.DeleteMessage", "/", delete).await;
             delivered_count += 1;
         }
     }
