@@ -38,9 +38,9 @@ kms:
 cloud:
     bash .ci/with-dynamodb-local bash .ci/with-kms bash .ci/cloud serve
 
-# Remove each check of the SAML code, one at a time: a test has to fail. Takes a quarter of an hour.
-guards *NAMES:
-    python3 .ci/guards {{NAMES}}
+# Remove one protection of the SAML code at a time that `just conditions` cannot find: a test has to fail (docs/mutation.md).
+saml-mutants *NAMES:
+    python3 .ci/saml-mutants {{NAMES}}
 
 # Remove each condition of the library and the flows, one at a time: a test has to fail (docs/mutation.md). Takes hours for all,
 # minutes for a file; continues an interrupted run. `--library` runs only the library's own tests, `--list` only lists conditions.

@@ -1,5 +1,5 @@
-"""What drives functions here: calls of the emulated services, single binaries under a stub of Lambda's runtime API, and
-what an authenticator shows. The DynamoDB is at DYNAMODB_LOCAL, everything else of AWS at KMS_EMULATOR, which is moto.
+"""Shared by the scripts that run functions locally: calls to the emulated services, functions under a stub of Lambda's runtime API,
+and TOTP codes. DynamoDB is at DYNAMODB_LOCAL, and all other AWS services are at KMS_EMULATOR, which is moto.
 """
 
 import base64
@@ -21,7 +21,7 @@ REGION = "eu-central-1"
 
 
 def call(service, target, body, path="/"):
-    """Asks a service for an action, or at a path where it has no actions by name."""
+    """Calls an action of a service, or a path of a service without named actions. Returns the answer."""
     sign = f"AWS4-HMAC-SHA256 Credential=test/20261124/{REGION}/{service}/aws4_request, SignedHeaders=host, Signature=0"
     headers = {"content-type": "application/x-amz-json-1.0" if target else "application/json", "authorization": sign}
     if target:
@@ -33,7 +33,7 @@ def call(service, target, body, path="/"):
 
 
 def create_table(name, index, stream=True):
-    """Makes a table; the ARN of its stream."""
+    """Creates a table. Returns the ARN of its stream, or None."""
     key = lambda hash_key, range_key: [
         {"AttributeName": hash_key, "KeyType": "HASH"}, {"AttributeName": range_key, "KeyType": "RANGE"}
     ]
@@ -56,27 +56,26 @@ def create_key(spec, usage):
 
 
 def request(url, method, path, token="", body=None):
-    """Asks the API; status and answer."""
+    """Calls the API. Returns the status and the answer."""
     headers = {"authorization": f"Bearer {token}"} if token else {}
     payload = None if body is None else json.dumps(body).encode()
     if payload is not None:
         headers["content-type"] = "application/json"
-    asked = urllib.request.Request(url + path, payload, headers, method=method)
+    prepared = urllib.request.Request(url + path, payload, headers, method=method)
     try:
-        with urllib.request.urlopen(asked, timeout=300) as answer:
+        with urllib.request.urlopen(prepared, timeout=300) as answer:
             return answer.status, json.loads(answer.read() or b"null")
     except urllib.error.HTTPError as error:
         return error.code, json.loads(error.read() or b"null")
 
 
 def invoke(url, function, event):
-    """Invokes a function of cargo-lambda's emulator, as Lambda's own API does; an error is an answer with its `errorType`."""
+    """Invokes a function of cargo-lambda's emulator, as Lambda's API does. An error is an answer with `errorType`."""
     return request(url, "POST", f"/2015-03-31/functions/{function}/invocations", body=event)[1]
 
 
-
 def stream(table):
-    """What the table's stream tells of: at each `next`, a list of the records that came since the last."""
+    """Yields, at each `next`, the new records of the table's stream."""
     streams = lambda action, body: call("dynamodb", f"DynamoDBStreams_20120810.{action}", body)
     arn = streams("ListStreams", {"TableName": table})["Streams"][0]["StreamArn"]
     iterators = {}
@@ -96,31 +95,32 @@ def stream(table):
         yield records
 
 
-def hand_on(url, records, queue):
-    """Does what AWS does between the table and the mailer: gives the stream's records to `audit-events`, and what the rule of
-    its bus put into the queue to `notify`. Returns how many events that were."""
-    # In batches of Lambda's size.
+def deliver(url, records, queue):
+    """Delivers as AWS does: passes the stream's records to `audit-events`, and the events that the bus's rule put into the queue to
+    `notify`. Returns the number of these events."""
+    # In batches of the size that Lambda uses.
     for n in range(0, len(records), 100):
         done = invoke(url, "audit-events", {"Records": records[n:n + 100]})
         assert done == {"batchItemFailures": []}, done
-    told = 0
+    delivered = 0
     receive = {"QueueUrl": queue, "MaxNumberOfMessages": 10}
     while messages := call("sqs", "AmazonSQS.ReceiveMessage", receive).get("Messages"):
         for message in messages:
             done = invoke(url, "notify", json.loads(message["Body"]))
             assert done is None, done
             call("sqs", "AmazonSQS.DeleteMessage", {"QueueUrl": queue, "ReceiptHandle": message["ReceiptHandle"]})
-            told += 1
-    return told
+            delivered += 1
+    return delivered
 
 
 def mails():
-    """All mails that the emulated SES took, oldest first."""
+    """All mails that the emulated SES accepted, oldest first."""
     with urllib.request.urlopen(KMS + "/moto-api/data.json", timeout=30) as answer:
         return json.load(answer)["ses"].get("Message", [])
 
+
 class Function:
-    """A binary under a runtime API of its own: it gets events one by one."""
+    """A function under its own runtime API; it gets one event at a time."""
 
     def __init__(self, name, variables, before=()):
         events, answers = queue.Queue(), queue.Queue()
@@ -150,7 +150,7 @@ class Function:
                 pass
 
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Runtime)
-        server.handle_error = lambda *_: None  # a function that was ended hangs up
+        server.handle_error = lambda *_: None  # a stopped function closes its connection
         threading.Thread(target=server.serve_forever, daemon=True).start()
         runtime = {"AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{server.server_port}", "AWS_LAMBDA_FUNCTION_NAME": name,
                    "AWS_LAMBDA_FUNCTION_VERSION": "1", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "256",
@@ -164,7 +164,7 @@ class Function:
         self.events.put(event)
         return self.answers.get(timeout=60)
 
-    def ask(self, path, body, token=""):
+    def send(self, path, body, token=""):
         with open("tests/events/api-gateway-v2.json", encoding="utf-8") as file:
             event = json.load(file)
         event["rawPath"] = event["requestContext"]["http"]["path"] = path
@@ -179,14 +179,14 @@ class Function:
         self.process.wait()
 
     def faults(self):
-        """Those of the first report; nothing else is an error."""
+        """The configuration errors of the first report; no other log line is an error."""
         errors = [json.loads(line) for line in list(self.lines) if '"ERROR"' in line]
         assert errors, self.lines
         return errors[0]["faults"]
 
 
 def code(secret, shift=0):
-    """What an authenticator shows so many seconds from now (RFC 6238)."""
+    """The TOTP code this many seconds from now, as a request body (RFC 6238)."""
     key = base64.b32decode(secret.replace(" ", ""))
     digest = hmac.new(key, struct.pack(">Q", int(time.time() + shift) // 30), hashlib.sha1).digest()
     at = digest[-1] & 15

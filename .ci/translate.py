@@ -1,5 +1,5 @@
-"""What SAM makes of the deployment's template: CloudFormation's own form of it, in FOLDER, for either kind of API. SAM says itself
-what it does not take; nothing is asked of AWS.
+"""Translates the deployment template to plain CloudFormation with SAM's translator, for both kinds of API, and writes the results
+to FOLDER. SAM reports what it does not accept. Nothing is sent to AWS.
 
     python .ci/translate.py FOLDER     needs aws-sam-translator, PyYAML
 """
@@ -19,18 +19,18 @@ folder = pathlib.Path(sys.argv[1])
 folder.mkdir(parents=True, exist_ok=True)
 session = boto3.session.Session(region_name="eu-central-1")
 for kind in ("HTTP", "REST"):
-    # Written out: the translator changes in place what aliases share.
+    # A deep copy: YAML aliases share objects, which the translator changes in place.
     template = json.loads(json.dumps(yaml.safe_load(pathlib.Path("infra/template.yaml").read_text(encoding="utf-8"))))
     parameters = {name: one.get("Default") for name, one in template["Parameters"].items()} | {"ApiType": kind}
     for resource in template["Resources"].values():
         if resource["Type"] == "AWS::Serverless::Function":
             resource["Properties"]["CodeUri"] = "s3://packaged/bootstrap.zip"
-    made = Translator({}, Parser(), boto_session=session).translate(sam_template=template, parameter_values=parameters)
-    # The alias is what the gateway calls, and a version moves when a parameter does.
-    for name, resource in made["Resources"].items():
+    translated = Translator({}, Parser(), boto_session=session).translate(sam_template=template, parameter_values=parameters)
+    # The gateway calls the alias, and a changed parameter publishes a new version.
+    for name, resource in translated["Resources"].items():
         if resource["Type"] == "AWS::Lambda::Version":
             assert resource["Properties"]["Description"] == {"Ref": "Configuration"}, name
         if resource["Type"] == "AWS::Lambda::Function":
-            assert f"{name}Aliaslive" in made["Resources"], name
-            assert f"{name}DeploymentGroup" in made["Resources"], name
-    (folder / f"{kind.lower()}.json").write_text(json.dumps(made, indent=1), encoding="utf-8")
+            assert f"{name}Aliaslive" in translated["Resources"], name
+            assert f"{name}DeploymentGroup" in translated["Resources"], name
+    (folder / f"{kind.lower()}.json").write_text(json.dumps(translated, indent=1), encoding="utf-8")

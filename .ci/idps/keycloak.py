@@ -1,4 +1,4 @@
-"""Keycloak, as an Administrator sets it up and as a browser signs in there. Started by .ci/with-keycloak."""
+"""Configures Keycloak as its administrator, and signs in there as a browser. `.ci/with-keycloak` starts it."""
 
 import html.parser
 import http.cookiejar
@@ -11,17 +11,17 @@ import urllib.request
 
 import requests
 
-from made import Form
+from python_idps import Form
 
 with open(os.path.join(os.path.dirname(__file__), "realm.json"), encoding="utf-8") as file:
     REALM = json.load(file)
 [GROUP] = (group["name"] for group in REALM["groups"])
-CONTEXT = "urn:oasis:names:tc:SAML:2.0:ac:classes:unspecified"  # what it says of every sign-in
+CONTEXT = "urn:oasis:names:tc:SAML:2.0:ac:classes:unspecified"  # Keycloak reports it for every sign-in
 PASSWORDS = {user["username"]: user["credentials"][0]["value"] for user in REALM["users"]}
 
 
-class Texts(html.parser.HTMLParser):
-    """What a page says."""
+class PageText(html.parser.HTMLParser):
+    """The text of a page."""
 
     def __init__(self, page):
         super().__init__()
@@ -33,7 +33,7 @@ class Texts(html.parser.HTMLParser):
 
 
 class Browser:
-    """Keeps cookies. As browsers do, it takes this machine for safe: Keycloak's `Secure` cookies go to it by HTTP too."""
+    """Keeps cookies. As browsers do, it sends `Secure` cookies to this machine over HTTP too."""
 
     def __init__(self):
         policy = http.cookiejar.DefaultCookiePolicy(secure_protocols=("http", "https"))
@@ -41,11 +41,11 @@ class Browser:
         self.opener = urllib.request.build_opener(cookies)
 
     def open(self, address, fields=None):
-        """The form of the page there."""
+        """Opens a page, and returns its form."""
         try:
             answer = self.opener.open(address, fields and urllib.parse.urlencode(fields).encode(), timeout=60)
         except urllib.error.HTTPError as error:
-            raise AssertionError((error.code, Texts(error.read().decode()).text)) from error
+            raise AssertionError((error.code, PageText(error.read().decode()).text)) from error
         return Form(answer.read().decode())
 
 
@@ -79,40 +79,40 @@ class Keycloak:
         return answer.text
 
     def client(self, metadata):
-        """The client that Keycloak makes of a service provider's metadata, as its page "Import client" does, and its mappers."""
+        """Creates a client from a service provider's metadata, as Keycloak's page "Import client" does, with mappers."""
         headers = {"Content-Type": "application/xml"}
-        made = self.admin("POST", f"/{self.realm}/client-description-converter", 200, data=metadata.encode(), headers=headers).json()
-        attributes = made["attributes"]
+        client = self.admin("POST", f"/{self.realm}/client-description-converter", 200, data=metadata.encode(), headers=headers).json()
+        attributes = client["attributes"]
         assert attributes["saml.client.signature"] == "true" and attributes["saml.signing.certificate"], attributes
         mapper = lambda kind, name, **config: {
             "name": name, "protocol": "saml", "protocolMapper": f"saml-{kind}-mapper",
             "config": {"attribute.name": name, "attribute.nameformat": "Basic", **config}}
         properties = {"Username": "username", "FirstName": "firstName", "LastName": "lastName", "Email": "email"}
-        made["protocolMappers"] = [mapper("user-property", name, **{"user.attribute": of}) for name, of in properties.items()]
-        made["protocolMappers"].append(mapper("group-membership", "SecurityGroup", **{"single": "true", "full.path": "false"}))
-        self.admin("POST", f"/{self.realm}/clients", 201, json=made)
+        client["protocolMappers"] = [mapper("user-property", name, **{"user.attribute": of}) for name, of in properties.items()]
+        client["protocolMappers"].append(mapper("group-membership", "SecurityGroup", **{"single": "true", "full.path": "false"}))
+        self.admin("POST", f"/{self.realm}/clients", 201, json=client)
 
     def sign_in(self, location, name, browser=None):
-        """What the browser posts in the end: it goes where it is sent, and fills in Keycloak's form."""
+        """Opens the redirect URL and fills in Keycloak's login form. Returns the form that the browser then posts."""
         browser = browser or Browser()
-        asked = browser.open(location)
-        assert asked.action.startswith(self.server), asked.action
-        return browser.open(asked.action, asked.fields | {"username": name, "password": PASSWORDS[name]})
+        login_form = browser.open(location)
+        assert login_form.action.startswith(self.server), login_form.action
+        return browser.open(login_form.action, login_form.fields | {"username": name, "password": PASSWORDS[name]})
 
-    def refuses(self, location):
-        """Keycloak shows its own error page, and this service never hears of it."""
+    def assert_refused(self, location):
+        """Asserts that Keycloak shows its own error page, without a response for this service."""
         answer = requests.get(location, timeout=60)
         assert answer.status_code == 400 and "SAMLResponse" not in answer.text, (answer.status_code, answer.text)
 
 
 def without(location, *names):
-    """An address without these parts of its query. The others stay as they are written."""
+    """A URL without these parameters. The other parameters are unchanged."""
     address, query = location.split("?")
     return address + "?" + "&".join(part for part in query.split("&") if part.split("=")[0] not in names)
 
 
 def altered(location, name):
-    """An address with another value in its query."""
+    """A URL with another value of this parameter."""
     address, query = location.split("?")
     parts = [part.replace("=", "=A", 1) if part.split("=")[0] == name else part for part in query.split("&")]
     assert "&".join(parts) != query

@@ -1,5 +1,5 @@
-// Signs somebody in through a client that is generated from the API document: enrolment first, then a sign-in with a code.
-// That it compiles shows that the document says what a client needs; that it runs shows that the service does what it says.
+// Signs a user in with a client that is generated from the API document: first an enrolment, then a sign-in with a code. If it
+// compiles, the document contains what a client needs; if it runs, the service agrees with the document.
 import assert from "node:assert/strict";
 import { createHmac } from "node:crypto";
 import createClient from "openapi-fetch";
@@ -40,7 +40,7 @@ const confirmed = answer(
 );
 assert.equal(confirmed.user.mfa, "active");
 
-// The session lists users, and their type is that of users.
+// The session lists users, typed as in the document.
 const session = bearer(confirmed.session.token);
 const users: components["schemas"]["UserDto"][] = answer(
   await api.GET("/v1/admin/users", { ...session, params: { query: { kind: "employee", limit: 10 } } }),
@@ -52,7 +52,7 @@ assert(events.some((event) => event.action === enrolled && event.actor === confi
 const ended = await api.DELETE("/v1/session", session);
 assert.equal(ended.response.status, 204);
 
-// The second sign-in takes a code: that of the next step, since each code works once.
+// The second sign-in needs the code of the next time step, because each code works once.
 const second = answer(await api.POST("/v1/login", { body: credentials }));
 assert(second.status === "mfa_required");
 assert.deepEqual(second.challenge.methods, ["totp", "recovery_token"]);
@@ -66,7 +66,7 @@ assert.deepEqual(current.session.amr, ["pwd", "otp"]);
 const refused = await api.POST("/v1/login", { body: { ...credentials, password: "another" } });
 assert(refused.error?.code === "invalid_credentials");
 
-// What the document does not allow does not compile.
+// Values that the document does not allow do not compile.
 // @ts-expect-error an optional field is absent, never null
 const nothing: operations["login"]["requestBody"]["content"]["application/json"]["device_token"] = null;
 // @ts-expect-error no such action

@@ -18,17 +18,17 @@ use vestibule::{
     },
 };
 
-use crate::{Ask, Service, code, of};
+use crate::{Service, TestRequest, totp_code, user_mut};
 
 /// A table that counts transactions, and those that were refused.
-struct Counted {
+struct CountingTable {
     inner: Arc<dyn Table>,
     transactions: AtomicUsize,
     refused: AtomicUsize,
 }
 
 #[async_trait::async_trait]
-impl Table for Counted {
+impl Table for CountingTable {
     async fn read(&self, keys: &[Key]) -> Result<Vec<Option<Item>>, StoreError> {
         self.inner.read(keys).await
     }
@@ -51,10 +51,10 @@ impl Table for Counted {
     }
 }
 
-/// What a crowd met.
+/// The outcome of a crowd.
 #[derive(Debug)]
 pub struct Crowd {
-    /// Transactions, refused ones among them.
+    /// Transactions, including refused ones.
     pub transactions: usize,
     /// Refused transactions. Each is one retry of one request, or its end.
     pub refused: usize,
@@ -67,26 +67,28 @@ pub struct Crowd {
 /// Sends 32 requests about bob at once: 8 right codes, 16 sign-ins with the right password and 8 resets by Administrators.
 ///
 /// # Panics
-/// Where the setup fails.
-pub async fn meet(table: Arc<dyn Table>) -> Crowd {
+/// If the setup fails.
+pub async fn send(table: Arc<dyn Table>) -> Crowd {
     let keys = local::data_dir::DataDir::ephemeral(&SystemEntropy).unwrap().keys;
-    let table = Arc::new(Counted { inner: table, transactions: AtomicUsize::new(0), refused: AtomicUsize::new(0) });
-    let service = Arc::new(Service::over(Arc::clone(&table) as Arc<dyn Table>, keys));
-    let mut people = service.populate().await;
-    let ann = service.fresh(of(&mut people, "ann")).await;
-    let bob = of(&mut people, "bob");
+    let table =
+        Arc::new(CountingTable { inner: table, transactions: AtomicUsize::new(0), refused: AtomicUsize::new(0) });
+    let service = Arc::new(Service::with_table(Arc::clone(&table) as Arc<dyn Table>, keys));
+    let mut users = service.add_users().await;
+    let ann = service.stepped_up_session(user_mut(&mut users, "ann")).await;
+    let bob = user_mut(&mut users, "bob");
     service.enrol(bob).await;
-    service.pass(60);
-    let right = code(&bob.secret, service.step());
+    service.advance(60);
+    let right = totp_code(&bob.secret, service.step());
     let mut requests = Vec::new();
     for _ in 0..8 {
-        let challenge = service.challenge(bob).await;
-        requests.push(Ask::new(Method::POST, "/v1/verify").token(&challenge).json(json!({"code": right})));
-        requests
-            .push(Ask::new(Method::POST, "/v1/admin/users/u-bob/mfa-reset").token(&ann).json(json!({"reason": "r"})));
+        let challenge = service.challenge_token(bob).await;
+        requests.push(TestRequest::new(Method::POST, "/v1/verify").token(&challenge).json(json!({"code": right})));
+        requests.push(
+            TestRequest::new(Method::POST, "/v1/admin/users/u-bob/mfa-reset").token(&ann).json(json!({"reason": "r"})),
+        );
         let login = json!({"tenant": "acme", "username": "bob", "password": bob.password});
         for network in 0..2 {
-            requests.push(Ask::new(Method::POST, "/v1/login").json(login.clone()).from([10, 0, network, 1]));
+            requests.push(TestRequest::new(Method::POST, "/v1/login").json(login.clone()).from([10, 0, network, 1]));
         }
     }
     let before = (table.transactions.load(Ordering::Relaxed), table.refused.load(Ordering::Relaxed));

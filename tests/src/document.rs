@@ -1,4 +1,4 @@
-//! Answers against the API document.
+//! Checks answers against the API document.
 
 use std::{
     collections::HashMap,
@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 
 use crate::Reply;
 
-/// The document, as it is committed.
+/// The committed `openapi.json`.
 pub static DOCUMENT: LazyLock<Value> =
     LazyLock::new(|| serde_json::from_str(include_str!("../../openapi.json")).unwrap());
 
-/// The operation of a request, and the path's pattern.
+/// The operation of a request, and its path pattern.
 #[must_use]
 pub fn operation(method: &Method, path: &str) -> Option<(&'static str, &'static Value)> {
     let paths = DOCUMENT["paths"].as_object().unwrap();
@@ -24,14 +24,14 @@ pub fn operation(method: &Method, path: &str) -> Option<(&'static str, &'static 
         let same = |(one, other): (&&str, &&str)| one.starts_with('{') || one == other;
         pattern.len() == path.len() && pattern.iter().zip(&path).all(same)
     };
-    // A path that is spelled out goes before one with a parameter.
+    // A literal path takes precedence over one with a parameter.
     let mut found: Vec<_> = paths.iter().filter(|(pattern, _)| matches(pattern)).collect();
     found.sort_by_key(|(pattern, _)| pattern.matches('{').count());
     let name = method.as_str().to_lowercase();
     found.first().and_then(|(pattern, item)| Some((pattern.as_str(), item.get(&name)?)))
 }
 
-/// What checks against a schema; made once, for making it is most of the work.
+/// The validator of a schema. Cached, because creating it takes most of the time.
 fn validator(schema: &Value) -> Arc<Validator> {
     static MADE: LazyLock<Mutex<HashMap<String, Arc<Validator>>>> = LazyLock::new(Mutex::default);
     let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -43,14 +43,14 @@ fn validator(schema: &Value) -> Arc<Validator> {
     Arc::clone(made.entry(schema.to_string()).or_insert_with(make))
 }
 
-/// What is wrong with a value, by its schema.
+/// The validation errors of a value.
 #[must_use]
 pub fn faults(schema: &Value, value: &Value) -> Vec<String> {
     let named = |fault: jsonschema::ValidationError<'_>| format!("{}: {fault}", fault.instance_path());
     validator(schema).iter_errors(value).map(named).collect()
 }
 
-/// Panics where a JSON body that was accepted is not what the document says: clients would not send it.
+/// Checks a JSON body that the service accepted. Panics if the document does not allow it.
 pub fn check_accepted(method: &Method, path: &str, body: &str) {
     let path = path.split('?').next().unwrap();
     let Some((pattern, operation)) = operation(method, path) else { return };
@@ -60,7 +60,7 @@ pub fn check_accepted(method: &Method, path: &str, body: &str) {
     assert!(faults.is_empty(), "{method} {pattern} accepted what is not documented: {faults:?}: {body}");
 }
 
-/// Panics where an answer is not what the document says.
+/// Checks an answer. Panics if the document does not allow it.
 pub fn check(method: &Method, path: &str, reply: &Reply) {
     let header = |name: &str| reply.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default();
     assert_eq!(header("cache-control"), "no-store");

@@ -1,4 +1,5 @@
-//! DynamoDB's semantics in this process: the real SDK over HTTP against an emulator, with whatever stands between.
+//! A DynamoDB emulator in this process, used over HTTP by the real SDK. `wrap_client` can replace the HTTP client, for
+//! example to inject faults.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,17 +15,20 @@ use vestibule::{
     tls_roots::TlsRoots,
 };
 
-/// A fresh table in an emulator of its own, reached through the given HTTP client.
-pub async fn table(between: impl FnOnce(SharedHttpClient) -> SharedHttpClient) -> DynamoTable {
-    table_in(Database::memory().unwrap(), between).await
+/// A new table in a new emulator.
+pub async fn table(wrap_client: impl FnOnce(SharedHttpClient) -> SharedHttpClient) -> DynamoTable {
+    table_in(Database::memory().unwrap(), wrap_client).await
 }
 
-/// A fresh table in a database that is empty yet.
-pub async fn table_in(database: Database, between: impl FnOnce(SharedHttpClient) -> SharedHttpClient) -> DynamoTable {
-    fresh(&serve(database).await, "vestibule", between).await
+/// A new table in an empty database.
+pub async fn table_in(
+    database: Database,
+    wrap_client: impl FnOnce(SharedHttpClient) -> SharedHttpClient,
+) -> DynamoTable {
+    create_table(&serve(database).await, "vestibule", wrap_client).await
 }
 
-/// Serves a database in this process; its address.
+/// Serves a database in this process and returns its URL.
 pub async fn serve(database: Database) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -32,35 +36,39 @@ pub async fn serve(database: Database) -> String {
     url
 }
 
-/// A fresh table of that name in whatever answers as DynamoDB at an address.
-pub async fn fresh(url: &str, name: &str, between: impl FnOnce(SharedHttpClient) -> SharedHttpClient) -> DynamoTable {
-    let table = table_at(url, name, between);
+/// Creates a table at a URL.
+pub async fn create_table(
+    url: &str,
+    name: &str,
+    wrap_client: impl FnOnce(SharedHttpClient) -> SharedHttpClient,
+) -> DynamoTable {
+    let table = table_at(url, name, wrap_client);
     table.create().await.unwrap();
     table
 }
 
-/// The table of that name at an address, whatever is there.
-pub fn table_at(url: &str, name: &str, between: impl FnOnce(SharedHttpClient) -> SharedHttpClient) -> DynamoTable {
-    DynamoTable::new(client(url, between), name, Arc::new(Hurried))
+/// A table at a URL, which may exist or not.
+pub fn table_at(url: &str, name: &str, wrap_client: impl FnOnce(SharedHttpClient) -> SharedHttpClient) -> DynamoTable {
+    DynamoTable::new(client(url, wrap_client), name, Arc::new(NoJitter))
 }
 
-/// The SDK's client of whatever answers as DynamoDB at an address.
-pub fn client(url: &str, between: impl FnOnce(SharedHttpClient) -> SharedHttpClient) -> Client {
+/// An SDK client for the DynamoDB at a URL.
+pub fn client(url: &str, wrap_client: impl FnOnce(SharedHttpClient) -> SharedHttpClient) -> Client {
     let config = Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("eu-central-1"))
         .endpoint_url(url)
         .credentials_provider(Credentials::new("test", "test", None, None, "test"))
-        .http_client(between(TlsRoots::read(None).unwrap().http_client()))
+        .http_client(wrap_client(TlsRoots::read(None).unwrap().http_client()))
         .retry_config(RetryConfig::standard().with_initial_backoff(Duration::from_millis(1)))
         .build();
     Client::from_conf(config)
 }
 
-/// The system's randomness; but the single byte that says how long to wait says: no longer than one has to.
-struct Hurried;
+/// The system's randomness, but no jitter: a request for one random byte, which chooses a delay, returns zero.
+struct NoJitter;
 
-impl Entropy for Hurried {
+impl Entropy for NoJitter {
     fn fill(&self, buffer: &mut [u8]) -> Result<(), EntropyError> {
         match buffer {
             [one] => {

@@ -1,5 +1,5 @@
-//! What the network and DynamoDB do on a bad day: replies lost after the commit, conflicts, throttling, silence. No emulator
-//! does any of it, so it is injected below the SDK.
+//! Injects faults of the network and of DynamoDB below the SDK: replies lost after the commit, conflicts, throttling,
+//! silence. No emulator simulates them.
 
 use std::{
     collections::VecDeque,
@@ -24,23 +24,23 @@ use serde_json::{Value as Json, json};
 /// What happens to a call.
 #[derive(Debug, Clone)]
 pub enum Fault {
-    /// DynamoDB does it; the answer never arrives.
+    /// DynamoDB executes the call; the answer is lost.
     LoseReply,
-    /// DynamoDB does it; the connection stays open and silent.
+    /// DynamoDB executes the call; the connection stays open without an answer.
     Silence,
-    /// The request never arrives.
+    /// The request is lost.
     LoseRequest,
-    /// An answer without DynamoDB, so without effect.
+    /// This answer is returned without calling DynamoDB.
     Answer(u16, &'static str),
-    /// A transaction is at work on the same item. Reads know no such thing: they meet a fault of the server.
+    /// Another transaction holds the item. A read gets a server error instead, as it knows no conflicts.
     Conflict,
-    /// Of the keys of a BatchGetItem only so many are processed.
+    /// A BatchGetItem processes only this many keys.
     Unprocessed(usize),
-    /// A query's page ends after so many items: in DynamoDB, after a megabyte.
+    /// A query's page ends after this many items. In DynamoDB it ends after a megabyte.
     Page(usize),
 }
 
-/// Too much asked of a partition.
+/// The partition's throughput is exceeded.
 pub const THROTTLED: Fault = Fault::Answer(
     400,
     r#"{"__type":"com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException","message":"slow down"}"#,
@@ -48,21 +48,21 @@ pub const THROTTLED: Fault = Fault::Answer(
 /// A permission is missing.
 pub const DENIED: Fault =
     Fault::Answer(400, r#"{"__type":"com.amazon.coral.service#AccessDeniedException","Message":"not authorized"}"#);
-/// DynamoDB's own fault: whether the request was done is not known.
+/// An internal error of DynamoDB: whether the request was executed is unknown.
 pub const BROKEN: Fault =
     Fault::Answer(500, r#"{"__type":"com.amazonaws.dynamodb.v20120810#InternalServerError","message":"oh"}"#);
-/// Of a transaction whose first write meets another one's.
+/// A transaction whose first write conflicts with another transaction.
 pub const CONFLICT: Fault = Fault::Answer(
     400,
     r#"{"__type":"com.amazonaws.dynamodb.v20120810#TransactionCanceledException","Message":"cancelled","CancellationReasons":[{"Code":"TransactionConflict","Message":"conflict"},{"Code":"None"}]}"#,
 );
-/// Of a single write whose item a transaction is at work on.
+/// A single write whose item is in another transaction.
 pub const BUSY: Fault = Fault::Answer(
     400,
     r#"{"__type":"com.amazonaws.dynamodb.v20120810#TransactionConflictException","message":"Transaction is ongoing for the item"}"#,
 );
 
-/// Which calls meet which faults.
+/// Which calls get which faults.
 #[derive(Debug, Default)]
 enum Plan {
     #[default]
@@ -73,7 +73,7 @@ enum Plan {
     Every(String, Fault),
 }
 
-/// The faults to come, for the calls to come; and what was sent.
+/// The planned faults, and the calls since the plan was set.
 #[derive(Debug, Clone, Default)]
 pub struct Script {
     plan: Arc<Mutex<Plan>>,
@@ -81,52 +81,52 @@ pub struct Script {
 }
 
 impl Script {
-    /// The next calls meet these, one each.
+    /// The next calls get these faults, one each.
     pub fn set(&self, faults: impl IntoIterator<Item = Fault>) {
-        self.follow(Plan::Next(faults.into_iter().collect()));
+        self.set_plan(Plan::Next(faults.into_iter().collect()));
     }
 
-    /// The call of that number, from now on counted from 0, and those after it meet these, one each.
+    /// The calls from number `call` on get these faults, one each. Calls are counted from 0, starting now.
     pub fn at(&self, call: usize, faults: impl IntoIterator<Item = Fault>) {
-        self.follow(Plan::At(call, faults.into_iter().collect()));
+        self.set_plan(Plan::At(call, faults.into_iter().collect()));
     }
 
-    /// From the call of that number on all meet this.
+    /// All calls from number `call` on get this fault.
     pub fn from(&self, call: usize, fault: Fault) {
-        self.follow(Plan::From(call, fault));
+        self.set_plan(Plan::From(call, fault));
     }
 
-    /// All calls of an operation meet this.
+    /// All calls of an operation get this fault.
     pub fn every(&self, operation: &str, fault: Fault) {
-        self.follow(Plan::Every(operation.to_owned(), fault));
+        self.set_plan(Plan::Every(operation.to_owned(), fault));
     }
 
-    /// Nothing happens to any call.
+    /// No call gets a fault.
     pub fn fine(&self) {
-        self.follow(Plan::Fine);
+        self.set_plan(Plan::Fine);
     }
 
-    fn follow(&self, plan: Plan) {
+    fn set_plan(&self, plan: Plan) {
         *self.plan.lock().unwrap() = plan;
         self.sent.lock().unwrap().clear();
     }
 
-    /// The calls of an operation since the plan was made.
+    /// The bodies of an operation's calls since the plan was set.
     #[must_use]
     pub fn sent(&self, operation: &str) -> Vec<Json> {
         let sent = self.sent.lock().unwrap();
         sent.iter().filter(|(target, _)| target == operation).map(|(_, body)| body.clone()).collect()
     }
 
-    /// The operations that were called since the plan was made.
+    /// The operations called since the plan was set.
     #[must_use]
     pub fn called(&self) -> Vec<String> {
         self.sent.lock().unwrap().iter().map(|(target, _)| target.clone()).collect()
     }
 
-    /// Stands between the SDK and the network.
+    /// Wraps the SDK's HTTP client so that the planned faults happen.
     #[must_use]
-    pub fn between(&self, inner: SharedHttpClient) -> SharedHttpClient {
+    pub fn wrap_client(&self, inner: SharedHttpClient) -> SharedHttpClient {
         SharedHttpClient::new(Faulty { script: self.clone(), inner })
     }
 
@@ -170,11 +170,11 @@ impl HttpConnector for FaultyConnector {
         let body: Json = serde_json::from_slice(request.body().bytes().unwrap_or_default()).unwrap_or_default();
         let fault = self.script.next(&operation, body.clone());
         let inner = self.inner.clone();
-        HttpConnectorFuture::new(async move { meet(fault, &operation, body, request, &inner).await })
+        HttpConnectorFuture::new(async move { apply(fault, &operation, body, request, &inner).await })
     }
 }
 
-async fn meet(
+async fn apply(
     fault: Option<Fault>,
     operation: &str,
     mut body: Json,
@@ -208,14 +208,14 @@ async fn meet(
             let rest = keys.split_off(most.min(keys.len()));
             let mut answered = json!({"Responses": {}});
             if most > 0 {
-                answered = read(inner.call(with(request, &body)).await?).await;
+                answered = read_json(inner.call(with_body(request, &body)).await?).await;
             }
             answered["UnprocessedKeys"] = json!({"vestibule": {"Keys": rest, "ConsistentRead": true}});
             Ok(answer(200, answered.to_string()))
         }
         Some(Fault::Page(most)) => {
             body["Limit"] = json!(most);
-            inner.call(with(request, &body)).await
+            inner.call(with_body(request, &body)).await
         }
     }
 }
@@ -224,14 +224,14 @@ fn answer(status: u16, body: impl Into<SdkBody>) -> HttpResponse {
     HttpResponse::new(StatusCode::try_from(status).unwrap(), body.into())
 }
 
-fn with(mut request: HttpRequest, body: &Json) -> HttpRequest {
+fn with_body(mut request: HttpRequest, body: &Json) -> HttpRequest {
     let bytes = serde_json::to_vec(body).unwrap();
     request.headers_mut().insert("content-length", bytes.len().to_string());
     *request.body_mut() = SdkBody::from(bytes);
     request
 }
 
-async fn read(mut response: HttpResponse) -> Json {
+async fn read_json(mut response: HttpResponse) -> Json {
     let body = std::mem::replace(response.body_mut(), SdkBody::empty());
     serde_json::from_slice(&ByteStream::new(body).collect().await.unwrap().into_bytes()).unwrap()
 }

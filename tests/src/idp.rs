@@ -1,4 +1,5 @@
-//! An IdP of the tests: it says whatever a test wants it to, signed or not, and what it signed can be rearranged.
+//! A test IdP. A test chooses what its responses contain and whether they are signed, and can rearrange what was
+//! signed.
 
 use std::{fmt::Write, time::Duration};
 
@@ -17,85 +18,85 @@ use vestibule::{
     store::item::{self, SsoRequest},
 };
 
-use crate::{Ask, Reply, Service};
+use crate::{Reply, Service, TestRequest};
 
 const ENVELOPED: &str = "http://www.w3.org/2000/09/xmldsig#enveloped-signature";
-/// Exclusive canonicalisation.
+/// Algorithm of exclusive canonicalisation.
 pub const EXCLUSIVE: &str = "http://www.w3.org/2001/10/xml-exc-c14n#";
-/// What the IdP signs with, unless told otherwise.
+/// The default signature method of the IdP.
 pub const ECDSA_SHA256: &str = "http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha256";
 /// The `Accept` header of a browser.
 pub const BROWSER: &str = "text/html,application/xml;q=0.9";
 const SHA256: &str = "http://www.w3.org/2001/04/xmlenc#sha256";
 
-/// An IdP with a key of its own.
+/// An IdP with its own key.
 pub struct Idp {
     /// Its entity id.
     pub entity_id: String,
-    /// Its certificate, PEM.
+    /// Its certificate in PEM.
     pub certificate: String,
     key: String,
 }
 
-/// A request as it came to the IdP.
-pub struct Asked {
-    /// The request itself.
+/// An `AuthnRequest` that the service sent to the IdP.
+pub struct AuthnRequest {
+    /// The XML.
     pub xml: String,
     /// Its id.
     pub id: String,
-    /// What has to come back.
+    /// The `RelayState` to send back.
     pub relay_state: String,
 }
 
-/// What a response says: all of it, for a test to change.
+/// The content of a response. A test may change every field before it signs the response.
 #[derive(Clone)]
-pub struct Says {
+pub struct ResponseSpec {
     /// The response's id.
     pub response_id: String,
     /// The assertion's id.
     pub assertion_id: String,
-    /// Who says it.
+    /// `Issuer` of the response and of the assertion.
     pub issuer: String,
-    /// Where the response goes.
+    /// `Destination`.
     pub destination: Option<String>,
-    /// Which request is answered.
+    /// `InResponseTo`.
     pub in_response_to: Option<String>,
-    /// The status.
+    /// `StatusCode`.
     pub status: String,
-    /// About whom: the content of `NameID`.
+    /// The content of `NameID`, as XML.
     pub name_id: String,
-    /// How it is confirmed.
+    /// `Method` of the `SubjectConfirmation`.
     pub method: String,
-    /// To whom.
+    /// `Recipient` of the `SubjectConfirmationData`.
     pub recipient: Option<String>,
-    /// For whom.
+    /// `Audience`.
     pub audience: Option<String>,
-    /// When it was said.
+    /// `IssueInstant`.
     pub issued: Timestamp,
-    /// Valid from.
+    /// `NotBefore`.
     pub not_before: Timestamp,
-    /// Valid until.
+    /// `NotOnOrAfter`.
     pub not_on_or_after: Timestamp,
-    /// The content of `Conditions`, beside the audience.
+    /// Further content of `Conditions`, as XML.
     pub conditions: String,
-    /// Until when the session lasts at the IdP.
+    /// `SessionNotOnOrAfter`.
     pub session_ends: Option<Timestamp>,
-    /// How they signed in.
+    /// `AuthnContextClassRef`.
     pub context: Option<String>,
-    /// When they signed in: the value of `AuthnInstant`.
+    /// `AuthnInstant`.
     pub authenticated: Option<String>,
-    /// Attributes.
+    /// Attributes: names and values.
     pub attributes: Vec<(String, Vec<String>)>,
 }
 
 impl Idp {
-    /// One with a new key.
+    /// An IdP with a new key for the default signature method.
     #[must_use]
     pub fn new(entity_id: &str) -> Self {
         Self::with_key(entity_id, &PKCS_ECDSA_P256_SHA256)
     }
 
-    /// One with a new key of a kind.
+    /// An IdP with a new key for this signature algorithm.
     #[must_use]
     pub fn with_key(entity_id: &str, kind: &'static SignatureAlgorithm) -> Self {
         let key = KeyPair::generate_for(kind).unwrap();
@@ -103,13 +104,13 @@ impl Idp {
         Self { entity_id: entity_id.to_owned(), certificate: certificate.pem(), key: key.serialize_pem() }
     }
 
-    /// Its certificate in base64.
+    /// Its certificate as base64 of the DER.
     #[must_use]
     pub fn certificate_base64(&self) -> String {
         self.certificate.lines().filter(|line| !line.starts_with("---")).collect()
     }
 
-    /// Its metadata.
+    /// Its SAML metadata.
     #[must_use]
     pub fn metadata(&self) -> String {
         format!(
@@ -119,13 +120,13 @@ impl Idp {
         )
     }
 
-    /// The same in fields.
+    /// The configuration as fields of the admin API, instead of metadata.
     #[must_use]
     pub fn fields(&self) -> Value {
         json!({"idp_entity_id": self.entity_id, "sso_url": "https://idp.example/sso", "certificates": [self.certificate]})
     }
 
-    /// As the store has it, with nothing switched on.
+    /// The stored configuration, without any optional setting.
     #[must_use]
     pub fn item(&self) -> item::Idp {
         let certificate = Certificate::from_pem(&self.certificate).unwrap();
@@ -144,16 +145,22 @@ impl Idp {
         }
     }
 
-    /// A right answer to a request of a tenant, about somebody.
+    /// A valid response to a tenant's request, for a user. To be changed and signed by the test.
     #[must_use]
-    pub fn answer(&self, service: &Service, sp: &Sp, asked: &Asked, name_id: &str) -> Says {
+    pub fn valid_response(
+        &self,
+        service: &Service,
+        sp: &Sp,
+        authn_request: &AuthnRequest,
+        name_id: &str,
+    ) -> ResponseSpec {
         let now = Timestamp::from_secs(service.now());
-        Says {
-            response_id: format!("_r{}", fresh()),
-            assertion_id: format!("_a{}", fresh()),
+        ResponseSpec {
+            response_id: format!("_r{}", random_id()),
+            assertion_id: format!("_a{}", random_id()),
             issuer: self.entity_id.clone(),
             destination: Some(sp.acs_url.clone()),
-            in_response_to: Some(asked.id.clone()),
+            in_response_to: Some(authn_request.id.clone()),
             status: "urn:oasis:names:tc:SAML:2.0:status:Success".to_owned(),
             name_id: name_id.to_owned(),
             method: "urn:oasis:names:tc:SAML:2.0:cm:bearer".to_owned(),
@@ -170,13 +177,12 @@ impl Idp {
         }
     }
 
-    /// Signs the element of an id: an enveloped signature after its issuer.
-    #[must_use]
+    /// Signs the element with this id by an enveloped signature after its `Issuer`.
     pub fn sign(&self, xml: &str, id: &str) -> String {
         self.sign_as(xml, id, ECDSA_SHA256)
     }
 
-    /// The same by a method, which the key has to be of.
+    /// Signs an element by another signature method, which must fit the key.
     #[must_use]
     pub fn sign_as(&self, xml: &str, id: &str, method: &str) -> String {
         let template = template(id, method);
@@ -186,7 +192,7 @@ impl Idp {
         self.fill(&unsigned)
     }
 
-    /// Fills the first signature of a document in.
+    /// Calculates the first signature of a document and fills it in.
     #[must_use]
     pub fn fill(&self, unsigned: &str) -> String {
         let mut keys = KeysManager::new();
@@ -195,7 +201,7 @@ impl Idp {
     }
 }
 
-/// A signature that is not filled in yet.
+/// A signature element without digest and signature value.
 #[must_use]
 pub fn template(id: &str, method: &str) -> String {
     format!(
@@ -203,9 +209,9 @@ pub fn template(id: &str, method: &str) -> String {
     )
 }
 
-/// Something that was not there before.
+/// A new random id.
 #[must_use]
-pub fn fresh() -> String {
+pub fn random_id() -> String {
     UserId::generate(&SystemEntropy).unwrap().to_string()
 }
 
@@ -213,7 +219,7 @@ fn optional(name: &str, value: Option<&String>) -> String {
     value.map(|value| format!(" {name}=\"{value}\"")).unwrap_or_default()
 }
 
-impl Says {
+impl ResponseSpec {
     /// The assertion alone.
     #[must_use]
     pub fn assertion(&self) -> String {
@@ -246,7 +252,7 @@ impl Says {
         )
     }
 
-    /// A response around whatever.
+    /// A response with this content after its status.
     #[must_use]
     pub fn response(&self, inner: &str) -> String {
         let Self { response_id, issuer, status, issued, .. } = self;
@@ -257,101 +263,103 @@ impl Says {
         )
     }
 
-    /// The response, its assertion signed.
+    /// The response with a signed assertion.
     #[must_use]
-    pub fn signed(&self, idp: &Idp) -> String {
+    pub fn sign_assertion(&self, idp: &Idp) -> String {
         self.response(&idp.sign(&self.assertion(), &self.assertion_id))
     }
 
     /// The response, signed as a whole.
     #[must_use]
-    pub fn signed_whole(&self, idp: &Idp) -> String {
+    pub fn sign_response(&self, idp: &Idp) -> String {
         idp.sign(&self.response(&self.assertion()), &self.response_id)
     }
 }
 
-/// The service, as its metadata says a tenant's IdP knows it.
+/// The service provider, as its metadata describes it to a tenant's IdP.
 pub struct Sp {
-    /// The tenant.
+    /// Tenant id.
     pub tenant: String,
-    /// The entity id.
+    /// Entity id of the service provider.
     pub entity_id: String,
-    /// Where assertions go.
+    /// Assertion consumer service URL.
     pub acs_url: String,
 }
 
 impl Service {
-    /// What its metadata says.
+    /// The service provider of a tenant, read from its metadata.
     pub async fn sp(&self, tenant: &str) -> Sp {
-        let metadata = self.send(Ask::new(Method::GET, format!("/v1/sso/{tenant}/metadata"))).await.ok();
+        let metadata = self.send(TestRequest::new(Method::GET, format!("/v1/sso/{tenant}/metadata"))).await.ok();
         let metadata = metadata.body.as_str().unwrap().to_owned();
         let after = |mark: &str| metadata.split(mark).nth(1).unwrap().split('"').next().unwrap().to_owned();
         Sp { tenant: tenant.to_owned(), entity_id: after("entityID=\""), acs_url: after("Location=\"") }
     }
 
-    /// What a client that is no browser brings to the IdP.
-    pub async fn sso_request(&self, tenant: &str) -> Asked {
+    /// Starts SSO as a client that is not a browser.
+    pub async fn sso_request(&self, tenant: &str) -> AuthnRequest {
         self.sso_request_for(tenant, "").await
     }
 
-    /// The same, with a query.
-    pub async fn sso_request_for(&self, tenant: &str, query: &str) -> Asked {
-        let sent = self.send(Ask::new(Method::GET, format!("/v1/sso/{tenant}/login{query}"))).await;
+    /// Starts SSO with a query, as a client that is not a browser.
+    pub async fn sso_request_for(&self, tenant: &str, query: &str) -> AuthnRequest {
+        let sent = self.send(TestRequest::new(Method::GET, format!("/v1/sso/{tenant}/login{query}"))).await;
         assert_eq!(sent.status, 302, "{sent:?}");
-        asked(&sent)
+        authn_request(&sent)
     }
 
-    /// The start of a browser: what it brings to the IdP, and its pre-session cookie. `brings` is a `Cookie` header.
-    pub async fn browser_starts(&self, tenant: &str, query: &str, brings: &str) -> (Asked, String) {
-        let ask = Ask::new(Method::GET, format!("/v1/sso/{tenant}/login{query}")).header("accept", BROWSER);
-        let sent = self.send(if brings.is_empty() { ask } else { ask.header("cookie", brings) }).await;
+    /// Starts SSO in a browser that sends this `Cookie` header (if not empty). Returns the request and the pre-session
+    /// cookie.
+    pub async fn start_in_browser(&self, tenant: &str, query: &str, cookie: &str) -> (AuthnRequest, String) {
+        let request = TestRequest::new(Method::GET, format!("/v1/sso/{tenant}/login{query}")).header("accept", BROWSER);
+        let sent = self.send(if cookie.is_empty() { request } else { request.header("cookie", cookie) }).await;
         assert_eq!(sent.status, 302, "{sent:?}");
-        (asked(&sent), sent.headers["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned())
+        (authn_request(&sent), sent.headers["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned())
     }
 
-    /// A form that a browser brings back, with a `Cookie` header.
-    pub async fn browser_brings(&self, tenant: &str, form: &str, brings: &str) -> Reply {
-        let ask = Ask::new(Method::POST, format!("/v1/sso/{tenant}/acs")).form(form).header("accept", BROWSER);
-        self.send(if brings.is_empty() { ask } else { ask.header("cookie", brings) }).await
+    /// Posts a form in a browser that sends this `Cookie` header (if not empty).
+    pub async fn post_acs_in_browser(&self, tenant: &str, form: &str, cookie: &str) -> Reply {
+        let request =
+            TestRequest::new(Method::POST, format!("/v1/sso/{tenant}/acs")).form(form).header("accept", BROWSER);
+        self.send(if cookie.is_empty() { request } else { request.header("cookie", cookie) }).await
     }
 
-    /// What a client brings back.
+    /// Posts a response as a client that is not a browser.
     pub async fn acs(&self, tenant: &str, response: &str, relay_state: &str) -> Reply {
         self.acs_body(tenant, &form(response, relay_state)).await
     }
 
-    /// A form, field by field.
+    /// Posts these form fields.
     pub async fn acs_form(&self, tenant: &str, form: &[(&str, &str)]) -> Reply {
         self.acs_body(tenant, &serde_urlencoded::to_string(form).unwrap()).await
     }
 
-    /// What is to be a form.
+    /// Posts a body with the content type of a form.
     pub async fn acs_body(&self, tenant: &str, body: &str) -> Reply {
-        self.send(Ask::new(Method::POST, format!("/v1/sso/{tenant}/acs")).form(body)).await
+        self.send(TestRequest::new(Method::POST, format!("/v1/sso/{tenant}/acs")).form(body)).await
     }
 }
 
-/// What a response is checked against, without a service around it.
-pub struct Bare {
+/// The expectations that a response is checked against, without a service.
+pub struct CheckInput {
     tenant: TenantId,
     idp: item::Idp,
     sp: ServiceProvider,
     relay: Relay,
 }
 
-impl Bare {
-    /// A tenant's IdP, and the request that waits.
+impl CheckInput {
+    /// The IdP of a tenant, and the pending request.
     #[must_use]
-    pub fn new(idp: &Idp, sp: &Sp, asked: &Asked) -> Self {
+    pub fn new(idp: &Idp, sp: &Sp, authn_request: &AuthnRequest) -> Self {
         Self {
             tenant: TenantId::parse(&sp.tenant).unwrap(),
             idp: idp.item(),
             sp: ServiceProvider { entity_id: sp.entity_id.clone(), acs_url: sp.acs_url.clone() },
-            relay: Relay::parse(&asked.relay_state, RestoreEpoch::default()).unwrap(),
+            relay: Relay::parse(&authn_request.relay_state, RestoreEpoch::default()).unwrap(),
         }
     }
 
-    /// At a moment, in a store that was put back at another.
+    /// The expectations at a time, in a store restored at `since`.
     #[must_use]
     pub fn expected(&self, now: Timestamp, since: Timestamp) -> Expected<'_> {
         let request = SsoRequest::new("/".to_owned(), now);
@@ -360,26 +368,26 @@ impl Bare {
     }
 }
 
-/// The form in which a browser brings a response, with what came with the request.
+/// The form that carries a response and its `RelayState`.
 #[must_use]
 pub fn form(response: &str, relay_state: &str) -> String {
     let response = BASE64.encode(response.as_bytes());
     serde_urlencoded::to_string([("SAMLResponse", response.as_str()), ("RelayState", relay_state)]).unwrap()
 }
 
-/// The request in a redirect.
+/// The request in a redirect response.
 #[must_use]
-pub fn asked(sent: &Reply) -> Asked {
-    in_location(sent.headers["location"].to_str().unwrap())
+pub fn authn_request(sent: &Reply) -> AuthnRequest {
+    authn_request_in_url(sent.headers["location"].to_str().unwrap())
 }
 
-/// The request in the address that a browser is sent to.
+/// The request in a redirect URL.
 #[must_use]
-pub fn in_location(location: &str) -> Asked {
+pub fn authn_request_in_url(location: &str) -> AuthnRequest {
     let query: Vec<(String, String)> = serde_urlencoded::from_str(location.split_once('?').unwrap().1).unwrap();
     let value = |name: &str| query.iter().find(|(it, _)| it == name).unwrap().1.clone();
     let deflated = BASE64.decode(value("SAMLRequest").as_bytes()).unwrap();
     let xml = String::from_utf8(miniz_oxide::inflate::decompress_to_vec(&deflated).unwrap()).unwrap();
     let id = xml.split(" ID=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
-    Asked { id, relay_state: value("RelayState"), xml }
+    AuthnRequest { id, relay_state: value("RelayState"), xml }
 }

@@ -1,6 +1,6 @@
-//! What the tests of the whole service share: all routes in one process, over whichever store, under a clock that they
-//! move, or a server that runs somewhere; and people who enrol, sign in and step up as a person would. Every answer is
-//! checked against the API document.
+//! Shared by the tests of the whole service. [`Service`] is either all routes in this process, on any store and with a
+//! clock that the test sets, or a server that runs elsewhere. The test users enrol, sign in and step up as real users
+//! do. Every answer is checked against the API document.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::missing_panics_doc)]
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
@@ -32,44 +32,44 @@ pub mod log;
 mod remote;
 pub mod stream;
 
-/// Where people reach the service, as long as it is in this process.
+/// The public URL of a service in this process.
 pub const PUBLIC_URL: &str = "https://login.example.com";
 
-/// The service.
-pub struct Service(Place);
+/// The service under test.
+pub struct Service(Target);
 
-enum Place {
-    /// In this process.
-    Here { router: Router, clock: Arc<TestClock>, app: Arc<App> },
-    /// A server that runs somewhere, under the clock of everybody.
+enum Target {
+    /// All routes in this process.
+    InProcess { router: Router, clock: Arc<TestClock>, app: Arc<App> },
+    /// A server that runs elsewhere, on the system clock.
     Remote(remote::Server),
 }
 
-/// An answer.
+/// A response of the service.
 #[derive(Debug)]
 pub struct Reply {
-    /// The status.
+    /// The HTTP status.
     pub status: StatusCode,
-    /// The headers.
+    /// The HTTP headers.
     pub headers: HeaderMap,
-    /// The body as JSON, else as text; null where there is none.
+    /// The body as JSON if its content type is JSON, else as text; null if it is empty.
     pub body: Value,
 }
 
 impl Reply {
-    /// The problem's code; empty for a success.
+    /// The problem's code, or an empty string for a success.
     #[must_use]
     pub fn code(&self) -> &str {
         self.body["code"].as_str().unwrap_or_default()
     }
 
-    /// Status and code, for comparison.
+    /// Whether the response is a problem with this status and this code.
     #[must_use]
     pub fn is(&self, status: u16, code: &str) -> bool {
         self.status == status && self.code() == code
     }
 
-    /// The text at a JSON pointer.
+    /// The text at a JSON pointer. Panics if there is no text.
     #[must_use]
     pub fn text(&self, pointer: &str) -> String {
         match self.body.pointer(pointer).and_then(Value::as_str) {
@@ -78,23 +78,23 @@ impl Reply {
         }
     }
 
-    /// The time at a JSON pointer, seconds.
+    /// The time at a JSON pointer, in seconds.
     #[must_use]
     pub fn seconds(&self, pointer: &str) -> i64 {
         Timestamp::parse(&self.text(pointer)).unwrap().secs()
     }
 
-    /// The answer, which has to be a success.
-    #[allow(clippy::must_use_candidate, reason = "that it is one can be all that a test wants")]
+    /// This response. Panics if it is not a success.
+    #[allow(clippy::must_use_candidate, reason = "a test may only want the assertion")]
     pub fn ok(self) -> Self {
         assert!(self.status.is_success(), "{self:?}");
         self
     }
 }
 
-/// A request.
+/// A request to the service.
 #[derive(Clone)]
-pub struct Ask {
+pub struct TestRequest {
     method: Method,
     path: String,
     body: Option<(&'static str, String)>,
@@ -103,43 +103,43 @@ pub struct Ask {
     from: SocketAddr,
 }
 
-impl Ask {
-    /// Of a method and a path.
+impl TestRequest {
+    /// A request without body, sent from 127.0.0.1.
     #[must_use]
     pub fn new(method: Method, path: impl Into<String>) -> Self {
         let from = SocketAddr::from(([127, 0, 0, 1], 1));
         Self { method, path: path.into(), body: None, token: None, headers: Vec::new(), from }
     }
 
-    /// With a JSON body.
+    /// Adds a JSON body.
     #[must_use]
     pub fn json(mut self, body: Value) -> Self {
         self.body = Some(("application/json", body.to_string()));
         self
     }
 
-    /// With a form as a body.
+    /// Adds a form as the body.
     #[must_use]
     pub fn form(mut self, body: &str) -> Self {
         self.body = Some(("application/x-www-form-urlencoded", body.to_owned()));
         self
     }
 
-    /// With a bearer token.
+    /// Adds a bearer token.
     #[must_use]
     pub fn token(mut self, token: &str) -> Self {
         self.token = Some(token.to_owned());
         self
     }
 
-    /// With a header.
+    /// Adds a header.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// From another address.
+    /// Replaces the client address.
     #[must_use]
     pub fn from(mut self, address: [u8; 4]) -> Self {
         self.from = SocketAddr::from((address, 1));
@@ -147,59 +147,59 @@ impl Ask {
     }
 }
 
-/// Somebody, and what they know.
+/// A user, and what the user knows.
 #[derive(Clone, Debug)]
-pub struct Person {
-    /// Tenant.
+pub struct TestUser {
+    /// Id of the tenant.
     pub tenant: String,
-    /// Login name.
+    /// Username.
     pub username: String,
     /// Password.
     pub password: String,
-    /// Id.
+    /// User id.
     pub id: String,
-    /// The authenticator's secret, once enrolled.
+    /// The secret of the authenticator app; empty before enrolment.
     pub secret: String,
-    /// The last step whose code was used.
+    /// The time step of the last code that was used.
     pub step: i64,
-    /// The session.
+    /// The session token; empty before the first sign-in.
     pub session: String,
-    /// The known device.
+    /// The token of the known device; empty before the first sign-in.
     pub device: String,
 }
 
-/// The moment at which tests begin.
+/// The time at which the test clock starts.
 pub const BEGIN: Timestamp = Timestamp::from_secs(1_800_000_015);
 
 impl Service {
-    /// Over a store that is gone afterwards, with nobody in it.
+    /// A service on a temporary store without users.
     #[must_use]
     pub fn new() -> Self {
         let data = local::data_dir::DataDir::ephemeral(&SystemEntropy).unwrap();
-        Self::over(Arc::new(data.table), data.keys)
+        Self::with_table(Arc::new(data.table), data.keys)
     }
 
-    /// Over a table.
+    /// A service on this table.
     #[must_use]
-    pub fn over(table: Arc<dyn Table>, keys: Keys) -> Self {
-        Self::sealed_by(Arc::new(keys.ring), table, keys.names, keys.codes)
+    pub fn with_table(table: Arc<dyn Table>, keys: Keys) -> Self {
+        Self::with_sealer(Arc::new(keys.ring), table, keys.names, keys.codes)
     }
 
-    /// Over a table, with secrets sealed by whatever.
+    /// A service on this table that seals secrets with this sealer.
     #[must_use]
-    pub fn sealed_by(sealer: Arc<dyn Sealer>, table: Arc<dyn Table>, names: NameKey, codes: CodeKey) -> Self {
+    pub fn with_sealer(sealer: Arc<dyn Sealer>, table: Arc<dyn Table>, names: NameKey, codes: CodeKey) -> Self {
         let store = Store::new(Arc::clone(&table));
-        Self::of(store, sealer, table, names, codes)
+        Self::build(store, sealer, table, names, codes)
     }
 
-    /// Over a table, in the restore epoch that its store says it is in.
-    pub async fn in_its_epoch(table: Arc<dyn Table>, keys: Keys) -> Self {
+    /// A service on this table, in the restore epoch that its store records.
+    pub async fn in_current_epoch(table: Arc<dyn Table>, keys: Keys) -> Self {
         let store = Store::new(Arc::clone(&table));
         let restored = store.identity().await.unwrap().unwrap().restore;
-        Self::of(store.at(restored), Arc::new(keys.ring), table, keys.names, keys.codes)
+        Self::build(store.at(restored), Arc::new(keys.ring), table, keys.names, keys.codes)
     }
 
-    fn of(store: Store, sealer: Arc<dyn Sealer>, table: Arc<dyn Table>, names: NameKey, codes: CodeKey) -> Self {
+    fn build(store: Store, sealer: Arc<dyn Sealer>, table: Arc<dyn Table>, names: NameKey, codes: CodeKey) -> Self {
         let clock = Arc::new(TestClock::at(BEGIN));
         let app = Arc::new(App {
             store,
@@ -212,46 +212,47 @@ impl Service {
             public_url: PublicUrl::parse(PUBLIC_URL).ok(),
         });
         let router = local::server::router(Arc::clone(&app), table);
-        Self(Place::Here { router, clock, app })
+        Self(Target::InProcess { router, clock, app })
     }
 
-    /// What a test that moves no clock runs on, with the people of [`Self::peopled`], each in tenants of their own: the
-    /// server at `VESTIBULE_URL`, or else all routes in this process.
-    pub async fn given() -> (Self, People) {
-        let Some(server) = remote::Server::of_environment() else { return Self::peopled().await };
-        let service = Self(Place::Remote(server));
-        let people = remote::populate(&service).await;
-        (service, people)
+    /// A service for tests that do not set the clock, with the users of [`Self::with_users`]: the server at
+    /// `VESTIBULE_URL` (with new tenants for each call), or all routes in this process if the variable is not set.
+    pub async fn from_environment() -> (Self, TestUsers) {
+        let Some(server) = remote::Server::from_environment() else { return Self::with_users().await };
+        let service = Self(Target::Remote(server));
+        let users = remote::create_users(&service).await;
+        (service, users)
     }
 
-    /// What the handlers work with, in this process.
+    /// The state of the handlers. Only in this process.
     #[must_use]
     pub fn app(&self) -> &Arc<App> {
         match &self.0 {
-            Place::Here { app, .. } => app,
-            Place::Remote(_) => panic!("a running server is looked at over HTTP alone"),
+            Target::InProcess { app, .. } => app,
+            Target::Remote(_) => panic!("a running server is only reachable over HTTP"),
         }
     }
 
-    /// The clock of this process, which moves when it is moved.
+    /// The test clock. Only in this process.
     #[must_use]
     pub fn clock(&self) -> &TestClock {
         match &self.0 {
-            Place::Here { clock, .. } => clock,
-            Place::Remote(_) => panic!("nobody moves the clock of a running server"),
+            Target::InProcess { clock, .. } => clock,
+            Target::Remote(_) => panic!("the clock of a running server cannot be set"),
         }
     }
 
-    /// With the two tenants of most tests: acme (ann and amy administer it, bob and eve work there, con1 to con3 are
-    /// contacts, off is inactive) and globex (gus administers it, gil works there); and op of support.
-    pub async fn peopled() -> (Self, People) {
+    /// A service with the tenants of most tests. In acme, ann and amy are Administrators, bob and eve are employees,
+    /// con1 to con3 are contacts, and off is an inactive employee. In globex, gus is an Administrator and gil an
+    /// employee. In support, op is an operator.
+    pub async fn with_users() -> (Self, TestUsers) {
         let service = Self::new();
-        let people = service.populate().await;
-        (service, people)
+        let users = service.add_users().await;
+        (service, users)
     }
 
-    /// Puts the people of [`Self::peopled`] in.
-    pub async fn populate(&self) -> People {
+    /// Adds the users of [`Self::with_users`].
+    pub async fn add_users(&self) -> TestUsers {
         let seed = json!({"tenants": [
             {"id": "acme", "name": "Acme", "users": [
                 someone("ann", "employee", "administrator"), someone("amy", "employee", "administrator"),
@@ -263,9 +264,9 @@ impl Service {
             {"id": "globex", "name": "Globex", "users": [
                 someone("gus", "employee", "administrator"), someone("gil", "employee", "standard")]},
             {"id": "support", "name": "Support", "users": [someone("op", "employee", "operator")]}]});
-        let seed = local::seed::Seed::parse("the tests' people", seed.to_string().as_bytes()).unwrap();
-        let people = seed.tenants.iter().flat_map(|tenant| {
-            tenant.users.iter().map(|user| Person {
+        let seed = local::seed::Seed::parse("test users", seed.to_string().as_bytes()).unwrap();
+        let users = seed.tenants.iter().flat_map(|tenant| {
+            tenant.users.iter().map(|user| TestUser {
                 tenant: tenant.id.as_str().to_owned(),
                 username: user.username.clone(),
                 password: password(&user.username),
@@ -276,21 +277,21 @@ impl Service {
                 device: String::new(),
             })
         });
-        let people = people.map(|person| (person.username.clone(), person)).collect();
+        let users = users.map(|user| (user.username.clone(), user)).collect();
         local::seeding::add_missing(self.app(), seed).await.unwrap();
-        people
+        users
     }
 
     /// Sends a request, and checks the answer against the API document.
-    pub async fn send(&self, ask: Ask) -> Reply {
-        let mut request = Request::builder().method(ask.method.clone()).uri(&ask.path);
-        if let Some(token) = &ask.token {
+    pub async fn send(&self, test_request: TestRequest) -> Reply {
+        let mut request = Request::builder().method(test_request.method.clone()).uri(&test_request.path);
+        if let Some(token) = &test_request.token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
-        for (name, value) in &ask.headers {
+        for (name, value) in &test_request.headers {
             request = request.header(name, value);
         }
-        let body = match &ask.body {
+        let body = match &test_request.body {
             Some((kind, body)) => {
                 request = request.header("content-type", *kind);
                 Body::from(body.clone())
@@ -298,22 +299,22 @@ impl Service {
             None => Body::empty(),
         };
         let mut request = request.body(body).unwrap();
-        request.extensions_mut().insert(ConnectInfo(ask.from));
+        request.extensions_mut().insert(ConnectInfo(test_request.from));
         let reply = self.raw(request).await;
         if reply.status.is_success()
-            && let Some(("application/json", body)) = &ask.body
+            && let Some(("application/json", body)) = &test_request.body
         {
-            document::check_accepted(&ask.method, &ask.path, body);
+            document::check_accepted(&test_request.method, &test_request.path, body);
         }
         reply
     }
 
-    /// Sends a request as it is, and checks the answer against the API document.
+    /// Sends a request unchanged, and checks the answer against the API document.
     pub async fn raw(&self, request: Request<Body>) -> Reply {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let response = match &self.0 {
-            Place::Here { router, .. } => router.clone().oneshot(request).await.unwrap(),
-            Place::Remote(server) => server.send(request).await,
+            Target::InProcess { router, .. } => router.clone().oneshot(request).await.unwrap(),
+            Target::Remote(server) => server.send(request).await,
         };
         let (parts, body) = response.into_parts();
         let bytes = axum::body::to_bytes(body, 1 << 20).await.unwrap();
@@ -330,168 +331,168 @@ impl Service {
 
     /// `GET`.
     pub async fn get(&self, path: &str, token: &str) -> Reply {
-        self.send(Ask::new(Method::GET, path).token(token)).await
+        self.send(TestRequest::new(Method::GET, path).token(token)).await
     }
 
     /// `POST` with a JSON body.
     pub async fn post(&self, path: &str, token: &str, body: Value) -> Reply {
-        self.send(Ask::new(Method::POST, path).token(token).json(body)).await
+        self.send(TestRequest::new(Method::POST, path).token(token).json(body)).await
     }
 
     /// `PUT` with a JSON body.
     pub async fn put(&self, path: &str, token: &str, body: Value) -> Reply {
-        self.send(Ask::new(Method::PUT, path).token(token).json(body)).await
+        self.send(TestRequest::new(Method::PUT, path).token(token).json(body)).await
     }
 
-    /// `PATCH`.
+    /// `PATCH` with a JSON body.
     pub async fn patch(&self, path: &str, token: &str, body: Value) -> Reply {
-        self.send(Ask::new(Method::PATCH, path).token(token).json(body)).await
+        self.send(TestRequest::new(Method::PATCH, path).token(token).json(body)).await
     }
 
     /// `DELETE`.
     pub async fn delete(&self, path: &str, token: &str) -> Reply {
-        self.send(Ask::new(Method::DELETE, path).token(token)).await
+        self.send(TestRequest::new(Method::DELETE, path).token(token)).await
     }
 
-    /// Lets time pass.
-    pub fn pass(&self, seconds: u64) {
+    /// Advances the test clock.
+    pub fn advance(&self, seconds: u64) {
         self.clock().advance(Duration::from_secs(seconds));
     }
 
-    /// What time it is there, in seconds.
+    /// The service's current time, in seconds.
     #[must_use]
     pub fn now(&self) -> i64 {
         match &self.0 {
-            Place::Here { clock, .. } => clock.now().secs(),
-            Place::Remote(_) => SystemClock.now().secs(),
+            Target::InProcess { clock, .. } => clock.now().secs(),
+            Target::Remote(_) => SystemClock.now().secs(),
         }
     }
 
-    /// The current time step.
+    /// The current time step of TOTP.
     #[must_use]
     pub fn step(&self) -> i64 {
         self.now() / 30
     }
 
-    /// The current time step, of which there is enough left for a few requests.
+    /// The current time step. If it ends within 15 seconds on the system clock, waits for the next one.
     #[must_use]
-    pub fn steady(&self) -> i64 {
+    pub fn stable_step(&self) -> i64 {
         let gone = self.now() % 30;
-        if matches!(self.0, Place::Remote(_)) && gone > 15 {
-            remote::wait(30 - gone);
+        if matches!(self.0, Target::Remote(_)) && gone > 15 {
+            remote::sleep(30 - gone);
         }
         self.step()
     }
 
-    /// Whether so many seconds are those that were expected; a clock that nobody moves goes on meanwhile.
+    /// Whether a duration is the expected one, in seconds. On the system clock, 20 seconds of difference are allowed.
     #[must_use]
-    pub fn about(&self, seconds: i64, expected: i64) -> bool {
-        let late = if matches!(self.0, Place::Remote(_)) { 20 } else { 0 };
+    pub fn is_about(&self, seconds: i64, expected: i64) -> bool {
+        let late = if matches!(self.0, Target::Remote(_)) { 20 } else { 0 };
         (seconds - expected).abs() <= late
     }
 
-    /// The password door.
-    pub async fn login(&self, person: &Person) -> Reply {
-        self.login_with(person, &person.password).await
+    /// Sends the user's password to `/v1/login`.
+    pub async fn login(&self, user: &TestUser) -> Reply {
+        self.login_with(user, &user.password).await
     }
 
-    /// The password door, with a password of one's own.
-    pub async fn login_with(&self, person: &Person, password: &str) -> Reply {
-        let body = json!({"tenant": person.tenant, "username": person.username, "password": password});
-        self.send(Ask::new(Method::POST, "/v1/login").json(body)).await
+    /// Sends another password to `/v1/login`.
+    pub async fn login_with(&self, user: &TestUser, password: &str) -> Reply {
+        let body = json!({"tenant": user.tenant, "username": user.username, "password": password});
+        self.send(TestRequest::new(Method::POST, "/v1/login").json(body)).await
     }
 
-    /// A challenge, by the password.
-    pub async fn challenge(&self, person: &Person) -> String {
-        self.login(person).await.ok().text("/challenge/token")
+    /// Signs in with the password and returns the challenge token.
+    pub async fn challenge_token(&self, user: &TestUser) -> String {
+        self.login(user).await.ok().text("/challenge/token")
     }
 
-    /// The code door.
+    /// Sends a code to `/v1/verify`.
     pub async fn verify(&self, challenge: &str, code: &str) -> Reply {
         self.post("/v1/verify", challenge, json!({"code": code})).await
     }
 
-    /// An enrolment token, by the password.
-    pub async fn enrolment(&self, person: &Person) -> String {
-        self.login(person).await.ok().text("/enrolment/token")
+    /// Signs in with the password and returns the enrolment token.
+    pub async fn enrolment_token(&self, user: &TestUser) -> String {
+        self.login(user).await.ok().text("/enrolment/token")
     }
 
-    /// A code that was not used yet. Time passes if there is none.
-    pub fn code(&self, person: &mut Person) -> String {
+    /// A code that was not used yet. Advances the clock, or waits, if the next code is not valid yet.
+    pub fn next_code(&self, user: &mut TestUser) -> String {
         match &self.0 {
-            Place::Here { .. } => {
-                person.step = self.step().max(person.step + 1);
-                if person.step > self.step() + 1 {
-                    self.pass(30 * u64::try_from(person.step - self.step()).unwrap());
+            Target::InProcess { .. } => {
+                user.step = self.step().max(user.step + 1);
+                if user.step > self.step() + 1 {
+                    self.advance(30 * u64::try_from(user.step - self.step()).unwrap());
                 }
             }
-            // Waiting takes its time here: the step before is taken too, while it is good for long enough.
-            Place::Remote(_) => {
+            // Waiting takes real time: the previous time step is used too while its code is valid for long enough.
+            Target::Remote(_) => {
                 let now = self.now();
                 let first = if now % 30 < 20 { now / 30 - 1 } else { now / 30 };
-                person.step = first.max(person.step + 1);
-                remote::wait((person.step - 1) * 30 - now);
+                user.step = first.max(user.step + 1);
+                remote::sleep((user.step - 1) * 30 - now);
             }
         }
-        code(&person.secret, person.step)
+        totp_code(&user.secret, user.step)
     }
 
-    /// A code that is wrong now.
+    /// A code that is wrong now and in the next and previous three time steps.
     #[must_use]
-    pub fn wrong(&self, person: &Person) -> String {
-        let near: Vec<_> = (-3..=3).map(|shift| code(&person.secret, self.step() + shift)).collect();
+    pub fn wrong_code(&self, user: &TestUser) -> String {
+        let near: Vec<_> = (-3..=3).map(|shift| totp_code(&user.secret, self.step() + shift)).collect();
         (0..).map(|n| format!("{n:06}")).find(|code| !near.contains(code)).unwrap()
     }
 
-    /// Enrols: password, secret, code.
-    pub async fn enrol(&self, person: &mut Person) -> Reply {
-        let token = self.enrolment(person).await;
-        self.enrol_with(person, &token, json!({})).await
+    /// Enrols with the password, and a code of the new secret.
+    pub async fn enrol(&self, user: &mut TestUser) -> Reply {
+        let token = self.enrolment_token(user).await;
+        self.enrol_with(user, &token, json!({})).await
     }
 
-    /// Enrols with a token.
-    pub async fn enrol_with(&self, person: &mut Person, token: &str, start: Value) -> Reply {
+    /// Enrols with an enrolment token or a session. `start` is the body of the first request.
+    pub async fn enrol_with(&self, user: &mut TestUser, token: &str, start: Value) -> Reply {
         let start = self.post("/v1/mfa/enrolments", token, start).await.ok();
-        person.secret = start.text("/secret");
-        person.step = 0;
-        let code = self.code(person);
+        user.secret = start.text("/secret");
+        user.step = 0;
+        let code = self.next_code(user);
         let reply = self.post("/v1/mfa/enrolments/confirm", token, json!({"code": code})).await.ok();
-        self.signed_in(person, &reply);
+        self.signed_in(user, &reply);
         reply
     }
 
-    /// Signs in: password, code.
-    pub async fn sign_in(&self, person: &mut Person) -> Reply {
-        let token = self.challenge(person).await;
-        let code = self.code(person);
+    /// Signs in with the password and a code.
+    pub async fn sign_in(&self, user: &mut TestUser) -> Reply {
+        let token = self.challenge_token(user).await;
+        let code = self.next_code(user);
         let reply = self.post("/v1/verify", &token, json!({"code": code})).await.ok();
-        self.signed_in(person, &reply);
+        self.signed_in(user, &reply);
         reply
     }
 
-    /// A session with a fresh step-up, however it is come by.
-    pub async fn fresh(&self, person: &mut Person) -> String {
-        if person.secret.is_empty() {
-            self.enrol(person).await;
+    /// A session with a recent step-up: enrols, steps up or signs in.
+    pub async fn stepped_up_session(&self, user: &mut TestUser) -> String {
+        if user.secret.is_empty() {
+            self.enrol(user).await;
         } else {
-            let code = self.code(person);
-            let stepped = self.post("/v1/step-up", &person.session, json!({"code": code})).await;
+            let code = self.next_code(user);
+            let stepped = self.post("/v1/step-up", &user.session, json!({"code": code})).await;
             if stepped.status == 200 {
-                self.signed_in(person, &stepped);
+                self.signed_in(user, &stepped);
             } else {
-                self.sign_in(person).await;
+                self.sign_in(user).await;
             }
         }
-        person.session.clone()
+        user.session.clone()
     }
 
-    fn signed_in(&self, person: &mut Person, reply: &Reply) {
-        person.session = reply.text("/session/token");
+    fn signed_in(&self, user: &mut TestUser, reply: &Reply) {
+        user.session = reply.text("/session/token");
         if let Some(device) = reply.body.pointer("/session/device_token").and_then(Value::as_str) {
-            device.clone_into(&mut person.device);
+            device.clone_into(&mut user.device);
         }
         if let Some(id) = reply.body.pointer("/user/id").and_then(Value::as_str) {
-            id.clone_into(&mut person.id);
+            id.clone_into(&mut user.id);
         }
     }
 }
@@ -511,18 +512,18 @@ fn someone(name: &str, kind: &str, role: &str) -> Value {
            "role": role})
 }
 
-/// What an authenticator shows: an implementation that is not the service's.
+/// The code that an authenticator app shows, calculated independently of the service.
 #[must_use]
-pub fn code(secret: &str, step: i64) -> String {
+pub fn totp_code(secret: &str, step: i64) -> String {
     let seconds = u64::try_from(step * 30).unwrap();
     let secret = totp_rs::Secret::try_from_base32(secret.replace(' ', "")).unwrap();
     totp_rs::Builder::new().with_secret(secret).build().unwrap().generate(seconds).to_string()
 }
 
-/// People by name.
-pub type People = HashMap<String, Person>;
+/// Test users by username.
+pub type TestUsers = HashMap<String, TestUser>;
 
-/// One of them.
-pub fn of<'a>(people: &'a mut People, name: &str) -> &'a mut Person {
-    people.get_mut(name).unwrap()
+/// The test user of this name.
+pub fn user_mut<'a>(users: &'a mut TestUsers, name: &str) -> &'a mut TestUser {
+    users.get_mut(name).unwrap()
 }

@@ -1,4 +1,4 @@
-//! What is logged, for tests to read.
+//! Captures log lines for tests.
 
 use std::{
     io,
@@ -7,12 +7,12 @@ use std::{
 
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Collects what is written.
+/// A writer that collects all log lines.
 #[derive(Clone, Default)]
 pub struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    /// What was written since it was last asked.
+    /// Returns what was written since the last call.
     #[must_use]
     pub fn take(&self) -> String {
         String::from_utf8(std::mem::take(&mut self.0.lock().unwrap())).unwrap()

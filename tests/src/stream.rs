@@ -1,4 +1,4 @@
-//! A table's stream, read as Lambda reads it; and a server in the place of what the events go to.
+//! Reads a table's stream as Lambda does, and provides a stub server for AWS services.
 
 use std::sync::{Arc, Mutex};
 
@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 
 use crate::emulator;
 
-/// Sends JSON to an emulator, on a connection of its own.
+/// Posts JSON to an emulator on a new connection.
 pub async fn post(url: &str, path: &str, headers: &[(&str, &str)], body: &Value) -> Value {
     let authority = url.strip_prefix("http://").unwrap();
     let stream = TcpStream::connect(authority).await.unwrap();
@@ -27,11 +27,11 @@ pub async fn post(url: &str, path: &str, headers: &[(&str, &str)], body: &Value)
     if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() }
 }
 
-/// Whose signature it would be; no emulator checks it.
+/// A dummy signature: no emulator checks it.
 const SIGNED: &str = "AWS4-HMAC-SHA256 Credential=test/20270101/eu-central-1/dynamodb/aws4_request, \
                       SignedHeaders=host;x-amz-date;x-amz-target, Signature=00";
 
-async fn ask(url: &str, action: &str, body: Value) -> Value {
+async fn call_stream(url: &str, action: &str, body: Value) -> Value {
     let target = format!("DynamoDBStreams_20120810.{action}");
     let headers = [
         ("content-type", "application/x-amz-json-1.0"),
@@ -42,8 +42,8 @@ async fn ask(url: &str, action: &str, body: Value) -> Value {
     post(url, "/", &headers, &body).await
 }
 
-/// Gives a table the stream that the template gives it.
-pub async fn switch_on(url: &str, table: &str) {
+/// Enables the stream that the deployment template configures.
+pub async fn enable(url: &str, table: &str) {
     let stream = StreamSpecification::builder().stream_enabled(true).stream_view_type(StreamViewType::NewImage);
     let stream = stream.build().unwrap();
     emulator::client(url, |inner| inner)
@@ -55,21 +55,21 @@ pub async fn switch_on(url: &str, table: &str) {
         .unwrap();
 }
 
-/// All that the stream of a table has told so far, as Lambda hands it on.
+/// All records of a table's stream so far, in the form that Lambda passes to a function.
 pub async fn records(url: &str, table: &str) -> Vec<Value> {
-    let streams = ask(url, "ListStreams", json!({"TableName": table})).await;
+    let streams = call_stream(url, "ListStreams", json!({"TableName": table})).await;
     let arn = &streams["Streams"][0]["StreamArn"];
-    let stream = ask(url, "DescribeStream", json!({"StreamArn": arn})).await;
+    let stream = call_stream(url, "DescribeStream", json!({"StreamArn": arn})).await;
     let mut records = Vec::new();
     for shard in stream["StreamDescription"]["Shards"].as_array().unwrap() {
-        let from = json!({"StreamArn": arn, "ShardId": shard["ShardId"], "ShardIteratorType": "TRIM_HORIZON"});
-        let mut at = ask(url, "GetShardIterator", from).await["ShardIterator"].clone();
+        let start = json!({"StreamArn": arn, "ShardId": shard["ShardId"], "ShardIteratorType": "TRIM_HORIZON"});
+        let mut iterator = call_stream(url, "GetShardIterator", start).await["ShardIterator"].clone();
         loop {
-            let page = ask(url, "GetRecords", json!({"ShardIterator": at})).await;
-            let some = page["Records"].as_array().unwrap();
-            records.extend(some.iter().cloned());
-            at = page["NextShardIterator"].clone();
-            if some.is_empty() || at.is_null() {
+            let page = call_stream(url, "GetRecords", json!({"ShardIterator": iterator})).await;
+            let page_records = page["Records"].as_array().unwrap();
+            records.extend(page_records.iter().cloned());
+            iterator = page["NextShardIterator"].clone();
+            if page_records.is_empty() || iterator.is_null() {
                 break;
             }
         }
@@ -77,18 +77,18 @@ pub async fn records(url: &str, table: &str) -> Vec<Value> {
     records
 }
 
-/// How a stub answers the call of that number with that body.
+/// Calculates the answer to the call with this number and body.
 type Answer = dyn Fn(usize, &Value) -> Option<(u16, Value)> + Send + Sync;
 
-/// Stands in the place of a service of AWS, and keeps what it was sent.
+/// A server in place of an AWS service. It records the bodies it receives.
 pub struct Stub {
-    /// Where it answers.
+    /// The URL of the server.
     pub url: String,
     sent: Arc<Mutex<Vec<Value>>>,
 }
 
 impl Stub {
-    /// Answers each call, told its number and its body, with a status and a body; `None`: never.
+    /// Answers each call, by its number and body, with a status and a body. `None`: never answers.
     pub async fn new(answer: impl Fn(usize, &Value) -> Option<(u16, Value)> + Send + Sync + 'static) -> Self {
         let (sent, answer): (_, Arc<Answer>) = (Arc::<Mutex<Vec<Value>>>::default(), Arc::new(answer));
         let kept = Arc::clone(&sent);
@@ -109,13 +109,13 @@ impl Stub {
         Self { url, sent }
     }
 
-    /// Nobody, at an address.
+    /// A stub of a URL where no server of this test listens.
     #[must_use]
-    pub fn at(url: &str) -> Self {
+    pub fn without_server(url: &str) -> Self {
         Self { url: url.to_owned(), sent: Arc::default() }
     }
 
-    /// An event bus that takes everything.
+    /// An event bus that accepts every event.
     pub async fn bus() -> Self {
         Self::new(|_, body| Some((200, taken(body)))).await
     }
@@ -126,13 +126,13 @@ impl Stub {
         self.sent.lock().unwrap().clone()
     }
 
-    /// The entries of all calls of PutEvents.
+    /// The entries of all PutEvents calls.
     #[must_use]
     pub fn entries(&self) -> Vec<Value> {
         self.sent().iter().flat_map(|body| body["Entries"].as_array().unwrap().clone()).collect()
     }
 
-    /// The events on the bus.
+    /// The events of all PutEvents calls.
     #[must_use]
     pub fn events(&self) -> Vec<Value> {
         let detail = |entry: Value| serde_json::from_str(entry["Detail"].as_str().unwrap()).unwrap();
@@ -140,7 +140,7 @@ impl Stub {
     }
 }
 
-/// What PutEvents answers when all was taken.
+/// The PutEvents answer that accepts every entry.
 #[must_use]
 pub fn taken(body: &Value) -> Value {
     let entries = body["Entries"].as_array().unwrap().iter();
@@ -148,7 +148,7 @@ pub fn taken(body: &Value) -> Value {
     json!({"FailedEntryCount": 0, "Entries": entries})
 }
 
-/// The environment of a function, with more in it.
+/// The environment variables of a function: AWS credentials and `more`.
 pub fn environment<'a>(more: &'a [(&'a str, &'a str)]) -> impl Fn(&str) -> Option<String> + 'a {
     let known = [("AWS_REGION", "eu-central-1"), ("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")];
     move |name| known.iter().chain(more).find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())

@@ -1,4 +1,4 @@
-//! ARCHITECTURE.md tells the truth, and dependencies keep to their direction.
+//! ARCHITECTURE.md agrees with the code, and dependencies keep their direction.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::{fs, path::Path, process::Command};
@@ -11,7 +11,7 @@ fn page() -> String {
     fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap()
 }
 
-/// What the page has in backticks.
+/// The texts in backticks.
 fn named(page: &str) -> impl Iterator<Item = &str> {
     page.split('`').skip(1).step_by(2)
 }
@@ -36,9 +36,9 @@ fn every_function_is_named() {
     }
 }
 
-/// The figures of a flow are those that `costs.rs` asserts for it.
+/// The costs of a flow are the ones that `costs.rs` asserts.
 #[test]
-fn costs_of_flows_are_those_that_are_asserted() {
+fn flow_costs_match_the_asserted_ones() {
     let costs = fs::read_to_string(root().join("tests/tests/costs.rs")).unwrap();
     let page = page();
     let rows: Vec<Vec<_>> = page.lines().map(|line| line.trim_matches(['|', ' ']).split(" | ").collect()).collect();
@@ -56,7 +56,7 @@ fn costs_of_flows_are_those_that_are_asserted() {
 }
 
 #[test]
-fn functions_do_not_depend_on_each_other_and_sled_is_in_local_alone() {
+fn functions_are_independent_and_only_local_uses_sled() {
     let names: Vec<_> = fs::read_dir(root().join("functions"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -74,9 +74,9 @@ fn functions_do_not_depend_on_each_other_and_sled_is_in_local_alone() {
     assert!(!dependencies(&manifest("shared".into())).contains(&"sled".to_owned()));
 }
 
-/// What reads a stranger's XML is in `sso` alone, and so is the address that it needs.
+/// Only `sso` parses XML from outside, and only `sso` needs the public URL.
 #[test]
-fn xml_and_signatures_are_in_sso_alone() {
+fn only_sso_depends_on_xml_and_signature_crates() {
     let names = fs::read_dir(root().join("functions")).unwrap();
     let names: Vec<_> = names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     let (sso, others): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| name == "sso");

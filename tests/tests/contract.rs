@@ -1,4 +1,4 @@
-//! The store's contract, on every backend.
+//! The store's contract on every backend.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use vestibule::{
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn the_embedded_store_means_what_the_model_means() {
+async fn embedded_store_matches_the_model() {
     let data = DataDir::ephemeral(&SystemEntropy).unwrap();
     contract::same_meaning(&data.table, 200).await;
 }

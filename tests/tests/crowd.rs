@@ -19,13 +19,13 @@ fn check(store: &str, crowd: &Crowd) {
 async fn crowd_of_32_on_the_embedded_store_is_answered_without_503() {
     for _ in 0..ROUNDS {
         let data = DataDir::ephemeral(&SystemEntropy).unwrap();
-        check("sled", &crowd::meet(Arc::new(data.table)).await);
+        check("sled", &crowd::send(Arc::new(data.table)).await);
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn crowd_of_32_on_the_model_is_answered_without_503() {
     for _ in 0..ROUNDS {
-        check("memory", &crowd::meet(Arc::new(MemoryTable::default())).await);
+        check("memory", &crowd::send(Arc::new(MemoryTable::default())).await);
     }
 }

@@ -1,8 +1,9 @@
-//! The documentation resolves: every citation of a page, a requirement, a section or a decision, every link, every named test,
-//! endpoint and constant is there.
+//! References of the documentation resolve: citations of pages, requirements, sections and decisions, links, and the
+//! names of tests, endpoints and constants.
 //!
-//! A citation is a page with a number (`security.md 14, 28`, `product.md P9`), a quoted section (`docs/deploy.md ("Keys")`) or
-//! a section in parentheses (`(product.md, sign-in table)`). A page without a folder is in `docs/`, `docs/adr/` or the root.
+//! A citation is a page with a number (`security.md 14, 28`, `product.md P9`), a quoted section (`docs/deploy.md
+//! ("Keys")`) or a section in parentheses (`(product.md, sign-in table)`). A page without a folder is in `docs/`,
+//! `docs/adr/` or the root.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::{
@@ -59,7 +60,7 @@ fn collect(folder: &Path, found: &mut Vec<Source>) {
     }
 }
 
-/// What can be cited of a page.
+/// The parts of a page that can be cited.
 #[derive(Debug, Default)]
 struct Page {
     /// Headings, in lower case.
@@ -141,7 +142,7 @@ fn items(text: &str) -> Vec<String> {
     }
 }
 
-/// A page that is named in a text, and what of it.
+/// A cited page, and the cited parts of it.
 #[derive(Debug, PartialEq, Eq)]
 struct Citation {
     page: String,
@@ -149,7 +150,7 @@ struct Citation {
     section: Option<String>,
 }
 
-/// Comments with their lines joined: a citation may be broken.
+/// Comments with their lines joined, because a citation may span two lines.
 fn joined(source: &str, markdown: bool) -> String {
     let leaders: &[char] = if markdown { &[] } else { &['/', '!', '#'] };
     let lines = source.lines().map(|line| line.trim_start().trim_start_matches(leaders).trim());
@@ -207,7 +208,7 @@ fn code(text: &str) -> Vec<&str> {
     prose(text).flat_map(|line| line.split('`').skip(1).step_by(2)).collect()
 }
 
-/// Functions with a `#[test]` or the like.
+/// Functions with a test attribute.
 fn test_functions(text: &str) -> BTreeSet<&str> {
     let mut found = BTreeSet::new();
     let mut marked = false;
@@ -251,7 +252,7 @@ fn cited<'a>(pages: &'a BTreeMap<PathBuf, Page>, source: &Source, page: &str) ->
         .find_map(|folder| pages.get(&resolved(folder, page)))
 }
 
-/// What does not resolve of a citation.
+/// The parts of a citation that do not resolve.
 fn faults_of(page: Option<&Page>, Citation { page: name, items, section }: &Citation) -> Vec<String> {
     let Some(page) = page else { return vec![format!("{name} does not exist")] };
     let missing = items.iter().filter(|item| !page.items.contains(*item)).map(|item| format!("{name} has no {item}"));
@@ -323,7 +324,7 @@ fn named_tests_exist() {
     assert!(count > 150, "only {count} tests are named");
 }
 
-/// Every requirement is there, once, and has a test or says why not.
+/// Every requirement exists once, and names a test or the reason why it has none.
 #[test]
 fn every_requirement_has_a_test_or_a_reason() {
     let text = read("docs/security.md");
@@ -365,9 +366,9 @@ fn unnamed(path: &str) -> String {
     parts.collect::<Vec<_>>().join("/")
 }
 
-/// Every value of docs/limits.md is that of its constant, and every constant of the policy is in the page.
+/// docs/limits.md agrees with the constants of the code, and contains every constant of the policy.
 #[test]
-fn limits_are_those_of_the_code() {
+fn limits_match_the_code() {
     let text = read("docs/limits.md");
     let mut named = BTreeSet::new();
     for row in text.lines().filter(|line| line.starts_with("| ") && line.contains("` in `")) {
@@ -515,7 +516,7 @@ mod parser {
     }
 
     #[test]
-    fn anchors_are_those_of_github() {
+    fn anchors_match_github() {
         let page = Page::parse("# What `x` is, and why\n## A\n## A\n## Sign-in: P1 to P14");
         let anchors: Vec<_> = page.anchors.iter().map(String::as_str).collect();
         assert_eq!(anchors, ["a", "a-1", "sign-in-p1-to-p14", "what-x-is-and-why"]);

@@ -1,7 +1,7 @@
-//! What the embedded store answered outlives `kill -9`.
+//! Answered writes of the embedded store survive `kill -9`.
 //!
-//! The test starts itself as a child that counts and prints each count once it was answered, kills it in the middle and
-//! looks whether the last printed count is there.
+//! The test starts itself as a child process that counts and prints each count once it was answered. It kills the child
+//! and checks that the last printed count is stored.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
@@ -17,7 +17,7 @@ use vestibule::{env::SystemEntropy, store::contract};
 const CHILD: &str = "VESTIBULE_DURABILITY_CHILD";
 
 #[tokio::test]
-async fn an_answered_write_outlives_a_kill() {
+async fn answered_write_survives_a_kill() {
     if let Some(path) = std::env::var_os(CHILD) {
         return count(Path::new(&path)).await;
     }
@@ -25,14 +25,14 @@ async fn an_answered_write_outlives_a_kill() {
     let mut answered = 0;
     for round in 0_u64..12 {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "an_answered_write_outlives_a_kill", "--nocapture"])
+            .args(["--exact", "answered_write_survives_a_kill", "--nocapture"])
             .env(CHILD, folder.path())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        // Killed after so many answers; what is in the pipe by then was answered too.
+        // Kill after this many answers; counts that are in the pipe by then were answered too.
         let mut seen = 0;
         for line in lines.map_while(Result::ok) {
             if let Some(count) = line.strip_prefix("answered ").and_then(|count| count.parse().ok()) {
@@ -53,7 +53,7 @@ async fn an_answered_write_outlives_a_kill() {
 async fn count(path: &Path) {
     let data = DataDir::open(path, &SystemEntropy).unwrap();
     let mut out = std::io::stdout();
-    println!(); // ends the harness's own line
+    println!(); // ends the line of the test harness
     contract::count_forever(&data.table, |count| writeln!(out, "answered {count}").and_then(|()| out.flush()).unwrap())
         .await;
 }

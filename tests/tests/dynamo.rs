@@ -1,6 +1,6 @@
-//! The store's contract on DynamoDB's semantics: the real SDK over HTTP against an emulator in this process. And what the
-//! network and DynamoDB do on a bad day (replies lost after the commit, conflicts, throttling, silence): no emulator does any
-//! of it, so it is injected below the SDK.
+//! The store's contract on DynamoDB's semantics: the real SDK over HTTP against an emulator in this process. Faults of
+//! the network and of DynamoDB (replies lost after the commit, conflicts, throttling, silence) are injected below the
+//! SDK, because no emulator simulates them.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::{sync::Arc, time::Duration};
@@ -50,12 +50,12 @@ const OVER_LIMIT: Fault =
 const GATEWAY: Fault = Answer(503, "<html>try later</html>");
 async fn table() -> (DynamoTable, Script) {
     let script = Script::default();
-    let table = emulator::table(|inner| script.between(inner)).await;
+    let table = emulator::table(|inner| script.wrap_client(inner)).await;
     (table, script)
 }
 
 #[tokio::test]
-async fn a_transaction_with_a_lost_reply_is_committed_once() {
+async fn transaction_with_a_lost_reply_is_committed_once() {
     let (table, script) = table().await;
     script.set([LoseReply]);
     assert!(matches!(table.transact(&contract::increment_in_transaction()).await, Ok(Transacted::Committed)));
@@ -66,11 +66,11 @@ async fn a_transaction_with_a_lost_reply_is_committed_once() {
 }
 
 #[tokio::test]
-async fn each_transaction_has_a_token_of_its_own() {
+async fn each_transaction_has_a_unique_client_token() {
     let (table, script) = table().await;
     script.set([]);
     assert!(matches!(table.transact(&contract::increment_in_transaction()).await, Ok(Transacted::Committed)));
-    // The same writes again are another call: told as refused, never as done by the token of the first.
+    // The same writes again are a separate call: it is refused, not reported as done by the first call's token.
     assert!(matches!(table.transact(&contract::increment_in_transaction()).await, Ok(Transacted::Refused(_))));
     let sent = script.sent("TransactWriteItems");
     assert_ne!(sent[0]["ClientRequestToken"], sent[1]["ClientRequestToken"]);
@@ -78,7 +78,7 @@ async fn each_transaction_has_a_token_of_its_own() {
 }
 
 #[tokio::test]
-async fn with_every_reply_lost_the_receipt_is_the_proof() {
+async fn transaction_with_all_replies_lost_is_resolved_by_its_receipt() {
     let (table, script) = table().await;
     script.set(vec![LoseReply; 4]);
     assert!(matches!(table.transact(&contract::increment_in_transaction()).await, Ok(Transacted::Committed)));
@@ -87,19 +87,19 @@ async fn with_every_reply_lost_the_receipt_is_the_proof() {
 }
 
 #[tokio::test]
-async fn after_a_lost_reply_its_own_row_in_the_way_is_the_proof() {
+async fn transaction_with_lost_reply_recognises_its_own_row() {
     let (table, script) = table().await;
     script.set([LoseReply, ROW_THERE]);
     assert!(matches!(table.transact(&contract::increment_in_transaction()).await, Ok(Transacted::Committed)));
     assert_eq!(script.sent("TransactWriteItems").len(), 2);
-    // Without a lost reply it is a refusal like any other.
+    // Without a lost reply it is an ordinary refusal.
     script.set([ROW_THERE]);
     assert!(matches!(table.transact(&contract::increment_in_transaction()).await, Ok(Transacted::Refused(_))));
     assert_eq!(contract::stored_count(&table).await, 1);
 }
 
 #[tokio::test]
-async fn a_transaction_that_never_arrives_is_not_known() {
+async fn lost_transaction_has_an_unknown_outcome() {
     let (table, script) = table().await;
     script.set(vec![LoseRequest; 4]);
     let answer = table.transact(&contract::increment_in_transaction()).await;
@@ -108,21 +108,21 @@ async fn a_transaction_that_never_arrives_is_not_known() {
 }
 
 #[tokio::test]
-async fn a_conflict_passes_or_is_contention() {
+async fn conflict_is_retried_or_becomes_contention() {
     let (table, script) = table().await;
     script.set([CONFLICT, CONFLICT]);
     assert!(matches!(table.transact(&contract::increment_in_transaction()).await, Ok(Transacted::Committed)));
     assert_eq!(contract::stored_count(&table).await, 1);
     script.set(vec![CONFLICT; 4]);
     let answer = table.transact(&contract::increment_in_transaction()).await;
-    // The row of the transaction before is there: of another call, so no proof of this one.
+    // The row belongs to an earlier transaction, so it proves nothing about this one.
     assert!(matches!(answer, Err(StoreError::Contended(_))), "{answer:?}");
     assert_eq!(script.sent("TransactWriteItems").len(), 4);
     assert_eq!(contract::stored_count(&table).await, 1);
 }
 
 #[tokio::test]
-async fn what_may_have_been_written_is_never_told_as_contention() {
+async fn possibly_committed_write_is_never_reported_as_contention() {
     let (table, script) = table().await;
     script.set([LoseRequest, CONFLICT, CONFLICT, CONFLICT]);
     let answer = table.transact(&contract::increment_in_transaction()).await;
@@ -130,7 +130,7 @@ async fn what_may_have_been_written_is_never_told_as_contention() {
 }
 
 #[tokio::test]
-async fn throttling_passes_within_limits() {
+async fn brief_throttling_is_retried() {
     let (table, script) = table().await;
     script.set([THROTTLED, THROTTLED]);
     assert!(matches!(table.update(&contract::increment(), Retry::Never).await, Ok(Updated::Written(_))));
@@ -145,7 +145,7 @@ async fn throttling_passes_within_limits() {
 }
 
 #[tokio::test]
-async fn an_update_is_sent_once_when_a_second_would_show() {
+async fn update_with_visible_repetition_is_sent_once() {
     let (table, script) = table().await;
     script.set([LoseReply]);
     let answer = table.update(&contract::increment(), Retry::Never).await;
@@ -155,7 +155,7 @@ async fn an_update_is_sent_once_when_a_second_would_show() {
 }
 
 #[tokio::test]
-async fn an_update_that_knows_itself_is_sent_once_more() {
+async fn update_that_recognises_itself_is_retried() {
     let (table, script) = table().await;
     script.set([LoseReply]);
     match table.update(&contract::increment_once("mine"), Retry::Idempotent).await {
@@ -170,7 +170,7 @@ async fn an_update_that_knows_itself_is_sent_once_more() {
 }
 
 #[tokio::test]
-async fn what_the_store_will_never_do_is_asked_once_and_is_no_refusal() {
+async fn permanent_store_error_is_not_retried_and_is_no_refusal() {
     let (table, script) = table().await;
     for fault in [DENIED, MALFORMED] {
         script.set(vec![fault.clone(); 9]);
@@ -182,28 +182,28 @@ async fn what_the_store_will_never_do_is_asked_once_and_is_no_refusal() {
         assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{fault:?}: {answer:?}");
         assert_eq!(script.sent("TransactWriteItems").len(), 1, "{fault:?}");
     }
-    // An action that does not fit its item is one, as in the model.
+    // An action that does not fit its item is such an error, as in the model.
     script.set([]);
     assert!(matches!(table.update(&contract::unfit_write(), Retry::Never).await, Ok(Updated::Refused(_))));
 }
 
 #[tokio::test]
-async fn silence_ends() {
+async fn silent_connection_times_out() {
     let (table, script) = table().await;
-    // Far beyond any limit of ours: this asks whether it ends, not when.
-    let patience = Duration::from_secs(60);
+    // Far beyond all limits: the test checks that the call ends, not when.
+    let limit = Duration::from_secs(60);
     script.set(vec![Silence]);
     let write = contract::increment_once("mine");
-    let answer = tokio::time::timeout(patience, table.update(&write, Retry::Idempotent)).await;
+    let answer = tokio::time::timeout(limit, table.update(&write, Retry::Idempotent)).await;
     assert!(matches!(answer, Ok(Ok(Updated::Refused(Some(_))))), "{answer:?}");
     script.set(vec![Silence; 99]);
     let transaction = contract::increment_in_transaction();
-    let answer = tokio::time::timeout(patience, table.transact(&transaction)).await;
+    let answer = tokio::time::timeout(limit, table.transact(&transaction)).await;
     assert!(matches!(answer, Ok(Err(StoreError::Unavailable(_)))), "{answer:?}");
 }
 
 #[tokio::test]
-async fn throttling_has_several_names() {
+async fn all_throttling_errors_are_recognised() {
     let (table, script) = table().await;
     for (n, fault) in [TX_PROVISIONED, TX_THROTTLED, OVER_LIMIT, THROTTLED].into_iter().enumerate() {
         let (table, script) = self::table().await;
@@ -215,7 +215,7 @@ async fn throttling_has_several_names() {
         script.set(vec![fault.clone(); 4]);
         let done = table.transact(&contract::increment_in_transaction()).await;
         assert!(matches!(done, Err(StoreError::Unavailable(_))), "{n}: {done:?}");
-        // It was not applied, so nothing is looked up.
+        // The update was not executed, so nothing is looked up.
         assert_eq!((script.sent("TransactWriteItems").len(), script.sent("BatchGetItem").len()), (4, 0));
         assert_eq!(contract::stored_count(&table).await, 0);
     }
@@ -225,9 +225,9 @@ async fn throttling_has_several_names() {
     assert_eq!(contract::stored_count(&table).await, 1);
 }
 
-/// A transaction at work on the item has not let the write in: even one that must not be done twice is sent again.
+/// While another transaction holds the item, the write was not executed, so even a non-idempotent one is sent again.
 #[tokio::test]
-async fn a_write_whose_item_is_busy_waits_for_it() {
+async fn write_to_a_busy_item_waits() {
     let (table, script) = table().await;
     script.set(vec![BUSY; 3]);
     let answer = table.update(&contract::increment(), Retry::Never).await;
@@ -236,7 +236,7 @@ async fn a_write_whose_item_is_busy_waits_for_it() {
     let answer = table.update(&contract::increment(), Retry::Idempotent).await;
     assert!(matches!(answer, Err(StoreError::Contended(_))), "{answer:?}");
     assert_eq!(script.sent("UpdateItem").len(), 4);
-    // What may have been written is not told as contention.
+    // A possibly executed write is not reported as contention.
     script.set([LoseReply, BUSY, BUSY, BUSY]);
     let answer = table.update(&contract::increment_once("mine"), Retry::Idempotent).await;
     assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{answer:?}");
@@ -245,7 +245,7 @@ async fn a_write_whose_item_is_busy_waits_for_it() {
 }
 
 #[tokio::test]
-async fn a_fault_of_the_server_is_an_unknown_outcome() {
+async fn server_error_has_an_unknown_outcome() {
     for fault in [BROKEN, GATEWAY] {
         let (table, script) = table().await;
         script.set([fault.clone()]);
@@ -258,7 +258,7 @@ async fn a_fault_of_the_server_is_an_unknown_outcome() {
         script.set([fault.clone(), LoseReply, fault.clone()]);
         assert!(matches!(table.transact(&contract::increment_in_transaction()).await, Ok(Transacted::Committed)));
         assert_eq!(script.sent("TransactWriteItems").len(), 4);
-        // Reads are asked again.
+        // Reads are retried.
         script.set([fault.clone(), fault.clone()]);
         assert_eq!(contract::stored_count(&table).await, 2);
         script.set([fault.clone(), fault.clone()]);
@@ -272,7 +272,7 @@ async fn a_fault_of_the_server_is_an_unknown_outcome() {
 }
 
 #[tokio::test]
-async fn a_transaction_in_progress_may_yet_be_committed() {
+async fn transaction_in_progress_may_still_commit() {
     let (table, script) = table().await;
     script.set([LoseReply, TX_IN_PROGRESS]);
     assert!(matches!(table.transact(&contract::increment_in_transaction()).await, Ok(Transacted::Committed)));
@@ -284,9 +284,9 @@ async fn a_transaction_in_progress_may_yet_be_committed() {
     assert_eq!(contract::stored_count(&table).await, 0);
 }
 
-/// Other bytes under the same token would be a mismatch, and what was committed an error.
+/// Other bytes with the same client token would be a mismatch: a committed transaction would be reported as an error.
 #[tokio::test]
-async fn what_is_sent_again_is_the_same_to_the_byte() {
+async fn retry_sends_identical_bytes() {
     let (table, script) = table().await;
     script.set([CONFLICT, BROKEN, LoseReply]);
     assert!(matches!(table.transact(&contract::increment_in_transaction()).await, Ok(Transacted::Committed)));
@@ -299,9 +299,9 @@ async fn what_is_sent_again_is_the_same_to_the_byte() {
     assert_eq!(script.sent("TransactWriteItems").len(), 1);
 }
 
-/// An item over 400 KB is a defect, and no refusal: nobody is told that a code was wrong.
+/// An item over 400 KB is an error of the service and not a refusal: no user is told that a code was wrong.
 #[tokio::test]
-async fn an_item_that_is_too_large_is_no_refusal() {
+async fn too_large_item_is_an_error_and_no_refusal() {
     let (table, script) = table().await;
     script.fine();
     let answer = table.update(&contract::increment_once(&"x".repeat(410_000)), Retry::Idempotent).await;
@@ -311,14 +311,14 @@ async fn an_item_that_is_too_large_is_no_refusal() {
     let answer = table.transact(&contract::increment_in_transaction()).await;
     assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{answer:?}");
     assert_eq!(script.sent("TransactWriteItems").len(), 1);
-    // After an unknown outcome it may still have been committed.
+    // After an unknown outcome the transaction may have been committed.
     script.set([LoseReply, TX_MALFORMED]);
     assert!(matches!(table.transact(&contract::increment_in_transaction()).await, Ok(Transacted::Committed)));
     assert_eq!(contract::stored_count(&table).await, 1);
 }
 
 #[tokio::test]
-async fn keys_that_stay_unprocessed_are_asked_for_again() {
+async fn unprocessed_keys_are_requested_again() {
     let (table, script) = table().await;
     let rows: Vec<_> = (0..6).map(contract::numbered_row).collect();
     for row in &rows {
@@ -331,11 +331,11 @@ async fn keys_that_stay_unprocessed_are_asked_for_again() {
     assert_eq!(whole.iter().filter(|item| item.is_some()).count(), 6);
     script.set([Unprocessed(2), Unprocessed(0), Unprocessed(1)]);
     assert_eq!(table.read(&keys).await.unwrap(), whole);
-    let asked: Vec<_> = script.sent("BatchGetItem");
-    let asked = asked.iter().map(|read| read["RequestItems"]["vestibule"]["Keys"].as_array().unwrap().len());
-    assert_eq!(asked.collect::<Vec<_>>(), [7, 7 - 2, 7 - 2, 7 - 3]);
+    let requested: Vec<_> = script.sent("BatchGetItem");
+    let requested = requested.iter().map(|read| read["RequestItems"]["vestibule"]["Keys"].as_array().unwrap().len());
+    assert_eq!(requested.collect::<Vec<_>>(), [7, 7 - 2, 7 - 2, 7 - 3]);
     assert!(script.sent("BatchGetItem").iter().all(|it| it["RequestItems"]["vestibule"]["ConsistentRead"] == true));
-    // What is not known is not told as absent.
+    // Unread keys are not reported as absent.
     script.set(vec![Unprocessed(1); 9]);
     let answer = table.read(&keys).await;
     assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{answer:?}");
@@ -343,7 +343,7 @@ async fn keys_that_stay_unprocessed_are_asked_for_again() {
 }
 
 #[tokio::test]
-async fn a_list_of_several_pages_is_read_to_its_limit() {
+async fn list_of_several_pages_is_read_to_its_limit() {
     let (table, script) = table().await;
     for number in 0..6 {
         table.update(&contract::numbered_row(number), Retry::Never).await.unwrap();
@@ -358,20 +358,20 @@ async fn a_list_of_several_pages_is_read_to_its_limit() {
         assert_eq!(sent.len(), pages, "{page} {limit}");
         assert!(sent.iter().all(|query| query["ConsistentRead"] == true));
     }
-    // Half a list is none.
+    // A partial list is an error.
     script.set([Page(2), LoseRequest, Page(2), BROKEN, BROKEN, BROKEN]);
     assert!(matches!(table.query(&contract::rows(10)).await, Err(StoreError::Unavailable(_))));
 }
 
-/// No injection: nobody listens, or nobody answers.
+/// Without injection: the port refuses connections, or accepts and never answers.
 #[tokio::test]
-async fn a_store_that_is_not_there_is_unavailable() {
+async fn unreachable_store_is_unavailable() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let silent = emulator::table_at(&url, "vestibule", |inner| inner);
     let write = contract::increment();
-    let patience = Duration::from_secs(60); // whether it ends, not when
-    let answer = tokio::time::timeout(patience, silent.update(&write, Retry::Never)).await;
+    let limit = Duration::from_secs(60); // far beyond all limits
+    let answer = tokio::time::timeout(limit, silent.update(&write, Retry::Never)).await;
     assert!(matches!(answer, Ok(Err(StoreError::Unavailable(_)))), "{answer:?}");
     drop(listener);
     let refused = emulator::table_at(&url, "vestibule", |inner| inner);
@@ -381,12 +381,12 @@ async fn a_store_that_is_not_there_is_unavailable() {
         let (read, list) = (refused.read(&keys).await.err(), refused.query(&contract::rows(1)).await.err());
         [update, refused.transact(&transaction).await.err(), read, list]
     };
-    let answers = tokio::time::timeout(patience, all).await.unwrap();
+    let answers = tokio::time::timeout(limit, all).await.unwrap();
     assert!(answers.iter().all(|it| matches!(it, Some(StoreError::Unavailable(_)))), "{answers:?}");
 }
 
 #[tokio::test]
-async fn decisions_read_what_is_there_now_and_lists_only_what_they_show() {
+async fn decisions_read_consistently_and_lists_read_only_what_they_show() {
     let (table, script) = table().await;
     script.set([]);
     contract::stored_count(&table).await;
@@ -398,7 +398,7 @@ async fn decisions_read_what_is_there_now_and_lists_only_what_they_show() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn expressions_mean_what_the_model_means() {
+async fn expressions_match_the_model() {
     contract::same_meaning(&table().await.0, 60).await;
 }
 

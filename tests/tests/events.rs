@@ -1,5 +1,5 @@
-//! Audit events out of the table's stream onto the bus, and mails from the bus: recorded and real streams, and a bus and a
-//! mail service that fail.
+//! Audit events from the table's stream to the bus, and mails for events: with recorded and real streams, and with a
+//! failing bus and mail service.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::{collections::BTreeSet, fs, path::Path, sync::Arc};
@@ -8,7 +8,7 @@ use audit_events::{Batch, Bus};
 use notify::{Event, Mailer, NotifyError};
 use serde_json::{Value, json};
 use tests::{
-    People, Service,
+    Service, TestUsers,
     emulator::{self, Database},
     stream::{self, Stub, environment, taken},
 };
@@ -26,21 +26,21 @@ fn bus(stub: &Stub) -> Bus {
     Bus::configured(environment(&[("VESTIBULE_EVENT_BUS", "bus"), ("VESTIBULE_EVENTS_ENDPOINT", &stub.url)])).unwrap()
 }
 
-/// Puts records on the bus; what Lambda is answered.
+/// Gives records to the function; returns its answer to Lambda.
 async fn put(stub: &Stub, records: Value) -> Value {
     let batch: Batch = serde_json::from_value(records).unwrap();
     serde_json::to_value(bus(stub).put(&batch).await).unwrap()
 }
 
-fn done() -> Value {
+fn no_failures() -> Value {
     json!({"batchItemFailures": []})
 }
 
-fn but(sequence_number: &str) -> Value {
+fn failed_from(sequence_number: &str) -> Value {
     json!({"batchItemFailures": [{"itemIdentifier": sequence_number}]})
 }
 
-/// Records of so many rows, with sequence numbers from 1, each with a reason of that length.
+/// Records of `count` rows with sequence numbers from 1, each with a reason of `reason` bytes.
 fn rows(count: usize, reason: usize) -> Value {
     let record = |n: usize| {
         let mut record = recorded()["Records"][0].clone();
@@ -52,7 +52,7 @@ fn rows(count: usize, reason: usize) -> Value {
     json!({"Records": (1..=count).map(record).collect::<Vec<_>>()})
 }
 
-/// A block of a page of the documentation, the first in that language.
+/// The first code block of this language in a documentation page.
 fn documented(page: &str, language: &str) -> String {
     let page = read(page);
     let (_, after) = page.split_once(&format!("```{language}\n")).unwrap();
@@ -60,9 +60,9 @@ fn documented(page: &str, language: &str) -> String {
 }
 
 #[tokio::test]
-async fn new_audit_rows_of_a_recorded_stream_are_events_and_nothing_else_is() {
+async fn only_new_audit_rows_of_a_recorded_stream_become_events() {
     let stub = Stub::bus().await;
-    assert_eq!(put(&stub, recorded()).await, done());
+    assert_eq!(put(&stub, recorded()).await, no_failures());
     let (entries, events) = (stub.entries(), stub.events());
     assert_eq!(events[0], serde_json::from_str::<Value>(&documented("docs/events.md", "json")).unwrap());
     let kinds: Vec<_> = entries.iter().map(|entry| entry["DetailType"].as_str().unwrap()).collect();
@@ -73,15 +73,15 @@ async fn new_audit_rows_of_a_recorded_stream_are_events_and_nothing_else_is() {
     }
     assert_eq!(entries[0]["Time"], json!(1_800_000_015.123));
     assert_eq!(events[2]["source"], "/vestibule/tenants/globex");
-    // Of what does not read, that it is there; never what it says.
+    // An unreadable row is reported without its content.
     let data = json!({"id": "1800000016000-BBBBBBBBBBBBBBBBBBBBBB-1", "at": "2027-01-15T08:00:16Z"});
     assert_eq!((&events[1]["data"], &events[1]["id"]), (&data, &json!("acme/1800000016000-BBBBBBBBBBBBBBBBBBBBBB-1")));
     assert!(!stub.sent()[0].to_string().contains("of a version"));
 }
 
-/// What metrics count: sign-ins among the new rows, and those that were refused.
+/// The metrics count sign-ins among new rows, by outcome.
 #[test]
-fn sign_ins_are_counted_by_how_they_went() {
+fn sign_ins_are_counted_by_outcome() {
     let mut records = recorded();
     let batch = |records: &Value| serde_json::from_value::<Batch>(records.clone()).unwrap();
     assert_eq!(batch(&records).sign_ins(), [(("login", "refused"), 1)].into());
@@ -95,7 +95,7 @@ fn sign_ins_are_counted_by_how_they_went() {
 }
 
 #[tokio::test]
-async fn the_stream_begins_again_with_the_first_that_the_bus_did_not_take() {
+async fn stream_resumes_at_the_first_event_the_bus_refused() {
     let stub = Stub::new(|_, body| {
         let mut answer = taken(body);
         answer["FailedEntryCount"] = json!(1);
@@ -103,61 +103,61 @@ async fn the_stream_begins_again_with_the_first_that_the_bus_did_not_take() {
         Some((200, answer))
     })
     .await;
-    assert_eq!(put(&stub, recorded()).await, but("100000000000000000003"));
-    // Ten at a time; none goes out after one that did not.
+    assert_eq!(put(&stub, recorded()).await, failed_from("100000000000000000003"));
+    // Ten events a call; after a failed call no further one is sent.
     let stub = Stub::new(|call, body| match call {
         0 => Some((200, taken(body))),
         _ => Some((400, json!({"__type": "AccessDeniedException", "message": "no"}))),
     })
     .await;
-    assert_eq!(put(&stub, rows(23, 1)).await, but("11"));
+    assert_eq!(put(&stub, rows(23, 1)).await, failed_from("11"));
     let sizes: Vec<_> = stub.sent().iter().map(|body| body["Entries"].as_array().unwrap().len()).collect();
     assert_eq!(sizes, [10, 10]);
 }
 
 #[tokio::test]
-async fn a_bus_that_is_away_is_asked_again_later() {
+async fn unavailable_bus_is_retried_later() {
     let stub = Stub::new(|_, _| Some((500, json!({"__type": "InternalException"})))).await;
-    assert_eq!(put(&stub, recorded()).await, but("100000000000000000001"));
+    assert_eq!(put(&stub, recorded()).await, failed_from("100000000000000000001"));
     assert_eq!(stub.sent().len(), 3, "the SDK tries three times");
-    let gone = Stub::at("http://127.0.0.1:1");
-    assert_eq!(put(&gone, recorded()).await, but("100000000000000000001"));
+    let gone = Stub::without_server("http://127.0.0.1:1");
+    assert_eq!(put(&gone, recorded()).await, failed_from("100000000000000000001"));
 }
 
 #[tokio::test]
-async fn silence_ends_before_lambda_ends_the_function() {
+async fn silent_store_times_out_before_the_function() {
     let stub = Stub::new(|_, _| None).await;
     let began = std::time::Instant::now();
-    assert_eq!(put(&stub, recorded()).await, but("100000000000000000001"));
+    assert_eq!(put(&stub, recorded()).await, failed_from("100000000000000000001"));
     assert!(began.elapsed().as_secs() < 15, "{:?}", began.elapsed());
 }
 
 #[tokio::test]
-async fn a_call_is_as_large_as_the_bus_takes_and_no_larger() {
+async fn put_events_call_is_as_large_as_allowed() {
     let stub = Stub::bus().await;
-    assert_eq!(put(&stub, rows(7, 100_000)).await, done());
+    assert_eq!(put(&stub, rows(7, 100_000)).await, no_failures());
     let sizes: Vec<_> = stub.sent().iter().map(|body| body["Entries"].as_array().unwrap().len()).collect();
     assert_eq!(sizes, [2, 2, 2, 1]);
-    // What could never be put does not hold up what comes after it.
+    // A row that is too large for the bus does not block the ones after it.
     let stub = Stub::bus().await;
-    assert_eq!(put(&stub, rows(1, 300_000)).await, done());
+    assert_eq!(put(&stub, rows(1, 300_000)).await, no_failures());
     assert_eq!(stub.events()[0]["type"], "vestibule.audit.unreadable");
 }
 
-/// The service on a table with a stream, in this process; its address.
-async fn streaming() -> (Service, People, String) {
+/// A service on a table with a stream, and the URL of the table's emulator.
+async fn service_with_stream() -> (Service, TestUsers, String) {
     let url = emulator::serve(Database::memory().unwrap()).await;
-    let (service, people) = streaming_at(&url, "vestibule").await;
-    (service, people, url)
+    let (service, users) = service_with_stream_at(&url, "vestibule").await;
+    (service, users, url)
 }
 
-async fn streaming_at(url: &str, name: &str) -> (Service, People) {
-    let table = emulator::fresh(url, name, |inner| inner).await.patient();
-    stream::switch_on(url, name).await;
+async fn service_with_stream_at(url: &str, name: &str) -> (Service, TestUsers) {
+    let table = emulator::create_table(url, name, |inner| inner).await.patient();
+    stream::enable(url, name).await;
     let keys = local::data_dir::DataDir::ephemeral(&vestibule::env::SystemEntropy).unwrap().keys;
-    let service = Service::over(Arc::new(table), keys);
-    let people = service.populate().await;
-    (service, people)
+    let service = Service::with_table(Arc::new(table), keys);
+    let users = service.add_users().await;
+    (service, users)
 }
 
 /// All rows of a tenant's audit, as its Administrator reads them.
@@ -173,20 +173,20 @@ async fn audit(service: &Service, session: &str) -> Vec<Value> {
     }
 }
 
-/// Things that happen: a sign-in with all that goes wrong in one, a reset, an exclusion, a new user with an address.
-async fn live(service: &Service, people: &mut People) -> String {
-    let ann = people.get_mut("ann").unwrap();
+/// Creates audit rows: a sign-in with failures, resets, an exclusion, changed e-mail addresses.
+async fn create_audit_rows(service: &Service, users: &mut TestUsers) -> String {
+    let ann = users.get_mut("ann").unwrap();
     service.enrol(ann).await;
-    let session = service.fresh(ann).await;
-    let bob = people.get_mut("bob").unwrap();
+    let session = service.stepped_up_session(ann).await;
+    let bob = users.get_mut("bob").unwrap();
     service.enrol(bob).await;
-    let challenge = service.challenge(bob).await;
+    let challenge = service.challenge_token(bob).await;
     for _ in 0..4 {
-        let wrong = service.wrong(bob);
+        let wrong = service.wrong_code(bob);
         service.verify(&challenge, &wrong).await;
     }
     for _ in 0..5 {
-        service.login_with(&people["eve"], "wrong").await;
+        service.login_with(&users["eve"], "wrong").await;
     }
     for (id, email) in [("u-bob", "bob@example.com"), ("u-amy", "amy@example.com"), ("u-ann", "ann@example.com")] {
         let change = json!({"email": email});
@@ -196,23 +196,24 @@ async fn live(service: &Service, people: &mut People) -> String {
     service.post("/v1/admin/users/u-bob/mfa-reset", &session, reset.clone()).await.ok();
     service.post("/v1/admin/users/u-amy/mfa-reset", &session, reset).await.ok();
     let body = json!({"contact_ids": ["u-con1", "u-con2"], "disable_mfa": true, "reason": "r"});
-    let batch = tests::Ask::new(axum::http::Method::POST, "/v1/admin/portal-exclusions").token(&session).json(body);
+    let batch =
+        tests::TestRequest::new(axum::http::Method::POST, "/v1/admin/portal-exclusions").token(&session).json(body);
     service.send(batch.header("Idempotency-Key", "k")).await.ok();
     session
 }
 
-/// A journey on a table leaves as it is in the audit.
-async fn leaves(url: &str, name: &str) {
-    let (service, mut people) = streaming_at(url, name).await;
-    let session = live(&service, &mut people).await;
+/// Every audit row of the table is sent as an event once, as the API shows it.
+async fn assert_all_rows_sent(url: &str, name: &str) {
+    let (service, mut users) = service_with_stream_at(url, name).await;
+    let session = create_audit_rows(&service, &mut users).await;
     let records = stream::records(url, name).await;
-    let (stub, told) = (Stub::bus().await, records.len());
+    let (stub, record_count) = (Stub::bus().await, records.len());
     let filter = filter();
-    let let_through = records.iter().filter(|record| matches(&filter, record)).count();
-    assert_eq!(put(&stub, json!({"Records": records})).await, done());
+    let matched = records.iter().filter(|record| matches(&filter, record)).count();
+    assert_eq!(put(&stub, json!({"Records": records})).await, no_failures());
     let events = stub.events();
     let ids: BTreeSet<_> = events.iter().map(|event| event["id"].as_str().unwrap()).collect();
-    assert_eq!(ids.len(), events.len(), "an id for each event");
+    assert_eq!(ids.len(), events.len(), "event ids are unique");
     let rows = audit(&service, &session).await;
     assert!(rows.len() > 20, "{}", rows.len());
     let acme: Vec<_> = events.iter().filter(|event| event["tenant"] == "acme").collect();
@@ -223,16 +224,16 @@ async fn leaves(url: &str, name: &str) {
         assert_eq!(of[0]["type"], format!("vestibule.audit.{}", row["action"].as_str().unwrap()));
     }
     assert_eq!(acme.len(), rows.len());
-    // The stream told of much that is no audit row; the template's filter lets nothing of it through to the function.
-    assert!(told > events.len(), "{told}");
-    assert_eq!(let_through, events.len());
+    // The stream contains other records too; the template's filter excludes all of them.
+    assert!(record_count > events.len(), "{record_count}");
+    assert_eq!(matched, events.len());
 }
 
 fn template() -> Value {
     serde_saphyr::from_str(&read("infra/template.yaml")).unwrap()
 }
 
-/// Which records Lambda gives to the function.
+/// The filter by which Lambda selects records for the function.
 fn filter() -> Value {
     let function = &template()["Resources"]["AuditEventsFunction"]["Properties"];
     let filters = &function["Events"]["Rows"]["Properties"]["FilterCriteria"]["Filters"];
@@ -240,34 +241,35 @@ fn filter() -> Value {
     serde_json::from_str(filters[0]["Pattern"].as_str().unwrap()).unwrap()
 }
 
-/// Whether a pattern lets a value through, as far as ours go: objects of lists of texts, prefixes and what exists.
+/// Whether a pattern matches a value. Supports what the template uses: objects, lists of strings, prefixes and
+/// `exists`.
 fn matches(pattern: &Value, value: &Value) -> bool {
-    let one = |wanted: &Value, value: &Value| match wanted {
-        Value::String(_) => wanted == value,
-        _ if wanted["exists"] == true => !value.is_null(),
-        _ => value.as_str().is_some_and(|text| text.starts_with(wanted["prefix"].as_str().unwrap())),
+    let one = |pattern: &Value, value: &Value| match pattern {
+        Value::String(_) => pattern == value,
+        _ if pattern["exists"] == true => !value.is_null(),
+        _ => value.as_str().is_some_and(|text| text.starts_with(pattern["prefix"].as_str().unwrap())),
     };
     match pattern {
         Value::Object(parts) => parts.iter().all(|(name, pattern)| matches(pattern, &value[name])),
-        Value::Array(any) => any.iter().any(|wanted| match value {
-            Value::Array(some) => some.iter().any(|value| one(wanted, value)),
-            value => one(wanted, value),
+        Value::Array(any) => any.iter().any(|pattern| match value {
+            Value::Array(some) => some.iter().any(|value| one(pattern, value)),
+            value => one(pattern, value),
         }),
         other => panic!("no pattern: {other}"),
     }
 }
 
 #[tokio::test]
-async fn every_audit_row_of_a_journey_leaves_once_as_the_api_shows_it() {
-    leaves(&emulator::serve(Database::memory().unwrap()).await, "vestibule").await;
+async fn every_audit_row_is_sent_once_as_the_api_shows_it() {
+    assert_all_rows_sent(&emulator::serve(Database::memory().unwrap()).await, "vestibule").await;
 }
 
-/// `.ci/with-dynamodb-local`.
+/// On DynamoDB Local, which `.ci/with-dynamodb-local` starts.
 #[cfg(feature = "dynamodb-local")]
 #[tokio::test]
-async fn emulated_every_audit_row_of_a_journey_on_dynamodb_local_leaves_once() {
+async fn emulated_every_audit_row_on_dynamodb_local_is_sent_once() {
     let url = std::env::var("DYNAMODB_LOCAL").unwrap();
-    leaves(&url, &format!("events-{}", std::process::id())).await;
+    assert_all_rows_sent(&url, &format!("events-{}", std::process::id())).await;
 }
 
 fn mailer(url: &str, ses: &str) -> Mailer {
@@ -281,45 +283,45 @@ fn mailer(url: &str, ses: &str) -> Mailer {
     mailer.unwrap()
 }
 
-/// Which events the bus hands to the mailer.
+/// The rule by which the bus selects events for `notify`.
 fn rule() -> Value {
     template()["Resources"]["MailRule"]["Properties"]["EventPattern"].clone()
 }
 
-/// An event as EventBridge hands it on.
-fn enveloped(event: &Value) -> Value {
+/// An event as EventBridge delivers it.
+fn envelope(event: &Value) -> Value {
     json!({"version": "0", "id": "6a7e8feb-b491-4cf7-a9f1-bf3703467718", "detail-type": event["type"],
         "source": "vestibule", "account": "123456789012", "time": event["time"], "region": "eu-central-1",
         "resources": [], "detail": event})
 }
 
-fn handed_on(event: &Value) -> Event {
-    serde_json::from_value(enveloped(event)).unwrap()
+fn delivered(event: &Value) -> Event {
+    serde_json::from_value(envelope(event)).unwrap()
 }
 
-/// The events of a journey that somebody is to be told of.
-async fn told(service: &Service, people: &mut People, url: &str) -> Vec<Value> {
-    live(service, people).await;
+/// The events of [`create_audit_rows`] that cause mails.
+async fn notifying_events(service: &Service, users: &mut TestUsers, url: &str) -> Vec<Value> {
+    create_audit_rows(service, users).await;
     let stub = Stub::bus().await;
     put(&stub, json!({"Records": stream::records(url, "vestibule").await})).await;
     let rule = rule();
-    stub.events().into_iter().filter(|event| matches(&rule, &enveloped(event))).collect()
+    stub.events().into_iter().filter(|event| matches(&rule, &envelope(event))).collect()
 }
 
-fn sent_to(mail: &Value) -> &str {
+fn recipient(mail: &Value) -> &str {
     let to = mail["Destination"]["ToAddresses"].as_array().unwrap();
-    assert_eq!(to.len(), 1, "one mail for each: {mail}");
+    assert_eq!(to.len(), 1, "one recipient per mail: {mail}");
     to[0].as_str().unwrap()
 }
 
 #[tokio::test]
-async fn whoever_is_to_be_told_gets_a_mail_of_their_own() {
-    let (service, mut people, url) = streaming().await;
-    let events = told(&service, &mut people, &url).await;
+async fn each_recipient_gets_a_separate_mail() {
+    let (service, mut users, url) = service_with_stream().await;
+    let events = notifying_events(&service, &mut users, &url).await;
     let ses = Stub::new(|_, _| Some((200, json!({"MessageId": "m"})))).await;
     let mailer = mailer(&url, &ses.url);
     for event in &events {
-        mailer.notify(&handed_on(event).detail).await.unwrap();
+        mailer.notify(&delivered(event).detail).await.unwrap();
     }
     let mails = ses.sent();
     let about: BTreeSet<_> = mails
@@ -327,13 +329,14 @@ async fn whoever_is_to_be_told_gets_a_mail_of_their_own() {
         .map(|mail| {
             assert_eq!(mail["FromEmailAddress"], "sign-in@example.com");
             assert_eq!(mail["ConfigurationSetName"], "mails");
-            (sent_to(mail), mail["Content"]["Simple"]["Subject"]["Data"].as_str().unwrap())
+            (recipient(mail), mail["Content"]["Simple"]["Subject"]["Data"].as_str().unwrap())
         })
         .collect();
     let reset = "MFA was reset: enrol again at the next sign-in";
     let (enrolled, codes) = ("An authenticator was enrolled", "The right password, then several wrong codes");
-    // Amy administers acme: her reset is told to her, and to Ann who did it. Eve and the contacts have no address.
-    let want = [
+    // Amy is an Administrator of acme: her reset is reported to her and to ann, who did it. Eve and the contacts have
+    // no address.
+    let expected = [
         ("amy@example.com", reset),
         ("ann@example.com", enrolled),
         ("ann@example.com", reset),
@@ -341,10 +344,10 @@ async fn whoever_is_to_be_told_gets_a_mail_of_their_own() {
         ("bob@example.com", reset),
         ("bob@example.com", codes),
     ];
-    assert_eq!(about, want.into());
+    assert_eq!(about, expected.into());
     assert!(
         events.iter().any(|event| event["type"] == "vestibule.audit.login.delayed"),
-        "nobody could be told of that"
+        "no recipient has an address for that event"
     );
     for mail in &mails {
         let simple = &mail["Content"]["Simple"];
@@ -354,18 +357,18 @@ async fn whoever_is_to_be_told_gets_a_mail_of_their_own() {
         assert!(text.contains(&format!("  event: {}\n", id["Value"].as_str().unwrap())), "{text}");
         assert!(!text.contains("http") && !text.contains("www."), "{text}");
         let administrator = text.contains("as an Administrator of Acme");
-        assert_eq!(administrator, sent_to(mail) == "ann@example.com" && text.contains("reset"), "{text}");
+        assert_eq!(administrator, recipient(mail) == "ann@example.com" && text.contains("reset"), "{text}");
     }
 }
 
 #[tokio::test]
-async fn an_address_that_is_refused_keeps_nobody_else_from_their_mail_and_a_fault_is_tried_again() {
-    let (service, mut people, url) = streaming().await;
-    let events = told(&service, &mut people, &url).await;
+async fn refused_address_delays_no_other_mail_and_failures_are_retried() {
+    let (service, mut users, url) = service_with_stream().await;
+    let events = notifying_events(&service, &mut users, &url).await;
     let amys = |event: &&Value| event["type"] == "vestibule.audit.mfa.reset" && event["subject"] == "u-amy";
-    let event = handed_on(events.iter().find(amys).unwrap()).detail;
+    let event = delivered(events.iter().find(amys).unwrap()).detail;
     let for_amy = |body: &Value| body.to_string().contains("amy@example.com");
-    // For good: the other is told, and nothing is tried again.
+    // A permanent refusal: the other recipient gets a mail, and nothing is retried.
     for refusal in ["BadRequestException", "MessageRejected"] {
         let ses = Stub::new(move |_, body| match for_amy(body) {
             true => Some((400, json!({"__type": refusal, "message": "no"}))),
@@ -373,11 +376,11 @@ async fn an_address_that_is_refused_keeps_nobody_else_from_their_mail_and_a_faul
         })
         .await;
         mailer(&url, &ses.url).notify(&event).await.unwrap();
-        let mut to: Vec<_> = ses.sent().iter().map(|mail| sent_to(mail).to_owned()).collect();
+        let mut to: Vec<_> = ses.sent().iter().map(|mail| recipient(mail).to_owned()).collect();
         to.sort();
         assert_eq!(to, ["amy@example.com", "ann@example.com"], "{refusal}");
     }
-    // For now: the other is told all the same, and the event is tried again.
+    // A temporary failure: the other recipient gets a mail, and the event is retried.
     let faults = [(429, "TooManyRequestsException"), (400, "AccountSuspendedException"), (500, "InternalFailure")];
     for (status, fault) in faults {
         let ses = Stub::new(move |_, body| match for_amy(body) {
@@ -385,20 +388,20 @@ async fn an_address_that_is_refused_keeps_nobody_else_from_their_mail_and_a_faul
             false => Some((200, json!({"MessageId": "m"}))),
         })
         .await;
-        let untold = mailer(&url, &ses.url).notify(&event).await.unwrap_err();
-        assert!(matches!(untold, NotifyError::Mails(1)), "{fault}: {untold}");
-        assert!(ses.sent().iter().any(|mail| sent_to(mail) == "ann@example.com"), "{fault}");
+        let failure = mailer(&url, &ses.url).notify(&event).await.unwrap_err();
+        assert!(matches!(failure, NotifyError::Mails(1)), "{fault}: {failure}");
+        assert!(ses.sent().iter().any(|mail| recipient(mail) == "ann@example.com"), "{fault}");
     }
-    // A table that is away: nobody is told, and the event is tried again.
+    // The table is unreachable: no mail is sent, and the event is retried.
     let ses = Stub::new(|_, _| Some((200, json!({"MessageId": "m"})))).await;
-    let untold = mailer("http://127.0.0.1:1", &ses.url).notify(&event).await.unwrap_err();
-    assert!(matches!(untold, NotifyError::Store(_)), "{untold}");
+    let failure = mailer("http://127.0.0.1:1", &ses.url).notify(&event).await.unwrap_err();
+    assert!(matches!(failure, NotifyError::Store(_)), "{failure}");
     assert!(ses.sent().is_empty());
 }
 
-/// What an emulated service is asked, beside what the functions ask it.
+/// Calls an emulated service, for what the functions do not call themselves.
 #[cfg(feature = "kms-emulator")]
-async fn moto(service: &str, target: &str, path: &str, body: Value) -> Value {
+async fn call_moto(service: &str, target: &str, path: &str, body: Value) -> Value {
     let signed = format!(
         "AWS4-HMAC-SHA256 Credential=test/20270101/eu-central-1/{service}/aws4_request, SignedHeaders=host, Signature=00"
     );
@@ -410,42 +413,42 @@ async fn moto(service: &str, target: &str, path: &str, body: Value) -> Value {
     stream::post(&std::env::var("KMS_EMULATOR").unwrap(), path, &headers, &body).await
 }
 
-/// On moto's event bus, by the template's rule, to moto's mail service: `.ci/with-kms` starts it.
+/// On the event bus and mail service of moto, with the template's rule. `.ci/with-kms` starts moto.
 #[cfg(feature = "kms-emulator")]
 #[tokio::test]
-async fn emulated_events_come_over_a_bus_and_a_rule_to_the_mailer_and_its_mails_are_taken() {
+async fn emulated_events_reach_notify_and_its_mails_are_accepted() {
     let endpoint = std::env::var("KMS_EMULATOR").unwrap();
-    let queue = moto("sqs", "AmazonSQS.CreateQueue", "/", json!({"QueueName": "told"})).await["QueueUrl"].clone();
-    moto("events", "AWSEvents.CreateEventBus", "/", json!({"Name": "bus"})).await;
+    let queue = call_moto("sqs", "AmazonSQS.CreateQueue", "/", json!({"QueueName": "told"})).await["QueueUrl"].clone();
+    call_moto("events", "AWSEvents.CreateEventBus", "/", json!({"Name": "bus"})).await;
     let rule = json!({"Name": "told", "EventBusName": "bus", "EventPattern": rule().to_string()});
-    moto("events", "AWSEvents.PutRule", "/", rule).await;
+    call_moto("events", "AWSEvents.PutRule", "/", rule).await;
     let target = json!([{"Id": "told", "Arn": "arn:aws:sqs:eu-central-1:123456789012:told"}]);
-    moto("events", "AWSEvents.PutTargets", "/", json!({"Rule": "told", "EventBusName": "bus", "Targets": target}))
+    call_moto("events", "AWSEvents.PutTargets", "/", json!({"Rule": "told", "EventBusName": "bus", "Targets": target}))
         .await;
-    moto("ses", "", "/v2/email/identities", json!({"EmailIdentity": "sign-in@example.com"})).await;
+    call_moto("ses", "", "/v2/email/identities", json!({"EmailIdentity": "sign-in@example.com"})).await;
 
-    let (service, mut people, url) = streaming().await;
-    live(&service, &mut people).await;
+    let (service, mut users, url) = service_with_stream().await;
+    create_audit_rows(&service, &mut users).await;
     let records = stream::records(&url, "vestibule").await;
-    assert_eq!(put(&Stub::at(&endpoint), json!({"Records": records})).await, done());
+    assert_eq!(put(&Stub::without_server(&endpoint), json!({"Records": records})).await, no_failures());
 
     let mailer = mailer(&url, &endpoint);
-    let mut handed = 0;
+    let mut delivered_count = 0;
     loop {
-        let ask = json!({"QueueUrl": queue, "MaxNumberOfMessages": 10});
-        let page = moto("sqs", "AmazonSQS.ReceiveMessage", "/", ask).await;
+        let request = json!({"QueueUrl": queue, "MaxNumberOfMessages": 10});
+        let page = call_moto("sqs", "AmazonSQS.ReceiveMessage", "/", request).await;
         let Some(messages) = page["Messages"].as_array().filter(|some| !some.is_empty()) else { break };
         for message in messages {
             let event: Event = serde_json::from_str(message["Body"].as_str().unwrap()).unwrap();
             assert!(!event.detail.data.notified.is_empty());
             mailer.notify(&event.detail).await.unwrap();
-            let done = json!({"QueueUrl": queue, "ReceiptHandle": message["ReceiptHandle"]});
-            moto("sqs", "AmazonSQS.DeleteMessage", "/", done).await;
-            handed += 1;
+            let delete = json!({"QueueUrl": queue, "ReceiptHandle": message["ReceiptHandle"]});
+            call_moto("sqs", "AmazonSQS.DeleteMessage", "/", delete).await;
+            delivered_count += 1;
         }
     }
-    assert!(handed > 5, "{handed}");
-    let kept = moto("ses", "", "/moto-api/data.json", Value::Null).await;
+    assert!(delivered_count > 5, "{delivered_count}");
+    let kept = call_moto("ses", "", "/moto-api/data.json", Value::Null).await;
     let mails = kept["ses"]["Message"].as_array().unwrap();
     let mut to: Vec<_> = mails.iter().map(|mail| mail["destinations"]["ToAddresses"][0].as_str().unwrap()).collect();
     to.sort_unstable();
@@ -456,14 +459,14 @@ async fn emulated_events_come_over_a_bus_and_a_rule_to_the_mailer_and_its_mails_
 }
 
 #[test]
-fn every_fault_of_the_configuration_is_named() {
-    let named = |faults: vestibule::aws::ConfigErrors| -> Vec<String> {
+fn every_configuration_error_is_reported() {
+    let variables = |faults: vestibule::aws::ConfigErrors| -> Vec<String> {
         faults.0.iter().map(|fault| fault.split(' ').next().unwrap().to_owned()).collect()
     };
     let of_aws = ["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
-    let faults = named(Bus::configured(|_| None).err().unwrap());
+    let faults = variables(Bus::configured(|_| None).err().unwrap());
     assert_eq!(faults, [&["VESTIBULE_EVENT_BUS"], &of_aws[..]].concat());
-    let faults = named(Mailer::configured(|_| None).err().unwrap());
+    let faults = variables(Mailer::configured(|_| None).err().unwrap());
     assert_eq!(faults, [&["VESTIBULE_TABLE", "VESTIBULE_MAIL_FROM"], &of_aws[..]].concat());
     let faults = Bus::configured(environment(&[("VESTIBULE_CA_FILE", "/no/such/file")])).err().unwrap().to_string();
     assert!(faults.starts_with("2 fault(s): ") && faults.contains("VESTIBULE_CA_FILE /no/such/file: "), "{faults}");

@@ -1,4 +1,5 @@
-//! X11, X13: a store that does not answer, answers late, or was edited by somebody. Denied, and nothing granted.
+//! X11, X13: a store that is unavailable or slow, or whose items were edited. Such requests are refused or get 503, and
+//! grant nothing.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::{
@@ -14,7 +15,7 @@ use async_trait::async_trait;
 use axum::http::Method;
 use local::{data_dir::DataDir, sled_table::SledTable};
 use serde_json::json;
-use tests::{Ask, People, Person, Reply, Service, code, of};
+use tests::{Reply, Service, TestRequest, TestUser, TestUsers, totp_code, user_mut};
 use vestibule::{
     env::SystemEntropy,
     store::{
@@ -24,28 +25,28 @@ use vestibule::{
     },
 };
 
-/// What becomes of a call that fails.
+/// What happens to a failing call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Fault {
-    /// It did not happen.
+    /// It was not executed.
     NotDone,
-    /// It happened, and the answer is lost.
+    /// It was executed, but the answer is lost.
     Lost,
 }
 
-/// The embedded table, which fails when it is told to, and shows other attributes than it has.
-struct Unreliable {
+/// The embedded table. It fails on request, and can return forged attributes.
+struct UnreliableTable {
     table: SledTable,
     /// Calls since the fault was set.
     calls: AtomicUsize,
     fault: Mutex<(Range<usize>, Fault)>,
-    /// Attributes of somebody's items, by a part of the key.
+    /// Forged attributes of items, by a part of their key.
     forged: Mutex<Option<(String, HashMap<String, Value>)>>,
-    /// Items that hold a sealed secret, by their partition.
+    /// Items with a sealed secret, by partition.
     seen: Mutex<HashMap<String, Item>>,
 }
 
-impl Unreliable {
+impl UnreliableTable {
     fn fail(&self, calls: Range<usize>, fault: Fault) {
         self.calls.store(0, SeqCst);
         *self.fault.lock().unwrap() = (calls, fault);
@@ -68,7 +69,7 @@ impl Unreliable {
     }
 }
 
-fn down() -> StoreError {
+fn unavailable() -> StoreError {
     StoreError::Unavailable("the test says so".into())
 }
 
@@ -76,26 +77,26 @@ macro_rules! unreliably {
     ($self:ident, $call:expr) => {{
         let fault = $self.next();
         if fault == Some(Fault::NotDone) {
-            return Err(down());
+            return Err(unavailable());
         }
-        let answer = $call.await;
+        let outcome = $call.await;
         if fault == Some(Fault::Lost) {
-            return Err(down());
+            return Err(unavailable());
         }
-        answer
+        outcome
     }};
 }
 
 #[async_trait]
-impl Table for Unreliable {
+impl Table for UnreliableTable {
     async fn read(&self, keys: &[Key]) -> Result<Vec<Option<Item>>, StoreError> {
         let mut found = unreliably!(self, self.table.read(keys))?;
         found.iter_mut().flatten().for_each(|item| self.forge(item));
         Ok(found)
     }
 
-    async fn update(&self, write: &Write, again: Retry) -> Result<Updated, StoreError> {
-        let mut updated = unreliably!(self, self.table.update(write, again))?;
+    async fn update(&self, write: &Write, retry: Retry) -> Result<Updated, StoreError> {
+        let mut updated = unreliably!(self, self.table.update(write, retry))?;
         if let Updated::Written(Some(item)) | Updated::Refused(Some(item)) = &mut updated {
             self.forge(item);
         }
@@ -111,76 +112,77 @@ impl Table for Unreliable {
     }
 }
 
-async fn unreliable() -> (Arc<Unreliable>, Service, People) {
+async fn unreliable_service() -> (Arc<UnreliableTable>, Service, TestUsers) {
     let DataDir { table, keys, .. } = DataDir::ephemeral(&SystemEntropy).unwrap();
-    let table = Arc::new(Unreliable {
+    let table = Arc::new(UnreliableTable {
         table,
         calls: AtomicUsize::new(0),
         fault: Mutex::new((0..0, Fault::NotDone)),
         forged: Mutex::new(None),
         seen: Mutex::default(),
     });
-    let service = Service::over(Arc::clone(&table) as Arc<dyn Table>, keys);
-    let people = service.populate().await;
-    (table, service, people)
+    let service = Service::with_table(Arc::clone(&table) as Arc<dyn Table>, keys);
+    let users = service.add_users().await;
+    (table, service, users)
 }
 
-fn post(path: &str, token: &str, body: serde_json::Value) -> Ask {
-    Ask::new(Method::POST, path).token(token).json(body)
+fn post(path: &str, token: &str, body: serde_json::Value) -> TestRequest {
+    TestRequest::new(Method::POST, path).token(token).json(body)
 }
 
-fn login(person: &Person, password: &str) -> Ask {
-    let body = json!({"tenant": person.tenant, "username": person.username, "password": password});
-    Ask::new(Method::POST, "/v1/login").json(body)
+fn login(user: &TestUser, password: &str) -> TestRequest {
+    let body = json!({"tenant": user.tenant, "username": user.username, "password": password});
+    TestRequest::new(Method::POST, "/v1/login").json(body)
 }
 
-/// What a request is answered where nothing fails: its status, and what else tells it apart.
+/// The expected answer without faults: the status, and the code or status field.
 type Expected = (u16, &'static str);
 
-fn answer(reply: &Reply) -> (u16, String) {
+fn outcome(reply: &Reply) -> (u16, String) {
     let said = reply.body.get("status").and_then(serde_json::Value::as_str).unwrap_or(reply.code());
     (reply.status.as_u16(), said.to_owned())
 }
 
-/// Requests of all kinds, each with the answer that is right now.
-async fn requests(service: &Service, people: &mut People) -> Vec<(Ask, Expected)> {
-    service.pass(3600);
-    let ann = service.fresh(of(people, "ann")).await;
-    // Con1's factor goes with each reset.
-    let con = of(people, "con1");
+/// Requests of all kinds with their expected answers.
+async fn requests(service: &Service, users: &mut TestUsers) -> Vec<(TestRequest, Expected)> {
+    service.advance(3600);
+    let ann = service.stepped_up_session(user_mut(users, "ann")).await;
+    // Each reset removes the factor of con1.
+    let con = user_mut(users, "con1");
     con.secret.clear();
     service.send(post("/v1/admin/users/u-con1/mfa-reset", &ann, json!({"reason": "r"}))).await.ok();
-    let con = service.enrolment(con).await;
-    let bob = of(people, "bob");
-    let session = service.fresh(bob).await;
-    let made = service.send(Ask::new(Method::POST, "/v1/mfa/recovery-token").token(&session)).await.ok();
-    let recovery = made.text("/recovery_token");
-    let (one, two, three) = (service.challenge(bob).await, service.challenge(bob).await, service.challenge(bob).await);
-    let (wrong, old) = (service.wrong(bob), bob.session.clone());
-    service.pass(60);
-    let right = code(&bob.secret, service.step());
-    let stepped = code(&bob.secret, service.step() + 1);
+    let con = service.enrolment_token(con).await;
+    let bob = user_mut(users, "bob");
+    let session = service.stepped_up_session(bob).await;
+    let created = service.send(TestRequest::new(Method::POST, "/v1/mfa/recovery-token").token(&session)).await.ok();
+    let recovery = created.text("/recovery_token");
+    let (one, two, three) =
+        (service.challenge_token(bob).await, service.challenge_token(bob).await, service.challenge_token(bob).await);
+    let (wrong, old) = (service.wrong_code(bob), bob.session.clone());
+    service.advance(60);
+    let right = totp_code(&bob.secret, service.step());
+    let stepped = totp_code(&bob.secret, service.step() + 1);
     bob.step = service.step() + 1;
-    let bob = &people["bob"];
+    let bob = &users["bob"];
     let confirm = "/v1/mfa/enrolments/confirm";
     let excluded = json!({"contact_ids": ["u-con2", "u-bob"], "disable_mfa": true, "reason": "r"});
     let exclusion = post("/v1/admin/portal-exclusions", &ann, excluded);
     vec![
         (login(bob, &bob.password), (200, "mfa_required")),
         (login(bob, "wrong"), (401, "invalid_credentials")),
-        (login(&people["eve"], &people["eve"].password), (200, "enrolment_required")),
-        (login(&people["off"], &people["off"].password), (401, "invalid_credentials")),
+        (login(&users["eve"], &users["eve"].password), (200, "enrolment_required")),
+        (login(&users["off"], &users["off"].password), (401, "invalid_credentials")),
         (post("/v1/verify", &one, json!({"code": wrong})), (401, "invalid_code")),
         (post("/v1/verify", &one, json!({"code": right})), (200, "signed_in")),
         (post("/v1/verify", &two, json!({"code": recovery})), (200, "signed_in")),
         (post("/v1/verify", &three, json!({"code": recovery})), (401, "invalid_code")),
         (post("/v1/step-up", &session, json!({"code": stepped})), (200, "")),
-        (Ask::new(Method::GET, "/v1/session").token(&old), (401, "invalid_token")),
+        (TestRequest::new(Method::GET, "/v1/session").token(&old), (401, "invalid_token")),
         (post("/v1/mfa/enrolments", &con, json!({})), (201, "")),
         (post(confirm, &con, json!({"code": "000000"})), (401, "invalid_code")),
-        (Ask::new(Method::GET, "/v1/session").token(&ann), (200, "")),
-        (Ask::new(Method::GET, "/v1/admin/users/u-gil").token(&ann), (404, "not_found")),
-        (Ask::new(Method::DELETE, "/v1/mfa").token(&ann), (403, "mfa_mandatory")),
+        (TestRequest::new(Method::GET, "/v1/session").token(&ann), (200, "")),
+        (TestRequest::new(Method::GET, "/v1/admin/users/u-gil").token(&ann), (404, "not_found")),
+        (TestRequest::new(Method::DELETE, "/v1/mfa").token(&ann), (403, "mfa_mandatory")),
         (exclusion.header("idempotency-key", &format!("k{}", bob.step)), (200, "completed")),
         (post("/v1/admin/users/u-eve/mfa-reset", &ann, json!({"reason": "r"})), (200, "")),
     ]
@@ -188,25 +190,25 @@ async fn requests(service: &Service, people: &mut People) -> Vec<(Ask, Expected)
 
 /// X11
 #[tokio::test]
-async fn whatever_call_of_the_store_fails_the_answer_is_the_right_one_or_unavailable() {
-    let (table, service, mut people) = unreliable().await;
-    service.enrol(of(&mut people, "bob")).await;
+async fn any_failed_store_call_gives_the_right_answer_or_503() {
+    let (table, service, mut users) = unreliable_service().await;
+    service.enrol(user_mut(&mut users, "bob")).await;
     let mut unavailable = 0;
     for fault in [Fault::NotDone, Fault::Lost] {
         for first in 0..9 {
-            // One call, or all from it on.
+            // One call fails, or all calls from it on.
             for calls in [first..first + 1, first..usize::MAX] {
-                for (n, (ask, expected)) in requests(&service, &mut people).await.into_iter().enumerate() {
+                for (n, (request, expected)) in requests(&service, &mut users).await.into_iter().enumerate() {
                     table.fail(calls.clone(), fault);
-                    let reply = service.send(ask.clone()).await;
+                    let reply = service.send(request.clone()).await;
                     table.fail(0..0, fault);
-                    let (status, said) = answer(&reply);
+                    let (status, said) = outcome(&reply);
                     if status == 503 {
                         assert_eq!(said, "unavailable");
                         assert!(reply.headers.contains_key("retry-after"));
                         unavailable += 1;
                     } else if (status, said.as_str()) != expected {
-                        // What failed before it left it undone: a token not spent, not replaced, an enrolment not begun.
+                        // The failed request changed nothing: a token not spent or replaced, an enrolment not started.
                         let undone = [(7, 200), (9, 200), (11, 409)];
                         assert!(undone.contains(&(n, status)), "{fault:?} {calls:?} {n}: {reply:?}");
                     }
@@ -215,20 +217,20 @@ async fn whatever_call_of_the_store_fails_the_answer_is_the_right_one_or_unavail
         }
     }
     assert!(unavailable > 100, "{unavailable}");
-    // It recovers by itself.
-    service.pass(3600);
-    let bob = of(&mut people, "bob");
+    // Afterwards everything works again.
+    service.advance(3600);
+    let bob = user_mut(&mut users, "bob");
     service.sign_in(bob).await;
     assert_eq!(service.get("/v1/mfa", &bob.session).await.ok().text("/status"), "active");
 }
 
-/// Nobody looks into a tenant without a row in its audit.
+/// A lookup in a tenant is not answered without its audit row.
 #[tokio::test]
-async fn look_up_whose_audit_row_is_not_written_is_not_answered() {
-    let (table, service, mut people) = unreliable().await;
-    let op = service.fresh(of(&mut people, "op")).await;
+async fn lookup_without_its_audit_row_is_not_answered() {
+    let (table, service, mut users) = unreliable_service().await;
+    let op = service.stepped_up_session(user_mut(&mut users, "op")).await;
     for path in ["/v1/support/tenants", "/v1/support/tenants/acme/users"] {
-        // The first call reads who asks, the second writes the row.
+        // The first call reads the caller, the second writes the row.
         table.fail(1..2, Fault::NotDone);
         let reply = service.get(path, &op).await;
         table.fail(0..0, Fault::NotDone);
@@ -239,24 +241,24 @@ async fn look_up_whose_audit_row_is_not_written_is_not_answered() {
 
 /// X13
 #[tokio::test]
-async fn a_secret_moved_to_another_person_opens_nothing() {
-    let (table, service, mut people) = unreliable().await;
-    service.enrol(of(&mut people, "bob")).await;
-    service.enrol(of(&mut people, "eve")).await;
-    service.challenge(&people["bob"]).await;
+async fn secret_moved_to_another_user_is_refused() {
+    let (table, service, mut users) = unreliable_service().await;
+    service.enrol(user_mut(&mut users, "bob")).await;
+    service.enrol(user_mut(&mut users, "eve")).await;
+    service.challenge_token(&users["bob"]).await;
     let bobs = table.seen.lock().unwrap()["T#acme#U#u-bob"].clone();
     for copied in [&["sec"][..], &["sec", "fid"], &["sec", "fid", "born", "ls", "fat"]] {
-        service.pass(901);
+        service.advance(901);
         let attributes = copied.iter().map(|name| ((*name).to_owned(), bobs[*name].clone())).collect();
         *table.forged.lock().unwrap() = Some(("#u-eve".into(), attributes));
-        let challenge = service.challenge(&people["eve"]).await;
+        let challenge = service.challenge_token(&users["eve"]).await;
         for name in ["bob", "eve"] {
-            let code = code(&people[name].secret, service.step());
+            let code = totp_code(&users[name].secret, service.step());
             let reply = service.send(post("/v1/verify", &challenge, json!({"code": code}))).await;
             assert!(reply.is(503, "unavailable"), "{copied:?} {name}: {reply:?}");
         }
         *table.forged.lock().unwrap() = None;
     }
-    service.pass(901);
-    service.sign_in(of(&mut people, "eve")).await;
+    service.advance(901);
+    service.sign_in(user_mut(&mut users, "eve")).await;
 }

@@ -1,7 +1,7 @@
-//! `openapi.json` is what the routes say of themselves. `just openapi` writes it anew; the difference is reviewed.
+//! `openapi.json` is generated from the routes. `just openapi` regenerates it; review the difference.
 //!
-//! The document is public documentation, and programs are generated from it. What that takes is checked here; each message
-//! names the operation or schema, and what it lacks.
+//! The document is public documentation, and clients are generated from it. These tests check what that requires; each
+//! message names the operation or schema and what it lacks.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -15,16 +15,19 @@ use tests::document::{DOCUMENT, faults};
 use vestibule::audit::Action;
 
 #[test]
-fn the_committed_document_is_that_of_the_routes() {
+fn committed_document_matches_the_routes() {
     let document = vestibule::http::document(local::server::routes());
-    let made = format!("{}\n", serde_json::to_string_pretty(&document).unwrap());
+    let generated = format!("{}\n", serde_json::to_string_pretty(&document).unwrap());
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("openapi.json");
     if std::env::var_os("UPDATE_OPENAPI").is_some() {
-        fs::write(path, made).unwrap();
+        fs::write(path, generated).unwrap();
         return;
     }
     let committed = fs::read_to_string(path).unwrap_or_default();
-    assert!(committed == made, "openapi.json differs from the routes: run `just openapi` and review the difference");
+    assert!(
+        committed == generated,
+        "openapi.json differs from the routes: run `just openapi` and review the difference"
+    );
 }
 
 /// Each operation, as method and path.
@@ -43,17 +46,17 @@ fn entries(value: &'static Value) -> impl Iterator<Item = (&'static String, &'st
     value.as_object().into_iter().flatten()
 }
 
-fn resolved(value: &'static Value) -> &'static Value {
+fn resolve(value: &'static Value) -> &'static Value {
     match value["$ref"].as_str() {
         Some(reference) => DOCUMENT.pointer(reference.strip_prefix('#').unwrap()).unwrap(),
         None => value,
     }
 }
 
-/// Whether there is a sentence.
+/// Whether the description contains a sentence.
 fn is_described(value: &'static Value) -> bool {
     let said = |value: &Value| value["description"].as_str().is_some_and(|text| text.trim().len() > 5);
-    said(value) || said(resolved(value))
+    said(value) || said(resolve(value))
 }
 
 #[track_caller]
@@ -62,19 +65,19 @@ fn assert_none(faults: &[String]) {
 }
 
 #[test]
-fn whatever_takes_a_body_describes_it() {
-    let bare: Vec<_> = operations()
+fn every_request_body_is_described() {
+    let missing: Vec<_> = operations()
         .filter(|(name, operation)| {
             let takes = name.starts_with("POST") || name.starts_with("PATCH");
             takes && operation["requestBody"]["content"].as_object().is_none_or(serde_json::Map::is_empty)
         })
         .map(|(name, _)| name)
         .collect();
-    assert_eq!(bare, ["POST /v1/mfa/recovery-token"]);
+    assert_eq!(missing, ["POST /v1/mfa/recovery-token"]);
 }
 
 #[test]
-fn each_operation_has_an_id_of_its_own() {
+fn operation_ids_are_unique() {
     let (mut seen, mut faults) = (BTreeMap::new(), Vec::new());
     for (name, operation) in operations() {
         let id = operation["operationId"].as_str().unwrap_or_default();
@@ -133,14 +136,14 @@ fn tags_servers_and_security_schemes_are_declared_and_described() {
         faults.push("no server".to_owned());
     }
     let schemes = entries(&DOCUMENT["components"]["securitySchemes"]);
-    let bare = DOCUMENT["tags"].as_array().into_iter().flatten().chain(servers).chain(schemes.map(|(_, it)| it));
-    faults.extend(bare.filter(|it| !is_described(it)).map(|it| format!("no description: {it}")));
+    let missing = DOCUMENT["tags"].as_array().into_iter().flatten().chain(servers).chain(schemes.map(|(_, it)| it));
+    faults.extend(missing.filter(|it| !is_described(it)).map(|it| format!("no description: {it}")));
     for (name, operation) in operations() {
-        let Some(wanted) = operation["security"].as_array() else {
+        let Some(schemes_of_operation) = operation["security"].as_array() else {
             faults.push(format!("{name}: does not say what token it needs"));
             continue;
         };
-        for scheme in wanted.iter().flat_map(|one| one.as_object().unwrap().keys()) {
+        for scheme in schemes_of_operation.iter().flat_map(|one| one.as_object().unwrap().keys()) {
             if DOCUMENT["components"]["securitySchemes"][scheme].is_null() {
                 faults.push(format!("{name}: security scheme {scheme} is not declared"));
             }
@@ -149,12 +152,12 @@ fn tags_servers_and_security_schemes_are_declared_and_described() {
     assert_none(&faults);
 }
 
-/// Calls `visit` with a schema and all within it, once for each name; references are followed.
+/// Calls `visit` with a schema and all schemas within it, once per name; references are followed.
 fn walk(name: &str, schema: &'static Value, seen: &mut BTreeSet<String>, visit: &mut dyn FnMut(&str, &'static Value)) {
     if let Some(reference) = schema["$ref"].as_str() {
         let name = reference.rsplit('/').next().unwrap();
         if seen.insert(name.to_owned()) {
-            walk(name, resolved(schema), seen, visit);
+            walk(name, resolve(schema), seen, visit);
         }
         return;
     }
@@ -179,8 +182,8 @@ fn schemas_and_their_fields_are_described() {
         }
         let mut seen = BTreeSet::new();
         walk(name, schema, &mut seen, &mut |name, schema| {
-            let bare = entries(&schema["properties"]).filter(|(_, it)| !is_described(it));
-            faults.extend(bare.map(|(field, _)| format!("schema {name}: field `{field}` has no description")));
+            let missing = entries(&schema["properties"]).filter(|(_, it)| !is_described(it));
+            faults.extend(missing.map(|(field, _)| format!("schema {name}: field `{field}` has no description")));
         });
     }
     faults.sort();
@@ -188,7 +191,7 @@ fn schemas_and_their_fields_are_described() {
     assert_none(&faults);
 }
 
-/// The names of the schemas that a source file derives.
+/// The schema names that a source file derives.
 fn derived(text: &str) -> Vec<String> {
     let word = |text: &str| text.trim_start().split(|c: char| !c.is_alphanumeric()).next().unwrap().to_owned();
     let mut names = Vec::new();
@@ -199,12 +202,12 @@ fn derived(text: &str) -> Vec<String> {
         let (attributes, declared) = (&rest[..declared.0], &rest[declared.0 + declared.1..]);
         names.push(attributes.split_once("schema(as = ").map_or_else(|| word(declared), |(_, name)| word(name)));
     }
-    // The name of a macro's type is a parameter of the macro.
+    // The name of a type in a macro is a macro parameter.
     names.retain(|name| !name.is_empty());
     names
 }
 
-/// A second type of the same name would take the first one's place in the document, and nobody would notice.
+/// Of two types with one schema name, one would silently replace the other in the document.
 #[test]
 fn each_schema_is_one_type() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
@@ -227,9 +230,9 @@ fn each_schema_is_one_type() {
     assert_none(&faults);
 }
 
-/// The server refuses null: an optional field is absent.
+/// The server refuses null, so optional fields are omitted.
 #[test]
-fn no_request_takes_null() {
+fn no_request_accepts_null() {
     let mut faults = BTreeSet::new();
     for (name, operation) in operations() {
         let bodies = entries(&operation["requestBody"]["content"]).map(|(_, content)| content);
@@ -247,7 +250,7 @@ fn no_request_takes_null() {
     assert_none(&faults.into_iter().collect::<Vec<_>>());
 }
 
-/// Nor does it answer with null where it can leave a field out.
+/// The server does not answer with null where it can omit a field.
 #[test]
 fn only_required_fields_can_be_null() {
     let mut faults = BTreeSet::new();
@@ -267,7 +270,7 @@ fn only_required_fields_can_be_null() {
 }
 
 #[test]
-fn what_is_a_closed_set_is_an_enum() {
+fn closed_sets_are_enums() {
     let values = |schema: &str| {
         let values = DOCUMENT["components"]["schemas"][schema]["enum"].as_array().cloned().unwrap_or_default();
         values.into_iter().map(|value| value.as_str().unwrap().to_owned()).collect::<BTreeSet<_>>()
@@ -277,7 +280,7 @@ fn what_is_a_closed_set_is_an_enum() {
     let action = &DOCUMENT["components"]["schemas"]["AuditDto"]["properties"]["action"];
     assert_eq!(action["$ref"], "#/components/schemas/Action");
     for (schema, field) in [("StatusAnswer", "method"), ("StartAnswer", "algorithm"), ("ActiveDto", "token_type")] {
-        let field = resolved(&DOCUMENT["components"]["schemas"][schema]["properties"][field]);
+        let field = resolve(&DOCUMENT["components"]["schemas"][schema]["properties"][field]);
         assert_eq!(field["enum"].as_array().map(Vec::len), Some(1), "{schema}: {field}");
     }
 }
@@ -301,7 +304,7 @@ fn check_examples(what: &str, content: &'static Value, faulty: &mut Vec<String>)
     if examples.is_empty() && content["example"].is_null() {
         faulty.push(format!("{what}: no example"));
     }
-    let given = examples.iter().map(|(_, it)| &resolved(it)["value"]).chain(content.get("example"));
+    let given = examples.iter().map(|(_, it)| &resolve(it)["value"]).chain(content.get("example"));
     for example in given {
         let found = faults(&content["schema"], example);
         faulty
@@ -325,14 +328,14 @@ fn every_request_and_response_has_valid_examples() {
     assert_none(&faults);
 }
 
-/// An example shows a problem that the response can have.
+/// An example of a problem has a status that the response can have.
 #[test]
 fn examples_of_problems_have_the_status_of_their_response() {
     let mut faults = Vec::new();
     for (name, operation) in operations() {
         for (status, response) in responses(operation) {
             for (code, example) in entries(&response["content"]["application/problem+json"]["examples"]) {
-                let value = &resolved(example)["value"];
+                let value = &resolve(example)["value"];
                 if value["status"].as_u64() != status.parse().ok() || value["code"] != code.as_str() {
                     faults.push(format!("{name}: {status} names `{code}`, whose status is {}", value["status"]));
                 }

@@ -1,4 +1,4 @@
-//! Whom connections to AWS believe, seen in handshakes with a server that an authority of its own certifies.
+//! Which servers connections to AWS trust, tested by TLS handshakes with a server of a test authority.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::{
@@ -21,7 +21,7 @@ use crate::certified::certified;
 
 mod certified;
 
-/// Answers whatever comes through TLS with an empty list of tables.
+/// Serves TLS, and answers every request with an empty list of tables.
 fn serve(config: ServerConfig) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("https://{}", listener.local_addr().unwrap());
@@ -30,7 +30,7 @@ fn serve(config: ServerConfig) -> String {
         for stream in listener.incoming() {
             let mut tls = StreamOwned::new(ServerConnection::new(Arc::clone(&config)).unwrap(), stream.unwrap());
             let mut request = [0; 4096];
-            // Whoever does not believe the certificate ends here.
+            // A client that does not trust the certificate ends the connection here.
             if matches!(tls.read(&mut request), Ok(length) if length > 0) {
                 let body = r#"{"TableNames":[]}"#;
                 let head = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
@@ -41,18 +41,18 @@ fn serve(config: ServerConfig) -> String {
     address
 }
 
-/// What a call over TLS comes to, with that trust.
+/// The result of a call over TLS with these roots.
 async fn call(address: &str, trust: &TlsRoots) -> Result<(), String> {
     let credentials = Credentials::new("test", "test", None, None, "test");
     let client = dynamo::client("eu-central-1".into(), credentials, Some(address.to_owned()), trust);
-    // A refusal is asked for once.
+    // A failed handshake is not retried.
     let config = client.config().to_builder().retry_config(RetryConfig::disabled()).build();
     let answer = Client::from_conf(config).list_tables().send().await;
     answer.map(|_| ()).map_err(|error| DisplayErrorContext(error).to_string())
 }
 
 #[tokio::test]
-async fn a_server_is_believed_if_one_of_the_authorities_certifies_it() {
+async fn server_is_trusted_if_a_configured_authority_certifies_it() {
     let folder = tempfile::tempdir().unwrap();
     let (config, authority) = certified();
     let address = serve(config);
@@ -61,7 +61,7 @@ async fn a_server_is_believed_if_one_of_the_authorities_certifies_it() {
         fs::write(&path, text).unwrap();
         TlsRoots::read(path.to_str()).unwrap()
     };
-    // A bundle may hold what TLS cannot use; the rest of it counts.
+    // A bundle may contain certificates that TLS cannot use; the others are used.
     let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     call(&address, &of("bundle.pem", &format!("{broken}{authority}{broken}"))).await.unwrap();
 

@@ -1,11 +1,12 @@
-//! Removes each condition of the service, one at a time, and asks the tests which of them misses it.
+//! Removes each condition of the service, one at a time, and runs the tests: a test has to fail.
 //!
-//! A copy of the sources is built once, under `target/conditions/`, in which an environment variable removes one condition;
-//! then each condition costs one run of the tests. What a condition is, is found in the syntax: see `find.rs`.
+//! A copy of the sources is built once, under `target/conditions/`, in which an environment variable removes one
+//! condition. Then each condition costs one run of the tests. `find.rs` finds the conditions in the syntax tree.
 //!
-//! `conditions [--list] [--library] [FILE ...]`: all conditions, or those of files whose path contains one of these texts; only
-//! named (`--list`), or with only the library's own tests asked, which build soonest (`--library`). Results are kept in
-//! `target/conditions/results.txt`: a run that was stopped goes on, and asks again only about what was not noticed.
+//! `conditions [--list] [--library] [FILE ...]`: all conditions, or those of files whose path contains one of these
+//! strings. `--list` only lists them. `--library` runs only the library's own tests, which build fastest. Results are
+//! kept in `target/conditions/results.txt`: an interrupted run continues, and repeats only conditions that were not
+//! noticed.
 
 mod find;
 mod run;
@@ -18,8 +19,8 @@ use std::{
 
 use find::Condition;
 
-/// What is examined: the library and the flows; not the programs' entry points, and not what tests are made of.
-fn examined(path: &str) -> bool {
+/// The is_examined files: the library and the flows, without `main.rs` and test helpers.
+fn is_examined(path: &str) -> bool {
     let code = path.starts_with("shared/src/") || (path.starts_with("functions/") && path.contains("/src/"));
     let for_tests =
         ["store/conditions", "store/contract", "store/fixture", "store/interleaved", "store/memory", "/tests.rs"];
@@ -37,7 +38,7 @@ fn main() -> ExitCode {
     let tracked = tracked(&root);
     let sources: Vec<(String, String)> = tracked
         .iter()
-        .filter(|path| examined(path))
+        .filter(|path| is_examined(path))
         .map(|path| (path.clone(), fs::read_to_string(root.join(path)).expect("a source")))
         .collect();
     let constructors = find::constructors(sources.iter().map(|(_, text)| text.as_str()));

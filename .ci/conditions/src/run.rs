@@ -1,4 +1,4 @@
-//! The copy in which conditions can be removed, and the tests that are asked.
+//! Builds the copy in which conditions can be removed, and runs the tests.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -11,10 +11,10 @@ use std::{
 
 use crate::find::{Condition, Removal};
 
-/// The variable that names the condition to remove, by its number.
+/// The variable with the number of the condition to remove.
 const VARIABLE: &str = "CONDITION_REMOVED";
 
-/// What the copy's library knows of it. The service itself knows nothing.
+/// Added to the copy's library. The service itself has no switches.
 const SWITCH: &str = r#"
 /// Whether this condition is removed.
 #[must_use]
@@ -26,7 +26,7 @@ pub fn condition_removed(number: u32) -> bool {
 }
 "#;
 
-/// Writes the copy. What is the same already stays as it is, so that only what changed is built again.
+/// Writes the copy. Unchanged files are not written, so that Cargo does not rebuild them.
 pub fn copy(root: &Path, copy: &Path, tracked: &[String], sources: &[(String, String)], conditions: &[Condition]) {
     let mut texts: HashMap<&str, String> = HashMap::new();
     for (path, text) in sources {
@@ -51,11 +51,11 @@ pub fn copy(root: &Path, copy: &Path, tracked: &[String], sources: &[(String, St
     }
 }
 
-/// A source with a switch at each condition.
+/// The source with a switch at each condition.
 fn switched<'a>(text: &str, in_library: bool, conditions: impl Iterator<Item = (usize, &'a Condition)>) -> String {
     let library = if in_library { "crate" } else { "vestibule" };
-    // (where, whether something ends there, length of the condition, what is inserted): of those that end at one place the
-    // inner one ends first, of those that begin at one place the outer one begins first.
+    // (position, whether a condition starts there, sort key by length, inserted text). Of the conditions that end at
+    // one position, the inner one ends first; of those that start at one position, the outer one starts first.
     let mut inserted = Vec::new();
     for (number, it) in conditions {
         let removed = format!("{library}::condition_removed({number})");
@@ -85,11 +85,11 @@ fn switched<'a>(text: &str, in_library: bool, conditions: impl Iterator<Item = (
     switched
 }
 
-/// A program of tests, and the folder it runs in.
+/// Test programs by name, each with the folder that it runs in.
 pub type Programs = HashMap<String, (PathBuf, PathBuf)>;
 
-/// Builds the tests of the copy, once.
-pub fn build(copy: &Path, library_alone: bool) -> Option<Programs> {
+/// Builds the tests of the copy. Returns `None` if the build fails.
+pub fn build(copy: &Path, library_only: bool) -> Option<Programs> {
     let tests = ["attacks", "authorization", "contract", "directory", "journeys", "saml"];
     let mut command = Command::new("cargo");
     command.args([
@@ -101,7 +101,7 @@ pub fn build(copy: &Path, library_alone: bool) -> Option<Programs> {
         "-p",
         "vestibule",
     ]);
-    if !library_alone {
+    if !library_only {
         command.args(["-p", "sso", "-p", "tests"]).args(tests.iter().flat_map(|test| ["--test", test]));
     }
     command.env("CARGO_TARGET_DIR", copy.join("target")).current_dir(copy);
@@ -119,32 +119,33 @@ pub fn build(copy: &Path, library_alone: bool) -> Option<Programs> {
     built.status.success().then_some(programs)
 }
 
-/// Which tests are asked about a condition, the quickest that are likely to know first; each program with its filters.
-fn asked(condition: &Condition) -> Vec<(&'static str, Vec<String>)> {
+/// The tests for a condition, as programs with filters. Fast ones that are likely to fail come first.
+fn tests_for(condition: &Condition) -> Vec<(&'static str, Vec<String>)> {
     let of_library =
         condition.file.strip_prefix("shared/src/").map(|path| path.trim_end_matches(".rs").replace('/', "::"));
     let skipped = |them: &[String]| them.iter().flat_map(|it| ["--skip".to_owned(), it.clone()]).collect::<Vec<_>>();
-    let mut asked = Vec::new();
+    let mut tests_for = Vec::new();
     if let Some(module) = &of_library {
         let near = vec![format!("{module}::"), "store::conditions::".to_owned()];
-        asked.push(("vestibule", near.clone()));
-        asked.push(("vestibule", skipped(&near)));
+        tests_for.push(("vestibule", near.clone()));
+        tests_for.push(("vestibule", skipped(&near)));
     }
     let sso = condition.file.contains("sso") || condition.file.contains("saml");
     if sso {
-        asked.extend([("sso", vec![]), ("saml", skipped(&["mutations_change_no_identity".to_owned()]))]);
+        tests_for
+            .extend([("sso", vec![]), ("saml", skipped(&["mutated_responses_never_change_the_identity".to_owned()]))]);
     }
-    asked.extend(["attacks", "journeys", "directory", "authorization"].map(|name| (name, vec![])));
-    asked.push(("contract", vec!["every_command_races_on_the_model".to_owned()]));
+    tests_for.extend(["attacks", "journeys", "directory", "authorization"].map(|name| (name, vec![])));
+    tests_for.push(("contract", vec!["every_command_races_on_the_model".to_owned()]));
     if sso {
-        asked.push(("saml", vec!["mutations_change_no_identity".to_owned()]));
+        tests_for.push(("saml", vec!["mutated_responses_never_change_the_identity".to_owned()]));
     }
-    asked
+    tests_for
 }
 
-/// The first test that fails without a condition, if one does. A run that hangs has failed, too.
-fn missed(programs: &Programs, number: usize, condition: &Condition) -> Option<String> {
-    for (name, filters) in asked(condition) {
+/// The first test that fails without a condition. A timeout counts as a failure.
+fn failing_test(programs: &Programs, number: usize, condition: &Condition) -> Option<String> {
+    for (name, filters) in tests_for(condition) {
         let Some((program, folder)) = programs.get(name) else { continue };
         let mut command = Command::new(program);
         command
@@ -154,8 +155,7 @@ fn missed(programs: &Programs, number: usize, condition: &Condition) -> Option<S
             .env("RUST_BACKTRACE", "0");
         let output = std::env::temp_dir().join(format!("conditions-{}", std::process::id()));
         let to = fs::File::create(&output).expect("a file");
-        let mut child =
-            command.current_dir(folder).stdout(to).stderr(Stdio::null()).spawn().expect("a program of tests");
+        let mut child = command.current_dir(folder).stdout(to).stderr(Stdio::null()).spawn().expect("a test program");
         let begun = Instant::now();
         let status = loop {
             if let Some(status) = child.try_wait().expect("a child") {
@@ -169,15 +169,16 @@ fn missed(programs: &Programs, number: usize, condition: &Condition) -> Option<S
             std::thread::sleep(Duration::from_millis(20));
         };
         if !status.is_some_and(|status| status.success()) {
-            let said = fs::read_to_string(&output).unwrap_or_default();
-            let failed = said.lines().find_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... FAILED"));
-            return Some(format!("{name} {}", failed.unwrap_or("(did not end well)")));
+            let output = fs::read_to_string(&output).unwrap_or_default();
+            let failed = output.lines().find_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... FAILED"));
+            return Some(format!("{name} {}", failed.unwrap_or("(aborted or timed out)")));
         }
     }
     None
 }
 
-/// Asks about each; tells what no test missed, and what of it nobody has explained.
+/// Removes each condition in turn. Reports those that no test notices, and fails if one is not explained in
+/// docs/mutation.md.
 pub fn all<'a>(
     root: &Path,
     copy: &Path,
@@ -197,21 +198,21 @@ pub fn all<'a>(
             noticed += 1;
             continue;
         }
-        match missed(programs, number, condition) {
+        match failing_test(programs, number, condition) {
             Some(test) => {
                 noticed += 1;
                 writeln!(results, "noticed\t{key}\t{test}").expect("results");
             }
             None => {
-                println!("missed by no test: {key}");
-                writeln!(results, "missed by no test\t{key}").expect("results");
+                println!("no test fails without: {key}");
+                writeln!(results, "not noticed\t{key}").expect("results");
                 survivors.push(key);
             }
         }
     }
     let unexplained: Vec<_> = survivors.iter().filter(|key| !explained.contains(key.as_str())).collect();
     println!(
-        "{noticed} noticed, {} not, {} of them explained in docs/mutation.md",
+        "{noticed} noticed, {} not noticed, {} of them explained in docs/mutation.md",
         survivors.len(),
         survivors.len() - unexplained.len()
     );

@@ -1,4 +1,4 @@
-//! The least Lambda that can be: `just bench-lambda` starts the functions beside it.
+//! A minimal Lambda function. `just bench-lambda` compares the functions with it.
 
 use axum::{Router, routing::get};
 

@@ -4,46 +4,50 @@ use std::collections::BTreeSet;
 
 use axum::http::Method;
 use serde_json::{Value, json};
-use tests::{Ask, Service, code, of};
+use tests::{Service, TestRequest, totp_code, user_mut};
 
 use super::{actions, audit, exclude, recovery_token};
 
 /// B01, B03, A03
 #[tokio::test]
-async fn no_list_of_contacts_reaches_an_employee_or_oneself() {
-    let (service, mut people) = Service::peopled().await;
-    let ann = service.fresh(of(&mut people, "ann")).await;
-    service.enrol(of(&mut people, "bob")).await;
+async fn batch_never_excludes_employees_or_the_caller() {
+    let (service, mut users) = Service::with_users().await;
+    let ann = service.stepped_up_session(user_mut(&mut users, "ann")).await;
+    service.enrol(user_mut(&mut users, "bob")).await;
     let ids = ["u-bob", "u-ann", "u-eve", "u-bob"];
     let reply = exclude(&service, &ann, "k", &ids, true).await.ok();
     let results = reply.body["results"].as_array().unwrap();
     assert_eq!(results.len(), 3);
     assert!(results.iter().all(|result| result["outcome"] == "not_a_contact"), "{results:?}");
-    service.get("/v1/session", &people["bob"].session).await.ok();
-    assert_eq!(service.login(&people["bob"]).await.text("/status"), "mfa_required");
-    assert_eq!(service.login(&people["eve"]).await.text("/status"), "enrolment_required");
-    // Nor does a contact become an employee and stay excluded, or the other way round.
+    service.get("/v1/session", &users["bob"].session).await.ok();
+    assert_eq!(service.login(&users["bob"]).await.text("/status"), "mfa_required");
+    assert_eq!(service.login(&users["eve"]).await.text("/status"), "enrolment_required");
+    // A contact who becomes an employee does not stay excluded, and an employee who becomes a contact is not excluded.
     exclude(&service, &ann, "k2", &["u-con1"], true).await.ok();
     let body = json!({"kind": "employee", "role": "standard"});
     service.patch("/v1/admin/users/u-con1", &ann, body).await.ok();
-    assert_eq!(service.login(&people["con1"]).await.text("/status"), "enrolment_required");
+    assert_eq!(service.login(&users["con1"]).await.text("/status"), "enrolment_required");
     let again = exclude(&service, &ann, "k2", &["u-con1"], true).await.ok();
-    assert_eq!(again.text("/results/0/outcome"), "excluded", "what was done, told again");
-    assert_eq!(service.login(&people["con1"]).await.text("/status"), "enrolment_required", "and not done again");
+    assert_eq!(again.text("/results/0/outcome"), "excluded", "the repetition reports the earlier outcome");
+    assert_eq!(
+        service.login(&users["con1"]).await.text("/status"),
+        "enrolment_required",
+        "the repetition changes nothing"
+    );
     let fresh = exclude(&service, &ann, "k3", &["u-con1"], true).await.ok();
     assert_eq!(fresh.text("/results/0/outcome"), "not_a_contact");
 }
 
 /// B04
 #[tokio::test]
-async fn a_batch_is_one_to_a_thousand_ids_of_the_right_form() {
-    let (service, mut people) = Service::peopled().await;
-    let ann = service.fresh(of(&mut people, "ann")).await;
+async fn batch_has_1_to_1000_valid_ids() {
+    let (service, mut users) = Service::with_users().await;
+    let ann = service.stepped_up_session(user_mut(&mut users, "ann")).await;
     let ids = |n: usize| (0..n).map(|n| format!("c{n}")).collect::<Vec<_>>();
     let post = |ids: Value| {
         let body = json!({"contact_ids": ids, "disable_mfa": true, "reason": "r"});
-        let ask = Ask::new(Method::POST, "/v1/admin/portal-exclusions").token(&ann).json(body);
-        service.send(ask.header("idempotency-key", "k"))
+        let request = TestRequest::new(Method::POST, "/v1/admin/portal-exclusions").token(&ann).json(body);
+        service.send(request.header("idempotency-key", "k"))
     };
     for bad in [
         json!([]),
@@ -68,24 +72,24 @@ async fn a_batch_is_one_to_a_thousand_ids_of_the_right_form() {
     assert!(post(json!(ids(40_000))).await.is(413, "payload_too_large"));
     let body = json!({"contact_ids": ["u-con1"], "disable_mfa": true, "reason": "r"});
     for keys in [vec![], vec![""], vec!["a b"], vec!["k", "k"]] {
-        let mut ask = Ask::new(Method::POST, "/v1/admin/portal-exclusions").token(&ann).json(body.clone());
+        let mut request = TestRequest::new(Method::POST, "/v1/admin/portal-exclusions").token(&ann).json(body.clone());
         for key in &keys {
-            ask = ask.header("idempotency-key", key);
+            request = request.header("idempotency-key", key);
         }
-        assert!(service.send(ask).await.is(400, "invalid_request"), "{keys:?}");
+        assert!(service.send(request).await.is(400, "invalid_request"), "{keys:?}");
     }
-    assert_eq!(service.login(&people["con1"]).await.text("/status"), "enrolment_required", "nothing was written");
+    assert_eq!(service.login(&users["con1"]).await.text("/status"), "enrolment_required", "nothing was written");
     let whole = post(json!(ids(1000))).await.ok();
     assert_eq!(whole.body["counts"]["refused"], 1000);
 }
 
 /// B05
 #[tokio::test]
-async fn an_idempotency_key_is_its_administrators_own() {
-    let (service, mut people) = Service::peopled().await;
-    let ann = service.fresh(of(&mut people, "ann")).await;
-    let amy = service.fresh(of(&mut people, "amy")).await;
-    let gus = service.fresh(of(&mut people, "gus")).await;
+async fn idempotency_keys_are_per_administrator() {
+    let (service, mut users) = Service::with_users().await;
+    let ann = service.stepped_up_session(user_mut(&mut users, "ann")).await;
+    let amy = service.stepped_up_session(user_mut(&mut users, "amy")).await;
+    let gus = service.stepped_up_session(user_mut(&mut users, "gus")).await;
     let one = exclude(&service, &ann, "same", &["u-con1"], true).await.ok();
     let two = exclude(&service, &amy, "same", &["u-con1", "u-con2"], true).await.ok();
     assert_eq!(two.body["counts"], json!({"excluded": 1, "included": 0, "unchanged": 1, "refused": 0}));
@@ -94,26 +98,26 @@ async fn an_idempotency_key_is_its_administrators_own() {
     let batches: BTreeSet<_> = [&one, &two, &three].iter().map(|reply| reply.text("/batch_id")).collect();
     assert_eq!(batches.len(), 3);
     assert!(exclude(&service, &ann, "same", &["u-con1"], false).await.is(409, "idempotency_mismatch"));
-    assert_eq!(service.login(&people["con1"]).await.text("/status"), "signed_in");
+    assert_eq!(service.login(&users["con1"]).await.text("/status"), "signed_in");
     let rows = audit(&service, &ann, "u-con1").await;
     assert_eq!(actions(&rows, "exclusion.excluded").len(), 1);
 }
 
 /// B07, B08
 #[tokio::test]
-async fn exclusion_takes_the_factor_and_inclusion_does_not_give_it_back() {
-    let (service, mut people) = Service::peopled().await;
-    let ann = service.fresh(of(&mut people, "ann")).await;
-    let con = of(&mut people, "con1");
+async fn exclusion_removes_the_factor_and_reinclusion_does_not_restore_it() {
+    let (service, mut users) = Service::with_users().await;
+    let ann = service.stepped_up_session(user_mut(&mut users, "ann")).await;
+    let con = user_mut(&mut users, "con1");
     service.enrol(con).await;
     let session = con.session.clone();
     let shown = recovery_token(&service, &session).await;
-    let challenge = service.challenge(con).await;
+    let challenge = service.challenge_token(con).await;
     exclude(&service, &ann, "k1", &["u-con1"], true).await.ok();
-    service.pass(30);
-    let right = code(&con.secret, service.step());
-    for tried in [&right, &shown] {
-        assert!(service.verify(&challenge, tried).await.is(401, "invalid_token"));
+    service.advance(30);
+    let right = totp_code(&con.secret, service.step());
+    for attempt in [&right, &shown] {
+        assert!(service.verify(&challenge, attempt).await.is(401, "invalid_token"));
     }
     assert!(service.get("/v1/session", &session).await.is(401, "session_refresh_required"));
     let exempt = service.login(con).await.ok().text("/session/token");
@@ -121,23 +125,23 @@ async fn exclusion_takes_the_factor_and_inclusion_does_not_give_it_back() {
     assert!(!step.status.is_success(), "{step:?}");
     exclude(&service, &ann, "k2", &["u-con1"], false).await.ok();
     assert!(service.get("/v1/session", &exempt).await.is(401, "session_refresh_required"));
-    let token = service.enrolment(con).await;
+    let token = service.enrolment_token(con).await;
     let body = json!({"code": right});
     let reply = service.post("/v1/mfa/enrolments/confirm", &token, body).await;
-    assert!(reply.is(409, "conflict"), "the old secret is no pending one: {reply:?}");
+    assert!(reply.is(409, "conflict"), "the old secret is not pending: {reply:?}");
     service.enrol_with(con, &token, json!({})).await;
-    service.pass(60);
-    let challenge = service.challenge(con).await;
+    service.advance(60);
+    let challenge = service.challenge_token(con).await;
     assert!(service.verify(&challenge, &shown).await.is(401, "invalid_code"));
 }
 
 /// B09, X04
 #[tokio::test]
-async fn an_excluded_contact_reaches_the_portal_alone_for_eight_hours() {
-    let (service, mut people) = Service::peopled().await;
-    let ann = service.fresh(of(&mut people, "ann")).await;
+async fn excluded_contact_reaches_only_the_portal_for_eight_hours() {
+    let (service, mut users) = Service::with_users().await;
+    let ann = service.stepped_up_session(user_mut(&mut users, "ann")).await;
     exclude(&service, &ann, "k", &["u-con1"], true).await.ok();
-    let session = service.login(&people["con1"]).await.ok().text("/session/token");
+    let session = service.login(&users["con1"]).await.ok().text("/session/token");
     let current = service.get("/v1/session", &session).await.ok();
     assert_eq!(current.body["session"]["amr"], json!(["pwd"]));
     for (method, path, body) in [
@@ -151,14 +155,14 @@ async fn an_excluded_contact_reaches_the_portal_alone_for_eight_hours() {
         ("PATCH", "/v1/admin/users/u-con1", json!({"role": "portal"})),
         ("DELETE", "/v1/mfa", Value::Null),
     ] {
-        let ask = Ask::new(Method::from_bytes(method.as_bytes()).unwrap(), path).token(&session);
-        let reply = service.send(if body.is_null() { ask } else { ask.json(body) }).await;
+        let request = TestRequest::new(Method::from_bytes(method.as_bytes()).unwrap(), path).token(&session);
+        let reply = service.send(if body.is_null() { request } else { request.json(body) }).await;
         assert!(reply.status == 403 || reply.is(401, "step_up_required"), "{method} {path}: {reply:?}");
     }
     for _ in 0..19 {
-        service.pass(1500);
+        service.advance(1500);
         service.get("/v1/session", &session).await.ok();
     }
-    service.pass(300);
-    assert!(service.get("/v1/session", &session).await.is(401, "invalid_token"), "eight hours, however busy");
+    service.advance(300);
+    assert!(service.get("/v1/session", &session).await.is(401, "invalid_token"), "eight hours despite use");
 }

@@ -4,60 +4,60 @@ use std::collections::BTreeSet;
 
 use axum::http::Method;
 use serde_json::json;
-use tests::{Ask, Service, code, of};
+use tests::{Service, TestRequest, totp_code, user_mut};
 
 use super::{create, exclude, raw, recovery_token, reset};
 
 /// E03, R05, A04
 #[tokio::test]
-async fn a_stolen_session_without_its_own_fresh_step_up_changes_no_factor() {
-    let (service, mut people) = Service::peopled().await;
-    let ann = of(&mut people, "ann");
+async fn stolen_session_without_step_up_changes_no_factor() {
+    let (service, mut users) = Service::with_users().await;
+    let ann = user_mut(&mut users, "ann");
     service.enrol(ann).await;
     let stolen = ann.session.clone();
     let shown = recovery_token(&service, &stolen).await;
-    service.pass(301);
-    // The step-up of another session of hers is not this one's.
+    service.advance(301);
+    // A step-up of another session of the same user does not count.
     let own = service.sign_in(ann).await.text("/session/token");
     for path in ["/v1/mfa/enrolments", "/v1/mfa/recovery-token"] {
-        let reply = service.send(Ask::new(Method::POST, path).token(&stolen)).await;
+        let reply = service.send(TestRequest::new(Method::POST, path).token(&stolen)).await;
         assert!(reply.is(401, "step_up_required"), "{path}: {reply:?}");
     }
     assert!(reset(&service, &stolen, "u-bob").await.is(401, "step_up_required"));
     assert!(exclude(&service, &stolen, "k", &["u-con1"], true).await.is(401, "step_up_required"));
     let form = [("content-type", "application/x-www-form-urlencoded"), ("authorization", &format!("Bearer {own}"))];
     assert!(raw(&service, "POST", "/v1/mfa/recovery-token", &form, "a=b").await.is(400, "invalid_request"));
-    // Nothing of hers is changed: factor and recovery token work.
+    // The factor and the recovery token are unchanged.
     service.sign_in(ann).await;
-    let challenge = service.challenge(ann).await;
+    let challenge = service.challenge_token(ann).await;
     let recovered = service.verify(&challenge, &shown).await.ok().text("/session/token");
-    service.pass(601);
+    service.advance(601);
     for path in ["/v1/mfa/enrolments", "/v1/mfa/recovery-token"] {
-        let reply = service.send(Ask::new(Method::POST, path).token(&recovered)).await;
-        assert!(reply.is(401, "step_up_required"), "a recovered session, ten minutes later: {path}");
+        let reply = service.send(TestRequest::new(Method::POST, path).token(&recovered)).await;
+        assert!(reply.is(401, "step_up_required"), "a recovered session after ten minutes: {path}");
     }
 }
 
 /// E04, E13
 #[tokio::test]
-async fn five_wrong_codes_or_ten_minutes_end_a_pending_enrolment_and_nothing_else() {
-    let (service, mut people) = Service::peopled().await;
-    let bob = of(&mut people, "bob");
-    let token = service.enrolment(bob).await;
+async fn five_wrong_codes_or_ten_minutes_end_only_the_pending_enrolment() {
+    let (service, mut users) = Service::with_users().await;
+    let bob = user_mut(&mut users, "bob");
+    let token = service.enrolment_token(bob).await;
     let confirm = |code: String| service.post("/v1/mfa/enrolments/confirm", &token, json!({"code": code}));
     assert!(confirm("123456".into()).await.is(409, "conflict"), "nothing is pending");
     bob.secret = service.post("/v1/mfa/enrolments", &token, json!({})).await.ok().text("/secret");
     for _ in 0..5 {
-        assert!(confirm(service.wrong(bob)).await.is(401, "invalid_code"));
+        assert!(confirm(service.wrong_code(bob)).await.is(401, "invalid_code"));
     }
-    assert!(confirm(code(&bob.secret, service.step())).await.is(409, "conflict"));
+    assert!(confirm(totp_code(&bob.secret, service.step())).await.is(409, "conflict"));
     service.enrol_with(bob, &token, json!({})).await;
     assert_eq!(service.login(bob).await.text("/status"), "mfa_required");
-    // With a session no token's end comes first: it is the enrolment's own.
+    // With a session the enrolment itself ends, because the session's token is not limited to five attempts.
     let session = bob.session.clone();
     let secret = service.post("/v1/mfa/enrolments", &session, json!({})).await.ok().text("/secret");
-    service.pass(600);
-    let late = json!({"code": code(&secret, service.step())});
+    service.advance(600);
+    let late = json!({"code": totp_code(&secret, service.step())});
     let late = service.post("/v1/mfa/enrolments/confirm", &session, late).await;
     assert!(!late.status.is_success(), "{late:?}");
     service.sign_in(bob).await;
@@ -65,13 +65,13 @@ async fn five_wrong_codes_or_ten_minutes_end_a_pending_enrolment_and_nothing_els
 
 /// E05
 #[tokio::test]
-async fn of_two_enrolments_the_newest_alone_can_be_confirmed() {
-    let (service, mut people) = Service::peopled().await;
-    let bob = of(&mut people, "bob");
-    let (one, two) = (service.enrolment(bob).await, service.enrolment(bob).await);
+async fn only_the_newest_enrolment_can_be_confirmed() {
+    let (service, mut users) = Service::with_users().await;
+    let bob = user_mut(&mut users, "bob");
+    let (one, two) = (service.enrolment_token(bob).await, service.enrolment_token(bob).await);
     let start = async |token: &str| service.post("/v1/mfa/enrolments", token, json!({})).await.ok().text("/secret");
     let confirm = async |token: &str, secret: &str| {
-        let code = code(secret, service.step());
+        let code = totp_code(secret, service.step());
         service.post("/v1/mfa/enrolments/confirm", token, json!({"code": code})).await
     };
     let (first, second) = (start(&one).await, start(&one).await);
@@ -81,7 +81,7 @@ async fn of_two_enrolments_the_newest_alone_can_be_confirmed() {
     for _ in 0..6 {
         assert!(
             confirm(&one, &second).await.is(401, "invalid_token"),
-            "replaced by another token, which is not charged"
+            "replaced by another token; not counted as an attempt"
         );
     }
     let done = confirm(&two, &third).await.ok();
@@ -89,22 +89,22 @@ async fn of_two_enrolments_the_newest_alone_can_be_confirmed() {
         assert!(service.post("/v1/mfa/enrolments", token, json!({})).await.is(401, "invalid_token"));
     }
     bob.session = done.text("/session/token");
-    // Shown, never confirmed: no door takes them.
-    service.pass(60);
+    // The secrets were shown but not confirmed, so no operation accepts their codes.
+    service.advance(60);
     for secret in [&first, &second] {
-        let challenge = service.challenge(bob).await;
-        assert!(service.verify(&challenge, &code(secret, service.step())).await.is(401, "invalid_code"));
+        let challenge = service.challenge_token(bob).await;
+        assert!(service.verify(&challenge, &totp_code(secret, service.step())).await.is(401, "invalid_code"));
     }
 }
 
 /// E06
 #[tokio::test]
-async fn the_confirming_code_is_spent() {
-    let (service, mut people) = Service::peopled().await;
-    let bob = of(&mut people, "bob");
+async fn confirming_code_cannot_be_used_again() {
+    let (service, mut users) = Service::with_users().await;
+    let bob = user_mut(&mut users, "bob");
     service.enrol(bob).await;
-    let (used, next) = (code(&bob.secret, bob.step), code(&bob.secret, bob.step + 1));
-    let challenge = service.challenge(bob).await;
+    let (used, next) = (totp_code(&bob.secret, bob.step), totp_code(&bob.secret, bob.step + 1));
+    let challenge = service.challenge_token(bob).await;
     assert!(service.verify(&challenge, &used).await.is(401, "invalid_code"));
     let stepped = service.post("/v1/step-up", &bob.session, json!({"code": used})).await;
     assert!(stepped.is(401, "invalid_code"));
@@ -114,8 +114,8 @@ async fn the_confirming_code_is_spent() {
 /// E07
 #[tokio::test]
 async fn secrets_are_160_random_bits() {
-    let (service, people) = Service::peopled().await;
-    let token = service.enrolment(&people["bob"]).await;
+    let (service, users) = Service::with_users().await;
+    let token = service.enrolment_token(&users["bob"]).await;
     let (mut secrets, mut ones) = (BTreeSet::new(), [0_u32; 160]);
     for _ in 0..64 {
         let start = service.post("/v1/mfa/enrolments", &token, json!({})).await.ok();
@@ -131,7 +131,8 @@ async fn secrets_are_160_random_bits() {
         secrets.insert(secret);
     }
     assert_eq!(secrets.len(), 64);
-    // Of 64 tosses each bit is neither always the same nor close to it: beyond 8 and 56 is one in a hundred million.
+    // In 64 secrets no bit is always or almost always the same: fewer than 8 or more than 56 has a probability of one
+    // in a hundred million.
     assert!(ones.iter().all(|count| (8..=56).contains(count)), "{ones:?}");
 }
 
@@ -152,8 +153,8 @@ fn percent_decoded(text: &str) -> String {
 
 /// E08, E09
 #[tokio::test]
-async fn names_get_into_the_uri_and_the_picture_as_names_alone() {
-    let (service, mut people) = Service::peopled().await;
+async fn names_are_escaped_in_uri_and_qr_code() {
+    let (service, mut users) = Service::with_users().await;
     let names = [
         "a?secret=AAAA&issuer=Evil",
         "x&algorithm=MD5",
@@ -167,12 +168,12 @@ async fn names_get_into_the_uri_and_the_picture_as_names_alone() {
         "<svg onload=x>",
     ];
     for (n, name) in names.iter().enumerate() {
-        let ann = service.fresh(of(&mut people, "ann")).await;
+        let ann = service.stepped_up_session(user_mut(&mut users, "ann")).await;
         service.patch("/v1/admin/settings", &ann, json!({"issuer": name})).await.ok();
-        let person =
+        let user =
             create(&service, &ann, "acme", &format!("{}{n}", name.replace('\u{202e}', "")), "a good long password")
                 .await;
-        let token = service.enrolment(&person).await;
+        let token = service.enrolment_token(&user).await;
         let start = service.post("/v1/mfa/enrolments", &token, json!({})).await.ok();
         let (secret, uri) = (start.text("/secret").replace(' ', ""), start.text("/otpauth_uri"));
         assert!(uri.is_ascii() && !uri.contains(['#', '<', '>', '"', ' ']), "{uri}");
@@ -185,8 +186,8 @@ async fn names_get_into_the_uri_and_the_picture_as_names_alone() {
         let values: Vec<_> = parameters.iter().map(|(_, value)| percent_decoded(value)).collect();
         assert_eq!(values, ["SHA1", "6", &shown(name), "30", &secret]);
         assert!(!label.contains('/'), "{label}");
-        assert_eq!(percent_decoded(label), format!("{}:{}", shown(name), shown(&person.username)));
-        // The picture is made of rectangles and paths: no text, no script, nothing that is loaded.
+        assert_eq!(percent_decoded(label), format!("{}:{}", shown(name), shown(&user.username)));
+        // The QR code consists of rectangles and paths: no text, no script, no external resource.
         let svg = start.text("/qr_svg");
         let tags: BTreeSet<_> =
             svg.split('<').skip(1).map(|tag| tag.split([' ', '>', '/']).find(|it| !it.is_empty()).unwrap()).collect();
@@ -198,10 +199,10 @@ async fn names_get_into_the_uri_and_the_picture_as_names_alone() {
 
 /// E11
 #[tokio::test]
-async fn an_abandoned_enrolment_is_asked_for_again_with_another_secret() {
-    let (service, mut people) = Service::peopled().await;
-    let bob = of(&mut people, "bob");
-    let token = service.enrolment(bob).await;
+async fn abandoned_enrolment_restarts_with_another_secret() {
+    let (service, mut users) = Service::with_users().await;
+    let bob = user_mut(&mut users, "bob");
+    let token = service.enrolment_token(bob).await;
     let first = service.post("/v1/mfa/enrolments", &token, json!({})).await.ok().text("/secret");
     for skip in [
         json!({"code": ""}),
@@ -221,16 +222,16 @@ async fn an_abandoned_enrolment_is_asked_for_again_with_another_secret() {
     let token = again.text("/enrolment/token");
     let start = service.post("/v1/mfa/enrolments", &token, json!({})).await.ok();
     assert_ne!(start.text("/secret"), first);
-    let code = code(&first, service.step());
+    let code = totp_code(&first, service.step());
     let reply = service.post("/v1/mfa/enrolments/confirm", &token, json!({"code": code})).await;
     assert!(reply.is(401, "invalid_code"));
 }
 
 /// E12, X04
 #[tokio::test]
-async fn a_new_factor_ends_every_session_and_so_does_each_step_up_its_own() {
-    let (service, mut people) = Service::peopled().await;
-    let bob = of(&mut people, "bob");
+async fn new_factor_ends_all_sessions_and_step_up_ends_its_own() {
+    let (service, mut users) = Service::with_users().await;
+    let bob = user_mut(&mut users, "bob");
     service.enrol(bob).await;
     let mut sessions = vec![bob.session.clone()];
     for _ in 0..2 {
@@ -238,9 +239,12 @@ async fn a_new_factor_ends_every_session_and_so_does_each_step_up_its_own() {
         sessions.push(bob.session.clone());
     }
     let before = bob.session.clone();
-    let own = service.fresh(bob).await;
+    let own = service.stepped_up_session(bob).await;
     assert_ne!(own, before);
-    assert!(service.get("/v1/session", &before).await.is(401, "invalid_token"), "stepped up: the old token is dead");
+    assert!(
+        service.get("/v1/session", &before).await.is(401, "invalid_token"),
+        "after a step-up the old token is refused"
+    );
     service.get("/v1/session", &sessions[0]).await.ok();
     service.enrol_with(bob, &own, json!({})).await;
     sessions[2] = own;

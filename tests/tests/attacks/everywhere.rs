@@ -1,40 +1,40 @@
-//! Section X: sessions, requests and answers everywhere.
+//! Section X: sessions, requests and answers of all operations.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 use tests::{
     document::DOCUMENT,
-    {Service, code, of},
+    {Service, totp_code, user_mut},
 };
 
 use super::{create, raw, reset};
 
 /// X04
 #[tokio::test]
-async fn a_session_ends_after_twelve_hours_however_busy_and_step_ups_do_not_prolong_it() {
-    let (service, mut people) = Service::peopled().await;
-    let bob = of(&mut people, "bob");
+async fn session_ends_after_twelve_hours_despite_use_and_step_ups() {
+    let (service, mut users) = Service::with_users().await;
+    let bob = user_mut(&mut users, "bob");
     service.enrol(bob).await;
     for _ in 0..28 {
-        service.pass(1500);
+        service.advance(1500);
         service.get("/v1/session", &bob.session).await.ok();
-        service.fresh(bob).await;
+        service.stepped_up_session(bob).await;
     }
     let ends = service.get("/v1/session", &bob.session).await.ok().text("/session/expires_at");
     let ends = vestibule::env::Timestamp::parse(&ends).unwrap().secs();
     assert_eq!(ends, tests::BEGIN.secs() + 12 * 3600);
-    service.pass(u64::try_from(ends - service.now() - 1).unwrap());
+    service.advance(u64::try_from(ends - service.now() - 1).unwrap());
     service.get("/v1/session", &bob.session).await.ok();
-    service.pass(1);
+    service.advance(1);
     assert!(service.get("/v1/session", &bob.session).await.is(401, "invalid_token"));
 }
 
 /// X05
 #[tokio::test]
-async fn no_page_elsewhere_can_ask_on_anybodys_behalf() {
-    let (service, mut people) = Service::peopled().await;
-    let ann = service.fresh(of(&mut people, "ann")).await;
+async fn cross_origin_page_cannot_send_authenticated_requests() {
+    let (service, mut users) = Service::with_users().await;
+    let ann = service.stepped_up_session(user_mut(&mut users, "ann")).await;
     let bearer = format!("Bearer {ann}");
     let body = json!({"reason": "r"}).to_string();
     let path = "/v1/admin/users/u-bob/mfa-reset";
@@ -57,16 +57,16 @@ async fn no_page_elsewhere_can_ask_on_anybodys_behalf() {
     assert!(reply.is(405, "method_not_allowed"));
     let headers = [("authorization", bearer.as_str()), ("origin", "https://evil.example")];
     let elsewhere = raw(&service, "GET", "/v1/session", &headers, "").await.ok();
-    for reply in [elsewhere, service.login(&people["bob"]).await] {
+    for reply in [elsewhere, service.login(&users["bob"]).await] {
         assert!(!reply.headers.keys().any(|name| name.as_str().starts_with("access-control")), "{reply:?}");
     }
 }
 
 /// X06, X07
 #[tokio::test]
-async fn errors_say_no_more_than_their_code() {
-    let (service, mut people) = Service::peopled().await;
-    let ann = service.fresh(of(&mut people, "ann")).await;
+async fn errors_reveal_only_their_code() {
+    let (service, mut users) = Service::with_users().await;
+    let ann = service.stepped_up_session(user_mut(&mut users, "ann")).await;
     let bearer = format!("Bearer {ann}");
     let json = "application/json";
     let deep = format!("{}1{}", "[".repeat(5000), "]".repeat(5000));
@@ -100,9 +100,9 @@ async fn errors_say_no_more_than_their_code() {
         let what = format!("{method} {path} {headers:?}");
         let reply = raw(&service, method, path, &headers, body).await;
         assert!([400, 404].contains(&reply.status.as_u16()), "{what}: {reply:?}");
-        let said = reply.body.to_string().to_lowercase();
+        let outcome = reply.body.to_string().to_lowercase();
         for word in ["serde", "expected", "line ", "column", "sled", "dynamo", "panick", ".rs", "rust", "axum"] {
-            assert!(!said.contains(word), "{what}: {said}");
+            assert!(!outcome.contains(word), "{what}: {outcome}");
         }
     }
     service.get("/v1/session", &ann).await.ok();
@@ -110,9 +110,9 @@ async fn errors_say_no_more_than_their_code() {
 
 /// X09
 #[tokio::test]
-async fn methods_that_are_not_there_do_nothing() {
-    let (service, mut people) = Service::peopled().await;
-    let ann = service.fresh(of(&mut people, "ann")).await;
+async fn undefined_methods_have_no_effect() {
+    let (service, mut users) = Service::with_users().await;
+    let ann = service.stepped_up_session(user_mut(&mut users, "ann")).await;
     let bearer = format!("Bearer {ann}");
     for (pattern, item) in DOCUMENT["paths"].as_object().unwrap() {
         let path = pattern.replace("{id}", "u-con1").replace("{user_id}", "u-con1");
@@ -139,11 +139,11 @@ async fn methods_that_are_not_there_do_nothing() {
 
 /// X14
 #[tokio::test]
-async fn in_no_state_does_a_door_give_more_than_is_its_own() {
-    let (service, mut people) = Service::peopled().await;
+async fn no_operation_issues_more_than_its_own_kind_of_token() {
+    let (service, mut users) = Service::with_users().await;
     let none = Value::Null;
     let states = [
-        // What is done to somebody who has a factor; and what the password gives then.
+        // A change of a user with a factor, whether the factor is reset, and the answer to the password afterwards.
         (none.clone(), false, "mfa_required"),
         (none.clone(), true, "enrolment_required"),
         (json!({"active": false}), false, "invalid_credentials"),
@@ -154,19 +154,19 @@ async fn in_no_state_does_a_door_give_more_than_is_its_own() {
         (json!({"display_name": "x"}), true, "enrolment_required"),
     ];
     for (n, (change, is_reset, expected)) in states.into_iter().enumerate() {
-        let ann = service.fresh(of(&mut people, "ann")).await;
-        let mut person = create(&service, &ann, "acme", &format!("s{n}"), "a good long password").await;
-        service.enrol(&mut person).await;
-        let old = person.session.clone();
+        let ann = service.stepped_up_session(user_mut(&mut users, "ann")).await;
+        let mut user = create(&service, &ann, "acme", &format!("s{n}"), "a good long password").await;
+        service.enrol(&mut user).await;
+        let old = user.session.clone();
         if is_reset {
-            reset(&service, &ann, &person.id).await.ok();
+            reset(&service, &ann, &user.id).await.ok();
         }
         if !change.is_null() {
-            service.patch(&format!("/v1/admin/users/{}", person.id), &ann, change.clone()).await.ok();
+            service.patch(&format!("/v1/admin/users/{}", user.id), &ann, change.clone()).await.ok();
         }
-        let reply = service.login(&person).await;
-        let said = if reply.status == 200 { reply.text("/status") } else { reply.code().to_owned() };
-        assert_eq!(said, expected, "{change} {is_reset}");
+        let reply = service.login(&user).await;
+        let outcome = if reply.status == 200 { reply.text("/status") } else { reply.code().to_owned() };
+        assert_eq!(outcome, expected, "{change} {is_reset}");
         assert!(reply.body.get("session").is_none() && reply.body.get("user").is_none());
         assert!(!reply.body.to_string().contains("vs_"));
         if !change.is_null() && change.get("display_name").is_none() || is_reset {
@@ -177,17 +177,17 @@ async fn in_no_state_does_a_door_give_more_than_is_its_own() {
 
 /// X16, V18, R10
 #[tokio::test]
-async fn a_request_that_is_dropped_half_way_is_done_or_undone() {
-    let (service, mut people) = Service::peopled().await;
-    let bob = of(&mut people, "bob");
+async fn cancelled_request_is_done_completely_or_not_at_all() {
+    let (service, mut users) = Service::with_users().await;
+    let bob = user_mut(&mut users, "bob");
     service.enrol(bob).await;
     let (mut done, mut undone) = (0, 0);
     for polls in 0..64 {
-        let challenge = service.challenge(bob).await;
-        let code = service.code(bob);
+        let challenge = service.challenge_token(bob).await;
+        let code = service.next_code(bob);
         let before = sessions(&service, &bob.session).await;
-        let finished = dropped_after(polls, service.verify(&challenge, &code)).await;
-        // What was under way may still be done after the drop: the next answer tells.
+        let finished = cancel_after(polls, service.verify(&challenge, &code)).await;
+        // The request may be completed after the cancellation; the next answer shows which.
         let again = service.verify(&challenge, &code).await;
         assert_eq!(sessions(&service, &bob.session).await, before + 1, "one success: {finished:?}, {again:?}");
         if again.status == 200 {
@@ -201,29 +201,29 @@ async fn a_request_that_is_dropped_half_way_is_done_or_undone() {
                 break;
             }
         }
-        // Nine more would make it end by number: only the one in use stays.
+        // End the other sessions, so that the limit of ten does not end the one in use.
         assert_eq!(service.delete("/v1/sessions", &bob.session).await.status, 204);
-        service.pass(60);
+        service.advance(60);
     }
     assert!(done > 0 && undone > 0, "{done} done, {undone} undone");
-    // A try is charged before anything is answered: whoever drops the answers has no further tries.
-    service.pass(900);
+    // An attempt is charged before the answer, so cancelling requests gives no additional attempts.
+    service.advance(900);
     for _ in 0..2 {
-        let challenge = service.challenge(bob).await;
+        let challenge = service.challenge_token(bob).await;
         for _ in 0..5 {
-            dropped_after(3, service.verify(&challenge, &service.wrong(bob))).await;
+            cancel_after(3, service.verify(&challenge, &service.wrong_code(bob))).await;
         }
     }
-    let challenge = service.challenge(bob).await;
-    assert!(service.verify(&challenge, &code(&bob.secret, service.step())).await.is(429, "too_many_attempts"));
+    let challenge = service.challenge_token(bob).await;
+    assert!(service.verify(&challenge, &totp_code(&bob.secret, service.step())).await.is(429, "too_many_attempts"));
 }
 
 async fn sessions(service: &Service, session: &str) -> usize {
     service.get("/v1/sessions", session).await.ok().body["items"].as_array().unwrap().len()
 }
 
-/// Lets a future run for so many polls at most, then drops it: a client that went away.
-async fn dropped_after<T>(polls: usize, future: impl Future<Output = T>) -> Option<T> {
+/// Polls a future at most this many times, then drops it, as when a client disconnects.
+async fn cancel_after<T>(polls: usize, future: impl Future<Output = T>) -> Option<T> {
     let mut future = Box::pin(future);
     let mut left = polls;
     std::future::poll_fn(|context| {

@@ -1,21 +1,21 @@
-//! Section L: the password door.
+//! Section L: sign-in with a password.
 
 use std::{sync::Arc, time::Duration};
 
 use axum::http::Method;
 use futures_util::{future::join_all, poll};
 use serde_json::{Value, json};
-use tests::{Ask, Person, Service, of};
+use tests::{Service, TestRequest, TestUser, user_mut};
 use tokio::time::timeout;
 use vestibule::{env::SystemEntropy, store::memory::MemoryTable};
 
-use super::{create, raw, seen, texts};
+use super::{create, raw, texts, visible_parts};
 
 /// L01
 #[tokio::test]
-async fn a_password_alone_gives_nothing_that_opens_anything() {
-    let (service, mut people) = Service::peopled().await;
-    let bob = of(&mut people, "bob");
+async fn password_alone_gives_no_access() {
+    let (service, mut users) = Service::with_users().await;
+    let bob = user_mut(&mut users, "bob");
     service.enrol(bob).await;
     let reply = service.login(bob).await.ok();
     let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
@@ -28,50 +28,50 @@ async fn a_password_alone_gives_nothing_that_opens_anything() {
     for value in values {
         assert!(service.get("/v1/session", &value).await.is(401, "invalid_token"), "{value}");
         let cookies = format!("session={value}; __Host-session={value}; token={value}");
-        let asked = Ask::new(Method::GET, "/v1/session").header("cookie", &cookies);
-        assert!(service.send(asked).await.is(401, "invalid_token"));
+        let request = TestRequest::new(Method::GET, "/v1/session").header("cookie", &cookies);
+        assert!(service.send(request).await.is(401, "invalid_token"));
         if value.starts_with('v') {
-            let asked = Ask::new(Method::GET, format!("/v1/session?access_token={value}"));
-            assert!(service.send(asked).await.is(400, "invalid_request"), "no token is taken from a URL");
+            let request = TestRequest::new(Method::GET, format!("/v1/session?access_token={value}"));
+            assert!(service.send(request).await.is(400, "invalid_request"), "tokens in a URL are ignored");
         }
     }
 }
 
 /// L02
 #[tokio::test]
-async fn refusals_at_the_password_door_are_alike_to_the_last_header() {
-    let (service, mut people) = Service::peopled().await;
-    let ann = service.fresh(of(&mut people, "ann")).await;
+async fn login_refusals_are_identical_including_headers() {
+    let (service, mut users) = Service::with_users().await;
+    let ann = service.stepped_up_session(user_mut(&mut users, "ann")).await;
     service.patch("/v1/admin/users/u-eve", &ann, json!({"auth_type": "saml_sso"})).await.ok();
-    service.enrol(of(&mut people, "bob")).await;
-    let stranger = Person { username: "nobody".into(), ..people["bob"].clone() };
-    let elsewhere = Person { tenant: "nowhere".into(), ..people["bob"].clone() };
-    let wrong = seen(&service.login_with(&people["bob"], "wrong").await);
+    service.enrol(user_mut(&mut users, "bob")).await;
+    let stranger = TestUser { username: "nobody".into(), ..users["bob"].clone() };
+    let elsewhere = TestUser { tenant: "nowhere".into(), ..users["bob"].clone() };
+    let wrong = visible_parts(&service.login_with(&users["bob"], "wrong").await);
     assert_eq!(wrong.0, 401);
-    for person in [&stranger, &elsewhere, &people["off"], &people["eve"]] {
-        assert_eq!(seen(&service.login(person).await), wrong);
-        assert_eq!(seen(&service.login_with(person, "wrong").await), wrong);
+    for user in [&stranger, &elsewhere, &users["off"], &users["eve"]] {
+        assert_eq!(visible_parts(&service.login(user).await), wrong);
+        assert_eq!(visible_parts(&service.login_with(user, "wrong").await), wrong);
     }
-    // And so are the delays that come of them.
+    // The delays after failures are identical too.
     let mut delayed = Vec::new();
-    for person in [&people["bob"], &stranger, &elsewhere, &people["off"], &people["eve"]] {
-        while service.login_with(person, "wrong").await.status != 429 {}
-        delayed.push(seen(&service.login(person).await));
+    for user in [&users["bob"], &stranger, &elsewhere, &users["off"], &users["eve"]] {
+        while service.login_with(user, "wrong").await.status != 429 {}
+        delayed.push(visible_parts(&service.login(user).await));
     }
     assert!(delayed.iter().all(|answer| *answer == delayed[0] && answer.0 == 429), "{delayed:?}");
 }
 
 /// L04
 #[tokio::test]
-async fn guesses_from_a_hundred_addresses_share_one_allowance() {
-    let (service, mut people) = Service::peopled().await;
-    let bob = of(&mut people, "bob");
+async fn attempts_from_a_hundred_addresses_share_one_budget() {
+    let (service, mut users) = Service::with_users().await;
+    let bob = user_mut(&mut users, "bob");
     let (mut evaluated, mut delayed) = (0, 0);
     let log_in = |n: u8, password: &str| {
         let body = json!({"tenant": bob.tenant, "username": bob.username, "password": password});
         let from = format!("198.51.{n}.7");
-        let ask = Ask::new(Method::POST, "/v1/login").json(body).from([198, 51, n, 7]);
-        service.send(ask.header("x-forwarded-for", &from).header("user-agent", &from))
+        let request = TestRequest::new(Method::POST, "/v1/login").json(body).from([198, 51, n, 7]);
+        service.send(request.header("x-forwarded-for", &from).header("user-agent", &from))
     };
     for n in 0..120 {
         match log_in(n, &format!("guess {n}")).await.status.as_u16() {
@@ -81,23 +81,23 @@ async fn guesses_from_a_hundred_addresses_share_one_allowance() {
         }
     }
     assert_eq!((evaluated, delayed), (5, 115));
-    assert!(log_in(200, &bob.password).await.is(429, "too_many_attempts"), "the right one is not looked at either");
-    service.pass(1);
+    assert!(log_in(200, &bob.password).await.is(429, "too_many_attempts"), "the right password is not checked either");
+    service.advance(1);
     assert_eq!(log_in(200, &bob.password).await.ok().text("/status"), "enrolment_required");
 }
 
 /// L06, L07
 #[tokio::test]
-async fn spellings_of_a_name_are_one_account_with_one_counter() {
-    let (service, mut people) = Service::peopled().await;
-    let ann = service.fresh(of(&mut people, "ann")).await;
+async fn spellings_of_a_username_share_one_account_and_counter() {
+    let (service, mut users) = Service::with_users().await;
+    let ann = service.stepped_up_session(user_mut(&mut users, "ann")).await;
     let zoe = create(&service, &ann, "acme", "zoë", "a long password of zoe").await;
     for taken in ["ZOË", "zoe\u{308}", "ｚｏë"] {
         let body = json!({"kind": "employee", "role": "standard", "auth_type": "local", "username": taken,
                           "display_name": "Z", "password": "a long password of zoe"});
-        assert!(service.post("/v1/admin/users", &ann, body).await.is(409, "conflict"), "{taken} is a second identity");
+        assert!(service.post("/v1/admin/users", &ann, body).await.is(409, "conflict"), "{taken} is the same username");
     }
-    let named = |name: &str| Person { username: name.into(), ..zoe.clone() };
+    let named = |name: &str| TestUser { username: name.into(), ..zoe.clone() };
     for same in ["ZOË", "zoe\u{308}", "ｚｏë", "Zoë"] {
         assert_eq!(service.login(&named(same)).await.ok().text("/status"), "enrolment_required", "{same}");
     }
@@ -113,75 +113,75 @@ async fn spellings_of_a_name_are_one_account_with_one_counter() {
 
 /// L08
 #[tokio::test]
-async fn a_password_counts_to_its_last_byte_and_beyond_1024_is_no_password() {
-    let (service, mut people) = Service::peopled().await;
-    let ann = service.fresh(of(&mut people, "ann")).await;
+async fn all_bytes_of_a_password_count_and_1024_is_the_maximum() {
+    let (service, mut users) = Service::with_users().await;
+    let ann = service.stepped_up_session(user_mut(&mut users, "ann")).await;
     let long = "p4".repeat(512);
     let umlauts = format!("{}ü{}", "q".repeat(71), "tail");
     for (name, password) in [("long", &long), ("wide", &umlauts)] {
-        let person = create(&service, &ann, "acme", name, password).await;
-        service.login(&person).await.ok();
+        let user = create(&service, &ann, "acme", name, password).await;
+        service.login(&user).await.ok();
         let cut = password.chars().take(password.chars().count() - 1).collect::<String>();
         let other = format!("{cut}x");
         for wrong in [&cut, &other, &password.chars().take(71).collect(), &password.chars().take(72).collect()] {
-            assert!(service.login_with(&person, wrong).await.is(401, "invalid_credentials"));
+            assert!(service.login_with(&user, wrong).await.is(401, "invalid_credentials"));
         }
-        // Too long is no try: this was the fourth failure, and the right one is taken still.
+        // A password that is too long is no attempt: this was the fourth failure, so the right one is still checked.
         for _ in 0..6 {
-            let reply = service.login_with(&person, &format!("{long}x")).await;
+            let reply = service.login_with(&user, &format!("{long}x")).await;
             assert!(reply.is(400, "invalid_request"));
         }
-        assert!(service.login_with(&person, &"x".repeat(1 << 20)).await.is(413, "payload_too_large"));
-        service.login(&person).await.ok();
+        assert!(service.login_with(&user, &"x".repeat(1 << 20)).await.is(413, "payload_too_large"));
+        service.login(&user).await.ok();
     }
 }
 
 /// L09
 #[tokio::test]
-async fn half_an_hour_of_guesses_locks_nobody_out() {
-    let (service, mut people) = Service::peopled().await;
-    let bob = of(&mut people, "bob");
+async fn half_an_hour_of_wrong_passwords_does_not_lock_out_the_user() {
+    let (service, mut users) = Service::with_users().await;
+    let bob = user_mut(&mut users, "bob");
     service.enrol(bob).await;
     let known = json!({"tenant": "acme", "username": "bob", "password": bob.password, "device_token": bob.device});
     for round in 0..180 {
         service.login_with(bob, "a guess").await;
         if round % 45 == 0 {
-            let ask = Ask::new(Method::POST, "/v1/login").json(known.clone()).from([203, 0, 113, round]);
-            assert_eq!(service.send(ask).await.ok().text("/status"), "mfa_required", "a known device, {round}");
+            let request = TestRequest::new(Method::POST, "/v1/login").json(known.clone()).from([203, 0, 113, round]);
+            assert_eq!(
+                service.send(request).await.ok().text("/status"),
+                "mfa_required",
+                "a known device is not delayed, {round}"
+            );
         }
-        service.pass(10);
+        service.advance(10);
     }
     assert!(service.login(bob).await.is(429, "too_many_attempts"));
-    let (bob, eve) = (people["bob"].clone(), &people["eve"]);
-    assert_eq!(service.login(eve).await.ok().text("/status"), "enrolment_required", "others notice nothing");
-    service.pass(900);
-    assert_eq!(
-        service.login(&bob).await.ok().text("/status"),
-        "mfa_required",
-        "a new client, after a quarter of an hour"
-    );
+    let (bob, eve) = (users["bob"].clone(), &users["eve"]);
+    assert_eq!(service.login(eve).await.ok().text("/status"), "enrolment_required", "other users are not affected");
+    service.advance(900);
+    assert_eq!(service.login(&bob).await.ok().text("/status"), "mfa_required", "a new client after fifteen minutes");
 }
 
 /// L10, X10
 #[test]
-fn a_flood_of_passwords_is_refused_at_once_beyond_the_queue() {
-    // One thread may block, and it does: no password gets checked before `release`.
+fn password_flood_beyond_the_queue_is_refused_at_once() {
+    // The only blocking thread is occupied: no password is checked before `release`.
     let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).enable_all().build().unwrap();
     runtime.block_on(async {
         let data = local::data_dir::DataDir::ephemeral(&SystemEntropy).unwrap();
-        let service = Service::over(Arc::new(MemoryTable::default()), data.keys);
+        let service = Service::with_table(Arc::new(MemoryTable::default()), data.keys);
         let log_in = |number: usize| {
             let name = format!("name{number}");
             let body = json!({"tenant": "acme", "username": name, "password": "some long password of words"});
-            service.send(Ask::new(Method::POST, "/v1/login").json(body))
+            service.send(TestRequest::new(Method::POST, "/v1/login").json(body))
         };
         let (release, held) = std::sync::mpsc::channel::<()>();
         let blocked = tokio::task::spawn_blocking(move || held.recv());
-        // 4 at once and 256 who wait: as many as `Service::over` admits.
+        // 4 run and 256 wait: the limits of `Service::build`.
         let mut admitted = join_all((0..260).map(log_in));
         assert!(poll!(&mut admitted).is_pending());
         for _ in 0..6 {
-            let refused = timeout(Duration::from_secs(10), log_in(260)).await.expect("it does not wait for anybody");
+            let refused = timeout(Duration::from_secs(10), log_in(260)).await.expect("the refusal does not wait");
             assert!(refused.is(503, "unavailable"), "{refused:?}");
             assert_eq!(refused.headers["retry-after"], refused.body["retry_after_seconds"].to_string().as_str());
         }
@@ -190,14 +190,17 @@ fn a_flood_of_passwords_is_refused_at_once_beyond_the_queue() {
         for refused in admitted.await {
             assert!(refused.is(401, "invalid_credentials"), "{refused:?}");
         }
-        assert!(log_in(260).await.is(401, "invalid_credentials"), "there is room again, and no try was lost");
+        assert!(
+            log_in(260).await.is(401, "invalid_credentials"),
+            "there is room again, and the refused requests used no attempt"
+        );
     });
 }
 
 #[tokio::test]
-async fn a_request_holds_one_guess_in_one_form() {
-    let (service, people) = Service::peopled().await;
-    let bob = &people["bob"];
+async fn request_holds_exactly_one_code() {
+    let (service, users) = Service::with_users().await;
+    let bob = &users["bob"];
     let right = json!(bob.password).to_string();
     let many: Vec<_> = (0..1000).map(|n| format!("\"{n}\"")).collect();
     let bodies = [
@@ -229,34 +232,34 @@ async fn a_request_holds_one_guess_in_one_form() {
     }
     let query = raw(&service, "POST", "/v1/login?username=eve", &[("content-type", "application/json")], body).await;
     assert!(query.is(400, "invalid_request"));
-    // None of these was a try.
+    // None of these was an attempt.
     for _ in 0..4 {
         assert!(service.login_with(bob, "wrong").await.is(401, "invalid_credentials"));
     }
     service.login(bob).await.ok();
 }
 
-/// A network that opened as many challenges as it may is told so whether or not the password is right: else the answer would
-/// tell.
+/// A network at its limit of challenges gets the same answer for right and wrong passwords; otherwise the answer would
+/// reveal whether a password is right.
 #[tokio::test]
-async fn full_network_is_told_whatever_the_password() {
-    let (service, mut people) = Service::peopled().await;
-    let bob = of(&mut people, "bob");
+async fn network_limit_is_reported_for_any_password() {
+    let (service, mut users) = Service::with_users().await;
+    let bob = user_mut(&mut users, "bob");
     service.enrol(bob).await;
     for _ in 0..19 {
         service.login(bob).await.ok();
     }
     let right = service.login(bob).await;
     assert!(right.is(429, "too_many_attempts"), "{right:?}");
-    assert_eq!(seen(&service.login_with(bob, "wrong").await), seen(&right));
+    assert_eq!(visible_parts(&service.login_with(bob, "wrong").await), visible_parts(&right));
 }
 
-/// Who needs a reset is not delayed by failures from before the right password.
+/// Failures before the right password do not delay a user who needs a reset.
 #[tokio::test]
-async fn right_password_that_needs_a_reset_ends_the_row_of_failures() {
-    let (service, mut people) = Service::peopled().await;
-    let bob = of(&mut people, "bob");
-    service.pass(91 * 86_400);
+async fn right_password_needing_a_reset_ends_consecutive_failures() {
+    let (service, mut users) = Service::with_users().await;
+    let bob = user_mut(&mut users, "bob");
+    service.advance(91 * 86_400);
     for _ in 0..3 {
         for _ in 0..3 {
             assert!(service.login_with(bob, "wrong").await.is(401, "invalid_credentials"));
@@ -265,14 +268,14 @@ async fn right_password_that_needs_a_reset_ends_the_row_of_failures() {
     }
 }
 
-/// A contact may be excluded at any time, and then signs in with the password alone.
+/// A contact may be excluded at any time, and then signs in with the password only.
 #[tokio::test]
 async fn contact_changes_to_no_password_of_fewer_than_fifteen_characters() {
-    let (service, mut people) = Service::peopled().await;
+    let (service, mut users) = Service::with_users().await;
     for (name, fourteen) in [("con1", 400), ("bob", 200)] {
-        let person = of(&mut people, name);
-        let session = service.fresh(person).await;
-        let to = |new: &str| json!({"current_password": person.password, "new_password": new});
+        let user = user_mut(&mut users, name);
+        let session = service.stepped_up_session(user).await;
+        let to = |new: &str| json!({"current_password": user.password, "new_password": new});
         let reply = service.post("/v1/password", &session, to("fourteen chars")).await;
         assert_eq!(reply.status, fourteen, "{name}: {reply:?}");
         if fourteen == 400 {

@@ -1,5 +1,5 @@
-//! What an attacker tries, one case a test, and what may not come of it. What the journeys and the table of
-//! authorization show already is not repeated here.
+//! Attacks of docs/threat-model.md, one case per test, and their required outcome. Cases that the journeys or the authorization
+//! tests cover are not repeated.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod admin;
@@ -18,11 +18,11 @@ use axum::{
     http::{Method, Request},
 };
 use serde_json::{Value, json};
-use tests::{Ask, Person, Reply, Service};
+use tests::{Reply, Service, TestRequest, TestUser};
 
 async fn recovery_token(service: &Service, session: &str) -> String {
-    let ask = Ask::new(Method::POST, "/v1/mfa/recovery-token").token(session);
-    service.send(ask).await.ok().text("/recovery_token")
+    let request = TestRequest::new(Method::POST, "/v1/mfa/recovery-token").token(session);
+    service.send(request).await.ok().text("/recovery_token")
 }
 
 async fn reset(service: &Service, admin: &str, id: &str) -> Reply {
@@ -31,8 +31,8 @@ async fn reset(service: &Service, admin: &str, id: &str) -> Reply {
 
 async fn exclude(service: &Service, token: &str, key: &str, ids: &[&str], disable: bool) -> Reply {
     let body = json!({"contact_ids": ids, "disable_mfa": disable, "reason": "kiosk"});
-    let ask = Ask::new(Method::POST, "/v1/admin/portal-exclusions").token(token).json(body);
-    service.send(ask.header("idempotency-key", key)).await
+    let request = TestRequest::new(Method::POST, "/v1/admin/portal-exclusions").token(token).json(body);
+    service.send(request.header("idempotency-key", key)).await
 }
 
 async fn audit(service: &Service, admin: &str, id: &str) -> Vec<Value> {
@@ -44,12 +44,12 @@ fn actions<'a>(rows: &'a [Value], action: &str) -> Vec<&'a Value> {
     rows.iter().filter(|row| row["action"] == action).collect()
 }
 
-/// Creates a person as an Administrator does.
-async fn create(service: &Service, admin: &str, tenant: &str, username: &str, password: &str) -> Person {
+/// Creates an employee by the API.
+async fn create(service: &Service, admin: &str, tenant: &str, username: &str, password: &str) -> TestUser {
     let body = json!({"kind": "employee", "role": "standard", "auth_type": "local", "username": username,
                       "display_name": username, "password": password});
     let created = service.post("/v1/admin/users", admin, body).await.ok();
-    Person {
+    TestUser {
         tenant: tenant.into(),
         username: username.into(),
         password: password.into(),
@@ -61,7 +61,7 @@ async fn create(service: &Service, admin: &str, tenant: &str, username: &str, pa
     }
 }
 
-/// A request that `Ask` would not make.
+/// Sends a request that `TestRequest` cannot express.
 async fn raw(service: &Service, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Reply {
     let mut request = Request::builder().method(method).uri(path);
     for (name, value) in headers {
@@ -72,8 +72,8 @@ async fn raw(service: &Service, method: &str, path: &str, headers: &[(&str, &str
     service.raw(request).await
 }
 
-/// Everything of an answer that a client sees, but for what differs from request to request.
-fn seen(reply: &Reply) -> (u16, Vec<(String, String)>, Value) {
+/// Everything that a client sees of a response, except what differs with every request.
+fn visible_parts(reply: &Reply) -> (u16, Vec<(String, String)>, Value) {
     let mut body = reply.body.clone();
     if let Some(id) = body.get_mut("request_id") {
         *id = Value::Null;
@@ -83,7 +83,7 @@ fn seen(reply: &Reply) -> (u16, Vec<(String, String)>, Value) {
     (reply.status.as_u16(), headers, body)
 }
 
-/// All texts in a JSON value.
+/// All strings in a JSON value.
 fn texts(value: &Value) -> Vec<String> {
     match value {
         Value::String(text) => vec![text.clone()],

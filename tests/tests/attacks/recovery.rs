@@ -3,59 +3,59 @@
 use std::collections::BTreeSet;
 
 use serde_json::json;
-use tests::{Service, of};
+use tests::{Service, user_mut};
 
 use super::{exclude, recovery_token, reset};
 
 /// R06, R08, R11
 #[tokio::test]
-async fn a_recovery_token_has_128_bits_and_many_spellings_that_work_once_in_all() {
-    let (service, mut people) = Service::peopled().await;
-    let bob = of(&mut people, "bob");
+async fn recovery_token_has_128_bits_and_works_once_in_any_spelling() {
+    let (service, mut users) = Service::with_users().await;
+    let bob = user_mut(&mut users, "bob");
     service.enrol(bob).await;
     let (mut tokens, mut symbols) = (BTreeSet::new(), BTreeSet::new());
     let mut shown = String::new();
     for _ in 0..40 {
         shown = recovery_token(&service, &bob.session).await;
-        let bare = shown.replace('-', "");
-        assert_eq!(bare.len(), 26);
-        assert!(bare.chars().all(|symbol| "0123456789ABCDEFGHJKMNPQRSTVWXYZ".contains(symbol)), "{bare}");
-        symbols.extend(bare.chars());
-        tokens.insert(bare[..13].to_owned());
-        tokens.insert(bare[13..].to_owned());
+        let compact = shown.replace('-', "");
+        assert_eq!(compact.len(), 26);
+        assert!(compact.chars().all(|symbol| "0123456789ABCDEFGHJKMNPQRSTVWXYZ".contains(symbol)), "{compact}");
+        symbols.extend(compact.chars());
+        tokens.insert(compact[..13].to_owned());
+        tokens.insert(compact[13..].to_owned());
     }
     assert_eq!((tokens.len(), symbols.len()), (80, 32));
-    let bare = shown.replace('-', "");
+    let compact = shown.replace('-', "");
     let spellings = [
-        bare.to_lowercase().replace('0', "o").replace('1', "l"),
-        bare.replace('0', "O").replace('1', "I"),
-        bare.replace('1', "i"),
-        bare.chars().map(|symbol| format!(" -{symbol}")).collect(),
+        compact.to_lowercase().replace('0', "o").replace('1', "l"),
+        compact.replace('0', "O").replace('1', "I"),
+        compact.replace('1', "i"),
+        compact.chars().map(|symbol| format!(" -{symbol}")).collect(),
         shown.clone(),
-        bare.clone(),
+        compact.clone(),
     ];
-    let pending = |n: usize| format!("{}{n}", &bare[..25]).chars().rev().collect::<String>();
-    let challenge = service.challenge(bob).await;
+    let pending = |n: usize| format!("{}{n}", &compact[..25]).chars().rev().collect::<String>();
+    let challenge = service.challenge_token(bob).await;
     for n in 0..5 {
         assert!(service.verify(&challenge, &pending(n)).await.is(401, "invalid_code"));
     }
-    assert!(service.verify(&challenge, &shown).await.is(401, "invalid_token"), "five guesses end the challenge");
-    let challenge = service.challenge(bob).await;
+    assert!(service.verify(&challenge, &shown).await.is(401, "invalid_token"), "five wrong tokens end the challenge");
+    let challenge = service.challenge_token(bob).await;
     assert_eq!(service.verify(&challenge, &spellings[0]).await.ok().body["session"]["amr"], json!(["pwd", "recovery"]));
     for spelling in &spellings[..5] {
-        let challenge = service.challenge(bob).await;
+        let challenge = service.challenge_token(bob).await;
         assert!(service.verify(&challenge, spelling).await.is(401, "invalid_code"), "{spelling}");
     }
 }
 
 /// R09
 #[tokio::test]
-async fn a_recovered_session_administers_nothing_and_leaves_mfa_on() {
-    let (service, mut people) = Service::peopled().await;
-    let ann = of(&mut people, "ann");
+async fn recovered_session_cannot_administer_or_disable_mfa() {
+    let (service, mut users) = Service::with_users().await;
+    let ann = user_mut(&mut users, "ann");
     service.enrol(ann).await;
     let shown = recovery_token(&service, &ann.session).await;
-    let challenge = service.challenge(ann).await;
+    let challenge = service.challenge_token(ann).await;
     let reply = service.verify(&challenge, &shown).await.ok();
     let recovered = reply.text("/session/token");
     let current = service.get("/v1/session", &recovered).await.ok();

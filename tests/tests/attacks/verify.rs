@@ -2,95 +2,98 @@
 
 use axum::http::Method;
 use serde_json::{Value, json};
-use tests::{Ask, Service, code, of};
+use tests::{Service, TestRequest, totp_code, user_mut};
 
-use super::{actions, create, recovery_token, seen};
+use super::{actions, create, recovery_token, visible_parts};
 
 /// V02, V12
 #[tokio::test]
-async fn a_spent_code_stays_spent_in_its_trailing_step_and_a_challenge_too() {
-    let (service, mut people) = Service::peopled().await;
-    let bob = of(&mut people, "bob");
+async fn spent_code_and_challenge_cannot_be_used_again() {
+    let (service, mut users) = Service::with_users().await;
+    let bob = user_mut(&mut users, "bob");
     service.enrol(bob).await;
-    service.pass(60);
-    let used = code(&bob.secret, service.step());
-    let challenge = service.challenge(bob).await;
+    service.advance(60);
+    let used = totp_code(&bob.secret, service.step());
+    let challenge = service.challenge_token(bob).await;
     service.verify(&challenge, &used).await.ok();
-    service.pass(30);
-    let next = code(&bob.secret, service.step());
-    assert!(service.verify(&challenge, &next).await.is(401, "invalid_token"), "the challenge is spent");
-    let other = service.challenge(bob).await;
-    assert!(service.verify(&other, &used).await.is(401, "invalid_code"), "still within T-1, and spent");
+    service.advance(30);
+    let next = totp_code(&bob.secret, service.step());
+    assert!(service.verify(&challenge, &next).await.is(401, "invalid_token"), "the challenge was used");
+    let other = service.challenge_token(bob).await;
+    assert!(service.verify(&other, &used).await.is(401, "invalid_code"), "the code is still in T-1, but was used");
     service.verify(&other, &next).await.ok();
 }
 
 /// V06, V14
 #[tokio::test]
-async fn all_doors_of_a_factor_share_one_budget() {
-    let (service, mut people) = Service::peopled().await;
-    let bob = of(&mut people, "bob");
+async fn all_operations_of_a_factor_share_one_budget() {
+    let (service, mut users) = Service::with_users().await;
+    let bob = user_mut(&mut users, "bob");
     service.enrol(bob).await;
     let shown = recovery_token(&service, &bob.session).await;
     for _ in 0..4 {
-        let reply = service.post("/v1/step-up", &bob.session, json!({"code": service.wrong(bob)})).await;
+        let reply = service.post("/v1/step-up", &bob.session, json!({"code": service.wrong_code(bob)})).await;
         assert!(reply.is(401, "invalid_code"));
     }
     let never = "0123456789ABCDEFGHJKMNPQRS";
-    let mixed = service.challenge(bob).await;
-    for wrong in [&service.wrong(bob), never, &service.wrong(bob), never, &service.wrong(bob)] {
+    let mixed = service.challenge_token(bob).await;
+    for wrong in [&service.wrong_code(bob), never, &service.wrong_code(bob), never, &service.wrong_code(bob)] {
         assert!(service.verify(&mixed, wrong).await.is(401, "invalid_code"));
     }
-    service.pass(30);
-    let right = code(&bob.secret, service.step());
+    service.advance(30);
+    let right = totp_code(&bob.secret, service.step());
     for right in [&right, &shown] {
-        assert!(service.verify(&mixed, right).await.is(401, "invalid_token"), "five of either kind end a challenge");
+        assert!(
+            service.verify(&mixed, right).await.is(401, "invalid_token"),
+            "five failures of either kind end a challenge"
+        );
     }
-    let other = service.challenge(bob).await;
-    assert!(service.verify(&other, never).await.is(401, "invalid_code"), "the tenth");
-    for tried in [&right, &shown, &service.wrong(bob)] {
-        assert!(service.verify(&other, tried).await.is(429, "too_many_attempts"));
+    let other = service.challenge_token(bob).await;
+    assert!(service.verify(&other, never).await.is(401, "invalid_code"), "the tenth failure");
+    for attempt in [&right, &shown, &service.wrong_code(bob)] {
+        assert!(service.verify(&other, attempt).await.is(429, "too_many_attempts"));
     }
     assert!(service.post("/v1/step-up", &bob.session, json!({"code": right})).await.is(429, "too_many_attempts"));
     assert_eq!(service.login(bob).await.ok().text("/status"), "mfa_required");
-    service.pass(900);
-    let challenge = service.challenge(bob).await;
+    service.advance(900);
+    let challenge = service.challenge_token(bob).await;
     service.verify(&challenge, &shown).await.ok();
 }
 
 /// V07
 #[tokio::test]
-async fn headers_of_the_client_give_no_further_tries() {
-    let (service, mut people) = Service::peopled().await;
-    let bob = of(&mut people, "bob");
+async fn client_headers_give_no_additional_attempts() {
+    let (service, mut users) = Service::with_users().await;
+    let bob = user_mut(&mut users, "bob");
     service.enrol(bob).await;
     let body = json!({"tenant": "acme", "username": "bob", "password": bob.password});
-    let knock = |n: u8, from: [u8; 4]| {
-        let mut ask = Ask::new(Method::POST, "/v1/login").json(body.clone()).from(from);
+    let try_code = |n: u8, from: [u8; 4]| {
+        let mut request = TestRequest::new(Method::POST, "/v1/login").json(body.clone()).from(from);
         for name in ["x-forwarded-for", "x-real-ip", "true-client-ip", "cf-connecting-ip", "user-agent"] {
-            ask = ask.header(name, &format!("198.51.100.{n}"));
+            request = request.header(name, &format!("198.51.100.{n}"));
         }
-        service.send(ask.header("forwarded", &format!("for=198.51.100.{n}")))
+        service.send(request.header("forwarded", &format!("for=198.51.100.{n}")))
     };
     for n in 0..20 {
-        knock(n, [192, 0, 2, n]).await.ok();
+        try_code(n, [192, 0, 2, n]).await.ok();
     }
-    assert!(knock(20, [192, 0, 2, 200]).await.is(429, "too_many_attempts"), "twenty of one network");
-    let challenge = knock(21, [192, 0, 3, 1]).await.ok().text("/challenge/token");
-    service.pass(30);
-    service.verify(&challenge, &code(&bob.secret, service.step())).await.ok();
-    service.pass(870);
-    knock(22, [192, 0, 2, 1]).await.ok();
+    assert!(try_code(20, [192, 0, 2, 200]).await.is(429, "too_many_attempts"), "twenty challenges of one network");
+    let challenge = try_code(21, [192, 0, 3, 1]).await.ok().text("/challenge/token");
+    service.advance(30);
+    service.verify(&challenge, &totp_code(&bob.secret, service.step())).await.ok();
+    service.advance(870);
+    try_code(22, [192, 0, 2, 1]).await.ok();
 }
 
 /// V08, V09
 #[tokio::test]
-async fn a_code_is_six_ascii_digits_of_now_whatever_the_client_says() {
-    let (service, mut people) = Service::peopled().await;
-    let bob = of(&mut people, "bob");
+async fn only_six_ascii_digits_of_the_server_time_are_a_code() {
+    let (service, mut users) = Service::with_users().await;
+    let bob = user_mut(&mut users, "bob");
     service.enrol(bob).await;
-    service.pass(60);
-    let (step, challenge) = (service.step(), service.challenge(bob).await);
-    let right = code(&bob.secret, step);
+    service.advance(60);
+    let (step, challenge) = (service.step(), service.challenge_token(bob).await);
+    let right = totp_code(&bob.secret, step);
     let wide: String = right.chars().map(|digit| char::from_u32(digit as u32 + 0xff10 - 0x30).unwrap()).collect();
     let arabic: String = right.chars().map(|digit| char::from_u32(digit as u32 + 0x660 - 0x30).unwrap()).collect();
     let (longer, shorter, signed) = (format!("{right}0"), right[..5].to_owned(), format!("+{right}"));
@@ -117,15 +120,15 @@ async fn a_code_is_six_ascii_digits_of_now_whatever_the_client_says() {
         let reply = service.post("/v1/verify", &challenge, json!({"code": right, field: "1"})).await;
         assert!(reply.is(400, "invalid_request"), "{field}");
     }
-    // The client's clock says that these are right; they are four of the five tries, and nothing before was one.
+    // These codes are right by the client's clock. They use four of the five attempts; the requests before used none.
     for shift in [-3, -2, 2, 3] {
-        let body = json!({"code": code(&bob.secret, step + shift)});
-        let ask = Ask::new(Method::POST, "/v1/verify").token(&challenge).json(body);
-        let ask = ask.header("date", "Fri, 15 Jan 2027 08:02:00 GMT").header("x-amz-date", "20270115T080200Z");
-        assert!(service.send(ask).await.is(401, "invalid_code"), "T{shift:+}");
+        let body = json!({"code": totp_code(&bob.secret, step + shift)});
+        let request = TestRequest::new(Method::POST, "/v1/verify").token(&challenge).json(body);
+        let request = request.header("date", "Fri, 15 Jan 2027 08:02:00 GMT").header("x-amz-date", "20270115T080200Z");
+        assert!(service.send(request).await.is(401, "invalid_code"), "T{shift:+}");
     }
     service.verify(&challenge, &format!(" {}-{} ", &right[..3], &right[3..])).await.ok();
-    let challenge = service.challenge(bob).await;
+    let challenge = service.challenge_token(bob).await;
     for respelled in [right.clone(), format!("{} {}", &right[..3], &right[3..]), format!("-{right}-")] {
         assert!(service.verify(&challenge, &respelled).await.is(401, "invalid_code"), "{respelled}");
     }
@@ -133,54 +136,54 @@ async fn a_code_is_six_ascii_digits_of_now_whatever_the_client_says() {
 
 /// V10, R03
 #[tokio::test]
-async fn nobodys_code_or_recovery_token_opens_anothers_challenge() {
-    let (service, mut people) = Service::peopled().await;
+async fn code_or_recovery_token_of_another_user_is_refused() {
+    let (service, mut users) = Service::with_users().await;
     for name in ["bob", "ann", "gil"] {
-        service.enrol(of(&mut people, name)).await;
+        service.enrol(user_mut(&mut users, name)).await;
     }
-    let shown = recovery_token(&service, &people["bob"].session).await;
-    service.pass(60);
-    let mine = code(&people["bob"].secret, service.step());
+    let shown = recovery_token(&service, &users["bob"].session).await;
+    service.advance(60);
+    let mine = totp_code(&users["bob"].secret, service.step());
     for name in ["ann", "gil"] {
-        let challenge = service.challenge(&people[name]).await;
+        let challenge = service.challenge_token(&users[name]).await;
         for other in [&mine, &shown] {
             assert!(service.verify(&challenge, other).await.is(401, "invalid_code"), "{name}");
             let both = json!({"code": other, "user": "u-bob", "tenant": "acme"});
             assert!(service.post("/v1/verify", &challenge, both).await.is(400, "invalid_request"));
         }
-        let reply = service.post("/v1/step-up", &people[name].session, json!({"code": mine})).await;
+        let reply = service.post("/v1/step-up", &users[name].session, json!({"code": mine})).await;
         assert!(reply.is(401, "invalid_code"));
     }
-    // Nothing of bob's was consumed.
+    // The attempts consumed nothing of bob's.
     for (code, amr) in [(&mine, "otp"), (&shown, "recovery")] {
-        let challenge = service.challenge(&people["bob"]).await;
+        let challenge = service.challenge_token(&users["bob"]).await;
         assert_eq!(service.verify(&challenge, code).await.ok().body["session"]["amr"], json!(["pwd", amr]));
     }
 }
 
 /// V11
 #[tokio::test]
-async fn a_challenge_lives_for_five_minutes() {
-    let (service, mut people) = Service::peopled().await;
-    let bob = of(&mut people, "bob");
+async fn challenge_expires_after_five_minutes() {
+    let (service, mut users) = Service::with_users().await;
+    let bob = user_mut(&mut users, "bob");
     service.enrol(bob).await;
-    let (one, two) = (service.challenge(bob).await, service.challenge(bob).await);
-    service.pass(299);
-    service.verify(&one, &code(&bob.secret, service.step())).await.ok();
-    service.pass(1);
-    assert!(service.verify(&two, &code(&bob.secret, service.step() + 1)).await.is(401, "invalid_token"));
+    let (one, two) = (service.challenge_token(bob).await, service.challenge_token(bob).await);
+    service.advance(299);
+    service.verify(&one, &totp_code(&bob.secret, service.step())).await.ok();
+    service.advance(1);
+    assert!(service.verify(&two, &totp_code(&bob.secret, service.step() + 1)).await.is(401, "invalid_token"));
 }
 
 /// V13, X03
 #[tokio::test]
-async fn a_token_that_differs_anywhere_is_no_token() {
-    let (service, mut people) = Service::peopled().await;
-    service.enrol(of(&mut people, "gil")).await;
-    let bob = of(&mut people, "bob");
+async fn altered_token_is_refused() {
+    let (service, mut users) = Service::with_users().await;
+    service.enrol(user_mut(&mut users, "gil")).await;
+    let bob = user_mut(&mut users, "bob");
     service.enrol(bob).await;
-    let challenge = service.challenge(bob).await;
-    service.pass(30);
-    let right = code(&bob.secret, service.step());
+    let challenge = service.challenge_token(bob).await;
+    service.advance(30);
+    let right = totp_code(&bob.secret, service.step());
     let mut forged: Vec<String> = (0..challenge.len())
         .map(|at| {
             let other = if &challenge[at..=at] == "A" { "B" } else { "A" };
@@ -199,32 +202,32 @@ async fn a_token_that_differs_anywhere_is_no_token() {
         let reply = service.verify(&token, &right).await;
         assert!(reply.is(401, "invalid_token"), "{token}: {reply:?}");
     }
-    let twice = Ask::new(Method::POST, "/v1/verify").token("vc_x").json(json!({"code": right}));
+    let twice = TestRequest::new(Method::POST, "/v1/verify").token("vc_x").json(json!({"code": right}));
     let twice = twice.header("authorization", &format!("Bearer {challenge}"));
-    assert!(!service.send(twice).await.status.is_success(), "two credentials are none");
+    assert!(!service.send(twice).await.status.is_success(), "two credentials are refused");
     service.verify(&challenge, &right).await.ok();
 }
 
 /// V15
 #[tokio::test]
-async fn refused_codes_are_alike_whatever_was_wrong() {
-    let (service, mut people) = Service::peopled().await;
+async fn refused_codes_get_identical_answers() {
+    let (service, mut users) = Service::with_users().await;
     for name in ["bob", "eve"] {
-        service.enrol(of(&mut people, name)).await;
+        service.enrol(user_mut(&mut users, name)).await;
     }
-    let shown = recovery_token(&service, &people["bob"].session).await;
-    let bob = of(&mut people, "bob");
-    let challenge = service.challenge(bob).await;
+    let shown = recovery_token(&service, &users["bob"].session).await;
+    let bob = user_mut(&mut users, "bob");
+    let challenge = service.challenge_token(bob).await;
     service.verify(&challenge, &shown).await.ok();
     service.sign_in(bob).await;
-    let used = code(&bob.secret, bob.step);
+    let used = totp_code(&bob.secret, bob.step);
     let mut answers = Vec::new();
     for name in ["bob", "eve"] {
-        let person = &people[name];
-        let tried = [service.wrong(person), used.clone(), shown.clone(), "0123456789ABCDEFGHJKMNPQRS".into()];
-        let challenge = service.challenge(person).await;
-        for tried in tried {
-            answers.push(seen(&service.verify(&challenge, &tried).await));
+        let user = &users[name];
+        let attempt = [service.wrong_code(user), used.clone(), shown.clone(), "0123456789ABCDEFGHJKMNPQRS".into()];
+        let challenge = service.challenge_token(user).await;
+        for attempt in attempt {
+            answers.push(visible_parts(&service.verify(&challenge, &attempt).await));
         }
     }
     assert!(answers.iter().all(|answer| *answer == answers[0] && answer.0 == 401), "{answers:?}");
@@ -232,8 +235,8 @@ async fn refused_codes_are_alike_whatever_was_wrong() {
 
 /// V16, S07
 #[tokio::test]
-async fn a_challenge_from_before_a_change_is_dead() {
-    let (service, mut people) = Service::peopled().await;
+async fn challenge_from_before_a_change_is_refused() {
+    let (service, mut users) = Service::with_users().await;
     let changes = [
         json!({"password": "quite another password"}),
         json!({"auth_type": "saml_sso"}),
@@ -242,48 +245,48 @@ async fn a_challenge_from_before_a_change_is_dead() {
         json!({"kind": "contact", "role": "portal"}),
     ];
     for (n, change) in changes.into_iter().enumerate() {
-        let ann = service.fresh(of(&mut people, "ann")).await;
-        let mut person = create(&service, &ann, "acme", &format!("p{n}"), "a good long password").await;
-        service.enrol(&mut person).await;
-        let (session, challenge) = (person.session.clone(), service.challenge(&person).await);
-        service.patch(&format!("/v1/admin/users/{}", person.id), &ann, change.clone()).await.ok();
-        let code = service.code(&mut person);
+        let ann = service.stepped_up_session(user_mut(&mut users, "ann")).await;
+        let mut user = create(&service, &ann, "acme", &format!("p{n}"), "a good long password").await;
+        service.enrol(&mut user).await;
+        let (session, challenge) = (user.session.clone(), service.challenge_token(&user).await);
+        service.patch(&format!("/v1/admin/users/{}", user.id), &ann, change.clone()).await.ok();
+        let code = service.next_code(&mut user);
         assert!(service.verify(&challenge, &code).await.is(401, "invalid_token"), "{change}");
         let reply = service.get("/v1/session", &session).await;
         let code = if change == json!({"active": false}) { "invalid_token" } else { "session_refresh_required" };
         assert!(reply.is(401, code), "{change}: {reply:?}");
     }
-    // And so for one's own password, and a new factor.
-    let bob = of(&mut people, "bob");
+    // The same holds for a change of one's own password, and for a new factor.
+    let bob = user_mut(&mut users, "bob");
     service.enrol(bob).await;
-    let challenge = service.challenge(bob).await;
+    let challenge = service.challenge_token(bob).await;
     let body = json!({"current_password": bob.password, "new_password": "quite another password"});
     bob.session = service.post("/v1/password", &bob.session, body).await.ok().text("/session/token");
-    service.pass(30);
-    assert!(service.verify(&challenge, &code(&bob.secret, service.step())).await.is(401, "invalid_token"));
+    service.advance(30);
+    assert!(service.verify(&challenge, &totp_code(&bob.secret, service.step())).await.is(401, "invalid_token"));
     assert!(service.login(bob).await.is(401, "invalid_credentials"));
     bob.password = "quite another password".into();
-    let challenge = service.challenge(bob).await;
-    let session = service.fresh(bob).await;
+    let challenge = service.challenge_token(bob).await;
+    let session = service.stepped_up_session(bob).await;
     service.enrol_with(bob, &session, json!({})).await;
-    service.pass(30);
-    assert!(service.verify(&challenge, &code(&bob.secret, service.step())).await.is(401, "invalid_token"));
+    service.advance(30);
+    assert!(service.verify(&challenge, &totp_code(&bob.secret, service.step())).await.is(401, "invalid_token"));
 }
 
 /// V19
 #[tokio::test]
-async fn a_slow_drip_of_wrong_codes_is_noticed_and_ends_the_factor() {
-    let (service, mut people) = Service::peopled().await;
-    let bob = of(&mut people, "bob");
+async fn slow_series_of_wrong_codes_is_reported_and_disables_the_factor() {
+    let (service, mut users) = Service::with_users().await;
+    let bob = user_mut(&mut users, "bob");
     service.enrol(bob).await;
     for n in 0..100 {
         assert_eq!(service.login(bob).await.ok().text("/status"), "mfa_required", "{n}");
-        let challenge = service.challenge(bob).await;
-        assert!(service.verify(&challenge, &service.wrong(bob)).await.is(401, "invalid_code"), "{n}");
-        service.pass(16 * 60);
+        let challenge = service.challenge_token(bob).await;
+        assert!(service.verify(&challenge, &service.wrong_code(bob)).await.is(401, "invalid_code"), "{n}");
+        service.advance(16 * 60);
     }
     assert!(service.login(bob).await.is(403, "mfa_reset_required"));
-    let ann = service.fresh(of(&mut people, "ann")).await;
+    let ann = service.stepped_up_session(user_mut(&mut users, "ann")).await;
     let told = audit_of_all(&service, &ann, "u-bob").await;
     assert_eq!(actions(&told, "factor.attacked").len(), 2);
     let disabled = actions(&told, "factor.disabled");
@@ -306,32 +309,32 @@ async fn audit_of_all(service: &Service, admin: &str, id: &str) -> Vec<Value> {
 
 /// V20, X01
 #[tokio::test]
-async fn the_same_person_in_two_tenants_is_two_people() {
-    let (service, mut people) = Service::peopled().await;
-    let ann = service.fresh(of(&mut people, "ann")).await;
-    let gus = service.fresh(of(&mut people, "gus")).await;
+async fn same_username_in_two_tenants_is_two_users() {
+    let (service, mut users) = Service::with_users().await;
+    let ann = service.stepped_up_session(user_mut(&mut users, "ann")).await;
+    let gus = service.stepped_up_session(user_mut(&mut users, "gus")).await;
     let mut here = create(&service, &ann, "acme", "twin", "the same password of both").await;
     let mut there = create(&service, &gus, "globex", "twin", "the same password of both").await;
     service.enrol(&mut here).await;
     service.enrol(&mut there).await;
     let shown = recovery_token(&service, &there.session).await;
-    service.pass(60);
-    let challenge = service.challenge(&here).await;
-    for other in [&code(&there.secret, service.step()), &shown] {
+    service.advance(60);
+    let challenge = service.challenge_token(&here).await;
+    for other in [&totp_code(&there.secret, service.step()), &shown] {
         assert!(service.verify(&challenge, other).await.is(401, "invalid_code"));
     }
     for _ in 0..5 {
         service.login_with(&here, "wrong").await;
     }
     assert!(service.login(&here).await.is(429, "too_many_attempts"));
-    let challenge = service.challenge(&there).await;
+    let challenge = service.challenge_token(&there).await;
     service.verify(&challenge, &shown).await.ok();
-    // What the client says of tenants is not heard.
-    let mut ask = Ask::new(Method::GET, "/v1/session").token(&here.session);
+    // A tenant named by the client is ignored.
+    let mut request = TestRequest::new(Method::GET, "/v1/session").token(&here.session);
     for name in ["x-tenant", "x-tenant-id", "x-user-id", "x-forwarded-host"] {
-        ask = ask.header(name, "globex");
+        request = request.header(name, "globex");
     }
-    let reply = service.send(ask.header("host", "globex.example")).await.ok();
+    let reply = service.send(request.header("host", "globex.example")).await.ok();
     assert_eq!((reply.text("/user/tenant"), reply.text("/user/id")), ("acme".into(), here.id.clone()));
     assert!(service.get("/v1/session?tenant=globex", &here.session).await.is(400, "invalid_request"));
     assert!(service.get(&format!("/v1/admin/users/{}", there.id), &ann).await.is(404, "not_found"));

@@ -1,4 +1,4 @@
-//! A server that an authority of its own certifies; the measurements of the functions' start use it too.
+//! A TLS server of a test authority. The benchmark of function starts uses it too.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use rustls::{
     pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
 };
 
-/// A server with a certificate for 127.0.0.1; and who signed that, in PEM.
+/// A server configuration with a certificate for 127.0.0.1, and the certificate of its authority in PEM.
 pub fn certified() -> (ServerConfig, String) {
     let mut authority = CertificateParams::new(Vec::new()).unwrap();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

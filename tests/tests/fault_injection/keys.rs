@@ -1,4 +1,4 @@
-//! The key service on a bad day.
+//! An unavailable key service, and secrets moved between users.
 
 use std::sync::{
     Arc,
@@ -8,36 +8,36 @@ use std::sync::{
 use async_trait::async_trait;
 use axum::http::Method;
 use serde_json::json;
-use tests::{Ask, log::Log};
+use tests::{TestRequest, log::Log};
 use tracing_subscriber::{filter::LevelFilter, util::SubscriberInitExt};
 use vestibule::{
     env::Entropy,
     secret::{FactorRef, KeyRing, SealError, SealedSecret, Sealer, TotpSecret},
 };
 
-use super::{World, gets_in, number, office, pending, post, works};
+use super::{Harness, assert_can_sign_in, assert_valid_session, begin_enrolment, enrol_bob_and_ann, number, post};
 
-/// The key service: out of reach while it is told to be.
-struct Moody {
+/// A key service that can be made unavailable.
+struct UnreliableKeyService {
     ring: KeyRing,
-    away: Arc<AtomicBool>,
+    is_unavailable: Arc<AtomicBool>,
 }
 
-impl Moody {
-    fn here(&self) -> Result<&KeyRing, SealError> {
-        let away = self.away.load(SeqCst);
-        if away { Err(SealError::Unavailable("KMSInvalidStateException".into())) } else { Ok(&self.ring) }
+impl UnreliableKeyService {
+    fn available(&self) -> Result<&KeyRing, SealError> {
+        let is_unavailable = self.is_unavailable.load(SeqCst);
+        if is_unavailable { Err(SealError::Unavailable("KMSInvalidStateException".into())) } else { Ok(&self.ring) }
     }
 }
 
 #[async_trait]
-impl Sealer for Moody {
+impl Sealer for UnreliableKeyService {
     async fn seal(&self, secret: &TotpSecret, entropy: &dyn Entropy) -> Result<SealedSecret, SealError> {
-        self.here()?.seal(secret, entropy).await
+        self.available()?.seal(secret, entropy).await
     }
 
     async fn open(&self, owner: FactorRef, sealed: &SealedSecret) -> Result<TotpSecret, SealError> {
-        self.here()?.open(owner, sealed).await
+        self.available()?.open(owner, sealed).await
     }
 
     async fn outdated(&self, sealed: &SealedSecret) -> bool {
@@ -47,81 +47,85 @@ impl Sealer for Moody {
 
 /// X12
 #[tokio::test]
-async fn without_the_key_nothing_is_granted_and_nothing_stored() {
-    let away = Arc::new(AtomicBool::new(false));
-    let world = World::new(|ring| Arc::new(Moody { ring, away: Arc::clone(&away) })).await;
-    let mut people = world.service.populate().await;
-    let ann = office(&world, &mut people).await;
-    let made = world.service.send(Ask::new(Method::POST, "/v1/mfa/recovery-token").token(&people["bob"].session)).await;
-    let recovery = made.ok().text("/recovery_token");
-    let eve = pending(&world, people.get_mut("eve").unwrap(), json!({})).await;
-    let amy = world.service.enrolment(&people["amy"]).await;
-    let bob = people.get_mut("bob").unwrap();
-    let token = world.service.challenge(bob).await;
-    let code = world.service.code(bob);
+async fn unavailable_key_grants_and_stores_nothing() {
+    let is_unavailable = Arc::new(AtomicBool::new(false));
+    let harness =
+        Harness::new(|ring| Arc::new(UnreliableKeyService { ring, is_unavailable: Arc::clone(&is_unavailable) })).await;
+    let mut users = harness.service.add_users().await;
+    let ann = enrol_bob_and_ann(&harness, &mut users).await;
+    let created = harness
+        .service
+        .send(TestRequest::new(Method::POST, "/v1/mfa/recovery-token").token(&users["bob"].session))
+        .await;
+    let recovery = created.ok().text("/recovery_token");
+    let eve = begin_enrolment(&harness, users.get_mut("eve").unwrap(), json!({})).await;
+    let amy = harness.service.enrolment_token(&users["amy"]).await;
+    let bob = users.get_mut("bob").unwrap();
+    let token = harness.service.challenge_token(bob).await;
+    let code = harness.service.next_code(bob);
     let verify = post("/v1/verify", &token, json!({"code": code}));
-    let asks = [
+    let requests = [
         verify.clone(),
-        post("/v1/verify", &token, json!({"code": world.service.wrong(bob)})),
+        post("/v1/verify", &token, json!({"code": harness.service.wrong_code(bob)})),
         post("/v1/step-up", &bob.session, json!({"code": code})),
         eve.clone(),
         post("/v1/mfa/enrolments", &amy, json!({})),
         post("/v1/mfa/enrolments", &ann, json!({})),
     ];
-    away.store(true, SeqCst);
-    let before: Vec<_> = ["ann", "amy", "bob", "eve"].map(|name| world.user(&people[name])).into();
-    for ask in &asks {
-        let reply = world.service.send(ask.clone()).await;
+    is_unavailable.store(true, SeqCst);
+    let before: Vec<_> = ["ann", "amy", "bob", "eve"].map(|name| harness.user_item(&users[name])).into();
+    for request in &requests {
+        let reply = harness.service.send(request.clone()).await;
         assert!(reply.is(503, "unavailable") && reply.headers.contains_key("retry-after"), "{reply:?}");
-        world.sound("a try without the key");
+        harness.assert_consistent("a try without the key");
     }
     for (name, before) in ["ann", "amy", "bob", "eve"].into_iter().zip(&before) {
-        let now = world.user(&people[name]);
+        let now = harness.user_item(&users[name]);
         for kept in ["ep", "fs", "fid", "sec", "ls", "rk", "s"] {
             assert_eq!(now[kept], before[kept], "{name} {kept}");
         }
-        // The tries count all the same: also a guess that could not be looked at.
+        // The attempts count nevertheless, also that of a code that could not be checked.
         let tried = if name == "bob" { 3 } else { 0 };
         assert_eq!(number(&now["row"]) - number(&before["row"]), tried, "{name}");
     }
-    assert_eq!(world.user(&people["amy"]).get("pe"), None, "no secret is kept that cannot be sealed");
-    // MFA stays what it was: the password opens a challenge and no more, and a recovery token is one, once.
-    let token = world.service.challenge(&people["bob"]).await;
-    let recovered = world.service.verify(&token, &recovery).await.ok();
-    works(&world, &recovered.text("/session/token")).await;
-    let token = world.service.challenge(&people["bob"]).await;
-    assert!(world.service.verify(&token, &recovery).await.is(401, "invalid_code"));
-    away.store(false, SeqCst);
-    // It recovers by itself, and no code was spent.
-    world.service.send(verify).await.ok();
-    world.service.send(eve).await.ok();
-    world.service.post("/v1/mfa/enrolments", &amy, json!({})).await.ok();
+    assert_eq!(harness.user_item(&users["amy"]).get("pe"), None, "no unsealed secret is stored");
+    // MFA is unchanged: the password opens a challenge only, and the recovery token works once.
+    let token = harness.service.challenge_token(&users["bob"]).await;
+    let recovered = harness.service.verify(&token, &recovery).await.ok();
+    assert_valid_session(&harness, &recovered.text("/session/token")).await;
+    let token = harness.service.challenge_token(&users["bob"]).await;
+    assert!(harness.service.verify(&token, &recovery).await.is(401, "invalid_code"));
+    is_unavailable.store(false, SeqCst);
+    // Afterwards everything works again, and no code was spent.
+    harness.service.send(verify).await.ok();
+    harness.service.send(eve).await.ok();
+    harness.service.post("/v1/mfa/enrolments", &amy, json!({})).await.ok();
 }
 
 /// X13
 #[tokio::test]
-async fn a_secret_copied_to_another_person_opens_nothing_and_is_an_alarm() {
-    let world = World::new(|ring| Arc::new(ring)).await;
-    let mut people = world.service.populate().await;
-    office(&world, &mut people).await;
-    let (ann, bob) = (world.user(&people["ann"]), world.user(&people["bob"]));
+async fn secret_copied_to_another_user_is_refused_and_reported() {
+    let harness = Harness::new(|ring| Arc::new(ring)).await;
+    let mut users = harness.service.add_users().await;
+    enrol_bob_and_ann(&harness, &mut users).await;
+    let (ann, bob) = (harness.user_item(&users["ann"]), harness.user_item(&users["bob"]));
     let log = Log::default();
     for copied in [&["sec"][..], &["sec", "fid"], &["sec", "fid", "born"]] {
-        world.service.pass(901);
-        copied.iter().for_each(|name| world.put(&people["ann"], name, bob[*name].clone()));
-        let token = world.service.challenge(&people["ann"]).await;
+        harness.service.advance(901);
+        copied.iter().for_each(|name| harness.put(&users["ann"], name, bob[*name].clone()));
+        let token = harness.service.challenge_token(&users["ann"]).await;
         let subscriber = tracing_subscriber::fmt().without_time().with_ansi(false).with_max_level(LevelFilter::WARN);
         let _collected = subscriber.with_writer(log.clone()).set_default();
         for name in ["ann", "bob"] {
-            let code = tests::code(&people[name].secret, world.service.step());
-            let reply = world.service.verify(&token, &code).await;
+            let code = tests::totp_code(&users[name].secret, harness.service.step());
+            let reply = harness.service.verify(&token, &code).await;
             assert!(reply.is(503, "unavailable"), "{copied:?} {name}: {reply:?}");
             let said = log.take();
             assert!(said.contains("ERROR") && said.contains("does not belong to this factor"), "{said}");
         }
     }
-    ["sec", "fid", "born"].iter().for_each(|name| world.put(&people["ann"], name, ann[*name].clone()));
-    world.service.pass(901);
-    gets_in(&world, people.get_mut("ann").unwrap()).await;
-    gets_in(&world, people.get_mut("bob").unwrap()).await;
+    ["sec", "fid", "born"].iter().for_each(|name| harness.put(&users["ann"], name, ann[*name].clone()));
+    harness.service.advance(901);
+    assert_can_sign_in(&harness, users.get_mut("ann").unwrap()).await;
+    assert_can_sign_in(&harness, users.get_mut("bob").unwrap()).await;
 }

@@ -1,22 +1,22 @@
-//! The IdP's door.
+//! Sign-in by an IdP.
 
 use axum::http::Method;
 use serde_json::{Value, json};
 use tests::{
-    Ask, People, Person, Reply,
-    idp::{Asked, Idp, asked, form},
+    Reply, TestRequest, TestUser, TestUsers,
+    idp::{AuthnRequest, Idp, authn_request, form},
 };
 
-use super::{World, office, on_a_bad_day, works};
+use super::{Harness, assert_valid_session, enrol_bob_and_ann, under_faults};
 
 fn idp() -> Idp {
     Idp::new("https://idp.example/metadata")
 }
 
-impl World {
-    /// Acme has an IdP, by its fields and more. Bob, who has a factor, and Eve, who has none, come from it.
-    async fn has(&self, idp: &Idp, more: Value, people: &mut People) -> String {
-        let ann = office(self, people).await;
+impl Harness {
+    /// Configures an IdP of acme. Bob, who has a factor, and eve, who has none, sign in by it.
+    async fn configure_idp(&self, idp: &Idp, more: Value, users: &mut TestUsers) -> String {
+        let ann = enrol_bob_and_ann(self, users).await;
         let mut fields = idp.fields();
         fields.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         self.service.put("/v1/admin/sso", &ann, fields).await.ok();
@@ -26,174 +26,180 @@ impl World {
         ann
     }
 
-    /// The answer to a request, as a browser brings it.
-    async fn brings(&self, idp: &Idp, request: &Asked, name_id: &str, attributes: &[(&str, &str)]) -> Ask {
+    /// The request with the IdP's response, as a browser posts it.
+    async fn response_to(
+        &self,
+        idp: &Idp,
+        request: &AuthnRequest,
+        name_id: &str,
+        attributes: &[(&str, &str)],
+    ) -> TestRequest {
         let sp = self.service.sp("acme").await;
-        let mut says = idp.answer(&self.service, &sp, request, name_id);
-        says.attributes = attributes.iter().map(|(name, value)| ((*name).into(), vec![(*value).into()])).collect();
-        Ask::new(Method::POST, "/v1/sso/acme/acs").form(&form(&says.signed(idp), &request.relay_state))
+        let mut spec = idp.valid_response(&self.service, &sp, request, name_id);
+        spec.attributes = attributes.iter().map(|(name, value)| ((*name).into(), vec![(*value).into()])).collect();
+        TestRequest::new(Method::POST, "/v1/sso/acme/acs").form(&form(&spec.sign_assertion(idp), &request.relay_state))
     }
 
-    async fn answer(&self, idp: &Idp, name_id: &str, attributes: &[(&str, &str)]) -> Ask {
-        self.brings(idp, &self.service.sso_request("acme").await, name_id, attributes).await
+    async fn response(&self, idp: &Idp, name_id: &str, attributes: &[(&str, &str)]) -> TestRequest {
+        self.response_to(idp, &self.service.sso_request("acme").await, name_id, attributes).await
     }
 
-    /// Somebody who has enrolled comes from the IdP anew.
-    async fn comes_in(&self, idp: &Idp, name_id: &str) {
-        let reply = self.service.send(self.answer(idp, name_id, &[]).await).await.ok();
-        works(self, &reply.text("/session/token")).await;
+    /// Asserts that an enrolled user can sign in by SSO.
+    async fn sign_in_by_sso(&self, idp: &Idp, name_id: &str) {
+        let reply = self.service.send(self.response(idp, name_id, &[]).await).await.ok();
+        assert_valid_session(self, &reply.text("/session/token")).await;
     }
 }
 
-/// What the browser brings once more was heard of, or not; never twice.
-fn once(reply: &Reply) {
+/// A retry succeeds, or is refused because the first request was executed.
+fn assert_accepted_once(reply: &Reply) {
     assert!(reply.status == 200 || reply.is(401, "invalid_credentials"), "{reply:?}");
 }
 
 #[tokio::test]
-async fn a_browser_is_sent_to_the_idp() {
+async fn sso_start_survives_faults() {
     let idp = idp();
-    let setup = async |world: &World, people: &mut People| {
-        world.has(&idp, json!({}), people).await;
-        Ask::new(Method::GET, "/v1/sso/acme/login?return_to=/portal").header("accept", "text/html")
+    let setup = async |harness: &Harness, users: &mut TestUsers| {
+        harness.configure_idp(&idp, json!({}), users).await;
+        TestRequest::new(Method::GET, "/v1/sso/acme/login?return_to=/portal").header("accept", "text/html")
     };
-    let sent = async |world: &World, _: People, reply: Reply| {
+    let sent = async |harness: &Harness, _: TestUsers, reply: Reply| {
         assert_eq!(reply.status, 302, "{reply:?}");
-        let answer = world.brings(&idp, &asked(&reply), "bob", &[]).await;
+        let response = harness.response_to(&idp, &authn_request(&reply), "bob", &[]).await;
         let cookie = reply.headers["set-cookie"].to_str().unwrap().split(';').next().unwrap();
-        let arrived = world.service.send(answer.header("cookie", cookie)).await;
+        let arrived = harness.service.send(response.header("cookie", cookie)).await;
         assert_eq!((arrived.status.as_u16(), &arrived.headers["location"]), (303, &"/portal".parse().unwrap()));
     };
-    on_a_bad_day(setup, sent, sent).await;
+    under_faults(setup, sent, sent).await;
 }
 
 #[tokio::test]
-async fn an_assertion_signs_in_once() {
+async fn sso_sign_in_survives_faults() {
     let idp = idp();
-    let setup = async |world: &World, people: &mut People| {
-        world.has(&idp, json!({}), people).await;
-        world.answer(&idp, "bob", &[]).await
+    let setup = async |harness: &Harness, users: &mut TestUsers| {
+        harness.configure_idp(&idp, json!({}), users).await;
+        harness.response(&idp, "bob", &[]).await
     };
-    let signed_in = async |world: &World, people: People, reply: Reply| {
-        works(world, &reply.ok().text("/session/token")).await;
-        assert_eq!(world.sessions(&people["bob"]), 2);
-        world.comes_in(&idp, "bob").await;
+    let signed_in = async |harness: &Harness, users: TestUsers, reply: Reply| {
+        assert_valid_session(harness, &reply.ok().text("/session/token")).await;
+        assert_eq!(harness.sessions(&users["bob"]), 2);
+        harness.sign_in_by_sso(&idp, "bob").await;
     };
-    let again = async |world: &World, people: People, reply: Reply| {
-        once(&reply);
-        assert_eq!(world.sessions(&people["bob"]), 2);
-        world.comes_in(&idp, "bob").await;
+    let again = async |harness: &Harness, users: TestUsers, reply: Reply| {
+        assert_accepted_once(&reply);
+        assert_eq!(harness.sessions(&users["bob"]), 2);
+        harness.sign_in_by_sso(&idp, "bob").await;
     };
-    on_a_bad_day(setup, signed_in, again).await;
+    under_faults(setup, signed_in, again).await;
 }
 
 #[tokio::test]
-async fn an_assertion_opens_one_enrolment() {
+async fn sso_enrolment_survives_faults() {
     let idp = idp();
-    let setup = async |world: &World, people: &mut People| {
-        world.has(&idp, json!({}), people).await;
-        world.answer(&idp, "eve", &[]).await
+    let setup = async |harness: &Harness, users: &mut TestUsers| {
+        harness.configure_idp(&idp, json!({}), users).await;
+        harness.response(&idp, "eve", &[]).await
     };
-    let enrols = async |world: &World, eve: &mut Person, token: &str| {
-        let reply = world.service.enrol_with(eve, token, json!({})).await;
+    let enrols = async |harness: &Harness, eve: &mut TestUser, token: &str| {
+        let reply = harness.service.enrol_with(eve, token, json!({})).await;
         assert_eq!(reply.body["session"]["amr"], json!(["sso", "otp"]));
-        world.comes_in(&idp, "eve").await;
+        harness.sign_in_by_sso(&idp, "eve").await;
     };
-    let opened = async |world: &World, mut people: People, reply: Reply| {
-        assert_eq!(world.user(&people["eve"])["e"]["M"].as_object().unwrap().len(), 1);
-        enrols(world, people.get_mut("eve").unwrap(), &reply.ok().text("/enrolment/token")).await;
+    let opened = async |harness: &Harness, mut users: TestUsers, reply: Reply| {
+        assert_eq!(harness.user_item(&users["eve"])["e"]["M"].as_object().unwrap().len(), 1);
+        enrols(harness, users.get_mut("eve").unwrap(), &reply.ok().text("/enrolment/token")).await;
     };
-    let again = async |world: &World, mut people: People, reply: Reply| {
-        once(&reply);
-        assert_eq!(world.user(&people["eve"])["e"]["M"].as_object().unwrap().len(), 1);
-        let next = world.service.send(world.answer(&idp, "eve", &[]).await).await.ok();
-        enrols(world, people.get_mut("eve").unwrap(), &next.text("/enrolment/token")).await;
+    let again = async |harness: &Harness, mut users: TestUsers, reply: Reply| {
+        assert_accepted_once(&reply);
+        assert_eq!(harness.user_item(&users["eve"])["e"]["M"].as_object().unwrap().len(), 1);
+        let next = harness.service.send(harness.response(&idp, "eve", &[]).await).await.ok();
+        enrols(harness, users.get_mut("eve").unwrap(), &next.text("/enrolment/token")).await;
     };
-    on_a_bad_day(setup, opened, again).await;
+    under_faults(setup, opened, again).await;
 }
 
 #[tokio::test]
-async fn a_first_sign_in_links_with_its_session() {
+async fn sso_linking_survives_faults() {
     let idp = idp();
-    let setup = async |world: &World, people: &mut People| {
-        world.has(&idp, json!({"link_attribute": "Username"}), people).await;
-        world.answer(&idp, "00u1", &[("Username", "bob")]).await
+    let setup = async |harness: &Harness, users: &mut TestUsers| {
+        harness.configure_idp(&idp, json!({"link_attribute": "Username"}), users).await;
+        harness.response(&idp, "00u1", &[("Username", "bob")]).await
     };
-    let linked = async |world: &World, people: People, reply: Reply| {
-        once(&reply);
-        assert_eq!(world.sessions(&people["bob"]), 2);
-        world.comes_in(&idp, "00u1").await;
-        let named = world.service.send(world.answer(&idp, "bob", &[]).await).await;
+    let linked = async |harness: &Harness, users: TestUsers, reply: Reply| {
+        assert_accepted_once(&reply);
+        assert_eq!(harness.sessions(&users["bob"]), 2);
+        harness.sign_in_by_sso(&idp, "00u1").await;
+        let named = harness.service.send(harness.response(&idp, "bob", &[]).await).await;
         assert!(named.is(401, "invalid_credentials"), "{named:?}");
     };
-    on_a_bad_day(setup, linked, linked).await;
+    under_faults(setup, linked, linked).await;
 }
 
-/// In two transactions: the person, then the enrolment. One without the other is somebody whom the next answer finds.
+/// Provisioning takes two transactions: the user, then the enrolment. The next response finds a user without enrolment.
 #[tokio::test]
-async fn somebody_is_provisioned_once() {
+async fn sso_provisioning_survives_faults() {
     const ZOE: &[(&str, &str)] = &[("Username", "zoe"), ("CompanyName", "Acme")];
     let idp = idp();
-    let setup = async |world: &World, people: &mut People| {
-        world.has(&idp, json!({"provisioning": {}}), people).await;
-        world.answer(&idp, "00u9", ZOE).await
+    let setup = async |harness: &Harness, users: &mut TestUsers| {
+        harness.configure_idp(&idp, json!({"provisioning": {}}), users).await;
+        harness.response(&idp, "00u9", ZOE).await
     };
-    let made = async |world: &World, people: People, reply: Reply| {
-        once(&reply);
-        let next = world.service.send(world.answer(&idp, "00u9", ZOE).await).await.ok();
+    let created = async |harness: &Harness, users: TestUsers, reply: Reply| {
+        assert_accepted_once(&reply);
+        let next = harness.service.send(harness.response(&idp, "00u9", ZOE).await).await.ok();
         assert_eq!(next.text("/status"), "enrolment_required");
-        let list = world.service.get("/v1/admin/users?q=zoe", &people["ann"].session).await.ok();
+        let list = harness.service.get("/v1/admin/users?q=zoe", &users["ann"].session).await.ok();
         assert_eq!(list.body["items"].as_array().unwrap().len(), 1);
     };
-    on_a_bad_day(setup, made, made).await;
+    under_faults(setup, created, created).await;
 }
 
 #[tokio::test]
-async fn an_assertion_about_nobody_is_refused() {
+async fn assertion_about_an_unknown_user_is_refused() {
     let idp = idp();
-    let setup = async |world: &World, people: &mut People| {
-        world.has(&idp, json!({}), people).await;
-        world.answer(&idp, "nobody", &[]).await
+    let setup = async |harness: &Harness, users: &mut TestUsers| {
+        harness.configure_idp(&idp, json!({}), users).await;
+        harness.response(&idp, "nobody", &[]).await
     };
-    let refused = async |world: &World, people: People, reply: Reply| {
+    let refused = async |harness: &Harness, users: TestUsers, reply: Reply| {
         assert!(reply.is(401, "invalid_credentials"), "{reply:?}");
-        assert_eq!(world.sessions(&people["bob"]), 1);
+        assert_eq!(harness.sessions(&users["bob"]), 1);
     };
-    on_a_bad_day(setup, refused, refused).await;
+    under_faults(setup, refused, refused).await;
 }
 
 #[tokio::test]
-async fn an_idp_is_configured_whole() {
+async fn idp_configuration_survives_faults() {
     let idp = idp();
-    let setup = async |world: &World, people: &mut People| {
-        let ann = office(world, people).await;
-        Ask::new(Method::PUT, "/v1/admin/sso").token(&ann).json(idp.fields())
+    let setup = async |harness: &Harness, users: &mut TestUsers| {
+        let ann = enrol_bob_and_ann(harness, users).await;
+        TestRequest::new(Method::PUT, "/v1/admin/sso").token(&ann).json(idp.fields())
     };
-    let configured = async |world: &World, people: People, reply: Reply| {
+    let configured = async |harness: &Harness, users: TestUsers, reply: Reply| {
         assert_eq!(reply.ok().text("/idp_entity_id"), idp.entity_id);
-        let ann = &people["ann"].session;
-        assert_eq!(world.service.get("/v1/admin/sso", ann).await.ok().text("/idp_entity_id"), idp.entity_id);
-        world.service.patch("/v1/admin/users/u-bob", ann, json!({"auth_type": "saml_sso"})).await.ok();
-        world.comes_in(&idp, "bob").await;
+        let ann = &users["ann"].session;
+        assert_eq!(harness.service.get("/v1/admin/sso", ann).await.ok().text("/idp_entity_id"), idp.entity_id);
+        harness.service.patch("/v1/admin/users/u-bob", ann, json!({"auth_type": "saml_sso"})).await.ok();
+        harness.sign_in_by_sso(&idp, "bob").await;
     };
-    on_a_bad_day(setup, configured, configured).await;
+    under_faults(setup, configured, configured).await;
 }
 
 #[tokio::test]
-async fn an_idp_is_gone_whole() {
+async fn idp_deletion_survives_faults() {
     let idp = idp();
-    let setup = async |world: &World, people: &mut People| {
-        let ann = world.has(&idp, json!({}), people).await;
-        Ask::new(Method::DELETE, "/v1/admin/sso").token(&ann)
+    let setup = async |harness: &Harness, users: &mut TestUsers| {
+        let ann = harness.configure_idp(&idp, json!({}), users).await;
+        TestRequest::new(Method::DELETE, "/v1/admin/sso").token(&ann)
     };
-    let gone = async |world: &World, people: People, reply: Reply| {
+    let gone = async |harness: &Harness, users: TestUsers, reply: Reply| {
         assert!(reply.status == 204 || reply.is(404, "not_found"), "{reply:?}");
-        assert!(world.service.get("/v1/admin/sso", &people["ann"].session).await.is(404, "not_found"));
-        let login = world.service.send(Ask::new(Method::GET, "/v1/sso/acme/login")).await;
+        assert!(harness.service.get("/v1/admin/sso", &users["ann"].session).await.is(404, "not_found"));
+        let login = harness.service.send(TestRequest::new(Method::GET, "/v1/sso/acme/login")).await;
         assert!(login.is(404, "not_found"), "{login:?}");
-        // The one of the IdP's stays out, and an Administrator gets in.
-        assert!(world.service.login(&people["bob"]).await.is(401, "invalid_credentials"));
-        assert_eq!(world.service.login(&people["ann"]).await.ok().text("/status"), "mfa_required");
+        // The user of the IdP cannot sign in, and an Administrator can.
+        assert!(harness.service.login(&users["bob"]).await.is(401, "invalid_credentials"));
+        assert_eq!(harness.service.login(&users["ann"]).await.ok().text("/status"), "mfa_required");
     };
-    on_a_bad_day(setup, gone, gone).await;
+    under_faults(setup, gone, gone).await;
 }

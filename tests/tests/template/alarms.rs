@@ -1,4 +1,4 @@
-//! What is logged, for how long, and which alarms look at it.
+//! Logs, their retention, and the alarms.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{flows, metrics, of_type, pascal, read, template};
 
 #[test]
-fn logs_end_and_the_gateways_have_no_path_query_or_header() {
+fn logs_expire_and_gateway_logs_omit_paths_queries_and_headers() {
     let template = template();
     let logs = of_type(&template, "AWS::Logs::LogGroup");
     assert_eq!(logs.len(), flows().len() + 1);
@@ -25,7 +25,7 @@ fn logs_end_and_the_gateways_have_no_path_query_or_header() {
         "$context.identity.sourceIp",
         "$context.integrationErrorMessage",
     ];
-    // The route's name; the path itself has ids.
+    // The route's name; the path itself contains ids.
     for (api, settings, route) in [
         ("HttpApi", "AccessLogSettings", "$context.routeKey"),
         ("RestApi", "AccessLogSetting", "$context.httpMethod $context.resourcePath"),
@@ -33,39 +33,39 @@ fn logs_end_and_the_gateways_have_no_path_query_or_header() {
         let log = &template["Resources"][api]["Properties"][settings];
         assert_eq!(log["DestinationArn"], json!({"Fn::GetAtt": ["ApiLogs", "Arn"]}));
         let format: BTreeMap<String, String> = serde_json::from_str(log["Format"].as_str().unwrap()).unwrap();
-        let wanted = harmless.map(|field| if field.is_empty() { route } else { field }.to_owned());
-        assert_eq!(format.into_values().collect::<BTreeSet<_>>(), wanted.into(), "{api}");
+        let expected = harmless.map(|field| if field.is_empty() { route } else { field }.to_owned());
+        assert_eq!(format.into_values().collect::<BTreeSet<_>>(), expected.into(), "{api}");
     }
 }
 
-/// Alarms look at metrics that there are: of AWS, or those that `shared/src/metrics.rs` and the filters of logs make.
+/// Alarms watch existing metrics: those of AWS, of `shared/src/metrics.rs`, or of metric filters.
 #[test]
-fn alarms_look_at_metrics_that_the_code_writes() {
+fn alarms_watch_metrics_that_the_code_writes() {
     let template = template();
     let mut ours = BTreeSet::new();
     for (name, alarm) in of_type(&template, "AWS::CloudWatch::Alarm") {
         let alarm = &alarm["Properties"];
-        let tell = json!({"Fn::If": ["Tell", [{"Ref": "AlarmTopic"}], {"Ref": "AWS::NoValue"}]});
-        assert_eq!((&alarm["AlarmActions"], &alarm["TreatMissingData"]), (&tell, &json!("notBreaching")), "{name}");
+        let notify = json!({"Fn::If": ["Tell", [{"Ref": "AlarmTopic"}], {"Ref": "AWS::NoValue"}]});
+        assert_eq!((&alarm["AlarmActions"], &alarm["TreatMissingData"]), (&notify, &json!("notBreaching")), "{name}");
         if alarm["Namespace"] == metrics() {
             ours.insert(alarm["MetricName"].as_str().unwrap().to_owned());
         }
     }
-    // Those that filters of logs make.
+    // Metrics of metric filters.
     for filtered in ["Faults", "Attacks"] {
         assert!(ours.remove(filtered), "{filtered}");
     }
     let source = read("shared/src/metrics.rs");
     for metric in &ours {
-        assert!(source.contains(&format!("\"{metric}\"")), "nobody counts {metric}");
+        assert!(source.contains(&format!("\"{metric}\"")), "no code counts {metric}");
     }
     assert!(ours.len() > 1);
     let filter = template["Resources"]["Attacks"]["Properties"]["FilterPattern"].as_str().unwrap();
     let line = filter.split('"').nth(1).unwrap();
-    assert!(read("functions/audit-events/src/lib.rs").contains(&format!("\"{line}\")")), "nobody logs {line}");
+    assert!(read("functions/audit-events/src/lib.rs").contains(&format!("\"{line}\")")), "no code logs {line}");
 }
 
-/// What each alarm watches: a misspelt name, namespace or dimension is an alarm that never goes off.
+/// What each alarm watches: an alarm with a misspelt name, namespace or dimension never fires.
 #[test]
 fn each_alarm_watches_its_metric() {
     let template = template();
@@ -79,7 +79,7 @@ fn each_alarm_watches_its_metric() {
         {"Name": "ApiId", "Value": {"Ref": "HttpApi"}}]}]);
     let queue = json!([{"Name": "QueueName", "Value": {"Fn::GetAtt": ["Undelivered", "QueueName"]}}]);
     let sum = json!("Sum");
-    let wanted = [
+    let expected = [
         ("GatewayFaults", gateway, json!({"Fn::If": ["Rest", "5XXError", "5xx"]}), api, &sum),
         ("FunctionFaults", own, json!("Faults"), Value::Null, &sum),
         ("LoginThrottled", lambda, json!("Throttles"), function("FunctionName", "Login"), &sum),
@@ -95,10 +95,10 @@ fn each_alarm_watches_its_metric() {
         ("TableReadsThrottled", dynamodb, json!("ReadThrottleEvents"), table, &sum),
     ];
     let mut alarms = of_type(&template, "AWS::CloudWatch::Alarm");
-    for (name, namespace, metric, dimensions, statistic) in wanted {
+    for (name, namespace, metric, dimensions, statistic) in expected {
         let alarm = &alarms.remove(name).unwrap_or_else(|| panic!("no alarm {name}"))["Properties"];
         assert_eq!((&alarm["Namespace"], &alarm["MetricName"]), (namespace, &metric), "{name}");
-        // Arithmetic over metrics that were never written has no value, whatever stands in for the missing ones.
+        // An expression over metrics without data has no value.
         assert!(alarm["Metrics"].is_null(), "{name}");
         assert_eq!(alarm["Dimensions"], dimensions, "{name}");
         let found = alarm.get("Statistic").or(alarm.get("ExtendedStatistic"));
@@ -107,9 +107,9 @@ fn each_alarm_watches_its_metric() {
     assert!(alarms.is_empty(), "alarms that are not looked at: {:?}", alarms.keys());
 }
 
-/// A filter that matches nothing is an alarm that never goes off.
+/// A filter that matches nothing means an alarm that never fires.
 #[test]
-fn filters_of_logs_count_errors_and_attacks() {
+fn metric_filters_count_errors_and_attacks() {
     let template = template();
     let counts = |metric: &str| json!([{"MetricNamespace": metrics(), "MetricName": metric, "MetricValue": "1"}]);
     let mut filters = of_type(&template, "AWS::Logs::MetricFilter");
@@ -125,9 +125,9 @@ fn filters_of_logs_count_errors_and_attacks() {
     assert!(filters.is_empty(), "{:?}", filters.keys());
 }
 
-/// The dashboard is a text to CloudFormation: here it is read, and what it names has to be there.
+/// CloudFormation does not check the dashboard, so its references are checked here.
 #[test]
-fn the_dashboard_shows_metrics_that_there_are() {
+fn dashboard_shows_only_existing_metrics() {
     let template = template();
     let dashboards = of_type(&template, "AWS::CloudWatch::Dashboard");
     let body = &dashboards["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"];
@@ -147,7 +147,7 @@ fn the_dashboard_shows_metrics_that_there_are() {
         for metric in properties["metrics"].as_array().into_iter().flatten() {
             if let Some(search) = metric[0]["expression"].as_str() {
                 let name = search.split("MetricName=\"").nth(1).unwrap().split('"').next().unwrap();
-                assert!(source.contains(&format!("\"{name}\"")), "nobody counts {name}");
+                assert!(source.contains(&format!("\"{name}\"")), "no code counts {name}");
                 let (_, dimensions) = search.split_once("{${Namespace},").unwrap();
                 for dimension in dimensions.split('}').next().unwrap().split(',') {
                     assert!(source.contains(&format!("\"{dimension}\"")), "{name} has no {dimension}");
@@ -168,7 +168,7 @@ fn the_dashboard_shows_metrics_that_there_are() {
             }
         }
     }
-    let wanted = ["Cold", "Events", "Latency", "Refusals", "Requests", "Sign-ins", "Throttles"].map(str::to_owned);
-    assert_eq!(titles, wanted.into());
-    assert_eq!(template["Parameters"]["SystemLogLevel"]["Default"], "INFO", "cold starts are seen");
+    let expected = ["Cold", "Events", "Latency", "Refusals", "Requests", "Sign-ins", "Throttles"].map(str::to_owned);
+    assert_eq!(titles, expected.into());
+    assert_eq!(template["Parameters"]["SystemLogLevel"]["Default"], "INFO", "the level INFO is needed for cold starts");
 }

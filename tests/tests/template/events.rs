@@ -1,17 +1,17 @@
-//! How audit rows leave as events and mails, and where those lie that did not arrive.
+//! How audit rows become events and mails, and where undelivered ones are kept.
 
 use serde_json::{Value, json};
 
 use super::{EXISTING_STREAM, properties, template};
 
-/// The function answers with the row that failed first: without `ReportBatchItemFailures` Lambda takes that for a success, and
-/// the rest of the batch is lost.
+/// The function reports the first failed row. Without `ReportBatchItemFailures` Lambda would treat that as success, and
+/// the rest of the batch would be lost.
 #[test]
-fn audit_rows_are_read_from_the_stream_and_failures_go_to_the_queue() {
+fn audit_events_reads_the_stream_and_sends_failures_to_the_queue() {
     let template = template();
     let events = &properties(&template, "audit-events", "Function")["Events"];
     let rows = r#"{"eventName":["INSERT"],"dynamodb":{"Keys":{"PK":{"S":[{"prefix":"T#"}]}},"NewImage":{"request_id":{"S":[{"exists":true}]}}}}"#;
-    let wanted = json!({"Rows": {"Type": "DynamoDB", "Properties": {
+    let expected = json!({"Rows": {"Type": "DynamoDB", "Properties": {
         "Stream": {"Fn::If": ["OwnTable", {"Fn::GetAtt": ["Table", "StreamArn"]}, {"Fn::Sub": EXISTING_STREAM}]},
         "StartingPosition": "TRIM_HORIZON",
         "BatchSize": 100,
@@ -21,7 +21,7 @@ fn audit_rows_are_read_from_the_stream_and_failures_go_to_the_queue() {
         "DestinationConfig": {"OnFailure": {"Type": "SQS", "Destination": arn("Undelivered")}},
         "FilterCriteria": {"Filters": [{"Pattern": rows}]},
     }}});
-    assert_eq!(events, &wanted);
+    assert_eq!(events, &expected);
 }
 
 fn arn(name: &str) -> Value {
@@ -29,7 +29,7 @@ fn arn(name: &str) -> Value {
 }
 
 #[test]
-fn mails_are_made_of_events_and_what_fails_waits_in_the_queue() {
+fn notify_reads_events_and_failed_ones_stay_in_the_queue() {
     let template = template();
     let resource = |name: &str| &template["Resources"][name]["Properties"];
     let rule = resource("MailRule");
@@ -50,9 +50,9 @@ fn mails_are_made_of_events_and_what_fails_waits_in_the_queue() {
         "MaximumRetryAttempts": 2, "DestinationConfig": {"OnFailure": {"Type": "SQS", "Destination": arn("Undelivered")}},
     });
     assert_eq!(resource("NotifyFunction")["EventInvokeConfig"], failed);
-    // The longest time that there is: 14 days.
+    // 14 days, the maximum.
     assert_eq!(resource("Undelivered"), &json!({"MessageRetentionPeriod": 1_209_600, "SqsManagedSseEnabled": true}));
-    // Those of the stack's own bus.
+    // The rules of the stack's own bus.
     let rules = "arn:${AWS::Partition}:events:${AWS::Region}:${AWS::AccountId}:rule/${Bus}/*";
     let policy = json!({"Queues": [{"Ref": "Undelivered"}], "PolicyDocument": {"Version": "2012-10-17", "Statement": [{
         "Effect": "Allow", "Principal": {"Service": "events.amazonaws.com"}, "Action": "sqs:SendMessage",
@@ -61,7 +61,7 @@ fn mails_are_made_of_events_and_what_fails_waits_in_the_queue() {
     assert_eq!(resource("UndeliveredPolicy"), &policy);
 }
 
-/// Sent under a configuration set of the stack's own: where the identity has a default one, the role has no right on that.
+/// Mails use the stack's own configuration set, because the role has no right to an identity's default one.
 #[test]
 fn mails_have_a_configuration_set() {
     let template = template();
@@ -71,7 +71,7 @@ fn mails_have_a_configuration_set() {
 }
 
 #[test]
-fn events_are_archived_where_it_is_asked_for_and_the_archive_is_kept() {
+fn event_archive_is_optional_and_retained() {
     let template = template();
     let all = template["Resources"].as_object().unwrap().iter().filter(|(name, _)| name.starts_with("Archive"));
     for (name, resource) in all {
@@ -82,7 +82,7 @@ fn events_are_archived_where_it_is_asked_for_and_the_archive_is_kept() {
     let bucket = resource("ArchiveBucket");
     assert_eq!(bucket["DeletionPolicy"], "RetainExceptOnCreate");
     assert_eq!(bucket["UpdateReplacePolicy"], "Retain");
-    assert!(!bucket["Properties"].to_string().contains("Expiration"), "nothing of it ends by itself");
+    assert!(!bucket["Properties"].to_string().contains("Expiration"), "the archive never expires");
     let public = bucket["Properties"]["PublicAccessBlockConfiguration"].as_object().unwrap();
     assert!(public.len() == 4 && public.values().all(|one| one == true));
     let rule = &resource("ArchiveRule")["Properties"];

@@ -1,5 +1,5 @@
-//! The deployment's template against the code: its routes are those of `openapi.json`, each flow has its function and its
-//! role, and a role may do what the flow was seen to do on the wire and nothing else.
+//! Checks the deployment template against the code: its routes are those of `openapi.json`, each flow has its own
+//! function and role, and each role has exactly the rights that its flow uses.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::{
@@ -24,7 +24,7 @@ fn template() -> Value {
     serde_saphyr::from_str(&read("infra/template.yaml")).unwrap()
 }
 
-/// All functions: the folders of `functions/`.
+/// All functions: the folder names in `functions/`.
 fn flows() -> BTreeSet<String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("functions");
     let flows: BTreeSet<_> =
@@ -33,7 +33,7 @@ fn flows() -> BTreeSet<String> {
     flows
 }
 
-/// The flows that the contract has paths of.
+/// The flows that have routes.
 fn with_routes() -> BTreeSet<String> {
     contract().into_values().collect()
 }
@@ -58,16 +58,16 @@ fn texts(value: &Value) -> BTreeSet<String> {
     match value {
         Value::String(one) => BTreeSet::from([one.clone()]),
         Value::Array(all) => all.iter().map(|one| one.as_str().unwrap().to_owned()).collect(),
-        other => panic!("neither a text nor texts: {other}"),
+        other => panic!("neither a string nor strings: {other}"),
     }
 }
 
-/// A path whatever its parameters are called.
+/// A path with its parameter names removed.
 fn shape(path: &str) -> String {
     path.split('/').map(|part| if part.starts_with('{') { "{}" } else { part }).collect::<Vec<_>>().join("/")
 }
 
-/// The paths of `openapi.json`, and whose they are.
+/// The paths of `openapi.json`, and the flow of each.
 fn contract() -> BTreeMap<String, String> {
     let document: Value = serde_json::from_str(&read("openapi.json")).unwrap();
     let owner = |operations: &Value| -> String {
@@ -80,7 +80,7 @@ fn contract() -> BTreeMap<String, String> {
 }
 
 #[test]
-fn every_flow_has_a_function_a_role_and_a_log_of_its_own() {
+fn every_flow_has_its_own_function_role_and_log() {
     let template = template();
     for flow in flows() {
         let (function, name) = (properties(&template, &flow, "Function"), pascal(&flow));
@@ -95,12 +95,12 @@ fn every_flow_has_a_function_a_role_and_a_log_of_its_own() {
     }
     let all = |kind: &str| of_type(&template, kind).len();
     assert_eq!(all("AWS::Serverless::Function"), flows().len());
-    // The archive has two of its own, and the rollout one.
+    // The archive has two roles, and the rollout one.
     assert_eq!(all("AWS::IAM::Role"), flows().len() + 3);
-    // The table is the stack's own, or one that is named.
+    // The table is created by the stack, or an existing table is named.
     let name = json!({"Fn::If": ["OwnTable", {"Ref": "Table"}, {"Ref": "ExistingTable"}]});
     let stream = json!({"Fn::If": ["OwnTable", {"Fn::GetAtt": ["Table", "StreamArn"]}, {"Fn::Sub": EXISTING_STREAM}]});
-    let everyones = json!({
+    let globals = json!({
         "Runtime": "provided.al2023",
         "Handler": "bootstrap",
         "Architectures": [{"Ref": "Architecture"}],
@@ -116,7 +116,8 @@ fn every_flow_has_a_function_a_role_and_a_log_of_its_own() {
             "VESTIBULE_CORS_ORIGINS": {"Ref": "CorsOrigins"},
             "VESTIBULE_CONFIGURATION": {"Ref": "Configuration"},
         }},
-        // Without the second a version is published for new code alone, and a changed template would never be served.
+        // Without AutoPublishAliasAllProperties a version is published only for new code, and a changed template is
+        // never served.
         "AutoPublishAlias": "live",
         "AutoPublishAliasAllProperties": true,
         "DeploymentPreference": {
@@ -126,10 +127,10 @@ fn every_flow_has_a_function_a_role_and_a_log_of_its_own() {
             "PassthroughCondition": true,
         },
     });
-    assert_eq!(template["Globals"], json!({"Function": everyones}));
+    assert_eq!(template["Globals"], json!({"Function": globals}));
     let default = |name: &str| template["Parameters"][name]["Default"].clone();
     assert_eq!(default("Rollout"), "Canary10Percent5Minutes");
-    // By default nothing but the connection says who asks, no page of another origin may ask, and there is no base path.
+    // By default, the connection gives the client address, no other origin is allowed, and there is no base path.
     for (name, value) in [
         ("ClientAddress", json!("connection")),
         ("CorsOrigins", json!("")),
@@ -141,19 +142,19 @@ fn every_flow_has_a_function_a_role_and_a_log_of_its_own() {
     }
 }
 
-/// The stream of a table that is named.
+/// ARN of an existing table's stream.
 const EXISTING_STREAM: &str =
     "arn:${AWS::Partition}:dynamodb:${AWS::Region}:${AWS::AccountId}:table/${ExistingTable}/stream/${ExistingStream}";
 
-/// The namespace of metrics: one for each deployment, so that two in one account are not added up.
+/// The namespace of metrics. Each deployment has its own, so that two in one account are not mixed.
 fn metrics() -> Value {
     json!({"Fn::Sub": "Vestibule/${AWS::StackName}"})
 }
 
-/// SAM publishes no version for another value of a parameter: the version's description does, and the variable of the same
-/// value, since Lambda publishes no version of a function that did not change.
+/// SAM publishes no version for a changed parameter value, and Lambda none of an unchanged function. So the version's
+/// description and a variable contain a digest of the parameters.
 #[test]
-fn another_parameter_is_another_version() {
+fn changed_parameter_creates_a_new_version() {
     let template = template();
     for flow in flows() {
         let function = properties(&template, &flow, "Function");
@@ -165,9 +166,9 @@ fn another_parameter_is_another_version() {
     assert!(deploy.contains("\"Configuration=$configuration\""));
 }
 
-/// CodeDeploy shifts requests to a new version, and looks at alarms meanwhile.
+/// CodeDeploy shifts requests to a new version while it watches alarms.
 #[test]
-fn the_rollouts_role_is_codedeploys() {
+fn rollout_role_is_only_for_codedeploy() {
     let template = template();
     let role = &template["Resources"]["RolloutRole"]["Properties"];
     let trust =
@@ -176,19 +177,19 @@ fn the_rollouts_role_is_codedeploys() {
     let policy = "arn:${AWS::Partition}:iam::aws:policy/service-role/AWSCodeDeployRoleForLambdaLimited";
     assert_eq!(role["ManagedPolicyArns"], json!([{"Fn::Sub": policy}]));
     assert!(role["Policies"].is_null());
-    // Aliases depend on these alarms, and gateways on aliases.
+    // Aliases depend on these alarms, and gateways on aliases, so alarms must not refer to gateways or functions.
     for alarm in ["FunctionFaults", "Unavailable"] {
         let alarm = template["Resources"][alarm].to_string();
-        assert!(!alarm.contains("Api") && !alarm.contains("Function\""), "a circle: {alarm}");
+        assert!(!alarm.contains("Api") && !alarm.contains("Function\""), "circular dependency: {alarm}");
     }
 }
 
-/// Tenants, people and keys outlive a stack; whoever runs it has to find them.
+/// Tables and keys outlive a stack, so its operators must be able to find them.
 #[test]
-fn outputs_name_what_is_asked_for_in_operation() {
+fn outputs_name_the_resources_that_operators_need() {
     let template = template();
     let outputs = template["Outputs"].as_object().unwrap();
-    let of = |name: &str| outputs.get(name).unwrap_or_else(|| panic!("no output {name}"))["Value"].clone();
+    let output = |name: &str| outputs.get(name).unwrap_or_else(|| panic!("no output {name}"))["Value"].clone();
     for (name, resource) in [
         ("OperatorsFunction", "OperatorsFunction"),
         ("TableKey", "TableKey"),
@@ -197,18 +198,18 @@ fn outputs_name_what_is_asked_for_in_operation() {
         ("CodesKey", "CodesKey"),
         ("UndeliveredQueue", "Undelivered"),
     ] {
-        assert_eq!(of(name), json!({"Ref": resource}));
+        assert_eq!(output(name), json!({"Ref": resource}));
     }
-    assert_eq!(of("ApiId"), json!({"Fn::If": ["Rest", {"Ref": "RestApi"}, {"Ref": "HttpApi"}]}));
-    assert_eq!(of("DomainTarget"), json!({"Fn::GetAtt": ["Domain", "RegionalDomainName"]}));
+    assert_eq!(output("ApiId"), json!({"Fn::If": ["Rest", {"Ref": "RestApi"}, {"Ref": "HttpApi"}]}));
+    assert_eq!(output("DomainTarget"), json!({"Fn::GetAtt": ["Domain", "RegionalDomainName"]}));
 }
 
-/// What a function is told beside its keys, which `rights.rs` looks at.
+/// The variables of functions, except keys, which `rights.rs` checks.
 #[test]
-fn a_function_is_told_what_it_is_to_know_and_nothing_else() {
+fn functions_get_only_the_environment_variables_they_need() {
     let template = template();
     let domain = json!({"Fn::If": ["OwnDomain", {"Fn::Sub": "https://${DomainName}/${BasePath}"}, ""]});
-    let wanted = BTreeMap::from([
+    let expected = BTreeMap::from([
         ("sso", json!({"VESTIBULE_PUBLIC_URL": {"Fn::If": ["PublicUrlSaid", {"Ref": "PublicUrl"}, domain]}})),
         ("audit-events", json!({"VESTIBULE_EVENT_BUS": {"Ref": "Bus"}})),
         (
@@ -223,14 +224,14 @@ fn a_function_is_told_what_it_is_to_know_and_nothing_else() {
         let variables = &properties(&template, &flow, "Function")["Environment"]["Variables"];
         let mut own = variables.as_object().cloned().unwrap_or_default();
         own.retain(|name, _| !name.ends_with("_KEY"));
-        assert_eq!(Value::from(own), wanted.get(&*flow).cloned().unwrap_or_else(|| json!({})), "{flow}");
+        assert_eq!(Value::from(own), expected.get(&*flow).cloned().unwrap_or_else(|| json!({})), "{flow}");
     }
 }
 
-/// Nothing is reserved unless it is asked for: a new account may have 10 concurrent executions in all, and then Lambda lets
-/// nobody reserve any. A reservation of zero is a function that never runs, so here it stands for none.
+/// Nothing is reserved by default: a new account may have only 10 concurrent executions, and then Lambda refuses
+/// reservations. A reservation of zero would disable the function, so the parameter value 0 means no reservation.
 #[test]
-fn concurrency_is_reserved_only_where_it_is_asked_for() {
+fn concurrency_is_reserved_only_when_configured() {
     let template = template();
     for flow in flows() {
         let reserved = &properties(&template, &flow, "Function")["ReservedConcurrentExecutions"];
@@ -251,7 +252,7 @@ fn concurrency_is_reserved_only_where_it_is_asked_for() {
 }
 
 #[test]
-fn the_table_is_the_codes_and_is_kept() {
+fn table_schema_matches_the_code_and_table_is_retained() {
     let template = template();
     let tables = of_type(&template, "AWS::DynamoDB::Table");
     assert_eq!(tables.len(), 1);
@@ -259,7 +260,7 @@ fn the_table_is_the_codes_and_is_kept() {
     assert_eq!(resource["Condition"], "OwnTable");
     assert_eq!(table["BillingMode"], "PAY_PER_REQUEST");
     assert_eq!(table["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"], true);
-    // Off for a stack's first deployment alone, which could not be rolled back otherwise.
+    // Off only for the first deployment of a stack, which could not be rolled back otherwise.
     assert_eq!(table["DeletionProtectionEnabled"], json!({"Ref": "DeletionProtection"}));
     assert_eq!(template["Parameters"]["DeletionProtection"]["Default"], "true");
     assert_eq!(table["TimeToLiveSpecification"], json!({"AttributeName": "ttl", "Enabled": true}));
@@ -270,7 +271,7 @@ fn the_table_is_the_codes_and_is_kept() {
         let policies = (&kept["DeletionPolicy"], &kept["UpdateReplacePolicy"]);
         assert_eq!(policies, (&json!("RetainExceptOnCreate"), &json!("Retain")));
     }
-    // As `DynamoTable::create` makes it, which the tests of the store run on.
+    // The same schema as `DynamoTable::create`, which the store tests use.
     let keys = |of: &Value| -> Vec<(String, String)> {
         let text = |one: &Value, name: &str| one[name].as_str().unwrap().to_owned();
         let all = of["KeySchema"].as_array().unwrap().iter();

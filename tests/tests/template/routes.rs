@@ -1,4 +1,4 @@
-//! What the gateways and cargo-lambda route is the contract.
+//! The gateways and cargo-lambda have the routes of the contract.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 
 use super::{contract, of_type, pascal, properties, read, shape, template, with_routes};
 
-/// The integration of each path of an API, and what else its description has.
+/// The integration of each path of an API. Checks the rest of its description.
 fn routed(template: &Value, api: &str) -> BTreeMap<String, Value> {
     let body = &template["Resources"][api]["Properties"]["DefinitionBody"];
-    assert_eq!(body["openapi"], "3.0.1", "which both kinds read");
+    assert_eq!(body["openapi"], "3.0.1", "both kinds of gateway read this version");
     let mut routes = BTreeMap::new();
     for (path, item) in body["paths"].as_object().unwrap() {
         let parameters = path.split(['{', '}']).skip(1).step_by(2).map(|name| name.trim_end_matches('+'));
@@ -17,7 +17,7 @@ fn routed(template: &Value, api: &str) -> BTreeMap<String, Value> {
             .map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}}))
             .collect();
         assert_eq!(item["parameters"].as_array().cloned().unwrap_or_default(), parameters, "{path}");
-        // Whatever the method: 405 is the function's to answer.
+        // Any method: the function answers 405.
         let methods: Vec<_> = item.as_object().unwrap().keys().filter(|key| *key != "parameters").collect();
         assert_eq!(methods, ["x-amazon-apigateway-any-method"], "{path}");
         let operation = &item["x-amazon-apigateway-any-method"];
@@ -28,7 +28,7 @@ fn routed(template: &Value, api: &str) -> BTreeMap<String, Value> {
 }
 
 #[test]
-fn every_path_is_routed_to_its_flow_alone_and_nothing_else_is() {
+fn every_contract_path_is_routed_to_its_flow_only() {
     let template = template();
     for api in ["HttpApi", "RestApi"] {
         let (mut routes, mut rest) = (BTreeMap::new(), BTreeMap::new());
@@ -47,7 +47,7 @@ fn every_path_is_routed_to_its_flow_alone_and_nothing_else_is() {
             };
         }
         assert_eq!(routes, contract(), "{api}");
-        // 404 is one function's to answer.
+        // One function answers 404.
         assert_eq!(rest.keys().collect::<Vec<_>>(), ["/", "/{proxy+}"], "{api}");
         assert_eq!(rest.values().collect::<BTreeSet<_>>().len(), 1, "{api}: {rest:?}");
     }
@@ -56,9 +56,9 @@ fn every_path_is_routed_to_its_flow_alone_and_nothing_else_is() {
     assert_eq!(template["Mappings"]["Gateway"], json!({"HTTP": {"Payload": "2.0"}, "REST": {"Payload": "1.0"}}));
 }
 
-/// The gateway of this stack, and nobody else, may call a flow; a function without routes it may not.
+/// Only the gateway of this stack may invoke a flow, and it may not invoke a function without routes.
 #[test]
-fn a_function_is_called_by_the_gateway_that_has_its_routes() {
+fn only_the_configured_gateway_may_invoke_a_function() {
     let template = template();
     let gateway = json!({"Fn::Sub": [
         "arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:${Id}/*",
@@ -70,16 +70,16 @@ fn a_function_is_called_by_the_gateway_that_has_its_routes() {
     assert_eq!(from_gateway.len(), with_routes().len());
     for flow in with_routes() {
         let permission = properties(&template, &flow, "Permission");
-        let want = json!({
+        let expected = json!({
             "Action": "lambda:InvokeFunction", "FunctionName": {"Ref": pascal(&flow) + "Function.Alias"},
             "Principal": "apigateway.amazonaws.com", "SourceArn": gateway,
         });
-        assert_eq!(permission, &want, "{flow}");
+        assert_eq!(permission, &expected, "{flow}");
     }
     for (name, permission) in of_type(&template, "AWS::Lambda::Permission") {
         let permission = &permission["Properties"];
         assert!(permission["Principal"].as_str().unwrap().ends_with(".amazonaws.com"), "{name}");
-        assert!(!permission["SourceArn"].is_null(), "{name}: whoever finds the service may call it");
+        assert!(!permission["SourceArn"].is_null(), "{name}: anyone may call it through the service");
     }
 }
 
@@ -93,7 +93,7 @@ fn cargo_lambda_watch_has_the_same_routes() {
         .map(|(path, flow)| (path.trim_matches('"'), flow.trim_matches('"').to_owned()))
         .partition(|(path, _)| path.starts_with("/v1/"));
     assert_eq!(routes.into_iter().map(|(path, flow)| (shape(path), flow)).collect::<BTreeMap<_, _>>(), contract());
-    // What is no path of a flow is 404 from the function that answers it behind the gateways.
+    // Other paths get 404 from the same function as behind the gateways.
     let template = template();
     let paths = &template["Resources"]["HttpApi"]["Properties"]["DefinitionBody"]["paths"];
     let uri = &paths["/"]["x-amazon-apigateway-any-method"]["x-amazon-apigateway-integration"]["uri"]["Fn::Sub"];
@@ -103,32 +103,32 @@ fn cargo_lambda_watch_has_the_same_routes() {
     }
 }
 
-/// Whoever waits gives up after whom they wait for.
+/// The one that waits has the longer timeout.
 #[test]
-fn the_table_gives_up_before_the_function_and_the_function_before_the_gateway() {
+fn timeouts_grow_from_table_to_function_to_gateway() {
     let source = read("shared/src/store/dynamo.rs");
     let seconds = |before: &str| -> u64 {
         let (_, after) = source.split_once(before).unwrap();
         after.split_once("Duration::from_secs(").unwrap().1.split_once(')').unwrap().0.parse().unwrap()
     };
-    // A command's silence: the last of its calls begins before its patience ends.
+    // The longest silence of the table: a call's last attempt begins just before the time limit ends.
     let silence = seconds("const PATIENCE") + seconds(".operation_timeout(");
     assert_eq!(silence, 5);
     let template = template();
     for flow in with_routes() {
         let timeout = properties(&template, &flow, "Function")["Timeout"].as_u64().unwrap();
-        // Whose session it is, what is decided, and the row of a refusal.
+        // A request makes up to three calls: session, decision, and the audit row of a refusal.
         assert!(3 * silence < timeout && timeout < 29, "{flow}: {timeout}");
     }
     for integration in ["HttpApi", "RestApi"].into_iter().flat_map(|api| routed(&template, api).into_values()) {
-        // REST APIs allow no more.
+        // The maximum of REST APIs.
         assert_eq!(integration["timeoutInMillis"], 29_000);
     }
 }
 
-/// Best effort, for the bill; without it one client may use up the account's share.
+/// A throttle limits cost, and keeps one client from using up the account's concurrency.
 #[test]
-fn either_gateway_has_a_throttle() {
+fn both_gateways_have_a_throttle() {
     let template = template();
     let api = |name: &str| &template["Resources"][name]["Properties"];
     let throttle = json!({"ThrottlingBurstLimit": 500, "ThrottlingRateLimit": 1000});
@@ -138,9 +138,9 @@ fn either_gateway_has_a_throttle() {
     assert_eq!(api("RestApi")["MethodSettings"], json!([rest]));
 }
 
-/// A domain of one's own is the only address then, and functions know the base path that API Gateway leaves before each path.
+/// With a custom domain, the gateway's own address is disabled, and functions remove the base path.
 #[test]
-fn a_domain_of_ones_own_replaces_the_gateways_address() {
+fn custom_domain_replaces_the_gateway_address() {
     let template = template();
     let resource = |name: &str| &template["Resources"][name];
     for api in ["HttpApi", "RestApi"] {
@@ -170,9 +170,9 @@ fn a_domain_of_ones_own_replaces_the_gateways_address() {
     assert_eq!(resource("DomainRecord")["Properties"], record);
 }
 
-/// API Gateway answers nothing of CORS itself, and neither does cargo-lambda's emulator: what is allowed is the functions' to say.
+/// Neither API Gateway nor cargo-lambda's emulator answers CORS requests.
 #[test]
-fn cors_is_answered_by_functions_alone() {
+fn only_functions_answer_cors() {
     let template = template();
     for api in ["HttpApi", "RestApi"] {
         let api = &template["Resources"][api]["Properties"];

@@ -1,5 +1,5 @@
-//! What a function finds around it: DynamoDB, emulated in this process, and KMS. For starts, what the emulator said once
-//! is said again from memory, so that its own time is no part of them.
+//! The AWS services that a function needs to start: DynamoDB, emulated in this process, and KMS. During measurements,
+//! recorded answers of the emulator are repeated, so that the emulator's time does not count.
 
 use std::{
     collections::HashMap,
@@ -31,27 +31,27 @@ pub struct Cloud {
     pub table: String,
     /// The emulator itself.
     pub emulator: SocketAddr,
-    /// Answers from memory.
+    /// Address of the recorded answers.
     pub plain: SocketAddr,
-    /// The same over TLS.
+    /// Address of the recorded answers over TLS.
     pub tls: SocketAddr,
-    /// Who certifies that.
+    /// The authority's certificate.
     pub authority: String,
-    known: Arc<Known>,
+    recorded: Arc<Recorded>,
 }
 
-/// An operation with all of its request.
-type Asked = (String, Vec<u8>);
+/// An operation and its request body.
+type RecordedRequest = (String, Vec<u8>);
 
 #[derive(Default)]
-struct Known {
-    answers: Mutex<HashMap<Asked, Arc<Message>>>,
+struct Recorded {
+    answers: Mutex<HashMap<RecordedRequest, Arc<Message>>>,
     /// When the first connection since [`Cloud::forget_contact`] was accepted.
     contact: Mutex<Option<Instant>>,
 }
 
 impl Cloud {
-    /// With a table that is a store, and nobody in it.
+    /// With an initialised store without users.
     pub async fn open() -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let emulator = listener.local_addr().unwrap();
@@ -65,57 +65,57 @@ impl Cloud {
         let table = DynamoTable::new(client, name, Arc::new(SystemEntropy));
         table.create().await.unwrap();
         Store::new(Arc::new(table)).identify("bench", Some("arn:of-the-stream")).await.unwrap();
-        let known = Arc::new(Known::default());
+        let recorded = Arc::new(Recorded::default());
         let (config, authority) = certified();
-        let plain = listen(emulator, Arc::clone(&known), None);
-        let tls = listen(emulator, Arc::clone(&known), Some(Arc::new(config)));
-        Self { table: name.to_owned(), emulator, plain, tls, authority, known }
+        let plain = listen(emulator, Arc::clone(&recorded), None);
+        let tls = listen(emulator, Arc::clone(&recorded), Some(Arc::new(config)));
+        Self { table: name.to_owned(), emulator, plain, tls, authority, recorded }
     }
 
     pub fn forget_contact(&self) {
-        *self.known.contact.lock().unwrap() = None;
+        *self.recorded.contact.lock().unwrap() = None;
     }
 
-    /// When a function first turned to AWS: what it has to build is built then.
+    /// When a function first connected to AWS; by then it has built what it needs.
     pub fn contact(&self) -> Option<Instant> {
-        *self.known.contact.lock().unwrap()
+        *self.recorded.contact.lock().unwrap()
     }
 }
 
-fn listen(emulator: SocketAddr, known: Arc<Known>, tls: Option<Arc<ServerConfig>>) -> SocketAddr {
+fn listen(emulator: SocketAddr, recorded: Arc<Recorded>, tls: Option<Arc<ServerConfig>>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
         for stream in listener.incoming() {
-            let (stream, known, tls) = (stream.unwrap(), Arc::clone(&known), tls.clone());
-            known.contact.lock().unwrap().get_or_insert_with(Instant::now);
+            let (stream, recorded, tls) = (stream.unwrap(), Arc::clone(&recorded), tls.clone());
+            recorded.contact.lock().unwrap().get_or_insert_with(Instant::now);
             stream.set_nodelay(true).unwrap();
-            // A function that is stopped ends its connections as it likes.
+            // A stopped function may end its connections in any way.
             thread::spawn(move || match tls {
                 Some(config) => {
-                    serve(StreamOwned::new(ServerConnection::new(config).unwrap(), stream), emulator, &known)
+                    serve(StreamOwned::new(ServerConnection::new(config).unwrap(), stream), emulator, &recorded)
                 }
-                None => serve(stream, emulator, &known),
+                None => serve(stream, emulator, &recorded),
             });
         }
     });
     address
 }
 
-fn serve(stream: impl Read + Write, emulator: SocketAddr, known: &Known) -> io::Result<()> {
+fn serve(stream: impl Read + Write, emulator: SocketAddr, recorded: &Recorded) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
     while let Some(request) = Message::read(&mut stream)? {
         let target = request.header("x-amz-target").unwrap_or_default().to_owned();
         let of = (target, request.body.clone());
-        let remembered = known.answers.lock().unwrap().get(&of).cloned();
+        let remembered = recorded.answers.lock().unwrap().get(&of).cloned();
         let reply = match remembered {
             Some(reply) => reply,
             None => {
                 let reply = Arc::new(match of.0.strip_prefix("TrentService.") {
                     Some(operation) => key_service(operation, &request.body),
-                    None => ask(emulator, &request)?,
+                    None => forward(emulator, &request)?,
                 });
-                known.answers.lock().unwrap().insert(of, Arc::clone(&reply));
+                recorded.answers.lock().unwrap().insert(of, Arc::clone(&reply));
                 reply
             }
         };
@@ -124,13 +124,13 @@ fn serve(stream: impl Read + Write, emulator: SocketAddr, known: &Known) -> io::
     Ok(())
 }
 
-fn ask(emulator: SocketAddr, request: &Message) -> io::Result<Message> {
+fn forward(emulator: SocketAddr, request: &Message) -> io::Result<Message> {
     let mut connection = BufReader::new(TcpStream::connect(emulator)?);
     request.write(connection.get_mut())?;
     Message::read(&mut connection)?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
 }
 
-/// KMS, as far as a start needs it: keys that depend on the request alone.
+/// The parts of KMS that a start needs: keys that depend only on the request.
 fn key_service(operation: &str, body: &[u8]) -> Message {
     let mut bytes = [0_u8; 32];
     for (n, byte) in body.iter().enumerate() {

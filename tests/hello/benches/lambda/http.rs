@@ -1,16 +1,16 @@
-//! HTTP/1.1 as far as the stubs need it. Whatever is written is written at once and sent at once: in pieces, each answer
-//! would wait 40 ms for an acknowledgement that the other side delays.
+//! A minimal HTTP/1.1 for the stubs. Each message is written at once: in pieces, each answer would wait 40 ms for a
+//! delayed acknowledgement.
 
 use std::io::{self, BufRead, Read, Write};
 
-/// A request, or an answer: its head as it came, and its body.
+/// A request or an answer: the head as received, and the body.
 pub struct Message {
     pub head: String,
     pub body: Vec<u8>,
 }
 
 impl Message {
-    /// The next one of a connection; `None` when there is no more.
+    /// Reads the next message; `None` at the end of the connection.
     pub fn read(from: &mut impl BufRead) -> io::Result<Option<Self>> {
         let mut head = String::new();
         loop {
@@ -50,7 +50,7 @@ impl Message {
         lines.into_iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
     }
 
-    /// Method and path, of a request.
+    /// Method and path of a request.
     pub fn target(&self) -> (&str, &str) {
         let mut words = self.head.split(' ');
         (words.next().unwrap_or_default(), words.next().unwrap_or_default())
@@ -62,7 +62,7 @@ impl Message {
     }
 }
 
-/// An answer of that status, with headers that each end their line.
+/// An answer with this status. `headers` contains whole lines with line ends.
 pub fn answer(status: u16, headers: &str, body: impl Into<Vec<u8>>) -> Message {
     let body = body.into();
     Message { head: format!("HTTP/1.1 {status} -\r\ncontent-length: {}\r\n{headers}\r\n", body.len()), body }

@@ -1,8 +1,8 @@
-//! Start and size of each function beside the least Lambda, as processes under a stub of the runtime API: `just
+//! Start time and size of each function and of a minimal one, as processes with a stub of the runtime API. `just
 //! bench-lambda` builds them first. It prints two tables in Markdown.
 //!
-//! All start in turns, one after another, so that an hour's weather strikes all alike; what counts are ratios within one turn, and
-//! the median of the turns.
+//! The binaries start in rounds, one after another, so that changes of the machine's speed affect all alike. The
+//! results are ratios within a round, and their medians.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use std::{
@@ -27,40 +27,40 @@ mod runtime;
 use cloud::Cloud;
 use runtime::Function;
 
-/// How often everything is started.
-const TURNS: usize = 40;
-/// What a function answers before its memory is looked at.
+/// Number of rounds.
+const ROUNDS: usize = 40;
+/// Number of requests before the second measurement of memory.
 const REQUESTS: usize = 100;
-/// The least Lambda.
+/// The minimal function.
 const HELLO: &str = "hello";
-/// Where a system has all its certificate authorities.
+/// Where a system stores its certificate authorities.
 const BUNDLES: [&str; 2] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
 
-/// How a function reaches AWS.
+/// How a function connects to AWS.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Way {
-    /// Without TLS: what it does itself, and the least of a connection.
+enum Connection {
+    /// Without TLS: the function's own work and a minimal connection.
     Plain,
-    /// Over TLS, with Amazon's roots and the one that certifies this machine.
+    /// Over TLS, with Amazon's roots and the test authority.
     Pinned,
-    /// Over TLS, with all roots of the system and that one.
+    /// Over TLS, with all roots of the system and the test authority.
     System,
 }
 
-/// One start.
+/// The times of one start.
 struct Start {
-    /// From exec until the first connection to AWS is there; for the least Lambda, which makes none, until its first poll.
+    /// From exec to the first connection to AWS; for the minimal function, which makes none, to its first poll.
     built: f64,
     started: f64,
     cpu: f64,
 }
 
-/// Of each binary, each way, one for each turn.
-type Starts = BTreeMap<(String, Way), Vec<Start>>;
+/// The starts of each binary and kind of connection, one per round.
+type Starts = BTreeMap<(String, Connection), Vec<Start>>;
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 1)]
 async fn main() {
-    // Cargo runs benches as tests too, without this.
+    // Cargo also runs benches as tests, without this argument.
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }
@@ -74,33 +74,36 @@ async fn main() {
     if let Some(bundle) = &bundle {
         fs::write(home.path().join("system.pem"), [bundle, "\n", &cloud.authority].concat()).unwrap();
     }
-    let ways: &[Way] =
-        if bundle.is_some() { &[Way::Plain, Way::Pinned, Way::System] } else { &[Way::Plain, Way::Pinned] };
+    let connections: &[Connection] = if bundle.is_some() {
+        &[Connection::Plain, Connection::Pinned, Connection::System]
+    } else {
+        &[Connection::Plain, Connection::Pinned]
+    };
     let mut starts = Starts::new();
-    // The first turn warms caches, and the stub's memory.
-    for turn in 0..=TURNS {
-        say(&format!("turn {turn} of {TURNS}"));
+    // The first round fills caches and the stub's recorded answers.
+    for round in 0..=ROUNDS {
+        log(&format!("round {round} of {ROUNDS}"));
         for binary in &binaries {
             let name = name_of(binary);
-            for way in if name == HELLO { &[Way::Plain][..] } else { ways } {
-                let start = start(binary, *way, &cloud, home.path());
-                if turn > 0 {
-                    starts.entry((name.clone(), *way)).or_default().push(start);
+            for connection in if name == HELLO { &[Connection::Plain][..] } else { connections } {
+                let start = start(binary, *connection, &cloud, home.path());
+                if round > 0 {
+                    starts.entry((name.clone(), *connection)).or_default().push(start);
                 }
             }
         }
     }
-    let mut text = tell_starts(&binaries, &starts, ways);
-    say(&format!("{REQUESTS} requests each"));
-    text.push_str(&tell_sizes(&binaries, &cloud, home.path()));
+    let mut text = table_of_starts(&binaries, &starts, connections);
+    log(&format!("{REQUESTS} requests each"));
+    text.push_str(&table_of_sizes(&binaries, &cloud, home.path()));
     io::stdout().write_all(text.as_bytes()).unwrap();
 }
 
-fn say(what: &str) {
+fn log(what: &str) {
     let _ = writeln!(io::stderr(), "{what}");
 }
 
-/// Where `cargo build --profile lambda` puts them.
+/// The folder of `cargo build --profile lambda`.
 fn built_folder() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from).join("lambda")
@@ -110,7 +113,7 @@ fn name_of(binary: &Path) -> String {
     binary.file_name().unwrap().to_str().unwrap().to_owned()
 }
 
-/// The least Lambda, and each function of `functions/`.
+/// The minimal function, and each function of `functions/`.
 fn binaries(folder: &Path) -> Vec<PathBuf> {
     let functions = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../functions")).unwrap();
     let mut names: Vec<_> = functions.map(|entry| entry.unwrap().file_name()).collect();
@@ -119,13 +122,13 @@ fn binaries(folder: &Path) -> Vec<PathBuf> {
     let binaries = names.iter().map(|name| folder.join(name));
     let (there, missing): (Vec<_>, Vec<_>) = binaries.partition(|binary| binary.is_file());
     for binary in missing {
-        say(&format!("not built, left out: {}", binary.display()));
+        log(&format!("not built, left out: {}", binary.display()));
     }
-    assert_eq!(there.first().map(|binary| name_of(binary)).as_deref(), Some(HELLO), "there is nothing to compare with");
+    assert_eq!(there.first().map(|binary| name_of(binary)).as_deref(), Some(HELLO), "the minimal function is missing");
     there
 }
 
-/// What Lambda and the template would set.
+/// The variables that Lambda and the template set.
 fn environment(cloud: &Cloud, home: &Path, dynamodb: &str, kms: &str, roots: Option<&str>) -> Vec<(String, String)> {
     let path = |name: &str| home.join(name).to_str().unwrap().to_owned();
     let mut variables = vec![
@@ -148,11 +151,11 @@ fn environment(cloud: &Cloud, home: &Path, dynamodb: &str, kms: &str, roots: Opt
     variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-fn start(binary: &Path, way: Way, cloud: &Cloud, home: &Path) -> Start {
-    let (aws, roots) = match way {
-        Way::Plain => (format!("http://{}", cloud.plain), None),
-        Way::Pinned => (format!("https://{}", cloud.tls), Some("pinned.pem")),
-        Way::System => (format!("https://{}", cloud.tls), Some("system.pem")),
+fn start(binary: &Path, connection: Connection, cloud: &Cloud, home: &Path) -> Start {
+    let (aws, roots) = match connection {
+        Connection::Plain => (format!("http://{}", cloud.plain), None),
+        Connection::Pinned => (format!("https://{}", cloud.tls), Some("pinned.pem")),
+        Connection::System => (format!("https://{}", cloud.tls), Some("system.pem")),
     };
     let environment = environment(cloud, home, &aws, &aws, roots);
     cloud.forget_contact();
@@ -162,14 +165,14 @@ fn start(binary: &Path, way: Way, cloud: &Cloud, home: &Path) -> Start {
     Start { built: millis(built), started: millis(function.started), cpu: millis(function.start_cpu) }
 }
 
-fn tell_starts(binaries: &[PathBuf], starts: &Starts, ways: &[Way]) -> String {
+fn table_of_starts(binaries: &[PathBuf], starts: &Starts, connections: &[Connection]) -> String {
     let cores = thread::available_parallelism().unwrap();
     let mut text = format!(
-        "{cores} cores, {TURNS} rounds. Medians in milliseconds; in parentheses the ratio to `{HELLO}` in the same round.\n\n\
+        "{cores} cores, {ROUNDS} rounds. Medians in milliseconds; in parentheses the ratio to `{HELLO}` in the same round.\n\n\
          | Function | Until all is built | CPU until `next`, no TLS | Exec to `next`, no TLS | with TLS, Amazon's roots | with TLS, all roots |\n\
          |---|---|---|---|---|---|\n"
     );
-    let hello = &starts[&(HELLO.to_owned(), Way::Plain)];
+    let hello = &starts[&(HELLO.to_owned(), Connection::Plain)];
     for binary in binaries {
         let name = name_of(binary);
         if name == HELLO {
@@ -177,26 +180,26 @@ fn tell_starts(binaries: &[PathBuf], starts: &Starts, ways: &[Way]) -> String {
             text.push_str(&format!("| {HELLO} |  | {:.2} | {:.2} |  |  |\n", median(&cpu), median(&started)));
             continue;
         }
-        let cell = |way: Way, of: fn(&Start) -> f64, than: fn(&Start) -> f64| {
-            let own = column(starts.get(&(name.clone(), way))?, of);
+        let cell = |connection: Connection, of: fn(&Start) -> f64, than: fn(&Start) -> f64| {
+            let own = column(starts.get(&(name.clone(), connection))?, of);
             let ratios: Vec<_> = own.iter().zip(column(hello, than)).map(|(own, hello)| own / hello).collect();
             Some(format!("{:.2} ({:.2})", median(&own), median(&ratios)))
         };
-        let started = |way: Way| cell(way, |start| start.started, |start| start.started);
+        let started = |connection: Connection| cell(connection, |start| start.started, |start| start.started);
         let cells = [
-            cell(Way::Plain, |start| start.built, |start| start.started),
-            cell(Way::Plain, |start| start.cpu, |start| start.cpu),
-            started(Way::Plain),
-            started(Way::Pinned),
-            ways.contains(&Way::System).then(|| started(Way::System)).flatten(),
+            cell(Connection::Plain, |start| start.built, |start| start.started),
+            cell(Connection::Plain, |start| start.cpu, |start| start.cpu),
+            started(Connection::Plain),
+            started(Connection::Pinned),
+            connections.contains(&Connection::System).then(|| started(Connection::System)).flatten(),
         ];
         text.push_str(&format!("| {name} | {} |\n", cells.map(Option::unwrap_or_default).join(" | ")));
     }
     text
 }
 
-/// Bytes of each, and what is resident after its start and after its requests.
-fn tell_sizes(binaries: &[PathBuf], cloud: &Cloud, home: &Path) -> String {
+/// File sizes, resident memory after the start and after requests, and CPU time per request.
+fn table_of_sizes(binaries: &[PathBuf], cloud: &Cloud, home: &Path) -> String {
     let mut text = format!(
         "\n| Function | Binary | Zip | Resident after its start | after {REQUESTS} requests | CPU a request |\n|---|---|---|---|---|---|\n"
     );
@@ -223,7 +226,7 @@ fn tell_sizes(binaries: &[PathBuf], cloud: &Cloud, home: &Path) -> String {
     text
 }
 
-/// A request that goes as far as the table, and is refused there.
+/// A request that reaches the table and is refused.
 struct Request {
     method: &'static str,
     path: &'static str,
@@ -232,12 +235,12 @@ struct Request {
     status: u16,
 }
 
-/// `None` for a function that has no routes.
+/// `None` for a function without routes.
 fn request_of(name: &str) -> Option<Request> {
     let reset = json!({"reason": "r"});
     let (method, path, body, token, status) = match name {
         HELLO => ("GET", "/hello", Value::Null, None, 200),
-        // The name and the password come with the event. A name that nobody has costs what another does.
+        // Username and password come with the event. An unknown username costs as much as a known one.
         "login" => ("POST", "/v1/login", Value::Null, None, 401),
         "verify" => ("POST", "/v1/verify", json!({"code": "123456"}), Some("vc_"), 401),
         "enable-mfa" => ("POST", "/v1/mfa/enrolments", json!({}), Some("ve_"), 401),
@@ -253,7 +256,7 @@ fn request_of(name: &str) -> Option<Request> {
     Some(Request { method, path, body, token, status })
 }
 
-/// As an HTTP API sends it; each of somebody else, from somewhere else.
+/// The request as an HTTP API sends it; each with another client and username.
 fn event(request: &Request, n: usize) -> Value {
     let body = match request.path {
         "/v1/login" => {
@@ -284,13 +287,13 @@ fn event(request: &Request, n: usize) -> Value {
     event
 }
 
-/// Well formed, and nobody's.
+/// A well-formed token that was not issued.
 fn token(prefix: &str) -> String {
     let ids = [&[1, 4][..], b"acme", &[8], b"u-nobody", &[7; 32]].concat();
     format!("{prefix}{}", BASE64URL_NOPAD.encode(&ids))
 }
 
-/// Bytes of a zip with the binary as `bootstrap` in it, deflated as cargo-lambda does by default.
+/// The size in bytes of a zip with the binary as `bootstrap`, compressed as cargo-lambda does by default.
 fn zipped(binary: &Path, home: &Path) -> u64 {
     let (bootstrap, zip) = (home.join("bootstrap"), home.join("function.zip"));
     fs::copy(binary, &bootstrap).unwrap();

@@ -15,29 +15,29 @@ use serde_json::Value;
 
 use crate::http::{Message, answer};
 
-/// After this a function is held for lost.
+/// A function that does not answer within this time has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 pub struct Function {
     child: Child,
-    said: Receiver<Said>,
-    /// Where the event goes that its open poll waits for.
+    said: Receiver<Report>,
+    /// Sends the event for the open poll.
     poll: Sender<Value>,
-    /// From exec until its first poll was read.
+    /// From exec to its first poll.
     pub started: Duration,
-    /// CPU time until then, of all its threads.
+    /// CPU time of all threads until then.
     pub start_cpu: Duration,
 }
 
-/// What a function says to the runtime API.
-enum Said {
+/// A message of the function to the runtime API.
+enum Report {
     Next(Instant, Sender<Value>),
     Answered(Value),
     Failed(String),
 }
 
 impl Function {
-    /// Executes a binary, and waits until it asks for its first event.
+    /// Starts a binary and waits for its first poll.
     pub fn start(binary: &Path, environment: &[(String, String)]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut command = Command::new(binary);
@@ -46,34 +46,34 @@ impl Function {
         command.env("AWS_LAMBDA_FUNCTION_NAME", binary.file_name().unwrap());
         command.env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512").env("AWS_LAMBDA_FUNCTION_VERSION", "1");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let (say, said) = channel();
+        let (report, said) = channel();
         thread::spawn(move || {
             for stream in listener.incoming() {
-                let (stream, say) = (stream.unwrap(), say.clone());
-                thread::spawn(move || serve(&stream, &say));
+                let (stream, report) = (stream.unwrap(), report.clone());
+                thread::spawn(move || serve(&stream, &report));
             }
         });
         let begun = Instant::now();
         let child = command.spawn().unwrap();
         match said.recv_timeout(PATIENCE) {
-            Ok(Said::Next(at, poll)) => {
+            Ok(Report::Next(at, poll)) => {
                 let start_cpu = cpu(child.id());
                 Self { child, said, poll, started: at - begun, start_cpu }
             }
-            Ok(Said::Failed(why)) => panic!("{}: {why}", binary.display()),
-            _ => panic!("{} asks for no event", binary.display()),
+            Ok(Report::Failed(why)) => panic!("{}: {why}", binary.display()),
+            _ => panic!("{} does not poll for an event", binary.display()),
         }
     }
 
-    /// Hands it an event, and waits for its answer and its next poll.
+    /// Passes an event, and waits for the answer and the next poll.
     pub fn invoke(&mut self, event: Value) -> Value {
         self.poll.send(event).unwrap();
         let mut answered = None;
         loop {
             match self.said.recv_timeout(PATIENCE).expect("no answer") {
-                Said::Answered(answer) => answered = Some(answer),
-                Said::Failed(why) => panic!("{why}"),
-                Said::Next(_, poll) => {
+                Report::Answered(answer) => answered = Some(answer),
+                Report::Failed(why) => panic!("{why}"),
+                Report::Next(_, poll) => {
                     self.poll = poll;
                     return answered.expect("it polls again without an answer");
                 }
@@ -85,7 +85,7 @@ impl Function {
         cpu(self.child.id())
     }
 
-    /// What is resident, in MiB.
+    /// Resident memory in MiB.
     pub fn resident(&self) -> f64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
@@ -100,7 +100,7 @@ impl Drop for Function {
     }
 }
 
-fn serve(stream: &TcpStream, say: &Sender<Said>) {
+fn serve(stream: &TcpStream, report: &Sender<Report>) {
     stream.set_nodelay(true).unwrap();
     let (mut from, mut to) = (BufReader::new(stream), stream);
     while let Ok(Some(request)) = Message::read(&mut from) {
@@ -108,8 +108,8 @@ fn serve(stream: &TcpStream, say: &Sender<Said>) {
         let (method, path) = request.target();
         let reply = if (method, path) == ("GET", "/2018-06-01/runtime/invocation/next") {
             let (poll, event) = channel();
-            // Nobody waits for a function that is being stopped.
-            if say.send(Said::Next(at, poll)).is_err() {
+            // No one waits for a function that is being stopped.
+            if report.send(Report::Next(at, poll)).is_err() {
                 return;
             }
             let Ok(event) = event.recv() else { return };
@@ -121,10 +121,10 @@ fn serve(stream: &TcpStream, say: &Sender<Said>) {
         } else {
             let text = String::from_utf8_lossy(&request.body).into_owned();
             let said = match serde_json::from_str(&text) {
-                Ok(answer) if path.ends_with("/response") => Said::Answered(answer),
-                _ => Said::Failed(format!("{path}: {text}")),
+                Ok(answer) if path.ends_with("/response") => Report::Answered(answer),
+                _ => Report::Failed(format!("{path}: {text}")),
             };
-            if say.send(said).is_err() {
+            if report.send(said).is_err() {
                 return;
             }
             answer(202, "", "")
@@ -135,7 +135,7 @@ fn serve(stream: &TcpStream, say: &Sender<Said>) {
     }
 }
 
-/// Nanoseconds on a processor, of all threads that there are.
+/// CPU time in nanoseconds of all current threads.
 fn cpu(pid: u32) -> Duration {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
     let times = tasks.filter_map(|task| {

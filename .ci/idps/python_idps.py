@@ -1,4 +1,4 @@
-"""IdPs that are not ours, and the keys they sign with."""
+"""The IdPs for tests, and the keys they sign with."""
 
 import base64
 import datetime
@@ -22,33 +22,33 @@ from saml2.sigver import security_context
 
 PASSWORD = "urn:oasis:names:tc:SAML:2.0:ac:classes:PasswordProtectedTransport"
 XMLSEC1 = shutil.which("xmlsec1")
-logging.disable(logging.CRITICAL)  # pysaml2 says what it does, at length
-# xmlsec1, which signs for it, can do these too.
+logging.disable(logging.CRITICAL)  # pysaml2 logs a lot
+# pysaml2 does not list these methods, but xmlsec1, which signer for it, supports them.
 entity.SIG_ALLOWED_ALG += tuple((f"ECDSA{sha}", f"http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha{sha}") for sha in (256, 384, 512))
 scratch = tempfile.TemporaryDirectory()
 
 
 class Key:
-    """A key that an IdP signs with, and its certificate, as files."""
+    """A signing key of an IdP and its certificate, as files."""
 
     def __init__(self, name, private=None):
         private = private or rsa.generate_private_key(65537, 2048)
         self.name, self.key, self.cert = name, f"{scratch.name}/{name}.key", f"{scratch.name}/{name}.pem"
         self.ends = datetime.datetime(2031, 3, 4, 5, 6, 7, tzinfo=datetime.timezone.utc)
-        called = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-        made = x509.CertificateBuilder(called, called, private.public_key(), x509.random_serial_number(),
+        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+        certificate = x509.CertificateBuilder(subject, subject, private.public_key(), x509.random_serial_number(),
                                        datetime.datetime(2026, 1, 1), self.ends).sign(private, hashes.SHA256())
         form = serialization.PrivateFormat.TraditionalOpenSSL
         with open(self.key, "wb") as file:
             file.write(private.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()))
-        self.pem = made.public_bytes(serialization.Encoding.PEM).decode()
+        self.pem = certificate.public_bytes(serialization.Encoding.PEM).decode()
         with open(self.cert, "w", encoding="ascii") as file:
             file.write(self.pem)
-        self.sha256 = made.fingerprint(hashes.SHA256()).hex()
+        self.sha256 = certificate.fingerprint(hashes.SHA256()).hex()
 
 
 class Form(html.parser.HTMLParser):
-    """The form of a page, as a browser would post it."""
+    """The form in a page, as a browser would post it."""
 
     def __init__(self, page):
         super().__init__()
@@ -79,40 +79,40 @@ class Pysaml2:
         return str(entity_descriptor(self.server(keys).config))
 
     def federation(self, key, sp):
-        """The metadata among others', with all that may stand there and is not asked for, signed."""
+        """Signed metadata of a federation, with optional content, in which this IdP is one of several entities."""
         config = self.server([key]).config
         person = {"given_name": "Zoë", "contact_type": "technical", "email_address": ["zoe@example.com"]}
         config.organization = {"name": [("Söhne & Co", "de")], "display_name": ["Söhne"], "url": [("https://example.com", "de")]}
         config.contact_person, config.valid_for = [person], 24
         entities = [md.entity_descriptor_from_string(sp), entity_descriptor(config)]
-        signs = security_context(config)
-        return str(entities_descriptor(entities, 24, "federation", "all", True, signs)[1])
+        signer = security_context(config)
+        return str(entities_descriptor(entities, 24, "federation", "all", True, signer)[1])
 
-    def answer(self, sp, query, name, key, sign="assertion", sha=256, policy=None, also=(), asked=True, **what):
-        """The form in answer to a request; with no name, pysaml2 chooses one by its policy."""
-        server = self.server([key], [sp, *also], policy)
+    def answer(self, sp, query, name, key, sign="assertion", sha=256, policy=None, more_sps=(), solicited=True, **options):
+        """The form that answers a request. Without a name, pysaml2 chooses one by its policy."""
+        server = self.server([key], [sp, *more_sps], policy)
         request = server.parse_authn_request(query["SAMLRequest"], BINDING_HTTP_REDIRECT).message
         arguments = server.response_args(request)
         binding, destination = arguments.pop("binding"), arguments["destination"]
-        if not asked:
+        if not solicited:
             arguments["in_response_to"] = None
         if name is not None:
-            arguments["name_id"] = saml.NameID(text=name, format=what.pop("format", saml.NAMEID_FORMAT_UNSPECIFIED))
+            arguments["name_id"] = saml.NameID(text=name, format=options.pop("format", saml.NAMEID_FORMAT_UNSPECIFIED))
         digest = {1: "http://www.w3.org/2000/09/xmldsig#", 384: "http://www.w3.org/2001/04/xmldsig-more#"}
         digest = digest.get(sha, "http://www.w3.org/2001/04/xmlenc#") + f"sha{sha}"
         kind = "ecdsa" if key.name == "curve" else "rsa"
         method = f"http://www.w3.org/{'2000/09/xmldsig#' if sha == 1 else '2001/04/xmldsig-more#'}{kind}-sha{sha}"
         arguments |= {
-            "identity": {"uid": [what.pop("uid", "sam")]}, "userid": "4711", "authn": {"class_ref": PASSWORD},
+            "identity": {"uid": [options.pop("uid", "sam")]}, "userid": "4711", "authn": {"class_ref": PASSWORD},
             "sign_assertion": sign in ("assertion", "both"), "sign_response": sign in ("response", "both"),
-            "sign_alg": method, "digest_alg": digest, **what,
+            "sign_alg": method, "digest_alg": digest, **options,
         }
         response = server.create_authn_response(**arguments)
         return Form(server.apply_binding(binding, str(response), destination, query.get("RelayState", ""), response=True)["data"])
 
 
 def signed_by_xmlsec1(form, key, over, prefixes):
-    """A response, not signed, of pysaml2's, signed in the way of OpenSAML: namespaces declared further out are named."""
+    """Signs an unsigned response of pysaml2 as OpenSAML does, with a list of namespace prefixes."""
     xml = base64.b64decode(form.fields["SAMLResponse"]).decode()
     xml = xml.replace("<ns0:Response ", '<ns0:Response xmlns:xs="http://www.w3.org/2001/XMLSchema" ', 1)
     start = re.search(rf'<ns\d:{over} [^>]*\bID="([^"]*)"', xml)
@@ -130,38 +130,38 @@ def signed_by_xmlsec1(form, key, over, prefixes):
     command = [XMLSEC1, "--sign", "--privkey-pem", f"{key.key},{key.cert}", "--id-attr:ID",
                f"urn:oasis:names:tc:SAML:2.0:{kind}:{over}", file.name]
     signed = subprocess.run(command, capture_output=True, check=True).stdout
-    form.fields["SAMLResponse"] = base64.encodebytes(signed).decode()  # in lines of 76, as some do
+    form.fields["SAMLResponse"] = base64.encodebytes(signed).decode()  # in lines of 76 characters, as some IdPs do
     return form
 
 
-class OfNpm:
-    """An IdP of of_npm.js."""
+class NodeIdp:
+    """An IdP of node_idps.js."""
 
     child = None
 
     def __init__(self, name):
         self.name, self.entity, self.url = name, f"https://{name}.example/idp", f"https://{name}.example/sso"
 
-    def do(self, what, keys, **more):
-        if OfNpm.child is None:
-            script = os.path.join(os.path.dirname(__file__), "of_npm.js")
-            OfNpm.child = subprocess.Popen(["node", "--no-deprecation", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    def do(self, action, keys, **more):
+        if NodeIdp.child is None:
+            script = os.path.join(os.path.dirname(__file__), "node_idps.js")
+            NodeIdp.child = subprocess.Popen(["node", "--no-deprecation", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                            text=True)
-        order = {"idp": self.name, "do": what, "entity": self.entity, "url": self.url,
+        command = {"idp": self.name, "do": action, "entity": self.entity, "url": self.url,
                  "keys": [{"key": key.key, "cert": key.cert} for key in keys], **more}
-        print(json.dumps(order), file=OfNpm.child.stdin, flush=True)
-        answer = json.loads(OfNpm.child.stdout.readline())
-        assert "made" in answer, answer["error"]
-        return answer["made"]
+        print(json.dumps(command), file=NodeIdp.child.stdin, flush=True)
+        answer = json.loads(NodeIdp.child.stdout.readline())
+        assert "result" in answer, answer["error"]
+        return answer["result"]
 
     def metadata(self, *keys):
         return self.do("metadata", keys)
 
-    def answer(self, sp, query, name, key, **what):
-        made = self.do("answer", [key], sp=sp, query=query, name=name, **what)
-        if "page" in made:
-            return Form(made["page"])
+    def answer(self, sp, query, name, key, **options):
+        result = self.do("answer", [key], sp=sp, query=query, name=name, **options)
+        if "page" in result:
+            return Form(result["page"])
         form = Form("")
-        form.action = made.pop("action")
-        form.fields = made
+        form.action = result.pop("action")
+        form.fields = result
         return form
