@@ -449,15 +449,4 @@ impl NewSession {
         };
         SignedIn { token: self.token, session: entry, device }
     }
-
-    /// After it was written into the item of a person who was `before`.
-    pub(crate) fn opened(self, before: &User) -> SignedIn {
-        let device = match self.from {
-            From::Device(known, token) if !known.as_ref().is_some_and(|id| before.devices.contains_key(id)) => {
-                Some(token)
-            }
-            _ => None,
-        };
-        SignedIn { token: self.token, session: self.entry, device }
-    }
 }

@@ -13,7 +13,7 @@ use super::{
     session,
     table::{Retry, Updated, met_first},
     verify::open_entry,
-    write::{self, Action, Condition, Item, Write, attr, empty, eq, gt, lt, ne, num},
+    write::{self, Action, Condition, Item, Write, attr, eq, gt, lt, ne},
 };
 pub use crate::auth::enroll::{
     ConfirmedEnrolment, EnrolmentPermit, EnrolmentRejection as Denied, EnrolmentToken, PendingConfirmation,

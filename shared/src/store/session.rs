@@ -6,10 +6,10 @@ use super::{
     Store, StoreError,
     commit::{self, Commit, Decision, Retries},
     item,
-    item::{CurrentIdp, Device, Profile, Role, Session, User},
+    item::{CurrentIdp, Profile, Role, Session, User},
     keys,
     table::{Retry, met_first},
-    write::{Action, Condition, Item, Path, Write, absent, attr, eq, exists, gt, lt, num, size},
+    write::{Action, Condition, Item, Path, Write, absent, attr, eq, gt, lt, num, size},
 };
 use crate::{
     audit::AuditEvent,
@@ -18,7 +18,7 @@ use crate::{
     id::{EntryId, TenantId, UserKey},
     policy,
     secret::{LoginKey, TokenClass, TokenRef},
-    sign_in::{Attempt, From, NewSession},
+    sign_in::Attempt,
 };
 
 pub use crate::auth::session::{NoSession, Which};
@@ -350,61 +350,9 @@ pub(super) fn in_time(token: &TokenRef, now: Timestamp) -> Vec<Condition> {
     ]
 }
 
-/// What a sign-in writes into a person's item: its session, and the device. Sessions that ended go for it, then those of
-/// an older epoch, then the oldest, until there are no more than [`policy::SESSIONS`]. `replaces` is the session that is
-/// stepped up: it dies by the same write.
-pub(super) fn open(
-    user: &User,
-    new: &NewSession,
-    replaces: Option<&EntryId>,
-    now: Timestamp,
-) -> Result<(Vec<Condition>, Vec<Action>), StoreError> {
-    let sessions = |id: &EntryId| attr("s").key(id.as_str().to_owned());
-    let devices = |id: &EntryId| attr("d").key(id.as_str().to_owned());
-    let leaving = leaving_sessions(user, replaces, now);
-    let mut conditions = vec![room("s", policy::SESSIONS + leaving.len())];
-    let mut actions = vec![Action::Set(sessions(new.id()), item::value(&new.entry)?)];
-    conditions.extend(leaving.iter().map(|id| exists(sessions(id))));
-    actions.extend(leaving.iter().map(|id| Action::Remove(sessions(id))));
-    let ends = (now + policy::DEVICE_LIFE).secs();
-    match &new.from {
-        From::Unknown => {}
-        From::Device(Some(id), _) | From::Known(id) if user.devices.contains_key(id) => {
-            conditions.push(exists(devices(id)));
-            actions.push(Action::Set(devices(id).key("x"), num(ends)));
-        }
-        From::Known(_) => {}
-        From::Device(_, token) => {
-            let leaving = leaving_devices(user, now);
-            conditions.push(room("d", policy::DEVICES + leaving.len()));
-            conditions.extend(leaving.iter().map(|id| exists(devices(id))));
-            actions.extend(leaving.iter().map(|id| Action::Remove(devices(id))));
-            let verifier = *token.reference().verifier();
-            let device = Device { verifier, ends, attempts: 0, last: now.millis(), attempt: None };
-            actions.push(Action::Set(devices(token.reference().id()), item::value(&device)?));
-        }
-    }
-    Ok((conditions, actions))
-}
-
 /// That a map has room for one more.
 pub(super) fn room(map: &'static str, most: usize) -> Condition {
     lt(size(attr(map)), i64::try_from(most).unwrap_or(i64::MAX))
-}
-
-fn leaving_sessions<'a>(user: &'a User, replaces: Option<&EntryId>, now: Timestamp) -> Vec<&'a EntryId> {
-    let (mut live, leaving): (Vec<_>, Vec<_>) =
-        user.sessions.iter().partition(|(id, session)| Some(*id) != replaces && session.alive(now));
-    live.sort_by_key(|(_, session)| (session.security_version == user.security_version, session.created));
-    let over = (live.len() + 1).saturating_sub(policy::SESSIONS);
-    leaving.into_iter().chain(live.into_iter().take(over)).map(|(id, _)| id).collect()
-}
-
-fn leaving_devices(user: &User, now: Timestamp) -> Vec<&EntryId> {
-    let (mut known, leaving): (Vec<_>, Vec<_>) = user.devices.iter().partition(|(_, device)| device.ends > now.secs());
-    known.sort_by_key(|(_, device)| device.last);
-    let over = (known.len() + 1).saturating_sub(policy::DEVICES);
-    leaving.into_iter().chain(known.into_iter().take(over)).map(|(id, _)| id).collect()
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Tests of enrolment over the reference model.
 
 use super::*;
+use crate::store::write::num;
 use crate::{
     audit::{Action as Did, Outcome},
     domain::Factor,
