@@ -188,7 +188,7 @@ async fn open_configured(
     url: &str,
 ) -> Result<(Arc<App>, Arc<dyn Table>), Failure> {
     let Opened { mut app, table } = open_store(options, directory).await?.at_restore_epoch().await?;
-    app.store = app.store.keeping_audit(options.audit_retention_days);
+    app.store = app.store.with_audit_retention(options.audit_retention_days);
     app.public_url = match &options.public_url {
         Some(text) => Some(PublicUrl::parse(text).map_err(|required| format!("--public-url must be {required}"))?),
         None => PublicUrl::parse(url).ok(),

@@ -1,7 +1,7 @@
-//! The sign-in state machine: what must have happened before what, as types.
+//! The states of a sign-in, as types.
 //!
-//! Each state is a struct with private fields; a transition consumes it. The store's commits take the last state by value,
-//! so no handler can make a session that nothing paid for.
+//! Each state is a struct with private fields, and a transition consumes it. The store's commits take the last state by
+//! value, so a handler cannot open a session without a proof.
 
 use data_encoding::BASE64URL_NOPAD;
 
@@ -14,7 +14,7 @@ use crate::{
     secret::{LoginKey, NewToken, Nonce, RestoreEpoch, TokenClass, TokenRef},
 };
 
-/// One invocation of a handler: its moment and a random id, by which its writes are recognised after a lost reply.
+/// One request: its time and a random id. The id identifies the request's writes if the store's reply to them is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Attempt {
     at: Timestamp,
@@ -22,58 +22,58 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// A fresh one; never two for one request, never one for two.
+    /// Begins a request. Call it exactly once for each request.
     ///
     /// # Errors
-    /// [`EntropyError`] when there is no randomness.
+    /// [`EntropyError`] if no randomness is available.
     pub fn begin(at: Timestamp, entropy: &dyn Entropy) -> Result<Self, EntropyError> {
         Ok(Self { at, id: Nonce::generate(entropy)? })
     }
 
-    /// The request's moment.
+    /// The time of the request.
     #[must_use]
     pub fn at(&self) -> Timestamp {
         self.at
     }
 
-    /// The random bytes.
+    /// The random id.
     #[must_use]
     pub fn id(&self) -> &[u8] {
         self.id.bytes()
     }
 
-    /// The random bytes, to keep.
+    /// The random id, to store it.
     #[must_use]
     pub fn nonce(&self) -> Nonce {
         self.id
     }
 
-    /// The id as a key of a map and part of a key.
+    /// The random id in base64url, for keys of maps and of items.
     #[must_use]
     pub fn text(&self) -> String {
         BASE64URL_NOPAD.encode(self.id.bytes())
     }
 }
 
-/// A try at a login name's password that was charged and not yet decided. It comes from the store's `charge_login` alone.
+/// An attempt at the password of a login name that was counted and not yet checked. Only the store's `charge_login` makes one.
 pub struct PasswordAttempt {
     pub(crate) login: LoginKey,
     pub(crate) row: LoginRow,
     pub(crate) attempt: Attempt,
-    /// The known device whose counter was charged, instead of the name's.
+    /// The known device at which the attempt was counted. `None`: it was counted at the login name.
     pub(crate) device: Option<EntryId>,
-    /// The person, where the charge has read them already.
-    pub(crate) person: Option<User>,
+    /// The user, if the charge loaded them.
+    pub(crate) loaded_user: Option<User>,
 }
 
 impl PasswordAttempt {
-    /// The stored hash to check against; `None` for names that nobody has, and people without a password.
+    /// The stored hash to check against. `None` if no user has the login name, or the user has no password.
     #[must_use]
     pub fn hash(&self) -> Option<PasswordHash> {
         self.row.hash.clone().map(PasswordHash::from_stored)
     }
 
-    /// Who has the name, if somebody does. Not who is asking: that is known only from [`Self::checked`].
+    /// The user who has the login name, if one does. That the caller is this user is known only after [`Self::checked`].
     #[must_use]
     pub fn owner(&self) -> Option<UserKey> {
         self.row.uid.clone().map(|user| self.login.tenant().user(user))
@@ -91,41 +91,44 @@ impl PasswordAttempt {
         &self.attempt
     }
 
-    /// Failures in a row, this try among them, should it be one: of the device or the name.
+    /// Consecutive failures of the device or of the login name. Counts this attempt as one.
     #[must_use]
     pub fn failures(&self) -> i64 {
-        match (&self.device, &self.person) {
+        match (&self.device, &self.loaded_user) {
             (Some(device), Some(user)) => user.devices.get(device).map_or(0, |device| device.attempts),
             _ => self.row.attempts,
         }
     }
 
-    /// Takes the proof, and the person as they are. The password version is equal in both, so no password change lies
-    /// between the two reads.
+    /// Checks the proof and the user. The password version must be the same in the login name's item and the user's item, so
+    /// the password did not change between the two reads.
     ///
     /// # Errors
-    /// The try itself, when it is refused: wrong, nobody's, inactive or an SSO user, all alike.
-    pub fn checked(self, proof: Option<PasswordProof>, person: Option<User>) -> Result<VerifiedPassword, Self> {
-        let right = match (&proof, &self.row.hash) {
+    /// The attempt itself, if the password is wrong, no user has the login name, or the user is inactive or signs in by SSO.
+    /// The caller cannot distinguish these cases.
+    pub fn checked(self, proof: Option<PasswordProof>, user: Option<User>) -> Result<VerifiedPassword, Self> {
+        let verified = match (&proof, &self.row.hash) {
             (Some(proof), Some(hash)) => proof.of(hash),
             _ => false,
         };
-        match (person, self.owner()) {
-            (Some(user), Some(key)) if right => VerifiedPassword { password_attempt: self, key, user }.if_permitted(),
+        match (user, self.owner()) {
+            (Some(user), Some(key)) if verified => {
+                VerifiedPassword { password_attempt: self, key, user }.if_permitted()
+            }
             _ => Err(self),
         }
     }
 }
 
-/// The password was right, and its owner may sign in with it.
+/// The password was correct, and the user may sign in with it.
 pub struct VerifiedPassword {
     pub(crate) password_attempt: PasswordAttempt,
     pub(crate) key: UserKey,
     pub(crate) user: User,
 }
 
-/// A try at one's own password that was charged to one's session and not yet decided. It comes from the store's
-/// `charge_own_password` alone.
+/// An attempt at the caller's own password that was counted at the caller's session and not yet checked. Only the store's
+/// `charge_own_password` makes one.
 pub struct OwnPasswordAttempt {
     pub(crate) token: TokenRef,
     pub(crate) row: LoginRow,
@@ -134,102 +137,103 @@ pub struct OwnPasswordAttempt {
 }
 
 impl OwnPasswordAttempt {
-    /// The stored hash to check against; `None` for people without a password.
+    /// The stored hash to check against. `None` if the user has no password.
     #[must_use]
     pub fn hash(&self) -> Option<PasswordHash> {
         self.row.hash.clone().map(PasswordHash::from_stored)
     }
 
-    /// Whether this try, should it be wrong, was the last that the session has: it has ended.
+    /// Whether the session ends if this attempt is wrong, because it used up the session's attempts.
     #[must_use]
-    pub fn was_the_last(&self) -> bool {
+    pub fn exhausts_session(&self) -> bool {
         self.user.sessions.get(self.token.id()).is_none_or(|session| session.password_attempts >= policy::MAX_ATTEMPTS)
     }
 
-    /// Takes the proof. The password version is equal in both items, so no password change lies between the two reads.
+    /// Checks the proof. The password version must be the same in the login name's item and the user's item, so the password
+    /// did not change between the two reads.
     ///
     /// # Errors
-    /// The try itself, when it is refused: the password is wrong, or the person signs in through their IdP.
+    /// The attempt itself, if the password is wrong or the user signs in by SSO.
     pub fn checked(self, proof: Option<PasswordProof>) -> Result<VerifiedOwnPassword, Self> {
-        let right = match (&proof, &self.row.hash) {
+        let verified = match (&proof, &self.row.hash) {
             (Some(proof), Some(hash)) => proof.of(hash),
             _ => false,
         };
-        let may = self.user.auth_type == AuthType::Local
+        let permitted = self.user.auth_type == AuthType::Local
             && self.row.uid.as_ref() == Some(self.token.user().user())
             && self.row.version == Some(self.user.password_version);
-        if right && may { Ok(VerifiedOwnPassword(self)) } else { Err(self) }
+        if verified && permitted { Ok(VerifiedOwnPassword(self)) } else { Err(self) }
     }
 }
 
-/// The current password was right: worth a new one, and nothing else.
+/// The current password was correct. It permits a password change and nothing else.
 pub struct VerifiedOwnPassword(pub(crate) OwnPasswordAttempt);
 
-/// What a right password is worth (product.md, sign-in table).
+/// What a correct password leads to (product.md, sign-in table).
 pub enum PasswordChecked {
-    /// The code is due: worth a challenge.
+    /// A code is required: leads to a challenge.
     MfaRequired(Continuation),
-    /// There is no factor: worth an enrolment token.
+    /// The user has no factor: leads to an enrolment token.
     EnrolmentRequired(Continuation),
-    /// An excluded contact: worth a session.
+    /// An excluded contact: leads to a session.
     Exempt(Exempt),
-    /// The factor was disabled, or the time to enrol has passed: worth nothing before a reset.
+    /// The factor is disabled, or the time to enrol has passed: the user needs a reset.
     ResetRequired(VerifiedPassword),
 }
 
-/// A right password that opens a challenge or an enrolment token, and never a session.
+/// A correct password that leads to a challenge or an enrolment token, and never to a session.
 pub struct Continuation {
-    pub(crate) right: VerifiedPassword,
+    pub(crate) verified: VerifiedPassword,
     pub(crate) class: TokenClass,
 }
 
 impl Continuation {
-    /// Who they are.
+    /// The user.
     #[must_use]
     pub fn key(&self) -> &UserKey {
-        &self.right.key
+        &self.verified.key
     }
 
-    /// Whether enrolment asks for the reset code that was handed out.
+    /// Whether enrolment requires the reset code.
     #[must_use]
     pub fn reset_code_required(&self) -> bool {
-        self.right.user.reset_code_required
+        self.verified.user.reset_code_required
     }
 }
 
-/// A right password of a contact who is excluded from MFA.
+/// A correct password of a contact who is excluded from MFA.
 pub struct Exempt {
-    pub(crate) right: VerifiedPassword,
+    pub(crate) verified: VerifiedPassword,
 }
 
 impl Exempt {
-    /// Who they are.
+    /// The user's key.
     #[must_use]
     pub fn key(&self) -> &UserKey {
-        &self.right.key
+        &self.verified.key
     }
 
-    /// As they were read.
+    /// The user as loaded.
     #[must_use]
     pub fn user(&self) -> &User {
-        &self.right.user
+        &self.verified.user
     }
 }
 
 impl VerifiedPassword {
-    /// Who they are.
+    /// The user's key.
     #[must_use]
     pub fn key(&self) -> &UserKey {
         &self.key
     }
 
-    /// As they were read.
+    /// The user as loaded.
     #[must_use]
     pub fn user(&self) -> &User {
         &self.user
     }
 
-    /// The try.
+    /// The attempt.
     #[must_use]
     pub fn password_attempt(&self) -> &PasswordAttempt {
         &self.password_attempt
@@ -237,41 +241,43 @@ impl VerifiedPassword {
 
     pub(crate) fn if_permitted(self) -> Result<Self, PasswordAttempt> {
         let User { active, auth_type, password_version, .. } = self.user;
-        let may = active && auth_type == AuthType::Local && self.password_attempt.row.version == Some(password_version);
-        if may { Ok(self) } else { Err(self.password_attempt) }
+        let permitted =
+            active && auth_type == AuthType::Local && self.password_attempt.row.version == Some(password_version);
+        if permitted { Ok(self) } else { Err(self.password_attempt) }
     }
 
-    /// What it is worth.
+    /// Decides the next step of the sign-in.
     #[must_use]
     pub fn decide(self) -> PasswordChecked {
         match NextStep::of(&self.user, self.password_attempt.attempt.at) {
-            NextStep::Exempt => PasswordChecked::Exempt(Exempt { right: self }),
+            NextStep::Exempt => PasswordChecked::Exempt(Exempt { verified: self }),
             NextStep::CodeRequired => {
-                PasswordChecked::MfaRequired(Continuation { right: self, class: TokenClass::Challenge })
+                PasswordChecked::MfaRequired(Continuation { verified: self, class: TokenClass::Challenge })
             }
             NextStep::EnrolmentRequired => {
-                PasswordChecked::EnrolmentRequired(Continuation { right: self, class: TokenClass::Enrolment })
+                PasswordChecked::EnrolmentRequired(Continuation { verified: self, class: TokenClass::Enrolment })
             }
             NextStep::ResetRequired => PasswordChecked::ResetRequired(self),
         }
     }
 }
 
-/// What somebody may do who has come through a first door, the password's or their IdP's.
+/// The next step after the first factor: a password, or an assertion of the IdP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NextStep {
-    /// An excluded contact: signed in.
+    /// An excluded contact: signed in without a second factor.
     Exempt,
-    /// They have an authenticator.
+    /// The user has an active factor and must give a code.
     CodeRequired,
-    /// They have none, and may enrol one.
+    /// The user has no factor and may enrol.
     EnrolmentRequired,
-    /// Nothing before a reset.
+    /// The user needs a reset first.
     ResetRequired,
 }
 
 impl NextStep {
-    /// The exemption is decided first: an excluded contact has no factor to be disabled and no time to enrol in.
+    /// Decides the next step. The exemption comes first, because dormancy and the time to enrol do not apply to excluded
+    /// contacts.
     pub(crate) fn of(user: &User, now: Timestamp) -> Self {
         let dormant = user.seen <= (now - policy::DORMANT).secs();
         let too_late = user.enrol_by.is_some_and(|until| until <= now.secs());
@@ -284,10 +290,10 @@ impl NextStep {
     }
 }
 
-/// The door by which a code is tried.
+/// The token with which a code is sent.
 #[derive(Clone, PartialEq, Eq)]
 pub enum VerificationToken {
-    /// A challenge: the code signs in.
+    /// A challenge: the code completes the sign-in.
     Challenge(TokenRef),
     /// A session: the code steps it up.
     Session(TokenRef),
@@ -302,20 +308,20 @@ impl VerificationToken {
         }
     }
 
-    /// Takes a token of the class that fits; `None` for any other class (`invalid_token`).
+    /// Accepts a challenge. `None` for a token of another class (`invalid_token`).
     #[must_use]
     pub fn challenge(token: TokenRef) -> Option<Self> {
         (token.class() == TokenClass::Challenge).then_some(Self::Challenge(token))
     }
 
-    /// Takes a session token; `None` for any other class (`invalid_token`).
+    /// Accepts a session token. `None` for a token of another class (`invalid_token`).
     #[must_use]
     pub fn session(token: TokenRef) -> Option<Self> {
         (token.class() == TokenClass::Session).then_some(Self::Session(token))
     }
 }
 
-/// A try that was charged and not yet decided. It comes from the store's `charge_verification` alone.
+/// An attempt at a code that was counted and not yet checked. Only the store's `charge_verification` makes one.
 pub struct PendingVerification {
     pub(crate) user: User,
     pub(crate) token: VerificationToken,
@@ -324,13 +330,13 @@ pub struct PendingVerification {
 }
 
 impl PendingVerification {
-    /// The person as the charge left them.
+    /// The user as the charge left them.
     #[must_use]
     pub fn user(&self) -> &User {
         &self.user
     }
 
-    /// Who they are.
+    /// The user's key.
     #[must_use]
     pub fn key(&self) -> &UserKey {
         self.token.reference().user()
@@ -342,7 +348,7 @@ impl PendingVerification {
         &self.attempt
     }
 
-    /// The challenge, when that is the door.
+    /// The challenge, if the code was sent with one.
     #[must_use]
     pub fn challenge(&self) -> Option<&Challenge> {
         match &self.token {
@@ -351,7 +357,7 @@ impl PendingVerification {
         }
     }
 
-    /// Whether this try, should it be wrong, was the last that the factor has.
+    /// Whether the factor must be disabled if this attempt is wrong.
     #[must_use]
     pub fn exhausts_factor(&self) -> bool {
         self.user.factor.state() == FactorState::Active
@@ -359,31 +365,31 @@ impl PendingVerification {
     }
 }
 
-/// What makes a session: a token and its entry, and perhaps a device that becomes known by it.
+/// A new session: its token, its entry, and the device of the sign-in.
 pub(crate) struct NewSession {
     pub(crate) token: NewToken,
     pub(crate) entry: Session,
-    /// Where the sign-in came from.
+    /// The device of the sign-in.
     pub(crate) from: From,
 }
 
-/// The device of a sign-in.
+/// The device of a sign-in, and what happens to it.
 pub(crate) enum From {
-    /// Not to be known: a step-up, or a password alone.
+    /// Nothing: the session was opened by a step-up or by a password alone.
     Unknown,
-    /// Known: renewed, as long as it is.
+    /// The device is renewed if it is still known.
     Known(EntryId),
-    /// One that is known is renewed, as long as it is; else it becomes known by this token.
+    /// The device is renewed if it is still known. Otherwise this token makes it a known device.
     Device(Option<EntryId>, NewToken),
 }
 
-/// Somebody is signed in: what they get.
+/// What the caller gets after a sign-in.
 pub struct SignedIn {
     /// The session's token.
     pub token: NewToken,
     /// The session.
     pub session: Session,
-    /// The token of a device that became known.
+    /// The token of the device, if it became a known device.
     pub device: Option<NewToken>,
 }
 
@@ -392,7 +398,7 @@ impl NewSession {
         self.token.reference().id()
     }
 
-    /// A session of somebody who signs in now.
+    /// Makes the session of a user who signs in now.
     pub(crate) fn signed_in(
         user: &UserKey,
         security_version: i64,
@@ -429,7 +435,7 @@ impl NewSession {
         Ok(Self { token, entry, from: From::Unknown })
     }
 
-    /// Lets the device become known, or renews the one the sign-in was opened from.
+    /// Makes the device a known device, or renews the known device that the sign-in was opened from.
     pub(crate) fn knowing(
         mut self,
         opened_from: Option<EntryId>,
@@ -441,7 +447,7 @@ impl NewSession {
         Ok(self)
     }
 
-    /// After the commit: what the user gets. `entry` is the session as it was written.
+    /// What the user gets after the commit. `entry` is the session as it was written.
     pub(crate) fn into_signed_in(self, entry: Session, new_device: bool) -> SignedIn {
         let device = match self.from {
             From::Device(_, token) if new_device => Some(token),

@@ -1,7 +1,7 @@
-//! The store: commands, each one guarded write or one transaction.
+//! The store: commands that load items, decide, and write the result.
 //!
-//! A command names a business moment and is written once, as guarded writes ([`write`]) that a backend ([`Table`])
-//! applies atomically. It may hold a guard, never a policy: budgets, windows and times come in as data.
+//! A command is a conditional write ([`write`]) or one transaction of conditional writes, which a backend ([`Table`]) applies
+//! atomically. Rules belong to `auth` and `policy`: the store only compares attributes with values that it gets from them.
 
 use std::sync::Arc;
 
@@ -53,7 +53,7 @@ use crate::{
     sign_in::Attempt,
 };
 
-/// The commands, over whichever table.
+/// The commands, over any [`Table`].
 #[derive(Clone)]
 pub struct Store {
     table: Arc<dyn Table>,
@@ -62,25 +62,25 @@ pub struct Store {
 }
 
 impl Store {
-    /// Over a table that was never restored from a backup. Audit rows are kept for 90 days.
+    /// A store over a table that was never restored from a backup. Audit rows are kept for 90 days.
     #[must_use]
     pub fn new(table: Arc<dyn Table>) -> Self {
         Self { table, restored: RestoreEpoch::default(), audit_retention: AuditRetention::default() }
     }
 
-    /// The same, with audit rows kept for so long: rows that it writes expire then, and it lists none that is older.
+    /// Sets how long audit rows are kept. Rows that the store writes expire after this time, and it lists no older rows.
     #[must_use]
-    pub fn keeping_audit(self, audit_retention: AuditRetention) -> Self {
+    pub fn with_audit_retention(self, audit_retention: AuditRetention) -> Self {
         Self { audit_retention, ..self }
     }
 
-    /// The same in a restore epoch, as [`Self::identity`] tells it.
+    /// The same store in a restore epoch (see [`Self::identity`]).
     #[must_use]
     pub fn at(&self, restored: RestoreEpoch) -> Self {
         Self { restored, ..self.clone() }
     }
 
-    /// The restore epoch in which tokens and codes are digested.
+    /// The restore epoch, which is part of the digests of tokens and codes.
     #[must_use]
     pub fn restored(&self) -> RestoreEpoch {
         self.restored
@@ -88,15 +88,16 @@ impl Store {
 }
 
 impl Store {
-    /// Writes down an event that changed nothing: a refusal, or a threshold that was reached. `number` tells the events of
-    /// one attempt apart; 0 belongs to its transaction. A failure changes no answer, so it is only logged.
+    /// Writes the audit row of an event that changed nothing: a refusal, or a threshold that was reached. `number` identifies
+    /// the event within its attempt; 0 is the event of the attempt's transaction. The response does not depend on the row, so
+    /// a failure is only logged.
     pub async fn record(&self, tenant: &TenantId, attempt: &Attempt, number: u16, event: &AuditEvent) {
         if let Err(error) = self.record_or_fail(tenant, attempt, number, event).await {
             tracing::error!(%error, action = event.action.as_str(), "an audit row was not written");
         }
     }
 
-    /// As [`Self::record`], for what must not be answered without its row.
+    /// As [`Self::record`], for an event whose response must not be sent without its row.
     ///
     /// # Errors
     /// [`StoreError`]: it may have been written.
@@ -107,7 +108,7 @@ impl Store {
         number: u16,
         event: &AuditEvent,
     ) -> Result<(), StoreError> {
-        // An update that makes its item: one plain write. Sent twice it is the same row, and the second finds the first.
+        // An update that creates its item. If it is sent twice, the second finds the row of the first.
         let row = self.audit_item(attempt, event)?.into_iter();
         let actions = row.map(|(name, value)| write::Action::Set(write::attr(name), value)).collect();
         let key = row_key(tenant, attempt, number, event);
@@ -115,7 +116,7 @@ impl Store {
         self.table.update(&row, table::Retry::Idempotent).await.map(drop)
     }
 
-    /// The row of an event: put once, under a key that names its attempt.
+    /// The write of an audit row. The key contains the attempt, so the row is written once.
     fn audit_row(
         &self,
         tenant: &TenantId,
@@ -143,8 +144,8 @@ impl Store {
 /// right is not denied for that.
 const MAX_RETRIES: usize = 4;
 
-/// The key of the row of the sign-in that made a session.
-fn first_row(tenant: &TenantId, session: &item::Session, shard: u8) -> write::Key {
+/// The key of the audit row of the sign-in that opened a session.
+fn sign_in_row_key(tenant: &TenantId, session: &item::Session, shard: u8) -> write::Key {
     let attempt = data_encoding::BASE64URL_NOPAD.encode(session.attempt.bytes());
     keys::audit(tenant, Timestamp::from_millis(session.created), shard, &format!("{attempt}-0"))
 }

@@ -100,7 +100,7 @@ async fn wrong_password(
 ) -> Problem {
     let mut event = request.event(Action::PasswordChanged, Outcome::Refused).own(key.user());
     app.store.record(key.tenant(), attempt, 0, &event).await;
-    if refused.was_the_last() {
+    if refused.exhausts_session() {
         event.action = Action::PasswordAttacked;
         app.store.record(key.tenant(), attempt, 1, &event.notify(Notify::User)).await;
     }

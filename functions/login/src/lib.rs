@@ -146,7 +146,7 @@ async fn login(State(app): State<Arc<App>>, call: ApiRequest<LoginRequest>) -> A
     }
     let checked = password_attempt.checked(proof, owner);
     if let Ok(verified) = &checked {
-        strengthen(&app, verified, &body.password).await?;
+        upgrade_password_hash(&app, verified, &body.password).await?;
     }
     next_step(&app, &request, checked, &attempt).await.map(Json)
 }
@@ -204,10 +204,10 @@ async fn next_step(
 
 /// Hashes the password again if the stored hash has weaker parameters than new hashes have (security.md 8). Only a sign-in has
 /// the password.
-async fn strengthen(app: &App, verified: &VerifiedPassword, password: &SecretText) -> ApiResult<()> {
+async fn upgrade_password_hash(app: &App, verified: &VerifiedPassword, password: &SecretText) -> ApiResult<()> {
     if verified.password_attempt().hash().is_some_and(|hash| app.passwords.outdated(&hash)) {
         let stronger = app.passwords.hash(password, &*app.entropy).await?;
-        app.store.strengthen(verified, &stronger).await;
+        app.store.upgrade_password_hash(verified, &stronger).await;
     }
     Ok(())
 }

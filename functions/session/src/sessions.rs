@@ -137,7 +137,7 @@ async fn end_current(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult
 async fn list(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<Json<ListAnswer>> {
     let principal = call.request.principal(&app).await?;
     let mut agents = app.store.user_agents(&principal).await?;
-    let mut living = principal.living(call.request.now);
+    let mut living = principal.live_sessions(call.request.now);
     living.sort_by_key(|(_, session)| std::cmp::Reverse(session.created));
     let items = living.into_iter().map(|(id, session)| SessionItem {
         id: id.as_str().to_owned(),
@@ -173,7 +173,7 @@ async fn end_others(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<
 ))]
 async fn end_one(State(app): State<Arc<App>>, call: ApiRequest<NoBody, EntryId>) -> ApiResult<StatusCode> {
     let principal = call.request.principal(&app).await?;
-    if !principal.living(call.request.now).iter().any(|(id, _)| **id == call.path) {
+    if !principal.live_sessions(call.request.now).iter().any(|(id, _)| **id == call.path) {
         return Err(Code::NotFound.into());
     }
     end(&app, &call.request, &principal, &Which::One(call.path)).await

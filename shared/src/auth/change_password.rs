@@ -8,8 +8,8 @@ use crate::{
     sign_in::NewSession,
 };
 
-/// Sets a new password: known devices are forgotten and every session but the new one is void. The new session takes the place
-/// of the caller's and ends when that would have; it proves no more than that did.
+/// Sets a new password. Known devices are forgotten, and every session except the new one is void. The new session replaces
+/// the caller's session and keeps its end, its step-up and its authentication method.
 ///
 /// # Errors
 /// [`NoSession`]: the caller's session ended meanwhile.

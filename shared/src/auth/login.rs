@@ -1,4 +1,4 @@
-//! What a right password opens: a challenge, an enrolment token, or the session of an excluded contact.
+//! What a correct password opens: a challenge, an enrolment token, or the session of an excluded contact.
 
 use std::{cmp::Reverse, collections::HashMap};
 
@@ -24,15 +24,15 @@ pub struct NetworkFull {
 #[error("the password no longer leads to this step")]
 pub struct StepChanged;
 
-/// Whether a right password still leads the same user to this next step. A user who was deleted and created again under the
+/// Whether a correct password still leads the same user to this next step. A user who was deleted and created again under the
 /// same id is another user.
 ///
 /// # Errors
 /// [`StepChanged`].
 pub(crate) fn check_step(before: &User, user: &User, step: NextStep, now: Timestamp) -> Result<(), StepChanged> {
     let same = user.incarnation == before.incarnation && user.password_version == before.password_version;
-    let may = same && user.active && user.auth_type == AuthType::Local;
-    if may && NextStep::of(user, now) == step { Ok(()) } else { Err(StepChanged) }
+    let permitted = same && user.active && user.auth_type == AuthType::Local;
+    if permitted && NextStep::of(user, now) == step { Ok(()) } else { Err(StepChanged) }
 }
 
 /// Opens the session of an excluded contact.
@@ -56,8 +56,8 @@ pub(crate) fn open_exempt_session(
 
 impl User {
     /// Opens a challenge or an enrolment token, and counts it at its client network. Keeps at most [`policy::CHALLENGES`] and
-    /// [`policy::ENROLMENT_TOKENS`]: ended ones go first, then the oldest of the network that has most, so that a newcomer's
-    /// challenge stays.
+    /// [`policy::ENROLMENT_TOKENS`]. Ended entries are removed first, then the oldest of the network that has the most, so that
+    /// one busy network cannot remove the challenge of another.
     ///
     /// # Errors
     /// [`NetworkFull`].
@@ -81,8 +81,8 @@ impl User {
         Ok(())
     }
 
-    /// Counts a token at its client network. Only times within the window stay, and at most [`policy::NETWORKS`] networks:
-    /// the one that was quiet longest goes.
+    /// Counts a token at its client network. Keeps only times within the window, and at most [`policy::NETWORKS`] networks:
+    /// the network that was quiet longest is removed.
     fn count_at_network(&mut self, network: &str, now: Timestamp) -> Result<(), NetworkFull> {
         let times = self.networks.get(network).map(Vec::as_slice).unwrap_or_default();
         if let Some(retry_at) = Budget::NETWORK.full_until(times, now) {

@@ -19,13 +19,13 @@ pub enum ResetKind {
     Unchanged,
 }
 
-/// Why an operator of support does not reset a user (`not_sole_administrator`), in the words of the answer.
+/// Why an operator of support may not reset a user (`not_sole_administrator`). The messages are those of the response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotSole {
-    /// An Administrator of the tenant does it.
+    /// The user is no Administrator: an Administrator of the tenant can reset them.
     #[error("the user is not an active Administrator of the tenant: an Administrator of the tenant can reset them")]
     NotAnAdministrator,
-    /// The other Administrator does it.
+    /// Another Administrator with an active factor can reset them.
     #[error("another active Administrator of the tenant has an active factor and can reset the user")]
     AnotherCanReset,
 }

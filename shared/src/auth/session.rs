@@ -58,8 +58,8 @@ impl User {
         if session.alive(now) { Ok(session) } else { Err(NoSession::Invalid) }
     }
 
-    /// As [`Self::session`], also if the session's attempts at the current password are used up: the last of them may be the
-    /// right one.
+    /// As [`Self::session`], also if the session's attempts at the current password are used up: the last of them may be
+    /// correct.
     ///
     /// # Errors
     /// [`NoSession`].
@@ -77,9 +77,9 @@ impl User {
         }
     }
 
-    /// Adds a session, and the device of the sign-in if it is to be known. Keeps at most [`policy::SESSIONS`] sessions:
-    /// ended ones go first, then those of an earlier security version, then the oldest. `replaces` is the session that a
-    /// step-up ends. Returns whether the device is new.
+    /// Adds a session, and the known device of the sign-in. Keeps at most [`policy::SESSIONS`] sessions: ended ones are removed
+    /// first, then those of an earlier security version, then the oldest. `replaces` is the session that a step-up ends.
+    /// Returns whether the device is new.
     pub(crate) fn open_session(
         &mut self,
         new: &NewSession,
@@ -99,7 +99,7 @@ impl User {
     }
 
     /// Renews the known device that the sign-in came from, or adds a new one. Keeps at most [`policy::DEVICES`]: expired ones
-    /// go first, then the least recently used.
+    /// are removed first, then the least recently used.
     fn know_device(&mut self, from: &From, now: Timestamp) -> bool {
         let ends = (now + policy::DEVICE_LIFE).secs();
         if let From::Device(Some(id), _) | From::Known(id) = from

@@ -19,7 +19,7 @@ pub struct UserChange {
     pub active: Option<bool>,
     /// A new password: whether it is long enough for a contact.
     pub password_fits_contact: Option<bool>,
-    /// Whether the IdP calls the user by another name from now on.
+    /// Whether the user is linked to another name id of the IdP.
     pub relinked: bool,
 }
 
@@ -44,7 +44,7 @@ pub fn fits(tenant: &TenantId, kind: Kind, role: Role) -> bool {
     }
 }
 
-/// Whether a role goes with a kind in some tenant: what can be said before the tenant is known.
+/// Whether a role goes with a kind in at least one tenant: the check that is possible before the tenant is known.
 #[must_use]
 pub fn fits_somewhere(kind: Kind, role: Role) -> bool {
     (kind == Kind::Contact) == (role == Role::Portal)
@@ -90,7 +90,7 @@ pub fn update_user(
 }
 
 impl User {
-    /// Notes a new password, which forgets the known devices.
+    /// Records a new password, and forgets the known devices.
     pub(crate) fn set_password(&mut self, fits_contact: bool) {
         self.password_version += 1;
         self.password_fits_contact = fits_contact;

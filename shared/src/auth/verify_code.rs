@@ -1,4 +1,4 @@
-//! A code at a challenge signs in; a code at a session steps it up. A recovery token stands in for the code at a challenge.
+//! A code at a challenge signs in; a code at a session steps it up. A recovery token replaces the code at a challenge.
 //!
 //! An attempt is charged first ([`check_attempt`] is what the charge requires), then the code is checked, then
 //! [`SignIn::apply`] spends what was proven and opens the session.
@@ -19,10 +19,10 @@ use crate::{
 /// duplicate of the write that opened it finds it and cannot revive it.
 const SPENT: i64 = 1_000;
 
-/// Why no code can be tried, or why a right code grants nothing.
+/// Why a code is not checked, or why a correct code grants nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum VerificationRejection {
-    /// No such token, or one that ended, was spent or was used up.
+    /// The token is unknown, has ended, was spent, or its attempts are used up.
     #[error("the token is not valid")]
     InvalidToken,
     /// The session is older than the user's last security change.
@@ -39,7 +39,7 @@ pub enum VerificationRejection {
     AlreadyUsed,
 }
 
-/// Whether a code may be tried: first the token, then the factor. The window of recent attempts is not part of it.
+/// Whether a code may be checked: first the token, then the factor. The window of recent attempts is not part of it.
 ///
 /// # Errors
 /// Each variant of [`VerificationRejection`] except `AlreadyUsed`.
@@ -49,7 +49,7 @@ pub fn check_attempt(user: &User, token: &VerificationToken, now: Timestamp) -> 
     match (user.factor.state(), token) {
         (FactorState::Active, _) if !exhausted => Ok(()),
         (FactorState::None, _) => Err(VerificationRejection::NoFactor),
-        // At a challenge the answer is the same as for a void token. The next sign-in says that a reset is due.
+        // At a challenge the response is the same as for a void token. The next sign-in says that a reset is required.
         (_, VerificationToken::Challenge(_)) => Err(VerificationRejection::InvalidToken),
         (_, VerificationToken::Session(_)) => Err(VerificationRejection::FactorDisabled),
     }
@@ -71,9 +71,9 @@ fn check_token(user: &User, token: &VerificationToken, most: i64, now: Timestamp
     }
 }
 
-/// A code that was proven right, and the session it pays for. Made from a charged attempt and a proof of the same factor.
+/// A correct code and the session that it opens. It is made from a charged attempt and a proof of the same factor.
 ///
-/// No session without a proof:
+/// There is no session without a proof:
 /// ```compile_fail,E0451
 /// # fn any<T>() -> T { loop {} }
 /// # fn mint(pending: vestibule::sign_in::PendingVerification) -> vestibule::auth::verify_code::SignIn {
@@ -113,8 +113,8 @@ pub(crate) struct OpenedSession {
 }
 
 impl SignIn {
-    /// Signs in, or steps up, with a code of the factor that was charged. It consumes both: a proof pays once. `resealed` is
-    /// the factor's secret sealed under a newer key, to replace the stored one.
+    /// Signs in, or steps up, with a code of the factor that was charged. It consumes the attempt and the proof, so a proof
+    /// works once. `resealed` is the factor's secret sealed under a newer key, to replace the stored one.
     ///
     /// # Errors
     /// [`SignInError`].
@@ -171,8 +171,8 @@ impl SignIn {
         &self.pending.user
     }
 
-    /// Spends the attempt, the code and the challenge, and opens the session. At a step-up the new session takes the place of
-    /// the old one and ends when that would have.
+    /// Spends the attempt, the code and the challenge, and opens the session. At a step-up the new session replaces the old
+    /// one and keeps its end.
     ///
     /// # Errors
     /// [`VerificationRejection`]: another request used up what this one needs, or the user changed.
@@ -247,7 +247,7 @@ impl Proof {
 }
 
 impl User {
-    /// Takes a charged attempt back: it was no failure, and it ends the consecutive failures.
+    /// Takes a charged attempt back, because it was no failure, and clears the consecutive failures.
     fn settle_attempt(&mut self, attempt: &Attempt) -> Result<(), VerificationRejection> {
         self.recent_attempts.remove(&attempt.text()).ok_or(VerificationRejection::AlreadyUsed)?;
         self.consecutive_failures = 0;
@@ -257,7 +257,7 @@ impl User {
 }
 
 impl Session {
-    /// Continues a session that is stepped up: a step-up is no new sign-in and prolongs nothing.
+    /// Copies what a step-up must not change from the old session: a step-up is no new sign-in and extends nothing.
     fn continues(&mut self, old: &Self) {
         self.created = old.created;
         self.attempt = old.attempt;

@@ -1,4 +1,4 @@
-//! What a user may do before they are signed in: answer a challenge, enrol, give a reset code.
+//! Entries of a sign-in or an enrolment that is not complete: challenges, pending enrolments, reset codes.
 
 use std::time::Duration;
 
@@ -10,28 +10,29 @@ use crate::{
     secret::{CodeDigest, Nonce, SealedSecret, TokenRef, TokenVerifier},
 };
 
-/// An open challenge: the password was right, the code is due.
+/// A challenge (the password was correct, a code is required) or an enrolment token.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Challenge {
-    /// Rest of the token's digest.
+    /// The part of the token's digest that is not the entry's id.
     pub verifier: TokenVerifier,
     /// Ends, ms.
     pub ends: i64,
-    /// Tries charged. A spent challenge stays, its tries used up, until it ends: a late duplicate of the write that opened
-    /// it finds it there and cannot revive it.
+    /// Attempts counted. A spent challenge stays until it ends, with its attempts used up, so that a late duplicate of the
+    /// write that opened it cannot open it again.
     pub attempts: i64,
-    /// Epoch.
+    /// The user's security version when it was opened.
     pub security_version: i64,
     /// Client network.
     pub network: String,
     /// The known device it was opened from.
     pub device: Option<EntryId>,
-    /// Of an enrolment token that an assertion opened: the generation of the IdP.
+    /// The generation of the IdP, if an assertion opened this enrolment token.
     pub idp: Option<Nonce>,
 }
 
 impl Challenge {
-    /// Whether it is this token's, and its time and epoch hold.
+    /// Whether it belongs to this token, has not ended and has the user's security version. `life` is the lifetime of a new
+    /// one: an end further in the future came from a clock that ran ahead.
     #[must_use]
     pub fn open(&self, token: &TokenRef, security_version: i64, life: Duration, now: Timestamp) -> bool {
         let longest = (now + life + policy::SKEW).millis();
@@ -43,19 +44,19 @@ impl Challenge {
 /// An enrolment that was started and not confirmed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PendingEnrolment {
-    /// The factor to be.
+    /// The id of the new factor.
     pub factor: Nonce,
-    /// Its sealed secret.
+    /// The sealed secret of the new factor.
     pub secret: SealedSecret,
-    /// The entry of the token it was started with.
+    /// The id of the token that started it.
     pub by: EntryId,
     /// Ends, ms.
     pub ends: i64,
-    /// Tries charged.
+    /// Attempts counted.
     pub attempts: i64,
-    /// The reset code it was started with: an older, voided one does not confirm.
+    /// The reset code that started it. It must still be the user's reset code at the confirmation.
     pub reset_code: Option<CodeDigest>,
-    /// The factor seen at the start.
+    /// The id of the user's factor at the start.
     pub was: Option<Nonce>,
 }
 
@@ -77,21 +78,21 @@ impl PendingEnrolment {
         same_factor && self.code_holds(user)
     }
 
-    /// Whether the reset code that it was started with, if there was one, is still the user's: an earlier one is void.
+    /// Whether the reset code that started it is still the user's reset code. True if no reset code was needed.
     pub(crate) fn code_holds(&self, user: &User) -> bool {
         let current = user.reset_code.as_ref().map(|code| &code.digest);
         self.reset_code.is_none() || self.reset_code.as_ref() == current
     }
 }
 
-/// A reset code that was handed out.
+/// A reset code that was issued.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ResetCodeEntry {
-    /// Its digest.
+    /// Keyed digest of the code.
     pub digest: CodeDigest,
     /// Ends, ms.
     pub ends: i64,
-    /// Tries charged.
+    /// Attempts counted.
     pub attempts: i64,
 }
 

@@ -1,4 +1,4 @@
-//! A user's second factor: an authenticator app, and the recovery token that stands in for it.
+//! A user's second factor: an authenticator app, and the recovery token that replaces a code once.
 
 use crate::{
     env::Timestamp,
@@ -24,7 +24,7 @@ pub struct Authenticator {
     pub id: Nonce,
     /// The TOTP secret, sealed.
     pub secret: SealedSecret,
-    /// The last accepted time step. A code of this step or an earlier one is refused (RFC 6238, 5.2).
+    /// The last accepted time step (of 30 s). A code of this step or an earlier one is refused (RFC 6238, 5.2).
     pub last_step: i64,
     /// When it was confirmed.
     pub enrolled_at: Timestamp,
@@ -41,7 +41,7 @@ pub struct RecoveryToken {
     pub issued_at: Timestamp,
 }
 
-/// The state of a factor, for lists and answers.
+/// The state of a factor, for lists and responses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FactorState {
     /// See [`Factor::None`].
@@ -63,13 +63,13 @@ impl Factor {
         }
     }
 
-    /// Whether it is enrolled and works.
+    /// Whether it is active.
     #[must_use]
     pub fn is_active(&self) -> bool {
         self.active().is_some()
     }
 
-    /// The authenticator app, if it works.
+    /// The authenticator app of an active factor.
     #[must_use]
     pub fn active(&self) -> Option<&Authenticator> {
         match self {
@@ -86,7 +86,7 @@ impl Factor {
         }
     }
 
-    /// The authenticator app, working or disabled.
+    /// The authenticator app of an active or disabled factor.
     #[must_use]
     pub fn authenticator(&self) -> Option<&Authenticator> {
         match self {
@@ -95,13 +95,13 @@ impl Factor {
         }
     }
 
-    /// The recovery token that works now, if there is one.
+    /// The recovery token of an active factor.
     #[must_use]
     pub fn recovery_token(&self) -> Option<&RecoveryToken> {
         self.active().and_then(|authenticator| authenticator.recovery_token.as_ref())
     }
 
-    /// Disables an active factor and voids its recovery token. Nothing else changes.
+    /// Disables an active factor and removes its recovery token.
     pub fn disable(&mut self) {
         *self = match std::mem::take(self) {
             Self::Active(authenticator) => Self::Disabled(Authenticator { recovery_token: None, ..authenticator }),
@@ -111,10 +111,10 @@ impl Factor {
 }
 
 impl Authenticator {
-    /// Spends a time step and every earlier one.
+    /// Accepts a time step. From then on this step and every earlier one are refused.
     ///
     /// # Errors
-    /// [`StepSpent`] for a step that is not after the last accepted one.
+    /// [`StepSpent`] if the step is not after the last accepted one.
     pub fn accept_step(&mut self, step: i64) -> Result<(), StepSpent> {
         if step <= self.last_step {
             return Err(StepSpent);
@@ -124,7 +124,7 @@ impl Authenticator {
     }
 }
 
-/// The time step, or one after it, was accepted before.
+/// The time step, or a later one, was accepted before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the time step is spent")]
 pub struct StepSpent;

@@ -1,32 +1,32 @@
-//! A tenant's identity provider, and the requests that are sent to it.
+//! A tenant's identity provider (IdP), and the requests that are sent to it.
 
 use super::Role;
 use crate::secret::Nonce;
 
-/// A tenant's IdP (`IDP`): who may say who its people are, and how much of that is believed.
+/// The configuration of a tenant's IdP (`IDP`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Idp {
-    /// Its entity id.
+    /// Entity id.
     pub entity_id: String,
-    /// Random, and new with each entity id that is configured: sessions of another generation are dead. An IdP that is removed
-    /// and configured again has another one, so nothing has to be kept of it meanwhile. Without one it was configured before
-    /// there were generations.
+    /// Random, and new with each configured entity id. Sessions of another generation are void. An IdP that is removed and
+    /// configured again gets a new generation, so its old sessions stay void although nothing of it was kept. `None` if it
+    /// was configured before generations existed.
     pub generation: Option<Nonce>,
-    /// Where it takes requests, by HTTP-Redirect.
+    /// The URL of its single sign-on service (HTTP-Redirect binding).
     pub sso_url: String,
-    /// Certificates (DER) of the keys it signs with; several while it changes them.
+    /// Certificates (DER) of its signing keys. There are several during a key change.
     pub certificates: Vec<serde_bytes::ByteBuf>,
-    /// Whether people may arrive from its portal, unasked for.
+    /// Whether it may start a sign-in (IdP-initiated SSO).
     pub idp_initiated: bool,
-    /// Authentication contexts of its that count as a step-up.
+    /// Authentication contexts that count as a step-up.
     pub mfa_contexts: Vec<String>,
-    /// The attribute by which somebody who was not linked yet is, at their first sign-in.
+    /// The attribute that identifies a user at the first sign-in, which links the user to the IdP's name id.
     pub link_attribute: Option<String>,
-    /// How people come to be whom nobody created.
+    /// How a sign-in creates users who do not exist yet (just-in-time provisioning).
     pub provisioning: Option<Provisioning>,
-    /// The key that signs requests to it, where it wants that.
+    /// The key that signs requests to it, if it requires signed requests.
     pub request_key: Option<RequestKey>,
-    /// Until when its metadata holds, s, where that says so.
+    /// Until when its metadata is valid, s.
     pub valid_until: Option<i64>,
     /// When it was configured, s.
     pub changed: i64,
@@ -37,11 +37,11 @@ pub struct Idp {
 pub struct RequestKey {
     /// The private key, sealed for the tenant ([`crate::secret::NameKey::seal_request_key`]).
     pub sealed: serde_bytes::ByteBuf,
-    /// Its certificate (DER), for the IdP.
+    /// The certificate (DER) that the IdP checks signatures with.
     pub certificate: serde_bytes::ByteBuf,
 }
 
-/// Just-in-time provisioning: which attributes say what of somebody new.
+/// Just-in-time provisioning: the names of the attributes that describe a new user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Provisioning {
     /// The login name.
@@ -50,20 +50,20 @@ pub struct Provisioning {
     pub first_name: String,
     /// The last name.
     pub last_name: String,
-    /// Where notifications go.
+    /// The address for notifications.
     pub email: String,
     /// Groups.
     pub groups: String,
     /// The company.
     pub company: String,
-    /// The company that has to be said, if one has.
+    /// The value that the company attribute must have. `None`: any value.
     pub only_company: Option<String>,
-    /// Groups whose people are Administrators; everybody else is an employee like others.
+    /// Groups whose members become Administrators. Other users become employees without administrative rights.
     pub administrators: Vec<String>,
 }
 
 impl Provisioning {
-    /// The role that somebody's groups give.
+    /// The role that a user's groups give.
     #[must_use]
     pub fn role(&self, groups: &[String]) -> Role {
         let administers = self.administrators.iter().any(|group| groups.contains(group));
@@ -71,15 +71,16 @@ impl Provisioning {
     }
 }
 
-/// A request for an assertion (`R`) that was sent to the IdP.
+/// A request for an assertion that was sent to the IdP (`R`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SsoRequest {
     /// Ends, ms.
     pub ends: i64,
-    /// Where the browser goes on afterwards, a path of this service's.
+    /// The path of this service to which the browser returns afterwards.
     pub return_to: String,
-    /// Whether it asked the IdP to authenticate the person anew, so that its answer may count as a step-up.
+    /// Whether it required a new authentication of the user. Only then may the assertion count as a step-up.
     pub step_up: bool,
-    /// The digest of the pre-session that started it. Without one it is bound to no browser, and its answer sets no cookie.
+    /// The digest of the pre-session that started it. `None`: the request is bound to no browser, and the response to it
+    /// sets no cookie.
     pub pre_session: Option<String>,
 }

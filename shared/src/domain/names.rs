@@ -2,38 +2,39 @@
 
 use crate::{id::UserId, secret::Nonce};
 
-/// A person's names (`P`): what does not raise the epoch, and is listed by the index `dir`.
+/// A user's names (`P`). A change of them does not raise the security version. The index `dir` lists them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Profile {
     /// The login name as it was given.
     pub username: String,
-    /// The name that is shown.
+    /// The display name.
     pub display_name: String,
-    /// Where notifications go.
+    /// The address for notifications.
     pub email: Option<String>,
     /// Created at, s.
     pub created: i64,
-    /// Whom their organisation's IdP calls so, where that was linked.
+    /// The name id by which the tenant's IdP identifies the user, if it was linked.
     pub name_id: Option<String>,
-    /// The link's digest, which goes with it.
+    /// The digest of the linked name id.
     pub subject: Option<String>,
 }
 
-/// A login name (`L`): the password and its failures. Strangers can write it, so no sign-in transaction touches it.
+/// A login name (`L`): the password and its failures. Each unauthenticated attempt writes it, so no sign-in transaction has a
+/// condition on it.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct LoginRow {
-    /// Whose name it is; absent for names that nobody has.
+    /// The user who has the name. `None` if no user has it.
     pub uid: Option<UserId>,
     /// Password hash, PHC.
     pub hash: Option<String>,
     /// Password version.
     pub version: Option<i64>,
-    /// Tries since the last success.
+    /// Attempts since the last success.
     pub attempts: i64,
-    /// The last counted try, ms.
+    /// Time of the last counted attempt, ms.
     pub last: i64,
-    /// That try's attempt.
+    /// Id of the last counted attempt.
     pub attempt: Option<Nonce>,
-    /// The day (since 1970) on which a row of five failures was last told of.
-    pub told: Option<i64>,
+    /// The last day (days since 1970) on which failures caused a notification.
+    pub notified_day: Option<i64>,
 }

@@ -7,35 +7,35 @@ use crate::{
     secret::{Nonce, TokenVerifier},
 };
 
-/// How a session was paid for (RFC 8176).
+/// How a session was authenticated (RFC 8176).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Amr {
-    /// Password alone: an excluded contact.
+    /// Password only: an excluded contact.
     Password,
     /// Password and code.
     Otp,
     /// Password and recovery token.
     Recovery,
-    /// An assertion of their organisation's IdP.
+    /// An assertion of the tenant's IdP.
     Sso,
-    /// An assertion, and a code.
+    /// An assertion and a code.
     SsoOtp,
 }
 
 impl Amr {
-    /// Whether a code was given: it counts as a step-up.
+    /// Whether a code was given. A code counts as a step-up.
     #[must_use]
     pub fn otp(self) -> bool {
         matches!(self, Self::Otp | Self::SsoOtp)
     }
 
-    /// Whether an assertion of the organisation's IdP was part of it.
+    /// Whether an assertion of the tenant's IdP was given.
     #[must_use]
     pub fn by_idp(self) -> bool {
         matches!(self, Self::Sso | Self::SsoOtp)
     }
 
-    /// With a code given by somebody of this door.
+    /// The value for a code after this first factor.
     #[must_use]
     pub fn with_code(auth_type: AuthType) -> Self {
         match auth_type {
@@ -48,44 +48,45 @@ impl Amr {
 /// A session.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Session {
-    /// Rest of the token's digest.
+    /// The part of the token's digest that is not the session's id.
     pub verifier: TokenVerifier,
-    /// Signed in at, ms: the moment of the audit row that says from where.
+    /// Time of the sign-in, ms. The audit row of the sign-in has the same time.
     pub created: i64,
-    /// The attempt that signed in: with the moment, the key of its audit row.
+    /// Id of the attempt that signed in. Time and id give the key of the audit row.
     pub attempt: Nonce,
     /// Ends, s.
     pub ends: i64,
-    /// Last seen, s; noted at most once a minute.
+    /// Last use, s. It is recorded at most once a minute.
     pub seen: i64,
     /// Last step-up, s; 0 for none.
     pub step_up: i64,
-    /// How it was paid for.
+    /// How it was authenticated.
     pub amr: Amr,
-    /// Epoch.
+    /// The user's security version when it was opened.
     pub security_version: i64,
-    /// The generation of the IdP that it came from, if it came from one.
+    /// The generation of the IdP whose assertion opened it.
     pub idp: Option<Nonce>,
-    /// Tries at the person's current password that were charged to this session.
+    /// Attempts at the user's current password that were counted at this session.
     pub password_attempts: i64,
-    /// The attempt of the last of them.
+    /// Id of the last of these attempts.
     pub password_attempt: Option<Nonce>,
 }
 
 impl Session {
-    /// Whether the tenant's IdP is the one that it came from, if it came from one.
+    /// Whether the IdP that opened it is still the tenant's IdP. True if no IdP opened it.
     #[must_use]
     pub fn idp_holds(&self, current: Option<&CurrentIdp>) -> bool {
         !self.amr.by_idp() || current.is_some_and(|current| current.generation == self.idp)
     }
 
-    /// Whether its times hold, and its tries at the current password are not used up.
+    /// Whether it has not ended, and its attempts at the current password are not used up.
     #[must_use]
     pub fn alive(&self, now: Timestamp) -> bool {
         self.in_time(now) && self.password_attempts < policy::MAX_ATTEMPTS
     }
 
-    /// Whether its times hold. Both ends of its life are looked at: a clock that was set back makes no session immortal.
+    /// Whether it has not ended and is not idle. An end that is too far in the future came from a clock that ran ahead, and
+    /// is refused.
     #[must_use]
     pub fn in_time(&self, now: Timestamp) -> bool {
         let now_s = now.secs();
@@ -93,7 +94,7 @@ impl Session {
         self.ends > now_s && self.ends <= longest && self.seen > (now - policy::SESSION_IDLE).secs()
     }
 
-    /// Whether its step-up is fresh.
+    /// Whether its step-up is at most [`policy::STEP_UP_LIFE`] old.
     #[must_use]
     pub fn fresh(&self, now: Timestamp) -> bool {
         self.step_up > 0
@@ -101,39 +102,39 @@ impl Session {
             && self.step_up <= (now + policy::SKEW).secs()
     }
 
-    /// When its owner last proved who they are: at the sign-in, or the last step-up.
+    /// Time of the last authentication: the step-up, or else the sign-in.
     #[must_use]
     pub fn authenticated(&self) -> Timestamp {
         if self.step_up > 0 { Timestamp::from_secs(self.step_up) } else { Timestamp::from_millis(self.created) }
     }
 
-    /// Whether it was made with a recovery token within the last ten minutes.
+    /// Whether a recovery token opened it within the last [`policy::RECOVERY_GRACE`].
     #[must_use]
     pub fn recovering(&self, now: Timestamp) -> bool {
         self.amr == Amr::Recovery && self.created >= (now - policy::RECOVERY_GRACE).millis()
     }
 }
 
-/// As much of a tenant's IdP as sessions are compared with.
+/// The part of the tenant's IdP that sessions are compared with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CurrentIdp {
-    /// Its entity id.
+    /// Entity id.
     pub entity_id: String,
-    /// See [`Idp::generation`].
+    /// See [`super::Idp::generation`].
     pub generation: Option<Nonce>,
 }
 
-/// A known device, with a password counter of its own.
+/// A known device. Wrong passwords from it are counted separately.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Device {
-    /// Rest of the token's digest.
+    /// The part of the token's digest that is not the device's id.
     pub verifier: TokenVerifier,
     /// Ends, s.
     pub ends: i64,
-    /// Tries since the last success.
+    /// Password attempts since the last success.
     pub attempts: i64,
-    /// The last counted try, ms; at first, when it became known.
+    /// Time of the last counted attempt, ms. At first, the time at which the device became known.
     pub last: i64,
-    /// That try's attempt.
+    /// Id of the last counted attempt.
     pub attempt: Option<Nonce>,
 }

@@ -11,35 +11,35 @@ pub struct TenantPolicy {
     pub name: String,
     /// What an authenticator app shows as the issuer.
     pub issuer: String,
-    /// For whom a reset hands out a reset code.
+    /// Which users get a reset code at a reset.
     pub reset_code_for: ResetCodeFor,
     /// Created at, s: no audit row is older.
     pub created: i64,
 }
 
-/// For whom a reset hands out a reset code.
+/// Which users get a reset code at a reset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ResetCodeFor {
-    /// For Administrators.
+    /// Administrators.
     Administrators,
-    /// For everyone.
+    /// All users.
     Everyone,
 }
 
-/// A tenant's active Administrators (`ADMINS`; in `support` its operators), as maps: a set that is written twice says the
-/// same.
+/// A tenant's active Administrators (`ADMINS`; in tenant `support` the operators). They are maps, so that a write that is
+/// sent twice leaves the same item.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Administrators {
-    /// Those who are active, and whether they sign in locally.
+    /// The active Administrators; the value is whether they sign in locally.
     pub active: HashMap<UserId, bool>,
-    /// Those of them who have an active factor.
+    /// The active Administrators with an active factor.
     pub with_mfa: HashMap<UserId, bool>,
-    /// Whether the tenant's IdP is configured: without one, an active Administrator has to sign in locally.
+    /// Whether an IdP is configured. Without one, at least one active Administrator must sign in locally.
     pub idp: bool,
 }
 
 impl Administrators {
-    /// An active Administrator who signs in locally, other than `but`.
+    /// An active Administrator who signs in locally, other than `but`. The choice is the same at each call.
     pub(crate) fn local(&self, but: Option<&UserId>) -> Option<&UserId> {
         self.active.iter().filter(|(user, local)| **local && Some(*user) != but).map(|(user, _)| user).min()
     }

@@ -1,4 +1,4 @@
-//! A user: everything that decides about one person of a tenant.
+//! A user of a tenant.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ use crate::{
 /// What a user is to the tenant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Works for the tenant, in the back office.
+    /// Works for the tenant.
     Employee,
     /// Belongs to a client of the tenant and signs in to the client portal.
     Contact,
@@ -146,7 +146,8 @@ impl User {
         }
     }
 
-    /// Leaves out what a raised restore epoch voided, so that no answer shows it.
+    /// Removes what a raised restore epoch made void, so that no response shows it. `since` is the time at which the epoch was
+    /// raised.
     pub(crate) fn forget_before(&mut self, since: Timestamp) {
         self.sessions.retain(|_, session| session.created >= since.millis());
         if let Some(authenticator) = self.factor.active_mut() {
@@ -185,8 +186,8 @@ impl User {
 
 /// Security changes.
 impl User {
-    /// Voids every session, challenge, enrolment token and pending enrolment. Sessions stay in the item, so that their
-    /// holders are told to refresh (docs/product.md P12).
+    /// Makes every session, challenge, enrolment token and pending enrolment void. Sessions stay in the item, so that the
+    /// service can answer `session_refresh_required` to them (docs/product.md P12).
     pub fn raise_security_version(&mut self) {
         self.security_version += 1;
         self.challenges.clear();

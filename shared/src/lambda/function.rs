@@ -184,7 +184,7 @@ impl Function {
         let keys = faults.take_all(keys);
         let (Some(keys), true) = (keys, faults.0.is_empty()) else { return Err(faults) };
         let store = Store::new(Arc::new(table))
-            .keeping_audit(audit_retention)
+            .with_audit_retention(audit_retention)
             .at(checked.identity.map(|it| it.restore).unwrap_or_default());
         Ok((self.app(store, None, (keys.names, keys.codes), public_url, faults)?, stream))
     }
@@ -197,7 +197,7 @@ impl Function {
         let (identity, keys) = join!(self.checked_identity(&table, &stream), key_sources.keys(&aws, self.needs));
         let (identity, keys) = (faults.take_all(identity), faults.take_all(keys));
         let (Some(identity), Some(keys)) = (identity, keys) else { return Err(faults) };
-        let store = Store::new(Arc::new(table)).at(identity.restore).keeping_audit(audit_retention);
+        let store = Store::new(Arc::new(table)).at(identity.restore).with_audit_retention(audit_retention);
         let sealer = match keys.sealing {
             Some(Sealing::Ring(ring)) => Some(Arc::new(ring) as Arc<dyn Sealer>),
             Some(Sealing::Kms(client, id)) => {

@@ -1,4 +1,4 @@
-//! The item of a tenant's active Administrators: who they are, who of them has a factor, and who signs in locally.
+//! The item of a tenant's active Administrators, and of those among them with a factor.
 
 use super::{
     Store, StoreError, item,
@@ -9,9 +9,9 @@ use super::{
 use crate::id::{UserId, UserKey};
 
 impl Store {
-    /// The tenant's active Administrators, where a change is about one of them.
-    pub(super) async fn administrators(&self, key: &UserKey, wanted: bool) -> Result<Administrators, StoreError> {
-        if !wanted {
+    /// Reads the tenant's active Administrators if a change needs them. Otherwise returns none.
+    pub(super) async fn administrators(&self, key: &UserKey, needed: bool) -> Result<Administrators, StoreError> {
+        if !needed {
             return Ok(Administrators::default());
         }
         let [found] = self.read_all([keys::administrators(key.tenant())]).await?;
@@ -19,26 +19,27 @@ impl Store {
     }
 }
 
-/// Notes an Administrator among those who have a factor.
+/// Adds an Administrator to those who have a factor.
 pub(super) fn mark_admin_with_mfa(key: &UserKey) -> Action {
     Action::Set(attr("able").key(key.user().as_str().to_owned()), Value::Bool(true))
 }
 
-/// Notes an Administrator among those who are active, and by which door.
+/// Adds an active Administrator, and whether they sign in locally.
 pub(super) fn add_admin(key: &UserKey, auth_type: AuthType) -> Action {
     Action::Set(attr("act").key(key.user().as_str().to_owned()), Value::Bool(auth_type == AuthType::Local))
 }
 
-/// Somebody is an active Administrator who signs in locally.
+/// The condition that a user is an active Administrator who signs in locally.
 pub(super) fn is_local_admin(user: &UserId) -> Condition {
     eq(attr("act").key(user.as_str().to_owned()), true)
 }
 
-/// An active Administrator who is one no longer, or not by this door: never the last of all, and of those who sign in
-/// locally only where there is an IdP. `None` where it would be the last.
+/// Removes an active Administrator, or changes how they sign in (`to`). `None` if the user is the last active Administrator,
+/// or the last who signs in locally in a tenant without an IdP.
 pub(super) fn remove_admin(key: &UserKey, administrators: &Administrators, to: Option<AuthType>) -> Option<Write> {
     let of = |map: &'static str| attr(map).key(key.user().as_str().to_owned());
-    // As it was read: who is not there any more was dismissed since the person was read, who is read anew then.
+    // The entry is as loaded. If it is missing, another request removed it, and the version of the user's item refuses this
+    // write.
     let own = administrators.active.get(key.user());
     let mut conditions = vec![own.map_or_else(|| absent(of("act")), |local| eq(of("act"), *local))];
     if to.is_none() && own.is_some() {

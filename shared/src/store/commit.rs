@@ -14,7 +14,7 @@ use super::{
 use crate::{domain::User, id::UserKey, sign_in::Attempt};
 
 /// How often a decision runs again on what another write left. Budgets bound who can make it retry: 10 codes in 15 minutes,
-/// and 20 challenges for each client network (docs/limits.md); ADR 17 has the counts of a crowd of 32.
+/// and 20 challenges for each client network (docs/limits.md); ADR 17 has the counts of 32 concurrent requests.
 const MAX_RETRIES: u32 = 16;
 
 /// What an operation decided.
@@ -39,7 +39,7 @@ impl<T> Decision<T> {
     }
 }
 
-/// What became of a commit.
+/// The result of a commit.
 pub(super) enum Commit<T> {
     /// Written and durable.
     Done(T),
@@ -53,7 +53,7 @@ pub(super) fn changed_items(keys: Vec<Key>, found: Vec<Option<Option<Item>>>) ->
 }
 
 impl Store {
-    /// Writes a decision, or says what another write left.
+    /// Writes a decision. If another write came between, returns the items that it left.
     pub(super) async fn try_commit<T>(&self, decision: Decision<T>) -> Result<Commit<T>, StoreError> {
         let Decision { writes, audit_row, outcome } = decision;
         let Some(audit_row) = audit_row else { return Ok(Commit::Done(outcome)) };
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn commit_is_refused_after_any_other_write_but_the_note_of_a_sessions_use() {
+    async fn commit_is_refused_after_any_write_except_session_use() {
         let (ann, _) = ann(0).await;
         let item = async || ann.item(&ann.key).await;
         let loaded = ann.read(&ann.key).await;

@@ -1,5 +1,5 @@
-//! One test for each condition that matters only between a read and its write, or on a rare day: it fails without that very
-//! condition, every time. The other tests stand beside the commands.
+//! Tests of conditions that matter only if another write comes between a read and its write, or in rare cases. Each test fails
+//! deterministically if its condition is removed. The other tests are in the files of the commands.
 
 mod codes;
 mod exclusions;
@@ -31,14 +31,14 @@ use crate::{
     totp,
 };
 
-/// Ann of acme, over a table on which other commands run in between.
+/// Ann of tenant `acme`, over a table that runs another command before a chosen write.
 async fn interleaved(challenges: usize) -> (Arc<Ann>, Arc<InterleavedTable>, Vec<TokenRef>) {
     let table = Arc::new(InterleavedTable::over(Arc::new(MemoryTable::default())));
     let (ann, tokens) = ann_of("acme", Arc::<InterleavedTable>::clone(&table), challenges).await;
     (Arc::new(ann), table, tokens)
 }
 
-/// A charged try, proven by the code of a step.
+/// A charged attempt with a proof by the code of a time step.
 async fn proven(ann: &Ann, token: &TokenRef, step: i64) -> SignIn {
     let Charge::Admitted(pending) = ann.charge(token, NOW).await else { panic!("refused") };
     let proof = totp::check(&ann.secret, &totp::code_at(&ann.secret, step).unwrap(), NOW, step - 1).unwrap();
@@ -47,10 +47,10 @@ async fn proven(ann: &Ann, token: &TokenRef, step: i64) -> SignIn {
 
 async fn delete(ann: &Ann, target: &UserKey) -> Changed {
     let session = ann.session_of(&ann.key).await;
-    let asked = ann.store.load_user(&session, target.user().clone(), NOW).await.unwrap();
-    let (principal, named) = asked.ok().unwrap();
+    let loaded = ann.store.load_user(&session, target.user().clone(), NOW).await.unwrap();
+    let (principal, loaded_user) = loaded.ok().unwrap();
     let admin = principal.administrator(NOW).ok().unwrap();
-    ann.store.delete_user(&admin, named, &attempt(NOW), &ann.event()).await.unwrap()
+    ann.store.delete_user(&admin, loaded_user, &attempt(NOW), &ann.event()).await.unwrap()
 }
 
 fn promoted() -> Patch {
@@ -66,20 +66,20 @@ async fn item_at(ann: &Ann, key: Key) -> Option<Item> {
     ann.store.table.read(&[key]).await.unwrap().remove(0)
 }
 
-/// An employee with a factor whose row of failures is full.
-async fn with_full_row(ann: &Ann, name: &str) -> UserKey {
+/// An employee whose factor has [`policy::MAX_CONSECUTIVE_FAILURES`] and is still active.
+async fn user_with_exhausted_factor(ann: &Ann, name: &str) -> UserKey {
     let key = ann.someone(name, Role::Standard).await;
     let full = Action::Set(attr("row"), num(policy::MAX_CONSECUTIVE_FAILURES));
     set(ann, &key, enrolment().into_iter().chain([full]).collect()).await;
     key
 }
 
-/// The registry of Administrators says what the person's item says.
-async fn registry_is_true(ann: &Ann, key: &UserKey) -> bool {
+/// Whether the item of the Administrators agrees with the user's item.
+async fn registry_matches_user(ann: &Ann, key: &UserKey) -> bool {
     let (registry, user) = (ann.administrators().await, ann.read(key).await);
-    let mark_admin_with_mfa = user.administers_now() && user.factor.state() == FactorState::Active;
+    let has_mfa = user.administers_now() && user.factor.state() == FactorState::Active;
     registry.active.contains_key(key.user()) == user.administers_now()
-        && registry.with_mfa.contains_key(key.user()) == mark_admin_with_mfa
+        && registry.with_mfa.contains_key(key.user()) == has_mfa
 }
 
 fn user_of(ann: &Ann, id: &str) -> UserKey {

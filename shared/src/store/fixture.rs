@@ -1,4 +1,4 @@
-//! Ann, for the tests of commands: enrolled, over the reference model or another table.
+//! Ann, an enrolled Administrator for the tests of the store, over the in-memory table or another table.
 #![allow(clippy::unwrap_used, clippy::panic)]
 #![allow(dead_code, reason = "the contract suite of other crates uses a part")]
 
@@ -57,7 +57,7 @@ pub(crate) struct Ann {
     passwords: Passwords,
 }
 
-/// Somebody who was just created.
+/// A new user.
 pub(crate) fn person(kind: Kind, role: Role, incarnation: Nonce) -> User {
     User::new(kind, role, AuthType::Local, incarnation, "", NOW)
 }
@@ -66,7 +66,7 @@ pub(crate) fn attempt(at: Timestamp) -> Attempt {
     Attempt::begin(at, &SystemEntropy).unwrap()
 }
 
-/// An enrolled authenticator app, whose secret nobody can open.
+/// An enrolled authenticator app. Its secret cannot be opened.
 pub(crate) fn authenticator() -> Authenticator {
     Authenticator {
         id: Nonce::generate(&SystemEntropy).unwrap(),
@@ -88,7 +88,7 @@ fn new_session(key: &UserKey, security_version: i64, restored: RestoreEpoch) -> 
     NewSession::signed_in(key, security_version, item::Amr::Otp, &attempt(NOW), restored, &SystemEntropy).unwrap()
 }
 
-/// What enrols a user, as actions on their item.
+/// The actions on a user's item that enrol the user.
 pub(crate) fn enrolment() -> Vec<Action> {
     let enrolled = User {
         factor: Factor::Active(authenticator()),
@@ -109,7 +109,7 @@ pub(crate) fn sealed(bytes: &[u8]) -> SealedSecret {
         .unwrap()
 }
 
-/// Ann of acme, over the reference model.
+/// Ann of tenant `acme`, over the in-memory table.
 pub(crate) async fn ann(challenges: usize) -> (Ann, Vec<TokenRef>) {
     ann_of("acme", Arc::new(MemoryTable::default()), challenges).await
 }
@@ -178,7 +178,7 @@ impl Ann {
         assert!(matches!(self.store.table.update(&write, Retry::Never).await.unwrap(), Updated::Written(_)));
     }
 
-    /// Somebody more of a tenant.
+    /// Adds a user with a profile.
     pub(crate) async fn add(&self, key: &UserKey, user: &User) {
         let profile = item::Profile {
             username: key.user().to_string(),
@@ -217,7 +217,7 @@ impl Ann {
         self.passwords.hash(&SecretText::new(password.to_owned()), &SystemEntropy).await.unwrap()
     }
 
-    /// A password tried, and the person it was right for.
+    /// Attempts a sign-in with a password.
     pub(crate) async fn password(
         &self,
         password: &str,
@@ -229,7 +229,7 @@ impl Ann {
         self.checked(password_attempt, password).await
     }
 
-    /// A try at one's own password.
+    /// Checks the caller's own password.
     pub(crate) async fn own_password(
         &self,
         caller: &Principal,
@@ -241,7 +241,7 @@ impl Ann {
         password_attempt.checked(proof)
     }
 
-    /// The proof that a password is the one of a hash, if it is.
+    /// The proof that a password matches a hash, if it does.
     pub(crate) async fn proof(
         &self,
         hash: &crate::password::PasswordHash,
@@ -251,7 +251,7 @@ impl Ann {
         self.passwords.verify(self.passwords.place().unwrap(), &password, Some(hash)).await.unwrap()
     }
 
-    /// A charged try, checked.
+    /// Checks a charged attempt.
     pub(crate) async fn checked(
         &self,
         password_attempt: PasswordAttempt,
@@ -261,23 +261,23 @@ impl Ann {
             Some(hash) => self.proof(&hash, password).await,
             None => None,
         };
-        let person = self.store.load_owner(&password_attempt).await.unwrap();
-        password_attempt.checked(proof, person)
+        let owner = self.store.load_owner(&password_attempt).await.unwrap();
+        password_attempt.checked(proof, owner)
     }
 
-    /// The challenge or enrolment token that a right password opens.
-    pub(crate) async fn opened(&self, right: VerifiedPassword, network: &str) -> Opened {
-        match right.decide() {
-            PasswordChecked::MfaRequired(opening) | PasswordChecked::EnrolmentRequired(opening) => {
-                self.store.open_attempt(opening, network, &SystemEntropy, &self.event()).await.unwrap()
+    /// Opens the challenge or enrolment token of a correct password.
+    pub(crate) async fn opened(&self, verified: VerifiedPassword, network: &str) -> Opened {
+        match verified.decide() {
+            PasswordChecked::MfaRequired(continuation) | PasswordChecked::EnrolmentRequired(continuation) => {
+                self.store.open_attempt(continuation, network, &SystemEntropy, &self.event()).await.unwrap()
             }
             _ => panic!("opens nothing"),
         }
     }
 
     pub(crate) async fn challenge(&self, device: Option<&TokenRef>, at: Timestamp) -> TokenRef {
-        let right = self.password(PASSWORD, device, at).await.ok().unwrap();
-        match self.opened(right, "10.0.0").await {
+        let verified = self.password(PASSWORD, device, at).await.ok().unwrap();
+        match self.opened(verified, "10.0.0").await {
             Opened::Done(token, _) => token.reference().clone(),
             _ => panic!("not opened"),
         }
@@ -298,7 +298,7 @@ impl Ann {
         AuditEvent::new(crate::audit::Action::Verify, Outcome::Success, "r").own(self.key.user())
     }
 
-    /// The audit rows of the month.
+    /// All audit rows of the month of [`NOW`].
     pub(crate) async fn rows(&self) -> Vec<AuditEvent> {
         let mut rows = Vec::new();
         for shard in 0..crate::audit::SHARDS {
@@ -316,12 +316,12 @@ impl Ann {
         rows
     }
 
-    /// As if a quarter of an hour had passed.
+    /// Clears the window of recent attempts, as if 15 minutes had passed.
     pub(crate) async fn forget_window(&self) {
         self.change(Action::Set(attr("f"), write::empty())).await;
     }
 
-    /// What somebody else's command did meanwhile.
+    /// Changes Ann's item, as another request would.
     pub(crate) async fn change(&self, action: Action) {
         let write = Write::update(keys::user(&self.key), vec![], vec![action]);
         self.store.table.update(&write, Retry::Never).await.unwrap();
@@ -335,7 +335,7 @@ impl Ann {
         }
     }
 
-    /// One whole try with the code of a step.
+    /// Verifies the code of a time step at a challenge or a session.
     pub(crate) async fn with_step(&self, token: &TokenRef, step: i64, at: Timestamp) -> Option<NewToken> {
         self.signed_in(token, step, at).await.map(|signed_in| signed_in.token)
     }
@@ -365,42 +365,42 @@ impl Ann {
 pub(crate) const STEP: i64 = 1_800_000_000 / 30;
 
 impl Ann {
-    /// Somebody of acme, created as a seed does it.
+    /// Creates a user in Ann's tenant.
     pub(crate) async fn someone(&self, name: &str, role: Role) -> UserKey {
-        let person = self.to_be(name, role);
-        let made = self.store.create_user(&Actor::Seed, &person, &attempt(NOW), &self.event()).await.unwrap();
-        assert_eq!(made, Created::Done);
-        person.key
+        let new_user = self.to_be(name, role);
+        let created = self.store.create_user(&Actor::Seed, &new_user, &attempt(NOW), &self.event()).await.unwrap();
+        assert_eq!(created, Created::Done);
+        new_user.key
     }
 
-    /// Somebody of acme who is not yet there.
+    /// A user of Ann's tenant, to be created.
     pub(crate) fn to_be(&self, name: &str, role: Role) -> NewUser {
         let tenant = self.key.tenant();
         let id: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
         let key = tenant.user(UserId::parse(&format!("u-{id}")).unwrap());
         let kind = if role == Role::Portal { Kind::Contact } else { Kind::Employee };
-        let asked = NewUserDetails {
+        let details = NewUserDetails {
             kind,
             role,
             auth_type: AuthType::Local,
             username: name,
-            display_name: "Somebody",
+            display_name: "A user",
             email: None,
         };
         let incarnation = Nonce::generate(&SystemEntropy).unwrap();
-        NewUser::new(key, self.names.login(tenant, &LoginName::fold(name)), &asked, incarnation, NOW)
+        NewUser::new(key, self.names.login(tenant, &LoginName::fold(name)), &details, incarnation, NOW)
     }
 
-    /// What she changes about somebody, as an Administrator.
+    /// Changes a user, as Administrator Ann.
     pub(crate) async fn patch(&self, target: &UserKey, patch: Patch) -> Changed {
         let session = self.session_of(&self.key).await;
-        let asked = self.store.load_user(&session, target.user().clone(), NOW).await.unwrap();
-        let (principal, named) = asked.ok().unwrap();
+        let loaded = self.store.load_user(&session, target.user().clone(), NOW).await.unwrap();
+        let (principal, loaded_user) = loaded.ok().unwrap();
         let admin = principal.administrator(NOW).ok().unwrap();
-        self.store.update_user(&admin, named, &patch, &attempt(NOW), &self.event()).await.unwrap()
+        self.store.update_user(&admin, loaded_user, &patch, &attempt(NOW), &self.event()).await.unwrap()
     }
 
-    /// A session of somebody, as if they had signed in with a code.
+    /// Opens a session of a user, as if they had signed in with a code.
     pub(crate) async fn session_of(&self, key: &UserKey) -> TokenRef {
         let new = new_session(key, self.read(key).await.security_version, self.store.restored());
         let entry = Action::Set(attr("s").key(new.id().as_str().to_owned()), item::value(&new.entry).unwrap());
@@ -408,7 +408,7 @@ impl Ann {
         new.token.reference().clone()
     }
 
-    /// Who holds a session, as an Administrator.
+    /// The admin context of a session.
     pub(crate) async fn admin(&self, session: &TokenRef) -> AdminContext {
         let principal = self.store.read_session(session, NOW).await.unwrap().ok().unwrap();
         principal.administrator(NOW).ok().unwrap()
@@ -433,7 +433,7 @@ pub(crate) fn idp() -> item::Idp {
 }
 
 impl Ann {
-    /// What the IdP says about somebody, under an id; in answer to a request or unasked.
+    /// An assertion with this id about a name id: the response to a request, or IdP-initiated without `relay`.
     pub(crate) fn asserted(&self, name_id: &str, id: &str, relay: Option<Relay>) -> Assertion {
         let entity_id = idp().entity_id;
         Assertion {
@@ -451,7 +451,7 @@ impl Ann {
         }
     }
 
-    /// A request that is sent to the IdP.
+    /// Opens a request to the IdP.
     pub(crate) async fn request(&self) -> Relay {
         let (_, relay) = Relay::generate(self.store.restored(), &SystemEntropy).unwrap();
         let request = item::SsoRequest::new("/".to_owned(), NOW);
@@ -459,19 +459,19 @@ impl Ann {
         relay
     }
 
-    /// Somebody of acme who comes from the IdP.
+    /// Creates a user of Ann's tenant who signs in by SSO.
     pub(crate) async fn of_idp(&self, name: &str, role: Role, factor: FactorState) -> UserKey {
-        let mut person = self.to_be(name, role);
-        person.user.auth_type = AuthType::SamlSso;
+        let mut new_user = self.to_be(name, role);
+        new_user.user.auth_type = AuthType::SamlSso;
         if factor == FactorState::Active {
-            person.user.factor = Factor::Active(authenticator());
+            new_user.user.factor = Factor::Active(authenticator());
         }
-        let made = self.store.create_user(&Actor::Seed, &person, &attempt(NOW), &self.event()).await.unwrap();
-        assert_eq!(made, Created::Done);
-        person.key
+        let created = self.store.create_user(&Actor::Seed, &new_user, &attempt(NOW), &self.event()).await.unwrap();
+        assert_eq!(created, Created::Done);
+        new_user.key
     }
 
-    /// Ann configures an IdP, as the flow does: with a generation that is new.
+    /// Ann configures an IdP, with a new generation as in production.
     pub(crate) async fn configures(&self, entity_id: &str, changed: i64) -> item::Idp {
         let admin = self.admin(&self.session_of(&self.key).await).await;
         let generation = Some(Nonce::generate(&SystemEntropy).unwrap());
@@ -480,14 +480,14 @@ impl Ann {
         self.store.idp(self.key.tenant()).await.unwrap().unwrap().unwrap()
     }
 
-    /// Ann removes it.
+    /// Ann removes the IdP.
     pub(crate) async fn removes_idp(&self) {
         let admin = self.admin(&self.session_of(&self.key).await).await;
         let removed = self.store.remove_idp(&admin, &attempt(NOW), &self.event()).await.unwrap();
         assert_eq!(removed, IdpRemoved::Done);
     }
 
-    /// What somebody gets by an assertion that was checked with this IdP.
+    /// The session or enrolment token that an assertion of this IdP opens.
     pub(crate) async fn token_by(&self, idp: &item::Idp, name_id: &str, id: &str) -> TokenRef {
         let mut assertion = self.asserted(name_id, id, None);
         assertion.generation = idp.generation;
@@ -495,23 +495,23 @@ impl Ann {
         match self.opens(sign_in).await.unwrap().unwrap() {
             SsoOpened::SignedIn(it) => it.signed_in.token.reference().clone(),
             SsoOpened::EnrolmentRequired { token, .. } => token.reference().clone(),
-            _ => panic!("neither"),
+            _ => panic!("neither a session nor an enrolment token"),
         }
     }
 
-    /// Whose it is, if somebody's.
+    /// The sign-in of the user whom an assertion identifies, if there is one.
     pub(crate) async fn owner(&self, assertion: Assertion, at: Timestamp) -> Option<SsoSignIn> {
         self.store.sso_owner(assertion, &idp(), &self.names, &attempt(at)).await.unwrap().ok()
     }
 
-    /// What becomes of somebody's sign-in; nothing where they need a reset.
+    /// Opens what an SSO sign-in leads to. `None` if the user needs a reset.
     pub(crate) async fn opens(&self, sign_in: SsoSignIn) -> Option<Result<SsoOpened, StoreError>> {
         let SsoChecked::Granted(grant) = sign_in.decide() else { return None };
         Some(self.store.open_sso(grant, &idp(), "10.0.0", &SystemEntropy, &self.event()).await)
     }
 }
 
-/// Lets all go at the same moment, each on whatever thread is free.
+/// Runs all futures concurrently, each as its own task, and starts them at the same time.
 pub(crate) async fn at_once<F>(all: impl IntoIterator<Item = F>) -> Vec<F::Output>
 where
     F: Future<Output: Send + 'static> + Send + 'static,

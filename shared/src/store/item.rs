@@ -1,5 +1,5 @@
-//! Items as types. The attribute names are short because every kilobyte of an item is paid for with each write; each is
-//! told here in full.
+//! Conversion between items and typed records. Attribute names are short, because the cost of a write grows with each
+//! kilobyte of its item; the fields have full names.
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -21,12 +21,12 @@ pub struct ExclusionRow {
     /// The contact.
     #[serde(rename = "u")]
     pub contact: crate::id::UserId,
-    /// The login name, as it was then.
+    /// The login name at the time of the exclusion.
     #[serde(rename = "un")]
     pub username: String,
-    /// Who excluded them.
+    /// The Administrator who excluded the contact.
     pub by: crate::id::UserId,
-    /// Why.
+    /// The reason.
     pub why: String,
     /// The batch.
     #[serde(rename = "b")]
@@ -36,41 +36,41 @@ pub struct ExclusionRow {
     pub at: i64,
 }
 
-/// Who an IdP's name for somebody is (`N`).
+/// The user who is linked to a name id of the IdP (`N`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subject {
-    /// The person.
+    /// The user.
     pub uid: crate::id::UserId,
-    /// Their incarnation.
+    /// The user's incarnation.
     #[serde(rename = "born")]
     pub incarnation: Nonce,
 }
 
-/// A tenant's resets of the last hour (`RB`), ms.
+/// A tenant's MFA resets of the last hour (`RB`).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResetBudget {
-    /// When, ms.
+    /// Times of the resets, ms.
     #[serde(rename = "w", default)]
     pub resets: Vec<i64>,
 }
 
-/// Reads an item; what does not read is denied.
+/// Converts an item to a typed record.
 ///
 /// # Errors
-/// [`StoreError::Corrupt`].
+/// [`StoreError::Corrupt`] if the item does not have the expected attributes.
 pub fn read<T: DeserializeOwned>(item: Item) -> Result<T, StoreError> {
     serde_dynamo::from_item(item).map_err(|error| StoreError::Corrupt(error.to_string()))
 }
 
-/// A typed record as attributes.
+/// Converts a typed record to an item.
 ///
 /// # Errors
-/// [`StoreError::Corrupt`] for what the store cannot hold; no type of this file is such.
+/// [`StoreError::Corrupt`] if the store cannot hold the record. This happens with none of the types here.
 pub fn write<T: Serialize>(record: &T) -> Result<Item, StoreError> {
     serde_dynamo::to_item(record).map_err(|error| StoreError::Corrupt(error.to_string()))
 }
 
-/// A typed entry as a value.
+/// Converts a typed entry to an attribute value.
 ///
 /// # Errors
 /// As [`write`].
@@ -78,7 +78,7 @@ pub fn value<T: Serialize>(entry: &T) -> Result<Value, StoreError> {
     serde_dynamo::to_attribute_value(entry).map_err(|error| StoreError::Corrupt(error.to_string()))
 }
 
-/// How large DynamoDB counts an item, in bytes: names and values, 3 for a map or list and 1 for each of its entries.
+/// The size of an item in bytes, as DynamoDB counts it: names and values, 3 for a map or list and 1 for each of its entries.
 #[must_use]
 pub fn size(item: &Item) -> usize {
     fn of(value: &Value) -> usize {
@@ -111,17 +111,17 @@ mod tests {
         },
     };
 
-    /// Each kilobyte is paid for with every write (docs/data-model.md, "Size"): 4 sessions, 1 challenge and 3 devices fit into
-    /// one, with ids as long as those the service makes.
+    /// The cost of a write grows with each kilobyte (docs/data-model.md, "Size"). Ids have the length of those that the service
+    /// makes.
     #[tokio::test]
-    async fn a_person_of_four_sessions_fits_into_a_kilobyte() {
+    async fn user_with_four_sessions_fits_into_one_kilobyte() {
         let (ann, _) = ann(0).await;
         let ring = KeyRing::new([(1, zeroize::Zeroizing::new([9; 32]))].into()).unwrap();
         let mut device = None;
         for n in 0..5_i64 {
             let at = NOW + Duration::from_secs(u64::try_from(n * 30).unwrap());
-            let right = ann.password(PASSWORD, device.as_ref().filter(|_| n == 3), at).await.ok().unwrap();
-            let Opened::Done(token, _) = ann.opened(right, "10.20.30").await else { panic!("not opened") };
+            let verified = ann.password(PASSWORD, device.as_ref().filter(|_| n == 3), at).await.ok().unwrap();
+            let Opened::Done(token, _) = ann.opened(verified, "10.20.30").await else { panic!("not opened") };
             if n < 4 {
                 let signed_in = ann.signed_in(token.reference(), STEP + n, at).await.unwrap();
                 device = signed_in.device.map(|token| token.reference().clone()).or(device);
@@ -136,12 +136,12 @@ mod tests {
         let bytes = size(&item) + 22 - ann.key.user().as_str().len();
         #[allow(clippy::print_stdout, reason = "what `--nocapture` is for")]
         {
-            println!("a person with 4 sessions, 1 challenge and 3 devices: {bytes} bytes");
+            println!("a user with 4 sessions, 1 challenge and 3 devices: {bytes} bytes");
         }
         assert!(bytes <= 1024, "{bytes} bytes");
     }
 
-    /// As many sessions and known devices as there can be.
+    /// Adds the maximum number of sessions and known devices.
     fn fill_sessions_and_devices(user: &mut User, token: impl Fn(TokenClass) -> NewToken, nonce: impl Fn() -> Nonce) {
         let millis = NOW.millis();
         for _ in 0..policy::SESSIONS {
@@ -175,10 +175,9 @@ mod tests {
         }
     }
 
-    /// Who knows the password can fill every list of the item, and pays no more than this for it: each list has a cap that is
-    /// a condition of the write that fills it.
+    /// A caller who knows the password can fill every list of the item. Each list has a cap, so the size is bounded.
     #[tokio::test]
-    async fn a_person_at_every_cap_at_once_has_a_bounded_item() {
+    async fn user_at_every_cap_has_bounded_item() {
         let (ann, _) = ann(0).await;
         let ring = KeyRing::new([(1, zeroize::Zeroizing::new([9; 32]))].into()).unwrap();
         let sealed = || ring.seal(&ann.secret, &SystemEntropy);
@@ -222,11 +221,11 @@ mod tests {
         let bytes = size(&item);
         #[allow(clippy::print_stdout, reason = "what `--nocapture` is for")]
         {
-            println!("a person at every cap: {bytes} bytes");
+            println!("a user at every cap: {bytes} bytes");
         }
         assert!(bytes <= MOST, "{bytes} bytes");
     }
 
-    /// What a person's item may take at most, in bytes: DynamoDB takes 400 KB, and each write of it pays for all of it.
+    /// Maximum size of a user's item in bytes. DynamoDB allows 400 KB, but the cost of a write grows with the size.
     const MOST: usize = 12 * 1024;
 }

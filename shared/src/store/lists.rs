@@ -559,7 +559,7 @@ mod tests {
             ann.challenge(None, at).await;
         }
         assert_eq!(listed(&ann.store).await, times[..4], "90 days by default");
-        let month = ann.store.clone().keeping_audit("30".parse().unwrap());
+        let month = ann.store.clone().with_audit_retention("30".parse().unwrap());
         assert_eq!(listed(&month).await, times[..2]);
         // Each row has its expiry time, whether written alone or in a transaction.
         let attempt = attempt(NOW);
@@ -601,7 +601,7 @@ mod tests {
     #[tokio::test]
     async fn audit_page_makes_at_most_40_queries_and_pages_have_every_row_once() {
         let table = Arc::new(Counting::default());
-        let store = Store::new(Arc::clone(&table) as Arc<dyn Table>).keeping_audit("400".parse().unwrap());
+        let store = Store::new(Arc::clone(&table) as Arc<dyn Table>).with_audit_retention("400".parse().unwrap());
         let tenant = TenantId::parse("acme").unwrap();
         let (rare, common) = (UserId::parse("u-rare").unwrap(), UserId::parse("u-many").unwrap());
         let (day, since) = (std::time::Duration::from_secs(86_400), NOW - std::time::Duration::from_secs(390 * 86_400));
@@ -645,7 +645,7 @@ mod tests {
     #[tokio::test]
     async fn empty_months_count_as_queries_and_empty_page_has_a_cursor() {
         let table = Arc::new(Counting::default());
-        let store = Store::new(Arc::clone(&table) as Arc<dyn Table>).keeping_audit("400".parse().unwrap());
+        let store = Store::new(Arc::clone(&table) as Arc<dyn Table>).with_audit_retention("400".parse().unwrap());
         let tenant = TenantId::parse("acme").unwrap();
         let since = NOW - std::time::Duration::from_secs(395 * 86_400);
         let event = AuditEvent::new(Action::Login, Outcome::Refused, "r").about(&UserId::parse("u-1").unwrap());

@@ -1,5 +1,5 @@
-//! Users as items: the one place that knows the attribute names of a user's item (docs/data-model.md). The names are short,
-//! because every write pays for each kilobyte of its item.
+//! Attribute names of a user's item (docs/data-model.md). The names are short, because the cost of a write grows with each
+//! kilobyte of its item.
 
 mod tenant;
 
@@ -290,7 +290,7 @@ impl<'de> Deserialize<'de> for CurrentIdp {
     }
 }
 
-/// Most sessions never change a password: the count takes no room in them.
+/// Most sessions never change a password: a count of zero is not stored.
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_zero(count: &i64) -> bool {
     *count == 0
@@ -393,7 +393,7 @@ struct UserRecord {
 }
 
 impl UserRecord {
-    /// The factor, or what is missing of it.
+    /// The factor, or which attribute of it is missing.
     fn factor(&mut self) -> Result<Factor, &'static str> {
         if self.factor == FactorState::None {
             return Ok(Factor::None);
@@ -450,7 +450,7 @@ impl<'de> Deserialize<'de> for User {
 }
 
 impl Serialize for User {
-    /// Without the version, which every write counts up (`store::write`).
+    /// Leaves out the version, which every write raises (`store::write`).
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let user = self.clone();
         let factor = user.factor.state();

@@ -30,7 +30,7 @@ pub enum ResetError {
     #[error("there is no such user")]
     NotFound,
     /// An Administrator may not reset themselves.
-    #[error("nobody resets themselves")]
+    #[error("an Administrator cannot reset themselves")]
     SelfReset,
     /// Too many resets in the last hour.
     #[error("too many resets in the last hour")]
@@ -47,12 +47,12 @@ pub enum ResetError {
     /// The caller's session ended, or the caller's role changed meanwhile.
     #[error("the caller may no longer do this")]
     ActorRevoked,
-    /// It may have happened. A repeat costs nothing, but a ticket may be used up.
+    /// The store failed. The reset may have been committed. A repeat is safe, but a support reset needs a new ticket.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// A user who has to enrol again.
+/// A user who was reset and must enrol again.
 #[derive(Clone)]
 pub struct ResetUser {
     /// Tenant and id.
@@ -91,7 +91,7 @@ struct Loaded {
     user: User,
     profile: Profile,
     policy: TenantPolicy,
-    /// Resets in the tenant in the last hour, ms; `None` where there were never any.
+    /// The tenant's resets in the last hour. `None` if the tenant never had one.
     budget: Option<ResetBudget>,
 }
 
@@ -104,7 +104,7 @@ struct LoadedSupport {
 }
 
 impl Store {
-    /// Identifies the caller and reads the user whom they want to reset: one round trip.
+    /// Identifies the caller and reads the user to reset, in one round trip.
     ///
     /// # Errors
     /// [`StoreError`]: denied.
@@ -123,8 +123,8 @@ impl Store {
         Ok(principal.map(|principal| (principal, LoadedReset { key, found: [user, profile, policy, budget] })))
     }
 
-    /// Resets a user of the caller's tenant, and counts it (docs/security.md 37, 38). Repeated before the user enrolled, it
-    /// only renews the reset code and is not counted.
+    /// Resets a user of the caller's tenant, and counts the reset (docs/security.md 37, 38). A repeat before the user has
+    /// enrolled only renews the reset code and is not counted.
     ///
     /// # Errors
     /// [`ResetError`].
@@ -150,7 +150,8 @@ impl Store {
                 Commit::Stale(_) => {
                     retries.pause().await?;
                     let [actor, found @ ..] = self.read_all(reset_keys(admin.key(), &key)).await?;
-                    loaded = Loaded::read(admin.still(actor, now)?.ok_or(ResetError::ActorRevoked)?, found)?;
+                    loaded =
+                        Loaded::read(admin.if_still_authorized(actor, now)?.ok_or(ResetError::ActorRevoked)?, found)?;
                 }
             }
         }
@@ -181,7 +182,7 @@ impl Store {
         Ok(Decision { writes, audit_row: Some(audit_row), outcome })
     }
 
-    /// Identifies the operator of a support reset, and reads the login name, the tenant and the ticket: one round trip.
+    /// Identifies the operator of a support reset, and reads the login name, the tenant and the ticket, in one round trip.
     ///
     /// # Errors
     /// [`StoreError`]: denied.
@@ -199,7 +200,7 @@ impl Store {
         Ok(principal.map(|principal| (principal, SupportResetTarget { login, ticket, found })))
     }
 
-    /// Reads the login name, the tenant and the ticket of a reset, for the operator of the machine.
+    /// Reads the login name, the tenant and the ticket of a support reset that is made with the operators' command line tool.
     ///
     /// # Errors
     /// [`StoreError`]: denied.
@@ -212,8 +213,8 @@ impl Store {
         Ok(SupportResetTarget { login, ticket, found })
     }
 
-    /// Resets a sole Administrator who is locked out, for a ticket (docs/product.md P9). `here` is the event in the operators'
-    /// tenant, `there` the one in the Administrator's.
+    /// Resets a sole Administrator who is locked out, for a ticket (docs/product.md P9). `support_event` is recorded in tenant
+    /// `support`, `tenant_event` in the Administrator's tenant.
     ///
     /// # Errors
     /// [`ResetError`].
@@ -223,7 +224,7 @@ impl Store {
         target: SupportResetTarget,
         code: DigestCode<'_>,
         attempt: &Attempt,
-        (here, there): (&AuditEvent, &AuditEvent),
+        (support_event, tenant_event): (&AuditEvent, &AuditEvent),
     ) -> Result<ResetUser, ResetError> {
         let SupportResetTarget { login, ticket, found } = target;
         let (tenant, now) = (login.tenant(), attempt.at());
@@ -238,10 +239,10 @@ impl Store {
                 Write::put_new(keys::ticket(&ticket), used_ticket(actor, key, now)),
                 remove_sole_admin_with_mfa(key),
                 commit::update(key, &loaded.user, &user)?,
-                self.audit_row(&TenantId::support(), attempt, 1, here)?,
+                self.audit_row(&TenantId::support(), attempt, 1, support_event)?,
             ];
             writes.extend(actor.check(now));
-            let audit_row = Some(self.audit_row(tenant, attempt, 0, &there.clone().about(key.user()))?);
+            let audit_row = Some(self.audit_row(tenant, attempt, 0, &tenant_event.clone().about(key.user()))?);
             let outcome = ResetUser::new(key, &user, profile);
             match self.try_commit(Decision { writes, audit_row, outcome }).await? {
                 Commit::Done(reset) => return Ok(reset),
@@ -250,7 +251,7 @@ impl Store {
                     let found = self.read_all(support_keys(&login, &ticket)).await?;
                     if let Actor::AdminContext(operator) = actor {
                         let [own] = self.read_all([keys::user(operator.key())]).await?;
-                        operator.still(own, now)?.ok_or(ResetError::ActorRevoked)?;
+                        operator.if_still_authorized(own, now)?.ok_or(ResetError::ActorRevoked)?;
                     }
                     loaded = self.load_sole_administrator(actor, tenant, found).await?;
                 }
@@ -310,8 +311,8 @@ fn support_keys(login: &LoginKey, ticket: &str) -> [Key; 3] {
     [keys::login(login), keys::tenant(login.tenant()), keys::ticket(ticket)]
 }
 
-/// The event of a reset. The other Administrators get a mail when one of them is reset: whoever made an attacker's reset
-/// happen would otherwise be on the way to an Administrator's rights unseen.
+/// The event of a reset. If an Administrator is reset, the other Administrators get a mail: otherwise an attacker who causes
+/// a reset could take over an Administrator's account unnoticed.
 fn reset_event(event: &AuditEvent, kind: ResetKind, user: &User) -> AuditEvent {
     let mut event = event.clone();
     if kind == ResetKind::CodeRenewed {
@@ -322,7 +323,8 @@ fn reset_event(event: &AuditEvent, kind: ResetKind, user: &User) -> AuditEvent {
     event
 }
 
-/// Counts a reset against the budgets of the Administrator and of the tenant, if the Administrator still may.
+/// Counts a reset against the budgets of the Administrator and of the tenant, on condition that the caller is still an
+/// Administrator.
 fn charge_budgets(
     admin: &AdminContext,
     actor: &User,
@@ -401,8 +403,8 @@ mod tests {
         principal.administrator(at).ok().unwrap()
     }
 
-    /// Ann signed in as an Administrator, and Bob with a factor.
-    async fn office() -> (Ann, AdminContext, UserKey) {
+    /// Ann, signed in as an Administrator, and Bob, who has a factor.
+    async fn admin_and_bob() -> (Ann, AdminContext, UserKey) {
         let (ann, tokens) = ann(1).await;
         let session = ann.with_step(&tokens[0], STEP, NOW).await.unwrap();
         let bob = key("acme", "u-bob");
@@ -432,10 +434,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_reset_leaves_no_way_in_but_enrolment() {
-        let (ann, admin, bob) = office().await;
-        let told = done(reset(&ann, &admin, &bob, NOW + Duration::from_millis(999)).await);
-        assert!(!told.code && told.enrol_by == NOW + policy::ENROL_WINDOW);
+    async fn reset_leaves_only_enrolment() {
+        let (ann, admin, bob) = admin_and_bob().await;
+        let first = done(reset(&ann, &admin, &bob, NOW + Duration::from_millis(999)).await);
+        assert!(!first.code && first.enrol_by == NOW + policy::ENROL_WINDOW);
         let user = ann.read(&bob).await;
         assert!(!user.has_factor());
         assert_eq!(
@@ -444,15 +446,15 @@ mod tests {
         );
         assert!(user.reset_code.is_none(), "Bob is no Administrator");
         let again = done(reset(&ann, &admin, &bob, NOW).await);
-        assert_eq!(again.enrol_by, told.enrol_by, "a repeat says the same");
+        assert_eq!(again.enrol_by, first.enrol_by, "a repeat keeps the deadline");
         assert_eq!(ann.read(&bob).await.security_version, 2, "a repeat changes nothing");
-        assert_eq!(ann.read(&ann.key).await.resets.len(), 1, "and is not counted");
+        assert_eq!(ann.read(&ann.key).await.resets.len(), 1, "a repeat is not counted");
         done(reset(&ann, &admin, &bob, NOW + policy::RECOVERY_GRACE / 3).await);
     }
 
     #[tokio::test]
-    async fn an_administrator_gets_a_code_and_a_repeat_another() {
-        let (ann, admin, _) = office().await;
+    async fn administrator_gets_reset_code_and_repeat_renews_it() {
+        let (ann, admin, _) = admin_and_bob().await;
         let amy = key("acme", "u-amy");
         let user =
             User { factor: Factor::Active(authenticator()), ..person(Kind::Employee, Role::Administrator, nonce()) };
@@ -467,23 +469,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn ten_resets_an_hour_also_when_they_come_together() {
-        let (ann, admin, _) = office().await;
-        let mut people = Vec::new();
+    async fn concurrent_resets_are_limited_to_ten_an_hour() {
+        let (ann, admin, _) = admin_and_bob().await;
+        let mut users = Vec::new();
         for n in 0..16 {
             let key = key("acme", &format!("u-{n}"));
             ann.add(&key, &person(Kind::Contact, Role::Portal, nonce())).await;
-            people.push(key);
+            users.push(key);
         }
-        let resets = join_all(people.iter().map(|person| reset(&ann, &admin, person, NOW))).await;
+        let resets = join_all(users.iter().map(|user| reset(&ann, &admin, user, NOW))).await;
         assert_eq!(resets.iter().filter(|it| it.is_ok()).count(), policy::OWN_RESETS);
         let over = resets.iter().find(|it| !it.is_ok()).unwrap();
         assert!(matches!(over, Err(ResetError::OverBudget { retry_at }) if *retry_at == NOW + policy::RESET_WINDOW));
     }
 
     #[tokio::test]
-    async fn nobody_resets_after_their_right_is_gone() {
-        let (ann, admin, bob) = office().await;
+    async fn reset_is_refused_after_caller_lost_right() {
+        let (ann, admin, bob) = admin_and_bob().await;
         ann.change(Action::Add(attr("ep"), 1)).await;
         assert!(matches!(reset(&ann, &admin, &bob, NOW).await, Err(ResetError::ActorRevoked)));
         ann.put(Write::delete(keys::user(&ann.key), vec![])).await;
@@ -536,13 +538,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn support_resets_a_sole_administrator_and_a_ticket_works_once() {
+    async fn support_resets_sole_administrator_and_ticket_works_once() {
         let (ann, _) = ann(0).await;
         let operator = operator(&ann).await;
         let nobody = ann.names.login(ann.key.tenant(), &LoginName::fold("nobody"));
         assert!(matches!(support(&ann, &operator, &nobody, "T-1").await, Err(ResetError::NotFound)));
-        let both = join_all((0..8).map(|_| support(&ann, &operator, &ann.login, "T-1"))).await;
-        assert_eq!(both.iter().filter(|it| matches!(it, Ok(done) if done.code)).count(), 1);
+        let resets = join_all((0..8).map(|_| support(&ann, &operator, &ann.login, "T-1"))).await;
+        assert_eq!(resets.iter().filter(|it| matches!(it, Ok(done) if done.code)).count(), 1);
         assert!(matches!(support(&ann, &operator, &ann.login, "T-1").await, Err(ResetError::TicketUsed)));
         let user = ann.read(&ann.key).await;
         assert!(!user.has_factor() && user.reset_code_required);
@@ -551,7 +553,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn support_resets_nobody_beside_an_able_administrator() {
+    async fn support_reset_is_refused_if_another_administrator_has_factor() {
         let (ann, _) = ann(0).await;
         let operator = operator(&ann).await;
         let amy = key("acme", "u-amy");

@@ -1,4 +1,4 @@
-//! Commands of sessions: who is asking, and ending them.
+//! Sessions: authenticate the caller, and end sessions.
 
 use std::collections::HashMap;
 
@@ -23,7 +23,7 @@ use crate::{
 
 pub use crate::auth::session::{NoSession, Which};
 
-/// Somebody who is signed in, as one consistent read showed them.
+/// The signed-in caller, from one consistent read.
 pub struct Principal {
     token: TokenRef,
     user: User,
@@ -38,7 +38,7 @@ impl Principal {
         &self.token
     }
 
-    /// The person.
+    /// The user.
     #[must_use]
     pub fn user(&self) -> &User {
         &self.user
@@ -52,71 +52,72 @@ impl Principal {
 }
 
 impl Principal {
-    /// The tenant's IdP, as the same read showed it.
+    /// The tenant's IdP, from the same read.
     #[must_use]
     pub fn idp(&self) -> Option<&CurrentIdp> {
         self.idp.as_ref()
     }
 
-    /// Their login name, by its digest.
+    /// The user's login name, by its digest.
     #[must_use]
     pub fn login(&self) -> LoginKey {
         LoginKey::of(self.token.user().tenant(), &self.user.login)
     }
 
-    /// All living sessions of the person.
+    /// All live sessions of the user.
     #[must_use]
-    pub fn living(&self, now: Timestamp) -> Vec<(&EntryId, &Session)> {
-        let living = |session: &Session| {
+    pub fn live_sessions(&self, now: Timestamp) -> Vec<(&EntryId, &Session)> {
+        let live = |session: &Session| {
             session.security_version == self.user.security_version
                 && session.alive(now)
                 && session.idp_holds(self.idp.as_ref())
         };
-        self.user.sessions.iter().filter(|(_, session)| living(session)).collect()
+        self.user.sessions.iter().filter(|(_, session)| live(session)).collect()
     }
 }
 
-/// Why a principal may not do something.
+/// Why a principal is not permitted to do something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Denied {
-    /// Their role does not allow it.
+    /// The role does not permit it.
     Forbidden,
-    /// Their last step-up is too old (RFC 9470).
+    /// The last step-up is too old (RFC 9470).
     StepUpRequired,
 }
 
-/// Somebody who may administer right now: the role and a fresh step-up, as read. Every administrative transaction asks the
-/// store again, so nothing happens after their demotion was acknowledged.
+/// A caller with an administrative role and a fresh step-up, as loaded. Every administrative transaction repeats the check as
+/// a condition, so no change happens after the caller was demoted.
 pub struct AdminContext(Principal);
 
 impl AdminContext {
-    /// Who they are.
+    /// The caller's key.
     #[must_use]
     pub fn key(&self) -> &UserKey {
         self.0.token.user()
     }
 
-    /// Their tenant.
+    /// The caller's tenant.
     #[must_use]
     pub fn tenant(&self) -> &TenantId {
         self.0.token.user().tenant()
     }
 
-    /// As they were read.
+    /// The caller as loaded.
     #[must_use]
     pub fn principal(&self) -> &Principal {
         &self.0
     }
 
-    /// What has to hold of their item still.
+    /// The conditions on the caller's own item: the session is live, and the security version is the one that was loaded.
     pub(super) fn conditions(&self, now: Timestamp) -> Vec<Condition> {
         let mut conditions = living(&self.0.token, now);
         conditions.push(eq(attr("ep"), self.0.user.security_version));
         conditions
     }
 
-    /// Their item as a transaction met it, if they still may; for telling why it was refused.
-    pub(super) fn still(&self, own: Option<Item>, now: Timestamp) -> Result<Option<User>, StoreError> {
+    /// The caller from `own`, the caller's item as it is now. `None` if the conditions of [`Self::conditions`] do not hold any
+    /// more.
+    pub(super) fn if_still_authorized(&self, own: Option<Item>, now: Timestamp) -> Result<Option<User>, StoreError> {
         let own: Option<User> = own.map(item::read).transpose()?;
         Ok(own.filter(|own| {
             own.session(&self.0.token, now).is_ok() && own.security_version == self.0.user.security_version
@@ -124,11 +125,11 @@ impl AdminContext {
     }
 }
 
-/// Somebody with a fresh step-up, or who has just recovered: who may replace what signs them in.
+/// A caller with a fresh step-up, or who has just signed in with a recovery token: they may replace their own factor.
 pub struct FreshSession(Principal);
 
 impl FreshSession {
-    /// As they were read.
+    /// The caller as loaded.
     #[must_use]
     pub fn principal(&self) -> &Principal {
         &self.0
@@ -136,47 +137,47 @@ impl FreshSession {
 }
 
 impl Principal {
-    /// Takes somebody with a fresh step-up, or with a recovery sign-in of the last ten minutes.
+    /// Accepts a caller with a fresh step-up, or with a recovery sign-in of the last ten minutes.
     ///
     /// # Errors
     /// [`Denied::StepUpRequired`].
     pub fn fresh_or_recovering(self, now: Timestamp) -> Result<FreshSession, Denied> {
-        let may = self.session.fresh(now) || self.session.recovering(now);
-        if may { Ok(FreshSession(self)) } else { Err(Denied::StepUpRequired) }
+        let permitted = self.session.fresh(now) || self.session.recovering(now);
+        if permitted { Ok(FreshSession(self)) } else { Err(Denied::StepUpRequired) }
     }
 
-    /// Takes somebody who may administer their tenant: an Administrator, or an operator in `support`.
+    /// Accepts an Administrator of the tenant, or an operator in tenant `support`.
     ///
     /// # Errors
-    /// [`Denied`], role before freshness.
+    /// [`Denied`]: the role is checked first, then the step-up.
     pub fn administrator(self, now: Timestamp) -> Result<AdminContext, Denied> {
-        let may = self.administers();
-        self.fresh(may, now)
+        let permitted = self.administers();
+        self.fresh(permitted, now)
     }
 
-    /// Takes an operator of support.
+    /// Accepts an operator of support.
     ///
     /// # Errors
-    /// [`Denied`], role before freshness.
+    /// [`Denied`]: the role is checked first, then the step-up.
     pub fn operator(self, now: Timestamp) -> Result<AdminContext, Denied> {
-        let may = self.operates();
-        self.fresh(may, now)
+        let permitted = self.operates();
+        self.fresh(permitted, now)
     }
 
-    /// Whether they may read what only Administrators see.
+    /// Whether the caller may read what only Administrators may see.
     #[must_use]
     pub fn administers(&self) -> bool {
         self.user.administers()
     }
 
-    /// Whether they are an operator of support.
+    /// Whether the caller is an operator of support.
     #[must_use]
     pub fn operates(&self) -> bool {
         self.user.role == Role::Operator && self.token.user().tenant().is_support()
     }
 
-    fn fresh(self, may: bool, now: Timestamp) -> Result<AdminContext, Denied> {
-        match (may, self.session.fresh(now)) {
+    fn fresh(self, permitted: bool, now: Timestamp) -> Result<AdminContext, Denied> {
+        match (permitted, self.session.fresh(now)) {
             (false, _) => Err(Denied::Forbidden),
             (true, false) => Err(Denied::StepUpRequired),
             (true, true) => Ok(AdminContext(self)),
@@ -184,19 +185,18 @@ impl Principal {
     }
 }
 
-/// What became of it.
+/// Whether sessions were ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
     /// Ended, durably.
     Done,
-    /// There is no such session, or the caller's own ended meanwhile.
+    /// There is no such session, or the caller's own session ended meanwhile.
     NotFound,
 }
 
 impl Store {
-    /// Finds out who holds a session token: one consistent read of the person, and of the tenant's IdP, which may have ended
-    /// since it signed them in. Use is noted at most once a minute, after the
-    /// decision and without bearing on it.
+    /// Authenticates a session token with one consistent read of the user and of the tenant's IdP, which may have changed since
+    /// it opened the session. The last use is recorded at most once a minute, after the decision and without effect on it.
     ///
     /// # Errors
     /// [`StoreError`]: denied.
@@ -212,7 +212,7 @@ impl Store {
         self.principal([user, idp], token, now).await
     }
 
-    /// Who holds a session token, by the person and the tenant's IdP as they were read.
+    /// As [`Self::read_session`], from the items of the user and of the tenant's IdP as loaded.
     pub(super) async fn principal(
         &self,
         [user, idp]: [Option<Item>; 2],
@@ -236,13 +236,13 @@ impl Store {
                 vec![Action::Set(at().key("l"), num(now.secs()))],
             );
             if let Err(error) = self.table.update(&touch, Retry::Never).await {
-                tracing::warn!(%error, "the use of a session was not noted");
+                tracing::warn!(%error, "the last use of a session was not recorded");
             }
         }
         Ok(Ok(Principal { token: token.clone(), user, session, idp }))
     }
 
-    /// As [`Self::read_session`], with the person's names: one round trip.
+    /// As [`Self::read_session`], with the user's names, in one round trip.
     ///
     /// # Errors
     /// [`StoreError`]: denied.
@@ -261,20 +261,20 @@ impl Store {
             Ok(principal) => principal,
             Err(why) => return Ok(Err(why)),
         };
-        let profile = profile.ok_or_else(|| StoreError::Corrupt("a person without names".into()))?;
+        let profile = profile.ok_or_else(|| StoreError::Corrupt("a user has no profile".into()))?;
         Ok(Ok((principal, item::read(profile)?)))
     }
 
-    /// A person's names.
+    /// A user's names.
     ///
     /// # Errors
-    /// [`StoreError`]; so it is for somebody who is gone.
+    /// [`StoreError`]; [`StoreError::Contended`] if the user was deleted meanwhile.
     pub async fn read_profile(&self, who: &UserKey) -> Result<Profile, StoreError> {
         let [found] = self.read_all([keys::profile(who)]).await?;
-        item::read(found.ok_or_else(|| StoreError::Contended("a person went away".into()))?)
+        item::read(found.ok_or_else(|| StoreError::Contended("the user was deleted meanwhile".into()))?)
     }
 
-    /// From where the caller's sessions were signed in, by their audit rows.
+    /// The user agents that opened the caller's sessions, from the audit rows of the sign-ins.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -285,14 +285,14 @@ impl Store {
             .user
             .sessions
             .iter()
-            .map(|(id, session)| (id.clone(), super::first_row(who.tenant(), session, shard)))
+            .map(|(id, session)| (id.clone(), super::sign_in_row_key(who.tenant(), session, shard)))
             .unzip();
         let rows = self.table.read(&rows).await?;
         let agent = |row: Option<Item>| -> Option<String> { item::read::<AuditEvent>(row?).ok()?.user_agent };
         Ok(ids.into_iter().zip(rows).filter_map(|(id, row)| Some((id, agent(row)?))).collect())
     }
 
-    /// Ends sessions of the caller, whose own has to be alive for it.
+    /// Ends sessions of the caller, whose own session must be live.
     ///
     /// # Errors
     /// [`StoreError`]: it may or may not have happened.
@@ -328,7 +328,7 @@ fn entry(token: &TokenRef) -> Path {
     attr("s").key(token.id().as_str().to_owned())
 }
 
-/// What a living session is, as a guard: the same as [`find`] asks.
+/// The conditions that a session is live: those of [`User::session`].
 pub(super) fn living(token: &TokenRef, now: Timestamp) -> Vec<Condition> {
     let attempts = || entry(token).key("p");
     let mut conditions = in_time(token, now);
@@ -336,8 +336,7 @@ pub(super) fn living(token: &TokenRef, now: Timestamp) -> Vec<Condition> {
     conditions
 }
 
-/// The same of a session whose tries at the current password may be used up, as [`find_in_time`] asks: the last of them
-/// may be the right one.
+/// The conditions of [`User::session_in_time`]: as [`living`], but the attempts at the current password may be used up.
 pub(super) fn in_time(token: &TokenRef, now: Timestamp) -> Vec<Condition> {
     let at = || entry(token);
     vec![
@@ -350,7 +349,7 @@ pub(super) fn in_time(token: &TokenRef, now: Timestamp) -> Vec<Condition> {
     ]
 }
 
-/// That a map has room for one more.
+/// The condition that a map has room for one more entry.
 pub(super) fn room(map: &'static str, most: usize) -> Condition {
     lt(size(attr(map)), i64::try_from(most).unwrap_or(i64::MAX))
 }
@@ -387,7 +386,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_session_in_use_lives_twelve_hours_and_an_idle_one_thirty_minutes() {
+    async fn session_ends_after_twelve_hours_or_thirty_idle_minutes() {
         let (ann, first, second) = two_sessions().await;
         let mut at = NOW;
         while at < NOW + policy::SESSION_LIFE - Duration::from_secs(1700) {
@@ -399,7 +398,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_raised_epoch_asks_to_refresh_and_deactivation_does_not_say_why() {
+    async fn raised_security_version_requires_refresh_and_deactivation_is_not_explained() {
         let (ann, first, _) = two_sessions().await;
         ann.change(Action::Add(attr("ep"), 1)).await;
         assert_eq!(why(&ann, &first, NOW).await, Some(NoSession::RefreshRequired));
@@ -408,7 +407,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_a_session_token_of_somebody_there_is_one() {
+    async fn unknown_token_is_no_session() {
         let (ann, first, _) = two_sessions().await;
         for class in [TokenClass::Challenge, TokenClass::Session] {
             let other =
@@ -419,7 +418,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn sessions_end_at_once_and_for_good() {
+    async fn ended_session_is_invalid_immediately() {
         let (ann, first, second) = two_sessions().await;
         assert_eq!(end(&ann, &first, &Which::One(second.id().clone())).await, Ended::Done);
         assert_eq!(why(&ann, &second, NOW).await, Some(NoSession::Invalid));
@@ -429,7 +428,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn ending_the_others_keeps_the_current_one() {
+    async fn ending_other_sessions_keeps_current_one() {
         let (ann, first, second) = two_sessions().await;
         assert_eq!(end(&ann, &first, &Which::Others).await, Ended::Done);
         assert_eq!(why(&ann, &first, NOW).await, None);
@@ -437,7 +436,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_caller_whose_session_ended_meanwhile_ends_nothing() {
+    async fn ended_session_cannot_end_others() {
         let (ann, first, second) = two_sessions().await;
         let caller = ann.store.read_session(&first, NOW).await.unwrap().ok().unwrap();
         assert_eq!(end(&ann, &second, &Which::One(first.id().clone())).await, Ended::Done);

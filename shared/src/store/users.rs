@@ -29,15 +29,15 @@ mod update;
 pub use password::PasswordChanged;
 pub use update::{Changed, Patch};
 
-/// On whose behalf.
+/// Who makes a change.
 pub enum Actor<'a> {
-    /// Nobody's: a seed, or an operator of the machine.
+    /// No user: a seed, or the operators' command line tool.
     Seed,
-    /// Nobody's either, for the first who administers a tenant: refused while somebody active does.
+    /// No user: the first Administrator of a tenant is created. Refused if the tenant has an active Administrator.
     First,
-    /// Nobody's either: the tenant's IdP has said who they are, and its item was read.
+    /// The tenant's IdP: a sign-in by SSO creates the user. The IdP's item was read.
     Idp,
-    /// An Administrator's, whose right the transaction asks again.
+    /// An Administrator. The transaction repeats the check of their rights.
     AdminContext(&'a AdminContext),
 }
 
@@ -50,42 +50,42 @@ impl Actor<'_> {
     }
 }
 
-/// A person to be.
+/// A user to be created.
 pub struct NewUser {
     /// Tenant and id.
     pub key: UserKey,
     /// The login name.
     pub login: LoginKey,
-    /// As they begin.
+    /// The user.
     pub user: User,
-    /// Their names.
+    /// The names.
     pub profile: Profile,
-    /// Their password; without one they cannot sign in by it.
+    /// The hash of the password. `None`: the user cannot sign in by password.
     pub hash: Option<PasswordHash>,
-    /// Where somebody is whose login name is what the IdP calls them.
-    called: Option<LoginKey>,
-    /// Where somebody is whom the IdP calls by their login name.
-    namesakes: Vec<String>,
+    /// The login name that equals the user's name id. Another user must not have it.
+    name_id_login: Option<LoginKey>,
+    /// The digests of the name ids that equal the login name. Another user must not be linked to one of them.
+    colliding_subjects: Vec<String>,
 }
 
-/// What somebody is to be, as the caller says it.
+/// The details of a new user.
 pub struct NewUserDetails<'a> {
     /// Employee or contact.
     pub kind: Kind,
     /// Role.
     pub role: Role,
-    /// Which door.
+    /// How the user signs in.
     pub auth_type: AuthType,
     /// The login name as it was given.
     pub username: &'a str,
-    /// The name that is shown.
+    /// The display name.
     pub display_name: &'a str,
-    /// Where notifications go.
+    /// The address for notifications.
     pub email: Option<&'a str>,
 }
 
 impl NewUser {
-    /// Somebody new, active, of a login name.
+    /// A new, active user without a password.
     #[must_use]
     pub fn new(
         key: UserKey,
@@ -103,39 +103,41 @@ impl NewUser {
             name_id: None,
             subject: None,
         };
-        Self { key, login, user, profile, hash: None, called: None, namesakes: Vec::new() }
+        Self { key, login, user, profile, hash: None, name_id_login: None, colliding_subjects: Vec::new() }
     }
 
-    /// Called so by the tenant's IdP.
+    /// Links the user to a name id of the tenant's IdP.
     #[must_use]
     pub fn linked(mut self, link: NameIdLink) -> Self {
         self.profile.name_id = Some(link.name_id);
         self.profile.subject = Some(link.subject);
-        self.called = Some(link.login);
+        self.name_id_login = Some(link.login);
         self
     }
 
-    /// In a tenant with an IdP: nobody else may be called by it as this person's login name is.
+    /// For a tenant with an IdP: refuses the creation if the login name equals the name id of another user.
     #[must_use]
     pub fn beside_idp(mut self, names: &NameKey, entity_id: &str) -> Self {
         let name = &self.profile.username;
         let forms = BTreeSet::from([name.clone(), name.to_lowercase(), fold(name)]);
-        self.namesakes = forms.iter().map(|form| names.subject(self.key.tenant(), entity_id, form)).collect();
+        self.colliding_subjects = forms.iter().map(|form| names.subject(self.key.tenant(), entity_id, form)).collect();
         self
     }
 
-    /// That no name is one person's at a sign-in by password, and another's at one by the IdP.
+    /// The conditions that no name identifies one user at a sign-in by password and another user at a sign-in by SSO.
     fn name_collision_checks(&self) -> Vec<Write> {
-        let called = self.called.iter().filter(|called| **called != self.login);
-        let called = called.map(|called| login_unclaimed_by_others(called, self.key.user()));
+        let name_id_login = self.name_id_login.iter().filter(|name_id_login| **name_id_login != self.login);
+        let name_id_login =
+            name_id_login.map(|name_id_login| login_unclaimed_by_others(name_id_login, self.key.user()));
         let own = self.profile.subject.as_ref();
-        let namesakes = self.namesakes.iter().filter(|subject| Some(*subject) != own);
-        let namesakes =
-            namesakes.map(|subject| Write::check(keys::subject(self.key.tenant(), subject), vec![absent(attr("PK"))]));
-        called.chain(namesakes).collect()
+        let colliding_subjects = self.colliding_subjects.iter().filter(|subject| Some(*subject) != own);
+        let colliding_subjects = colliding_subjects
+            .map(|subject| Write::check(keys::subject(self.key.tenant(), subject), vec![absent(attr("PK"))]));
+        name_id_login.chain(colliding_subjects).collect()
     }
 
-    /// A name that failed tries have made an item of is nobody's still: it is taken over, its failures forgotten.
+    /// The items of the new user. Failed attempts may have created an item of the login name: it is taken over, and its
+    /// failures are cleared.
     pub(super) fn writes(&self) -> Result<[Write; 3], StoreError> {
         let mut login = vec![
             Action::Set(attr("uid"), text(self.key.user().as_str())),
@@ -158,18 +160,18 @@ impl NewUser {
     }
 }
 
-/// Whether a user was created. Of several reasons not to, the first in this order is told.
+/// Whether a user was created. If several reasons apply, the first in this order is returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Created {
     /// Created.
     Done,
-    /// The caller may no longer do it.
+    /// The caller lost the right to do it.
     ActorRevoked,
-    /// The IdP calls another user so.
+    /// The name id is linked to another user.
     SubjectTaken,
     /// There is no such tenant.
     NoTenant,
-    /// The IdP calls a user by another user's login name.
+    /// A name id equals another user's login name.
     Ambiguous,
     /// The tenant has an active Administrator already.
     NotFirst,
@@ -179,20 +181,20 @@ pub enum Created {
     IdTaken,
 }
 
-/// Whom a change is about, as the round trip that found out who asks has read them.
+/// The target of a change, as the read that authenticated the caller found it.
 pub struct LoadedUser {
     key: UserKey,
     found: [Option<Item>; 2],
 }
 
 impl LoadedUser {
-    /// Who.
+    /// The user's key.
     #[must_use]
     pub fn key(&self) -> &UserKey {
         &self.key
     }
 
-    /// As they are; `None` for nobody.
+    /// The user and the profile. `None` if there is no such user.
     ///
     /// # Errors
     /// [`StoreError::Corrupt`].
@@ -203,19 +205,19 @@ impl LoadedUser {
 }
 
 impl Store {
-    /// Creates somebody: login name, person and names in one transaction.
+    /// Creates a user: login name, user and profile in one transaction.
     ///
     /// # Errors
-    /// [`StoreError`]: it may have happened.
+    /// [`StoreError`]: the user may have been created.
     pub async fn create_user(
         &self,
-        by: &Actor<'_>,
-        person: &NewUser,
+        actor: &Actor<'_>,
+        new_user: &NewUser,
         attempt: &Attempt,
         event: &AuditEvent,
     ) -> Result<Created, StoreError> {
-        let (refusals, writes): (Vec<_>, Vec<_>) = creation(by, person, attempt.at())?.into_iter().unzip();
-        let row = self.audit_row(person.key.tenant(), attempt, 0, event)?;
+        let (refusals, writes): (Vec<_>, Vec<_>) = creation(actor, new_user, attempt.at())?.into_iter().unzip();
+        let row = self.audit_row(new_user.key.tenant(), attempt, 0, event)?;
         let found = match self.table.transact(&Transaction::new(writes, row)).await? {
             Transacted::Committed => return Ok(Created::Done),
             Transacted::Refused(found) => found,
@@ -224,7 +226,7 @@ impl Store {
         Ok(refused.map(|(refusal, _)| refusal).min().unwrap_or(Created::IdTaken))
     }
 
-    /// Finds out who asks about a person of their tenant, and reads that person: one round trip.
+    /// Authenticates the caller and reads a user of the caller's tenant, in one round trip.
     ///
     /// # Errors
     /// [`StoreError`]: denied.
@@ -242,14 +244,14 @@ impl Store {
     }
 }
 
-/// The writes of a creation, each with what its refusal means.
-fn creation(by: &Actor<'_>, person: &NewUser, now: Timestamp) -> Result<Vec<(Created, Write)>, StoreError> {
-    let tenant = person.key.tenant();
-    let [login, user, profile] = person.writes()?;
+/// The writes of a creation, each with the result if its condition does not hold.
+fn creation(actor: &Actor<'_>, new_user: &NewUser, now: Timestamp) -> Result<Vec<(Created, Write)>, StoreError> {
+    let tenant = new_user.key.tenant();
+    let [login, user, profile] = new_user.writes()?;
     let mut writes = vec![(Created::NameTaken, login), (Created::IdTaken, user), (Created::IdTaken, profile)];
-    // A condition on the tenant's item would make all creations meet there. It is needed only where nothing else shows that
-    // the tenant exists. Nothing deletes a tenant.
-    let tenant_exists = match by {
+    // Creations would contend for the tenant's item if each had a condition on it. The condition is needed only if nothing
+    // else shows that the tenant exists. Tenants are never deleted.
+    let tenant_exists = match actor {
         Actor::Seed | Actor::First => false,
         Actor::AdminContext(admin) => admin.tenant() == tenant,
         Actor::Idp => true,
@@ -257,26 +259,26 @@ fn creation(by: &Actor<'_>, person: &NewUser, now: Timestamp) -> Result<Vec<(Cre
     if !tenant_exists {
         writes.push((Created::NoTenant, Write::check(keys::tenant(tenant), vec![exists(attr("PK"))])));
     }
-    if person.user.administers_now() {
-        let nobody = Condition::Any(vec![absent(attr("act")), eq(size(attr("act")), 0)]);
-        let conditions = if matches!(by, Actor::First) { vec![nobody] } else { vec![] };
-        let actions = vec![add_admin(&person.key, person.user.auth_type)];
+    if new_user.user.administers_now() {
+        let no_admin = Condition::Any(vec![absent(attr("act")), eq(size(attr("act")), 0)]);
+        let conditions = if matches!(actor, Actor::First) { vec![no_admin] } else { vec![] };
+        let actions = vec![add_admin(&new_user.key, new_user.user.auth_type)];
         writes.push((Created::NotFirst, Write::update(keys::administrators(tenant), conditions, actions)));
     }
-    writes.extend(by.check(now).map(|write| (Created::ActorRevoked, write)));
-    if let Some(subject) = &person.profile.subject {
-        writes.push((Created::SubjectTaken, linked(&person.key, &person.user, subject)?));
+    writes.extend(actor.check(now).map(|write| (Created::ActorRevoked, write)));
+    if let Some(subject) = &new_user.profile.subject {
+        writes.push((Created::SubjectTaken, linked(&new_user.key, &new_user.user, subject)?));
     }
-    writes.extend(person.name_collision_checks().into_iter().map(|write| (Created::Ambiguous, write)));
+    writes.extend(new_user.name_collision_checks().into_iter().map(|write| (Created::Ambiguous, write)));
     Ok(writes)
 }
 
-/// The condition that a login name is this user's or nobody's.
+/// The condition that no other user has a login name.
 fn login_unclaimed_by_others(login: &LoginKey, user: &UserId) -> Write {
     Write::check(keys::login(login), vec![Condition::Any(vec![absent(attr("uid")), eq(attr("uid"), user.as_str())])])
 }
 
-/// The write of a new password into the login name's item, which is at this version of the password.
+/// The write of a new password into the login name's item. The stored password must have this version.
 fn new_password(key: &UserKey, login: &LoginKey, version: i64, hash: &PasswordHash) -> Write {
     Write::update(
         keys::login(login),

@@ -1,4 +1,4 @@
-//! Verification of a code: charge an attempt, spend a right code, disable a factor after too many wrong ones.
+//! Verification of a code: charge an attempt, accept a correct code, disable a factor after too many wrong ones.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ use crate::{
     sign_in::{Attempt, PendingVerification, SignedIn, VerificationToken},
 };
 
-/// Why a right code was not accepted.
+/// Why a correct code was not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum AcceptError {
     /// The user changed meanwhile.
@@ -148,7 +148,7 @@ impl Store {
 pub enum Disabled {
     /// Disabled, durably.
     Done,
-    /// A right code cleared the failures meanwhile, or the user changed.
+    /// A correct code cleared the failures meanwhile, or the user changed.
     Stale,
 }
 
@@ -159,7 +159,8 @@ pub(super) fn remove_admin_with_mfa(key: &UserKey, user: &User) -> Option<Write>
     user.administers().then(write)
 }
 
-/// Whether the tenant's IdP is still the one that the session came from. What is no session of this user is rejected elsewhere.
+/// Whether the IdP that opened the session is still the tenant's IdP. True for a token that is no session of this user: the
+/// other checks reject it.
 fn idp_holds(token: &VerificationToken, user: &User, current: Option<&CurrentIdp>) -> bool {
     match token {
         VerificationToken::Challenge(_) => true,
@@ -199,7 +200,7 @@ fn charge(token: &VerificationToken, attempt: &Attempt, expired: &[String]) -> W
     Write::update(keys::user(token.reference().user()), conditions, actions)
 }
 
-/// What makes a challenge or an enrolment token alive, as a guard: the same as [`Challenge::open`] asks.
+/// The conditions that a challenge or an enrolment token is open: those of [`crate::domain::Challenge::open`].
 pub(super) fn open_entry(map: &'static str, token: &TokenRef, life: Duration, now: Timestamp) -> Vec<Condition> {
     let at = || attr(map).key(token.id().as_str().to_owned());
     vec![
@@ -211,7 +212,7 @@ pub(super) fn open_entry(map: &'static str, token: &TokenRef, life: Duration, no
     ]
 }
 
-/// Attempts that are older than the window, or so far in the future that a clock must have run ahead.
+/// The ids of attempts that are older than the window, or so far in the future that a clock must have run ahead.
 fn expired_attempts(user: &User, now: Timestamp) -> Vec<String> {
     let (from, to) = ((now - policy::WINDOW).millis(), (now + policy::WINDOW).millis());
     user.recent_attempts.iter().filter(|(_, at)| **at <= from || **at > to).map(|(id, _)| id.clone()).collect()
@@ -233,7 +234,7 @@ mod tests {
     };
 
     #[tokio::test]
-    async fn a_code_signs_in_once_over_all_challenges() {
+    async fn code_signs_in_once_across_challenges() {
         let (ann, tokens) = ann(3).await;
         assert!(ann.with_step(&tokens[0], STEP, NOW).await.is_some());
         assert!(ann.with_step(&tokens[1], STEP, NOW).await.is_none(), "the step is spent");
@@ -242,14 +243,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_recovery_token_signs_in_once() {
+    async fn recovery_token_signs_in_once() {
         let (ann, tokens) = ann(2).await;
         assert!(ann.with_recovery(&tokens[0]).await.is_some());
         assert!(ann.with_recovery(&tokens[1]).await.is_none());
     }
 
     #[tokio::test]
-    async fn of_proofs_in_flight_one_is_paid() {
+    async fn concurrent_proofs_open_one_session() {
         let (ann, tokens) = ann(8).await;
         let mut sign_ins = Vec::new();
         for token in &tokens {
@@ -263,7 +264,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn five_tries_a_challenge_and_ten_a_window() {
+    async fn attempts_are_limited_per_challenge_and_per_window() {
         let (ann, tokens) = ann(4).await;
         for token in &tokens[..2] {
             for _ in 0..5 {
@@ -276,7 +277,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_success_leaves_the_window_and_clears_the_row() {
+    async fn success_clears_consecutive_failures_but_not_recent_attempts() {
         let (ann, tokens) = ann(4).await;
         for _ in 0..4 {
             ann.charge(&tokens[0], NOW).await;
@@ -290,7 +291,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_session_is_stepped_up_into_another_that_lives_no_longer() {
+    async fn step_up_replaces_session_and_keeps_its_end() {
         let (ann, tokens) = ann(1).await;
         let first = ann.with_step(&tokens[0], STEP, NOW).await.unwrap().reference().clone();
         let later = NOW + Duration::from_secs(60);
@@ -302,9 +303,9 @@ mod tests {
         assert_eq!(session.ends, (NOW + policy::SESSION_LIFE).secs());
     }
 
-    /// A proof for what is gone meanwhile is denied; it is no contention.
+    /// The result is a rejection, and no "try again later".
     #[tokio::test]
-    async fn a_proof_for_a_door_that_closed_meanwhile_is_denied() {
+    async fn proof_is_denied_when_token_was_removed_meanwhile() {
         let (ann, tokens) = ann(2).await;
         let session = ann.with_step(&tokens[0], STEP, NOW).await.unwrap().reference().clone();
         let gone = [
@@ -322,7 +323,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_proof_of_a_factor_disabled_meanwhile_is_denied() {
+    async fn proof_is_denied_when_factor_was_disabled_meanwhile() {
         let (ann, tokens) = ann(1).await;
         let session = ann.with_step(&tokens[0], STEP, NOW).await.unwrap().reference().clone();
         let Charge::Admitted(pending) = ann.charge(&session, NOW).await else { panic!("refused") };
@@ -334,17 +335,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_secret_sealed_anew_replaces_its_own_and_never_another_factors() {
+    async fn resealed_secret_never_replaces_another_factors_secret() {
         let (ann, tokens) = ann(2).await;
         let ring = KeyRing::new([(2, [2; 32].into())].into()).unwrap();
-        let anew = ring.seal(&ann.secret, &SystemEntropy).await.unwrap();
+        let resealed = ring.seal(&ann.secret, &SystemEntropy).await.unwrap();
         let proven = async |token: &TokenRef, step: i64| {
             let Charge::Admitted(pending) = ann.charge(token, NOW).await else { panic!("refused") };
             let proof = totp::check(&ann.secret, &totp::code_at(&ann.secret, step).unwrap(), NOW, step - 1).unwrap();
-            SignIn::with_totp(pending, proof, Some(anew.clone()), &SystemEntropy).unwrap()
+            SignIn::with_totp(pending, proof, Some(resealed.clone()), &SystemEntropy).unwrap()
         };
         assert!(ann.accept(proven(&tokens[0], STEP).await).await.is_some());
-        assert!(ann.read(&ann.key).await.factor.active().unwrap().secret == anew);
+        assert!(ann.read(&ann.key).await.factor.active().unwrap().secret == resealed);
         let sign_in = proven(&tokens[1], STEP + 1).await;
         ann.change(Action::Set(attr("fid"), write::bytes(&[7; 12]))).await;
         ann.change(Action::Set(attr("sec"), write::bytes(b"another"))).await;
@@ -353,23 +354,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_expired_challenge_and_an_unknown_one_are_dead() {
+    async fn expired_or_unknown_challenge_is_rejected() {
         let (ann, tokens) = ann(1).await;
         assert!(matches!(
             ann.charge(&tokens[0], NOW + policy::CHALLENGE_LIFE).await,
             Charge::Rejected(VerificationRejection::InvalidToken)
         ));
-        let stranger =
+        let unknown =
             NewToken::generate(TokenClass::Challenge, &ann.key, crate::secret::RestoreEpoch::default(), &SystemEntropy)
                 .unwrap();
         assert!(matches!(
-            ann.charge(stranger.reference(), NOW).await,
+            ann.charge(unknown.reference(), NOW).await,
             Charge::Rejected(VerificationRejection::InvalidToken)
         ));
     }
 
     #[tokio::test]
-    async fn a_hundred_failures_in_a_row_disable_the_factor_and_a_success_in_between_does_not() {
+    async fn hundred_consecutive_failures_disable_factor() {
         let (ann, tokens) = ann(60).await;
         let at = NOW;
         let mut last = None;
@@ -390,12 +391,12 @@ mod tests {
         let disabled = ann.store.disable_factor(&ann.key, pending.user(), &attempt, &event).await.unwrap();
         assert_eq!(disabled, Disabled::Done);
         let again = Attempt::begin(at, &SystemEntropy).unwrap();
-        let moved = ann.store.disable_factor(&ann.key, pending.user(), &again, &event).await.unwrap();
-        assert_eq!(moved, Disabled::Stale);
+        let stale = ann.store.disable_factor(&ann.key, pending.user(), &again, &event).await.unwrap();
+        assert_eq!(stale, Disabled::Stale);
     }
 
     /// The charge states the rules of [`verify_code::check_attempt`] as conditions, because the count must not wait for a read.
-    /// For every combination of what they look at, both say the same.
+    /// The test compares both for every combination of the attributes that they read.
     #[tokio::test]
     async fn charge_requires_exactly_what_check_attempt_requires() {
         let (ann, challenges) = ann(2).await;

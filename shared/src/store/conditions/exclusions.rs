@@ -1,4 +1,4 @@
-//! Exclusion of contacts, and inclusion.
+//! Exclusion and inclusion of contacts.
 
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ use crate::{
     },
 };
 
-/// One contact, excluded or included; what became of it.
+/// Excludes (`disable_mfa`) or includes one contact, and returns the result.
 async fn run(ann: &Ann, contact: &UserKey, disable_mfa: bool, at: Timestamp) -> Outcome {
     let session = ann.session_of(&ann.key).await;
-    let wanted = BatchRequest {
+    let request = BatchRequest {
         key: IdempotencyKey::parse(&format!("{disable_mfa}")).unwrap(),
         contacts: vec![contact.user().clone()],
         disable_mfa,
@@ -27,7 +27,7 @@ async fn run(ann: &Ann, contact: &UserKey, disable_mfa: bool, at: Timestamp) -> 
     };
     let event = AuditEvent::new(Did::ExclusionBatch, Event::Success, "r").by(ann.key.user());
     let admin = ann.admin(&session).await;
-    let BatchResult::Report(report) = ann.store.run_batch(&admin, &wanted, &attempt(at), &event).await.unwrap() else {
+    let BatchResult::Report(report) = ann.store.run_batch(&admin, &request, &attempt(at), &event).await.unwrap() else {
         panic!("not run")
     };
     report.results[0].1
@@ -38,7 +38,7 @@ async fn contact_who_became_an_employee_meanwhile_is_not_excluded() {
     let (ann, table, _) = interleaved(0).await;
     let con = ann.someone("con", Role::Portal).await;
     let (other, key) = (Arc::clone(&ann), con.clone());
-    // The session, the claim of the batch, then the group.
+    // The writes are: the session, the claim of the batch, then the group.
     table.before_write(3, async move {
         let employee = Patch { kind: Some(Kind::Employee), role: Some(Role::Standard), ..Patch::default() };
         assert!(matches!(other.patch(&key, employee).await, Changed::Done(_)));
@@ -49,9 +49,9 @@ async fn contact_who_became_an_employee_meanwhile_is_not_excluded() {
     assert!(item_at(&ann, keys::exclusion(&con)).await.is_none());
 }
 
-/// The contacts' time to enrol begins when they are included, however long ago they signed in.
+/// The time to enrol begins at the inclusion, also if the last sign-in was long ago.
 #[tokio::test]
-async fn contact_who_is_included_may_enrol_although_dormant() {
+async fn included_contact_may_enrol_although_dormant() {
     let (ann, _) = ann(0).await;
     let con = ann.someone("con", Role::Portal).await;
     assert_eq!(run(&ann, &con, true, NOW).await, Outcome::Excluded);

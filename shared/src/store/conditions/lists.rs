@@ -3,9 +3,9 @@
 use super::*;
 use crate::store::{fixture::ann, lists::UserFilter};
 
-/// A page's work is bounded: it comes short, and says where the list goes on.
+/// The work for one page is bounded: a page may be empty and still have a cursor.
 #[tokio::test]
-async fn page_that_finds_nothing_in_twenty_queries_says_where_the_list_goes_on() {
+async fn empty_page_after_twenty_queries_returns_cursor() {
     let (ann, _) = ann(0).await;
     for n in 0..2_000 {
         for write in ann.to_be(&format!("{n:04}"), Role::Standard).writes().unwrap() {

@@ -1,4 +1,4 @@
-//! Resets: whom they are about, and who else could do it, as it is when it is written.
+//! Resets while the target, the caller or the other Administrators change.
 
 use std::time::Duration;
 
@@ -23,14 +23,14 @@ async fn reset(ann: &Ann, session: &TokenRef, target: &UserId) -> Result<ResetUs
 }
 
 async fn reset_at(ann: &Ann, session: &TokenRef, target: &UserId, at: Timestamp) -> Result<ResetUser, ResetError> {
-    let (principal, asked) = ann.store.load_reset(session, target.clone(), at).await.unwrap().ok().unwrap();
+    let (principal, loaded) = ann.store.load_reset(session, target.clone(), at).await.unwrap().ok().unwrap();
     let admin = principal.administrator(at).ok().unwrap();
     let code = ResetCode::generate(&SystemEntropy).unwrap();
     let digest = |key: &UserKey| code.digest(&ann.codes, key);
-    ann.store.reset_mfa(&admin, asked, &digest, &attempt(at), &ann.event()).await
+    ann.store.reset_mfa(&admin, loaded, &digest, &attempt(at), &ann.event()).await
 }
 
-/// Everybody who is reset gets a code from now on.
+/// Configures the tenant so that every user gets a reset code.
 async fn codes_for_everyone(ann: &Ann) {
     let everyone = Action::Set(attr("rcf"), item::value(&ResetCodeFor::Everyone).unwrap());
     ann.put(Write::update(keys::tenant(ann.key.tenant()), vec![], vec![everyone])).await;
@@ -42,29 +42,30 @@ async fn enrolled(ann: &Ann, name: &str) -> UserKey {
     key
 }
 
-/// Who is an Administrator by the time it is written gets a reset code, and is no longer one who could reset others.
-async fn resets_as_of_an_administrator(ann: &Ann, session: &TokenRef, bob: &UserKey) {
+/// Resets Bob, who becomes an Administrator before the write: he gets a reset code, and is not among the Administrators with a
+/// factor.
+async fn reset_treats_bob_as_administrator(ann: &Ann, session: &TokenRef, bob: &UserKey) {
     let Ok(done) = reset(ann, session, bob.user()).await else { panic!("not reset") };
     assert!(done.code);
     let user = ann.read(bob).await;
     assert!(user.factor.state() == FactorState::None && user.reset_code.is_some());
-    assert!(registry_is_true(ann, bob).await);
+    assert!(registry_matches_user(ann, bob).await);
 }
 
 #[tokio::test]
-async fn reset_is_planned_again_when_the_security_version_changed_meanwhile() {
+async fn reset_is_retried_when_security_version_changed_meanwhile() {
     let (ann, table, _) = interleaved(0).await;
     let (bob, session) = (enrolled(&ann, "bob").await, ann.session_of(&ann.key).await);
     let (other, key) = (Arc::clone(&ann), bob.clone());
     table.before_write(1, async move {
         assert!(matches!(other.patch(&key, promoted()).await, Changed::Done(_)));
     });
-    resets_as_of_an_administrator(&ann, &session, &bob).await;
+    reset_treats_bob_as_administrator(&ann, &session, &bob).await;
     assert!(!table.waits());
 }
 
 #[tokio::test]
-async fn reset_is_planned_again_when_the_id_is_another_persons_meanwhile() {
+async fn reset_is_retried_when_id_was_reused_meanwhile() {
     let (ann, table, _) = interleaved(0).await;
     let (bob, session) = (enrolled(&ann, "bob").await, ann.session_of(&ann.key).await);
     let (other, key) = (Arc::clone(&ann), bob.clone());
@@ -72,12 +73,12 @@ async fn reset_is_planned_again_when_the_id_is_another_persons_meanwhile() {
         assert!(matches!(delete(&other, &key).await, Changed::Done(_)));
         other.someone("bob", Role::Administrator).await;
     });
-    resets_as_of_an_administrator(&ann, &session, &bob).await;
+    reset_treats_bob_as_administrator(&ann, &session, &bob).await;
     assert!(!table.waits());
 }
 
-/// A reset by support while another Administrator enrols.
-async fn support_reset_beside_a_new_factor(ann: &Arc<Ann>, table: &InterleavedTable) {
+/// A reset by support is refused because another Administrator enrols meanwhile.
+async fn support_reset_is_refused_during_enrolment(ann: &Arc<Ann>, table: &InterleavedTable) {
     let other = Arc::clone(ann);
     table.before_write(1, async move {
         let incarnation = Nonce::generate(&SystemEntropy).unwrap();
@@ -96,30 +97,30 @@ async fn support_reset_beside_a_new_factor(ann: &Arc<Ann>, table: &InterleavedTa
 }
 
 #[tokio::test]
-async fn support_resets_nobody_when_another_administrator_enrolled_meanwhile() {
+async fn support_reset_is_refused_when_another_administrator_enrolled_meanwhile() {
     let (ann, table, _) = interleaved(0).await;
-    support_reset_beside_a_new_factor(&ann, &table).await;
+    support_reset_is_refused_during_enrolment(&ann, &table).await;
 }
 
 #[tokio::test]
-async fn support_resets_nobody_without_a_factor_when_another_administrator_enrolled_meanwhile() {
+async fn support_reset_without_factor_is_refused_when_another_administrator_enrolled_meanwhile() {
     let (ann, table, _) = interleaved(0).await;
     set(&ann, &ann.key, vec![Action::Set(attr("row"), num(policy::MAX_CONSECUTIVE_FAILURES))]).await;
     let full = ann.read(&ann.key).await;
     ann.store.disable_factor(&ann.key, &full, &attempt(NOW), &ann.event()).await.unwrap();
     assert!(ann.administrators().await.with_mfa.is_empty());
-    support_reset_beside_a_new_factor(&ann, &table).await;
+    support_reset_is_refused_during_enrolment(&ann, &table).await;
 }
 
-async fn support_reset(ann: &Ann, by: &Actor<'_>, login: &LoginKey) -> Result<ResetUser, ResetError> {
-    let asked = ann.store.load_support_reset_by_name(login.clone(), ann.names.ticket("T-1")).await.unwrap();
+async fn support_reset(ann: &Ann, actor: &Actor<'_>, login: &LoginKey) -> Result<ResetUser, ResetError> {
+    let loaded = ann.store.load_support_reset_by_name(login.clone(), ann.names.ticket("T-1")).await.unwrap();
     let code = ResetCode::generate(&SystemEntropy).unwrap();
     let (digest, event) = (|key: &UserKey| code.digest(&ann.codes, key), ann.event());
-    ann.store.reset_sole_administrator(by, asked, &digest, &attempt(NOW), (&event, &event)).await
+    ann.store.reset_sole_administrator(actor, loaded, &digest, &attempt(NOW), (&event, &event)).await
 }
 
 #[tokio::test]
-async fn support_resets_nobody_who_is_no_administrator() {
+async fn support_reset_of_non_administrator_is_refused() {
     let (ann, _) = ann(0).await;
     let bob = enrolled(&ann, "bob").await;
     set(&ann, &ann.key, vec![Action::Set(attr("row"), num(policy::MAX_CONSECUTIVE_FAILURES))]).await;
@@ -134,9 +135,9 @@ async fn support_resets_nobody_who_is_no_administrator() {
     assert!(ann.read(&bob).await == before);
 }
 
-/// The other Administrators are told when one of them is reset; a repeat is written down as one.
+/// The other Administrators are notified of the reset of an Administrator. A repeat is recorded as a renewal of the reset code.
 #[tokio::test]
-async fn reset_of_an_administrator_is_told_and_a_repeat_is_not_a_reset() {
+async fn reset_of_administrator_notifies_others_and_repeat_is_a_renewal() {
     let (ann, _) = ann(0).await;
     let (bob, session) = (enrolled(&ann, "bob").await, ann.session_of(&ann.key).await);
     codes_for_everyone(&ann).await;
@@ -146,14 +147,14 @@ async fn reset_of_an_administrator_is_told_and_a_repeat_is_not_a_reset() {
             assert!(reset(&ann, &session, target.user()).await.is_ok());
             let rows = ann.rows().await;
             let renewed = rows.iter().filter(|row| row.action == crate::audit::Action::ResetCodeRenewed).count();
-            let told = rows.iter().filter(|row| row.notify.contains(&crate::audit::Notify::Administrators)).count();
+            let notified = rows.iter().filter(|row| row.notify.contains(&crate::audit::Notify::Administrators)).count();
             assert_eq!(renewed, usize::from(administrator) + usize::from(repeat));
-            assert_eq!(told, usize::from(administrator));
+            assert_eq!(notified, usize::from(administrator));
         }
     }
 }
 
-/// An operator, signed in, whose login name is "op".
+/// An operator of support, signed in, with login name `op`.
 async fn operator(ann: &Ann) -> (UserKey, LoginKey, AdminContext) {
     let key = TenantId::support().user(UserId::parse("u-op").unwrap());
     let login = ann.names.login(key.tenant(), &crate::id::LoginName::fold("op"));
@@ -172,7 +173,7 @@ async fn operator(ann: &Ann) -> (UserKey, LoginKey, AdminContext) {
 }
 
 #[tokio::test]
-async fn operators_do_not_reset_themselves() {
+async fn operators_cannot_reset_themselves() {
     let (ann, _) = ann(0).await;
     let (key, login, admin) = operator(&ann).await;
     let before = ann.read(&key).await;
@@ -181,7 +182,7 @@ async fn operators_do_not_reset_themselves() {
 }
 
 #[tokio::test]
-async fn support_resets_nobody_when_the_operator_lost_the_right_meanwhile() {
+async fn support_reset_is_refused_when_operator_lost_right_meanwhile() {
     let (ann, table, _) = interleaved(0).await;
     let (key, _, admin) = operator(&ann).await;
     let before = ann.read(&ann.key).await;
@@ -195,7 +196,7 @@ async fn support_resets_nobody_when_the_operator_lost_the_right_meanwhile() {
 }
 
 #[tokio::test]
-async fn support_reset_is_planned_again_when_the_administrator_changed_meanwhile() {
+async fn support_reset_is_retried_when_administrator_changed_meanwhile() {
     let (ann, table, _) = interleaved(0).await;
     let (_, _, admin) = operator(&ann).await;
     let other = Arc::clone(&ann);
@@ -205,9 +206,9 @@ async fn support_reset_is_planned_again_when_the_administrator_changed_meanwhile
     assert_eq!(ann.read(&ann.key).await.security_version, 3);
 }
 
-/// A repeat is a repeat as long as the reset is open; after that it is a new one, and counted.
+/// A second reset is a repeat only until the deadline for the enrolment.
 #[tokio::test]
-async fn reset_after_the_time_to_enrol_is_a_new_one_and_is_counted() {
+async fn reset_after_enrolment_deadline_is_new_and_counted() {
     let (ann, _) = ann(0).await;
     let (bob, session) = (enrolled(&ann, "bob").await, ann.session_of(&ann.key).await);
     assert!(reset(&ann, &session, bob.user()).await.is_ok());
@@ -220,7 +221,7 @@ async fn reset_after_the_time_to_enrol_is_a_new_one_and_is_counted() {
 }
 
 #[tokio::test]
-async fn everybody_gets_a_reset_code_where_the_tenant_says_so() {
+async fn every_user_gets_reset_code_if_tenant_requires_it() {
     let (ann, _) = ann(0).await;
     let (bob, session) = (enrolled(&ann, "bob").await, ann.session_of(&ann.key).await);
     codes_for_everyone(&ann).await;
@@ -229,7 +230,7 @@ async fn everybody_gets_a_reset_code_where_the_tenant_says_so() {
 }
 
 #[tokio::test]
-async fn repeated_reset_asks_for_a_code_exactly_if_the_first_did() {
+async fn repeated_reset_requires_code_if_first_did() {
     let (ann, _) = ann(0).await;
     let (bob, session) = (enrolled(&ann, "bob").await, ann.session_of(&ann.key).await);
     assert!(matches!(reset(&ann, &session, bob.user()).await, Ok(done) if !done.code));
@@ -239,7 +240,7 @@ async fn repeated_reset_asks_for_a_code_exactly_if_the_first_did() {
 }
 
 #[tokio::test]
-async fn ticket_that_was_used_meanwhile_resets_nobody() {
+async fn ticket_used_meanwhile_is_refused() {
     let (ann, table, _) = interleaved(0).await;
     let (before, other) = (ann.read(&ann.key).await, Arc::clone(&ann));
     table.before_write(1, async move {
@@ -251,7 +252,7 @@ async fn ticket_that_was_used_meanwhile_resets_nobody() {
 }
 
 #[tokio::test]
-async fn reset_code_is_not_renewed_for_who_lost_the_right_meanwhile() {
+async fn reset_code_is_not_renewed_when_caller_lost_right_meanwhile() {
     let (ann, table, _) = interleaved(0).await;
     let (amy, session) = (ann.someone("amy", Role::Administrator).await, ann.session_of(&ann.key).await);
     assert!(reset(&ann, &session, amy.user()).await.is_ok());
@@ -262,7 +263,7 @@ async fn reset_code_is_not_renewed_for_who_lost_the_right_meanwhile() {
 }
 
 #[tokio::test]
-async fn reset_code_is_not_renewed_for_who_enrolled_meanwhile() {
+async fn reset_code_is_not_renewed_when_user_enrolled_meanwhile() {
     let (ann, table, _) = interleaved(0).await;
     let (amy, session) = (ann.someone("amy", Role::Administrator).await, ann.session_of(&ann.key).await);
     assert!(reset(&ann, &session, amy.user()).await.is_ok());
@@ -274,12 +275,12 @@ async fn reset_code_is_not_renewed_for_who_enrolled_meanwhile() {
         set(&other, &key, enrolled).await;
     });
     assert!(reset(&ann, &session, amy.user()).await.is_ok());
-    assert!(!table.waits() && ann.read(&amy).await.factor.state() == FactorState::None, "reset anew");
+    assert!(!table.waits() && ann.read(&amy).await.factor.state() == FactorState::None, "the user is reset again");
     assert_eq!(ann.read(&ann.key).await.resets.len(), 2);
 }
 
 #[tokio::test]
-async fn reset_fails_when_the_budget_of_the_tenant_was_spent_meanwhile() {
+async fn reset_is_refused_when_tenant_budget_was_spent_meanwhile() {
     let (ann, table, _) = interleaved(0).await;
     let (bob, session) = (enrolled(&ann, "bob").await, ann.session_of(&ann.key).await);
     let (before, other) = (ann.read(&bob).await, Arc::clone(&ann));

@@ -1,4 +1,4 @@
-//! Sessions: what ends them, and what they do not become.
+//! Sessions: what ends them, and what does not extend them.
 
 use std::time::Duration;
 
@@ -21,11 +21,11 @@ async fn two_sessions() -> (Ann, TokenRef, TokenRef) {
     (ann, first, second)
 }
 
-/// Of a session that died between its read and the write, by each of the ways to die.
+/// The caller's session becomes invalid between the read and the write, for each possible reason.
 #[tokio::test]
-async fn sessions_end_only_through_a_living_one() {
+async fn sessions_are_ended_only_by_live_session() {
     let later = |by: Duration| NOW + by;
-    for (way, at) in [
+    for (case, at) in [
         ("token replaced", NOW),
         ("security version", NOW),
         ("deactivated", NOW),
@@ -38,24 +38,24 @@ async fn sessions_end_only_through_a_living_one() {
             let which = [Which::This, Which::One(second.id().clone()), Which::Others][n].clone();
             let caller = ann.store.read_session(&first, NOW).await.unwrap().ok().unwrap();
             let own = || attr("s").key(first.id().as_str().to_owned());
-            ann.change(match way {
+            ann.change(match case {
                 "token replaced" => Action::Set(own().key("g"), write::bytes(&[7; 16])),
                 "security version" => Action::Add(attr("ep"), 1),
                 "deactivated" => Action::Set(attr("ac"), Value::Bool(false)),
-                // Seen just now, so that it is its end alone that matters.
+                // The last use is now, so that only the end of the session matters.
                 "ended" => Action::Set(own().key("l"), num(at.secs())),
                 _ => Action::Set(attr("life"), num(0)),
             })
             .await;
             let ended = ann.store.end_sessions(&caller, &which, &attempt(at), &ann.event()).await.unwrap();
-            assert_eq!(ended, Ended::NotFound, "{way}, {which:?}");
-            assert_eq!(ann.read(&ann.key).await.sessions.len(), 2, "{way}, {which:?}");
+            assert_eq!(ended, Ended::NotFound, "{case}, {which:?}");
+            assert_eq!(ann.read(&ann.key).await.sessions.len(), 2, "{case}, {which:?}");
         }
     }
 }
 
 #[tokio::test]
-async fn step_up_of_the_future_is_not_fresh() {
+async fn step_up_in_far_future_is_not_fresh() {
     let (ann, token, _) = two_sessions().await;
     let session = ann.read(&ann.key).await.sessions[token.id()].clone();
     let at = |by: Duration| Session { step_up: (NOW + by).secs(), ..session.clone() }.fresh(NOW);
@@ -64,7 +64,7 @@ async fn step_up_of_the_future_is_not_fresh() {
 }
 
 #[tokio::test]
-async fn session_that_ends_later_than_any_does_is_none() {
+async fn session_with_too_late_end_is_invalid() {
     let (ann, token, _) = two_sessions().await;
     let session = ann.read(&ann.key).await.sessions[token.id()].clone();
     let longest = NOW + policy::SESSION_LIFE + policy::SKEW;
@@ -72,16 +72,16 @@ async fn session_that_ends_later_than_any_does_is_none() {
     assert!(until(longest) && !until(longest + Duration::from_secs(1)));
 }
 
-/// Who knows the password only keeps what the session had already: no fresh step-up, no later end.
+/// The current password proves no second factor, so the new session gets no fresh step-up and no later end.
 #[tokio::test]
-async fn changed_password_makes_no_step_up_fresh_and_prolongs_no_session() {
+async fn password_change_refreshes_no_step_up_and_extends_no_session() {
     let (ann, challenges) = ann(1).await;
     let first = ann.signed_in(&challenges[0], STEP, NOW).await.unwrap();
     let later = NOW + policy::STEP_UP_LIFE + Duration::from_secs(1);
     let caller = ann.store.read_session(first.token.reference(), later).await.unwrap().ok().unwrap();
-    let right = ann.own_password(&caller, PASSWORD, later).await.ok().unwrap();
+    let verified = ann.own_password(&caller, PASSWORD, later).await.ok().unwrap();
     let hash = ann.hash("another good password").await;
-    let done = ann.store.change_password(right, &hash, &SystemEntropy, &ann.event()).await.unwrap();
+    let done = ann.store.change_password(verified, &hash, &SystemEntropy, &ann.event()).await.unwrap();
     let PasswordChanged::Done(now) = done else { panic!("refused") };
     assert_eq!((now.session.step_up, now.session.ends), (NOW.secs(), (NOW + policy::SESSION_LIFE).secs()));
     assert!(!now.session.fresh(later));
@@ -89,19 +89,19 @@ async fn changed_password_makes_no_step_up_fresh_and_prolongs_no_session() {
     assert_eq!((kept.step_up, kept.ends), (now.session.step_up, now.session.ends));
 }
 
-/// A changed password needs the session, the password and the person as they were when it was checked.
+/// A password change requires that the session, the password and the user did not change since the check.
 #[tokio::test]
-async fn password_change_fails_when_the_session_or_the_password_changed_meanwhile() {
-    for way in ["session gone", "security version", "password"] {
+async fn password_change_is_refused_when_session_or_password_changed_meanwhile() {
+    for case in ["session gone", "security version", "password"] {
         let (ann, table, challenges) = interleaved(1).await;
         let token = ann.with_step(&challenges[0], STEP, NOW).await.unwrap().reference().clone();
         let caller = ann.store.read_session(&token, NOW).await.unwrap().ok().unwrap();
-        let right = ann.own_password(&caller, PASSWORD, NOW).await.ok().unwrap();
+        let verified = ann.own_password(&caller, PASSWORD, NOW).await.ok().unwrap();
         let (login, before) = (keys::login(&ann.login), ann.read(&ann.key).await);
         let hash = ann.hash("another good password").await;
         let (other, id) = (Arc::clone(&ann), token.id().as_str().to_owned());
         table.before_write(1, async move {
-            match way {
+            match case {
                 "session gone" => other.change(Action::Remove(attr("s").key(id))).await,
                 "security version" => other.change(Action::Add(attr("ep"), 1)).await,
                 _ => {
@@ -110,19 +110,19 @@ async fn password_change_fails_when_the_session_or_the_password_changed_meanwhil
                 }
             }
         });
-        let done = ann.store.change_password(right, &hash, &SystemEntropy, &ann.event()).await.unwrap();
-        let why = if way == "session gone" { NoSession::Invalid } else { NoSession::RefreshRequired };
-        assert!(matches!(done, PasswordChanged::NoSession(it) if it == why), "{way}");
+        let done = ann.store.change_password(verified, &hash, &SystemEntropy, &ann.event()).await.unwrap();
+        let why = if case == "session gone" { NoSession::Invalid } else { NoSession::RefreshRequired };
+        assert!(matches!(done, PasswordChanged::NoSession(it) if it == why), "{case}");
         let row: item::LoginRow = item::read(item_at(&ann, login).await.unwrap()).unwrap();
-        let set = i64::from(way == "password");
-        assert_eq!(row.version, Some(before.password_version + set), "{way}");
-        assert!(row.hash.as_deref() != Some(hash.as_str()), "{way}");
+        let set = i64::from(case == "password");
+        assert_eq!(row.version, Some(before.password_version + set), "{case}");
+        assert!(row.hash.as_deref() != Some(hash.as_str()), "{case}");
     }
 }
 
-/// The name was given to somebody else meanwhile: what is kept under it is their password.
+/// The login name was given to another user meanwhile, so the stored password is that user's.
 #[tokio::test]
-async fn own_password_is_not_tried_at_the_name_of_another_person() {
+async fn own_password_is_not_checked_against_another_users_login_name() {
     let (ann, token, _) = two_sessions().await;
     let caller = ann.store.read_session(&token, NOW).await.unwrap().ok().unwrap();
     assert!(ann.own_password(&caller, PASSWORD, NOW).await.is_ok());
@@ -131,7 +131,7 @@ async fn own_password_is_not_tried_at_the_name_of_another_person() {
 }
 
 #[tokio::test]
-async fn only_living_sessions_are_listed() {
+async fn only_live_sessions_are_listed() {
     let (ann, first, second) = two_sessions().await;
     let (third, fourth) = (ann.session_of(&ann.key).await, ann.session_of(&ann.key).await);
     let of = |token: &TokenRef| attr("s").key(token.id().as_str().to_owned());
@@ -140,13 +140,13 @@ async fn only_living_sessions_are_listed() {
     let of_removed_idp = Session { amr: Amr::Sso, ..ann.read(&ann.key).await.sessions[fourth.id()].clone() };
     ann.change(Action::Set(of(&fourth), item::value(&of_removed_idp).unwrap())).await;
     let caller = ann.store.read_session(&first, NOW).await.unwrap().ok().unwrap();
-    let listed: Vec<_> = caller.living(NOW).into_iter().map(|(id, _)| id.clone()).collect();
+    let listed: Vec<_> = caller.live_sessions(NOW).into_iter().map(|(id, _)| id.clone()).collect();
     assert_eq!((listed, caller.user().sessions.len()), (vec![first.id().clone()], 4));
 }
 
-/// Signing in anew is asked of who has a session still, and of nobody else.
+/// Only a session that has not ended is answered with the request to sign in again.
 #[tokio::test]
-async fn ended_session_of_before_a_security_change_is_not_told_from_an_unknown_one() {
+async fn ended_session_from_before_security_change_looks_unknown() {
     let (ann, token, _) = two_sessions().await;
     ann.change(Action::Add(attr("ep"), 1)).await;
     for (after, why) in [(Duration::ZERO, NoSession::RefreshRequired), (policy::SESSION_LIFE, NoSession::Invalid)] {
@@ -154,9 +154,9 @@ async fn ended_session_of_before_a_security_change_is_not_told_from_an_unknown_o
     }
 }
 
-/// An operator is somebody of support with that role: neither alone is enough.
+/// An operator is a user of tenant `support` with role `operator`: the tenant or the role alone is not enough.
 #[tokio::test]
-async fn operators_are_of_support_and_have_the_role() {
+async fn operator_needs_support_tenant_and_role() {
     for (tenant, role, is_operator) in [("support", "o", true), ("support", "s", false), ("acme", "o", false)] {
         let (ann, _) = ann_of(tenant, Arc::new(MemoryTable::default()), 0).await;
         ann.change(Action::Set(attr("r"), text(role))).await;
@@ -167,7 +167,7 @@ async fn operators_are_of_support_and_have_the_role() {
 }
 
 #[tokio::test]
-async fn use_of_a_session_is_noted_once_a_minute() {
+async fn session_use_is_recorded_once_a_minute() {
     let (ann, token, _) = two_sessions().await;
     for (after, noted) in [(59, 0), (60, 60), (119, 60)] {
         let at = NOW + Duration::from_secs(after);
@@ -177,9 +177,9 @@ async fn use_of_a_session_is_noted_once_a_minute() {
     }
 }
 
-/// The part of the digest that is no key is compared as well.
+/// The part of the digest that is not the session's id is compared too.
 #[tokio::test]
-async fn token_of_another_digest_is_no_session() {
+async fn token_with_other_verifier_is_no_session() {
     let (ann, token, _) = two_sessions().await;
     assert!(ann.store.read_named_session(&token, NOW).await.unwrap().is_ok());
     ann.change(Action::Set(attr("s").key(token.id().as_str().to_owned()).key("g"), write::bytes(&[7; 16]))).await;
@@ -188,7 +188,7 @@ async fn token_of_another_digest_is_no_session() {
 }
 
 #[tokio::test]
-async fn use_of_a_session_is_not_noted_as_earlier_than_it_was() {
+async fn session_use_is_never_recorded_earlier() {
     let (ann, table, challenges) = interleaved(1).await;
     let token = ann.with_step(&challenges[0], STEP, NOW).await.unwrap().reference().clone();
     let later = NOW + Duration::from_secs(120);

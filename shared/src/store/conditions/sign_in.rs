@@ -33,7 +33,7 @@ async fn proven_by_recovery(ann: &Ann, token: &TokenRef) -> SignIn {
 }
 
 #[tokio::test]
-async fn challenge_signs_in_once_although_two_right_codes_were_charged() {
+async fn challenge_signs_in_once_for_two_correct_codes() {
     let (ann, tokens) = ann(1).await;
     let (first, second) = (proven(&ann, &tokens[0], STEP).await, proven(&ann, &tokens[0], STEP + 1).await);
     assert!(ann.accept(first).await.is_some());
@@ -42,7 +42,7 @@ async fn challenge_signs_in_once_although_two_right_codes_were_charged() {
 }
 
 #[tokio::test]
-async fn sign_in_is_planned_again_when_only_the_sessions_changed_meanwhile() {
+async fn sign_in_is_retried_when_only_sessions_changed_meanwhile() {
     let (ann, table, tokens) = interleaved(1).await;
     let sign_in = proven(&ann, &tokens[0], STEP).await;
     let busy = Arc::clone(&ann);
@@ -56,9 +56,9 @@ async fn sign_in_is_planned_again_when_only_the_sessions_changed_meanwhile() {
     assert_eq!(ann.read(&ann.key).await.sessions.len(), policy::SESSIONS);
 }
 
-/// A refusal that another try cannot change is told at once, as one: it is not "try again later".
+/// The sign-in is rejected immediately if a retry cannot succeed. The response is not "try again later".
 #[tokio::test]
-async fn sign_in_is_denied_when_what_it_was_proven_with_changed_meanwhile() {
+async fn sign_in_is_denied_when_its_proof_became_invalid_meanwhile() {
     let at = |map: &'static str, id: &str| attr(map).key(id.to_owned());
     for change in [
         "step spent",
@@ -94,19 +94,19 @@ async fn sign_in_is_denied_when_what_it_was_proven_with_changed_meanwhile() {
 }
 
 #[tokio::test]
-async fn factor_of_a_user_who_is_promoted_meanwhile_is_disabled_with_its_entry_among_administrators() {
+async fn disabling_factor_of_user_promoted_meanwhile_updates_administrators() {
     let (ann, _) = ann(0).await;
-    let amy = with_full_row(&ann, "amy").await;
+    let amy = user_with_exhausted_factor(&ann, "amy").await;
     let before = ann.read(&amy).await;
     assert!(matches!(ann.patch(&amy, promoted()).await, Changed::Done(_)));
     let disabled = ann.store.disable_factor(&amy, &before, &attempt(NOW), &ann.event()).await.unwrap();
     assert_eq!(disabled, Disabled::Done);
-    assert!(registry_is_true(&ann, &amy).await);
+    assert!(registry_matches_user(&ann, &amy).await);
 }
 
-/// A device token is its owner's alone, whoever's name it is sent with.
+/// A device token works only with the login name of its user.
 #[tokio::test]
-async fn device_of_another_person_is_not_charged() {
+async fn device_of_another_user_is_not_charged() {
     let (ann, tokens) = ann(1).await;
     let device = ann.signed_in(&tokens[0], STEP, NOW).await.unwrap().device.unwrap();
     ann.someone("bob", Role::Standard).await;
@@ -114,8 +114,8 @@ async fn device_of_another_person_is_not_charged() {
     let charge =
         ann.store.charge_login(&bob, Some(device.reference()), &Backoff::at(NOW), &attempt(NOW)).await.unwrap();
     let Charge::Admitted(password_attempt) = charge else { panic!("refused") };
-    assert!(password_attempt.device.is_none() && password_attempt.person.is_none());
-    assert_eq!(password_attempt.failures(), 1, "counted at the name");
+    assert!(password_attempt.device.is_none() && password_attempt.loaded_user.is_none());
+    assert_eq!(password_attempt.failures(), 1, "counted at the login name");
     assert_eq!(ann.read(&ann.key).await.devices[device.reference().id()].attempts, 0);
 }
 
@@ -123,7 +123,7 @@ fn device_at(id: &EntryId) -> write::Path {
     attr("d").key(id.as_str().to_owned())
 }
 
-/// Makes a device of Ann's known, until then.
+/// Adds a known device of Ann that expires at `ends`.
 async fn known_device(ann: &Ann, ends: Timestamp) -> NewToken {
     let token = NewToken::generate(TokenClass::Device, &ann.key, RestoreEpoch::default(), &SystemEntropy).unwrap();
     let (id, verifier) = (token.reference().id(), *token.reference().verifier());
@@ -132,7 +132,7 @@ async fn known_device(ann: &Ann, ends: Timestamp) -> NewToken {
     token
 }
 
-/// Makes Ann an excluded contact who knows a device.
+/// Makes Ann an excluded contact with a known device.
 async fn excluded(ann: &Ann) -> NewToken {
     let exclusion = Exclusion { batch: BatchId::parse("b").unwrap(), at: 0 };
     let token = known_device(ann, NOW + policy::DEVICE_LIFE).await;
@@ -146,7 +146,7 @@ async fn excluded(ann: &Ann) -> NewToken {
 }
 
 #[tokio::test]
-async fn exempt_sign_in_clears_the_failures_of_the_name_and_of_the_device() {
+async fn exempt_sign_in_clears_failures_of_name_and_device() {
     let (ann, _) = ann(0).await;
     let token = excluded(&ann).await;
     for device in [None, Some(token.reference())] {
@@ -163,7 +163,7 @@ async fn exempt_sign_in_clears_the_failures_of_the_name_and_of_the_device() {
 }
 
 #[tokio::test]
-async fn right_password_that_needs_a_reset_clears_the_failures_of_the_name_and_of_the_device() {
+async fn correct_password_clears_failures_even_if_reset_is_required() {
     let (ann, _) = ann(0).await;
     let token = excluded(&ann).await;
     ann.change(Action::Remove(attr("ex"))).await;
@@ -172,15 +172,15 @@ async fn right_password_that_needs_a_reset_clears_the_failures_of_the_name_and_o
         for n in 0..3 {
             assert_eq!(ann.password("wrong", device, NOW).await.err().unwrap().failures(), n + 1);
         }
-        let right = ann.password(PASSWORD, device, NOW).await.ok().unwrap();
-        let PasswordChecked::ResetRequired(right) = right.decide() else { panic!("opens something") };
-        ann.store.clear_failures(&right).await;
+        let verified = ann.password(PASSWORD, device, NOW).await.ok().unwrap();
+        let PasswordChecked::ResetRequired(verified) = verified.decide() else { panic!("no reset required") };
+        ann.store.clear_failures(&verified).await;
         assert_eq!(ann.password("wrong", device, NOW).await.err().unwrap().failures(), 1);
     }
 }
 
 #[test]
-fn excluded_contact_signs_in_although_dormant_and_although_the_time_to_enrol_has_passed() {
+fn excluded_contact_signs_in_although_dormant_or_past_enrolment_deadline() {
     let incarnation = crate::secret::Nonce::generate(&SystemEntropy).unwrap();
     let exclusion = Exclusion { batch: BatchId::parse("b").unwrap(), at: 0 };
     let excluded = User { excluded: Some(exclusion), ..person(Kind::Contact, Role::Portal, incarnation) };
@@ -188,13 +188,13 @@ fn excluded_contact_signs_in_although_dormant_and_although_the_time_to_enrol_has
     assert!(NextStep::of(&excluded, NOW + policy::DORMANT + Duration::from_secs(1)) == NextStep::Exempt);
     assert!(NextStep::of(&late, NOW + Duration::from_secs(1)) == NextStep::Exempt);
     let employee = User { kind: Kind::Employee, ..excluded.clone() };
-    assert!(NextStep::of(&employee, NOW) == NextStep::EnrolmentRequired, "a contact alone");
+    assert!(NextStep::of(&employee, NOW) == NextStep::EnrolmentRequired, "only a contact is exempt");
     let included = User { excluded: None, ..excluded };
     assert!(NextStep::of(&included, NOW + policy::DORMANT) == NextStep::ResetRequired);
 }
 
 #[test]
-fn enrolment_is_possible_until_its_time_has_passed() {
+fn enrolment_is_possible_until_deadline() {
     let incarnation = crate::secret::Nonce::generate(&SystemEntropy).unwrap();
     let reset = User { enrol_by: Some(NOW.secs() + 1), ..person(Kind::Employee, Role::Standard, incarnation) };
     assert!(NextStep::of(&reset, NOW) == NextStep::EnrolmentRequired);
@@ -202,18 +202,20 @@ fn enrolment_is_possible_until_its_time_has_passed() {
 }
 
 #[tokio::test]
-async fn row_of_failures_is_full_at_the_hundredth_and_not_before() {
+async fn factor_is_exhausted_at_hundredth_failure() {
     let (ann, tokens) = ann(1).await;
-    for (row, full) in [(policy::MAX_CONSECUTIVE_FAILURES - 2, false), (policy::MAX_CONSECUTIVE_FAILURES - 1, true)] {
-        ann.change(Action::Set(attr("row"), num(row))).await;
+    for (failures, exhausted) in
+        [(policy::MAX_CONSECUTIVE_FAILURES - 2, false), (policy::MAX_CONSECUTIVE_FAILURES - 1, true)]
+    {
+        ann.change(Action::Set(attr("row"), num(failures))).await;
         let Charge::Admitted(pending) = ann.charge(&tokens[0], NOW).await else { panic!("refused") };
-        assert_eq!(pending.exhausts_factor(), full);
+        assert_eq!(pending.exhausts_factor(), exhausted);
     }
 }
 
-/// Forgotten while its owner was signing in from it: it is not renewed, and becomes known anew.
+/// The known device was removed during the sign-in: it is not renewed, and gets a new token.
 #[tokio::test]
-async fn device_that_was_forgotten_meanwhile_gets_another_token() {
+async fn device_forgotten_meanwhile_gets_new_token() {
     let (ann, tokens) = ann(1).await;
     let device = ann.signed_in(&tokens[0], STEP, NOW).await.unwrap().device.unwrap();
     let challenge = ann.challenge(Some(device.reference()), NOW).await;
@@ -228,8 +230,8 @@ fn session_at(id: &EntryId) -> write::Path {
     attr("s").key(id.as_str().to_owned())
 }
 
-/// Signed in as often as somebody may be; one of the sessions has ended, and is the youngest.
-async fn all_sessions(ann: &Ann) -> EntryId {
+/// Opens the maximum number of sessions. The newest of them has ended.
+async fn fill_sessions(ann: &Ann) -> EntryId {
     for _ in 1..policy::SESSIONS {
         ann.session_of(&ann.key).await;
     }
@@ -240,9 +242,9 @@ async fn all_sessions(ann: &Ann) -> EntryId {
 }
 
 #[tokio::test]
-async fn session_that_ended_goes_before_one_that_lives() {
+async fn ended_session_is_removed_before_live_one() {
     let (ann, tokens) = ann(1).await;
-    let ended = all_sessions(&ann).await;
+    let ended = fill_sessions(&ann).await;
     let before = ann.read(&ann.key).await.sessions;
     let new = ann.with_step(&tokens[0], STEP, NOW).await.unwrap();
     let after = ann.read(&ann.key).await.sessions;
@@ -250,11 +252,11 @@ async fn session_that_ended_goes_before_one_that_lives() {
     assert!(after.len() == policy::SESSIONS && after.contains_key(new.reference().id()));
 }
 
-/// The session that would have made room was removed by another request, and its place is taken.
+/// Another request removes the ended session, which would have made room, and opens a new one.
 #[tokio::test]
-async fn sign_in_makes_no_session_too_many_when_another_took_the_place_meanwhile() {
+async fn sign_in_keeps_session_cap_when_another_session_opened_meanwhile() {
     let (ann, table, tokens) = interleaved(1).await;
-    let ended = all_sessions(&ann).await;
+    let ended = fill_sessions(&ann).await;
     let sign_in = proven(&ann, &tokens[0], STEP).await;
     let other = Arc::clone(&ann);
     table.before_write(1, async move {
@@ -266,21 +268,22 @@ async fn sign_in_makes_no_session_too_many_when_another_took_the_place_meanwhile
     assert_eq!(ann.read(&ann.key).await.sessions.len(), policy::SESSIONS);
 }
 
-/// As with the sessions: the device that would have made room was forgotten meanwhile, or none had to make room.
+/// Another request adds a device meanwhile. First an expired device would have made room, and is removed too; then there is
+/// room without a removal.
 #[tokio::test]
-async fn sign_in_makes_no_device_too_many_when_another_became_known_meanwhile() {
+async fn sign_in_keeps_device_cap_when_another_device_was_added_meanwhile() {
     let ends = NOW + policy::DEVICE_LIFE;
-    for one_has_ended in [true, false] {
+    for one_has_expired in [true, false] {
         let (ann, table, tokens) = interleaved(1).await;
         for _ in 1..policy::DEVICES {
             known_device(&ann, ends).await;
         }
-        let ended = if one_has_ended { Some(known_device(&ann, NOW).await) } else { None };
+        let expired = if one_has_expired { Some(known_device(&ann, NOW).await) } else { None };
         let sign_in = proven(&ann, &tokens[0], STEP).await;
         let other = Arc::clone(&ann);
         table.before_write(1, async move {
-            if let Some(ended) = ended {
-                other.change(Action::Remove(device_at(ended.reference().id()))).await;
+            if let Some(expired) = expired {
+                other.change(Action::Remove(device_at(expired.reference().id()))).await;
             }
             known_device(&other, ends).await;
         });
@@ -288,18 +291,18 @@ async fn sign_in_makes_no_device_too_many_when_another_became_known_meanwhile() 
         assert!(!table.waits());
         let known = ann.read(&ann.key).await.devices;
         let own = signed_in.device.unwrap();
-        assert!(known.len() == policy::DEVICES && known.contains_key(own.reference().id()), "{one_has_ended}");
+        assert!(known.len() == policy::DEVICES && known.contains_key(own.reference().id()), "{one_has_expired}");
     }
 }
 
-/// A challenge that is no longer open, or whose digest is another, is neither charged nor checked.
+/// An attempt at a challenge that is not open, or with a token of another digest, is not counted and not checked.
 #[tokio::test]
 async fn challenge_is_charged_only_while_it_is_open() {
-    for way in ["digest", "deactivated", "security version", "of a clock that ran ahead", "factor disabled"] {
+    for case in ["digest", "deactivated", "security version", "of a clock that ran ahead", "factor disabled"] {
         let (ann, tokens) = ann(1).await;
         let own = || attr("c").key(tokens[0].id().as_str().to_owned());
         let too_late = (NOW + policy::CHALLENGE_LIFE + policy::SKEW).millis() + 1;
-        ann.change(match way {
+        ann.change(match case {
             "digest" => Action::Set(own().key("g"), write::bytes(&[7; 16])),
             "deactivated" => Action::Set(attr("ac"), write::Value::Bool(false)),
             "security version" => Action::Add(attr("ep"), 1),
@@ -309,8 +312,8 @@ async fn challenge_is_charged_only_while_it_is_open() {
         .await;
         assert!(
             matches!(ann.charge(&tokens[0], NOW).await, Charge::Rejected(VerificationRejection::InvalidToken)),
-            "{way}"
+            "{case}"
         );
-        assert!(ann.read(&ann.key).await.recent_attempts.is_empty(), "{way}");
+        assert!(ann.read(&ann.key).await.recent_attempts.is_empty(), "{case}");
     }
 }

@@ -1,4 +1,4 @@
-//! Changes of people.
+//! Changes of users.
 
 use super::*;
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn password_that_an_administrator_sets_forgets_the_known_devices() {
+async fn password_set_by_administrator_clears_known_devices() {
     let (ann, _) = ann(0).await;
     let bob = ann.someone("bob", Role::Standard).await;
     let token = NewToken::generate(TokenClass::Device, &bob, RestoreEpoch::default(), &SystemEntropy).unwrap();
@@ -31,11 +31,11 @@ async fn password_that_an_administrator_sets_forgets_the_known_devices() {
 }
 
 #[tokio::test]
-async fn promotion_is_planned_again_when_the_factor_was_disabled_meanwhile() {
+async fn promotion_is_retried_when_factor_was_disabled_meanwhile() {
     let (ann, table, _) = interleaved(0).await;
-    let amy = with_full_row(&ann, "amy").await;
+    let amy = user_with_exhausted_factor(&ann, "amy").await;
     let (other, key) = (Arc::clone(&ann), amy.clone());
-    // The first write is that of the session of who asks.
+    // The first write is that of the caller's session.
     table.before_write(2, async move {
         let full = other.read(&key).await;
         let disabled = other.store.disable_factor(&key, &full, &attempt(NOW), &other.event()).await.unwrap();
@@ -43,11 +43,11 @@ async fn promotion_is_planned_again_when_the_factor_was_disabled_meanwhile() {
     });
     assert!(matches!(ann.patch(&amy, promoted()).await, Changed::Done(_)));
     assert!(!table.waits() && ann.read(&amy).await.role == Role::Administrator);
-    assert!(registry_is_true(&ann, &amy).await);
+    assert!(registry_matches_user(&ann, &amy).await);
 }
 
 #[tokio::test]
-async fn change_is_planned_again_when_the_id_is_another_persons_meanwhile() {
+async fn change_is_retried_when_id_was_reused_meanwhile() {
     let (ann, table, _) = interleaved(0).await;
     let bob = ann.someone("bob", Role::Standard).await;
     let (other, key) = (Arc::clone(&ann), bob.clone());
@@ -57,12 +57,12 @@ async fn change_is_planned_again_when_the_id_is_another_persons_meanwhile() {
     });
     let inactive = Patch { active: Some(false), ..Patch::default() };
     assert!(matches!(ann.patch(&bob, inactive).await, Changed::Done(_)));
-    assert!(!table.waits() && !ann.read(&bob).await.active && registry_is_true(&ann, &bob).await);
+    assert!(!table.waits() && !ann.read(&bob).await.active && registry_matches_user(&ann, &bob).await);
 }
 
-/// Told as it is: a change that another try cannot make is not "try again later".
+/// The change is rejected if a retry cannot succeed. The response is not "try again later".
 #[tokio::test]
-async fn change_is_denied_when_the_session_of_who_asks_ended_meanwhile() {
+async fn change_is_denied_when_callers_session_ended_meanwhile() {
     let (ann, table, _) = interleaved(0).await;
     let bob = ann.someone("bob", Role::Standard).await;
     let other = Arc::clone(&ann);
@@ -71,7 +71,7 @@ async fn change_is_denied_when_the_session_of_who_asks_ended_meanwhile() {
     assert!(!table.waits() && ann.read(&bob).await.role == Role::Standard);
 }
 
-/// Bob comes from the IdP for the first time, which links him, while somebody else is about to write.
+/// Bob signs in by SSO for the first time, which links him, before the next change is written.
 async fn bob_is_linked_before_the_next_change(ann: &Arc<Ann>, table: &InterleavedTable) -> UserKey {
     let bob = ann.of_idp("bob", Role::Standard, FactorState::Active).await;
     let other = Arc::clone(ann);
@@ -90,7 +90,7 @@ fn link(ann: &Ann, name_id: &str) -> Key {
 }
 
 #[tokio::test]
-async fn link_that_a_first_sign_in_made_meanwhile_is_replaced_and_not_left_behind() {
+async fn link_made_meanwhile_is_replaced() {
     let (ann, table, _) = interleaved(0).await;
     let bob = bob_is_linked_before_the_next_change(&ann, &table).await;
     let linked = Some(ann.names.link(ann.key.tenant(), &idp().entity_id, "second"));
@@ -101,7 +101,7 @@ async fn link_that_a_first_sign_in_made_meanwhile_is_replaced_and_not_left_behin
 }
 
 #[tokio::test]
-async fn link_that_a_first_sign_in_made_meanwhile_is_deleted_with_its_person() {
+async fn link_made_meanwhile_is_deleted_with_user() {
     let (ann, table, _) = interleaved(0).await;
     let bob = bob_is_linked_before_the_next_change(&ann, &table).await;
     assert!(matches!(delete(&ann, &bob).await, Changed::Done(_)));

@@ -1,4 +1,4 @@
-//! Items of a tenant and of login names: their attribute names (docs/data-model.md).
+//! Attribute names of the items of tenants and login names (docs/data-model.md).
 
 use std::collections::HashMap;
 
@@ -289,20 +289,20 @@ struct LoginRowRecord {
     #[serde(rename = "a", default, skip_serializing_if = "Option::is_none")]
     attempt: Option<Nonce>,
     #[serde(rename = "day", default, skip_serializing_if = "Option::is_none")]
-    told: Option<i64>,
+    notified_day: Option<i64>,
 }
 
 impl<'de> Deserialize<'de> for LoginRow {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let LoginRowRecord { uid, hash, version, attempts, last, attempt, told } =
+        let LoginRowRecord { uid, hash, version, attempts, last, attempt, notified_day } =
             LoginRowRecord::deserialize(deserializer)?;
-        Ok(Self { uid, hash, version, attempts, last, attempt, told })
+        Ok(Self { uid, hash, version, attempts, last, attempt, notified_day })
     }
 }
 
 impl Serialize for LoginRow {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { uid, hash, version, attempts, last, attempt, told } = self.clone();
-        LoginRowRecord { uid, hash, version, attempts, last, attempt, told }.serialize(serializer)
+        let Self { uid, hash, version, attempts, last, attempt, notified_day } = self.clone();
+        LoginRowRecord { uid, hash, version, attempts, last, attempt, notified_day }.serialize(serializer)
     }
 }

@@ -1,4 +1,4 @@
-//! The user's own password: charge an attempt at the current one, and change it.
+//! The caller's own password: charge an attempt at the current password, and change it.
 
 use tokio::join;
 
@@ -30,9 +30,9 @@ pub enum PasswordChanged {
 }
 
 impl Store {
-    /// Counts a try at the caller's current password, at their session alone: strangers who fail at the login name do not
-    /// matter here, and this does not delay sign-in. The count stands whatever the check says, and the last of
-    /// [`policy::MAX_ATTEMPTS`] ends the session.
+    /// Counts an attempt at the caller's current password at the caller's session. Failures at the login name do not affect
+    /// it, and it does not delay sign-ins. The attempt stays counted whether or not the password is correct, and a session
+    /// ends with the last of [`crate::policy::MAX_ATTEMPTS`].
     ///
     /// # Errors
     /// [`StoreError`]: denied.
@@ -54,28 +54,28 @@ impl Store {
                     Err(why) => return Ok(Err(why)),
                 };
                 if session.password_attempt != Some(attempt.nonce()) {
-                    return Ok(Err(NoSession::Invalid)); // its tries are used up
+                    return Ok(Err(NoSession::Invalid)); // its attempts are used up
                 }
-                user // counted already, the reply was lost: it is this one
+                user // this attempt was counted before, and the reply was lost
             }
         };
         let row = item::read(row?.into_iter().next().flatten().unwrap_or_default())?;
         Ok(Ok(OwnPasswordAttempt { token: token.clone(), row, user, attempt: *attempt }))
     }
 
-    /// Changes the caller's own password, after the current one was right: known devices are forgotten, and every other session
-    /// is void.
+    /// Changes the caller's own password after the current password was verified. Known devices are forgotten, and every session
+    /// except the new one is void.
     ///
     /// # Errors
-    /// [`StoreError`]: it may have happened.
+    /// [`StoreError`]: the password may have been changed.
     pub async fn change_password(
         &self,
-        right: VerifiedOwnPassword,
+        verified: VerifiedOwnPassword,
         hash: &PasswordHash,
         entropy: &dyn Entropy,
         event: &AuditEvent,
     ) -> Result<PasswordChanged, StoreError> {
-        let VerifiedOwnPassword(OwnPasswordAttempt { token, row: _, mut user, attempt }) = right;
+        let VerifiedOwnPassword(OwnPasswordAttempt { token, row: _, mut user, attempt }) = verified;
         let (key, now) = (token.user(), attempt.at());
         let login = LoginKey::of(key.tenant(), &user.login);
         let session = NewSession::signed_in(key, 0, item::Amr::Password, &attempt, self.restored, entropy)?;
@@ -102,7 +102,7 @@ impl Store {
     }
 }
 
-/// Counts a try at the current password in the caller's session, which has to be alive. An attempt is counted once.
+/// Counts an attempt at the current password at the caller's session, which must be live. An attempt is counted once.
 fn charge_session(token: &TokenRef, attempt: &Attempt) -> Write {
     let at = || attr("s").key(token.id().as_str().to_owned());
     let mut conditions = living(token, attempt.at());

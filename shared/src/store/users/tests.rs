@@ -14,12 +14,12 @@ use crate::{
     totp,
 };
 
-async fn create(ann: &Ann, person: &NewUser) -> Created {
-    ann.store.create_user(&Actor::Seed, person, &attempt(NOW), &ann.event()).await.unwrap()
+async fn create(ann: &Ann, new_user: &NewUser) -> Created {
+    ann.store.create_user(&Actor::Seed, new_user, &attempt(NOW), &ann.event()).await.unwrap()
 }
 
-/// Ann, signed in, with somebody else of a role.
-async fn office(name: &str, role: Role) -> (Ann, TokenRef, UserKey) {
+/// Ann, signed in, and another user with this role.
+async fn admin_and_user(name: &str, role: Role) -> (Ann, TokenRef, UserKey) {
     let (ann, challenges) = ann(2).await;
     let session = ann.with_step(&challenges[0], STEP, NOW).await.unwrap().reference().clone();
     let other = ann.to_be(name, role);
@@ -27,14 +27,14 @@ async fn office(name: &str, role: Role) -> (Ann, TokenRef, UserKey) {
     (ann, session, other.key)
 }
 
-async fn named(ann: &Ann, key: &UserKey) -> LoadedUser {
+async fn loaded_user(ann: &Ann, key: &UserKey) -> LoadedUser {
     let [_, user, profile] = ann.store.read_all(target_keys(&ann.key, key)).await.unwrap();
     LoadedUser { key: key.clone(), found: [user, profile] }
 }
 
 async fn change(ann: &Ann, session: &TokenRef, key: &UserKey, patch: &Patch) -> Changed {
-    let (admin, named) = (ann.admin(session).await, named(ann, key).await);
-    ann.store.update_user(&admin, named, patch, &attempt(NOW), &ann.event()).await.unwrap()
+    let (admin, loaded_user) = (ann.admin(session).await, loaded_user(ann, key).await);
+    ann.store.update_user(&admin, loaded_user, patch, &attempt(NOW), &ann.event()).await.unwrap()
 }
 
 fn role(role: Role) -> Patch {
@@ -42,26 +42,26 @@ fn role(role: Role) -> Patch {
 }
 
 #[tokio::test]
-async fn of_people_of_one_name_one_is_created_and_takes_over_what_failed_tries_left() {
+async fn one_user_per_login_name_is_created_and_clears_failures() {
     let (ann, _) = ann(0).await;
     let one = ann.to_be("bob", Role::Standard);
     for _ in 0..3 {
-        let ladder = crate::policy::Backoff::at(NOW);
-        let charge = ann.store.charge_login(&one.login, None, &ladder, &attempt(NOW)).await.unwrap();
+        let backoff = crate::policy::Backoff::at(NOW);
+        let charge = ann.store.charge_login(&one.login, None, &backoff, &attempt(NOW)).await.unwrap();
         assert!(matches!(charge, Charge::Admitted(_)));
     }
-    let people: Vec<_> = (0..8)
+    let users: Vec<_> = (0..8)
         .map(|n| {
-            let mut person = ann.to_be("bob", Role::Standard);
-            person.key = ann.key.tenant().user(UserId::parse(&format!("u-{n}")).unwrap());
-            person
+            let mut new_user = ann.to_be("bob", Role::Standard);
+            new_user.key = ann.key.tenant().user(UserId::parse(&format!("u-{n}")).unwrap());
+            new_user
         })
         .collect();
-    let made = join_all(people.iter().map(|person| create(&ann, person))).await;
+    let made = join_all(users.iter().map(|new_user| create(&ann, new_user))).await;
     assert_eq!(made.iter().filter(|it| **it == Created::Done).count(), 1);
     assert_eq!(made.iter().filter(|it| **it == Created::NameTaken).count(), 7);
-    let ladder = crate::policy::Backoff::at(NOW);
-    let charge = ann.store.charge_login(&one.login, None, &ladder, &attempt(NOW)).await.unwrap();
+    let backoff = crate::policy::Backoff::at(NOW);
+    let charge = ann.store.charge_login(&one.login, None, &backoff, &attempt(NOW)).await.unwrap();
     let Charge::Admitted(password_attempt) = charge else { panic!("refused") };
     assert_eq!(password_attempt.failures(), 1);
     let mut same_id = ann.to_be("rob", Role::Standard);
@@ -70,8 +70,8 @@ async fn of_people_of_one_name_one_is_created_and_takes_over_what_failed_tries_l
 }
 
 #[tokio::test]
-async fn every_change_but_of_names_raises_the_epoch_and_none_is_no_change() {
-    let (ann, session, bob) = office("bob", Role::Standard).await;
+async fn every_change_except_of_names_raises_security_version() {
+    let (ann, session, bob) = admin_and_user("bob", Role::Standard).await;
     let name = Patch { display_name: Some("Bobby".into()), ..Patch::default() };
     let Changed::Done(now) = change(&ann, &session, &bob, &name).await else { panic!("refused") };
     assert_eq!((now.0.security_version, now.1.display_name.as_str()), (1, "Bobby"));
@@ -89,10 +89,10 @@ async fn every_change_but_of_names_raises_the_epoch_and_none_is_no_change() {
     assert!(matches!(change(&ann, &session, &bob, &role(Role::Standard)).await, Changed::InvalidCombination));
 }
 
-/// docs/data-model.md, "Invariants": `ADMINS` follows every change of an Administrator and of their factor.
+/// docs/data-model.md, "Invariants": `ADMINS` follows every change of an Administrator and of an Administrator's factor.
 #[tokio::test]
-async fn administrators_are_kept_count_of() {
-    let (ann, session, bob) = office("bob", Role::Standard).await;
+async fn administrators_item_follows_role_activity_and_deletion() {
+    let (ann, session, bob) = admin_and_user("bob", Role::Standard).await;
     let (u_ann, u_bob) = (ann.key.user().clone(), bob.user().clone());
     let state = || async {
         let now = ann.administrators().await;
@@ -104,74 +104,74 @@ async fn administrators_are_kept_count_of() {
     assert_eq!(state().await, (false, false));
     change(&ann, &session, &bob, &Patch { active: Some(true), ..Patch::default() }).await;
     assert_eq!(state().await, (true, false));
-    let (admin, named) = (ann.admin(&session).await, named(&ann, &bob).await);
-    ann.store.delete_user(&admin, named, &attempt(NOW), &ann.event()).await.unwrap();
+    let (admin, loaded_user) = (ann.admin(&session).await, loaded_user(&ann, &bob).await);
+    ann.store.delete_user(&admin, loaded_user, &attempt(NOW), &ann.event()).await.unwrap();
     assert_eq!(state().await, (false, false));
     assert!(ann.administrators().await.with_mfa.contains_key(&u_ann));
 }
 
 #[tokio::test]
-async fn the_last_active_administrator_stays_also_when_two_demote_each_other() {
-    let (ann, session, amy) = office("amy", Role::Administrator).await;
+async fn last_active_administrator_stays_when_two_demote_each_other() {
+    let (ann, session, amy) = admin_and_user("amy", Role::Administrator).await;
     let inactive = || Patch { active: Some(false), ..Patch::default() };
-    // Both were planned while there were two.
+    // Both changes load their target while there are two Administrators.
     let (event, patch) = (ann.event(), inactive());
-    let mut plans = Vec::new();
+    let mut changes = Vec::new();
     for key in [&ann.key, &amy] {
-        plans.push((ann.admin(&session).await, named(&ann, key).await, attempt(NOW)));
+        changes.push((ann.admin(&session).await, loaded_user(&ann, key).await, attempt(NOW)));
     }
-    let done = plans.into_iter().map(|(admin, named, attempt)| {
+    let done = changes.into_iter().map(|(admin, loaded_user, attempt)| {
         let (store, patch, event) = (&ann.store, &patch, &event);
-        async move { store.update_user(&admin, named, patch, &attempt, event).await.unwrap() }
+        async move { store.update_user(&admin, loaded_user, patch, &attempt, event).await.unwrap() }
     });
     let done = join_all(done).await.iter().filter(|it| matches!(it, Changed::Done(_))).count();
     assert_eq!((done, ann.administrators().await.active.len()), (1, 1));
-    let (ann, session, _) = office("bob", Role::Standard).await;
+    let (ann, session, _) = admin_and_user("bob", Role::Standard).await;
     for patch in [role(Role::Standard), inactive()] {
         assert!(matches!(change(&ann, &session, &ann.key, &patch).await, Changed::LastAdministrator));
     }
-    let (admin, named) = (ann.admin(&session).await, named(&ann, &ann.key).await);
-    let gone = ann.store.delete_user(&admin, named, &attempt(NOW), &ann.event()).await.unwrap();
-    assert!(matches!(gone, Changed::LastAdministrator));
+    let (admin, loaded_user) = (ann.admin(&session).await, loaded_user(&ann, &ann.key).await);
+    let deleted = ann.store.delete_user(&admin, loaded_user, &attempt(NOW), &ann.event()).await.unwrap();
+    assert!(matches!(deleted, Changed::LastAdministrator));
 }
 
 #[tokio::test]
-async fn nobody_changes_anything_after_their_right_is_gone() {
-    let (ann, session, bob) = office("bob", Role::Standard).await;
-    let (admin, named_bob) = (ann.admin(&session).await, named(&ann, &bob).await);
+async fn change_is_refused_after_caller_lost_right() {
+    let (ann, session, bob) = admin_and_user("bob", Role::Standard).await;
+    let (admin, loaded_bob) = (ann.admin(&session).await, loaded_user(&ann, &bob).await);
     ann.change(Action::Add(attr("ep"), 1)).await;
     let patch = role(Role::Administrator);
-    let done = ann.store.update_user(&admin, named_bob, &patch, &attempt(NOW), &ann.event()).await.unwrap();
+    let done = ann.store.update_user(&admin, loaded_bob, &patch, &attempt(NOW), &ann.event()).await.unwrap();
     assert!(matches!(done, Changed::ActorRevoked) && ann.read(&bob).await.role == Role::Standard);
     let someone = ann.to_be("eve", Role::Standard);
-    let by = Actor::AdminContext(&admin);
-    let made = ann.store.create_user(&by, &someone, &attempt(NOW), &ann.event()).await.unwrap();
+    let actor = Actor::AdminContext(&admin);
+    let made = ann.store.create_user(&actor, &someone, &attempt(NOW), &ann.event()).await.unwrap();
     assert_eq!(made, Created::ActorRevoked);
 }
 
 #[tokio::test]
-async fn nothing_is_left_of_somebody_deleted_and_the_name_is_free() {
-    let (ann, session, bob) = office("bob", Role::Standard).await;
-    let (admin, named) = (ann.admin(&session).await, named(&ann, &bob).await);
-    let gone = ann.store.delete_user(&admin, named, &attempt(NOW), &ann.event()).await.unwrap();
-    assert!(matches!(gone, Changed::Done(_)));
+async fn deleted_user_leaves_no_items_and_frees_login_name() {
+    let (ann, session, bob) = admin_and_user("bob", Role::Standard).await;
+    let (admin, loaded_user) = (ann.admin(&session).await, loaded_user(&ann, &bob).await);
+    let deleted = ann.store.delete_user(&admin, loaded_user, &attempt(NOW), &ann.event()).await.unwrap();
+    assert!(matches!(deleted, Changed::Done(_)));
     let found = ann.store.read_all([keys::user(&bob), keys::profile(&bob), keys::exclusion(&bob)]).await.unwrap();
     assert_eq!(found, [None, None, None]);
     assert_eq!(create(&ann, &ann.to_be("bob", Role::Standard)).await, Created::Done);
 }
 
 #[tokio::test]
-async fn a_changed_password_ends_every_session_and_device_but_the_new_one() {
+async fn changed_password_ends_other_sessions_and_forgets_devices() {
     let (ann, challenges) = ann(2).await;
     let first = ann.signed_in(&challenges[0], STEP, NOW).await.unwrap();
     let other = ann.signed_in(&challenges[1], STEP + 1, NOW).await.unwrap();
     let caller = ann.store.read_session(first.token.reference(), NOW).await.unwrap().ok().unwrap();
-    let (right, late) =
+    let (verified, late) =
         (ann.own_password(&caller, PASSWORD, NOW).await, ann.own_password(&caller, PASSWORD, NOW).await);
-    let (right, late) = (right.ok().unwrap(), late.ok().unwrap());
+    let (verified, late) = (verified.ok().unwrap(), late.ok().unwrap());
     let hash = ann.hash("another good password").await;
     let event = ann.event();
-    let done = ann.store.change_password(right, &hash, &SystemEntropy, &event).await.unwrap();
+    let done = ann.store.change_password(verified, &hash, &SystemEntropy, &event).await.unwrap();
     let PasswordChanged::Done(now) = done else { panic!("refused") };
     assert_eq!((now.session.amr, now.session.ends), (item::Amr::Otp, first.session.ends));
     let why = |token: &TokenRef| {
@@ -185,25 +185,29 @@ async fn a_changed_password_ends_every_session_and_device_but_the_new_one() {
     assert!(ann.read(&ann.key).await.devices.is_empty());
     assert!(ann.password(PASSWORD, None, NOW).await.is_err());
     let again = ann.store.change_password(late, &hash, &SystemEntropy, &event).await.unwrap();
-    assert!(matches!(again, PasswordChanged::NoSession(_)), "the old password changes nothing any more");
+    assert!(matches!(again, PasswordChanged::NoSession(_)), "the old session cannot change the password any more");
 }
 
-/// The tenant's item would be in everybody's creation.
+/// A condition in every creation would make all creations contend for the tenant's item.
 #[tokio::test]
-async fn a_tenant_is_asked_for_only_where_nothing_shows_that_it_is_there() {
+async fn tenant_is_checked_only_when_nothing_else_shows_it_exists() {
     let (ann, challenges) = ann(1).await;
     let session = ann.with_step(&challenges[0], STEP, NOW).await.unwrap().reference().clone();
     let admin = ann.admin(&session).await;
-    let gone = Write::delete(keys::tenant(ann.key.tenant()), vec![]);
-    ann.store.table.update(&gone, Retry::Never).await.unwrap();
-    for (by, name, made) in [
+    let delete_tenant = Write::delete(keys::tenant(ann.key.tenant()), vec![]);
+    ann.store.table.update(&delete_tenant, Retry::Never).await.unwrap();
+    for (actor, name, made) in [
         (Actor::AdminContext(&admin), "one", Created::Done),
         (Actor::Idp, "two", Created::Done),
         (Actor::Seed, "three", Created::NoTenant),
         (Actor::First, "four", Created::NoTenant),
     ] {
-        let person = ann.to_be(name, Role::Standard);
-        assert_eq!(ann.store.create_user(&by, &person, &attempt(NOW), &ann.event()).await.unwrap(), made, "{name}");
+        let new_user = ann.to_be(name, Role::Standard);
+        assert_eq!(
+            ann.store.create_user(&actor, &new_user, &attempt(NOW), &ann.event()).await.unwrap(),
+            made,
+            "{name}"
+        );
     }
 }
 
@@ -213,47 +217,47 @@ async fn caller(ann: &Ann, challenge: &TokenRef, step: i64) -> Principal {
 }
 
 #[tokio::test]
-async fn five_wrong_current_passwords_end_that_session_and_no_other() {
+async fn five_wrong_current_passwords_end_only_that_session() {
     let (ann, challenges) = ann(2).await;
     let (first, other) = (caller(&ann, &challenges[0], STEP).await, caller(&ann, &challenges[1], STEP + 1).await);
     for n in 1..=5 {
-        assert!(ann.store.read_session(first.token(), NOW).await.unwrap().is_ok(), "before the {n}th");
+        assert!(ann.store.read_session(first.token(), NOW).await.unwrap().is_ok(), "before attempt {n}");
         let password_attempt = ann.own_password(&first, "wrong", NOW).await.err().unwrap();
-        assert_eq!(password_attempt.was_the_last(), n == 5);
+        assert_eq!(password_attempt.exhausts_session(), n == 5);
     }
     assert_eq!(ann.store.read_session(first.token(), NOW).await.unwrap().err(), Some(NoSession::Invalid));
     let sixth = ann.store.charge_own_password(&first, &attempt(NOW)).await.unwrap();
     assert_eq!(sixth.err(), Some(NoSession::Invalid));
-    let living = ann.read(&ann.key).await.sessions.values().filter(|session| session.alive(NOW)).count();
-    assert_eq!(living, 1, "it is not listed either");
+    let live = ann.read(&ann.key).await.sessions.values().filter(|session| session.alive(NOW)).count();
+    assert_eq!(live, 1, "the ended session is not live");
     assert!(ann.own_password(&other, PASSWORD, NOW).await.is_ok());
     assert_eq!(
         ann.password(PASSWORD, None, NOW).await.ok().unwrap().password_attempt().failures(),
         1,
-        "this one alone"
+        "the wrong current passwords were not counted at the login name"
     );
 }
 
 #[tokio::test]
-async fn the_fifth_try_may_be_the_right_one() {
+async fn fifth_attempt_may_succeed() {
     let (ann, challenges) = ann(1).await;
     let first = caller(&ann, &challenges[0], STEP).await;
     for n in 0..8 {
         ann.session_of(&ann.key).await;
         assert!(n >= 4 || ann.own_password(&first, "wrong", NOW).await.is_err());
     }
-    let (right, hash) =
+    let (verified, hash) =
         (ann.own_password(&first, PASSWORD, NOW).await.ok().unwrap(), ann.hash("another good password").await);
-    // The tenth session is opened meanwhile: the change is planned anew.
-    let met = ann.session_of(&ann.key).await;
-    let done = ann.store.change_password(right, &hash, &SystemEntropy, &ann.event()).await.unwrap();
+    // The tenth session is opened meanwhile, so the change is decided again.
+    let other_session = ann.session_of(&ann.key).await;
+    let done = ann.store.change_password(verified, &hash, &SystemEntropy, &ann.event()).await.unwrap();
     let PasswordChanged::Done(now) = done else { panic!("refused") };
     assert_eq!(now.session.password_attempts, 0);
-    assert_eq!(ann.store.read_session(&met, NOW).await.unwrap().err(), Some(NoSession::RefreshRequired));
+    assert_eq!(ann.store.read_session(&other_session, NOW).await.unwrap().err(), Some(NoSession::RefreshRequired));
 }
 
 #[tokio::test]
-async fn a_count_whose_reply_was_lost_counts_once() {
+async fn repeated_charge_is_counted_once() {
     let (ann, challenges) = ann(1).await;
     let first = caller(&ann, &challenges[0], STEP).await;
     for _ in 0..4 {
@@ -262,23 +266,23 @@ async fn a_count_whose_reply_was_lost_counts_once() {
     let fifth = attempt(NOW);
     for _ in 0..2 {
         let password_attempt = ann.store.charge_own_password(&first, &fifth).await.unwrap().ok().unwrap();
-        assert!(password_attempt.was_the_last());
+        assert!(password_attempt.exhausts_session());
     }
     let session = ann.read(&ann.key).await.sessions.remove(first.token().id()).unwrap();
     assert_eq!(session.password_attempts, 5);
 }
 
 #[tokio::test]
-async fn neither_a_step_up_nor_ending_the_others_forgets_tries_at_the_password() {
+async fn step_up_and_ending_other_sessions_keep_password_attempts() {
     let (ann, challenges) = ann(1).await;
     let first = caller(&ann, &challenges[0], STEP).await;
     let stale = ann.store.read_session(first.token(), NOW).await.unwrap().ok().unwrap();
     assert!(ann.own_password(&first, "wrong", NOW).await.is_err());
     let ended = ann.store.end_sessions(&stale, &Which::Others, &attempt(NOW), &ann.event()).await.unwrap();
-    assert_eq!(ended, Ended::Done, "a right that is there is not denied for it");
+    assert_eq!(ended, Ended::Done, "the count of an attempt does not prevent ending sessions");
     let attempts = |user: &User| user.sessions.values().map(|session| session.password_attempts).max();
     assert_eq!(attempts(&ann.read(&ann.key).await), Some(1));
-    // Charged between a step-up's charge and its end.
+    // The attempt is counted between the charge of a step-up and its commit.
     let Charge::Admitted(pending) = ann.charge(first.token(), NOW).await else { panic!("refused") };
     assert!(ann.own_password(&first, "wrong", NOW).await.is_err());
     let code = totp::code_at(&ann.secret, STEP + 1).unwrap();
@@ -288,22 +292,22 @@ async fn neither_a_step_up_nor_ending_the_others_forgets_tries_at_the_password()
 }
 
 #[tokio::test]
-async fn a_try_needs_a_living_session_and_changes_only_its_owners_password() {
+async fn password_attempt_requires_live_session_of_local_user() {
     let (ann, challenges) = ann(1).await;
     let first = caller(&ann, &challenges[0], STEP).await;
     let hash = ann.hash("another good password").await;
-    for spoilt in [Action::Set(attr("at"), text("s")), Action::Set(attr("pv"), num(2))] {
+    for blocking in [Action::Set(attr("at"), text("s")), Action::Set(attr("pv"), num(2))] {
         let before = ann.read(&ann.key).await;
-        ann.change(spoilt).await;
+        ann.change(blocking).await;
         assert!(ann.own_password(&first, PASSWORD, NOW).await.is_err());
-        for kept in [Action::Set(attr("at"), text("l")), Action::Set(attr("pv"), num(before.password_version))] {
-            ann.change(kept).await;
+        for restored in [Action::Set(attr("at"), text("l")), Action::Set(attr("pv"), num(before.password_version))] {
+            ann.change(restored).await;
         }
     }
-    let right = ann.own_password(&first, PASSWORD, NOW).await.ok().unwrap();
+    let verified = ann.own_password(&first, PASSWORD, NOW).await.ok().unwrap();
     ann.change(Action::Set(attr("ac"), Value::Bool(false))).await;
     let refused = ann.store.charge_own_password(&first, &attempt(NOW)).await.unwrap();
     assert_eq!(refused.err(), Some(NoSession::Invalid));
-    let done = ann.store.change_password(right, &hash, &SystemEntropy, &ann.event()).await.unwrap();
+    let done = ann.store.change_password(verified, &hash, &SystemEntropy, &ann.event()).await.unwrap();
     assert!(matches!(done, PasswordChanged::NoSession(NoSession::Invalid)));
 }

@@ -23,44 +23,44 @@ use crate::{
     },
 };
 
-/// What is to change about somebody.
+/// A change of a user. `None` leaves the value.
 #[derive(Default)]
 pub struct Patch {
-    /// Employee or contact; an exclusion ends with the contact.
+    /// Employee or contact. The exclusion of a contact who becomes an employee ends.
     pub kind: Option<Kind>,
     /// Role.
     pub role: Option<Role>,
-    /// Which door.
+    /// How the user signs in.
     pub auth_type: Option<AuthType>,
-    /// May sign in.
+    /// Whether the user may sign in.
     pub active: Option<bool>,
-    /// The name that is shown.
+    /// The display name.
     pub display_name: Option<String>,
-    /// Where notifications go.
+    /// The address for notifications.
     pub email: Option<String>,
-    /// A new password.
+    /// The hash of a new password.
     pub hash: Option<PasswordHash>,
-    /// What the tenant's IdP calls them.
+    /// The name id of the tenant's IdP to link the user to.
     pub linked: Option<NameIdLink>,
 }
 
-/// What became of a change.
+/// Whether a user was changed or deleted.
 pub enum Changed {
-    /// Changed, or so already: as they are now.
+    /// Changed, or nothing had to change: the user as they are now. Deleted: the user as they were.
     Done(Box<(User, Profile)>),
-    /// No such person in this tenant.
+    /// There is no such user in this tenant.
     NotFound,
-    /// Kind and role would not fit.
+    /// The kind and the role do not go together.
     InvalidCombination,
     /// The new password is too short for a contact.
     PasswordTooShort,
-    /// A tenant keeps its last active Administrator.
+    /// The tenant would lose its last active Administrator, or its last way to administer it without an IdP.
     LastAdministrator,
-    /// Somebody else is called so by the IdP.
+    /// The name id is linked to another user.
     SubjectTaken,
-    /// It is another person's login name.
+    /// The name id equals another user's login name.
     Ambiguous,
-    /// The caller may no longer.
+    /// The caller lost the right to do it.
     ActorRevoked,
 }
 
@@ -75,10 +75,10 @@ struct Change<'a> {
 }
 
 impl Store {
-    /// Changes a user. Every change except of names raises the security version: sessions have to be refreshed.
+    /// Changes a user. Every change except of names raises the security version, so the user must sign in again.
     ///
     /// # Errors
-    /// [`StoreError`]: it may have happened.
+    /// [`StoreError`]: the user may have been changed.
     pub async fn update_user(
         &self,
         admin: &AdminContext,
@@ -119,10 +119,10 @@ impl Store {
         }
     }
 
-    /// Deletes a user: nothing of theirs stays but the audit, and the login name is free.
+    /// Deletes a user. Only their audit rows stay, and the login name becomes free.
     ///
     /// # Errors
-    /// [`StoreError`]: it may have happened.
+    /// [`StoreError`]: the user may have been deleted.
     pub async fn delete_user(
         &self,
         admin: &AdminContext,
@@ -163,7 +163,7 @@ impl Store {
         }
     }
 
-    /// The user as they are now. `None`: the caller may no longer change them.
+    /// Reads the user again. `None`: the caller lost the right to change the user.
     async fn reload(
         &self,
         admin: &AdminContext,
@@ -172,20 +172,20 @@ impl Store {
     ) -> Result<Option<LoadedUser>, StoreError> {
         let key = target.key;
         let [own, user, profile] = self.read_all(target_keys(admin.key(), &key)).await?;
-        let still = admin.still(own, now)?;
+        let still = admin.if_still_authorized(own, now)?;
         Ok(still.map(|_| LoadedUser { key, found: [user, profile] }))
     }
 
-    /// Whether another user has the name that the IdP is to call this one by.
+    /// Whether the name id is linked to another user, or is another user's login name.
     async fn link_taken(&self, key: &UserKey, link: &NameIdLink) -> Result<Option<Changed>, StoreError> {
         let wanted = [keys::subject(key.tenant(), &link.subject), keys::login(&link.login)];
         let [subject, login] = self.read_all(wanted).await?;
         let subject: Option<Subject> = subject.map(item::read).transpose()?;
         let login: Option<LoginRow> = login.map(item::read).transpose()?;
-        let others = |user| user != *key.user();
-        Ok(if subject.is_some_and(|subject| others(subject.uid)) {
+        let is_other = |user| user != *key.user();
+        Ok(if subject.is_some_and(|subject| is_other(subject.uid)) {
             Some(Changed::SubjectTaken)
-        } else if login.and_then(|login| login.uid).is_some_and(others) {
+        } else if login.and_then(|login| login.uid).is_some_and(is_other) {
             Some(Changed::Ambiguous)
         } else {
             None
@@ -232,7 +232,8 @@ impl<'a> Change<'a> {
         Changed::Done(Box::new((self.after, self.profile)))
     }
 
-    /// Whether an active Administrator ceases to be one, or signs in another way: how from now on, if still one.
+    /// `Some` if an active Administrator ceases to be one, or changes how they sign in. The inner value is how they sign in
+    /// after the change; `None` if they are no longer an active Administrator.
     fn leaves_administrators(&self) -> Option<Option<AuthType>> {
         let of = |user: &User| user.administers_now().then_some(user.auth_type);
         of(&self.before).filter(|before| Some(*before) != of(&self.after)).map(|_| of(&self.after))
@@ -299,12 +300,14 @@ impl<'a> Change<'a> {
     }
 }
 
-/// The condition on the caller's own item. For a change of oneself the version of that item says it.
+/// The condition on the caller's own item. `None` if callers change themselves: then the version of their item is the
+/// condition.
 fn actor_check(admin: &AdminContext, target: &UserKey, now: Timestamp) -> Option<Write> {
     (target != admin.key()).then(|| Write::check(keys::user(admin.key()), admin.conditions(now)))
 }
 
-/// The link is as loaded: a first sign-in links a user without a change of the user's item.
+/// The condition that the link is as loaded. A first sign-in by SSO links a user without a change of the user's item, so the
+/// version of that item does not show it.
 fn linked_as_loaded(subject: Option<&String>) -> Condition {
     subject.map_or_else(|| absent(attr("sj")), |subject| eq(attr("sj"), subject.as_str()))
 }
