@@ -1,6 +1,11 @@
 //! Tests of batches.
 
-use std::{pin::Pin, sync::Arc};
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex},
+};
+
+use async_trait::async_trait;
 
 use super::*;
 use crate::{
@@ -12,8 +17,9 @@ use crate::{
         interleaved::InterleavedTable,
         item::{FactorState, Kind, Role},
         memory::MemoryTable,
+        table::{Transacted, Transaction, Updated},
         users::{Changed, Patch},
-        write::text,
+        write::{Key, text},
     },
 };
 
@@ -203,9 +209,35 @@ async fn a_contact_whose_password_is_short_or_of_unknown_length_is_refused_and_n
     assert_eq!(outcomes(&office.report(&again).await)[0], Outcome::Included);
 }
 
-/// An office in which another request changes a contact after the contact was read and before the group is written.
+/// A table that notes how many items each read is of.
+#[derive(Default)]
+struct CountedReads(MemoryTable, Mutex<Vec<usize>>);
+
+#[async_trait]
+impl Table for CountedReads {
+    async fn read(&self, keys: &[Key]) -> Result<Vec<Option<Item>>, StoreError> {
+        self.1.lock().unwrap().push(keys.len());
+        self.0.read(keys).await
+    }
+
+    async fn update(&self, write: &Write, retry: Retry) -> Result<Updated, StoreError> {
+        self.0.update(write, retry).await
+    }
+
+    async fn transact(&self, transaction: &Transaction) -> Result<Transacted, StoreError> {
+        self.0.transact(transaction).await
+    }
+
+    async fn query(&self, query: &Query) -> Result<Vec<Item>, StoreError> {
+        self.0.query(query).await
+    }
+}
+
+/// An office in which another request changes a contact after the contact was read and before the group is written. The group
+/// reads its contacts, and then only the changed one again.
 async fn batch_interrupted_by(contacts: usize, change: Action) -> (Office, Report) {
-    let table = Arc::new(InterleavedTable::over(Arc::new(MemoryTable::default())));
+    let counted = Arc::new(CountedReads::default());
+    let table = Arc::new(InterleavedTable::over(Arc::<CountedReads>::clone(&counted)));
     let office = office_over(Arc::<InterleavedTable>::clone(&table), contacts).await;
     let (store, first) = (office.ann.store.clone(), office.key(&office.contacts[0]));
     // The first write is the claim of the batch, the second the group.
@@ -215,6 +247,7 @@ async fn batch_interrupted_by(contacts: usize, change: Action) -> (Office, Repor
     });
     let report = office.report(&office.wanted("a")).await;
     assert!(!table.waits());
+    assert!(counted.1.lock().unwrap().ends_with(&[2 * contacts, 2]), "a user and its names each");
     (office, report)
 }
 
