@@ -250,8 +250,9 @@ async fn secret_moved_to_another_user_is_refused() {
     for copied in [&["sec"][..], &["sec", "fid"], &["sec", "fid", "born", "ls", "fat"]] {
         service.advance(901);
         let attributes = copied.iter().map(|name| ((*name).to_owned(), bobs[*name].clone())).collect();
-        *table.forged.lock().unwrap() = Some(("#u-eve".into(), attributes));
+        // Before the forgery: a login commits on the incarnation in the table, and is denied where a read shows another.
         let challenge = service.challenge_token(&users["eve"]).await;
+        *table.forged.lock().unwrap() = Some(("#u-eve".into(), attributes));
         for name in ["bob", "eve"] {
             let code = totp_code(&users[name].secret, service.step());
             let reply = service.send(post("/v1/verify", &challenge, json!({"code": code}))).await;
