@@ -136,12 +136,11 @@ impl Store {
     /// Reads a known number of items at once.
     async fn read_all<const N: usize>(&self, keys: [write::Key; N]) -> Result<[Option<write::Item>; N], StoreError> {
         let found = self.table.read(&keys).await?;
-        found.try_into().map_err(|_| StoreError::Unavailable("a read answered something else".into()))
+        found.try_into().map_err(|_| StoreError::Unavailable("a read returned a wrong number of items".into()))
     }
 }
 
-/// How often a write is planned anew because what it was planned on (a list of sessions, a budget) changed under it: what is
-/// right is not denied for that.
+/// How often a command is decided again because another request changed what it was decided on.
 const MAX_RETRIES: usize = 4;
 
 /// The key of the audit row of the sign-in that opened a session.

@@ -384,7 +384,7 @@ impl Ann {
             role,
             auth_type: AuthType::Local,
             username: name,
-            display_name: "A user",
+            display_name: "Some User",
             email: None,
         };
         let incarnation = Nonce::generate(&SystemEntropy).unwrap();

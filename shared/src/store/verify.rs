@@ -303,7 +303,7 @@ mod tests {
         assert_eq!(session.ends, (NOW + policy::SESSION_LIFE).secs());
     }
 
-    /// The result is a rejection, and no "try again later".
+    /// The response is a rejection, and not "try again later".
     #[tokio::test]
     async fn proof_is_denied_when_token_was_removed_meanwhile() {
         let (ann, tokens) = ann(2).await;
