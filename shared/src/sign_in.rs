@@ -436,7 +436,7 @@ impl NewSession {
     }
 
     /// Makes the device a known device, or renews the known device that the sign-in was opened from.
-    pub(crate) fn knowing(
+    pub(crate) fn with_known_device(
         mut self,
         opened_from: Option<EntryId>,
         restored: RestoreEpoch,

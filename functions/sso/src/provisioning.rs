@@ -51,7 +51,7 @@ pub(crate) async fn create(
     let link = app.names()?.link(tenant, assertion.entity_id(), assertion.name_id());
     let key = tenant.user(UserId::generate(&*app.entropy)?);
     let mut user = NewUser::new(key, login, &details, Nonce::generate(&*app.entropy)?, request.now);
-    user = user.linked(link).beside_idp(app.names()?, assertion.entity_id());
+    user = user.linked(link).in_tenant_with_idp(app.names()?, assertion.entity_id());
     user.user.role_by_groups = true;
     let event = request.event(Action::UserCreated, Outcome::Success).about(user.key.user()).because("provisioned");
     let created = app.store.create_user(&Actor::Idp, &user, &request.attempt(app)?, &event).await?;

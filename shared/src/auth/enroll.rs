@@ -283,7 +283,7 @@ impl ConfirmedEnrolment {
         session.entry.idp = generation(user, token);
         if let EnrolmentToken::Enrolment(_) = token {
             let device = enrolment(user, token).and_then(|entry| entry.device.clone());
-            session = session.knowing(device, *restored, entropy)?;
+            session = session.with_known_device(device, *restored, entropy)?;
         }
         Ok(Some(Self { step: proof.step(), charged, session }))
     }

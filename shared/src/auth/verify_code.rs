@@ -132,7 +132,7 @@ impl SignIn {
         let proof = Proof::Step { factor: owner.factor, step: proof.step(), resealed };
         let mut session = new_session(&pending, Amr::with_code(user.auth_type), entropy)?;
         if matches!(pending.token, VerificationToken::Challenge(_)) {
-            session = session.knowing(opened_from(&pending), pending.restored, entropy)?;
+            session = session.with_known_device(opened_from(&pending), pending.restored, entropy)?;
         }
         Ok(Self { pending, proof, session })
     }
@@ -150,7 +150,7 @@ impl SignIn {
             return Err(SignInError::Foreign);
         }
         let session = new_session(&pending, Amr::Recovery, entropy)?;
-        let session = session.knowing(opened_from(&pending), pending.restored, entropy)?;
+        let session = session.with_known_device(opened_from(&pending), pending.restored, entropy)?;
         Ok(Self { proof: Proof::RecoveryToken(*proof.digest()), pending, session })
     }
 

@@ -192,7 +192,7 @@ impl Store {
 fn valid(token: &EnrolmentToken, now: Timestamp) -> Vec<Condition> {
     match token {
         EnrolmentToken::Enrolment(token) => open_entry("e", token, policy::ENROLMENT_LIFE, now),
-        EnrolmentToken::Session(token) => session::living(token, now),
+        EnrolmentToken::Session(token) => session::session_is_live(token, now),
     }
 }
 

@@ -110,7 +110,7 @@ impl AdminContext {
 
     /// The conditions on the caller's own item: the session is live, and the security version is the one that was loaded.
     pub(super) fn conditions(&self, now: Timestamp) -> Vec<Condition> {
-        let mut conditions = living(&self.0.token, now);
+        let mut conditions = session_is_live(&self.0.token, now);
         conditions.push(eq(attr("ep"), self.0.user.security_version));
         conditions
     }
@@ -329,15 +329,16 @@ fn entry(token: &TokenRef) -> Path {
 }
 
 /// The conditions that a session is live: those of [`User::session`].
-pub(super) fn living(token: &TokenRef, now: Timestamp) -> Vec<Condition> {
+pub(super) fn session_is_live(token: &TokenRef, now: Timestamp) -> Vec<Condition> {
     let attempts = || entry(token).key("p");
-    let mut conditions = in_time(token, now);
+    let mut conditions = session_in_time(token, now);
     conditions.push(Condition::Any(vec![absent(attempts()), lt(attempts(), policy::MAX_ATTEMPTS)]));
     conditions
 }
 
-/// The conditions of [`User::session_in_time`]: as [`living`], but the attempts at the current password may be used up.
-pub(super) fn in_time(token: &TokenRef, now: Timestamp) -> Vec<Condition> {
+/// The conditions of [`User::session_in_time`]: as [`session_is_live`], but the attempts at the current password may be
+/// used up.
+pub(super) fn session_in_time(token: &TokenRef, now: Timestamp) -> Vec<Condition> {
     let at = || entry(token);
     vec![
         eq(attr("ac"), true),

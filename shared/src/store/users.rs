@@ -117,7 +117,7 @@ impl NewUser {
 
     /// For a tenant with an IdP: refuses the creation if the login name equals the name id of another user.
     #[must_use]
-    pub fn beside_idp(mut self, names: &NameKey, entity_id: &str) -> Self {
+    pub fn in_tenant_with_idp(mut self, names: &NameKey, entity_id: &str) -> Self {
         let name = &self.profile.username;
         let forms = BTreeSet::from([name.clone(), name.to_lowercase(), fold(name)]);
         self.colliding_subjects = forms.iter().map(|form| names.subject(self.key.tenant(), entity_id, form)).collect();

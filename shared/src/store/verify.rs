@@ -174,7 +174,7 @@ fn idp_holds(token: &VerificationToken, user: &User, current: Option<&CurrentIdp
 fn charge(token: &VerificationToken, attempt: &Attempt, expired: &[String]) -> Write {
     let receipt = attr("f").key(attempt.text());
     let (mut conditions, challenge) = match token {
-        VerificationToken::Session(token) => (session::living(token, attempt.at()), None),
+        VerificationToken::Session(token) => (session::session_is_live(token, attempt.at()), None),
         VerificationToken::Challenge(token) => {
             let open = open_entry("c", token, policy::CHALLENGE_LIFE, attempt.at());
             (open, Some(attr("c").key(token.id().as_str().to_owned()).key("n")))

@@ -85,7 +85,7 @@ pub(crate) async fn create(
         user = user.linked(name_id.link(&app, &admin)?);
     }
     if let Some(idp) = admin.principal().idp() {
-        user = user.beside_idp(app.names()?, &idp.entity_id);
+        user = user.in_tenant_with_idp(app.names()?, &idp.entity_id);
     }
     if let Some(password) = &body.password {
         user.hash = Some(app.passwords.hash(password, &*app.entropy).await?);

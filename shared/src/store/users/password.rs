@@ -15,7 +15,7 @@ use crate::{
         Store, StoreError,
         commit::{self, Commit, Decision, Retries},
         item, keys,
-        session::{NoSession, Principal, living},
+        session::{NoSession, Principal, session_is_live},
         table::{Retry, Updated, met_first},
         write::{self, Action, Condition, Write, absent, attr, ne},
     },
@@ -63,8 +63,8 @@ impl Store {
         Ok(Ok(OwnPasswordAttempt { token: token.clone(), row, user, attempt: *attempt }))
     }
 
-    /// Changes the caller's own password after the current password was verified. Known devices are forgotten, and every session
-    /// except the new one is void.
+    /// Changes the caller's own password after the current password was verified. Known devices are forgotten, and every
+    /// session except the new one is void.
     ///
     /// # Errors
     /// [`StoreError`]: the password may have been changed.
@@ -105,7 +105,7 @@ impl Store {
 /// Counts an attempt at the current password at the caller's session, which must be live. An attempt is counted once.
 fn charge_session(token: &TokenRef, attempt: &Attempt) -> Write {
     let at = || attr("s").key(token.id().as_str().to_owned());
-    let mut conditions = living(token, attempt.at());
+    let mut conditions = session_is_live(token, attempt.at());
     conditions.push(Condition::Any(vec![absent(at().key("pa")), ne(at().key("pa"), attempt.id())]));
     let actions = vec![Action::Count(at().key("p"), 1), Action::Set(at().key("pa"), write::bytes(attempt.id()))];
     Write::update(keys::user(token.user()), conditions, actions)

@@ -349,7 +349,7 @@ async fn login_name_of_one_is_not_what_the_idp_calls_another() {
     assert!(matches!(ann.patch(&bob, both).await, Changed::Done(_)), "his own, beside a new password of that name");
     assert!(matches!(ann.patch(&eve, linked("zoe")).await, Changed::Done(_)));
     let create = async |name: &str, name_id: Option<&str>| {
-        let mut person = ann.to_be(name, Role::Standard).beside_idp(&ann.names, &entity_id);
+        let mut person = ann.to_be(name, Role::Standard).in_tenant_with_idp(&ann.names, &entity_id);
         if let Some(name_id) = name_id {
             person = person.linked(link(name_id));
         }
