@@ -450,7 +450,7 @@ mod tests {
         assert_eq!(all(&ann, &contacts, 7).await.len(), 84);
         let start = UserFilter { start: Some("P00".into()), ..UserFilter::default() };
         assert_eq!(all(&ann, &start, 4).await, whole[..10]);
-        let by_display = UserFilter { start: Some("a use".into()), ..UserFilter::default() };
+        let by_display = UserFilter { start: Some("some".into()), ..UserFilter::default() };
         assert_eq!(all(&ann, &by_display, 100).await.len(), 250);
         let excluded = UserFilter { excluded: Some(true), ..UserFilter::default() };
         assert!(all(&ann, &excluded, 100).await.is_empty());
