@@ -140,9 +140,6 @@ impl Store {
     }
 }
 
-/// How often a command is decided again because another request changed what it was decided on.
-const MAX_RETRIES: usize = 4;
-
 /// The key of the audit row of the sign-in that opened a session.
 fn sign_in_row_key(tenant: &TenantId, session: &item::Session, shard: u8) -> write::Key {
     let attempt = data_encoding::BASE64URL_NOPAD.encode(session.attempt.bytes());

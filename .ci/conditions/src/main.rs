@@ -19,11 +19,11 @@ use std::{
 
 use find::Condition;
 
-/// The is_examined files: the library and the flows, without `main.rs` and test helpers.
+/// The files that are examined: the library and the flows, without `main.rs` and test helpers.
 fn is_examined(path: &str) -> bool {
     let code = path.starts_with("shared/src/") || (path.starts_with("functions/") && path.contains("/src/"));
     let for_tests =
-        ["store/conditions", "store/contract", "store/fixture", "store/interleaved", "store/memory", "/tests.rs"];
+        ["store/conditions", "store/contract", "store/fixture", "store/interleav", "store/memory", "tests.rs"];
     code && path.ends_with(".rs") && !path.ends_with("/main.rs") && !for_tests.iter().any(|part| path.contains(part))
 }
 

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::{
-    MAX_RETRIES, Store, StoreError, item,
+    Store, StoreError, item,
     item::{Administrators, LoginRow},
     keys,
     table::{Retry, Transacted, Transaction},
@@ -16,6 +16,9 @@ use crate::{
     secret::{LoginKey, RestoreEpoch},
     sign_in::Attempt,
 };
+
+/// How often the restore epoch is raised again because another request raised it first.
+const MAX_RETRIES: usize = 4;
 
 /// The identity of a store.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
