@@ -8,10 +8,10 @@ use std::{collections::HashMap, time::Duration};
 
 use super::{
     Store, StoreError, item, keys,
-    table::{Transacted, Transaction},
+    table::{Transacted, Transaction, met_first},
     write::{Action, Condition, Item, Key, Value, Write, absent, attr, eq},
 };
-use crate::{domain::User, id::UserKey, sign_in::Attempt};
+use crate::{audit::AuditEvent, domain::User, id::UserKey, sign_in::Attempt};
 
 /// How often a decision runs again on what another write left. Budgets bound who can make it retry: 10 codes in 15 minutes,
 /// and 20 challenges for each client network (docs/limits.md); ADR 17 has the counts of 32 concurrent requests.
@@ -61,6 +61,53 @@ impl Store {
             Transacted::Committed => Commit::Done(outcome),
             Transacted::Refused(found) => Commit::Stale(found),
         })
+    }
+}
+
+/// Why a decision about a user was not committed.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError<R> {
+    /// The decision, on the user as the last write left them.
+    #[error("{0}")]
+    Rejected(R),
+    /// Denied, though it may have been committed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The event of a commit, and its number among the events of the attempt.
+pub(super) struct Audited<'a> {
+    pub(super) attempt: &'a Attempt,
+    pub(super) number: u16,
+    pub(super) event: &'a AuditEvent,
+}
+
+impl Store {
+    /// Decides about one user and commits. If another write came first, decides again on what that left. `decide` changes the
+    /// user, and returns the outcome with the writes of other items. `gone` is the rejection of a user who was deleted.
+    pub(super) async fn commit_user<T, R>(
+        &self,
+        key: &UserKey,
+        mut user: User,
+        audited: Audited<'_>,
+        gone: R,
+        decide: impl Fn(&mut User) -> Result<(T, Vec<Write>), R>,
+    ) -> Result<T, CommitError<R>> {
+        let Audited { attempt, number, event } = audited;
+        let mut retries = Retries::of(attempt);
+        loop {
+            let mut changed = user.clone();
+            let (outcome, others) = decide(&mut changed).map_err(CommitError::Rejected)?;
+            let writes = [update(key, &user, &changed)?].into_iter().chain(others).collect();
+            let audit_row = Some(self.audit_row(key.tenant(), attempt, number, event)?);
+            let found = match self.try_commit(Decision { writes, audit_row, outcome }).await? {
+                Commit::Done(outcome) => return Ok(outcome),
+                Commit::Stale(found) => found,
+            };
+            let Some(found) = met_first(found) else { return Err(CommitError::Rejected(gone)) };
+            user = item::read(found)?;
+            retries.pause().await?;
+        }
     }
 }
 

@@ -1,8 +1,6 @@
 //! Attribute names of a user's item (docs/data-model.md). The names are short, because the cost of a write grows with each
 //! kilobyte of its item.
 
-mod tenant;
-
 use std::collections::HashMap;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
@@ -16,6 +14,32 @@ use crate::{
     id::{BatchId, EntryId},
     secret::{CodeDigest, Nonce, SealedSecret, TokenVerifier},
 };
+
+/// Stores a type as a record: the same fields, with the names of attributes.
+macro_rules! record {
+    ($name:ident as $record:ident { $($(#[$meta:meta])* $field:ident: $type:ty,)* }) => {
+        #[derive(Serialize, Deserialize)]
+        struct $record {
+            $($(#[$meta])* $field: $type,)*
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let $record { $($field),* } = $record::deserialize(deserializer)?;
+                Ok(Self { $($field),* })
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let Self { $($field),* } = self.clone();
+                $record { $($field),* }.serialize(serializer)
+            }
+        }
+    };
+}
+
+mod tenant;
 
 /// Stores an enum as one letter.
 macro_rules! letters {
@@ -69,8 +93,7 @@ impl<'de> Deserialize<'de> for Amr {
     }
 }
 
-#[derive(Serialize, Deserialize)]
-struct ChallengeRecord {
+record! { Challenge as ChallengeRecord {
     #[serde(rename = "g")]
     verifier: TokenVerifier,
     #[serde(rename = "x")]
@@ -85,25 +108,9 @@ struct ChallengeRecord {
     device: Option<EntryId>,
     #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
     idp: Option<Nonce>,
-}
+} }
 
-impl<'de> Deserialize<'de> for Challenge {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let ChallengeRecord { verifier, ends, attempts, security_version, network, device, idp } =
-            ChallengeRecord::deserialize(deserializer)?;
-        Ok(Self { verifier, ends, attempts, security_version, network, device, idp })
-    }
-}
-
-impl Serialize for Challenge {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { verifier, ends, attempts, security_version, network, device, idp } = self.clone();
-        ChallengeRecord { verifier, ends, attempts, security_version, network, device, idp }.serialize(serializer)
-    }
-}
-
-#[derive(Serialize, Deserialize)]
-struct SessionRecord {
+record! { Session as SessionRecord {
     #[serde(rename = "g")]
     verifier: TokenVerifier,
     #[serde(rename = "c")]
@@ -126,73 +133,9 @@ struct SessionRecord {
     password_attempts: i64,
     #[serde(rename = "pa", default, skip_serializing_if = "Option::is_none")]
     password_attempt: Option<Nonce>,
-}
+} }
 
-impl<'de> Deserialize<'de> for Session {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let SessionRecord {
-            verifier,
-            created,
-            attempt,
-            ends,
-            seen,
-            step_up,
-            amr,
-            security_version,
-            idp,
-            password_attempts,
-            password_attempt,
-        } = SessionRecord::deserialize(deserializer)?;
-        Ok(Self {
-            verifier,
-            created,
-            attempt,
-            ends,
-            seen,
-            step_up,
-            amr,
-            security_version,
-            idp,
-            password_attempts,
-            password_attempt,
-        })
-    }
-}
-
-impl Serialize for Session {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self {
-            verifier,
-            created,
-            attempt,
-            ends,
-            seen,
-            step_up,
-            amr,
-            security_version,
-            idp,
-            password_attempts,
-            password_attempt,
-        } = self.clone();
-        SessionRecord {
-            verifier,
-            created,
-            attempt,
-            ends,
-            seen,
-            step_up,
-            amr,
-            security_version,
-            idp,
-            password_attempts,
-            password_attempt,
-        }
-        .serialize(serializer)
-    }
-}
-
-#[derive(Serialize, Deserialize)]
-struct DeviceRecord {
+record! { Device as DeviceRecord {
     #[serde(rename = "g")]
     verifier: TokenVerifier,
     #[serde(rename = "x")]
@@ -203,24 +146,9 @@ struct DeviceRecord {
     last: i64,
     #[serde(rename = "a", default, skip_serializing_if = "Option::is_none")]
     attempt: Option<Nonce>,
-}
+} }
 
-impl<'de> Deserialize<'de> for Device {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let DeviceRecord { verifier, ends, attempts, last, attempt } = DeviceRecord::deserialize(deserializer)?;
-        Ok(Self { verifier, ends, attempts, last, attempt })
-    }
-}
-
-impl Serialize for Device {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { verifier, ends, attempts, last, attempt } = self.clone();
-        DeviceRecord { verifier, ends, attempts, last, attempt }.serialize(serializer)
-    }
-}
-
-#[derive(Serialize, Deserialize)]
-struct PendingEnrolmentRecord {
+record! { PendingEnrolment as PendingEnrolmentRecord {
     #[serde(rename = "fid")]
     factor: Nonce,
     #[serde(rename = "sec")]
@@ -234,61 +162,23 @@ struct PendingEnrolmentRecord {
     reset_code: Option<CodeDigest>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     was: Option<Nonce>,
-}
+} }
 
-impl<'de> Deserialize<'de> for PendingEnrolment {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let PendingEnrolmentRecord { factor, secret, by, ends, attempts, reset_code, was } =
-            PendingEnrolmentRecord::deserialize(deserializer)?;
-        Ok(Self { factor, secret, by, ends, attempts, reset_code, was })
-    }
-}
-
-impl Serialize for PendingEnrolment {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { factor, secret, by, ends, attempts, reset_code, was } = self.clone();
-        PendingEnrolmentRecord { factor, secret, by, ends, attempts, reset_code, was }.serialize(serializer)
-    }
-}
-
-#[derive(Serialize, Deserialize)]
-struct ResetCodeEntryRecord {
+record! { ResetCodeEntry as ResetCodeEntryRecord {
     #[serde(rename = "h")]
     digest: CodeDigest,
     #[serde(rename = "x")]
     ends: i64,
     #[serde(rename = "n")]
     attempts: i64,
-}
+} }
 
-impl<'de> Deserialize<'de> for ResetCodeEntry {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let ResetCodeEntryRecord { digest, ends, attempts } = ResetCodeEntryRecord::deserialize(deserializer)?;
-        Ok(Self { digest, ends, attempts })
-    }
-}
-
-impl Serialize for ResetCodeEntry {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { digest, ends, attempts } = self.clone();
-        ResetCodeEntryRecord { digest, ends, attempts }.serialize(serializer)
-    }
-}
-
-#[derive(Deserialize)]
-struct CurrentIdpRecord {
+record! { CurrentIdp as CurrentIdpRecord {
     #[serde(rename = "e")]
     entity_id: String,
     #[serde(rename = "gn", default)]
     generation: Option<Nonce>,
-}
-
-impl<'de> Deserialize<'de> for CurrentIdp {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let CurrentIdpRecord { entity_id, generation } = CurrentIdpRecord::deserialize(deserializer)?;
-        Ok(Self { entity_id, generation })
-    }
-}
+} }
 
 /// Most sessions never change a password: a count of zero is not stored.
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -296,28 +186,14 @@ fn is_zero(count: &i64) -> bool {
     *count == 0
 }
 
-/// A contact's exclusion, within a user's item.
-#[derive(Serialize, Deserialize)]
-struct ExclusionRecord {
+// A contact's exclusion, within a user's item.
+record! { Exclusion as ExclusionRecord {
     #[serde(rename = "b")]
     batch: BatchId,
     /// Milliseconds.
     #[serde(rename = "t")]
     at: i64,
-}
-
-impl<'de> Deserialize<'de> for Exclusion {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let ExclusionRecord { batch, at } = ExclusionRecord::deserialize(deserializer)?;
-        Ok(Self { batch, at })
-    }
-}
-
-impl Serialize for Exclusion {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        ExclusionRecord { batch: self.batch.clone(), at: self.at }.serialize(serializer)
-    }
-}
+} }
 
 /// A user's item (`U`). Times are in seconds where a comment does not say milliseconds.
 #[derive(Serialize, Deserialize)]

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 
 use super::{
     Store, StoreError,
-    commit::{self, Commit, Decision, Retries},
+    commit::{Audited, CommitError},
     item,
     item::{CurrentIdp, Profile, Role, Session, User},
     keys,
-    table::{Retry, met_first},
+    table::Retry,
     write::{Action, Condition, Item, Path, Write, absent, attr, eq, gt, lt, num, size},
 };
 use crate::{
@@ -303,23 +303,13 @@ impl Store {
         attempt: &Attempt,
         event: &AuditEvent,
     ) -> Result<Ended, StoreError> {
-        let (token, mut user) = (&caller.token, caller.user.clone());
-        let mut retries = Retries::of(attempt);
-        loop {
-            let mut changed = user.clone();
-            if end_sessions(&mut changed, token, which, attempt.at()).is_err() {
-                return Ok(Ended::NotFound);
-            }
-            let writes = vec![commit::update(token.user(), &user, &changed)?];
-            let audit_row = Some(self.audit_row(token.user().tenant(), attempt, 0, event)?);
-            match self.try_commit(Decision { writes, audit_row, outcome: Ended::Done }).await? {
-                Commit::Done(ended) => return Ok(ended),
-                Commit::Stale(found) => match met_first(found) {
-                    None => return Ok(Ended::NotFound),
-                    Some(found) => user = item::read(found)?,
-                },
-            }
-            retries.pause().await?;
+        let token = &caller.token;
+        let audited = Audited { attempt, number: 0, event };
+        let decide = |user: &mut User| Ok(((), end_sessions(user, token, which, attempt.at()).map(|()| Vec::new())?));
+        match self.commit_user(token.user(), caller.user.clone(), audited, NoSession::Invalid, decide).await {
+            Ok(()) => Ok(Ended::Done),
+            Err(CommitError::Rejected(_)) => Ok(Ended::NotFound),
+            Err(CommitError::Store(error)) => Err(error),
         }
     }
 }

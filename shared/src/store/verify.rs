@@ -6,18 +6,18 @@ use tokio::join;
 
 use super::{
     Store, StoreError,
-    commit::{self, Commit, Decision, Retries},
+    commit::{Audited, CommitError},
     item,
     item::CurrentIdp,
     keys,
     login::Charge,
     session,
-    table::{Retry, Updated, met_first},
+    table::{Retry, Updated},
     write::{self, Action, Condition, Write, absent, attr, eq, exists, gt, lt, num},
 };
 use crate::{
     audit::AuditEvent,
-    auth::verify_code::{self, SignIn, VerificationRejection},
+    auth::verify_code::{self, NotExhausted, SignIn, VerificationRejection},
     domain::User,
     env::Timestamp,
     id::UserKey,
@@ -27,15 +27,7 @@ use crate::{
 };
 
 /// Why a correct code was not accepted.
-#[derive(Debug, thiserror::Error)]
-pub enum AcceptError {
-    /// The user changed meanwhile.
-    #[error(transparent)]
-    Rejected(#[from] VerificationRejection),
-    /// Denied, though it may have been committed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
+pub type AcceptError = CommitError<VerificationRejection>;
 
 impl Store {
     /// Counts an attempt against the budgets of the challenge, the window and the consecutive failures in one write, and
@@ -92,22 +84,11 @@ impl Store {
     /// # Errors
     /// [`AcceptError`]: denied.
     pub async fn accept(&self, sign_in: SignIn, event: &AuditEvent) -> Result<SignedIn, AcceptError> {
-        let (key, attempt) = (sign_in.key(), *sign_in.attempt());
-        let mut user = sign_in.charged_user().clone();
-        let mut retries = Retries::of(&attempt);
-        loop {
-            let mut changed = user.clone();
-            let outcome = sign_in.apply(&mut changed)?;
-            let writes = vec![commit::update(key, &user, &changed)?];
-            let audit_row = Some(self.audit_row(key.tenant(), &attempt, 0, event)?);
-            match self.try_commit(Decision { writes, audit_row, outcome }).await? {
-                Commit::Done(opened) => return Ok(sign_in.signed_in(opened)),
-                Commit::Stale(found) => {
-                    user = item::read(met_first(found).ok_or(VerificationRejection::AlreadyUsed)?)?;
-                    retries.pause().await?;
-                }
-            }
-        }
+        let (key, user) = (sign_in.key(), sign_in.charged_user().clone());
+        let audited = Audited { attempt: sign_in.attempt(), number: 0, event };
+        let decide = |user: &mut User| Ok((sign_in.apply(user)?, Vec::new()));
+        let opened = self.commit_user(key, user, audited, VerificationRejection::AlreadyUsed, decide).await?;
+        Ok(sign_in.signed_in(opened))
     }
 
     /// Disables a factor after [`policy::MAX_CONSECUTIVE_FAILURES`] (NIST SP 800-63B-4, 3.2.2).
@@ -121,24 +102,16 @@ impl Store {
         attempt: &Attempt,
         event: &AuditEvent,
     ) -> Result<Disabled, StoreError> {
-        let (mut user, mut retries) = (user.clone(), Retries::of(attempt));
-        loop {
-            let mut changed = user.clone();
-            if verify_code::disable_factor(&mut changed).is_err() {
-                return Ok(Disabled::Stale);
-            }
-            let mut writes = vec![commit::update(key, &user, &changed)?];
-            writes.extend(remove_admin_with_mfa(key, &user));
-            // Number 0 is the refusal of this attempt.
-            let audit_row = Some(self.audit_row(key.tenant(), attempt, 1, event)?);
-            match self.try_commit(Decision { writes, audit_row, outcome: Disabled::Done }).await? {
-                Commit::Done(disabled) => return Ok(disabled),
-                Commit::Stale(found) => {
-                    let Some(found) = met_first(found) else { return Ok(Disabled::Stale) };
-                    user = item::read(found)?;
-                    retries.pause().await?;
-                }
-            }
+        // Number 0 is the refusal of this attempt.
+        let audited = Audited { attempt, number: 1, event };
+        let decide = |user: &mut User| {
+            verify_code::disable_factor(user)?;
+            Ok(((), remove_admin_with_mfa(key, user).into_iter().collect()))
+        };
+        match self.commit_user(key, user.clone(), audited, NotExhausted, decide).await {
+            Ok(()) => Ok(Disabled::Done),
+            Err(CommitError::Rejected(NotExhausted)) => Ok(Disabled::Stale),
+            Err(CommitError::Store(error)) => Err(error),
         }
     }
 }

@@ -13,10 +13,10 @@ use crate::{
     sign_in::{Attempt, NewSession, OwnPasswordAttempt, SignedIn, VerifiedOwnPassword},
     store::{
         Store, StoreError,
-        commit::{self, Commit, Decision, Retries},
+        commit::{Audited, CommitError},
         item, keys,
         session::{NoSession, Principal, session_is_live},
-        table::{Retry, Updated, met_first},
+        table::{Retry, Updated},
         write::{self, Action, Condition, Write, absent, attr, ne},
     },
 };
@@ -75,29 +75,20 @@ impl Store {
         entropy: &dyn Entropy,
         event: &AuditEvent,
     ) -> Result<PasswordChanged, StoreError> {
-        let VerifiedOwnPassword(OwnPasswordAttempt { token, row: _, mut user, attempt }) = verified;
+        let VerifiedOwnPassword(OwnPasswordAttempt { token, row: _, user, attempt }) = verified;
         let (key, now) = (token.user(), attempt.at());
         let login = LoginKey::of(key.tenant(), &user.login);
         let session = NewSession::signed_in(key, 0, item::Amr::Password, &attempt, self.restored, entropy)?;
-        let mut retries = Retries::of(&attempt);
-        loop {
-            let mut changed = user.clone();
-            let fits_contact = hash.long_enough_for_a_contact();
-            let entry = match change_password(&mut changed, &token, &session, fits_contact, now) {
-                Ok(entry) => entry,
-                Err(why) => return Ok(PasswordChanged::NoSession(why)),
-            };
-            let writes =
-                vec![commit::update(key, &user, &changed)?, new_password(key, &login, user.password_version, hash)];
-            let audit_row = Some(self.audit_row(key.tenant(), &attempt, 0, event)?);
-            match self.try_commit(Decision { writes, audit_row, outcome: entry }).await? {
-                Commit::Done(entry) => return Ok(PasswordChanged::Done(session.into_signed_in(entry, false))),
-                Commit::Stale(found) => match met_first(found) {
-                    None => return Ok(PasswordChanged::NoSession(NoSession::Invalid)),
-                    Some(found) => user = item::read(found)?,
-                },
-            }
-            retries.pause().await?;
+        let audited = Audited { attempt: &attempt, number: 0, event };
+        let decide = |user: &mut User| {
+            let write = new_password(key, &login, user.password_version, hash);
+            let entry = change_password(user, &token, &session, hash.long_enough_for_a_contact(), now)?;
+            Ok((entry, vec![write]))
+        };
+        match self.commit_user(key, user, audited, NoSession::Invalid, decide).await {
+            Ok(entry) => Ok(PasswordChanged::Done(session.into_signed_in(entry, false))),
+            Err(CommitError::Rejected(why)) => Ok(PasswordChanged::NoSession(why)),
+            Err(CommitError::Store(error)) => Err(error),
         }
     }
 }
