@@ -28,9 +28,9 @@ fn enrolment_token(request: &Request) -> ApiResult<EnrolmentToken> {
 /// The response to a denied enrolment.
 fn problem(why: Denied) -> Problem {
     match why {
-        Denied::Token => Code::InvalidToken.into(),
-        Denied::Epoch => Code::SessionRefreshRequired.into(),
-        Denied::StepUp => Code::StepUpRequired.into(),
+        Denied::InvalidToken => Code::InvalidToken.into(),
+        Denied::RefreshRequired => Code::SessionRefreshRequired.into(),
+        Denied::StepUpRequired => Code::StepUpRequired.into(),
         Denied::ResetRequired => Code::MfaResetRequired.into(),
         Denied::ResetCode => Code::ResetCodeRequired.into(),
         Denied::NonePending => Problem::new(Code::Conflict).detail("no enrolment is pending: start one"),

@@ -1,8 +1,8 @@
-//! Enrolment of an authenticator app: started with an enrolment token or a session, confirmed with the first code.
+//! Enrolment of an authenticator app. An enrolment token or a session starts it, and the first code confirms it.
 //!
-//! The start keeps the sealed secret as the user's pending enrolment ([`begin`]). A code for it is charged first
-//! ([`check_confirmation`] is what the charge requires), then the code is checked, then [`ConfirmedEnrolment::apply`] makes
-//! the pending factor the active one and opens a session.
+//! The start stores the sealed secret as the user's pending enrolment ([`begin`]). The confirmation has three steps: the store
+//! counts the attempt if [`check_confirmation`] allows it, the code is checked, and [`ConfirmedEnrolment::apply`] makes the
+//! pending factor the active one and opens a session.
 
 use super::session::NoSession;
 use crate::{
@@ -21,9 +21,9 @@ use crate::{
 /// The token that authorises an enrolment.
 #[derive(Clone, PartialEq, Eq)]
 pub enum EnrolmentToken {
-    /// An enrolment token: the user has no factor.
+    /// An enrolment token, for a user without a factor.
     Enrolment(TokenRef),
-    /// A session: the user replaces the factor.
+    /// A session token, for a user who replaces the factor.
     Session(TokenRef),
 }
 
@@ -32,32 +32,32 @@ pub enum EnrolmentToken {
 pub enum EnrolmentRejection {
     /// The token is not valid, or another token replaced the pending enrolment.
     #[error("the token is not valid")]
-    Token,
+    InvalidToken,
     /// The session is older than the user's last security change.
     #[error("the session is older than the last security change")]
-    Epoch,
-    /// The session has no fresh step-up.
+    RefreshRequired,
+    /// The session has no fresh step-up and was not opened with a recovery token in the last 10 minutes.
     #[error("the session has no fresh step-up")]
-    StepUp,
-    /// The factor was disabled, or the time to enrol has passed.
-    #[error("only a reset helps")]
+    StepUpRequired,
+    /// The factor was disabled, or the deadline to enrol has passed.
+    #[error("the user needs a reset")]
     ResetRequired,
     /// The reset code is missing, wrong, used up or expired.
     #[error("the reset code is not valid")]
     ResetCode,
-    /// No enrolment is pending: none was started, or it ended.
+    /// No enrolment is pending: none was started, it expired, or its attempts are used up.
     #[error("no enrolment is pending")]
     NonePending,
     /// The factor or the reset code is not the one that the enrolment was started with.
-    #[error("the user changed meanwhile")]
+    #[error("the factor or the reset code changed during the enrolment")]
     Stale,
 }
 
 impl From<NoSession> for EnrolmentRejection {
     fn from(why: NoSession) -> Self {
         match why {
-            NoSession::Invalid => Self::Token,
-            NoSession::RefreshRequired => Self::Epoch,
+            NoSession::Invalid => Self::InvalidToken,
+            NoSession::RefreshRequired => Self::RefreshRequired,
         }
     }
 }
@@ -88,25 +88,26 @@ impl EnrolmentToken {
     }
 }
 
-/// Whether the token works for this user. The tenant's IdP is not part of it ([`check_idp`]).
+/// Checks that the token is valid for this user. It does not check the tenant's IdP: see [`check_idp`].
 ///
 /// # Errors
-/// [`EnrolmentRejection::Token`], [`EnrolmentRejection::Epoch`].
+/// [`EnrolmentRejection::InvalidToken`]: the token is unknown, expired or void, or the user is inactive.
+/// [`EnrolmentRejection::RefreshRequired`]: the session has an earlier security version.
 pub fn check_token(user: &User, token: &EnrolmentToken, now: Timestamp) -> Result<(), EnrolmentRejection> {
     match token {
         EnrolmentToken::Session(token) => Ok(user.session(token, now).map(drop)?),
         EnrolmentToken::Enrolment(token) => {
             let entry = user.enrolments.get(token.id());
             let open = entry.is_some_and(|it| it.open(token, user.security_version, policy::ENROLMENT_LIFE, now));
-            if open && user.active { Ok(()) } else { Err(EnrolmentRejection::Token) }
+            if open && user.active { Ok(()) } else { Err(EnrolmentRejection::InvalidToken) }
         }
     }
 }
 
-/// Whether the tenant's IdP is still the one that the token came from, if it came from one.
+/// Checks that the tenant's IdP is still the one that the token came from. A token of a local sign-in passes.
 ///
 /// # Errors
-/// [`EnrolmentRejection::Token`].
+/// [`EnrolmentRejection::InvalidToken`]: the IdP was replaced or removed.
 pub fn check_idp(user: &User, token: &EnrolmentToken, current: Option<&CurrentIdp>) -> Result<(), EnrolmentRejection> {
     let holds = match token {
         EnrolmentToken::Session(token) => {
@@ -117,10 +118,10 @@ pub fn check_idp(user: &User, token: &EnrolmentToken, current: Option<&CurrentId
                 || current.is_some_and(|current| current.generation == generation(user, token))
         }
     };
-    if holds { Ok(()) } else { Err(EnrolmentRejection::Token) }
+    if holds { Ok(()) } else { Err(EnrolmentRejection::InvalidToken) }
 }
 
-/// Whether a user may start an enrolment. `code` is the digest of the reset code that the user gave.
+/// Checks whether a user may start an enrolment. `code` is the digest of the reset code that the user gave.
 ///
 /// # Errors
 /// Each variant of [`EnrolmentRejection`] except `NonePending` and `Stale`.
@@ -139,20 +140,20 @@ pub fn check_start(
 
 /// A session replaces an active factor, with a fresh step-up or after a sign-in by recovery token.
 fn check_replacement(user: &User, session: &Session, now: Timestamp) -> Result<(), EnrolmentRejection> {
-    // Before the step-up, which is impossible with a disabled factor.
+    // Checked before the step-up, which is impossible with a disabled factor.
     if user.disabled() {
         return Err(EnrolmentRejection::ResetRequired);
     }
     if !session.fresh(now) && !session.recovering(now) {
-        return Err(EnrolmentRejection::StepUp);
+        return Err(EnrolmentRejection::StepUpRequired);
     }
     if user.factor.is_active() { Ok(()) } else { Err(EnrolmentRejection::ResetRequired) }
 }
 
-/// An enrolment token enrols a user without a factor, in time and with the reset code if one is required.
+/// An enrolment token enrols a user without a factor, before the deadline, and with the reset code if one is required.
 fn check_first_enrolment(user: &User, code: Option<&CodeDigest>, now: Timestamp) -> Result<(), EnrolmentRejection> {
     if user.has_factor() {
-        return Err(EnrolmentRejection::Token);
+        return Err(EnrolmentRejection::InvalidToken);
     }
     if user.enrol_by.is_some_and(|until| until <= now.secs()) {
         return Err(EnrolmentRejection::ResetRequired);
@@ -161,16 +162,16 @@ fn check_first_enrolment(user: &User, code: Option<&CodeDigest>, now: Timestamp)
     if user.reset_code_required && !right { Err(EnrolmentRejection::ResetCode) } else { Ok(()) }
 }
 
-/// Whether a code for the pending enrolment may be tried.
+/// Checks whether the user may send a code for the pending enrolment.
 ///
 /// # Errors
-/// [`EnrolmentRejection`]: `Token`, `Epoch`, `ResetRequired` or `NonePending`.
+/// [`EnrolmentRejection`]: `InvalidToken`, `RefreshRequired`, `ResetRequired` or `NonePending`.
 pub fn check_confirmation(user: &User, token: &EnrolmentToken, now: Timestamp) -> Result<(), EnrolmentRejection> {
     check_token(user, token, now)?;
     match &user.pending {
         Some(pending) if pending.open(token.reference(), now) && pending.attempts < policy::MAX_ATTEMPTS => Ok(()),
         _ if user.factor.state() == FactorState::Disabled => Err(EnrolmentRejection::ResetRequired),
-        Some(pending) if pending.by != *token.reference().id() => Err(EnrolmentRejection::Token),
+        Some(pending) if pending.by != *token.reference().id() => Err(EnrolmentRejection::InvalidToken),
         _ => Err(EnrolmentRejection::NonePending),
     }
 }
@@ -179,14 +180,14 @@ pub fn check_confirmation(user: &User, token: &EnrolmentToken, now: Timestamp) -
 pub struct EnrolmentPermit {
     pub(crate) token: EnrolmentToken,
     pub(crate) user: User,
-    /// Names.
+    /// Login name, display name and e-mail address.
     pub profile: Profile,
     /// The tenant's settings.
     pub policy: TenantPolicy,
 }
 
 impl EnrolmentPermit {
-    /// The factor that the enrolment creates, if `factor` is its id.
+    /// The reference of the factor that the enrolment creates. `factor` is its id.
     #[must_use]
     pub fn factor(&self, factor: Nonce) -> FactorRef {
         FactorRef { user: self.token.key().clone(), incarnation: self.user.incarnation, factor }
@@ -207,10 +208,10 @@ impl EnrolmentPermit {
     }
 }
 
-/// Keeps a pending enrolment. It replaces an older one: a user has at most one.
+/// Stores a pending enrolment in the user. A user has at most one, so it replaces an older one.
 ///
 /// # Errors
-/// [`EnrolmentRejection`]: `Token`, `Epoch` or `Stale`.
+/// [`EnrolmentRejection`]: `InvalidToken`, `RefreshRequired` or `Stale`.
 pub(crate) fn begin(
     user: &mut User,
     token: &EnrolmentToken,
@@ -225,7 +226,7 @@ pub(crate) fn begin(
     Ok(())
 }
 
-/// A code for a pending enrolment that was charged and not yet checked. It comes only from the store's
+/// An attempt that was counted for a pending enrolment, before the code is checked. It comes only from the store's
 /// `charge_confirmation`.
 pub struct PendingConfirmation {
     pub(crate) token: EnrolmentToken,
@@ -242,32 +243,33 @@ impl PendingConfirmation {
         FactorRef { user: self.token.key().clone(), incarnation: self.user.incarnation, factor: self.pending.factor }
     }
 
-    /// Its sealed secret.
+    /// The sealed secret of the pending factor.
     #[must_use]
     pub fn secret(&self) -> &SealedSecret {
         &self.pending.secret
     }
 
-    /// The user as the charge left them.
+    /// The user after the attempt was counted.
     #[must_use]
     pub fn user(&self) -> &User {
         &self.user
     }
 }
 
-/// A pending enrolment whose first code was proven right, and the session it pays for.
+/// A pending enrolment whose first code is right, and the session that it opens.
 pub struct ConfirmedEnrolment {
     charged: PendingConfirmation,
+    /// The TOTP time step of the code: 30-second intervals since 1970.
     step: i64,
     session: NewSession,
 }
 
 impl ConfirmedEnrolment {
-    /// Confirms with a code of the pending factor. It consumes both: a proof pays once. `None`: the proof is of another
-    /// factor.
+    /// Confirms the enrolment with the proof of a right code. It takes both values, so that a proof works once. `None`: the
+    /// proof belongs to another factor.
     ///
     /// # Errors
-    /// [`EntropyError`]: there is no randomness for a token.
+    /// [`EntropyError`]: the random generator failed.
     pub fn new(
         charged: PendingConfirmation,
         proof: TotpProof,
@@ -277,7 +279,7 @@ impl ConfirmedEnrolment {
             return Ok(None);
         }
         let PendingConfirmation { token, user, attempt, restored, .. } = &charged;
-        // The session is the first one after the security change that it makes.
+        // The confirmation raises the security version. The new session must have the raised version.
         let (version, amr) = (user.security_version + 1, Amr::with_code(user.auth_type));
         let mut session = NewSession::signed_in(token.key(), version, amr, attempt, *restored, entropy)?;
         session.entry.idp = generation(user, token);
@@ -293,7 +295,7 @@ impl ConfirmedEnrolment {
         self.charged.token.key()
     }
 
-    /// The user as the charge left them.
+    /// The user after the attempt was counted.
     pub(crate) fn charged_user(&self) -> &User {
         &self.charged.user
     }
@@ -303,11 +305,11 @@ impl ConfirmedEnrolment {
         &self.charged.attempt
     }
 
-    /// Makes the pending factor the active one. Its first time step is spent, recovery token and reset code are void, and the
-    /// new session is the only valid token (docs/security.md 22). Returns whether the device is new.
+    /// Makes the pending factor the active one. The time step of its first code is used up, the recovery token and the reset
+    /// code are void, and the new session is the only valid token (docs/security.md 22). Returns whether the device is new.
     ///
     /// # Errors
-    /// [`EnrolmentRejection`]: `Token`, `Epoch`, `NonePending` or `Stale`.
+    /// [`EnrolmentRejection`]: `InvalidToken`, `RefreshRequired`, `NonePending` or `Stale`.
     pub(crate) fn apply(&self, user: &mut User) -> Result<bool, EnrolmentRejection> {
         let PendingConfirmation { token, pending: charged, attempt, .. } = &self.charged;
         let now = attempt.at();
@@ -332,13 +334,14 @@ impl ConfirmedEnrolment {
         user.reset_code = None;
         user.reset_code_required = false;
         user.enrol_by = None;
-        // Before the security version rises: of the earlier sessions, the current ones are kept longest.
+        // Opened before the security version rises, because `open_session` removes sessions of earlier versions first when the
+        // list is full.
         let new_device = user.open_session(&self.session, self.session.entry.clone(), None, now);
         user.raise_security_version();
         Ok(new_device)
     }
 
-    /// What the caller gets after the commit of [`Self::apply`].
+    /// The sign-in to return after the commit of [`Self::apply`].
     pub(crate) fn signed_in(self, new_device: bool) -> SignedIn {
         let entry = self.session.entry.clone();
         self.session.into_signed_in(entry, new_device)
@@ -350,7 +353,7 @@ fn enrolment<'a>(user: &'a User, token: &EnrolmentToken) -> Option<&'a Challenge
     user.enrolments.get(token.reference().id())
 }
 
-/// The generation of the IdP that the token came from. The session that it confirms is of the same generation.
+/// The generation of the IdP that the token came from. The session that the enrolment opens has the same generation.
 fn generation(user: &User, token: &EnrolmentToken) -> Option<Nonce> {
     match token {
         EnrolmentToken::Enrolment(_) => enrolment(user, token)?.idp,
@@ -401,7 +404,7 @@ mod tests {
         (user, EnrolmentToken::new(token.clone()).unwrap())
     }
 
-    /// A user with a factor, with a session that was stepped up now.
+    /// A user with a factor, and a session with a fresh step-up.
     fn signed_in() -> (User, EnrolmentToken) {
         let mut user = person(Kind::Employee, Role::Standard, nonce());
         user.factor = Factor::Active(authenticator());
@@ -431,12 +434,15 @@ mod tests {
     }
 
     #[test]
-    fn enrolment_token_starts_only_for_a_user_without_a_factor() {
+    fn enrolment_token_starts_enrolment_only_for_a_user_without_a_factor() {
         let (mut user, token) = unenrolled();
         assert_eq!(check_start(&user, &token, None, NOW), Ok(()));
-        assert_eq!(check_start(&user, &token, None, NOW + policy::ENROLMENT_LIFE), Err(EnrolmentRejection::Token));
+        assert_eq!(
+            check_start(&user, &token, None, NOW + policy::ENROLMENT_LIFE),
+            Err(EnrolmentRejection::InvalidToken)
+        );
         user.factor = Factor::Active(authenticator());
-        assert_eq!(check_start(&user, &token, None, NOW), Err(EnrolmentRejection::Token));
+        assert_eq!(check_start(&user, &token, None, NOW), Err(EnrolmentRejection::InvalidToken));
     }
 
     #[test]
@@ -472,17 +478,17 @@ mod tests {
     }
 
     #[test]
-    fn session_starts_only_with_a_fresh_step_up_and_an_active_factor() {
+    fn session_starts_enrolment_only_with_a_fresh_step_up_and_an_active_factor() {
         let (mut user, token) = signed_in();
         assert_eq!(check_start(&user, &token, None, NOW), Ok(()));
         let late = NOW + policy::STEP_UP_LIFE + std::time::Duration::from_secs(1);
-        assert_eq!(check_start(&user, &token, None, late), Err(EnrolmentRejection::StepUp));
+        assert_eq!(check_start(&user, &token, None, late), Err(EnrolmentRejection::StepUpRequired));
         let without = User { factor: Factor::None, ..user.clone() };
         assert_eq!(check_start(&without, &token, None, NOW), Err(EnrolmentRejection::ResetRequired));
         user.factor.disable();
         assert_eq!(check_start(&user, &token, None, late), Err(EnrolmentRejection::ResetRequired));
         user.security_version += 1;
-        assert_eq!(check_start(&user, &token, None, NOW), Err(EnrolmentRejection::Epoch));
+        assert_eq!(check_start(&user, &token, None, NOW), Err(EnrolmentRejection::RefreshRequired));
     }
 
     #[test]
@@ -493,8 +499,8 @@ mod tests {
         user.enrolments.get_mut(token.reference().id()).unwrap().idp = generation;
         let current = |generation| CurrentIdp { entity_id: "https://idp.example".to_owned(), generation };
         assert_eq!(check_idp(&user, &token, Some(&current(generation))), Ok(()));
-        assert_eq!(check_idp(&user, &token, Some(&current(Some(nonce())))), Err(EnrolmentRejection::Token));
-        assert_eq!(check_idp(&user, &token, None), Err(EnrolmentRejection::Token));
+        assert_eq!(check_idp(&user, &token, Some(&current(Some(nonce())))), Err(EnrolmentRejection::InvalidToken));
+        assert_eq!(check_idp(&user, &token, None), Err(EnrolmentRejection::InvalidToken));
     }
 
     #[test]
@@ -510,7 +516,7 @@ mod tests {
         user.reset_code = code(digest());
         assert_eq!(begin(&mut user, &token, &pending, NOW), Err(EnrolmentRejection::Stale));
         user.enrolments.clear();
-        assert_eq!(begin(&mut user, &token, &pending, NOW), Err(EnrolmentRejection::Token));
+        assert_eq!(begin(&mut user, &token, &pending, NOW), Err(EnrolmentRejection::InvalidToken));
     }
 
     #[test]
@@ -524,7 +530,7 @@ mod tests {
         assert_eq!(check_confirmation(&user, &token, NOW), Err(EnrolmentRejection::NonePending));
         let other = unenrolled().1;
         user.pending = Some(PendingEnrolment { by: other.reference().id().clone(), ..pending });
-        assert_eq!(check_confirmation(&user, &token, NOW), Err(EnrolmentRejection::Token));
+        assert_eq!(check_confirmation(&user, &token, NOW), Err(EnrolmentRejection::InvalidToken));
         user.pending = None;
         user.factor = Factor::Disabled(authenticator());
         assert_eq!(check_confirmation(&user, &token, NOW), Err(EnrolmentRejection::ResetRequired));
@@ -542,12 +548,12 @@ mod tests {
             user.factor.active().is_some_and(|it| it.id == confirmed.charged.pending.factor && it.last_step == STEP)
         );
         assert_eq!((user.consecutive_failures, user.pending.is_none(), user.sessions.len()), (0, true, 2));
-        assert_eq!(check_token(&user, &token, NOW), Err(EnrolmentRejection::Epoch));
+        assert_eq!(check_token(&user, &token, NOW), Err(EnrolmentRejection::RefreshRequired));
         assert!(user.session(confirmed.session.token.reference(), NOW).is_ok());
     }
 
     #[test]
-    fn confirmed_enrolment_is_rejected_after_the_pending_one_or_the_factor_changed() {
+    fn confirmed_enrolment_is_rejected_after_the_pending_enrolment_or_the_factor_changed() {
         let (mut user, token) = signed_in();
         user.pending = Some(started(&user, &token));
         let confirmed = confirmed(&user, &token);
@@ -557,6 +563,6 @@ mod tests {
         assert_eq!(apply(User { pending: newer, ..user.clone() }), Err(EnrolmentRejection::NonePending));
         let factor = Factor::Active(authenticator());
         assert_eq!(apply(User { factor, ..user.clone() }), Err(EnrolmentRejection::Stale));
-        assert_eq!(apply(User { active: false, ..user }), Err(EnrolmentRejection::Token));
+        assert_eq!(apply(User { active: false, ..user }), Err(EnrolmentRejection::InvalidToken));
     }
 }

@@ -5,24 +5,25 @@ use crate::{
     env::Timestamp,
 };
 
-/// Why a user is neither excluded nor included again.
+/// Why the exclusion of a user does not change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ExclusionRejection {
     /// An employee is never excluded (docs/security.md 43).
     #[error("the user is not a contact")]
     NotAContact,
-    /// The password would be the only factor, and it is too short or was set before its length was noted (docs/security.md 9).
+    /// The password would be the only factor, and it is too short, or was set before Vestibule stored whether it is long enough
+    /// (docs/security.md 9).
     #[error("the password is too short to be the only factor")]
     PasswordTooShort,
-    /// The contact is excluded already, or is not excluded.
+    /// The contact is already in the requested state.
     #[error("the exclusion does not change")]
     Unchanged,
 }
 
-/// Excludes a contact from MFA: the factor and every token are void, and the password alone signs in.
+/// Excludes a contact from MFA: the factor and every token are void, and the contact signs in with the password alone.
 ///
 /// # Errors
-/// [`ExclusionRejection`].
+/// [`ExclusionRejection`]: each variant.
 pub fn exclude_contact(user: &mut User, exclusion: Exclusion) -> Result<(), ExclusionRejection> {
     if user.kind != Kind::Contact {
         return Err(ExclusionRejection::NotAContact);
@@ -45,7 +46,7 @@ pub fn exclude_contact(user: &mut User, exclusion: Exclusion) -> Result<(), Excl
 /// Includes an excluded contact again: the contact must enrol at the next sign-in.
 ///
 /// # Errors
-/// [`ExclusionRejection::NotAContact`], [`ExclusionRejection::Unchanged`].
+/// [`ExclusionRejection::NotAContact`]: the user is an employee. [`ExclusionRejection::Unchanged`]: the contact is not excluded.
 pub fn include_contact(user: &mut User, now: Timestamp) -> Result<(), ExclusionRejection> {
     if user.kind != Kind::Contact {
         return Err(ExclusionRejection::NotAContact);
@@ -59,8 +60,8 @@ pub fn include_contact(user: &mut User, now: Timestamp) -> Result<(), ExclusionR
 }
 
 impl User {
-    /// Ends an exclusion, if there is one. The user had no factor by right and has to enrol from now on: the account is not
-    /// dormant, and the time to enrol of an earlier reset is over.
+    /// Ends the exclusion of an excluded user, who must enrol at the next sign-in. An excluded user needed no factor, so the
+    /// account must not count as dormant, and the enrolment deadline of an earlier reset no longer applies.
     pub(crate) fn end_exclusion(&mut self, now: Timestamp) {
         if self.excluded.take().is_some() {
             self.seen = now.secs();
@@ -99,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn reincluded_contact_is_not_dormant_and_not_late() {
+    fn reincluded_contact_is_not_dormant_and_may_enrol() {
         let mut user = User { excluded: Some(exclusion()), seen: 0, enrol_by: Some(1), ..contact() };
         include_contact(&mut user, NOW).unwrap();
         assert!(user.excluded.is_none() && user.seen == NOW.secs() && user.enrol_by.is_none());
@@ -114,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn contact_with_too_short_a_password_is_not_excluded() {
+    fn contact_with_a_short_password_is_not_excluded() {
         let mut user = User { password_fits_contact: false, ..contact() };
         assert_eq!(exclude_contact(&mut user, exclusion()), Err(ExclusionRejection::PasswordTooShort));
         assert!(user.excluded.is_none() && user.has_factor());

@@ -1,4 +1,4 @@
-//! A new recovery token takes the place of the previous one.
+//! The rule that replaces a recovery token.
 
 use super::session::NoSession;
 use crate::{
@@ -13,18 +13,18 @@ pub enum RecoveryTokenRejection {
     /// The caller's session ended.
     #[error(transparent)]
     NoSession(#[from] NoSession),
-    /// The factor was disabled: only a reset helps.
+    /// The factor is disabled: the user needs a reset.
     #[error("the factor is disabled")]
     FactorDisabled,
-    /// There is no factor to recover.
-    #[error("there is no factor")]
+    /// The user has no factor to recover.
+    #[error("the user has no factor")]
     NoFactor,
     /// The factor is not the one that the caller's request loaded.
     #[error("the factor was replaced")]
     FactorReplaced,
 }
 
-/// Replaces the recovery token of the factor `factor`. There are never two: the previous one is void.
+/// Replaces the recovery token of the factor with the id `factor`. The previous token is void.
 ///
 /// # Errors
 /// [`RecoveryTokenRejection`], in the order of its variants.

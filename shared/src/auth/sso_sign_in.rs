@@ -1,4 +1,4 @@
-//! A sign-in by an assertion of the tenant's IdP: whose it is, and what it opens.
+//! Sign-in by an assertion of the tenant's IdP: the user whom it signs in, and the token that it opens.
 
 use super::login::NetworkFull;
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
 /// Why no user can sign in by an assertion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SubjectRejection {
-    /// The name belongs to no user: one may be provisioned.
+    /// The name belongs to no user. A user may be provisioned with it.
     #[error("the name belongs to no user")]
     Unknown,
     /// The name belongs to no user, and NFKC changes it, so that it may look like the name of a user. No user is provisioned
@@ -31,24 +31,25 @@ pub(crate) struct Candidate {
     pub(crate) uid: UserId,
     /// The incarnation that the link was made for; `None` without a link.
     pub(crate) incarnation: Option<Nonce>,
-    /// The name that must be the login name of the user; `None` with a link.
+    /// The name that must be the user's login name; `None` with a link.
     pub(crate) login_name: Option<AssertedName>,
-    /// Whether this sign-in makes the link.
+    /// Whether this sign-in links the NameID to the user.
     pub(crate) links: bool,
 }
 
 impl Candidate {
-    /// Whether the assertion is about this user. `subject` is the digest of the NameID. A user who is linked to a NameID signs
-    /// in by no other name.
+    /// Checks that the assertion signs in this user. `subject` is the digest of the NameID. A user who is linked to a NameID
+    /// cannot sign in by another name.
     ///
     /// # Errors
-    /// [`SubjectRejection::Unknown`], [`SubjectRejection::NotSsoUser`].
+    /// [`SubjectRejection::Unknown`]: the user's login name is not the asserted name.
+    /// [`SubjectRejection::NotSsoUser`]: the user's link does not match, or the user is inactive or does not sign in by SSO.
     pub(crate) fn check(&self, user: &User, profile: &Profile, subject: &str) -> Result<(), SubjectRejection> {
         if self.login_name.as_ref().is_some_and(|name| !name.matches(&profile.username)) {
             return Err(SubjectRejection::Unknown);
         }
         let own = match self.incarnation {
-            // An Administrator may have replaced the link after it was read.
+            // An Administrator may have replaced the link after it was loaded.
             Some(incarnation) => incarnation == user.incarnation && profile.subject.as_deref() == Some(subject),
             None => profile.subject.is_none(),
         };
@@ -56,13 +57,13 @@ impl Candidate {
     }
 }
 
-/// Why an accepted assertion opens nothing.
+/// Why an accepted assertion opens no token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SsoRejection {
-    /// The user changed after the assertion was accepted: whose it is must be decided again.
-    #[error("the user changed meanwhile")]
+    /// The user changed after the assertion was accepted. The user of the assertion must be found again.
+    #[error("the user changed during the sign-in")]
     UserChanged,
-    /// See [`NetworkFull`].
+    /// The limit of enrolment tokens from the network is reached.
     #[error(transparent)]
     NetworkFull(#[from] NetworkFull),
 }
@@ -74,7 +75,7 @@ pub(crate) struct SsoOpening {
     pub(crate) token: SsoToken,
 }
 
-/// What an assertion opens.
+/// The token that an assertion opens.
 pub(crate) enum SsoToken {
     /// A session.
     Session(NewSession),
@@ -83,10 +84,10 @@ pub(crate) enum SsoToken {
 }
 
 impl SsoOpening {
-    /// Makes the token. An enrolment token is counted at the client `network`.
+    /// Generates the token. An enrolment token counts against the limit of `network`, the client's network.
     ///
     /// # Errors
-    /// [`EntropyError`].
+    /// [`EntropyError`]: the random generator failed.
     pub(crate) fn new(
         grant: SsoGrant,
         network: &str,
@@ -112,10 +113,10 @@ impl SsoOpening {
         Ok(Self { sign_in, next_step, token })
     }
 
-    /// Gives the user the role that the groups give, if one is passed, and opens the session or the enrolment token.
+    /// Sets the role that the groups give, if it changes, and opens the session or the enrolment token.
     ///
     /// # Errors
-    /// [`SsoRejection`].
+    /// [`SsoRejection`]: each variant.
     pub(crate) fn apply(&self, user: &mut User, role: Option<Role>) -> Result<(), SsoRejection> {
         let now = self.sign_in.attempt.at();
         self.check(user, now)?;
@@ -138,7 +139,8 @@ impl SsoOpening {
         Ok(())
     }
 
-    /// Whether the user is still the one that the assertion was accepted for. A change of the link raises the security version.
+    /// Checks that the user did not change since the assertion was accepted. A change of the link raises the security version,
+    /// so this check detects it too.
     fn check(&self, user: &User, now: Timestamp) -> Result<(), SsoRejection> {
         let accepted = &self.sign_in.user;
         let same = user.incarnation == accepted.incarnation && user.security_version == accepted.security_version;
@@ -154,8 +156,8 @@ impl User {
     }
 }
 
-/// The session ends with that of the IdP at the latest. A second factor that the IdP checked counts as a step-up, except for an
-/// excluded contact, who has no factor.
+/// Makes the session. It ends no later than the session at the IdP. A second factor that the IdP checked counts as a step-up,
+/// except for an excluded contact, who has no factor.
 fn new_session(
     sign_in: &SsoSignIn,
     next_step: NextStep,
@@ -176,6 +178,7 @@ fn new_session(
     Ok(session)
 }
 
+/// The end of the session at the IdP, in seconds since 1970.
 fn idp_session_ends(assertion: &Assertion) -> i64 {
     assertion.session_ends.map_or(i64::MAX, Timestamp::secs)
 }
@@ -244,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn enrolled_user_gets_a_session_and_another_user_an_enrolment_token() {
+    fn enrolled_user_gets_a_session_and_unenrolled_user_an_enrolment_token() {
         for (factor, sessions) in [(Factor::Active(authenticator()), 1), (Factor::None, 0)] {
             let mut user = sso_user(factor);
             opening(&user).apply(&mut user, None).unwrap();
@@ -253,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn session_is_valid_after_a_change_of_the_role() {
+    fn new_session_is_valid_after_a_role_change() {
         let mut user = sso_user(Factor::Active(authenticator()));
         opening(&user).apply(&mut user, Some(Role::Administrator)).unwrap();
         let [session] = user.sessions.values().collect::<Vec<_>>()[..] else { panic!("one session") };
@@ -306,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn inactive_user_and_user_of_the_method_local_are_not_accepted() {
+    fn inactive_user_and_local_user_are_not_accepted() {
         let user = sso_user(Factor::None);
         for user in [User { active: false, ..user.clone() }, User { auth_type: AuthType::Local, ..user }] {
             let by_name = candidate(None, Some("bob"));

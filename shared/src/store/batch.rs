@@ -1,6 +1,6 @@
-//! Batches: contacts are excluded from MFA, or included again, in groups of [`GROUP`]. Each group is one transaction with its
-//! outcomes, so the stored items say how far a batch is: a repeat continues where the last run stopped, and concurrent repeats
-//! share the work.
+//! Batches that exclude contacts from MFA, or include them again, in groups of [`GROUP`] contacts. One transaction applies a
+//! group and stores its outcomes. So a repeated request continues where the last one stopped, and concurrent repeats share the
+//! work.
 
 mod group;
 
@@ -10,7 +10,7 @@ use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use group::Step;
+use group::GroupResult;
 
 use super::{
     Store, StoreError,
@@ -40,20 +40,20 @@ pub struct BatchRequest {
     pub disable_mfa: bool,
     /// Whether to report the outcomes without any change.
     pub dry_run: bool,
-    /// The reason, for the audit.
+    /// The reason, for the audit log.
     pub reason: String,
 }
 
 /// State of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Status {
-    /// Not complete. A repeat continues it.
+    /// Groups are left to apply. A repeated request continues the batch.
     #[serde(rename = "r")]
     Running,
-    /// Every group is applied.
+    /// Every group was applied.
     #[serde(rename = "c")]
     Completed,
-    /// The Administrator lost the role before the end. The other groups are never applied.
+    /// The Administrator lost the role before the batch was complete. The remaining groups are never applied.
     #[serde(rename = "s")]
     Stopped,
 }
@@ -61,22 +61,23 @@ pub enum Status {
 /// Outcome for one contact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
-    /// Was excluded.
+    /// The contact was excluded.
     #[serde(rename = "x")]
     Excluded,
-    /// Was included again.
+    /// The contact was included again.
     #[serde(rename = "i")]
     Included,
-    /// Was excluded, or included, before.
+    /// The contact was in the requested state before the batch.
     #[serde(rename = "u")]
     Unchanged,
-    /// Is an employee, who is never excluded.
+    /// The user is an employee. Employees are never excluded (docs/security.md 43).
     #[serde(rename = "e")]
     NotAContact,
     /// The tenant has no such user.
     #[serde(rename = "n")]
     NotFound,
-    /// The password is too short to be the only factor, or was set before its length was noted.
+    /// The password is too short to be the only factor, or was set before Vestibule stored whether it is long enough
+    /// (docs/security.md 9).
     #[serde(rename = "p")]
     PasswordTooShort,
     /// The batch was stopped before this contact.
@@ -84,73 +85,76 @@ pub enum Outcome {
     NotApplied,
 }
 
-/// The durable state of a batch.
+/// The stored state of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
     /// The id of the batch.
     pub id: BatchId,
-    /// Whether it excludes contacts, or includes them again.
+    /// Whether the batch excludes contacts, or includes them again.
     pub disable_mfa: bool,
-    /// Whether it changes nothing.
+    /// Whether the batch only reports outcomes.
     pub dry_run: bool,
-    /// State.
+    /// The progress of the batch.
     pub status: Status,
-    /// The outcomes in the order of the request; while the batch runs, those so far.
+    /// The outcomes in the order of the request. While the batch runs, only those of the applied groups.
     pub results: Vec<(UserId, Outcome)>,
 }
 
 /// Result of a request for a batch.
 #[derive(Debug)]
 pub enum BatchResult {
-    /// Complete or stopped, now or by an earlier request.
+    /// The batch is complete or stopped, by this request or an earlier one.
     Report(Report),
-    /// The key was used with another body.
+    /// The idempotency key was used with another body.
     OtherBody,
-    /// The caller's session ended. A repeat with another session continues the batch.
+    /// The caller's session ended, or the caller lost the role before the batch was stored. A repeated request with a new session
+    /// starts or continues the batch.
     ActorRevoked,
 }
 
-/// The claim of a batch on its key (`B`).
+/// The item that claims the idempotency key of a batch (`B`).
 #[derive(Clone, Serialize, Deserialize)]
 struct Claim {
-    /// Digest of the request.
+    /// Digest of the request body.
     #[serde(rename = "h")]
     digest: String,
+    /// The Administrator who requested the batch.
     by: UserId,
-    /// When it was claimed, ms.
+    /// When the key was claimed, in milliseconds since 1970.
     #[serde(rename = "t")]
     at: i64,
     #[serde(rename = "off")]
     disable_mfa: bool,
     #[serde(rename = "dry")]
     dry_run: bool,
+    /// The reason, for the audit log.
     why: String,
     #[serde(rename = "st")]
     status: Status,
 }
 
-/// The contacts of a batch (`I`).
+/// The item with the contacts of a batch, without duplicates (`I`).
 #[derive(Serialize, Deserialize)]
 struct Contacts {
     ids: Vec<UserId>,
 }
 
-/// The outcomes of one group (`G`).
+/// The item with the outcomes of one group (`G`).
 #[derive(Serialize, Deserialize)]
 struct Outcomes {
     #[serde(rename = "o")]
     outcomes: Vec<Outcome>,
 }
 
-/// A batch as it is stored.
+/// The stored items of a batch.
 struct Batch {
     claim: Claim,
     contacts: Vec<UserId>,
-    /// Outcomes by the place of the group's first contact.
+    /// Outcomes of the applied groups. The key is the index of the group's first contact.
     groups: HashMap<usize, Vec<Outcome>>,
 }
 
-/// One request that applies a batch.
+/// One request that applies a batch. Several requests may apply the same batch concurrently.
 struct Run<'a> {
     admin: &'a AdminContext,
     id: &'a BatchId,
@@ -160,30 +164,30 @@ struct Run<'a> {
 }
 
 impl Store {
-    /// Runs a batch, continues one that is not complete, or repeats the report of one that is. The batch belongs to the
-    /// caller: no other user's request can name it (docs/security.md 44).
+    /// Starts a batch, continues an incomplete one, or returns the report of a complete one. The id of the batch depends on the
+    /// caller, so the request of another user cannot reach it (docs/security.md 44).
     ///
     /// # Errors
-    /// [`StoreError`]: some groups may be applied. A repeat continues.
+    /// [`StoreError`]: the store failed. Some groups may be applied, and a repeated request continues.
     pub async fn run_batch(
         &self,
         admin: &AdminContext,
-        wanted: &BatchRequest,
+        request: &BatchRequest,
         attempt: &Attempt,
         event: &AuditEvent,
     ) -> Result<BatchResult, StoreError> {
         let tenant = admin.tenant();
-        let id = batch_id(admin, &wanted.key)?;
+        let id = batch_id(admin, &request.key)?;
         let mut event = event.clone();
         event.batch_id = Some(id.clone());
         let batch = match self.read_batch(tenant, &id).await? {
             Some(batch) => batch,
-            None => match self.claim(admin, wanted, &id, attempt, &event).await? {
+            None => match self.claim(admin, request, &id, attempt, &event).await? {
                 Some(batch) => batch,
                 None => return Ok(BatchResult::ActorRevoked),
             },
         };
-        if batch.claim.digest != digest(wanted) {
+        if batch.claim.digest != digest(request) {
             return Ok(BatchResult::OtherBody);
         }
         if batch.claim.status != Status::Running {
@@ -192,38 +196,38 @@ impl Store {
         let run = Run { admin, id: &id, batch: &batch, attempt, event: &event };
         let mut ended = Some(Status::Completed);
         for first in (0..batch.contacts.len()).step_by(GROUP).filter(|first| !batch.groups.contains_key(first)) {
-            ended = match self.group(&run, first).await? {
-                Step::Done => continue,
-                Step::Ended => None,
-                Step::ActorRevoked if self.lost_the_right(admin).await? => Some(Status::Stopped),
-                // The caller must only sign in again: a repeat continues.
-                Step::ActorRevoked => return Ok(BatchResult::ActorRevoked),
+            ended = match self.apply_group(&run, first).await? {
+                GroupResult::Done => continue,
+                GroupResult::Ended => None,
+                GroupResult::ActorRevoked if self.lost_admin_role(admin).await? => Some(Status::Stopped),
+                // Only the session ended: a repeated request with a new session continues the batch.
+                GroupResult::ActorRevoked => return Ok(BatchResult::ActorRevoked),
             };
             break;
         }
         if let Some(status) = ended {
-            // After this write no group is applied. The report is read again, because another run may have ended the batch.
+            // No group is applied after this write. The report is read again, because another request may have ended the batch.
             let st = vec![Action::Set(attr("st"), item::value(&status)?)];
             let end = Write::update(keys::batch(tenant, &id), vec![eq(attr("st"), "r")], st);
             self.table.update(&end, Retry::Idempotent).await?;
         }
         let batch = self.read_batch(tenant, &id).await?;
-        let batch = batch.ok_or_else(|| StoreError::Corrupt("a batch is gone".into()))?;
+        let batch = batch.ok_or_else(|| StoreError::Corrupt("a batch disappeared during its run".into()))?;
         Ok(BatchResult::Report(batch.report(id)))
     }
 
-    /// Whether the caller lost the role, and not only the session.
-    async fn lost_the_right(&self, admin: &AdminContext) -> Result<bool, StoreError> {
+    /// Whether the caller is no longer an active Administrator. `false`: only the session ended.
+    async fn lost_admin_role(&self, admin: &AdminContext) -> Result<bool, StoreError> {
         let [own] = self.read_all([keys::user(admin.key())]).await?;
         let own: Option<User> = own.map(item::read).transpose()?;
         let incarnation = admin.principal().user().incarnation;
         Ok(!own.is_some_and(|own| own.incarnation == incarnation && own.administers_now()))
     }
 
-    /// A batch of a tenant.
+    /// The report of a batch. `None`: the tenant has no such batch.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`]: the store failed, or an item of the batch is corrupt.
     pub async fn batch(&self, tenant: &TenantId, id: &BatchId) -> Result<Option<Report>, StoreError> {
         Ok(self.read_batch(tenant, id).await?.map(|batch| batch.report(id.clone())))
     }
@@ -246,7 +250,7 @@ impl Store {
                 }
                 _ if sort == "B" => claim = Some(item::read::<Claim>(found)?),
                 _ if sort == "I" => contacts = Some(item::read::<Contacts>(found)?.ids),
-                _ => return Err(StoreError::Corrupt("a batch with something else in it".into())),
+                _ => return Err(StoreError::Corrupt("a batch has an item of an unknown kind".into())),
             }
         }
         Ok(match (claim, contacts) {
@@ -255,30 +259,31 @@ impl Store {
         })
     }
 
-    /// Claims the key. If a concurrent request claims it first, its batch is returned. `None`: the caller may no longer.
+    /// Claims the idempotency key. If a concurrent request claims it first, returns the batch of that request. `None`: the
+    /// caller's session ended, or the caller's role changed.
     async fn claim(
         &self,
         admin: &AdminContext,
-        wanted: &BatchRequest,
+        request: &BatchRequest,
         id: &BatchId,
         attempt: &Attempt,
         event: &AuditEvent,
     ) -> Result<Option<Batch>, StoreError> {
         let (tenant, at) = (admin.tenant(), attempt.at());
         let claim = Claim {
-            digest: digest(wanted),
+            digest: digest(request),
             by: admin.key().user().clone(),
             at: at.millis(),
-            disable_mfa: wanted.disable_mfa,
-            dry_run: wanted.dry_run,
-            why: wanted.reason.clone(),
+            disable_mfa: request.disable_mfa,
+            dry_run: request.dry_run,
+            why: request.reason.clone(),
             status: Status::Running,
         };
-        let contacts = Contacts { ids: collapsed(&wanted.contacts) };
+        let contacts = Contacts { ids: deduplicated(&request.contacts) };
         let writes = vec![
             Write::check(keys::user(admin.key()), admin.conditions(at)),
-            Write::put_new(keys::batch(tenant, id), kept(item::write(&claim)?, at)),
-            Write::put_new(keys::batch_ids(tenant, id), kept(item::write(&contacts)?, at)),
+            Write::put_new(keys::batch(tenant, id), with_expiry(item::write(&claim)?, at)),
+            Write::put_new(keys::batch_ids(tenant, id), with_expiry(item::write(&contacts)?, at)),
         ];
         let audit_row = Some(self.audit_row(tenant, attempt, 0, event)?);
         let outcome = Batch { claim, contacts: contacts.ids, groups: HashMap::new() };
@@ -294,37 +299,38 @@ impl Store {
     }
 }
 
-/// Contacts of one transaction: three writes each, and DynamoDB takes 100 writes.
+/// Contacts in one transaction. Each takes three writes, and a DynamoDB transaction has at most 100 writes.
 const GROUP: usize = 20;
-/// Retention of a batch.
-const KEPT: std::time::Duration = std::time::Duration::from_secs(400 * 86_400);
+/// How long a batch is kept: 400 days.
+const RETENTION: std::time::Duration = std::time::Duration::from_secs(400 * 86_400);
 
-fn kept(mut item: Item, at: Timestamp) -> Item {
-    item.insert("ttl".to_owned(), num((at + KEPT).secs()));
+fn with_expiry(mut item: Item, at: Timestamp) -> Item {
+    item.insert("ttl".to_owned(), num((at + RETENTION).secs()));
     item
 }
 
 impl Batch {
     fn report(&self, id: BatchId) -> Report {
-        let outcome = |place: usize| {
-            let (first, within) = (place - place % GROUP, place % GROUP);
+        let outcome = |index: usize| {
+            let (first, within) = (index - index % GROUP, index % GROUP);
             let known = self.groups.get(&first).and_then(|group| group.get(within)).copied();
             known.or((self.claim.status == Status::Stopped).then_some(Outcome::NotApplied))
         };
         let results = self.contacts.iter().enumerate();
-        let results = results.filter_map(|(place, contact)| Some((contact.clone(), outcome(place)?))).collect();
+        let results = results.filter_map(|(index, contact)| Some((contact.clone(), outcome(index)?))).collect();
         let Claim { disable_mfa, dry_run, status, .. } = self.claim;
         Report { id, disable_mfa, dry_run, status, results }
     }
 }
 
-/// Each contact once, in the order of first mention.
-fn collapsed(contacts: &[UserId]) -> Vec<UserId> {
+/// The contacts without duplicates, in the order of the first occurrence.
+fn deduplicated(contacts: &[UserId]) -> Vec<UserId> {
     let mut seen = std::collections::HashSet::new();
     contacts.iter().filter(|contact| seen.insert(*contact)).cloned().collect()
 }
 
-/// The id of a batch: a digest of its Administrator, the Administrator's incarnation, and the key.
+/// The id of a batch: a digest of the Administrator, the Administrator's incarnation, and the idempotency key. The incarnation
+/// keeps a new user with the same user id away from the batches of the deleted user.
 fn batch_id(admin: &AdminContext, key: &IdempotencyKey) -> Result<BatchId, StoreError> {
     let (who, incarnation) = (admin.key(), admin.principal().user().incarnation);
     let parts = [
@@ -337,15 +343,16 @@ fn batch_id(admin: &AdminContext, key: &IdempotencyKey) -> Result<BatchId, Store
     BatchId::parse(&BASE64URL_NOPAD.encode(&digest[..16])).map_err(|error| StoreError::Corrupt(error.to_string()))
 }
 
-fn digest(wanted: &BatchRequest) -> String {
-    let flags = [u8::from(wanted.disable_mfa), u8::from(wanted.dry_run)];
-    let contacts = collapsed(&wanted.contacts);
-    let parts = [&flags[..], wanted.reason.as_bytes()].into_iter();
+/// The digest of the request body. It tells a repeated request from another request with the same key.
+fn digest(request: &BatchRequest) -> String {
+    let flags = [u8::from(request.disable_mfa), u8::from(request.dry_run)];
+    let contacts = deduplicated(&request.contacts);
+    let parts = [&flags[..], request.reason.as_bytes()].into_iter();
     let parts = parts.chain(contacts.iter().map(|contact| contact.as_str().as_bytes()));
     BASE64URL_NOPAD.encode(&hash(b"vestibule/1 batch body", parts))
 }
 
-/// Hashes each part with its length, so that no two lists of parts have the same bytes.
+/// Hashes each part after its length, so that two different lists of parts never hash the same bytes.
 fn hash<'a>(purpose: &[u8], parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 32] {
     let mut hash = Sha256::new_with_prefix(purpose);
     for part in parts {

@@ -1,4 +1,4 @@
-//! Enrolment of an authenticator app: start it, charge a code, confirm it.
+//! Enrolment of an authenticator app: starts it, counts a code, and confirms it.
 
 use tokio::join;
 
@@ -28,20 +28,20 @@ use crate::{
     sign_in::{Attempt, SignedIn},
 };
 
-/// Whether a right code confirmed an enrolment.
+/// Result of the commit of a code that was checked and is right.
 pub enum Acceptance<T> {
-    /// Committed.
+    /// The change is committed.
     Accepted(T),
-    /// Another request used the code, or the user changed.
+    /// Nothing is committed: another request used the code, or the user changed.
     AlreadyUsed,
 }
 
 impl Store {
-    /// Whether a user may start an enrolment. A wrong reset code is counted by the write that compares it. A right one is not
-    /// counted, so that the user can start again with it.
+    /// Checks whether a user may start an enrolment. The write that compares the reset code also counts a wrong one. A right
+    /// code is not counted, so that the user can start again with it. The inner `Err` says why the enrolment is denied.
     ///
     /// # Errors
-    /// [`StoreError`]: denied.
+    /// [`StoreError`]: the store failed. Deny the enrolment.
     pub async fn may_enrol(
         &self,
         token: EnrolmentToken,
@@ -51,20 +51,21 @@ impl Store {
         let now = attempt.at();
         let given = reset_code.filter(|_| matches!(token, EnrolmentToken::Enrolment(_)));
         let (user, [profile, policy, idp]) = self.load_enrolment(&token, given.as_ref(), now).await?;
-        let Some(user) = user else { return Ok(Err(Denied::Token)) };
+        let Some(user) = user else { return Ok(Err(Denied::InvalidToken)) };
         let user: User = item::read(user)?;
         let idp: Option<CurrentIdp> = idp.map(item::read).transpose()?;
         let may = enroll::check_idp(&user, &token, idp.as_ref());
         if let Err(why) = may.and_then(|()| enroll::check_start(&user, &token, given.as_ref(), now)) {
             return Ok(Err(why));
         }
-        let missing = || StoreError::Corrupt("a user without names, or without a tenant".into());
+        let missing = || StoreError::Corrupt("the profile of a user or the item of its tenant is missing".into());
         let profile: Profile = item::read(profile.ok_or_else(missing)?)?;
         let policy: TenantPolicy = item::read(policy.ok_or_else(missing)?)?;
         Ok(Ok(EnrolmentPermit { token, user, profile, policy }))
     }
 
-    /// Reads the user, and the names, the tenant and the IdP: one round trip, which counts a wrong reset code.
+    /// Loads the user, and then the profile, the tenant and the IdP in this order. It takes one round trip, and a wrong reset
+    /// code is counted in the same round trip.
     async fn load_enrolment(
         &self,
         token: &EnrolmentToken,
@@ -77,7 +78,8 @@ impl Store {
             let [user, rest @ ..] = self.read_all([keys::user(key), profile, tenant, idp]).await?;
             return Ok((user, rest));
         };
-        // The store refuses the charge of a right code, and where there is no code. The refusal returns the item too.
+        // The conditions refuse this write if the code is right, or if the user has no reset code. A refused write also
+        // returns the item.
         let charge = charge_wrong_code(token, given, now);
         let (charged, rest) =
             join!(self.table.update(&charge, Retry::Idempotent), self.read_all([profile, tenant, idp]));
@@ -85,10 +87,11 @@ impl Store {
         Ok((user, rest?))
     }
 
-    /// Keeps the sealed secret as the user's pending enrolment. It replaces an older one.
+    /// Stores the sealed secret as the user's pending enrolment. It replaces an older one. Returns when the pending enrolment
+    /// ends.
     ///
     /// # Errors
-    /// [`StoreError`]; the secret must not be shown then.
+    /// [`StoreError`]: the store failed. Do not show the secret.
     pub async fn begin_enrolment(
         &self,
         start: EnrolmentPermit,
@@ -112,7 +115,7 @@ impl Store {
             match self.try_commit(Decision { writes, audit_row, outcome }).await? {
                 Commit::Done(ends) => return Ok(Ok(ends)),
                 Commit::Stale(found) => {
-                    let Some(found) = met_first(found) else { return Ok(Err(Denied::Token)) };
+                    let Some(found) = met_first(found) else { return Ok(Err(Denied::InvalidToken)) };
                     user = item::read(found)?;
                     retries.pause().await?;
                 }
@@ -120,10 +123,10 @@ impl Store {
         }
     }
 
-    /// Counts a code against the five attempts of the pending enrolment, and returns its secret.
+    /// Counts one of the five attempts of the pending enrolment, before the code is checked, and returns the sealed secret.
     ///
     /// # Errors
-    /// [`StoreError`]: denied.
+    /// [`StoreError`]: the store failed, or the user's item is corrupt. Deny the request.
     pub async fn charge_confirmation(
         &self,
         token: EnrolmentToken,
@@ -137,7 +140,7 @@ impl Store {
         let charged = charged?;
         let counted = matches!(charged, Updated::Written(_));
         let (Updated::Written(found) | Updated::Refused(found)) = charged;
-        let Some(found) = found else { return Ok(Charge::Rejected(Denied::Token)) };
+        let Some(found) = found else { return Ok(Charge::Rejected(Denied::InvalidToken)) };
         let user: User = item::read(found)?;
         let idp: Option<CurrentIdp> = idp.map(item::read).transpose()?;
         if let Err(why) = enroll::check_idp(&user, &token, idp.as_ref()) {
@@ -148,7 +151,8 @@ impl Store {
             return Ok(Charge::Rejected(why.unwrap_or(Denied::NonePending)));
         }
         let pending = user.pending.clone();
-        let pending = pending.ok_or_else(|| StoreError::Corrupt("a pending enrolment is gone".into()))?;
+        let pending = pending
+            .ok_or_else(|| StoreError::Corrupt("the item of the charged user has no pending enrolment".into()))?;
         if !pending.code_holds(&user) {
             return Ok(Charge::Rejected(Denied::ResetCode));
         }
@@ -158,7 +162,7 @@ impl Store {
     /// Makes the pending factor the active one and opens a session, in one transaction (docs/security.md 22).
     ///
     /// # Errors
-    /// [`StoreError`]: denied, though it may have been committed.
+    /// [`StoreError`]: deny the request. The transaction may be committed nevertheless.
     pub async fn confirm_enrolment(
         &self,
         confirmed: ConfirmedEnrolment,
@@ -188,7 +192,7 @@ impl Store {
     }
 }
 
-/// The conditions of [`enroll::check_token`].
+/// The rules of [`enroll::check_token`] as conditions of a write.
 fn valid(token: &EnrolmentToken, now: Timestamp) -> Vec<Condition> {
     match token {
         EnrolmentToken::Enrolment(token) => open_entry("e", token, policy::ENROLMENT_LIFE, now),
@@ -196,7 +200,8 @@ fn valid(token: &EnrolmentToken, now: Timestamp) -> Vec<Condition> {
     }
 }
 
-/// The charge of a wrong reset code. Its conditions: the token is valid, the user's reset code can be tried, and it is another.
+/// Counts a wrong reset code. Conditions: the token is valid, the user's reset code has attempts and time left, and it differs
+/// from the given code.
 fn charge_wrong_code(token: &EnrolmentToken, given: &CodeDigest, now: Timestamp) -> Write {
     let at = |name: &'static str| attr("rc").key(name);
     let mut conditions = valid(token, now);
@@ -204,7 +209,7 @@ fn charge_wrong_code(token: &EnrolmentToken, given: &CodeDigest, now: Timestamp)
     Write::update(keys::user(token.key()), conditions, vec![Action::Add(at("n"), 1)])
 }
 
-/// The charge of a code for the pending enrolment. Its conditions are those of [`enroll::check_confirmation`].
+/// Counts a code for the pending enrolment. Conditions: the rules of [`enroll::check_confirmation`].
 fn charge_code(token: &EnrolmentToken, now: Timestamp) -> Write {
     let at = |name: &'static str| attr("pe").key(name);
     let longest = (now + policy::ENROLMENT_LIFE + policy::SKEW).millis();

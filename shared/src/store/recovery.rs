@@ -1,4 +1,4 @@
-//! Recovery tokens: issue a new one.
+//! Issue of a new recovery token.
 
 use super::{
     Store, StoreError,
@@ -14,18 +14,18 @@ use crate::{
     sign_in::Attempt,
 };
 
-/// Whether a recovery token was issued.
+/// Result of the request for a new recovery token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Replaced {
-    /// Issued, durably. The previous one is void.
+    /// The new token is stored, and the previous one is void.
     Done,
-    /// There is no factor to recover.
+    /// The user has no factor to recover.
     NoFactor,
-    /// The factor was disabled: only a reset helps.
+    /// The factor is disabled: the user needs a reset.
     Disabled,
-    /// The caller's session ended meanwhile.
+    /// The caller's session ended during the request.
     Gone(NoSession),
-    /// The factor changed meanwhile.
+    /// The factor was replaced during the request.
     Stale,
 }
 
@@ -41,11 +41,11 @@ impl From<RecoveryTokenRejection> for Replaced {
 }
 
 impl Store {
-    /// Puts the digest of a new recovery token in the place of the previous one. There are never two, and the last one shown
-    /// is the one that works (docs/security.md 32, 35).
+    /// Replaces the digest of the recovery token. A user has at most one recovery token, and only the newest one works
+    /// (docs/security.md 32, 35).
     ///
     /// # Errors
-    /// [`StoreError`]; the token must not be shown then.
+    /// [`StoreError`]: the store failed. Do not show the token.
     pub async fn replace_recovery_token(
         &self,
         caller: &FreshSession,
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_last_token_shown_is_the_one_that_works() {
+    async fn only_the_newest_recovery_token_works() {
         let (mut ann, tokens) = ann(2).await;
         let session = ann.with_step(&tokens[0], STEP, NOW).await.unwrap();
         let caller = caller(&ann, session.reference()).await;
@@ -113,11 +113,11 @@ mod tests {
             ann.recovery = code;
             assert_eq!(ann.with_recovery(&tokens[1]).await.is_some(), works);
         }
-        assert!(ann.read(&ann.key).await.factor.recovery_token().is_none(), "it is spent");
+        assert!(ann.read(&ann.key).await.factor.recovery_token().is_none(), "the recovery token is used up");
     }
 
     #[tokio::test]
-    async fn there_is_no_token_without_a_factor_or_a_living_session() {
+    async fn recovery_token_requires_a_factor_and_a_valid_session() {
         let (ann, tokens) = ann(1).await;
         let session = ann.with_step(&tokens[0], STEP, NOW).await.unwrap();
         let caller = caller(&ann, session.reference()).await;
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_recovery_session_may_for_ten_minutes_and_has_no_step_up() {
+    async fn recovery_session_counts_as_fresh_for_ten_minutes_but_has_no_step_up() {
         let (ann, tokens) = ann(1).await;
         let session = ann.with_recovery(&tokens[0]).await.unwrap();
         let at = |now| {

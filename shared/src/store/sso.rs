@@ -1,4 +1,4 @@
-//! Sign-in through a tenant's IdP: the configuration of the IdP, the requests to it, and the assertions that it answers with.
+//! Sign-in through a tenant's IdP: the configuration of the IdP, the requests to it, and its assertions.
 
 mod configure;
 mod request;
@@ -13,8 +13,8 @@ use super::write::{Condition, absent, attr, eq, exists};
 pub use crate::auth::sso_sign_in::SubjectRejection;
 use crate::secret::Nonce;
 
-/// The IdP is configured with this generation.
-fn of_generation(generation: Option<Nonce>) -> Condition {
+/// Condition: the IdP is configured and has this generation.
+fn has_generation(generation: Option<Nonce>) -> Condition {
     let same = generation.map_or_else(|| absent(attr("gn")), |generation| eq(attr("gn"), generation.bytes()));
     Condition::All(vec![exists(attr("PK")), same])
 }

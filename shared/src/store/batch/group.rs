@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{GROUP, Outcome, Outcomes, Run, kept};
+use super::{GROUP, Outcome, Outcomes, Run, with_expiry};
 use crate::{
     audit::{Action, Notify},
     auth::exclude_contacts::{ExclusionRejection, exclude_contact, include_contact},
@@ -18,79 +18,81 @@ use crate::{
     },
 };
 
-/// How the attempt to apply a group ended.
-pub(super) enum Step {
-    /// The outcomes are durable. Another run may have written them.
+/// Result of the attempt to apply a group.
+pub(super) enum GroupResult {
+    /// The outcomes are stored. Another request may have stored them.
     Done,
-    /// Another run ended the batch.
+    /// Another request ended the batch.
     Ended,
     /// The caller's session ended, or the caller's role changed.
     ActorRevoked,
 }
 
-/// What is decided about a contact.
-struct Decided {
+/// The outcome for a contact, and the writes that apply it.
+struct ContactDecision {
     outcome: Outcome,
-    /// The user, the row in the list of exclusions, and the audit row last. Empty if nothing changes.
+    /// The user, then the row in the list of exclusions, then the audit row. Empty if nothing changes.
     writes: Vec<Write>,
 }
 
-/// The contacts of a group, by their place in the batch.
-type Group = BTreeMap<usize, Decided>;
+/// The contacts of a group. The key is the index in the batch.
+type Group = BTreeMap<usize, ContactDecision>;
 
 impl Store {
-    /// Applies the group that starts at the place `first`, and writes its outcomes in the same transaction. If contacts change
-    /// meanwhile, only those are decided again.
-    pub(super) async fn group(&self, run: &Run<'_>, first: usize) -> Result<Step, StoreError> {
+    /// Applies the group that starts at index `first`, and stores its outcomes in the same transaction. If contacts change
+    /// before the commit, only these contacts are loaded and decided again.
+    pub(super) async fn apply_group(&self, run: &Run<'_>, first: usize) -> Result<GroupResult, StoreError> {
         let end = run.batch.contacts.len().min(first + GROUP);
         let mut group = self.decide_contacts(run, (first..end).collect()).await?;
         if run.batch.claim.dry_run {
             self.table.update(&run.outcomes(first, &group)?, Retry::Idempotent).await?;
-            return Ok(Step::Done);
+            return Ok(GroupResult::Done);
         }
         let mut retries = Retries::of(run.attempt);
         loop {
             let decision = run.decision(first, &group)?;
             let written = decision.keys();
             match self.try_commit(decision).await {
-                Ok(Commit::Done(())) => return Ok(Step::Done),
+                Ok(Commit::Done(())) => return Ok(GroupResult::Done),
                 Ok(Commit::Stale(found)) => {
                     let changed = commit::changed_items(written, found);
                     if changed.contains_key(&keys::user(run.admin.key())) {
-                        return Ok(Step::ActorRevoked);
+                        return Ok(GroupResult::ActorRevoked);
                     }
                     if changed.contains_key(&keys::batch(run.admin.tenant(), run.id)) {
-                        return Ok(Step::Ended);
+                        return Ok(GroupResult::Ended);
                     }
                     if changed.contains_key(&keys::batch_group(run.admin.tenant(), run.id, first)) {
-                        return Ok(Step::Done);
+                        return Ok(GroupResult::Done);
                     }
-                    let stale =
-                        |contact: &Decided| contact.writes.iter().any(|write| changed.contains_key(write.key()));
-                    let stale = group.iter().filter(|(_, contact)| stale(contact)).map(|(place, _)| *place).collect();
+                    let stale = |contact: &ContactDecision| {
+                        contact.writes.iter().any(|write| changed.contains_key(write.key()))
+                    };
+                    let stale = group.iter().filter(|(_, contact)| stale(contact)).map(|(index, _)| *index).collect();
                     retries.pause().await?;
                     group.extend(self.decide_contacts(run, stale).await?);
                 }
-                // A contact is signing in. Nothing was written, and the versions say whether the decision still holds.
+                // A contact signs in at the same time. Nothing was written. The retry repeats the same writes, and their version
+                // conditions detect a contact that changed.
                 Err(StoreError::Contended(_)) => retries.pause().await?,
                 Err(error) => return Err(error),
             }
         }
     }
 
-    /// Reads contacts in one round trip and decides about each.
+    /// Loads contacts in one round trip and decides the outcome of each.
     async fn decide_contacts(&self, run: &Run<'_>, places: Vec<usize>) -> Result<Group, StoreError> {
-        let contact = |place: &usize| Some((*place, run.admin.tenant().user(run.batch.contacts.get(*place)?.clone())));
-        let wanted: Vec<(usize, UserKey)> = places.iter().filter_map(contact).collect();
-        if wanted.is_empty() {
+        let contact = |index: &usize| Some((*index, run.admin.tenant().user(run.batch.contacts.get(*index)?.clone())));
+        let contacts: Vec<(usize, UserKey)> = places.iter().filter_map(contact).collect();
+        if contacts.is_empty() {
             return Ok(Group::new());
         }
-        let keys: Vec<_> = wanted.iter().flat_map(|(_, key)| [keys::user(key), keys::profile(key)]).collect();
+        let keys: Vec<_> = contacts.iter().flat_map(|(_, key)| [keys::user(key), keys::profile(key)]).collect();
         let mut found = self.table.read(&keys).await?.into_iter();
         let mut group = Group::new();
-        for (place, key) in wanted {
+        for (index, key) in contacts {
             let found = [found.next().flatten(), found.next().flatten()];
-            group.insert(place, self.decide_contact(run, place, &key, found)?);
+            group.insert(index, self.decide_contact(run, index, &key, found)?);
         }
         Ok(group)
     }
@@ -98,12 +100,12 @@ impl Store {
     fn decide_contact(
         &self,
         run: &Run<'_>,
-        place: usize,
+        index: usize,
         key: &UserKey,
         found: [Option<Item>; 2],
-    ) -> Result<Decided, StoreError> {
+    ) -> Result<ContactDecision, StoreError> {
         let [Some(user), Some(profile)] = found else {
-            return Ok(Decided { outcome: Outcome::NotFound, writes: Vec::new() });
+            return Ok(ContactDecision { outcome: Outcome::NotFound, writes: Vec::new() });
         };
         let (user, profile): (User, Profile) = (item::read(user)?, item::read(profile)?);
         let mut changed = user.clone();
@@ -111,20 +113,21 @@ impl Store {
         let (action, exclusion) = match outcome {
             Outcome::Excluded => (Action::ContactExcluded, run.exclusion_row(key, &profile)?),
             Outcome::Included => (Action::ContactIncluded, Write::delete(keys::exclusion(key), vec![])),
-            _ => return Ok(Decided { outcome, writes: Vec::new() }),
+            _ => return Ok(ContactDecision { outcome, writes: Vec::new() }),
         };
         let mut event = run.event.clone().about(key.user()).notify(Notify::User);
         event.action = action;
-        // Number 0 is the claim of the batch.
-        let number = u16::try_from(place + 1).map_err(|_| StoreError::Corrupt("a batch is too long".into()))?;
+        // The audit row of the claim has number 0.
+        let number =
+            u16::try_from(index + 1).map_err(|_| StoreError::Corrupt("a batch has too many contacts".into()))?;
         let audit_row = self.audit_row(key.tenant(), run.attempt, number, &event)?;
         let writes = vec![commit::update(key, &user, &changed)?, exclusion, audit_row];
-        Ok(Decided { outcome, writes })
+        Ok(ContactDecision { outcome, writes })
     }
 }
 
 impl Run<'_> {
-    /// Excludes or includes a contact, as the batch says.
+    /// Excludes the contact or includes it again, as the batch requests.
     fn apply(&self, user: &mut User) -> Outcome {
         let now = self.attempt.at();
         let (applied, outcome) = if self.batch.claim.disable_mfa {
@@ -141,7 +144,8 @@ impl Run<'_> {
         }
     }
 
-    /// The transaction of a group: the caller still may, the batch still runs, the outcomes, and what changes.
+    /// The transaction of a group. It checks the caller's session and role, checks that the batch still runs, and writes the
+    /// outcomes and the changed contacts.
     fn decision(&self, first: usize, group: &Group) -> Result<Decision<()>, StoreError> {
         let tenant = self.admin.tenant();
         let mut writes = vec![
@@ -150,15 +154,17 @@ impl Run<'_> {
             self.outcomes(first, group)?,
         ];
         writes.extend(group.values().flat_map(|contact| contact.writes.iter().cloned()));
-        // The audit row of the last changed contact proves the commit. If no contact changes, the outcomes prove it.
+        // The last write proves an unknown commit: the audit row of the last changed contact, or the outcomes if no contact
+        // changes.
         let audit_row = writes.pop();
         Ok(Decision { writes, audit_row, outcome: () })
     }
 
+    /// Stores the outcomes. Refused if another request stored them first.
     fn outcomes(&self, first: usize, group: &Group) -> Result<Write, StoreError> {
         let outcomes = Outcomes { outcomes: group.values().map(|contact| contact.outcome).collect() };
         let key = keys::batch_group(self.admin.tenant(), self.id, first);
-        Ok(Write::put_new(key, kept(item::write(&outcomes)?, self.attempt.at())))
+        Ok(Write::put_new(key, with_expiry(item::write(&outcomes)?, self.attempt.at())))
     }
 
     /// The row in the list of exclusions.

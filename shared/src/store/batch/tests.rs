@@ -9,7 +9,7 @@ use async_trait::async_trait;
 
 use super::*;
 use crate::{
-    audit::{Action as Did, Notify},
+    audit::{Action as AuditAction, Notify},
     id::UserKey,
     store::{
         Table,
@@ -23,29 +23,29 @@ use crate::{
     },
 };
 
-struct Office {
+/// Ann with a session, and contacts of her tenant.
+struct BatchFixture {
     ann: Ann,
     session: crate::secret::TokenRef,
     contacts: Vec<UserId>,
 }
 
-/// Ann with a session, and contacts of her tenant.
-async fn office(contacts: usize) -> Office {
-    office_over(Arc::new(MemoryTable::default()), contacts).await
+async fn fixture(contacts: usize) -> BatchFixture {
+    fixture_over(Arc::new(MemoryTable::default()), contacts).await
 }
 
-async fn office_over(table: Arc<dyn Table>, contacts: usize) -> Office {
+async fn fixture_over(table: Arc<dyn Table>, contacts: usize) -> BatchFixture {
     let (ann, challenges) = ann_of("acme", table, 1).await;
     let session = ann.with_step(&challenges[0], STEP, NOW).await.unwrap().reference().clone();
-    let mut office = Office { ann, session, contacts: Vec::new() };
+    let mut fixture = BatchFixture { ann, session, contacts: Vec::new() };
     for n in 0..contacts {
-        let key = office.ann.someone(&format!("c{n:03}"), Role::Portal).await;
-        office.contacts.push(key.user().clone());
+        let key = fixture.ann.someone(&format!("c{n:03}"), Role::Portal).await;
+        fixture.contacts.push(key.user().clone());
     }
-    office
+    fixture
 }
 
-impl Office {
+impl BatchFixture {
     fn key(&self, id: &UserId) -> UserKey {
         self.ann.key.tenant().user(id.clone())
     }
@@ -54,7 +54,7 @@ impl Office {
         self.ann.admin(&self.session).await
     }
 
-    fn wanted(&self, key: &str) -> BatchRequest {
+    fn request(&self, key: &str) -> BatchRequest {
         BatchRequest {
             key: IdempotencyKey::parse(key).unwrap(),
             contacts: self.contacts.clone(),
@@ -64,24 +64,24 @@ impl Office {
         }
     }
 
-    async fn run(&self, wanted: &BatchRequest) -> BatchResult {
-        self.run_as(&self.admin().await, wanted).await
+    async fn run(&self, request: &BatchRequest) -> BatchResult {
+        self.run_as(&self.admin().await, request).await
     }
 
-    async fn run_as(&self, admin: &AdminContext, wanted: &BatchRequest) -> BatchResult {
-        let event = AuditEvent::new(Did::ExclusionBatch, crate::audit::Outcome::Success, "r");
+    async fn run_as(&self, admin: &AdminContext, request: &BatchRequest) -> BatchResult {
+        let event = AuditEvent::new(AuditAction::ExclusionBatch, crate::audit::Outcome::Success, "r");
         let event = event.by(admin.key().user());
-        self.ann.store.run_batch(admin, wanted, &attempt(NOW), &event).await.unwrap()
+        self.ann.store.run_batch(admin, request, &attempt(NOW), &event).await.unwrap()
     }
 
-    async fn report(&self, wanted: &BatchRequest) -> Report {
-        match self.run(wanted).await {
+    async fn report(&self, request: &BatchRequest) -> Report {
+        match self.run(request).await {
             BatchResult::Report(report) => report,
             other => panic!("{other:?}"),
         }
     }
 
-    async fn row(&self, id: &UserId) -> Option<Item> {
+    async fn exclusion_row(&self, id: &UserId) -> Option<Item> {
         self.ann.store.table.read(&[keys::exclusion(&self.key(id))]).await.unwrap().remove(0)
     }
 
@@ -90,9 +90,9 @@ impl Office {
         self.ann.store.table.update(&write, Retry::Never).await.unwrap();
     }
 
-    /// The audit rows about somebody, of an action.
-    async fn rows(&self, id: &UserId, action: Did) -> Vec<AuditEvent> {
-        let mut rows = Vec::new();
+    /// The audit rows of an action on a user.
+    async fn audit_rows(&self, id: &UserId, action: AuditAction) -> Vec<AuditEvent> {
+        let mut audit_rows = Vec::new();
         for shard in 0..crate::audit::SHARDS {
             let query = Query {
                 index: false,
@@ -103,11 +103,11 @@ impl Office {
                 limit: 100_000,
             };
             for row in self.ann.store.table.query(&query).await.unwrap() {
-                rows.push(item::read::<AuditEvent>(row).unwrap());
+                audit_rows.push(item::read::<AuditEvent>(row).unwrap());
             }
         }
-        rows.retain(|row| row.action == action && row.target.as_ref() == Some(id));
-        rows
+        audit_rows.retain(|row| row.action == action && row.target.as_ref() == Some(id));
+        audit_rows
     }
 }
 
@@ -116,9 +116,9 @@ fn outcomes(report: &Report) -> Vec<Outcome> {
 }
 
 #[tokio::test]
-async fn contacts_are_excluded_and_nobody_else() {
-    let mut office = office(45).await;
-    let enrolled = office.contacts[30].clone();
+async fn only_contacts_are_excluded() {
+    let mut fixture = fixture(45).await;
+    let enrolled = fixture.contacts[30].clone();
     let mut factor = enrolment();
     factor.extend([
         Action::Set(attr("row"), num(7)),
@@ -126,90 +126,92 @@ async fn contacts_are_excluded_and_nobody_else() {
         Action::Set(attr("rq"), Value::Bool(true)),
     ]);
     factor.extend(["rkt", "eb"].map(|name| Action::Set(attr(name), num(1))));
-    office.change(&enrolled, factor).await;
-    let employee = office.ann.someone("e", Role::Standard).await.user().clone();
-    office.contacts.insert(21, employee.clone());
-    office.contacts.push(office.ann.key.user().clone());
-    office.contacts.push(UserId::parse("u-none").unwrap());
-    let mut wanted = office.wanted("a");
-    wanted.contacts.push(office.contacts[0].clone());
-    let report = office.report(&wanted).await;
+    fixture.change(&enrolled, factor).await;
+    let employee = fixture.ann.someone("e", Role::Standard).await.user().clone();
+    fixture.contacts.insert(21, employee.clone());
+    fixture.contacts.push(fixture.ann.key.user().clone());
+    fixture.contacts.push(UserId::parse("u-none").unwrap());
+    let mut request = fixture.request("a");
+    request.contacts.push(fixture.contacts[0].clone());
+    let report = fixture.report(&request).await;
     assert_eq!((report.status, report.dry_run, report.disable_mfa), (Status::Completed, false, true));
-    assert_eq!(report.results.iter().map(|(id, _)| id.clone()).collect::<Vec<_>>(), office.contacts);
+    assert_eq!(report.results.iter().map(|(id, _)| id.clone()).collect::<Vec<_>>(), fixture.contacts);
     for (id, outcome) in &report.results {
-        let want = match id {
-            id if *id == employee || id == office.ann.key.user() => Outcome::NotAContact,
+        let expected = match id {
+            id if *id == employee || id == fixture.ann.key.user() => Outcome::NotAContact,
             id if id.as_str() == "u-none" => Outcome::NotFound,
             _ => Outcome::Excluded,
         };
-        assert_eq!(*outcome, want, "{id}");
-        let excluded = want == Outcome::Excluded;
-        assert_eq!(office.row(id).await.is_some(), excluded);
-        let told = office.rows(id, Did::ContactExcluded).await;
-        assert_eq!(told.len(), usize::from(excluded), "{id}");
-        assert!(told.iter().all(|row| row.batch_id.as_ref() == Some(&report.id) && row.notify == [Notify::User]));
-        if want != Outcome::NotFound {
-            let user = office.ann.read(&office.key(id)).await;
+        assert_eq!(*outcome, expected, "{id}");
+        let excluded = expected == Outcome::Excluded;
+        assert_eq!(fixture.exclusion_row(id).await.is_some(), excluded);
+        let audit_rows = fixture.audit_rows(id, AuditAction::ContactExcluded).await;
+        assert_eq!(audit_rows.len(), usize::from(excluded), "{id}");
+        assert!(audit_rows.iter().all(|row| row.batch_id.as_ref() == Some(&report.id) && row.notify == [Notify::User]));
+        if expected != Outcome::NotFound {
+            let user = fixture.ann.read(&fixture.key(id)).await;
             assert_eq!((user.excluded.is_some(), user.security_version), (excluded, if excluded { 2 } else { 1 }));
         }
     }
-    let user = office.ann.read(&office.key(&enrolled)).await;
+    let user = fixture.ann.read(&fixture.key(&enrolled)).await;
     assert!(!user.has_factor() && !user.reset_code_required);
     assert!(user.enrol_by.is_none() && user.consecutive_failures == 0);
-    let listed = office.ann.store.exclusions(office.ann.key.tenant(), None, 100).await.unwrap().items;
+    let listed = fixture.ann.store.exclusions(fixture.ann.key.tenant(), None, 100).await.unwrap().items;
     assert_eq!(listed.len(), 45);
     assert!(
-        listed.iter().all(|row| row.batch == report.id && row.why == "portal only" && row.by == *office.ann.key.user())
+        listed
+            .iter()
+            .all(|row| row.batch == report.id && row.why == "portal only" && row.by == *fixture.ann.key.user())
     );
 }
 
 #[tokio::test]
-async fn a_repeat_answers_the_same_and_changes_nothing() {
-    let office = office(25).await;
-    let wanted = office.wanted("a");
-    let first = office.report(&wanted).await;
-    // Included by another batch since: the first one's answer stays what it was.
-    office.report(&BatchRequest { disable_mfa: false, ..office.wanted("b") }).await;
-    assert_eq!(office.report(&wanted).await, first);
-    assert_eq!(office.ann.store.batch(office.ann.key.tenant(), &first.id).await.unwrap(), Some(first));
-    assert!(office.ann.read(&office.key(&office.contacts[3])).await.excluded.is_none());
+async fn repeated_batch_returns_the_same_report_and_changes_nothing() {
+    let fixture = fixture(25).await;
+    let request = fixture.request("a");
+    let first = fixture.report(&request).await;
+    // Another batch includes the contacts again. The report of the first batch does not change.
+    fixture.report(&BatchRequest { disable_mfa: false, ..fixture.request("b") }).await;
+    assert_eq!(fixture.report(&request).await, first);
+    assert_eq!(fixture.ann.store.batch(fixture.ann.key.tenant(), &first.id).await.unwrap(), Some(first));
+    assert!(fixture.ann.read(&fixture.key(&fixture.contacts[3])).await.excluded.is_none());
     for other in [
-        BatchRequest { reason: "another".to_owned(), ..wanted.clone() },
-        BatchRequest { dry_run: true, ..wanted.clone() },
-        BatchRequest { disable_mfa: false, ..wanted.clone() },
-        BatchRequest { contacts: wanted.contacts[1..].to_vec(), ..wanted.clone() },
+        BatchRequest { reason: "another".to_owned(), ..request.clone() },
+        BatchRequest { dry_run: true, ..request.clone() },
+        BatchRequest { disable_mfa: false, ..request.clone() },
+        BatchRequest { contacts: request.contacts[1..].to_vec(), ..request.clone() },
     ] {
-        assert!(matches!(office.run(&other).await, BatchResult::OtherBody));
+        assert!(matches!(fixture.run(&other).await, BatchResult::OtherBody));
     }
-    let again = office.report(&office.wanted("c")).await;
+    let again = fixture.report(&fixture.request("c")).await;
     assert!(outcomes(&again).iter().all(|outcome| *outcome == Outcome::Excluded));
-    let more = office.report(&office.wanted("d")).await;
+    let more = fixture.report(&fixture.request("d")).await;
     assert!(outcomes(&more).iter().all(|outcome| *outcome == Outcome::Unchanged));
 }
 
-/// Their password may become their only factor (security.md 9).
+/// The password of an excluded contact is the only factor (security.md 9).
 #[tokio::test]
-async fn a_contact_whose_password_is_short_or_of_unknown_length_is_refused_and_nobody_else() {
-    let office = office(4).await;
-    office.change(&office.contacts[1], vec![Action::Set(attr("pl"), Value::Bool(false))]).await;
-    office.change(&office.contacts[2], vec![Action::Remove(attr("pl"))]).await;
-    let want = [Outcome::Excluded, Outcome::PasswordTooShort, Outcome::PasswordTooShort, Outcome::Excluded];
-    let dry = BatchRequest { dry_run: true, ..office.wanted("dry") };
-    assert_eq!(outcomes(&office.report(&dry).await), want);
-    assert_eq!(outcomes(&office.report(&office.wanted("a")).await), want);
-    for (id, outcome) in office.contacts.iter().zip(want) {
+async fn contact_with_a_password_of_short_or_unknown_length_is_not_excluded() {
+    let fixture = fixture(4).await;
+    fixture.change(&fixture.contacts[1], vec![Action::Set(attr("pl"), Value::Bool(false))]).await;
+    fixture.change(&fixture.contacts[2], vec![Action::Remove(attr("pl"))]).await;
+    let expected = [Outcome::Excluded, Outcome::PasswordTooShort, Outcome::PasswordTooShort, Outcome::Excluded];
+    let dry = BatchRequest { dry_run: true, ..fixture.request("dry") };
+    assert_eq!(outcomes(&fixture.report(&dry).await), expected);
+    assert_eq!(outcomes(&fixture.report(&fixture.request("a")).await), expected);
+    for (id, outcome) in fixture.contacts.iter().zip(expected) {
         let excluded = outcome == Outcome::Excluded;
-        assert_eq!(office.ann.read(&office.key(id)).await.excluded.is_some(), excluded);
-        assert_eq!(office.row(id).await.is_some(), excluded);
-        assert_eq!(office.rows(id, Did::ContactExcluded).await.len(), usize::from(excluded));
+        assert_eq!(fixture.ann.read(&fixture.key(id)).await.excluded.is_some(), excluded);
+        assert_eq!(fixture.exclusion_row(id).await.is_some(), excluded);
+        assert_eq!(fixture.audit_rows(id, AuditAction::ContactExcluded).await.len(), usize::from(excluded));
     }
-    // Nor is somebody held back from being included again.
-    office.change(&office.contacts[0], vec![Action::Set(attr("pl"), Value::Bool(false))]).await;
-    let again = BatchRequest { disable_mfa: false, ..office.wanted("b") };
-    assert_eq!(outcomes(&office.report(&again).await)[0], Outcome::Included);
+    // A short password does not prevent the inclusion.
+    fixture.change(&fixture.contacts[0], vec![Action::Set(attr("pl"), Value::Bool(false))]).await;
+    let again = BatchRequest { disable_mfa: false, ..fixture.request("b") };
+    assert_eq!(outcomes(&fixture.report(&again).await)[0], Outcome::Included);
 }
 
-/// A table that notes how many items each read is of.
+/// A table that records the number of items of each read.
 #[derive(Default)]
 struct CountedReads(MemoryTable, Mutex<Vec<usize>>);
 
@@ -233,160 +235,173 @@ impl Table for CountedReads {
     }
 }
 
-/// An office in which another request changes a contact after the contact was read and before the group is written. The group
-/// reads its contacts, and then only the changed one again.
-async fn batch_interrupted_by(contacts: usize, change: Action) -> (Office, Report) {
+/// Runs a batch during which another request changes the first contact, after the contacts were loaded and before the group is
+/// written. Checks that only the changed contact is loaded again.
+async fn batch_interrupted_by(contacts: usize, change: Action) -> (BatchFixture, Report) {
     let counted = Arc::new(CountedReads::default());
     let table = Arc::new(InterleavedTable::over(Arc::<CountedReads>::clone(&counted)));
-    let office = office_over(Arc::<InterleavedTable>::clone(&table), contacts).await;
-    let (store, first) = (office.ann.store.clone(), office.key(&office.contacts[0]));
+    let fixture = fixture_over(Arc::<InterleavedTable>::clone(&table), contacts).await;
+    let (store, first) = (fixture.ann.store.clone(), fixture.key(&fixture.contacts[0]));
     // The first write is the claim of the batch, the second the group.
     table.before_write(2, async move {
         let write = Write::update(keys::user(&first), vec![], vec![change]);
         store.table.update(&write, Retry::Never).await.unwrap();
     });
-    let report = office.report(&office.wanted("a")).await;
+    let report = fixture.report(&fixture.request("a")).await;
     assert!(!table.waits());
-    assert!(counted.1.lock().unwrap().ends_with(&[2 * contacts, 2]), "a user and its names each");
-    (office, report)
+    assert!(
+        counted.1.lock().unwrap().ends_with(&[2 * contacts, 2]),
+        "two items of each contact: the user and the profile"
+    );
+    (fixture, report)
 }
 
 #[tokio::test]
-async fn contact_whose_password_became_short_meanwhile_is_not_excluded() {
-    let (office, report) = batch_interrupted_by(2, Action::Set(attr("pl"), Value::Bool(false))).await;
+async fn contact_whose_password_becomes_short_during_the_batch_is_not_excluded() {
+    let (fixture, report) = batch_interrupted_by(2, Action::Set(attr("pl"), Value::Bool(false))).await;
     assert_eq!(outcomes(&report), [Outcome::PasswordTooShort, Outcome::Excluded]);
-    assert!(office.ann.read(&office.key(&office.contacts[0])).await.excluded.is_none());
-    assert!(office.row(&office.contacts[0]).await.is_none());
+    assert!(fixture.ann.read(&fixture.key(&fixture.contacts[0])).await.excluded.is_none());
+    assert!(fixture.exclusion_row(&fixture.contacts[0]).await.is_none());
 }
 
 #[tokio::test]
-async fn contact_who_signed_in_meanwhile_is_excluded_with_the_others() {
-    let (office, report) = batch_interrupted_by(20, Action::Set(attr("seen"), num(1))).await;
+async fn contact_who_signs_in_during_the_batch_is_excluded() {
+    let (fixture, report) = batch_interrupted_by(20, Action::Set(attr("seen"), num(1))).await;
     assert_eq!(outcomes(&report), [Outcome::Excluded; 20]);
-    for id in &office.contacts {
-        assert_eq!(office.ann.read(&office.key(id)).await.security_version, 2);
-        assert_eq!(office.rows(id, Did::ContactExcluded).await.len(), 1);
+    for id in &fixture.contacts {
+        assert_eq!(fixture.ann.read(&fixture.key(id)).await.security_version, 2);
+        assert_eq!(fixture.audit_rows(id, AuditAction::ContactExcluded).await.len(), 1);
     }
 }
 
 #[tokio::test]
-async fn a_dry_run_tells_and_changes_nothing() {
-    let office = office(22).await;
-    let dry = BatchRequest { dry_run: true, ..office.wanted("a") };
-    let report = office.report(&dry).await;
+async fn dry_run_reports_outcomes_and_changes_nothing() {
+    let fixture = fixture(22).await;
+    let dry = BatchRequest { dry_run: true, ..fixture.request("a") };
+    let report = fixture.report(&dry).await;
     assert!(report.dry_run && outcomes(&report) == vec![Outcome::Excluded; 22]);
-    for id in &office.contacts {
-        assert!(office.ann.read(&office.key(id)).await.security_version == 1 && office.row(id).await.is_none());
+    for id in &fixture.contacts {
+        assert!(
+            fixture.ann.read(&fixture.key(id)).await.security_version == 1 && fixture.exclusion_row(id).await.is_none()
+        );
     }
-    assert!(matches!(office.run(&office.wanted("a")).await, BatchResult::OtherBody), "the key is claimed");
-    office.report(&office.wanted("b")).await;
-    assert_eq!(office.report(&dry).await, report, "also when it would tell something else by now");
+    assert!(
+        matches!(fixture.run(&fixture.request("a")).await, BatchResult::OtherBody),
+        "the key belongs to the dry run"
+    );
+    fixture.report(&fixture.request("b")).await;
+    assert_eq!(fixture.report(&dry).await, report, "the stored report does not change with the contacts");
 }
 
 #[tokio::test]
 async fn reincluded_contact_must_enrol() {
-    let office = office(2).await;
-    office.report(&office.wanted("a")).await;
-    office.change(&office.contacts[0], vec![Action::Set(attr("eb"), num(NOW.secs()))]).await;
-    let report = office.report(&BatchRequest { disable_mfa: false, ..office.wanted("b") }).await;
+    let fixture = fixture(2).await;
+    fixture.report(&fixture.request("a")).await;
+    fixture.change(&fixture.contacts[0], vec![Action::Set(attr("eb"), num(NOW.secs()))]).await;
+    let report = fixture.report(&BatchRequest { disable_mfa: false, ..fixture.request("b") }).await;
     assert_eq!(outcomes(&report), [Outcome::Included; 2]);
-    let user = office.ann.read(&office.key(&office.contacts[0])).await;
+    let user = fixture.ann.read(&fixture.key(&fixture.contacts[0])).await;
     assert!(user.excluded.is_none() && user.factor.state() == FactorState::None && user.security_version == 3);
-    assert!(user.enrol_by.is_none(), "the window of a reset is over");
-    assert!(office.row(&office.contacts[0]).await.is_none());
-    assert_eq!(office.rows(&office.contacts[0], Did::ContactIncluded).await.len(), 1);
+    assert!(user.enrol_by.is_none(), "the deadline of the reset no longer applies");
+    assert!(fixture.exclusion_row(&fixture.contacts[0]).await.is_none());
+    assert_eq!(fixture.audit_rows(&fixture.contacts[0], AuditAction::ContactIncluded).await.len(), 1);
 }
 
 #[tokio::test]
-async fn after_the_demotion_nothing_is_applied_and_the_batch_is_stopped_for_good() {
-    let office = office(50).await;
-    let (admin, wanted) = (office.admin().await, office.wanted("a"));
-    let (attempt, event) = (attempt(NOW), office.ann.event());
-    let (store, tenant) = (&office.ann.store, office.ann.key.tenant());
-    let id = batch_id(&admin, &wanted.key).unwrap();
-    let batch = store.claim(&admin, &wanted, &id, &attempt, &event).await.unwrap().unwrap();
+async fn batch_of_a_demoted_administrator_is_stopped_permanently() {
+    let fixture = fixture(50).await;
+    let (admin, request) = (fixture.admin().await, fixture.request("a"));
+    let (attempt, event) = (attempt(NOW), fixture.ann.event());
+    let (store, tenant) = (&fixture.ann.store, fixture.ann.key.tenant());
+    let id = batch_id(&admin, &request.key).unwrap();
+    let batch = store.claim(&admin, &request, &id, &attempt, &event).await.unwrap().unwrap();
     let run = Run { admin: &admin, id: &id, batch: &batch, attempt: &attempt, event: &event };
-    assert!(matches!(store.group(&run, 0).await.unwrap(), Step::Done));
+    assert!(matches!(store.apply_group(&run, 0).await.unwrap(), GroupResult::Done));
     let running = store.batch(tenant, &id).await.unwrap().unwrap();
     assert!(running.status == Status::Running && outcomes(&running) == vec![Outcome::Excluded; 20]);
-    // As by another's password change: the session is over, the right is not.
-    office.ann.change(Action::Add(attr("ep"), 1)).await;
-    assert!(matches!(office.run_as(&admin, &wanted).await, BatchResult::ActorRevoked));
-    assert_eq!(store.batch(tenant, &id).await.unwrap(), Some(running), "a repeat goes on");
-    office.ann.change(Action::Set(attr("r"), text("s"))).await;
-    let BatchResult::Report(report) = office.run_as(&admin, &wanted).await else { panic!() };
+    // A higher security version ends the session. The role stays.
+    fixture.ann.change(Action::Add(attr("ep"), 1)).await;
+    assert!(matches!(fixture.run_as(&admin, &request).await, BatchResult::ActorRevoked));
+    assert_eq!(store.batch(tenant, &id).await.unwrap(), Some(running), "the batch still runs");
+    fixture.ann.change(Action::Set(attr("r"), text("s"))).await;
+    let BatchResult::Report(report) = fixture.run_as(&admin, &request).await else { panic!("no report") };
     assert_eq!(report.status, Status::Stopped);
-    let want = [vec![Outcome::Excluded; 20], vec![Outcome::NotApplied; 30]].concat();
-    assert_eq!(outcomes(&report), want);
-    // Another invocation that was under way all the time, and one after the right came back.
-    assert!(matches!(store.group(&run, 20).await.unwrap(), Step::ActorRevoked));
-    assert!(matches!(office.run_as(&admin, &office.wanted("b")).await, BatchResult::ActorRevoked));
-    office.ann.change(Action::Add(attr("ep"), -1)).await;
-    office.ann.change(Action::Set(attr("r"), text("a"))).await;
-    assert!(matches!(store.group(&run, 20).await.unwrap(), Step::Ended));
-    assert_eq!(office.report(&wanted).await, report);
-    assert!(office.ann.read(&office.key(&office.contacts[20])).await.excluded.is_none());
+    let expected = [vec![Outcome::Excluded; 20], vec![Outcome::NotApplied; 30]].concat();
+    assert_eq!(outcomes(&report), expected);
+    // A concurrent request whose run started before the demotion, and requests after the role was given back.
+    assert!(matches!(store.apply_group(&run, 20).await.unwrap(), GroupResult::ActorRevoked));
+    assert!(matches!(fixture.run_as(&admin, &fixture.request("b")).await, BatchResult::ActorRevoked));
+    fixture.ann.change(Action::Add(attr("ep"), -1)).await;
+    fixture.ann.change(Action::Set(attr("r"), text("a"))).await;
+    assert!(matches!(store.apply_group(&run, 20).await.unwrap(), GroupResult::Ended));
+    assert_eq!(fixture.report(&request).await, report);
+    assert!(fixture.ann.read(&fixture.key(&fixture.contacts[20])).await.excluded.is_none());
 }
 
 #[tokio::test]
-async fn a_batch_that_was_left_goes_on_with_a_new_session() {
-    let office = office(50).await;
-    let (admin, wanted) = (office.admin().await, office.wanted("a"));
-    let (begun, event) = (attempt(NOW), office.ann.event());
-    let id = batch_id(&admin, &wanted.key).unwrap();
-    let store = &office.ann.store;
-    let batch = store.claim(&admin, &wanted, &id, &begun, &event).await.unwrap().unwrap();
-    let run = Run { admin: &admin, id: &id, batch: &batch, attempt: &begun, event: &event };
-    store.group(&run, 0).await.unwrap();
-    let session = office.ann.session_of(&office.ann.key).await;
-    office.ann.change(Action::Remove(attr("s").key(office.session.id().as_str().to_owned()))).await;
-    assert!(matches!(office.run_as(&admin, &wanted).await, BatchResult::ActorRevoked));
-    let BatchResult::Report(report) = office.run_as(&office.ann.admin(&session).await, &wanted).await else { panic!() };
+async fn incomplete_batch_continues_with_a_new_session() {
+    let fixture = fixture(50).await;
+    let (admin, request) = (fixture.admin().await, fixture.request("a"));
+    let (started, event) = (attempt(NOW), fixture.ann.event());
+    let id = batch_id(&admin, &request.key).unwrap();
+    let store = &fixture.ann.store;
+    let batch = store.claim(&admin, &request, &id, &started, &event).await.unwrap().unwrap();
+    let run = Run { admin: &admin, id: &id, batch: &batch, attempt: &started, event: &event };
+    store.apply_group(&run, 0).await.unwrap();
+    let session = fixture.ann.session_of(&fixture.ann.key).await;
+    fixture.ann.change(Action::Remove(attr("s").key(fixture.session.id().as_str().to_owned()))).await;
+    assert!(matches!(fixture.run_as(&admin, &request).await, BatchResult::ActorRevoked));
+    let BatchResult::Report(report) = fixture.run_as(&fixture.ann.admin(&session).await, &request).await else {
+        panic!("no report")
+    };
     assert!(report.status == Status::Completed && outcomes(&report) == vec![Outcome::Excluded; 50]);
-    for id in &office.contacts {
-        assert_eq!(office.rows(id, Did::ContactExcluded).await.len(), 1);
+    for id in &fixture.contacts {
+        assert_eq!(fixture.audit_rows(id, AuditAction::ContactExcluded).await.len(), 1);
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn concurrent_repeats_apply_each_contact_once() {
-    let office = Arc::new(office(65).await);
+    let fixture = Arc::new(fixture(65).await);
     let runs = (0..8).map(|_| {
-        let office = Arc::clone(&office);
-        async move { office.report(&office.wanted("a")).await }
+        let fixture = Arc::clone(&fixture);
+        async move { fixture.report(&fixture.request("a")).await }
     });
     for report in at_once(runs).await {
         assert!(report.status == Status::Completed && outcomes(&report) == vec![Outcome::Excluded; 65]);
     }
-    for id in &office.contacts {
-        assert_eq!(office.ann.read(&office.key(id)).await.security_version, 2);
-        assert_eq!(office.rows(id, Did::ContactExcluded).await.len(), 1);
+    for id in &fixture.contacts {
+        assert_eq!(fixture.ann.read(&fixture.key(id)).await.security_version, 2);
+        assert_eq!(fixture.audit_rows(id, AuditAction::ContactExcluded).await.len(), 1);
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn no_employee_ends_up_excluded_whatever_the_timing() {
-    let office = Arc::new(office(20).await);
+async fn contact_who_becomes_an_employee_during_the_batch_is_not_excluded() {
+    let fixture = Arc::new(fixture(20).await);
     let patch = Arc::new(Patch { kind: Some(Kind::Employee), role: Some(Role::Standard), ..Patch::default() });
     let mut all: Vec<Pin<Box<dyn Future<Output = Option<Report>> + Send>>> = Vec::new();
-    for id in office.contacts.clone() {
-        let (office, patch) = (Arc::clone(&office), Arc::clone(&patch));
+    for id in fixture.contacts.clone() {
+        let (fixture, patch) = (Arc::clone(&fixture), Arc::clone(&patch));
         all.push(Box::pin(async move {
-            let (store, event) = (&office.ann.store, office.ann.event());
-            let (_, named) = store.load_user(&office.session, id, NOW).await.unwrap().ok().unwrap();
-            let admin = office.admin().await;
+            let (store, event) = (&fixture.ann.store, fixture.ann.event());
+            let (_, named) = store.load_user(&fixture.session, id, NOW).await.unwrap().ok().unwrap();
+            let admin = fixture.admin().await;
             let changed = store.update_user(&admin, named, &patch, &attempt(NOW), &event).await;
             assert!(matches!(changed.unwrap(), Changed::Done(_)));
             None
         }));
     }
-    let batch = Arc::clone(&office);
-    all.insert(10, Box::pin(async move { Some(batch.report(&batch.wanted("a")).await) }));
+    let batch = Arc::clone(&fixture);
+    all.insert(10, Box::pin(async move { Some(batch.report(&batch.request("a")).await) }));
     let report = at_once(all).await.into_iter().flatten().next().unwrap();
     for (id, outcome) in &report.results {
-        let user = office.ann.read(&office.key(id)).await;
-        assert!(user.kind == Kind::Employee && user.excluded.is_none() && office.row(id).await.is_none());
+        let user = fixture.ann.read(&fixture.key(id)).await;
+        assert!(user.kind == Kind::Employee && user.excluded.is_none() && fixture.exclusion_row(id).await.is_none());
         assert!(matches!(outcome, Outcome::Excluded | Outcome::NotAContact));
-        assert_eq!(office.rows(id, Did::ContactExcluded).await.len(), usize::from(*outcome == Outcome::Excluded));
+        assert_eq!(
+            fixture.audit_rows(id, AuditAction::ContactExcluded).await.len(),
+            usize::from(*outcome == Outcome::Excluded)
+        );
     }
 }

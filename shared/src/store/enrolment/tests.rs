@@ -1,9 +1,9 @@
-//! Tests of enrolment over the reference model.
+//! Tests of enrolment with the table in memory.
 
 use super::*;
 use crate::store::write::num;
 use crate::{
-    audit::{Action as Did, Outcome},
+    audit::{Action as AuditAction, Outcome},
     domain::Factor,
     env::SystemEntropy,
     id::{TenantId, UserId, UserKey},
@@ -22,15 +22,20 @@ fn ring() -> KeyRing {
 }
 
 fn event() -> AuditEvent {
-    AuditEvent::new(Did::FactorActivated, Outcome::Success, "r")
+    AuditEvent::new(AuditAction::FactorActivated, Outcome::Success, "r")
 }
 
-async fn may(ann: &Ann, token: &TokenRef, code: Option<CodeDigest>, at: Timestamp) -> Result<EnrolmentPermit, Denied> {
+async fn may_enrol(
+    ann: &Ann,
+    token: &TokenRef,
+    code: Option<CodeDigest>,
+    at: Timestamp,
+) -> Result<EnrolmentPermit, Denied> {
     ann.store.may_enrol(EnrolmentToken::new(token.clone()).unwrap(), code, &attempt(at)).await.unwrap()
 }
 
 async fn begin(ann: &Ann, token: &TokenRef, code: Option<CodeDigest>) -> Result<TotpSecret, Denied> {
-    let start = may(ann, token, code, NOW).await?;
+    let start = may_enrol(ann, token, code, NOW).await?;
     let factor = Nonce::generate(&SystemEntropy).unwrap();
     let secret = TotpSecret::generate(start.factor(factor), &SystemEntropy).unwrap();
     let sealed = ring().seal(&secret, &SystemEntropy).await.unwrap();
@@ -42,11 +47,11 @@ async fn charge(ann: &Ann, token: &TokenRef) -> Result<PendingConfirmation, Deni
     match ann.store.charge_confirmation(token, attempt(NOW)).await.unwrap() {
         Charge::Admitted(charged) => Ok(charged),
         Charge::Rejected(why) => Err(why),
-        Charge::Exhausted { .. } => panic!("no window here"),
+        Charge::Exhausted { .. } => panic!("a pending enrolment has no time window of attempts"),
     }
 }
 
-async fn proved(ann: &Ann, token: &TokenRef) -> Result<ConfirmedEnrolment, Denied> {
+async fn confirmed(ann: &Ann, token: &TokenRef) -> Result<ConfirmedEnrolment, Denied> {
     let charged = charge(ann, token).await?;
     let secret = ring().open(charged.factor(), charged.secret()).await.unwrap();
     let proof = totp::check(&secret, &totp::code_at(&secret, STEP).unwrap(), NOW, -1).unwrap();
@@ -54,14 +59,14 @@ async fn proved(ann: &Ann, token: &TokenRef) -> Result<ConfirmedEnrolment, Denie
 }
 
 async fn confirm(ann: &Ann, token: &TokenRef) -> Option<SignedIn> {
-    match ann.store.confirm_enrolment(proved(ann, token).await.ok()?, &event()).await.unwrap() {
+    match ann.store.confirm_enrolment(confirmed(ann, token).await.ok()?, &event()).await.unwrap() {
         Acceptance::Accepted(signed_in) => Some(signed_in),
         Acceptance::AlreadyUsed => None,
     }
 }
 
 #[tokio::test]
-async fn enrolment_ends_with_the_idp_that_gave_its_token() {
+async fn enrolment_is_refused_after_the_idp_is_replaced() {
     let (ann, _) = crate::store::fixture::ann(0).await;
     let eve = ann.of_idp("eve", item::Role::Standard, FactorState::None).await;
     let entity_id = crate::store::fixture::idp().entity_id;
@@ -69,17 +74,20 @@ async fn enrolment_ends_with_the_idp_that_gave_its_token() {
     let token = ann.token_by(&first, "eve", "1").await;
     begin(&ann, &token, None).await.ok().unwrap();
     assert!(charge(&ann, &token).await.is_ok());
-    let before = proved(&ann, &token).await.ok().unwrap();
+    let before = confirmed(&ann, &token).await.ok().unwrap();
     let mut user = ann.read(&eve).await;
     let other = ann.configures("https://other.example", 2).await;
-    assert!(matches!(may(&ann, &token, None, NOW).await, Err(Denied::Token)));
-    assert!(matches!(charge(&ann, &token).await, Err(Denied::Token)));
-    // Whatever else there is to say of it.
+    assert!(matches!(may_enrol(&ann, &token, None, NOW).await, Err(Denied::InvalidToken)));
+    assert!(matches!(charge(&ann, &token).await, Err(Denied::InvalidToken)));
+    // Also without a pending enrolment: the replaced IdP is reported first.
     ann.put(Write::update(keys::user(&eve), vec![], vec![Action::Remove(attr("pe"))])).await;
-    assert!(matches!(charge(&ann, &token).await, Err(Denied::Token)));
+    assert!(matches!(charge(&ann, &token).await, Err(Denied::InvalidToken)));
     before.apply(&mut user).unwrap();
-    assert!(user.sessions.values().all(|session| session.idp == first.generation), "and the session would end with it");
-    // By another token, and once more by the session that this gives.
+    assert!(
+        user.sessions.values().all(|session| session.idp == first.generation),
+        "the new session belongs to the first IdP"
+    );
+    // A token of the other IdP enrols. The session that it opens can start another enrolment, until that IdP is replaced.
     let token = ann.token_by(&other, "eve", "2").await;
     begin(&ann, &token, None).await.ok().unwrap();
     let session = confirm(&ann, &token).await.unwrap();
@@ -87,69 +95,70 @@ async fn enrolment_ends_with_the_idp_that_gave_its_token() {
     let session = session.token.reference().clone();
     begin(&ann, &session, None).await.ok().unwrap();
     ann.configures(&entity_id, 3).await;
-    assert!(matches!(may(&ann, &session, None, NOW).await, Err(Denied::Token)));
-    assert!(matches!(charge(&ann, &session).await, Err(Denied::Token)));
+    assert!(matches!(may_enrol(&ann, &session, None, NOW).await, Err(Denied::InvalidToken)));
+    assert!(matches!(charge(&ann, &session).await, Err(Denied::InvalidToken)));
 }
 
-/// Ann without a factor, and enrolment tokens of hers.
+/// Ann without a factor, and her enrolment tokens.
 async fn unenrolled(tokens: usize) -> (Ann, Vec<TokenRef>) {
     let (ann, _) = ann(0).await;
-    let gone = ["fid", "sec", "ls", "fat", "rk", "rkt"].map(|name| Action::Remove(attr(name)));
-    let actions = gone.into_iter().chain([Action::Set(attr("fs"), write::text("n"))]).collect();
+    let removed = ["fid", "sec", "ls", "fat", "rk", "rkt"].map(|name| Action::Remove(attr(name)));
+    let actions = removed.into_iter().chain([Action::Set(attr("fs"), write::text("n"))]).collect();
     ann.put(Write::update(keys::user(&ann.key), vec![], actions)).await;
     let mut opened = Vec::new();
     for _ in 0..tokens {
         let right = ann.password(PASSWORD, None, NOW).await.ok().unwrap();
         match ann.opened(right, "10.0.0").await {
             Opened::Done(token, _) => opened.push(token.reference().clone()),
-            _ => panic!("not opened"),
+            _ => panic!("no enrolment token was opened"),
         }
     }
     (ann, opened)
 }
 
 #[tokio::test]
-async fn an_enrolment_is_confirmed_once_and_everything_else_dies() {
+async fn enrolment_is_confirmed_once_and_all_other_tokens_are_void() {
     let (ann, tokens) = unenrolled(2).await;
     begin(&ann, &tokens[0], None).await.ok().unwrap();
-    let [first, second] = [proved(&ann, &tokens[0]).await.ok().unwrap(), proved(&ann, &tokens[0]).await.ok().unwrap()];
+    let [first, second] =
+        [confirmed(&ann, &tokens[0]).await.ok().unwrap(), confirmed(&ann, &tokens[0]).await.ok().unwrap()];
     let event = event();
-    let both = [first, second].map(|it| ann.store.confirm_enrolment(it, &event));
-    let both = futures_util::future::join_all(both).await;
-    assert_eq!(both.iter().filter(|it| matches!(it, Ok(Acceptance::Accepted(_)))).count(), 1);
+    let results = [first, second].map(|it| ann.store.confirm_enrolment(it, &event));
+    let results = futures_util::future::join_all(results).await;
+    assert_eq!(results.iter().filter(|it| matches!(it, Ok(Acceptance::Accepted(_)))).count(), 1);
     let user = ann.read(&ann.key).await;
     assert!(user.factor.active().is_some_and(|it| it.last_step == STEP && it.recovery_token.is_none()));
     assert!(
         user.enrolments.is_empty() && user.pending.is_none() && user.security_version == 2 && user.sessions.len() == 1
     );
     assert!(ann.administrators().await.with_mfa.contains_key(ann.key.user()));
-    assert_eq!(charge(&ann, &tokens[0]).await.err(), Some(Denied::Token));
-    assert_eq!(may(&ann, &tokens[1], None, NOW).await.err(), Some(Denied::Token));
+    assert_eq!(charge(&ann, &tokens[0]).await.err(), Some(Denied::InvalidToken));
+    assert_eq!(may_enrol(&ann, &tokens[1], None, NOW).await.err(), Some(Denied::InvalidToken));
 }
 
 #[tokio::test]
-async fn the_newest_pending_enrolment_wins_and_the_older_token_charges_it_nothing() {
+async fn newer_enrolment_replaces_the_pending_one_and_older_token_does_not_charge_it() {
     let (ann, tokens) = unenrolled(2).await;
     assert_eq!(charge(&ann, &tokens[0]).await.err(), Some(Denied::NonePending));
     begin(&ann, &tokens[0], None).await.ok().unwrap();
-    let older = proved(&ann, &tokens[0]).await.ok().unwrap();
+    let older = confirmed(&ann, &tokens[0]).await.ok().unwrap();
     begin(&ann, &tokens[1], None).await.ok().unwrap();
-    assert_eq!(charge(&ann, &tokens[0]).await.err(), Some(Denied::Token));
+    assert_eq!(charge(&ann, &tokens[0]).await.err(), Some(Denied::InvalidToken));
     assert!(matches!(ann.store.confirm_enrolment(older, &event()).await.unwrap(), Acceptance::AlreadyUsed));
     assert_eq!(ann.read(&ann.key).await.pending.unwrap().attempts, 0);
     assert!(confirm(&ann, &tokens[1]).await.is_some());
 }
 
 #[tokio::test]
-async fn all_the_tokens_that_a_network_may_ask_for_live() {
+async fn all_enrolment_tokens_within_the_network_limit_are_valid() {
     let (ann, tokens) = unenrolled(policy::NETWORK_CHALLENGES).await;
     for token in &tokens {
-        assert!(may(&ann, token, None, NOW).await.is_ok());
+        assert!(may_enrol(&ann, token, None, NOW).await.is_ok());
     }
 }
 
 #[tokio::test]
-async fn five_codes_end_a_pending_enrolment() {
+async fn pending_enrolment_ends_after_five_codes() {
     let (ann, tokens) = unenrolled(1).await;
     begin(&ann, &tokens[0], None).await.ok().unwrap();
     for _ in 0..policy::MAX_ATTEMPTS {
@@ -160,7 +169,7 @@ async fn five_codes_end_a_pending_enrolment() {
     assert!(confirm(&ann, &tokens[0]).await.is_some());
 }
 
-async fn with_code(ann: &Ann) -> CodeDigest {
+async fn set_reset_code(ann: &Ann) -> CodeDigest {
     let digest = ResetCode::generate(&SystemEntropy).unwrap().digest(&ann.codes, &ann.key);
     let entry = item::ResetCodeEntry { digest, ends: (NOW + policy::RESET_CODE_LIFE).millis(), attempts: 0 };
     ann.change(Action::Set(attr("rc"), item::value(&entry).unwrap())).await;
@@ -169,13 +178,13 @@ async fn with_code(ann: &Ann) -> CodeDigest {
 }
 
 #[tokio::test]
-async fn a_wrong_reset_code_is_counted_and_the_right_one_spent_by_the_confirmation() {
+async fn wrong_reset_code_is_counted_and_confirmation_uses_up_the_right_one() {
     let (ann, tokens) = unenrolled(1).await;
-    let code = with_code(&ann).await;
+    let code = set_reset_code(&ann).await;
     let other = ResetCode::generate(&SystemEntropy).unwrap().digest(&ann.codes, &ann.key);
-    assert_eq!(may(&ann, &tokens[0], None, NOW).await.err(), Some(Denied::ResetCode));
+    assert_eq!(may_enrol(&ann, &tokens[0], None, NOW).await.err(), Some(Denied::ResetCode));
     for _ in 0..policy::MAX_ATTEMPTS - 1 {
-        assert_eq!(may(&ann, &tokens[0], Some(other), NOW).await.err(), Some(Denied::ResetCode));
+        assert_eq!(may_enrol(&ann, &tokens[0], Some(other), NOW).await.err(), Some(Denied::ResetCode));
     }
     for _ in 0..=policy::MAX_ATTEMPTS {
         begin(&ann, &tokens[0], Some(code)).await.ok().unwrap();
@@ -183,87 +192,103 @@ async fn a_wrong_reset_code_is_counted_and_the_right_one_spent_by_the_confirmati
     assert_eq!(
         ann.read(&ann.key).await.reset_code.unwrap().attempts,
         policy::MAX_ATTEMPTS - 1,
-        "right ones are not counted"
+        "right codes are not counted"
     );
-    assert_eq!(may(&ann, &tokens[0], Some(other), NOW).await.err(), Some(Denied::ResetCode));
-    assert_eq!(may(&ann, &tokens[0], Some(code), NOW).await.err(), Some(Denied::ResetCode), "five tries");
+    assert_eq!(may_enrol(&ann, &tokens[0], Some(other), NOW).await.err(), Some(Denied::ResetCode));
+    assert_eq!(
+        may_enrol(&ann, &tokens[0], Some(code), NOW).await.err(),
+        Some(Denied::ResetCode),
+        "all five attempts are used"
+    );
     assert!(confirm(&ann, &tokens[0]).await.is_some());
     let user = ann.read(&ann.key).await;
     assert!(user.reset_code.is_none() && !user.reset_code_required);
 }
 
-/// What the write asks beside the code: each is missed if it is gone.
+/// Each condition of the write, apart from the comparison of the code, is violated once.
 #[tokio::test]
-async fn a_wrong_reset_code_is_counted_while_the_token_lives_and_the_code_does_and_five_times_at_most() {
+async fn wrong_reset_code_is_counted_only_while_token_and_code_are_valid_and_at_most_five_times() {
     let (ann, tokens) = unenrolled(1).await;
-    let code = with_code(&ann).await;
+    let code = set_reset_code(&ann).await;
     let other = ResetCode::generate(&SystemEntropy).unwrap().digest(&ann.codes, &ann.key);
-    let made_up = NewToken::generate(TokenClass::Enrolment, &ann.key, RestoreEpoch::default(), &SystemEntropy).unwrap();
+    let forged = NewToken::generate(TokenClass::Enrolment, &ann.key, RestoreEpoch::default(), &SystemEntropy).unwrap();
     let attempts = || async { ann.read(&ann.key).await.reset_code.unwrap().attempts };
-    assert_eq!(may(&ann, made_up.reference(), Some(other), NOW).await.err(), Some(Denied::Token));
-    assert_eq!(attempts().await, 0, "a stranger counts nothing");
+    assert_eq!(may_enrol(&ann, forged.reference(), Some(other), NOW).await.err(), Some(Denied::InvalidToken));
+    assert_eq!(attempts().await, 0, "a forged token counts no attempt");
     for _ in 0..policy::MAX_ATTEMPTS + 2 {
-        assert_eq!(may(&ann, &tokens[0], Some(other), NOW).await.err(), Some(Denied::ResetCode));
+        assert_eq!(may_enrol(&ann, &tokens[0], Some(other), NOW).await.err(), Some(Denied::ResetCode));
     }
     assert_eq!(attempts().await, policy::MAX_ATTEMPTS);
     ann.change(Action::Set(attr("rc").key("n"), num(0))).await;
-    assert!(may(&ann, &tokens[0], Some(code), NOW).await.is_ok());
+    assert!(may_enrol(&ann, &tokens[0], Some(code), NOW).await.is_ok());
     ann.change(Action::Set(attr("rc").key("x"), num(NOW.millis()))).await;
-    assert_eq!(may(&ann, &tokens[0], Some(other), NOW).await.err(), Some(Denied::ResetCode));
-    assert_eq!(attempts().await, 0, "it has ended");
-    assert_eq!(may(&ann, &tokens[0], Some(code), NOW).await.err(), Some(Denied::ResetCode));
+    assert_eq!(may_enrol(&ann, &tokens[0], Some(other), NOW).await.err(), Some(Denied::ResetCode));
+    assert_eq!(attempts().await, 0, "an expired code is not counted");
+    assert_eq!(may_enrol(&ann, &tokens[0], Some(code), NOW).await.err(), Some(Denied::ResetCode));
 }
 
-/// docs/security.md 39: a reset code that a newer one voided does not enrol, at any stage.
+/// docs/security.md 39: a reset code that a newer one replaced does not enrol, at any stage.
 #[tokio::test]
-async fn an_enrolment_started_with_a_code_that_was_voided_does_not_confirm() {
+async fn enrolment_started_with_a_voided_reset_code_is_not_confirmed() {
     let (ann, tokens) = unenrolled(1).await;
-    let code = with_code(&ann).await;
+    let code = set_reset_code(&ann).await;
     begin(&ann, &tokens[0], Some(code)).await.ok().unwrap();
-    let proved = proved(&ann, &tokens[0]).await.ok().unwrap();
-    let start = may(&ann, &tokens[0], Some(code), NOW).await.ok().unwrap();
-    with_code(&ann).await;
-    assert!(matches!(ann.store.confirm_enrolment(proved, &event()).await.unwrap(), Acceptance::AlreadyUsed));
-    assert_eq!(charge(&ann, &tokens[0]).await.err(), Some(Denied::ResetCode), "voided before the confirmation began");
+    let confirmed = confirmed(&ann, &tokens[0]).await.ok().unwrap();
+    let start = may_enrol(&ann, &tokens[0], Some(code), NOW).await.ok().unwrap();
+    set_reset_code(&ann).await;
+    assert!(matches!(ann.store.confirm_enrolment(confirmed, &event()).await.unwrap(), Acceptance::AlreadyUsed));
+    assert_eq!(
+        charge(&ann, &tokens[0]).await.err(),
+        Some(Denied::ResetCode),
+        "the reset code was replaced before the confirmation"
+    );
     let factor = Nonce::generate(&SystemEntropy).unwrap();
     let secret = TotpSecret::generate(start.factor(factor), &SystemEntropy).unwrap();
     let sealed = ring().seal(&secret, &SystemEntropy).await.unwrap();
-    let begun = ann.store.begin_enrolment(start, factor, sealed, &attempt(NOW), &event()).await.unwrap();
-    assert_eq!(begun.err(), Some(Denied::Stale));
+    let started = ann.store.begin_enrolment(start, factor, sealed, &attempt(NOW), &event()).await.unwrap();
+    assert_eq!(started.err(), Some(Denied::Stale));
 }
 
 #[tokio::test]
-async fn a_session_enrols_with_a_fresh_step_up_and_never_without() {
+async fn session_replaces_the_factor_only_with_a_fresh_step_up() {
     let (ann, tokens) = ann(1).await;
     let session = ann.with_step(&tokens[0], STEP, NOW).await.unwrap().reference().clone();
     let late = NOW + policy::STEP_UP_LIFE + std::time::Duration::from_secs(1);
-    assert_eq!(may(&ann, &session, None, late).await.err(), Some(Denied::StepUp));
+    assert_eq!(may_enrol(&ann, &session, None, late).await.err(), Some(Denied::StepUpRequired));
     begin(&ann, &session, None).await.ok().unwrap();
-    assert_eq!(ann.read(&ann.key).await.factor.state(), FactorState::Active, "the old one works until then");
+    assert_eq!(
+        ann.read(&ann.key).await.factor.state(),
+        FactorState::Active,
+        "the old factor works until the confirmation"
+    );
     ann.change(Action::Set(attr("fs"), write::text("d"))).await;
     for at in [NOW, late] {
-        assert_eq!(may(&ann, &session, None, at).await.err(), Some(Denied::ResetRequired), "no step-up helps it");
+        assert_eq!(
+            may_enrol(&ann, &session, None, at).await.err(),
+            Some(Denied::ResetRequired),
+            "a step-up cannot replace the reset"
+        );
     }
     ann.change(Action::Set(attr("fs"), write::text("a"))).await;
     assert!(confirm(&ann, &session).await.is_some());
-    assert_eq!(may(&ann, &session, None, NOW).await.err(), Some(Denied::Epoch));
+    assert_eq!(may_enrol(&ann, &session, None, NOW).await.err(), Some(Denied::RefreshRequired));
 }
 
 #[tokio::test]
-async fn tokens_of_others_and_past_ones_start_nothing() {
+async fn forged_or_expired_token_starts_no_enrolment() {
     let (ann, tokens) = unenrolled(1).await;
-    let made_up = NewToken::generate(TokenClass::Enrolment, &ann.key, RestoreEpoch::default(), &SystemEntropy).unwrap();
-    assert_eq!(may(&ann, made_up.reference(), None, NOW).await.err(), Some(Denied::Token));
-    assert_eq!(may(&ann, &tokens[0], None, NOW + policy::ENROLMENT_LIFE).await.err(), Some(Denied::Token));
+    let forged = NewToken::generate(TokenClass::Enrolment, &ann.key, RestoreEpoch::default(), &SystemEntropy).unwrap();
+    assert_eq!(may_enrol(&ann, forged.reference(), None, NOW).await.err(), Some(Denied::InvalidToken));
+    assert_eq!(may_enrol(&ann, &tokens[0], None, NOW + policy::ENROLMENT_LIFE).await.err(), Some(Denied::InvalidToken));
     ann.change(Action::Set(attr("eb"), num(NOW.secs()))).await;
-    assert_eq!(may(&ann, &tokens[0], None, NOW).await.err(), Some(Denied::ResetRequired));
+    assert_eq!(may_enrol(&ann, &tokens[0], None, NOW).await.err(), Some(Denied::ResetRequired));
 }
 
-/// The charges state rules of `auth::enroll` as conditions, because a count must not wait for a read. For every combination of
-/// what they look at, both say the same.
+/// The charges repeat rules of `auth::enroll` as conditions, so that an attempt is counted without a read before it. This test
+/// compares both for every combination of the values that they depend on.
 #[tokio::test]
 async fn charge_of_a_code_requires_exactly_what_check_confirmation_requires() {
-    let (user, tokens) = both_tokens().await;
+    let (user, tokens) = user_with_both_tokens().await;
     let mut checked = 0;
     for token in &tokens {
         for user in variants_of_token(&user, token).iter().flat_map(|user| variants_of_pending(user, &tokens)) {
@@ -272,12 +297,12 @@ async fn charge_of_a_code_requires_exactly_what_check_confirmation_requires() {
             checked += 1;
         }
     }
-    assert!(checked > 1000, "{checked}");
+    assert!(checked > 1000, "only {checked} combinations");
 }
 
 #[tokio::test]
-async fn charge_of_a_wrong_reset_code_requires_a_valid_token_and_another_code_that_can_be_tried() {
-    let (user, tokens) = both_tokens().await;
+async fn charge_of_a_wrong_reset_code_requires_a_valid_token_and_an_open_reset_code() {
+    let (user, tokens) = user_with_both_tokens().await;
     let given = digest(&user_key());
     let mut checked = 0;
     for token in &tokens {
@@ -288,7 +313,7 @@ async fn charge_of_a_wrong_reset_code_requires_a_valid_token_and_another_code_th
             checked += 1;
         }
     }
-    assert!(checked > 1000, "{checked}");
+    assert!(checked > 1000, "only {checked} combinations");
 }
 
 fn user_key() -> UserKey {
@@ -300,7 +325,7 @@ fn digest(key: &UserKey) -> CodeDigest {
 }
 
 /// A user with an enrolment token and a session.
-async fn both_tokens() -> (User, [EnrolmentToken; 2]) {
+async fn user_with_both_tokens() -> (User, [EnrolmentToken; 2]) {
     let (ann, tokens) = unenrolled(1).await;
     let mut user = ann.read(&ann.key).await;
     user.factor = Factor::Active(authenticator());
@@ -308,7 +333,7 @@ async fn both_tokens() -> (User, [EnrolmentToken; 2]) {
     (user, [tokens[0].clone(), session].map(|token| EnrolmentToken::new(token).unwrap()))
 }
 
-/// The user with every state of the factor and of the token that a rule looks at.
+/// Variants of the user: each state of the factor and of the token's entry that a rule depends on.
 fn variants_of_token(user: &User, token: &EnrolmentToken) -> Vec<User> {
     let mut all = Vec::new();
     for active in [true, false] {
@@ -332,7 +357,8 @@ fn variants_of_token(user: &User, token: &EnrolmentToken) -> Vec<User> {
     all
 }
 
-/// Sets one of four ends, of which two are too early or too late, a security version, and another token's verifier.
+/// Changes the token's entry: sets one of four ends (the first is too early, the last too late) and the security version. If
+/// `foreign`, sets the verifier of another token.
 fn change_entry(user: &mut User, token: &EnrolmentToken, end: usize, version: i64, foreign: bool) {
     let other = NewToken::generate(token.reference().class(), token.key(), RestoreEpoch::default(), &SystemEntropy);
     let verifier = if foreign { *other.unwrap().reference().verifier() } else { *token.reference().verifier() };
@@ -350,7 +376,8 @@ fn change_entry(user: &mut User, token: &EnrolmentToken, end: usize, version: i6
     }
 }
 
-/// Ends of an enrolment token or a pending enrolment, ms: too early, just valid, just valid, too late.
+/// Ends of an enrolment token or a pending enrolment, in milliseconds since 1970: too early, earliest valid, latest valid, too
+/// late.
 fn ends() -> [i64; 4] {
     let (now, longest) = (NOW.millis(), (NOW + policy::ENROLMENT_LIFE + policy::SKEW).millis());
     [now, now + 1, longest, longest + 1]

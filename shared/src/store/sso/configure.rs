@@ -1,6 +1,6 @@
 //! The configuration of a tenant's IdP.
 
-use super::of_generation;
+use super::has_generation;
 use crate::{
     audit::AuditEvent,
     id::{TenantId, UserId},
@@ -19,32 +19,32 @@ use crate::{
 /// Result of the removal of a tenant's IdP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IdpRemoved {
-    /// Removed.
+    /// The IdP is removed.
     Done,
     /// The tenant has no IdP.
     NotFound,
-    /// No active Administrator signs in locally.
+    /// Every active Administrator signs in through the IdP.
     Needed,
     /// The caller's session ended, or the caller's role changed.
     ActorRevoked,
 }
 
 impl Store {
-    /// A tenant's IdP. The outer `None`: there is no such tenant.
+    /// A tenant's IdP. Outer `None`: the tenant does not exist. Inner `None`: the tenant has no IdP.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`]: the store failed, or an item is corrupt.
     pub async fn idp(&self, tenant: &TenantId) -> Result<Option<Option<Idp>>, StoreError> {
         let [policy, idp] = self.read_all([keys::tenant(tenant), keys::idp(tenant)]).await?;
         let idp = idp.map(item::read).transpose()?;
         Ok(policy.map(item::read::<TenantPolicy>).transpose()?.map(|_| idp))
     }
 
-    /// Configures the IdP of the caller's tenant, or replaces it. An IdP with the same entity id keeps its generation, and so
-    /// the sessions of its users stay valid. `None`: the caller's session ended, or the caller's role changed.
+    /// Configures the IdP of the caller's tenant, or replaces it. If the entity id stays the same, the IdP keeps its generation,
+    /// so the sessions of its users stay valid. `None`: the caller's session ended, or the caller's role changed.
     ///
     /// # Errors
-    /// [`StoreError`]: it may have happened.
+    /// [`StoreError`]: the store failed. The change may be committed nevertheless.
     pub async fn set_idp(
         &self,
         admin: &AdminContext,
@@ -56,7 +56,7 @@ impl Store {
         let mut current = admin.principal().idp().cloned();
         let mut retries = Retries::of(attempt);
         loop {
-            let (idp, condition) = in_place_of(current.as_ref(), idp);
+            let (idp, condition) = replacement_for(current.as_ref(), idp);
             let writes = vec![
                 Write::check(keys::user(admin.key()), admin.conditions(attempt.at())),
                 Write { condition, ..Write::put(keys::idp(tenant), item::write(&idp)?) },
@@ -78,10 +78,10 @@ impl Store {
         }
     }
 
-    /// Removes the IdP of the caller's tenant, if an active Administrator signs in without it.
+    /// Removes the IdP of the caller's tenant, if at least one active Administrator signs in locally.
     ///
     /// # Errors
-    /// [`StoreError`]: it may have happened.
+    /// [`StoreError`]: the store failed. The change may be committed nevertheless.
     pub async fn remove_idp(
         &self,
         admin: &AdminContext,
@@ -111,7 +111,7 @@ impl Store {
     }
 }
 
-/// Removes the IdP, on condition that `local` is still an active Administrator who signs in locally.
+/// The writes that remove the IdP. Condition: `local` is still an active Administrator who signs in locally.
 fn removal(admin: &AdminContext, local: &UserId, attempt: &Attempt) -> Vec<Write> {
     let tenant = admin.tenant();
     vec![
@@ -121,14 +121,14 @@ fn removal(admin: &AdminContext, local: &UserId, attempt: &Attempt) -> Vec<Write
     ]
 }
 
-/// The IdP as it replaces the current one, and the condition that the current one is still there.
-fn in_place_of(current: Option<&CurrentIdp>, idp: &Idp) -> (Idp, Condition) {
+/// The IdP to store in place of the current one, and the condition that the current one did not change.
+fn replacement_for(current: Option<&CurrentIdp>, idp: &Idp) -> (Idp, Condition) {
     let mut idp = idp.clone();
     let Some(current) = current else { return (idp, absent(attr("PK"))) };
     if current.entity_id == idp.entity_id {
         idp.generation = current.generation;
     }
-    let same = vec![eq(attr("e"), current.entity_id.as_str()), of_generation(current.generation)];
+    let same = vec![eq(attr("e"), current.entity_id.as_str()), has_generation(current.generation)];
     (idp, Condition::All(same))
 }
 

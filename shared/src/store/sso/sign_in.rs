@@ -1,6 +1,6 @@
-//! Sign-in by an assertion: whose it is, and the transaction that spends it.
+//! Sign-in by an assertion: finds the user, and uses up the assertion in one transaction.
 
-use super::of_generation;
+use super::has_generation;
 use crate::{
     audit::AuditEvent,
     auth::{
@@ -26,25 +26,27 @@ use crate::{
 
 /// Result of an accepted assertion.
 pub enum SsoOpened {
-    /// Signed in.
+    /// The user is signed in.
     SignedIn(Box<SsoSession>),
     /// The user must enrol an authenticator app first.
     EnrolmentRequired {
-        /// The token.
+        /// The enrolment token.
         token: NewToken,
-        /// When it ends.
+        /// When the token expires.
         ends: Timestamp,
-        /// Whether enrolment needs the reset code that was handed out.
+        /// Whether enrolment requires a reset code from an Administrator.
         reset_code_required: bool,
     },
-    /// Too many enrolment tokens were opened from this network.
+    /// The limit of enrolment tokens from this network is reached.
     TooMany {
-        /// When one can be opened again.
+        /// When the network can open an enrolment token again.
         retry_at: Timestamp,
     },
-    /// The assertion or its request was used before, or the IdP that would change the role is no longer configured: denied.
+    /// Denied: the assertion or its request was used before, the request expired, or the groups change the role and the IdP is no
+    /// longer configured.
     Spent,
-    /// The user, the link or the Administrators changed meanwhile: whose the assertion is must be decided again.
+    /// Nothing is committed: the user, the link or the Administrators changed. The caller must find the user of the returned
+    /// assertion again.
     Stale(Assertion),
 }
 
@@ -52,15 +54,15 @@ pub enum SsoOpened {
 pub struct SsoSession {
     /// The session and its token.
     pub signed_in: SignedIn,
-    /// Tenant and id.
+    /// Tenant and id of the user.
     pub key: UserKey,
     /// The user after the sign-in.
     pub user: User,
-    /// Names.
+    /// Login name, display name and e-mail address.
     pub profile: Profile,
 }
 
-/// Why an assertion has no owner.
+/// Why no user was found for an assertion.
 #[derive(Debug, thiserror::Error)]
 enum OwnerError {
     #[error(transparent)]
@@ -69,16 +71,16 @@ enum OwnerError {
     Store(#[from] StoreError),
 }
 
-/// The owner of an assertion.
+/// The user whom an assertion signs in.
 struct Owner {
     key: UserKey,
     user: User,
     profile: Profile,
-    /// The link that the sign-in makes.
+    /// The digest of the NameID, if this sign-in links it to the user.
     link: Option<String>,
 }
 
-/// Why there is nothing to commit.
+/// Why the transaction of a sign-in cannot be decided.
 #[derive(Debug, thiserror::Error)]
 enum OpenError {
     #[error(transparent)]
@@ -87,20 +89,20 @@ enum OpenError {
     Store(#[from] StoreError),
 }
 
-/// A role that groups give.
+/// A change of the role by the groups of the assertion.
 struct MappedRole {
     role: Role,
-    /// The change of the tenant's Administrators.
+    /// The write that adds the user to the tenant's Administrators, or removes the user.
     administrators: Write,
 }
 
 impl Store {
-    /// The user whose assertion it is: the one whom an Administrator linked to the NameID, or whose login name the NameID is;
-    /// else, if the tenant has a rule for first sign-ins, the one whose login name an attribute is. Never by e-mail address. A
-    /// rejected assertion is returned with the reason.
+    /// Finds the user of an assertion. The rules, in this order: the user is linked to the NameID; the NameID is the user's login
+    /// name; the attribute that the tenant configured for first sign-ins is the user's login name. E-mail addresses are never
+    /// compared. The inner `Err` returns a rejected assertion with the reason.
     ///
     /// # Errors
-    /// [`StoreError`]: denied.
+    /// [`StoreError`]: the store failed, or an item is corrupt. Deny the sign-in.
     pub async fn sso_owner(
         &self,
         assertion: Assertion,
@@ -129,8 +131,8 @@ impl Store {
         Ok(Owner { key, user, profile, link: candidate.links.then_some(subject) })
     }
 
-    /// The user whom the assertion names: by a link, which is exact, else by a login name. A name that NFKC changes is not
-    /// looked up as a login name.
+    /// Finds the user that the assertion names. A link must match the NameID byte for byte. Without a link, the login name is
+    /// compared. A name that NFKC changes is not looked up as a login name.
     async fn find_candidate(
         &self,
         assertion: &Assertion,
@@ -143,8 +145,8 @@ impl Store {
         let asserted = [Some(assertion.name_id.as_str()), attribute].map(|text| text.map(AssertedName::parse));
         let login = |name: &AssertedName| keys::login(&names.login(tenant, name.login()));
         let logins = asserted.iter().flatten().flatten().map(login);
-        let wanted: Vec<_> = [keys::subject(tenant, subject)].into_iter().chain(logins).collect();
-        let mut found = self.table.read(&wanted).await?.into_iter();
+        let keys: Vec<_> = [keys::subject(tenant, subject)].into_iter().chain(logins).collect();
+        let mut found = self.table.read(&keys).await?.into_iter();
         if let Some(link) = found.next().flatten() {
             let Subject { uid, incarnation } = item::read(link)?;
             return Ok(Candidate { uid, incarnation: Some(incarnation), login_name: None, links: false });
@@ -165,11 +167,11 @@ impl Store {
         Err(why.into())
     }
 
-    /// Spends an assertion and its request for a session or an enrolment token, in one transaction. The same transaction maps
-    /// the role that groups give, and makes the link of a first sign-in.
+    /// Uses up an assertion and its request, and opens a session or an enrolment token. The same transaction sets the role that
+    /// the groups give, and links the NameID at a first sign-in. `network` is the client's network.
     ///
     /// # Errors
-    /// [`StoreError`]: denied, though it may have been committed.
+    /// [`StoreError`]: deny the sign-in. The transaction may be committed nevertheless.
     pub async fn open_sso(
         &self,
         grant: SsoGrant,
@@ -196,7 +198,7 @@ impl Store {
                 Commit::Stale(found) => found,
             };
             let mut changed = commit::changed_items(written, found);
-            let spent = spending(assertion, attempt.at()).into_iter().chain([still_configured(assertion)]);
+            let spent = use_up(assertion, attempt.at()).into_iter().chain([still_configured(assertion)]);
             if spent.into_iter().any(|write| changed.contains_key(write.key())) {
                 return Ok(SsoOpened::Spent);
             }
@@ -219,19 +221,19 @@ impl Store {
         let mut changed = user.clone();
         opening.apply(&mut changed, mapped.as_ref().map(|mapped| mapped.role))?;
         let mut writes = vec![commit::update(key, user, &changed)?];
-        writes.extend(spending(assertion, attempt.at()));
+        writes.extend(use_up(assertion, attempt.at()));
         let mut event = event.clone();
         if let Some(MappedRole { administrators, .. }) = mapped {
-            // A role outlives the session, so an IdP that is no longer configured must not give it.
+            // The role stays after the session ends, so an IdP that is no longer configured must not give it.
             writes.extend([still_configured(assertion), administrators]);
             event.changed.push("role".to_owned());
         }
-        writes.extend(linking(&opening.sign_in)?);
+        writes.extend(create_link(&opening.sign_in)?);
         let audit_row = Some(self.audit_row(key.tenant(), attempt, 0, &event)?);
         Ok(Decision { writes, audit_row, outcome: changed })
     }
 
-    /// The role that changes with the sign-in, if one does. The last active Administrator keeps the role.
+    /// The change of the user's role by groups. `None`: the role does not change. The last active Administrator keeps the role.
     async fn map_role(&self, sign_in: &SsoSignIn, user: &User, idp: &Idp) -> Result<Option<MappedRole>, StoreError> {
         let Some(role) = sign_in.role_by_groups(user, idp) else { return Ok(None) };
         let key = &sign_in.key;
@@ -246,7 +248,7 @@ impl Store {
     }
 }
 
-/// What the caller gets after the commit. `user` is the user as written.
+/// The result after the commit. `user` is the user as written.
 fn opened(opening: SsoOpening, user: User) -> SsoOpened {
     let SsoSignIn { key, profile, .. } = opening.sign_in;
     match opening.token {
@@ -262,13 +264,14 @@ fn opened(opening: SsoOpening, user: User) -> SsoOpened {
     }
 }
 
-/// The IdP that made the assertion is still the tenant's.
+/// Condition: the tenant's IdP is still the one that issued the assertion.
 fn still_configured(assertion: &Assertion) -> Write {
-    Write::check(keys::idp(&assertion.tenant), vec![of_generation(assertion.generation)])
+    Write::check(keys::idp(&assertion.tenant), vec![has_generation(assertion.generation)])
 }
 
-/// Uses up the assertion and its request: the assertion's id is stored, and the request is deleted.
-fn spending(assertion: &Assertion, now: Timestamp) -> Vec<Write> {
+/// Uses up the assertion and its request: stores the assertion's digest, and deletes the request. The digest is kept until twice
+/// the clock skew after the end of the assertion.
+fn use_up(assertion: &Assertion, now: Timestamp) -> Vec<Write> {
     let tenant = &assertion.tenant;
     let remembered = (assertion.ends + policy::SKEW + policy::SKEW).secs();
     let spent = Item::from([("ttl".to_owned(), num(remembered))]);
@@ -279,8 +282,8 @@ fn spending(assertion: &Assertion, now: Timestamp) -> Vec<Write> {
     writes
 }
 
-/// Makes the link of a first sign-in.
-fn linking(sign_in: &SsoSignIn) -> Result<Vec<Write>, StoreError> {
+/// Links the NameID of a first sign-in to the user.
+fn create_link(sign_in: &SsoSignIn) -> Result<Vec<Write>, StoreError> {
     let Some(subject) = &sign_in.link else { return Ok(Vec::new()) };
     let name_id = &sign_in.assertion.name_id;
     Ok(vec![
@@ -293,7 +296,7 @@ fn linking(sign_in: &SsoSignIn) -> Result<Vec<Write>, StoreError> {
     ])
 }
 
-/// Links a NameID that no user has to a user.
+/// Links a NameID to a user. Refused if the NameID is linked to a user. `subject` is the digest of the NameID.
 pub(in crate::store) fn linked(key: &UserKey, user: &User, subject: &str) -> Result<Write, StoreError> {
     let link = Subject { uid: key.user().clone(), incarnation: user.incarnation };
     Ok(Write::put_new(keys::subject(key.tenant(), subject), item::write(&link)?))

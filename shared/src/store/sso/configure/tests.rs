@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 
 use super::{
-    super::sign_in::tests::{OTHER, office, refused, set},
+    super::sign_in::tests::{OTHER_ENTITY_ID, ann_with_sso_user, session_rejection, update_user},
     *,
 };
 use crate::{
@@ -28,14 +28,14 @@ use crate::{
     },
 };
 
-/// Whose right has ended since it was asked about changes nothing of the door.
+/// The session ends after the Administrator was loaded and before the change is committed.
 #[tokio::test]
-async fn who_is_no_administrator_any_more_neither_configures_the_door_nor_ends_it() {
-    let (ann, _) = office().await;
+async fn revoked_session_cannot_configure_or_remove_the_idp() {
+    let (ann, _) = ann_with_sso_user().await;
     let admin = ann.admin(&ann.session_of(&ann.key).await).await;
-    let (begun, event) = (attempt(NOW), ann.event());
-    assert!(ann.store.set_idp(&admin, &idp(), &begun, &event).await.unwrap().is_some());
-    set(&ann, &ann.key, vec![Action::Add(attr("ep"), 1)]).await;
+    let (started, event) = (attempt(NOW), ann.event());
+    assert!(ann.store.set_idp(&admin, &idp(), &started, &event).await.unwrap().is_some());
+    update_user(&ann, &ann.key, vec![Action::Add(attr("ep"), 1)]).await;
     let other = Idp { sso_url: "https://evil.example".to_owned(), ..idp() };
     assert!(ann.store.set_idp(&admin, &other, &attempt(NOW), &event).await.unwrap().is_none());
     assert_eq!(ann.store.remove_idp(&admin, &attempt(NOW), &event).await.unwrap(), IdpRemoved::ActorRevoked);
@@ -45,96 +45,104 @@ async fn who_is_no_administrator_any_more_neither_configures_the_door_nor_ends_i
 
 #[tokio::test]
 async fn sso_session_ends_with_its_idp_and_not_with_a_certificate() {
-    let (ann, _) = office().await;
+    let (ann, _) = ann_with_sso_user().await;
     let local = ann.session_of(&ann.key).await;
     let first = ann.configures(&idp().entity_id, 1).await;
     let session = ann.token_by(&first, "bob", "1").await;
     let same = ann.configures(&idp().entity_id, 2).await;
     assert_eq!((same.generation, same.changed), (first.generation, 2));
-    assert_eq!(refused(&ann, &session).await, None);
-    ann.configures(OTHER, 3).await;
-    assert_eq!(refused(&ann, &session).await, Some(NoSession::Invalid), "replaced");
+    assert_eq!(session_rejection(&ann, &session).await, None);
+    ann.configures(OTHER_ENTITY_ID, 3).await;
+    assert_eq!(session_rejection(&ann, &session).await, Some(NoSession::Invalid), "the IdP was replaced");
     let again = ann.configures(&idp().entity_id, 4).await;
-    assert_eq!(refused(&ann, &session).await, Some(NoSession::Invalid), "the first one is back");
+    assert_eq!(
+        session_rejection(&ann, &session).await,
+        Some(NoSession::Invalid),
+        "the first entity id is configured again"
+    );
     let session = ann.token_by(&again, "bob", "2").await;
-    assert_eq!(refused(&ann, &session).await, None);
+    assert_eq!(session_rejection(&ann, &session).await, None);
     ann.removes_idp().await;
-    assert_eq!(refused(&ann, &session).await, Some(NoSession::Invalid), "removed");
+    assert_eq!(session_rejection(&ann, &session).await, Some(NoSession::Invalid), "the IdP was removed");
     ann.configures(&idp().entity_id, 5).await;
-    assert_eq!(refused(&ann, &session).await, Some(NoSession::Invalid), "removed, and back");
-    assert_eq!(refused(&ann, &local).await, None, "a session of a password is of no IdP");
+    assert_eq!(
+        session_rejection(&ann, &session).await,
+        Some(NoSession::Invalid),
+        "the removed IdP is configured again"
+    );
+    assert_eq!(session_rejection(&ann, &local).await, None, "a local session does not depend on the IdP");
 }
 
-/// It was checked before the IdP went, and commits after that.
+/// The assertion is checked before the IdP is replaced or removed, and committed after that.
 #[tokio::test]
-async fn assertion_on_the_way_gives_no_usable_session() {
-    let (ann, _) = office().await;
+async fn assertion_of_a_replaced_idp_opens_no_valid_session() {
+    let (ann, _) = ann_with_sso_user().await;
     ann.of_idp("eve", Role::Standard, FactorState::None).await;
     for replaced in [true, false] {
         let idp = ann.configures(&idp().entity_id, 1).await;
         if replaced {
-            drop(ann.configures(OTHER, 2).await)
+            drop(ann.configures(OTHER_ENTITY_ID, 2).await)
         } else {
             ann.removes_idp().await
         }
         let session = ann.token_by(&idp, "bob", &format!("1{replaced}")).await;
-        assert_eq!(refused(&ann, &session).await, Some(NoSession::Invalid));
+        assert_eq!(session_rejection(&ann, &session).await, Some(NoSession::Invalid));
         let enrolment = EnrolmentToken::new(ann.token_by(&idp, "eve", &format!("2{replaced}")).await).unwrap();
-        let may = ann.store.may_enrol(enrolment, None, &attempt(NOW)).await.unwrap();
-        assert_eq!(may.err(), Some(Denied::Token));
+        let result = ann.store.may_enrol(enrolment, None, &attempt(NOW)).await.unwrap();
+        assert_eq!(result.err(), Some(Denied::InvalidToken));
     }
 }
 
-/// Before the code is looked at, and whatever the state of the factor is.
+/// The session is refused before the code is checked, also with a disabled factor.
 #[tokio::test]
 async fn step_up_by_a_session_of_another_idp_is_refused() {
-    let (ann, bob) = office().await;
+    let (ann, bob) = ann_with_sso_user().await;
     let first = ann.configures(&idp().entity_id, 1).await;
     let session = ann.token_by(&first, "bob", "1").await;
     let charge = async || {
         let token = VerificationToken::session(session.clone()).unwrap();
         ann.store.charge_verification(token, attempt(NOW)).await.unwrap()
     };
-    let Charge::Admitted(_) = charge().await else { panic!("refused") };
-    ann.configures(OTHER, 2).await;
+    let Charge::Admitted(_) = charge().await else { panic!("the attempt was not admitted") };
+    ann.configures(OTHER_ENTITY_ID, 2).await;
     assert!(matches!(charge().await, Charge::Rejected(VerificationRejection::InvalidToken)));
-    set(&ann, &bob, vec![Action::Set(attr("fs"), text("d"))]).await;
+    update_user(&ann, &bob, vec![Action::Set(attr("fs"), text("d"))]).await;
     assert!(
         matches!(charge().await, Charge::Rejected(VerificationRejection::InvalidToken)),
-        "not that the factor is disabled"
+        "the state of the factor is not revealed"
     );
 }
 
-/// Another Administrator removes the IdP, and configures it anew, while one replaces its certificates.
+/// While one Administrator replaces the certificates, another removes the IdP or configures it again.
 #[tokio::test]
-async fn generation_that_ended_meanwhile_does_not_come_back() {
-    let (ann, table, _) = two(true).await;
-    let place = || keys::idp(ann.key.tenant());
+async fn concurrently_replaced_generation_is_not_restored() {
+    let (ann, table, _) = two_administrators(true).await;
+    let idp_key = || keys::idp(ann.key.tenant());
     let kept = async || ann.store.idp(ann.key.tenant()).await.unwrap().unwrap().unwrap();
     let first = ann.configures(&idp().entity_id, 1).await;
     let other = Idp { generation: Some(Nonce::generate(&SystemEntropy).unwrap()), ..first.clone() };
-    for meanwhile in [Write::put(place(), item::write(&other).unwrap()), Write::delete(place(), vec![])] {
+    for concurrent_write in [Write::put(idp_key(), item::write(&other).unwrap()), Write::delete(idp_key(), vec![])] {
         let before = kept().await.generation;
         let admin = ann.admin(&ann.session_of(&ann.key).await).await;
-        *table.1.lock().unwrap() = Some(meanwhile);
+        *table.1.lock().unwrap() = Some(concurrent_write);
         let new = Idp { generation: Some(Nonce::generate(&SystemEntropy).unwrap()), changed: 2, ..first.clone() };
         ann.store.set_idp(&admin, &new, &attempt(NOW), &ann.event()).await.unwrap().unwrap();
         assert!(kept().await.generation != before && kept().await.changed == 2);
     }
 }
 
-/// A table on which somebody is quicker: a write that comes before the next transaction.
+/// A table that applies a given write just before the next transaction, as a concurrent request would.
 #[derive(Default)]
-struct Quicker(MemoryTable, Mutex<Option<Write>>);
+struct WriteBeforeTransaction(MemoryTable, Mutex<Option<Write>>);
 
 #[async_trait]
-impl Table for Quicker {
+impl Table for WriteBeforeTransaction {
     async fn read(&self, keys: &[Key]) -> Result<Vec<Option<Item>>, StoreError> {
         self.0.read(keys).await
     }
 
-    async fn update(&self, write: &Write, again: Retry) -> Result<Updated, StoreError> {
-        self.0.update(write, again).await
+    async fn update(&self, write: &Write, retry: Retry) -> Result<Updated, StoreError> {
+        self.0.update(write, retry).await
     }
 
     async fn transact(&self, transaction: &Transaction) -> Result<Transacted, StoreError> {
@@ -150,10 +158,10 @@ impl Table for Quicker {
     }
 }
 
-/// Ann and Amy administer; there is an IdP, or none.
-async fn two(with_idp: bool) -> (Ann, Arc<Quicker>, UserKey) {
-    let table = Arc::new(Quicker::default());
-    let (ann, _) = ann_of("acme", Arc::<Quicker>::clone(&table), 0).await;
+/// Ann and Amy are Administrators. The tenant has an IdP if `with_idp`.
+async fn two_administrators(with_idp: bool) -> (Ann, Arc<WriteBeforeTransaction>, UserKey) {
+    let table = Arc::new(WriteBeforeTransaction::default());
+    let (ann, _) = ann_of("acme", Arc::<WriteBeforeTransaction>::clone(&table), 0).await;
     let amy = ann.someone("amy", Role::Administrator).await;
     if with_idp {
         let admin = ann.admin(&ann.session_of(&ann.key).await).await;
@@ -162,35 +170,38 @@ async fn two(with_idp: bool) -> (Ann, Arc<Quicker>, UserKey) {
     (ann, table, amy)
 }
 
-/// Whoever was there to administer, when it was read, and is not when it is written, is not counted on.
+/// The other Administrator changes after the check and before the commit. The commit must not rely on the earlier state.
 #[tokio::test]
-async fn somebody_who_can_administer_is_there_when_it_is_written() {
+async fn last_administrator_is_checked_again_at_commit() {
     let demoted = || Patch { role: Some(Role::Standard), ..Patch::default() };
-    let flipped = || Patch { auth_type: Some(AuthType::SamlSso), ..Patch::default() };
-    let act = |key: &UserKey| attr("act").key(key.user().as_str().to_owned());
-    let quicker = |ann: &Ann, table: &Quicker, action: Action| {
+    let to_sso = || Patch { auth_type: Some(AuthType::SamlSso), ..Patch::default() };
+    let active_entry = |key: &UserKey| attr("act").key(key.user().as_str().to_owned());
+    let write_first = |ann: &Ann, table: &WriteBeforeTransaction, action: Action| {
         let write = Write::update(keys::administrators(ann.key.tenant()), vec![], vec![action]);
         *table.1.lock().unwrap() = Some(write);
     };
-    // Amy goes, and then Ann is the last; with an IdP, for which no password is needed.
-    let (ann, table, amy) = two(true).await;
-    quicker(&ann, &table, Action::Remove(act(&amy)));
+    // Amy is removed, so Ann is the last Administrator. The tenant has an IdP, so no Administrator needs to sign in locally.
+    let (ann, table, amy) = two_administrators(true).await;
+    write_first(&ann, &table, Action::Remove(active_entry(&amy)));
     assert!(matches!(ann.patch(&ann.key, demoted()).await, Changed::LastAdministrator));
-    assert!(matches!(ann.patch(&ann.key, demoted()).await, Changed::LastAdministrator), "and is read so");
-    // The IdP goes, with Amy of it.
-    let (ann, table, amy) = two(true).await;
-    assert!(matches!(ann.patch(&amy, flipped()).await, Changed::Done(_)));
-    quicker(&ann, &table, Action::Remove(attr("idp")));
-    assert!(matches!(ann.patch(&ann.key, flipped()).await, Changed::LastAdministrator));
-    // Amy changes to the IdP's door before there is one.
-    let (ann, table, amy) = two(false).await;
-    quicker(&ann, &table, Action::Set(act(&amy), Value::Bool(false)));
-    assert!(matches!(ann.patch(&ann.key, flipped()).await, Changed::LastAdministrator));
-    // The last who signs in by a password goes over, and the IdP stays.
-    let (ann, table, amy) = two(true).await;
-    assert!(matches!(ann.patch(&amy, flipped()).await, Changed::Done(_)));
+    assert!(
+        matches!(ann.patch(&ann.key, demoted()).await, Changed::LastAdministrator),
+        "also when loaded after the change"
+    );
+    // The IdP is removed, and Amy signs in through it.
+    let (ann, table, amy) = two_administrators(true).await;
+    assert!(matches!(ann.patch(&amy, to_sso()).await, Changed::Done(_)));
+    write_first(&ann, &table, Action::Remove(attr("idp")));
+    assert!(matches!(ann.patch(&ann.key, to_sso()).await, Changed::LastAdministrator));
+    // Amy changes to sign-in by SSO although the tenant has no IdP.
+    let (ann, table, amy) = two_administrators(false).await;
+    write_first(&ann, &table, Action::Set(active_entry(&amy), Value::Bool(false)));
+    assert!(matches!(ann.patch(&ann.key, to_sso()).await, Changed::LastAdministrator));
+    // The last Administrator who signs in locally changes to SSO, so the IdP stays.
+    let (ann, table, amy) = two_administrators(true).await;
+    assert!(matches!(ann.patch(&amy, to_sso()).await, Changed::Done(_)));
     let admin = ann.admin(&ann.session_of(&ann.key).await).await;
-    quicker(&ann, &table, Action::Set(act(&ann.key), Value::Bool(false)));
+    write_first(&ann, &table, Action::Set(active_entry(&ann.key), Value::Bool(false)));
     let ended = ann.store.remove_idp(&admin, &attempt(NOW), &ann.event()).await.unwrap();
     assert_eq!(ended, IdpRemoved::Needed);
 }

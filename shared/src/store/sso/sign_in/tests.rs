@@ -20,20 +20,20 @@ use crate::{
     },
 };
 
-pub(in crate::store::sso) async fn set(ann: &Ann, key: &UserKey, actions: Vec<Action>) {
+pub(in crate::store::sso) async fn update_user(ann: &Ann, key: &UserKey, actions: Vec<Action>) {
     let write = Write::update(keys::user(key), vec![], actions);
     ann.store.table.update(&write, Retry::Never).await.unwrap();
 }
 
-/// Ann with Bob, who comes from the IdP and has a factor.
-pub(in crate::store::sso) async fn office() -> (Ann, UserKey) {
+/// Ann, and Bob, who signs in by SSO and has a factor.
+pub(in crate::store::sso) async fn ann_with_sso_user() -> (Ann, UserKey) {
     let (ann, _) = ann(0).await;
     let bob = ann.of_idp("bob", Role::Standard, FactorState::Active).await;
     (ann, bob)
 }
 
-/// A sign-in of somebody, under an id of its own.
-pub(in crate::store::sso) async fn arrives(ann: &Ann, name_id: &str, id: &str) -> SsoSignIn {
+/// A sign-in by an assertion with this NameID and assertion id.
+pub(in crate::store::sso) async fn sso_sign_in(ann: &Ann, name_id: &str, id: &str) -> SsoSignIn {
     ann.owner(ann.asserted(name_id, id, None), NOW).await.unwrap()
 }
 
@@ -52,42 +52,42 @@ fn subject(ann: &Ann, name_id: &str) -> String {
     ann.names.subject(ann.key.tenant(), &idp().entity_id, name_id)
 }
 
-async fn links(ann: &Ann, target: &UserKey, name_id: &str) {
+async fn link_user(ann: &Ann, target: &UserKey, name_id: &str) {
     let linked = Some(ann.names.link(ann.key.tenant(), &idp().entity_id, name_id));
     assert!(matches!(ann.patch(target, Patch { linked, ..Patch::default() }).await, Changed::Done(_)));
 }
 
-async fn delete(ann: &Ann, target: &UserKey) {
+async fn delete_user(ann: &Ann, target: &UserKey) {
     let session = ann.session_of(&ann.key).await;
     let loaded = ann.store.load_user(&session, target.user().clone(), NOW).await.unwrap();
     let (principal, named) = loaded.ok().unwrap();
     let admin = principal.administrator(NOW).ok().unwrap();
-    let gone = ann.store.delete_user(&admin, named, &attempt(NOW), &ann.event()).await.unwrap();
-    assert!(matches!(gone, Changed::Done(_)));
+    let deleted = ann.store.delete_user(&admin, named, &attempt(NOW), &ann.event()).await.unwrap();
+    assert!(matches!(deleted, Changed::Done(_)));
 }
 
 #[tokio::test]
-async fn an_assertion_and_a_request_are_spent_once() {
-    let (ann, bob) = office().await;
+async fn assertion_and_request_are_used_once() {
+    let (ann, bob) = ann_with_sso_user().await;
     let relay = ann.request().await;
     let answer = |id| ann.asserted("bob", id, Some(relay.clone()));
     let (one, same, other) = (answer("1"), answer("1"), answer("2"));
     let (one, same, other) =
         (ann.owner(one, NOW).await.unwrap(), ann.owner(same, NOW).await, ann.owner(other, NOW).await);
     session(&ann, one).await;
-    // Each alone is enough to be refused.
-    let again = arrives(&ann, "bob", "1").await;
+    // A used assertion is refused, and so is a used request.
+    let again = sso_sign_in(&ann, "bob", "1").await;
     for spent in [same.unwrap(), other.unwrap(), again] {
         assert!(matches!(opened(&ann, spent).await, SsoOpened::Spent));
     }
     assert_eq!(ann.read(&bob).await.sessions.len(), 1);
-    // Another tenant's assertion of that id is another one.
+    // An assertion with another id is accepted.
     assert!(ann.owner(ann.asserted("bob", "3", None), NOW).await.is_some());
 }
 
 #[tokio::test]
-async fn somebody_who_changed_meanwhile_is_looked_at_again_and_loses_nothing() {
-    let (ann, bob) = office().await;
+async fn change_of_the_user_during_sign_in_does_not_use_up_the_assertion() {
+    let (ann, bob) = ann_with_sso_user().await;
     for (n, actions) in [
         vec![Action::Add(attr("ep"), 1)],
         vec![Action::Set(attr("ac"), Value::Bool(false))],
@@ -98,19 +98,20 @@ async fn somebody_who_changed_meanwhile_is_looked_at_again_and_loses_nothing() {
     .into_iter()
     .enumerate()
     {
-        set(&ann, &bob, vec![Action::Set(attr("ac"), Value::Bool(true)), Action::Set(attr("at"), text("s"))]).await;
-        let sign_in = arrives(&ann, "bob", "1").await;
-        set(&ann, &bob, actions).await;
+        update_user(&ann, &bob, vec![Action::Set(attr("ac"), Value::Bool(true)), Action::Set(attr("at"), text("s"))])
+            .await;
+        let sign_in = sso_sign_in(&ann, "bob", "1").await;
+        update_user(&ann, &bob, actions).await;
         assert!(matches!(opened(&ann, sign_in).await, SsoOpened::Stale(_)), "{n}");
     }
-    // The assertion that came back was not spent.
-    session(&ann, arrives(&ann, "bob", "1").await).await;
-    let sign_in = arrives(&ann, "bob", "2").await;
-    delete(&ann, &bob).await;
+    // The returned assertion is not used up.
+    session(&ann, sso_sign_in(&ann, "bob", "1").await).await;
+    let sign_in = sso_sign_in(&ann, "bob", "2").await;
+    delete_user(&ann, &bob).await;
     assert!(matches!(opened(&ann, sign_in).await, SsoOpened::Stale(_)));
-    // A busy day of theirs is none of it.
+    // Other sign-ins of the user do not make the assertion stale.
     let eve = ann.of_idp("eve", Role::Standard, FactorState::Active).await;
-    let sign_in = arrives(&ann, "eve", "3").await;
+    let sign_in = sso_sign_in(&ann, "eve", "3").await;
     for _ in 0..policy::SESSIONS {
         ann.session_of(&eve).await;
     }
@@ -119,47 +120,50 @@ async fn somebody_who_changed_meanwhile_is_looked_at_again_and_loses_nothing() {
 }
 
 #[tokio::test]
-async fn an_excluded_contact_is_signed_in_for_eight_hours() {
+async fn session_of_an_excluded_contact_lasts_eight_hours() {
     let (ann, _) = ann(0).await;
     let con = ann.of_idp("con", Role::Portal, FactorState::None).await;
     let excluded = item::value(&Exclusion { batch: BatchId::parse("b").unwrap(), at: 0 }).unwrap();
-    set(&ann, &con, vec![Action::Set(attr("ex"), excluded)]).await;
+    update_user(&ann, &con, vec![Action::Set(attr("ex"), excluded)]).await;
     let mut assertion = ann.asserted("con", "1", None);
     assertion.stepped_up = Some(NOW);
     let got = session(&ann, ann.owner(assertion, NOW).await.unwrap()).await;
     assert_eq!((got.amr, got.ends), (Amr::Sso, (NOW + policy::EXEMPT_SESSION_LIFE).secs()));
-    assert_eq!(got.step_up, 0, "who has no factor steps up by nothing");
-    let sign_in = arrives(&ann, "con", "2").await;
-    set(&ann, &con, vec![Action::Remove(attr("ex"))]).await;
-    assert!(matches!(opened(&ann, sign_in).await, SsoOpened::Stale(_)), "the exclusion has ended");
+    assert_eq!(got.step_up, 0, "a contact without a factor has no step-up");
+    let sign_in = sso_sign_in(&ann, "con", "2").await;
+    update_user(&ann, &con, vec![Action::Remove(attr("ex"))]).await;
+    assert!(matches!(opened(&ann, sign_in).await, SsoOpened::Stale(_)), "the exclusion ended before the commit");
     assert!(ann.read(&con).await.sessions.len() == 1);
 }
 
 #[tokio::test]
-async fn a_factor_that_is_gone_or_an_account_left_alone_needs_a_reset() {
-    let (ann, bob) = office().await;
+async fn disabled_factor_or_dormant_account_requires_a_reset() {
+    let (ann, bob) = ann_with_sso_user().await;
     let full = || vec![Action::Set(attr("row"), num(policy::MAX_CONSECUTIVE_FAILURES))];
-    let sign_in = arrives(&ann, "bob", "1").await;
-    set(&ann, &bob, full()).await;
-    assert!(matches!(opened(&ann, sign_in).await, SsoOpened::Stale(_)), "full meanwhile");
-    assert!(ann.opens(arrives(&ann, "bob", "1").await).await.is_none());
-    set(&ann, &bob, vec![Action::Set(attr("fs"), text("d"))]).await;
-    assert!(ann.opens(arrives(&ann, "bob", "1").await).await.is_none());
+    let sign_in = sso_sign_in(&ann, "bob", "1").await;
+    update_user(&ann, &bob, full()).await;
+    assert!(
+        matches!(opened(&ann, sign_in).await, SsoOpened::Stale(_)),
+        "the limit of failures was reached before the commit"
+    );
+    assert!(ann.opens(sso_sign_in(&ann, "bob", "1").await).await.is_none());
+    update_user(&ann, &bob, vec![Action::Set(attr("fs"), text("d"))]).await;
+    assert!(ann.opens(sso_sign_in(&ann, "bob", "1").await).await.is_none());
     let eve = ann.of_idp("eve", Role::Standard, FactorState::None).await;
     let late = NOW + policy::DORMANT;
     for (at, opens) in [(late - Duration::from_secs(1), true), (late, false)] {
         let sign_in = ann.owner(ann.asserted("eve", &at.to_string(), None), at).await.unwrap();
-        assert_eq!(ann.opens(sign_in).await.is_some(), opens, "dormant");
+        assert_eq!(ann.opens(sign_in).await.is_some(), opens, "dormant at {at}");
     }
-    set(&ann, &eve, vec![Action::Set(attr("eb"), num(NOW.secs()))]).await;
+    update_user(&ann, &eve, vec![Action::Set(attr("eb"), num(NOW.secs()))]).await;
     assert!(ann.read(&eve).await.enrol_by.is_some());
-    assert!(ann.opens(arrives(&ann, "eve", "2").await).await.is_none(), "too late to enrol");
+    assert!(ann.opens(sso_sign_in(&ann, "eve", "2").await).await.is_none(), "the deadline to enrol has passed");
     assert_eq!(ann.read(&eve).await.sessions.len() + ann.read(&bob).await.sessions.len(), 0);
 }
 
 #[tokio::test]
-async fn a_session_ends_with_the_idps_and_steps_up_by_its_context_alone() {
-    let (ann, bob) = office().await;
+async fn session_ends_with_the_idp_session_and_steps_up_only_by_the_authentication_context() {
+    let (ann, bob) = ann_with_sso_user().await;
     let day = Duration::from_secs(86_400);
     let ten = Duration::from_secs(600);
     for (n, idp_ends, stepped_up, life) in [
@@ -173,14 +177,14 @@ async fn a_session_ends_with_the_idps_and_steps_up_by_its_context_alone() {
         assertion.stepped_up = stepped_up;
         let got = session(&ann, ann.owner(assertion, NOW).await.unwrap()).await;
         assert_eq!((got.amr, got.ends), (Amr::Sso, (NOW + life).secs()), "{n}");
-        // Dated by the older of the two.
+        // The step-up has the earlier of the two times: that of the IdP, or now.
         assert_eq!(got.step_up, stepped_up.map_or(0, |at| at.min(NOW).secs()), "{n}");
     }
     assert_eq!(ann.read(&bob).await.seen, NOW.secs());
 }
 
 #[tokio::test]
-async fn enrolment_tokens_are_counted_for_a_network_and_none_is_a_session() {
+async fn enrolment_tokens_are_limited_per_network_and_open_no_session() {
     let (ann, _) = ann(0).await;
     let eve = ann.of_idp("eve", Role::Standard, FactorState::None).await;
     for n in 0..=policy::NETWORK_CHALLENGES {
@@ -195,17 +199,18 @@ async fn enrolment_tokens_are_counted_for_a_network_and_none_is_a_session() {
             SsoOpened::TooMany { retry_at } => {
                 assert!(n == policy::NETWORK_CHALLENGES && retry_at == NOW + policy::WINDOW);
             }
-            _ => panic!("neither"),
+            _ => panic!("unexpected result"),
         }
     }
     let user = ann.read(&eve).await;
     assert!(user.sessions.is_empty() && user.enrolments.len() == policy::NETWORK_CHALLENGES);
 }
 
-/// Each would find the same login name by folding; whoever can register at the IdP chooses them.
+/// Normalization would turn each of these names into the login name of another user. A user who registers at the IdP can choose
+/// such a name.
 #[tokio::test]
-async fn look_alike_name_is_nobodys() {
-    let (ann, _) = office().await;
+async fn look_alike_name_matches_no_user() {
+    let (ann, _) = ann_with_sso_user().await;
     ann.of_idp("kim", Role::Standard, FactorState::Active).await;
     ann.of_idp("Strauß", Role::Standard, FactorState::Active).await;
     let why = async |name_id: &str, attribute: Option<&str>| {
@@ -230,26 +235,26 @@ async fn look_alike_name_is_nobodys() {
         assert_eq!(why(same, None).await, Ok(false), "{same}");
         assert_eq!(why("opaque", Some(same)).await, Ok(true), "{same} as attribute");
     }
-    // Each name is looked at for itself: an opaque NameID may be of any form.
+    // The NameID and the attribute are checked separately: NFKC may change an opaque NameID.
     assert_eq!(why("ᵏ", Some("kim")).await, Ok(true));
     assert_eq!(why("kim", Some("ᵏim")).await, Ok(false));
 }
 
-/// A link is what the IdP says, byte for byte.
+/// A link matches the NameID byte for byte.
 #[tokio::test]
 async fn explicit_link_is_exact() {
-    let (ann, bob) = office().await;
-    links(&ann, &bob, "ｋim").await;
-    assert_eq!(arrives(&ann, "ｋim", "1").await.key(), &bob);
+    let (ann, bob) = ann_with_sso_user().await;
+    link_user(&ann, &bob, "ｋim").await;
+    assert_eq!(sso_sign_in(&ann, "ｋim", "1").await.key(), &bob);
     for other in ["kim", "ｋIm"] {
         assert!(ann.owner(ann.asserted(other, "2", None), NOW).await.is_none(), "{other}");
     }
 }
 
-/// Two names of the IdP's and one person: whoever is first.
+/// Three NameIDs compete for one user. The first one is linked.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_first_sign_in_links_once_and_to_nobody_who_is_called_otherwise() {
-    let (ann, bob) = office().await;
+async fn concurrent_first_sign_ins_link_one_name_id() {
+    let (ann, bob) = ann_with_sso_user().await;
     let first = async |name: &str| {
         let mut assertion = ann.asserted(name, name, None);
         assertion.attributes.insert("Username".into(), vec!["Bob".into()]);
@@ -263,66 +268,72 @@ async fn a_first_sign_in_links_once_and_to_nobody_who_is_called_otherwise() {
         async move { opened(&ann, sign_in).await }
     }))
     .await;
-    let (mut linked, mut moved) = (Vec::new(), Vec::new());
+    let (mut linked, mut stale) = (Vec::new(), Vec::new());
     for it in opened {
         match it {
             SsoOpened::SignedIn(it) => linked.push(it.key),
-            SsoOpened::Stale(assertion) => moved.push(assertion),
-            _ => panic!("neither"),
+            SsoOpened::Stale(assertion) => stale.push(assertion),
+            _ => panic!("unexpected result"),
         }
     }
-    assert_eq!((linked, moved.len()), (vec![bob], 2));
-    for assertion in moved {
-        assert!(ann.owner(assertion, NOW).await.is_none(), "he is called something else");
+    assert_eq!((linked, stale.len()), (vec![bob], 2));
+    for assertion in stale {
+        assert!(ann.owner(assertion, NOW).await.is_none(), "Bob is linked to another NameID");
     }
-    assert!(ann.owner(ann.asserted("bob", "x", None), NOW).await.is_none(), "nor by his login name");
+    assert!(
+        ann.owner(ann.asserted("bob", "x", None), NOW).await.is_none(),
+        "a linked user does not sign in by the login name"
+    );
 }
 
-/// An Administrator has linked them anew between the read of the link and the read of the person.
+/// An Administrator replaces the link after the link was loaded and before the user is loaded.
 #[tokio::test]
-async fn a_link_that_was_replaced_is_nobodys() {
-    let (ann, bob) = office().await;
-    links(&ann, &bob, "old").await;
+async fn replaced_link_matches_no_user() {
+    let (ann, bob) = ann_with_sso_user().await;
+    link_user(&ann, &bob, "old").await;
     let [old] = ann.store.read_all([keys::subject(bob.tenant(), &subject(&ann, "old"))]).await.unwrap();
-    links(&ann, &bob, "new").await;
-    session(&ann, arrives(&ann, "new", "1").await).await;
+    link_user(&ann, &bob, "new").await;
+    session(&ann, sso_sign_in(&ann, "new", "1").await).await;
     ann.put(Write::put_new(keys::subject(bob.tenant(), &subject(&ann, "old")), old.unwrap())).await;
     assert!(ann.owner(ann.asserted("old", "2", None), NOW).await.is_none());
 }
 
 #[tokio::test]
-async fn a_link_goes_with_its_person_and_a_namesake_does_not_inherit_it() {
-    let (ann, bob) = office().await;
-    links(&ann, &bob, "00u1").await;
-    let place = || keys::subject(bob.tenant(), &subject(&ann, "00u1"));
-    let [link] = ann.store.read_all([place()]).await.unwrap();
-    let meanwhile = arrives(&ann, "00u1", "1").await;
-    delete(&ann, &bob).await;
-    assert_eq!(ann.store.read_all([place()]).await.unwrap(), [None]);
-    // The same id and epoch, another person.
+async fn link_is_deleted_with_its_user_and_not_inherited_by_a_new_user() {
+    let (ann, bob) = ann_with_sso_user().await;
+    link_user(&ann, &bob, "00u1").await;
+    let subject_key = || keys::subject(bob.tenant(), &subject(&ann, "00u1"));
+    let [link] = ann.store.read_all([subject_key()]).await.unwrap();
+    let earlier_sign_in = sso_sign_in(&ann, "00u1", "1").await;
+    delete_user(&ann, &bob).await;
+    assert_eq!(ann.store.read_all([subject_key()]).await.unwrap(), [None]);
+    // A new user with the same user id and security version.
     let again = ann.of_idp("bob", Role::Standard, FactorState::Active).await;
     assert_eq!(again, bob);
-    set(&ann, &bob, vec![Action::Set(attr("ep"), num(meanwhile.user.security_version))]).await;
-    assert!(matches!(opened(&ann, meanwhile).await, SsoOpened::Stale(_)), "begun by the one who is gone");
-    // A link that a restored or edited table has kept.
-    ann.put(Write::put_new(place(), link.unwrap())).await;
+    update_user(&ann, &bob, vec![Action::Set(attr("ep"), num(earlier_sign_in.user.security_version))]).await;
+    assert!(
+        matches!(opened(&ann, earlier_sign_in).await, SsoOpened::Stale(_)),
+        "the sign-in belongs to the deleted user"
+    );
+    // A restored or edited table may still contain the link.
+    ann.put(Write::put_new(subject_key(), link.unwrap())).await;
     assert!(ann.owner(ann.asserted("00u1", "2", None), NOW).await.is_none());
     assert!(ann.read(&bob).await.sessions.is_empty());
 }
 
-/// Who has the name stays; a link is by the IdP, and a tenant's.
+/// A NameID that is linked cannot be linked to another user. A link is valid for one IdP only.
 #[tokio::test]
-async fn a_name_of_the_idps_is_one_persons() {
-    let (ann, bob) = office().await;
-    links(&ann, &bob, "00u1").await;
+async fn name_id_is_linked_to_one_user() {
+    let (ann, bob) = ann_with_sso_user().await;
+    link_user(&ann, &bob, "00u1").await;
     let eve = ann.of_idp("eve", Role::Standard, FactorState::Active).await;
     let link = || ann.names.link(ann.key.tenant(), &idp().entity_id, "00u1");
     let taken = ann.patch(&eve, Patch { linked: Some(link()), ..Patch::default() }).await;
     assert!(matches!(taken, Changed::SubjectTaken));
-    let person = ann.to_be("zoe", Role::Standard).linked(link());
-    let made = ann.store.create_user(&Actor::Seed, &person, &attempt(NOW), &ann.event()).await.unwrap();
+    let new_user = ann.to_be("zoe", Role::Standard).linked(link());
+    let made = ann.store.create_user(&Actor::Seed, &new_user, &attempt(NOW), &ann.event()).await.unwrap();
     assert_eq!(made, Created::SubjectTaken);
-    assert_eq!(arrives(&ann, "00u1", "1").await.key(), &bob);
+    assert_eq!(sso_sign_in(&ann, "00u1", "1").await.key(), &bob);
     let mut elsewhere = ann.asserted("00u1", "2", None);
     elsewhere.entity_id = "https://other.example".to_owned();
     assert!(ann.owner(elsewhere, NOW).await.is_none());
@@ -330,13 +341,13 @@ async fn a_name_of_the_idps_is_one_persons() {
         ann.patch(&bob, Patch { auth_type: Some(AuthType::Local), ..Patch::default() }).await,
         Changed::Done(_)
     ));
-    assert!(ann.owner(ann.asserted("00u1", "3", None), NOW).await.is_none(), "not of this door any more");
+    assert!(ann.owner(ann.asserted("00u1", "3", None), NOW).await.is_none(), "the user no longer signs in by SSO");
 }
 
-/// A name that were one person's by a link and another's by the login name would sign in the wrong one of them.
+/// If a NameID is linked to one user and is the login name of another, the wrong user could be signed in.
 #[tokio::test]
-async fn login_name_of_one_is_not_what_the_idp_calls_another() {
-    let (ann, bob) = office().await;
+async fn name_id_that_is_the_login_name_of_another_user_is_ambiguous() {
+    let (ann, bob) = ann_with_sso_user().await;
     let eve = ann.of_idp("eve", Role::Standard, FactorState::Active).await;
     let entity_id = idp().entity_id;
     let link = |name_id: &str| ann.names.link(ann.key.tenant(), &entity_id, name_id);
@@ -346,14 +357,17 @@ async fn login_name_of_one_is_not_what_the_idp_calls_another() {
     }
     let hash = Some(ann.hash("a good long password").await);
     let both = Patch { hash, ..linked("Bob") };
-    assert!(matches!(ann.patch(&bob, both).await, Changed::Done(_)), "his own, beside a new password of that name");
+    assert!(
+        matches!(ann.patch(&bob, both).await, Changed::Done(_)),
+        "his own login name, together with a new password"
+    );
     assert!(matches!(ann.patch(&eve, linked("zoe")).await, Changed::Done(_)));
     let create = async |name: &str, name_id: Option<&str>| {
-        let mut person = ann.to_be(name, Role::Standard).in_tenant_with_idp(&ann.names, &entity_id);
+        let mut new_user = ann.to_be(name, Role::Standard).in_tenant_with_idp(&ann.names, &entity_id);
         if let Some(name_id) = name_id {
-            person = person.linked(link(name_id));
+            new_user = new_user.linked(link(name_id));
         }
-        ann.store.create_user(&Actor::Seed, &person, &attempt(NOW), &ann.event()).await.unwrap()
+        ann.store.create_user(&Actor::Seed, &new_user, &attempt(NOW), &ann.event()).await.unwrap()
     };
     for (name, name_id, made) in [
         ("zoe", None, Created::Ambiguous),
@@ -366,14 +380,14 @@ async fn login_name_of_one_is_not_what_the_idp_calls_another() {
     }
 }
 
-pub(in crate::store::sso) const OTHER: &str = "https://other.example";
+pub(in crate::store::sso) const OTHER_ENTITY_ID: &str = "https://other.example";
 
-pub(in crate::store::sso) async fn refused(ann: &Ann, token: &TokenRef) -> Option<NoSession> {
+pub(in crate::store::sso) async fn session_rejection(ann: &Ann, token: &TokenRef) -> Option<NoSession> {
     ann.store.read_session(token, NOW).await.unwrap().err()
 }
 
-/// An IdP whose group `boss` administers, configured.
-async fn mapping(ann: &Ann) -> Idp {
+/// Configures an IdP whose group `boss` gives the role Administrator.
+async fn idp_with_group_mapping(ann: &Ann) -> Idp {
     let names = ["un", "fn", "ln", "em", "g", "co"].map(str::to_owned);
     let [username, first_name, last_name, email, groups, company] = names;
     let administrators = vec!["boss".to_owned()];
@@ -382,14 +396,16 @@ async fn mapping(ann: &Ann) -> Idp {
     Idp { provisioning: Some(rules), ..ann.configures(&idp().entity_id, 1).await }
 }
 
-/// A sign-in that says groups, or none.
-async fn comes(ann: &Ann, idp: &Idp, name_id: &str, groups: Option<&[&str]>) -> SsoOpened {
+/// A sign-in by an assertion with these groups. `None`: the assertion has no attribute for groups.
+async fn sign_in_with_groups(ann: &Ann, idp: &Idp, name_id: &str, groups: Option<&[&str]>) -> SsoOpened {
     let id = Nonce::generate(&SystemEntropy).unwrap();
     let mut assertion = ann.asserted(name_id, &format!("{id:?}"), None);
     assertion.generation = idp.generation;
     let groups = groups.map(|groups| groups.iter().map(|&group| group.to_owned()).collect());
     assertion.attributes.extend(groups.map(|groups| ("g".to_owned(), groups)));
-    let SsoChecked::Granted(grant) = ann.owner(assertion, NOW).await.unwrap().decide() else { panic!("reset") };
+    let SsoChecked::Granted(grant) = ann.owner(assertion, NOW).await.unwrap().decide() else {
+        panic!("a reset is required")
+    };
     ann.store.open_sso(grant, idp, "10.0.0", &SystemEntropy, &ann.event()).await.unwrap()
 }
 
@@ -398,105 +414,116 @@ fn session_token(opened: SsoOpened) -> TokenRef {
     it.signed_in.token.reference().clone()
 }
 
-/// Their role, whether they are listed as an Administrator, and their epoch.
-async fn standing(ann: &Ann, key: &UserKey) -> (Role, bool, i64) {
+/// The user's role, whether the user is listed as an active Administrator, and the security version.
+async fn role_state(ann: &Ann, key: &UserKey) -> (Role, bool, i64) {
     let (user, listed) = (ann.read(key).await, ann.administrators().await);
     let (active, mark_admin_with_mfa) =
         (listed.active.contains_key(key.user()), listed.with_mfa.contains_key(key.user()));
-    assert_eq!(active, mark_admin_with_mfa, "he has a factor");
+    assert_eq!(active, mark_admin_with_mfa, "the user has a factor");
     (user.role, active, user.security_version)
 }
 
-async fn by_groups(ann: &Ann, key: &UserKey) {
-    set(ann, key, vec![Action::Set(attr("rg"), Value::Bool(true))]).await;
+async fn set_role_by_groups(ann: &Ann, key: &UserKey) {
+    update_user(ann, key, vec![Action::Set(attr("rg"), Value::Bool(true))]).await;
 }
 
 #[tokio::test]
 async fn groups_are_mapped_at_every_sign_in() {
-    let (ann, bob) = office().await;
-    let idp = mapping(&ann).await;
-    by_groups(&ann, &bob).await;
-    let before = session_token(comes(&ann, &idp, "bob", Some(&["staff"])).await);
-    assert_eq!(standing(&ann, &bob).await, (Role::Standard, false, 1));
-    let SsoOpened::SignedIn(it) = comes(&ann, &idp, "bob", Some(&["x", "boss"])).await else { panic!("no") };
+    let (ann, bob) = ann_with_sso_user().await;
+    let idp = idp_with_group_mapping(&ann).await;
+    set_role_by_groups(&ann, &bob).await;
+    let before = session_token(sign_in_with_groups(&ann, &idp, "bob", Some(&["staff"])).await);
+    assert_eq!(role_state(&ann, &bob).await, (Role::Standard, false, 1));
+    let SsoOpened::SignedIn(it) = sign_in_with_groups(&ann, &idp, "bob", Some(&["x", "boss"])).await else {
+        panic!("not signed in")
+    };
     assert_eq!(it.user.role, Role::Administrator);
-    assert_eq!(standing(&ann, &bob).await, (Role::Administrator, true, 2));
-    assert_eq!(refused(&ann, it.signed_in.token.reference()).await, None);
-    assert_eq!(refused(&ann, &before).await, Some(NoSession::RefreshRequired), "as after every change of a role");
-    comes(&ann, &idp, "bob", None).await;
-    comes(&ann, &idp, "bob", Some(&["boss"])).await;
-    assert_eq!(standing(&ann, &bob).await, (Role::Administrator, true, 2), "it does not say, or says so");
+    assert_eq!(role_state(&ann, &bob).await, (Role::Administrator, true, 2));
+    assert_eq!(session_rejection(&ann, it.signed_in.token.reference()).await, None);
+    assert_eq!(
+        session_rejection(&ann, &before).await,
+        Some(NoSession::RefreshRequired),
+        "a change of the role ends earlier sessions"
+    );
+    sign_in_with_groups(&ann, &idp, "bob", None).await;
+    sign_in_with_groups(&ann, &idp, "bob", Some(&["boss"])).await;
+    assert_eq!(
+        role_state(&ann, &bob).await,
+        (Role::Administrator, true, 2),
+        "no groups attribute, or the same role, changes nothing"
+    );
     for groups in [&["staff"][..], &[]] {
-        let session = session_token(comes(&ann, &idp, "bob", Some(groups)).await);
-        assert!(matches!(standing(&ann, &bob).await, (Role::Standard, false, _)), "{groups:?}");
-        assert_eq!(refused(&ann, &session).await, None);
-        comes(&ann, &idp, "bob", Some(&["boss"])).await;
+        let session = session_token(sign_in_with_groups(&ann, &idp, "bob", Some(groups)).await);
+        assert!(matches!(role_state(&ann, &bob).await, (Role::Standard, false, _)), "{groups:?}");
+        assert_eq!(session_rejection(&ann, &session).await, None);
+        sign_in_with_groups(&ann, &idp, "bob", Some(&["boss"])).await;
     }
-    // Where the tenant names no group for it, none is mapped.
+    // If the tenant configures no group for Administrators, no role is mapped.
     let mut none = idp.clone();
     none.provisioning.as_mut().unwrap().administrators.clear();
     for other in [none, Idp { provisioning: None, ..idp.clone() }] {
-        comes(&ann, &other, "bob", Some(&["staff"])).await;
-        assert!(matches!(standing(&ann, &bob).await, (Role::Administrator, true, _)));
+        sign_in_with_groups(&ann, &other, "bob", Some(&["staff"])).await;
+        assert!(matches!(role_state(&ann, &bob).await, (Role::Administrator, true, _)));
     }
 }
 
 #[tokio::test]
-async fn role_that_an_administrator_gave_stays() {
-    let (ann, bob) = office().await;
-    let idp = mapping(&ann).await;
-    comes(&ann, &idp, "bob", Some(&["boss"])).await;
-    assert_eq!(standing(&ann, &bob).await, (Role::Standard, false, 1), "as he was created");
-    by_groups(&ann, &bob).await;
-    comes(&ann, &idp, "bob", Some(&["boss"])).await;
-    // The same role, and an Administrator's now.
+async fn role_given_by_an_administrator_is_not_changed_by_groups() {
+    let (ann, bob) = ann_with_sso_user().await;
+    let idp = idp_with_group_mapping(&ann).await;
+    sign_in_with_groups(&ann, &idp, "bob", Some(&["boss"])).await;
+    assert_eq!(role_state(&ann, &bob).await, (Role::Standard, false, 1), "the role from the creation stays");
+    set_role_by_groups(&ann, &bob).await;
+    sign_in_with_groups(&ann, &idp, "bob", Some(&["boss"])).await;
+    // An Administrator gives the same role, which groups no longer change.
     let given = Patch { role: Some(Role::Administrator), ..Patch::default() };
     assert!(matches!(ann.patch(&bob, given).await, Changed::Done(_)));
-    comes(&ann, &idp, "bob", Some(&["staff"])).await;
-    assert_eq!(standing(&ann, &bob).await, (Role::Administrator, true, 3));
-    // Another change takes nothing over.
-    by_groups(&ann, &bob).await;
-    let inactive = |active| Patch { active: Some(active), ..Patch::default() };
-    assert!(matches!(ann.patch(&bob, inactive(false)).await, Changed::Done(_)));
-    assert!(matches!(ann.patch(&bob, inactive(true)).await, Changed::Done(_)));
-    comes(&ann, &idp, "bob", Some(&["staff"])).await;
-    assert!(matches!(standing(&ann, &bob).await, (Role::Standard, false, _)));
+    sign_in_with_groups(&ann, &idp, "bob", Some(&["staff"])).await;
+    assert_eq!(role_state(&ann, &bob).await, (Role::Administrator, true, 3));
+    // Other changes by an Administrator leave the role to the groups.
+    set_role_by_groups(&ann, &bob).await;
+    let set_active = |active| Patch { active: Some(active), ..Patch::default() };
+    assert!(matches!(ann.patch(&bob, set_active(false)).await, Changed::Done(_)));
+    assert!(matches!(ann.patch(&bob, set_active(true)).await, Changed::Done(_)));
+    sign_in_with_groups(&ann, &idp, "bob", Some(&["staff"])).await;
+    assert!(matches!(role_state(&ann, &bob).await, (Role::Standard, false, _)));
 }
 
 #[tokio::test]
-async fn last_active_administrator_stays_one_whatever_the_groups() {
-    let (ann, bob) = office().await;
-    let idp = mapping(&ann).await;
-    by_groups(&ann, &bob).await;
-    comes(&ann, &idp, "bob", Some(&["boss"])).await;
-    let act = attr("act").key(ann.key.user().as_str().to_owned());
-    ann.put(Write::update(keys::administrators(ann.key.tenant()), vec![], vec![Action::Remove(act)])).await;
-    let session = session_token(comes(&ann, &idp, "bob", Some(&["staff"])).await);
-    assert_eq!(refused(&ann, &session).await, None);
-    assert!(matches!(standing(&ann, &bob).await, (Role::Administrator, true, 2)));
+async fn last_active_administrator_is_not_demoted_by_groups() {
+    let (ann, bob) = ann_with_sso_user().await;
+    let idp = idp_with_group_mapping(&ann).await;
+    set_role_by_groups(&ann, &bob).await;
+    sign_in_with_groups(&ann, &idp, "bob", Some(&["boss"])).await;
+    let active_entry = attr("act").key(ann.key.user().as_str().to_owned());
+    ann.put(Write::update(keys::administrators(ann.key.tenant()), vec![], vec![Action::Remove(active_entry)])).await;
+    let session = session_token(sign_in_with_groups(&ann, &idp, "bob", Some(&["staff"])).await);
+    assert_eq!(session_rejection(&ann, &session).await, None);
+    assert!(matches!(role_state(&ann, &bob).await, (Role::Administrator, true, 2)));
 }
 
-/// A role outlives the session that it came with.
+/// The role stays after the session ends, so it must not come from an IdP that is no longer configured.
 #[tokio::test]
-async fn role_is_not_given_by_an_idp_that_ended() {
-    let (ann, bob) = office().await;
-    let idp = mapping(&ann).await;
-    by_groups(&ann, &bob).await;
-    ann.configures(OTHER, 2).await;
-    assert!(matches!(comes(&ann, &idp, "bob", Some(&["boss"])).await, SsoOpened::Spent));
+async fn replaced_or_removed_idp_gives_no_role() {
+    let (ann, bob) = ann_with_sso_user().await;
+    let idp = idp_with_group_mapping(&ann).await;
+    set_role_by_groups(&ann, &bob).await;
+    ann.configures(OTHER_ENTITY_ID, 2).await;
+    assert!(matches!(sign_in_with_groups(&ann, &idp, "bob", Some(&["boss"])).await, SsoOpened::Spent));
     ann.removes_idp().await;
-    assert!(matches!(comes(&ann, &idp, "bob", Some(&["boss"])).await, SsoOpened::Spent));
-    assert_eq!(standing(&ann, &bob).await, (Role::Standard, false, 1));
+    assert!(matches!(sign_in_with_groups(&ann, &idp, "bob", Some(&["boss"])).await, SsoOpened::Spent));
+    assert_eq!(role_state(&ann, &bob).await, (Role::Standard, false, 1));
 }
 
 #[tokio::test]
-async fn groups_are_mapped_where_enrolment_is_due() {
-    let (ann, _) = office().await;
+async fn groups_are_mapped_when_enrolment_is_required() {
+    let (ann, _) = ann_with_sso_user().await;
     let eve = ann.of_idp("eve", Role::Standard, FactorState::None).await;
-    let idp = mapping(&ann).await;
-    by_groups(&ann, &eve).await;
-    let SsoOpened::EnrolmentRequired { token, .. } = comes(&ann, &idp, "eve", Some(&["boss"])).await else {
-        panic!("signed in")
+    let idp = idp_with_group_mapping(&ann).await;
+    set_role_by_groups(&ann, &eve).await;
+    let SsoOpened::EnrolmentRequired { token, .. } = sign_in_with_groups(&ann, &idp, "eve", Some(&["boss"])).await
+    else {
+        panic!("no enrolment is required")
     };
     assert_eq!(ann.read(&eve).await.role, Role::Administrator);
     let listed = ann.administrators().await;
