@@ -5,13 +5,13 @@ use tokio::join;
 use super::{
     Store, StoreError,
     administrators::mark_admin_with_mfa,
-    commit::{self, Commit, Decision, Retries},
+    commit::{Audited, CommitError},
     item,
     item::{CurrentIdp, Profile, TenantPolicy},
     keys,
     login::Charge,
     session,
-    table::{Retry, Updated, met_first},
+    table::{Retry, Updated},
     verify::open_entry,
     write::{self, Action, Condition, Item, Write, attr, eq, gt, lt, ne},
 };
@@ -102,24 +102,13 @@ impl Store {
     ) -> Result<Result<Timestamp, Denied>, StoreError> {
         let now = attempt.at();
         let pending = start.pending(factor, secret, now);
-        let EnrolmentPermit { token, mut user, .. } = start;
-        let mut retries = Retries::of(attempt);
-        loop {
-            let mut changed = user.clone();
-            if let Err(why) = enroll::begin(&mut changed, &token, &pending, now) {
-                return Ok(Err(why));
-            }
-            let writes = vec![commit::update(token.key(), &user, &changed)?];
-            let audit_row = Some(self.audit_row(token.key().tenant(), attempt, 0, event)?);
-            let outcome = Timestamp::from_millis(pending.ends);
-            match self.try_commit(Decision { writes, audit_row, outcome }).await? {
-                Commit::Done(ends) => return Ok(Ok(ends)),
-                Commit::Stale(found) => {
-                    let Some(found) = met_first(found) else { return Ok(Err(Denied::InvalidToken)) };
-                    user = item::read(found)?;
-                    retries.pause().await?;
-                }
-            }
+        let EnrolmentPermit { token, user, .. } = start;
+        let audited = Audited { attempt, number: 0, event };
+        let decide = |user: &mut User| Ok(((), enroll::begin(user, &token, &pending, now).map(|()| Vec::new())?));
+        match self.commit_user(token.key(), user, audited, Denied::InvalidToken, decide).await {
+            Ok(()) => Ok(Ok(Timestamp::from_millis(pending.ends))),
+            Err(CommitError::Rejected(why)) => Ok(Err(why)),
+            Err(CommitError::Store(error)) => Err(error),
         }
     }
 
@@ -168,26 +157,17 @@ impl Store {
         confirmed: ConfirmedEnrolment,
         event: &AuditEvent,
     ) -> Result<Acceptance<SignedIn>, StoreError> {
-        let (key, attempt) = (confirmed.key(), *confirmed.attempt());
-        let mut user = confirmed.charged_user().clone();
-        let mut retries = Retries::of(&attempt);
-        loop {
-            let mut changed = user.clone();
-            let Ok(outcome) = confirmed.apply(&mut changed) else { return Ok(Acceptance::AlreadyUsed) };
-            let mut writes = vec![commit::update(key, &user, &changed)?];
-            if user.administers() {
-                let marked = vec![mark_admin_with_mfa(key)];
-                writes.push(Write::update(keys::administrators(key.tenant()), vec![], marked));
-            }
-            let audit_row = Some(self.audit_row(key.tenant(), &attempt, 0, event)?);
-            match self.try_commit(Decision { writes, audit_row, outcome }).await? {
-                Commit::Done(new_device) => return Ok(Acceptance::Accepted(confirmed.signed_in(new_device))),
-                Commit::Stale(found) => {
-                    let Some(found) = met_first(found) else { return Ok(Acceptance::AlreadyUsed) };
-                    user = item::read(found)?;
-                    retries.pause().await?;
-                }
-            }
+        let (key, user) = (confirmed.key(), confirmed.charged_user().clone());
+        let audited = Audited { attempt: confirmed.attempt(), number: 0, event };
+        let decide = |user: &mut User| {
+            let new_device = confirmed.apply(user)?;
+            let mark = || Write::update(keys::administrators(key.tenant()), vec![], vec![mark_admin_with_mfa(key)]);
+            Ok((new_device, user.administers().then(mark).into_iter().collect()))
+        };
+        match self.commit_user(key, user, audited, Denied::Stale, decide).await {
+            Ok(new_device) => Ok(Acceptance::Accepted(confirmed.signed_in(new_device))),
+            Err(CommitError::Rejected(_)) => Ok(Acceptance::AlreadyUsed),
+            Err(CommitError::Store(error)) => Err(error),
         }
     }
 }

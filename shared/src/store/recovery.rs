@@ -2,14 +2,13 @@
 
 use super::{
     Store, StoreError,
-    commit::{self, Commit, Decision, Retries},
-    item,
+    commit::{Audited, CommitError},
     session::{FreshSession, NoSession},
-    table::met_first,
 };
 use crate::{
     audit::AuditEvent,
     auth::recovery_token::{RecoveryTokenRejection, replace_recovery_token},
+    domain::User,
     secret::CodeDigest,
     sign_in::Attempt,
 };
@@ -53,24 +52,18 @@ impl Store {
         attempt: &Attempt,
         event: &AuditEvent,
     ) -> Result<Replaced, StoreError> {
-        let (token, mut user) = (caller.principal().token(), caller.principal().user().clone());
+        let (token, user) = (caller.principal().token(), caller.principal().user().clone());
         let factor = user.factor.active().map(|authenticator| authenticator.id);
-        let mut retries = Retries::of(attempt);
-        loop {
-            let mut changed = user.clone();
-            if let Err(why) = replace_recovery_token(&mut changed, token, factor, *digest, attempt.at()) {
-                return Ok(why.into());
-            }
-            let writes = vec![commit::update(token.user(), &user, &changed)?];
-            let audit_row = Some(self.audit_row(token.user().tenant(), attempt, 0, event)?);
-            match self.try_commit(Decision { writes, audit_row, outcome: Replaced::Done }).await? {
-                Commit::Done(replaced) => return Ok(replaced),
-                Commit::Stale(found) => {
-                    let Some(found) = met_first(found) else { return Ok(Replaced::Gone(NoSession::Invalid)) };
-                    user = item::read(found)?;
-                    retries.pause().await?;
-                }
-            }
+        let audited = Audited { attempt, number: 0, event };
+        let decide = |user: &mut User| {
+            replace_recovery_token(user, token, factor, *digest, attempt.at())?;
+            Ok(((), Vec::new()))
+        };
+        let gone = RecoveryTokenRejection::NoSession(NoSession::Invalid);
+        match self.commit_user(token.user(), user, audited, gone, decide).await {
+            Ok(()) => Ok(Replaced::Done),
+            Err(CommitError::Rejected(why)) => Ok(why.into()),
+            Err(CommitError::Store(error)) => Err(error),
         }
     }
 }
