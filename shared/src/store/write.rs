@@ -110,7 +110,8 @@ pub(crate) fn bytes(b: &[u8]) -> Value {
     Value::B(b.to_vec())
 }
 
-/// A value that is an empty map.
+/// A value that is an empty map. Operations change entries of maps; only tests put a whole map.
+#[cfg(any(test, feature = "testing"))]
 pub(crate) fn empty() -> Value {
     Value::M(HashMap::new())
 }
