@@ -365,7 +365,7 @@ fn generation(user: &User, token: &EnrolmentToken) -> Option<Nonce> {
 mod tests {
     use super::*;
     use crate::{
-        domain::{Kind, ResetCodeEntry, Role},
+        domain::{Kind, ResetCodeEntry, ResetCodeFor, Role},
         env::SystemEntropy,
         id::{TenantId, UserId},
         recovery::ResetCode,
@@ -450,6 +450,58 @@ mod tests {
         let (mut user, token) = unenrolled();
         user.enrol_by = Some(NOW.secs());
         assert_eq!(check_start(&user, &token, None, NOW), Err(EnrolmentRejection::ResetRequired));
+        user.enrol_by = Some(NOW.secs() + 1);
+        assert_eq!(check_start(&user, &token, None, NOW), Ok(()));
+    }
+
+    #[test]
+    fn session_of_a_recovery_token_starts_enrolment_without_a_step_up() {
+        let (mut user, token) = signed_in();
+        let session = user.sessions.get_mut(token.reference().id()).unwrap();
+        (session.amr, session.step_up) = (Amr::Recovery, 0);
+        assert_eq!(check_start(&user, &token, None, NOW), Ok(()));
+        let late = NOW + policy::RECOVERY_GRACE + std::time::Duration::from_millis(1);
+        assert_eq!(check_start(&user, &token, None, late), Err(EnrolmentRejection::StepUpRequired));
+    }
+
+    #[test]
+    fn reset_code_is_part_of_the_enrolment_only_if_it_is_required() {
+        let (mut user, token) = unenrolled();
+        user.reset_code = Some(ResetCodeEntry { digest: digest(), ends: NOW.millis() + 1, attempts: 0 });
+        for required in [false, true] {
+            user.reset_code_required = required;
+            let profile = Profile {
+                username: "ann".into(),
+                display_name: "Ann".into(),
+                email: None,
+                created: 0,
+                name_id: None,
+                subject: None,
+            };
+            let policy = TenantPolicy {
+                name: "Acme".into(),
+                issuer: "Acme".into(),
+                reset_code_for: ResetCodeFor::Administrators,
+                created: 0,
+            };
+            let permit = EnrolmentPermit { token: token.clone(), user: user.clone(), profile, policy };
+            let pending = permit.pending(nonce(), authenticator().secret, NOW);
+            assert_eq!(pending.reset_code.is_some(), required);
+            assert_eq!(begin(&mut user.clone(), &token, &pending, NOW), Ok(()));
+        }
+    }
+
+    #[test]
+    fn code_of_another_factor_confirms_nothing() {
+        let (mut user, token) = unenrolled();
+        let pending = started(&user, &token);
+        user.pending = Some(pending.clone());
+        let charged =
+            PendingConfirmation { token, user, pending, attempt: attempt(NOW), restored: RestoreEpoch::default() };
+        let other = FactorRef { factor: nonce(), ..charged.factor() };
+        let secret = TotpSecret::generate(other, &SystemEntropy).unwrap();
+        let proof = totp::check(&secret, &totp::code_at(&secret, STEP).unwrap(), NOW, -1).unwrap();
+        assert!(ConfirmedEnrolment::new(charged, proof, &SystemEntropy).unwrap().is_none());
     }
 
     #[test]
@@ -561,6 +613,8 @@ mod tests {
         assert_eq!(apply(User { pending: None, ..user.clone() }), Err(EnrolmentRejection::NonePending));
         let newer = Some(started(&user, &token));
         assert_eq!(apply(User { pending: newer, ..user.clone() }), Err(EnrolmentRejection::NonePending));
+        let ended = user.pending.clone().map(|pending| PendingEnrolment { ends: NOW.millis(), ..pending });
+        assert_eq!(apply(User { pending: ended, ..user.clone() }), Err(EnrolmentRejection::NonePending));
         let factor = Factor::Active(authenticator());
         assert_eq!(apply(User { factor, ..user.clone() }), Err(EnrolmentRejection::Stale));
         assert_eq!(apply(User { active: false, ..user }), Err(EnrolmentRejection::InvalidToken));

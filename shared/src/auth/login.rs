@@ -95,12 +95,10 @@ impl User {
             *others = Budget::NETWORK.counted(others, now);
         }
         self.networks.retain(|_, others| !others.is_empty());
-        if self.networks.len() >= policy::NETWORKS {
-            let mut others: Vec<_> = self.networks.drain().collect();
-            others.sort_by_key(|(_, times)| Reverse(times.last().copied()));
-            others.truncate(policy::NETWORKS - 1);
-            self.networks.extend(others);
-        }
+        let mut others: Vec<_> = self.networks.drain().collect();
+        others.sort_by_key(|(_, times)| Reverse(times.last().copied()));
+        others.truncate(policy::NETWORKS - 1);
+        self.networks.extend(others);
         self.networks.insert(network.to_owned(), times);
         Ok(())
     }
@@ -116,4 +114,24 @@ impl User {
 fn oldest_of_the_busiest_network(open: &HashMap<EntryId, Challenge>) -> Option<EntryId> {
     let of = |network: &str| open.values().filter(|entry| entry.network == network).count();
     open.iter().max_by_key(|(_, entry)| (of(&entry.network), Reverse(entry.ends))).map(|(id, _)| id.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::{Kind, Role},
+        env::SystemEntropy,
+        secret::Nonce,
+        store::fixture::{NOW, person},
+    };
+
+    #[test]
+    fn password_leads_to_no_step_of_a_user_created_again_under_the_same_id() {
+        let new = || person(Kind::Employee, Role::Standard, Nonce::generate(&SystemEntropy).unwrap());
+        let (before, again) = (new(), new());
+        assert_eq!(check_step(&before, &before, NextStep::EnrolmentRequired, NOW), Ok(()));
+        assert_eq!(check_step(&before, &again, NextStep::EnrolmentRequired, NOW), Err(StepChanged));
+        assert_eq!(check_step(&before, &before, NextStep::CodeRequired, NOW), Err(StepChanged));
+    }
 }

@@ -79,3 +79,28 @@ fn reset(user: &mut User, code: Option<CodeDigest>, now: Timestamp) {
 fn reset_code(digest: CodeDigest, now: Timestamp) -> ResetCodeEntry {
     ResetCodeEntry { digest, ends: (now + policy::RESET_CODE_LIFE).millis(), attempts: 0 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::{Factor, Kind, Role},
+        env::SystemEntropy,
+        id::TenantId,
+        recovery::ResetCode,
+        secret::{CodeKey, Nonce},
+        store::fixture::{NOW, authenticator, person},
+    };
+
+    #[test]
+    fn reset_of_an_enrolled_user_within_the_time_of_an_earlier_reset_is_a_new_one() {
+        let key = TenantId::parse("acme").unwrap().user(UserId::parse("u-ann").unwrap());
+        let code = ResetCode::generate(&SystemEntropy).unwrap().digest(&CodeKey::new([2; 32].into()), &key);
+        let mut user = person(Kind::Employee, Role::Standard, Nonce::generate(&SystemEntropy).unwrap());
+        assert_eq!(reset_mfa(&mut user, ResetCodeFor::Administrators, code, NOW), ResetKind::Reset);
+        assert_eq!(reset_mfa(&mut user, ResetCodeFor::Administrators, code, NOW), ResetKind::Unchanged);
+        user.factor = Factor::Active(authenticator());
+        assert_eq!(reset_mfa(&mut user, ResetCodeFor::Administrators, code, NOW), ResetKind::Reset);
+        assert!(!user.has_factor());
+    }
+}

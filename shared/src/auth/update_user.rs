@@ -97,3 +97,57 @@ impl User {
         self.devices.clear();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::{Device, Exclusion},
+        env::SystemEntropy,
+        id::{BatchId, UserId},
+        secret::{NewToken, Nonce, RestoreEpoch, TokenClass},
+        store::fixture::{NOW, person},
+    };
+
+    fn tenant() -> TenantId {
+        TenantId::parse("acme").unwrap()
+    }
+
+    /// A contact who is excluded from MFA and has a known device.
+    fn contact() -> User {
+        let mut user = person(Kind::Contact, Role::Portal, Nonce::generate(&SystemEntropy).unwrap());
+        user.excluded = Some(Exclusion { batch: BatchId::parse("b").unwrap(), at: NOW.millis() });
+        let key = tenant().user(UserId::parse("u-con").unwrap());
+        let token = NewToken::generate(TokenClass::Device, &key, RestoreEpoch::default(), &SystemEntropy).unwrap();
+        let verifier = *token.reference().verifier();
+        let device = Device { verifier, ends: NOW.secs() + 1, attempts: 0, last: NOW.millis(), attempt: None };
+        user.devices.insert(token.reference().id().clone(), device);
+        user
+    }
+
+    fn updated(change: UserChange) -> User {
+        let mut user = contact();
+        update_user(&mut user, &tenant(), change, NOW).unwrap();
+        user
+    }
+
+    #[test]
+    fn each_change_raises_the_security_version_and_none_leaves_it() {
+        assert_eq!(updated(UserChange::default()).security_version, 1);
+        let relinked = UserChange { relinked: true, ..UserChange::default() };
+        assert_eq!(updated(relinked).security_version, 2);
+        let method = UserChange { auth_type: Some(AuthType::SamlSso), ..UserChange::default() };
+        assert_eq!(updated(method).security_version, 2);
+    }
+
+    #[test]
+    fn only_an_employee_loses_the_exclusion_and_only_an_inactive_user_the_devices() {
+        let method = updated(UserChange { auth_type: Some(AuthType::SamlSso), ..UserChange::default() });
+        assert!(method.excluded.is_some() && method.devices.len() == 1);
+        let inactive = updated(UserChange { active: Some(false), ..UserChange::default() });
+        assert!(inactive.excluded.is_some() && inactive.devices.is_empty());
+        let (kind, role) = (Some(Kind::Employee), Some(Role::Standard));
+        let employee = updated(UserChange { kind, role, ..UserChange::default() });
+        assert!(employee.excluded.is_none() && employee.devices.len() == 1);
+    }
+}

@@ -97,9 +97,7 @@ impl Session {
     /// Whether its step-up is at most [`policy::STEP_UP_LIFE`] old.
     #[must_use]
     pub fn fresh(&self, now: Timestamp) -> bool {
-        self.step_up > 0
-            && self.step_up >= (now - policy::STEP_UP_LIFE).secs()
-            && self.step_up <= (now + policy::SKEW).secs()
+        self.step_up >= (now - policy::STEP_UP_LIFE).secs() && self.step_up <= (now + policy::SKEW).secs()
     }
 
     /// Time of the last authentication: the step-up, or else the sign-in.
@@ -137,4 +135,32 @@ pub struct Device {
     pub last: i64,
     /// Id of the last counted attempt.
     pub attempt: Option<Nonce>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::{Kind, Role, User},
+        env::SystemEntropy,
+        id::{TenantId, UserId},
+        store::fixture::{NOW, add_session, person},
+    };
+
+    fn session() -> Session {
+        let key = TenantId::parse("acme").unwrap().user(UserId::parse("u-ann").unwrap());
+        let mut user: User = person(Kind::Employee, Role::Standard, Nonce::generate(&SystemEntropy).unwrap());
+        let token = add_session(&mut user, &key);
+        user.sessions.remove(token.id()).unwrap()
+    }
+
+    #[test]
+    fn session_is_authenticated_at_the_sign_in_or_the_last_step_up() {
+        let mut session = session();
+        session.created = NOW.millis() - 5000;
+        assert_eq!(session.authenticated(), NOW, "signing in with a code is a step-up");
+        session.step_up = 0;
+        assert_eq!(session.authenticated().millis(), NOW.millis() - 5000);
+        assert!(!session.fresh(NOW));
+    }
 }

@@ -268,12 +268,14 @@ mod tests {
         let (ann, tokens) = ann(1).await;
         let first = ann.with_step(&tokens[0], STEP, NOW).await.unwrap().reference().clone();
         let later = NOW + Duration::from_secs(60);
+        let devices = ann.read(&ann.key).await.devices;
         let second = ann.with_step(&first, STEP + 2, later).await.unwrap().reference().clone();
         assert!(matches!(ann.charge(&first, later).await, Charge::Rejected(VerificationRejection::InvalidToken)));
         let Charge::Admitted(pending) = ann.charge(&second, later).await else { panic!("refused") };
         let session = &pending.user().sessions[second.id()];
         assert_eq!((session.created, session.step_up), (NOW.millis(), later.secs()));
         assert_eq!(session.ends, (NOW + policy::SESSION_LIFE).secs());
+        assert!(pending.user().devices == devices, "a step-up makes no device known");
     }
 
     /// The response is a rejection, and not "try again later".
