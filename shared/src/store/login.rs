@@ -60,6 +60,14 @@ pub enum ExemptOpened {
     Stale(Result<VerifiedPassword, PasswordAttempt>),
 }
 
+/// An attempt with a device token.
+enum DeviceCharge {
+    /// The device is known: the attempt was counted there, or its delay runs.
+    Known(Charge<PasswordAttempt, Never>),
+    /// The device is not known. The user of the login name, if the refused write returned them.
+    Unknown(Option<User>),
+}
+
 impl Store {
     /// Counts an attempt at the password of a login name, within the [`Backoff`], and returns what it is checked against. An
     /// attempt from a known device of the user is counted at the device, so attackers who guess passwords do not delay the
@@ -77,30 +85,9 @@ impl Store {
         let device = device.filter(|it| it.class() == TokenClass::Device && it.user().tenant() == login.tenant());
         let mut loaded_user = None;
         if let Some(device) = device {
-            let (count, row) = (charge_device(login, device, backoff, attempt), [keys::login(login)]);
-            let (counted, row) = join!(self.table.update(&count, Retry::Idempotent), self.table.read(&row));
-            let known = match counted? {
-                Updated::Written(item) => {
-                    loaded_user = item.map(item::read::<User>).transpose()?;
-                    true
-                }
-                Updated::Refused(old) => {
-                    loaded_user = old.map(item::read::<User>).transpose()?.filter(|user| user.login == login.digest());
-                    match loaded_user.as_ref().and_then(|user| user.devices.get(device.id())) {
-                        Some(entry) if entry.verifier == *device.verifier() && entry.ends > attempt.at().secs() => {
-                            if entry.attempt != Some(attempt.nonce()) {
-                                return Ok(exhausted(entry.attempts, entry.last));
-                            }
-                            true // this attempt was counted before, and the reply was lost
-                        }
-                        _ => false,
-                    }
-                }
-            };
-            if known {
-                let row: LoginRow = item::read(row?.into_iter().next().flatten().unwrap_or_default())?;
-                let (login, attempt, device) = (login.clone(), *attempt, Some(device.id().clone()));
-                return Ok(Charge::Admitted(PasswordAttempt { login, row, attempt, device, loaded_user }));
+            match self.charge_known_device(login, device, backoff, attempt).await? {
+                DeviceCharge::Known(charge) => return Ok(charge),
+                DeviceCharge::Unknown(user) => loaded_user = user,
             }
         }
         let row: LoginRow = match self.table.update(&charge(login, backoff, attempt), Retry::Idempotent).await? {
@@ -122,6 +109,36 @@ impl Store {
             device: None,
             loaded_user,
         }))
+    }
+
+    /// Counts an attempt at a known device, if the device is known to the user of the login name.
+    async fn charge_known_device(
+        &self,
+        login: &LoginKey,
+        device: &TokenRef,
+        backoff: &Backoff,
+        attempt: &Attempt,
+    ) -> Result<DeviceCharge, StoreError> {
+        let (count, row) = (charge_device(login, device, backoff, attempt), [keys::login(login)]);
+        let (counted, row) = join!(self.table.update(&count, Retry::Idempotent), self.table.read(&row));
+        let loaded_user = match counted? {
+            Updated::Written(item) => item.map(item::read::<User>).transpose()?,
+            Updated::Refused(old) => {
+                let user = old.map(item::read::<User>).transpose()?.filter(|user| user.login == login.digest());
+                match user.as_ref().and_then(|user| user.devices.get(device.id())) {
+                    Some(entry) if entry.verifier == *device.verifier() && entry.ends > attempt.at().secs() => {
+                        if entry.attempt != Some(attempt.nonce()) {
+                            return Ok(DeviceCharge::Known(exhausted(entry.attempts, entry.last)));
+                        }
+                    }
+                    _ => return Ok(DeviceCharge::Unknown(user)),
+                }
+                user // this attempt was counted before, and the reply was lost
+            }
+        };
+        let row: LoginRow = item::read(row?.into_iter().next().flatten().unwrap_or_default())?;
+        let (login, attempt, device) = (login.clone(), *attempt, Some(device.id().clone()));
+        Ok(DeviceCharge::Known(Charge::Admitted(PasswordAttempt { login, row, attempt, device, loaded_user })))
     }
 
     /// Reads the user who has the login name. If no user has it, reads an item that does not exist, so that both cases cause
