@@ -3,7 +3,7 @@
 use std::{cmp::Reverse, collections::HashMap};
 
 use crate::{
-    domain::{AuthType, Challenge, User},
+    domain::{AuthType, Challenge, Session, User},
     env::Timestamp,
     id::EntryId,
     policy::{self, Budget},
@@ -35,7 +35,7 @@ pub(crate) fn check_step(before: &User, user: &User, step: NextStep, now: Timest
     if permitted && NextStep::of(user, now) == step { Ok(()) } else { Err(StepChanged) }
 }
 
-/// Opens the session of an excluded contact.
+/// Opens the session of an excluded contact, and returns it as written. A rejection leaves the user as loaded.
 ///
 /// # Errors
 /// [`StepChanged`].
@@ -44,14 +44,14 @@ pub(crate) fn open_exempt_session(
     user: &mut User,
     session: &NewSession,
     attempt: &PasswordAttempt,
-) -> Result<(), StepChanged> {
+) -> Result<Session, StepChanged> {
     let now = attempt.attempt().at();
     check_step(before, user, NextStep::Exempt, now)?;
     let mut entry = session.entry.clone();
     entry.security_version = user.security_version;
-    user.open_session(session, entry, None, now);
+    user.open_session(session, entry.clone(), None, now);
     user.clear_device_failures(attempt.device.as_ref());
-    Ok(())
+    Ok(entry)
 }
 
 impl User {

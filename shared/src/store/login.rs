@@ -4,11 +4,11 @@ use tokio::join;
 
 use super::{
     Store, StoreError,
-    commit::{self, Commit, Decision, Retries},
+    commit::{self, Audited, CommitError, Retries},
     item,
     item::{Challenge, LoginRow, User},
     keys,
-    table::{Retry, Updated, met_first},
+    table::{Retry, Updated},
     write::{self, Action, Condition, Path, Write, absent, attr, eq, gt, le, lt, ne, num},
 };
 use crate::{
@@ -233,27 +233,19 @@ impl Store {
         if let Some(device) = verified.password_attempt.device.clone() {
             session.from = From::Known(device);
         }
-        let (mut user, mut retries) = (verified.user.clone(), Retries::of(&attempt));
-        loop {
-            let mut changed = user.clone();
-            if open_exempt_session(&verified.user, &mut changed, &session, &verified.password_attempt).is_err() {
-                return Ok(ExemptOpened::Stale(verified.of_changed_user(user)));
-            }
-            let writes = vec![commit::update(&verified.key, &user, &changed)?];
-            let audit_row = Some(self.audit_row(verified.key.tenant(), &attempt, 0, event)?);
-            let commit = self.try_commit(Decision { writes, audit_row, outcome: () });
-            let (commit, ()) = join!(commit, self.clear_login_failures(&verified.password_attempt));
-            match commit? {
-                Commit::Done(()) => {
-                    let entry = changed.sessions.remove(session.id()).unwrap_or_else(|| session.entry.clone());
-                    return Ok(ExemptOpened::Done(session.into_signed_in(entry, false)));
-                }
-                Commit::Stale(found) => match met_first(found) {
-                    None => return Ok(ExemptOpened::Stale(Err(verified.password_attempt))),
-                    Some(found) => user = item::read(found)?,
-                },
-            }
-            retries.pause().await?;
+        let audited = Audited { attempt: &attempt, number: 0, event };
+        let decide = |user: &mut User| {
+            open_exempt_session(&verified.user, user, &session, &verified.password_attempt)
+                .map(|entry| (entry, Vec::new()))
+                .map_err(|_| Some(Box::new(user.clone())))
+        };
+        let commit = self.commit_user(&verified.key, verified.user.clone(), audited, None, decide);
+        let (committed, ()) = join!(commit, self.clear_login_failures(&verified.password_attempt));
+        match committed {
+            Ok(entry) => Ok(ExemptOpened::Done(session.into_signed_in(entry, false))),
+            Err(CommitError::Rejected(None)) => Ok(ExemptOpened::Stale(Err(verified.password_attempt))),
+            Err(CommitError::Rejected(Some(user))) => Ok(ExemptOpened::Stale(verified.of_changed_user(*user))),
+            Err(CommitError::Store(error)) => Err(error),
         }
     }
 
@@ -273,6 +265,9 @@ impl Store {
         loop {
             let mut changed = user.clone();
             changed.clear_device_failures(verified.password_attempt.device.as_ref());
+            if changed == user {
+                return Ok(()); // the device is no longer known
+            }
             let write = commit::update(&verified.key, &user, &changed)?;
             match self.table.update(&write, Retry::Never).await? {
                 Updated::Written(_) | Updated::Refused(None) => return Ok(()),
