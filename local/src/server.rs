@@ -14,9 +14,8 @@ use std::{
 use axum::{
     Json, Router,
     extract::{ConnectInfo, Request},
-    http::{HeaderMap, HeaderValue, header},
     middleware::{Next, from_fn},
-    response::{Html, IntoResponse, Response},
+    response::Response,
     routing::get,
     serve::ListenerExt,
 };
@@ -51,10 +50,6 @@ use crate::{
 
 /// How long requests in progress may take when the server stops.
 const DRAIN: Duration = Duration::from_secs(5);
-
-/// The page at `/` has one inline stylesheet, and loads nothing.
-const HOME_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; \
-                           frame-ancestors 'none'";
 
 /// How many passwords may wait to be hashed, for each core.
 const QUEUE: usize = 64;
@@ -170,7 +165,7 @@ pub async fn serve(options: &Serve) -> Result<(), Failure> {
         .into());
     }
     let welcome = Welcome { url: &url, directory: directory.as_deref(), seed: &choice, demo: &demo };
-    let router = router_with_home(app, table, welcome.page());
+    let router = router(app, table);
     let announce = || {
         if !options.host.is_loopback() {
             tracing::warn!("plain HTTP does not protect passwords and codes: put a TLS proxy in front");
@@ -268,41 +263,8 @@ pub fn routes() -> Routes {
 
 /// A router with all flows and `/healthz`.
 pub fn router(app: Arc<App>, table: Arc<dyn Table>) -> Router {
-    router_with(app, table, Routes::new())
-}
-
-/// As [`router`], with a page at `/`.
-fn router_with_home(app: Arc<App>, table: Arc<dyn Table>, page: Html<String>) -> Router {
-    router_with(app, table, Routes::new().route("/", get(async move |headers: HeaderMap| home(&headers, page))))
-}
-
-fn router_with(app: Arc<App>, table: Arc<dyn Table>, more: Routes) -> Router {
     let health = Routes::new().route("/healthz", get(move || health(Arc::clone(&table))));
-    vestibule::http::serve(routes().merge(health).merge(more), app).layer(from_fn(peer))
-}
-
-/// Describes the service: a page for a browser, JSON for other clients.
-fn home(headers: &HeaderMap, page: Html<String>) -> Response {
-    let mut response = if accepts_html(headers) {
-        page.into_response()
-    } else {
-        Json(json!({"service": "vestibule", "version": env!("CARGO_PKG_VERSION"), "health": "/healthz"}))
-            .into_response()
-    };
-    for (name, value) in [
-        (header::VARY, "Accept"),
-        (header::CONTENT_SECURITY_POLICY, HOME_POLICY),
-        (header::REFERRER_POLICY, "no-referrer"),
-    ] {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
-    }
-    response
-}
-
-fn accepts_html(headers: &HeaderMap) -> bool {
-    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    let mut types = accepted.flat_map(|value| value.split(',')).filter_map(|range| range.split(';').next());
-    types.any(|media_type| media_type.trim().eq_ignore_ascii_case("text/html"))
+    vestibule::http::serve(routes().merge(health), app).layer(from_fn(peer))
 }
 
 /// Checks that the store answers, by a consistent read of the identity record, which every store has.

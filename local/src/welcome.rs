@@ -1,13 +1,10 @@
-//! The welcome text: in the terminal, and at `/` in a browser.
+//! The welcome text in the terminal.
 
 use std::{fmt::Write, path::Path};
-
-use axum::response::Html;
 
 use crate::{
     args::{Account, DEFAULT_DATA_DIR, SeedChoice},
     enrol,
-    idp::page,
     seed::SeedTenant,
     terminal,
 };
@@ -48,7 +45,12 @@ impl Welcome<'_> {
             }
         }
         if !self.demo.is_empty() {
-            text.push_str("\nTry it in another terminal: sign in as bob with password and code.\n");
+            let _ = write!(
+                text,
+                "\nOpen {}/login?tenant=acme in a browser and sign in as bob.\n\
+                 \nOr try it in another terminal: sign in as bob with password and code.\n",
+                self.url
+            );
             for (what, command) in self.steps() {
                 let _ = write!(text, "\n  # {what}\n  {command}\n");
             }
@@ -96,34 +98,6 @@ impl Welcome<'_> {
         steps.push(("Check that the store answers", format!("curl -s {}/healthz", self.url)));
         steps
     }
-
-    /// The page at `/`. It shows no passwords; the terminal does.
-    pub fn page(&self) -> Html<String> {
-        page::page("Vestibule", false, |html| {
-            page::text(
-                html,
-                "p",
-                "This is Vestibule, a multi-tenant sign-in service with multi-factor authentication. It runs on this machine for \
-                 development. Its HTTP API is below /v1; openapi.json in the source describes it. It has no sign-in pages \
-                 yet.",
-            );
-            page::text(html, "h2", "What to do next");
-            if self.demo.is_empty() {
-                page::text(html, "p", "The terminal in which the server runs shows how to create users.");
-                return;
-            }
-            page::text(
-                html,
-                "p",
-                "In another terminal, sign in as bob with password and code. The terminal in which the server runs shows the \
-                 passwords.",
-            );
-            for (what, command) in self.steps() {
-                page::text(html, "h3", what);
-                page::text(html, "pre", &command);
-            }
-        })
-    }
 }
 
 #[cfg(test)]
@@ -143,13 +117,10 @@ mod tests {
     }
 
     #[test]
-    fn path_is_quoted_in_commands_and_escaped_in_the_page() {
+    fn path_is_quoted_in_commands() {
         let directory = Some(Path::new("it's <mine>"));
         let welcome = Welcome { url: "http://127.0.0.1:1", directory, seed: &SeedChoice::Demo, demo: &[] };
         let (_, mail) = &welcome.steps()[4];
         assert!(mail.ends_with(r"mail --data-dir 'it'\''s <mine>'"), "{mail}");
-        let seed = crate::seed::Seed::parse("demo", crate::seed::DEMO.as_bytes()).unwrap();
-        let Html(page) = Welcome { demo: &seed.tenants, ..welcome }.page();
-        assert!(page.contains("&lt;mine") && !page.contains("<mine>") && !page.contains("blue ferns"), "{page}");
     }
 }

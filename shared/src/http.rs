@@ -13,6 +13,7 @@ mod examples;
 mod finish;
 mod form;
 mod openapi;
+pub mod page;
 mod principal;
 mod problem;
 

@@ -45,6 +45,19 @@ impl PublicUrl {
         &self.0
     }
 
+    /// The origin: scheme, host and port, without a path.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        let host = self.0.find("://").map_or(0, |at| at + 3);
+        self.0[host..].find('/').map_or(&self.0, |path| &self.0[..host + path])
+    }
+
+    /// The port, if the address names one.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        self.origin().rsplit_once(':').and_then(|(_, port)| port.parse().ok())
+    }
+
     /// Whether the address uses HTTPS.
     #[must_use]
     pub fn is_https(&self) -> bool {

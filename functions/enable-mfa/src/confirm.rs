@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use vestibule::{
     audit::{Action, Notify, Outcome},
     http::{
-        ApiRequest, ApiResult, App, Code as Problems, Problem,
+        ApiRequest, ApiResult, App, Code as Problems, Problem, Request,
         dto::{SessionDto, UserDto},
     },
     recovery::Code,
@@ -30,7 +30,7 @@ use crate::{enrolment_token, problem};
 pub(crate) struct ConfirmRequest {
     /// The 6 digits that the new authenticator shows. Spaces and hyphens are ignored.
     #[schema(value_type = String, example = "492039")]
-    code: SecretText,
+    pub(crate) code: SecretText,
 }
 
 /// A finished enrolment.
@@ -66,9 +66,13 @@ pub(crate) async fn confirm(
     State(app): State<Arc<App>>,
     call: ApiRequest<ConfirmRequest>,
 ) -> ApiResult<Json<ConfirmAnswer>> {
-    let ApiRequest { body, request, .. } = call;
+    confirm_enrolment(&app, &call.request, &call.body).await.map(Json)
+}
+
+/// Checks the first code, and activates the authenticator.
+pub(crate) async fn confirm_enrolment(app: &App, request: &Request, body: &ConfirmRequest) -> ApiResult<ConfirmAnswer> {
     let Ok(Code::Totp(code)) = Code::parse(body.code.expose()) else { return Err(Problem::malformed_code()) };
-    let (token, attempt) = (enrolment_token(&request)?, request.attempt(&app)?);
+    let (token, attempt) = (enrolment_token(request)?, request.attempt(app)?);
     let key = token.key().clone();
     let (charge, profile) = join!(app.store.charge_confirmation(token, attempt), app.store.read_profile(&key));
     let charged = match charge? {
@@ -96,8 +100,8 @@ pub(crate) async fn confirm(
         app.store.record(key.tenant(), &attempt, 1, &event).await;
         return Err(Problems::InvalidCode.into());
     };
-    Ok(Json(ConfirmAnswer::MfaEnabled {
+    Ok(ConfirmAnswer::MfaEnabled {
         session: SessionDto::new(signed_in.token, &signed_in.session, signed_in.device),
         user: UserDto { mfa: FactorState::Active.into(), ..UserDto::new(&key, &user, &profile) },
-    }))
+    })
 }

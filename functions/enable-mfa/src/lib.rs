@@ -2,12 +2,14 @@
 
 mod confirm;
 mod disable;
+mod page;
 mod start;
 mod status;
 
 use utoipa_axum::routes;
 use vestibule::{
     http::{ApiResult, Code, Problem, Request, Routes},
+    secret::TokenClass,
     store::enrolment::{Denied, EnrolmentToken},
 };
 
@@ -18,11 +20,13 @@ pub fn routes() -> Routes {
         .routes(routes!(start::start))
         .routes(routes!(confirm::confirm))
         .routes(routes!(status::status, disable::disable))
+        .merge(page::routes())
 }
 
 /// The token that authorizes an enrolment: an enrolment token or a session token.
 fn enrolment_token(request: &Request) -> ApiResult<EnrolmentToken> {
-    EnrolmentToken::new(request.any_token()?.clone()).ok_or_else(|| Code::InvalidToken.into())
+    let token = request.token(TokenClass::Enrolment).or_else(|_| request.token(TokenClass::Session))?;
+    EnrolmentToken::new(token.clone()).ok_or_else(|| Code::InvalidToken.into())
 }
 
 /// The response to a denied enrolment.

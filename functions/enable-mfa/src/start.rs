@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use vestibule::{
     audit::{Action, Outcome},
     env::Timestamp,
-    http::{ApiRequest, ApiResult, App, OrEmpty},
+    http::{ApiRequest, ApiResult, App, OrEmpty, Request},
     recovery::ResetCode,
     secret::{Nonce, SecretText, TotpSecret},
     store::enrolment::Denied,
@@ -23,7 +23,7 @@ use crate::{enrolment_token, problem};
 pub(crate) struct StartRequest {
     /// The reset code that the reset returned. It is needed if the sign-in returned `reset_code_required`.
     #[schema(value_type = Option<String>)]
-    reset_code: Option<SecretText>,
+    pub(crate) reset_code: Option<SecretText>,
 }
 
 /// A pending enrolment, with the secret for the authenticator app.
@@ -33,15 +33,18 @@ pub(crate) struct StartAnswer {
     enrolment: PendingDto,
     /// The secret in base32, in groups of four for typing. No other response contains it.
     #[schema(example = "JBSW Y3DP EHPK 3PXP JBSW Y3DP EHPK 3PXP")]
-    secret: String,
+    pub(crate) secret: String,
     /// The secret as a URI that authenticator apps open.
     #[schema(example = "otpauth://totp/Acme:ann?secret=JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP&issuer=Acme")]
-    otpauth_uri: String,
+    pub(crate) otpauth_uri: String,
     /// `otpauth_uri` as a QR code: an SVG document.
     #[schema(
         example = "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 1 1\"><path d=\"M0 0h1v1H0z\"/></svg>"
     )]
-    qr_svg: String,
+    pub(crate) qr_svg: String,
+    /// Issuer and user name, for the page that shows the QR code.
+    #[serde(skip)]
+    pub(crate) account: String,
     /// The hash of the codes (RFC 6238).
     algorithm: AlgorithmDto,
     /// How many digits a code has.
@@ -83,8 +86,13 @@ pub(crate) async fn start(
     State(app): State<Arc<App>>,
     call: ApiRequest<OrEmpty<StartRequest>>,
 ) -> ApiResult<(StatusCode, Json<StartAnswer>)> {
-    let ApiRequest { body: OrEmpty(body), request, .. } = call;
-    let (token, attempt) = (enrolment_token(&request)?, request.attempt(&app)?);
+    let answer = start_enrolment(&app, &call.request, call.body.0).await?;
+    Ok((StatusCode::CREATED, Json(answer)))
+}
+
+/// Creates the pending enrolment, with its secret.
+pub(crate) async fn start_enrolment(app: &App, request: &Request, body: StartRequest) -> ApiResult<StartAnswer> {
+    let (token, attempt) = (enrolment_token(request)?, request.attempt(app)?);
     let key = token.key().clone();
     let codes = app.codes()?;
     let code = body.reset_code.and_then(|code| ResetCode::parse_digest(&codes, &key, code.expose()));
@@ -102,16 +110,17 @@ pub(crate) async fn start(
     let secret = TotpSecret::generate(start.factor(factor), &*app.entropy)?;
     let sealed = app.sealer()?.seal(&secret, &*app.entropy).await?;
     let secret_texts = totp::provisioning(&secret, &start.policy.issuer, &start.profile.username);
+    let account = format!("{}: {}", start.policy.issuer, start.profile.username);
     let event = request.event(Action::EnrolmentStarted, Outcome::Success).own(key.user());
     let expires_at = app.store.begin_enrolment(start, factor, sealed, &attempt, &event).await?.map_err(problem)?;
-    let answer = StartAnswer {
+    Ok(StartAnswer {
         enrolment: PendingDto { expires_at },
         secret: secret_texts.secret_grouped.clone(),
         otpauth_uri: secret_texts.otpauth_uri.clone(),
         qr_svg: secret_texts.qr_svg.clone(),
+        account,
         algorithm: AlgorithmDto::Sha1,
         digits: 6,
         period: 30,
-    };
-    Ok((StatusCode::CREATED, Json(answer)))
+    })
 }

@@ -1,6 +1,8 @@
 //! `POST /v1/login`: sign in with a password. The answer is a challenge or an enrolment token. Only an excluded contact gets a
 //! session (product.md, sign-in table).
 
+mod page;
+
 use std::sync::Arc;
 
 use axum::{Json, extract::State};
@@ -29,7 +31,7 @@ use vestibule::{
 /// The endpoints of the flow.
 #[must_use]
 pub fn routes() -> Routes {
-    Routes::new().routes(routes!(login))
+    Routes::new().routes(routes!(login)).merge(page::routes())
 }
 
 /// How often the decision about one password is made, if the user changes at the same time.
@@ -121,11 +123,15 @@ enum Method {
         in 15 minutes from one network."),
 ))]
 async fn login(State(app): State<Arc<App>>, call: ApiRequest<LoginRequest>) -> ApiResult<Json<LoginAnswer>> {
-    let ApiRequest { body, request, .. } = call;
+    sign_in(&app, &call.request, call.body).await.map(Json)
+}
+
+/// Checks the password, and opens what it leads to.
+async fn sign_in(app: &App, request: &Request, body: LoginRequest) -> ApiResult<LoginAnswer> {
     if body.password.expose().len() > password::MAX_BYTES {
         return Err(Problem::field("/password", PASSWORD_TOO_LONG));
     }
-    let (now, attempt) = (request.now, request.attempt(&app)?);
+    let (now, attempt) = (request.now, request.attempt(app)?);
     request.set_tenant(&body.tenant);
     let login = app.names()?.login(&body.tenant, &LoginName::fold(&body.username));
     let restored = app.store.restored();
@@ -146,9 +152,9 @@ async fn login(State(app): State<Arc<App>>, call: ApiRequest<LoginRequest>) -> A
     }
     let checked = password_attempt.checked(proof, owner);
     if let Ok(verified) = &checked {
-        upgrade_password_hash(&app, verified, &body.password).await?;
+        upgrade_password_hash(app, verified, &body.password).await?;
     }
-    next_step(&app, &request, checked, &attempt).await.map(Json)
+    next_step(app, request, checked, &attempt).await
 }
 
 /// Opens what the password leads to. If the user changes at the same time, the store returns the new state and the decision is

@@ -1,5 +1,7 @@
 //! `POST /v1/mfa/recovery-token`: issue a recovery token, which is shown once.
 
+mod page;
+
 use std::sync::Arc;
 
 use axum::{Json, extract::State, http::StatusCode};
@@ -9,15 +11,15 @@ use utoipa_axum::routes;
 use vestibule::{
     audit::{Action, Notify, Outcome},
     env::Timestamp,
-    http::{ApiRequest, ApiResult, App, Code, Problem, Routes},
+    http::{ApiRequest, ApiResult, App, Code, Problem, Request, Routes},
     recovery::RecoveryCode,
-    store::recovery::Replaced,
+    store::{recovery::Replaced, session::Principal},
 };
 
 /// The endpoints of the flow.
 #[must_use]
 pub fn routes() -> Routes {
-    Routes::new().routes(routes!(replace))
+    Routes::new().routes(routes!(replace)).merge(page::routes())
 }
 
 /// A new recovery token.
@@ -43,8 +45,12 @@ struct RecoveryTokenAnswer {
     (status = 409, description = "`conflict`: The caller has no active authenticator."),
 ))]
 async fn replace(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<(StatusCode, Json<RecoveryTokenAnswer>)> {
-    let request = call.request;
-    let principal = request.principal(&app).await?;
+    let principal = call.request.principal(&app).await?;
+    issue(&app, &call.request, principal).await.map(|answer| (StatusCode::CREATED, Json(answer)))
+}
+
+/// Issues the token, and replaces the previous one.
+async fn issue(app: &App, request: &Request, principal: Principal) -> ApiResult<RecoveryTokenAnswer> {
     // Before the step-up check: a user with a disabled factor cannot step up.
     if principal.user().disabled() {
         return Err(Code::MfaResetRequired.into());
@@ -54,7 +60,7 @@ async fn replace(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<(St
     let code = RecoveryCode::generate(&*app.entropy)?;
     let digest = code.digest(&app.codes()?, key);
     let event = request.event(Action::RecoveryIssued, Outcome::Success).own(key.user()).notify(Notify::User);
-    match app.store.replace_recovery_token(&caller, &digest, &request.attempt(&app)?, &event).await? {
+    match app.store.replace_recovery_token(&caller, &digest, &request.attempt(app)?, &event).await? {
         Replaced::Done => {}
         Replaced::NoFactor => return Err(Problem::new(Code::Conflict).detail("you have no active authenticator")),
         Replaced::Stale => {
@@ -64,5 +70,5 @@ async fn replace(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<(St
         Replaced::Gone(why) => return Err(why.into()),
     }
     let created_at = Timestamp::from_secs(request.now.secs());
-    Ok((StatusCode::CREATED, Json(RecoveryTokenAnswer { recovery_token: code.display(), created_at })))
+    Ok(RecoveryTokenAnswer { recovery_token: code.display(), created_at })
 }

@@ -3,10 +3,11 @@
 use vestibule::http::Routes;
 
 mod introspect;
+mod page;
 mod sessions;
 
 /// The endpoints of the flow.
 #[must_use]
 pub fn routes() -> Routes {
-    sessions::routes().merge(introspect::routes())
+    sessions::routes().merge(introspect::routes()).merge(page::routes())
 }

@@ -69,25 +69,25 @@ struct ListAnswer {
 
 /// One of the caller's sessions, without its token.
 #[derive(Serialize, ToSchema)]
-struct SessionItem {
+pub(crate) struct SessionItem {
     /// The id of the session. It is not secret.
     #[schema(example = "s-9Lx2Vb7q")]
-    id: String,
+    pub(crate) id: String,
     /// When the user signed in.
     #[schema(value_type = String, format = DateTime)]
-    created_at: Timestamp,
+    pub(crate) created_at: Timestamp,
     /// When the session was last used. It is updated at most once a minute.
     #[schema(value_type = String, format = DateTime)]
-    last_seen_at: Timestamp,
+    pub(crate) last_seen_at: Timestamp,
     /// How the user signed in.
     #[schema(example = json!(["pwd", "otp"]))]
     amr: Vec<AmrDto>,
     /// The `User-Agent` of the sign-in: at most 200 characters. Empty if the request had none.
     #[schema(example = "Mozilla/5.0 (X11; Linux x86_64)")]
-    user_agent: String,
+    pub(crate) user_agent: String,
     /// Whether it is the session of this request.
     #[schema(example = true)]
-    current: bool,
+    pub(crate) current: bool,
 }
 
 /// Get the current session
@@ -136,8 +136,13 @@ async fn end_current(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult
 ))]
 async fn list(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<Json<ListAnswer>> {
     let principal = call.request.principal(&app).await?;
-    let mut agents = app.store.user_agents(&principal).await?;
-    let mut living = principal.live_sessions(call.request.now);
+    Ok(Json(ListAnswer { items: sessions(&app, &call.request, &principal).await? }))
+}
+
+/// The live sessions of the caller, the newest first.
+pub(crate) async fn sessions(app: &App, request: &Request, principal: &Principal) -> ApiResult<Vec<SessionItem>> {
+    let mut agents = app.store.user_agents(principal).await?;
+    let mut living = principal.live_sessions(request.now);
     living.sort_by_key(|(_, session)| std::cmp::Reverse(session.created));
     let items = living.into_iter().map(|(id, session)| SessionItem {
         id: id.as_str().to_owned(),
@@ -147,7 +152,7 @@ async fn list(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<Json<L
         user_agent: agents.remove(id).unwrap_or_default(),
         current: id == principal.token().id(),
     });
-    Ok(Json(ListAnswer { items: items.collect() }))
+    Ok(items.collect())
 }
 
 /// End all other sessions
@@ -173,13 +178,23 @@ async fn end_others(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<
 ))]
 async fn end_one(State(app): State<Arc<App>>, call: ApiRequest<NoBody, EntryId>) -> ApiResult<StatusCode> {
     let principal = call.request.principal(&app).await?;
-    if !principal.live_sessions(call.request.now).iter().any(|(id, _)| **id == call.path) {
-        return Err(Code::NotFound.into());
-    }
-    end(&app, &call.request, &principal, &Which::One(call.path)).await
+    end_one_session(&app, &call.request, &principal, call.path).await
 }
 
-async fn end(app: &App, request: &Request, caller: &Principal, which: &Which) -> ApiResult<StatusCode> {
+/// Ends a live session of the caller.
+pub(crate) async fn end_one_session(
+    app: &App,
+    request: &Request,
+    caller: &Principal,
+    session: EntryId,
+) -> ApiResult<StatusCode> {
+    if !caller.live_sessions(request.now).iter().any(|(id, _)| **id == session) {
+        return Err(Code::NotFound.into());
+    }
+    end(app, request, caller, &Which::One(session)).await
+}
+
+pub(crate) async fn end(app: &App, request: &Request, caller: &Principal, which: &Which) -> ApiResult<StatusCode> {
     let event = request.event(Action::SessionsEnded, Outcome::Success).own(caller.token().user().user());
     match (app.store.end_sessions(caller, which, &request.attempt(app)?, &event).await?, which) {
         (Ended::Done, _) => Ok(StatusCode::NO_CONTENT),

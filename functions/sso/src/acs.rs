@@ -6,7 +6,7 @@ use axum::{
     Extension, Json,
     extract::State,
     http::{StatusCode, header},
-    response::{AppendHeaders, IntoResponse, Response},
+    response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -17,6 +17,7 @@ use vestibule::{
     http::{
         ApiRequest, ApiResult, App, Code, LargeForm, Problem, Request, Routes,
         dto::{EnrolmentDto, SessionDto, UserDto},
+        page::{Cookies, redirect, with_return_to},
     },
     id::{TenantId, UserId},
     saml::{self, Certificate, Expected, Fault},
@@ -87,7 +88,7 @@ const MAX_DECISIONS: usize = 3;
 ///
 /// The assertion consumer service (ACS) of SAML: the user's browser sends the identity provider's response here. What this service
 /// returns depends on how the sign-in started. A browser that started the sign-in sends its pre-session cookie, and is redirected
-/// to `return_to` with the token in a cookie. After any other start, the result is JSON and sets no cookie. An unsolicited
+/// to `return_to`, or first to the enrolment, with the token in a cookie. After any other start, the result is JSON and sets no cookie. An unsolicited
 /// response is not checked: if the tenant allows such responses, the browser is redirected to a start. Additional form fields
 /// are ignored.
 #[utoipa::path(post, path = "/v1/sso/{tenant}/acs", operation_id = "acceptSsoResponse", tag = "sso",
@@ -274,18 +275,21 @@ impl AcsRequest<'_> {
         self.app.store.record(self.tenant, self.attempt, 0, &event).await;
     }
 
-    /// The response to a browser: the token in a cookie, and a redirect to `return_to`.
+    /// The response to a browser: the token in a cookie, and a redirect to `return_to` or first to the enrolment.
     fn redirect(&self, answer: &AcsAnswer, return_to: String, mut pre_session: PreSession) -> Response {
-        let token = match answer {
-            AcsAnswer::SignedIn { session, .. } => session.token(),
-            AcsAnswer::EnrolmentRequired { enrolment, .. } => enrolment.token(),
+        let (cookies, now) = (Cookies::new(self.app), self.request.now);
+        let mut response = match answer {
+            AcsAnswer::SignedIn { session, .. } => redirect(&return_to, cookies.signed_in(session, now)),
+            AcsAnswer::EnrolmentRequired { enrolment, reset_code_required } => {
+                let path = if *reset_code_required { "/enroll?reset_code=true" } else { "/enroll" };
+                redirect(&with_return_to(path, &return_to), [cookies.enrolment(enrolment, now)])
+            }
         };
-        let mut cookies = vec![(header::SET_COOKIE, cookies::token(self.app, token))];
         if std::mem::take(&mut pre_session.unsolicited) {
             // After a sign-in, the next unsolicited response counts as the first one again.
-            cookies.push((header::SET_COOKIE, cookies::pre_session(self.app, &pre_session)));
+            response.headers_mut().append(header::SET_COOKIE, cookies::pre_session(self.app, &pre_session));
         }
-        (StatusCode::SEE_OTHER, [(header::LOCATION, return_to)], AppendHeaders(cookies)).into_response()
+        response
     }
 
     /// Redirects an unsolicited response to a start of a sign-in, because an attacker could have planted the response in the

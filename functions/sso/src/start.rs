@@ -11,7 +11,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::routes;
 use vestibule::{
-    http::{ApiRequest, ApiResult, App, Code, NoBody, Problem, Request, Routes},
+    http::{ApiRequest, ApiResult, App, Code, NoBody, Problem, Request, Routes, page::is_own_path},
     id::TenantId,
     saml::{self, RequestSigner},
     sso::{PreSession, Relay},
@@ -102,33 +102,4 @@ fn pre_session(app: &App, request: &Request, query: &LoginQuery) -> ApiResult<Pr
     };
     pre_session.unsolicited = query.unsolicited.unwrap_or(false);
     Ok(pre_session)
-}
-
-/// Whether a browser resolves the text to a path of this origin.
-fn is_own_path(text: &str) -> bool {
-    let plain = |c: char| c.is_ascii_graphic() && c != '\\';
-    text.len() <= 1024 && text.starts_with('/') && !text.starts_with("//") && text.chars().all(plain)
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn return_path_must_be_on_this_origin() {
-        let long = "/".to_owned() + &"a".repeat(1024);
-        for (path, own) in [
-            ("/", true),
-            ("/portal?x=1#y", true),
-            ("//evil.example", false),
-            ("/\\evil.example", false),
-            ("https://evil.example", false),
-            ("", false),
-            ("/a b", false),
-            ("/a\n", false),
-            ("javascript:x", false),
-            (&long[..1024], true),
-            (&long, false),
-        ] {
-            assert_eq!(super::is_own_path(path), own, "{path}");
-        }
-    }
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use vestibule::{
     audit::Action,
-    http::{ApiRequest, ApiResult, App, Code as Problems, Problem, dto::SessionDto},
+    http::{ApiRequest, ApiResult, App, Code as Problems, Problem, Request, dto::SessionDto},
     recovery::Code,
     secret::TokenClass,
     sign_in::{SignedIn, VerificationToken},
@@ -19,7 +19,7 @@ use crate::check::{CodeRequest, charge, check_totp};
 #[derive(Serialize, ToSchema)]
 pub(crate) struct StepUpAnswer {
     /// The session with its new token.
-    session: SessionDto,
+    pub(crate) session: SessionDto,
 }
 
 /// Step up a session
@@ -38,11 +38,15 @@ pub(crate) async fn step_up(
     State(app): State<Arc<App>>,
     call: ApiRequest<CodeRequest>,
 ) -> ApiResult<Json<StepUpAnswer>> {
-    let ApiRequest { body, request, .. } = call;
+    step_up_session(&app, &call.request, &call.body).await.map(Json)
+}
+
+/// Checks the code, and replaces the token of the session.
+pub(crate) async fn step_up_session(app: &App, request: &Request, body: &CodeRequest) -> ApiResult<StepUpAnswer> {
     let Ok(Code::Totp(code)) = Code::parse(body.code.expose()) else { return Err(Problem::malformed_code()) };
     let token =
         VerificationToken::session(request.token(TokenClass::Session)?.clone()).ok_or(Problems::InvalidToken)?;
-    let pending = charge(&app, &request, token).await?;
-    let SignedIn { token, session, device } = check_totp(&app, &request, pending, &code, Action::StepUp).await?;
-    Ok(Json(StepUpAnswer { session: SessionDto::new(token, &session, device) }))
+    let pending = charge(app, request, token).await?;
+    let SignedIn { token, session, device } = check_totp(app, request, pending, &code, Action::StepUp).await?;
+    Ok(StepUpAnswer { session: SessionDto::new(token, &session, device) })
 }

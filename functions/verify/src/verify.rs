@@ -60,25 +60,29 @@ pub(crate) async fn verify(
     State(app): State<Arc<App>>,
     call: ApiRequest<CodeRequest>,
 ) -> ApiResult<Json<VerifyAnswer>> {
-    let ApiRequest { body, request, .. } = call;
+    sign_in(&app, &call.request, &call.body).await.map(Json)
+}
+
+/// Checks the code of the challenge, and opens the session.
+pub(crate) async fn sign_in(app: &App, request: &Request, body: &CodeRequest) -> ApiResult<VerifyAnswer> {
     let code = Code::parse(body.code.expose()).map_err(|_| Problem::malformed_code())?;
     let token =
         VerificationToken::challenge(request.token(TokenClass::Challenge)?.clone()).ok_or(Problems::InvalidToken)?;
     let key = token.reference().user().clone();
-    let (pending, profile) = join!(charge(&app, &request, token), app.store.read_profile(&key));
+    let (pending, profile) = join!(charge(app, request, token), app.store.read_profile(&key));
     // Before the code is used up: if the response cannot be built, the user keeps the code.
     let (pending, profile) = (pending?, profile?);
     let user = pending.user().clone();
     let by_recovery = matches!(code, Code::Recovery(_));
     let signed_in = match code {
-        Code::Totp(code) => check_totp(&app, &request, pending, &code, Action::Verify).await?,
-        Code::Recovery(code) => check_recovery_token(&app, &request, pending, &code).await?,
+        Code::Totp(code) => check_totp(app, request, pending, &code, Action::Verify).await?,
+        Code::Recovery(code) => check_recovery_token(app, request, pending, &code).await?,
     };
-    Ok(Json(VerifyAnswer::SignedIn {
+    Ok(VerifyAnswer::SignedIn {
         session: SessionDto::new(signed_in.token, &signed_in.session, signed_in.device),
         user: UserDto::new(&key, &user, &profile),
         recovery: by_recovery.then_some(RecoveryDto { new_token_required: true }),
-    }))
+    })
 }
 
 async fn check_recovery_token(

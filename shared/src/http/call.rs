@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 use super::{
     App,
     form::{self, Body, NoBody},
+    page::{Cookies, cookie},
     problem::{ApiResult, Code, Problem},
 };
 use crate::{
@@ -89,7 +90,7 @@ impl<B: Body, P: DeserializeOwned + Send, Q: DeserializeOwned + Send> FromReques
     }
 }
 
-async fn path<P: DeserializeOwned + Send>(parts: &mut Parts, state: &Arc<App>) -> ApiResult<P> {
+pub(super) async fn path<P: DeserializeOwned + Send>(parts: &mut Parts, state: &Arc<App>) -> ApiResult<P> {
     use axum::extract::FromRequestParts;
     let malformed = |problem: Option<Problem>, name: &str| {
         let (field, detail) = (format!("path:{name}"), InvalidId.to_string());
@@ -119,28 +120,47 @@ pub struct Request {
     pub peer: Option<IpAddr>,
     /// The `User-Agent` header: at most 200 characters, without control characters.
     pub user_agent: Option<String>,
-    bearer: Option<TokenRef>,
+    /// The bearer token of the API, or the cookies of a page.
+    tokens: Vec<TokenRef>,
     headers: HeaderMap,
     tenant: Arc<OnceLock<TenantId>>,
 }
 
 impl Request {
+    /// A request of the API. It authenticates by its bearer token; cookies do not count.
     fn new(parts: Parts, restored: RestoreEpoch) -> ApiResult<Self> {
+        let request = Self::without_tokens(parts)?;
+        let token = request.authorization("bearer").and_then(|text| TokenRef::parse(text, restored));
+        request.with_tokens(token.into_iter().collect())
+    }
+
+    /// A request of a page. It authenticates by its cookies; a bearer token does not count.
+    pub(super) fn of_page(parts: Parts, cookies: Cookies, restored: RestoreEpoch) -> ApiResult<Self> {
+        let request = Self::without_tokens(parts)?;
+        let tokens = cookies.tokens(&request.headers, restored);
+        request.with_tokens(tokens)
+    }
+
+    fn with_tokens(mut self, tokens: Vec<TokenRef>) -> ApiResult<Self> {
+        if let Some(token) = tokens.first() {
+            self.set_tenant(token.user().tenant());
+        }
+        self.tokens = tokens;
+        Ok(self)
+    }
+
+    fn without_tokens(parts: Parts) -> ApiResult<Self> {
         let Some(Stamp { now, id, tenant }) = parts.extensions.get::<Stamp>().cloned() else {
             tracing::error!("a handler was called outside of `serve`");
             return Err(Code::Unavailable.into());
         };
         let peer = parts.extensions.get::<Peer>().map(|Peer(address)| address.to_canonical());
-        let mut request = Self { now, id, peer, user_agent: None, bearer: None, headers: parts.headers, tenant };
+        let mut request = Self { now, id, peer, user_agent: None, tokens: Vec::new(), headers: parts.headers, tenant };
         request.user_agent = request.headers.get(header::USER_AGENT).and_then(|value| {
             let text = String::from_utf8_lossy(value.as_bytes());
             let text: String = text.chars().filter(|c| !c.is_control()).take(200).collect();
             (!text.is_empty()).then_some(text)
         });
-        request.bearer = request.authorization("bearer").and_then(|text| TokenRef::parse(text, restored));
-        if let Some(token) = &request.bearer {
-            request.set_tenant(token.user().tenant());
-        }
         Ok(request)
     }
 
@@ -162,21 +182,12 @@ impl Request {
         self.peer.map_or_else(|| "-".to_owned(), |address| Peer(address).network())
     }
 
-    /// The bearer token, which must be of this class.
+    /// The token of this class: the bearer token of the API, or a page's cookie.
     ///
     /// # Errors
     /// `invalid_token` if there is none.
     pub fn token(&self, class: TokenClass) -> ApiResult<&TokenRef> {
-        self.any_token()
-            .and_then(|token| if token.class() == class { Ok(token) } else { Err(Code::InvalidToken.into()) })
-    }
-
-    /// The bearer token, of any class.
-    ///
-    /// # Errors
-    /// `invalid_token` if there is none.
-    pub fn any_token(&self) -> ApiResult<&TokenRef> {
-        self.bearer.as_ref().ok_or_else(|| Code::InvalidToken.into())
+        self.tokens.iter().find(|token| token.class() == class).ok_or_else(|| Code::InvalidToken.into())
     }
 
     /// A new attempt. Each conditional write or transaction of the handler needs its own.
@@ -206,15 +217,13 @@ impl Request {
     /// The value of a cookie. If the name occurs more than once, the first.
     #[must_use]
     pub fn cookie(&self, name: &str) -> Option<&str> {
-        let lines = self.headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
-        let mut cookies = lines.flat_map(|line| line.split(';')).filter_map(|one| one.trim().split_once('='));
-        cookies.find(|(given, _)| *given == name).map(|(_, value)| value)
+        cookie(&self.headers, name)
     }
 
     /// Whether the client wants an HTML page: it is a browser that navigates.
     #[must_use]
     pub fn wants_html(&self) -> bool {
-        self.header("accept").is_ok_and(|accept| accept.is_some_and(|it| it.contains("text/html")))
+        wants_html(&self.headers)
     }
 
     /// A new audit event of this request. The caller adds actor and subject.
@@ -222,6 +231,11 @@ impl Request {
     pub fn event(&self, action: Action, outcome: Outcome) -> AuditEvent {
         AuditEvent::new(action, outcome, &self.id)
     }
+}
+
+/// Whether a browser that navigates sent these headers.
+pub(super) fn wants_html(headers: &HeaderMap) -> bool {
+    one(headers, "accept").is_ok_and(|accept| accept.is_some_and(|it| it.contains("text/html")))
 }
 
 /// The value of a header that may occur at most once.

@@ -112,6 +112,16 @@ impl SessionDto {
         &self.token
     }
 
+    /// The device token, for a browser's cookie.
+    pub(super) fn device_token(&self) -> Option<&str> {
+        self.device_token.as_deref()
+    }
+
+    /// When the session ends at the latest.
+    pub(super) fn expires_at(&self) -> Timestamp {
+        self.expires_at
+    }
+
     /// The response that delivers the token of a session.
     #[must_use]
     pub fn new(token: NewToken, session: &Session, device: Option<NewToken>) -> Self {
@@ -142,6 +152,12 @@ impl EnrolmentDto {
     #[must_use]
     pub fn token(&self) -> &str {
         &self.token
+    }
+
+    /// When the token expires.
+    #[must_use]
+    pub fn expires_at(&self) -> Timestamp {
+        self.expires_at
     }
 
     /// The response that delivers the token.

@@ -18,7 +18,8 @@ use tower::ServiceExt;
 
 use super::{
     App, Routes,
-    call::Stamp,
+    call::{Stamp, wants_html},
+    page::{Language, problem_page},
     problem::{Code, Problem},
 };
 use crate::{
@@ -68,6 +69,7 @@ async fn finish(router: Router, clock: &dyn Clock, entropy: &dyn Entropy, mut re
     // Without randomness nothing is granted, but the log still needs an id that distinguishes the response.
     let id = entropy.bytes::<12>().map_or_else(|_| now.millis().to_string(), |id| BASE64URL_NOPAD.encode(&id));
     let method = request.method().clone();
+    let page = for_page(&request).then(|| Language::of(request.headers()));
     if method == Method::HEAD {
         // axum serves HEAD as GET. No route has OPTIONS, so this request finds out which methods the path allows.
         *request.method_mut() = Method::OPTIONS;
@@ -86,30 +88,45 @@ async fn finish(router: Router, clock: &dyn Clock, entropy: &dyn Entropy, mut re
     let problem = problem_of(&response);
     if let Some(problem) = &problem {
         let allow = response.headers_mut().remove(header::ALLOW);
-        response = problem.render(&id);
+        response =
+            page.and_then(|language| problem_page(language, problem, &id)).unwrap_or_else(|| problem.render(&id));
         response.extensions_mut().insert(problem.code());
         if let Some(allow) = allow.filter(|_| problem.code() == Code::MethodNotAllowed) {
             response.headers_mut().insert(header::ALLOW, without_head(&allow));
         }
     }
     common(response.headers_mut(), &id);
+    let shown = response.extensions().get::<Rendered>().and_then(|Rendered(code)| *code);
+    let code = shown.or(problem.as_ref().map(Problem::code));
     tracing::info!(
         request_id = id,
         tenant = tenant.get().map(TenantId::as_str),
         method = method.as_str(),
         path = path.as_ref().map(MatchedPath::as_str),
         status = response.status().as_u16(),
-        code = problem.as_ref().map(|problem| problem.code().as_str()),
+        code = code.map(Code::as_str),
         millis = clock.now().millis().saturating_sub(now.millis()).max(0),
         "answered"
     );
     response
 }
 
+/// Whether a browser asks for a page. A problem is then a page too.
+fn for_page(request: &HttpRequest) -> bool {
+    !request.uri().path().starts_with("/v1/") && wants_html(request.headers())
+}
+
+/// Marks a response as a finished page, which may say what is wrong with a form.
+#[derive(Clone)]
+pub(super) struct Rendered(pub(super) Option<Code>);
+
 /// The problem in a response: one that a handler returned, or one for a bare error status of axum.
 fn problem_of(response: &Response) -> Option<Problem> {
     if let Some(problem) = response.extensions().get::<Problem>() {
         return Some(problem.clone());
+    }
+    if response.extensions().get::<Rendered>().is_some() {
+        return None;
     }
     match response.status() {
         status if !status.is_client_error() && !status.is_server_error() => None,
@@ -136,7 +153,8 @@ pub fn unreadable(entropy: &dyn Entropy) -> Response {
 }
 
 fn common(headers: &mut HeaderMap, id: &str) {
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // Only the files of pages say that they may be kept.
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
     if let Ok(id) = HeaderValue::from_str(id) {

@@ -57,6 +57,9 @@ pub struct OrEmpty<T>(pub T);
 /// An `application/x-www-form-urlencoded` body.
 pub struct FormBody<T>(pub T);
 
+/// The form of a page. A browser also sends fields that were left empty; they count as absent.
+pub struct PageBody<T>(pub T);
+
 /// An `application/x-www-form-urlencoded` body of at most 256 KiB that another system makes: unknown fields are
 /// ignored.
 pub struct LargeForm<T>(pub T);
@@ -96,25 +99,26 @@ impl<T: DeserializeOwned + Send> Body for OrEmpty<T> {
 
 impl<T: DeserializeOwned + Send> Body for FormBody<T> {
     async fn read(headers: &HeaderMap, body: HttpBody) -> ApiResult<Self> {
-        form(headers, body, LIMIT, false).await.map(Self)
+        form(headers, body, LIMIT, Fields::Strict).await.map(Self)
+    }
+}
+
+impl<T: DeserializeOwned + Send> Body for PageBody<T> {
+    async fn read(headers: &HeaderMap, body: HttpBody) -> ApiResult<Self> {
+        form(headers, body, LIMIT, Fields::Filled).await.map(Self)
     }
 }
 
 impl<T: DeserializeOwned + Send> Body for LargeForm<T> {
     async fn read(headers: &HeaderMap, body: HttpBody) -> ApiResult<Self> {
-        form(headers, body, LARGE, true).await.map(Self)
+        form(headers, body, LARGE, Fields::Lenient).await.map(Self)
     }
 }
 
-async fn form<T: DeserializeOwned>(
-    headers: &HeaderMap,
-    body: HttpBody,
-    limit: usize,
-    ignore_unknown: bool,
-) -> ApiResult<T> {
+async fn form<T: DeserializeOwned>(headers: &HeaderMap, body: HttpBody, limit: usize, fields: Fields) -> ApiResult<T> {
     let bytes = collect(body, limit).await?;
     content_type(headers, "application/x-www-form-urlencoded")?;
-    pairs(std::str::from_utf8(&bytes).map_err(|_| Problem::field("", "must be UTF-8"))?, Place::Body, ignore_unknown)
+    pairs(std::str::from_utf8(&bytes).map_err(|_| Problem::field("", "must be UTF-8"))?, Place::Body, fields)
 }
 
 async fn collect(mut body: HttpBody, limit: usize) -> ApiResult<Zeroizing<Vec<u8>>> {
@@ -213,10 +217,26 @@ fn is_name(text: &str) -> bool {
 
 /// Parses the query. An empty query has no parameters.
 pub(super) fn query<T: DeserializeOwned>(text: &str) -> ApiResult<T> {
-    pairs(text, Place::Query, false)
+    pairs(text, Place::Query, Fields::Strict)
 }
 
-fn pairs<T: DeserializeOwned>(text: &str, place: Place, ignore_unknown: bool) -> ApiResult<T> {
+/// Parses the query of a page, where links may have brought other parameters.
+pub(super) fn lenient_query<T: DeserializeOwned>(text: &str) -> ApiResult<T> {
+    pairs(text, Place::Query, Fields::Lenient)
+}
+
+/// Which pairs of a form or a query count.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fields {
+    /// All. An unknown field is refused.
+    Strict,
+    /// All that are not empty. An unknown field is refused.
+    Filled,
+    /// All that are known. Other fields are ignored.
+    Lenient,
+}
+
+fn pairs<T: DeserializeOwned>(text: &str, place: Place, fields: Fields) -> ApiResult<T> {
     let wrong = |name: Option<String>, detail: &'static str| {
         Problem::field(place.of(name.filter(|name| is_name(name)).into_iter()), detail)
     };
@@ -232,8 +252,11 @@ fn pairs<T: DeserializeOwned>(text: &str, place: Place, ignore_unknown: bool) ->
         if map.contains_key(&name) {
             return Err(wrong(Some(name), TWICE));
         }
-        map.insert(name, Value::String(value));
+        if fields != Fields::Filled || !value.is_empty() {
+            map.insert(name, Value::String(value));
+        }
     }
+    let ignore_unknown = fields == Fields::Lenient;
     typed(Strict { value: Value::Object(map), text: true, ignore_unknown }, place)
 }
 

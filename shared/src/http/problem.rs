@@ -234,6 +234,22 @@ impl Problem {
         self.code
     }
 
+    /// The fields that are wrong.
+    pub(super) fn fields(&self) -> impl Iterator<Item = &str> {
+        self.errors.iter().map(|error| &*error.field)
+    }
+
+    /// The value of the `Retry-After` header, if there is one.
+    pub(super) fn retry_after_seconds(&self) -> Option<u32> {
+        self.retry_after
+    }
+
+    pub(super) fn retry_header(&self, headers: &mut HeaderMap) {
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+    }
+
     /// An internal failure. The log has the cause; the caller does not get it.
     fn internal() -> Self {
         Self::new(Code::Unavailable)
@@ -267,9 +283,7 @@ impl Problem {
     pub(super) fn render(&self, request_id: &str) -> Response {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if let Some(seconds) = self.retry_after {
-            headers.insert(header::RETRY_AFTER, seconds.into());
-        }
+        self.retry_header(&mut headers);
         if let Some(challenge) = self.challenge() {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }

@@ -135,7 +135,7 @@ async fn mirror(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<Json
     let attempt = request.attempt(&app)?;
     Ok(Json(json!({
         "now": request.now, "id": request.id, "network": request.network(), "user_agent": request.user_agent,
-        "session": request.token(TokenClass::Session).is_ok(), "any": request.any_token().is_ok(),
+        "session": request.token(TokenClass::Session).is_ok(), "device": request.token(TokenClass::Device).is_ok(),
         "basic": request.basic().map(|(name, secret)| format!("{name}|{}", secret.expose())),
         "key": request.header("idempotency-key")?.map(IdempotencyKey::parse).transpose().map_err(|_| Code::InvalidRequest)?,
         "attempt": attempt.at() == request.now,
@@ -499,7 +499,7 @@ async fn bearer_token_needs_exactly_one_header() {
     let text = |class| NewToken::generate(class, &user, RestoreEpoch::default(), &SystemEntropy).unwrap().into_text();
     let seen = async |headers: &[(&str, &[u8])]| {
         let body = mirrored(headers).await.json();
-        (body["any"] == true, body["session"] == true)
+        (body["device"] == true || body["session"] == true, body["session"] == true)
     };
     let (session, device) = (text(TokenClass::Session), text(TokenClass::Device));
     for scheme in ["Bearer", "bearer"] {

@@ -35,7 +35,8 @@ pub enum TokenClass {
 }
 
 impl TokenClass {
-    const ALL: [Self; 4] = [Self::Session, Self::Challenge, Self::Enrolment, Self::Device];
+    /// All classes.
+    pub(crate) const ALL: [Self; 4] = [Self::Session, Self::Challenge, Self::Enrolment, Self::Device];
 
     fn prefix(self) -> &'static str {
         match self {

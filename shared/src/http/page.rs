@@ -1,0 +1,27 @@
+//! Pages: what a person sees and does in a browser.
+//!
+//! A page belongs to the function that owns the operation, so it has the rights of that function and no others. Its paths
+//! are outside of `/v1`. It authenticates by cookies, which the API below `/v1` ignores, and calls the same functions as the
+//! API. Every page works without scripts: a form is a POST, and the answer to a POST that succeeds is a redirect, except
+//! where it shows a secret once.
+
+mod asset;
+mod cookies;
+mod form;
+mod language;
+mod layout;
+mod origin;
+mod request;
+
+pub use asset::{Asset, ICON, SCRIPT, STYLE};
+pub use cookies::Cookies;
+pub(super) use cookies::cookie;
+pub use form::{Field, FormErrors};
+pub use language::{Language, Text};
+pub(super) use layout::problem_page;
+pub use layout::{Navigation, PageError, PageResult, redirect};
+pub use origin::{is_own_path, own_path, with_return_to};
+pub use request::{Page, PageForm, PageRequest};
+
+#[cfg(test)]
+mod tests;

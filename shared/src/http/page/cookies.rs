@@ -1,0 +1,123 @@
+//! The cookies of pages: one for each class of token. Each lives as long as its token.
+
+use std::time::Duration;
+
+use axum::http::{HeaderMap, HeaderValue, header};
+
+use super::super::App;
+use crate::{
+    env::Timestamp,
+    http::dto::{EnrolmentDto, SessionDto},
+    policy,
+    secret::{RestoreEpoch, TokenClass, TokenRef},
+    sso::PublicUrl,
+};
+
+/// The language that a person chose, for a year.
+const LANGUAGE: &str = "vestibule-language";
+const LANGUAGE_LIFE: Duration = Duration::from_secs(365 * 86_400);
+
+/// The cookies as this deployment sets them.
+#[derive(Debug, Clone, Copy)]
+pub struct Cookies {
+    https: bool,
+}
+
+impl Cookies {
+    /// For the configured address. Without one the service is behind HTTPS.
+    #[must_use]
+    pub fn new(app: &App) -> Self {
+        Self { https: app.public_url.as_ref().is_none_or(PublicUrl::is_https) }
+    }
+
+    /// Whether cookies are only sent over HTTPS. Plain HTTP is for this machine only.
+    #[must_use]
+    pub fn https(self) -> bool {
+        self.https
+    }
+
+    /// The name of a cookie. With `__Host-`, neither another host nor plain HTTP can set it.
+    #[must_use]
+    pub fn name(self, name: &str) -> String {
+        format!("{}{name}", if self.https { "__Host-" } else { "" })
+    }
+
+    /// The name of the cookie of a token.
+    pub(super) fn token_name(self, class: TokenClass) -> String {
+        self.name(match class {
+            TokenClass::Session => "vestibule",
+            TokenClass::Challenge => "vestibule-challenge",
+            TokenClass::Enrolment => "vestibule-enrolment",
+            TokenClass::Device => "vestibule-device",
+        })
+    }
+
+    /// Sets the cookie of a token. `Lax`, because a link from a mail or from the IdP's page leads here with the cookie;
+    /// forms check their origin.
+    fn set(self, class: TokenClass, token: &str, life: Duration) -> HeaderValue {
+        self.line(&self.token_name(class), token, life)
+    }
+
+    /// The cookie of a token, for as long as the token lives.
+    #[must_use]
+    pub fn until(self, class: TokenClass, token: &str, expires_at: Timestamp, now: Timestamp) -> HeaderValue {
+        let left = expires_at.millis().saturating_sub(now.millis()).max(0);
+        self.set(class, token, Duration::from_millis(left.unsigned_abs()))
+    }
+
+    /// The cookies that sign a browser in. The tokens of the steps before are used up.
+    #[must_use]
+    pub fn signed_in(self, session: &SessionDto, now: Timestamp) -> Vec<HeaderValue> {
+        let device = session.device_token().map(|token| self.set(TokenClass::Device, token, policy::DEVICE_LIFE));
+        let mut cookies = vec![
+            self.until(TokenClass::Session, session.token(), session.expires_at(), now),
+            self.end(TokenClass::Challenge),
+            self.end(TokenClass::Enrolment),
+        ];
+        cookies.extend(device);
+        cookies
+    }
+
+    /// The cookie of a browser that has to enrol.
+    #[must_use]
+    pub fn enrolment(self, enrolment: &EnrolmentDto, now: Timestamp) -> HeaderValue {
+        self.until(TokenClass::Enrolment, enrolment.token(), enrolment.expires_at(), now)
+    }
+
+    /// Ends the cookie of a token.
+    #[must_use]
+    pub fn end(self, class: TokenClass) -> HeaderValue {
+        self.line(&self.token_name(class), "", Duration::ZERO)
+    }
+
+    pub(super) fn set_language(self, code: &str) -> HeaderValue {
+        self.line(&self.name(LANGUAGE), code, LANGUAGE_LIFE)
+    }
+
+    fn line(self, name: &str, value: &str, life: Duration) -> HeaderValue {
+        let secure = if self.https { "; Secure" } else { "" };
+        let line = format!("{name}={value}; Path=/; Max-Age={}; HttpOnly; SameSite=Lax{secure}", life.as_secs());
+        HeaderValue::from_str(&line).unwrap_or(HeaderValue::from_static(""))
+    }
+
+    /// The tokens that the browser sent.
+    pub(in crate::http) fn tokens(self, headers: &HeaderMap, restored: RestoreEpoch) -> Vec<TokenRef> {
+        let one = |class: &TokenClass| {
+            let text = cookie(headers, &self.token_name(*class))?;
+            TokenRef::parse(text, restored).filter(|token| token.class() == *class)
+        };
+        TokenClass::ALL.iter().filter_map(one).collect()
+    }
+}
+
+/// The language that the person chose before.
+pub(super) fn language(headers: &HeaderMap) -> Option<&str> {
+    [true, false].into_iter().find_map(|https| cookie(headers, &Cookies { https }.name(LANGUAGE)))
+}
+
+/// The value of a cookie. If the name occurs more than once, the first.
+pub(in crate::http) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
+    let mut cookies = lines.flat_map(|line| line.split(';')).filter_map(|one| one.trim().split_once('='));
+    cookies.find(|(given, _)| *given == name).map(|(_, value)| value).filter(|value| !value.is_empty())
+}

@@ -1,0 +1,163 @@
+# Die Texte der Seiten und Mails. Jeder Katalog hat dieselben Texte in derselben Reihenfolge; ein Test prüft es.
+
+## Alle Seiten
+skip = Zum Inhalt
+error-prefix = Fehler:
+error-summary = Es gibt ein Problem
+show-password = Passwort zeigen
+hide-password = Passwort verbergen
+copy = Kopieren
+copied = Kopiert
+download = Herunterladen
+print = Drucken
+continue = Weiter
+seconds = { $count ->
+    [one] 1 Sekunde
+   *[other] { $count } Sekunden
+}
+minutes = { $count ->
+    [one] 1 Minute
+   *[other] { $count } Minuten
+}
+
+## Navigation
+nav-label = Seiten
+nav-settings = Meine Einstellungen
+nav-users = Benutzer
+nav-exclusions = Ausnahmen
+nav-audit = Protokoll
+nav-tenant = Einstellungen
+nav-support = Support
+nav-logout = Abmelden
+
+## Probleme
+problem-title = Das hat nicht geklappt
+problem-home = Zur Startseite
+problem-request = Wenn Sie um Hilfe bitten, nennen Sie diese Nummer:
+problem-invalid_request = Eine Angabe im Formular ist nicht gültig. Prüfen Sie Ihre Eingaben.
+problem-malformed_code = Geben Sie die 6 Ziffern ein, die Ihre Authenticator-App zeigt.
+problem-invalid_credentials = Firma, Benutzername oder Passwort ist falsch.
+problem-invalid_token = Diese Seite ist abgelaufen. Melden Sie sich neu an.
+problem-invalid_code = Der Code ist falsch oder wurde schon benutzt. Jeder Code gilt einmal: Warten Sie auf den nächsten.
+problem-session_refresh_required = Ihre Sicherheitseinstellungen haben sich geändert. Melden Sie sich neu an.
+problem-step_up_required = Ihr letzter Code ist mehr als 5 Minuten her. Bestätigen Sie mit einem neuen Code und senden Sie das Formular noch einmal.
+problem-forbidden = Das dürfen Sie nicht.
+problem-mfa_mandatory = Die Anmeldung in zwei Schritten kann nicht abgeschaltet werden.
+problem-mfa_reset_required = Ihr Authenticator ist gesperrt, oder die Frist für die Einrichtung ist vorbei. Bitten Sie einen Administrator Ihrer Firma, ihn zurückzusetzen.
+problem-reset_code_required = Der Rücksetz-Code fehlt, ist falsch oder abgelaufen. Sie bekommen ihn von der Person, die Ihren Authenticator zurückgesetzt hat.
+problem-not_found = Diese Seite gibt es nicht.
+problem-conflict = Inzwischen hat sich etwas geändert. Sehen Sie sich den jetzigen Stand an und versuchen Sie es noch einmal.
+problem-idempotency_mismatch = Dieser Stapel wurde schon mit anderen Kontakten begonnen.
+problem-not_sole_administrator = Der Support kann nur den einzigen Administrator einer Firma zurücksetzen.
+problem-ticket_used = Dieses Ticket wurde schon benutzt. Jedes Ticket gilt einmal.
+problem-method_not_allowed = Diese Seite gibt es nicht.
+problem-payload_too_large = Das Gesendete ist zu groß.
+problem-too_many_attempts = Zu viele Versuche. Versuchen Sie es in { $wait } noch einmal. Wenn Sie nicht warten können, bitten Sie einen Administrator Ihrer Firma.
+problem-unavailable = Der Dienst antwortet gerade nicht. Es wurde nichts geändert. Versuchen Sie es in { $wait } noch einmal.
+
+## Felder
+label-tenant = Firma
+hint-tenant = Der Kurzname Ihrer Firma, zum Beispiel acme
+invalid-tenant = Geben Sie den Kurznamen Ihrer Firma ein: höchstens 64 Buchstaben, Ziffern, Binde- oder Unterstriche.
+label-username = Benutzername
+invalid-username = Geben Sie einen Benutzernamen ein.
+label-password = Passwort
+invalid-password = Geben Sie ein Passwort von höchstens 1.024 Bytes ein.
+label-code = Code
+hint-code = Die 6 Ziffern, die Ihre Authenticator-App jetzt zeigt
+invalid-code = Geben Sie die 6 Ziffern ein, die Ihre Authenticator-App zeigt.
+label-recovery_token = Wiederherstellungs-Code
+hint-recovery_token = Der Code, den Sie beim Einrichten Ihres Authenticators gesichert haben
+invalid-recovery_token = Geben Sie Ihren Wiederherstellungs-Code ein.
+label-reset_code = Rücksetz-Code
+hint-reset_code = Sie bekommen ihn von der Person, die Ihren Authenticator zurückgesetzt hat
+invalid-reset_code = Geben Sie den Rücksetz-Code ein.
+
+## Anmelden
+login-title = Anmelden
+login-submit = Anmelden
+login-sso = Mit SSO anmelden
+login-sso-at = Mit SSO bei { $tenant } anmelden
+login-sso-none = { $tenant } hat kein SSO. Melden Sie sich mit Ihrem Passwort an.
+login-forgot = Passwort vergessen?
+
+## Code
+verify-title = Geben Sie Ihren Code ein
+verify-submit = Anmelden
+verify-recovery = Stattdessen einen Wiederherstellungs-Code benutzen
+verify-recovery-title = Geben Sie Ihren Wiederherstellungs-Code ein
+verify-recovery-once = Ein Wiederherstellungs-Code gilt einmal. Nach der Anmeldung bekommen Sie einen neuen.
+verify-code = Stattdessen einen Code der App benutzen
+verify-ended = Diese Anmeldung ist beendet: Sie hat mehr als 5 Minuten gedauert, oder es waren 5 falsche Codes.
+verify-again = Neu anmelden
+verify-clock = Geht die Uhr Ihres Telefons richtig? Ein Code hängt von der Zeit ab: Schalten Sie Datum und Uhrzeit auf automatisch.
+verify-lost = Kein Telefon und kein Wiederherstellungs-Code? Bitten Sie einen Administrator Ihrer Firma, Ihren Authenticator zurückzusetzen.
+
+## Mit einem Code bestätigen
+step-up-title = Bestätigen Sie, dass Sie es sind
+step-up-why = Was Sie tun wollen, braucht einen Code, der nicht älter als 5 Minuten ist.
+step-up-submit = Bestätigen
+step-up-none = Sie haben keinen Authenticator und können deshalb nicht bestätigen. Bitten Sie einen Administrator Ihrer Firma.
+
+## Authenticator einrichten
+enroll-title = Richten Sie Ihre Authenticator-App ein
+enroll-replace-title = Authenticator-App ersetzen
+enroll-why = Ihre Firma schützt die Anmeldung mit einem zweiten Schritt: einem Code aus einer App auf Ihrem Telefon.
+enroll-app = Installieren Sie eine Authenticator-App, wenn Sie keine haben: Google Authenticator, Microsoft Authenticator, Duo, Aegis oder eine andere.
+enroll-keep = Ihr jetziger Authenticator gilt weiter, bis Sie den neuen bestätigen.
+enroll-start = QR-Code zeigen
+enroll-step = Schritt { $step } von 3
+enroll-scan = Scannen Sie diesen QR-Code mit Ihrer App
+enroll-qr = QR-Code für { $account }
+enroll-open = In der App auf diesem Gerät öffnen
+enroll-by-hand = Schlüssel von Hand eingeben
+enroll-by-hand-how = Wählen Sie in Ihrer App "Schlüssel eingeben". Der Name ist { $account }, der Typ ist "zeitbasiert".
+enroll-confirm = Geben Sie den Code ein, den die App zeigt
+enroll-confirm-submit = Bestätigen
+enroll-expires = Sie haben 10 Minuten.
+enroll-no-qr = Der QR-Code wird nur einmal gezeigt. Wenn Ihre App den Schlüssel nicht hat, beginnen Sie mit einem neuen QR-Code.
+enroll-again = Neu beginnen
+enroll-ended = Diese Einrichtung ist beendet: Sie hat mehr als 10 Minuten gedauert, oder es waren 5 falsche Codes.
+
+## Meine Einstellungen
+security-title = Meine Einstellungen
+security-mfa = Authenticator-App
+security-since = Eingerichtet am { $time }
+security-active = Aktiv
+security-none = Nicht eingerichtet
+security-disabled = Gesperrt
+security-excluded = Ihre Firma hat Sie vom zweiten Schritt ausgenommen. Sie melden sich mit Ihrem Passwort an.
+security-replace = Authenticator-App ersetzen
+security-token = Wiederherstellungs-Code
+security-token-exists = Sie haben einen Wiederherstellungs-Code vom { $time }.
+security-token-none = Sie haben keinen Wiederherstellungs-Code. Wenn Sie Ihr Telefon verlieren, können Sie sich ohne ihn nicht anmelden.
+security-token-new = Neuen Wiederherstellungs-Code holen
+security-sessions = Sitzungen
+security-sessions-show = Sehen, wo Sie angemeldet sind
+security-password = Passwort
+security-password-change = Passwort ändern
+
+## Wiederherstellungs-Code
+token-title = Wiederherstellungs-Code holen
+token-step-title = Wiederherstellungs-Code sichern
+token-why = Wenn Sie Ihr Telefon verlieren, können Sie sich mit einem Wiederherstellungs-Code einmal anmelden. Bewahren Sie ihn so auf, dass Sie ihn ohne Telefon finden: auf Papier oder in einem Passwort-Manager.
+token-used = Sie haben sich mit Ihrem Wiederherstellungs-Code angemeldet; er ist jetzt verbraucht. Holen Sie zuerst einen neuen.
+token-void = Der Wiederherstellungs-Code, den Sie haben, wird ungültig.
+token-create = Neuen Wiederherstellungs-Code zeigen
+token-shown-title = Ihr Wiederherstellungs-Code
+token-once = Er wird nur jetzt gezeigt. Sichern Sie ihn, bevor Sie weitergehen.
+token-saved = Ich habe den Wiederherstellungs-Code gesichert
+token-later = Nicht jetzt
+token-conflict = Sie haben keinen aktiven Authenticator und können deshalb keinen Wiederherstellungs-Code holen.
+
+## Sitzungen
+sessions-title = Wo Sie angemeldet sind
+sessions-this = Dieser Browser
+sessions-unknown = Unbekanntes Programm
+sessions-signed-in = Angemeldet
+sessions-last-seen = Zuletzt benutzt
+sessions-end = Abmelden
+sessions-end-others = Überall sonst abmelden
+sessions-only = Sie sind nur hier angemeldet.
+logout-title = Abmelden
+logout-submit = Abmelden

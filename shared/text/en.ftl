@@ -1,0 +1,163 @@
+# The texts of pages and mails. Every catalogue has the same texts, in the same order; a test checks it.
+
+## All pages
+skip = Skip to the content
+error-prefix = Error:
+error-summary = There is a problem
+show-password = Show password
+hide-password = Hide password
+copy = Copy
+copied = Copied
+download = Download
+print = Print
+continue = Continue
+seconds = { $count ->
+    [one] 1 second
+   *[other] { $count } seconds
+}
+minutes = { $count ->
+    [one] 1 minute
+   *[other] { $count } minutes
+}
+
+## Navigation
+nav-label = Pages
+nav-settings = My settings
+nav-users = Users
+nav-exclusions = Exclusions
+nav-audit = Audit
+nav-tenant = Settings
+nav-support = Support
+nav-logout = Sign out
+
+## Problems
+problem-title = This did not work
+problem-home = Go to the start page
+problem-request = If you ask for help, give this number:
+problem-invalid_request = Something in the form is not valid. Check your entries.
+problem-malformed_code = Enter the 6 digits that your authenticator app shows.
+problem-invalid_credentials = The company, the username or the password is wrong.
+problem-invalid_token = This page has expired. Sign in again.
+problem-invalid_code = The code is wrong or was used before. Each code works once: wait for the next code.
+problem-session_refresh_required = Your security settings changed. Sign in again.
+problem-step_up_required = Your last code was entered more than 5 minutes ago. Confirm with a new code, then send the form again.
+problem-forbidden = You are not allowed to do this.
+problem-mfa_mandatory = Multi-factor authentication cannot be turned off.
+problem-mfa_reset_required = Your authenticator is blocked, or the time to set one up has passed. Ask an Administrator of your company to reset it.
+problem-reset_code_required = The reset code is missing, wrong or expired. You get it from the person who reset your authenticator.
+problem-not_found = There is no such page.
+problem-conflict = Something changed in the meantime. Look at the current state and try again.
+problem-idempotency_mismatch = This batch was already started with other contacts.
+problem-not_sole_administrator = Support can reset only a tenant's sole Administrator.
+problem-ticket_used = This ticket was used before. Each ticket works once.
+problem-method_not_allowed = There is no such page.
+problem-payload_too_large = What you sent is too large.
+problem-too_many_attempts = Too many attempts. Try again in { $wait }. If you cannot wait, ask an Administrator of your company.
+problem-unavailable = The service does not respond at the moment. Nothing was changed. Try again in { $wait }.
+
+## Fields
+label-tenant = Company
+hint-tenant = The short name of your company, for example acme
+invalid-tenant = Enter the short name of your company: at most 64 letters, digits, hyphens or underscores.
+label-username = Username
+invalid-username = Enter a username.
+label-password = Password
+invalid-password = Enter a password of at most 1,024 bytes.
+label-code = Code
+hint-code = The 6 digits that your authenticator app shows now
+invalid-code = Enter the 6 digits that your authenticator app shows.
+label-recovery_token = Recovery token
+hint-recovery_token = The token that you saved when you set up your authenticator
+invalid-recovery_token = Enter your recovery token.
+label-reset_code = Reset code
+hint-reset_code = You get it from the person who reset your authenticator
+invalid-reset_code = Enter the reset code.
+
+## Sign in
+login-title = Sign in
+login-submit = Sign in
+login-sso = Sign in with SSO
+login-sso-at = Sign in with SSO at { $tenant }
+login-sso-none = { $tenant } has no SSO. Sign in with your password.
+login-forgot = Forgot your password?
+
+## Code
+verify-title = Enter your code
+verify-submit = Sign in
+verify-recovery = Use a recovery token instead
+verify-recovery-title = Enter your recovery token
+verify-recovery-once = A recovery token works once. After you sign in, you get a new one.
+verify-code = Use a code instead
+verify-ended = This sign-in has ended: it took more than 5 minutes, or there were 5 wrong codes.
+verify-again = Sign in again
+verify-clock = Is the clock of your phone right? A code depends on the time: turn on the automatic setting of date and time.
+verify-lost = No phone and no recovery token? Ask an Administrator of your company to reset your authenticator.
+
+## Confirm with a code
+step-up-title = Confirm that it is you
+step-up-why = What you want to do needs a code that is not older than 5 minutes.
+step-up-submit = Confirm
+step-up-none = You have no authenticator, so you cannot confirm. Ask an Administrator of your company.
+
+## Set up the authenticator
+enroll-title = Set up your authenticator app
+enroll-replace-title = Replace your authenticator app
+enroll-why = Your company protects sign-ins with a second step: a code from an app on your phone.
+enroll-app = Install an authenticator app if you have none: Google Authenticator, Microsoft Authenticator, Duo, Aegis or any other.
+enroll-keep = Your current authenticator keeps working until you confirm the new one.
+enroll-start = Show the QR code
+enroll-step = Step { $step } of 3
+enroll-scan = Scan this QR code with your app
+enroll-qr = QR code for { $account }
+enroll-open = Open in the app on this device
+enroll-by-hand = Enter the key by hand
+enroll-by-hand-how = Choose "enter a setup key" in your app. The name is { $account }, the type is "time-based".
+enroll-confirm = Enter the code that the app shows
+enroll-confirm-submit = Confirm
+enroll-expires = You have 10 minutes.
+enroll-no-qr = The QR code is shown only once. If your app does not have the key, start again with a new QR code.
+enroll-again = Start again
+enroll-ended = This set-up has ended: it took more than 10 minutes, or there were 5 wrong codes.
+
+## My settings
+security-title = My settings
+security-mfa = Authenticator app
+security-since = Set up on { $time }
+security-active = Active
+security-none = Not set up
+security-disabled = Blocked
+security-excluded = Your company has excluded you from the second step. You sign in with your password.
+security-replace = Replace the authenticator app
+security-token = Recovery token
+security-token-exists = You have a recovery token from { $time }.
+security-token-none = You have no recovery token. If you lose your phone, you cannot sign in without one.
+security-token-new = Get a new recovery token
+security-sessions = Sessions
+security-sessions-show = See where you are signed in
+security-password = Password
+security-password-change = Change your password
+
+## Recovery token
+token-title = Get a recovery token
+token-step-title = Save a recovery token
+token-why = If you lose your phone, a recovery token lets you sign in once. Keep it where you find it without your phone: on paper or in a password manager.
+token-used = You signed in with your recovery token, which is now used up. Get a new one first.
+token-void = The recovery token that you have becomes void.
+token-create = Show a new recovery token
+token-shown-title = Your recovery token
+token-once = It is shown only now. Save it before you continue.
+token-saved = I have saved the recovery token
+token-later = Not now
+token-conflict = You have no active authenticator, so you cannot get a recovery token.
+
+## Sessions
+sessions-title = Where you are signed in
+sessions-this = This browser
+sessions-unknown = Unknown program
+sessions-signed-in = Signed in
+sessions-last-seen = Last used
+sessions-end = Sign out
+sessions-end-others = Sign out everywhere else
+sessions-only = You are signed in only here.
+logout-title = Sign out
+logout-submit = Sign out
