@@ -47,7 +47,6 @@ pub use table::{StoreError, Table};
 
 use crate::{
     audit::{AuditEvent, AuditRetention},
-    env::Timestamp,
     id::TenantId,
     secret::RestoreEpoch,
     sign_in::Attempt,
@@ -143,7 +142,7 @@ impl Store {
 /// The key of the audit row of the sign-in that opened a session.
 fn sign_in_row_key(tenant: &TenantId, session: &item::Session, shard: u8) -> write::Key {
     let attempt = data_encoding::BASE64URL_NOPAD.encode(session.attempt.bytes());
-    keys::audit(tenant, Timestamp::from_millis(session.created), shard, &format!("{attempt}-0"))
+    keys::audit(tenant, session.created, shard, &format!("{attempt}-0"))
 }
 
 fn row_key(tenant: &TenantId, attempt: &Attempt, number: u16, event: &AuditEvent) -> write::Key {

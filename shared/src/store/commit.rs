@@ -208,7 +208,7 @@ mod tests {
         let (ann, _) = ann(0).await;
         let item = async || ann.item(&ann.key).await;
         let loaded = ann.read(&ann.key).await;
-        let commit = update(&ann.key, &loaded, &User { seen: 1, ..loaded.clone() }).unwrap();
+        let commit = update(&ann.key, &loaded, &User { seen: NOW, ..loaded.clone() }).unwrap();
         let seen = |path: Path| Action::Set(path, num(1));
         ann.put(Write::note(keys::user(&ann.key), vec![], vec![seen(attr("seen"))])).await;
         assert!(commit.apply(Some(&item().await)).is_ok());
@@ -222,7 +222,7 @@ mod tests {
         let first = User { version: 0, ..ann.read(&ann.key).await };
         let nonce = crate::secret::Nonce::generate(&crate::env::SystemEntropy).unwrap();
         let again = User { incarnation: nonce, ..first.clone() };
-        let commit = update(&ann.key, &first, &User { seen: 1, ..first.clone() }).unwrap();
+        let commit = update(&ann.key, &first, &User { seen: NOW, ..first.clone() }).unwrap();
         assert!(commit.apply(Some(&item::write(&first).unwrap())).is_ok());
         assert!(commit.apply(Some(&item::write(&again).unwrap())).is_err());
     }

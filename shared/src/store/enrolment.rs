@@ -106,7 +106,7 @@ impl Store {
         let audited = Audited { attempt, number: 0, event };
         let decide = |user: &mut User| Ok(((), enroll::begin(user, &token, &pending, now).map(|()| Vec::new())?));
         match self.commit_user(token.key(), user, audited, Denied::InvalidToken, decide).await {
-            Ok(()) => Ok(Ok(Timestamp::from_millis(pending.ends))),
+            Ok(()) => Ok(Ok(pending.ends)),
             Err(CommitError::Rejected(why)) => Ok(Err(why)),
             Err(CommitError::Store(error)) => Err(error),
         }

@@ -141,7 +141,7 @@ pub(crate) async fn ann_of(tenant: &str, table: Arc<dyn Table>, challenges: usiz
         let reference = token.reference().clone();
         let challenge = Challenge {
             verifier: *reference.verifier(),
-            ends: (NOW + policy::CHALLENGE_LIFE).millis(),
+            ends: NOW + policy::CHALLENGE_LIFE,
             attempts: 0,
             security_version: 1,
             network: "10.0.0".to_owned(),
@@ -163,7 +163,7 @@ pub(crate) async fn ann_of(tenant: &str, table: Arc<dyn Table>, challenges: usiz
         name: "Acme".to_owned(),
         issuer: "Acme".to_owned(),
         reset_code_for: item::ResetCodeFor::Administrators,
-        created: NOW.secs(),
+        created: NOW,
     };
     ann.put(Write::put_new(keys::login(&ann.login), item::write(&row).unwrap())).await;
     ann.put(Write::put_new(keys::tenant(&tenant), item::write(&settings).unwrap())).await;
@@ -184,7 +184,7 @@ impl Ann {
             username: key.user().to_string(),
             display_name: key.user().to_string(),
             email: None,
-            created: NOW.secs(),
+            created: NOW,
             name_id: None,
             subject: None,
         };
@@ -428,7 +428,7 @@ pub(crate) fn idp() -> item::Idp {
         provisioning: None,
         request_key: None,
         valid_until: None,
-        changed: NOW.secs(),
+        changed: NOW,
     }
 }
 
@@ -471,10 +471,11 @@ impl Ann {
         new_user.key
     }
 
-    /// Ann configures an IdP, with a new generation as in production.
+    /// Ann configures an IdP, with a new generation as in production, `changed` seconds after 1970.
     pub(crate) async fn configures(&self, entity_id: &str, changed: i64) -> item::Idp {
         let admin = self.admin(&self.session_of(&self.key).await).await;
         let generation = Some(Nonce::generate(&SystemEntropy).unwrap());
+        let changed = Timestamp::from_secs(changed);
         let idp = item::Idp { entity_id: entity_id.to_owned(), generation, changed, ..idp() };
         self.store.set_idp(&admin, &idp, &attempt(NOW), &self.event()).await.unwrap().unwrap();
         self.store.idp(self.key.tenant()).await.unwrap().unwrap().unwrap()

@@ -151,7 +151,7 @@ fn open_challenge(ann: &Ann) -> Decide {
     Box::new(move |user| {
         let challenge = Challenge {
             verifier: *token.reference().verifier(),
-            ends: (NOW + policy::CHALLENGE_LIFE).millis(),
+            ends: NOW + policy::CHALLENGE_LIFE,
             attempts: 0,
             security_version: user.security_version,
             network: "10.0.0".to_owned(),

@@ -126,7 +126,7 @@ impl Store {
             Updated::Refused(old) => {
                 let user = old.map(item::read::<User>).transpose()?.filter(|user| user.login == login.digest());
                 match user.as_ref().and_then(|user| user.devices.get(device.id())) {
-                    Some(entry) if entry.verifier == *device.verifier() && entry.ends > attempt.at().secs() => {
+                    Some(entry) if entry.verifier == *device.verifier() && entry.ends > attempt.at() => {
                         if entry.attempt != Some(attempt.nonce()) {
                             return Ok(DeviceCharge::Known(exhausted(entry.attempts, entry.last)));
                         }
@@ -339,7 +339,7 @@ impl VerifiedPassword {
     fn challenge(&self, user: &User, token: &NewToken, ends: Timestamp, network: &str) -> Challenge {
         Challenge {
             verifier: *token.reference().verifier(),
-            ends: ends.millis(),
+            ends,
             attempts: 0,
             security_version: user.security_version,
             network: network.to_owned(),
@@ -349,8 +349,8 @@ impl VerifiedPassword {
     }
 }
 
-fn exhausted<T>(attempts: i64, last: i64) -> Charge<T, Never> {
-    Charge::Exhausted { retry_at: Backoff::retry_at(attempts, Timestamp::from_millis(last)) }
+fn exhausted<T>(attempts: i64, last: Timestamp) -> Charge<T, Never> {
+    Charge::Exhausted { retry_at: Backoff::retry_at(attempts, last) }
 }
 
 /// The condition that the backoff admits an attempt. `n` is the path of the count, `q` that of the last attempt's time.

@@ -295,7 +295,7 @@ impl Loaded {
 
 impl ResetUser {
     fn new(key: &UserKey, user: &User, profile: &Profile) -> Self {
-        let enrol_by = Timestamp::from_secs(user.enrol_by.unwrap_or_default());
+        let enrol_by = user.enrol_by.unwrap_or_default();
         let code = user.reset_code_required;
         Self { key: key.clone(), user: user.clone(), profile: profile.clone(), enrol_by, code }
     }
@@ -442,7 +442,7 @@ mod tests {
         assert!(!user.has_factor());
         assert_eq!(
             (user.consecutive_failures, user.security_version, user.enrol_by),
-            (0, 2, Some((NOW + policy::ENROL_WINDOW).secs()))
+            (0, 2, Some(NOW + policy::ENROL_WINDOW))
         );
         assert!(user.reset_code.is_none(), "Bob is no Administrator");
         let again = done(reset(&ann, &admin, &bob, NOW).await);
@@ -504,11 +504,11 @@ mod tests {
         let mut user = person(Kind::Employee, Role::Operator, nonce());
         let session = item::Session {
             verifier: *token.reference().verifier(),
-            created: NOW.millis(),
+            created: NOW,
             attempt: nonce(),
-            ends: (NOW + policy::SESSION_LIFE).secs(),
-            seen: NOW.secs(),
-            step_up: NOW.secs(),
+            ends: NOW + policy::SESSION_LIFE,
+            seen: NOW,
+            step_up: Some(NOW),
             amr: item::Amr::Otp,
             security_version: 1,
             idp: None,

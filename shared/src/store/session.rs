@@ -228,7 +228,7 @@ impl Store {
             Ok(_) => return Ok(Err(NoSession::Invalid)),
             Err(why) => return Ok(Err(why)),
         };
-        if session.seen <= (now - policy::LAST_SEEN_INTERVAL).secs() {
+        if session.seen <= now - policy::LAST_SEEN_INTERVAL {
             let at = || entry(token);
             let touch = Write::note(
                 keys::user(token.user()),

@@ -49,7 +49,7 @@ impl Store {
             name: tenant.name.clone(),
             issuer: tenant.name.clone(),
             reset_code_for: ResetCodeFor::Administrators,
-            created: attempt.at().secs(),
+            created: attempt.at().whole_second(),
         };
         let first = tenant.first.as_ref().filter(|first| first.user.administers_now());
         let local = |first: &NewUser| first.user.auth_type == AuthType::Local;

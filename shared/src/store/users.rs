@@ -99,7 +99,7 @@ impl NewUser {
             username: details.username.to_owned(),
             display_name: details.display_name.to_owned(),
             email: details.email.map(str::to_owned),
-            created: now.secs(),
+            created: now.whole_second(),
             name_id: None,
             subject: None,
         };

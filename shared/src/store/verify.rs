@@ -187,12 +187,12 @@ pub(super) fn open_entry(map: &'static str, token: &TokenRef, life: Duration, no
 
 /// The ids of attempts that are older than the window, or so far in the future that a clock must have run ahead.
 fn expired_attempts(user: &User, now: Timestamp) -> Vec<String> {
-    let (from, to) = ((now - policy::WINDOW).millis(), (now + policy::WINDOW).millis());
+    let (from, to) = (now - policy::WINDOW, now + policy::WINDOW);
     user.recent_attempts.iter().filter(|(_, at)| **at <= from || **at > to).map(|(id, _)| id.clone()).collect()
 }
 
 fn window_ends(user: &User, now: Timestamp) -> Timestamp {
-    let oldest = user.recent_attempts.values().min().copied().map_or(now, Timestamp::from_millis);
+    let oldest = user.recent_attempts.values().min().copied().unwrap_or(now);
     oldest + policy::WINDOW
 }
 
@@ -273,8 +273,8 @@ mod tests {
         assert!(matches!(ann.charge(&first, later).await, Charge::Rejected(VerificationRejection::InvalidToken)));
         let Charge::Admitted(pending) = ann.charge(&second, later).await else { panic!("refused") };
         let session = &pending.user().sessions[second.id()];
-        assert_eq!((session.created, session.step_up), (NOW.millis(), later.secs()));
-        assert_eq!(session.ends, (NOW + policy::SESSION_LIFE).secs());
+        assert_eq!((session.created, session.step_up), (NOW, Some(later)));
+        assert_eq!(session.ends, NOW + policy::SESSION_LIFE);
         assert!(pending.user().devices == devices, "a step-up makes no device known");
     }
 
@@ -383,10 +383,11 @@ mod tests {
         for user in variants(&user) {
             for user in variants_of_session(&user, &token).chain(variants_of_challenge(&user, &challenges[1])) {
                 let item = item::write(&user).unwrap();
-                for token in [&session, &challenge] {
-                    let attempt = Attempt::begin(NOW, &SystemEntropy).unwrap();
+                // Times of a session are stored in whole seconds, so the fraction of a second must not matter.
+                for (token, now) in [(&session, NOW), (&session, NOW + Duration::from_millis(999)), (&challenge, NOW)] {
+                    let attempt = Attempt::begin(now, &SystemEntropy).unwrap();
                     let charged = charge(token, &attempt, &[]).apply(Some(&item)).is_ok();
-                    assert_eq!(charged, verify_code::check_attempt(&user, token, NOW).is_ok());
+                    assert_eq!(charged, verify_code::check_attempt(&user, token, now).is_ok());
                     checked += 1;
                 }
             }
@@ -413,11 +414,11 @@ mod tests {
     }
 
     fn variants_of_session(user: &User, token: &TokenRef) -> impl Iterator<Item = User> {
-        let (now, longest) = (NOW.secs(), (NOW + policy::SESSION_LIFE + policy::SKEW).secs());
-        let idle = (NOW - policy::SESSION_IDLE).secs();
+        let (longest, idle) = (NOW + policy::SESSION_LIFE + policy::SKEW, NOW - policy::SESSION_IDLE);
+        let second = Duration::from_secs(1);
         let mut all = Vec::new();
-        for ends in [now, now + 1, longest, longest + 1] {
-            for seen in [idle, idle + 1] {
+        for ends in [NOW, NOW + second, longest, longest + second] {
+            for seen in [idle, idle + second] {
                 for (version, attempts) in [(0, 0), (1, 0), (1, policy::MAX_ATTEMPTS - 1), (1, policy::MAX_ATTEMPTS)] {
                     let mut user = user.clone();
                     let session = user.sessions.get_mut(token.id()).unwrap();
@@ -434,9 +435,9 @@ mod tests {
     }
 
     fn variants_of_challenge(user: &User, token: &TokenRef) -> impl Iterator<Item = User> {
-        let (now, longest) = (NOW.millis(), (NOW + policy::CHALLENGE_LIFE + policy::SKEW).millis());
+        let (longest, ms) = (NOW + policy::CHALLENGE_LIFE + policy::SKEW, Duration::from_millis(1));
         let mut all = Vec::new();
-        for ends in [now, now + 1, longest, longest + 1] {
+        for ends in [NOW, NOW + ms, longest, longest + ms] {
             for (version, attempts) in [(0, 0), (1, 0), (1, policy::MAX_ATTEMPTS - 1), (1, policy::MAX_ATTEMPTS)] {
                 let mut user = user.clone();
                 let challenge = user.challenges.get_mut(token.id()).unwrap();

@@ -127,14 +127,14 @@ fn device_at(id: &EntryId) -> write::Path {
 async fn known_device(ann: &Ann, ends: Timestamp) -> NewToken {
     let token = NewToken::generate(TokenClass::Device, &ann.key, RestoreEpoch::default(), &SystemEntropy).unwrap();
     let (id, verifier) = (token.reference().id(), *token.reference().verifier());
-    let device = Device { verifier, ends: ends.secs(), attempts: 0, last: 0, attempt: None };
+    let device = Device { verifier, ends, attempts: 0, last: Timestamp::default(), attempt: None };
     ann.change(Action::Set(device_at(id), item::value(&device).unwrap())).await;
     token
 }
 
 /// Makes Ann an excluded contact with a known device.
 async fn excluded(ann: &Ann) -> NewToken {
-    let exclusion = Exclusion { batch: BatchId::parse("b").unwrap(), at: 0 };
+    let exclusion = Exclusion { batch: BatchId::parse("b").unwrap(), at: Timestamp::default() };
     let token = known_device(ann, NOW + policy::DEVICE_LIFE).await;
     let actions = vec![
         Action::Set(attr("k"), text("c")),
@@ -182,9 +182,9 @@ async fn correct_password_clears_failures_even_if_reset_is_required() {
 #[test]
 fn excluded_contact_signs_in_although_dormant_or_past_enrolment_deadline() {
     let incarnation = crate::secret::Nonce::generate(&SystemEntropy).unwrap();
-    let exclusion = Exclusion { batch: BatchId::parse("b").unwrap(), at: 0 };
+    let exclusion = Exclusion { batch: BatchId::parse("b").unwrap(), at: Timestamp::default() };
     let excluded = User { excluded: Some(exclusion), ..person(Kind::Contact, Role::Portal, incarnation) };
-    let late = User { enrol_by: Some(NOW.secs()), ..excluded.clone() };
+    let late = User { enrol_by: Some(NOW), ..excluded.clone() };
     assert!(NextStep::of(&excluded, NOW + policy::DORMANT + Duration::from_secs(1)) == NextStep::Exempt);
     assert!(NextStep::of(&late, NOW + Duration::from_secs(1)) == NextStep::Exempt);
     let employee = User { kind: Kind::Employee, ..excluded.clone() };
@@ -196,7 +196,8 @@ fn excluded_contact_signs_in_although_dormant_or_past_enrolment_deadline() {
 #[test]
 fn enrolment_is_possible_until_deadline() {
     let incarnation = crate::secret::Nonce::generate(&SystemEntropy).unwrap();
-    let reset = User { enrol_by: Some(NOW.secs() + 1), ..person(Kind::Employee, Role::Standard, incarnation) };
+    let reset =
+        User { enrol_by: Some(NOW + Duration::from_secs(1)), ..person(Kind::Employee, Role::Standard, incarnation) };
     assert!(NextStep::of(&reset, NOW) == NextStep::EnrolmentRequired);
     assert!(NextStep::of(&reset, NOW + Duration::from_secs(1)) == NextStep::ResetRequired);
 }

@@ -178,7 +178,7 @@ async fn networks(table: &Arc<dyn Table>, round: usize) {
 /// The number of sessions of an excluded contact is limited.
 async fn exempt_sessions(table: &Arc<dyn Table>, round: usize) {
     let one = race_tenant(table, "exempt", round).await;
-    let excluded = item::Exclusion { batch: BatchId::parse("b").unwrap(), at: 0 };
+    let excluded = item::Exclusion { batch: BatchId::parse("b").unwrap(), at: Timestamp::default() };
     for action in [
         Action::Set(attr("k"), text("c")),
         Action::Set(attr("fs"), text("n")),
@@ -468,11 +468,11 @@ impl RaceTenant {
         let mut user = person(Kind::Employee, Role::Operator, Nonce::generate(&SystemEntropy).unwrap());
         let session = item::Session {
             verifier: *token.reference().verifier(),
-            created: NOW.millis(),
+            created: NOW,
             attempt: Nonce::generate(&SystemEntropy).unwrap(),
-            ends: (NOW + policy::SESSION_LIFE).secs(),
-            seen: NOW.secs(),
-            step_up: NOW.secs(),
+            ends: NOW + policy::SESSION_LIFE,
+            seen: NOW,
+            step_up: Some(NOW),
             amr: item::Amr::Otp,
             security_version: 1,
             idp: None,
@@ -559,7 +559,7 @@ async fn clients(table: &Arc<dyn Table>, round: usize) {
     let id = ClientId::parse(&format!("client-{round}")).unwrap();
     let digest = CodeDigest::of_client_secret(&id, "secret");
     let tenant = one.ann.key.tenant().clone();
-    let client = Client { tenant, id, digest, name: "portal".into(), created: NOW.millis(), all: false };
+    let client = Client { tenant, id, digest, name: "portal".into(), created: NOW, all: false };
     let made = one.store().create_client(&admin, &client, &attempt(NOW), &one.ann.event()).await.unwrap();
     assert_eq!(made, ClientChange::Done);
     let deleted = count_true(RACERS, |_| {

@@ -1,5 +1,7 @@
 //! Tests of enrolment with the table in memory.
 
+use std::time::Duration;
+
 use super::*;
 use crate::store::write::num;
 use crate::{
@@ -171,7 +173,7 @@ async fn pending_enrolment_ends_after_five_codes() {
 
 async fn set_reset_code(ann: &Ann) -> CodeDigest {
     let digest = ResetCode::generate(&SystemEntropy).unwrap().digest(&ann.codes, &ann.key);
-    let entry = item::ResetCodeEntry { digest, ends: (NOW + policy::RESET_CODE_LIFE).millis(), attempts: 0 };
+    let entry = item::ResetCodeEntry { digest, ends: NOW + policy::RESET_CODE_LIFE, attempts: 0 };
     ann.change(Action::Set(attr("rc"), item::value(&entry).unwrap())).await;
     ann.change(Action::Set(attr("rq"), write::Value::Bool(true))).await;
     digest
@@ -253,7 +255,7 @@ async fn enrolment_started_with_a_voided_reset_code_is_not_confirmed() {
 async fn session_replaces_the_factor_only_with_a_fresh_step_up() {
     let (ann, tokens) = ann(1).await;
     let session = ann.with_step(&tokens[0], STEP, NOW).await.unwrap().reference().clone();
-    let late = NOW + policy::STEP_UP_LIFE + std::time::Duration::from_secs(1);
+    let late = NOW + policy::STEP_UP_LIFE + Duration::from_secs(1);
     assert_eq!(may_enrol(&ann, &session, None, late).await.err(), Some(Denied::StepUpRequired));
     begin(&ann, &session, None).await.ok().unwrap();
     assert_eq!(
@@ -368,19 +370,18 @@ fn change_entry(user: &mut User, token: &EnrolmentToken, end: usize, version: i6
             (entry.ends, entry.security_version, entry.verifier) = (ends()[end], version, verifier);
         }
         EnrolmentToken::Session(token) => {
-            let (now, longest) = (NOW.secs(), (NOW + policy::SESSION_LIFE + policy::SKEW).secs());
+            let (longest, second) = (NOW + policy::SESSION_LIFE + policy::SKEW, Duration::from_secs(1));
             let session = user.sessions.get_mut(token.id()).unwrap();
-            session.ends = [now, now + 1, longest, longest + 1][end];
+            session.ends = [NOW, NOW + second, longest, longest + second][end];
             (session.security_version, session.verifier) = (version, verifier);
         }
     }
 }
 
-/// Ends of an enrolment token or a pending enrolment, in milliseconds since 1970: too early, earliest valid, latest valid, too
-/// late.
-fn ends() -> [i64; 4] {
-    let (now, longest) = (NOW.millis(), (NOW + policy::ENROLMENT_LIFE + policy::SKEW).millis());
-    [now, now + 1, longest, longest + 1]
+/// Ends of an enrolment token or a pending enrolment: too early, earliest valid, latest valid, too late.
+fn ends() -> [Timestamp; 4] {
+    let (longest, ms) = (NOW + policy::ENROLMENT_LIFE + policy::SKEW, Duration::from_millis(1));
+    [NOW, NOW + ms, longest, longest + ms]
 }
 
 fn variants_of_pending(user: &User, tokens: &[EnrolmentToken]) -> Vec<User> {
@@ -401,7 +402,7 @@ fn variants_of_pending(user: &User, tokens: &[EnrolmentToken]) -> Vec<User> {
 fn variants_of_reset_code(user: &User, given: CodeDigest) -> Vec<User> {
     let mut all = vec![user.clone()];
     for digest in [given, digest(&user_key())] {
-        for ends in [NOW.millis(), NOW.millis() + 1] {
+        for ends in [NOW, NOW + Duration::from_millis(1)] {
             for attempts in [0, policy::MAX_ATTEMPTS - 1, policy::MAX_ATTEMPTS] {
                 let code = item::ResetCodeEntry { digest, ends, attempts };
                 all.push(User { reset_code: Some(code), ..user.clone() });

@@ -148,7 +148,7 @@ fn from_network(ann: &Ann, loaded: &User, network: &str, now: Timestamp) -> Writ
     let token = NewToken::generate(TokenClass::Challenge, &ann.key, ann.store.restored(), &SystemEntropy).unwrap();
     let entry = Challenge {
         verifier: *token.reference().verifier(),
-        ends: (now + policy::CHALLENGE_LIFE).millis(),
+        ends: now + policy::CHALLENGE_LIFE,
         attempts: 0,
         security_version: loaded.security_version,
         network: network.to_owned(),
@@ -205,7 +205,7 @@ async fn next_write_drops_expired_networks_and_loses_no_count() {
     let verified = ann.password(PASSWORD, None, later).await.ok().unwrap();
     assert!(matches!(ann.opened(verified, "10.2.1").await, Opened::Done(..)));
     let networks = ann.read(&ann.key).await.networks;
-    let want = HashMap::from([("10.1.2", vec![later.millis()]), ("10.2.1", vec![later.millis()])]);
+    let want = HashMap::from([("10.1.2", vec![later]), ("10.2.1", vec![later])]);
     assert_eq!(networks, want.into_iter().map(|(name, times)| (name.to_owned(), times)).collect());
 }
 
@@ -256,7 +256,7 @@ async fn sign_in_that_becomes_exempt_meanwhile_succeeds() {
     ann.change(Action::Set(attr("fs"), write::text("n"))).await;
     let verified = ann.password(PASSWORD, None, NOW).await.ok().unwrap();
     let PasswordChecked::EnrolmentRequired(continuation) = verified.decide() else { panic!("no enrolment required") };
-    let excluded = item::Exclusion { batch: crate::id::BatchId::parse("b").unwrap(), at: NOW.millis() };
+    let excluded = item::Exclusion { batch: crate::id::BatchId::parse("b").unwrap(), at: NOW };
     ann.change(Action::Set(attr("ex"), item::value(&excluded).unwrap())).await;
     ann.change(Action::Add(attr("ep"), 1)).await;
     let opened = ann.store.open_attempt(continuation, "10.0.0", &SystemEntropy, &ann.event()).await.unwrap();
@@ -287,7 +287,7 @@ async fn known_device_has_its_own_failure_count() {
     let signed_in = ann.signed_in(&token, STEP + 2880, later).await.unwrap();
     assert!(signed_in.device.is_none(), "the device is known already");
     let user = ann.read(&ann.key).await;
-    assert_eq!(user.devices[device.id()].ends, (later + policy::DEVICE_LIFE).secs(), "the device is renewed");
+    assert_eq!(user.devices[device.id()].ends, later + policy::DEVICE_LIFE, "the device is renewed");
     for _ in 0..5 {
         ann.password("wrong", Some(device), later).await.err().unwrap();
     }
@@ -351,7 +351,7 @@ async fn password_of_old_version_or_blocked_user_opens_nothing() {
 #[tokio::test]
 async fn excluded_contact_signs_in_by_password_until_promoted() {
     let (ann, _) = ann(0).await;
-    let exclusion = item::Exclusion { batch: crate::id::BatchId::parse("b").unwrap(), at: 0 };
+    let exclusion = item::Exclusion { batch: crate::id::BatchId::parse("b").unwrap(), at: Timestamp::default() };
     for action in [
         Action::Set(attr("k"), write::text("c")),
         Action::Set(attr("fs"), write::text("n")),
@@ -370,7 +370,7 @@ async fn excluded_contact_signs_in_by_password_until_promoted() {
     else {
         panic!("refused")
     };
-    assert_eq!(signed_in.session.ends, (NOW + policy::EXEMPT_SESSION_LIFE).secs());
+    assert_eq!(signed_in.session.ends, NOW + policy::EXEMPT_SESSION_LIFE);
     ann.change(Action::Set(attr("k"), write::text("e"))).await;
     ann.change(Action::Remove(attr("ex"))).await;
     ann.change(Action::Add(attr("ep"), 1)).await;

@@ -258,7 +258,7 @@ fn opened(opening: SsoOpening, user: User) -> SsoOpened {
             SsoOpened::SignedIn(Box::new(SsoSession { signed_in, key, user, profile }))
         }
         SsoToken::Enrolment(token, challenge) => {
-            let (ends, reset_code_required) = (Timestamp::from_millis(challenge.ends), user.reset_code_required);
+            let (ends, reset_code_required) = (challenge.ends, user.reset_code_required);
             SsoOpened::EnrolmentRequired { token, ends, reset_code_required }
         }
     }

@@ -1,4 +1,4 @@
-use std::{pin::Pin, sync::Arc};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use super::*;
 use crate::{
@@ -77,8 +77,13 @@ async fn deactivated_user_is_signed_out_and_devices_are_forgotten() {
     let (ann, session) = signed_in_admin().await;
     let bob = ann.someone("bob", Role::Standard).await;
     let bobs_session = ann.session_of(&bob).await;
-    let device =
-        Device { verifier: *bobs_session.verifier(), ends: NOW.secs() + 1000, attempts: 0, last: 0, attempt: None };
+    let device = Device {
+        verifier: *bobs_session.verifier(),
+        ends: NOW + Duration::from_secs(1000),
+        attempts: 0,
+        last: NOW,
+        attempt: None,
+    };
     let known = Action::Set(attr("d").key(bobs_session.id().as_str().to_owned()), item::value(&device).unwrap());
     set(&ann, &bob, vec![known]).await;
     assert!(matches!(change(&ann, &session, &bob, &active(false)).await, Changed::Done(_)));
@@ -159,16 +164,16 @@ async fn short_password_is_refused_if_employee_became_contact_meanwhile() {
 async fn end_of_exclusion_clears_earlier_enrolment_deadline() {
     let (ann, session) = signed_in_admin().await;
     let con = ann.someone("con", Role::Portal).await;
-    let excluded = item::Exclusion { batch: crate::id::BatchId::parse("b").unwrap(), at: NOW.millis() };
+    let excluded = item::Exclusion { batch: crate::id::BatchId::parse("b").unwrap(), at: NOW };
     let excluded = Action::Set(attr("ex"), item::value(&excluded).unwrap());
     set(&ann, &con, vec![excluded, Action::Set(attr("eb"), num(NOW.secs())), Action::Set(attr("seen"), num(0))]).await;
     assert!(matches!(change(&ann, &session, &con, &role(Kind::Employee, Role::Standard)).await, Changed::Done(_)));
     let user = ann.read(&con).await;
-    assert!(user.excluded.is_none() && user.enrol_by.is_none() && user.seen == NOW.secs());
+    assert!(user.excluded.is_none() && user.enrol_by.is_none() && user.seen == NOW);
     // The deadline of a user who was not excluded stays.
     set(&ann, &con, vec![Action::Set(attr("eb"), num(NOW.secs()))]).await;
     assert!(matches!(change(&ann, &session, &con, &role(Kind::Contact, Role::Portal)).await, Changed::Done(_)));
-    assert_eq!(ann.read(&con).await.enrol_by, Some(NOW.secs()));
+    assert_eq!(ann.read(&con).await.enrol_by, Some(NOW));
 }
 
 #[tokio::test]

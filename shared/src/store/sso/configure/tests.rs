@@ -11,7 +11,7 @@ use super::{
 use crate::{
     auth::verify_code::VerificationRejection,
     domain::{AuthType, FactorState, Role},
-    env::SystemEntropy,
+    env::{SystemEntropy, Timestamp},
     id::UserKey,
     secret::Nonce,
     sign_in::VerificationToken,
@@ -50,7 +50,7 @@ async fn sso_session_ends_with_its_idp_and_not_with_a_certificate() {
     let first = ann.configures(&idp().entity_id, 1).await;
     let session = ann.token_by(&first, "bob", "1").await;
     let same = ann.configures(&idp().entity_id, 2).await;
-    assert_eq!((same.generation, same.changed), (first.generation, 2));
+    assert_eq!((same.generation, same.changed), (first.generation, Timestamp::from_secs(2)));
     assert_eq!(session_rejection(&ann, &session).await, None);
     ann.configures(OTHER_ENTITY_ID, 3).await;
     assert_eq!(session_rejection(&ann, &session).await, Some(NoSession::Invalid), "the IdP was replaced");
@@ -125,9 +125,13 @@ async fn concurrently_replaced_generation_is_not_restored() {
         let before = kept().await.generation;
         let admin = ann.admin(&ann.session_of(&ann.key).await).await;
         *table.1.lock().unwrap() = Some(concurrent_write);
-        let new = Idp { generation: Some(Nonce::generate(&SystemEntropy).unwrap()), changed: 2, ..first.clone() };
+        let new = Idp {
+            generation: Some(Nonce::generate(&SystemEntropy).unwrap()),
+            changed: Timestamp::from_secs(2),
+            ..first.clone()
+        };
         ann.store.set_idp(&admin, &new, &attempt(NOW), &ann.event()).await.unwrap().unwrap();
-        assert!(kept().await.generation != before && kept().await.changed == 2);
+        assert!(kept().await.generation != before && kept().await.changed == Timestamp::from_secs(2));
     }
 }
 

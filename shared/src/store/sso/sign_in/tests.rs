@@ -123,13 +123,13 @@ async fn change_of_the_user_during_sign_in_does_not_use_up_the_assertion() {
 async fn session_of_an_excluded_contact_lasts_eight_hours() {
     let (ann, _) = ann(0).await;
     let con = ann.of_idp("con", Role::Portal, FactorState::None).await;
-    let excluded = item::value(&Exclusion { batch: BatchId::parse("b").unwrap(), at: 0 }).unwrap();
+    let excluded = item::value(&Exclusion { batch: BatchId::parse("b").unwrap(), at: Timestamp::default() }).unwrap();
     update_user(&ann, &con, vec![Action::Set(attr("ex"), excluded)]).await;
     let mut assertion = ann.asserted("con", "1", None);
     assertion.stepped_up = Some(NOW);
     let got = session(&ann, ann.owner(assertion, NOW).await.unwrap()).await;
-    assert_eq!((got.amr, got.ends), (Amr::Sso, (NOW + policy::EXEMPT_SESSION_LIFE).secs()));
-    assert_eq!(got.step_up, 0, "a contact without a factor has no step-up");
+    assert_eq!((got.amr, got.ends), (Amr::Sso, NOW + policy::EXEMPT_SESSION_LIFE));
+    assert_eq!(got.step_up, None, "a contact without a factor has no step-up");
     let sign_in = sso_sign_in(&ann, "con", "2").await;
     update_user(&ann, &con, vec![Action::Remove(attr("ex"))]).await;
     assert!(matches!(opened(&ann, sign_in).await, SsoOpened::Stale(_)), "the exclusion ended before the commit");
@@ -176,11 +176,11 @@ async fn session_ends_with_the_idp_session_and_steps_up_only_by_the_authenticati
         assertion.session_ends = idp_ends.map(|it| NOW + it);
         assertion.stepped_up = stepped_up;
         let got = session(&ann, ann.owner(assertion, NOW).await.unwrap()).await;
-        assert_eq!((got.amr, got.ends), (Amr::Sso, (NOW + life).secs()), "{n}");
+        assert_eq!((got.amr, got.ends), (Amr::Sso, NOW + life), "{n}");
         // The step-up has the earlier of the two times: that of the IdP, or now.
-        assert_eq!(got.step_up, stepped_up.map_or(0, |at| at.min(NOW).secs()), "{n}");
+        assert_eq!(got.step_up, stepped_up.map(|at| at.min(NOW)), "{n}");
     }
-    assert_eq!(ann.read(&bob).await.seen, NOW.secs());
+    assert_eq!(ann.read(&bob).await.seen, NOW);
 }
 
 #[tokio::test]
