@@ -45,6 +45,17 @@ pub mod write;
 
 pub use table::{StoreError, Table};
 
+/// Why an operation was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum OperationError<R> {
+    /// A rule rejects it: nothing was granted.
+    #[error(transparent)]
+    Rejected(R),
+    /// The store failed. Deny the request, though it may have been committed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 use crate::{
     audit::{AuditEvent, AuditRetention},
     id::TenantId,

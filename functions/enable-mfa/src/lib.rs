@@ -7,8 +7,8 @@ mod status;
 
 use utoipa_axum::routes;
 use vestibule::{
-    http::{ApiResult, Code, Problem, Request, Routes},
-    store::enrolment::{Denied, EnrolmentToken},
+    http::{ApiResult, Code, Request, Routes},
+    store::enrolment::EnrolmentToken,
 };
 
 /// The endpoints of the flow.
@@ -23,17 +23,4 @@ pub fn routes() -> Routes {
 /// The token that authorizes an enrolment: an enrolment token or a session token.
 fn enrolment_token(request: &Request) -> ApiResult<EnrolmentToken> {
     EnrolmentToken::new(request.any_token()?.clone()).ok_or_else(|| Code::InvalidToken.into())
-}
-
-/// The response to a denied enrolment.
-fn problem(why: Denied) -> Problem {
-    match why {
-        Denied::InvalidToken => Code::InvalidToken.into(),
-        Denied::RefreshRequired => Code::SessionRefreshRequired.into(),
-        Denied::StepUpRequired => Code::StepUpRequired.into(),
-        Denied::ResetRequired => Code::MfaResetRequired.into(),
-        Denied::ResetCode => Code::ResetCodeRequired.into(),
-        Denied::NonePending => Problem::new(Code::Conflict).detail("no enrolment is pending: start one"),
-        Denied::Stale => Problem::new(Code::Conflict).detail("another request changed the authenticator: try again"),
-    }
 }

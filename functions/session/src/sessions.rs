@@ -100,7 +100,7 @@ struct SessionItem {
 async fn current(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<Json<CurrentAnswer>> {
     let request = call.request;
     let token = request.token(TokenClass::Session)?;
-    let (principal, profile) = app.store.read_named_session(token, request.now).await??;
+    let (principal, profile) = app.store.read_named_session(token, request.now).await?;
     let (session, user) = (principal.session(), principal.user());
     Ok(Json(CurrentAnswer {
         session: CurrentDto {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::{
-    Store, StoreError, item,
+    OperationError, Store, StoreError, item,
     item::Profile,
     keys,
     records::times::millis,
@@ -199,8 +199,9 @@ impl Store {
         if !known.all && known.tenant != *token.user().tenant() {
             return Ok(Introspected::Inactive);
         }
-        match (self.principal(own, token, now).await?, profile) {
+        match (self.principal(own, token, now).await, profile) {
             (Ok(principal), Some(profile)) => Ok(Introspected::Active(Box::new(principal), item::read(profile)?)),
+            (Err(OperationError::Store(error)), _) => Err(error),
             _ => Ok(Introspected::Inactive),
         }
     }
@@ -230,7 +231,7 @@ mod tests {
         let (ann, tokens) = ann(1).await;
         let session = ann.with_step(&tokens[0], STEP, NOW).await.unwrap();
         let session = session.reference();
-        let admin = ann.store.read_session(session, NOW).await.unwrap().ok().unwrap();
+        let admin = ann.store.read_session(session, NOW).await.unwrap();
         let admin = admin.administrator(NOW).ok().unwrap();
         let event = ann.event();
         // Creating a client must not read its own tenant's item: all creations would contend for it.

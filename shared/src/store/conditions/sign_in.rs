@@ -14,14 +14,14 @@ use crate::{
     store::{
         fixture::{PASSWORD, STEP, ann, person},
         item::{self, Device, Exclusion, Kind, User},
-        login::ExemptOpened,
-        verify::Disabled,
+        login::Opened,
+        verify::{ChargeRejection, Disabled},
         write,
     },
 };
 
 async fn proven_by_recovery(ann: &Ann, token: &TokenRef) -> SignIn {
-    let Charge::Admitted(pending) = ann.charge(token, NOW).await else { panic!("refused") };
+    let Ok(pending) = ann.charge(token, NOW).await else { panic!("refused") };
     let proof = recovery::check(
         &ann.codes,
         &ann.key,
@@ -112,8 +112,8 @@ async fn device_of_another_user_is_not_charged() {
     ann.someone("bob", Role::Standard).await;
     let bob = ann.names.login(ann.key.tenant(), &crate::id::LoginName::fold("bob"));
     let charge =
-        ann.store.charge_login(&bob, Some(device.reference()), &Backoff::at(NOW), &attempt(NOW)).await.unwrap();
-    let Charge::Admitted(password_attempt) = charge else { panic!("refused") };
+        decided(ann.store.charge_login(&bob, Some(device.reference()), &Backoff::at(NOW), &attempt(NOW)).await);
+    let Ok(password_attempt) = charge else { panic!("refused") };
     assert!(password_attempt.device.is_none() && password_attempt.loaded_user.is_none());
     assert_eq!(password_attempt.failures(), 1, "counted at the login name");
     assert_eq!(ann.read(&ann.key).await.devices[device.reference().id()].attempts, 0);
@@ -157,7 +157,7 @@ async fn exempt_sign_in_clears_failures_of_name_and_device() {
             panic!("not exempt")
         };
         let opened = ann.store.open_exempt_session(exempt, &SystemEntropy, &ann.event()).await.unwrap();
-        assert!(matches!(opened, ExemptOpened::Done(_)));
+        assert!(matches!(opened, Opened::Done(_)));
         assert_eq!(ann.password("wrong", device, NOW).await.err().unwrap().failures(), 1);
     }
 }
@@ -209,7 +209,7 @@ async fn factor_is_exhausted_at_hundredth_failure() {
         [(policy::MAX_CONSECUTIVE_FAILURES - 2, false), (policy::MAX_CONSECUTIVE_FAILURES - 1, true)]
     {
         ann.change(Action::Set(attr("row"), num(failures))).await;
-        let Charge::Admitted(pending) = ann.charge(&tokens[0], NOW).await else { panic!("refused") };
+        let Ok(pending) = ann.charge(&tokens[0], NOW).await else { panic!("refused") };
         assert_eq!(pending.exhausts_factor(), exhausted);
     }
 }
@@ -312,7 +312,10 @@ async fn challenge_is_charged_only_while_it_is_open() {
         })
         .await;
         assert!(
-            matches!(ann.charge(&tokens[0], NOW).await, Charge::Rejected(VerificationRejection::InvalidToken)),
+            matches!(
+                ann.charge(&tokens[0], NOW).await,
+                Err(ChargeRejection::Verification(VerificationRejection::InvalidToken))
+            ),
             "{case}"
         );
         assert!(ann.read(&ann.key).await.recent_attempts.is_empty(), "{case}");

@@ -18,12 +18,12 @@ use crate::{
     store::{
         Table,
         enrolment::{Denied, EnrolmentToken},
-        fixture::{Ann, NOW, ann_of, attempt, idp},
-        login::Charge,
+        fixture::{Ann, NOW, ann_of, attempt, decided, idp},
         memory::MemoryTable,
         session::NoSession,
         table::{Query, Retry, Transacted, Transaction, Updated},
         users::{Changed, Patch},
+        verify::ChargeRejection,
         write::{Item, Key, text},
     },
 };
@@ -88,7 +88,7 @@ async fn assertion_of_a_replaced_idp_opens_no_valid_session() {
         let session = ann.token_by(&idp, "bob", &format!("1{replaced}")).await;
         assert_eq!(session_rejection(&ann, &session).await, Some(NoSession::Invalid));
         let enrolment = EnrolmentToken::new(ann.token_by(&idp, "eve", &format!("2{replaced}")).await).unwrap();
-        let result = ann.store.may_enrol(enrolment, None, &attempt(NOW)).await.unwrap();
+        let result = decided(ann.store.may_enrol(enrolment, None, &attempt(NOW)).await);
         assert_eq!(result.err(), Some(Denied::InvalidToken));
     }
 }
@@ -101,14 +101,14 @@ async fn step_up_by_a_session_of_another_idp_is_refused() {
     let session = ann.token_by(&first, "bob", "1").await;
     let charge = async || {
         let token = VerificationToken::session(session.clone()).unwrap();
-        ann.store.charge_verification(token, attempt(NOW)).await.unwrap()
+        decided(ann.store.charge_verification(token, attempt(NOW)).await)
     };
-    let Charge::Admitted(_) = charge().await else { panic!("the attempt was not admitted") };
+    let Ok(_) = charge().await else { panic!("the attempt was not admitted") };
     ann.configures(OTHER_ENTITY_ID, 2).await;
-    assert!(matches!(charge().await, Charge::Rejected(VerificationRejection::InvalidToken)));
+    assert!(matches!(charge().await, Err(ChargeRejection::Verification(VerificationRejection::InvalidToken))));
     update_user(&ann, &bob, vec![Action::Set(attr("fs"), text("d"))]).await;
     assert!(
-        matches!(charge().await, Charge::Rejected(VerificationRejection::InvalidToken)),
+        matches!(charge().await, Err(ChargeRejection::Verification(VerificationRejection::InvalidToken))),
         "the state of the factor is not revealed"
     );
 }
