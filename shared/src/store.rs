@@ -45,9 +45,19 @@ pub mod write;
 
 pub use table::{StoreError, Table};
 
+/// Why an operation was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum OperationError<R> {
+    /// A rule rejects it: nothing was granted.
+    #[error(transparent)]
+    Rejected(R),
+    /// The store failed. Deny the request, though it may have been committed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 use crate::{
     audit::{AuditEvent, AuditRetention},
-    env::Timestamp,
     id::TenantId,
     secret::RestoreEpoch,
     sign_in::Attempt,
@@ -143,7 +153,7 @@ impl Store {
 /// The key of the audit row of the sign-in that opened a session.
 fn sign_in_row_key(tenant: &TenantId, session: &item::Session, shard: u8) -> write::Key {
     let attempt = data_encoding::BASE64URL_NOPAD.encode(session.attempt.bytes());
-    keys::audit(tenant, Timestamp::from_millis(session.created), shard, &format!("{attempt}-0"))
+    keys::audit(tenant, session.created, shard, &format!("{attempt}-0"))
 }
 
 fn row_key(tenant: &TenantId, attempt: &Attempt, number: u16, event: &AuditEvent) -> write::Key {

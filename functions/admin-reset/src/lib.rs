@@ -48,7 +48,7 @@ struct ResetRequest {
 async fn reset(State(app): State<Arc<App>>, call: ApiRequest<ResetRequest, UserId>) -> ApiResult<Json<ResetDto>> {
     let ApiRequest { body, path: user, request, .. } = call;
     let token = request.token(TokenClass::Session)?;
-    let (principal, target) = app.store.load_reset(token, user.clone(), request.now).await??;
+    let (principal, target) = app.store.load_reset(token, user.clone(), request.now).await?;
     let admin = request.may_administer(&app, principal).await?;
     let code = ResetCode::generate(&*app.entropy)?;
     let event = request.event(Action::MfaReset, Outcome::Success).by(admin.key().user()).about(&user);

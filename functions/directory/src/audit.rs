@@ -71,8 +71,8 @@ async fn list(State(app): State<Arc<App>>, call: ApiRequest<NoBody, (), AuditQue
     let reader = request.administrator_reading(&app).await?;
     let tenant = reader.token().user().tenant();
     let settings = app.store.settings(tenant).await?.ok_or(Code::NotFound)?;
-    let since = Timestamp::from_secs(settings.created);
-    let page = app.store.audit(tenant, &filter, (since, request.now), after.as_ref(), query.limit.get()).await?;
+    let page =
+        app.store.audit(tenant, &filter, (settings.created, request.now), after.as_ref(), query.limit.get()).await?;
     let items = page.items.into_iter().map(|AuditRow { id, at, event }| Row::new(id, at, event)).collect();
     Ok(Json(AuditList { items, next_cursor: page.next.map(|next| next.text(List::Audit)) }))
 }

@@ -5,8 +5,8 @@ use async_trait::async_trait;
 use super::write::{Item, Key, Write};
 use crate::env::EntropyError;
 
-/// The outcome is unknown, or the store cannot be used: the caller must deny the request (security.md 57). Known
-/// outcomes are values, never errors.
+/// The outcome is unknown, or the store cannot be used: the caller must deny the request (security.md 57). A rejection by a
+/// rule is never one of these.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The store did not respond or refused to work. A write may have happened.

@@ -4,7 +4,7 @@ use super::{
     Store, StoreError, item,
     item::{Administrators, AuthType, ResetCodeFor, TenantPolicy},
     keys,
-    session::{AdminContext, NoSession, Principal},
+    session::{AdminContext, Principal, SessionError},
     table::{Transacted, Transaction},
     users::{Actor, NewUser},
     write::{Action, Write, attr, exists, text},
@@ -49,7 +49,7 @@ impl Store {
             name: tenant.name.clone(),
             issuer: tenant.name.clone(),
             reset_code_for: ResetCodeFor::Administrators,
-            created: attempt.at().secs(),
+            created: attempt.at().whole_second(),
         };
         let first = tenant.first.as_ref().filter(|first| first.user.administers_now());
         let local = |first: &NewUser| first.user.auth_type == AuthType::Local;
@@ -84,18 +84,18 @@ impl Store {
     /// Authenticates the caller, and reads the name and settings of a tenant, their own or another, in one round trip.
     ///
     /// # Errors
-    /// [`StoreError`]; the caller must deny the request.
+    /// [`SessionError`].
     pub async fn load_tenant(
         &self,
         token: &TokenRef,
         tenant: &TenantId,
         now: Timestamp,
-    ) -> Result<Result<(Principal, Option<TenantPolicy>), NoSession>, StoreError> {
+    ) -> Result<(Principal, Option<TenantPolicy>), SessionError> {
         let [own, idp] = [keys::user(token.user()), keys::idp(token.user().tenant())];
         let [own, idp, policy] = self.read_all([own, idp, keys::tenant(tenant)]).await?;
         let principal = self.principal([own, idp], token, now).await?;
         let policy = policy.map(item::read).transpose()?;
-        Ok(principal.map(|principal| (principal, policy)))
+        Ok((principal, policy))
     }
 
     /// Reads a tenant's name and settings.

@@ -8,7 +8,7 @@ use super::{
     item,
     item::{AuthType, Kind, Profile, Role, User},
     keys,
-    session::{AdminContext, NoSession, Principal},
+    session::{AdminContext, Principal, SessionError},
     sso::linked,
     table::{Transacted, Transaction},
     write::{self, Action, Condition, Item, Write, absent, attr, eq, exists, num, size, text},
@@ -26,7 +26,6 @@ use crate::{
 mod password;
 mod update;
 
-pub use password::PasswordChanged;
 pub use update::{Changed, Patch};
 
 /// Who makes a change.
@@ -99,7 +98,7 @@ impl NewUser {
             username: details.username.to_owned(),
             display_name: details.display_name.to_owned(),
             email: details.email.map(str::to_owned),
-            created: now.secs(),
+            created: now.whole_second(),
             name_id: None,
             subject: None,
         };
@@ -229,18 +228,18 @@ impl Store {
     /// Authenticates the caller and reads a user of the caller's tenant, in one round trip.
     ///
     /// # Errors
-    /// [`StoreError`]: denied.
+    /// [`SessionError`].
     pub async fn load_user(
         &self,
         token: &TokenRef,
         target: UserId,
         now: Timestamp,
-    ) -> Result<Result<(Principal, LoadedUser), NoSession>, StoreError> {
+    ) -> Result<(Principal, LoadedUser), SessionError> {
         let key = token.user().tenant().user(target);
         let [own, user, profile] = target_keys(token.user(), &key);
         let [own, idp, user, profile] = self.read_all([own, keys::idp(key.tenant()), user, profile]).await?;
         let principal = self.principal([own, idp], token, now).await?;
-        Ok(principal.map(|principal| (principal, LoadedUser { key, found: [user, profile] })))
+        Ok((principal, LoadedUser { key, found: [user, profile] }))
     }
 }
 

@@ -225,16 +225,14 @@ impl RaceTenant {
     }
 
     async fn patch(&self, by: &TokenRef, id: &str, patch: Patch) -> bool {
-        let (principal, target) =
-            self.store().load_user(by, UserId::parse(id).unwrap(), NOW).await.unwrap().ok().unwrap();
+        let (principal, target) = self.store().load_user(by, UserId::parse(id).unwrap(), NOW).await.unwrap();
         let admin = principal.administrator(NOW).ok().unwrap();
         let changed = self.store().update_user(&admin, target, &patch, &attempt(NOW), &self.ann.event()).await;
         matches!(changed, Ok(Changed::Done(_)))
     }
 
     async fn delete(&self, by: &TokenRef, id: &str) -> bool {
-        let (principal, target) =
-            self.store().load_user(by, UserId::parse(id).unwrap(), NOW).await.unwrap().ok().unwrap();
+        let (principal, target) = self.store().load_user(by, UserId::parse(id).unwrap(), NOW).await.unwrap();
         let admin = principal.administrator(NOW).ok().unwrap();
         let deleted = self.store().delete_user(&admin, target, &attempt(NOW), &self.ann.event()).await;
         matches!(deleted, Ok(Changed::Done(_)))
