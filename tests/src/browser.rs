@@ -6,6 +6,29 @@ use axum::http::{Method, header};
 
 use crate::{PUBLIC_URL, Reply, Service, TestRequest, TestUser};
 
+/// The path of each page, and the function that serves it.
+pub const PAGES: &[(&str, &str)] = &[
+    ("/login", "login"),
+    ("/verify", "verify"),
+    ("/step-up", "verify"),
+    ("/enroll", "enable-mfa"),
+    ("/settings/security", "enable-mfa"),
+    ("/settings/recovery-token", "recovery"),
+    ("/settings/password", "directory"),
+    ("/settings/sessions", "session"),
+    ("/logout", "session"),
+    ("/assets/{file}", "session"),
+    ("/admin/users", "directory"),
+    ("/admin/users/new", "directory"),
+    ("/admin/users/{id}", "directory"),
+    ("/admin/users/{id}/mfa-reset", "admin-reset"),
+    ("/admin/exclusions", "batch-portal-exclude"),
+    ("/admin/audit", "directory"),
+    ("/admin/settings", "directory"),
+    ("/admin/sso", "sso"),
+    ("/support", "support"),
+];
+
 /// A browser with its cookies.
 pub struct Browser<'a> {
     service: &'a Service,

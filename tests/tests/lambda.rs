@@ -232,7 +232,7 @@ async fn browser_signs_in_by_an_idp_through_both_gateways() {
         let signed_in = send(post()).await;
         assert_eq!((&signed_in["statusCode"], header(&signed_in, "location")), (&json!(303), "/portal"), "{signed_in}");
         let cookie = header(&signed_in, "set-cookie");
-        assert!(cookie.starts_with("__Host-vestibule=ve_") && cookie.ends_with("; Secure"), "{cookie}");
+        assert!(cookie.starts_with("__Host-vestibule-enrolment=ve_") && cookie.ends_with("; Secure"), "{cookie}");
         assert_eq!(signed_in["cookies"].get(0).is_some(), !rest, "an HTTP API has a separate field for cookies");
         let again = send(post()).await;
         assert_eq!((&again["statusCode"], header(&again, "content-type")), (&json!(401), "application/problem+json"));

@@ -51,7 +51,8 @@ async fn new_user_signs_in_enrols_and_saves_a_recovery_token() {
     assert_eq!(cookies, ["__Host-vestibule", "__Host-vestibule-device"], "the enrolment token is used up");
     let reply = browser.submit("/settings/recovery-token", &[("return_to", "/settings/security")]).await;
     let token = between(reply.html(), r#"<p class="secret">"#, "</p>").to_owned();
-    let reply = browser.submit("/settings/recovery-token", &[("saved", "on"), ("return_to", "/settings/security")]).await;
+    let reply =
+        browser.submit("/settings/recovery-token", &[("saved", "on"), ("return_to", "/settings/security")]).await;
     assert_eq!(reply.location(), "/settings/security");
     assert!(!browser.open("/settings/recovery-token").await.html().contains(&token), "a token is shown once");
     assert!(browser.open("/settings/security").await.html().contains("You have a recovery token from"));
@@ -64,7 +65,10 @@ async fn new_user_signs_in_enrols_and_saves_a_recovery_token() {
 /// A lost phone: the recovery token signs in once, and the page that issues a new one comes first.
 async fn recover(service: &Service, bob: &TestUser, token: &str) {
     let mut browser = Browser::new(service);
-    assert_eq!(log_in(&mut browser, bob, "/settings/sessions").await.location(), "/verify?return_to=%2Fsettings%2Fsessions");
+    assert_eq!(
+        log_in(&mut browser, bob, "/settings/sessions").await.location(),
+        "/verify?return_to=%2Fsettings%2Fsessions"
+    );
     assert!(browser.open("/verify?recovery=true").await.html().contains("Enter your recovery token"));
     let fields = [("recovery_token", token), ("return_to", "/settings/sessions")];
     let reply = browser.submit("/verify", &fields).await;
@@ -143,7 +147,8 @@ async fn form_of_another_site_is_refused() {
     let (service, mut users) = Service::with_users().await;
     let mut bob = users.remove("bob").unwrap();
     service.enrol(&mut bob).await;
-    let forms = ["/login", "/verify", "/enroll", "/step-up", "/settings/recovery-token", "/settings/sessions", "/logout"];
+    let forms =
+        ["/login", "/verify", "/enroll", "/step-up", "/settings/recovery-token", "/settings/sessions", "/logout"];
     for path in forms {
         let foreign = [
             (None, None),
@@ -212,7 +217,9 @@ async fn return_path_never_leads_to_another_site() {
     let (service, mut users) = Service::with_users().await;
     let mut bob = users.remove("bob").unwrap();
     service.enrol(&mut bob).await;
-    for foreign in ["https://evil.example", "//evil.example", "/\\evil.example", "/%0a//evil.example\n", "javascript:x", ""] {
+    for foreign in
+        ["https://evil.example", "//evil.example", "/\\evil.example", "/%0a//evil.example\n", "javascript:x", ""]
+    {
         let mut browser = Browser::new(&service);
         assert_eq!(log_in(&mut browser, &bob, foreign).await.location(), "/verify", "{foreign}");
         let code = service.next_code(&mut bob);
@@ -282,7 +289,13 @@ async fn page_is_in_the_language_of_the_browser_or_the_one_chosen() {
     let reply = browser.send(german.header("accept-language", "de-DE,de;q=0.9,en;q=0.8")).await;
     assert!(reply.html().contains("<html lang=\"de\">") && reply.html().contains("Anmelden"), "{reply:?}");
     assert!(browser.open("/login").await.html().contains("<html lang=\"en\">"));
-    assert!(browser.open("/login?return_to=%2Fx&lang=de").await.html().contains(r#"href="/login?return_to=%2Fx&#38;lang=en""#));
+    assert!(
+        browser
+            .open("/login?return_to=%2Fx&lang=de")
+            .await
+            .html()
+            .contains(r#"href="/login?return_to=%2Fx&#38;lang=en""#)
+    );
     assert!(browser.open("/login").await.html().contains("<html lang=\"de\">"));
 }
 
