@@ -17,7 +17,7 @@ use super::{
     session::{AdminContext, Principal},
     sso::{IdpRemoved, SsoOpened},
     table::{Retry, Table, Updated},
-    users::{Actor, Changed, Created, NewUser, NewUserDetails, Patch},
+    users::{Actor, Changed, NewUser, NewUserDetails, Patch},
     verify::ChargeRejection,
     write::{self, Action, Write, attr},
 };
@@ -369,8 +369,8 @@ impl Ann {
     /// Creates a user in Ann's tenant.
     pub(crate) async fn someone(&self, name: &str, role: Role) -> UserKey {
         let new_user = self.to_be(name, role);
-        let created = self.store.create_user(&Actor::Seed, &new_user, &attempt(NOW), &self.event()).await.unwrap();
-        assert_eq!(created, Created::Done);
+        let created = decided(self.store.create_user(&Actor::Seed, &new_user, &attempt(NOW), &self.event()).await);
+        assert_eq!(created, Ok(()));
         new_user.key
     }
 
@@ -467,8 +467,8 @@ impl Ann {
         if factor == FactorState::Active {
             new_user.user.factor = Factor::Active(authenticator());
         }
-        let created = self.store.create_user(&Actor::Seed, &new_user, &attempt(NOW), &self.event()).await.unwrap();
-        assert_eq!(created, Created::Done);
+        let created = decided(self.store.create_user(&Actor::Seed, &new_user, &attempt(NOW), &self.event()).await);
+        assert_eq!(created, Ok(()));
         new_user.key
     }
 

@@ -117,8 +117,8 @@ async fn every_new_password_records_whether_it_fits_contact() {
     let (long, short) = (ann.hash(PASSWORD).await, ann.hash("ab3!kz9q").await);
     for (name, hash, fits) in [("one", None, true), ("two", Some(&long), true), ("three", Some(&short), false)] {
         let new_user = NewUser { hash: hash.cloned(), ..ann.to_be(name, Role::Standard) };
-        let made = ann.store.create_user(&Actor::Seed, &new_user, &attempt(NOW), &ann.event()).await.unwrap();
-        assert_eq!(made, Created::Done);
+        let made = decided(ann.store.create_user(&Actor::Seed, &new_user, &attempt(NOW), &ann.event()).await);
+        assert_eq!(made, Ok(()));
         assert_eq!(ann.read(&new_user.key).await.password_fits_contact, fits, "{name}");
     }
     let bob = ann.someone("bob", Role::Standard).await;

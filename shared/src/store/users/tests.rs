@@ -13,8 +13,8 @@ use crate::{
     totp,
 };
 
-async fn create(ann: &Ann, new_user: &NewUser) -> Created {
-    ann.store.create_user(&Actor::Seed, new_user, &attempt(NOW), &ann.event()).await.unwrap()
+async fn create(ann: &Ann, new_user: &NewUser) -> Result<(), CreationRejection> {
+    decided(ann.store.create_user(&Actor::Seed, new_user, &attempt(NOW), &ann.event()).await)
 }
 
 /// Ann, signed in, and another user with this role.
@@ -22,7 +22,7 @@ async fn admin_and_user(name: &str, role: Role) -> (Ann, TokenRef, UserKey) {
     let (ann, challenges) = ann(2).await;
     let session = ann.with_step(&challenges[0], STEP, NOW).await.unwrap().reference().clone();
     let other = ann.to_be(name, role);
-    assert_eq!(create(&ann, &other).await, Created::Done);
+    assert_eq!(create(&ann, &other).await, Ok(()));
     (ann, session, other.key)
 }
 
@@ -57,15 +57,15 @@ async fn one_user_per_login_name_is_created_and_clears_failures() {
         })
         .collect();
     let made = join_all(users.iter().map(|new_user| create(&ann, new_user))).await;
-    assert_eq!(made.iter().filter(|it| **it == Created::Done).count(), 1);
-    assert_eq!(made.iter().filter(|it| **it == Created::NameTaken).count(), 7);
+    assert_eq!(made.iter().filter(|it| it.is_ok()).count(), 1);
+    assert_eq!(made.iter().filter(|it| **it == Err(CreationRejection::NameTaken)).count(), 7);
     let backoff = crate::policy::Backoff::at(NOW);
     let charge = decided(ann.store.charge_login(&one.login, None, &backoff, &attempt(NOW)).await);
     let Ok(password_attempt) = charge else { panic!("refused") };
     assert_eq!(password_attempt.failures(), 1);
     let mut same_id = ann.to_be("rob", Role::Standard);
     same_id.key = password_attempt.owner().unwrap();
-    assert_eq!(create(&ann, &same_id).await, Created::IdTaken);
+    assert_eq!(create(&ann, &same_id).await, Err(CreationRejection::IdTaken));
 }
 
 #[tokio::test]
@@ -144,8 +144,8 @@ async fn change_is_refused_after_caller_lost_right() {
     assert!(matches!(done, Changed::ActorRevoked) && ann.read(&bob).await.role == Role::Standard);
     let someone = ann.to_be("eve", Role::Standard);
     let actor = Actor::AdminContext(&admin);
-    let made = ann.store.create_user(&actor, &someone, &attempt(NOW), &ann.event()).await.unwrap();
-    assert_eq!(made, Created::ActorRevoked);
+    let made = decided(ann.store.create_user(&actor, &someone, &attempt(NOW), &ann.event()).await);
+    assert_eq!(made, Err(CreationRejection::ActorRevoked));
 }
 
 #[tokio::test]
@@ -156,7 +156,7 @@ async fn deleted_user_leaves_no_items_and_frees_login_name() {
     assert!(matches!(deleted, Changed::Done(_)));
     let found = ann.store.read_all([keys::user(&bob), keys::profile(&bob), keys::exclusion(&bob)]).await.unwrap();
     assert_eq!(found, [None, None, None]);
-    assert_eq!(create(&ann, &ann.to_be("bob", Role::Standard)).await, Created::Done);
+    assert_eq!(create(&ann, &ann.to_be("bob", Role::Standard)).await, Ok(()));
 }
 
 #[tokio::test]
@@ -195,14 +195,14 @@ async fn tenant_is_checked_only_when_nothing_else_shows_it_exists() {
     let delete_tenant = Write::delete(keys::tenant(ann.key.tenant()), vec![]);
     ann.store.table.update(&delete_tenant, Retry::Never).await.unwrap();
     for (actor, name, made) in [
-        (Actor::AdminContext(&admin), "one", Created::Done),
-        (Actor::Idp, "two", Created::Done),
-        (Actor::Seed, "three", Created::NoTenant),
-        (Actor::First, "four", Created::NoTenant),
+        (Actor::AdminContext(&admin), "one", Ok(())),
+        (Actor::Idp, "two", Ok(())),
+        (Actor::Seed, "three", Err(CreationRejection::NoTenant)),
+        (Actor::First, "four", Err(CreationRejection::NoTenant)),
     ] {
         let new_user = ann.to_be(name, Role::Standard);
         assert_eq!(
-            ann.store.create_user(&actor, &new_user, &attempt(NOW), &ann.event()).await.unwrap(),
+            decided(ann.store.create_user(&actor, &new_user, &attempt(NOW), &ann.event()).await),
             made,
             "{name}"
         );

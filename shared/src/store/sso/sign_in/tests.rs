@@ -15,7 +15,7 @@ use crate::{
         item::{Amr, Provisioning},
         session::NoSession,
         table::Retry,
-        users::{Actor, Changed, Created, Patch},
+        users::{Actor, Changed, CreationRejection, Patch},
         write::Value,
     },
 };
@@ -331,8 +331,8 @@ async fn name_id_is_linked_to_one_user() {
     let taken = ann.patch(&eve, Patch { linked: Some(link()), ..Patch::default() }).await;
     assert!(matches!(taken, Changed::SubjectTaken));
     let new_user = ann.to_be("zoe", Role::Standard).linked(link());
-    let made = ann.store.create_user(&Actor::Seed, &new_user, &attempt(NOW), &ann.event()).await.unwrap();
-    assert_eq!(made, Created::SubjectTaken);
+    let made = decided(ann.store.create_user(&Actor::Seed, &new_user, &attempt(NOW), &ann.event()).await);
+    assert_eq!(made, Err(CreationRejection::SubjectTaken));
     assert_eq!(sso_sign_in(&ann, "00u1", "1").await.key(), &bob);
     let mut elsewhere = ann.asserted("00u1", "2", None);
     elsewhere.entity_id = "https://other.example".to_owned();
@@ -367,14 +367,14 @@ async fn name_id_that_is_the_login_name_of_another_user_is_ambiguous() {
         if let Some(name_id) = name_id {
             new_user = new_user.linked(link(name_id));
         }
-        ann.store.create_user(&Actor::Seed, &new_user, &attempt(NOW), &ann.event()).await.unwrap()
+        decided(ann.store.create_user(&Actor::Seed, &new_user, &attempt(NOW), &ann.event()).await)
     };
     for (name, name_id, made) in [
-        ("zoe", None, Created::Ambiguous),
-        ("ZOE", None, Created::Ambiguous),
-        ("zed", Some("eve"), Created::Ambiguous),
-        ("bob", None, Created::NameTaken),
-        ("zed", Some("zed"), Created::Done),
+        ("zoe", None, Err(CreationRejection::Ambiguous)),
+        ("ZOE", None, Err(CreationRejection::Ambiguous)),
+        ("zed", Some("eve"), Err(CreationRejection::Ambiguous)),
+        ("bob", None, Err(CreationRejection::NameTaken)),
+        ("zed", Some("zed"), Ok(())),
     ] {
         assert_eq!(create(name, name_id).await, made, "{name} {name_id:?}");
     }
