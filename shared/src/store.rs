@@ -103,7 +103,7 @@ impl Store {
     /// a failure is only logged.
     pub async fn record(&self, tenant: &TenantId, attempt: &Attempt, number: u16, event: &AuditEvent) {
         if let Err(error) = self.record_or_fail(tenant, attempt, number, event).await {
-            tracing::error!(%error, action = event.action.as_str(), "an audit row was not written");
+            not_recorded(event, &error);
         }
     }
 
@@ -118,12 +118,24 @@ impl Store {
         number: u16,
         event: &AuditEvent,
     ) -> Result<(), StoreError> {
-        // An update that creates its item. If it is sent twice, the second finds the row of the first.
+        let (row, retry) = self.lone_row(tenant, attempt, number, event)?;
+        self.table.update(&row, retry).await.map(drop)
+    }
+
+    /// The write of an audit row without a transaction: an update that creates its item. If it is sent twice, the second finds
+    /// the row of the first.
+    fn lone_row(
+        &self,
+        tenant: &TenantId,
+        attempt: &Attempt,
+        number: u16,
+        event: &AuditEvent,
+    ) -> Result<(write::Write, table::Retry), StoreError> {
         let row = self.audit_item(attempt, event)?.into_iter();
         let actions = row.map(|(name, value)| write::Action::Set(write::attr(name), value)).collect();
         let key = row_key(tenant, attempt, number, event);
         let row = write::Write::update(key, vec![write::absent(write::attr("PK"))], actions);
-        self.table.update(&row, table::Retry::Idempotent).await.map(drop)
+        Ok((row, table::Retry::Idempotent))
     }
 
     /// The write of an audit row. The key contains the attempt, so the row is written once.
@@ -148,6 +160,11 @@ impl Store {
         let found = self.table.read(&keys).await?;
         found.try_into().map_err(|_| StoreError::Unavailable("a read returned a wrong number of items".into()))
     }
+}
+
+/// Logs that an audit row is missing which the response does not depend on.
+fn not_recorded(event: &AuditEvent, error: &StoreError) {
+    tracing::error!(%error, action = event.action.as_str(), "an audit row was not written");
 }
 
 /// The key of the audit row of the sign-in that opened a session.

@@ -7,7 +7,7 @@ use super::{
     commit::{self, Audited, Retries},
     item,
     item::{Challenge, LoginRow, User},
-    keys,
+    keys, not_recorded,
     table::{Retry, Updated},
     write::{self, Action, Condition, Path, Write, absent, attr, eq, gt, le, lt, ne, num},
 };
@@ -130,7 +130,7 @@ impl Store {
 
     /// Opens a challenge or an enrolment token for a correct password, and clears the failures. This is one write without a
     /// transaction: the token does not sign in, and its random id shows whether the write happened. `event` is recorded
-    /// concurrently, before the outcome is known: it says only that the password was correct.
+    /// together with it, before the outcome is known: it says only that the password was correct.
     ///
     /// # Errors
     /// [`OperationError`]: no token was issued.
@@ -150,16 +150,16 @@ impl Store {
             _ => (NextStep::EnrolmentRequired, policy::ENROLMENT_LIFE),
         };
         let mut retries = Retries::of(&attempt);
-        let (mut first, mut user) = (true, verified.user.clone());
+        let mut user = verified.user.clone();
+        let mut side_writes = self.after_correct_password(&verified, event)?;
         while check_step(&verified.user, &user, step, now).is_ok() {
             let mut changed = user.clone();
             let challenge = verified.challenge(&user, &token, now + life, network);
             changed.open_challenge(&token, challenge, now).map_err(OperationError::Rejected)?;
             changed.clear_device_failures(verified.password_attempt.device.as_ref());
-            let write = commit::update(&verified.key, &user, &changed)?;
-            let side_writes = self.after_correct_password(std::mem::take(&mut first), &verified, event);
-            let (updated, ()) = join!(self.table.update(&write, Retry::Idempotent), side_writes);
-            match updated? {
+            let mut writes = vec![(commit::update(&verified.key, &user, &changed)?, Retry::Idempotent)];
+            writes.append(&mut side_writes); // at the first round only
+            match self.open_and_record(&writes, event).await? {
                 Updated::Written(_) => return Ok(Opened::Done((token, now + life))),
                 Updated::Refused(None) => return Ok(Opened::Stale(Err(verified.password_attempt))),
                 Updated::Refused(Some(found)) => user = item::read(found)?,
@@ -174,15 +174,29 @@ impl Store {
         Ok(Opened::Stale(verified.of_changed_user(user)))
     }
 
-    /// Records that the password was correct and clears the failures of the login name, at the first call only.
-    async fn after_correct_password(&self, first: bool, verified: &VerifiedPassword, event: &AuditEvent) {
-        if first {
-            let attempt = &verified.password_attempt.attempt;
-            join!(
-                self.record(verified.key.tenant(), attempt, PASSWORD_ACCEPTED, event),
-                self.clear_login_failures(&verified.password_attempt)
-            );
+    /// The writes that record that the password was correct and clear the failures of the login name.
+    fn after_correct_password(
+        &self,
+        verified: &VerifiedPassword,
+        event: &AuditEvent,
+    ) -> Result<Vec<(Write, Retry)>, StoreError> {
+        let password_attempt = &verified.password_attempt;
+        let row = self.lone_row(verified.key.tenant(), &password_attempt.attempt, PASSWORD_ACCEPTED, event)?;
+        Ok([row].into_iter().chain(cleared_login_failures(password_attempt)).collect())
+    }
+
+    /// Sends the write that opens a token, with the writes of [`Self::after_correct_password`]. The response does not depend on
+    /// those, so their failures are only logged.
+    async fn open_and_record(&self, writes: &[(Write, Retry)], event: &AuditEvent) -> Result<Updated, StoreError> {
+        let mut results = self.table.update_each(writes).await.into_iter();
+        let opened = results.next();
+        if let Some(Err(error)) = results.next() {
+            not_recorded(event, &error);
         }
+        if let Some(Err(error)) = results.next() {
+            not_cleared(&error);
+        }
+        opened.unwrap_or_else(|| Err(StoreError::Unavailable("a write has no result".into())))
     }
 
     /// Signs in an excluded contact by the password alone.
@@ -259,16 +273,10 @@ impl Store {
         }
     }
 
-    /// Clears the consecutive failures of a login name, if this attempt was the last one counted: a later count must not be
-    /// lost. A failure can only delay the next sign-in, so it is only logged.
     async fn clear_login_failures(&self, password_attempt: &PasswordAttempt) {
-        if password_attempt.device.is_some() {
-            return; // counted at the device: the write of the user's item clears it
-        }
-        let mine = vec![eq(attr("a"), password_attempt.attempt.id())];
-        let write = Write::update(keys::login(&password_attempt.login), mine, vec![Action::Set(attr("n"), num(0))]);
-        if let Err(error) = self.table.update(&write, Retry::Never).await {
-            tracing::warn!(%error, "the failures of a login name were not cleared");
+        let Some((write, retry)) = cleared_login_failures(password_attempt) else { return };
+        if let Err(error) = self.table.update(&write, retry).await {
+            not_cleared(&error);
         }
     }
 
@@ -290,6 +298,19 @@ impl Store {
         );
         Ok(matches!(self.table.update(&write, Retry::Never).await?, Updated::Written(_)))
     }
+}
+
+/// Clears the consecutive failures of a login name, if this attempt was the last one counted: a later count must not be lost. A
+/// failure can only delay the next sign-in, so it is only logged. `None` if the attempt was counted at a device: the write of the
+/// user's item clears it.
+fn cleared_login_failures(password_attempt: &PasswordAttempt) -> Option<(Write, Retry)> {
+    let mine = vec![eq(attr("a"), password_attempt.attempt.id())];
+    let write = Write::update(keys::login(&password_attempt.login), mine, vec![Action::Set(attr("n"), num(0))]);
+    password_attempt.device.is_none().then_some((write, Retry::Never))
+}
+
+fn not_cleared(error: &StoreError) {
+    tracing::warn!(%error, "the failures of a login name were not cleared");
 }
 
 /// The number of the audit row that says that a password was correct. The outcomes of the sign-in have 0 to 2.

@@ -1,6 +1,7 @@
 //! The interface of a backend: read, apply conditional writes atomically, and list. It knows nothing of sign-in.
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 
 use super::write::{Item, Key, Write};
 use crate::env::EntropyError;
@@ -153,6 +154,12 @@ pub trait Table: Send + Sync {
 
     /// Applies one conditional write atomically. The returned state is durable.
     async fn update(&self, write: &Write, retry: Retry) -> Result<Updated, StoreError>;
+
+    /// Applies independent conditional writes, each to another item and by itself. Returns the results in the order of the
+    /// writes. The embedded store flushes once for all; other backends send the writes in parallel.
+    async fn update_each(&self, writes: &[(Write, Retry)]) -> Vec<Result<Updated, StoreError>> {
+        join_all(writes.iter().map(|(write, retry)| self.update(write, *retry))).await
+    }
 
     /// Applies all writes or none. The returned state is durable.
     async fn transact(&self, transaction: &Transaction) -> Result<Transacted, StoreError>;
