@@ -230,7 +230,11 @@ async fn browser_signs_in_by_an_idp_through_both_gateways() {
             event
         };
         let signed_in = send(post()).await;
-        assert_eq!((&signed_in["statusCode"], header(&signed_in, "location")), (&json!(303), "/enroll?return_to=%2Fportal"), "{signed_in}");
+        assert_eq!(
+            (&signed_in["statusCode"], header(&signed_in, "location")),
+            (&json!(303), "/enroll?return_to=%2Fportal"),
+            "{signed_in}"
+        );
         let cookie = header(&signed_in, "set-cookie");
         assert!(cookie.starts_with("__Host-vestibule-enrolment=ve_") && cookie.ends_with("; Secure"), "{cookie}");
         assert_eq!(signed_in["cookies"].get(0).is_some(), !rest, "an HTTP API has a separate field for cookies");
