@@ -1,16 +1,21 @@
-//! A minimal HTTP/1.1 for the stubs. Each message is written at once: in pieces, each answer would wait 40 ms for a
-//! delayed acknowledgement.
+//! A minimal blocking HTTP/1.1, for servers whose time is measured. Each message is written at once: in pieces, each answer
+//! would wait 40 ms for a delayed acknowledgement.
 
 use std::io::{self, BufRead, Read, Write};
 
 /// A request or an answer: the head as received, and the body.
 pub struct Message {
+    /// First line and headers, with line ends and the empty line. Its length is that of the body.
     pub head: String,
+    /// The body.
     pub body: Vec<u8>,
 }
 
 impl Message {
     /// Reads the next message; `None` at the end of the connection.
+    ///
+    /// # Errors
+    /// The connection fails, or a chunk has no size.
     pub fn read(from: &mut impl BufRead) -> io::Result<Option<Self>> {
         let mut head = String::new();
         loop {
@@ -26,6 +31,8 @@ impl Message {
         let length = message.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0_u64);
         if message.header("transfer-encoding").is_some() {
             message.chunks(from)?;
+            message.set("transfer-encoding", None);
+            message.set("content-length", Some(&message.body.len().to_string()));
         } else {
             from.take(length).read_to_end(&mut message.body)?;
         }
@@ -45,17 +52,32 @@ impl Message {
         }
     }
 
+    /// A header.
+    #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         let lines = self.head.lines().skip(1).filter_map(|line| line.split_once(':'));
         lines.into_iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
     }
 
+    /// Replaces or removes a header.
+    pub fn set(&mut self, name: &str, value: Option<&str>) {
+        let other = |line: &&str| !line.split_once(':').is_some_and(|(found, _)| found.eq_ignore_ascii_case(name));
+        let mut lines: Vec<_> = self.head.trim_end().lines().filter(other).map(str::to_owned).collect();
+        lines.extend(value.map(|value| format!("{name}: {value}")));
+        self.head = lines.join("\r\n") + "\r\n\r\n";
+    }
+
     /// Method and path of a request.
+    #[must_use]
     pub fn target(&self) -> (&str, &str) {
         let mut words = self.head.split(' ');
         (words.next().unwrap_or_default(), words.next().unwrap_or_default())
     }
 
+    /// Writes the message.
+    ///
+    /// # Errors
+    /// The connection fails.
     pub fn write(&self, to: &mut impl Write) -> io::Result<()> {
         to.write_all(&[self.head.as_bytes(), &self.body].concat())?;
         to.flush()

@@ -1,32 +1,50 @@
-//! A function's process, and the runtime API that it polls.
+//! A function as a process, and a stub of Lambda's runtime API that it polls.
 
 use std::{
-    fs,
-    io::BufReader,
+    collections::BTreeMap,
+    env, fs,
+    io::{BufRead, BufReader, Read},
     net::{TcpListener, TcpStream},
-    path::Path,
+    path::PathBuf,
     process::{Child, Command, Stdio},
-    sync::mpsc::{Receiver, Sender, channel},
+    sync::{
+        Arc, Mutex,
+        mpsc::{Receiver, Sender, channel},
+    },
     thread,
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::http::{Message, answer};
+use crate::wire::{Message, answer};
 
 /// A function that does not answer within this time has failed.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The environment variables of a function.
+pub type Variables = BTreeMap<String, String>;
+
+/// A running function. It gets one event at a time.
 pub struct Function {
     child: Child,
     said: Receiver<Report>,
     /// Sends the event for the open poll.
     poll: Sender<Value>,
+    /// The lines that it printed.
+    log: Arc<Mutex<Vec<String>>>,
     /// From exec to its first poll.
     pub started: Duration,
     /// CPU time of all threads until then.
     pub start_cpu: Duration,
+}
+
+/// A program that `cargo build --workspace --bins` built beside this one.
+#[must_use]
+pub fn built(name: &str) -> PathBuf {
+    let own = env::current_exe().unwrap();
+    let found = own.ancestors().skip(1).map(|folder| folder.join(name)).find(|path| path.is_file());
+    found.unwrap_or_else(|| panic!("{name} is not built: run `cargo build --workspace --bins`"))
 }
 
 /// A message of the function to the runtime API.
@@ -37,15 +55,14 @@ enum Report {
 }
 
 impl Function {
-    /// Starts a binary and waits for its first poll.
-    pub fn start(binary: &Path, environment: &[(String, String)]) -> Self {
+    /// Starts a function with these environment variables, those of Lambda, and no others. Waits for its first poll.
+    pub fn start(mut command: Command, name: &str, variables: &Variables) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut command = Command::new(binary);
-        command.env_clear().envs(environment.iter().map(|(name, value)| (name, value)));
+        command.env_clear().env("PATH", env::var_os("PATH").unwrap_or_default()).envs(variables);
         command.env("AWS_LAMBDA_RUNTIME_API", listener.local_addr().unwrap().to_string());
-        command.env("AWS_LAMBDA_FUNCTION_NAME", binary.file_name().unwrap());
+        command.env("AWS_LAMBDA_FUNCTION_NAME", name);
         command.env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512").env("AWS_LAMBDA_FUNCTION_VERSION", "1");
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let (report, said) = channel();
         thread::spawn(move || {
             for stream in listener.incoming() {
@@ -54,18 +71,21 @@ impl Function {
             }
         });
         let begun = Instant::now();
-        let child = command.spawn().unwrap();
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let log = Arc::<Mutex<Vec<String>>>::default();
+        collect(child.stdout.take().unwrap(), &log);
+        collect(child.stderr.take().unwrap(), &log);
         match said.recv_timeout(PATIENCE) {
             Ok(Report::Next(at, poll)) => {
                 let start_cpu = cpu(child.id());
-                Self { child, said, poll, started: at - begun, start_cpu }
+                Self { child, said, poll, log, started: at - begun, start_cpu }
             }
-            Ok(Report::Failed(why)) => panic!("{}: {why}", binary.display()),
-            _ => panic!("{} does not poll for an event", binary.display()),
+            Ok(Report::Failed(why)) => panic!("{name}: {why}"),
+            _ => panic!("{name} does not poll for an event: {:?}", log.lock().unwrap()),
         }
     }
 
-    /// Passes an event, and waits for the answer and the next poll.
+    /// Passes an event, and waits for the answer and the next poll. An error is an answer with `errorType`.
     pub fn invoke(&mut self, event: Value) -> Value {
         self.poll.send(event).unwrap();
         let mut answered = None;
@@ -81,11 +101,44 @@ impl Function {
         }
     }
 
+    /// Sends a POST request as an HTTP API does. Returns the status and the body.
+    pub fn post(&mut self, path: &str, token: &str, body: &Value) -> (u64, Value) {
+        let mut event: Value = serde_json::from_str(include_str!("../events/api-gateway-v2.json")).unwrap();
+        event["rawPath"] = json!(path);
+        event["requestContext"]["http"]["path"] = json!(path);
+        event["requestContext"]["http"]["method"] = json!("POST");
+        event["headers"]["content-type"] = json!("application/json");
+        event["headers"]["authorization"] = json!(format!("Bearer {token}"));
+        event["body"] = json!(body.to_string());
+        let answer = self.invoke(event);
+        let body = answer["body"].as_str().unwrap_or_else(|| panic!("no body: {answer}"));
+        (answer["statusCode"].as_u64().unwrap(), serde_json::from_str(body).unwrap())
+    }
+
+    /// The configuration errors of its first report, which is the first error in its log.
+    #[must_use]
+    pub fn faults(&self) -> String {
+        let begun = Instant::now();
+        loop {
+            let log = self.log.lock().unwrap().clone();
+            if let Some(line) = log.iter().find(|line| line.contains("\"ERROR\"")) {
+                let line: Value = serde_json::from_str(line).unwrap();
+                return line["faults"].as_str().unwrap_or_else(|| panic!("{line}")).to_owned();
+            }
+            // The line is printed before the answer, but another thread reads it.
+            assert!(begun.elapsed() < Duration::from_secs(5), "no error in the log: {log:?}");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// CPU time of all threads.
+    #[must_use]
     pub fn cpu(&self) -> Duration {
         cpu(self.child.id())
     }
 
     /// Resident memory in MiB.
+    #[must_use]
     pub fn resident(&self) -> f64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
@@ -98,6 +151,16 @@ impl Drop for Function {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Appends the lines of an output to a log.
+fn collect(output: impl Read + Send + 'static, log: &Arc<Mutex<Vec<String>>>) {
+    let log = Arc::clone(log);
+    thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            log.lock().unwrap().push(line);
+        }
+    });
 }
 
 fn serve(stream: &TcpStream, report: &Sender<Report>) {
@@ -121,7 +184,7 @@ fn serve(stream: &TcpStream, report: &Sender<Report>) {
         } else {
             let text = String::from_utf8_lossy(&request.body).into_owned();
             let said = match serde_json::from_str(&text) {
-                Ok(answer) if path.ends_with("/response") => Report::Answered(answer),
+                Ok(answer) if !path.contains("/init/") => Report::Answered(answer),
                 _ => Report::Failed(format!("{path}: {text}")),
             };
             if report.send(said).is_err() {
