@@ -95,6 +95,16 @@ impl Table for NotifyingTable {
         Ok(updated)
     }
 
+    async fn update_each(&self, writes: &[(Write, Retry)]) -> Vec<Result<Updated, StoreError>> {
+        let updated = self.table.update_each(writes).await;
+        for ((write, _), updated) in writes.iter().zip(&updated) {
+            if matches!(updated, Ok(Updated::Written(_))) {
+                self.write_mail(write).await;
+            }
+        }
+        updated
+    }
+
     async fn transact(&self, transaction: &Transaction) -> Result<Transacted, StoreError> {
         let transacted = self.table.transact(transaction).await?;
         if matches!(transacted, Transacted::Committed) {

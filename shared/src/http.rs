@@ -48,7 +48,7 @@ pub struct App {
     pub codes: Option<Arc<CodeKey>>,
     /// Hashes and checks passwords.
     pub passwords: Arc<Passwords>,
-    /// The public address of the service; for sso, if it is configured.
+    /// The public address of the service, if it is configured.
     pub public_url: Option<PublicUrl>,
 }
 

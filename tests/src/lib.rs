@@ -23,6 +23,7 @@ use vestibule::{
     store::{Store, Table},
 };
 
+pub mod browser;
 pub mod crowd;
 pub mod document;
 pub mod emulator;

@@ -54,7 +54,7 @@ async fn reset(State(app): State<Arc<App>>, call: ApiRequest<ResetRequest, UserI
 /// Resets a user of the caller's tenant.
 async fn reset_user(app: &App, request: &Request, user: UserId, body: &ResetRequest) -> ApiResult<ResetDto> {
     let token = request.token(TokenClass::Session)?;
-    let (principal, target) = app.store.load_reset(token, user.clone(), request.now).await??;
+    let (principal, target) = app.store.load_reset(token, user.clone(), request.now).await?;
     let admin = request.may_administer(app, principal).await?;
     let code = ResetCode::generate(&*app.entropy)?;
     let event = request.event(Action::MfaReset, Outcome::Success).by(admin.key().user()).about(&user);

@@ -84,7 +84,7 @@ async fn submit(State(app): State<Arc<App>>, post: PageForm<ResetForm, UserId>) 
 /// The user to reset, for an Administrator of their tenant.
 async fn read_user(app: &App, page: &Page, id: UserId) -> Result<UserDto, Problem> {
     let token = page.request.token(TokenClass::Session)?;
-    let (caller, target) = app.store.load_user(token, id, page.request.now).await??;
+    let (caller, target) = app.store.load_user(token, id, page.request.now).await?;
     page.request.may_read(app, &caller).await?;
     let (user, profile) = target.read()?.ok_or(Code::NotFound)?;
     Ok(UserDto::new(target.key(), &user, &profile))

@@ -87,8 +87,7 @@ pub(crate) async fn list_events(
     request.may_read(app, caller).await?;
     let tenant = caller.token().user().tenant();
     let settings = app.store.settings(tenant).await?.ok_or(Code::NotFound)?;
-    let since = Timestamp::from_secs(settings.created);
-    let page = app.store.audit(tenant, filter, (since, request.now), after, limit.get()).await?;
+    let page = app.store.audit(tenant, filter, (settings.created, request.now), after, limit.get()).await?;
     let items = page.items.into_iter().map(|AuditRow { id, at, event }| Row::new(id, at, event)).collect();
     Ok(AuditList { items, next_cursor: page.next.map(|next| next.text(List::Audit)) })
 }

@@ -13,10 +13,7 @@ use vestibule::{
     password,
     secret::SecretText,
     sign_in::{Attempt, OwnPasswordAttempt},
-    store::{
-        item::{Amr, Kind},
-        users::PasswordChanged,
-    },
+    store::item::{Amr, Kind},
 };
 
 pub(crate) fn routes() -> Routes {
@@ -68,7 +65,7 @@ async fn change(State(app): State<Arc<App>>, call: ApiRequest<PasswordRequest>) 
     check_new_password(&body, caller.user().kind == Kind::Contact)?;
     let (key, attempt) = (caller.token().user().clone(), request.attempt(&app)?);
     let place = app.passwords.place()?;
-    let password_attempt = app.store.charge_own_password(&caller, &attempt).await??;
+    let password_attempt = app.store.charge_own_password(&caller, &attempt).await?;
     let proof = app.passwords.verify(place, &body.current_password, password_attempt.hash().as_ref()).await?;
     let verified = match password_attempt.checked(proof) {
         Ok(verified) => verified,
@@ -77,13 +74,9 @@ async fn change(State(app): State<Arc<App>>, call: ApiRequest<PasswordRequest>) 
     let hash = app.passwords.hash(&body.new_password, &*app.entropy).await?;
     let mut event = request.event(Action::PasswordChanged, Outcome::Success).own(key.user()).notify(Notify::User);
     event.user_agent.clone_from(&request.user_agent);
-    match app.store.change_password(verified, &hash, &*app.entropy, &event).await? {
-        PasswordChanged::Done(signed_in) => {
-            let session = SessionDto::new(signed_in.token, &signed_in.session, signed_in.device);
-            Ok(Json(PasswordAnswer { session }))
-        }
-        PasswordChanged::NoSession(why) => Err(why.into()),
-    }
+    let signed_in = app.store.change_password(verified, &hash, &*app.entropy, &event).await?;
+    let session = SessionDto::new(signed_in.token, &signed_in.session, signed_in.device);
+    Ok(Json(PasswordAnswer { session }))
 }
 
 fn check_new_password(body: &PasswordRequest, contact: bool) -> ApiResult<()> {

@@ -78,7 +78,7 @@ fn check_password(password: &SecretText, contact: bool) -> ApiResult<()> {
 /// Loads the caller and the user that the path names, in one round trip.
 async fn load(app: &App, request: &Request, user: UserId) -> ApiResult<(Principal, LoadedUser)> {
     let token = request.token(TokenClass::Session)?;
-    Ok(app.store.load_user(token, user, request.now).await??)
+    Ok(app.store.load_user(token, user, request.now).await?)
 }
 
 /// As [`load`], for a change: the caller must be an Administrator with a fresh step-up.

@@ -127,7 +127,7 @@ impl SessionDto {
     pub fn new(token: NewToken, session: &Session, device: Option<NewToken>) -> Self {
         Self {
             token: token.into_text(),
-            expires_at: Timestamp::from_secs(session.ends),
+            expires_at: session.ends,
             idle_timeout_seconds: policy::SESSION_IDLE.as_secs(),
             amr: amr(session.amr),
             auth_time: session.authenticated(),

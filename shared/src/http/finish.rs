@@ -105,7 +105,7 @@ async fn finish(router: Router, clock: &dyn Clock, entropy: &dyn Entropy, mut re
         path = path.as_ref().map(MatchedPath::as_str),
         status = response.status().as_u16(),
         code = code.map(Code::as_str),
-        millis = clock.now().millis().saturating_sub(now.millis()).max(0),
+        millis = (clock.now() - now).as_millis(),
         "answered"
     );
     response

@@ -42,21 +42,17 @@ pub struct RequiredKeys {
     pub(super) sealing: bool,
     pub(super) names: bool,
     pub(super) codes: bool,
-    pub(super) public_url: bool,
 }
 
 impl RequiredKeys {
     /// No key at all.
-    pub const NOTHING: Self = Self { sealing: false, names: false, codes: false, public_url: false };
+    pub const NOTHING: Self = Self { sealing: false, names: false, codes: false };
     /// The key under which login names and tickets are digested.
     pub const NAMES: Self = Self { names: true, ..Self::NOTHING };
     /// The key under which recovery tokens and reset codes are digested.
     pub const CODES: Self = Self { codes: true, ..Self::NOTHING };
     /// The keys that seal authenticators' secrets.
     pub const SEALING: Self = Self { sealing: true, ..Self::NOTHING };
-    /// The public address of the service, if configured. Without it there is no sign-in by an IdP, and its paths answer
-    /// 404.
-    pub const PUBLIC_URL: Self = Self { public_url: true, ..Self::NOTHING };
 
     /// The union of both.
     #[must_use]
@@ -65,7 +61,6 @@ impl RequiredKeys {
             sealing: self.sealing || other.sealing,
             names: self.names || other.names,
             codes: self.codes || other.codes,
-            public_url: self.public_url || other.public_url,
         }
     }
 }
@@ -218,7 +213,7 @@ impl Function {
         let stream = "the ARN of the table's stream, which tells a restored table from the store's";
         let stream = faults.require(&self.variable, "VESTIBULE_TABLE_STREAM", stream);
         let key_sources = KeySources::read(&self.variable, self.needs, &mut faults);
-        let public_url = if self.needs.public_url { self.public_url(&mut faults) } else { None };
+        let public_url = self.public_url(&mut faults);
         let audit_retention = self.audit_retention(&mut faults);
         let (Some(aws), Some(table), Some(stream)) = (aws, table, stream) else { return Err(faults) };
         let table = aws.table(table, (self.variable)("VESTIBULE_DYNAMODB_ENDPOINT"));
@@ -234,6 +229,8 @@ impl Function {
         said.and_then(|days| faults.take(read(days))).unwrap_or_default()
     }
 
+    /// The public address of the service, if configured. Pages compare the origin of a form with it. Without it there is no
+    /// sign-in by an IdP, and its paths answer 404.
     fn public_url(&self, faults: &mut ConfigErrors) -> Option<PublicUrl> {
         let text = (self.variable)("VESTIBULE_PUBLIC_URL").filter(|text| !text.is_empty())?;
         faults.take(

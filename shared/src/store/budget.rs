@@ -11,13 +11,13 @@ use crate::{env::Timestamp, policy::Budget};
 /// The time when the next event is allowed, if none is now.
 pub(super) fn take(
     path: &Path,
-    times: Option<&[i64]>,
+    times: Option<&[Timestamp]>,
     budget: Budget,
     now: Timestamp,
 ) -> Result<(Vec<Condition>, Action), Timestamp> {
-    let fresh = |mut times: Vec<i64>| {
-        times.push(now.millis());
-        Action::Set(path.clone(), Value::L(times.into_iter().map(num).collect()))
+    let fresh = |mut times: Vec<Timestamp>| {
+        times.push(now);
+        Action::Set(path.clone(), Value::L(times.into_iter().map(|at| num(at.millis())).collect()))
     };
     let Some(times) = times else { return Ok((vec![absent(path.clone())], fresh(Vec::new()))) };
     if let Some(until) = budget.full_until(times, now) {
@@ -27,7 +27,7 @@ pub(super) fn take(
     let length = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
     match times.first() {
         Some(first) if counted.len() < times.len() => {
-            let as_read = vec![eq(size(path.clone()), length(times.len())), eq(path.clone().at(0), *first)];
+            let as_read = vec![eq(size(path.clone()), length(times.len())), eq(path.clone().at(0), first.millis())];
             Ok((as_read, fresh(counted)))
         }
         _ => Ok((vec![lt(size(path.clone()), length(budget.max))], Action::Append(path.clone(), num(now.millis())))),

@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::{
-    Store, StoreError, item,
+    OperationError, Store, StoreError, item,
     item::Profile,
     keys,
+    records::times::millis,
     session::{AdminContext, Principal},
     table::{Query, Transacted, Transaction},
     write::{Write, attr, eq, text},
@@ -33,9 +34,9 @@ pub struct Client {
     pub digest: CodeDigest,
     /// What the credential is for, in an Administrator's words.
     pub name: String,
-    /// Created at, in milliseconds since 1970.
-    #[serde(rename = "cr")]
-    pub created: i64,
+    /// Created at.
+    #[serde(rename = "cr", with = "millis")]
+    pub created: Timestamp,
     /// Whether it may introspect tokens of all tenants.
     #[serde(default)]
     pub all: bool,
@@ -64,7 +65,7 @@ impl NewClient {
         let id = ClientId::generate(entropy)?;
         let secret = Zeroizing::new(BASE64URL_NOPAD.encode(Zeroizing::new(entropy.bytes::<32>()?).as_slice()));
         let digest = CodeDigest::of_client_secret(&id, &secret);
-        let client = Client { tenant: tenant.clone(), id, digest, name: name.to_owned(), created: now.millis(), all };
+        let client = Client { tenant: tenant.clone(), id, digest, name: name.to_owned(), created: now, all };
         Ok(Self { client, secret })
     }
 }
@@ -104,7 +105,7 @@ impl Store {
     ) -> Result<ClientChange, StoreError> {
         let mut put = item::write(client)?;
         put.insert("GP".to_owned(), text(keys::clients(&client.tenant)));
-        put.insert("GS".to_owned(), text(format!("{:013}#{}", client.created, client.id)));
+        put.insert("GS".to_owned(), text(format!("{:013}#{}", client.created.millis(), client.id)));
         let mut writes = vec![
             Write::check(keys::user(admin.key()), admin.conditions(attempt.at())),
             Write::put_new(keys::client(&client.id), put),
@@ -165,7 +166,7 @@ impl Store {
             for item in found {
                 all.push(item::read::<Client>(item)?);
             }
-            after = all.last().map(|last| format!("{:013}#{}", last.created, last.id));
+            after = all.last().map(|last| format!("{:013}#{}", last.created.millis(), last.id));
             if is_last {
                 return Ok(all);
             }
@@ -198,8 +199,9 @@ impl Store {
         if !known.all && known.tenant != *token.user().tenant() {
             return Ok(Introspected::Inactive);
         }
-        match (self.principal(own, token, now).await?, profile) {
+        match (self.principal(own, token, now).await, profile) {
             (Ok(principal), Some(profile)) => Ok(Introspected::Active(Box::new(principal), item::read(profile)?)),
+            (Err(OperationError::Store(error)), _) => Err(error),
             _ => Ok(Introspected::Inactive),
         }
     }
@@ -216,7 +218,7 @@ mod tests {
         let id = ClientId::parse(id).unwrap();
         let digest = CodeDigest::of_client_secret(&id, "secret");
         let tenant = TenantId::parse(tenant).unwrap();
-        Client { tenant, id, digest, name: "portal".to_owned(), created: NOW.millis(), all }
+        Client { tenant, id, digest, name: "portal".to_owned(), created: NOW, all }
     }
 
     async fn introspect(ann: &Ann, id: &str, secret: &str, token: &TokenRef) -> Introspected {
@@ -229,7 +231,7 @@ mod tests {
         let (ann, tokens) = ann(1).await;
         let session = ann.with_step(&tokens[0], STEP, NOW).await.unwrap();
         let session = session.reference();
-        let admin = ann.store.read_session(session, NOW).await.unwrap().ok().unwrap();
+        let admin = ann.store.read_session(session, NOW).await.unwrap();
         let admin = admin.administrator(NOW).ok().unwrap();
         let event = ann.event();
         // Creating a client must not read its own tenant's item: all creations would contend for it.

@@ -40,6 +40,9 @@ macro_rules! record {
 }
 
 mod tenant;
+pub(super) mod times;
+
+use times::{millis, secs, secs_or_zero};
 
 /// Stores an enum as one letter.
 macro_rules! letters {
@@ -96,8 +99,8 @@ impl<'de> Deserialize<'de> for Amr {
 record! { Challenge as ChallengeRecord {
     #[serde(rename = "g")]
     verifier: TokenVerifier,
-    #[serde(rename = "x")]
-    ends: i64,
+    #[serde(rename = "x", with = "millis")]
+    ends: Timestamp,
     #[serde(rename = "n")]
     attempts: i64,
     #[serde(rename = "e")]
@@ -113,16 +116,16 @@ record! { Challenge as ChallengeRecord {
 record! { Session as SessionRecord {
     #[serde(rename = "g")]
     verifier: TokenVerifier,
-    #[serde(rename = "c")]
-    created: i64,
+    #[serde(rename = "c", with = "millis")]
+    created: Timestamp,
     #[serde(rename = "a")]
     attempt: Nonce,
-    #[serde(rename = "x")]
-    ends: i64,
-    #[serde(rename = "l")]
-    seen: i64,
-    #[serde(rename = "u")]
-    step_up: i64,
+    #[serde(rename = "x", with = "secs")]
+    ends: Timestamp,
+    #[serde(rename = "l", with = "secs")]
+    seen: Timestamp,
+    #[serde(rename = "u", with = "secs_or_zero")]
+    step_up: Option<Timestamp>,
     #[serde(rename = "m")]
     amr: Amr,
     #[serde(rename = "e")]
@@ -138,12 +141,12 @@ record! { Session as SessionRecord {
 record! { Device as DeviceRecord {
     #[serde(rename = "g")]
     verifier: TokenVerifier,
-    #[serde(rename = "x")]
-    ends: i64,
+    #[serde(rename = "x", with = "secs")]
+    ends: Timestamp,
     #[serde(rename = "n")]
     attempts: i64,
-    #[serde(rename = "q")]
-    last: i64,
+    #[serde(rename = "q", with = "millis")]
+    last: Timestamp,
     #[serde(rename = "a", default, skip_serializing_if = "Option::is_none")]
     attempt: Option<Nonce>,
 } }
@@ -154,8 +157,8 @@ record! { PendingEnrolment as PendingEnrolmentRecord {
     #[serde(rename = "sec")]
     secret: SealedSecret,
     by: EntryId,
-    #[serde(rename = "x")]
-    ends: i64,
+    #[serde(rename = "x", with = "millis")]
+    ends: Timestamp,
     #[serde(rename = "n")]
     attempts: i64,
     #[serde(rename = "rc", default, skip_serializing_if = "Option::is_none")]
@@ -167,8 +170,8 @@ record! { PendingEnrolment as PendingEnrolmentRecord {
 record! { ResetCodeEntry as ResetCodeEntryRecord {
     #[serde(rename = "h")]
     digest: CodeDigest,
-    #[serde(rename = "x")]
-    ends: i64,
+    #[serde(rename = "x", with = "millis")]
+    ends: Timestamp,
     #[serde(rename = "n")]
     attempts: i64,
 } }
@@ -190,12 +193,11 @@ fn is_zero(count: &i64) -> bool {
 record! { Exclusion as ExclusionRecord {
     #[serde(rename = "b")]
     batch: BatchId,
-    /// Milliseconds.
-    #[serde(rename = "t")]
-    at: i64,
+    #[serde(rename = "t", with = "millis")]
+    at: Timestamp,
 } }
 
-/// A user's item (`U`). Times are in seconds where a comment does not say milliseconds.
+/// A user's item (`U`).
 #[derive(Serialize, Deserialize)]
 struct UserRecord {
     #[serde(rename = "v", default, skip_serializing)]
@@ -228,15 +230,14 @@ struct UserRecord {
     secret: Option<SealedSecret>,
     #[serde(rename = "ls", default, skip_serializing_if = "Option::is_none")]
     last_step: Option<i64>,
-    #[serde(rename = "fat", default, skip_serializing_if = "Option::is_none")]
-    enrolled_at: Option<i64>,
+    #[serde(rename = "fat", default, skip_serializing_if = "Option::is_none", with = "secs")]
+    enrolled_at: Option<Timestamp>,
     #[serde(rename = "rk", default, skip_serializing_if = "Option::is_none")]
     recovery_digest: Option<CodeDigest>,
-    #[serde(rename = "rkt", default, skip_serializing_if = "Option::is_none")]
-    recovery_issued_at: Option<i64>,
-    /// Milliseconds.
-    #[serde(rename = "f", default)]
-    recent_attempts: HashMap<String, i64>,
+    #[serde(rename = "rkt", default, skip_serializing_if = "Option::is_none", with = "secs")]
+    recovery_issued_at: Option<Timestamp>,
+    #[serde(rename = "f", default, with = "millis")]
+    recent_attempts: HashMap<String, Timestamp>,
     #[serde(rename = "row")]
     consecutive_failures: i64,
     #[serde(rename = "life")]
@@ -255,17 +256,16 @@ struct UserRecord {
     reset_code: Option<ResetCodeEntry>,
     #[serde(rename = "rq", default, skip_serializing_if = "std::ops::Not::not")]
     reset_code_required: bool,
-    #[serde(rename = "eb", default, skip_serializing_if = "Option::is_none")]
-    enrol_by: Option<i64>,
+    #[serde(rename = "eb", default, skip_serializing_if = "Option::is_none", with = "secs")]
+    enrol_by: Option<Timestamp>,
     #[serde(rename = "ex", default, skip_serializing_if = "Option::is_none")]
     excluded: Option<Exclusion>,
-    /// Milliseconds.
-    #[serde(rename = "nw", default)]
-    networks: HashMap<String, Vec<i64>>,
-    /// Milliseconds.
-    #[serde(rename = "rb", default)]
-    resets: Vec<i64>,
-    seen: i64,
+    #[serde(rename = "nw", default, with = "millis")]
+    networks: HashMap<String, Vec<Timestamp>>,
+    #[serde(rename = "rb", default, with = "millis")]
+    resets: Vec<Timestamp>,
+    #[serde(with = "secs")]
+    seen: Timestamp,
 }
 
 impl UserRecord {
@@ -278,9 +278,9 @@ impl UserRecord {
             id: self.factor_id.ok_or("a factor without its id")?,
             secret: self.secret.take().ok_or("a factor without its secret")?,
             last_step: self.last_step.ok_or("a factor without its last step")?,
-            enrolled_at: self.enrolled_at.map(Timestamp::from_secs).ok_or("a factor without its time")?,
+            enrolled_at: self.enrolled_at.ok_or("a factor without its time")?,
             recovery_token: match (self.recovery_digest.take(), self.recovery_issued_at) {
-                (Some(digest), Some(at)) => Some(RecoveryToken { digest, issued_at: Timestamp::from_secs(at) }),
+                (Some(digest), Some(issued_at)) => Some(RecoveryToken { digest, issued_at }),
                 (None, None) => None,
                 _ => return Err("a recovery token without its digest or its time"),
             },
@@ -335,10 +335,10 @@ impl Serialize for User {
             Factor::Active(authenticator) | Factor::Disabled(authenticator) => Some(authenticator),
         };
         let (factor_id, last_step) = authenticator.as_ref().map(|it| (it.id, it.last_step)).unzip();
-        let enrolled_at = authenticator.as_ref().map(|it| it.enrolled_at.secs());
+        let enrolled_at = authenticator.as_ref().map(|it| it.enrolled_at);
         let (secret, recovery) = authenticator.map(|it| (it.secret, it.recovery_token)).unzip();
         let (recovery_digest, recovery_issued_at) =
-            recovery.flatten().map(|token| (token.digest, token.issued_at.secs())).unzip();
+            recovery.flatten().map(|token| (token.digest, token.issued_at)).unzip();
         UserRecord {
             version: user.version,
             kind: user.kind,

@@ -6,7 +6,6 @@ use askama::Template;
 use axum::extract::State;
 use serde::Deserialize;
 use vestibule::{
-    env::Timestamp,
     http::{
         App,
         dto::{KindDto, MfaDto, UserDto},
@@ -83,8 +82,8 @@ fn template(
         changed: done == Some(Done::Changed),
         email: profile.email,
         enrolled_at: user.factor.active().map(|it| text.time(it.enrolled_at)),
-        enrol_by: user.enrol_by.filter(|_| waits).map(|at| text.time(Timestamp::from_secs(at))),
-        excluded_at: user.excluded.as_ref().map(|it| text.time(Timestamp::from_millis(it.at))),
+        enrol_by: user.enrol_by.filter(|_| waits).map(|at| text.time(at)),
+        excluded_at: user.excluded.as_ref().map(|it| text.time(it.at)),
         password_too_short: !user.password_fits_contact,
         own: change_user::is_own(caller, &dto),
         last,

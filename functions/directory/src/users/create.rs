@@ -13,7 +13,9 @@ use vestibule::{
     },
     id::{LoginName, UserId},
     secret::{Nonce, SecretText},
-    store::users::{Actor, Created, NewUser, NewUserDetails, fits, fits_somewhere},
+    store::users::{
+        Actor, CreationError, CreationRejection as Rejection, NewUser, NewUserDetails, fits, fits_somewhere,
+    },
 };
 
 use super::{NameId, check_password, invalid_combination, name_id_is_a_username, name_id_taken};
@@ -97,13 +99,17 @@ pub(crate) async fn create_user(app: &App, request: &Request, body: CreateReques
     }
     let event = request.event(Action::UserCreated, Outcome::Success);
     let event = event.by(admin.key().user()).about(user.key.user());
-    match app.store.create_user(&Actor::AdminContext(&admin), &user, &request.attempt(app)?, &event).await? {
-        Created::Done => {}
-        Created::NameTaken => return Err(Problem::new(Code::Conflict).detail("another user has this username")),
-        Created::SubjectTaken => return Err(name_id_taken()),
-        Created::Ambiguous => return Err(name_id_is_a_username()),
-        Created::IdTaken | Created::NoTenant | Created::NotFirst => return Err(Code::Unavailable.into()),
-        Created::ActorRevoked => return Err(request.no_longer(app).await),
-    }
-    Ok(UserDto::new(&user.key, &user.user, &user.profile))
+    let created = app.store.create_user(&Actor::AdminContext(&admin), &user, &request.attempt(app)?, &event).await;
+    let why = match created {
+        Ok(()) => return Ok(UserDto::new(&user.key, &user.user, &user.profile)),
+        Err(CreationError::Rejected(why)) => why,
+        Err(CreationError::Store(error)) => return Err(error.into()),
+    };
+    Err(match why {
+        Rejection::NameTaken => Problem::new(Code::Conflict).detail("another user has this username"),
+        Rejection::SubjectTaken => name_id_taken(),
+        Rejection::Ambiguous => name_id_is_a_username(),
+        Rejection::IdTaken | Rejection::NoTenant | Rejection::NotFirst => Code::Unavailable.into(),
+        Rejection::ActorRevoked => request.no_longer(app).await,
+    })
 }

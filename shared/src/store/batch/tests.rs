@@ -385,7 +385,7 @@ async fn contact_who_becomes_an_employee_during_the_batch_is_not_excluded() {
         let (fixture, patch) = (Arc::clone(&fixture), Arc::clone(&patch));
         all.push(Box::pin(async move {
             let (store, event) = (&fixture.ann.store, fixture.ann.event());
-            let (_, named) = store.load_user(&fixture.session, id, NOW).await.unwrap().ok().unwrap();
+            let (_, named) = store.load_user(&fixture.session, id, NOW).await.unwrap();
             let admin = fixture.admin().await;
             let changed = store.update_user(&admin, named, &patch, &attempt(NOW), &event).await;
             assert!(matches!(changed.unwrap(), Changed::Done(_)));
