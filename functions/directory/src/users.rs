@@ -1,10 +1,10 @@
 //! `/v1/admin/users`: the users of a tenant.
 
-mod create;
-mod delete;
-mod get;
-mod list;
-mod update;
+pub(crate) mod create;
+pub(crate) mod delete;
+pub(crate) mod get;
+pub(crate) mod list;
+pub(crate) mod update;
 
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -30,7 +30,7 @@ pub(crate) fn routes() -> Routes {
 #[derive(Deserialize, ToSchema)]
 #[serde(try_from = "String")]
 #[schema(value_type = String, min_length = 1, max_length = 256)]
-struct NameId(String);
+pub(crate) struct NameId(String);
 
 impl TryFrom<String> for NameId {
     type Error = &'static str;

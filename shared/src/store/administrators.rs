@@ -17,6 +17,16 @@ impl Store {
         let [found] = self.read_all([keys::administrators(key.tenant())]).await?;
         item::read(found.unwrap_or_default())
     }
+
+    /// Whether the tenant needs this active Administrator: without them it would have none, or none who can sign in. The rule
+    /// is the one by which a change is refused.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn is_last_administrator(&self, key: &UserKey) -> Result<bool, StoreError> {
+        let administrators = self.administrators(key, true).await?;
+        Ok(remove_admin(key, &administrators, None).is_none())
+    }
 }
 
 /// Adds an Administrator to those who have a factor.

@@ -232,7 +232,9 @@ impl Store {
         // Older rows have expired, even if the table has not removed them yet.
         let kept = now - self.audit_retention.duration();
         let first = filter.from.unwrap_or(since).max(since).max(kept) - SLACK;
-        let mut from = after.and_then(|cursor| row_time(&cursor.0)).or(filter.to).unwrap_or(now + SLACK);
+        // No row is later. A later `to` would make the list begin with queries of empty months.
+        let latest = now + SLACK;
+        let mut from = after.and_then(|cursor| row_time(&cursor.0)).or(filter.to).unwrap_or(latest).min(latest);
         // A sort key that sorts after all rows of an earlier time.
         let mut at = after.map(|cursor| cursor.0.clone()).or(filter.to.map(|to| format!("{:013}", to.millis())));
         let mut page = Page { items: Vec::new(), next: None };

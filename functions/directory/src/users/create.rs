@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use vestibule::{
     audit::{Action, Outcome},
     http::{
-        ApiRequest, ApiResult, App, Code, Line, Problem,
+        ApiRequest, ApiResult, App, Code, Line, Problem, Request,
         dto::{AuthTypeDto, Email, KindDto, RoleDto, UserDto, Username},
     },
     id::{LoginName, UserId},
@@ -26,23 +26,23 @@ use super::{NameId, check_password, invalid_combination, name_id_is_a_username, 
 #[schema(example = json!({"role": "standard", "username": "bob", "display_name": "Bob Meyer", "email": "bob@acme.example"}))]
 pub(crate) struct CreateRequest {
     /// Whether the user is an employee or a contact.
-    kind: KindDto,
+    pub(crate) kind: KindDto,
     /// `portal` for a contact, `administrator` or `standard` for an employee. In tenant `support`, every user is an `operator`.
-    role: RoleDto,
+    pub(crate) role: RoleDto,
     /// How the user signs in.
-    auth_type: AuthTypeDto,
+    pub(crate) auth_type: AuthTypeDto,
     /// The user name. It is unique within the tenant.
-    username: Username,
+    pub(crate) username: Username,
     /// The display name.
-    display_name: Line,
+    pub(crate) display_name: Line,
     /// Where notifications are mailed.
-    email: Option<Email>,
+    pub(crate) email: Option<Email>,
     /// The password: at most 1,024 bytes, at least 8 bytes for an employee and 15 characters for a contact. Common
     /// passwords are refused.
     #[schema(value_type = Option<String>, example = "correct horse battery staple")]
-    password: Option<SecretText>,
+    pub(crate) password: Option<SecretText>,
     /// The NameID that the tenant's identity provider sends for this user, if it is not the user name.
-    sso_name_id: Option<NameId>,
+    pub(crate) sso_name_id: Option<NameId>,
 }
 
 /// Create a user
@@ -61,13 +61,18 @@ pub(crate) async fn create(
     State(app): State<Arc<App>>,
     call: ApiRequest<CreateRequest>,
 ) -> ApiResult<(StatusCode, Json<UserDto>)> {
-    let ApiRequest { body, request, .. } = call;
+    let user = create_user(&app, &call.request, call.body).await?;
+    Ok((StatusCode::CREATED, Json(user)))
+}
+
+/// Creates a user of the caller's tenant.
+pub(crate) async fn create_user(app: &App, request: &Request, body: CreateRequest) -> ApiResult<UserDto> {
     body.password.as_ref().map(|password| check_password(password, body.kind == KindDto::Contact)).transpose()?;
     // The form is checked before the caller. The tenant, and so its own rule, is known only after that.
     if !fits_somewhere(body.kind.into(), body.role.into()) {
         return Err(invalid_combination());
     }
-    let admin = request.administrator(&app).await?;
+    let admin = request.administrator(app).await?;
     let tenant = admin.tenant();
     if !fits(tenant, body.kind.into(), body.role.into()) {
         return Err(invalid_combination());
@@ -84,7 +89,7 @@ pub(crate) async fn create(
     };
     let mut user = NewUser::new(tenant.user(id), login, &details, Nonce::generate(&*app.entropy)?, request.now);
     if let Some(name_id) = body.sso_name_id {
-        user = user.linked(name_id.link(&app, &admin)?);
+        user = user.linked(name_id.link(app, &admin)?);
     }
     if let Some(idp) = admin.principal().idp() {
         user = user.in_tenant_with_idp(app.names()?, &idp.entity_id);
@@ -94,9 +99,9 @@ pub(crate) async fn create(
     }
     let event = request.event(Action::UserCreated, Outcome::Success);
     let event = event.by(admin.key().user()).about(user.key.user());
-    let created = app.store.create_user(&Actor::AdminContext(&admin), &user, &request.attempt(&app)?, &event).await;
+    let created = app.store.create_user(&Actor::AdminContext(&admin), &user, &request.attempt(app)?, &event).await;
     let why = match created {
-        Ok(()) => return Ok((StatusCode::CREATED, Json(UserDto::new(&user.key, &user.user, &user.profile)))),
+        Ok(()) => return Ok(UserDto::new(&user.key, &user.user, &user.profile)),
         Err(CreationError::Rejected(why)) => why,
         Err(CreationError::Store(error)) => return Err(error.into()),
     };
@@ -105,6 +110,6 @@ pub(crate) async fn create(
         Rejection::SubjectTaken => name_id_taken(),
         Rejection::Ambiguous => name_id_is_a_username(),
         Rejection::IdTaken | Rejection::NoTenant | Rejection::NotFirst => Code::Unavailable.into(),
-        Rejection::ActorRevoked => request.no_longer(&app).await,
+        Rejection::ActorRevoked => request.no_longer(app).await,
     })
 }
