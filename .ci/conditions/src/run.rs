@@ -152,8 +152,13 @@ fn build(copy: &Path, wanted: &[&str]) -> Option<Vec<(PathBuf, PathBuf)>> {
     built.status.success().then_some(programs)
 }
 
-/// Runs tests of one program. Returns its output if one fails. A timeout counts as a failure.
-fn failure(program: &Path, folder: &Path, names: &[&str], variable: &str, value: &str) -> Option<String> {
+/// Runs tests of one program. Returns its output if one fails. To take longer than `limit` counts as a failure.
+fn failure(
+    (program, folder): (&Path, &Path),
+    names: &[&str],
+    (variable, value): (&str, &str),
+    limit: Duration,
+) -> Option<String> {
     let output = std::env::temp_dir().join(format!("conditions-{}", std::process::id()));
     let to = fs::File::create(&output).expect("a file");
     let mut command = Command::new(program);
@@ -165,7 +170,7 @@ fn failure(program: &Path, folder: &Path, names: &[&str], variable: &str, value:
         if let Some(status) = child.try_wait().expect("a child") {
             break Some(status);
         }
-        if begun.elapsed() > Duration::from_secs(180) {
+        if begun.elapsed() > limit {
             let _ = child.kill();
             let _ = child.wait();
             break None;
@@ -215,7 +220,8 @@ fn learn(program: &Path, folder: &Path) -> String {
     for name in listed.lines().filter_map(|line| line.strip_suffix(": test")) {
         fs::write(&file, "").expect("a file");
         let begun = Instant::now();
-        if failure(program, folder, &[name], REACHED, file.to_str().expect("a path")).is_some() {
+        let reached = (REACHED, file.to_str().expect("a path"));
+        if failure((program, folder), &[name], reached, Duration::from_secs(600)).is_some() {
             println!("fails, though no condition is removed: {name}");
             continue;
         }
@@ -246,7 +252,9 @@ fn failing_test(
         while !reaching.is_empty() {
             let some: Vec<_> = reaching.drain(..size.min(reaching.len())).collect();
             let names: Vec<_> = some.iter().map(|test| test.name.as_str()).collect();
-            if let Some(output) = failure(&some[0].program, &some[0].folder, &names, REMOVED, &number.to_string()) {
+            let limit = Duration::from_secs(30) + some.iter().map(|test| test.time).sum::<Duration>() * 4;
+            let (of, removed) = ((&*some[0].program, &*some[0].folder), (REMOVED, &*number.to_string()));
+            if let Some(output) = failure(of, &names, removed, limit) {
                 let failed = output.lines().find_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... FAILED"));
                 if let Some(test) = failed {
                     *noticed.entry(test.to_owned()).or_default() += 1;

@@ -47,6 +47,10 @@ async fn s03_every_violated_condition_is_refused() {
             spec.method = "urn:oasis:names:tc:SAML:2.0:cm:sender-vouches".into()
         })
         .await;
+    // These conditions are known, and change nothing: each assertion is accepted once, and none is passed on.
+    let (authn_request, mut spec) = fixture.valid("bob").await;
+    spec.conditions = "<saml:OneTimeUse/><saml:ProxyRestriction/>".into();
+    fixture.service.acs("acme", &spec.sign_assertion(&fixture.idp), &authn_request.relay_state).await.ok();
 }
 
 /// S03: times and subjects.
