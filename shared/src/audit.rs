@@ -452,8 +452,14 @@ mod tests {
     #[test]
     fn untrusted_text_is_made_visible_and_cut() {
         assert_eq!(visible("Zoë ｋim"), "Zoë ｋim");
-        assert_eq!(visible("a\u{202e}b\u{200b}\n\\\u{a0}"), "a\\u{202e}b\\u{200b}\\u{a}\\u{5c}\\u{a0}");
+        assert_eq!(visible("a\u{202e}b\u{200b}\n\u{7}\\\u{a0}"), "a\\u{202e}b\\u{200b}\\u{a}\\u{7}\\u{5c}\\u{a0}");
         assert_eq!(visible(&"é".repeat(257)).chars().count(), 256);
+    }
+
+    #[test]
+    fn event_notifies_each_group_once() {
+        let event = AuditEvent::new(Action::Verify, Outcome::Success, "r").notify(Notify::User).notify(Notify::User);
+        assert_eq!(event.notify(Notify::Administrators).notify, [Notify::User, Notify::Administrators]);
     }
 
     #[test]

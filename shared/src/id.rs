@@ -263,6 +263,12 @@ mod tests {
     }
 
     #[test]
+    fn character_that_changes_how_text_is_shown_is_a_display_control() {
+        assert!(['\n', '\u{7f}', '\u{200e}', '\u{202e}', '\u{2069}'].into_iter().all(is_display_control));
+        assert!(!['a', ' ', 'é', '😀'].into_iter().any(is_display_control));
+    }
+
+    #[test]
     fn id_with_separator_is_refused() {
         for bad in ["", "a#b", "a b", "a/b", "é", "a.b", &"a".repeat(65)] {
             assert_eq!(TenantId::parse(bad), Err(InvalidId));

@@ -353,3 +353,41 @@ impl std::ops::Deref for Username {
         &self.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn username_is_bare_and_short() {
+        let accepted = |text: &str| Username::try_from(text.to_owned()).is_ok();
+        assert!(accepted("a") && accepted("Ann Lee") && accepted(&"é".repeat(128)));
+        // U+FDFA becomes 18 characters of 33 bytes.
+        let (long, folded) = ("a".repeat(129), "\u{fdfa}".repeat(30));
+        for bad in ["", " a", "a ", "a\nb", "a\u{202e}b", &long, &folded] {
+            assert!(!accepted(bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn email_is_a_plain_ascii_address() {
+        let accepted = |text: &str| Email::try_from(text.to_owned()).is_ok();
+        let of = |length: usize| {
+            let label = "d".repeat(60);
+            let domain = format!("{label}.{label}.{label}.example");
+            format!("{}@{domain}", "a".repeat(length - domain.len() - 1))
+        };
+        assert!(accepted("ann@example.com") && accepted(&of(254)));
+        let long = of(255);
+        for bad in ["", "ann", "ann@example", "ann@[127.0.0.1]", "Ann <ann@example.com>", "änn@example.com", &long] {
+            assert!(!accepted(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn start_of_a_name_is_short() {
+        let accepted = |text: &str| NameStart::try_from(text.to_owned()).is_ok();
+        assert!(accepted("") && accepted(&"a".repeat(128)));
+        assert!(!accepted(&"a".repeat(129)) && !accepted(&"\u{fdfa}".repeat(30)));
+    }
+}
