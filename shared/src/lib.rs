@@ -28,6 +28,7 @@ pub mod lambda;
 #[cfg(feature = "log")]
 pub mod log;
 pub mod mail;
+pub mod mail_order;
 #[cfg(feature = "log")]
 pub mod metrics;
 pub mod password;

@@ -26,6 +26,7 @@ pub fn subject(action: Action) -> &'static str {
         Action::MfaReset => "MFA was reset: enrol again at the next sign-in",
         Action::ContactExcluded => "MFA was switched off: the password alone signs in",
         Action::ContactIncluded => "MFA was switched on: enrol at the next sign-in",
+        Action::PasswordReset => "The password was set with a link from a mail",
         Action::PasswordChanged => "The password was changed",
         Action::IdpChanged => "The identity provider (IdP) for sign-in was configured",
         Action::IdpRemoved => "The identity provider (IdP) for sign-in was removed",

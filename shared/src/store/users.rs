@@ -279,7 +279,7 @@ fn login_unclaimed_by_others(login: &LoginKey, user: &UserId) -> Write {
 }
 
 /// The write of a new password into the login name's item. The stored password must have this version.
-fn new_password(key: &UserKey, login: &LoginKey, version: i64, hash: &PasswordHash) -> Write {
+pub(super) fn new_password(key: &UserKey, login: &LoginKey, version: i64, hash: &PasswordHash) -> Write {
     Write::update(
         keys::login(login),
         vec![eq(attr("uid"), key.user().as_str()), eq(attr("pv"), version)],
