@@ -38,6 +38,8 @@ pub mod recovery;
 pub mod saml;
 pub mod secret;
 pub mod sign_in;
+#[cfg(feature = "sqs")]
+pub mod sqs;
 pub mod sso;
 pub mod store;
 #[cfg(feature = "aws")]

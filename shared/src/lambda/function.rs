@@ -16,6 +16,7 @@ use crate::{
     env::{Clock, SystemEntropy, Timestamp},
     http::{App, Code, Problem, Routes, always, serve},
     kms::KmsSealer,
+    mail_order::MailQueue,
     metrics::Metrics,
     password::{PasswordParams, Passwords},
     secret::{CodeKey, NameKey, Sealer},
@@ -43,11 +44,12 @@ pub struct RequiredKeys {
     pub(super) names: bool,
     pub(super) codes: bool,
     pub(super) public_url: bool,
+    pub(super) mail_queue: bool,
 }
 
 impl RequiredKeys {
     /// No key at all.
-    pub const NOTHING: Self = Self { sealing: false, names: false, codes: false, public_url: false };
+    pub const NOTHING: Self = Self { sealing: false, names: false, codes: false, public_url: false, mail_queue: false };
     /// The key under which login names and tickets are digested.
     pub const NAMES: Self = Self { names: true, ..Self::NOTHING };
     /// The key under which recovery tokens and reset codes are digested.
@@ -58,6 +60,9 @@ impl RequiredKeys {
     /// 404.
     pub const PUBLIC_URL: Self = Self { public_url: true, ..Self::NOTHING };
 
+    /// The queue of mails.
+    pub const MAIL_QUEUE: Self = Self { mail_queue: true, ..Self::NOTHING };
+
     /// The union of both.
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
@@ -66,6 +71,7 @@ impl RequiredKeys {
             names: self.names || other.names,
             codes: self.codes || other.codes,
             public_url: self.public_url || other.public_url,
+            mail_queue: self.mail_queue || other.mail_queue,
         }
     }
 }
@@ -90,6 +96,7 @@ struct Environment {
     stream: String,
     key_sources: KeySources,
     public_url: Option<PublicUrl>,
+    mails: Option<Arc<dyn MailQueue>>,
     audit_retention: AuditRetention,
     faults: ConfigErrors,
 }
@@ -175,7 +182,7 @@ impl Function {
     /// # Errors
     /// All errors found.
     pub async fn open_to_operators(&self) -> Result<(App, String), ConfigErrors> {
-        let Environment { aws, table, stream, key_sources, public_url, audit_retention, mut faults } =
+        let Environment { aws, table, stream, key_sources, public_url, mails: _, audit_retention, mut faults } =
             self.configuration()?;
         let (wrong, checked, keys) =
             join!(table.describe(&stream), table.check_store(), key_sources.keys(&aws, self.needs));
@@ -186,12 +193,12 @@ impl Function {
         let store = Store::new(Arc::new(table))
             .with_audit_retention(audit_retention)
             .at(checked.identity.map(|it| it.restore).unwrap_or_default());
-        Ok((self.app(store, None, (keys.names, keys.codes), public_url, faults)?, stream))
+        Ok((self.app(store, None, (keys.names, keys.codes), public_url, None, faults)?, stream))
     }
 
     /// Checks everything, even after an error.
     async fn open(&self) -> Result<(Arc<App>, Identity), ConfigErrors> {
-        let Environment { aws, table, stream, key_sources, public_url, audit_retention, mut faults } =
+        let Environment { aws, table, stream, key_sources, public_url, mails, audit_retention, mut faults } =
             self.configuration()?;
         faults.take_all(Gateway::read(&self.variable));
         let (identity, keys) = join!(self.checked_identity(&table, &stream), key_sources.keys(&aws, self.needs));
@@ -207,7 +214,7 @@ impl Function {
             }
             None => None,
         };
-        Ok((Arc::new(self.app(store, sealer, (keys.names, keys.codes), public_url, faults)?), identity))
+        Ok((Arc::new(self.app(store, sealer, (keys.names, keys.codes), public_url, mails, faults)?), identity))
     }
 
     /// Reads the configuration. A missing value is recorded, and the other values are still checked.
@@ -219,10 +226,20 @@ impl Function {
         let stream = faults.require(&self.variable, "VESTIBULE_TABLE_STREAM", stream);
         let key_sources = KeySources::read(&self.variable, self.needs, &mut faults);
         let public_url = if self.needs.public_url { self.public_url(&mut faults) } else { None };
+        let queue = self.queue_url(&mut faults);
         let audit_retention = self.audit_retention(&mut faults);
         let (Some(aws), Some(table), Some(stream)) = (aws, table, stream) else { return Err(faults) };
         let table = aws.table(table, (self.variable)("VESTIBULE_DYNAMODB_ENDPOINT"));
-        Ok(Environment { aws, table, stream, key_sources, public_url, audit_retention, faults })
+        let mails = queue.and_then(|url| mail_queue(&aws, url, (self.variable)("VESTIBULE_SQS_ENDPOINT"), &mut faults));
+        Ok(Environment { aws, table, stream, key_sources, public_url, mails, audit_retention, faults })
+    }
+
+    /// The URL of the queue of mails, for a flow that needs it.
+    fn queue_url(&self, faults: &mut ConfigErrors) -> Option<String> {
+        let needed = self.needs.mail_queue;
+        needed
+            .then(|| faults.require(&self.variable, "VESTIBULE_MAIL_QUEUE", "the URL of the queue of mails"))
+            .flatten()
     }
 
     /// How long audit rows are kept, if configured.
@@ -248,6 +265,7 @@ impl Function {
         sealer: Option<Arc<dyn Sealer>>,
         (names, codes): (Option<NameKey>, Option<CodeKey>),
         public_url: Option<PublicUrl>,
+        mails: Option<Arc<dyn MailQueue>>,
         mut faults: ConfigErrors,
     ) -> Result<App, ConfigErrors> {
         // Lambda runs one request at a time in each instance.
@@ -256,7 +274,7 @@ impl Function {
             Some(passwords) if faults.0.is_empty() => {
                 let (clock, entropy) = (Arc::clone(&self.clock), Arc::new(SystemEntropy));
                 let (names, codes, passwords) = (names.map(Arc::new), codes.map(Arc::new), Arc::new(passwords));
-                Ok(App { store, clock, entropy, sealer, names, codes, passwords, public_url })
+                Ok(App { store, clock, entropy, sealer, names, codes, passwords, public_url, mails })
             }
             _ => Err(faults),
         }
@@ -279,4 +297,17 @@ impl Function {
             None => one("the table is no store yet: invoke the function of the operators first (docs/deploy.md)"),
         }
     }
+}
+
+/// The queue of mails. Only flows that need it are compiled with SQS.
+#[cfg(feature = "sqs")]
+#[allow(clippy::unnecessary_wraps, reason = "without the feature there is no queue")]
+fn mail_queue(aws: &Aws, url: String, endpoint: Option<String>, _: &mut ConfigErrors) -> Option<Arc<dyn MailQueue>> {
+    Some(Arc::new(crate::sqs::SqsQueue::new(aws, url, endpoint)))
+}
+
+#[cfg(not(feature = "sqs"))]
+fn mail_queue(_: &Aws, _: String, _: Option<String>, faults: &mut ConfigErrors) -> Option<Arc<dyn MailQueue>> {
+    faults.0.push("this function was compiled without a queue of mails".to_owned());
+    None
 }

@@ -4,7 +4,7 @@ mod confirm;
 mod issue;
 
 pub use confirm::{MailTokenError, ResetPasswordError};
-pub use issue::{IssueError, IssuedToken};
+pub use issue::{ChargedMail, IssueError, IssuedToken};
 
 use super::{
     Store, StoreError, budget, keys,

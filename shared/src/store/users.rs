@@ -23,6 +23,7 @@ use crate::{
     sign_in::Attempt,
 };
 
+mod names;
 mod password;
 mod update;
 

@@ -23,5 +23,5 @@ pub(crate) async fn get(State(app): State<Arc<App>>, call: ApiRequest<NoBody, Us
     let (principal, target) = load(&app, &call.request, call.path).await?;
     call.request.may_read(&app, &principal).await?;
     let (user, profile) = target.read()?.ok_or(Code::NotFound)?;
-    Ok(Json(UserDto::new(target.key(), &user, &profile)))
+    Ok(Json(UserDto::in_directory(target.key(), &user, &profile)))
 }

@@ -71,6 +71,6 @@ pub(crate) async fn list(
         start: query.q.map(String::from),
     };
     let page = app.store.list_users(tenant, &filter, after.as_ref(), query.limit.get()).await?;
-    let items = page.items.iter().map(|(key, user, profile)| UserDto::new(key, user, profile)).collect();
+    let items = page.items.iter().map(|(key, user, profile)| UserDto::in_directory(key, user, profile)).collect();
     Ok(Json(UserList { items, next_cursor: page.next.map(|next| next.text(List::Users)) }))
 }

@@ -41,6 +41,20 @@ pub struct IssuedToken {
     message: MessageId,
 }
 
+/// A mail that was charged, to note that it was sent.
+pub struct ChargedMail {
+    login: LoginKey,
+    message: MessageId,
+}
+
+impl IssuedToken {
+    /// The mail of the token.
+    #[must_use]
+    pub fn mail(&self) -> ChargedMail {
+        ChargedMail { login: self.login.clone(), message: self.message.clone() }
+    }
+}
+
 /// Why no token was made.
 #[derive(Debug, thiserror::Error)]
 pub enum IssueError {
@@ -104,11 +118,11 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]: it may have been noted.
-    pub async fn mark_mail_sent(&self, issued: &IssuedToken) -> Result<(), StoreError> {
-        let at = || attr("m").key(issued.message.as_str().to_owned());
+    pub async fn mark_mail_sent(&self, mail: &ChargedMail) -> Result<(), StoreError> {
+        let at = || attr("m").key(mail.message.as_str().to_owned());
         let sent = Action::Set(at().key("s"), Value::Bool(true));
         let write =
-            Write::update(keys::mail_log(&issued.login), vec![exists(at())], vec![sent, Action::Count(attr("v"), 1)]);
+            Write::update(keys::mail_log(&mail.login), vec![exists(at())], vec![sent, Action::Count(attr("v"), 1)]);
         self.table.update(&write, Retry::Idempotent).await.map(drop)
     }
 

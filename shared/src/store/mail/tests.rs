@@ -127,7 +127,7 @@ async fn message_delivered_twice_leaves_one_token_and_counts_once() {
     let second = issue(&ann, &order).await.ok().unwrap();
     assert_eq!(ann.read(&ann.key).await.mail_tokens.len(), 1);
     assert!(reset(&ann, first.token.reference()).await.is_err());
-    ann.store.mark_mail_sent(&second).await.unwrap();
+    ann.store.mark_mail_sent(&second.mail()).await.unwrap();
     assert!(matches!(issue(&ann, &order).await, Err(IssueError::NotCharged(NotCharged::Sent))));
     assert!(reset(&ann, second.token.reference()).await.is_ok());
     assert!(matches!(issue(&ann, &order).await, Err(IssueError::NotCharged(NotCharged::Sent))), "also after its use");

@@ -1,0 +1,84 @@
+//! Requests that ask for a mail, and the errors of mailed tokens.
+
+use super::{
+    App,
+    call::Request,
+    problem::{ApiResult, Code, Problem},
+    required,
+};
+use crate::{
+    auth::mail_token::{InvalidMailToken, ResetRejection},
+    env::Timestamp,
+    id::MessageId,
+    mail_order::{Language, MailOrder, MailQueue, OrderedMail, QueueError},
+    password::WeakPassword,
+    store::mail::{ChargeNetworkError, MailTokenError, ResetPasswordError},
+};
+
+impl App {
+    /// The queue of the worker that sends mails.
+    ///
+    /// # Errors
+    /// [`Code::Unavailable`] if the flow does not have it.
+    pub fn mail_queue(&self) -> ApiResult<&dyn MailQueue> {
+        required(self.mails.as_deref(), "mail queue")
+    }
+}
+
+impl Request {
+    /// Asks the worker for a mail, in the language that the request prefers.
+    ///
+    /// # Errors
+    /// `unavailable`: the mail may be sent.
+    pub async fn order_mail(&self, app: &App, mail: OrderedMail) -> ApiResult<()> {
+        let language = self.header("accept-language").ok().flatten().map(Language::accepted).unwrap_or_default();
+        let id = MessageId::generate(&*app.entropy)?;
+        let order = MailOrder { id, request_id: self.id.clone(), language, mail };
+        Ok(app.mail_queue()?.put(&order).await?)
+    }
+}
+
+impl ChargeNetworkError {
+    /// The problem, for a request at `now`.
+    #[must_use]
+    pub fn problem(self, now: Timestamp) -> Problem {
+        match self {
+            Self::Exhausted { retry_at } => Problem::too_many(now, retry_at),
+            Self::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<QueueError> for Problem {
+    fn from(error: QueueError) -> Self {
+        tracing::error!(%error, "a mail was not queued");
+        Code::Unavailable.into()
+    }
+}
+
+impl From<InvalidMailToken> for Problem {
+    fn from(_: InvalidMailToken) -> Self {
+        Code::InvalidToken.into()
+    }
+}
+
+impl From<MailTokenError> for Problem {
+    fn from(error: MailTokenError) -> Self {
+        match error {
+            MailTokenError::Rejected(why) => why.into(),
+            MailTokenError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ResetPasswordError> for Problem {
+    fn from(error: ResetPasswordError) -> Self {
+        match error {
+            ResetPasswordError::Rejected(ResetRejection::Token(why)) => why.into(),
+            ResetPasswordError::Rejected(ResetRejection::PasswordTooShort) => {
+                Self::weak("/new_password", WeakPassword::TooShort)
+            }
+            ResetPasswordError::Store(error) => error.into(),
+        }
+    }
+}
