@@ -113,6 +113,16 @@ def deliver(url, records, queue):
     return delivered
 
 
+def deliver_orders(url, queue):
+    """Passes the messages that ask for mails to `password-mail`, one in an event, as the template configures Lambda."""
+    receive = {"QueueUrl": queue, "MaxNumberOfMessages": 1}
+    while messages := call("sqs", "AmazonSQS.ReceiveMessage", receive).get("Messages"):
+        for message in messages:
+            done = invoke(url, "password-mail", {"Records": [{"body": message["Body"]}]})
+            assert done is None, done
+            call("sqs", "AmazonSQS.DeleteMessage", {"QueueUrl": queue, "ReceiptHandle": message["ReceiptHandle"]})
+
+
 def mails():
     """All mails that the emulated SES accepted, oldest first."""
     with urllib.request.urlopen(KMS + "/moto-api/data.json", timeout=30) as answer:

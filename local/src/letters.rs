@@ -125,3 +125,89 @@ async fn work(worker: Worker, store: Store, mut orders: mpsc::Receiver<MailOrder
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use serde_json::json;
+    use vestibule::{
+        env::SystemClock,
+        id::{MessageId, TenantId, UserId},
+        mail_order::{Language, OrderedMail},
+        sso::PublicUrl,
+        store::users::{Actor, NewUser, NewUserDetails},
+    };
+
+    use super::*;
+    use crate::{mail, seed::Seed, seeding, server};
+
+    #[tokio::test]
+    async fn mail_with_a_link_is_shown_by_the_command_and_private() {
+        let folder = tempfile::tempdir().unwrap();
+        let letters = Letters::new(Some(folder.path()), Arc::new(SystemClock)).unwrap();
+        let letter = Letter {
+            id: MessageId::parse("m").unwrap(),
+            to: "bob@acme.example".to_owned(),
+            subject: "Acme: set a new password".to_owned(),
+            text: "Hello Bob,\n\nhttps://login.example.com/password/reset?token=vp_A\n".to_owned(),
+            html: "<p>".to_owned(),
+        };
+        letters.send(&letter).await.unwrap();
+        let shown = mail::read(folder.path()).unwrap();
+        assert!(shown.contains("  To bob@acme.example: Acme: set a new password\n    Hello Bob,\n"), "{shown}");
+        assert!(shown.contains("    https://login.example.com/password/reset?token=vp_A\n"), "{shown}");
+        let mode = std::fs::metadata(folder.path().join(FILE)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    /// An invitation that was put into the queue becomes a mail.
+    #[tokio::test]
+    async fn queued_invitation_is_mailed() {
+        let mut app = server::open(None).unwrap().app;
+        app.public_url = PublicUrl::parse("http://127.0.0.1:8080").ok();
+        let letters = Arc::new(Letters::new(None, Arc::new(SystemClock)).unwrap());
+        start(&mut app, Arc::clone(&letters));
+        let seed = json!({"tenants": [{"id": "acme", "name": "Acme", "users": []}]}).to_string();
+        seeding::add_missing(&app, Seed::parse("a test", seed.as_bytes()).unwrap()).await.unwrap();
+        let key = TenantId::parse("acme").unwrap().user(UserId::parse("u-ivy").unwrap());
+        invite(&app, &key).await;
+        let by = UserId::parse("u-ann").unwrap();
+        let (id, mail) = (MessageId::parse("m").unwrap(), OrderedMail::invitation(&key, &by));
+        let order = MailOrder { id, request_id: "r".to_owned(), language: Language::En, mail };
+        app.mail_queue().unwrap().put(&order).await.unwrap();
+        for _ in 0..500 {
+            if !letters.sent().is_empty() {
+                break;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        let [letter] = &letters.sent()[..] else { panic!("no mail") };
+        assert_eq!((letter.to.as_str(), letter.subject.as_str()), ("ivy@acme.example", "Acme: your new account"));
+        assert!(letter.text.contains("http://127.0.0.1:8080/password/reset?token=vp_"));
+    }
+
+    /// Creates a user without a password.
+    async fn invite(app: &App, key: &vestibule::id::UserKey) {
+        use vestibule::{
+            audit::{Action, AuditEvent, Outcome},
+            id::LoginName,
+            secret::Nonce,
+            sign_in::Attempt,
+            store::item::{AuthType, Kind, Role},
+        };
+        let login = app.names().unwrap().login(key.tenant(), &LoginName::fold("ivy"));
+        let details = NewUserDetails {
+            kind: Kind::Employee,
+            role: Role::Standard,
+            auth_type: AuthType::Local,
+            username: "ivy",
+            display_name: "Ivy",
+            email: Some("ivy@acme.example"),
+        };
+        let attempt = Attempt::begin(app.clock.now(), &*app.entropy).unwrap();
+        let user = NewUser::new(key.clone(), login, &details, Nonce::generate(&*app.entropy).unwrap(), attempt.at());
+        let event = AuditEvent::new(Action::UserCreated, Outcome::Success, "r").about(key.user());
+        app.store.create_user(&Actor::Seed, &user, &attempt, &event).await.unwrap();
+    }
+}

@@ -51,7 +51,7 @@ pub struct App {
     pub passwords: Arc<Passwords>,
     /// The public address of the service; for sso, if it is configured.
     pub public_url: Option<PublicUrl>,
-    /// The queue of the worker that sends mails with tokens.
+    /// The queue of the worker that sends mails with tokens, if mails are configured.
     pub mails: Option<Arc<dyn MailQueue>>,
 }
 

@@ -18,7 +18,7 @@ use super::MailedToken;
 /// The token and the new password.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct ConfirmRequest {
+pub(crate) struct NewPasswordRequest {
     /// The token from the mail.
     token: MailedToken,
     /// The new password: at most 1,024 bytes, at least 8 bytes for an employee and 15 characters for a contact. Common
@@ -33,12 +33,15 @@ pub(crate) struct ConfirmRequest {
 /// not use it up. All sessions, challenges, device tokens and other mailed tokens of the user become void. The user is not
 /// signed in, and the next sign-in asks for a code as before.
 #[utoipa::path(post, path = "/v1/password-resets/confirm", operation_id = "confirmPasswordReset", tag = "password",
-    request_body = ConfirmRequest, responses(
+    request_body = NewPasswordRequest, responses(
     (status = 204, description = "The password is set."),
     (status = 401, description = "`invalid_token`: The token is unknown, used, expired or for another purpose, or the user may \
         not use it."),
 ))]
-pub(crate) async fn confirm(State(app): State<Arc<App>>, call: ApiRequest<ConfirmRequest>) -> ApiResult<StatusCode> {
+pub(crate) async fn confirm(
+    State(app): State<Arc<App>>,
+    call: ApiRequest<NewPasswordRequest>,
+) -> ApiResult<StatusCode> {
     let ApiRequest { body, request, .. } = call;
     check_new_password(&body, false)?;
     let token = body.token.parse(&app, &request)?;
@@ -51,6 +54,6 @@ pub(crate) async fn confirm(State(app): State<Arc<App>>, call: ApiRequest<Confir
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn check_new_password(body: &ConfirmRequest, contact: bool) -> ApiResult<()> {
+fn check_new_password(body: &NewPasswordRequest, contact: bool) -> ApiResult<()> {
     password::acceptable(body.new_password.expose(), contact).map_err(|weak| Problem::weak("/new_password", weak))
 }

@@ -16,7 +16,7 @@ use super::{Accepted, charge_network};
 /// Who forgot the password.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct ResetRequest {
+pub(crate) struct PasswordResetRequest {
     /// The id of the user's tenant.
     #[schema(value_type = String, example = "acme")]
     tenant: TenantId,
@@ -31,17 +31,19 @@ pub(crate) struct ResetRequest {
 /// answer is the same for every user name, whether a mail is sent or not. A user name gets at most 3 mails an hour from one
 /// client network, and 30 a day. `Accept-Language` chooses the language of the mail: English or German.
 #[utoipa::path(post, path = "/v1/password-resets", operation_id = "requestPasswordReset", tag = "password",
-    request_body = ResetRequest, responses(
+    request_body = PasswordResetRequest, responses(
     (status = 202, body = Accepted, description = "The request was accepted, whether or not there is such a user."),
+    (status = 404, description = "`not_found`: The deployment sends no mails with links."),
     (status = 429, description = "`too_many_attempts`: There were more than 20 requests in an hour from one network."),
 ))]
 pub(crate) async fn request(
     State(app): State<Arc<App>>,
-    call: ApiRequest<ResetRequest>,
+    call: ApiRequest<PasswordResetRequest>,
 ) -> ApiResult<(StatusCode, Json<Accepted>)> {
     let ApiRequest { body, request, .. } = call;
     request.set_tenant(&body.tenant);
     let login = app.names()?.login(&body.tenant, &LoginName::fold(&body.username));
+    app.mail_queue()?;
     charge_network(&app, &request).await?;
     request.order_mail(&app, OrderedMail::reset(&login, request.network())).await?;
     Ok((StatusCode::ACCEPTED, Json(Accepted {})))

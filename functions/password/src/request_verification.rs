@@ -19,6 +19,7 @@ use super::{Accepted, charge_network};
     security(("session" = [])), responses(
     (status = 202, body = Accepted, description = "The request was accepted."),
     (status = 401, description = "`invalid_token`, `session_refresh_required`"),
+    (status = 404, description = "`not_found`: The deployment sends no mails with links."),
     (status = 409, description = "`conflict`: You have no e-mail address, or it is verified."),
     (status = 429, description = "`too_many_attempts`: There were more than 20 requests in an hour from one network."),
 ))]
@@ -30,6 +31,7 @@ pub(crate) async fn request(State(app): State<Arc<App>>, call: ApiRequest) -> Ap
             if profile.email.is_none() { "you have no e-mail address" } else { "your e-mail address is verified" };
         return Err(Problem::new(Code::Conflict).detail(detail));
     }
+    app.mail_queue()?;
     charge_network(&app, &request).await?;
     let mail = OrderedMail::verification(caller.token().user(), request.network());
     request.order_mail(&app, mail).await?;

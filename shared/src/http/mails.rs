@@ -4,7 +4,6 @@ use super::{
     App,
     call::Request,
     problem::{ApiResult, Code, Problem},
-    required,
 };
 use crate::{
     auth::mail_token::{InvalidMailToken, ResetRejection},
@@ -19,9 +18,9 @@ impl App {
     /// The queue of the worker that sends mails.
     ///
     /// # Errors
-    /// [`Code::Unavailable`] if the flow does not have it.
+    /// [`Code::NotFound`] if the deployment sends no such mails, which is not an error of the service.
     pub fn mail_queue(&self) -> ApiResult<&dyn MailQueue> {
-        required(self.mails.as_deref(), "mail queue")
+        Ok(self.mails.as_deref().ok_or(Code::NotFound)?)
     }
 }
 
@@ -29,7 +28,7 @@ impl Request {
     /// Asks the worker for a mail, in the language that the request prefers.
     ///
     /// # Errors
-    /// `unavailable`: the mail may be sent.
+    /// `unavailable`: the mail may be sent; `not_found`: no mails are configured.
     pub async fn order_mail(&self, app: &App, mail: OrderedMail) -> ApiResult<()> {
         let language = self.header("accept-language").ok().flatten().map(Language::accepted).unwrap_or_default();
         let id = MessageId::generate(&*app.entropy)?;

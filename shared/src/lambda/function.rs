@@ -60,7 +60,7 @@ impl RequiredKeys {
     /// 404.
     pub const PUBLIC_URL: Self = Self { public_url: true, ..Self::NOTHING };
 
-    /// The queue of mails.
+    /// The queue of mails, if configured. Without it no mail with a link can be asked for.
     pub const MAIL_QUEUE: Self = Self { mail_queue: true, ..Self::NOTHING };
 
     /// The union of both.
@@ -226,20 +226,17 @@ impl Function {
         let stream = faults.require(&self.variable, "VESTIBULE_TABLE_STREAM", stream);
         let key_sources = KeySources::read(&self.variable, self.needs, &mut faults);
         let public_url = if self.needs.public_url { self.public_url(&mut faults) } else { None };
-        let queue = self.queue_url(&mut faults);
         let audit_retention = self.audit_retention(&mut faults);
         let (Some(aws), Some(table), Some(stream)) = (aws, table, stream) else { return Err(faults) };
         let table = aws.table(table, (self.variable)("VESTIBULE_DYNAMODB_ENDPOINT"));
-        let mails = queue.and_then(|url| mail_queue(&aws, url, (self.variable)("VESTIBULE_SQS_ENDPOINT"), &mut faults));
+        let mails = if self.needs.mail_queue { self.mail_queue(&aws, &mut faults) } else { None };
         Ok(Environment { aws, table, stream, key_sources, public_url, mails, audit_retention, faults })
     }
 
-    /// The URL of the queue of mails, for a flow that needs it.
-    fn queue_url(&self, faults: &mut ConfigErrors) -> Option<String> {
-        let needed = self.needs.mail_queue;
-        needed
-            .then(|| faults.require(&self.variable, "VESTIBULE_MAIL_QUEUE", "the URL of the queue of mails"))
-            .flatten()
+    /// The queue of mails, if configured. Only flows that need it are compiled with SQS.
+    fn mail_queue(&self, aws: &Aws, faults: &mut ConfigErrors) -> Option<Arc<dyn MailQueue>> {
+        let url = (self.variable)("VESTIBULE_MAIL_QUEUE").filter(|url| !url.is_empty())?;
+        faults.take(sqs_queue(aws, url, (self.variable)("VESTIBULE_SQS_ENDPOINT")))
     }
 
     /// How long audit rows are kept, if configured.
@@ -299,15 +296,13 @@ impl Function {
     }
 }
 
-/// The queue of mails. Only flows that need it are compiled with SQS.
 #[cfg(feature = "sqs")]
-#[allow(clippy::unnecessary_wraps, reason = "without the feature there is no queue")]
-fn mail_queue(aws: &Aws, url: String, endpoint: Option<String>, _: &mut ConfigErrors) -> Option<Arc<dyn MailQueue>> {
-    Some(Arc::new(crate::sqs::SqsQueue::new(aws, url, endpoint)))
+#[allow(clippy::unnecessary_wraps, reason = "without the feature it is an error")]
+fn sqs_queue(aws: &Aws, url: String, endpoint: Option<String>) -> Result<Arc<dyn MailQueue>, String> {
+    Ok(Arc::new(crate::sqs::SqsQueue::new(aws, url, endpoint)))
 }
 
 #[cfg(not(feature = "sqs"))]
-fn mail_queue(_: &Aws, _: String, _: Option<String>, faults: &mut ConfigErrors) -> Option<Arc<dyn MailQueue>> {
-    faults.0.push("this function was compiled without a queue of mails".to_owned());
-    None
+fn sqs_queue(_: &Aws, _: String, _: Option<String>) -> Result<Arc<dyn MailQueue>, String> {
+    Err("this function was compiled without a queue of mails".to_owned())
 }

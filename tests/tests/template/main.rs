@@ -197,6 +197,7 @@ fn outputs_name_the_resources_that_operators_need() {
         ("NamesKey", "NamesKey"),
         ("CodesKey", "CodesKey"),
         ("UndeliveredQueue", "Undelivered"),
+        ("UndeliveredMailsQueue", "UndeliveredMails"),
     ] {
         assert_eq!(output(name), json!({"Ref": resource}));
     }
@@ -209,8 +210,20 @@ fn outputs_name_the_resources_that_operators_need() {
 fn functions_get_only_the_environment_variables_they_need() {
     let template = template();
     let domain = json!({"Fn::If": ["OwnDomain", {"Fn::Sub": "https://${DomainName}/${BasePath}"}, ""]});
+    let public = json!({"Fn::If": ["PublicUrlSaid", {"Ref": "PublicUrl"}, domain]});
+    let queue = json!({"VESTIBULE_MAIL_QUEUE": {"Fn::If": ["MailLinks", {"Ref": "MailQueue"}, ""]}});
     let expected = BTreeMap::from([
-        ("sso", json!({"VESTIBULE_PUBLIC_URL": {"Fn::If": ["PublicUrlSaid", {"Ref": "PublicUrl"}, domain]}})),
+        ("sso", json!({"VESTIBULE_PUBLIC_URL": public})),
+        ("directory", queue.clone()),
+        ("password", queue),
+        (
+            "password-mail",
+            json!({
+                "VESTIBULE_MAIL_FROM": {"Ref": "MailFrom"},
+                "VESTIBULE_MAIL_CONFIGURATION_SET": {"Ref": "MailConfiguration"},
+                "VESTIBULE_PUBLIC_URL": public,
+            }),
+        ),
         ("audit-events", json!({"VESTIBULE_EVENT_BUS": {"Ref": "Bus"}})),
         (
             "notify",

@@ -1,9 +1,12 @@
 //! `POST /v1/admin/users/batch`: create many users.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, fmt, sync::Arc};
 
 use axum::{Json, extract::State};
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{Error as _, SeqAccess, Visitor},
+};
 use utoipa::ToSchema;
 use vestibule::{
     http::{
@@ -26,13 +29,39 @@ const MAX_USERS: usize = 200;
 /// Users to create.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct BatchRequest {
+pub(crate) struct UserBatchRequest {
     /// 1 to 200 users.
+    #[serde(deserialize_with = "rows")]
     #[schema(min_items = 1, max_items = 200)]
     users: Vec<UserRow>,
     /// Whether to check only, and create nobody.
     #[serde(default)]
     dry_run: bool,
+}
+
+const WRONG_LENGTH: &str = "must be a list of 1 to 200 users";
+
+/// Reads the rows. The length is checked before the rows.
+fn rows<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<UserRow>, D::Error> {
+    struct Rows;
+    impl<'de> Visitor<'de> for Rows {
+        type Value = Vec<UserRow>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list of 1 to 200 users")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            let mut rows = Vec::new();
+            if list.size_hint().is_none_or(|size| (1..=MAX_USERS).contains(&size)) {
+                while let Some(row) = list.next_element()? {
+                    rows.push(row);
+                }
+            }
+            if (1..=MAX_USERS).contains(&rows.len()) { Ok(rows) } else { Err(A::Error::custom(WRONG_LENGTH)) }
+        }
+    }
+    deserializer.deserialize_seq(Rows)
 }
 
 /// A user to create, as `POST /v1/admin/users` takes it. A value that is not allowed makes this row `invalid`.
@@ -62,15 +91,13 @@ struct UserRow {
     invite: bool,
 }
 
-/// What became of a row.
+/// What became of a row: the user was created (`created`; at a dry run: would be created), a user has the name already and
+/// nothing was changed (`exists`), or the row is not allowed for the reason in `detail` (`invalid`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum RowOutcome {
-    /// The user was created; at a dry run: would be created.
     Created,
-    /// A user has the name already. Nothing was changed.
     Exists,
-    /// The row is not allowed, for the reason in `detail`.
     Invalid,
 }
 
@@ -78,8 +105,10 @@ enum RowOutcome {
 #[derive(Serialize, ToSchema)]
 struct RowResult {
     /// The number of the row in the request, from 1.
+    #[schema(example = 1)]
     row: usize,
     /// The user name, as it was sent.
+    #[schema(example = "bob")]
     username: String,
     /// What became of the row.
     outcome: RowOutcome,
@@ -93,20 +122,23 @@ struct RowResult {
 
 /// How many rows have each outcome.
 #[derive(Default, Serialize, ToSchema)]
-struct BatchCounts {
+struct UserBatchCounts {
     /// Users who were created.
+    #[schema(example = 1)]
     created: usize,
     /// Names that exist already.
+    #[schema(example = 0)]
     exists: usize,
     /// Rows that are not allowed.
+    #[schema(example = 0)]
     invalid: usize,
 }
 
 /// The results, in the order of the request.
 #[derive(Serialize, ToSchema)]
-pub(crate) struct BatchAnswer {
+pub(crate) struct UserBatchAnswer {
     /// How many rows have each outcome.
-    counts: BatchCounts,
+    counts: UserBatchCounts,
     /// One result for each row.
     results: Vec<RowResult>,
 }
@@ -116,24 +148,22 @@ pub(crate) struct BatchAnswer {
 /// For an Administrator with a fresh step-up. Each row is created on its own. If there is no answer, send the request again:
 /// nobody is created twice.
 #[utoipa::path(post, path = "/v1/admin/users/batch", operation_id = "createUsers", tag = "directory",
-    security(("session" = [])), request_body = BatchRequest, responses(
-    (status = 200, body = BatchAnswer, description = "What became of each row."),
+    security(("session" = [])), request_body = UserBatchRequest, responses(
+    (status = 200, body = UserBatchAnswer, description = "What became of each row."),
     (status = 401, description = "`invalid_token`, `session_refresh_required`, `step_up_required`"),
     (status = 403, description = "`forbidden`: Only an Administrator may do this."),
+    (status = 404, description = "`not_found`: A user is to be invited, and the deployment sends no mails with links."),
 ))]
 pub(crate) async fn create_many(
     State(app): State<Arc<App>>,
-    call: ApiRequest<Large<BatchRequest>>,
-) -> ApiResult<Json<BatchAnswer>> {
+    call: ApiRequest<Large<UserBatchRequest>>,
+) -> ApiResult<Json<UserBatchAnswer>> {
     let ApiRequest { body: Large(body), request, .. } = call;
-    if !(1..=MAX_USERS).contains(&body.users.len()) {
-        return Err(Problem::field("/users", "must be a list of 1 to 200 users"));
-    }
     let admin = request.administrator(&app).await?;
     let rows: Vec<_> = body.users.into_iter().map(|row| row.checked(&app, &admin)).collect::<ApiResult<_>>()?;
     let logins: Vec<_> = rows.iter().filter_map(|row| Some(row.user.as_ref().ok()?.1.clone())).collect();
     let mut owners = app.store.login_owners(&logins).await?;
-    let mut answer = BatchAnswer { counts: BatchCounts::default(), results: Vec::with_capacity(rows.len()) };
+    let mut answer = UserBatchAnswer { counts: UserBatchCounts::default(), results: Vec::with_capacity(rows.len()) };
     for row in rows {
         let (outcome, id, detail) = row.run(&app, &request, &admin, &mut owners, body.dry_run).await?;
         answer.add(row.username, outcome, id, detail);
@@ -141,7 +171,7 @@ pub(crate) async fn create_many(
     Ok(Json(answer))
 }
 
-impl BatchAnswer {
+impl UserBatchAnswer {
     fn add(&mut self, username: String, outcome: RowOutcome, id: Option<String>, detail: Option<String>) {
         *match outcome {
             RowOutcome::Created => &mut self.counts.created,

@@ -86,6 +86,9 @@ pub(super) async fn create_user(
     admin: &AdminContext,
     body: &CreateRequest,
 ) -> ApiResult<NewUser> {
+    if body.invite {
+        app.mail_queue()?;
+    }
     let user = new_user(app, request, admin, body).await?;
     let event = request.event(Action::UserCreated, Outcome::Success);
     let event = event.by(admin.key().user()).about(user.key.user());
@@ -138,6 +141,7 @@ async fn new_user(app: &App, request: &Request, admin: &AdminContext, body: &Cre
         "id": "u-bob", "username": "bob", "display_name": "Bob Meyer", "role": "standard", "mfa": "none"})),
     (status = 401, description = "`invalid_token`, `session_refresh_required`, `step_up_required`"),
     (status = 403, description = "`forbidden`: Only an Administrator may do this."),
+    (status = 404, description = "`not_found`: The user is to be invited, and the deployment sends no mails with links."),
     (status = 409, description = "`conflict`: Another user has the user name or the NameID, or a NameID was given and the \
         tenant has no identity provider."),
 ))]
