@@ -94,6 +94,16 @@ actions! {
     UserDeleted = "user.deleted",
     /// A password was changed by its owner or set by an Administrator.
     PasswordChanged = "password.changed",
+    /// A link to set a forgotten password was mailed to the user.
+    PasswordResetMailed = "password.reset_mailed",
+    /// A password was set with a link that was mailed.
+    PasswordReset = "password.reset",
+    /// A link to set the first password was mailed to the user.
+    InvitationMailed = "invitation.mailed",
+    /// A link to verify the e-mail address was mailed to the user.
+    VerificationMailed = "email.verification_mailed",
+    /// The user proved that the e-mail address is theirs.
+    EmailVerified = "email.verified",
     /// A tenant was created.
     TenantCreated = "tenant.created",
     /// An operator looked up tenants. It is in the audit of `support`.

@@ -95,6 +95,10 @@ id_type!(
     IdempotencyKey
 );
 id_type!(
+    /// A message that asks for a mail.
+    MessageId
+);
+id_type!(
     /// The id of an audit row in the API.
     AuditId
 );

@@ -82,14 +82,19 @@ pub async fn mails() -> Vec<Value> {
 /// Creates an event bus whose rule `mails` puts the events that match a pattern into a queue. Bus and queue have the
 /// same name. Returns the URL of the queue.
 pub async fn create_bus(name: &str, pattern: &Value) -> String {
-    let moto = moto();
-    let queue = call(&moto, "sqs", "AmazonSQS.CreateQueue", json!({"QueueName": name})).await;
+    let (moto, queue) = (moto(), create_queue(name).await);
     call(&moto, "events", "AWSEvents.CreateEventBus", json!({"Name": name})).await;
     let rule = json!({"Name": "mails", "EventBusName": name, "EventPattern": pattern.to_string()});
     call(&moto, "events", "AWSEvents.PutRule", rule).await;
     let target = json!([{"Id": "mails", "Arn": format!("arn:aws:sqs:{REGION}:123456789012:{name}")}]);
     let targets = json!({"Rule": "mails", "EventBusName": name, "Targets": target});
     call(&moto, "events", "AWSEvents.PutTargets", targets).await;
+    queue
+}
+
+/// Creates a queue, and returns its URL.
+pub async fn create_queue(name: &str) -> String {
+    let queue = call(&moto(), "sqs", "AmazonSQS.CreateQueue", json!({"QueueName": name})).await;
     queue["QueueUrl"].as_str().unwrap().to_owned()
 }
 

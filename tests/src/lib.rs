@@ -32,6 +32,7 @@ pub mod faulty;
 pub mod http;
 pub mod idp;
 pub mod log;
+pub mod mails;
 mod remote;
 pub mod rights;
 pub mod runtime;
@@ -47,7 +48,7 @@ pub struct Service(Target);
 
 enum Target {
     /// All routes in this process.
-    InProcess { router: Router, clock: Arc<TestClock>, app: Arc<App> },
+    InProcess { router: Router, clock: Arc<TestClock>, app: Arc<App>, mails: Arc<mails::TestMails> },
     /// A server at this URL, on the system clock.
     Remote(String),
 }
@@ -224,7 +225,7 @@ impl Service {
     }
 
     fn build(store: Store, sealer: Arc<dyn Sealer>, table: Arc<dyn Table>, names: NameKey, codes: CodeKey) -> Self {
-        let clock = Arc::new(TestClock::at(BEGIN));
+        let (clock, mails) = (Arc::new(TestClock::at(BEGIN)), Arc::new(mails::TestMails::default()));
         let app = Arc::new(App {
             store,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
@@ -234,9 +235,10 @@ impl Service {
             codes: Some(Arc::new(codes)),
             passwords: Arc::new(Passwords::new(PasswordParams::cheap(), 4, 256, &SystemEntropy).unwrap()),
             public_url: PublicUrl::parse(PUBLIC_URL).ok(),
+            mails: Some(Arc::clone(&mails) as _),
         });
         let router = local::server::router(Arc::clone(&app), table);
-        Self(Target::InProcess { router, clock, app })
+        Self(Target::InProcess { router, clock, app, mails })
     }
 
     /// A service for tests that do not set the clock, with the users of [`Self::with_users`]: the server at
@@ -261,6 +263,20 @@ impl Service {
             Target::InProcess { app, .. } => app,
             Target::Remote(_) => panic!("a running server is only reachable over HTTP"),
         }
+    }
+
+    /// The queue of mails. Only in this process.
+    #[must_use]
+    pub fn mails(&self) -> &Arc<mails::TestMails> {
+        match &self.0 {
+            Target::InProcess { mails, .. } => mails,
+            Target::Remote(_) => panic!("the queue of a running server cannot be read"),
+        }
+    }
+
+    /// Delivers the messages that wait, and returns the mails that were sent since the last call.
+    pub async fn sent_mails(&self) -> Vec<mails::TestMail> {
+        self.mails().deliver_all(self.app()).await
     }
 
     /// The test clock. Only in this process.

@@ -65,6 +65,7 @@ impl Call {
                 body["Entries"].as_array().into_iter().flatten().map(|one| resource(&one["EventBusName"])).collect()
             }
             "ses" => [resource(&body["FromEmailAddress"])].into(),
+            "sqs" => [resource(&body["QueueUrl"])].into(),
             _ => [resource(&body["KeyId"])].into(),
         };
         let context = body["EncryptionContext"].as_object().into_iter().flatten();
@@ -188,6 +189,10 @@ impl Statement {
                 Resource::Index("dir".to_owned())
             }
             ["kms" | "events"] => Resource::Named(named()),
+            // Lambda itself reads the queue with the role, and reports events that it could not deliver.
+            ["sqs"] if self.actions.iter().eq(["sqs:SendMessage"]) && resource["Fn::GetAtt"][0] == "MailQueue" => {
+                Resource::Named(named())
+            }
             ["ses"] => Resource::Sender(String::new()),
             ["logs" | "xray" | "sqs"] => Resource::Unobserved,
             _ => panic!("unknown resource of {:?}: {resource}", self.actions),

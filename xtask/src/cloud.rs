@@ -23,6 +23,8 @@ pub struct Cloud {
     pub table: String,
     /// The URL of the queue with the events for `notify`.
     pub queue: String,
+    /// The URL of the queue with the orders for `password-mail`.
+    pub mail_queue: String,
     /// The environment variables of each function.
     pub variables: BTreeMap<String, Variables>,
     /// The endpoints of AWS services whose answers are dated [`LATER`] days ahead.
@@ -73,6 +75,20 @@ impl Cloud {
             for event in events {
                 assert_eq!(self.invoke("notify", &event).await, Value::Null);
                 delivered += 1;
+            }
+        }
+    }
+
+    /// Delivers the ordered mails with links as AWS does: passes each message of the queue to `password-mail`.
+    pub async fn deliver_orders(&self) {
+        loop {
+            let orders = aws::take_messages(&self.mail_queue).await;
+            if orders.is_empty() {
+                return;
+            }
+            for order in orders {
+                let done = self.invoke("password-mail", &json!({"Records": [{"body": order.to_string()}]})).await;
+                assert_eq!(done, Value::Null);
             }
         }
     }

@@ -24,12 +24,13 @@ pub async fn provision(url: &str, calls: &Path) -> Cloud {
     stream::enable(&dynamodb, &name).await;
     let stream = Stream::open(&dynamodb, &name).await.arn().to_owned();
     let queue = aws::create_bus(&name, &template["Resources"]["MailRule"]["Properties"]["EventPattern"]).await;
+    let mail_queue = aws::create_queue(&format!("{name}-mails")).await;
     let (sender, mails) = ("sign-in@example.com", "mails");
     aws::post(&moto, "ses", "/v2/email/identities", json!({"EmailIdentity": sender})).await;
     aws::post(&moto, "ses", "/v2/email/configuration-sets", json!({"ConfigurationSetName": mails})).await;
 
     let mut ids: BTreeMap<&str, String> = aws::create_keys().await.into();
-    ids.extend([("Bus", name.clone()), ("MailFrom", sender.to_owned())]);
+    ids.extend([("Bus", name.clone()), ("MailFrom", sender.to_owned()), ("MailQueue", mail_queue.clone())]);
     let logical = ids.iter().map(|(logical, id)| (id.clone(), (*logical).to_owned())).collect();
     let recorder = Recorder::new(File::create(calls).unwrap(), logical);
     ids.extend([("Table", name.clone()), ("MailConfiguration", mails.to_owned()), ("PublicUrl", url.to_owned())]);
@@ -38,6 +39,7 @@ pub async fn provision(url: &str, calls: &Path) -> Cloud {
     Cloud {
         url: url.to_owned(),
         queue,
+        mail_queue,
         variables: variables(&template, &now, |value| resolve(&template, &ids, &stream, value)),
         later: endpoints(LATER),
         table: name,
@@ -52,7 +54,7 @@ fn endpoints(dynamodb: &str, moto: &str) -> Variables {
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into();
     endpoints.insert("VESTIBULE_DYNAMODB_ENDPOINT".to_owned(), dynamodb.to_owned());
-    for service in ["KMS", "EVENTS", "SES"] {
+    for service in ["KMS", "EVENTS", "SES", "SQS"] {
         endpoints.insert(format!("VESTIBULE_{service}_ENDPOINT"), moto.to_owned());
     }
     endpoints

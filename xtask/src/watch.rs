@@ -110,6 +110,7 @@ async fn serve(cloud: &Cloud) -> ! {
     let mut printed = 0;
     loop {
         cloud.deliver(&stream.records().await).await;
+        cloud.deliver_orders().await;
         let mails = aws::mails().await;
         for mail in &mails[printed..] {
             println!("mail to {}:", mail["destinations"]["ToAddresses"][0].as_str().unwrap_or_default());

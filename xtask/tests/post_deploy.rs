@@ -13,6 +13,8 @@ async fn cloud_is_operated() {
     let mut sole = create_sole_administrator(&cloud).await;
     reset_sole_administrator(&cloud, &mut sole).await;
 
+    mail_links(&cloud, &sole).await;
+
     let raised = cloud.operators("raise_restore_epoch", json!({"reason": "a drill"})).await;
     let status = cloud.operators("status", json!({})).await;
     assert_eq!((&raised["restore_epoch"], &status["restore_epoch"]), (&json!(1), &json!(1)), "{raised} {status}");
@@ -53,12 +55,40 @@ async fn reset_sole_administrator(cloud: &Cloud, sole: &mut TestUser) {
     service.get("/v1/session", &sole.session).await.ok();
 }
 
+/// A mail verifies the address, and then another mail has a link to set a new password.
+async fn mail_links(cloud: &Cloud, sole: &TestUser) {
+    let service = Service::at(&cloud.url);
+    service.post("/v1/email-verifications", &sole.session, json!({})).await.ok();
+    cloud.deliver_orders().await;
+    let verification = links().await.pop().unwrap();
+    service.post("/v1/email-verifications/confirm", "", json!({"token": verification})).await.ok();
+    let forgotten = json!({"tenant": sole.tenant, "username": sole.username});
+    service.post("/v1/password-resets", "", forgotten).await.ok();
+    cloud.deliver_orders().await;
+    assert_eq!(links().await.len(), 2);
+}
+
+/// The tokens of all mailed links, oldest first.
+async fn links() -> Vec<String> {
+    let mails = aws::mails().await;
+    let bodies = mails.iter().map(|mail| mail["body"].as_str().unwrap());
+    let token = |body: &str| {
+        let rest = body.split_once("token=vp_")?.1;
+        let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_').unwrap_or(rest.len());
+        Some(format!("vp_{}", &rest[..end]))
+    };
+    bodies.filter_map(token).collect()
+}
+
 /// The two enrolments and the reset of the sole Administrator. Users of the journeys have e-mail addresses, too.
 async fn assert_mails_are_sent(cloud: &Cloud) {
     let records = stream::records(&aws::dynamodb(), &cloud.table).await;
     assert!(cloud.deliver(&records).await >= 3);
     let mails = aws::mails().await;
-    let to_sole = mails.iter().filter(|mail| mail["destinations"]["ToAddresses"] == json!(["sole@example.com"]));
+    let to_sole = mails.iter().filter(|mail| {
+        mail["destinations"]["ToAddresses"] == json!(["sole@example.com"])
+            && !mail["body"].as_str().unwrap().contains("token=")
+    });
     let mut first_lines: Vec<_> =
         to_sole.map(|mail| mail["body"].as_str().unwrap().lines().next().unwrap().to_owned()).collect();
     first_lines.sort();

@@ -199,6 +199,17 @@ pub struct UserDto {
     /// The NameID that the tenant's identity provider sends for this user, if it was set and is not the user name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sso_name_id: Option<String>,
+    /// The e-mail address. Only in answers of the directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "ann@acme.example")]
+    pub email: Option<String>,
+    /// Whether the user has proved that the e-mail address is theirs. Only in answers of the directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub email_verified: Option<bool>,
+    /// When the user last got a session, if ever. Only in answers of the directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub last_sign_in_at: Option<Timestamp>,
 }
 
 impl UserDto {
@@ -217,6 +228,20 @@ impl UserDto {
             mfa: user.factor.state().into(),
             excluded: user.excluded.is_some(),
             sso_name_id: profile.name_id.clone(),
+            email: None,
+            email_verified: None,
+            last_sign_in_at: None,
+        }
+    }
+
+    /// The user as the directory shows them to Administrators.
+    #[must_use]
+    pub fn in_directory(key: &UserKey, user: &User, profile: &Profile) -> Self {
+        Self {
+            email: profile.email.clone(),
+            email_verified: Some(user.email_verified),
+            last_sign_in_at: user.last_sign_in,
+            ..Self::new(key, user, profile)
         }
     }
 }

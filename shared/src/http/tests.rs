@@ -52,6 +52,7 @@ fn app_at(entropy: Arc<dyn Entropy>, clock: Arc<TestClock>) -> Arc<App> {
         codes: Some(Arc::new(CodeKey::new([2; 32].into()))),
         passwords: Arc::new(Passwords::new(PasswordParams::cheap(), 1, 1, &SystemEntropy).unwrap()),
         public_url: None,
+        mails: None,
     })
 }
 

@@ -21,7 +21,7 @@ pub struct RestoreEpoch {
     pub since: Timestamp,
 }
 
-/// The four classes of bearer token. A token of one class is never accepted in place of another (security.md 2).
+/// The five classes of bearer token. A token of one class is never accepted in place of another (security.md 2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TokenClass {
     /// `vs_`: the user is signed in.
@@ -32,11 +32,13 @@ pub enum TokenClass {
     Enrolment,
     /// `vd_`: a known device. It proves only that the user signed in on this device before.
     Device,
+    /// `vp_`: came by mail. It sets a password or verifies an address, and proves nothing else.
+    Mail,
 }
 
 impl TokenClass {
     /// All classes.
-    pub(crate) const ALL: [Self; 4] = [Self::Session, Self::Challenge, Self::Enrolment, Self::Device];
+    pub(crate) const ALL: [Self; 5] = [Self::Session, Self::Challenge, Self::Enrolment, Self::Device, Self::Mail];
 
     fn prefix(self) -> &'static str {
         match self {
@@ -44,6 +46,7 @@ impl TokenClass {
             Self::Challenge => "vc_",
             Self::Enrolment => "ve_",
             Self::Device => "vd_",
+            Self::Mail => "vp_",
         }
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use crate::{
     domain::{
-        Amr, AuthType, Authenticator, Challenge, CurrentIdp, Device, Exclusion, Factor, FactorState, Kind,
+        Amr, AuthType, Authenticator, Challenge, CurrentIdp, Device, Exclusion, Factor, FactorState, Kind, MailToken,
         PendingEnrolment, RecoveryToken, ResetCodeEntry, ResetCodeFor, Role, Session, User,
     },
     env::Timestamp,
@@ -39,7 +39,6 @@ macro_rules! record {
     };
 }
 
-mod tenant;
 pub(super) mod times;
 
 use times::{millis, secs, secs_or_zero};
@@ -69,6 +68,10 @@ letters! {
     FactorState { None "n", Active "a", Disabled "d" }
     ResetCodeFor { Administrators "a", Everyone "e" }
 }
+
+mod mail_log;
+mod mail_token;
+mod tenant;
 
 /// Stores how a session was authenticated as a number.
 impl Serialize for Amr {
@@ -220,6 +223,10 @@ struct UserRecord {
     password_version: i64,
     #[serde(rename = "pl", default, skip_serializing_if = "std::ops::Not::not")]
     password_fits_contact: bool,
+    #[serde(rename = "ev", default, skip_serializing_if = "std::ops::Not::not")]
+    email_verified: bool,
+    #[serde(rename = "mt", default, skip_serializing_if = "HashMap::is_empty")]
+    mail_tokens: HashMap<EntryId, MailToken>,
     #[serde(rename = "lh")]
     login: String,
     #[serde(rename = "fs")]
@@ -266,6 +273,8 @@ struct UserRecord {
     resets: Vec<Timestamp>,
     #[serde(with = "secs")]
     seen: Timestamp,
+    #[serde(rename = "in", default, skip_serializing_if = "Option::is_none")]
+    last_sign_in: Option<i64>,
 }
 
 impl UserRecord {
@@ -305,6 +314,8 @@ impl<'de> Deserialize<'de> for User {
             security_version: record.security_version,
             password_version: record.password_version,
             password_fits_contact: record.password_fits_contact,
+            email_verified: record.email_verified,
+            mail_tokens: record.mail_tokens,
             login: record.login,
             recent_attempts: record.recent_attempts,
             consecutive_failures: record.consecutive_failures,
@@ -321,6 +332,7 @@ impl<'de> Deserialize<'de> for User {
             networks: record.networks,
             resets: record.resets,
             seen: record.seen,
+            last_sign_in: record.last_sign_in.map(Timestamp::from_secs),
         })
     }
 }
@@ -350,6 +362,8 @@ impl Serialize for User {
             security_version: user.security_version,
             password_version: user.password_version,
             password_fits_contact: user.password_fits_contact,
+            email_verified: user.email_verified,
+            mail_tokens: user.mail_tokens,
             login: user.login,
             factor,
             factor_id,
@@ -373,6 +387,7 @@ impl Serialize for User {
             networks: user.networks,
             resets: user.resets,
             seen: user.seen,
+            last_sign_in: user.last_sign_in.map(Timestamp::secs),
         }
         .serialize(serializer)
     }

@@ -199,6 +199,7 @@ fn outputs_name_the_resources_that_operators_need() {
         ("NamesKey", "NamesKey"),
         ("CodesKey", "CodesKey"),
         ("UndeliveredQueue", "Undelivered"),
+        ("UndeliveredMailsQueue", "UndeliveredMails"),
     ] {
         assert_eq!(output(name), json!({"Ref": resource}));
     }
@@ -210,7 +211,17 @@ fn outputs_name_the_resources_that_operators_need() {
 #[test]
 fn functions_get_only_the_environment_variables_they_need() {
     let template = template();
+    let queue = json!({"VESTIBULE_MAIL_QUEUE": {"Fn::If": ["MailLinks", {"Ref": "MailQueue"}, ""]}});
     let expected = BTreeMap::from([
+        ("directory", queue.clone()),
+        ("password", queue),
+        (
+            "password-mail",
+            json!({
+                "VESTIBULE_MAIL_FROM": {"Ref": "MailFrom"},
+                "VESTIBULE_MAIL_CONFIGURATION_SET": {"Ref": "MailConfiguration"},
+            }),
+        ),
         ("audit-events", json!({"VESTIBULE_EVENT_BUS": {"Ref": "Bus"}})),
         (
             "notify",

@@ -192,6 +192,29 @@ impl Observer {
 }
 
 impl Observer {
+    /// Gives the Administrator an address and verifies it; invites users.
+    async fn mail_flows(&mut self, ann: &str) {
+        let change = json!({"email": "ann@acme.example"});
+        self.ok("directory", TestRequest::new(Method::PATCH, "/v1/admin/users/u-ann").token(ann).json(change)).await;
+        self.ok("password", TestRequest::new(Method::POST, "/v1/email-verifications").token(ann)).await;
+        let token = self.service.sent_mails().await[0].token();
+        self.ok("password", post("/v1/email-verifications/confirm", "", json!({"token": token}))).await;
+        let ivy = json!({"kind": "employee", "role": "standard", "auth_type": "local", "username": "ivy", "display_name": "Ivy", "email": "ivy@acme.example", "invite": true});
+        let created = self.ok("directory", post("/v1/admin/users/batch", ann, json!({"users": [ivy]}))).await;
+        let path = format!("/v1/admin/users/{}/invitation", created.text("/results/0/id"));
+        self.ok("directory", TestRequest::new(Method::POST, path).token(ann)).await;
+    }
+
+    /// Sets a new password by mail.
+    async fn forgotten_password(&mut self, username: &str) {
+        self.ok("password", post("/v1/password-resets", "", json!({"tenant": "acme", "username": username}))).await;
+        let token = self.service.sent_mails().await.last().unwrap().token();
+        let body = json!({"token": token, "new_password": "seven green lamps in the hall"});
+        self.ok("password", post("/v1/password-resets/confirm", "", body)).await;
+    }
+}
+
+impl Observer {
     /// Configures an IdP, signs in by linking and by provisioning, is refused, and deletes the IdP.
     async fn sso_flows(&mut self, ann: &str) {
         let (idp, sp) = (Idp::new("https://idp.example"), self.service.sp("acme").await);
@@ -235,8 +258,10 @@ async fn roles_have_exactly_the_rights_that_flows_use() {
     let token = observer.service.stepped_up_session(ann).await;
     observer.administration_flows(&token, &con).await;
     observer.sso_flows(&token).await;
+    observer.mail_flows(&token).await;
     let body = json!({"current_password": ann.password, "new_password": "another good long password"});
     observer.ok("directory", post("/v1/password", &token, body)).await;
+    observer.forgotten_password("ann").await;
     let op = observer.service.stepped_up_session(users.get_mut("op").unwrap()).await;
     observer.support_flows(&op).await;
 
