@@ -417,3 +417,53 @@ async fn password_hash_is_upgraded_unless_password_changed() {
     ann.store.upgrade_password_hash(&verified, &ann.hash("another").await).await;
     assert!(ann.password(PASSWORD, None, NOW).await.is_ok());
 }
+
+/// The token of a device whose entry has another verifier.
+#[tokio::test]
+async fn device_token_with_another_verifier_is_ignored() {
+    let (ann, tokens) = ann(1).await;
+    let device = ann.signed_in(&tokens[0], STEP, NOW).await.unwrap().device.unwrap();
+    let device = device.reference();
+    let verifier = attr("d").key(device.id().as_str().to_owned()).key("g");
+    ann.change(Action::Set(verifier, write::bytes(&[9; 16]))).await;
+    assert!(ann.password("wrong", Some(device), NOW).await.err().unwrap().device.is_none());
+    assert_eq!(ann.read(&ann.key).await.devices[device.id()].attempts, 0);
+}
+
+#[tokio::test]
+async fn fifth_wrong_password_notifies_once_a_day() {
+    let (ann, _) = ann(0).await;
+    let mut at = NOW;
+    let mut attempts = Vec::new();
+    for failures in 1..=7 {
+        attempts.push(ann.password("wrong", None, at).await.err().unwrap());
+        at = at.max(Backoff::retry_at(failures, at))
+            + if failures == 6 { Duration::from_secs(86_400) } else { Duration::ZERO };
+    }
+    // The sixth attempt was made before the notification of the fifth.
+    for (attempt, notifies) in attempts[3..].iter().zip([false, true, false, true]) {
+        assert_eq!(ann.store.notify_failures(attempt).await.unwrap(), notifies, "{}", attempt.failures());
+    }
+}
+
+#[tokio::test]
+async fn correct_password_is_not_that_of_a_user_created_again() {
+    let (ann, _) = ann(0).await;
+    let verified = ann.password(PASSWORD, None, NOW).await.ok().unwrap();
+    let incarnation = crate::secret::Nonce::generate(&SystemEntropy).unwrap();
+    let again = User { incarnation, ..ann.read(&ann.key).await };
+    assert!(verified.of_changed_user(again).is_err());
+}
+
+#[tokio::test]
+async fn challenge_names_the_device_only_while_it_is_known() {
+    let (ann, tokens) = ann(1).await;
+    let signed_in = ann.signed_in(&tokens[0], STEP, NOW).await.unwrap();
+    let device = signed_in.device.unwrap();
+    let verified = ann.password(PASSWORD, Some(device.reference()), NOW).await.ok().unwrap();
+    let mut user = ann.read(&ann.key).await;
+    let named = |user: &User| verified.challenge(user, &signed_in.token, NOW, "10.0.0").device;
+    assert_eq!(named(&user).as_ref(), Some(device.reference().id()));
+    user.devices.clear();
+    assert_eq!(named(&user), None);
+}

@@ -531,3 +531,10 @@ async fn groups_are_mapped_when_enrolment_is_required() {
     let token = EnrolmentToken::new(token.reference().clone()).unwrap();
     assert!(ann.store.may_enrol(token, None, &attempt(NOW)).await.is_ok());
 }
+
+#[tokio::test]
+async fn removed_idp_is_not_configured_any_more() {
+    let (ann, _) = ann_with_sso_user().await;
+    let write = still_configured(&ann.asserted("bob", "1", None));
+    assert!(write.apply(Some(&write.key().attributes())).is_ok() && write.apply(None).is_err());
+}
