@@ -116,6 +116,15 @@ pub(crate) fn enrolment() -> Vec<Action> {
         .collect()
 }
 
+/// The attributes of a user's item that only a user with a factor has.
+pub(crate) const FACTOR_ATTRIBUTES: [&str; 6] = ["fid", "sec", "ls", "fat", "rk", "rkt"];
+
+/// The actions on a user's item that remove the factor.
+pub(crate) fn factor_removal() -> Vec<Action> {
+    let removed = FACTOR_ATTRIBUTES.map(|name| Action::Remove(attr(name)));
+    removed.into_iter().chain([Action::Set(attr("fs"), write::text("n"))]).collect()
+}
+
 /// A sealed secret of these bytes.
 pub(crate) fn sealed(bytes: &[u8]) -> SealedSecret {
     item::read::<HashMap<String, SealedSecret>>([("sec".to_owned(), write::bytes(bytes))].into())
@@ -328,7 +337,12 @@ impl Ann {
 
     /// Changes Ann's item, as another request would.
     pub(crate) async fn change(&self, action: Action) {
-        let write = Write::update(keys::user(&self.key), vec![], vec![action]);
+        self.change_all(vec![action]).await;
+    }
+
+    /// As [`Self::change`], with several actions in one write.
+    pub(crate) async fn change_all(&self, actions: Vec<Action>) {
+        let write = Write::update(keys::user(&self.key), vec![], actions);
         self.store.table.update(&write, Retry::Never).await.unwrap();
     }
 

@@ -12,7 +12,7 @@ use crate::{
     secret::{NewToken, RestoreEpoch, TokenClass},
     sign_in::{NextStep, PasswordChecked},
     store::{
-        fixture::{PASSWORD, STEP, ann, person},
+        fixture::{PASSWORD, STEP, ann, factor_removal, person},
         item::{self, Device, Exclusion, Kind, User},
         login::Opened,
         verify::{ChargeRejection, Disabled},
@@ -136,12 +136,8 @@ async fn known_device(ann: &Ann, ends: Timestamp) -> NewToken {
 async fn excluded(ann: &Ann) -> NewToken {
     let exclusion = Exclusion { batch: BatchId::parse("b").unwrap(), at: Timestamp::default() };
     let token = known_device(ann, NOW + policy::DEVICE_LIFE).await;
-    let actions = vec![
-        Action::Set(attr("k"), text("c")),
-        Action::Set(attr("fs"), text("n")),
-        Action::Set(attr("ex"), item::value(&exclusion).unwrap()),
-    ];
-    set(ann, &ann.key, actions).await;
+    let contact = [Action::Set(attr("k"), text("c")), Action::Set(attr("ex"), item::value(&exclusion).unwrap())];
+    ann.change_all(factor_removal().into_iter().chain(contact).collect()).await;
     token
 }
 
@@ -165,8 +161,7 @@ async fn exempt_sign_in_clears_failures_of_name_and_device() {
 #[tokio::test]
 async fn correct_password_clears_failures_even_if_reset_is_required() {
     let (ann, _) = ann(0).await;
-    let token = excluded(&ann).await;
-    ann.change(Action::Remove(attr("ex"))).await;
+    let token = known_device(&ann, NOW + policy::DEVICE_LIFE).await;
     ann.change(Action::Set(attr("fs"), text("d"))).await;
     for device in [None, Some(token.reference())] {
         for n in 0..3 {

@@ -8,7 +8,7 @@ use crate::{
     secret::NameKey,
     sign_in::PasswordChecked,
     store::{
-        fixture::{Ann, NOW, PASSWORD, STEP, ann, attempt, decided},
+        fixture::{Ann, NOW, PASSWORD, STEP, ann, attempt, decided, factor_removal},
         lists::AuditFilter,
         memory::MemoryTable,
     },
@@ -253,7 +253,7 @@ async fn refusal_after_correct_password_has_its_own_audit_row() {
 async fn sign_in_that_becomes_exempt_meanwhile_succeeds() {
     let (ann, _) = ann(0).await;
     ann.change(Action::Set(attr("k"), write::text("c"))).await;
-    ann.change(Action::Set(attr("fs"), write::text("n"))).await;
+    ann.change_all(factor_removal()).await;
     let verified = ann.password(PASSWORD, None, NOW).await.ok().unwrap();
     let PasswordChecked::EnrolmentRequired(continuation) = verified.decide() else { panic!("no enrolment required") };
     let excluded = item::Exclusion { batch: crate::id::BatchId::parse("b").unwrap(), at: NOW };
@@ -352,13 +352,8 @@ async fn password_of_old_version_or_blocked_user_opens_nothing() {
 async fn excluded_contact_signs_in_by_password_until_promoted() {
     let (ann, _) = ann(0).await;
     let exclusion = item::Exclusion { batch: crate::id::BatchId::parse("b").unwrap(), at: Timestamp::default() };
-    for action in [
-        Action::Set(attr("k"), write::text("c")),
-        Action::Set(attr("fs"), write::text("n")),
-        Action::Set(attr("ex"), item::value(&exclusion).unwrap()),
-    ] {
-        ann.change(action).await;
-    }
+    let contact = [Action::Set(attr("k"), write::text("c")), Action::Set(attr("ex"), item::value(&exclusion).unwrap())];
+    ann.change_all(factor_removal().into_iter().chain(contact).collect()).await;
     let exempt = |verified: VerifiedPassword| match verified.decide() {
         PasswordChecked::Exempt(exempt) => exempt,
         _ => panic!("not exempt"),
@@ -384,7 +379,7 @@ async fn correct_password_leads_to_next_step() {
     let reset = |at| async move { matches!(at, PasswordChecked::ResetRequired(_)) };
     ann.change(Action::Set(attr("row"), num(policy::MAX_CONSECUTIVE_FAILURES))).await;
     assert!(reset(ann.password(PASSWORD, None, NOW).await.ok().unwrap().decide()).await);
-    ann.change(Action::Set(attr("fs"), write::text("n"))).await;
+    ann.change_all(factor_removal()).await;
     let verified = ann.password(PASSWORD, None, NOW).await.ok().unwrap();
     assert!(matches!(verified.decide(), PasswordChecked::EnrolmentRequired(_)));
     let dormant = NOW + policy::DORMANT;

@@ -11,7 +11,7 @@ use crate::{
     sign_in::{PasswordChecked, VerifiedPassword},
     store::{
         Table,
-        fixture::{NOW, PASSWORD, attempt, decided},
+        fixture::{NOW, PASSWORD, attempt, decided, factor_removal},
         item,
         login::Opened,
         write::{Action, attr, text},
@@ -90,13 +90,8 @@ async fn networks(table: &Arc<dyn Table>, round: usize) {
 async fn exempt_sessions(table: &Arc<dyn Table>, round: usize) {
     let one = race_tenant(table, "exempt", round).await;
     let excluded = item::Exclusion { batch: BatchId::parse("b").unwrap(), at: Timestamp::default() };
-    for action in [
-        Action::Set(attr("k"), text("c")),
-        Action::Set(attr("fs"), text("n")),
-        Action::Set(attr("ex"), item::value(&excluded).unwrap()),
-    ] {
-        one.ann.change(action).await;
-    }
+    let contact = [Action::Set(attr("k"), text("c")), Action::Set(attr("ex"), item::value(&excluded).unwrap())];
+    one.ann.change_all(factor_removal().into_iter().chain(contact).collect()).await;
     let opened = count_true(RACERS, |_| {
         let one = Arc::clone(&one);
         async move {

@@ -11,7 +11,7 @@ use crate::{
     sso::SsoChecked,
     store::{
         enrolment::EnrolmentToken,
-        fixture::{Ann, NOW, ann, at_once, attempt, decided, enrolment, idp},
+        fixture::{Ann, NOW, ann, at_once, attempt, decided, enrolment, factor_removal, idp},
         item::{Amr, Provisioning},
         session::NoSession,
         table::Retry,
@@ -92,7 +92,7 @@ async fn change_of_the_user_during_sign_in_does_not_use_up_the_assertion() {
         vec![Action::Add(attr("ep"), 1)],
         vec![Action::Set(attr("ac"), Value::Bool(false))],
         vec![Action::Set(attr("ac"), Value::Bool(true)), Action::Set(attr("at"), text("l"))],
-        vec![Action::Set(attr("at"), text("s")), Action::Set(attr("fs"), text("n"))],
+        factor_removal().into_iter().chain([Action::Set(attr("at"), text("s"))]).collect(),
         enrolment(),
     ]
     .into_iter()
