@@ -15,7 +15,7 @@ use crate::{
         fixture::{PASSWORD, STEP, ann, factor_removal, person},
         item::{self, Device, Exclusion, Kind, User},
         login::Opened,
-        verify::{ChargeRejection, Disabled},
+        verify::ChargeRejection,
         write,
     },
 };
@@ -99,8 +99,7 @@ async fn disabling_factor_of_user_promoted_meanwhile_updates_administrators() {
     let amy = user_with_exhausted_factor(&ann, "amy").await;
     let before = ann.read(&amy).await;
     assert!(matches!(ann.patch(&amy, promoted()).await, Changed::Done(_)));
-    let disabled = ann.store.disable_factor(&amy, &before, &attempt(NOW), &ann.event()).await.unwrap();
-    assert_eq!(disabled, Disabled::Done);
+    ann.store.disable_factor(&amy, &before, &attempt(NOW), &ann.event()).await.unwrap();
     assert!(registry_matches_user(&ann, &amy).await);
 }
 
