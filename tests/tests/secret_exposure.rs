@@ -426,7 +426,11 @@ async fn sso_journey(observer: &mut Observer, ann: &TestUser, bob: &mut TestUser
 
 /// Secrets in wrong places, and input that could break the log.
 async fn misuse(observer: &mut Observer, ann: &TestUser) {
-    let session = ann.session.clone();
+    secrets_in_wrong_places(observer, &ann.session).await;
+    input_of_several_lines(observer, ann).await;
+}
+
+async fn secrets_in_wrong_places(observer: &mut Observer, session: &str) {
     for path in [
         format!("/v1/session?token={session}"),
         format!("/v1/sessions/{session}"),
@@ -436,7 +440,7 @@ async fn misuse(observer: &mut Observer, ann: &TestUser) {
         format!("/v1/admin/users?cursor={session}"),
     ] {
         for method in [Method::GET, Method::DELETE] {
-            observer.request("a path with a token", TestRequest::new(method, &path).token(&session)).await;
+            observer.request("a path with a token", TestRequest::new(method, &path).token(session)).await;
         }
     }
     let secret = observer.entered("password", "Canary in a wrong place 4711");
@@ -448,7 +452,7 @@ async fn misuse(observer: &mut Observer, ann: &TestUser) {
         json!(secret),
     ] {
         for path in ["/v1/login", "/v1/verify", "/v1/password", "/v1/mfa/enrolments"] {
-            observer.post(path, &session, body.clone()).await;
+            observer.post(path, session, body.clone()).await;
         }
     }
     let broken = "no token at all, and too long for one ".repeat(50);
@@ -461,6 +465,9 @@ async fn misuse(observer: &mut Observer, ann: &TestUser) {
     ] {
         observer.request("a credential of another form", request).await;
     }
+}
+
+async fn input_of_several_lines(observer: &mut Observer, ann: &TestUser) {
     let nasty = "x\r\n{\"level\":\"INFO\"}\u{1b}[31m\u{2028}".to_owned() + &"y".repeat(9_000);
     for username in [nasty.clone(), nasty.replace(['\r', '\n'], "")] {
         let stranger = TestUser { username, ..ann.clone() };
@@ -470,7 +477,7 @@ async fn misuse(observer: &mut Observer, ann: &TestUser) {
     }
     let path = "/v1/admin/users/u-bob/mfa-reset";
     for reason in [nasty, "\"}\\n{\"level\":\"INFO\"} \u{202e}".to_owned()] {
-        observer.post(path, &session, json!({"reason": reason})).await;
+        observer.post(path, &ann.session, json!({"reason": reason})).await;
     }
     // If the last request was a reset, its response contains bob's reset code.
     if observer.replies.last().unwrap().1.status == 200 {

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use super::*;
 use crate::{
-    auth::verify_code::{SignInError, VerificationRejection},
+    auth::verify_code::{NotExhausted, SignInError, VerificationRejection},
     recovery,
     secret::{FactorRef, Nonce, TotpSecret},
     sign_in::VerificationToken,
     store::{
         fixture::{STEP, ann, factor_removal},
-        verify::{ChargeRejection, Disabled},
+        verify::ChargeRejection,
         write::Value,
     },
 };
@@ -135,8 +135,8 @@ async fn factor_is_not_disabled_when_code_cleared_failures_meanwhile() {
     let Ok(last) = ann.charge(&tokens[1], NOW).await else { panic!("refused") };
     assert!(last.exhausts_factor());
     assert!(ann.accept(verified).await.is_some());
-    let disabled = ann.store.disable_factor(&ann.key, last.user(), &attempt(NOW), &ann.event()).await.unwrap();
-    assert_eq!(disabled, Disabled::Stale);
+    let disabled = ann.store.disable_factor(&ann.key, last.user(), &attempt(NOW), &ann.event()).await;
+    assert_eq!(decided(disabled), Err(NotExhausted));
     assert!(ann.read(&ann.key).await.factor.state() == FactorState::Active);
 }
 

@@ -60,7 +60,7 @@ async fn challenge_and_enrolment_token_are_opened_once() {
     let without_factor = User { factor: Factor::None, ..ann.read(&ann.key).await };
     ann.put(Write::put(keys::user(&ann.key), item::write(&without_factor).unwrap())).await;
     let enrolment = ann.password(PASSWORD, None, NOW).await.ok().unwrap();
-    let Opened::Done(token, _) = ann.opened(enrolment, "10.0.0").await else { panic!("not opened") };
+    let Opened::Done((token, _)) = ann.opened(enrolment, "10.0.0").await else { panic!("not opened") };
     let enrolments = ann.read(&ann.key).await.enrolments;
     assert!(enrolments.len() == 1 && enrolments.contains_key(token.reference().id()));
 }
@@ -69,7 +69,7 @@ async fn challenge_and_enrolment_token_are_opened_once() {
 async fn attempt_at_the_own_password_is_counted_once() {
     let (ann, _) = repeating(0).await;
     let session = ann.session_of(&ann.key).await;
-    let caller = ann.store.read_session(&session, NOW).await.unwrap().ok().unwrap();
+    let caller = ann.store.read_session(&session, NOW).await.unwrap();
     assert!(ann.own_password(&caller, "wrong", NOW).await.is_err());
     assert_eq!(ann.read(&ann.key).await.sessions[session.id()].password_attempts, 1);
 }

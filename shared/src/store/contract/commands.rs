@@ -18,7 +18,7 @@ use crate::{
         enrolment::{ConfirmedEnrolment, EnrolmentToken},
         fixture::{Ann, NOW, STEP, ann_of, attempt, decided, person},
         item::{self, AuthType, Kind, Role},
-        session::{AdminContext, Ended, Which},
+        session::{AdminContext, Which},
         tenant::{NewTenant, TenantRejection},
         users::{Actor, CreationRejection, NewUser, NewUserDetails},
     },
@@ -144,7 +144,7 @@ async fn sessions(table: &Arc<dyn Table>, round: usize) {
             let caller = one.store().read_session(&one.session, NOW).await.unwrap();
             let which = Which::One(other.id().clone());
             let ended = one.store().end_sessions(&caller, &which, &attempt(NOW), &one.ann.event()).await;
-            matches!(ended, Ok(Ended::Done))
+            ended.is_ok()
         }
     });
     assert_eq!(ended.await, 1, "sessions ended");

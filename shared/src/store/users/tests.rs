@@ -6,7 +6,7 @@ use crate::{
     env::SystemEntropy,
     store::{
         fixture::{Ann, NOW, PASSWORD, STEP, ann, attempt, decided},
-        session::{Ended, NoSession, Which},
+        session::{NoSession, Which},
         table::Retry,
         write::Value,
     },
@@ -275,8 +275,8 @@ async fn step_up_and_ending_other_sessions_keep_password_attempts() {
     let first = caller(&ann, &challenges[0], STEP).await;
     let stale = ann.store.read_session(first.token(), NOW).await.unwrap();
     assert!(ann.own_password(&first, "wrong", NOW).await.is_err());
-    let ended = ann.store.end_sessions(&stale, &Which::Others, &attempt(NOW), &ann.event()).await.unwrap();
-    assert_eq!(ended, Ended::Done, "the count of an attempt does not prevent ending sessions");
+    let ended = ann.store.end_sessions(&stale, &Which::Others, &attempt(NOW), &ann.event()).await;
+    assert_eq!(decided(ended), Ok(()), "the count of an attempt does not prevent ending sessions");
     let attempts = |user: &User| user.sessions.values().map(|session| session.password_attempts).max();
     assert_eq!(attempts(&ann.read(&ann.key).await), Some(1));
     // The attempt is counted between the charge of a step-up and its commit.
@@ -313,11 +313,11 @@ async fn password_attempt_requires_live_session_of_local_user() {
 async fn first_administrator_is_created_only_while_there_is_none() {
     let (ann, _) = ann(0).await;
     let bob = ann.to_be("bob", Role::Administrator);
-    let create = async || ann.store.create_user(&Actor::First, &bob, &attempt(NOW), &ann.event()).await.unwrap();
-    assert_eq!(create().await, Created::NotFirst);
+    let create = async || decided(ann.store.create_user(&Actor::First, &bob, &attempt(NOW), &ann.event()).await);
+    assert_eq!(create().await, Err(CreationRejection::NotFirst));
     let nobody = vec![Action::Set(attr("act"), write::empty())];
     ann.put(Write::update(keys::administrators(ann.key.tenant()), vec![], nobody)).await;
-    assert_eq!(create().await, Created::Done);
+    assert_eq!(create().await, Ok(()));
 }
 
 /// A NameID that equals the user name: the transaction must not contain an item twice.
@@ -327,7 +327,7 @@ async fn user_whose_name_id_is_the_user_name_is_created_and_changed() {
     let (tenant, idp) = (ann.key.tenant(), crate::store::fixture::idp().entity_id);
     let link = |name: &str| ann.names.link(tenant, &idp, name);
     let bob = ann.to_be("bob", Role::Standard).in_tenant_with_idp(&ann.names, &idp).linked(link("bob"));
-    assert_eq!(create(&ann, &bob).await, Created::Done);
+    assert_eq!(create(&ann, &bob).await, Ok(()));
     let hash = Some(ann.hash("another good password").await);
     let patch = Patch { hash, linked: Some(link("carl")), ..Patch::default() };
     assert!(matches!(change(&ann, &session, &carl, &patch).await, Changed::Done(_)));

@@ -11,8 +11,6 @@ use crate::{
     store::{
         Table,
         fixture::{NOW, STEP, attempt},
-        recovery::Replaced,
-        verify::Disabled,
         write::{Action, attr, num},
     },
     totp,
@@ -82,7 +80,7 @@ async fn recovery_tokens(table: &Arc<dyn Table>, round: usize) {
             let caller = caller.fresh_or_recovering(NOW).ok().unwrap();
             let digest = codes[n].digest(&one.ann.codes, &one.ann.key);
             let made = one.store().replace_recovery_token(&caller, &digest, &attempt(NOW), &one.ann.event()).await;
-            matches!(made, Ok(Replaced::Done))
+            made.is_ok()
         }
     });
     assert!(made.await >= 1);
@@ -101,7 +99,7 @@ async fn disabled_factors(table: &Arc<dyn Table>, round: usize) {
         let (one, user) = (Arc::clone(&one), Arc::clone(&user));
         async move {
             let done = one.store().disable_factor(&one.ann.key, &user, &attempt(NOW), &one.ann.event()).await;
-            matches!(done, Ok(Disabled::Done))
+            done.is_ok()
         }
     });
     assert_eq!(disabled.await, 1, "disabled");
