@@ -480,6 +480,14 @@ async fn only_administrators_see_and_change_anything() {
         for (path, fields) in FORMS {
             assert_eq!(browser.submit(path, fields).await.status, 403, "{name}: {path}");
         }
+        for (path, wrong) in [
+            ("/admin/users/new", ("username", "")),
+            ("/admin/users/u-bob", ("change", "email")),
+            ("/admin/users/u-bob/mfa-reset", ("reason", "")),
+            ("/admin/settings", ("setting", "issuer")),
+        ] {
+            assert_eq!(browser.submit(path, &[wrong]).await.status, 403, "{name}: a wrong form of {path}");
+        }
     }
     // Enrolling changed what the list says of bob and con2.
     let mut after = state(&service, &admin).await;
