@@ -32,7 +32,7 @@ const STEPPED_UP: [&str; 10] = [
     "/admin/settings",
 ];
 /// Every form, with valid fields.
-const FORMS: [(&str, &[(&str, &str)]); 8] = [
+const FORMS: [(&str, Fields<'_>); 8] = [
     (
         "/admin/users/new",
         &[("role", "standard"), ("username", "new"), ("display_name", "New"), ("password", "words of a user")],
@@ -45,6 +45,9 @@ const FORMS: [(&str, &[(&str, &str)]); 8] = [
     ("/admin/users/u-bob/mfa-reset", &[("reason", "lost phone")]),
     ("/admin/settings", &[("setting", "issuer"), ("issuer", "New issuer")]),
 ];
+
+/// The fields of a form.
+type Fields<'a> = &'a [(&'a str, &'a str)];
 
 const SCRIPT: &str = "<script>alert(1)</script>\"'&";
 
@@ -177,7 +180,7 @@ async fn each_question_changes_one_thing() {
     let mut ann = signed_in(&service, &mut users, "ann").await;
     let token = users["ann"].session.clone();
     let mut bob = signed_in(&service, &mut users, "bob").await;
-    let changes: [(&[(&str, &str)], &str, Value); 5] = [
+    let changes: [(Fields<'_>, &str, Value); 5] = [
         (
             &[("change", "display_name"), ("display_name", " Robert "), ("role", "administrator")],
             "/display_name",
@@ -194,17 +197,25 @@ async fn each_question_changes_one_thing() {
         assert_eq!(user.body.pointer(pointer), Some(&expected));
         if n == 0 {
             assert_eq!(user.text("/role"), "standard", "only the field of the question counts");
-            bob.open("/settings/sessions").await.html();
+            assert_eq!(bob.open("/settings/sessions").await.status, 200);
         }
     }
     assert_shows(&ann.open("/admin/users/u-bob?done=changed").await, &["The change is saved."]);
     let reply = bob.open("/settings/sessions").await;
     assert_eq!(reply.location(), "/login?return_to=%2Fsettings%2Fsessions", "the changes ended the sessions");
-    ann.submit("/admin/users/u-bob", &[("change", "email"), ("email", "bob@acme.example")]).await.location();
+    assert!(
+        ann.submit("/admin/users/u-bob", &[("change", "email"), ("email", "bob@acme.example")])
+            .await
+            .status
+            .is_redirection()
+    );
     assert_shows(&ann.open("/admin/users/u-bob").await, &["bob@acme.example"]);
-    ann.submit("/admin/users/u-bob", &[("change", "password"), ("password", "quite another password")])
-        .await
-        .location();
+    assert!(
+        ann.submit("/admin/users/u-bob", &[("change", "password"), ("password", "quite another password")])
+            .await
+            .status
+            .is_redirection()
+    );
     "quite another password".clone_into(&mut users.get_mut("bob").unwrap().password);
     service.login(&users["bob"]).await.ok();
 }
@@ -215,7 +226,7 @@ async fn wrong_answer_is_shown_again_with_what_is_wrong() {
     let mut ann = signed_in(&service, &mut users, "ann").await;
     let before = state(&service, &users["ann"].session).await;
     let long = "x".repeat(201);
-    let wrong: [(&[(&str, &str)], &str, &str); 5] = [
+    let wrong: [(Fields<'_>, &str, &str); 5] = [
         (&[("change", "display_name"), ("display_name", &long)], "at most 200 characters", &long),
         (&[("change", "display_name")], "at most 200 characters", "Change the name of bob"),
         (&[("change", "email"), ("email", "bob@")], "name@example.com", r#"value="bob@""#),
@@ -367,8 +378,13 @@ async fn audit_names_events_and_people_and_filters() {
     let (service, mut users) = Service::with_users().await;
     let mut ann = signed_in(&service, &mut users, "ann").await;
     let reason = format!("={SCRIPT}");
-    ann.submit("/admin/users/u-bob/mfa-reset", &[("reason", &reason)]).await.html();
-    ann.submit("/admin/users/u-bob", &[("change", "display_name"), ("display_name", SCRIPT)]).await.location();
+    assert_eq!(ann.submit("/admin/users/u-bob/mfa-reset", &[("reason", &reason)]).await.status, 200);
+    assert!(
+        ann.submit("/admin/users/u-bob", &[("change", "display_name"), ("display_name", SCRIPT)])
+            .await
+            .status
+            .is_redirection()
+    );
     ann.submit("/admin/users/u-ann", &[("change", "active"), ("active", "true"), ("role", "x")]).await;
     let reply = ann.open("/admin/audit").await;
     assert_shows(
@@ -398,7 +414,7 @@ async fn audit_names_events_and_people_and_filters() {
         &reply,
         &["href=\"#user\"", "href=\"#from\"", "href=\"#to\"", "There is no user with this name.", "value=\"no one\""],
     );
-    ann.submit("/admin/users/u-bob", &[("change", "delete")]).await.location();
+    assert!(ann.submit("/admin/users/u-bob", &[("change", "delete")]).await.status.is_redirection());
     assert_shows(&ann.open("/admin/audit?user=u-bob").await, &["<code>u-bob</code> (deleted)"]);
 }
 
@@ -406,7 +422,7 @@ async fn audit_names_events_and_people_and_filters() {
 async fn audit_is_downloaded_as_csv() {
     let (service, mut users) = Service::with_users().await;
     let mut ann = signed_in(&service, &mut users, "ann").await;
-    ann.submit("/admin/users/u-bob/mfa-reset", &[("reason", "=1+1, \"x\"")]).await.html();
+    assert_eq!(ann.submit("/admin/users/u-bob/mfa-reset", &[("reason", "=1+1, \"x\"")]).await.status, 200);
     let reply = ann.open("/admin/audit?user=bob&format=csv").await;
     assert_eq!(reply.headers["content-type"], "text/csv; charset=utf-8; header=present");
     assert_eq!(reply.headers["content-disposition"], "attachment; filename=\"vestibule-audit.csv\"");
@@ -424,7 +440,12 @@ async fn audit_of_more_events_than_a_page_has_a_next_page() {
     let mut ann = signed_in(&service, &mut users, "ann").await;
     for n in 0..55 {
         let name = format!("Bob {n}");
-        ann.submit("/admin/users/u-bob", &[("change", "display_name"), ("display_name", &name)]).await.location();
+        assert!(
+            ann.submit("/admin/users/u-bob", &[("change", "display_name"), ("display_name", &name)])
+                .await
+                .status
+                .is_redirection()
+        );
     }
     let first = ann.open("/admin/audit?user=bob").await;
     let next = link(&first, "Next page");
