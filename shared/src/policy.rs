@@ -128,6 +128,19 @@ pub const NOTIFY_CODES: i64 = 3;
 /// Failed codes of a factor that cause a notification, at each multiple of this number: they show a slow attack.
 pub const SLOW_FAILURES: i64 = 50;
 
+/// Lifetime of a mailed token that sets a forgotten password or verifies an address.
+pub const MAIL_TOKEN_LIFE: Duration = Duration::from_secs(30 * 60);
+/// Lifetime of a mailed invitation.
+pub const INVITATION_LIFE: Duration = Duration::from_secs(7 * 86_400);
+/// Maximum live mailed tokens of one user. A new token replaces the oldest.
+pub const MAIL_TOKENS: usize = 3;
+/// Requests for mails from a client network in an hour, whatever the tenant.
+pub const MAIL_REQUESTS: usize = 20;
+/// Mails in an hour that a client network causes to one login name.
+pub const NETWORK_MAILS: usize = 3;
+/// Mails to one login name in a day. Those that an Administrator asked for are counted apart.
+pub const DAILY_MAILS: usize = 30;
+
 /// A maximum number of events in a sliding window. The events are kept as a list of their times.
 #[derive(Debug, Clone, Copy)]
 pub struct Budget {
@@ -142,6 +155,8 @@ impl Budget {
     pub const NETWORK: Self = Self { max: NETWORK_CHALLENGES, window: WINDOW };
     /// Limits the resets by one Administrator.
     pub const OWN_RESETS: Self = Self { max: OWN_RESETS, window: RESET_WINDOW };
+    /// Limits the requests for mails from a client network.
+    pub const MAIL_REQUESTS: Self = Self { max: MAIL_REQUESTS, window: Duration::from_secs(3600) };
     /// Limits the resets in a tenant.
     pub const TENANT_RESETS: Self = Self { max: TENANT_RESETS, window: RESET_WINDOW };
 

@@ -28,6 +28,7 @@ pub mod item;
 pub mod keys;
 pub mod lists;
 pub mod login;
+pub mod mail;
 #[cfg(any(test, feature = "testing"))]
 pub mod memory;
 pub mod recipients;

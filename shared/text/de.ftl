@@ -204,7 +204,7 @@ label-reason = Grund
 hint-reason = Höchstens 200 Zeichen. Er steht danach im Protokoll.
 invalid-reason = Geben Sie einen Grund von höchstens 200 Zeichen in einer Zeile ein.
 invalid-user-password = Geben Sie ein Passwort von mindestens 8 Bytes ein, für einen Kontakt mindestens 15 Zeichen, höchstens 1.024 Bytes. Passwörter, die viele benutzen, werden abgelehnt.
-hint-user-password = Mindestens 8 Zeichen, für einen Kontakt 15. Passwörter, die viele benutzen, werden abgelehnt.
+hint-user-password = Mindestens 8 Zeichen, für einen Kontakt 15. Passwörter, die viele benutzen, werden abgelehnt. Lassen Sie es leer, um die Person per Mail einzuladen: Sie wählt es dann selbst.
 
 ## Benutzer
 users-title = Benutzer

@@ -204,7 +204,7 @@ label-reason = Reason
 hint-reason = At most 200 characters. It is kept in the audit.
 invalid-reason = Enter a reason of at most 200 characters, in one line.
 invalid-user-password = Enter a password of at least 8 bytes, or 15 characters for a contact, and at most 1,024 bytes. Passwords that many people use are refused.
-hint-user-password = At least 8 characters, or 15 for a contact. Passwords that many people use are refused.
+hint-user-password = At least 8 characters, or 15 for a contact. Passwords that many people use are refused. Leave it empty to invite the person by mail: they choose it themselves.
 
 ## Users
 users-title = Users

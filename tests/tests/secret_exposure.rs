@@ -98,7 +98,7 @@ impl Observer {
         let last = self.replies.len() - 1;
         let mut forms = encoded(text.as_bytes());
         let compact = text.replace([' ', '-'], "");
-        if ["vs_", "vc_", "ve_", "vd_"].iter().any(|class| text.starts_with(class)) {
+        if ["vs_", "vc_", "ve_", "vd_", "vp_"].iter().any(|class| text.starts_with(class)) {
             let bytes = BASE64URL_NOPAD.decode(&text.as_bytes()[3..]).unwrap();
             forms.extend(encoded(&bytes[bytes.len() - 32..]));
             forms.push(text[3..].to_owned());
@@ -222,8 +222,19 @@ async fn secrets_appear_only_in_the_response_that_issues_them() {
     }
 }
 
-/// A user's sign-ins and changes.
+/// A user's sign-ins and changes, and what others learn about the user.
 async fn journey(observer: &mut Observer, ann: &mut TestUser) {
+    let mut robin = new_user(observer, ann).await;
+    let challenge = known_device_and_recovery(observer, &mut robin).await;
+    step_up_and_password_change(observer, &mut robin).await;
+    forgotten_password(observer, &mut robin).await;
+    mfa_reset(observer, ann, &mut robin).await;
+    introspection(observer, ann, [&robin.session, &robin.device, &challenge]).await;
+    reads(observer, ann, &robin).await;
+}
+
+/// A new user enrols.
+async fn new_user(observer: &mut Observer, ann: &TestUser) -> TestUser {
     let password = observer.entered("password", "Canary of Zanzibar, 17 feathers");
     let body = json!({"kind": "employee", "role": "standard", "auth_type": "local", "username": "robin",
                       "display_name": "Robin Canary", "email": "robin@example.org", "password": password});
@@ -232,6 +243,11 @@ async fn journey(observer: &mut Observer, ann: &mut TestUser) {
     let wrong = observer.entered("password", "Canary of Zanzibar, 18 feathers");
     observer.login(&TestUser { password: wrong, ..robin.clone() }).await;
     observer.enrol(&mut robin, None).await;
+    robin
+}
+
+/// A sign-in on a known device with wrong codes and a recovery token, then a new enrolment. Returns the challenge token.
+async fn known_device_and_recovery(observer: &mut Observer, robin: &mut TestUser) -> String {
     let renew = TestRequest::new(Method::POST, "/v1/mfa/recovery-token").token(&robin.session);
     observer.request("POST recovery token", renew).await;
     let recovery = observer.issued("recovery token", "/recovery_token");
@@ -241,15 +257,18 @@ async fn journey(observer: &mut Observer, ann: &mut TestUser) {
     observer.post("/v1/login", "", known).await;
     let challenge = observer.issued("challenge token", "/challenge/token");
     let never = observer.entered("recovery token", "7ZZZZ-ZZZZZ-ZZZZZ-ZZZZZ-ZZZZZ-7");
-    let wrong = observer.service.wrong_code(&robin);
+    let wrong = observer.service.wrong_code(robin);
     for tried in [&wrong, &never, &recovery, &recovery] {
         observer.post("/v1/verify", &challenge, json!({"code": tried})).await;
     }
     let after = observer.replies.pop().unwrap();
     let recovered = observer.issued("session token", "/session/token");
     observer.replies.push(after);
-    observer.enrol_with(&mut robin, &recovered, json!({})).await;
+    observer.enrol_with(robin, &recovered, json!({})).await;
+    challenge
+}
 
+async fn step_up_and_password_change(observer: &mut Observer, robin: &mut TestUser) {
     let code = observer.next_code(&robin.secret, observer.service.step() + 1);
     observer.post("/v1/step-up", &robin.session, json!({"code": code})).await;
     robin.session = observer.issued("session token", "/session/token");
@@ -258,7 +277,9 @@ async fn journey(observer: &mut Observer, ann: &mut TestUser) {
     observer.post("/v1/password", &robin.session, change).await;
     robin.session = observer.issued("session token", "/session/token");
     robin.password = newer;
+}
 
+async fn mfa_reset(observer: &mut Observer, ann: &TestUser, robin: &mut TestUser) {
     let everyone = TestRequest::new(Method::PATCH, "/v1/admin/settings").token(&ann.session);
     observer.request("PATCH settings", everyone.json(json!({"reset_code_for": "everyone"}))).await;
     let path = format!("/v1/admin/users/{}/mfa-reset", robin.id);
@@ -267,20 +288,25 @@ async fn journey(observer: &mut Observer, ann: &mut TestUser) {
         observer.post(&path, &ann.session, json!({"reason": "a lost phone"})).await;
         shown = observer.issued("reset code", "/reset_code");
     }
-    observer.login(&robin).await;
+    observer.login(robin).await;
     let token = observer.issued("enrolment token", "/enrolment/token");
     let wrong = observer.entered("reset code", "7Z7Z7-7Z7Z7");
     observer.post("/v1/mfa/enrolments", &token, json!({"reset_code": wrong})).await;
-    observer.enrol(&mut robin, Some(&shown)).await;
+    observer.enrol(robin, Some(&shown)).await;
+}
 
+async fn introspection(observer: &mut Observer, ann: &TestUser, tokens: [&String; 3]) {
     observer.post("/v1/admin/clients", &ann.session, json!({"name": "portal"})).await;
     let client = observer.replies.last().unwrap().1.text("/client_id");
     let secret = observer.issued("client secret", "/client_secret");
-    for token in [&robin.session, &robin.device, &challenge] {
+    for token in tokens {
         let basic = data_encoding::BASE64.encode(format!("{client}:{secret}").as_bytes());
         let request = TestRequest::new(Method::POST, "/v1/introspect").form(&format!("token={token}"));
         observer.request("introspection", request.header("authorization", &format!("Basic {basic}"))).await;
     }
+}
+
+async fn reads(observer: &mut Observer, ann: &TestUser, robin: &TestUser) {
     for (path, token) in [
         ("/v1/session", &robin.session),
         ("/v1/sessions", &robin.session),
@@ -296,7 +322,38 @@ async fn journey(observer: &mut Observer, ann: &mut TestUser) {
     assert!(observer.replies.last().unwrap().1.status == 200);
 }
 
+/// Verifies the address and sets a new password, each by a token that is in a mail and in no response.
+async fn forgotten_password(observer: &mut Observer, robin: &mut TestUser) {
+    let verify = TestRequest::new(Method::POST, "/v1/email-verifications").token(&robin.session);
+    observer.request("POST email verification", verify).await;
+    let token = observer.mailed_token().await;
+    observer.post("/v1/email-verifications/confirm", "", json!({"token": token})).await;
+    observer.post("/v1/password-resets", "", json!({"tenant": "acme", "username": "robin"})).await;
+    let token = observer.mailed_token().await;
+    let newest = observer.entered("password", "Canary of Zanzibar, 20 feathers");
+    for _ in 0..2 {
+        observer.post("/v1/password-resets/confirm", "", json!({"token": token, "new_password": newest})).await;
+    }
+    robin.password = newest;
+    observer.login(robin).await;
+    let challenge = observer.issued("challenge token", "/challenge/token");
+    let code = observer.next_code(&robin.secret, observer.service.step() + 2);
+    observer.service.advance(30);
+    observer.post("/v1/verify", &challenge, json!({"code": code})).await;
+    robin.session = observer.issued("session token", "/session/token");
+    robin.device = observer.issued("device token", "/session/device_token");
+}
+
 impl Observer {
+    /// The token of the last mail: no response has it.
+    async fn mailed_token(&mut self) -> String {
+        let mails = self.service.sent_mails().await;
+        let token = mails.last().unwrap().token();
+        self.register_issued("mailed token", &token);
+        self.canaries.last_mut().unwrap().issued_by = None;
+        token
+    }
+
     /// Posts the IdP's response to a new request in a browser; the response is a secret.
     async fn sign_in_by_sso(&mut self, idp: &Idp, name_id: &str) {
         let start = TestRequest::new(Method::GET, "/v1/sso/acme/login").header("accept", BROWSER);

@@ -1,8 +1,10 @@
 //! `/v1/admin/users`: the users of a tenant.
 
+mod batch;
 pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod get;
+mod invite;
 pub(crate) mod list;
 pub(crate) mod update;
 
@@ -23,7 +25,11 @@ use vestibule::{
 };
 
 pub(crate) fn routes() -> Routes {
-    Routes::new().routes(routes!(create::create, list::list)).routes(routes!(get::get, update::update, delete::delete))
+    Routes::new()
+        .routes(routes!(create::create, list::list))
+        .routes(routes!(batch::create_many))
+        .routes(routes!(get::get, update::update, delete::delete))
+        .routes(routes!(invite::invite))
 }
 
 /// A NameID of the tenant's identity provider: 1 to 256 bytes, without control characters and surrounding spaces.

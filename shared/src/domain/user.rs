@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Challenge, Device, Factor, FactorState, PendingEnrolment, ResetCodeEntry, Session};
+use super::{Challenge, Device, Factor, FactorState, MailToken, PendingEnrolment, ResetCodeEntry, Session};
 use crate::{
     env::Timestamp,
     id::{BatchId, EntryId},
@@ -74,6 +74,10 @@ pub struct User {
     pub password_version: i64,
     /// Whether the password, if there is one, was long enough for a contact when it was set.
     pub password_fits_contact: bool,
+    /// Whether the user has proved that the address is theirs.
+    pub email_verified: bool,
+    /// Tokens that were mailed to the address.
+    pub mail_tokens: HashMap<EntryId, MailToken>,
     /// Digest of the login name.
     pub login: String,
     /// The second factor.
@@ -109,6 +113,8 @@ pub struct User {
     /// Last sign-in, creation, reset or inclusion, in whole seconds. An account without a factor is dormant [`policy::DORMANT`] later. It has
     /// no meaning during an exclusion.
     pub seen: Timestamp,
+    /// When the last session was opened, in whole seconds.
+    pub last_sign_in: Option<Timestamp>,
 }
 
 impl User {
@@ -126,6 +132,8 @@ impl User {
             security_version: 1,
             password_version: 1,
             password_fits_contact: true,
+            email_verified: false,
+            mail_tokens: HashMap::new(),
             login: login.to_owned(),
             factor: Factor::None,
             recent_attempts: HashMap::new(),
@@ -143,6 +151,7 @@ impl User {
             networks: HashMap::new(),
             resets: Vec::new(),
             seen: now.whole_second(),
+            last_sign_in: None,
         }
     }
 
@@ -186,12 +195,13 @@ impl User {
 
 /// Security changes.
 impl User {
-    /// Makes every session, challenge, enrolment token and pending enrolment void. Sessions stay in the item, so that the
+    /// Makes every session, challenge, enrolment token, pending enrolment and mailed token void. Sessions stay in the item, so that the
     /// service can answer `session_refresh_required` to them (docs/product.md P12).
     pub fn raise_security_version(&mut self) {
         self.security_version += 1;
         self.challenges.clear();
         self.enrolments.clear();
+        self.mail_tokens.clear();
         self.pending = None;
     }
 

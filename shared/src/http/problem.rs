@@ -261,6 +261,12 @@ impl Problem {
         }
     }
 
+    /// What is wrong with this request, for people.
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        self.detail.as_deref()
+    }
+
     /// An internal failure. The log has the cause; the caller does not get it.
     fn internal() -> Self {
         Self::new(Code::Unavailable)

@@ -212,7 +212,10 @@ const PAGE: usize = 100;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::fixture::{Ann, NOW, STEP, ann, attempt};
+    use crate::store::{
+        fixture::{Ann, NOW, STEP, ann, attempt},
+        write::Action,
+    };
 
     fn client(tenant: &str, id: &str, all: bool) -> Client {
         let id = ClientId::parse(id).unwrap();
@@ -263,5 +266,32 @@ mod tests {
         assert_eq!(delete("foreign").await, ClientChange::NotFound, "a client of another tenant");
         assert_eq!(delete("own").await, ClientChange::Done);
         assert!(matches!(introspect(&ann, "own", "secret", session).await, Introspected::BadClient));
+    }
+
+    #[tokio::test]
+    async fn caller_whose_session_ended_meanwhile_changes_no_client() {
+        let (ann, _) = ann(0).await;
+        let session = ann.session_of(&ann.key).await;
+        let (admin, event) = (ann.admin(&session).await, ann.event());
+        let (own, late) = (client("acme", "own", false), client("acme", "late", false));
+        let create = async |client| ann.store.create_client(&admin, client, &attempt(NOW), &event).await.unwrap();
+        assert_eq!(create(&own).await, ClientChange::Done);
+        let taken = Client { name: "other".to_owned(), ..own.clone() };
+        assert_eq!(create(&taken).await, ClientChange::NotFound, "the id is taken");
+        ann.change(Action::Set(attr("s"), crate::store::write::empty())).await;
+        assert_eq!(create(&late).await, ClientChange::ActorRevoked);
+        let deleted = ann.store.delete_client(&admin, &own.id, &attempt(NOW), &event).await.unwrap();
+        assert_eq!(deleted, ClientChange::ActorRevoked);
+        // All are listed, also those beyond one query.
+        for n in 0..=PAGE {
+            let mut item = item::write(&client("acme", &format!("c{n}"), false)).unwrap();
+            item.insert("GP".to_owned(), text(keys::clients(ann.key.tenant())));
+            item.insert("GS".to_owned(), text(format!("{:013}#c{n}", NOW.millis())));
+            let id = ClientId::parse(&format!("c{n}")).unwrap();
+            ann.put(Write::put_new(keys::client(&id), item)).await;
+        }
+        assert_eq!(ann.store.clients(ann.key.tenant()).await.unwrap().len(), PAGE + 2);
+        let names: Vec<_> = ann.store.clients(ann.key.tenant()).await.unwrap().into_iter().map(|it| it.name).collect();
+        assert!(names.iter().all(|name| name == "portal"));
     }
 }

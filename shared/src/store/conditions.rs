@@ -1,9 +1,11 @@
 //! Tests of conditions that matter only if another write comes between a read and its write, or in rare cases. Each test fails
 //! deterministically if its condition is removed. The other tests are in the files of the commands.
 
+mod audit;
 mod codes;
 mod exclusions;
 mod lists;
+mod repeats;
 mod resets;
 mod sessions;
 mod sign_in;

@@ -45,6 +45,16 @@ pub(crate) fn exclusion(user: &UserKey) -> Key {
     key(user_partition(user), "X")
 }
 
+/// The mails to a login name of the last day.
+pub(crate) fn mail_log(login: &LoginKey) -> Key {
+    key(format!("T#{}#L#{}", login.tenant(), login.digest()), "M")
+}
+
+/// The requests for mails from a client network, whatever the tenant.
+pub(crate) fn mail_requests(network: &str) -> Key {
+    key(format!("W#{network}"), "W")
+}
+
 /// A tenant's name and settings.
 pub(crate) fn tenant(tenant: &TenantId) -> Key {
     key(format!("T#{tenant}"), "POLICY")
@@ -158,4 +168,16 @@ pub(crate) fn exclusions(tenant: &TenantId) -> String {
 /// The index partition of a tenant's clients.
 pub(crate) fn clients(tenant: &TenantId) -> String {
     format!("T#{tenant}#C")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn audit_row_has_a_time_of_thirteen_digits() {
+        let id = |sk| audited("T#acme#A#202701#0", sk).map(|(_, _, id)| id);
+        assert_eq!(id("1800000000000#a-0").as_deref(), Some("1800000000000-a-0"));
+        assert!(id("180000000000#a-0").is_none() && id("x#a-0").is_none() && audited("U#acme#u", "1#a").is_none());
+    }
 }

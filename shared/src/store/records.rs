@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use crate::{
     domain::{
-        Amr, AuthType, Authenticator, Challenge, CurrentIdp, Device, Exclusion, Factor, FactorState, Kind,
+        Amr, AuthType, Authenticator, Challenge, CurrentIdp, Device, Exclusion, Factor, FactorState, Kind, MailToken,
         PendingEnrolment, RecoveryToken, ResetCodeEntry, ResetCodeFor, Role, Session, User,
     },
     env::Timestamp,
@@ -39,7 +39,6 @@ macro_rules! record {
     };
 }
 
-mod tenant;
 pub(super) mod times;
 
 use times::{millis, secs, secs_or_zero};
@@ -69,6 +68,10 @@ letters! {
     FactorState { None "n", Active "a", Disabled "d" }
     ResetCodeFor { Administrators "a", Everyone "e" }
 }
+
+mod mail_log;
+mod mail_token;
+mod tenant;
 
 /// Stores how a session was authenticated as a number.
 impl Serialize for Amr {
@@ -220,6 +223,10 @@ struct UserRecord {
     password_version: i64,
     #[serde(rename = "pl", default, skip_serializing_if = "std::ops::Not::not")]
     password_fits_contact: bool,
+    #[serde(rename = "ev", default, skip_serializing_if = "std::ops::Not::not")]
+    email_verified: bool,
+    #[serde(rename = "mt", default, skip_serializing_if = "HashMap::is_empty")]
+    mail_tokens: HashMap<EntryId, MailToken>,
     #[serde(rename = "lh")]
     login: String,
     #[serde(rename = "fs")]
@@ -266,13 +273,19 @@ struct UserRecord {
     resets: Vec<Timestamp>,
     #[serde(with = "secs")]
     seen: Timestamp,
+    #[serde(rename = "in", default, skip_serializing_if = "Option::is_none")]
+    last_sign_in: Option<i64>,
 }
 
 impl UserRecord {
-    /// The factor, or which attribute of it is missing.
+    /// The factor, or which attribute of it is missing, or should be.
     fn factor(&mut self) -> Result<Factor, &'static str> {
         if self.factor == FactorState::None {
-            return Ok(Factor::None);
+            return if self.has_factor_attribute() {
+                Err("attributes of a factor without a factor")
+            } else {
+                Ok(Factor::None)
+            };
         }
         let authenticator = Authenticator {
             id: self.factor_id.ok_or("a factor without its id")?,
@@ -287,6 +300,15 @@ impl UserRecord {
         };
         let active = self.factor == FactorState::Active;
         Ok(if active { Factor::Active(authenticator) } else { Factor::Disabled(authenticator) })
+    }
+
+    fn has_factor_attribute(&self) -> bool {
+        self.factor_id.is_some()
+            || self.secret.is_some()
+            || self.last_step.is_some()
+            || self.enrolled_at.is_some()
+            || self.recovery_digest.is_some()
+            || self.recovery_issued_at.is_some()
     }
 }
 
@@ -305,6 +327,8 @@ impl<'de> Deserialize<'de> for User {
             security_version: record.security_version,
             password_version: record.password_version,
             password_fits_contact: record.password_fits_contact,
+            email_verified: record.email_verified,
+            mail_tokens: record.mail_tokens,
             login: record.login,
             recent_attempts: record.recent_attempts,
             consecutive_failures: record.consecutive_failures,
@@ -321,6 +345,7 @@ impl<'de> Deserialize<'de> for User {
             networks: record.networks,
             resets: record.resets,
             seen: record.seen,
+            last_sign_in: record.last_sign_in.map(Timestamp::from_secs),
         })
     }
 }
@@ -350,6 +375,8 @@ impl Serialize for User {
             security_version: user.security_version,
             password_version: user.password_version,
             password_fits_contact: user.password_fits_contact,
+            email_verified: user.email_verified,
+            mail_tokens: user.mail_tokens,
             login: user.login,
             factor,
             factor_id,
@@ -373,7 +400,36 @@ impl Serialize for User {
             networks: user.networks,
             resets: user.resets,
             seen: user.seen,
+            last_sign_in: user.last_sign_in.map(Timestamp::secs),
         }
         .serialize(serializer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{
+        fixture::{FACTOR_ATTRIBUTES, ann},
+        item,
+        write::text,
+    };
+
+    /// All of the attributes or none: otherwise it is unclear whether the user has a factor, so the item is refused.
+    #[tokio::test]
+    async fn factor_state_agrees_with_the_factor_attributes() {
+        let (ann, _) = ann(0).await;
+        let enrolled = ann.item(&ann.key).await;
+        for name in FACTOR_ATTRIBUTES {
+            let mut incomplete = enrolled.clone();
+            incomplete.remove(name).unwrap();
+            assert!(item::read::<User>(incomplete).is_err(), "active without {name}");
+            let mut leftover = enrolled.clone();
+            leftover.insert("fs".to_owned(), text("n"));
+            leftover.retain(|kept, _| kept == name || !FACTOR_ATTRIBUTES.contains(&kept.as_str()));
+            assert!(item::read::<User>(leftover.clone()).is_err(), "no factor, but {name}");
+            leftover.remove(name).unwrap();
+            assert!(item::read::<User>(leftover).unwrap().factor == Factor::None);
+        }
     }
 }

@@ -76,7 +76,7 @@ mod tests {
         policy,
         recovery::RecoveryCode,
         store::{
-            fixture::{Ann, NOW, STEP, ann, attempt},
+            fixture::{Ann, NOW, STEP, ann, attempt, factor_removal},
             session::Denied,
             write::{self, Action, attr},
         },
@@ -116,7 +116,7 @@ mod tests {
         let caller = caller(&ann, session.reference()).await;
         ann.change(Action::Set(attr("fs"), write::text("d"))).await;
         assert_eq!(replace(&ann, &caller).await.1, Replaced::Disabled);
-        ann.change(Action::Set(attr("fs"), write::text("n"))).await;
+        ann.change_all(factor_removal()).await;
         assert_eq!(replace(&ann, &caller).await.1, Replaced::NoFactor);
         ann.change(Action::Add(attr("ep"), 1)).await;
         assert!(matches!(replace(&ann, &caller).await.1, Replaced::Gone(_)));

@@ -23,6 +23,7 @@ use crate::{
     sign_in::Attempt,
 };
 
+mod names;
 mod password;
 mod update;
 
@@ -303,7 +304,7 @@ fn login_unclaimed_by_others(login: &LoginKey, user: &UserId) -> Write {
 }
 
 /// The write of a new password into the login name's item. The stored password must have this version.
-fn new_password(key: &UserKey, login: &LoginKey, version: i64, hash: &PasswordHash) -> Write {
+pub(super) fn new_password(key: &UserKey, login: &LoginKey, version: i64, hash: &PasswordHash) -> Write {
     Write::update(
         keys::login(login),
         vec![eq(attr("uid"), key.user().as_str()), eq(attr("pv"), version)],

@@ -44,13 +44,15 @@ struct NewUserTemplate {
 }
 
 impl NewUserForm {
-    /// The request of the API that the form makes. A user who signs in with a password needs one.
+    /// The request of the API that the form makes. A user who signs in with a password needs one, or an invitation.
     fn request(&self) -> ApiResult<CreateRequest> {
         let (mut fields, auth_type) = (TextFields::default(), self.auth_type.unwrap_or(AuthTypeDto::Local));
         let username = fields.required("/username", self.username.as_deref());
         let display_name = fields.required("/display_name", self.display_name.as_deref());
         let email = fields.optional("/email", self.email.as_deref());
-        let needed = auth_type == AuthTypeDto::Local || self.password.is_some();
+        // Without a password the person is invited: they choose it by the link of the mail.
+        let invite = auth_type == AuthTypeDto::Local && self.password.is_none() && email.is_some();
+        let needed = (auth_type == AuthTypeDto::Local && !invite) || self.password.is_some();
         let password = if needed { fields.password(self.password.as_ref()) } else { None };
         let named = username.zip(display_name).zip(self.role);
         let body = named.map(|((username, display_name), role)| CreateRequest {
@@ -62,6 +64,7 @@ impl NewUserForm {
             email,
             password,
             sso_name_id: None,
+            invite,
         });
         fields.finish(body)
     }
@@ -79,7 +82,7 @@ pub(super) async fn submit(State(app): State<Arc<App>>, post: PageForm<NewUserFo
     let PageForm { mut page, form, .. } = post;
     let form = form?;
     let created = match form.request() {
-        Ok(body) => create_user(&app, &page.request, body).await,
+        Ok(body) => create_user(&app, &page.request, &body).await,
         Err(problem) => Err(problem),
     };
     match created {
@@ -110,7 +113,7 @@ fn form_page(page: &Page, errors: &FormErrors, caller: &Principal, form: NewUser
             .value(form.email.unwrap_or_default()),
         role: field("role").options(roles(text, caller.token().user().tenant())).value(value(form.role)),
         auth_type: has_idp.then(|| field("auth_type").options(auth_types(text)).value(value(form.auth_type))),
-        password: field("password").password("new-password").hint(text.get("hint-user-password")),
+        password: field("password").password("new-password").optional().hint(text.get("hint-user-password")),
     };
     page.show_form(&text.get("new-user-title"), errors, &template)
 }

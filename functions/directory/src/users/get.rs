@@ -22,7 +22,7 @@ use super::load;
 ))]
 pub(crate) async fn get(State(app): State<Arc<App>>, call: ApiRequest<NoBody, UserId>) -> ApiResult<Json<UserDto>> {
     let (key, user, profile) = read_user(&app, &call.request, call.path).await?;
-    Ok(Json(UserDto::new(&key, &user, &profile)))
+    Ok(Json(UserDto::in_directory(&key, &user, &profile)))
 }
 
 /// Reads a user of the caller's tenant.

@@ -86,6 +86,6 @@ pub(crate) async fn list_users(
 ) -> ApiResult<UserList> {
     request.may_read(app, caller).await?;
     let page = app.store.list_users(caller.token().user().tenant(), filter, after, limit.get()).await?;
-    let items = page.items.iter().map(|(key, user, profile)| UserDto::new(key, user, profile)).collect();
+    let items = page.items.iter().map(|(key, user, profile)| UserDto::in_directory(key, user, profile)).collect();
     Ok(UserList { items, next_cursor: page.next.map(|next| next.text(List::Users)) })
 }

@@ -11,7 +11,8 @@ use vestibule::{
         ApiRequest, ApiResult, App, Code, Line, OrEmpty, Problem, Request,
         dto::{AuthTypeDto, Email, KindDto, RoleDto, UserDto},
     },
-    id::UserId,
+    id::{UserId, UserKey},
+    mail_order::OrderedMail,
     password::WeakPassword,
     secret::SecretText,
     store::users::{Changed, Patch, fits_somewhere},
@@ -46,7 +47,7 @@ pub(crate) struct ChangeRequest {
 /// Change a user
 ///
 /// For an Administrator with a fresh step-up. Every change except of the display name and the e-mail address ends the
-/// user's sessions.
+/// user's sessions. A new e-mail address is not verified; links that were mailed become void, and the former address is told.
 #[utoipa::path(patch, path = "/v1/admin/users/{id}", operation_id = "updateUser", tag = "directory",
     security(("session" = [])), params(("id" = String, Path, description = "The user's id.", example = "u-ann")),
     request_body = ChangeRequest, responses(
@@ -78,7 +79,7 @@ pub(crate) async fn change_user(app: &App, request: &Request, user: UserId, body
         return Err(invalid_combination());
     }
     let (admin, target) = load_for_change(app, request, user).await?;
-    target.read()?.ok_or(Code::NotFound)?;
+    let (_, profile) = target.read()?.ok_or(Code::NotFound)?;
     let mut patch = Patch {
         kind: body.kind.map(Into::into),
         role: body.role.map(Into::into),
@@ -107,10 +108,20 @@ pub(crate) async fn change_user(app: &App, request: &Request, user: UserId, body
     }
     let key = target.key().clone();
     match app.store.update_user(&admin, target, &patch, &request.attempt(app)?, &event).await? {
-        Changed::Done(after) => Ok(UserDto::new(&key, &after.0, &after.1)),
+        Changed::Done(after) => {
+            tell_former_address(app, request, &key, profile.email, after.1.email.as_deref()).await;
+            Ok(UserDto::in_directory(&key, &after.0, &after.1))
+        }
         Changed::InvalidCombination => Err(invalid_combination()),
         Changed::PasswordTooShort => Err(Problem::weak("/password", WeakPassword::TooShort)),
         refused => Err(refusal(app, request, &admin, event, &refused).await),
+    }
+}
+
+/// Tells the former address that it was replaced. The change is durable, so a failure is only logged, which raises an alarm.
+async fn tell_former_address(app: &App, request: &Request, key: &UserKey, former: Option<String>, now: Option<&str>) {
+    if let Some(former) = former.filter(|former| Some(former.as_str()) != now) {
+        let _ = request.order_mail(app, OrderedMail::address_changed(key, former)).await;
     }
 }
 

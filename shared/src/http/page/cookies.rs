@@ -49,6 +49,7 @@ impl Cookies {
             TokenClass::Challenge => "vestibule-challenge",
             TokenClass::Enrolment => "vestibule-enrolment",
             TokenClass::Device => "vestibule-device",
+            TokenClass::Mail => "vestibule-mail",
         })
     }
 

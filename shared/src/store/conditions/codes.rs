@@ -9,7 +9,7 @@ use crate::{
     secret::{FactorRef, Nonce, TotpSecret},
     sign_in::VerificationToken,
     store::{
-        fixture::{STEP, ann},
+        fixture::{STEP, ann, factor_removal},
         verify::{ChargeRejection, Disabled},
         write::Value,
     },
@@ -142,15 +142,18 @@ async fn factor_is_not_disabled_when_code_cleared_failures_meanwhile() {
 
 #[tokio::test]
 async fn step_up_rejection_states_reason() {
-    for (factor, failures, why) in [
-        ("d", 0, VerificationRejection::FactorDisabled),
-        ("a", policy::MAX_CONSECUTIVE_FAILURES, VerificationRejection::FactorDisabled),
-        ("n", 0, VerificationRejection::NoFactor),
+    for (factor, actions, why) in [
+        ("disabled", vec![Action::Set(attr("fs"), text("d"))], VerificationRejection::FactorDisabled),
+        (
+            "exhausted",
+            vec![Action::Set(attr("row"), num(policy::MAX_CONSECUTIVE_FAILURES))],
+            VerificationRejection::FactorDisabled,
+        ),
+        ("none", factor_removal(), VerificationRejection::NoFactor),
     ] {
         let (ann, _) = ann(0).await;
         let session = ann.session_of(&ann.key).await;
-        ann.change(Action::Set(attr("fs"), text(factor))).await;
-        ann.change(Action::Set(attr("row"), num(failures))).await;
+        ann.change_all(actions).await;
         assert!(
             matches!(ann.charge(&session, NOW).await, Err(ChargeRejection::Verification(it)) if it == why),
             "{factor}"

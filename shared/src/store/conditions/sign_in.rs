@@ -12,7 +12,7 @@ use crate::{
     secret::{NewToken, RestoreEpoch, TokenClass},
     sign_in::{NextStep, PasswordChecked},
     store::{
-        fixture::{PASSWORD, STEP, ann, person},
+        fixture::{PASSWORD, STEP, ann, factor_removal, person},
         item::{self, Device, Exclusion, Kind, User},
         login::Opened,
         verify::{ChargeRejection, Disabled},
@@ -136,12 +136,8 @@ async fn known_device(ann: &Ann, ends: Timestamp) -> NewToken {
 async fn excluded(ann: &Ann) -> NewToken {
     let exclusion = Exclusion { batch: BatchId::parse("b").unwrap(), at: Timestamp::default() };
     let token = known_device(ann, NOW + policy::DEVICE_LIFE).await;
-    let actions = vec![
-        Action::Set(attr("k"), text("c")),
-        Action::Set(attr("fs"), text("n")),
-        Action::Set(attr("ex"), item::value(&exclusion).unwrap()),
-    ];
-    set(ann, &ann.key, actions).await;
+    let contact = [Action::Set(attr("k"), text("c")), Action::Set(attr("ex"), item::value(&exclusion).unwrap())];
+    ann.change_all(factor_removal().into_iter().chain(contact).collect()).await;
     token
 }
 
