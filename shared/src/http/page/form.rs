@@ -63,6 +63,13 @@ impl Field {
         self
     }
 
+    /// A hint that depends on the person.
+    #[must_use]
+    pub fn hint(mut self, hint: Cow<'static, str>) -> Self {
+        self.hint = Some(hint);
+        self
+    }
+
     /// What a browser or a password manager may fill in (HTML, `autocomplete`).
     #[must_use]
     pub const fn autocomplete(mut self, autocomplete: &'static str) -> Self {
@@ -88,6 +95,13 @@ impl Field {
     #[must_use]
     pub const fn code(mut self) -> Self {
         (self.kind, self.autocomplete) = ("code", "one-time-code");
+        self
+    }
+
+    /// A file, which the form sends as `multipart/form-data`.
+    #[must_use]
+    pub const fn file(mut self) -> Self {
+        self.kind = "file";
         self
     }
 
