@@ -228,3 +228,19 @@ outcome-not_a_contact = Abgelehnt: Mitarbeiter können nicht ausgenommen werden
 outcome-not_found = Abgelehnt: Diesen Kontakt gibt es nicht
 outcome-password_too_short = Abgelehnt: Das Passwort ist zu kurz, oder seine Länge ist nicht bekannt. Setzen Sie ein neues Passwort von mindestens 15 Zeichen.
 outcome-not_applied = Nicht erledigt: Die Änderung endete vorher
+
+## Passwort ändern
+label-current_password = Jetziges Passwort
+invalid-current_password = Geben Sie Ihr jetziges Passwort ein: höchstens 1.024 Bytes.
+label-new_password = Neues Passwort
+invalid-new_password = Wählen Sie ein neues Passwort.
+password-what = Wenn sich das Passwort ändert, werden Sie überall sonst abgemeldet.
+password-rule-employee = Mindestens 8 Zeichen. Häufige Passwörter werden abgelehnt.
+password-rule-contact = Mindestens 15 Zeichen. Häufige Passwörter werden abgelehnt.
+password-too-short = Das neue Passwort ist zu kurz. Es braucht mindestens 8 Zeichen.
+password-too-short-contact = Das neue Passwort ist zu kurz. Es braucht mindestens 15 Zeichen.
+password-too-long = Das neue Passwort ist zu lang. Es darf höchstens 1.024 Bytes haben.
+password-common = Das neue Passwort gehört zu den häufigen, die zuerst versucht werden. Wählen Sie ein anderes.
+password-wrong = Das jetzige Passwort ist falsch. Nach fünf falschen Eingaben werden Sie abgemeldet.
+password-changed = Ihr Passwort ist geändert. Überall sonst sind Sie abgemeldet.
+password-sso = Sie melden sich über den Identity-Provider Ihrer Firma an und haben deshalb hier kein Passwort. Ändern Sie es dort.

@@ -228,3 +228,19 @@ outcome-not_a_contact = Refused: employees cannot be excluded
 outcome-not_found = Refused: there is no such contact
 outcome-password_too_short = Refused: the password is too short, or its length is not known. Set a new password of at least 15 characters.
 outcome-not_applied = Not done: the change stopped before
+
+## Change the password
+label-current_password = Current password
+invalid-current_password = Enter your current password: at most 1,024 bytes.
+label-new_password = New password
+invalid-new_password = Choose a new password.
+password-what = When the password changes, you are signed out everywhere else.
+password-rule-employee = At least 8 characters. Common passwords are refused.
+password-rule-contact = At least 15 characters. Common passwords are refused.
+password-too-short = The new password is too short. It needs at least 8 characters.
+password-too-short-contact = The new password is too short. It needs at least 15 characters.
+password-too-long = The new password is too long. It may have at most 1,024 bytes.
+password-common = The new password is one of the common ones, which are tried first. Choose another.
+password-wrong = The current password is wrong. After five wrong entries you are signed out.
+password-changed = Your password is changed. You are signed out everywhere else.
+password-sso = You sign in through your company's identity provider, so you have no password here. Change it there.
