@@ -226,15 +226,15 @@ impl UserDto {
 #[schema(example = json!({"user": {"mfa": "none"}}))]
 pub struct ResetDto {
     /// The user after the reset.
-    user: UserDto,
+    pub user: UserDto,
     /// Until when the user can enrol a new authenticator. After that they need another reset.
     #[schema(value_type = String, format = DateTime, example = "2026-01-18T09:30:00Z")]
-    enrol_by: Timestamp,
+    pub enrol_by: Timestamp,
     /// The code that the user needs to enrol, if the tenant's settings require one. Give it to them in person or by
     /// telephone. It is in this response only.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "K7Q2M-X9TFA")]
-    reset_code: Option<String>,
+    pub reset_code: Option<String>,
 }
 
 impl ResetDto {
