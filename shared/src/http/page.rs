@@ -15,7 +15,7 @@ mod request;
 
 pub use asset::{Asset, ICON, SCRIPT, STYLE};
 pub use cookies::Cookies;
-pub(super) use cookies::cookie;
+pub(super) use cookies::{cookie, has_pre_session};
 pub use form::{Field, FormErrors};
 pub use language::{Language, Text};
 pub(super) use layout::problem_page;
