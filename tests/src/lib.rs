@@ -133,6 +133,17 @@ impl TestRequest {
         self
     }
 
+    /// Adds a form with a file as the body.
+    #[must_use]
+    pub fn multipart(mut self, fields: &[(&str, &str)]) -> Self {
+        let part = |(name, value): &(&str, &str)| {
+            format!("--part\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+        };
+        let body = fields.iter().map(part).collect::<String>() + "--part--\r\n";
+        self.body = Some(("multipart/form-data; boundary=part", body));
+        self
+    }
+
     /// Adds a bearer token.
     #[must_use]
     pub fn token(mut self, token: &str) -> Self {

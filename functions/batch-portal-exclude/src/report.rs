@@ -13,7 +13,7 @@ use vestibule::{
 pub(crate) struct BatchAnswer {
     /// The id of the batch.
     #[schema(example = "b-3nTq8sVw")]
-    batch_id: String,
+    pub(crate) batch_id: String,
     /// Whether the batch excludes contacts from MFA. Otherwise it includes them again.
     #[schema(example = true)]
     disable_mfa: bool,

@@ -24,16 +24,16 @@ const MAX_CONTACTS: usize = 1_000;
 pub(crate) struct BatchRequest {
     /// The ids of 1 to 1,000 contacts. An id that is given twice counts once.
     #[schema(value_type = Vec<String>, min_items = 1, max_items = 1000, example = json!(["u-carl", "u-cora"]))]
-    contact_ids: Vec<UserId>,
+    pub(crate) contact_ids: Vec<UserId>,
     /// `true` excludes the contacts from MFA, `false` includes them again.
     #[schema(example = true)]
-    disable_mfa: bool,
+    pub(crate) disable_mfa: bool,
     /// The reason. It is kept in the audit and in the list of exclusions.
-    reason: Line,
+    pub(crate) reason: Line,
     /// `true` changes nothing and returns what would happen. Default: `false`. A dry run uses up the idempotency key like any
     /// other request.
     #[serde(default)]
-    dry_run: bool,
+    pub(crate) dry_run: bool,
 }
 
 /// Exclude contacts from MFA, or include them again
@@ -57,10 +57,20 @@ pub(crate) async fn run(
 ) -> ApiResult<Json<BatchAnswer>> {
     let ApiRequest { body: Large(body), request, .. } = call;
     let key = idempotency_key(&request)?;
+    run_batch(&app, &request, key, body).await.map(Json)
+}
+
+/// Starts a batch, continues it, or repeats its response.
+pub(crate) async fn run_batch(
+    app: &App,
+    request: &Request,
+    key: IdempotencyKey,
+    body: BatchRequest,
+) -> ApiResult<BatchAnswer> {
     if !(1..=MAX_CONTACTS).contains(&body.contact_ids.len()) {
         return Err(Problem::field("/contact_ids", "must be 1 to 1000 ids"));
     }
-    let admin = request.administrator(&app).await?;
+    let admin = request.administrator(app).await?;
     let event = request.event(Action::ExclusionBatch, Outcome::Success).by(admin.key().user());
     let event = event.because(&body.reason);
     let batch = batch::BatchRequest {
@@ -70,10 +80,10 @@ pub(crate) async fn run(
         dry_run: body.dry_run,
         reason: body.reason.into(),
     };
-    match app.store.run_batch(&admin, &batch, &request.attempt(&app)?, &event).await? {
-        BatchResult::Report(report) => Ok(Json(report.into())),
+    match app.store.run_batch(&admin, &batch, &request.attempt(app)?, &event).await? {
+        BatchResult::Report(report) => Ok(report.into()),
         BatchResult::OtherBody => Err(Code::IdempotencyMismatch.into()),
-        BatchResult::ActorRevoked => Err(request.no_longer(&app).await),
+        BatchResult::ActorRevoked => Err(request.no_longer(app).await),
     }
 }
 

@@ -1,5 +1,7 @@
 //! `POST /v1/password`: the caller changes their own password.
 
+mod page;
+
 use std::sync::Arc;
 
 use axum::{Json, extract::State};
@@ -13,11 +15,14 @@ use vestibule::{
     password,
     secret::SecretText,
     sign_in::{Attempt, OwnPasswordAttempt},
-    store::item::{Amr, Kind},
+    store::{
+        item::{Amr, Kind},
+        session::Principal,
+    },
 };
 
 pub(crate) fn routes() -> Routes {
-    Routes::new().routes(routes!(change))
+    Routes::new().routes(routes!(change)).merge(page::routes())
 }
 
 /// The current password and the new one.
@@ -53,30 +58,39 @@ struct PasswordAnswer {
 ))]
 async fn change(State(app): State<Arc<App>>, call: ApiRequest<PasswordRequest>) -> ApiResult<Json<PasswordAnswer>> {
     let ApiRequest { body, request, .. } = call;
-    check_new_password(&body, false)?;
+    let session = change_password(&app, &request, &body).await?;
+    Ok(Json(PasswordAnswer { session }))
+}
+
+/// Changes the caller's password, and returns the session with its new token.
+async fn change_password(app: &App, request: &Request, body: &PasswordRequest) -> ApiResult<SessionDto> {
+    check_new_password(body, false)?;
     if body.current_password.expose().len() > password::MAX_BYTES {
         return Err(Problem::field("/current_password", PASSWORD_TOO_LONG));
     }
-    let caller = request.principal(&app).await?;
-    // An excluded contact has no factor to step up with.
-    if caller.session().amr != Amr::Password && !caller.session().fresh(request.now) {
+    let caller = request.principal(app).await?;
+    if needs_step_up(&caller) && !caller.session().fresh(request.now) {
         return Err(Code::StepUpRequired.into());
     }
-    check_new_password(&body, caller.user().kind == Kind::Contact)?;
-    let (key, attempt) = (caller.token().user().clone(), request.attempt(&app)?);
+    check_new_password(body, caller.user().kind == Kind::Contact)?;
+    let (key, attempt) = (caller.token().user().clone(), request.attempt(app)?);
     let place = app.passwords.place()?;
     let password_attempt = app.store.charge_own_password(&caller, &attempt).await?;
     let proof = app.passwords.verify(place, &body.current_password, password_attempt.hash().as_ref()).await?;
     let verified = match password_attempt.checked(proof) {
         Ok(verified) => verified,
-        Err(refused) => return Err(wrong_password(&app, &request, &key, &refused, &attempt).await),
+        Err(refused) => return Err(wrong_password(app, request, &key, &refused, &attempt).await),
     };
     let hash = app.passwords.hash(&body.new_password, &*app.entropy).await?;
     let mut event = request.event(Action::PasswordChanged, Outcome::Success).own(key.user()).notify(Notify::User);
     event.user_agent.clone_from(&request.user_agent);
     let signed_in = app.store.change_password(verified, &hash, &*app.entropy, &event).await?;
-    let session = SessionDto::new(signed_in.token, &signed_in.session, signed_in.device);
-    Ok(Json(PasswordAnswer { session }))
+    Ok(SessionDto::new(signed_in.token, &signed_in.session, signed_in.device))
+}
+
+/// An excluded contact has no factor to step up with.
+fn needs_step_up(caller: &Principal) -> bool {
+    caller.session().amr != Amr::Password
 }
 
 fn check_new_password(body: &PasswordRequest, contact: bool) -> ApiResult<()> {

@@ -32,7 +32,6 @@ use vestibule::{
 };
 
 use crate::{
-    cookies,
     limiter::{Limiter, Place, Placed},
     provisioning,
 };
@@ -89,7 +88,8 @@ const MAX_DECISIONS: usize = 3;
 ///
 /// The assertion consumer service (ACS) of SAML: the user's browser sends the identity provider's response here. What this service
 /// returns depends on how the sign-in started. A browser that started the sign-in sends its pre-session cookie, and is redirected
-/// to `return_to`, or first to the enrolment, with the token in a cookie. After any other start, the result is JSON and sets no cookie. An unsolicited
+/// to `return_to`, or first to the enrolment, with the token in a cookie. After any other start, the result is JSON and sets no cookie. A
+/// browser with a pre-session cookie gets a refusal as a page (`text/html`), with the same status. An unsolicited
 /// response is not checked: if the tenant allows such responses, the browser is redirected to a start. Additional form fields
 /// are ignored.
 #[utoipa::path(post, path = "/v1/sso/{tenant}/acs", operation_id = "acceptSsoResponse", tag = "sso",
@@ -128,7 +128,7 @@ async fn acs(
         idp: &loaded.idp,
         attempt: &attempt,
     };
-    let pre_session = cookies::read_pre_session(&app, &request);
+    let pre_session = Cookies::new(&app).pre_session(&request);
     if relay.is_none() && loaded.idp.idp_initiated {
         return incoming.unsolicited(pre_session.as_ref()).await;
     }
@@ -290,7 +290,7 @@ impl AcsRequest<'_> {
         };
         if std::mem::take(&mut pre_session.unsolicited) {
             // After a sign-in, the next unsolicited response counts as the first one again.
-            response.headers_mut().append(header::SET_COOKIE, cookies::pre_session(self.app, &pre_session));
+            response.headers_mut().append(header::SET_COOKIE, cookies.set_pre_session(&pre_session));
         }
         response
     }

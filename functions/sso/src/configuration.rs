@@ -1,5 +1,7 @@
 //! `/v1/admin/sso`: the identity provider (IdP) of a tenant, and which of its statements the tenant accepts.
 
+mod page;
+
 use std::{sync::Arc, time::Duration};
 
 use axum::{Json, extract::State, http::StatusCode};
@@ -11,7 +13,7 @@ use utoipa_axum::routes;
 use vestibule::{
     audit::{Action, Notify, Outcome},
     env::Timestamp,
-    http::{ApiRequest, ApiResult, App, Code, Large, Line, Problem, Routes},
+    http::{ApiRequest, ApiResult, App, Code, Large, Line, Problem, Request, Routes},
     id::TenantId,
     saml::{Certificate, IdpMetadata, RequestSigner},
     secret::Nonce,
@@ -23,14 +25,14 @@ use vestibule::{
 };
 
 pub(crate) fn routes() -> Routes {
-    Routes::new().routes(routes!(get, set, remove))
+    Routes::new().routes(routes!(get, set, remove)).merge(page::routes())
 }
 
 /// The most certificates of an IdP.
 const CERTIFICATES: usize = 8;
 
 /// The identity provider of a tenant: its metadata, or its entity id, address and certificates. Absent features are off.
-#[derive(Deserialize, ToSchema)]
+#[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({
     "idp_entity_id": "https://idp.acme.example/saml",
@@ -231,7 +233,7 @@ fn warnings(idp: &Idp, certificates: &[Certificate], now: Timestamp) -> Vec<Warn
 }
 
 /// The response with the IdP's configuration.
-fn response(idp: &Idp, sp: ServiceProvider, now: Timestamp) -> Json<IdpDto> {
+fn response(idp: &Idp, sp: ServiceProvider, now: Timestamp) -> IdpDto {
     let certificates: Vec<_> = idp.certificates.iter().filter_map(|der| Certificate::from_der(der).ok()).collect();
     let details = |it: &Certificate| CertificateDto {
         sha256: it.fingerprint(),
@@ -251,7 +253,7 @@ fn response(idp: &Idp, sp: ServiceProvider, now: Timestamp) -> Json<IdpDto> {
     });
     let signing_certificate = idp.request_key.as_ref().and_then(|key| Certificate::from_der(&key.certificate).ok());
     let signing_certificate = signing_certificate.map(|it| it.pem());
-    Json(IdpDto {
+    IdpDto {
         idp_entity_id: idp.entity_id.clone(),
         sso_url: idp.sso_url.clone(),
         certificates: certificates.iter().map(Certificate::pem).collect(),
@@ -265,7 +267,7 @@ fn response(idp: &Idp, sp: ServiceProvider, now: Timestamp) -> Json<IdpDto> {
         provisioning,
         changed_at: idp.changed,
         service_provider: ServiceProviderDto { entity_id: sp.entity_id, acs_url: sp.acs_url, signing_certificate },
-    })
+    }
 }
 
 impl IdpRequest {
@@ -339,10 +341,15 @@ impl IdpRequest {
     (status = 404, description = "`not_found`: The tenant has no identity provider."),
 ))]
 async fn get(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<Json<IdpDto>> {
-    let admin = call.request.administrator(&app).await?;
+    configured(&app, &call.request).await.map(Json)
+}
+
+/// The tenant's IdP, for an Administrator.
+async fn configured(app: &App, request: &Request) -> ApiResult<IdpDto> {
+    let admin = request.administrator(app).await?;
     let sp = app.service_provider(admin.tenant())?;
     let idp = app.store.idp(admin.tenant()).await?.flatten().ok_or(Code::NotFound)?;
-    Ok(response(&idp, sp, call.request.now))
+    Ok(response(&idp, sp, request.now))
 }
 
 /// Set the tenant's identity provider
@@ -357,18 +364,23 @@ async fn get(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<Json<Id
 ))]
 async fn set(State(app): State<Arc<App>>, call: ApiRequest<Large<IdpRequest>>) -> ApiResult<Json<IdpDto>> {
     let ApiRequest { body: Large(body), request, .. } = call;
+    configure(&app, &request, body).await.map(Json)
+}
+
+/// Replaces the tenant's IdP, for an Administrator.
+async fn configure(app: &Arc<App>, request: &Request, body: IdpRequest) -> ApiResult<IdpDto> {
     let https = app.public_url.as_ref().is_none_or(PublicUrl::is_https);
     let (mut idp, sign_requests) = body.idp(https, request.now)?;
     idp.generation = Some(Nonce::generate(&*app.entropy)?);
-    let admin = request.administrator(&app).await?;
+    let admin = request.administrator(app).await?;
     let sp = app.service_provider(admin.tenant())?;
     if sign_requests {
-        idp.request_key = Some(request_key(&app, admin.tenant()).await?);
+        idp.request_key = Some(request_key(app, admin.tenant()).await?);
     }
     let event = request.event(Action::IdpChanged, Outcome::Success).by(admin.key().user());
     let event = event.notify(Notify::Administrators);
-    if app.store.set_idp(&admin, &idp, &request.attempt(&app)?, &event).await?.is_none() {
-        return Err(request.no_longer(&app).await);
+    if app.store.set_idp(&admin, &idp, &request.attempt(app)?, &event).await?.is_none() {
+        return Err(request.no_longer(app).await);
     }
     Ok(response(&idp, sp, request.now))
 }
@@ -385,18 +397,22 @@ async fn set(State(app): State<Arc<App>>, call: ApiRequest<Large<IdpRequest>>) -
     (status = 409, description = "`conflict`: Every active Administrator signs in through the identity provider."),
 ))]
 async fn remove(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<StatusCode> {
-    let request = call.request;
-    let admin = request.administrator(&app).await?;
+    remove_idp(&app, &call.request).await.map(|()| StatusCode::NO_CONTENT)
+}
+
+/// Removes the tenant's IdP, for an Administrator.
+async fn remove_idp(app: &App, request: &Request) -> ApiResult<()> {
+    let admin = request.administrator(app).await?;
     let event = request.event(Action::IdpRemoved, Outcome::Success).by(admin.key().user());
     let event = event.notify(Notify::Administrators);
-    match app.store.remove_idp(&admin, &request.attempt(&app)?, &event).await? {
-        IdpRemoved::Done => Ok(StatusCode::NO_CONTENT),
+    match app.store.remove_idp(&admin, &request.attempt(app)?, &event).await? {
+        IdpRemoved::Done => Ok(()),
         IdpRemoved::NotFound => Err(Code::NotFound.into()),
         IdpRemoved::Needed => {
             let why = Problem::new(Code::Conflict)
                 .detail("every active Administrator signs in through the identity provider");
-            Err(request.refused(&app, &admin, event, why).await)
+            Err(request.refused(app, &admin, event, why).await)
         }
-        IdpRemoved::ActorRevoked => Err(request.no_longer(&app).await),
+        IdpRemoved::ActorRevoked => Err(request.no_longer(app).await),
     }
 }

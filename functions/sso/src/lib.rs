@@ -2,7 +2,6 @@
 
 mod acs;
 mod configuration;
-mod cookies;
 mod limiter;
 mod provisioning;
 mod start;

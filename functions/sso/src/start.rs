@@ -11,14 +11,15 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::routes;
 use vestibule::{
-    http::{ApiRequest, ApiResult, App, Code, NoBody, Problem, Request, Routes, page::is_own_path},
+    http::{
+        ApiRequest, ApiResult, App, Code, NoBody, Problem, Request, Routes,
+        page::{Cookies, is_own_path},
+    },
     id::TenantId,
     saml::{self, RequestSigner},
     sso::{PreSession, Relay},
     store::item::SsoRequest,
 };
-
-use crate::cookies;
 
 pub(crate) fn routes() -> Routes {
     Routes::new().routes(routes!(metadata)).routes(routes!(login))
@@ -90,13 +91,13 @@ async fn login(State(app): State<Arc<App>>, call: ApiRequest<NoBody, TenantId, L
     let sent = SsoRequest { step_up, pre_session: bound, ..SsoRequest::new(return_to, request.now) };
     app.store.open_request(&tenant, &relay, &sent).await?;
     let location = saml::redirect(&sp, &idp.sso_url, &relay_state, &relay, request.now, step_up, signer.as_ref())?;
-    let cookie = pre_session.map(|it| AppendHeaders([(header::SET_COOKIE, cookies::pre_session(&app, &it))]));
+    let cookie = pre_session.map(|it| AppendHeaders([(header::SET_COOKIE, Cookies::new(&app).set_pre_session(&it))]));
     Ok((StatusCode::FOUND, [(header::LOCATION, location)], cookie, ()).into_response())
 }
 
 /// The browser's pre-session, which its tabs share, or a new one.
 fn pre_session(app: &App, request: &Request, query: &LoginQuery) -> ApiResult<PreSession> {
-    let mut pre_session = match cookies::read_pre_session(app, request) {
+    let mut pre_session = match Cookies::new(app).pre_session(request) {
         Some(pre_session) => pre_session,
         None => PreSession::generate(&*app.entropy)?,
     };

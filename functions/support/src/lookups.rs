@@ -9,7 +9,7 @@ use utoipa_axum::routes;
 use vestibule::{
     audit::{Action, Outcome},
     http::{
-        ApiRequest, ApiResult, App, Code, Limit, NoBody, Page, Routes, cursor,
+        ApiRequest, ApiResult, App, Code, Limit, NoBody, Page, Request, Routes, cursor,
         dto::{KindDto, MfaDto, NameStart, RoleDto},
     },
     id::{TenantId, UserKey},
@@ -28,70 +28,70 @@ pub(crate) fn routes() -> Routes {
 /// would allow unknown fields.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Search {
-    q: Option<NameStart>,
+pub(crate) struct Search {
+    pub(crate) q: Option<NameStart>,
     #[serde(default)]
-    limit: Limit,
-    cursor: Option<String>,
+    pub(crate) limit: Limit,
+    pub(crate) cursor: Option<String>,
 }
 
 /// A page of tenants.
 #[derive(Serialize, ToSchema)]
-struct TenantList {
+pub(crate) struct TenantList {
     /// The tenants.
-    items: Vec<TenantDto>,
+    pub(crate) items: Vec<TenantDto>,
     /// Where the next page begins: the `cursor` of the next request. Absent on the last page. A page can have fewer items
     /// than `limit` and not be the last.
     #[serde(skip_serializing_if = "Option::is_none")]
-    next_cursor: Option<String>,
+    pub(crate) next_cursor: Option<String>,
 }
 
 /// A tenant, as operators see it.
 #[derive(Serialize, ToSchema)]
-struct TenantDto {
+pub(crate) struct TenantDto {
     /// The id of the tenant.
     #[schema(example = "acme")]
-    id: String,
+    pub(crate) id: String,
     /// The name of the company.
     #[schema(example = "Acme")]
-    name: String,
+    pub(crate) name: String,
 }
 
 /// A page of a tenant's users.
 #[derive(Serialize, ToSchema)]
-struct TenantUserList {
+pub(crate) struct TenantUserList {
     /// The users.
-    items: Vec<TenantUserDto>,
+    pub(crate) items: Vec<TenantUserDto>,
     /// Where the next page begins: the `cursor` of the next request. Absent on the last page. A page can have fewer items
     /// than `limit` and not be the last.
     #[serde(skip_serializing_if = "Option::is_none")]
-    next_cursor: Option<String>,
+    pub(crate) next_cursor: Option<String>,
 }
 
 /// A user of a tenant, with the fields that operators see.
 #[derive(Serialize, ToSchema)]
 #[schema(example = json!({"mfa": "active", "role": "administrator"}))]
-struct TenantUserDto {
+pub(crate) struct TenantUserDto {
     /// The user's id. It is unique within the tenant.
     #[schema(example = "u-ann")]
-    id: String,
+    pub(crate) id: String,
     /// The user name, as it was entered.
     #[schema(example = "ann")]
-    username: String,
+    pub(crate) username: String,
     /// The display name.
     #[schema(example = "Ann Lee")]
-    display_name: String,
+    pub(crate) display_name: String,
     /// Whether the user is an employee or a contact.
-    kind: KindDto,
+    pub(crate) kind: KindDto,
     /// The user's role.
-    role: RoleDto,
+    pub(crate) role: RoleDto,
     /// The state of the user's authenticator.
-    mfa: MfaDto,
+    pub(crate) mfa: MfaDto,
     /// Whether the user may sign in.
     #[schema(example = true)]
-    active: bool,
+    pub(crate) active: bool,
     /// Whether the user is a contact who is excluded from MFA.
-    excluded: bool,
+    pub(crate) excluded: bool,
 }
 
 impl TenantUserDto {
@@ -123,16 +123,21 @@ async fn list_tenants(
     call: ApiRequest<NoBody, (), Search>,
 ) -> ApiResult<Json<TenantList>> {
     let ApiRequest { query, request, .. } = call;
+    find_tenants(&app, &request, query).await.map(Json)
+}
+
+/// Lists the tenants, for an operator.
+pub(crate) async fn find_tenants(app: &App, request: &Request, query: Search) -> ApiResult<TenantList> {
     let after = cursor(List::Tenants, query.cursor.as_deref())?;
-    let principal = request.principal(&app).await?;
-    request.may_look_up(&app, &principal).await?;
+    let principal = request.principal(app).await?;
+    request.may_look_up(app, &principal).await?;
     let operator = principal.token().user();
     let event = request.event(Action::TenantsListed, Outcome::Success).by(operator.user());
-    app.store.record_or_fail(operator.tenant(), &request.attempt(&app)?, 0, &event).await?;
+    app.store.record_or_fail(operator.tenant(), &request.attempt(app)?, 0, &event).await?;
     let start = query.q.map(String::from);
     let page = app.store.tenants(start.as_deref(), after.as_ref(), query.limit.get()).await?;
     let items = page.items.into_iter().map(|(id, policy)| TenantDto { id: String::from(id), name: policy.name });
-    Ok(Json(TenantList { items: items.collect(), next_cursor: page.next.map(|next| next.text(List::Tenants)) }))
+    Ok(TenantList { items: items.collect(), next_cursor: page.next.map(|next| next.text(List::Tenants)) })
 }
 
 /// List the users of a tenant
@@ -152,18 +157,28 @@ async fn list_users(
     call: ApiRequest<NoBody, TenantId, Search>,
 ) -> ApiResult<Json<TenantUserList>> {
     let ApiRequest { path: tenant, query, request, .. } = call;
+    find_users(&app, &request, &tenant, query).await.map(Json)
+}
+
+/// Lists the users of a tenant, for an operator.
+pub(crate) async fn find_users(
+    app: &App,
+    request: &Request,
+    tenant: &TenantId,
+    query: Search,
+) -> ApiResult<TenantUserList> {
     let after = cursor(List::Users, query.cursor.as_deref())?;
     let token = request.token(TokenClass::Session)?;
-    let (principal, found) = app.store.load_tenant(token, &tenant, request.now).await?;
-    request.may_look_up(&app, &principal).await?;
+    let (principal, found) = app.store.load_tenant(token, tenant, request.now).await?;
+    request.may_look_up(app, &principal).await?;
     found.ok_or(Code::NotFound)?;
     let operator = principal.token().user();
     let mut event = request.event(Action::UsersListed, Outcome::Success).by(operator.user());
-    event.actor_tenant = Some(operator.tenant().clone()).filter(|own| *own != tenant);
-    app.store.record_or_fail(&tenant, &request.attempt(&app)?, 0, &event).await?;
+    event.actor_tenant = Some(operator.tenant().clone()).filter(|own| own != tenant);
+    app.store.record_or_fail(tenant, &request.attempt(app)?, 0, &event).await?;
     let filter = UserFilter { start: query.q.map(String::from), ..UserFilter::default() };
-    let page = app.store.list_users(&tenant, &filter, after.as_ref(), query.limit.get()).await?;
+    let page = app.store.list_users(tenant, &filter, after.as_ref(), query.limit.get()).await?;
     let items = page.items.into_iter().map(|(key, user, profile)| TenantUserDto::new(&key, &user, profile));
     let next_cursor = page.next.map(|next| next.text(List::Users));
-    Ok(Json(TenantUserList { items: items.collect(), next_cursor }))
+    Ok(TenantUserList { items: items.collect(), next_cursor })
 }

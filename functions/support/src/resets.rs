@@ -8,11 +8,14 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 use vestibule::{
     audit::{Action, Notify, Outcome},
-    http::{ApiRequest, ApiResult, App, Code, Line, Problem, Routes, dto::ResetDto},
+    http::{ApiRequest, ApiResult, App, Code, Line, Problem, Request, Routes, dto::ResetDto},
     id::{LoginName, TenantId, UserKey},
     recovery::ResetCode,
     secret::TokenClass,
-    store::{reset::ResetError, users::Actor},
+    store::{
+        reset::{NotSole, ResetError},
+        users::Actor,
+    },
 };
 
 pub(crate) fn routes() -> Routes {
@@ -23,17 +26,17 @@ pub(crate) fn routes() -> Routes {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"ticket": "SUP-1042", "reason": "Lost their phone, identity checked by call-back"}))]
-struct SupportResetRequest {
+pub(crate) struct SupportResetRequest {
     /// The id of the user's tenant.
     #[schema(value_type = String, example = "acme")]
-    tenant: TenantId,
+    pub(crate) tenant: TenantId,
     /// The user's name.
     #[schema(example = "ann")]
-    username: String,
+    pub(crate) username: String,
     /// The support ticket. It works for one reset, in any tenant.
-    ticket: Line,
+    pub(crate) ticket: Line,
     /// The reason. It is kept in the audit of the tenant and of support.
-    reason: Line,
+    pub(crate) reason: Line,
 }
 
 /// Reset the MFA of a locked-out Administrator
@@ -51,11 +54,33 @@ struct SupportResetRequest {
 ))]
 async fn reset(State(app): State<Arc<App>>, call: ApiRequest<SupportResetRequest>) -> ApiResult<Json<ResetDto>> {
     let ApiRequest { body, request, .. } = call;
+    reset_administrator(&app, &request, body).await.map(Json).map_err(|refusal| refusal.problem)
+}
+
+/// Why nobody was reset.
+pub(crate) struct Refusal {
+    pub(crate) problem: Problem,
+    /// The cause of `not_sole_administrator`.
+    pub(crate) not_sole: Option<NotSole>,
+}
+
+impl<P: Into<Problem>> From<P> for Refusal {
+    fn from(problem: P) -> Self {
+        Self { problem: problem.into(), not_sole: None }
+    }
+}
+
+/// Resets the MFA of a tenant's only Administrator, for an operator.
+pub(crate) async fn reset_administrator(
+    app: &App,
+    request: &Request,
+    body: SupportResetRequest,
+) -> Result<ResetDto, Refusal> {
     let names = app.names()?;
     let login = names.login(&body.tenant, &LoginName::fold(&body.username));
     let (token, ticket) = (request.token(TokenClass::Session)?, names.ticket(&body.ticket));
     let (principal, target) = app.store.load_support_reset(token, login, ticket, request.now).await?;
-    let operator = request.may_operate(&app, principal).await?;
+    let operator = request.may_operate(app, principal).await?;
     let code = ResetCode::generate(&*app.entropy)?;
     let mut in_support =
         request.event(Action::MfaReset, Outcome::Success).by(operator.key().user()).because(&body.reason);
@@ -64,20 +89,24 @@ async fn reset(State(app): State<Arc<App>>, call: ApiRequest<SupportResetRequest
     in_tenant.actor_tenant = Some(operator.tenant().clone());
     let codes = app.codes()?;
     let digest = |key: &UserKey| code.digest(&codes, key);
-    let attempt = request.attempt(&app)?;
-    let problem: Problem = match app
+    let attempt = request.attempt(app)?;
+    let refusal: Refusal = match app
         .store
         .reset_sole_administrator(&Actor::AdminContext(&operator), target, &digest, &attempt, (&in_support, &in_tenant))
         .await
     {
-        Ok(done) => return Ok(Json(ResetDto::new(&done, &code))),
+        Ok(done) => return Ok(ResetDto::new(&done, &code)),
         Err(ResetError::NotFound) => return Err(Code::NotFound.into()),
-        Err(ResetError::ActorRevoked) => return Err(request.no_longer(&app).await),
-        Err(ResetError::NotSole(why)) => Problem::new(Code::NotSoleAdministrator).detail(why.to_string()),
+        Err(ResetError::ActorRevoked) => return Err(request.no_longer(app).await.into()),
+        Err(ResetError::NotSole(why)) => {
+            let problem = Problem::new(Code::NotSoleAdministrator).detail(why.to_string());
+            Refusal { problem, not_sole: Some(why) }
+        }
         Err(ResetError::TicketUsed) => Code::TicketUsed.into(),
-        Err(ResetError::SelfReset) => Problem::new(Code::Forbidden).detail("you cannot reset your own MFA"),
+        Err(ResetError::SelfReset) => Problem::new(Code::Forbidden).detail("you cannot reset your own MFA").into(),
         Err(ResetError::Store(error)) => return Err(error.into()),
-        Err(ResetError::OverBudget { retry_at }) => Problem::too_many(request.now, retry_at),
+        Err(ResetError::OverBudget { retry_at }) => Problem::too_many(request.now, retry_at).into(),
     };
-    Err(request.refused(&app, &operator, in_support, problem).await)
+    let problem = request.refused(app, &operator, in_support, refusal.problem).await;
+    Err(Refusal { problem, ..refusal })
 }

@@ -19,7 +19,7 @@ use tower::ServiceExt;
 use super::{
     App, Routes,
     call::{Stamp, wants_html},
-    page::{Language, problem_page},
+    page::{Language, has_pre_session, problem_page},
     problem::{Code, Problem},
 };
 use crate::{
@@ -69,7 +69,7 @@ async fn finish(router: Router, clock: &dyn Clock, entropy: &dyn Entropy, mut re
     // Without randomness nothing is granted, but the log still needs an id that distinguishes the response.
     let id = entropy.bytes::<12>().map_or_else(|_| now.millis().to_string(), |id| BASE64URL_NOPAD.encode(&id));
     let method = request.method().clone();
-    let page = for_page(&request).then(|| Language::of(request.headers()));
+    let page = page_kind(&request).map(|kind| (kind, Language::of(request.headers())));
     if method == Method::HEAD {
         // axum serves HEAD as GET. No route has OPTIONS, so this request finds out which methods the path allows.
         *request.method_mut() = Method::OPTIONS;
@@ -88,8 +88,7 @@ async fn finish(router: Router, clock: &dyn Clock, entropy: &dyn Entropy, mut re
     let problem = problem_of(&response);
     if let Some(problem) = &problem {
         let allow = response.headers_mut().remove(header::ALLOW);
-        response =
-            page.and_then(|language| problem_page(language, problem, &id)).unwrap_or_else(|| problem.render(&id));
+        response = page.and_then(|page| problem_page(page, problem, &id)).unwrap_or_else(|| problem.render(&id));
         response.extensions_mut().insert(problem.code());
         // axum sets it on a 405 only.
         if let Some(allow) = allow {
@@ -112,9 +111,27 @@ async fn finish(router: Router, clock: &dyn Clock, entropy: &dyn Entropy, mut re
     response
 }
 
-/// Whether a browser asks for a page. A problem is then a page too.
-fn for_page(request: &HttpRequest) -> bool {
-    !request.uri().path().starts_with("/v1/") && wants_html(request.headers())
+/// What a browser asks for that gets a problem as a page.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum PageKind {
+    /// A page.
+    Page,
+    /// The end of a sign-in: an identity provider sent the browser back to a path of the API.
+    SsoReturn,
+}
+
+/// Whether a browser asks for a page, or for JSON like other clients. A browser that comes back from an identity provider has
+/// the cookie of the sign-in that it started.
+fn page_kind(request: &HttpRequest) -> Option<PageKind> {
+    let (path, headers) = (request.uri().path(), request.headers());
+    match () {
+        () if !wants_html(headers) => None,
+        () if !path.starts_with("/v1/") => Some(PageKind::Page),
+        () if path.starts_with("/v1/sso/") && path.ends_with("/acs") && has_pre_session(headers) => {
+            Some(PageKind::SsoReturn)
+        }
+        () => None,
+    }
 }
 
 /// Marks a response as a finished page, which may say what is wrong with a form.

@@ -22,6 +22,7 @@ use super::{
 };
 
 mod checked;
+mod multipart;
 mod strict;
 mod types;
 
@@ -58,6 +59,10 @@ pub struct FormBody<T>(pub T);
 
 /// The form of a page. A browser also sends fields that were left empty; they count as absent.
 pub struct PageBody<T>(pub T);
+
+/// The form of a page with a file: a `multipart/form-data` body of at most 256 KiB. As in [`PageBody`], empty fields count as
+/// absent. A field whose name ends in `[]` is a list and may occur several times.
+pub struct UploadBody<T>(pub T);
 
 /// An `application/x-www-form-urlencoded` body of at most 256 KiB that another system makes: unknown fields are
 /// ignored.
@@ -105,6 +110,18 @@ impl<T: DeserializeOwned + Send> Body for FormBody<T> {
 impl<T: DeserializeOwned + Send> Body for PageBody<T> {
     async fn read(headers: &HeaderMap, body: HttpBody) -> ApiResult<Self> {
         form(headers, body, LIMIT, Fields::Filled).await.map(Self)
+    }
+}
+
+impl<T: DeserializeOwned + Send> Body for UploadBody<T> {
+    async fn read(headers: &HeaderMap, body: HttpBody) -> ApiResult<Self> {
+        let bytes = collect(body, LARGE).await?;
+        let boundary = multipart::boundary(one(headers, header::CONTENT_TYPE.as_str())?.unwrap_or(""));
+        let boundary = boundary
+            .ok_or_else(|| Problem::field("header:content-type", "must be multipart/form-data with a boundary"))?;
+        let fields = multipart::fields(boundary, &String::from_utf8_lossy(&bytes));
+        let fields = fields.ok_or_else(|| Problem::field("", "must be multipart/form-data"))?;
+        object(fields, Place::Body, Fields::Uploaded).map(Self)
     }
 }
 
@@ -220,28 +237,40 @@ enum Fields {
     Strict,
     /// All that are not empty. An unknown field is refused.
     Filled,
+    /// As [`Self::Filled`], with lists: fields whose name ends in `[]`.
+    Uploaded,
     /// All that are known. Other fields are ignored.
     Lenient,
 }
 
 fn pairs<T: DeserializeOwned>(text: &str, place: Place, fields: Fields) -> ApiResult<T> {
-    let wrong = |name: Option<String>, detail: &'static str| {
-        Problem::field(place.of(name.filter(|name| is_name(name)).into_iter()), detail)
-    };
     // The decoder replaces invalid UTF-8, which is refused below.
-    let pairs: Vec<(String, String)> =
-        serde_urlencoded::from_str(text).map_err(|_| wrong(None, "must be application/x-www-form-urlencoded"))?;
+    let pairs = serde_urlencoded::from_str(text);
+    let pairs =
+        pairs.map_err(|_| Problem::field(place.of([].into_iter()), "must be application/x-www-form-urlencoded"))?;
+    object(pairs, place, fields)
+}
+
+fn object<T: DeserializeOwned>(pairs: Vec<(String, String)>, place: Place, fields: Fields) -> ApiResult<T> {
+    let wrong = |name: &str, detail: &'static str| {
+        Problem::field(place.of(Some(name).filter(|name| is_name(name)).map(str::to_owned).into_iter()), detail)
+    };
     let mut map = Map::new();
     for (name, value) in pairs {
         let odd = |text: &str| text.contains(['\0', char::REPLACEMENT_CHARACTER]);
-        if odd(&name) || odd(&value) {
-            return Err(wrong(Some(name), "must be UTF-8 without NUL"));
+        let list = name.strip_suffix("[]").filter(|_| fields == Fields::Uploaded);
+        let name = list.unwrap_or(&name);
+        if odd(name) || odd(&value) {
+            return Err(wrong(name, "must be UTF-8 without NUL"));
         }
-        if map.contains_key(&name) {
-            return Err(wrong(Some(name), TWICE));
+        if value.is_empty() && matches!(fields, Fields::Filled | Fields::Uploaded) {
+            continue;
         }
-        if fields != Fields::Filled || !value.is_empty() {
-            map.insert(name, Value::String(value));
+        match (list, map.get_mut(name)) {
+            (Some(_), Some(Value::Array(values))) => values.push(Value::String(value)),
+            (_, Some(_)) => return Err(wrong(name, TWICE)),
+            (Some(_), None) => drop(map.insert(name.to_owned(), Value::Array(vec![Value::String(value)]))),
+            (None, None) => drop(map.insert(name.to_owned(), Value::String(value))),
         }
     }
     let ignore_unknown = fields == Fields::Lenient;

@@ -15,13 +15,13 @@ mod request;
 
 pub use asset::{Asset, ICON, SCRIPT, STYLE};
 pub use cookies::Cookies;
-pub(super) use cookies::cookie;
+pub(super) use cookies::{cookie, has_pre_session};
 pub use form::{Field, FormErrors};
 pub use language::{Language, Text};
 pub(super) use layout::problem_page;
 pub use layout::{Navigation, PageError, PageResult, redirect};
-pub use origin::{is_own_path, own_path, with_return_to};
-pub use request::{Page, PageForm, PageRequest};
+pub use origin::{is_own_path, own_path, with_query, with_return_to};
+pub use request::{Page, PageForm, PageRequest, PageUpload};
 
 #[cfg(test)]
 mod tests;

@@ -246,6 +246,12 @@ impl Problem {
         self.code
     }
 
+    /// What the first wrong field must be, in English.
+    #[must_use]
+    pub fn field_detail(&self) -> Option<&str> {
+        self.errors.first().map(|error| &*error.detail)
+    }
+
     /// The fields that are wrong.
     pub(super) fn fields(&self) -> impl Iterator<Item = &str> {
         self.errors.iter().map(|error| &*error.field)

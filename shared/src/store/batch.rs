@@ -95,6 +95,8 @@ pub struct Report {
     pub disable_mfa: bool,
     /// Whether the batch only reports outcomes.
     pub dry_run: bool,
+    /// The reason that the Administrator gave.
+    pub reason: String,
     /// The progress of the batch.
     pub status: Status,
     /// The outcomes in the order of the request. While the batch runs, only those of the applied groups.
@@ -319,8 +321,8 @@ impl Batch {
         };
         let results = self.contacts.iter().enumerate();
         let results = results.filter_map(|(index, contact)| Some((contact.clone(), outcome(index)?))).collect();
-        let Claim { disable_mfa, dry_run, status, .. } = self.claim;
-        Report { id, disable_mfa, dry_run, status, results }
+        let Claim { disable_mfa, dry_run, why: reason, status, .. } = self.claim.clone();
+        Report { id, disable_mfa, dry_run, reason, status, results }
     }
 }
 

@@ -7,14 +7,19 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use super::super::App;
 use crate::{
     env::Timestamp,
-    http::dto::{EnrolmentDto, SessionDto},
+    http::{
+        call::Request,
+        dto::{EnrolmentDto, SessionDto},
+    },
     policy,
     secret::{RestoreEpoch, TokenClass, TokenRef},
-    sso::PublicUrl,
+    sso::{PreSession, PublicUrl},
 };
 
 /// The language that a person chose, for a year.
 const LANGUAGE: &str = "vestibule-language";
+/// The pre-session of a browser that signs in through an identity provider.
+const PRE_SESSION: &str = "vestibule-sso";
 const LANGUAGE_LIFE: Duration = Duration::from_secs(365 * 86_400);
 
 /// The cookies as this deployment sets them.
@@ -90,6 +95,23 @@ impl Cookies {
         self.line(&self.token_name(class), "", Duration::ZERO)
     }
 
+    /// Sets the cookie of a pre-session. The identity provider's response is a POST from another site, which sends only
+    /// `SameSite=None` cookies, and browsers accept those only with `Secure`. Over plain HTTP on loopback, `Lax` is enough: all
+    /// ports belong to one site.
+    #[must_use]
+    pub fn set_pre_session(self, pre_session: &PreSession) -> HeaderValue {
+        let (name, value, life) = (self.name(PRE_SESSION), pre_session.cookie_value(), PreSession::LIFE.as_secs());
+        let site = if self.https { "None; Secure" } else { "Lax" };
+        let line = format!("{name}={}; Path=/; Max-Age={life}; HttpOnly; SameSite={site}", *value);
+        HeaderValue::from_str(&line).unwrap_or(HeaderValue::from_static(""))
+    }
+
+    /// The pre-session that the browser sent.
+    #[must_use]
+    pub fn pre_session(self, request: &Request) -> Option<PreSession> {
+        PreSession::parse(request.cookie(&self.name(PRE_SESSION))?)
+    }
+
     pub(super) fn set_language(self, code: &str) -> HeaderValue {
         self.line(&self.name(LANGUAGE), code, LANGUAGE_LIFE)
     }
@@ -112,7 +134,17 @@ impl Cookies {
 
 /// The language that the person chose before.
 pub(super) fn language(headers: &HeaderMap) -> Option<&str> {
-    [true, false].into_iter().find_map(|https| cookie(headers, &Cookies { https }.name(LANGUAGE)))
+    named(headers, LANGUAGE)
+}
+
+/// Whether the browser has a pre-session.
+pub(in crate::http) fn has_pre_session(headers: &HeaderMap) -> bool {
+    named(headers, PRE_SESSION).is_some()
+}
+
+/// The value of a cookie, whether it was set over HTTPS or not.
+fn named<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    [true, false].into_iter().find_map(|https| cookie(headers, &Cookies { https }.name(name)))
 }
 
 /// The value of a cookie. If the name occurs more than once, the first.

@@ -100,6 +100,13 @@ impl Field {
         self
     }
 
+    /// A file, which the form sends as `multipart/form-data`.
+    #[must_use]
+    pub const fn file(mut self) -> Self {
+        self.kind = "file";
+        self
+    }
+
     /// A day. Browsers offer a calendar and send `2026-01-31`.
     #[must_use]
     pub const fn date(mut self) -> Self {

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     domain::Role,
     http::{
-        finish::Rendered,
+        finish::{PageKind, Rendered},
         problem::{Code, Problem},
     },
 };
@@ -176,10 +176,18 @@ struct ProblemTemplate<'a> {
 }
 
 /// A problem as a page. `None` if the page cannot be written.
-pub(in crate::http) fn problem_page(language: Language, problem: &Problem, request_id: &str) -> Option<Response> {
+pub(in crate::http) fn problem_page(
+    (kind, language): (PageKind, Language),
+    problem: &Problem,
+    request_id: &str,
+) -> Option<Response> {
     let text = Text::new(language);
+    let what = match (kind, problem.code()) {
+        (PageKind::SsoReturn, Code::InvalidCredentials) => text.get("sso-not-accepted").into_owned(),
+        _ => problem_text(text, problem),
+    };
     let frame = Frame { text, navigation: None, path: "/".to_owned() };
-    let body = ProblemTemplate { text, what: &problem_text(text, problem), request_id };
+    let body = ProblemTemplate { text, what: &what, request_id };
     let code = problem.code();
     let mut response = frame.page(code.status(), Some(code), &text.get("problem-title"), &[], &body).ok()?;
     problem.retry_header(response.headers_mut());

@@ -48,14 +48,28 @@ pub fn own_path(path: Option<String>) -> String {
     path.filter(|path| is_own_path(path)).unwrap_or_else(|| "/".to_owned())
 }
 
+/// A path with query parameters. Those without a value are left out.
+#[must_use]
+pub fn with_query<'a>(path: &str, parameters: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+    let given: Vec<_> = parameters.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+    let query = serde_urlencoded::to_string(given).unwrap_or_default();
+    let separator = if query.is_empty() {
+        ""
+    } else if path.contains('?') {
+        "&"
+    } else {
+        "?"
+    };
+    format!("{path}{separator}{query}")
+}
+
 /// A path with the path to return to afterwards, unless that is `/`.
 #[must_use]
 pub fn with_return_to(path: &str, return_to: &str) -> String {
     if return_to == "/" || !is_own_path(return_to) {
         return path.to_owned();
     }
-    let query = serde_urlencoded::to_string([("return_to", return_to)]).unwrap_or_default();
-    format!("{path}{}{query}", if path.contains('?') { '&' } else { '?' })
+    with_query(path, [("return_to", return_to)])
 }
 
 /// The path and query of a request, to return to.
@@ -96,6 +110,8 @@ mod tests {
         );
         assert_eq!(with_return_to("/verify", "//evil.example"), "/verify");
         assert_eq!(with_return_to("/login?tenant=acme", "/x"), "/login?tenant=acme&return_to=%2Fx");
+        assert_eq!(with_query("/support", [("tenant", "acme"), ("q", "")]), "/support?tenant=acme");
+        assert_eq!(with_query("/support", [("q", "")]), "/support");
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::{
         ApiResult, App,
         call::{self, Request},
         dto::SessionDto,
-        form::{self, Body, PageBody},
+        form::{self, Body, PageBody, UploadBody},
         problem::Code,
     },
     secret::{SecretText, TokenClass},
@@ -45,6 +45,15 @@ pub struct PageForm<B, P = ()> {
     pub form: ApiResult<B>,
     /// The path parameters.
     pub path: P,
+    /// The page.
+    pub page: Page,
+}
+
+/// A sent form with a file (`multipart/form-data`, at most 256 KiB), which came from a page of this service. As in
+/// [`PageForm`], empty fields count as absent. A field whose name ends in `[]` is a list.
+pub struct PageUpload<B> {
+    /// The fields. The content of a file is a field. If a field is wrong, the page shows the form again.
+    pub form: ApiResult<B>,
     /// The page.
     pub page: Page,
 }
@@ -83,6 +92,17 @@ impl<B: DeserializeOwned + Send, P: DeserializeOwned + Send> FromRequest<Arc<App
         let path = call::path(&mut parts, app).await?;
         let form = PageBody::read(&parts.headers, body).await.map(|PageBody(form)| form);
         Ok(Self { form, path, page: Page::new(app, parts)? })
+    }
+}
+
+impl<B: DeserializeOwned + Send> FromRequest<Arc<App>> for PageUpload<B> {
+    type Rejection = PageError;
+
+    async fn from_request(request: HttpRequest, app: &Arc<App>) -> Result<Self, PageError> {
+        let (parts, body) = request.into_parts();
+        origin::check(app, &parts.headers)?;
+        let form = UploadBody::read(&parts.headers, body).await.map(|UploadBody(form)| form);
+        Ok(Self { form, page: Page::new(app, parts)? })
     }
 }
 

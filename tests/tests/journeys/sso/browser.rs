@@ -53,6 +53,8 @@ async fn answer_in_another_browser_is_refused_and_sets_nothing() {
     for cookie in ["", &theirs, &format!("{name}="), &mine.replacen(name, "vestibule", 1)] {
         let reply = fixture.service.post_acs_in_browser(&fixture.tenant, &posted, cookie).await;
         fixture.assert_refused_by(&reply, "pre_session").await;
+        let kind = if cookie == theirs { "text/html; charset=utf-8" } else { "application/problem+json" };
+        assert_eq!(reply.headers["content-type"], kind, "only a browser with a pre-session gets a page: {cookie}");
         assert!(!reply.headers.contains_key("set-cookie") && !reply.headers.contains_key("location"));
     }
     // The refusals did not spend the assertion. A second tab has the same pre-session.

@@ -1,0 +1,162 @@
+//! A batch: the preview with its confirmation, or the results.
+
+use std::{borrow::Cow, collections::HashMap};
+
+use askama::Template;
+use axum::{
+    http::header,
+    response::{IntoResponse, Response},
+};
+use vestibule::{
+    http::{
+        App, Code, Line, Problem,
+        page::{FormErrors, Page, PageResult, Text, redirect},
+    },
+    id::{BatchId, IdempotencyKey, InvalidId, TenantId, UserId},
+    store::{
+        batch::{Outcome, Report, Status},
+        item::Profile,
+    },
+};
+
+use super::PATH;
+use crate::run::{BatchRequest, run_batch};
+
+/// Contacts in one part of the results.
+const PART: usize = 100;
+
+#[derive(Template)]
+#[template(path = "outcome.html")]
+struct OutcomeTemplate<'a> {
+    text: Text,
+    report: &'a Report,
+    /// How many contacts have each outcome.
+    counts: Vec<(Cow<'static, str>, usize)>,
+    rows: Vec<Row<'a>>,
+    /// The preview of a change that can be confirmed.
+    confirm: bool,
+    interrupted: bool,
+    previous: Option<usize>,
+    next: Option<usize>,
+}
+
+struct Row<'a> {
+    id: &'a str,
+    /// User name and display name, if there is such a user.
+    name: Option<&'a Profile>,
+    outcome: Cow<'static, str>,
+}
+
+/// The name of an outcome, as the API has it.
+fn code(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Excluded => "excluded",
+        Outcome::Included => "included",
+        Outcome::Unchanged => "unchanged",
+        Outcome::NotAContact => "not_a_contact",
+        Outcome::NotFound => "not_found",
+        Outcome::PasswordTooShort => "password_too_short",
+        Outcome::NotApplied => "not_applied",
+    }
+}
+
+fn said(text: Text, outcome: Outcome) -> Cow<'static, str> {
+    text.get(&format!("outcome-{}", code(outcome)))
+}
+
+/// Whether a batch is the preview of a change, so that its page has a form.
+pub(super) fn to_confirm(report: &Report) -> bool {
+    let changes = |(_, outcome): &(_, Outcome)| matches!(outcome, Outcome::Excluded | Outcome::Included);
+    report.dry_run && report.status == Status::Completed && report.results.iter().any(changes)
+}
+
+pub(super) async fn show(
+    app: &App,
+    page: &Page,
+    tenant: &TenantId,
+    report: &Report,
+    part: Option<usize>,
+    interrupted: bool,
+) -> PageResult {
+    outcome_page(app, page, tenant, report, part, interrupted, &FormErrors::none()).await
+}
+
+/// Makes the change of a preview. The id of the preview is the idempotency key, so a repeated confirmation continues or repeats
+/// the same batch.
+pub(super) async fn confirm(app: &App, page: &Page, tenant: &TenantId, preview: &BatchId) -> PageResult {
+    let report = app.store.batch(tenant, preview).await?.filter(to_confirm).ok_or(Code::NotFound)?;
+    let key = IdempotencyKey::parse(&format!("page-{preview}"));
+    let key = key.map_err(|wrong: InvalidId| Problem::field("/confirm", wrong.to_string()))?;
+    let reason = Line::try_from(report.reason.clone()).map_err(|wrong| Problem::field("/reason", wrong))?;
+    let contact_ids = report.results.iter().map(|(contact, _)| contact.clone()).collect();
+    let body = BatchRequest { contact_ids, disable_mfa: report.disable_mfa, reason, dry_run: false };
+    match run_batch(app, &page.request, key, body).await {
+        Ok(answer) => Ok(redirect(&format!("{PATH}?batch={}", answer.batch_id), [])),
+        // Some contacts may be done. A new confirmation continues.
+        Err(problem) if problem.code() == Code::Unavailable => {
+            Ok(redirect(&format!("{PATH}?batch={preview}&interrupted=true"), []))
+        }
+        Err(problem) => outcome_page(app, page, tenant, &report, None, false, &page.errors(problem, "main")?).await,
+    }
+}
+
+/// The results as a file. The column `id` can be uploaded again.
+pub(super) fn csv(report: &Report) -> Response {
+    // Ids and outcomes contain neither separators nor quotes.
+    let rows = report.results.iter().map(|(contact, outcome)| format!("{contact},{}\r\n", code(*outcome)));
+    let file = format!("attachment; filename=\"exclusions-{}.csv\"", report.id);
+    let headers = [(header::CONTENT_TYPE, "text/csv; charset=utf-8".to_owned()), (header::CONTENT_DISPOSITION, file)];
+    (headers, format!("id,outcome\r\n{}", rows.collect::<String>())).into_response()
+}
+
+async fn outcome_page(
+    app: &App,
+    page: &Page,
+    tenant: &TenantId,
+    report: &Report,
+    part: Option<usize>,
+    interrupted: bool,
+    errors: &FormErrors,
+) -> PageResult {
+    let parts = report.results.len().div_ceil(PART).max(1);
+    let part = part.unwrap_or(1).clamp(1, parts);
+    let shown = report.results.iter().skip((part - 1) * PART).take(PART);
+    let names: HashMap<UserId, Profile> = app.store.names(tenant, shown.clone().map(|(contact, _)| contact)).await?;
+    let rows = shown.map(|(contact, outcome)| Row {
+        id: contact.as_str(),
+        name: names.get(contact),
+        outcome: said(page.text, *outcome),
+    });
+    let template = OutcomeTemplate {
+        text: page.text,
+        report,
+        counts: counts(page.text, report),
+        rows: rows.collect(),
+        confirm: to_confirm(report),
+        interrupted,
+        previous: (part > 1).then(|| part - 1),
+        next: (part < parts).then_some(part + 1),
+    };
+    let title = match (report.dry_run, report.disable_mfa) {
+        (true, true) => "exclusions-preview-exclude",
+        (true, false) => "exclusions-preview-include",
+        (false, _) => "exclusions-done-title",
+    };
+    page.show_form(&page.text.get(title), errors, &template)
+}
+
+/// How many contacts have each outcome, changes first.
+fn counts(text: Text, report: &Report) -> Vec<(Cow<'static, str>, usize)> {
+    let order = [
+        Outcome::Excluded,
+        Outcome::Included,
+        Outcome::Unchanged,
+        Outcome::NotAContact,
+        Outcome::NotFound,
+        Outcome::PasswordTooShort,
+        Outcome::NotApplied,
+    ];
+    let count = |outcome| report.results.iter().filter(|(_, found)| *found == outcome).count();
+    let counts = order.into_iter().map(|outcome| (said(text, outcome), count(outcome)));
+    counts.filter(|(_, count)| *count > 0).collect()
+}
