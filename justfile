@@ -30,17 +30,26 @@ dynamodb-local:
 journeys:
     bash .ci/with-dynamodb-local bash .ci/with-keycloak bash .ci/journeys
 
+# Check all flows as Lambda functions, and their roles (needs what `just cloud` needs, faketime, Node.js and xmlsec1).
+cloud-checks:
+    bash .ci/with-dynamodb-local bash .ci/with-kms bash .ci/with-cloud bash .ci/cloud
+
+# Start the functions in an empty cloud (needs Java, Maven, Python and faketime).
+cold-start:
+    cargo build --workspace --bins
+    bash .ci/with-dynamodb-local bash .ci/with-kms cargo test --workspace --features tests/dynamodb-local,tests/kms-emulator --test cold_start
+
 # Test keys in an emulated KMS (needs Python).
 kms:
     bash .ci/with-kms cargo test -p tests --features kms-emulator --test kms
 
 # Run every flow as its own Lambda function over DynamoDB Local, at http://127.0.0.1:9000 (needs Java, Maven and Python).
 cloud:
-    bash .ci/with-dynamodb-local bash .ci/with-kms bash .ci/cloud serve
+    bash .ci/with-dynamodb-local bash .ci/with-kms bash .ci/with-cloud
 
 # Remove one protection of the SAML code at a time that `just conditions` cannot find: a test has to fail (docs/mutation.md).
 saml-mutants *NAMES:
-    python3 .ci/saml-mutants {{NAMES}}
+    cargo xtask saml-mutants {{NAMES}}
 
 # Remove each condition of the library and the flows, one at a time: a test has to fail (docs/mutation.md). Takes hours for all,
 # minutes for a file; continues an interrupted run. `--library` runs only the library's own tests, `--list` only lists conditions.

@@ -7,6 +7,7 @@ pub mod data_dir;
 pub mod dynamodb;
 pub mod enrol;
 pub mod idp;
+pub mod letters;
 pub mod log;
 pub mod login;
 pub mod mail;

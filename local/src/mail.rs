@@ -25,6 +25,8 @@ use vestibule::{
     },
 };
 
+use crate::letters::SentLetter;
+
 /// The file in the data directory.
 pub const FILE: &str = "mail.jsonl";
 
@@ -95,6 +97,16 @@ impl Table for NotifyingTable {
         Ok(updated)
     }
 
+    async fn update_each(&self, writes: &[(Write, Retry)]) -> Vec<Result<Updated, StoreError>> {
+        let updated = self.table.update_each(writes).await;
+        for ((write, _), updated) in writes.iter().zip(&updated) {
+            if matches!(updated, Ok(Updated::Written(_))) {
+                self.write_mail(write).await;
+            }
+        }
+        updated
+    }
+
     async fn transact(&self, transaction: &Transaction) -> Result<Transacted, StoreError> {
         let transacted = self.table.transact(transaction).await?;
         if matches!(transacted, Transacted::Committed) {
@@ -155,11 +167,15 @@ pub fn read(directory: &Path) -> io::Result<String> {
     };
     let mut text = String::new();
     for line in lines.lines() {
-        match serde_json::from_str::<Mail>(line) {
-            Ok(mail) => {
-                let _ = writeln!(text, "{}  {}  {}", mail.row.at, mail.tenant, mail.sentence());
+        if let Ok(mail) = serde_json::from_str::<Mail>(line) {
+            let _ = writeln!(text, "{}  {}  {}", mail.row.at, mail.tenant, mail.sentence());
+        } else if let Ok(letter) = serde_json::from_str::<SentLetter>(line) {
+            let _ = writeln!(text, "{}  To {}: {}", letter.at, letter.to, letter.subject);
+            for line in letter.text.lines() {
+                let _ = writeln!(text, "    {line}");
             }
-            Err(_) => text.push_str("(an unreadable line)\n"),
+        } else {
+            text.push_str("(an unreadable line)\n");
         }
     }
     if text.is_empty() {

@@ -10,7 +10,7 @@ use vestibule::{
     store::{
         StoreError,
         tenant::NewTenant,
-        users::{Actor, Created, NewUser, NewUserDetails},
+        users::{Actor, CreationError, NewUser, NewUserDetails},
     },
 };
 
@@ -95,9 +95,12 @@ async fn add_user(app: &App, tenant: &TenantId, user: SeedUser) -> Result<(), Fa
     if let Some(password) = &user.password {
         new_user.hash = Some(app.passwords.hash(password, &*app.entropy).await?);
     }
-    match app.store.create_user(&Actor::Seed, &new_user, &attempt, &event).await? {
-        Created::Done => Ok(()),
+    match app.store.create_user(&Actor::Seed, &new_user, &attempt, &event).await {
+        Ok(()) => Ok(()),
+        Err(CreationError::Store(error)) => Err(error.into()),
         // No other process writes: this one holds the lock, and the seed has no duplicate names or ids.
-        other => Err(format!("user {} of tenant {tenant} could not be created: {other:?}", user.username).into()),
+        Err(CreationError::Rejected(why)) => {
+            Err(format!("user {} of tenant {tenant} could not be created: {why}", user.username).into())
+        }
     }
 }

@@ -41,6 +41,7 @@ use crate::{
     Failure,
     args::{DEFAULT_DATA_DIR, SeedChoice, Serve},
     data_dir::DataDir,
+    letters::{self, Letters},
     mail::NotifyingTable,
     seed::{DEMO, Seed},
     seeding,
@@ -124,6 +125,7 @@ fn opened_app(table: Arc<dyn Table>, keys: Keys, directory: Option<&Path>) -> Re
         codes: Some(Arc::new(keys.codes)),
         passwords: Arc::new(passwords),
         public_url: None,
+        mails: None,
     };
     Ok(Opened { app, table })
 }
@@ -188,6 +190,9 @@ async fn open_configured(
         Some(text) => Some(PublicUrl::parse(text).map_err(|required| format!("--public-url must be {required}"))?),
         None => PublicUrl::parse(url).ok(),
     };
+    let letters = Letters::new(directory, Arc::clone(&app.clock))
+        .map_err(|error| format!("cannot write mails into the data directory: {error}"))?;
+    letters::start(&mut app, Arc::new(letters));
     Ok((Arc::new(app), table))
 }
 
@@ -257,6 +262,7 @@ pub fn routes() -> Routes {
         directory::routes(),
         sso::routes(),
         support::routes(),
+        password::routes(),
     ];
     routes.into_iter().fold(Routes::new(), Routes::merge)
 }

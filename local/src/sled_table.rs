@@ -1,18 +1,10 @@
 //! The embedded store: the table in a sled database.
 //!
-//! sled returns before its data is on disk. So every write here is one transaction that flushes before it returns: otherwise a
-//! used code or recovery token would work again after a crash.
+//! sled returns before its data is on disk. So one thread writes, flushes, and only then answers ([`writer`]): otherwise a used
+//! code or recovery token would work again after a crash. Reads run on the thread of the caller, because sled answers them from
+//! memory. They too return only what is on disk.
 
-use std::{
-    collections::HashMap,
-    fmt,
-    fs::File,
-    ops::Bound,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::{collections::HashMap, fmt, fs::File, ops::Bound, sync::Arc};
 
 use async_trait::async_trait;
 use sled::{
@@ -25,19 +17,29 @@ use vestibule::store::{
     write::{Effect, Item, Key, Value, Write},
 };
 
+mod writer;
+
+use writer::Writer;
+
 /// The version of the stored format, in the identity record.
 const VERSION: &str = "1";
 
 /// A table in a sled database: a tree `main` of items and a tree `dir`, the index for lists.
+///
+/// What a method returns is on disk: a crash right after it undoes nothing that a caller has seen. This holds for written items,
+/// refusals, reads and lists. After a failed write, all methods return [`StoreError::Unavailable`].
 #[derive(Clone)]
-pub struct SledTable(Arc<Trees>);
+pub struct SledTable(Arc<Shared>);
+
+struct Shared {
+    // The order matters: the writer's thread ends before the database is closed.
+    writer: Writer,
+    trees: Arc<Trees>,
+}
 
 struct Trees {
     main: Tree,
     dir: Tree,
-    /// A write failed. sled accepts no more writes until it is opened again, and its memory may be ahead of the disk, so reads
-    /// are refused too.
-    failed: AtomicBool,
     // The order matters: the database is closed before the directory's lock is released.
     _db: Db,
     _lock: Option<File>,
@@ -51,6 +53,9 @@ impl fmt::Debug for SledTable {
 
 /// For each write in order: `None` if its condition held, otherwise the item that the condition saw.
 type Refusals = Vec<Option<Option<Item>>>;
+
+/// The result of a transaction: the items after it, or why it was refused.
+type Outcome = Result<Result<Vec<Option<Item>>, Refusals>, StoreError>;
 
 type KeyRange = (Bound<Vec<u8>>, Bound<Vec<u8>>);
 
@@ -103,44 +108,37 @@ struct Applied<'a> {
 }
 
 impl Trees {
-    fn usable(&self) -> Result<(), StoreError> {
-        let failed = || StoreError::Unavailable("a write failed: free disk space and restart".to_owned());
-        if self.failed.load(Ordering::SeqCst) { Err(failed()) } else { Ok(()) }
+    fn open(db: Db, lock: Option<File>) -> sled::Result<Self> {
+        Ok(Self { main: db.open_tree("main")?, dir: db.open_tree("dir")?, _db: db, _lock: lock })
     }
 
-    /// Applies all writes durably, or none. All conditions and effects see the items before the transaction.
-    fn commit(&self, writes: &[Write]) -> Result<Result<Vec<Option<Item>>, Refusals>, StoreError> {
-        self.usable()?;
+    /// Applies all writes, or none, without a flush. All conditions and effects see the items before the transaction.
+    ///
+    /// # Errors
+    /// An error of sled. It accepts no more writes until it is opened again.
+    fn commit(&self, writes: &[Write]) -> sled::Result<Outcome> {
         // sled repeats the closure on a conflict, so it must be deterministic.
         let result = (&self.main, &self.dir).transaction(|(main, dir)| {
             let applied = apply(main, writes)?;
             for applied in &applied {
                 applied.store(main, dir)?;
             }
-            if applied.iter().any(|applied| !matches!(applied.write.effect(), Effect::Check)) {
-                main.flush();
-            }
             Ok(applied.into_iter().map(|applied| applied.after).collect())
         });
         match result {
-            Ok(after) => Ok(Ok(after)),
-            Err(TransactionError::Abort(AbortReason::Refused(refusals))) => Ok(Err(refusals)),
-            Err(TransactionError::Abort(AbortReason::Corrupt(reason))) => Err(StoreError::Corrupt(reason)),
-            Err(TransactionError::Storage(error)) => {
-                self.failed.fetch_or(matches!(error, sled::Error::Io(_)), Ordering::SeqCst);
-                Err(unavailable(&error))
-            }
+            Ok(after) => Ok(Ok(Ok(after))),
+            Err(TransactionError::Abort(AbortReason::Refused(refusals))) => Ok(Ok(Err(refusals))),
+            Err(TransactionError::Abort(AbortReason::Corrupt(reason))) => Ok(Err(StoreError::Corrupt(reason))),
+            Err(TransactionError::Storage(error)) => Err(error),
         }
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Item>, StoreError> {
-        self.usable()?;
         let found = self.main.get(key).map_err(|error| unavailable(&error))?;
         found.map(|bytes| decode(&bytes).map_err(StoreError::Corrupt)).transpose()
     }
 
     fn list(&self, query: &Query) -> Result<Vec<Item>, StoreError> {
-        self.usable()?;
         let base = [query.partition().as_bytes(), &[0]].concat();
         let Some(range) = range(&base, query) else { return Ok(Vec::new()) };
         let tree = if query.index() { &self.dir } else { &self.main };
@@ -245,9 +243,15 @@ pub(crate) enum IdentityFault {
 
 impl SledTable {
     /// The table in an open database. It holds the directory's lock until it is dropped.
-    pub(crate) fn new(db: Db, lock: Option<File>) -> Result<Self, sled::Error> {
-        let (main, dir, failed) = (db.open_tree("main")?, db.open_tree("dir")?, AtomicBool::new(false));
-        Ok(Self(Arc::new(Trees { main, dir, failed, _db: db, _lock: lock })))
+    pub(crate) fn new(db: Db, lock: Option<File>) -> sled::Result<Self> {
+        let trees = Arc::new(Trees::open(db, lock)?);
+        Ok(Self(Arc::new(Shared { writer: Writer::start(&trees)?, trees })))
+    }
+
+    /// The number of flushes since the table was opened, for tests.
+    #[must_use]
+    pub fn flushes(&self) -> u64 {
+        self.0.writer.flushes()
     }
 
     /// Writes the identity record. No command writes it later.
@@ -256,14 +260,14 @@ impl SledTable {
         item.insert("id".to_owned(), Value::S(id.to_owned()));
         item.insert("v".to_owned(), Value::N(VERSION.to_owned()));
         let bytes = encode(&item).map_err(StoreError::Corrupt)?;
-        self.0.main.insert(main_key(&keys::identity()), bytes).map_err(|error| unavailable(&error))?;
-        self.0.main.flush().map_err(|error| unavailable(&error))?;
+        self.0.trees.main.insert(main_key(&keys::identity()), bytes).map_err(|error| unavailable(&error))?;
+        self.0.trees.main.flush().map_err(|error| unavailable(&error))?;
         Ok(())
     }
 
     /// The store's id.
     pub(crate) fn identity(&self) -> Result<String, IdentityFault> {
-        let item = self.0.get(&main_key(&keys::identity())).map_err(IdentityFault::Store)?;
+        let item = self.0.trees.get(&main_key(&keys::identity())).map_err(IdentityFault::Store)?;
         let item = item.ok_or(IdentityFault::Missing)?;
         match (item.get("v"), item.get("id")) {
             (Some(Value::N(version)), _) if version != VERSION => Err(IdentityFault::Version(version.clone())),
@@ -272,44 +276,48 @@ impl SledTable {
         }
     }
 
-    /// Runs blocking work on a blocking thread. After a panic the result is unknown.
-    async fn blocking<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Trees) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        let trees = Arc::clone(&self.0);
-        tokio::task::spawn_blocking(move || work(&trees))
-            .await
-            .map_err(|_| StoreError::Unavailable("the embedded store panicked".to_owned()))?
+    async fn commit(&self, writes: Vec<Write>) -> Outcome {
+        self.0.writer.commit(vec![writes]).await.remove(0)
     }
+
+    /// Returns the result of a read when everything that it may have seen is on disk.
+    async fn on_disk<T>(&self, found: Result<T, StoreError>) -> Result<T, StoreError> {
+        self.0.writer.flushed().await?;
+        found
+    }
+}
+
+fn updated(outcome: Outcome) -> Result<Updated, StoreError> {
+    Ok(match outcome? {
+        Ok(after) => Updated::Written(after.into_iter().next().flatten()),
+        Err(refusals) => Updated::Refused(refusals.into_iter().next().flatten().flatten()),
+    })
 }
 
 #[async_trait]
 impl Table for SledTable {
     async fn read(&self, keys: &[Key]) -> Result<Vec<Option<Item>>, StoreError> {
-        let keys: Vec<_> = keys.iter().map(main_key).collect();
-        self.blocking(move |trees| keys.iter().map(|key| trees.get(key)).collect()).await
+        self.on_disk(keys.iter().map(|key| self.0.trees.get(&main_key(key))).collect()).await
     }
 
     async fn update(&self, write: &Write, _: Retry) -> Result<Updated, StoreError> {
-        let writes = [write.clone()];
-        Ok(match self.blocking(move |trees| trees.commit(&writes)).await? {
-            Ok(after) => Updated::Written(after.into_iter().next().flatten()),
-            Err(refusals) => Updated::Refused(refusals.into_iter().next().flatten().flatten()),
-        })
+        updated(self.commit(vec![write.clone()]).await)
+    }
+
+    async fn update_each(&self, writes: &[(Write, Retry)]) -> Vec<Result<Updated, StoreError>> {
+        let transactions = writes.iter().map(|(write, _)| vec![write.clone()]).collect();
+        self.0.writer.commit(transactions).await.into_iter().map(updated).collect()
     }
 
     async fn transact(&self, transaction: &Transaction) -> Result<Transacted, StoreError> {
-        let writes = transaction.writes().to_vec();
-        Ok(match self.blocking(move |trees| trees.commit(&writes)).await? {
+        Ok(match self.commit(transaction.writes().to_vec()).await? {
             Ok(_) => Transacted::Committed,
             Err(refusals) => Transacted::Refused(refusals),
         })
     }
 
     async fn query(&self, query: &Query) -> Result<Vec<Item>, StoreError> {
-        let query = query.clone();
-        self.blocking(move |trees| trees.list(&query)).await
+        self.on_disk(self.0.trees.list(query)).await
     }
 }
 

@@ -94,6 +94,16 @@ actions! {
     UserDeleted = "user.deleted",
     /// A password was changed by its owner or set by an Administrator.
     PasswordChanged = "password.changed",
+    /// A link to set a forgotten password was mailed to the user.
+    PasswordResetMailed = "password.reset_mailed",
+    /// A password was set with a link that was mailed.
+    PasswordReset = "password.reset",
+    /// A link to set the first password was mailed to the user.
+    InvitationMailed = "invitation.mailed",
+    /// A link to verify the e-mail address was mailed to the user.
+    VerificationMailed = "email.verification_mailed",
+    /// The user proved that the e-mail address is theirs.
+    EmailVerified = "email.verified",
     /// A tenant was created.
     TenantCreated = "tenant.created",
     /// An operator looked up tenants. It is in the audit of `support`.
@@ -452,8 +462,14 @@ mod tests {
     #[test]
     fn untrusted_text_is_made_visible_and_cut() {
         assert_eq!(visible("Zoë ｋim"), "Zoë ｋim");
-        assert_eq!(visible("a\u{202e}b\u{200b}\n\\\u{a0}"), "a\\u{202e}b\\u{200b}\\u{a}\\u{5c}\\u{a0}");
+        assert_eq!(visible("a\u{202e}b\u{200b}\n\u{7}\\\u{a0}"), "a\\u{202e}b\\u{200b}\\u{a}\\u{7}\\u{5c}\\u{a0}");
         assert_eq!(visible(&"é".repeat(257)).chars().count(), 256);
+    }
+
+    #[test]
+    fn event_notifies_each_group_once() {
+        let event = AuditEvent::new(Action::Verify, Outcome::Success, "r").notify(Notify::User).notify(Notify::User);
+        assert_eq!(event.notify(Notify::Administrators).notify, [Notify::User, Notify::Administrators]);
     }
 
     #[test]

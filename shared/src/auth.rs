@@ -5,6 +5,7 @@ pub mod change_password;
 pub mod enroll;
 pub mod exclude_contacts;
 pub mod login;
+pub mod mail_token;
 pub mod recovery_token;
 pub mod reset_mfa;
 pub mod session;

@@ -3,6 +3,8 @@
 pub mod challenge;
 pub mod factor;
 pub mod identity_provider;
+pub mod mail_log;
+pub mod mail_token;
 pub mod names;
 pub mod session;
 pub mod tenant;
@@ -11,6 +13,8 @@ pub mod user;
 pub use challenge::{Challenge, PendingEnrolment, ResetCodeEntry};
 pub use factor::{Authenticator, Factor, FactorState, RecoveryToken};
 pub use identity_provider::{Idp, Provisioning, RequestKey, SsoRequest};
+pub use mail_log::{LoggedMail, MailLog, NotCharged};
+pub use mail_token::{MailPurpose, MailToken};
 pub use names::{LoginRow, Profile};
 pub use session::{Amr, CurrentIdp, Device, Session};
 pub use tenant::{Administrators, ResetCodeFor, TenantPolicy};

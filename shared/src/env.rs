@@ -38,6 +38,12 @@ impl Timestamp {
         self.0.div_euclid(1000)
     }
 
+    /// This time without its fraction of a second. Many stored times are whole seconds.
+    #[must_use]
+    pub const fn whole_second(self) -> Self {
+        Self::from_secs(self.secs())
+    }
+
     /// Parses an RFC 3339 time.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -88,6 +94,14 @@ impl Sub<Duration> for Timestamp {
     type Output = Self;
     fn sub(self, by: Duration) -> Self {
         Self(self.0.saturating_sub(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)))
+    }
+}
+
+impl Sub for Timestamp {
+    type Output = Duration;
+    /// The time from `earlier` to this; zero if `earlier` is later.
+    fn sub(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 }
 
@@ -188,5 +202,13 @@ mod tests {
         assert_eq!(Timestamp::parse("2026-11-24T09:58:39.123+01:00"), Some(at));
         assert_eq!(Timestamp::parse("yesterday"), None);
         assert_eq!(at.year_month(), "202611");
+    }
+
+    #[test]
+    fn arithmetic_ends_at_the_bounds() {
+        let (first, last) = (Timestamp::from_millis(i64::MIN), Timestamp::from_millis(i64::MAX));
+        assert_eq!((last + Duration::MAX, first - Duration::MAX), (last, first));
+        assert_eq!((first - last, last - first), (Duration::ZERO, Duration::from_millis(i64::MAX.unsigned_abs())));
+        assert_eq!(Timestamp::from_millis(-1).whole_second(), Timestamp::from_secs(-1));
     }
 }

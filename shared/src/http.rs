@@ -12,6 +12,7 @@ pub mod dto;
 mod examples;
 mod finish;
 mod form;
+mod mails;
 mod openapi;
 pub mod page;
 mod principal;
@@ -26,6 +27,7 @@ pub use problem::{ApiResult, Code, PASSWORD_TOO_LONG, Problem};
 use crate::{
     env::{Clock, Entropy},
     id::TenantId,
+    mail_order::MailQueue,
     password::Passwords,
     secret::{CodeKey, NameKey, Sealer},
     sso::{PublicUrl, ServiceProvider},
@@ -48,8 +50,10 @@ pub struct App {
     pub codes: Option<Arc<CodeKey>>,
     /// Hashes and checks passwords.
     pub passwords: Arc<Passwords>,
-    /// The public address of the service; for sso, if it is configured.
+    /// The public address of the service, if it is configured.
     pub public_url: Option<PublicUrl>,
+    /// The queue of the worker that sends mails with tokens, if mails are configured.
+    pub mails: Option<Arc<dyn MailQueue>>,
 }
 
 impl App {

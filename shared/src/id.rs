@@ -95,6 +95,10 @@ id_type!(
     IdempotencyKey
 );
 id_type!(
+    /// A message that asks for a mail.
+    MessageId
+);
+id_type!(
     /// The id of an audit row in the API.
     AuditId
 );
@@ -260,6 +264,12 @@ mod tests {
         }
         // Both have the same login name and still differ as asserted names.
         assert_eq!(AssertedName::parse("strauss").unwrap().login(), &LoginName::fold("strauß"));
+    }
+
+    #[test]
+    fn character_that_changes_how_text_is_shown_is_a_display_control() {
+        assert!(['\n', '\u{7f}', '\u{200e}', '\u{202e}', '\u{2069}'].into_iter().all(is_display_control));
+        assert!(!['a', ' ', 'é', '😀'].into_iter().any(is_display_control));
     }
 
     #[test]

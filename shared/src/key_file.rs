@@ -111,3 +111,26 @@ fn decode(text: &str) -> Option<Zeroizing<[u8; 32]>> {
     let bytes = Zeroizing::new(BASE64.decode(text.as_bytes()).ok()?);
     Some(Zeroizing::new(bytes.as_slice().try_into().ok()?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::SystemEntropy;
+
+    #[test]
+    fn key_file_needs_its_version_and_one_key_for_each_number() {
+        fn add(file: &mut KeyFile, n: u64) {
+            let key = file.sealing[0].key.clone();
+            file.sealing.push(SealingKey { n, key });
+        }
+        let written = |change: fn(&mut KeyFile)| {
+            let mut file = KeyFile::generate(&SystemEntropy).unwrap();
+            change(&mut file);
+            KeyFile::parse(&serde_json::to_vec(&file).unwrap()).and_then(|file| file.keys())
+        };
+        assert!(written(|_| ()).is_ok() && written(|file| add(file, 2)).is_ok());
+        assert_eq!(written(|file| file.v = 2).err(), Some(KeyFileError::Version(2)));
+        assert_eq!(written(|file| add(file, 1)).err(), Some(KeyFileError::Malformed));
+        assert_eq!(written(|file| file.sealing.clear()).err(), Some(KeyFileError::Malformed));
+    }
+}

@@ -28,6 +28,7 @@ pub mod lambda;
 #[cfg(feature = "log")]
 pub mod log;
 pub mod mail;
+pub mod mail_order;
 #[cfg(feature = "log")]
 pub mod metrics;
 pub mod password;
@@ -37,6 +38,8 @@ pub mod recovery;
 pub mod saml;
 pub mod secret;
 pub mod sign_in;
+#[cfg(feature = "sqs")]
+pub mod sqs;
 pub mod sso;
 pub mod store;
 #[cfg(feature = "aws")]

@@ -1,6 +1,6 @@
 //! The texts of notifications: the mails of a deployment, and what the local runner shows instead of mails.
 //!
-//! A mail contains no secret and no link: users must not learn to follow sign-in links in mails. Text that a user wrote
+//! A notification contains no secret and no link: users must not learn to follow links in mails that they did not ask for. Text that a user wrote
 //! (a reason, a ticket) is kept on one line. Text that an unauthenticated client can choose is left out.
 
 use std::fmt::Write as _;
@@ -26,6 +26,7 @@ pub fn subject(action: Action) -> &'static str {
         Action::MfaReset => "MFA was reset: enrol again at the next sign-in",
         Action::ContactExcluded => "MFA was switched off: the password alone signs in",
         Action::ContactIncluded => "MFA was switched on: enrol at the next sign-in",
+        Action::PasswordReset => "The password was set with a link from a mail",
         Action::PasswordChanged => "The password was changed",
         Action::IdpChanged => "The identity provider (IdP) for sign-in was configured",
         Action::IdpRemoved => "The identity provider (IdP) for sign-in was removed",
@@ -67,12 +68,13 @@ pub fn text(event: &CloudEvent, to: Notify, company: &str, user: &str, actor: Op
              and after. If there is no explanation, reset their MFA, or ask the support team."
         ),
     };
-    text.push_str("We never ask for a password, a code or a recovery token, and our mails have no links.\n");
+    text.push_str("We never ask for a password, a code or a recovery token, and a notification has no links.\n");
     text
 }
 
 /// The text on one line: control characters and characters that change the text's direction are escaped.
-fn one_line(text: &str) -> String {
+#[must_use]
+pub fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -105,8 +107,8 @@ mod tests {
         let want = "MFA was reset: enrol again at the next sign-in.\n\n  User: bob\n  by: ann\n  reason: can't find \"it\"\n  \
                     when: 2027-01-15T08:00:00Z\n  company: Acme (acme)\n  event: acme/1800000000000-A-0\n\nIf this was you, \
                     or you expected it, there is nothing to do. If not, tell an Administrator of Acme at once, or the support \
-                    team if you are the only one.\nWe never ask for a password, a code or a recovery token, and our \
-                    mails have no links.\n";
+                    team if you are the only one.\nWe never ask for a password, a code or a recovery token, and a \
+                    notification has no links.\n";
         assert_eq!(text(&reset, Notify::User, "Acme", "bob", Some("ann")), want);
         let mail = text(&reset, Notify::Administrators, "Acme", "bob", None);
         assert!(

@@ -87,6 +87,13 @@ mod tests {
     }
 
     #[test]
+    fn unset_or_empty_namespace_has_a_default() {
+        for set in [None, Some(String::new())] {
+            assert_eq!(Metrics::read(|_| set.clone()).namespace, "Vestibule");
+        }
+    }
+
+    #[test]
     fn refusals_have_code_and_sign_ins_have_outcome_as_dimensions() {
         let at = Timestamp::from_millis(1_795_510_719_123);
         for (code, extra) in [

@@ -128,7 +128,20 @@ pub const NOTIFY_CODES: i64 = 3;
 /// Failed codes of a factor that cause a notification, at each multiple of this number: they show a slow attack.
 pub const SLOW_FAILURES: i64 = 50;
 
-/// A maximum number of events in a sliding window. The events are kept as a list of their times in milliseconds.
+/// Lifetime of a mailed token that sets a forgotten password or verifies an address.
+pub const MAIL_TOKEN_LIFE: Duration = Duration::from_secs(30 * 60);
+/// Lifetime of a mailed invitation.
+pub const INVITATION_LIFE: Duration = Duration::from_secs(7 * 86_400);
+/// Maximum live mailed tokens of one user. A new token replaces the oldest.
+pub const MAIL_TOKENS: usize = 3;
+/// Requests for mails from a client network in an hour, whatever the tenant.
+pub const MAIL_REQUESTS: usize = 20;
+/// Mails in an hour that a client network causes to one login name.
+pub const NETWORK_MAILS: usize = 3;
+/// Mails to one login name in a day. Those that an Administrator asked for are counted apart.
+pub const DAILY_MAILS: usize = 30;
+
+/// A maximum number of events in a sliding window. The events are kept as a list of their times.
 #[derive(Debug, Clone, Copy)]
 pub struct Budget {
     /// Maximum number of events.
@@ -142,31 +155,32 @@ impl Budget {
     pub const NETWORK: Self = Self { max: NETWORK_CHALLENGES, window: WINDOW };
     /// Limits the resets by one Administrator.
     pub const OWN_RESETS: Self = Self { max: OWN_RESETS, window: RESET_WINDOW };
+    /// Limits the requests for mails from a client network.
+    pub const MAIL_REQUESTS: Self = Self { max: MAIL_REQUESTS, window: Duration::from_secs(3600) };
     /// Limits the resets in a tenant.
     pub const TENANT_RESETS: Self = Self { max: TENANT_RESETS, window: RESET_WINDOW };
 
     /// The times that are within the window. A time too far in the future came from a clock that ran ahead and is
     /// dropped.
     #[must_use]
-    pub fn counted(&self, times: &[i64], now: Timestamp) -> Vec<i64> {
-        let (from, to) = ((now - self.window).millis(), (now + self.window).millis());
+    pub fn counted(&self, times: &[Timestamp], now: Timestamp) -> Vec<Timestamp> {
+        let (from, to) = (now - self.window, now + self.window);
         times.iter().copied().filter(|at| *at > from && *at <= to).collect()
     }
 
     /// When the next event is allowed. `None` if one is allowed now.
     #[must_use]
-    pub fn full_until(&self, times: &[i64], now: Timestamp) -> Option<Timestamp> {
+    pub fn full_until(&self, times: &[Timestamp], now: Timestamp) -> Option<Timestamp> {
         let counted = self.counted(times, now);
         let oldest = counted.get(counted.len().checked_sub(self.max)?)?;
-        Some(Timestamp::from_millis(*oldest) + self.window)
+        Some(*oldest + self.window)
     }
 }
 
 /// The seconds to wait until `at` for `Retry-After`: rounded up, at least one.
 #[must_use]
 pub fn retry_after_secs(now: Timestamp, at: Timestamp) -> u32 {
-    let millis = at.millis().saturating_sub(now.millis()).max(1);
-    u32::try_from(millis.saturating_add(999) / 1000).unwrap_or(u32::MAX)
+    u32::try_from((at - now).as_millis().div_ceil(1000).max(1)).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -193,9 +207,9 @@ mod tests {
     #[test]
     fn times_outside_the_window_do_not_count() {
         let now = Timestamp::from_secs(1_000_000);
-        let (oldest, latest) = ((now - RESET_WINDOW).millis(), (now + RESET_WINDOW).millis());
-        let times = [oldest, oldest + 1, latest, latest + 1];
-        assert_eq!(Budget::OWN_RESETS.counted(&times, now), [oldest + 1, latest]);
+        let (oldest, latest, ms) = (now - RESET_WINDOW, now + RESET_WINDOW, Duration::from_millis(1));
+        let times = [oldest, oldest + ms, latest, latest + ms];
+        assert_eq!(Budget::OWN_RESETS.counted(&times, now), [oldest + ms, latest]);
     }
 
     #[test]

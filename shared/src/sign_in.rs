@@ -279,8 +279,8 @@ impl NextStep {
     /// Decides the next step. The exemption comes first, because dormancy and the time to enrol do not apply to excluded
     /// contacts.
     pub(crate) fn of(user: &User, now: Timestamp) -> Self {
-        let dormant = user.seen <= (now - policy::DORMANT).secs();
-        let too_late = user.enrol_by.is_some_and(|until| until <= now.secs());
+        let dormant = user.seen <= now - policy::DORMANT;
+        let too_late = user.enrol_by.is_some_and(|until| until <= now);
         match user.factor.state() {
             FactorState::None if user.kind == Kind::Contact && user.excluded.is_some() => Self::Exempt,
             FactorState::Active if user.consecutive_failures < policy::MAX_CONSECUTIVE_FAILURES => Self::CodeRequired,
@@ -413,10 +413,10 @@ impl NewSession {
             Amr::Password => policy::EXEMPT_SESSION_LIFE,
             Amr::Otp | Amr::Recovery | Amr::Sso | Amr::SsoOtp => policy::SESSION_LIFE,
         };
-        let step_up = if amr.otp() { now.secs() } else { 0 };
+        let step_up = amr.otp().then(|| now.whole_second());
         let verifier = *token.reference().verifier();
-        let ends = (now + life).secs();
-        let (created, seen) = (now.millis(), now.secs());
+        let ends = (now + life).whole_second();
+        let (created, seen) = (now, now.whole_second());
         let (password_attempts, password_attempt, idp) = (0, None, None);
         let attempt = attempt.id;
         let entry = Session {

@@ -375,6 +375,18 @@ mod tests {
     }
 
     #[test]
+    fn other_urls_need_https_with_a_host_or_loopback() {
+        for good in
+            ["https://idp.example.com/sso?x=@", "http://localhost/sso", "http://[::1]", "http://127.0.0.1:8080/"]
+        {
+            assert!(is_https_or_loopback(good), "{good}");
+        }
+        for bad in ["https://", "https:///sso", "https://a@b/sso", "http://localhost:x/", "http://a/sso"] {
+            assert!(!is_https_or_loopback(bad), "{bad}");
+        }
+    }
+
+    #[test]
     fn pre_session_round_trips() {
         let mut one = PreSession::generate(&SystemEntropy).unwrap();
         let digest = one.digest();

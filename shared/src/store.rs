@@ -28,6 +28,7 @@ pub mod item;
 pub mod keys;
 pub mod lists;
 pub mod login;
+pub mod mail;
 #[cfg(any(test, feature = "testing"))]
 pub mod memory;
 pub mod recipients;
@@ -45,9 +46,19 @@ pub mod write;
 
 pub use table::{StoreError, Table};
 
+/// Why an operation was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum OperationError<R> {
+    /// A rule rejects it: nothing was granted.
+    #[error(transparent)]
+    Rejected(R),
+    /// The store failed. Deny the request, though it may have been committed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 use crate::{
     audit::{AuditEvent, AuditRetention},
-    env::Timestamp,
     id::TenantId,
     secret::RestoreEpoch,
     sign_in::Attempt,
@@ -93,7 +104,7 @@ impl Store {
     /// a failure is only logged.
     pub async fn record(&self, tenant: &TenantId, attempt: &Attempt, number: u16, event: &AuditEvent) {
         if let Err(error) = self.record_or_fail(tenant, attempt, number, event).await {
-            tracing::error!(%error, action = event.action.as_str(), "an audit row was not written");
+            not_recorded(event, &error);
         }
     }
 
@@ -108,12 +119,24 @@ impl Store {
         number: u16,
         event: &AuditEvent,
     ) -> Result<(), StoreError> {
-        // An update that creates its item. If it is sent twice, the second finds the row of the first.
+        let (row, retry) = self.lone_row(tenant, attempt, number, event)?;
+        self.table.update(&row, retry).await.map(drop)
+    }
+
+    /// The write of an audit row without a transaction: an update that creates its item. If it is sent twice, the second finds
+    /// the row of the first.
+    fn lone_row(
+        &self,
+        tenant: &TenantId,
+        attempt: &Attempt,
+        number: u16,
+        event: &AuditEvent,
+    ) -> Result<(write::Write, table::Retry), StoreError> {
         let row = self.audit_item(attempt, event)?.into_iter();
         let actions = row.map(|(name, value)| write::Action::Set(write::attr(name), value)).collect();
         let key = row_key(tenant, attempt, number, event);
         let row = write::Write::update(key, vec![write::absent(write::attr("PK"))], actions);
-        self.table.update(&row, table::Retry::Idempotent).await.map(drop)
+        Ok((row, table::Retry::Idempotent))
     }
 
     /// The write of an audit row. The key contains the attempt, so the row is written once.
@@ -140,10 +163,15 @@ impl Store {
     }
 }
 
+/// Logs that an audit row is missing which the response does not depend on.
+fn not_recorded(event: &AuditEvent, error: &StoreError) {
+    tracing::error!(%error, action = event.action.as_str(), "an audit row was not written");
+}
+
 /// The key of the audit row of the sign-in that opened a session.
 fn sign_in_row_key(tenant: &TenantId, session: &item::Session, shard: u8) -> write::Key {
     let attempt = data_encoding::BASE64URL_NOPAD.encode(session.attempt.bytes());
-    keys::audit(tenant, Timestamp::from_millis(session.created), shard, &format!("{attempt}-0"))
+    keys::audit(tenant, session.created, shard, &format!("{attempt}-0"))
 }
 
 fn row_key(tenant: &TenantId, attempt: &Attempt, number: u16, event: &AuditEvent) -> write::Key {

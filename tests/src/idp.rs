@@ -141,7 +141,7 @@ impl Idp {
             provisioning: None,
             request_key: None,
             valid_until: None,
-            changed: 0,
+            changed: Timestamp::default(),
         }
     }
 

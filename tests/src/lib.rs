@@ -23,14 +23,22 @@ use vestibule::{
     store::{Store, Table},
 };
 
+pub mod aws;
+pub mod browser;
 pub mod crowd;
 pub mod document;
 pub mod emulator;
 pub mod faulty;
+pub mod http;
 pub mod idp;
 pub mod log;
+pub mod mails;
 mod remote;
+pub mod rights;
+pub mod runtime;
 pub mod stream;
+pub mod stub;
+pub mod wire;
 
 /// The public URL of a service in this process.
 pub const PUBLIC_URL: &str = "https://login.example.com";
@@ -40,9 +48,9 @@ pub struct Service(Target);
 
 enum Target {
     /// All routes in this process.
-    InProcess { router: Router, clock: Arc<TestClock>, app: Arc<App> },
-    /// A server that runs elsewhere, on the system clock.
-    Remote(remote::Server),
+    InProcess { router: Router, clock: Arc<TestClock>, app: Arc<App>, mails: Arc<mails::TestMails> },
+    /// A server at this URL, on the system clock.
+    Remote(String),
 }
 
 /// A response of the service.
@@ -179,6 +187,23 @@ pub struct TestUser {
     pub device: String,
 }
 
+impl TestUser {
+    /// A user of whom only the tenant, the name and the password are known.
+    #[must_use]
+    pub fn new(tenant: &str, username: &str, password: &str) -> Self {
+        Self {
+            tenant: tenant.to_owned(),
+            username: username.to_owned(),
+            password: password.to_owned(),
+            id: String::new(),
+            secret: String::new(),
+            step: 0,
+            session: String::new(),
+            device: String::new(),
+        }
+    }
+}
+
 /// The time at which the test clock starts.
 pub const BEGIN: Timestamp = Timestamp::from_secs(1_800_000_015);
 
@@ -211,7 +236,7 @@ impl Service {
     }
 
     fn build(store: Store, sealer: Arc<dyn Sealer>, table: Arc<dyn Table>, names: NameKey, codes: CodeKey) -> Self {
-        let clock = Arc::new(TestClock::at(BEGIN));
+        let (clock, mails) = (Arc::new(TestClock::at(BEGIN)), Arc::new(mails::TestMails::default()));
         let app = Arc::new(App {
             store,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
@@ -221,18 +246,25 @@ impl Service {
             codes: Some(Arc::new(codes)),
             passwords: Arc::new(Passwords::new(PasswordParams::cheap(), 4, 256, &SystemEntropy).unwrap()),
             public_url: PublicUrl::parse(PUBLIC_URL).ok(),
+            mails: Some(Arc::clone(&mails) as _),
         });
         let router = local::server::router(Arc::clone(&app), table);
-        Self(Target::InProcess { router, clock, app })
+        Self(Target::InProcess { router, clock, app, mails })
     }
 
     /// A service for tests that do not set the clock, with the users of [`Self::with_users`]: the server at
     /// `VESTIBULE_URL` (with new tenants for each call), or all routes in this process if the variable is not set.
     pub async fn from_environment() -> (Self, TestUsers) {
-        let Some(server) = remote::Server::from_environment() else { return Self::with_users().await };
-        let service = Self(Target::Remote(server));
+        let Ok(url) = std::env::var("VESTIBULE_URL") else { return Self::with_users().await };
+        let service = Self::at(&url);
         let users = remote::create_users(&service).await;
         (service, users)
+    }
+
+    /// The server at a URL.
+    #[must_use]
+    pub fn at(url: &str) -> Self {
+        Self(Target::Remote(url.trim_end_matches('/').to_owned()))
     }
 
     /// The state of the handlers. Only in this process.
@@ -242,6 +274,20 @@ impl Service {
             Target::InProcess { app, .. } => app,
             Target::Remote(_) => panic!("a running server is only reachable over HTTP"),
         }
+    }
+
+    /// The queue of mails. Only in this process.
+    #[must_use]
+    pub fn mails(&self) -> &Arc<mails::TestMails> {
+        match &self.0 {
+            Target::InProcess { mails, .. } => mails,
+            Target::Remote(_) => panic!("the queue of a running server cannot be read"),
+        }
+    }
+
+    /// Delivers the messages that wait, and returns the mails that were sent since the last call.
+    pub async fn sent_mails(&self) -> Vec<mails::TestMail> {
+        self.mails().deliver_all(self.app()).await
     }
 
     /// The test clock. Only in this process.
@@ -278,14 +324,8 @@ impl Service {
         let seed = local::seed::Seed::parse("test users", seed.to_string().as_bytes()).unwrap();
         let users = seed.tenants.iter().flat_map(|tenant| {
             tenant.users.iter().map(|user| TestUser {
-                tenant: tenant.id.as_str().to_owned(),
-                username: user.username.clone(),
-                password: password(&user.username),
                 id: format!("u-{}", user.username),
-                secret: String::new(),
-                step: 0,
-                session: String::new(),
-                device: String::new(),
+                ..TestUser::new(tenant.id.as_str(), &user.username, &password(&user.username))
             })
         });
         let users = users.map(|user| (user.username.clone(), user)).collect();
@@ -325,7 +365,7 @@ impl Service {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let response = match &self.0 {
             Target::InProcess { router, .. } => router.clone().oneshot(request).await.unwrap(),
-            Target::Remote(server) => server.send(request).await,
+            Target::Remote(url) => http::send(url, request).await,
         };
         let (parts, body) = response.into_parts();
         let bytes = axum::body::to_bytes(body, 1 << 20).await.unwrap();
@@ -526,9 +566,7 @@ fn someone(name: &str, kind: &str, role: &str) -> Value {
 /// The code that an authenticator app shows, calculated independently of the service.
 #[must_use]
 pub fn totp_code(secret: &str, step: i64) -> String {
-    let seconds = u64::try_from(step * 30).unwrap();
-    let secret = totp_rs::Secret::try_from_base32(secret.replace(' ', "")).unwrap();
-    totp_rs::Builder::new().with_secret(secret).build().unwrap().generate(seconds).to_string()
+    local::totp::code(secret, Timestamp::from_secs(step * 30)).unwrap()
 }
 
 /// Test users by username.

@@ -2,39 +2,11 @@
 
 use std::{env, thread, time::Duration};
 
-use axum::{
-    body::Body,
-    http::{Request, Response, header},
-};
-use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::{net::TcpStream, sync::OnceCell};
+use tokio::sync::OnceCell;
 use vestibule::{env::SystemEntropy, id::UserId};
 
 use crate::{Service, TestUser, TestUsers, password};
-
-/// The address of the server.
-pub(crate) struct Server {
-    authority: String,
-}
-
-impl Server {
-    /// The server at `VESTIBULE_URL`, if that is set.
-    pub(crate) fn from_environment() -> Option<Self> {
-        let url = env::var("VESTIBULE_URL").ok()?;
-        let Some(authority) = url.strip_prefix("http://") else { panic!("VESTIBULE_URL has to be http://HOST:PORT") };
-        Some(Self { authority: authority.trim_end_matches('/').to_owned() })
-    }
-
-    /// Sends a request on a new connection.
-    pub(crate) async fn send(&self, mut request: Request<Body>) -> Response<Body> {
-        let stream = TcpStream::connect(&self.authority).await.unwrap();
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
-        tokio::spawn(connection);
-        request.headers_mut().insert(header::HOST, self.authority.parse().unwrap());
-        sender.send_request(request).await.unwrap().map(Body::new)
-    }
-}
 
 /// Sleeps for this many seconds; returns at once if the number is not positive.
 pub(crate) fn sleep(seconds: i64) {
@@ -43,16 +15,7 @@ pub(crate) fn sleep(seconds: i64) {
 }
 
 fn user(tenant: &str, username: &str) -> TestUser {
-    TestUser {
-        tenant: tenant.to_owned(),
-        username: username.to_owned(),
-        password: password(username),
-        id: String::new(),
-        secret: String::new(),
-        step: 0,
-        session: String::new(),
-        device: String::new(),
-    }
+    TestUser::new(tenant, username, &password(username))
 }
 
 /// The session of the operator that creates the tenants: `op` of the demo users, or `VESTIBULE_OPERATOR` with

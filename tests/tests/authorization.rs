@@ -40,6 +40,7 @@ fn operations() -> Vec<(&'static str, &'static str, Caller, Option<Value>)> {
     let code = || Some(json!({"code": "123456"}));
     let user = json!({"kind": "employee", "role": "standard", "auth_type": "local", "username": "new",
                       "display_name": "New", "password": "a good long password"});
+    let users = json!({"users": [user]});
     let tenant = json!({"id": "new", "name": "New", "administrator": {
         "username": "a", "password": "a good long password", "display_name": "A"}});
     let exclusion = json!({"contact_ids": ["u-con1"], "disable_mfa": true, "reason": "r"});
@@ -65,6 +66,17 @@ fn operations() -> Vec<(&'static str, &'static str, Caller, Option<Value>)> {
             SteppedUp,
             Some(json!({"current_password": "x", "new_password": "a good long password"})),
         ),
+        ("post", "/v1/password-resets", Anyone, Some(json!({"tenant": "acme", "username": "bob"}))),
+        (
+            "post",
+            "/v1/password-resets/confirm",
+            Anyone,
+            Some(json!({"token": "x", "new_password": "a good long password"})),
+        ),
+        ("post", "/v1/email-verifications", Session, None),
+        ("post", "/v1/email-verifications/confirm", Anyone, Some(json!({"token": "x"}))),
+        ("post", "/v1/admin/users/batch", Admin, Some(users)),
+        ("post", "/v1/admin/users/{id}/invitation", Admin, None),
         ("post", "/v1/admin/users", Admin, Some(user)),
         ("get", "/v1/admin/users", AdminReader, None),
         ("get", "/v1/admin/users/{id}", AdminReader, None),
@@ -117,14 +129,19 @@ fn request(method: &str, path: &str, body: Option<Value>) -> TestRequest {
 /// A valid token of each class.
 async fn tokens(service: &Service, users: &mut TestUsers) -> Vec<(&'static str, String)> {
     let eve = users["eve"].clone();
+    let ann = service.stepped_up_session(users.get_mut("ann").unwrap()).await;
     let bob = users.get_mut("bob").unwrap();
     service.stepped_up_session(bob).await;
+    service.patch("/v1/admin/users/u-bob", &ann, json!({"email": "bob@acme.example"})).await.ok();
+    service.send(TestRequest::new(Method::POST, "/v1/email-verifications").token(&bob.session)).await.ok();
+    let mailed = service.sent_mails().await[0].token();
     let challenge = service.challenge_token(bob).await;
     vec![
         ("vs_", bob.session.clone()),
         ("vc_", challenge),
         ("ve_", service.enrolment_token(&eve).await),
         ("vd_", bob.device.clone()),
+        ("vp_", mailed),
     ]
 }
 

@@ -277,6 +277,58 @@ async fn sso_stays_within_its_cost_limits() {
 }
 
 #[tokio::test]
+async fn mailed_tokens_stay_within_their_cost_limits() {
+    let (service, meter, mut users) = service().await;
+    let ann = service.stepped_up_session(users.get_mut("ann").unwrap()).await;
+    let bob = users.get_mut("bob").unwrap();
+    service.enrol(bob).await;
+    let email = json!({"email": "bob@acme.example"});
+    service.patch("/v1/admin/users/u-bob", &ann, email).await.ok();
+    let request = || TestRequest::new(axum::http::Method::POST, "/v1/email-verifications").token(&bob.session);
+    service.send(request()).await.ok();
+    measure(&meter, "e-mail verification", at_most(2, 1.0, 3.0), async {
+        service.send(request()).await.ok();
+    })
+    .await;
+    let token = service.sent_mails().await[1].token();
+    let post = |path: &str, body: Value| TestRequest::new(axum::http::Method::POST, path).json(body);
+    measure(&meter, "e-mail verification, confirm", at_most(2, 4.0, 1.0), async {
+        service.send(post("/v1/email-verifications/confirm", json!({"token": token}))).await.ok();
+    })
+    .await;
+    measure(&meter, "password reset, request", at_most(1, 1.0, 0.0), async {
+        service.send(post("/v1/password-resets", json!({"tenant": "acme", "username": "bob"}))).await.ok();
+    })
+    .await;
+    let order = service.mails().orders().remove(0);
+    measure(&meter, "mail with a token", at_most(4, 9.0, 5.0), async {
+        service.mails().deliver(service.app(), &order).await.unwrap();
+    })
+    .await;
+    let token = service.sent_mails().await[0].token();
+    measure(&meter, "password reset, confirm", at_most(2, 6.0, 1.0), async {
+        let body = json!({"token": token, "new_password": "seven green lamps in the hall"});
+        service.send(post("/v1/password-resets/confirm", body)).await.ok();
+    })
+    .await;
+    let invited = |name: &str| {
+        json!({"kind": "employee", "role": "standard", "auth_type": "local", "username": name, "display_name": name,
+               "email": "new@acme.example", "invite": true})
+    };
+    let ivy = service.post("/v1/admin/users", &ann, invited("ivy")).await.ok().text("/id");
+    measure(&meter, "invitation", at_most(2, 0.0, 5.0), async {
+        let path = format!("/v1/admin/users/{ivy}/invitation");
+        service.send(TestRequest::new(axum::http::Method::POST, path).token(&ann)).await.ok();
+    })
+    .await;
+    let rows: Vec<_> = (0..10).map(|n| invited(&format!("new{n}"))).collect();
+    measure(&meter, "batch of ten new users", at_most(12, 110.0, 12.0), async {
+        service.post("/v1/admin/users/batch", &ann, json!({"users": rows})).await.ok();
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn directory_and_batches_stay_within_their_cost_limits() {
     let (service, meter, mut users) = service().await;
     let ann = service.stepped_up_session(users.get_mut("ann").unwrap()).await;

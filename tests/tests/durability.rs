@@ -1,7 +1,7 @@
-//! Answered writes of the embedded store survive `kill -9`.
+//! Answered writes of the embedded store survive `kill -9`, and how many flushes they take.
 //!
-//! The test starts itself as a child process that counts and prints each count once it was answered. It kills the child
-//! and checks that the last printed count is stored.
+//! The test of `kill -9` starts itself as a child process. Four tasks of the child count, and each prints the count that was
+//! answered. The test kills the child and checks that the highest printed count is stored.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
@@ -9,9 +9,13 @@ use std::{
     io::{BufRead, BufReader, Write},
     path::Path,
     process::{Command, Stdio},
+    sync::Arc,
 };
 
-use local::data_dir::DataDir;
+use axum::http::Method;
+use local::{data_dir::DataDir, mail::NotifyingTable};
+use serde_json::json;
+use tests::{Service, TestRequest, user_mut};
 use vestibule::{env::SystemEntropy, store::contract};
 
 const CHILD: &str = "VESTIBULE_DURABILITY_CHILD";
@@ -32,11 +36,11 @@ async fn answered_write_survives_a_kill() {
             .spawn()
             .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        // Kill after this many answers; counts that are in the pipe by then were answered too.
+        // Kill after this many lines; counts that are in the pipe by then were answered too.
         let mut seen = 0;
         for line in lines.map_while(Result::ok) {
-            if let Some(count) = line.strip_prefix("answered ").and_then(|count| count.parse().ok()) {
-                answered = count;
+            if let Some(count) = line.strip_prefix("answered ").and_then(|count| count.parse::<i64>().ok()) {
+                answered = count.max(answered);
                 seen += 1;
                 if seen == 20 + round * 7 {
                     child.kill().unwrap();
@@ -50,10 +54,42 @@ async fn answered_write_survives_a_kill() {
     }
 }
 
+/// Four tasks count, so that one flush serves several writes.
 async fn count(path: &Path) {
     let data = DataDir::open(path, &SystemEntropy).unwrap();
-    let mut out = std::io::stdout();
     println!(); // ends the line of the test harness
-    contract::count_forever(&data.table, |count| writeln!(out, "answered {count}").and_then(|()| out.flush()).unwrap())
-        .await;
+    let count = || contract::count_forever(&data.table, print);
+    tokio::join!(count(), count(), count(), count());
+}
+
+fn print(count: i64) {
+    let mut out = std::io::stdout();
+    writeln!(out, "answered {count}").and_then(|()| out.flush()).unwrap();
+}
+
+/// Counts the flushes of sign-ins in the table of the local runner.
+#[tokio::test]
+async fn password_step_and_verification_take_two_flushes_each() {
+    let data = DataDir::ephemeral(&SystemEntropy).unwrap();
+    let table = data.table.clone();
+    let notifying = NotifyingTable::new(Arc::new(data.table), None).unwrap();
+    let service = Service::with_table(Arc::new(notifying), data.keys);
+    let mut users = service.add_users().await;
+    let bob = user_mut(&mut users, "bob");
+    service.enrol(bob).await;
+    let mut before = table.flushes();
+    let mut flushes = || table.flushes() - std::mem::replace(&mut before, table.flushes());
+
+    // The charge; then the challenge, the audit row and the reset of the failures.
+    let challenge = service.challenge_token(bob).await;
+    assert_eq!(flushes(), 2, "the right password");
+    // The charge; then the session with its audit row.
+    let code = service.next_code(bob);
+    let device = service.verify(&challenge, &code).await.ok().text("/session/device_token");
+    assert_eq!(flushes(), 2, "the right code");
+    let known = json!({"tenant": "acme", "username": "bob", "password": bob.password, "device_token": device});
+    service.send(TestRequest::new(Method::POST, "/v1/login").json(known)).await.ok();
+    assert_eq!(flushes(), 2, "the right password at a known device");
+    service.login_with(bob, "wrong").await;
+    assert_eq!(flushes(), 2, "a wrong password");
 }

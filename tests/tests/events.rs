@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use tests::{
     Service, TestUsers,
     emulator::{self, Database},
-    stream::{self, Stub, environment, taken},
+    stream,
+    stub::{Stub, environment, taken},
 };
 
 fn read(path: &str) -> String {
@@ -268,7 +269,7 @@ async fn every_audit_row_is_sent_once_as_the_api_shows_it() {
 #[cfg(feature = "dynamodb-local")]
 #[tokio::test]
 async fn emulated_every_audit_row_on_dynamodb_local_is_sent_once() {
-    let url = std::env::var("DYNAMODB_LOCAL").unwrap();
+    let url = tests::aws::dynamodb();
     assert_all_rows_sent(&url, &format!("events-{}", std::process::id())).await;
 }
 
@@ -399,33 +400,16 @@ async fn refused_address_delays_no_other_mail_and_failures_are_retried() {
     assert!(ses.sent().is_empty());
 }
 
-/// Calls an emulated service, for what the functions do not call themselves.
-#[cfg(feature = "kms-emulator")]
-async fn call_moto(service: &str, target: &str, path: &str, body: Value) -> Value {
-    let signed = format!(
-        "AWS4-HMAC-SHA256 Credential=test/20270101/eu-central-1/{service}/aws4_request, SignedHeaders=host, Signature=00"
-    );
-    let kind = if target.is_empty() { "application/json" } else { "application/x-amz-json-1.1" };
-    let mut headers = vec![("authorization", signed.as_str()), ("content-type", kind)];
-    if !target.is_empty() {
-        headers.push(("x-amz-target", target));
-    }
-    stream::post(&std::env::var("KMS_EMULATOR").unwrap(), path, &headers, &body).await
-}
-
 /// On the event bus and mail service of moto, with the template's rule. `.ci/with-kms` starts moto.
 #[cfg(feature = "kms-emulator")]
 #[tokio::test]
 async fn emulated_events_reach_notify_and_its_mails_are_accepted() {
-    let endpoint = std::env::var("KMS_EMULATOR").unwrap();
-    let queue = call_moto("sqs", "AmazonSQS.CreateQueue", "/", json!({"QueueName": "told"})).await["QueueUrl"].clone();
-    call_moto("events", "AWSEvents.CreateEventBus", "/", json!({"Name": "bus"})).await;
-    let rule = json!({"Name": "told", "EventBusName": "bus", "EventPattern": rule().to_string()});
-    call_moto("events", "AWSEvents.PutRule", "/", rule).await;
-    let target = json!([{"Id": "told", "Arn": "arn:aws:sqs:eu-central-1:123456789012:told"}]);
-    call_moto("events", "AWSEvents.PutTargets", "/", json!({"Rule": "told", "EventBusName": "bus", "Targets": target}))
-        .await;
-    call_moto("ses", "", "/v2/email/identities", json!({"EmailIdentity": "sign-in@example.com"})).await;
+    use tests::aws;
+
+    let endpoint = aws::moto();
+    let queue = aws::create_bus("bus", &rule()).await;
+    let sender = json!({"EmailIdentity": "sign-in@example.com"});
+    aws::post(&endpoint, "ses", "/v2/email/identities", sender).await;
 
     let (service, mut users, url) = service_with_stream().await;
     create_audit_rows(&service, &mut users).await;
@@ -435,21 +419,19 @@ async fn emulated_events_reach_notify_and_its_mails_are_accepted() {
     let mailer = mailer(&url, &endpoint);
     let mut delivered_count = 0;
     loop {
-        let request = json!({"QueueUrl": queue, "MaxNumberOfMessages": 10});
-        let page = call_moto("sqs", "AmazonSQS.ReceiveMessage", "/", request).await;
-        let Some(messages) = page["Messages"].as_array().filter(|some| !some.is_empty()) else { break };
+        let messages = aws::take_messages(&queue).await;
+        if messages.is_empty() {
+            break;
+        }
         for message in messages {
-            let event: Event = serde_json::from_str(message["Body"].as_str().unwrap()).unwrap();
+            let event: Event = serde_json::from_value(message).unwrap();
             assert!(!event.detail.data.notified.is_empty());
             mailer.notify(&event.detail).await.unwrap();
-            let delete = json!({"QueueUrl": queue, "ReceiptHandle": message["ReceiptHandle"]});
-            call_moto("sqs", "AmazonSQS.DeleteMessage", "/", delete).await;
             delivered_count += 1;
         }
     }
     assert!(delivered_count > 5, "{delivered_count}");
-    let kept = call_moto("ses", "", "/moto-api/data.json", Value::Null).await;
-    let mails = kept["ses"]["Message"].as_array().unwrap();
+    let mails = aws::mails().await;
     let mut to: Vec<_> = mails.iter().map(|mail| mail["destinations"]["ToAddresses"][0].as_str().unwrap()).collect();
     to.sort_unstable();
     to.dedup();

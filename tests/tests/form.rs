@@ -248,6 +248,7 @@ async fn invalid_combination_and_code_name_their_fields() {
     for (path, field, body) in [
         ("/v1/admin/users", "/password", create),
         ("/v1/password", "/new_password", json!({"current_password": "x"})),
+        ("/v1/password-resets/confirm", "/new_password", json!({"token": "x"})),
         (
             "/v1/support/tenants",
             "/administrator/password",

@@ -142,24 +142,18 @@ async fn underivable_keys_refuse_sign_in() {
     assert_eq!(environment.status(&function).await, 401, "a flow without keys does not need them");
 }
 
-/// Only `sso` needs the public URL. It is configured, because a client could choose any host name in a request.
+/// It is configured, because a client could choose any host name in a request.
 #[tokio::test]
-async fn sso_public_url_must_be_a_valid_url_if_set() {
+async fn public_url_must_be_a_valid_url_if_set() {
     let mut environment = Environment::new().await;
     environment.store().await;
-    let required = RequiredKeys::NAMES.and(RequiredKeys::PUBLIC_URL);
+    let required = RequiredKeys::NOTHING;
     for value in ["login.example.com", "http://login.example.com", "https://login.example.com/?tenant=acme"] {
         environment.variables.insert("VESTIBULE_PUBLIC_URL", value.to_owned());
         assert_eq!(environment.status(&environment.function(session::routes(), required)).await, 503, "{value}");
         let report = environment.report();
         assert_reports(&report, &[&format!("VESTIBULE_PUBLIC_URL {value}")]);
         assert_reports(&report, &["it must be an address like https://login.example.com"]);
-        let others = RequiredKeys::NAMES.and(RequiredKeys::CODES).and(RequiredKeys::SEALING);
-        assert_eq!(
-            environment.status(&environment.function(session::routes(), others)).await,
-            401,
-            "no other function needs it"
-        );
     }
     environment.variables.insert("VESTIBULE_PUBLIC_URL", "https://login.example.com/".into());
     assert_eq!(environment.status(&environment.function(session::routes(), required)).await, 401);
@@ -220,7 +214,7 @@ async fn sso_without_a_public_url_is_absent_and_no_error() {
     environment.store().await;
     for value in [None, Some(String::new())] {
         environment.variables.extend(value.map(|value| ("VESTIBULE_PUBLIC_URL", value)));
-        let function = environment.function(sso::routes(), RequiredKeys::NAMES.and(RequiredKeys::PUBLIC_URL));
+        let function = environment.function(sso::routes(), RequiredKeys::NAMES);
         for path in ["/v1/sso/acme/metadata", "/v1/sso/acme/login"] {
             let answer = environment.request(&function, path).await;
             assert_eq!(answer, (404, "not_found".to_owned()), "{path}");

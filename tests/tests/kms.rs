@@ -34,7 +34,7 @@ const DISABLED: Fault = Fault::Answer(400, r#"{"__type":"DisabledException","mes
 const DENIED: Fault = Fault::Answer(400, r#"{"__type":"AccessDeniedException","Message":"not authorized"}"#);
 
 fn client(script: &Script) -> Client {
-    let url = std::env::var("KMS_EMULATOR").expect("run it by .ci/with-kms");
+    let url = tests::aws::moto();
     let credentials = Credentials::new("test", "test", None, None, "test");
     let http = script.wrap_client(TlsRoots::read(None).unwrap().http_client());
     kms::client("eu-central-1".into(), credentials, Some(url), http)

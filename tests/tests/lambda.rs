@@ -230,9 +230,13 @@ async fn browser_signs_in_by_an_idp_through_both_gateways() {
             event
         };
         let signed_in = send(post()).await;
-        assert_eq!((&signed_in["statusCode"], header(&signed_in, "location")), (&json!(303), "/portal"), "{signed_in}");
+        assert_eq!(
+            (&signed_in["statusCode"], header(&signed_in, "location")),
+            (&json!(303), "/enroll?return_to=%2Fportal"),
+            "{signed_in}"
+        );
         let cookie = header(&signed_in, "set-cookie");
-        assert!(cookie.starts_with("__Host-vestibule=ve_") && cookie.ends_with("; Secure"), "{cookie}");
+        assert!(cookie.starts_with("__Host-vestibule-enrolment=ve_") && cookie.ends_with("; Secure"), "{cookie}");
         assert_eq!(signed_in["cookies"].get(0).is_some(), !rest, "an HTTP API has a separate field for cookies");
         let again = send(post()).await;
         assert_eq!((&again["statusCode"], header(&again, "content-type")), (&json!(401), "application/problem+json"));
@@ -260,7 +264,7 @@ async fn configured_base_path_is_removed() {
     for rest in [false, true] {
         for (variables, path, status) in [
             (&auth[..], "/company/auth/v1/session", 401),
-            (&auth[..], "/company/auth", 404),
+            (&auth[..], "/company/auth", 303),
             (&auth[..], "/company/authority/v1/session", 404),
             (&auth[..], "/company/auth/company/auth/v1/session", 404),
             (&[], "/company/auth/v1/session", 404),

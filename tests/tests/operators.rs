@@ -34,6 +34,7 @@ async fn app(table: &Arc<DynamoTable>, keys: &KeyFile) -> App {
         codes: Some(Arc::new(keys.codes)),
         passwords: Arc::new(Passwords::new(PasswordParams::cheap(), 4, 64, &SystemEntropy).unwrap()),
         public_url: None,
+        mails: None,
     }
 }
 

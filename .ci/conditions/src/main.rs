@@ -1,10 +1,12 @@
 //! Removes each condition of the service, one at a time, and runs the tests: a test has to fail.
 //!
 //! A copy of the sources is built once, under `target/conditions/`, in which an environment variable removes one
-//! condition. Then each condition costs one run of the tests. `find.rs` finds the conditions in the syntax tree.
+//! condition. Each test of it runs once alone, to learn which conditions it evaluates. Then each condition costs one run
+//! of the tests that evaluate it. `find.rs` finds the conditions in the syntax tree.
 //!
-//! `conditions [--list] [--library] [FILE ...]`: all conditions, or those of files whose path contains one of these
-//! strings. `--list` only lists them. `--library` runs only the library's own tests, which build fastest. Results are
+//! `conditions [--list] [--library] [--test=NAME ...] [FILE ...]`: all conditions, or those of files whose path contains
+//! one of these strings. `--list` only lists them. `--library` runs only the tests beside the code, which build fastest;
+//! `--test` adds single programs of `tests/tests/` to them. Results are
 //! kept in `target/conditions/results.txt`: an interrupted run continues, and repeats only conditions that were not
 //! noticed.
 
@@ -52,11 +54,15 @@ fn main() -> ExitCode {
         conditions.iter().filter(|it| wanted(it)).for_each(|it| println!("{}", it.key()));
         return ExitCode::SUCCESS;
     }
+    let mut wanted_tests: Vec<&str> = options.iter().filter_map(|it| it.strip_prefix("--test=")).collect();
+    if wanted_tests.is_empty() && !options.iter().any(|it| it == "--library") {
+        wanted_tests = run::TESTS.to_vec();
+    }
     let copy = root.join("target/conditions");
     run::copy(&root, &copy, &tracked, &sources, &conditions);
-    let Some(programs) = run::build(&copy, options.iter().any(|it| it == "--library")) else {
+    let Some(tests) = run::tests(&copy, &wanted_tests) else {
         return ExitCode::FAILURE;
     };
     let numbered = conditions.iter().enumerate().filter(|(_, it)| wanted(it));
-    run::all(&root, &copy, &programs, numbered)
+    run::all(&root, &copy, &tests, numbered)
 }

@@ -1,6 +1,7 @@
 //! Builds the copy in which conditions can be removed, and runs the tests.
 
 use std::{
+    cmp::Reverse,
     collections::{HashMap, HashSet},
     fs,
     io::Write,
@@ -12,16 +13,29 @@ use std::{
 use crate::find::{Condition, Removal};
 
 /// The variable with the number of the condition to remove.
-const VARIABLE: &str = "CONDITION_REMOVED";
+const REMOVED: &str = "CONDITION_REMOVED";
+
+/// The variable with the file to which a test program writes the numbers of the conditions that it evaluates.
+const REACHED: &str = "CONDITIONS_REACHED";
 
 /// Added to the copy's library. The service itself has no switches.
 const SWITCH: &str = r#"
-/// Whether this condition is removed.
+/// Whether this condition is removed. Notes that the condition was evaluated.
 #[must_use]
 #[allow(missing_docs)]
 pub fn condition_removed(number: u32) -> bool {
-    static REMOVED: std::sync::LazyLock<Option<u32>> =
-        std::sync::LazyLock::new(|| std::env::var("CONDITION_REMOVED").ok()?.parse().ok());
+    use std::{collections::HashSet, env::var, fs::File, io::Write, sync::{LazyLock, Mutex}};
+    static REMOVED: LazyLock<Option<u32>> = LazyLock::new(|| var("CONDITION_REMOVED").ok()?.parse().ok());
+    static REACHED: LazyLock<Option<Mutex<(HashSet<u32>, File)>>> = LazyLock::new(|| {
+        let file = File::options().append(true).open(var("CONDITIONS_REACHED").ok()?).expect("a file");
+        Some(Mutex::new((HashSet::new(), file)))
+    });
+    if let Some(reached) = &*REACHED {
+        let mut reached = reached.lock().expect("no panic");
+        if reached.0.insert(number) {
+            writeln!(reached.1, "{number}").expect("a file");
+        }
+    }
     *REMOVED == Some(number)
 }
 "#;
@@ -85,93 +99,171 @@ fn switched<'a>(text: &str, in_library: bool, conditions: impl Iterator<Item = (
     switched
 }
 
-/// Test programs by name, each with the folder that it runs in.
-pub type Programs = HashMap<String, (PathBuf, PathBuf)>;
+/// A test of the copy, and what it does while no condition is removed.
+pub struct Test {
+    program: PathBuf,
+    /// The folder that the program runs in.
+    folder: PathBuf,
+    name: String,
+    /// The conditions that it evaluates, by number.
+    reached: HashSet<usize>,
+    time: Duration,
+}
 
-/// Builds the tests of the copy. Returns `None` if the build fails.
-pub fn build(copy: &Path, library_only: bool) -> Option<Programs> {
-    let tests = ["attacks", "authorization", "contract", "directory", "journeys", "saml"];
+/// The test programs of the whole service that are likely to notice a removed condition.
+pub const TESTS: [&str; 15] = [
+    "attacks",
+    "authorization",
+    "contract",
+    "directory",
+    "dynamo",
+    "events",
+    "faults",
+    "form",
+    "init",
+    "journeys",
+    "lambda",
+    "operators",
+    "saml",
+    "sealing",
+    "secret_exposure",
+];
+
+/// Builds the tests of the copy: the wanted programs after the tests beside the code, each with the folder that it runs
+/// in. Returns `None` if the build fails. The whole workspace is selected, so that Cargo builds dependencies once and the
+/// library with all its features.
+fn build(copy: &Path, wanted: &[&str]) -> Option<Vec<(PathBuf, PathBuf)>> {
     let mut command = Command::new("cargo");
-    command.args([
-        "test",
-        "--locked",
-        "--no-run",
-        "--message-format=json-render-diagnostics",
-        "--lib",
-        "-p",
-        "vestibule",
-    ]);
-    if !library_only {
-        command.args(["-p", "sso", "-p", "tests"]).args(tests.iter().flat_map(|test| ["--test", test]));
-    }
+    command.args(["test", "--locked", "--workspace", "--no-run", "--message-format=json-render-diagnostics", "--lib"]);
+    command.args(wanted.iter().flat_map(|test| ["--test", test]));
     command.env("CARGO_TARGET_DIR", copy.join("target")).current_dir(copy);
     let built = command.stderr(Stdio::inherit()).output().expect("cargo");
-    let mut programs = HashMap::new();
+    let mut programs = Vec::new();
     for line in String::from_utf8_lossy(&built.stdout).lines() {
         let Ok(it) = serde_json::from_str::<serde_json::Value>(line) else { continue };
-        if let (Some(program), Some(name), Some(manifest)) =
-            (it["executable"].as_str(), it["target"]["name"].as_str(), it["manifest_path"].as_str())
-        {
+        if let (Some(program), Some(manifest)) = (it["executable"].as_str(), it["manifest_path"].as_str()) {
             let folder = Path::new(manifest).parent().expect("a folder").to_owned();
-            programs.insert(name.to_owned(), (program.into(), folder));
+            // The local runner has no conditions of the service.
+            if !folder.ends_with("local") {
+                programs.push((program.into(), folder));
+            }
         }
     }
     built.status.success().then_some(programs)
 }
 
-/// The tests for a condition, as programs with filters. Fast ones that are likely to fail come first.
-fn tests_for(condition: &Condition) -> Vec<(&'static str, Vec<String>)> {
-    let of_library =
-        condition.file.strip_prefix("shared/src/").map(|path| path.trim_end_matches(".rs").replace('/', "::"));
-    let skipped = |them: &[String]| them.iter().flat_map(|it| ["--skip".to_owned(), it.clone()]).collect::<Vec<_>>();
-    let mut tests_for = Vec::new();
-    if let Some(module) = &of_library {
-        let near = vec![format!("{module}::"), "store::conditions::".to_owned()];
-        tests_for.push(("vestibule", near.clone()));
-        tests_for.push(("vestibule", skipped(&near)));
-    }
-    let sso = condition.file.contains("sso") || condition.file.contains("saml");
-    if sso {
-        tests_for
-            .extend([("sso", vec![]), ("saml", skipped(&["mutated_responses_never_change_the_identity".to_owned()]))]);
-    }
-    tests_for.extend(["attacks", "journeys", "directory", "authorization"].map(|name| (name, vec![])));
-    tests_for.push(("contract", vec!["every_command_races_on_the_model".to_owned()]));
-    if sso {
-        tests_for.push(("saml", vec!["mutated_responses_never_change_the_identity".to_owned()]));
-    }
-    tests_for
+/// Runs tests of one program. Returns its output if one fails. To take longer than `limit` counts as a failure.
+fn failure(
+    (program, folder): (&Path, &Path),
+    names: &[&str],
+    (variable, value): (&str, &str),
+    limit: Duration,
+) -> Option<String> {
+    let output = std::env::temp_dir().join(format!("conditions-{}", std::process::id()));
+    let to = fs::File::create(&output).expect("a file");
+    let mut command = Command::new(program);
+    command.arg("--exact").args(names).env(variable, value);
+    command.env("CARGO_MANIFEST_DIR", folder).env("RUST_BACKTRACE", "0").current_dir(folder);
+    let mut child = command.stdout(to).stderr(Stdio::null()).spawn().expect("a test program");
+    let begun = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().expect("a child") {
+            break Some(status);
+        }
+        if begun.elapsed() > limit {
+            let _ = child.kill();
+            let _ = child.wait();
+            break None;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    let output = fs::read_to_string(&output).unwrap_or_default();
+    (!status.is_some_and(|status| status.success())).then_some(output)
 }
 
-/// The first test that fails without a condition. A timeout counts as a failure.
-fn failing_test(programs: &Programs, number: usize, condition: &Condition) -> Option<String> {
-    for (name, filters) in tests_for(condition) {
-        let Some((program, folder)) = programs.get(name) else { continue };
-        let mut command = Command::new(program);
-        command
-            .args(&filters)
-            .env(VARIABLE, number.to_string())
-            .env("CARGO_MANIFEST_DIR", folder)
-            .env("RUST_BACKTRACE", "0");
-        let output = std::env::temp_dir().join(format!("conditions-{}", std::process::id()));
-        let to = fs::File::create(&output).expect("a file");
-        let mut child = command.current_dir(folder).stdout(to).stderr(Stdio::null()).spawn().expect("a test program");
+/// Builds the tests of the copy, and runs each once to learn which conditions it evaluates: only these can change its
+/// result. What was learnt is kept next to the program until the program changes. Returns `None` if the build fails.
+pub fn tests(copy: &Path, wanted: &[&str]) -> Option<Vec<Test>> {
+    let mut programs = Vec::new();
+    for (program, folder) in build(copy, wanted)? {
+        let kept = program.with_extension("reached");
+        let modified = |path: &Path| fs::metadata(path).and_then(|it| it.modified()).ok();
+        if modified(&kept) < modified(&program) {
+            fs::write(&kept, learn(&program, &folder)).expect("a file");
+        }
+        let text = fs::read_to_string(&kept).expect("a file");
+        programs.push(text.lines().map(|line| known(line, &program, &folder)).collect::<Vec<_>>());
+    }
+    // The library's own tests run first, then the fastest programs.
+    programs.sort_by_key(|of_program| {
+        let beside_code = of_program.iter().any(|test| test.folder.ends_with("shared"));
+        (!beside_code, of_program.iter().map(|test| test.time).sum::<Duration>())
+    });
+    Some(programs.into_iter().flatten().collect())
+}
+
+/// Reads a line of [`learn`].
+fn known(line: &str, program: &Path, folder: &Path) -> Test {
+    let mut words = line.split(' ');
+    let name = words.next().expect("a name").to_owned();
+    let time = Duration::from_millis(words.next().and_then(|word| word.parse().ok()).expect("a time"));
+    let reached = words.map(|word| word.parse().expect("a number")).collect();
+    Test { program: program.to_owned(), folder: folder.to_owned(), name, reached, time }
+}
+
+/// One line for each test of a program: its name, its milliseconds and the conditions that it evaluates.
+fn learn(program: &Path, folder: &Path) -> String {
+    let listed = Command::new(program).args(["--list", "--format", "terse"]).current_dir(folder).output();
+    let listed = String::from_utf8(listed.expect("a test program").stdout).expect("names");
+    let file = std::env::temp_dir().join(format!("conditions-reached-{}", std::process::id()));
+    let mut lines = String::new();
+    for name in listed.lines().filter_map(|line| line.strip_suffix(": test")) {
+        fs::write(&file, "").expect("a file");
         let begun = Instant::now();
-        let status = loop {
-            if let Some(status) = child.try_wait().expect("a child") {
-                break Some(status);
+        let reached = (REACHED, file.to_str().expect("a path"));
+        if failure((program, folder), &[name], reached, Duration::from_secs(600)).is_some() {
+            println!("fails, though no condition is removed: {name}");
+            continue;
+        }
+        let time = begun.elapsed().as_millis();
+        let reached = fs::read_to_string(&file).expect("a file").replace('\n', " ");
+        lines.push_str(format!("{name} {time} {reached}").trim_end());
+        lines.push('\n');
+    }
+    lines
+}
+
+/// The first test that fails without a condition. Of those that evaluate it, the tests run first that noticed most
+/// conditions so far, then those beside the code, then the fastest.
+fn failing_test(
+    tests: &[Test],
+    noticed: &mut HashMap<String, usize>,
+    number: usize,
+    condition: &Condition,
+) -> Option<String> {
+    let module = condition.file.strip_prefix("shared/src/").unwrap_or_default();
+    let module = module.trim_end_matches(".rs").replace('/', "::");
+    for of_program in tests.chunk_by(|a, b| a.program == b.program) {
+        let mut reaching: Vec<_> = of_program.iter().filter(|test| test.reached.contains(&number)).collect();
+        reaching.sort_by_key(|test| {
+            (Reverse(noticed.get(&test.name).copied().unwrap_or(0)), !test.name.starts_with(&module), test.time)
+        });
+        let mut size = 4;
+        while !reaching.is_empty() {
+            let some: Vec<_> = reaching.drain(..size.min(reaching.len())).collect();
+            let names: Vec<_> = some.iter().map(|test| test.name.as_str()).collect();
+            let limit = Duration::from_secs(30) + some.iter().map(|test| test.time).sum::<Duration>() * 4;
+            let (of, removed) = ((&*some[0].program, &*some[0].folder), (REMOVED, &*number.to_string()));
+            if let Some(output) = failure(of, &names, removed, limit) {
+                let failed = output.lines().find_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... FAILED"));
+                if let Some(test) = failed {
+                    *noticed.entry(test.to_owned()).or_default() += 1;
+                }
+                let program = some[0].program.file_stem()?.to_string_lossy().into_owned();
+                let program = program.rsplit_once('-').map_or("", |(name, _)| name);
+                return Some(format!("{program} {}", failed.unwrap_or("(aborted or timed out)")));
             }
-            if begun.elapsed() > Duration::from_secs(180) {
-                let _ = child.kill();
-                let _ = child.wait();
-                break None;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        };
-        if !status.is_some_and(|status| status.success()) {
-            let output = fs::read_to_string(&output).unwrap_or_default();
-            let failed = output.lines().find_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... FAILED"));
-            return Some(format!("{name} {}", failed.unwrap_or("(aborted or timed out)")));
+            size *= 4;
         }
     }
     None
@@ -182,7 +274,7 @@ fn failing_test(programs: &Programs, number: usize, condition: &Condition) -> Op
 pub fn all<'a>(
     root: &Path,
     copy: &Path,
-    programs: &Programs,
+    tests: &[Test],
     conditions: impl Iterator<Item = (usize, &'a Condition)>,
 ) -> ExitCode {
     let kept = copy.join("results.txt");
@@ -191,14 +283,14 @@ pub fn all<'a>(
         known.lines().filter_map(|line| line.strip_prefix("noticed\t")?.split('\t').next()).collect();
     let explained = fs::read_to_string(root.join("docs/mutation.md")).unwrap_or_default();
     let mut results = fs::OpenOptions::new().create(true).append(true).open(&kept).expect("results");
-    let (mut noticed, mut survivors) = (0, Vec::new());
+    let (mut noticed, mut survivors, mut by_test) = (0, Vec::new(), HashMap::new());
     for (number, condition) in conditions {
         let key = condition.key();
         if known.contains(key.as_str()) {
             noticed += 1;
             continue;
         }
-        match failing_test(programs, number, condition) {
+        match failing_test(tests, &mut by_test, number, condition) {
             Some(test) => {
                 noticed += 1;
                 writeln!(results, "noticed\t{key}\t{test}").expect("results");

@@ -1,5 +1,7 @@
 //! `POST /v1/admin/users/{user_id}/mfa-reset`: an Administrator resets the MFA of a user of the tenant.
 
+mod page;
+
 use std::sync::Arc;
 
 use axum::{Json, extract::State};
@@ -8,7 +10,7 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 use vestibule::{
     audit::{Action, Notify, Outcome},
-    http::{ApiRequest, ApiResult, App, Code, Line, Problem, Routes, dto::ResetDto},
+    http::{ApiRequest, ApiResult, App, Code, Line, Problem, Request, Routes, dto::ResetDto},
     id::{UserId, UserKey},
     recovery::ResetCode,
     secret::TokenClass,
@@ -18,7 +20,7 @@ use vestibule::{
 /// The endpoints of the flow.
 #[must_use]
 pub fn routes() -> Routes {
-    Routes::new().routes(routes!(reset))
+    Routes::new().routes(routes!(reset)).merge(page::routes())
 }
 
 /// The reason for the reset.
@@ -46,25 +48,29 @@ struct ResetRequest {
     (status = 429, description = "`too_many_attempts`: An Administrator may reset 10 users an hour; a tenant, 50."),
 ))]
 async fn reset(State(app): State<Arc<App>>, call: ApiRequest<ResetRequest, UserId>) -> ApiResult<Json<ResetDto>> {
-    let ApiRequest { body, path: user, request, .. } = call;
+    reset_user(&app, &call.request, call.path, &call.body).await.map(Json)
+}
+
+/// Resets a user of the caller's tenant.
+async fn reset_user(app: &App, request: &Request, user: UserId, body: &ResetRequest) -> ApiResult<ResetDto> {
     let token = request.token(TokenClass::Session)?;
-    let (principal, target) = app.store.load_reset(token, user.clone(), request.now).await??;
-    let admin = request.may_administer(&app, principal).await?;
+    let (principal, target) = app.store.load_reset(token, user.clone(), request.now).await?;
+    let admin = request.may_administer(app, principal).await?;
     let code = ResetCode::generate(&*app.entropy)?;
     let event = request.event(Action::MfaReset, Outcome::Success).by(admin.key().user()).about(&user);
     let event = event.because(&body.reason).notify(Notify::User);
     let codes = app.codes()?;
     let digest = |key: &UserKey| code.digest(&codes, key);
-    match app.store.reset_mfa(&admin, target, &digest, &request.attempt(&app)?, &event).await {
-        Ok(done) => Ok(Json(ResetDto::new(&done, &code))),
+    match app.store.reset_mfa(&admin, target, &digest, &request.attempt(app)?, &event).await {
+        Ok(done) => Ok(ResetDto::new(&done, &code)),
         Err(ResetError::OverBudget { retry_at }) => {
-            Err(request.refused(&app, &admin, event, Problem::too_many(request.now, retry_at)).await)
+            Err(request.refused(app, &admin, event, Problem::too_many(request.now, retry_at)).await)
         }
         Err(ResetError::SelfReset) => {
             let why = Problem::new(Code::Forbidden).detail("you cannot reset your own MFA");
-            Err(request.refused(&app, &admin, event, why).await)
+            Err(request.refused(app, &admin, event, why).await)
         }
-        Err(ResetError::ActorRevoked) => Err(request.no_longer(&app).await),
+        Err(ResetError::ActorRevoked) => Err(request.no_longer(app).await),
         Err(ResetError::NotFound | ResetError::NotSole(_) | ResetError::TicketUsed) => Err(Code::NotFound.into()),
         Err(ResetError::Store(error)) => Err(error.into()),
     }

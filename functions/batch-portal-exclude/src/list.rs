@@ -72,7 +72,7 @@ impl From<ExclusionRow> for ExclusionDto {
         Self {
             contact_id: row.contact.into(),
             username: row.username,
-            excluded_at: Timestamp::from_millis(row.at),
+            excluded_at: row.at,
             excluded_by: row.by.into(),
             reason: row.why,
             batch_id: row.batch.into(),

@@ -9,9 +9,12 @@ use utoipa_axum::routes;
 use vestibule::{
     audit::Row,
     env::Timestamp,
-    http::{ApiRequest, ApiResult, App, Code, Limit, NoBody, Problem, Routes, cursor},
+    http::{ApiRequest, ApiResult, App, Code, Limit, NoBody, Problem, Request, Routes, cursor},
     id::UserId,
-    store::lists::{AuditFilter, AuditRow, List},
+    store::{
+        lists::{AuditFilter, AuditRow, Cursor, List},
+        session::Principal,
+    },
 };
 
 pub(crate) fn routes() -> Routes {
@@ -41,13 +44,13 @@ struct AuditQuery {
 
 /// A page of audit events.
 #[derive(Serialize, ToSchema)]
-struct AuditList {
+pub(crate) struct AuditList {
     /// The events.
-    items: Vec<Row>,
+    pub(crate) items: Vec<Row>,
     /// Where the next page begins: the `cursor` of the next request. Absent on the last page. A page can have fewer items
     /// than `limit` and not be the last.
     #[serde(skip_serializing_if = "Option::is_none")]
-    next_cursor: Option<String>,
+    pub(crate) next_cursor: Option<String>,
 }
 
 /// List the audit events of the tenant
@@ -68,11 +71,23 @@ async fn list(State(app): State<Arc<App>>, call: ApiRequest<NoBody, (), AuditQue
     let (from, to) = (time("query:from", query.from.as_deref())?, time("query:to", query.to.as_deref())?);
     let filter = AuditFilter { user: query.user_id, from, to };
     let after = cursor(List::Audit, query.cursor.as_deref())?;
-    let reader = request.administrator_reading(&app).await?;
-    let tenant = reader.token().user().tenant();
+    let caller = request.principal(&app).await?;
+    list_events(&app, &request, &caller, &filter, after.as_ref(), query.limit).await.map(Json)
+}
+
+/// Lists the audit events of the caller's tenant.
+pub(crate) async fn list_events(
+    app: &App,
+    request: &Request,
+    caller: &Principal,
+    filter: &AuditFilter,
+    after: Option<&Cursor>,
+    limit: Limit,
+) -> ApiResult<AuditList> {
+    request.may_read(app, caller).await?;
+    let tenant = caller.token().user().tenant();
     let settings = app.store.settings(tenant).await?.ok_or(Code::NotFound)?;
-    let since = Timestamp::from_secs(settings.created);
-    let page = app.store.audit(tenant, &filter, (since, request.now), after.as_ref(), query.limit.get()).await?;
+    let page = app.store.audit(tenant, filter, (settings.created, request.now), after, limit.get()).await?;
     let items = page.items.into_iter().map(|AuditRow { id, at, event }| Row::new(id, at, event)).collect();
-    Ok(Json(AuditList { items, next_cursor: page.next.map(|next| next.text(List::Audit)) }))
+    Ok(AuditList { items, next_cursor: page.next.map(|next| next.text(List::Audit)) })
 }

@@ -87,7 +87,7 @@ async fn list(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<Json<C
     let items = clients.into_iter().map(|client| ClientDto {
         client_id: client.id.as_str().to_owned(),
         name: client.name,
-        created_at: Timestamp::from_millis(client.created),
+        created_at: client.created,
     });
     Ok(Json(ClientList { items: items.collect() }))
 }

@@ -4,6 +4,7 @@ use vestibule::http::Routes;
 
 mod audit;
 mod clients;
+mod page;
 mod password;
 mod settings;
 mod users;
@@ -11,7 +12,7 @@ mod users;
 /// The endpoints of the flow.
 #[must_use]
 pub fn routes() -> Routes {
-    [users::routes(), password::routes(), audit::routes(), settings::routes(), clients::routes()]
+    [users::routes(), password::routes(), audit::routes(), settings::routes(), clients::routes(), page::routes()]
         .into_iter()
         .fold(Routes::new(), Routes::merge)
 }

@@ -4,5 +4,5 @@ use vestibule::lambda::{Error, RequiredKeys, run};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    run(directory::routes(), RequiredKeys::NAMES).await
+    run(directory::routes(), RequiredKeys::NAMES.and(RequiredKeys::MAIL_QUEUE)).await
 }

@@ -18,7 +18,6 @@ use vestibule::{
     store::{
         item::{Amr, Kind},
         session::Principal,
-        users::PasswordChanged,
     },
 };
 
@@ -76,7 +75,7 @@ async fn change_password(app: &App, request: &Request, body: &PasswordRequest) -
     check_new_password(body, caller.user().kind == Kind::Contact)?;
     let (key, attempt) = (caller.token().user().clone(), request.attempt(app)?);
     let place = app.passwords.place()?;
-    let password_attempt = app.store.charge_own_password(&caller, &attempt).await??;
+    let password_attempt = app.store.charge_own_password(&caller, &attempt).await?;
     let proof = app.passwords.verify(place, &body.current_password, password_attempt.hash().as_ref()).await?;
     let verified = match password_attempt.checked(proof) {
         Ok(verified) => verified,
@@ -85,10 +84,8 @@ async fn change_password(app: &App, request: &Request, body: &PasswordRequest) -
     let hash = app.passwords.hash(&body.new_password, &*app.entropy).await?;
     let mut event = request.event(Action::PasswordChanged, Outcome::Success).own(key.user()).notify(Notify::User);
     event.user_agent.clone_from(&request.user_agent);
-    match app.store.change_password(verified, &hash, &*app.entropy, &event).await? {
-        PasswordChanged::Done(signed_in) => Ok(SessionDto::new(signed_in.token, &signed_in.session, signed_in.device)),
-        PasswordChanged::NoSession(why) => Err(why.into()),
-    }
+    let signed_in = app.store.change_password(verified, &hash, &*app.entropy, &event).await?;
+    Ok(SessionDto::new(signed_in.token, &signed_in.session, signed_in.device))
 }
 
 /// An excluded contact has no factor to step up with.

@@ -8,8 +8,11 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 use vestibule::{
     audit::{Action, Outcome},
-    http::{ApiRequest, ApiResult, App, Code, Line, OrEmpty, Routes},
-    store::item::{ResetCodeFor, TenantPolicy},
+    http::{ApiRequest, ApiResult, App, Code, Line, OrEmpty, Request, Routes},
+    store::{
+        item::{ResetCodeFor, TenantPolicy},
+        session::Principal,
+    },
 };
 
 pub(crate) fn routes() -> Routes {
@@ -17,9 +20,9 @@ pub(crate) fn routes() -> Routes {
 }
 
 /// Which users get a reset code when their MFA is reset: only Administrators (`administrators`), or every user (`everyone`).
-#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-enum ResetCodeForDto {
+pub(crate) enum ResetCodeForDto {
     Administrators,
     Everyone,
 }
@@ -37,30 +40,31 @@ impl From<ResetCodeForDto> for ResetCodeFor {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"issuer": "Acme", "reset_code_for": "everyone"}))]
-struct SettingsRequest {
+pub(crate) struct SettingsRequest {
     /// The name that authenticator apps show next to the user name.
-    issuer: Option<Line>,
+    pub(crate) issuer: Option<Line>,
     /// Which users get a reset code when their MFA is reset.
-    reset_code_for: Option<ResetCodeForDto>,
+    pub(crate) reset_code_for: Option<ResetCodeForDto>,
 }
 
 /// The settings of a tenant.
 #[derive(Serialize, ToSchema)]
-struct SettingsDto {
+pub(crate) struct SettingsDto {
     /// The name that authenticator apps show next to the user name.
     #[schema(example = "Acme")]
-    issuer: String,
+    pub(crate) issuer: String,
     /// Which users get a reset code when their MFA is reset.
-    reset_code_for: ResetCodeForDto,
+    pub(crate) reset_code_for: ResetCodeForDto,
 }
 
-/// The response with the settings.
-fn response(policy: TenantPolicy) -> Json<SettingsDto> {
-    let reset_code_for = match policy.reset_code_for {
-        ResetCodeFor::Administrators => ResetCodeForDto::Administrators,
-        ResetCodeFor::Everyone => ResetCodeForDto::Everyone,
-    };
-    Json(SettingsDto { issuer: policy.issuer, reset_code_for })
+impl SettingsDto {
+    fn new(policy: TenantPolicy) -> Self {
+        let reset_code_for = match policy.reset_code_for {
+            ResetCodeFor::Administrators => ResetCodeForDto::Administrators,
+            ResetCodeFor::Everyone => ResetCodeForDto::Everyone,
+        };
+        Self { issuer: policy.issuer, reset_code_for }
+    }
 }
 
 /// Get the settings of the tenant
@@ -72,9 +76,15 @@ fn response(policy: TenantPolicy) -> Json<SettingsDto> {
     (status = 403, description = "`forbidden`: Only an Administrator may do this."),
 ))]
 async fn get(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<Json<SettingsDto>> {
-    let reader = call.request.administrator_reading(&app).await?;
-    let policy = app.store.settings(reader.token().user().tenant()).await?;
-    Ok(response(policy.ok_or(Code::NotFound)?))
+    let caller = call.request.principal(&app).await?;
+    read_settings(&app, &call.request, &caller).await.map(Json)
+}
+
+/// Reads the settings of the caller's tenant.
+pub(crate) async fn read_settings(app: &App, request: &Request, caller: &Principal) -> ApiResult<SettingsDto> {
+    request.may_read(app, caller).await?;
+    let policy = app.store.settings(caller.token().user().tenant()).await?;
+    Ok(SettingsDto::new(policy.ok_or(Code::NotFound)?))
 }
 
 /// Change the settings of the tenant
@@ -92,12 +102,17 @@ async fn update(
     call: ApiRequest<OrEmpty<SettingsRequest>>,
 ) -> ApiResult<Json<SettingsDto>> {
     let ApiRequest { body: OrEmpty(body), request, .. } = call;
-    let admin = request.administrator(&app).await?;
+    change_settings(&app, &request, body).await.map(Json)
+}
+
+/// Changes the settings of the caller's tenant.
+pub(crate) async fn change_settings(app: &App, request: &Request, body: SettingsRequest) -> ApiResult<SettingsDto> {
+    let admin = request.administrator(app).await?;
     let mut event = request.event(Action::SettingsChanged, Outcome::Success).by(admin.key().user());
     event.changed.extend(body.issuer.as_ref().map(|_| "issuer".to_owned()));
     event.changed.extend(body.reset_code_for.map(|_| "reset_code_for".to_owned()));
     let (issuer, reset_code_for) = (body.issuer.as_deref(), body.reset_code_for.map(Into::into));
-    let attempt = request.attempt(&app)?;
+    let attempt = request.attempt(app)?;
     let policy = app.store.change_settings(&admin, issuer, reset_code_for, &attempt, &event).await?;
-    Ok(response(policy.ok_or(Code::InvalidToken)?))
+    Ok(SettingsDto::new(policy.ok_or(Code::InvalidToken)?))
 }

@@ -1,10 +1,12 @@
 //! `/v1/admin/users`: the users of a tenant.
 
-mod create;
-mod delete;
-mod get;
-mod list;
-mod update;
+mod batch;
+pub(crate) mod create;
+pub(crate) mod delete;
+pub(crate) mod get;
+mod invite;
+pub(crate) mod list;
+pub(crate) mod update;
 
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -23,14 +25,18 @@ use vestibule::{
 };
 
 pub(crate) fn routes() -> Routes {
-    Routes::new().routes(routes!(create::create, list::list)).routes(routes!(get::get, update::update, delete::delete))
+    Routes::new()
+        .routes(routes!(create::create, list::list))
+        .routes(routes!(batch::create_many))
+        .routes(routes!(get::get, update::update, delete::delete))
+        .routes(routes!(invite::invite))
 }
 
 /// A NameID of the tenant's identity provider: 1 to 256 bytes, without control characters and surrounding spaces.
 #[derive(Deserialize, ToSchema)]
 #[serde(try_from = "String")]
 #[schema(value_type = String, min_length = 1, max_length = 256)]
-struct NameId(String);
+pub(crate) struct NameId(String);
 
 impl TryFrom<String> for NameId {
     type Error = &'static str;
@@ -78,7 +84,7 @@ fn check_password(password: &SecretText, contact: bool) -> ApiResult<()> {
 /// Loads the caller and the user that the path names, in one round trip.
 async fn load(app: &App, request: &Request, user: UserId) -> ApiResult<(Principal, LoadedUser)> {
     let token = request.token(TokenClass::Session)?;
-    Ok(app.store.load_user(token, user, request.now).await??)
+    Ok(app.store.load_user(token, user, request.now).await?)
 }
 
 /// As [`load`], for a change: the caller must be an Administrator with a fresh step-up.

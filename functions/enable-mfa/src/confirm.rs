@@ -15,14 +15,13 @@ use vestibule::{
     recovery::Code,
     secret::SecretText,
     store::{
-        enrolment::{Acceptance, ConfirmedEnrolment},
+        enrolment::{ConfirmedEnrolment, EnrolmentError},
         item::FactorState,
-        login::Charge,
     },
     totp,
 };
 
-use crate::{enrolment_token, problem};
+use crate::enrolment_token;
 
 /// The first code of the new authenticator.
 #[derive(Deserialize, ToSchema)]
@@ -75,11 +74,7 @@ pub(crate) async fn confirm_enrolment(app: &App, request: &Request, body: &Confi
     let (token, attempt) = (enrolment_token(request)?, request.attempt(app)?);
     let key = token.key().clone();
     let (charge, profile) = join!(app.store.charge_confirmation(token, attempt), app.store.read_profile(&key));
-    let charged = match charge? {
-        Charge::Admitted(charged) => charged,
-        Charge::Rejected(why) => return Err(problem(why)),
-        Charge::Exhausted { retry_at } => return Err(Problem::too_many(request.now, retry_at)),
-    };
+    let charged = charge?;
     // Before the code is used up: if the response cannot be built, the user keeps the code.
     let profile = profile?;
     let user = charged.user().clone();
@@ -92,10 +87,13 @@ pub(crate) async fn confirm_enrolment(app: &App, request: &Request, body: &Confi
     let mut event = request.event(Action::FactorActivated, Outcome::Success).own(key.user()).notify(Notify::User);
     event.user_agent.clone_from(&request.user_agent);
     let accepted = match confirmed {
-        Some(confirmed) => app.store.confirm_enrolment(confirmed, &event).await?,
-        None => Acceptance::AlreadyUsed,
+        Some(confirmed) => match app.store.confirm_enrolment(confirmed, &event).await {
+            Err(EnrolmentError::Rejected(_)) => None, // another request used the code, or the user changed
+            accepted => Some(accepted?),
+        },
+        None => None,
     };
-    let Acceptance::Accepted(signed_in) = accepted else {
+    let Some(signed_in) = accepted else {
         let event = request.event(Action::Enrolment, Outcome::Refused).own(key.user());
         app.store.record(key.tenant(), &attempt, 1, &event).await;
         return Err(Problems::InvalidCode.into());

@@ -8,9 +8,9 @@ mod status;
 
 use utoipa_axum::routes;
 use vestibule::{
-    http::{ApiResult, Code, Problem, Request, Routes},
+    http::{ApiResult, Code, Request, Routes},
     secret::TokenClass,
-    store::enrolment::{Denied, EnrolmentToken},
+    store::enrolment::EnrolmentToken,
 };
 
 /// The endpoints of the flow.
@@ -27,17 +27,4 @@ pub fn routes() -> Routes {
 fn enrolment_token(request: &Request) -> ApiResult<EnrolmentToken> {
     let token = request.token(TokenClass::Enrolment).or_else(|_| request.token(TokenClass::Session))?;
     EnrolmentToken::new(token.clone()).ok_or_else(|| Code::InvalidToken.into())
-}
-
-/// The response to a denied enrolment.
-fn problem(why: Denied) -> Problem {
-    match why {
-        Denied::InvalidToken => Code::InvalidToken.into(),
-        Denied::RefreshRequired => Code::SessionRefreshRequired.into(),
-        Denied::StepUpRequired => Code::StepUpRequired.into(),
-        Denied::ResetRequired => Code::MfaResetRequired.into(),
-        Denied::ResetCode => Code::ResetCodeRequired.into(),
-        Denied::NonePending => Problem::new(Code::Conflict).detail("no enrolment is pending: start one"),
-        Denied::Stale => Problem::new(Code::Conflict).detail("another request changed the authenticator: try again"),
-    }
 }

@@ -11,11 +11,11 @@ use vestibule::{
     http::{ApiRequest, ApiResult, App, OrEmpty, Request},
     recovery::ResetCode,
     secret::{Nonce, SecretText, TotpSecret},
-    store::enrolment::Denied,
+    store::enrolment::{Denied, EnrolmentError},
     totp,
 };
 
-use crate::{enrolment_token, problem};
+use crate::enrolment_token;
 
 /// What an enrolment starts with. An empty body is `{}`.
 #[derive(Deserialize, ToSchema)]
@@ -96,23 +96,19 @@ pub(crate) async fn start_enrolment(app: &App, request: &Request, body: StartReq
     let key = token.key().clone();
     let codes = app.codes()?;
     let code = body.reset_code.and_then(|code| ResetCode::parse_digest(&codes, &key, code.expose()));
-    let start = match app.store.may_enrol(token, code, &attempt).await? {
-        Ok(start) => start,
-        Err(why) => {
-            if why == Denied::ResetCode {
-                let event = request.event(Action::Enrolment, Outcome::Refused).own(key.user());
-                app.store.record(key.tenant(), &attempt, 1, &event).await;
-            }
-            return Err(problem(why));
-        }
-    };
+    let start = app.store.may_enrol(token, code, &attempt).await;
+    if matches!(start, Err(EnrolmentError::Rejected(Denied::ResetCode))) {
+        let event = request.event(Action::Enrolment, Outcome::Refused).own(key.user());
+        app.store.record(key.tenant(), &attempt, 1, &event).await;
+    }
+    let start = start?;
     let factor = Nonce::generate(&*app.entropy)?;
     let secret = TotpSecret::generate(start.factor(factor), &*app.entropy)?;
     let sealed = app.sealer()?.seal(&secret, &*app.entropy).await?;
     let secret_texts = totp::provisioning(&secret, &start.policy.issuer, &start.profile.username);
     let account = format!("{}: {}", start.policy.issuer, start.profile.username);
     let event = request.event(Action::EnrolmentStarted, Outcome::Success).own(key.user());
-    let expires_at = app.store.begin_enrolment(start, factor, sealed, &attempt, &event).await?.map_err(problem)?;
+    let expires_at = app.store.begin_enrolment(start, factor, sealed, &attempt, &event).await?;
     Ok(StartAnswer {
         enrolment: PendingDto { expires_at },
         secret: secret_texts.secret_grouped.clone(),

@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 use vestibule::{
     audit::{Action, AuditEvent, Notify, Outcome},
+    auth::login::NetworkFull,
     env::Timestamp,
     http::{
         ApiRequest, ApiResult, App, Code, PASSWORD_TOO_LONG, Problem, Request, Routes,
@@ -24,7 +25,7 @@ use vestibule::{
     sign_in::{Attempt, Continuation, PasswordAttempt, PasswordChecked, SignedIn, VerifiedPassword},
     store::{
         item::{FactorState, User},
-        login::{Charge, ExemptOpened, Opened},
+        login::{Exhausted, Opened},
     },
 };
 
@@ -137,11 +138,9 @@ async fn sign_in(app: &App, request: &Request, body: LoginRequest) -> ApiResult<
     let restored = app.store.restored();
     let device = body.device_token.as_ref().and_then(|token| TokenRef::parse(token.expose(), restored));
     let place = app.passwords.place()?;
-    let password_attempt = match app.store.charge_login(&login, device.as_ref(), &Backoff::at(now), &attempt).await? {
-        Charge::Admitted(password_attempt) => password_attempt,
-        Charge::Exhausted { retry_at } => return Err(Problem::too_many(now, retry_at)),
-        Charge::Rejected(never) => match never {},
-    };
+    let charged = app.store.charge_login(&login, device.as_ref(), &Backoff::at(now), &attempt).await;
+    let exhausted = |Exhausted { retry_at }| Problem::too_many(now, retry_at);
+    let password_attempt = charged.map_err(|error| Problem::of(error, exhausted))?;
     let hash = password_attempt.hash();
     let (proof, owner) =
         join!(app.passwords.verify(place, &body.password, hash.as_ref()), app.store.load_owner(&password_attempt));
@@ -166,6 +165,7 @@ async fn next_step(
     attempt: &Attempt,
 ) -> ApiResult<LoginAnswer> {
     let network = request.network();
+    let full = |NetworkFull { retry_at }| Problem::too_many(request.now, retry_at);
     for _ in 0..MAX_DECISIONS {
         let verified = match checked {
             Ok(verified) => verified,
@@ -174,18 +174,18 @@ async fn next_step(
         checked = match verified.decide() {
             PasswordChecked::MfaRequired(opening) => {
                 let event = accepted(request, &opening);
-                match app.store.open_attempt(opening, &network, &*app.entropy, &event).await? {
-                    Opened::Done(token, expires_at) => return Ok(challenge(token, expires_at)),
-                    Opened::TooMany { retry_at } => return Err(Problem::too_many(request.now, retry_at)),
+                let opened = app.store.open_attempt(opening, &network, &*app.entropy, &event).await;
+                match opened.map_err(|error| Problem::of(error, full))? {
+                    Opened::Done((token, expires_at)) => return Ok(challenge(token, expires_at)),
                     Opened::Stale(checked) => checked,
                 }
             }
             PasswordChecked::EnrolmentRequired(opening) => {
                 let event = accepted(request, &opening);
                 let reset_code_required = opening.reset_code_required();
-                match app.store.open_attempt(opening, &network, &*app.entropy, &event).await? {
-                    Opened::Done(token, expires_at) => return Ok(enrolment(token, expires_at, reset_code_required)),
-                    Opened::TooMany { retry_at } => return Err(Problem::too_many(request.now, retry_at)),
+                let opened = app.store.open_attempt(opening, &network, &*app.entropy, &event).await;
+                match opened.map_err(|error| Problem::of(error, full))? {
+                    Opened::Done((token, expires_at)) => return Ok(enrolment(token, expires_at, reset_code_required)),
                     Opened::Stale(checked) => checked,
                 }
             }
@@ -196,8 +196,8 @@ async fn next_step(
                 let profile = app.store.read_profile(&key);
                 let (opened, profile) = join!(app.store.open_exempt_session(exempt, &*app.entropy, &event), profile);
                 match opened? {
-                    ExemptOpened::Done(session) => return Ok(signed_in(session, UserDto::new(&key, &user, &profile?))),
-                    ExemptOpened::Stale(checked) => checked,
+                    Opened::Done(session) => return Ok(signed_in(session, UserDto::new(&key, &user, &profile?))),
+                    Opened::Stale(checked) => checked,
                 }
             }
             PasswordChecked::ResetRequired(verified) => {

@@ -22,8 +22,8 @@ use vestibule::{
         item::{AuthType, Kind, Role},
         reset::{NotSole, ResetError},
         setup::Identity,
-        tenant::{NewTenant, TenantCreated},
-        users::{Actor, Created, NewUser, NewUserDetails},
+        tenant::{NewTenant, TenantError},
+        users::{Actor, CreationError, CreationRejection, NewUser, NewUserDetails},
     },
 };
 
@@ -243,23 +243,19 @@ impl Operations<'_> {
         let answer = json!({"tenant": support.as_str(), "user_id": user.key.user().as_str(), "username": username,
             "password": password});
         let event = self.event(Action::UserCreated).about(user.key.user());
-        match store.create_user(&Actor::First, &user, &self.attempt, &event).await? {
-            Created::Done => return Ok(answer),
-            Created::NoTenant => {}
-            Created::NameTaken => return Err(Refusal::NameTaken),
-            Created::NotFirst
-            | Created::IdTaken
-            | Created::SubjectTaken
-            | Created::Ambiguous
-            | Created::ActorRevoked => {
-                return Err(Refusal::OperatorExists);
-            }
+        match store.create_user(&Actor::First, &user, &self.attempt, &event).await {
+            Ok(()) => return Ok(answer),
+            Err(CreationError::Rejected(CreationRejection::NoTenant)) => {}
+            Err(CreationError::Rejected(CreationRejection::NameTaken)) => return Err(Refusal::NameTaken),
+            Err(CreationError::Rejected(_)) => return Err(Refusal::OperatorExists),
+            Err(CreationError::Store(error)) => return Err(error.into()),
         }
         let event = self.event(Action::TenantCreated).about(user.key.user());
         let tenant = NewTenant { id: support, name: "Support".to_owned(), first: Some(user) };
-        match store.create_tenant(&Actor::First, &tenant, &self.attempt, (&event, &event)).await? {
-            TenantCreated::Done => Ok(answer),
-            TenantCreated::Taken | TenantCreated::ActorRevoked => Err(Refusal::OperatorExists),
+        match store.create_tenant(&Actor::First, &tenant, &self.attempt, (&event, &event)).await {
+            Ok(()) => Ok(answer),
+            Err(TenantError::Rejected(_)) => Err(Refusal::OperatorExists),
+            Err(TenantError::Store(error)) => Err(error.into()),
         }
     }
 
@@ -273,9 +269,10 @@ impl Operations<'_> {
             "password": password});
         let event = self.event(Action::TenantCreated).about(user.key.user());
         let tenant = NewTenant { id, name: name.to_owned(), first: Some(user) };
-        match self.app.store.create_tenant(&Actor::First, &tenant, &self.attempt, (&event, &event)).await? {
-            TenantCreated::Done => Ok(answer),
-            TenantCreated::Taken | TenantCreated::ActorRevoked => Err(Refusal::TenantExists),
+        match self.app.store.create_tenant(&Actor::First, &tenant, &self.attempt, (&event, &event)).await {
+            Ok(()) => Ok(answer),
+            Err(TenantError::Rejected(_)) => Err(Refusal::TenantExists),
+            Err(TenantError::Store(error)) => Err(error.into()),
         }
     }
 

@@ -148,8 +148,8 @@ async fn introspect(
         amr: amr(session.amr),
         acr: session.amr.into(),
         auth_time: session.authenticated().secs(),
-        iat: session.created / 1000,
-        exp: session.ends,
+        iat: session.created.secs(),
+        exp: session.ends.secs(),
         token_type: TokenTypeDto::Bearer,
     }))))
 }

@@ -100,15 +100,14 @@ pub(crate) struct SessionItem {
 async fn current(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<Json<CurrentAnswer>> {
     let request = call.request;
     let token = request.token(TokenClass::Session)?;
-    let (principal, profile) = app.store.read_named_session(token, request.now).await??;
+    let (principal, profile) = app.store.read_named_session(token, request.now).await?;
     let (session, user) = (principal.session(), principal.user());
-    let until = Timestamp::from_secs(session.step_up) + policy::STEP_UP_LIFE;
     Ok(Json(CurrentAnswer {
         session: CurrentDto {
-            expires_at: Timestamp::from_secs(session.ends),
+            expires_at: session.ends,
             amr: amr(session.amr),
             auth_time: session.authenticated(),
-            step_up_until: session.fresh(request.now).then_some(until),
+            step_up_until: session.step_up.filter(|_| session.fresh(request.now)).map(|at| at + policy::STEP_UP_LIFE),
         },
         user: UserDto::new(token.user(), user, &profile),
         recovery_token: RecoveryTokenDto { exists: user.factor.recovery_token().is_some() },
@@ -146,8 +145,8 @@ pub(crate) async fn sessions(app: &App, request: &Request, principal: &Principal
     living.sort_by_key(|(_, session)| std::cmp::Reverse(session.created));
     let items = living.into_iter().map(|(id, session)| SessionItem {
         id: id.as_str().to_owned(),
-        created_at: Timestamp::from_millis(session.created),
-        last_seen_at: Timestamp::from_secs(session.seen),
+        created_at: session.created,
+        last_seen_at: session.seen,
         amr: amr(session.amr),
         user_agent: agents.remove(id).unwrap_or_default(),
         current: id == principal.token().id(),

@@ -25,8 +25,9 @@ use vestibule::{
     sign_in::Attempt,
     sso::{Assertion, PreSession, Relay, SsoChecked, SsoSignIn},
     store::{
+        OperationError,
         item::{Idp, SsoRequest},
-        sso::{SsoOpened, SubjectRejection},
+        sso::{NoOwner, SsoOpened, SubjectRejection},
     },
 };
 
@@ -233,9 +234,11 @@ impl AcsRequest<'_> {
     /// The user of the assertion. If no user matches and the tenant configured provisioning, creates the user first.
     async fn owner(&self, assertion: Assertion) -> ApiResult<SsoSignIn> {
         let names = self.app.names()?;
-        let (assertion, why) = match self.app.store.sso_owner(assertion, self.idp, names, self.attempt).await? {
+        let NoOwner { assertion, why } = match self.app.store.sso_owner(assertion, self.idp, names, self.attempt).await
+        {
             Ok(sign_in) => return Ok(sign_in),
-            Err(rejected) => rejected,
+            Err(OperationError::Rejected(rejected)) => rejected,
+            Err(OperationError::Store(error)) => return Err(error.into()),
         };
         let provisioning = match (why, &self.idp.provisioning) {
             (SubjectRejection::Unknown, Some(provisioning)) => provisioning,
@@ -247,8 +250,8 @@ impl AcsRequest<'_> {
         if let Err(why) = provisioning::create(self.app, self.request, &assertion, provisioning).await? {
             return Err(self.refused(why, None).await);
         }
-        let owner = self.app.store.sso_owner(assertion, self.idp, names, self.attempt).await?;
-        owner.map_err(|_| Problem::new(Code::Unavailable).retry_after(1))
+        let owner = self.app.store.sso_owner(assertion, self.idp, names, self.attempt).await;
+        owner.map_err(|error| Problem::of(error, |_| Problem::new(Code::Unavailable).retry_after(1)))
     }
 
     /// The response to every refusal after the check of the SAML response. Only the audit records the rule.

@@ -226,7 +226,7 @@ async fn request_key(app: &Arc<App>, tenant: &TenantId) -> ApiResult<RequestKey>
 
 fn warnings(idp: &Idp, certificates: &[Certificate], now: Timestamp) -> Vec<WarningDto> {
     let soon = now + EXPIRY_WARNING;
-    let metadata = idp.valid_until.is_some_and(|until| Timestamp::from_secs(until) <= soon);
+    let metadata = idp.valid_until.is_some_and(|until| until <= soon);
     let certificate = certificates.iter().any(|it| it.not_after <= soon);
     let metadata = metadata.then_some(WarningDto::MetadataExpires);
     metadata.into_iter().chain(certificate.then_some(WarningDto::CertificateExpires)).collect()
@@ -259,13 +259,13 @@ fn response(idp: &Idp, sp: ServiceProvider, now: Timestamp) -> IdpDto {
         certificates: certificates.iter().map(Certificate::pem).collect(),
         certificates_seen: certificates.iter().map(details).collect(),
         sign_requests: idp.request_key.is_some(),
-        valid_until: idp.valid_until.map(Timestamp::from_secs),
+        valid_until: idp.valid_until,
         warnings: warnings(idp, &certificates, now),
         idp_initiated: idp.idp_initiated,
         mfa_contexts: idp.mfa_contexts.clone(),
         link_attribute: idp.link_attribute.clone(),
         provisioning,
-        changed_at: Timestamp::from_secs(idp.changed),
+        changed_at: idp.changed,
         service_provider: ServiceProviderDto { entity_id: sp.entity_id, acs_url: sp.acs_url, signing_certificate },
     }
 }
@@ -323,8 +323,8 @@ impl IdpRequest {
             link_attribute: self.link_attribute.map(String::from),
             provisioning: self.provisioning.map(Provisioning::from),
             request_key: None,
-            valid_until: valid_until.map(Timestamp::secs),
-            changed: now.secs(),
+            valid_until: valid_until.map(Timestamp::whole_second),
+            changed: now.whole_second(),
         };
         Ok((idp, self.sign_requests.unwrap_or(wants_signed_requests)))
     }

@@ -4,5 +4,5 @@ use vestibule::lambda::{Error, RequiredKeys, run};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    run(sso::routes(), RequiredKeys::NAMES.and(RequiredKeys::PUBLIC_URL)).await
+    run(sso::routes(), RequiredKeys::NAMES).await
 }

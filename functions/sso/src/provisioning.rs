@@ -11,7 +11,7 @@ use vestibule::{
     sso::Assertion,
     store::{
         item::{AuthType, Kind, Provisioning},
-        users::{Actor, Created, NewUser, NewUserDetails},
+        users::{Actor, CreationError, CreationRejection, NewUser, NewUserDetails},
     },
 };
 
@@ -54,12 +54,12 @@ pub(crate) async fn create(
     user = user.linked(link).in_tenant_with_idp(app.names()?, assertion.entity_id());
     user.user.role_by_groups = true;
     let event = request.event(Action::UserCreated, Outcome::Success).about(user.key.user()).because("provisioned");
-    let created = app.store.create_user(&Actor::Idp, &user, &request.attempt(app)?, &event).await?;
-    Ok(match created {
-        // A parallel sign-in with the same NameID has created the user.
-        Created::Done | Created::SubjectTaken => Ok(()),
-        _ => Err("provisioning_username_taken"),
-    })
+    match app.store.create_user(&Actor::Idp, &user, &request.attempt(app)?, &event).await {
+        // A parallel sign-in with the same NameID may have created the user.
+        Ok(()) | Err(CreationError::Rejected(CreationRejection::SubjectTaken)) => Ok(Ok(())),
+        Err(CreationError::Rejected(_)) => Ok(Err("provisioning_username_taken")),
+        Err(CreationError::Store(error)) => Err(error.into()),
+    }
 }
 
 /// Whether the text can be a login name, and so a display name too.

@@ -169,7 +169,7 @@ pub(crate) async fn find_users(
 ) -> ApiResult<TenantUserList> {
     let after = cursor(List::Users, query.cursor.as_deref())?;
     let token = request.token(TokenClass::Session)?;
-    let (principal, found) = app.store.load_tenant(token, tenant, request.now).await??;
+    let (principal, found) = app.store.load_tenant(token, tenant, request.now).await?;
     request.may_look_up(app, &principal).await?;
     found.ok_or(Code::NotFound)?;
     let operator = principal.token().user();

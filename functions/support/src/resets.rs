@@ -79,7 +79,7 @@ pub(crate) async fn reset_administrator(
     let names = app.names()?;
     let login = names.login(&body.tenant, &LoginName::fold(&body.username));
     let (token, ticket) = (request.token(TokenClass::Session)?, names.ticket(&body.ticket));
-    let (principal, target) = app.store.load_support_reset(token, login, ticket, request.now).await??;
+    let (principal, target) = app.store.load_support_reset(token, login, ticket, request.now).await?;
     let operator = request.may_operate(app, principal).await?;
     let code = ResetCode::generate(&*app.entropy)?;
     let mut in_support =

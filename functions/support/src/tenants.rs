@@ -18,7 +18,7 @@ use vestibule::{
     store::{
         client::{ClientChange, NewClient},
         item::{AuthType, Kind, Role},
-        tenant::{NewTenant, TenantCreated},
+        tenant::{NewTenant, TenantError, TenantRejection},
         users::{Actor, NewUser, NewUserDetails},
     },
 };
@@ -112,10 +112,13 @@ async fn create_tenant(
     in_tenant.actor_tenant = Some(operator.tenant().clone());
     let tenant = NewTenant { id: body.id, name: body.name.to_string(), first: Some(user) };
     let (actor, attempt) = (Actor::AdminContext(&operator), request.attempt(&app)?);
-    match app.store.create_tenant(&actor, &tenant, &attempt, (&in_support, &in_tenant)).await? {
-        TenantCreated::Done => {}
-        TenantCreated::Taken => return Err(Problem::new(Code::Conflict).detail("a tenant with this id exists")),
-        TenantCreated::ActorRevoked => return Err(request.no_longer(&app).await),
+    match app.store.create_tenant(&actor, &tenant, &attempt, (&in_support, &in_tenant)).await {
+        Ok(()) => {}
+        Err(TenantError::Rejected(TenantRejection::Taken)) => {
+            return Err(Problem::new(Code::Conflict).detail("a tenant with this id exists"));
+        }
+        Err(TenantError::Rejected(TenantRejection::ActorRevoked)) => return Err(request.no_longer(&app).await),
+        Err(TenantError::Store(error)) => return Err(error.into()),
     }
     let answer = TenantAnswer { id: String::from(tenant.id), name: tenant.name, administrator };
     Ok((StatusCode::CREATED, Json(answer)))

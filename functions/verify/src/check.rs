@@ -4,12 +4,15 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 use vestibule::{
     audit::{Action, AuditEvent, Notify, Outcome},
-    auth::verify_code::{SignIn, VerificationRejection},
+    auth::verify_code::SignIn,
     http::{ApiResult, App, Code, Problem, Request},
     policy,
     secret::{FactorRef, SealedSecret, SecretText, TotpSecret},
     sign_in::{PendingVerification, SignedIn, VerificationToken},
-    store::{login::Charge, verify::AcceptError},
+    store::{
+        login::Exhausted,
+        verify::{AcceptError, ChargeRejection},
+    },
     totp::{self, TotpCode},
 };
 
@@ -25,15 +28,12 @@ pub(crate) struct CodeRequest {
 
 /// Counts the attempt before the code is checked, so that parallel requests cannot check more codes than allowed.
 pub(crate) async fn charge(app: &App, request: &Request, token: VerificationToken) -> ApiResult<PendingVerification> {
-    match app.store.charge_verification(token, request.attempt(app)?).await? {
-        Charge::Admitted(pending) => Ok(pending),
-        Charge::Exhausted { retry_at } => Err(Problem::too_many(request.now, retry_at)),
-        Charge::Rejected(VerificationRejection::InvalidToken) => Err(Code::InvalidToken.into()),
-        Charge::Rejected(VerificationRejection::RefreshRequired) => Err(Code::SessionRefreshRequired.into()),
-        Charge::Rejected(VerificationRejection::FactorDisabled) => Err(Code::MfaResetRequired.into()),
-        Charge::Rejected(VerificationRejection::NoFactor) => Err(Code::Forbidden.into()),
-        Charge::Rejected(VerificationRejection::AlreadyUsed) => Err(Code::InvalidCode.into()),
-    }
+    app.store.charge_verification(token, request.attempt(app)?).await.map_err(|error| {
+        Problem::of(error, |why| match why {
+            ChargeRejection::Exhausted(Exhausted { retry_at }) => Problem::too_many(request.now, retry_at),
+            ChargeRejection::Verification(why) => why.into(),
+        })
+    })
 }
 
 /// Checks a code of the authenticator app, and accepts it for `action`.

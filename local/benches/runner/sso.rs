@@ -296,7 +296,7 @@ impl Idp {
             provisioning: None,
             request_key: None,
             valid_until: None,
-            changed: 0,
+            changed: Timestamp::default(),
         };
         let relay = Relay::parse(&response.relay_state, RestoreEpoch::default()).unwrap();
         let request = SsoRequest::new("/".to_owned(), now);

@@ -155,7 +155,7 @@ fn check_first_enrolment(user: &User, code: Option<&CodeDigest>, now: Timestamp)
     if user.has_factor() {
         return Err(EnrolmentRejection::InvalidToken);
     }
-    if user.enrol_by.is_some_and(|until| until <= now.secs()) {
+    if user.enrol_by.is_some_and(|until| until <= now) {
         return Err(EnrolmentRejection::ResetRequired);
     }
     let right = user.reset_code.as_ref().is_some_and(|stored| stored.open(now) && Some(&stored.digest) == code);
@@ -200,7 +200,7 @@ impl EnrolmentPermit {
             factor,
             secret,
             by: self.token.reference().id().clone(),
-            ends: (now + policy::ENROLMENT_LIFE).millis(),
+            ends: now + policy::ENROLMENT_LIFE,
             attempts: 0,
             reset_code: code.map(|code| code.digest),
             was: self.user.factor.active().map(|authenticator| authenticator.id),
@@ -330,7 +330,7 @@ impl ConfirmedEnrolment {
         user.recent_attempts.clear();
         user.consecutive_failures = 0;
         user.total_failures = 0;
-        user.seen = now.secs();
+        user.seen = now.whole_second();
         user.reset_code = None;
         user.reset_code_required = false;
         user.enrol_by = None;
@@ -363,6 +363,8 @@ fn generation(user: &User, token: &EnrolmentToken) -> Option<Nonce> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::{
         domain::{Kind, ResetCodeEntry, ResetCodeFor, Role},
@@ -393,7 +395,7 @@ mod tests {
         let token = new.reference();
         let entry = Challenge {
             verifier: *token.verifier(),
-            ends: (NOW + policy::ENROLMENT_LIFE).millis(),
+            ends: NOW + policy::ENROLMENT_LIFE,
             attempts: 0,
             security_version: user.security_version,
             network: "10.0.0".to_owned(),
@@ -417,7 +419,7 @@ mod tests {
             factor: nonce(),
             secret: authenticator().secret,
             by: token.reference().id().clone(),
-            ends: (NOW + policy::ENROLMENT_LIFE).millis(),
+            ends: NOW + policy::ENROLMENT_LIFE,
             attempts: 0,
             reset_code: user.reset_code.as_ref().map(|code| code.digest),
             was: user.factor.active().map(|authenticator| authenticator.id),
@@ -448,9 +450,9 @@ mod tests {
     #[test]
     fn enrolment_after_its_time_needs_a_reset() {
         let (mut user, token) = unenrolled();
-        user.enrol_by = Some(NOW.secs());
+        user.enrol_by = Some(NOW);
         assert_eq!(check_start(&user, &token, None, NOW), Err(EnrolmentRejection::ResetRequired));
-        user.enrol_by = Some(NOW.secs() + 1);
+        user.enrol_by = Some(NOW + Duration::from_secs(1));
         assert_eq!(check_start(&user, &token, None, NOW), Ok(()));
     }
 
@@ -458,23 +460,23 @@ mod tests {
     fn session_of_a_recovery_token_starts_enrolment_without_a_step_up() {
         let (mut user, token) = signed_in();
         let session = user.sessions.get_mut(token.reference().id()).unwrap();
-        (session.amr, session.step_up) = (Amr::Recovery, 0);
+        (session.amr, session.step_up) = (Amr::Recovery, None);
         assert_eq!(check_start(&user, &token, None, NOW), Ok(()));
-        let late = NOW + policy::RECOVERY_GRACE + std::time::Duration::from_millis(1);
+        let late = NOW + policy::RECOVERY_GRACE + Duration::from_millis(1);
         assert_eq!(check_start(&user, &token, None, late), Err(EnrolmentRejection::StepUpRequired));
     }
 
     #[test]
     fn reset_code_is_part_of_the_enrolment_only_if_it_is_required() {
         let (mut user, token) = unenrolled();
-        user.reset_code = Some(ResetCodeEntry { digest: digest(), ends: NOW.millis() + 1, attempts: 0 });
+        user.reset_code = Some(ResetCodeEntry { digest: digest(), ends: NOW + Duration::from_millis(1), attempts: 0 });
         for required in [false, true] {
             user.reset_code_required = required;
             let profile = Profile {
                 username: "ann".into(),
                 display_name: "Ann".into(),
                 email: None,
-                created: 0,
+                created: NOW,
                 name_id: None,
                 subject: None,
             };
@@ -482,7 +484,7 @@ mod tests {
                 name: "Acme".into(),
                 issuer: "Acme".into(),
                 reset_code_for: ResetCodeFor::Administrators,
-                created: 0,
+                created: NOW,
             };
             let permit = EnrolmentPermit { token: token.clone(), user: user.clone(), profile, policy };
             let pending = permit.pending(nonce(), authenticator().secret, NOW);
@@ -508,14 +510,14 @@ mod tests {
     fn required_reset_code_must_be_right_and_have_attempts_and_time_left() {
         let (mut user, token) = unenrolled();
         let code = digest();
-        let entry = ResetCodeEntry { digest: code, ends: NOW.millis() + 1, attempts: 0 };
+        let entry = ResetCodeEntry { digest: code, ends: NOW + Duration::from_millis(1), attempts: 0 };
         user.reset_code_required = true;
         let start = |entry: Option<ResetCodeEntry>, code: Option<&CodeDigest>| {
             check_start(&User { reset_code: entry, ..user.clone() }, &token, code, NOW)
         };
         assert_eq!(start(Some(entry.clone()), Some(&code)), Ok(()));
         let used_up = ResetCodeEntry { attempts: policy::MAX_ATTEMPTS, ..entry.clone() };
-        let ended = ResetCodeEntry { ends: NOW.millis(), ..entry.clone() };
+        let ended = ResetCodeEntry { ends: NOW, ..entry.clone() };
         let other = digest();
         for (entry, code) in [
             (Some(entry.clone()), None),
@@ -533,7 +535,7 @@ mod tests {
     fn session_starts_enrolment_only_with_a_fresh_step_up_and_an_active_factor() {
         let (mut user, token) = signed_in();
         assert_eq!(check_start(&user, &token, None, NOW), Ok(()));
-        let late = NOW + policy::STEP_UP_LIFE + std::time::Duration::from_secs(1);
+        let late = NOW + policy::STEP_UP_LIFE + Duration::from_secs(1);
         assert_eq!(check_start(&user, &token, None, late), Err(EnrolmentRejection::StepUpRequired));
         let without = User { factor: Factor::None, ..user.clone() };
         assert_eq!(check_start(&without, &token, None, NOW), Err(EnrolmentRejection::ResetRequired));
@@ -562,7 +564,7 @@ mod tests {
         user.factor = Factor::Active(authenticator());
         assert_eq!(begin(&mut user, &token, &pending, NOW), Err(EnrolmentRejection::Stale));
         let (mut user, token) = unenrolled();
-        let code = |digest| Some(ResetCodeEntry { digest, ends: NOW.millis() + 1, attempts: 0 });
+        let code = |digest| Some(ResetCodeEntry { digest, ends: NOW + Duration::from_millis(1), attempts: 0 });
         user.reset_code = code(digest());
         let pending = started(&user, &token);
         user.reset_code = code(digest());
@@ -613,7 +615,7 @@ mod tests {
         assert_eq!(apply(User { pending: None, ..user.clone() }), Err(EnrolmentRejection::NonePending));
         let newer = Some(started(&user, &token));
         assert_eq!(apply(User { pending: newer, ..user.clone() }), Err(EnrolmentRejection::NonePending));
-        let ended = user.pending.clone().map(|pending| PendingEnrolment { ends: NOW.millis(), ..pending });
+        let ended = user.pending.clone().map(|pending| PendingEnrolment { ends: NOW, ..pending });
         assert_eq!(apply(User { pending: ended, ..user.clone() }), Err(EnrolmentRejection::NonePending));
         let factor = Factor::Active(authenticator());
         assert_eq!(apply(User { factor, ..user.clone() }), Err(EnrolmentRejection::Stale));

@@ -64,7 +64,7 @@ impl User {
     /// account must not count as dormant, and the enrolment deadline of an earlier reset no longer applies.
     pub(crate) fn end_exclusion(&mut self, now: Timestamp) {
         if self.excluded.take().is_some() {
-            self.seen = now.secs();
+            self.seen = now.whole_second();
             self.enrol_by = None;
         }
     }
@@ -88,7 +88,7 @@ mod tests {
     }
 
     fn exclusion() -> Exclusion {
-        Exclusion { batch: BatchId::parse("b").unwrap(), at: 1 }
+        Exclusion { batch: BatchId::parse("b").unwrap(), at: NOW }
     }
 
     #[test]
@@ -101,9 +101,10 @@ mod tests {
 
     #[test]
     fn reincluded_contact_is_not_dormant_and_may_enrol() {
-        let mut user = User { excluded: Some(exclusion()), seen: 0, enrol_by: Some(1), ..contact() };
+        let mut user =
+            User { excluded: Some(exclusion()), seen: Timestamp::default(), enrol_by: Some(NOW), ..contact() };
         include_contact(&mut user, NOW).unwrap();
-        assert!(user.excluded.is_none() && user.seen == NOW.secs() && user.enrol_by.is_none());
+        assert!(user.excluded.is_none() && user.seen == NOW && user.enrol_by.is_none());
         assert_eq!(user.security_version, 2);
     }
 

@@ -72,7 +72,7 @@ impl User {
             TokenClass::Challenge => (&mut self.challenges, policy::CHALLENGES),
             _ => (&mut self.enrolments, policy::ENROLMENT_TOKENS),
         };
-        open.retain(|_, entry| entry.ends > now.millis());
+        open.retain(|_, entry| entry.ends > now);
         while open.len() >= most {
             let Some(id) = oldest_of_the_busiest_network(open) else { break };
             open.remove(&id);
@@ -89,7 +89,7 @@ impl User {
             return Err(NetworkFull { retry_at });
         }
         let mut times = Budget::NETWORK.counted(times, now);
-        times.push(now.millis());
+        times.push(now);
         self.networks.remove(network);
         for others in self.networks.values_mut() {
             *others = Budget::NETWORK.counted(others, now);

@@ -33,7 +33,7 @@ pub enum NotSole {
 /// Resets a user, or renews the reset code of one who was reset and has not enrolled. `code` becomes the reset code where one
 /// is required: for Administrators, and for everyone if the tenant says so.
 pub fn reset_mfa(user: &mut User, code_for: ResetCodeFor, code: CodeDigest, now: Timestamp) -> ResetKind {
-    let awaits_enrolment = !user.has_factor() && user.enrol_by.is_some_and(|until| until > now.secs());
+    let awaits_enrolment = !user.has_factor() && user.enrol_by.is_some_and(|until| until > now);
     if !awaits_enrolment {
         let code_required = user.administers() || code_for == ResetCodeFor::Everyone;
         reset(user, code_required.then_some(code), now);
@@ -69,15 +69,15 @@ pub fn check_sole_administrator(administrators: &Administrators, user: &UserId) 
 fn reset(user: &mut User, code: Option<CodeDigest>, now: Timestamp) {
     user.remove_factor();
     user.devices.clear();
-    user.seen = now.secs();
-    user.enrol_by = Some((now + policy::ENROL_WINDOW).secs());
+    user.seen = now.whole_second();
+    user.enrol_by = Some((now + policy::ENROL_WINDOW).whole_second());
     user.reset_code_required = code.is_some();
     user.reset_code = code.map(|digest| reset_code(digest, now));
     user.raise_security_version();
 }
 
 fn reset_code(digest: CodeDigest, now: Timestamp) -> ResetCodeEntry {
-    ResetCodeEntry { digest, ends: (now + policy::RESET_CODE_LIFE).millis(), attempts: 0 }
+    ResetCodeEntry { digest, ends: now + policy::RESET_CODE_LIFE, attempts: 0 }
 }
 
 #[cfg(test)]

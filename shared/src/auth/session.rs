@@ -95,13 +95,14 @@ impl User {
             first.map(|id| self.sessions.remove(&id));
         }
         self.sessions.insert(new.id().clone(), entry);
+        self.last_sign_in = Some(Timestamp::from_secs(now.secs()));
         self.know_device(&new.from, now)
     }
 
     /// Renews the known device that the sign-in came from, or adds a new one. Keeps at most [`policy::DEVICES`]: expired ones
     /// are removed first, then the least recently used.
     fn know_device(&mut self, from: &From, now: Timestamp) -> bool {
-        let ends = (now + policy::DEVICE_LIFE).secs();
+        let ends = (now + policy::DEVICE_LIFE).whole_second();
         if let From::Device(Some(id), _) | From::Known(id) = from
             && let Some(device) = self.devices.get_mut(id)
         {
@@ -109,13 +110,13 @@ impl User {
             return false;
         }
         let From::Device(_, token) = from else { return false };
-        self.devices.retain(|_, device| device.ends > now.secs());
+        self.devices.retain(|_, device| device.ends > now);
         while self.devices.len() >= policy::DEVICES {
             let oldest = self.devices.iter().min_by_key(|(_, device)| device.last).map(|(id, _)| id.clone());
             oldest.map(|id| self.devices.remove(&id));
         }
         let verifier = *token.reference().verifier();
-        let device = Device { verifier, ends, attempts: 0, last: now.millis(), attempt: None };
+        let device = Device { verifier, ends, attempts: 0, last: now, attempt: None };
         self.devices.insert(token.reference().id().clone(), device);
         true
     }

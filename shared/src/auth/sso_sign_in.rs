@@ -8,7 +8,7 @@ use crate::{
     policy,
     secret::{NewToken, Nonce, RestoreEpoch, TokenClass},
     sign_in::{NewSession, NextStep},
-    sso::{Assertion, SsoGrant, SsoSignIn},
+    sso::{SsoGrant, SsoSignIn},
 };
 
 /// Why no user can sign in by an assertion.
@@ -99,7 +99,7 @@ impl SsoOpening {
             let token = NewToken::generate(TokenClass::Enrolment, &sign_in.key, restored, entropy)?;
             let challenge = Challenge {
                 verifier: *token.reference().verifier(),
-                ends: (sign_in.attempt.at() + policy::ENROLMENT_LIFE).millis(),
+                ends: sign_in.attempt.at() + policy::ENROLMENT_LIFE,
                 attempts: 0,
                 security_version: sign_in.user.security_version,
                 network: network.to_owned(),
@@ -129,7 +129,7 @@ impl SsoOpening {
                 let mut entry = session.entry.clone();
                 entry.security_version = user.security_version;
                 user.open_session(session, entry, None, now);
-                user.seen = now.secs();
+                user.seen = now.whole_second();
             }
             SsoToken::Enrolment(token, challenge) => {
                 let challenge = Challenge { security_version: user.security_version, ..challenge.clone() };
@@ -169,18 +169,15 @@ fn new_session(
     let mut session = NewSession::signed_in(key, user.security_version, Amr::Sso, attempt, restored, entropy)?;
     session.entry.idp = assertion.generation;
     if next_step == NextStep::Exempt {
-        session.entry.ends = (now + policy::EXEMPT_SESSION_LIFE).secs();
+        session.entry.ends = (now + policy::EXEMPT_SESSION_LIFE).whole_second();
     } else if let Some(at) = assertion.stepped_up {
         // The IdP may have checked the factor long before it answered.
-        session.entry.step_up = at.min(now).secs();
+        session.entry.step_up = Some(at.min(now).whole_second());
     }
-    session.entry.ends = session.entry.ends.min(idp_session_ends(assertion));
+    if let Some(ends) = assertion.session_ends {
+        session.entry.ends = session.entry.ends.min(ends.whole_second());
+    }
     Ok(session)
-}
-
-/// The end of the session at the IdP, in seconds since 1970.
-fn idp_session_ends(assertion: &Assertion) -> i64 {
-    assertion.session_ends.map_or(i64::MAX, Timestamp::secs)
 }
 
 #[cfg(test)]
@@ -191,6 +188,7 @@ mod tests {
         env::SystemEntropy,
         id::{TenantId, UserKey},
         sign_in::Attempt,
+        sso::Assertion,
         store::fixture::{NOW, attempt, authenticator, person},
     };
 
@@ -207,7 +205,7 @@ mod tests {
             username: "bob".to_owned(),
             display_name: "Bob".to_owned(),
             email: None,
-            created: 0,
+            created: NOW,
             name_id: None,
             subject: subject.map(str::to_owned),
         }

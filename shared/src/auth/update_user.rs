@@ -100,6 +100,8 @@ impl User {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::{
         domain::{Device, Exclusion},
@@ -116,11 +118,11 @@ mod tests {
     /// A contact who is excluded from MFA and has a known device.
     fn contact() -> User {
         let mut user = person(Kind::Contact, Role::Portal, Nonce::generate(&SystemEntropy).unwrap());
-        user.excluded = Some(Exclusion { batch: BatchId::parse("b").unwrap(), at: NOW.millis() });
+        user.excluded = Some(Exclusion { batch: BatchId::parse("b").unwrap(), at: NOW });
         let key = tenant().user(UserId::parse("u-con").unwrap());
         let token = NewToken::generate(TokenClass::Device, &key, RestoreEpoch::default(), &SystemEntropy).unwrap();
         let verifier = *token.reference().verifier();
-        let device = Device { verifier, ends: NOW.secs() + 1, attempts: 0, last: NOW.millis(), attempt: None };
+        let device = Device { verifier, ends: NOW + Duration::from_secs(1), attempts: 0, last: NOW, attempt: None };
         user.devices.insert(token.reference().id().clone(), device);
         user
     }

@@ -193,7 +193,7 @@ impl SignIn {
             }
         };
         let new_device = user.open_session(&self.session, session.clone(), stepped_up, now);
-        user.seen = now.secs();
+        user.seen = now.whole_second();
         Ok(OpenedSession { session, new_device })
     }
 

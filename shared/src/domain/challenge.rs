@@ -15,8 +15,8 @@ use crate::{
 pub struct Challenge {
     /// The part of the token's digest that is not the entry's id.
     pub verifier: TokenVerifier,
-    /// Ends, ms.
-    pub ends: i64,
+    /// Ends.
+    pub ends: Timestamp,
     /// Attempts counted. A spent challenge stays until it ends, with its attempts used up, so that a late duplicate of the
     /// write that opened it cannot open it again.
     pub attempts: i64,
@@ -35,8 +35,7 @@ impl Challenge {
     /// one: an end further in the future came from a clock that ran ahead.
     #[must_use]
     pub fn open(&self, token: &TokenRef, security_version: i64, life: Duration, now: Timestamp) -> bool {
-        let longest = (now + life + policy::SKEW).millis();
-        let in_time = self.ends > now.millis() && self.ends <= longest;
+        let in_time = self.ends > now && self.ends <= now + life + policy::SKEW;
         self.verifier == *token.verifier() && self.security_version == security_version && in_time
     }
 }
@@ -50,8 +49,8 @@ pub struct PendingEnrolment {
     pub secret: SealedSecret,
     /// The id of the token that started it.
     pub by: EntryId,
-    /// Ends, ms.
-    pub ends: i64,
+    /// Ends.
+    pub ends: Timestamp,
     /// Attempts counted.
     pub attempts: i64,
     /// The reset code that started it. It must still be the user's reset code at the confirmation.
@@ -64,8 +63,8 @@ impl PendingEnrolment {
     /// Whether this token started it and its time has not ended. Its attempts are not part of it.
     #[must_use]
     pub fn open(&self, token: &TokenRef, now: Timestamp) -> bool {
-        let longest = (now + policy::ENROLMENT_LIFE + policy::SKEW).millis();
-        self.by == *token.id() && self.ends > now.millis() && self.ends <= longest
+        let longest = now + policy::ENROLMENT_LIFE + policy::SKEW;
+        self.by == *token.id() && self.ends > now && self.ends <= longest
     }
 
     /// Whether the user has the factor and the reset code that the enrolment was started with.
@@ -90,8 +89,8 @@ impl PendingEnrolment {
 pub struct ResetCodeEntry {
     /// Keyed digest of the code.
     pub digest: CodeDigest,
-    /// Ends, ms.
-    pub ends: i64,
+    /// Ends.
+    pub ends: Timestamp,
     /// Attempts counted.
     pub attempts: i64,
 }
@@ -100,6 +99,6 @@ impl ResetCodeEntry {
     /// Whether it can be tried: it has not ended and has attempts left.
     #[must_use]
     pub fn open(&self, now: Timestamp) -> bool {
-        self.attempts < policy::MAX_ATTEMPTS && self.ends > now.millis()
+        self.attempts < policy::MAX_ATTEMPTS && self.ends > now
     }
 }

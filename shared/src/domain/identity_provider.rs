@@ -1,7 +1,7 @@
 //! A tenant's identity provider (IdP), and the requests that are sent to it.
 
 use super::Role;
-use crate::secret::Nonce;
+use crate::{env::Timestamp, secret::Nonce};
 
 /// The configuration of a tenant's IdP (`IDP`).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,10 +26,10 @@ pub struct Idp {
     pub provisioning: Option<Provisioning>,
     /// The key that signs requests to it, if it requires signed requests.
     pub request_key: Option<RequestKey>,
-    /// Until when its metadata is valid, s.
-    pub valid_until: Option<i64>,
-    /// When it was configured, s.
-    pub changed: i64,
+    /// Until when its metadata is valid, in whole seconds.
+    pub valid_until: Option<Timestamp>,
+    /// When it was configured, in whole seconds.
+    pub changed: Timestamp,
 }
 
 /// The key that signs a tenant's requests to its IdP.
@@ -74,8 +74,8 @@ impl Provisioning {
 /// A request for an assertion that was sent to the IdP (`R`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SsoRequest {
-    /// Ends, ms.
-    pub ends: i64,
+    /// Ends.
+    pub ends: Timestamp,
     /// The path of this service to which the browser returns afterwards.
     pub return_to: String,
     /// Whether it required a new authentication of the user. Only then may the assertion count as a step-up.

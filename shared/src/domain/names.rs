@@ -1,6 +1,6 @@
 //! Names: a user's profile, and the login name with its password.
 
-use crate::{id::UserId, secret::Nonce};
+use crate::{env::Timestamp, id::UserId, secret::Nonce};
 
 /// A user's names (`P`). A change of them does not raise the security version. The index `dir` lists them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,8 +11,8 @@ pub struct Profile {
     pub display_name: String,
     /// The address for notifications.
     pub email: Option<String>,
-    /// Created at, s.
-    pub created: i64,
+    /// Created at, in whole seconds.
+    pub created: Timestamp,
     /// The name id by which the tenant's IdP identifies the user, if it was linked.
     pub name_id: Option<String>,
     /// The digest of the linked name id.
@@ -31,8 +31,8 @@ pub struct LoginRow {
     pub version: Option<i64>,
     /// Attempts since the last success.
     pub attempts: i64,
-    /// Time of the last counted attempt, ms.
-    pub last: i64,
+    /// Time of the last counted attempt.
+    pub last: Timestamp,
     /// Id of the last counted attempt.
     pub attempt: Option<Nonce>,
     /// The last day (days since 1970) on which failures caused a notification.

@@ -50,16 +50,16 @@ impl Amr {
 pub struct Session {
     /// The part of the token's digest that is not the session's id.
     pub verifier: TokenVerifier,
-    /// Time of the sign-in, ms. The audit row of the sign-in has the same time.
-    pub created: i64,
+    /// Time of the sign-in. The audit row of the sign-in has the same time.
+    pub created: Timestamp,
     /// Id of the attempt that signed in. Time and id give the key of the audit row.
     pub attempt: Nonce,
-    /// Ends, s.
-    pub ends: i64,
-    /// Last use, s. It is recorded at most once a minute.
-    pub seen: i64,
-    /// Last step-up, s; 0 for none.
-    pub step_up: i64,
+    /// Ends, in whole seconds.
+    pub ends: Timestamp,
+    /// Last use, in whole seconds. It is recorded at most once a minute.
+    pub seen: Timestamp,
+    /// Last step-up, in whole seconds.
+    pub step_up: Option<Timestamp>,
     /// How it was authenticated.
     pub amr: Amr,
     /// The user's security version when it was opened.
@@ -89,27 +89,27 @@ impl Session {
     /// is refused.
     #[must_use]
     pub fn in_time(&self, now: Timestamp) -> bool {
-        let now_s = now.secs();
-        let longest = (now + policy::SESSION_LIFE + policy::SKEW).secs();
-        self.ends > now_s && self.ends <= longest && self.seen > (now - policy::SESSION_IDLE).secs()
+        let longest = now + policy::SESSION_LIFE + policy::SKEW;
+        self.ends > now && self.ends <= longest && self.seen > now - policy::SESSION_IDLE
     }
 
-    /// Whether its step-up is at most [`policy::STEP_UP_LIFE`] old.
+    /// Whether its step-up is at most [`policy::STEP_UP_LIFE`] old, counted in whole seconds.
     #[must_use]
     pub fn fresh(&self, now: Timestamp) -> bool {
-        self.step_up >= (now - policy::STEP_UP_LIFE).secs() && self.step_up <= (now + policy::SKEW).secs()
+        let oldest = (now - policy::STEP_UP_LIFE).whole_second();
+        self.step_up.is_some_and(|at| at >= oldest && at <= now + policy::SKEW)
     }
 
     /// Time of the last authentication: the step-up, or else the sign-in.
     #[must_use]
     pub fn authenticated(&self) -> Timestamp {
-        if self.step_up > 0 { Timestamp::from_secs(self.step_up) } else { Timestamp::from_millis(self.created) }
+        self.step_up.unwrap_or(self.created)
     }
 
     /// Whether a recovery token opened it within the last [`policy::RECOVERY_GRACE`].
     #[must_use]
     pub fn recovering(&self, now: Timestamp) -> bool {
-        self.amr == Amr::Recovery && self.created >= (now - policy::RECOVERY_GRACE).millis()
+        self.amr == Amr::Recovery && self.created >= now - policy::RECOVERY_GRACE
     }
 }
 
@@ -127,18 +127,20 @@ pub struct CurrentIdp {
 pub struct Device {
     /// The part of the token's digest that is not the device's id.
     pub verifier: TokenVerifier,
-    /// Ends, s.
-    pub ends: i64,
+    /// Ends, in whole seconds.
+    pub ends: Timestamp,
     /// Password attempts since the last success.
     pub attempts: i64,
-    /// Time of the last counted attempt, ms. At first, the time at which the device became known.
-    pub last: i64,
+    /// Time of the last counted attempt. At first, the time at which the device became known.
+    pub last: Timestamp,
     /// Id of the last counted attempt.
     pub attempt: Option<Nonce>,
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::{
         domain::{Kind, Role, User},
@@ -157,10 +159,24 @@ mod tests {
     #[test]
     fn session_is_authenticated_at_the_sign_in_or_the_last_step_up() {
         let mut session = session();
-        session.created = NOW.millis() - 5000;
+        session.created = NOW - Duration::from_secs(5);
         assert_eq!(session.authenticated(), NOW, "signing in with a code is a step-up");
-        session.step_up = 0;
-        assert_eq!(session.authenticated().millis(), NOW.millis() - 5000);
+        session.step_up = None;
+        assert_eq!(session.authenticated(), NOW - Duration::from_secs(5));
         assert!(!session.fresh(NOW));
+    }
+
+    /// The times of a session are whole seconds; the current time has milliseconds.
+    #[test]
+    fn session_ends_and_ages_by_whole_seconds() {
+        let (second, ms) = (Duration::from_secs(1), Duration::from_millis(1));
+        let session = Session { ends: NOW + second, step_up: Some(NOW), ..session() };
+        assert!(session.in_time(NOW + second - ms) && !session.in_time(NOW + second));
+        let idle = Session { seen: NOW - policy::SESSION_IDLE + second, ..session.clone() };
+        assert!(idle.in_time(NOW + second - ms) && !idle.in_time(NOW + second));
+        let stale = NOW + policy::STEP_UP_LIFE + second;
+        assert!(session.fresh(stale - ms) && !session.fresh(stale));
+        let ahead = Session { ends: NOW + policy::SESSION_LIFE + policy::SKEW + second, ..session };
+        assert!(ahead.in_time(NOW + second) && !ahead.in_time(NOW + second - ms));
     }
 }

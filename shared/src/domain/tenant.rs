@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::id::UserId;
+use crate::{env::Timestamp, id::UserId};
 
 /// A tenant's name and settings (`POLICY`).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,8 +13,8 @@ pub struct TenantPolicy {
     pub issuer: String,
     /// Which users get a reset code at a reset.
     pub reset_code_for: ResetCodeFor,
-    /// Created at, s: no audit row is older.
-    pub created: i64,
+    /// Created at, in whole seconds: no audit row is older.
+    pub created: Timestamp,
 }
 
 /// Which users get a reset code at a reset.

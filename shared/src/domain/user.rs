@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Challenge, Device, Factor, FactorState, PendingEnrolment, ResetCodeEntry, Session};
+use super::{Challenge, Device, Factor, FactorState, MailToken, PendingEnrolment, ResetCodeEntry, Session};
 use crate::{
     env::Timestamp,
     id::{BatchId, EntryId},
@@ -46,8 +46,8 @@ pub enum AuthType {
 pub struct Exclusion {
     /// The batch that excluded the contact.
     pub batch: BatchId,
-    /// When, ms.
-    pub at: i64,
+    /// When.
+    pub at: Timestamp,
 }
 
 /// A user, without names and without the password. It is one item of the store, so that one conditional write decides every
@@ -74,12 +74,16 @@ pub struct User {
     pub password_version: i64,
     /// Whether the password, if there is one, was long enough for a contact when it was set.
     pub password_fits_contact: bool,
+    /// Whether the user has proved that the address is theirs.
+    pub email_verified: bool,
+    /// Tokens that were mailed to the address.
+    pub mail_tokens: HashMap<EntryId, MailToken>,
     /// Digest of the login name.
     pub login: String,
     /// The second factor.
     pub factor: Factor,
-    /// Code attempts charged and not refunded: id of the attempt, and its time in ms.
-    pub recent_attempts: HashMap<String, i64>,
+    /// Code attempts charged and not refunded: id of the attempt, and its time.
+    pub recent_attempts: HashMap<String, Timestamp>,
     /// Code attempts charged since the last complete sign-in.
     pub consecutive_failures: i64,
     /// Failed code attempts since the factor was enrolled. A sign-in does not clear it, so it shows a slow attack.
@@ -98,17 +102,19 @@ pub struct User {
     pub reset_code: Option<ResetCodeEntry>,
     /// Whether enrolment needs the reset code.
     pub reset_code_required: bool,
-    /// The end of the time to enrol after a reset, s.
-    pub enrol_by: Option<i64>,
+    /// The end of the time to enrol after a reset, in whole seconds.
+    pub enrol_by: Option<Timestamp>,
     /// The exclusion from MFA; only a contact has one.
     pub excluded: Option<Exclusion>,
-    /// Times (ms) at which challenges and enrolment tokens were opened, by client network.
-    pub networks: HashMap<String, Vec<i64>>,
-    /// Times (ms) of the resets that this Administrator made in the last hour.
-    pub resets: Vec<i64>,
-    /// Last sign-in, creation, reset or inclusion, s. An account without a factor is dormant [`policy::DORMANT`] later. It has
+    /// Times at which challenges and enrolment tokens were opened, by client network.
+    pub networks: HashMap<String, Vec<Timestamp>>,
+    /// Times of the resets that this Administrator made in the last hour.
+    pub resets: Vec<Timestamp>,
+    /// Last sign-in, creation, reset or inclusion, in whole seconds. An account without a factor is dormant [`policy::DORMANT`] later. It has
     /// no meaning during an exclusion.
-    pub seen: i64,
+    pub seen: Timestamp,
+    /// When the last session was opened, in whole seconds.
+    pub last_sign_in: Option<Timestamp>,
 }
 
 impl User {
@@ -126,6 +132,8 @@ impl User {
             security_version: 1,
             password_version: 1,
             password_fits_contact: true,
+            email_verified: false,
+            mail_tokens: HashMap::new(),
             login: login.to_owned(),
             factor: Factor::None,
             recent_attempts: HashMap::new(),
@@ -142,14 +150,15 @@ impl User {
             excluded: None,
             networks: HashMap::new(),
             resets: Vec::new(),
-            seen: now.secs(),
+            seen: now.whole_second(),
+            last_sign_in: None,
         }
     }
 
     /// Removes what a raised restore epoch made void, so that no response shows it. `since` is the time at which the epoch was
     /// raised.
     pub(crate) fn forget_before(&mut self, since: Timestamp) {
-        self.sessions.retain(|_, session| session.created >= since.millis());
+        self.sessions.retain(|_, session| session.created >= since);
         if let Some(authenticator) = self.factor.active_mut() {
             authenticator.recovery_token.take_if(|token| token.issued_at.secs() < since.secs());
         }
@@ -186,12 +195,13 @@ impl User {
 
 /// Security changes.
 impl User {
-    /// Makes every session, challenge, enrolment token and pending enrolment void. Sessions stay in the item, so that the
+    /// Makes every session, challenge, enrolment token, pending enrolment and mailed token void. Sessions stay in the item, so that the
     /// service can answer `session_refresh_required` to them (docs/product.md P12).
     pub fn raise_security_version(&mut self) {
         self.security_version += 1;
         self.challenges.clear();
         self.enrolments.clear();
+        self.mail_tokens.clear();
         self.pending = None;
     }
 

@@ -127,7 +127,7 @@ impl SessionDto {
     pub fn new(token: NewToken, session: &Session, device: Option<NewToken>) -> Self {
         Self {
             token: token.into_text(),
-            expires_at: Timestamp::from_secs(session.ends),
+            expires_at: session.ends,
             idle_timeout_seconds: policy::SESSION_IDLE.as_secs(),
             amr: amr(session.amr),
             auth_time: session.authenticated(),
@@ -199,6 +199,17 @@ pub struct UserDto {
     /// The NameID that the tenant's identity provider sends for this user, if it was set and is not the user name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sso_name_id: Option<String>,
+    /// The e-mail address. Only in answers of the directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "ann@acme.example")]
+    pub email: Option<String>,
+    /// Whether the user has proved that the e-mail address is theirs. Only in answers of the directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub email_verified: Option<bool>,
+    /// When the user last got a session, if ever. Only in answers of the directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub last_sign_in_at: Option<Timestamp>,
 }
 
 impl UserDto {
@@ -217,6 +228,20 @@ impl UserDto {
             mfa: user.factor.state().into(),
             excluded: user.excluded.is_some(),
             sso_name_id: profile.name_id.clone(),
+            email: None,
+            email_verified: None,
+            last_sign_in_at: None,
+        }
+    }
+
+    /// The user as the directory shows them to Administrators.
+    #[must_use]
+    pub fn in_directory(key: &UserKey, user: &User, profile: &Profile) -> Self {
+        Self {
+            email: profile.email.clone(),
+            email_verified: Some(user.email_verified),
+            last_sign_in_at: user.last_sign_in,
+            ..Self::new(key, user, profile)
         }
     }
 }
@@ -351,5 +376,43 @@ impl std::ops::Deref for Username {
     type Target = str;
     fn deref(&self) -> &str {
         &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn username_is_bare_and_short() {
+        let accepted = |text: &str| Username::try_from(text.to_owned()).is_ok();
+        assert!(accepted("a") && accepted("Ann Lee") && accepted(&"é".repeat(128)));
+        // U+FDFA becomes 18 characters of 33 bytes.
+        let (long, folded) = ("a".repeat(129), "\u{fdfa}".repeat(30));
+        for bad in ["", " a", "a ", "a\nb", "a\u{202e}b", &long, &folded] {
+            assert!(!accepted(bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn email_is_a_plain_ascii_address() {
+        let accepted = |text: &str| Email::try_from(text.to_owned()).is_ok();
+        let of = |length: usize| {
+            let label = "d".repeat(60);
+            let domain = format!("{label}.{label}.{label}.example");
+            format!("{}@{domain}", "a".repeat(length - domain.len() - 1))
+        };
+        assert!(accepted("ann@example.com") && accepted(&of(254)));
+        let long = of(255);
+        for bad in ["", "ann", "ann@example", "ann@[127.0.0.1]", "Ann <ann@example.com>", "änn@example.com", &long] {
+            assert!(!accepted(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn start_of_a_name_is_short() {
+        let accepted = |text: &str| NameStart::try_from(text.to_owned()).is_ok();
+        assert!(accepted("") && accepted(&"a".repeat(128)));
+        assert!(!accepted(&"a".repeat(129)) && !accepted(&"\u{fdfa}".repeat(30)));
     }
 }

@@ -84,6 +84,7 @@ fn one(schema: &Value, schemas: &Value) -> Value {
     }
     match (schema["type"].as_str(), schema["format"].as_str()) {
         (Some("array"), _) => json!([one(&schema["items"], schemas)]),
+        (Some("object"), _) => json!({}),
         (Some("boolean"), _) => json!(false),
         (Some("string"), Some("date-time")) => json!("2026-01-15T09:30:00Z"),
         _ => Value::Null,

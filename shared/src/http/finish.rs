@@ -90,7 +90,8 @@ async fn finish(router: Router, clock: &dyn Clock, entropy: &dyn Entropy, mut re
         let allow = response.headers_mut().remove(header::ALLOW);
         response = page.and_then(|page| problem_page(page, problem, &id)).unwrap_or_else(|| problem.render(&id));
         response.extensions_mut().insert(problem.code());
-        if let Some(allow) = allow.filter(|_| problem.code() == Code::MethodNotAllowed) {
+        // axum sets it on a 405 only.
+        if let Some(allow) = allow {
             response.headers_mut().insert(header::ALLOW, without_head(&allow));
         }
     }
@@ -104,7 +105,7 @@ async fn finish(router: Router, clock: &dyn Clock, entropy: &dyn Entropy, mut re
         path = path.as_ref().map(MatchedPath::as_str),
         status = response.status().as_u16(),
         code = code.map(Code::as_str),
-        millis = clock.now().millis().saturating_sub(now.millis()).max(0),
+        millis = (clock.now() - now).as_millis(),
         "answered"
     );
     response
@@ -176,5 +177,19 @@ fn common(headers: &mut HeaderMap, id: &str) {
     headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
     if let Ok(id) = HeaderValue::from_str(id) {
         headers.insert(REQUEST_ID, id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_status_without_problem_gets_one() {
+        let code = |status: StatusCode| problem_of(&status.into_response()).map(|problem| problem.code());
+        assert_eq!(code(StatusCode::NOT_FOUND), Some(Code::NotFound));
+        assert_eq!(code(StatusCode::IM_A_TEAPOT), Some(Code::Unavailable));
+        assert_eq!(code(StatusCode::INTERNAL_SERVER_ERROR), Some(Code::Unavailable));
+        assert_eq!(code(StatusCode::SEE_OTHER), None);
     }
 }

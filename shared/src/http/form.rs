@@ -653,6 +653,47 @@ impl Page {
 mod tests {
     use super::*;
 
+    #[derive(Debug, Deserialize)]
+    struct Named {
+        name: String,
+    }
+
+    #[test]
+    fn unknown_field_is_refused_unless_another_system_makes_the_form() {
+        let read = |fields| pairs::<Named>("more=1&name=a", Place::Body, fields).map(|it| it.name);
+        assert_eq!((read(Fields::Lenient).ok().as_deref(), read(Fields::Strict).is_err()), (Some("a"), true));
+    }
+
+    #[test]
+    fn only_field_name_of_our_form_is_repeated() {
+        let longest = "a".repeat(40);
+        assert!(["a", "new_password2", &longest].into_iter().all(is_name));
+        let long = "a".repeat(41);
+        assert!(!["", "Secret", "a-b", "é", "a/b", &long].into_iter().any(is_name));
+        let field = |result: ApiResult<Named>| {
+            serde_json::to_value(result.unwrap_err().body("r")).unwrap()["errors"][0]["field"].clone()
+        };
+        for (json_text, form_text) in [(r#"{"s":1,"name":"a"}"#, "s=1&name=a"), (r#"{"s":null}"#, "s=1&s=1")] {
+            let odd = |text: &str| text.replace('s', "S3cret");
+            assert_eq!(
+                (field(json(json_text.as_bytes())), field(pairs(form_text, Place::Body, Fields::Strict))),
+                ("/s".into(), "/s".into())
+            );
+            assert_eq!(field(json(odd(json_text).as_bytes())), "");
+            assert_eq!(field(pairs(&odd(form_text), Place::Body, Fields::Strict)), "");
+        }
+    }
+
+    #[test]
+    fn error_says_what_is_wrong_with_the_whole() {
+        let detail = |result: ApiResult<Named>| {
+            serde_json::to_value(result.unwrap_err().body("r")).unwrap()["errors"][0]["detail"].clone()
+        };
+        assert_eq!(detail(json(b"[]")), "must be a JSON object");
+        assert_eq!(detail(json(br#"{"\u0000":"a"}"#)), NUL);
+        assert_eq!(detail(pairs("%00=a", Place::Body, Fields::Strict)), "must be UTF-8 without NUL");
+    }
+
     /// serde_json's own limit is 128 levels.
     #[test]
     fn nesting_is_limited_to_8_levels() {

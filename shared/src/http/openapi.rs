@@ -42,7 +42,7 @@ Rules for all operations:
 and what each must be.
 - A fresh step-up means that a code was checked in this session during the last 300 seconds.";
 
-const TAGS: [(&str, &str); 10] = [
+const TAGS: [(&str, &str); 11] = [
     ("login", "Check a password: the first step of signing in."),
     ("verify", "Check a code: the second step of signing in, and the step-up of a session."),
     ("enable-mfa", "Enrol an authenticator app, and read the state of the caller's MFA."),
@@ -51,6 +51,7 @@ const TAGS: [(&str, &str); 10] = [
     ("batch-portal-exclude", "Exclude contacts of the portal from MFA, or include them again, many at a time."),
     ("session", "List and end the caller's sessions, and introspect session tokens for portals."),
     ("directory", "Manage the users, settings and client credentials of a tenant, and read its audit."),
+    ("password", "Set a forgotten or a first password with a link from a mail, and verify e-mail addresses."),
     ("sso", "Sign in through a tenant's own identity provider (IdP) with SAML 2.0, and configure it."),
     ("support", "For operators: create tenants and client credentials, and help locked-out Administrators."),
 ];

@@ -21,7 +21,7 @@ impl Request {
     /// `invalid_token`, `session_refresh_required`, `unavailable`.
     pub async fn principal(&self, app: &App) -> ApiResult<Principal> {
         let token = self.token(TokenClass::Session)?;
-        Ok(app.store.read_session(token, self.now).await??)
+        Ok(app.store.read_session(token, self.now).await?)
     }
 
     /// The caller as an Administrator with a fresh step-up, for changes.

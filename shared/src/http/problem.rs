@@ -9,13 +9,16 @@ use axum::{
 use serde::Serialize;
 
 use crate::{
-    auth::verify_code::SignInError,
+    auth::{
+        enroll::EnrolmentRejection,
+        verify_code::{SignInError, VerificationRejection},
+    },
     env::{EntropyError, Timestamp},
     password::{HashError, WeakPassword},
     policy,
     secret::SealError,
     store::{
-        StoreError,
+        OperationError, StoreError,
         session::{Denied, NoSession},
     },
 };
@@ -222,6 +225,14 @@ impl Problem {
         Self::new(Code::TooManyAttempts).retry_after(policy::retry_after_secs(now, retry_at))
     }
 
+    /// An operation was not done. `rejected` makes the problem of a rejection.
+    pub fn of<R>(error: OperationError<R>, rejected: impl FnOnce(R) -> Self) -> Self {
+        match error {
+            OperationError::Rejected(why) => rejected(why),
+            OperationError::Store(error) => error.into(),
+        }
+    }
+
     /// The client credential is wrong: the 401 of introspection.
     #[must_use]
     pub fn unauthorized_client() -> Self {
@@ -254,6 +265,12 @@ impl Problem {
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
+    }
+
+    /// What is wrong with this request, for people.
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        self.detail.as_deref()
     }
 
     /// An internal failure. The log has the cause; the caller does not get it.
@@ -321,6 +338,12 @@ impl From<StoreError> for Problem {
     }
 }
 
+impl<R: Into<Problem>> From<OperationError<R>> for Problem {
+    fn from(error: OperationError<R>) -> Self {
+        Self::of(error, Into::into)
+    }
+}
+
 impl From<EntropyError> for Problem {
     fn from(error: EntropyError) -> Self {
         tracing::error!(%error, "denied");
@@ -358,6 +381,33 @@ impl From<NoSession> for Problem {
         match why {
             NoSession::Invalid => Code::InvalidToken.into(),
             NoSession::RefreshRequired => Code::SessionRefreshRequired.into(),
+        }
+    }
+}
+
+impl From<VerificationRejection> for Problem {
+    fn from(why: VerificationRejection) -> Self {
+        match why {
+            VerificationRejection::InvalidToken => Code::InvalidToken.into(),
+            VerificationRejection::RefreshRequired => Code::SessionRefreshRequired.into(),
+            VerificationRejection::FactorDisabled => Code::MfaResetRequired.into(),
+            VerificationRejection::NoFactor => Code::Forbidden.into(),
+            VerificationRejection::AlreadyUsed => Code::InvalidCode.into(),
+        }
+    }
+}
+
+impl From<EnrolmentRejection> for Problem {
+    fn from(why: EnrolmentRejection) -> Self {
+        let conflict = |detail: &'static str| Self::new(Code::Conflict).detail(detail);
+        match why {
+            EnrolmentRejection::InvalidToken => Code::InvalidToken.into(),
+            EnrolmentRejection::RefreshRequired => Code::SessionRefreshRequired.into(),
+            EnrolmentRejection::StepUpRequired => Code::StepUpRequired.into(),
+            EnrolmentRejection::ResetRequired => Code::MfaResetRequired.into(),
+            EnrolmentRejection::ResetCode => Code::ResetCodeRequired.into(),
+            EnrolmentRejection::NonePending => conflict("no enrolment is pending: start one"),
+            EnrolmentRejection::Stale => conflict("another request changed the authenticator: try again"),
         }
     }
 }

@@ -52,6 +52,7 @@ fn app_at(entropy: Arc<dyn Entropy>, clock: Arc<TestClock>) -> Arc<App> {
         codes: Some(Arc::new(CodeKey::new([2; 32].into()))),
         passwords: Arc::new(Passwords::new(PasswordParams::cheap(), 1, 1, &SystemEntropy).unwrap()),
         public_url: None,
+        mails: None,
     })
 }
 
@@ -135,7 +136,7 @@ async fn mirror(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<Json
     let attempt = request.attempt(&app)?;
     Ok(Json(json!({
         "now": request.now, "id": request.id, "network": request.network(), "user_agent": request.user_agent,
-        "session": request.token(TokenClass::Session).is_ok(), "device": request.token(TokenClass::Device).is_ok(),
+        "html": request.wants_html(), "session": request.token(TokenClass::Session).is_ok(), "device": request.token(TokenClass::Device).is_ok(),
         "basic": request.basic().map(|(name, secret)| format!("{name}|{}", secret.expose())),
         "key": request.header("idempotency-key")?.map(IdempotencyKey::parse).transpose().map_err(|_| Code::InvalidRequest)?,
         "attempt": attempt.at() == request.now,
@@ -319,6 +320,7 @@ async fn other_content_type_is_refused() {
     for kind in kinds {
         assert_eq!(post_as(kind, "/v1/things", COMPLETE).await.code(), "invalid_request", "{kind}");
     }
+    assert_eq!(post_as("text/plain", "/v1/large", COMPLETE).await.code(), "invalid_request");
     let missing = HttpRequest::post("/v1/things").body(COMPLETE.into()).unwrap();
     assert_eq!(send(missing).await.code(), "invalid_request");
     let twice = HttpRequest::post("/v1/things").header("content-type", "application/json");
@@ -364,7 +366,21 @@ async fn empty_body_counts_as_object_only_if_all_fields_are_optional() {
 async fn body_is_refused_where_none_is_allowed() {
     let with = |body: &'static str| HttpRequest::get("/v1/mirror").body(body.into()).unwrap();
     assert_eq!(send(with("")).await.status, 200);
-    assert_eq!(send(with("{}")).await.code(), "invalid_request");
+    let refused = send(with("{}")).await;
+    assert_eq!(
+        (refused.code().as_str(), &refused.json()["detail"]),
+        ("invalid_request", &json!("the body must be empty"))
+    );
+    let missing = post("/v1/things", "{}").await;
+    assert_eq!(missing.json()["detail"], "/name is missing");
+}
+
+#[tokio::test]
+async fn page_is_for_a_client_that_accepts_html() {
+    let html = async |headers: &[(&str, &[u8])]| mirrored(headers).await.json()["html"].clone();
+    assert_eq!(html(&[("accept", b"text/html,application/xhtml+xml;q=0.9,*/*;q=0.8")]).await, true);
+    assert_eq!(html(&[("accept", b"application/json, */*")]).await, false);
+    assert_eq!(html(&[]).await, false);
 }
 
 #[tokio::test]

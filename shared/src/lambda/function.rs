@@ -16,6 +16,7 @@ use crate::{
     env::{Clock, SystemEntropy, Timestamp},
     http::{App, Code, Problem, Routes, always, serve},
     kms::KmsSealer,
+    mail_order::MailQueue,
     metrics::Metrics,
     password::{PasswordParams, Passwords},
     secret::{CodeKey, NameKey, Sealer},
@@ -42,21 +43,21 @@ pub struct RequiredKeys {
     pub(super) sealing: bool,
     pub(super) names: bool,
     pub(super) codes: bool,
-    pub(super) public_url: bool,
+    pub(super) mail_queue: bool,
 }
 
 impl RequiredKeys {
     /// No key at all.
-    pub const NOTHING: Self = Self { sealing: false, names: false, codes: false, public_url: false };
+    pub const NOTHING: Self = Self { sealing: false, names: false, codes: false, mail_queue: false };
     /// The key under which login names and tickets are digested.
     pub const NAMES: Self = Self { names: true, ..Self::NOTHING };
     /// The key under which recovery tokens and reset codes are digested.
     pub const CODES: Self = Self { codes: true, ..Self::NOTHING };
     /// The keys that seal authenticators' secrets.
     pub const SEALING: Self = Self { sealing: true, ..Self::NOTHING };
-    /// The public address of the service, if configured. Without it there is no sign-in by an IdP, and its paths answer
-    /// 404.
-    pub const PUBLIC_URL: Self = Self { public_url: true, ..Self::NOTHING };
+
+    /// The queue of mails, if configured. Without it no mail with a link can be asked for.
+    pub const MAIL_QUEUE: Self = Self { mail_queue: true, ..Self::NOTHING };
 
     /// The union of both.
     #[must_use]
@@ -65,7 +66,7 @@ impl RequiredKeys {
             sealing: self.sealing || other.sealing,
             names: self.names || other.names,
             codes: self.codes || other.codes,
-            public_url: self.public_url || other.public_url,
+            mail_queue: self.mail_queue || other.mail_queue,
         }
     }
 }
@@ -90,6 +91,7 @@ struct Environment {
     stream: String,
     key_sources: KeySources,
     public_url: Option<PublicUrl>,
+    mails: Option<Arc<dyn MailQueue>>,
     audit_retention: AuditRetention,
     faults: ConfigErrors,
 }
@@ -175,7 +177,7 @@ impl Function {
     /// # Errors
     /// All errors found.
     pub async fn open_to_operators(&self) -> Result<(App, String), ConfigErrors> {
-        let Environment { aws, table, stream, key_sources, public_url, audit_retention, mut faults } =
+        let Environment { aws, table, stream, key_sources, public_url, mails: _, audit_retention, mut faults } =
             self.configuration()?;
         let (wrong, checked, keys) =
             join!(table.describe(&stream), table.check_store(), key_sources.keys(&aws, self.needs));
@@ -186,12 +188,12 @@ impl Function {
         let store = Store::new(Arc::new(table))
             .with_audit_retention(audit_retention)
             .at(checked.identity.map(|it| it.restore).unwrap_or_default());
-        Ok((self.app(store, None, (keys.names, keys.codes), public_url, faults)?, stream))
+        Ok((self.app(store, None, (keys.names, keys.codes), public_url, None, faults)?, stream))
     }
 
     /// Checks everything, even after an error.
     async fn open(&self) -> Result<(Arc<App>, Identity), ConfigErrors> {
-        let Environment { aws, table, stream, key_sources, public_url, audit_retention, mut faults } =
+        let Environment { aws, table, stream, key_sources, public_url, mails, audit_retention, mut faults } =
             self.configuration()?;
         faults.take_all(Gateway::read(&self.variable));
         let (identity, keys) = join!(self.checked_identity(&table, &stream), key_sources.keys(&aws, self.needs));
@@ -207,7 +209,7 @@ impl Function {
             }
             None => None,
         };
-        Ok((Arc::new(self.app(store, sealer, (keys.names, keys.codes), public_url, faults)?), identity))
+        Ok((Arc::new(self.app(store, sealer, (keys.names, keys.codes), public_url, mails, faults)?), identity))
     }
 
     /// Reads the configuration. A missing value is recorded, and the other values are still checked.
@@ -218,11 +220,18 @@ impl Function {
         let stream = "the ARN of the table's stream, which tells a restored table from the store's";
         let stream = faults.require(&self.variable, "VESTIBULE_TABLE_STREAM", stream);
         let key_sources = KeySources::read(&self.variable, self.needs, &mut faults);
-        let public_url = if self.needs.public_url { self.public_url(&mut faults) } else { None };
+        let public_url = self.public_url(&mut faults);
         let audit_retention = self.audit_retention(&mut faults);
         let (Some(aws), Some(table), Some(stream)) = (aws, table, stream) else { return Err(faults) };
         let table = aws.table(table, (self.variable)("VESTIBULE_DYNAMODB_ENDPOINT"));
-        Ok(Environment { aws, table, stream, key_sources, public_url, audit_retention, faults })
+        let mails = if self.needs.mail_queue { self.mail_queue(&aws, &mut faults) } else { None };
+        Ok(Environment { aws, table, stream, key_sources, public_url, mails, audit_retention, faults })
+    }
+
+    /// The queue of mails, if configured. Only flows that need it are compiled with SQS.
+    fn mail_queue(&self, aws: &Aws, faults: &mut ConfigErrors) -> Option<Arc<dyn MailQueue>> {
+        let url = (self.variable)("VESTIBULE_MAIL_QUEUE").filter(|url| !url.is_empty())?;
+        faults.take(sqs_queue(aws, url, (self.variable)("VESTIBULE_SQS_ENDPOINT")))
     }
 
     /// How long audit rows are kept, if configured.
@@ -234,6 +243,8 @@ impl Function {
         said.and_then(|days| faults.take(read(days))).unwrap_or_default()
     }
 
+    /// The public address of the service, if configured. Pages compare the origin of a form with it. Without it there is no
+    /// sign-in by an IdP, and its paths answer 404.
     fn public_url(&self, faults: &mut ConfigErrors) -> Option<PublicUrl> {
         let text = (self.variable)("VESTIBULE_PUBLIC_URL").filter(|text| !text.is_empty())?;
         faults.take(
@@ -248,6 +259,7 @@ impl Function {
         sealer: Option<Arc<dyn Sealer>>,
         (names, codes): (Option<NameKey>, Option<CodeKey>),
         public_url: Option<PublicUrl>,
+        mails: Option<Arc<dyn MailQueue>>,
         mut faults: ConfigErrors,
     ) -> Result<App, ConfigErrors> {
         // Lambda runs one request at a time in each instance.
@@ -256,7 +268,7 @@ impl Function {
             Some(passwords) if faults.0.is_empty() => {
                 let (clock, entropy) = (Arc::clone(&self.clock), Arc::new(SystemEntropy));
                 let (names, codes, passwords) = (names.map(Arc::new), codes.map(Arc::new), Arc::new(passwords));
-                Ok(App { store, clock, entropy, sealer, names, codes, passwords, public_url })
+                Ok(App { store, clock, entropy, sealer, names, codes, passwords, public_url, mails })
             }
             _ => Err(faults),
         }
@@ -279,4 +291,15 @@ impl Function {
             None => one("the table is no store yet: invoke the function of the operators first (docs/deploy.md)"),
         }
     }
+}
+
+#[cfg(feature = "sqs")]
+#[allow(clippy::unnecessary_wraps, reason = "without the feature it is an error")]
+fn sqs_queue(aws: &Aws, url: String, endpoint: Option<String>) -> Result<Arc<dyn MailQueue>, String> {
+    Ok(Arc::new(crate::sqs::SqsQueue::new(aws, url, endpoint)))
+}
+
+#[cfg(not(feature = "sqs"))]
+fn sqs_queue(_: &Aws, _: String, _: Option<String>) -> Result<Arc<dyn MailQueue>, String> {
+    Err("this function was compiled without a queue of mails".to_owned())
 }

@@ -205,6 +205,8 @@ fn at(uri: &Uri, path: &str) -> Option<Uri> {
 
 #[cfg(test)]
 mod tests {
+    use axum::body::Body;
+
     use super::*;
 
     fn read(variables: &[(&str, &str)]) -> Result<Gateway, String> {
@@ -230,6 +232,7 @@ mod tests {
             ("VESTIBULE_CORS_ORIGINS", "https://Portal.example.com", false),
             ("VESTIBULE_CORS_ORIGINS", "https://a@portal.example.com", false),
             ("VESTIBULE_CORS_ORIGINS", "http://portal.example.com", false),
+            ("VESTIBULE_CORS_ORIGINS", "ftp://localhost", false),
             ("VESTIBULE_CORS_ORIGINS", "null", false),
         ] {
             let found = read(&[(name, value)]);
@@ -242,6 +245,24 @@ mod tests {
         for wrong in ["", "0a", &"0a".repeat(33), &"zz".repeat(32)] {
             assert!(cloudfront(wrong).unwrap_err().contains("VESTIBULE_ORIGIN_SECRET_SHA256"), "{wrong}");
         }
+    }
+
+    #[test]
+    fn base_path_is_removed_only_as_whole_parts() {
+        let gateway = read(&[("VESTIBULE_BASE_PATH", "auth")]).unwrap();
+        for (path, below) in [("/auth/v1", "/v1"), ("/auth", "/"), ("/authority/v1", "/authority/v1"), ("/v1", "/v1")] {
+            assert_eq!(gateway.below(path), below);
+        }
+    }
+
+    #[test]
+    fn preflight_has_its_method_and_header() {
+        let preflight = |method: Method, name: HeaderName| {
+            is_preflight(&Request::builder().method(method).header(name, "GET").body(Body::empty()).unwrap())
+        };
+        assert!(preflight(Method::OPTIONS, header::ACCESS_CONTROL_REQUEST_METHOD));
+        assert!(!preflight(Method::GET, header::ACCESS_CONTROL_REQUEST_METHOD));
+        assert!(!preflight(Method::OPTIONS, header::ORIGIN));
     }
 
     #[test]

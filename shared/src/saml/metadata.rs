@@ -142,3 +142,59 @@ pub fn service_provider_metadata(sp: &ServiceProvider, certificate: Option<&[u8]
     xml.end_element("md:EntityDescriptor");
     xml.into_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn base64(pem: &str) -> String {
+        BASE64.encode(&Certificate::from_pem(pem).unwrap().der)
+    }
+
+    fn key(of: &str, certificate: &str) -> String {
+        let data = format!("<ds:X509Data><ds:X509Certificate>{certificate}</ds:X509Certificate></ds:X509Data>");
+        format!("<md:KeyDescriptor {of}><ds:KeyInfo xmlns:ds=\"{SIGNATURE}\">{data}</ds:KeyInfo></md:KeyDescriptor>")
+    }
+
+    fn entity(id: &str, role: &str, protocol: &str, keys: &str) -> String {
+        let service =
+            format!("<md:SingleSignOnService Binding=\"{HTTP_REDIRECT}\" Location=\"https://idp.example/sso\"/>");
+        let role = format!("<md:{role} protocolSupportEnumeration=\"{protocol}\">{keys}{service}</md:{role}>");
+        format!("<md:EntityDescriptor xmlns:md=\"{METADATA}\" entityID=\"{id}\">{role}</md:EntityDescriptor>")
+    }
+
+    #[test]
+    fn the_one_idp_for_this_protocol_is_read() {
+        let keys = key("", &base64(include_str!("../../../tests/keys/rsa-2048.pem")));
+        let idp = |id: &str| entity(id, "IDPSSODescriptor", PROTOCOL, &keys);
+        let all = |entities: &str| {
+            format!("<md:EntitiesDescriptor xmlns:md=\"{METADATA}\">{entities}</md:EntitiesDescriptor>")
+        };
+        let service = entity("sp", "SPSSODescriptor", PROTOCOL, "");
+        assert_eq!(IdpMetadata::parse(&all(&(service + &idp("one")))).unwrap().entity_id, "one");
+        assert!(IdpMetadata::parse(&all(&(idp("one") + &idp("two")))).is_err());
+        let saml_1 = "urn:oasis:names:tc:SAML:1.1:protocol";
+        assert!(IdpMetadata::parse(&entity("one", "IDPSSODescriptor", saml_1, &keys)).is_err());
+        assert!(IdpMetadata::parse(&entity("one", "IDPSSODescriptor", &format!("{saml_1} {PROTOCOL}"), &keys)).is_ok());
+    }
+
+    #[test]
+    fn each_signing_certificate_is_read_once() {
+        let certificate = base64(include_str!("../../../tests/keys/rsa-2048.pem"));
+        let read = |keys: &str| IdpMetadata::parse(&entity("one", "IDPSSODescriptor", PROTOCOL, keys));
+        let (signing, encryption) = (key("use=\"signing\"", &certificate), key("use=\"encryption\"", "not read"));
+        let both = read(&format!("{signing}{encryption}{}", key("", &certificate))).unwrap();
+        assert_eq!(both.certificates.len(), 1);
+        assert!(read(&encryption).is_err() && read("").is_err());
+    }
+
+    #[test]
+    fn service_with_a_certificate_signs_its_requests() {
+        let text = || "https://login.example.com".to_owned();
+        let sp = ServiceProvider { entity_id: text(), acs_url: text() };
+        let signed = |certificate: Option<&[u8]>| {
+            service_provider_metadata(&sp, certificate).contains("AuthnRequestsSigned=\"true\"")
+        };
+        assert!(signed(Some(b"x")) && !signed(None));
+    }
+}

@@ -71,3 +71,20 @@ impl CodeKey {
         CodeDigest(mac(&self.key, if self.restored.number > 0 { &parts } else { &parts[..4] }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{TenantId, UserId};
+
+    #[test]
+    fn digest_contains_the_restore_epoch_once_there_was_a_restore() {
+        let (key, ann) = ([1; 32], TenantId::parse("acme").unwrap().user(UserId::parse("u-ann").unwrap()));
+        let digest = |number| {
+            let restored = RestoreEpoch { number, ..RestoreEpoch::default() };
+            CodeKey::new(key.into()).at(restored).code("purpose", &ann, "code")
+        };
+        let never = CodeDigest(mac(&key, &[b"purpose", b"acme", b"u-ann", b"code"]));
+        assert!(digest(0) == never && digest(1) != never && digest(2) != digest(1));
+    }
+}

@@ -271,6 +271,11 @@ mod tests {
         assert!(ring().outdated(&sealed).await && !ring().outdated(&newer).await && !old.outdated(&sealed).await);
     }
 
+    #[test]
+    fn ring_without_key_does_not_exist() {
+        assert!(KeyRing::new(BTreeMap::new()).is_none());
+    }
+
     #[cfg(feature = "kms")]
     #[tokio::test]
     async fn secret_of_another_kind_of_ring_is_refused_despite_equal_key() {

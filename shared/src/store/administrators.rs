@@ -17,6 +17,16 @@ impl Store {
         let [found] = self.read_all([keys::administrators(key.tenant())]).await?;
         item::read(found.unwrap_or_default())
     }
+
+    /// Whether the tenant needs this active Administrator: without them it would have none, or none who can sign in. The rule
+    /// is the one by which a change is refused.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn is_last_administrator(&self, key: &UserKey) -> Result<bool, StoreError> {
+        let administrators = self.administrators(key, true).await?;
+        Ok(remove_admin(key, &administrators, None).is_none())
+    }
 }
 
 /// Adds an Administrator to those who have a factor.
@@ -61,4 +71,49 @@ pub(super) fn remove_admin(key: &UserKey, administrators: &Administrators, to: O
         None => vec![Action::Remove(of("act")), Action::Remove(of("able"))],
     };
     Some(Write::update(keys::administrators(key.tenant()), conditions, actions))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::TenantId;
+
+    fn key(name: &str) -> UserKey {
+        TenantId::parse("acme").unwrap().user(UserId::parse(name).unwrap())
+    }
+
+    /// Active Administrators, each with whether they sign in locally.
+    fn active(them: &[(&str, bool)], idp: bool) -> Administrators {
+        let active = them.iter().map(|(name, local)| (key(name).user().clone(), *local)).collect();
+        Administrators { active, idp, ..Administrators::default() }
+    }
+
+    #[test]
+    fn one_administrator_stays_and_one_local_administrator_if_there_is_no_idp() {
+        use AuthType::{Local, SamlSso};
+        let allowed = |them, idp, to| remove_admin(&key("ann"), &active(them, idp), to).is_some();
+        for (them, idp, to, expected) in [
+            (&[("ann", true)][..], true, None, false),
+            (&[("ann", true)], true, Some(SamlSso), true),
+            (&[("ann", true)], false, Some(SamlSso), false),
+            (&[("ann", true)], false, Some(Local), true),
+            (&[("ann", true), ("bob", true)], false, None, true),
+            (&[("ann", true), ("bob", false)], false, None, false),
+            (&[("ann", false), ("bob", false)], false, None, true),
+            (&[("bob", true)], false, None, true),
+        ] {
+            assert_eq!(allowed(them, idp, to), expected, "{them:?} {idp} {to:?}");
+        }
+    }
+
+    #[test]
+    fn entry_that_changed_meanwhile_is_not_removed() {
+        let both = |local| active(&[("ann", local), ("bob", true)], false);
+        let without_ann = active(&[("bob", true)], false);
+        for (loaded, now) in [(&both(true), &both(false)), (&both(false), &both(true)), (&without_ann, &both(true))] {
+            let write = remove_admin(&key("ann"), loaded, None).unwrap();
+            assert!(write.apply(Some(&item::write(loaded).unwrap())).is_ok());
+            assert!(write.apply(Some(&item::write(now).unwrap())).is_err());
+        }
+    }
 }

@@ -18,6 +18,7 @@ use super::{
     item,
     item::User,
     keys,
+    records::times::millis,
     session::AdminContext,
     table::{Query, Retry},
     write::{Action, Item, Value, Write, attr, eq, num},
@@ -122,9 +123,9 @@ struct Claim {
     digest: String,
     /// The Administrator who requested the batch.
     by: UserId,
-    /// When the key was claimed, in milliseconds since 1970.
-    #[serde(rename = "t")]
-    at: i64,
+    /// When the key was claimed.
+    #[serde(rename = "t", with = "millis")]
+    at: Timestamp,
     #[serde(rename = "off")]
     disable_mfa: bool,
     #[serde(rename = "dry")]
@@ -275,7 +276,7 @@ impl Store {
         let claim = Claim {
             digest: digest(request),
             by: admin.key().user().clone(),
-            at: at.millis(),
+            at,
             disable_mfa: request.disable_mfa,
             dry_run: request.dry_run,
             why: request.reason.clone(),

@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::{
-    Store, StoreError, item,
+    OperationError, Store, StoreError, item,
     item::Profile,
     keys,
+    records::times::millis,
     session::{AdminContext, Principal},
     table::{Query, Transacted, Transaction},
     write::{Write, attr, eq, text},
@@ -33,9 +34,9 @@ pub struct Client {
     pub digest: CodeDigest,
     /// What the credential is for, in an Administrator's words.
     pub name: String,
-    /// Created at, in milliseconds since 1970.
-    #[serde(rename = "cr")]
-    pub created: i64,
+    /// Created at.
+    #[serde(rename = "cr", with = "millis")]
+    pub created: Timestamp,
     /// Whether it may introspect tokens of all tenants.
     #[serde(default)]
     pub all: bool,
@@ -64,7 +65,7 @@ impl NewClient {
         let id = ClientId::generate(entropy)?;
         let secret = Zeroizing::new(BASE64URL_NOPAD.encode(Zeroizing::new(entropy.bytes::<32>()?).as_slice()));
         let digest = CodeDigest::of_client_secret(&id, &secret);
-        let client = Client { tenant: tenant.clone(), id, digest, name: name.to_owned(), created: now.millis(), all };
+        let client = Client { tenant: tenant.clone(), id, digest, name: name.to_owned(), created: now, all };
         Ok(Self { client, secret })
     }
 }
@@ -104,7 +105,7 @@ impl Store {
     ) -> Result<ClientChange, StoreError> {
         let mut put = item::write(client)?;
         put.insert("GP".to_owned(), text(keys::clients(&client.tenant)));
-        put.insert("GS".to_owned(), text(format!("{:013}#{}", client.created, client.id)));
+        put.insert("GS".to_owned(), text(format!("{:013}#{}", client.created.millis(), client.id)));
         let mut writes = vec![
             Write::check(keys::user(admin.key()), admin.conditions(attempt.at())),
             Write::put_new(keys::client(&client.id), put),
@@ -165,7 +166,7 @@ impl Store {
             for item in found {
                 all.push(item::read::<Client>(item)?);
             }
-            after = all.last().map(|last| format!("{:013}#{}", last.created, last.id));
+            after = all.last().map(|last| format!("{:013}#{}", last.created.millis(), last.id));
             if is_last {
                 return Ok(all);
             }
@@ -198,8 +199,9 @@ impl Store {
         if !known.all && known.tenant != *token.user().tenant() {
             return Ok(Introspected::Inactive);
         }
-        match (self.principal(own, token, now).await?, profile) {
+        match (self.principal(own, token, now).await, profile) {
             (Ok(principal), Some(profile)) => Ok(Introspected::Active(Box::new(principal), item::read(profile)?)),
+            (Err(OperationError::Store(error)), _) => Err(error),
             _ => Ok(Introspected::Inactive),
         }
     }
@@ -210,13 +212,16 @@ const PAGE: usize = 100;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::fixture::{Ann, NOW, STEP, ann, attempt};
+    use crate::store::{
+        fixture::{Ann, NOW, STEP, ann, attempt},
+        write::Action,
+    };
 
     fn client(tenant: &str, id: &str, all: bool) -> Client {
         let id = ClientId::parse(id).unwrap();
         let digest = CodeDigest::of_client_secret(&id, "secret");
         let tenant = TenantId::parse(tenant).unwrap();
-        Client { tenant, id, digest, name: "portal".to_owned(), created: NOW.millis(), all }
+        Client { tenant, id, digest, name: "portal".to_owned(), created: NOW, all }
     }
 
     async fn introspect(ann: &Ann, id: &str, secret: &str, token: &TokenRef) -> Introspected {
@@ -229,7 +234,7 @@ mod tests {
         let (ann, tokens) = ann(1).await;
         let session = ann.with_step(&tokens[0], STEP, NOW).await.unwrap();
         let session = session.reference();
-        let admin = ann.store.read_session(session, NOW).await.unwrap().ok().unwrap();
+        let admin = ann.store.read_session(session, NOW).await.unwrap();
         let admin = admin.administrator(NOW).ok().unwrap();
         let event = ann.event();
         // Creating a client must not read its own tenant's item: all creations would contend for it.
@@ -261,5 +266,23 @@ mod tests {
         assert_eq!(delete("foreign").await, ClientChange::NotFound, "a client of another tenant");
         assert_eq!(delete("own").await, ClientChange::Done);
         assert!(matches!(introspect(&ann, "own", "secret", session).await, Introspected::BadClient));
+    }
+
+    #[tokio::test]
+    async fn caller_whose_session_ended_meanwhile_changes_no_client() {
+        let (ann, _) = ann(0).await;
+        let session = ann.session_of(&ann.key).await;
+        let (admin, event) = (ann.admin(&session).await, ann.event());
+        let (own, late) = (client("acme", "own", false), client("acme", "late", false));
+        let create = async |client| ann.store.create_client(&admin, client, &attempt(NOW), &event).await.unwrap();
+        assert_eq!(create(&own).await, ClientChange::Done);
+        let taken = Client { name: "other".to_owned(), ..own.clone() };
+        assert_eq!(create(&taken).await, ClientChange::NotFound, "the id is taken");
+        ann.change(Action::Set(attr("s"), crate::store::write::empty())).await;
+        assert_eq!(create(&late).await, ClientChange::ActorRevoked);
+        let deleted = ann.store.delete_client(&admin, &own.id, &attempt(NOW), &event).await.unwrap();
+        assert_eq!(deleted, ClientChange::ActorRevoked);
+        let names: Vec<_> = ann.store.clients(ann.key.tenant()).await.unwrap().into_iter().map(|it| it.name).collect();
+        assert_eq!(names, ["portal"]);
     }
 }

@@ -7,7 +7,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use super::{
-    Store, StoreError, item, keys,
+    OperationError, Store, StoreError, item, keys,
     table::{Transacted, Transaction, met_first},
     write::{Action, Condition, Item, Key, Value, Write, absent, attr, eq},
 };
@@ -64,17 +64,6 @@ impl Store {
     }
 }
 
-/// Why a decision about a user was not committed.
-#[derive(Debug, thiserror::Error)]
-pub enum CommitError<R> {
-    /// The decision, on the user as the last write left them.
-    #[error("{0}")]
-    Rejected(R),
-    /// Denied, though it may have been committed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
 /// The event of a commit, and its number among the events of the attempt.
 pub(super) struct Audited<'a> {
     pub(super) attempt: &'a Attempt,
@@ -84,7 +73,8 @@ pub(super) struct Audited<'a> {
 
 impl Store {
     /// Decides about one user and commits. If another write came first, decides again on what that left. `decide` changes the
-    /// user, and returns the outcome with the writes of other items. `gone` is the rejection of a user who was deleted.
+    /// user as the last write left them, and returns the outcome with the writes of other items. `gone` is the rejection of a user
+    /// who was deleted.
     pub(super) async fn commit_user<T, R>(
         &self,
         key: &UserKey,
@@ -92,19 +82,19 @@ impl Store {
         audited: Audited<'_>,
         gone: R,
         decide: impl Fn(&mut User) -> Result<(T, Vec<Write>), R>,
-    ) -> Result<T, CommitError<R>> {
+    ) -> Result<T, OperationError<R>> {
         let Audited { attempt, number, event } = audited;
         let mut retries = Retries::of(attempt);
         loop {
             let mut changed = user.clone();
-            let (outcome, others) = decide(&mut changed).map_err(CommitError::Rejected)?;
+            let (outcome, others) = decide(&mut changed).map_err(OperationError::Rejected)?;
             let writes = [update(key, &user, &changed)?].into_iter().chain(others).collect();
             let audit_row = Some(self.audit_row(key.tenant(), attempt, number, event)?);
             let found = match self.try_commit(Decision { writes, audit_row, outcome }).await? {
                 Commit::Done(outcome) => return Ok(outcome),
                 Commit::Stale(found) => found,
             };
-            let Some(found) = met_first(found) else { return Err(CommitError::Rejected(gone)) };
+            let Some(found) = met_first(found) else { return Err(OperationError::Rejected(gone)) };
             user = item::read(found)?;
             retries.pause().await?;
         }
@@ -208,7 +198,7 @@ mod tests {
         let (ann, _) = ann(0).await;
         let item = async || ann.item(&ann.key).await;
         let loaded = ann.read(&ann.key).await;
-        let commit = update(&ann.key, &loaded, &User { seen: 1, ..loaded.clone() }).unwrap();
+        let commit = update(&ann.key, &loaded, &User { seen: NOW, ..loaded.clone() }).unwrap();
         let seen = |path: Path| Action::Set(path, num(1));
         ann.put(Write::note(keys::user(&ann.key), vec![], vec![seen(attr("seen"))])).await;
         assert!(commit.apply(Some(&item().await)).is_ok());
@@ -222,7 +212,7 @@ mod tests {
         let first = User { version: 0, ..ann.read(&ann.key).await };
         let nonce = crate::secret::Nonce::generate(&crate::env::SystemEntropy).unwrap();
         let again = User { incarnation: nonce, ..first.clone() };
-        let commit = update(&ann.key, &first, &User { seen: 1, ..first.clone() }).unwrap();
+        let commit = update(&ann.key, &first, &User { seen: NOW, ..first.clone() }).unwrap();
         assert!(commit.apply(Some(&item::write(&first).unwrap())).is_ok());
         assert!(commit.apply(Some(&item::write(&again).unwrap())).is_err());
     }

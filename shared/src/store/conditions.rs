@@ -1,6 +1,7 @@
 //! Tests of conditions that matter only if another write comes between a read and its write, or in rare cases. Each test fails
 //! deterministically if its condition is removed. The other tests are in the files of the commands.
 
+mod audit;
 mod codes;
 mod exclusions;
 mod lists;
@@ -12,11 +13,10 @@ mod users;
 use std::sync::Arc;
 
 use super::{
-    fixture::{Ann, NOW, ann_of, attempt, enrolment},
+    fixture::{Ann, NOW, ann_of, attempt, decided, enrolment},
     interleaved::InterleavedTable,
     item::{FactorState, Role},
     keys,
-    login::Charge,
     memory::MemoryTable,
     table::Retry,
     users::{Changed, Patch},
@@ -40,14 +40,14 @@ async fn interleaved(challenges: usize) -> (Arc<Ann>, Arc<InterleavedTable>, Vec
 
 /// A charged attempt with a proof by the code of a time step.
 async fn proven(ann: &Ann, token: &TokenRef, step: i64) -> SignIn {
-    let Charge::Admitted(pending) = ann.charge(token, NOW).await else { panic!("refused") };
+    let Ok(pending) = ann.charge(token, NOW).await else { panic!("refused") };
     let proof = totp::check(&ann.secret, &totp::code_at(&ann.secret, step).unwrap(), NOW, step - 1).unwrap();
     SignIn::with_totp(pending, proof, None, &SystemEntropy).unwrap()
 }
 
 async fn delete(ann: &Ann, target: &UserKey) -> Changed {
     let session = ann.session_of(&ann.key).await;
-    let loaded = ann.store.load_user(&session, target.user().clone(), NOW).await.unwrap();
+    let loaded = decided(ann.store.load_user(&session, target.user().clone(), NOW).await);
     let (principal, loaded_user) = loaded.ok().unwrap();
     let admin = principal.administrator(NOW).ok().unwrap();
     ann.store.delete_user(&admin, loaded_user, &attempt(NOW), &ann.event()).await.unwrap()

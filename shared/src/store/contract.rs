@@ -14,7 +14,7 @@ pub mod commands;
 
 use super::{
     memory::MemoryTable,
-    table::{Query, Retry, Table, Transacted, Transaction, Updated},
+    table::{Query, Retry, StoreError, Table, Transacted, Transaction, Updated},
     write::{self, Action, Condition, Item, Key, Path, Value, Write, absent, attr, exists, num, size, text},
 };
 
@@ -91,6 +91,7 @@ fn write_to(n: u8) -> impl Strategy<Value = Write> {
 #[derive(Debug, Clone)]
 enum Step {
     Update(Write),
+    UpdateEach(Vec<Write>),
     Transact(Vec<Write>),
 }
 
@@ -100,7 +101,12 @@ fn step() -> impl Strategy<Value = Step> {
             [one, two].into_iter().chain(condition.map(|condition| Write::check(key(2), vec![condition]))).collect(),
         )
     });
-    prop_oneof![(0..KEYS).prop_flat_map(write_to).prop_map(Step::Update), transaction]
+    let independent = (write_to(0), write_to(2), write_to(3)).prop_map(|(a, b, c)| Step::UpdateEach(vec![a, b, c]));
+    prop_oneof![
+        2 => (0..KEYS).prop_flat_map(write_to).prop_map(Step::Update),
+        1 => independent,
+        2 => transaction
+    ]
 }
 
 /// Applies random sequences of writes. Every result and every item must equal the reference model's.
@@ -125,12 +131,14 @@ pub async fn same_meaning(table: &dyn Table, sequences: u32) {
 async fn assert_same_result(table: &dyn Table, model: &MemoryTable, step: &Step, row: u32) {
     match step {
         Step::Update(write) => {
-            let (got, want) = (table.update(write, Retry::Never).await, model.update(write, Retry::Never).await);
-            match (got.unwrap(), want.unwrap()) {
-                (Updated::Written(got), Updated::Written(want)) | (Updated::Refused(got), Updated::Refused(want)) => {
-                    assert_eq!(got, want, "{write:?}");
-                }
-                (got, want) => panic!("{write:?}: {got:?}, the model says {want:?}"),
+            assert_same_update(table.update(write, Retry::Never).await, model, write).await;
+        }
+        Step::UpdateEach(writes) => {
+            let each: Vec<_> = writes.iter().map(|write| (write.clone(), Retry::Never)).collect();
+            let got = table.update_each(&each).await;
+            assert_eq!(got.len(), writes.len());
+            for (got, write) in got.into_iter().zip(writes) {
+                assert_same_update(got, model, write).await;
             }
         }
         Step::Transact(writes) => {
@@ -142,6 +150,15 @@ async fn assert_same_result(table: &dyn Table, model: &MemoryTable, step: &Step,
                 (got, want) => panic!("{writes:?}: {got:?}, the model says {want:?}"),
             }
         }
+    }
+}
+
+async fn assert_same_update(got: Result<Updated, StoreError>, model: &MemoryTable, write: &Write) {
+    match (got.unwrap(), model.update(write, Retry::Never).await.unwrap()) {
+        (Updated::Written(got), Updated::Written(want)) | (Updated::Refused(got), Updated::Refused(want)) => {
+            assert_eq!(got, want, "{write:?}");
+        }
+        (got, want) => panic!("{write:?}: {got:?}, the model says {want:?}"),
     }
 }
 

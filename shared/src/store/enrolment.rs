@@ -3,14 +3,12 @@
 use tokio::join;
 
 use super::{
-    Store, StoreError,
+    OperationError, Store, StoreError,
     administrators::mark_admin_with_mfa,
-    commit::{Audited, CommitError},
+    commit::Audited,
     item,
     item::{CurrentIdp, Profile, TenantPolicy},
-    keys,
-    login::Charge,
-    session,
+    keys, session,
     table::{Retry, Updated},
     verify::open_entry,
     write::{self, Action, Condition, Item, Write, attr, eq, gt, lt, ne},
@@ -28,40 +26,33 @@ use crate::{
     sign_in::{Attempt, SignedIn},
 };
 
-/// Result of the commit of a code that was checked and is right.
-pub enum Acceptance<T> {
-    /// The change is committed.
-    Accepted(T),
-    /// Nothing is committed: another request used the code, or the user changed.
-    AlreadyUsed,
-}
+/// Why a step of an enrolment was not done.
+pub type EnrolmentError = OperationError<Denied>;
 
 impl Store {
     /// Checks whether a user may start an enrolment. The write that compares the reset code also counts a wrong one. A right
-    /// code is not counted, so that the user can start again with it. The inner `Err` says why the enrolment is denied.
+    /// code is not counted, so that the user can start again with it.
     ///
     /// # Errors
-    /// [`StoreError`]: the store failed. Deny the enrolment.
+    /// [`EnrolmentError`].
     pub async fn may_enrol(
         &self,
         token: EnrolmentToken,
         reset_code: Option<CodeDigest>,
         attempt: &Attempt,
-    ) -> Result<Result<EnrolmentPermit, Denied>, StoreError> {
+    ) -> Result<EnrolmentPermit, EnrolmentError> {
         let now = attempt.at();
         let given = reset_code.filter(|_| matches!(token, EnrolmentToken::Enrolment(_)));
         let (user, [profile, policy, idp]) = self.load_enrolment(&token, given.as_ref(), now).await?;
-        let Some(user) = user else { return Ok(Err(Denied::InvalidToken)) };
+        let user = user.ok_or(OperationError::Rejected(Denied::InvalidToken))?;
         let user: User = item::read(user)?;
         let idp: Option<CurrentIdp> = idp.map(item::read).transpose()?;
-        let may = enroll::check_idp(&user, &token, idp.as_ref());
-        if let Err(why) = may.and_then(|()| enroll::check_start(&user, &token, given.as_ref(), now)) {
-            return Ok(Err(why));
-        }
+        enroll::check_idp(&user, &token, idp.as_ref()).map_err(OperationError::Rejected)?;
+        enroll::check_start(&user, &token, given.as_ref(), now).map_err(OperationError::Rejected)?;
         let missing = || StoreError::Corrupt("the profile of a user or the item of its tenant is missing".into());
         let profile: Profile = item::read(profile.ok_or_else(missing)?)?;
         let policy: TenantPolicy = item::read(policy.ok_or_else(missing)?)?;
-        Ok(Ok(EnrolmentPermit { token, user, profile, policy }))
+        Ok(EnrolmentPermit { token, user, profile, policy })
     }
 
     /// Loads the user, and then the profile, the tenant and the IdP in this order. It takes one round trip, and a wrong reset
@@ -91,7 +82,7 @@ impl Store {
     /// ends.
     ///
     /// # Errors
-    /// [`StoreError`]: the store failed. Do not show the secret.
+    /// [`EnrolmentError`]: do not show the secret.
     pub async fn begin_enrolment(
         &self,
         start: EnrolmentPermit,
@@ -99,28 +90,25 @@ impl Store {
         secret: SealedSecret,
         attempt: &Attempt,
         event: &AuditEvent,
-    ) -> Result<Result<Timestamp, Denied>, StoreError> {
+    ) -> Result<Timestamp, EnrolmentError> {
         let now = attempt.at();
         let pending = start.pending(factor, secret, now);
         let EnrolmentPermit { token, user, .. } = start;
         let audited = Audited { attempt, number: 0, event };
         let decide = |user: &mut User| Ok(((), enroll::begin(user, &token, &pending, now).map(|()| Vec::new())?));
-        match self.commit_user(token.key(), user, audited, Denied::InvalidToken, decide).await {
-            Ok(()) => Ok(Ok(Timestamp::from_millis(pending.ends))),
-            Err(CommitError::Rejected(why)) => Ok(Err(why)),
-            Err(CommitError::Store(error)) => Err(error),
-        }
+        self.commit_user(token.key(), user, audited, Denied::InvalidToken, decide).await?;
+        Ok(pending.ends)
     }
 
     /// Counts one of the five attempts of the pending enrolment, before the code is checked, and returns the sealed secret.
     ///
     /// # Errors
-    /// [`StoreError`]: the store failed, or the user's item is corrupt. Deny the request.
+    /// [`EnrolmentError`]: if it is rejected, nothing was counted.
     pub async fn charge_confirmation(
         &self,
         token: EnrolmentToken,
         attempt: Attempt,
-    ) -> Result<Charge<PendingConfirmation, Denied>, StoreError> {
+    ) -> Result<PendingConfirmation, EnrolmentError> {
         let now = attempt.at();
         let write = charge_code(&token, now);
         let idp = self.read_all([keys::idp(token.key().tenant())]);
@@ -129,34 +117,33 @@ impl Store {
         let charged = charged?;
         let counted = matches!(charged, Updated::Written(_));
         let (Updated::Written(found) | Updated::Refused(found)) = charged;
-        let Some(found) = found else { return Ok(Charge::Rejected(Denied::InvalidToken)) };
+        let found = found.ok_or(OperationError::Rejected(Denied::InvalidToken))?;
         let user: User = item::read(found)?;
         let idp: Option<CurrentIdp> = idp.map(item::read).transpose()?;
-        if let Err(why) = enroll::check_idp(&user, &token, idp.as_ref()) {
-            return Ok(Charge::Rejected(why));
-        }
+        enroll::check_idp(&user, &token, idp.as_ref()).map_err(OperationError::Rejected)?;
         if !counted {
             let why = enroll::check_confirmation(&user, &token, now).err();
-            return Ok(Charge::Rejected(why.unwrap_or(Denied::NonePending)));
+            return Err(OperationError::Rejected(why.unwrap_or(Denied::NonePending)));
         }
         let pending = user.pending.clone();
         let pending = pending
             .ok_or_else(|| StoreError::Corrupt("the item of the charged user has no pending enrolment".into()))?;
         if !pending.code_holds(&user) {
-            return Ok(Charge::Rejected(Denied::ResetCode));
+            return Err(OperationError::Rejected(Denied::ResetCode));
         }
-        Ok(Charge::Admitted(PendingConfirmation { token, user, pending, attempt, restored: self.restored }))
+        Ok(PendingConfirmation { token, user, pending, attempt, restored: self.restored })
     }
 
     /// Makes the pending factor the active one and opens a session, in one transaction (docs/security.md 22).
     ///
     /// # Errors
-    /// [`StoreError`]: deny the request. The transaction may be committed nevertheless.
+    /// [`EnrolmentError`]: another request used the code or the user changed, or the store failed and the transaction may be
+    /// committed nevertheless.
     pub async fn confirm_enrolment(
         &self,
         confirmed: ConfirmedEnrolment,
         event: &AuditEvent,
-    ) -> Result<Acceptance<SignedIn>, StoreError> {
+    ) -> Result<SignedIn, EnrolmentError> {
         let (key, user) = (confirmed.key(), confirmed.charged_user().clone());
         let audited = Audited { attempt: confirmed.attempt(), number: 0, event };
         let decide = |user: &mut User| {
@@ -164,11 +151,8 @@ impl Store {
             let mark = || Write::update(keys::administrators(key.tenant()), vec![], vec![mark_admin_with_mfa(key)]);
             Ok((new_device, user.administers().then(mark).into_iter().collect()))
         };
-        match self.commit_user(key, user, audited, Denied::Stale, decide).await {
-            Ok(new_device) => Ok(Acceptance::Accepted(confirmed.signed_in(new_device))),
-            Err(CommitError::Rejected(_)) => Ok(Acceptance::AlreadyUsed),
-            Err(CommitError::Store(error)) => Err(error),
-        }
+        let new_device = self.commit_user(key, user, audited, Denied::Stale, decide).await?;
+        Ok(confirmed.signed_in(new_device))
     }
 }
 

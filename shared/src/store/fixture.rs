@@ -9,21 +9,21 @@ use std::{
 };
 
 use super::{
-    Store, StoreError, item,
+    OperationError, Store, StoreError, item,
     item::{AuthType, Challenge, FactorState, Kind, Role, User},
     keys,
-    login::{Charge, Opened},
+    login::Opened,
     memory::MemoryTable,
     session::{AdminContext, Principal},
     sso::{IdpRemoved, SsoOpened},
     table::{Retry, Table, Updated},
-    users::{Actor, Changed, Created, NewUser, NewUserDetails, Patch},
-    verify::AcceptError,
+    users::{Actor, Changed, NewUser, NewUserDetails, Patch},
+    verify::ChargeRejection,
     write::{self, Action, Write, attr},
 };
 use crate::{
     audit::{AuditEvent, Outcome},
-    auth::verify_code::{SignIn, VerificationRejection},
+    auth::{login::NetworkFull, verify_code::SignIn},
     domain::{Authenticator, Factor, RecoveryToken},
     env::{SystemEntropy, Timestamp},
     id::{LoginName, TenantId, UserId, UserKey},
@@ -141,7 +141,7 @@ pub(crate) async fn ann_of(tenant: &str, table: Arc<dyn Table>, challenges: usiz
         let reference = token.reference().clone();
         let challenge = Challenge {
             verifier: *reference.verifier(),
-            ends: (NOW + policy::CHALLENGE_LIFE).millis(),
+            ends: NOW + policy::CHALLENGE_LIFE,
             attempts: 0,
             security_version: 1,
             network: "10.0.0".to_owned(),
@@ -163,7 +163,7 @@ pub(crate) async fn ann_of(tenant: &str, table: Arc<dyn Table>, challenges: usiz
         name: "Acme".to_owned(),
         issuer: "Acme".to_owned(),
         reset_code_for: item::ResetCodeFor::Administrators,
-        created: NOW.secs(),
+        created: NOW,
     };
     ann.put(Write::put_new(keys::login(&ann.login), item::write(&row).unwrap())).await;
     ann.put(Write::put_new(keys::tenant(&tenant), item::write(&settings).unwrap())).await;
@@ -184,7 +184,7 @@ impl Ann {
             username: key.user().to_string(),
             display_name: key.user().to_string(),
             email: None,
-            created: NOW.secs(),
+            created: NOW,
             name_id: None,
             subject: None,
         };
@@ -224,8 +224,8 @@ impl Ann {
         device: Option<&TokenRef>,
         at: Timestamp,
     ) -> Result<VerifiedPassword, PasswordAttempt> {
-        let charge = self.store.charge_login(&self.login, device, &Backoff::at(at), &attempt(at)).await.unwrap();
-        let Charge::Admitted(password_attempt) = charge else { panic!("refused") };
+        let charge = decided(self.store.charge_login(&self.login, device, &Backoff::at(at), &attempt(at)).await);
+        let Ok(password_attempt) = charge else { panic!("refused") };
         self.checked(password_attempt, password).await
     }
 
@@ -236,7 +236,7 @@ impl Ann {
         password: &str,
         at: Timestamp,
     ) -> Result<VerifiedOwnPassword, OwnPasswordAttempt> {
-        let password_attempt = self.store.charge_own_password(caller, &attempt(at)).await.unwrap().ok().unwrap();
+        let password_attempt = self.store.charge_own_password(caller, &attempt(at)).await.unwrap();
         let proof = self.proof(&password_attempt.hash().unwrap(), password).await;
         password_attempt.checked(proof)
     }
@@ -266,10 +266,19 @@ impl Ann {
     }
 
     /// Opens the challenge or enrolment token of a correct password.
-    pub(crate) async fn opened(&self, verified: VerifiedPassword, network: &str) -> Opened {
+    pub(crate) async fn opened(&self, verified: VerifiedPassword, network: &str) -> Opened<(NewToken, Timestamp)> {
+        self.try_opened(verified, network).await.unwrap()
+    }
+
+    /// As [`Self::opened`], if the client network may open one.
+    pub(crate) async fn try_opened(
+        &self,
+        verified: VerifiedPassword,
+        network: &str,
+    ) -> Result<Opened<(NewToken, Timestamp)>, NetworkFull> {
         match verified.decide() {
             PasswordChecked::MfaRequired(continuation) | PasswordChecked::EnrolmentRequired(continuation) => {
-                self.store.open_attempt(continuation, network, &SystemEntropy, &self.event()).await.unwrap()
+                decided(self.store.open_attempt(continuation, network, &SystemEntropy, &self.event()).await)
             }
             _ => panic!("opens nothing"),
         }
@@ -278,20 +287,16 @@ impl Ann {
     pub(crate) async fn challenge(&self, device: Option<&TokenRef>, at: Timestamp) -> TokenRef {
         let verified = self.password(PASSWORD, device, at).await.ok().unwrap();
         match self.opened(verified, "10.0.0").await {
-            Opened::Done(token, _) => token.reference().clone(),
+            Opened::Done((token, _)) => token.reference().clone(),
             _ => panic!("not opened"),
         }
     }
 
-    pub(crate) async fn charge(
-        &self,
-        token: &TokenRef,
-        at: Timestamp,
-    ) -> Charge<PendingVerification, VerificationRejection> {
+    pub(crate) async fn charge(&self, token: &TokenRef, at: Timestamp) -> Result<PendingVerification, ChargeRejection> {
         let token =
             VerificationToken::challenge(token.clone()).or_else(|| VerificationToken::session(token.clone())).unwrap();
         let attempt = Attempt::begin(at, &SystemEntropy).unwrap();
-        self.store.charge_verification(token, attempt).await.unwrap()
+        decided(self.store.charge_verification(token, attempt).await)
     }
 
     pub(crate) fn event(&self) -> AuditEvent {
@@ -328,11 +333,7 @@ impl Ann {
     }
 
     pub(crate) async fn accept(&self, sign_in: SignIn) -> Option<SignedIn> {
-        match self.store.accept(sign_in, &self.event()).await {
-            Ok(signed_in) => Some(signed_in),
-            Err(AcceptError::Rejected(_)) => None,
-            Err(AcceptError::Store(error)) => panic!("{error}"),
-        }
+        decided(self.store.accept(sign_in, &self.event()).await).ok()
     }
 
     /// Verifies the code of a time step at a challenge or a session.
@@ -341,14 +342,14 @@ impl Ann {
     }
 
     pub(crate) async fn signed_in(&self, token: &TokenRef, step: i64, at: Timestamp) -> Option<SignedIn> {
-        let Charge::Admitted(pending) = self.charge(token, at).await else { return None };
+        let Ok(pending) = self.charge(token, at).await else { return None };
         let code = totp::code_at(&self.secret, step).unwrap();
         let proof = totp::check(&self.secret, &code, at, pending.user().factor.active().unwrap().last_step)?;
         self.accept(SignIn::with_totp(pending, proof, None, &SystemEntropy).unwrap()).await
     }
 
     pub(crate) async fn with_recovery(&self, token: &TokenRef) -> Option<NewToken> {
-        let Charge::Admitted(pending) = self.charge(token, NOW).await else { return None };
+        let Ok(pending) = self.charge(token, NOW).await else { return None };
         let proof = recovery::check(
             &self.codes,
             &self.key,
@@ -368,8 +369,8 @@ impl Ann {
     /// Creates a user in Ann's tenant.
     pub(crate) async fn someone(&self, name: &str, role: Role) -> UserKey {
         let new_user = self.to_be(name, role);
-        let created = self.store.create_user(&Actor::Seed, &new_user, &attempt(NOW), &self.event()).await.unwrap();
-        assert_eq!(created, Created::Done);
+        let created = decided(self.store.create_user(&Actor::Seed, &new_user, &attempt(NOW), &self.event()).await);
+        assert_eq!(created, Ok(()));
         new_user.key
     }
 
@@ -394,7 +395,7 @@ impl Ann {
     /// Changes a user, as Administrator Ann.
     pub(crate) async fn patch(&self, target: &UserKey, patch: Patch) -> Changed {
         let session = self.session_of(&self.key).await;
-        let loaded = self.store.load_user(&session, target.user().clone(), NOW).await.unwrap();
+        let loaded = decided(self.store.load_user(&session, target.user().clone(), NOW).await);
         let (principal, loaded_user) = loaded.ok().unwrap();
         let admin = principal.administrator(NOW).ok().unwrap();
         self.store.update_user(&admin, loaded_user, &patch, &attempt(NOW), &self.event()).await.unwrap()
@@ -410,7 +411,7 @@ impl Ann {
 
     /// The admin context of a session.
     pub(crate) async fn admin(&self, session: &TokenRef) -> AdminContext {
-        let principal = self.store.read_session(session, NOW).await.unwrap().ok().unwrap();
+        let principal = self.store.read_session(session, NOW).await.unwrap();
         principal.administrator(NOW).ok().unwrap()
     }
 }
@@ -428,7 +429,7 @@ pub(crate) fn idp() -> item::Idp {
         provisioning: None,
         request_key: None,
         valid_until: None,
-        changed: NOW.secs(),
+        changed: NOW,
     }
 }
 
@@ -466,15 +467,16 @@ impl Ann {
         if factor == FactorState::Active {
             new_user.user.factor = Factor::Active(authenticator());
         }
-        let created = self.store.create_user(&Actor::Seed, &new_user, &attempt(NOW), &self.event()).await.unwrap();
-        assert_eq!(created, Created::Done);
+        let created = decided(self.store.create_user(&Actor::Seed, &new_user, &attempt(NOW), &self.event()).await);
+        assert_eq!(created, Ok(()));
         new_user.key
     }
 
-    /// Ann configures an IdP, with a new generation as in production.
+    /// Ann configures an IdP, with a new generation as in production, `changed` seconds after 1970.
     pub(crate) async fn configures(&self, entity_id: &str, changed: i64) -> item::Idp {
         let admin = self.admin(&self.session_of(&self.key).await).await;
         let generation = Some(Nonce::generate(&SystemEntropy).unwrap());
+        let changed = Timestamp::from_secs(changed);
         let idp = item::Idp { entity_id: entity_id.to_owned(), generation, changed, ..idp() };
         self.store.set_idp(&admin, &idp, &attempt(NOW), &self.event()).await.unwrap().unwrap();
         self.store.idp(self.key.tenant()).await.unwrap().unwrap().unwrap()
@@ -501,7 +503,7 @@ impl Ann {
 
     /// The sign-in of the user whom an assertion identifies, if there is one.
     pub(crate) async fn owner(&self, assertion: Assertion, at: Timestamp) -> Option<SsoSignIn> {
-        self.store.sso_owner(assertion, &idp(), &self.names, &attempt(at)).await.unwrap().ok()
+        decided(self.store.sso_owner(assertion, &idp(), &self.names, &attempt(at)).await).ok()
     }
 
     /// Opens what an SSO sign-in leads to. `None` if the user needs a reset.
@@ -509,6 +511,14 @@ impl Ann {
         let SsoChecked::Granted(grant) = sign_in.decide() else { return None };
         Some(self.store.open_sso(grant, &idp(), "10.0.0", &SystemEntropy, &self.event()).await)
     }
+}
+
+/// What an operation returned, or why it was rejected. Panics if the store failed.
+pub(crate) fn decided<T, R>(result: Result<T, OperationError<R>>) -> Result<T, R> {
+    result.map_err(|error| match error {
+        OperationError::Rejected(why) => why,
+        OperationError::Store(error) => panic!("{error}"),
+    })
 }
 
 /// Runs all futures concurrently, each as its own task, and starts them at the same time.

@@ -21,10 +21,7 @@ use crate::{
     recovery::{self, ResetCode},
     secret::{NewToken, TokenClass, TokenRef},
     sign_in::NewSession,
-    store::{
-        fixture::{Ann, NOW, STEP, ann, attempt},
-        login::Charge,
-    },
+    store::fixture::{Ann, NOW, STEP, ann, attempt},
     totp,
 };
 
@@ -134,13 +131,13 @@ fn permutations(length: usize) -> Vec<Vec<usize>> {
 }
 
 async fn code_sign_in(ann: &Ann, token: &TokenRef, step: i64) -> SignIn {
-    let Charge::Admitted(pending) = ann.charge(token, NOW).await else { panic!("refused") };
+    let Ok(pending) = ann.charge(token, NOW).await else { panic!("refused") };
     let proof = totp::check(&ann.secret, &totp::code_at(&ann.secret, step).unwrap(), NOW, step - 1).unwrap();
     SignIn::with_totp(pending, proof, None, &SystemEntropy).unwrap()
 }
 
 async fn recovery_sign_in(ann: &Ann, token: &TokenRef) -> SignIn {
-    let Charge::Admitted(pending) = ann.charge(token, NOW).await else { panic!("refused") };
+    let Ok(pending) = ann.charge(token, NOW).await else { panic!("refused") };
     let stored = pending.user().factor.recovery_token().map(|it| it.digest);
     let proof = recovery::check(&ann.codes, &ann.key, stored.as_ref(), &ann.recovery).unwrap();
     SignIn::with_recovery(pending, proof, &SystemEntropy).unwrap()
@@ -151,7 +148,7 @@ fn open_challenge(ann: &Ann) -> Decide {
     Box::new(move |user| {
         let challenge = Challenge {
             verifier: *token.reference().verifier(),
-            ends: (NOW + policy::CHALLENGE_LIFE).millis(),
+            ends: NOW + policy::CHALLENGE_LIFE,
             attempts: 0,
             security_version: user.security_version,
             network: "10.0.0".to_owned(),

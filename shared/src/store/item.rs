@@ -4,10 +4,11 @@
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
+    records::times::millis,
     table::StoreError,
     write::{Item, Value},
 };
-use crate::secret::Nonce;
+use crate::{env::Timestamp, secret::Nonce};
 
 pub use crate::domain::{
     Administrators, Amr, AuthType, Challenge, CurrentIdp, Device, Exclusion, FactorState, Idp, Kind, LoginRow,
@@ -31,9 +32,9 @@ pub struct ExclusionRow {
     /// The batch.
     #[serde(rename = "b")]
     pub batch: crate::id::BatchId,
-    /// When, ms.
-    #[serde(rename = "t")]
-    pub at: i64,
+    /// When.
+    #[serde(rename = "t", with = "millis")]
+    pub at: Timestamp,
 }
 
 /// The user who is linked to a name id of the IdP (`N`).
@@ -49,9 +50,9 @@ pub struct Subject {
 /// A tenant's MFA resets of the last hour (`RB`).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResetBudget {
-    /// Times of the resets, ms.
-    #[serde(rename = "w", default)]
-    pub resets: Vec<i64>,
+    /// Times of the resets.
+    #[serde(rename = "w", default, with = "millis")]
+    pub resets: Vec<Timestamp>,
 }
 
 /// Converts an item to a typed record.
@@ -121,7 +122,7 @@ mod tests {
         for n in 0..5_i64 {
             let at = NOW + Duration::from_secs(u64::try_from(n * 30).unwrap());
             let verified = ann.password(PASSWORD, device.as_ref().filter(|_| n == 3), at).await.ok().unwrap();
-            let Opened::Done(token, _) = ann.opened(verified, "10.20.30").await else { panic!("not opened") };
+            let Opened::Done((token, _)) = ann.opened(verified, "10.20.30").await else { panic!("not opened") };
             if n < 4 {
                 let signed_in = ann.signed_in(token.reference(), STEP + n, at).await.unwrap();
                 device = signed_in.device.map(|token| token.reference().clone()).or(device);
@@ -143,17 +144,16 @@ mod tests {
 
     /// Adds the maximum number of sessions and known devices.
     fn fill_sessions_and_devices(user: &mut User, token: impl Fn(TokenClass) -> NewToken, nonce: impl Fn() -> Nonce) {
-        let millis = NOW.millis();
         for _ in 0..policy::SESSIONS {
             let new = token(TokenClass::Session);
-            let (verifier, attempt, s) = (*new.reference().verifier(), nonce(), NOW.secs());
+            let (verifier, attempt, s) = (*new.reference().verifier(), nonce(), NOW);
             let session = Session {
                 verifier,
-                created: millis,
+                created: NOW,
                 attempt,
                 ends: s,
                 seen: s,
-                step_up: s,
+                step_up: Some(s),
                 amr: Amr::SsoOtp,
                 security_version: 10_000,
                 idp: Some(nonce()),
@@ -166,9 +166,9 @@ mod tests {
             let new = token(TokenClass::Device);
             let device = Device {
                 verifier: *new.reference().verifier(),
-                ends: NOW.secs(),
+                ends: NOW,
                 attempts: 10_000,
-                last: millis,
+                last: NOW,
                 attempt: Some(nonce()),
             };
             user.devices.insert(new.reference().id().clone(), device);
@@ -182,7 +182,7 @@ mod tests {
         let ring = KeyRing::new([(1, zeroize::Zeroizing::new([9; 32]))].into()).unwrap();
         let sealed = || ring.seal(&ann.secret, &SystemEntropy);
         let token = |class| NewToken::generate(class, &ann.key, ann.store.restored(), &SystemEntropy).unwrap();
-        let (nonce, millis) = (|| Nonce::generate(&SystemEntropy).unwrap(), NOW.millis());
+        let nonce = || Nonce::generate(&SystemEntropy).unwrap();
         let network = |n: usize| format!("20010db80000{n:02x}");
         let digest = || ann.recovery.digest(&ann.codes, &ann.key);
         let mut user = ann.read(&ann.key).await;
@@ -192,7 +192,7 @@ mod tests {
             let (network, idp) = (network(n), (class == TokenClass::Enrolment).then(nonce));
             let entry = Challenge {
                 verifier,
-                ends: millis,
+                ends: NOW,
                 attempts: policy::MAX_ATTEMPTS,
                 security_version: 10_000,
                 network,
@@ -204,18 +204,18 @@ mod tests {
         user.challenges = (0..policy::CHALLENGES).map(|n| open(TokenClass::Challenge, n)).collect();
         user.enrolments = (0..policy::ENROLMENT_TOKENS).map(|n| open(TokenClass::Enrolment, n)).collect();
         fill_sessions_and_devices(&mut user, token, nonce);
-        user.recent_attempts = (0..policy::MAX_RECENT_ATTEMPTS).map(|_| (attempt(NOW).text(), millis)).collect();
-        let times = vec![millis; policy::NETWORK_CHALLENGES];
+        user.recent_attempts = (0..policy::MAX_RECENT_ATTEMPTS).map(|_| (attempt(NOW).text(), NOW)).collect();
+        let times = vec![NOW; policy::NETWORK_CHALLENGES];
         user.networks = (0..policy::NETWORKS).map(|n| (network(n), times.clone())).collect();
-        user.resets = vec![millis; policy::OWN_RESETS];
+        user.resets = vec![NOW; policy::OWN_RESETS];
         user.factor.active_mut().unwrap().secret = sealed().await.unwrap();
         let by = user.sessions.keys().next().unwrap().clone();
         let (factor, secret, was) = (nonce(), sealed().await.unwrap(), Some(nonce()));
         let reset_code = Some(digest());
-        user.pending = Some(PendingEnrolment { factor, secret, by, ends: millis, attempts: 5, reset_code, was });
-        user.reset_code = Some(ResetCodeEntry { digest: digest(), ends: millis, attempts: 5 });
-        (user.reset_code_required, user.enrol_by) = (true, Some(NOW.secs()));
-        user.excluded = Some(Exclusion { batch: crate::id::BatchId::parse(&"b".repeat(22)).unwrap(), at: millis });
+        user.pending = Some(PendingEnrolment { factor, secret, by, ends: NOW, attempts: 5, reset_code, was });
+        user.reset_code = Some(ResetCodeEntry { digest: digest(), ends: NOW, attempts: 5 });
+        (user.reset_code_required, user.enrol_by) = (true, Some(NOW));
+        user.excluded = Some(Exclusion { batch: crate::id::BatchId::parse(&"b".repeat(22)).unwrap(), at: NOW });
         let mut item = write(&user).unwrap();
         item.extend(keys::user(&ann.key).attributes());
         let bytes = size(&item);

@@ -45,6 +45,16 @@ pub(crate) fn exclusion(user: &UserKey) -> Key {
     key(user_partition(user), "X")
 }
 
+/// The mails to a login name of the last day.
+pub(crate) fn mail_log(login: &LoginKey) -> Key {
+    key(format!("T#{}#L#{}", login.tenant(), login.digest()), "M")
+}
+
+/// The requests for mails from a client network, whatever the tenant.
+pub(crate) fn mail_requests(network: &str) -> Key {
+    key(format!("W#{network}"), "W")
+}
+
 /// A tenant's name and settings.
 pub(crate) fn tenant(tenant: &TenantId) -> Key {
     key(format!("T#{tenant}"), "POLICY")

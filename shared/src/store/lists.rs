@@ -1,6 +1,6 @@
 //! Lists page by page: users, excluded contacts, tenants and the audit. No decision is based on a list.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use data_encoding::BASE64URL_NOPAD;
 use futures_util::future::try_join_all;
@@ -196,26 +196,6 @@ impl Store {
         Ok(page)
     }
 
-    /// The names of users, by id. Users who do not exist are missing.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn names(
-        &self,
-        tenant: &TenantId,
-        users: impl IntoIterator<Item = &UserId>,
-    ) -> Result<HashMap<UserId, Profile>, StoreError> {
-        let distinct: Vec<_> = users.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
-        let mut names = HashMap::new();
-        for some in distinct.chunks(MAX_READ) {
-            let wanted: Vec<_> = some.iter().map(|user| keys::profile(&tenant.user((*user).clone()))).collect();
-            for (user, profile) in some.iter().zip(self.table.read(&wanted).await?) {
-                names.extend(profile.map(item::read).transpose()?.map(|profile| ((*user).clone(), profile)));
-            }
-        }
-        Ok(names)
-    }
-
     /// Lists excluded contacts, the latest exclusion first.
     ///
     /// # Errors
@@ -252,7 +232,9 @@ impl Store {
         // Older rows have expired, even if the table has not removed them yet.
         let kept = now - self.audit_retention.duration();
         let first = filter.from.unwrap_or(since).max(since).max(kept) - SLACK;
-        let mut from = after.and_then(|cursor| row_time(&cursor.0)).or(filter.to).unwrap_or(now + SLACK);
+        // No row is later. A later `to` would make the list begin with queries of empty months.
+        let latest = now + SLACK;
+        let mut from = after.and_then(|cursor| row_time(&cursor.0)).or(filter.to).unwrap_or(latest).min(latest);
         // A sort key that sorts after all rows of an earlier time.
         let mut at = after.map(|cursor| cursor.0.clone()).or(filter.to.map(|to| format!("{:013}", to.millis())));
         let mut page = Page { items: Vec::new(), next: None };
@@ -315,8 +297,6 @@ impl Store {
     }
 }
 
-/// Items per read: as many as DynamoDB returns at once.
-const MAX_READ: usize = 100;
 /// Items per query of a filtered list.
 const QUERY: usize = 100;
 /// Maximum queries for a page of a filtered list. Then the page is returned with a cursor, even if it is not full.

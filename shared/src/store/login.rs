@@ -3,11 +3,11 @@
 use tokio::join;
 
 use super::{
-    Store, StoreError,
-    commit::{self, Audited, CommitError, Retries},
+    OperationError, Store, StoreError,
+    commit::{self, Audited, Retries},
     item,
     item::{Challenge, LoginRow, User},
-    keys,
+    keys, not_recorded,
     table::{Retry, Updated},
     write::{self, Action, Condition, Path, Write, absent, attr, eq, gt, le, lt, ne, num},
 };
@@ -21,49 +21,27 @@ use crate::{
     sign_in::{Attempt, Continuation, Exempt, From, NewSession, NextStep, PasswordAttempt, SignedIn, VerifiedPassword},
 };
 
-/// The result of a charge: an attempt is counted before it is checked, and the same write returns what it is checked against.
-pub enum Charge<T, D> {
-    /// The attempt was counted and may be checked.
-    Admitted(T),
-    /// The budget is used up: the attempt was not counted and must not be checked.
-    Exhausted {
-        /// When an attempt is admitted again.
-        retry_at: Timestamp,
-    },
-    /// The attempt was not counted, for this reason.
-    Rejected(D),
+/// The budget of attempts is used up: the attempt was not counted and must not be checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("too many attempts")]
+pub struct Exhausted {
+    /// When an attempt is admitted again.
+    pub retry_at: Timestamp,
 }
 
-/// No reason: an attempt at a login name is never rejected. Names that no user has are counted like existing ones.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Never {}
-
-/// Whether a challenge or an enrolment token was opened.
-pub enum Opened {
-    /// Opened: the token, and when it ends.
-    Done(NewToken, Timestamp),
-    /// Too many were opened from this client network.
-    TooMany {
-        /// When the next one is possible.
-        retry_at: Timestamp,
-    },
-    /// The user changed meanwhile. `Ok`: the user as they are now, for a new decision. `Err`: the password opens nothing
+/// What a correct password opened.
+pub enum Opened<T> {
+    /// A challenge or an enrolment token with its end, or a session.
+    Done(T),
+    /// Nothing: the user changed meanwhile. `Ok`: the user as they are now, for a new decision. `Err`: the password opens nothing
     /// any more.
-    Stale(Result<VerifiedPassword, PasswordAttempt>),
-}
-
-/// Whether the session of an excluded contact was opened.
-pub enum ExemptOpened {
-    /// Signed in.
-    Done(SignedIn),
-    /// The user changed meanwhile, as in [`Opened::Stale`].
     Stale(Result<VerifiedPassword, PasswordAttempt>),
 }
 
 /// An attempt with a device token.
 enum DeviceCharge {
     /// The device is known: the attempt was counted there, or its delay runs.
-    Known(Charge<PasswordAttempt, Never>),
+    Known(Result<PasswordAttempt, Exhausted>),
     /// The device is not known. The user of the login name, if the refused write returned them.
     Unknown(Option<User>),
 }
@@ -74,41 +52,35 @@ impl Store {
     /// user. Names that do not exist cause the same requests and the same delays.
     ///
     /// # Errors
-    /// [`StoreError`]: denied.
+    /// [`OperationError`]: denied.
     pub async fn charge_login(
         &self,
         login: &LoginKey,
         device: Option<&TokenRef>,
         backoff: &Backoff,
         attempt: &Attempt,
-    ) -> Result<Charge<PasswordAttempt, Never>, StoreError> {
+    ) -> Result<PasswordAttempt, OperationError<Exhausted>> {
         let device = device.filter(|it| it.class() == TokenClass::Device && it.user().tenant() == login.tenant());
         let mut loaded_user = None;
         if let Some(device) = device {
             match self.charge_known_device(login, device, backoff, attempt).await? {
-                DeviceCharge::Known(charge) => return Ok(charge),
+                DeviceCharge::Known(charge) => return charge.map_err(OperationError::Rejected),
                 DeviceCharge::Unknown(user) => loaded_user = user,
             }
         }
         let row: LoginRow = match self.table.update(&charge(login, backoff, attempt), Retry::Idempotent).await? {
             Updated::Written(Some(item)) => item::read(item)?,
-            Updated::Written(None) => return Err(StoreError::Corrupt("a count left no item".into())),
+            Updated::Written(None) => return Err(StoreError::Corrupt("a count left no item".into()).into()),
             Updated::Refused(old) => {
                 let row: LoginRow = item::read(old.unwrap_or_default())?;
                 if row.attempt != Some(attempt.nonce()) {
-                    return Ok(exhausted(row.attempts, row.last));
+                    return Err(OperationError::Rejected(exhausted(row.attempts, row.last)));
                 }
                 row // this attempt was counted before, and the reply was lost
             }
         };
         let loaded_user = loaded_user.filter(|_| row.uid.as_ref() == device.map(|device| device.user().user()));
-        Ok(Charge::Admitted(PasswordAttempt {
-            login: login.clone(),
-            row,
-            attempt: *attempt,
-            device: None,
-            loaded_user,
-        }))
+        Ok(PasswordAttempt { login: login.clone(), row, attempt: *attempt, device: None, loaded_user })
     }
 
     /// Counts an attempt at a known device, if the device is known to the user of the login name.
@@ -126,9 +98,9 @@ impl Store {
             Updated::Refused(old) => {
                 let user = old.map(item::read::<User>).transpose()?.filter(|user| user.login == login.digest());
                 match user.as_ref().and_then(|user| user.devices.get(device.id())) {
-                    Some(entry) if entry.verifier == *device.verifier() && entry.ends > attempt.at().secs() => {
+                    Some(entry) if entry.verifier == *device.verifier() && entry.ends > attempt.at() => {
                         if entry.attempt != Some(attempt.nonce()) {
-                            return Ok(DeviceCharge::Known(exhausted(entry.attempts, entry.last)));
+                            return Ok(DeviceCharge::Known(Err(exhausted(entry.attempts, entry.last))));
                         }
                     }
                     _ => return Ok(DeviceCharge::Unknown(user)),
@@ -138,7 +110,7 @@ impl Store {
         };
         let row: LoginRow = item::read(row?.into_iter().next().flatten().unwrap_or_default())?;
         let (login, attempt, device) = (login.clone(), *attempt, Some(device.id().clone()));
-        Ok(DeviceCharge::Known(Charge::Admitted(PasswordAttempt { login, row, attempt, device, loaded_user })))
+        Ok(DeviceCharge::Known(Ok(PasswordAttempt { login, row, attempt, device, loaded_user })))
     }
 
     /// Reads the user who has the login name. If no user has it, reads an item that does not exist, so that both cases cause
@@ -158,61 +130,73 @@ impl Store {
 
     /// Opens a challenge or an enrolment token for a correct password, and clears the failures. This is one write without a
     /// transaction: the token does not sign in, and its random id shows whether the write happened. `event` is recorded
-    /// concurrently, before the outcome is known: it says only that the password was correct.
+    /// together with it, before the outcome is known: it says only that the password was correct.
     ///
     /// # Errors
-    /// [`StoreError`]: denied; no token was issued.
+    /// [`OperationError`]: no token was issued.
     pub async fn open_attempt(
         &self,
         continuation: Continuation,
         network: &str,
         entropy: &dyn Entropy,
         event: &AuditEvent,
-    ) -> Result<Opened, StoreError> {
+    ) -> Result<Opened<(NewToken, Timestamp)>, OperationError<NetworkFull>> {
         let Continuation { verified, class } = continuation;
         let attempt = verified.password_attempt.attempt;
         let now = attempt.at();
-        let token = NewToken::generate(class, &verified.key, self.restored, entropy)?;
+        let token = NewToken::generate(class, &verified.key, self.restored, entropy).map_err(StoreError::from)?;
         let (step, life) = match class {
             TokenClass::Challenge => (NextStep::CodeRequired, policy::CHALLENGE_LIFE),
             _ => (NextStep::EnrolmentRequired, policy::ENROLMENT_LIFE),
         };
         let mut retries = Retries::of(&attempt);
-        let (mut first, mut user) = (true, verified.user.clone());
+        let mut user = verified.user.clone();
+        let mut side_writes = self.after_correct_password(&verified, event)?;
         while check_step(&verified.user, &user, step, now).is_ok() {
             let mut changed = user.clone();
             let challenge = verified.challenge(&user, &token, now + life, network);
-            if let Err(NetworkFull { retry_at }) = changed.open_challenge(&token, challenge, now) {
-                return Ok(Opened::TooMany { retry_at });
-            }
+            changed.open_challenge(&token, challenge, now).map_err(OperationError::Rejected)?;
             changed.clear_device_failures(verified.password_attempt.device.as_ref());
-            let write = commit::update(&verified.key, &user, &changed)?;
-            let side_writes = self.after_correct_password(std::mem::take(&mut first), &verified, event);
-            let (updated, ()) = join!(self.table.update(&write, Retry::Idempotent), side_writes);
-            match updated? {
-                Updated::Written(_) => return Ok(Opened::Done(token, now + life)),
+            let mut writes = vec![(commit::update(&verified.key, &user, &changed)?, Retry::Idempotent)];
+            writes.append(&mut side_writes); // at the first round only
+            match self.open_and_record(&writes, event).await? {
+                Updated::Written(_) => return Ok(Opened::Done((token, now + life))),
                 Updated::Refused(None) => return Ok(Opened::Stale(Err(verified.password_attempt))),
                 Updated::Refused(Some(found)) => user = item::read(found)?,
             }
             let (challenges, enrolments) = (&user.challenges, &user.enrolments);
             let open = if class == TokenClass::Challenge { challenges } else { enrolments };
             if open.contains_key(token.reference().id()) {
-                return Ok(Opened::Done(token, now + life)); // written before, and the reply was lost
+                return Ok(Opened::Done((token, now + life))); // written before, and the reply was lost
             }
             retries.pause().await?;
         }
         Ok(Opened::Stale(verified.of_changed_user(user)))
     }
 
-    /// Records that the password was correct and clears the failures of the login name, at the first call only.
-    async fn after_correct_password(&self, first: bool, verified: &VerifiedPassword, event: &AuditEvent) {
-        if first {
-            let attempt = &verified.password_attempt.attempt;
-            join!(
-                self.record(verified.key.tenant(), attempt, PASSWORD_ACCEPTED, event),
-                self.clear_login_failures(&verified.password_attempt)
-            );
+    /// The writes that record that the password was correct and clear the failures of the login name.
+    fn after_correct_password(
+        &self,
+        verified: &VerifiedPassword,
+        event: &AuditEvent,
+    ) -> Result<Vec<(Write, Retry)>, StoreError> {
+        let password_attempt = &verified.password_attempt;
+        let row = self.lone_row(verified.key.tenant(), &password_attempt.attempt, PASSWORD_ACCEPTED, event)?;
+        Ok([row].into_iter().chain(cleared_login_failures(password_attempt)).collect())
+    }
+
+    /// Sends the write that opens a token, with the writes of [`Self::after_correct_password`]. The response does not depend on
+    /// those, so their failures are only logged.
+    async fn open_and_record(&self, writes: &[(Write, Retry)], event: &AuditEvent) -> Result<Updated, StoreError> {
+        let mut results = self.table.update_each(writes).await.into_iter();
+        let opened = results.next();
+        if let Some(Err(error)) = results.next() {
+            not_recorded(event, &error);
         }
+        if let Some(Err(error)) = results.next() {
+            not_cleared(&error);
+        }
+        opened.unwrap_or_else(|| Err(StoreError::Unavailable("a write has no result".into())))
     }
 
     /// Signs in an excluded contact by the password alone.
@@ -224,7 +208,7 @@ impl Store {
         exempt: Exempt,
         entropy: &dyn Entropy,
         event: &AuditEvent,
-    ) -> Result<ExemptOpened, StoreError> {
+    ) -> Result<Opened<SignedIn>, StoreError> {
         let verified = exempt.verified;
         let attempt = verified.password_attempt.attempt;
         let version = verified.user.security_version;
@@ -242,10 +226,10 @@ impl Store {
         let commit = self.commit_user(&verified.key, verified.user.clone(), audited, None, decide);
         let (committed, ()) = join!(commit, self.clear_login_failures(&verified.password_attempt));
         match committed {
-            Ok(entry) => Ok(ExemptOpened::Done(session.into_signed_in(entry, false))),
-            Err(CommitError::Rejected(None)) => Ok(ExemptOpened::Stale(Err(verified.password_attempt))),
-            Err(CommitError::Rejected(Some(user))) => Ok(ExemptOpened::Stale(verified.of_changed_user(*user))),
-            Err(CommitError::Store(error)) => Err(error),
+            Ok(entry) => Ok(Opened::Done(session.into_signed_in(entry, false))),
+            Err(OperationError::Rejected(None)) => Ok(Opened::Stale(Err(verified.password_attempt))),
+            Err(OperationError::Rejected(Some(user))) => Ok(Opened::Stale(verified.of_changed_user(*user))),
+            Err(OperationError::Store(error)) => Err(error),
         }
     }
 
@@ -289,16 +273,10 @@ impl Store {
         }
     }
 
-    /// Clears the consecutive failures of a login name, if this attempt was the last one counted: a later count must not be
-    /// lost. A failure can only delay the next sign-in, so it is only logged.
     async fn clear_login_failures(&self, password_attempt: &PasswordAttempt) {
-        if password_attempt.device.is_some() {
-            return; // counted at the device: the write of the user's item clears it
-        }
-        let mine = vec![eq(attr("a"), password_attempt.attempt.id())];
-        let write = Write::update(keys::login(&password_attempt.login), mine, vec![Action::Set(attr("n"), num(0))]);
-        if let Err(error) = self.table.update(&write, Retry::Never).await {
-            tracing::warn!(%error, "the failures of a login name were not cleared");
+        let Some((write, retry)) = cleared_login_failures(password_attempt) else { return };
+        if let Err(error) = self.table.update(&write, retry).await {
+            not_cleared(&error);
         }
     }
 
@@ -322,6 +300,19 @@ impl Store {
     }
 }
 
+/// Clears the consecutive failures of a login name, if this attempt was the last one counted: a later count must not be lost. A
+/// failure can only delay the next sign-in, so it is only logged. `None` if the attempt was counted at a device: the write of the
+/// user's item clears it.
+fn cleared_login_failures(password_attempt: &PasswordAttempt) -> Option<(Write, Retry)> {
+    let mine = vec![eq(attr("a"), password_attempt.attempt.id())];
+    let write = Write::update(keys::login(&password_attempt.login), mine, vec![Action::Set(attr("n"), num(0))]);
+    password_attempt.device.is_none().then_some((write, Retry::Never))
+}
+
+fn not_cleared(error: &StoreError) {
+    tracing::warn!(%error, "the failures of a login name were not cleared");
+}
+
 /// The number of the audit row that says that a password was correct. The outcomes of the sign-in have 0 to 2.
 const PASSWORD_ACCEPTED: u16 = 3;
 
@@ -339,7 +330,7 @@ impl VerifiedPassword {
     fn challenge(&self, user: &User, token: &NewToken, ends: Timestamp, network: &str) -> Challenge {
         Challenge {
             verifier: *token.reference().verifier(),
-            ends: ends.millis(),
+            ends,
             attempts: 0,
             security_version: user.security_version,
             network: network.to_owned(),
@@ -349,8 +340,8 @@ impl VerifiedPassword {
     }
 }
 
-fn exhausted<T>(attempts: i64, last: i64) -> Charge<T, Never> {
-    Charge::Exhausted { retry_at: Backoff::retry_at(attempts, Timestamp::from_millis(last)) }
+fn exhausted(attempts: i64, last: Timestamp) -> Exhausted {
+    Exhausted { retry_at: Backoff::retry_at(attempts, last) }
 }
 
 /// The condition that the backoff admits an attempt. `n` is the path of the count, `q` that of the last attempt's time.

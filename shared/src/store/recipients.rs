@@ -1,4 +1,6 @@
-//! The recipients of the notification for an audit row, and the names that its text needs.
+//! The names of users that an audit row needs, and the recipients of its notification.
+
+use std::collections::{BTreeSet, HashMap};
 
 use super::{
     Store, StoreError, item,
@@ -32,7 +34,6 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; [`StoreError::Corrupt`] if the tenant does not exist.
     pub async fn recipients(&self, tenant: &TenantId, row: &Row) -> Result<Recipients, StoreError> {
-        let profile = |user: &UserId| keys::profile(&tenant.user(user.clone()));
         let [policy, administrators] = self.read_all([keys::tenant(tenant), keys::administrators(tenant)]).await?;
         let policy = policy.ok_or_else(|| StoreError::Corrupt("an audit row of a missing tenant".into()))?;
         let company = item::read::<TenantPolicy>(policy)?.name;
@@ -45,16 +46,8 @@ impl Store {
             Vec::new()
         };
         let actor = row.actor.as_ref().filter(|_| row.actor_tenant.is_none());
-        let users: Vec<_> = row.concerned().into_iter().chain(actor).chain(&notified).collect();
-        let mut profiles = std::collections::HashMap::new();
-        for users in users.chunks(MAX_READ) {
-            let user_keys: Vec<_> = users.iter().map(|user| profile(user)).collect();
-            for (user, found) in users.iter().zip(self.table.read(&user_keys).await?) {
-                if let Some(found) = found {
-                    profiles.insert((*user).clone(), item::read::<Profile>(found)?);
-                }
-            }
-        }
+        let users = row.concerned().into_iter().chain(actor).chain(&notified);
+        let profiles = self.names(tenant, users).await?;
         let of = |user: &UserId| profiles.get(user).cloned();
         Ok(Recipients {
             company,
@@ -62,6 +55,28 @@ impl Store {
             actor: actor.and_then(of),
             administrators: notified.into_iter().filter_map(|user| of(&user).map(|profile| (user, profile))).collect(),
         })
+    }
+
+    /// The names of users, by id. Users who do not exist are missing.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn names(
+        &self,
+        tenant: &TenantId,
+        users: impl IntoIterator<Item = &UserId>,
+    ) -> Result<HashMap<UserId, Profile>, StoreError> {
+        let distinct: Vec<_> = users.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
+        let mut profiles = HashMap::new();
+        for users in distinct.chunks(MAX_READ) {
+            let keys: Vec<_> = users.iter().map(|user| keys::profile(&tenant.user((*user).clone()))).collect();
+            for (user, found) in users.iter().zip(self.table.read(&keys).await?) {
+                if let Some(found) = found {
+                    profiles.insert((*user).clone(), item::read::<Profile>(found)?);
+                }
+            }
+        }
+        Ok(profiles)
     }
 }
 

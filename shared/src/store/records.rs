@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use crate::{
     domain::{
-        Amr, AuthType, Authenticator, Challenge, CurrentIdp, Device, Exclusion, Factor, FactorState, Kind,
+        Amr, AuthType, Authenticator, Challenge, CurrentIdp, Device, Exclusion, Factor, FactorState, Kind, MailToken,
         PendingEnrolment, RecoveryToken, ResetCodeEntry, ResetCodeFor, Role, Session, User,
     },
     env::Timestamp,
@@ -39,7 +39,9 @@ macro_rules! record {
     };
 }
 
-mod tenant;
+pub(super) mod times;
+
+use times::{millis, secs, secs_or_zero};
 
 /// Stores an enum as one letter.
 macro_rules! letters {
@@ -66,6 +68,10 @@ letters! {
     FactorState { None "n", Active "a", Disabled "d" }
     ResetCodeFor { Administrators "a", Everyone "e" }
 }
+
+mod mail_log;
+mod mail_token;
+mod tenant;
 
 /// Stores how a session was authenticated as a number.
 impl Serialize for Amr {
@@ -96,8 +102,8 @@ impl<'de> Deserialize<'de> for Amr {
 record! { Challenge as ChallengeRecord {
     #[serde(rename = "g")]
     verifier: TokenVerifier,
-    #[serde(rename = "x")]
-    ends: i64,
+    #[serde(rename = "x", with = "millis")]
+    ends: Timestamp,
     #[serde(rename = "n")]
     attempts: i64,
     #[serde(rename = "e")]
@@ -113,16 +119,16 @@ record! { Challenge as ChallengeRecord {
 record! { Session as SessionRecord {
     #[serde(rename = "g")]
     verifier: TokenVerifier,
-    #[serde(rename = "c")]
-    created: i64,
+    #[serde(rename = "c", with = "millis")]
+    created: Timestamp,
     #[serde(rename = "a")]
     attempt: Nonce,
-    #[serde(rename = "x")]
-    ends: i64,
-    #[serde(rename = "l")]
-    seen: i64,
-    #[serde(rename = "u")]
-    step_up: i64,
+    #[serde(rename = "x", with = "secs")]
+    ends: Timestamp,
+    #[serde(rename = "l", with = "secs")]
+    seen: Timestamp,
+    #[serde(rename = "u", with = "secs_or_zero")]
+    step_up: Option<Timestamp>,
     #[serde(rename = "m")]
     amr: Amr,
     #[serde(rename = "e")]
@@ -138,12 +144,12 @@ record! { Session as SessionRecord {
 record! { Device as DeviceRecord {
     #[serde(rename = "g")]
     verifier: TokenVerifier,
-    #[serde(rename = "x")]
-    ends: i64,
+    #[serde(rename = "x", with = "secs")]
+    ends: Timestamp,
     #[serde(rename = "n")]
     attempts: i64,
-    #[serde(rename = "q")]
-    last: i64,
+    #[serde(rename = "q", with = "millis")]
+    last: Timestamp,
     #[serde(rename = "a", default, skip_serializing_if = "Option::is_none")]
     attempt: Option<Nonce>,
 } }
@@ -154,8 +160,8 @@ record! { PendingEnrolment as PendingEnrolmentRecord {
     #[serde(rename = "sec")]
     secret: SealedSecret,
     by: EntryId,
-    #[serde(rename = "x")]
-    ends: i64,
+    #[serde(rename = "x", with = "millis")]
+    ends: Timestamp,
     #[serde(rename = "n")]
     attempts: i64,
     #[serde(rename = "rc", default, skip_serializing_if = "Option::is_none")]
@@ -167,8 +173,8 @@ record! { PendingEnrolment as PendingEnrolmentRecord {
 record! { ResetCodeEntry as ResetCodeEntryRecord {
     #[serde(rename = "h")]
     digest: CodeDigest,
-    #[serde(rename = "x")]
-    ends: i64,
+    #[serde(rename = "x", with = "millis")]
+    ends: Timestamp,
     #[serde(rename = "n")]
     attempts: i64,
 } }
@@ -190,12 +196,11 @@ fn is_zero(count: &i64) -> bool {
 record! { Exclusion as ExclusionRecord {
     #[serde(rename = "b")]
     batch: BatchId,
-    /// Milliseconds.
-    #[serde(rename = "t")]
-    at: i64,
+    #[serde(rename = "t", with = "millis")]
+    at: Timestamp,
 } }
 
-/// A user's item (`U`). Times are in seconds where a comment does not say milliseconds.
+/// A user's item (`U`).
 #[derive(Serialize, Deserialize)]
 struct UserRecord {
     #[serde(rename = "v", default, skip_serializing)]
@@ -218,6 +223,10 @@ struct UserRecord {
     password_version: i64,
     #[serde(rename = "pl", default, skip_serializing_if = "std::ops::Not::not")]
     password_fits_contact: bool,
+    #[serde(rename = "ev", default, skip_serializing_if = "std::ops::Not::not")]
+    email_verified: bool,
+    #[serde(rename = "mt", default, skip_serializing_if = "HashMap::is_empty")]
+    mail_tokens: HashMap<EntryId, MailToken>,
     #[serde(rename = "lh")]
     login: String,
     #[serde(rename = "fs")]
@@ -228,15 +237,14 @@ struct UserRecord {
     secret: Option<SealedSecret>,
     #[serde(rename = "ls", default, skip_serializing_if = "Option::is_none")]
     last_step: Option<i64>,
-    #[serde(rename = "fat", default, skip_serializing_if = "Option::is_none")]
-    enrolled_at: Option<i64>,
+    #[serde(rename = "fat", default, skip_serializing_if = "Option::is_none", with = "secs")]
+    enrolled_at: Option<Timestamp>,
     #[serde(rename = "rk", default, skip_serializing_if = "Option::is_none")]
     recovery_digest: Option<CodeDigest>,
-    #[serde(rename = "rkt", default, skip_serializing_if = "Option::is_none")]
-    recovery_issued_at: Option<i64>,
-    /// Milliseconds.
-    #[serde(rename = "f", default)]
-    recent_attempts: HashMap<String, i64>,
+    #[serde(rename = "rkt", default, skip_serializing_if = "Option::is_none", with = "secs")]
+    recovery_issued_at: Option<Timestamp>,
+    #[serde(rename = "f", default, with = "millis")]
+    recent_attempts: HashMap<String, Timestamp>,
     #[serde(rename = "row")]
     consecutive_failures: i64,
     #[serde(rename = "life")]
@@ -255,17 +263,18 @@ struct UserRecord {
     reset_code: Option<ResetCodeEntry>,
     #[serde(rename = "rq", default, skip_serializing_if = "std::ops::Not::not")]
     reset_code_required: bool,
-    #[serde(rename = "eb", default, skip_serializing_if = "Option::is_none")]
-    enrol_by: Option<i64>,
+    #[serde(rename = "eb", default, skip_serializing_if = "Option::is_none", with = "secs")]
+    enrol_by: Option<Timestamp>,
     #[serde(rename = "ex", default, skip_serializing_if = "Option::is_none")]
     excluded: Option<Exclusion>,
-    /// Milliseconds.
-    #[serde(rename = "nw", default)]
-    networks: HashMap<String, Vec<i64>>,
-    /// Milliseconds.
-    #[serde(rename = "rb", default)]
-    resets: Vec<i64>,
-    seen: i64,
+    #[serde(rename = "nw", default, with = "millis")]
+    networks: HashMap<String, Vec<Timestamp>>,
+    #[serde(rename = "rb", default, with = "millis")]
+    resets: Vec<Timestamp>,
+    #[serde(with = "secs")]
+    seen: Timestamp,
+    #[serde(rename = "in", default, skip_serializing_if = "Option::is_none")]
+    last_sign_in: Option<i64>,
 }
 
 impl UserRecord {
@@ -278,9 +287,9 @@ impl UserRecord {
             id: self.factor_id.ok_or("a factor without its id")?,
             secret: self.secret.take().ok_or("a factor without its secret")?,
             last_step: self.last_step.ok_or("a factor without its last step")?,
-            enrolled_at: self.enrolled_at.map(Timestamp::from_secs).ok_or("a factor without its time")?,
+            enrolled_at: self.enrolled_at.ok_or("a factor without its time")?,
             recovery_token: match (self.recovery_digest.take(), self.recovery_issued_at) {
-                (Some(digest), Some(at)) => Some(RecoveryToken { digest, issued_at: Timestamp::from_secs(at) }),
+                (Some(digest), Some(issued_at)) => Some(RecoveryToken { digest, issued_at }),
                 (None, None) => None,
                 _ => return Err("a recovery token without its digest or its time"),
             },
@@ -305,6 +314,8 @@ impl<'de> Deserialize<'de> for User {
             security_version: record.security_version,
             password_version: record.password_version,
             password_fits_contact: record.password_fits_contact,
+            email_verified: record.email_verified,
+            mail_tokens: record.mail_tokens,
             login: record.login,
             recent_attempts: record.recent_attempts,
             consecutive_failures: record.consecutive_failures,
@@ -321,6 +332,7 @@ impl<'de> Deserialize<'de> for User {
             networks: record.networks,
             resets: record.resets,
             seen: record.seen,
+            last_sign_in: record.last_sign_in.map(Timestamp::from_secs),
         })
     }
 }
@@ -335,10 +347,10 @@ impl Serialize for User {
             Factor::Active(authenticator) | Factor::Disabled(authenticator) => Some(authenticator),
         };
         let (factor_id, last_step) = authenticator.as_ref().map(|it| (it.id, it.last_step)).unzip();
-        let enrolled_at = authenticator.as_ref().map(|it| it.enrolled_at.secs());
+        let enrolled_at = authenticator.as_ref().map(|it| it.enrolled_at);
         let (secret, recovery) = authenticator.map(|it| (it.secret, it.recovery_token)).unzip();
         let (recovery_digest, recovery_issued_at) =
-            recovery.flatten().map(|token| (token.digest, token.issued_at.secs())).unzip();
+            recovery.flatten().map(|token| (token.digest, token.issued_at)).unzip();
         UserRecord {
             version: user.version,
             kind: user.kind,
@@ -350,6 +362,8 @@ impl Serialize for User {
             security_version: user.security_version,
             password_version: user.password_version,
             password_fits_contact: user.password_fits_contact,
+            email_verified: user.email_verified,
+            mail_tokens: user.mail_tokens,
             login: user.login,
             factor,
             factor_id,
@@ -373,6 +387,7 @@ impl Serialize for User {
             networks: user.networks,
             resets: user.resets,
             seen: user.seen,
+            last_sign_in: user.last_sign_in.map(Timestamp::secs),
         }
         .serialize(serializer)
     }

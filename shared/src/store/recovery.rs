@@ -1,8 +1,8 @@
 //! Issue of a new recovery token.
 
 use super::{
-    Store, StoreError,
-    commit::{Audited, CommitError},
+    OperationError, Store, StoreError,
+    commit::Audited,
     session::{FreshSession, NoSession},
 };
 use crate::{
@@ -62,8 +62,8 @@ impl Store {
         let gone = RecoveryTokenRejection::NoSession(NoSession::Invalid);
         match self.commit_user(token.user(), user, audited, gone, decide).await {
             Ok(()) => Ok(Replaced::Done),
-            Err(CommitError::Rejected(why)) => Ok(why.into()),
-            Err(CommitError::Store(error)) => Err(error),
+            Err(OperationError::Rejected(why)) => Ok(why.into()),
+            Err(OperationError::Store(error)) => Err(error),
         }
     }
 }
@@ -83,7 +83,7 @@ mod tests {
     };
 
     async fn caller(ann: &Ann, token: &crate::secret::TokenRef) -> FreshSession {
-        let principal = ann.store.read_session(token, NOW).await.unwrap().ok().unwrap();
+        let principal = ann.store.read_session(token, NOW).await.unwrap();
         principal.fresh_or_recovering(NOW).ok().unwrap()
     }
 
@@ -128,7 +128,7 @@ mod tests {
         let session = ann.with_recovery(&tokens[0]).await.unwrap();
         let at = |now| {
             let (store, token) = (ann.store.clone(), session.reference().clone());
-            async move { store.read_session(&token, now).await.unwrap().ok().unwrap() }
+            async move { store.read_session(&token, now).await.unwrap() }
         };
         assert!(at(NOW).await.administrator(NOW).is_err_and(|why| why == Denied::StepUpRequired));
         assert!(at(NOW).await.fresh_or_recovering(NOW).is_ok());

@@ -6,7 +6,7 @@ use super::{
     item,
     item::{Administrators, Profile, ResetBudget, TenantPolicy},
     keys,
-    session::{AdminContext, NoSession, Principal},
+    session::{AdminContext, Principal, SessionError},
     users::Actor,
     verify::remove_admin_with_mfa,
     write::{self, Action, Condition, Item, Key, Write, attr, eq, exists, num, size},
@@ -107,20 +107,20 @@ impl Store {
     /// Identifies the caller and reads the user to reset, in one round trip.
     ///
     /// # Errors
-    /// [`StoreError`]: denied.
+    /// [`SessionError`].
     pub async fn load_reset(
         &self,
         token: &TokenRef,
         target: UserId,
         now: Timestamp,
-    ) -> Result<Result<(Principal, LoadedReset), NoSession>, StoreError> {
+    ) -> Result<(Principal, LoadedReset), SessionError> {
         let key = token.user().tenant().user(target);
         let [own, rest @ ..] = reset_keys(token.user(), &key);
         let [user, profile, policy, budget] = rest;
         let wanted = [own, keys::idp(key.tenant()), user, profile, policy, budget];
         let [own, idp, user, profile, policy, budget] = self.read_all(wanted).await?;
         let principal = self.principal([own, idp], token, now).await?;
-        Ok(principal.map(|principal| (principal, LoadedReset { key, found: [user, profile, policy, budget] })))
+        Ok((principal, LoadedReset { key, found: [user, profile, policy, budget] }))
     }
 
     /// Resets a user of the caller's tenant, and counts the reset (docs/security.md 37, 38). A repeat before the user has
@@ -185,19 +185,19 @@ impl Store {
     /// Identifies the operator of a support reset, and reads the login name, the tenant and the ticket, in one round trip.
     ///
     /// # Errors
-    /// [`StoreError`]: denied.
+    /// [`SessionError`].
     pub async fn load_support_reset(
         &self,
         token: &TokenRef,
         login: LoginKey,
         ticket: String,
         now: Timestamp,
-    ) -> Result<Result<(Principal, SupportResetTarget), NoSession>, StoreError> {
+    ) -> Result<(Principal, SupportResetTarget), SessionError> {
         let [own, idp] = [keys::user(token.user()), keys::idp(token.user().tenant())];
         let [name, tenant, row] = support_keys(&login, &ticket);
         let [own, idp, found @ ..] = self.read_all([own, idp, name, tenant, row]).await?;
         let principal = self.principal([own, idp], token, now).await?;
-        Ok(principal.map(|principal| (principal, SupportResetTarget { login, ticket, found })))
+        Ok((principal, SupportResetTarget { login, ticket, found }))
     }
 
     /// Reads the login name, the tenant and the ticket of a support reset that is made with the operators' command line tool.
@@ -295,7 +295,7 @@ impl Loaded {
 
 impl ResetUser {
     fn new(key: &UserKey, user: &User, profile: &Profile) -> Self {
-        let enrol_by = Timestamp::from_secs(user.enrol_by.unwrap_or_default());
+        let enrol_by = user.enrol_by.unwrap_or_default();
         let code = user.reset_code_required;
         Self { key: key.clone(), user: user.clone(), profile: profile.clone(), enrol_by, code }
     }
@@ -399,7 +399,7 @@ mod tests {
     }
 
     async fn admin(ann: &Ann, token: &crate::secret::TokenRef, at: Timestamp) -> AdminContext {
-        let principal = ann.store.read_session(token, at).await.unwrap().ok().unwrap();
+        let principal = ann.store.read_session(token, at).await.unwrap();
         principal.administrator(at).ok().unwrap()
     }
 
@@ -442,7 +442,7 @@ mod tests {
         assert!(!user.has_factor());
         assert_eq!(
             (user.consecutive_failures, user.security_version, user.enrol_by),
-            (0, 2, Some((NOW + policy::ENROL_WINDOW).secs()))
+            (0, 2, Some(NOW + policy::ENROL_WINDOW))
         );
         assert!(user.reset_code.is_none(), "Bob is no Administrator");
         let again = done(reset(&ann, &admin, &bob, NOW).await);
@@ -504,11 +504,11 @@ mod tests {
         let mut user = person(Kind::Employee, Role::Operator, nonce());
         let session = item::Session {
             verifier: *token.reference().verifier(),
-            created: NOW.millis(),
+            created: NOW,
             attempt: nonce(),
-            ends: (NOW + policy::SESSION_LIFE).secs(),
-            seen: NOW.secs(),
-            step_up: NOW.secs(),
+            ends: NOW + policy::SESSION_LIFE,
+            seen: NOW,
+            step_up: Some(NOW),
             amr: item::Amr::Otp,
             security_version: 1,
             idp: None,
@@ -517,7 +517,7 @@ mod tests {
         };
         user.sessions.insert(token.reference().id().clone(), session);
         ann.add(&op, &user).await;
-        let principal = ann.store.read_session(token.reference(), NOW).await.unwrap().ok().unwrap();
+        let principal = ann.store.read_session(token.reference(), NOW).await.unwrap();
         principal.operator(NOW).ok().unwrap()
     }
 

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use super::{
-    Store, StoreError,
-    commit::{Audited, CommitError},
+    OperationError, Store, StoreError,
+    commit::Audited,
     item,
     item::{CurrentIdp, Profile, Role, Session, User},
     keys,
@@ -22,6 +22,9 @@ use crate::{
 };
 
 pub use crate::auth::session::{NoSession, Which};
+
+/// Why an operation of a signed-in caller was not done.
+pub type SessionError = OperationError<NoSession>;
 
 /// The signed-in caller, from one consistent read.
 pub struct Principal {
@@ -199,14 +202,10 @@ impl Store {
     /// it opened the session. The last use is recorded at most once a minute, after the decision and without effect on it.
     ///
     /// # Errors
-    /// [`StoreError`]: denied.
-    pub async fn read_session(
-        &self,
-        token: &TokenRef,
-        now: Timestamp,
-    ) -> Result<Result<Principal, NoSession>, StoreError> {
+    /// [`SessionError`].
+    pub async fn read_session(&self, token: &TokenRef, now: Timestamp) -> Result<Principal, SessionError> {
         if token.class() != TokenClass::Session {
-            return Ok(Err(NoSession::Invalid));
+            return Err(OperationError::Rejected(NoSession::Invalid));
         }
         let [user, idp] = self.read_all([keys::user(token.user()), keys::idp(token.user().tenant())]).await?;
         self.principal([user, idp], token, now).await
@@ -218,17 +217,17 @@ impl Store {
         [user, idp]: [Option<Item>; 2],
         token: &TokenRef,
         now: Timestamp,
-    ) -> Result<Result<Principal, NoSession>, StoreError> {
-        let Some(item) = user else { return Ok(Err(NoSession::Invalid)) };
+    ) -> Result<Principal, SessionError> {
+        let Some(item) = user else { return Err(OperationError::Rejected(NoSession::Invalid)) };
         let mut user: User = item::read(item)?;
         user.forget_before(self.restored.since);
         let idp: Option<CurrentIdp> = idp.map(item::read).transpose()?;
         let session = match user.session(token, now) {
             Ok(session) if session.idp_holds(idp.as_ref()) => session.clone(),
-            Ok(_) => return Ok(Err(NoSession::Invalid)),
-            Err(why) => return Ok(Err(why)),
+            Ok(_) => return Err(OperationError::Rejected(NoSession::Invalid)),
+            Err(why) => return Err(OperationError::Rejected(why)),
         };
-        if session.seen <= (now - policy::LAST_SEEN_INTERVAL).secs() {
+        if session.seen <= now - policy::LAST_SEEN_INTERVAL {
             let at = || entry(token);
             let touch = Write::note(
                 keys::user(token.user()),
@@ -239,30 +238,27 @@ impl Store {
                 tracing::warn!(%error, "the last use of a session was not recorded");
             }
         }
-        Ok(Ok(Principal { token: token.clone(), user, session, idp }))
+        Ok(Principal { token: token.clone(), user, session, idp })
     }
 
     /// As [`Self::read_session`], with the user's names, in one round trip.
     ///
     /// # Errors
-    /// [`StoreError`]: denied.
+    /// [`SessionError`].
     pub async fn read_named_session(
         &self,
         token: &TokenRef,
         now: Timestamp,
-    ) -> Result<Result<(Principal, Profile), NoSession>, StoreError> {
+    ) -> Result<(Principal, Profile), SessionError> {
         if token.class() != TokenClass::Session {
-            return Ok(Err(NoSession::Invalid));
+            return Err(OperationError::Rejected(NoSession::Invalid));
         }
         let who = token.user();
         let wanted = [keys::user(who), keys::idp(who.tenant()), keys::profile(who)];
         let [user, idp, profile] = self.read_all(wanted).await?;
-        let principal = match self.principal([user, idp], token, now).await? {
-            Ok(principal) => principal,
-            Err(why) => return Ok(Err(why)),
-        };
+        let principal = self.principal([user, idp], token, now).await?;
         let profile = profile.ok_or_else(|| StoreError::Corrupt("a user has no profile".into()))?;
-        Ok(Ok((principal, item::read(profile)?)))
+        Ok((principal, item::read(profile)?))
     }
 
     /// A user's names.
@@ -308,8 +304,8 @@ impl Store {
         let decide = |user: &mut User| Ok(((), end_sessions(user, token, which, attempt.at()).map(|()| Vec::new())?));
         match self.commit_user(token.user(), caller.user.clone(), audited, NoSession::Invalid, decide).await {
             Ok(()) => Ok(Ended::Done),
-            Err(CommitError::Rejected(_)) => Ok(Ended::NotFound),
-            Err(CommitError::Store(error)) => Err(error),
+            Err(OperationError::Rejected(_)) => Ok(Ended::NotFound),
+            Err(OperationError::Store(error)) => Err(error),
         }
     }
 }
@@ -354,7 +350,7 @@ mod tests {
         env::SystemEntropy,
         secret::NewToken,
         store::{
-            fixture::{Ann, NOW, STEP, ann},
+            fixture::{Ann, NOW, STEP, ann, decided},
             write,
         },
     };
@@ -367,11 +363,11 @@ mod tests {
     }
 
     async fn why(ann: &Ann, token: &TokenRef, at: Timestamp) -> Option<NoSession> {
-        ann.store.read_session(token, at).await.unwrap().err()
+        decided(ann.store.read_session(token, at).await).err()
     }
 
     async fn end(ann: &Ann, token: &TokenRef, which: &Which) -> Ended {
-        let caller = ann.store.read_session(token, NOW).await.unwrap().ok().unwrap();
+        let caller = ann.store.read_session(token, NOW).await.unwrap();
         let attempt = Attempt::begin(NOW, &SystemEntropy).unwrap();
         ann.store.end_sessions(&caller, which, &attempt, &ann.event()).await.unwrap()
     }
@@ -429,7 +425,7 @@ mod tests {
     #[tokio::test]
     async fn ended_session_cannot_end_others() {
         let (ann, first, second) = two_sessions().await;
-        let caller = ann.store.read_session(&first, NOW).await.unwrap().ok().unwrap();
+        let caller = ann.store.read_session(&first, NOW).await.unwrap();
         assert_eq!(end(&ann, &second, &Which::One(first.id().clone())).await, Ended::Done);
         let attempt = Attempt::begin(NOW, &SystemEntropy).unwrap();
         for which in [Which::This, Which::One(second.id().clone()), Which::Others] {

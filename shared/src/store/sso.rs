@@ -7,7 +7,7 @@ mod sign_in;
 pub use configure::IdpRemoved;
 pub use request::{LoadedRequest, REQUEST_LIFE};
 pub(super) use sign_in::linked;
-pub use sign_in::{SsoOpened, SsoSession};
+pub use sign_in::{NoOwner, SsoOpened, SsoSession};
 
 use super::write::{Condition, absent, attr, eq, exists};
 pub use crate::auth::sso_sign_in::SubjectRejection;

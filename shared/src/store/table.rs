@@ -1,12 +1,13 @@
 //! The interface of a backend: read, apply conditional writes atomically, and list. It knows nothing of sign-in.
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 
 use super::write::{Item, Key, Write};
 use crate::env::EntropyError;
 
-/// The outcome is unknown, or the store cannot be used: the caller must deny the request (security.md 57). Known
-/// outcomes are values, never errors.
+/// The outcome is unknown, or the store cannot be used: the caller must deny the request (security.md 57). A rejection by a
+/// rule is never one of these.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The store did not respond or refused to work. A write may have happened.
@@ -153,6 +154,12 @@ pub trait Table: Send + Sync {
 
     /// Applies one conditional write atomically. The returned state is durable.
     async fn update(&self, write: &Write, retry: Retry) -> Result<Updated, StoreError>;
+
+    /// Applies independent conditional writes, each to another item and by itself. Returns the results in the order of the
+    /// writes. The embedded store flushes once for all; other backends send the writes in parallel.
+    async fn update_each(&self, writes: &[(Write, Retry)]) -> Vec<Result<Updated, StoreError>> {
+        join_all(writes.iter().map(|(write, retry)| self.update(write, *retry))).await
+    }
 
     /// Applies all writes or none. The returned state is durable.
     async fn transact(&self, transaction: &Transaction) -> Result<Transacted, StoreError>;

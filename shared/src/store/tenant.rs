@@ -1,10 +1,10 @@
 //! Commands for tenants: creating them and changing their settings.
 
 use super::{
-    Store, StoreError, item,
+    OperationError, Store, StoreError, item,
     item::{Administrators, AuthType, ResetCodeFor, TenantPolicy},
     keys,
-    session::{AdminContext, NoSession, Principal},
+    session::{AdminContext, Principal, SessionError},
     table::{Transacted, Transaction},
     users::{Actor, NewUser},
     write::{Action, Write, attr, exists, text},
@@ -21,35 +21,38 @@ pub struct NewTenant {
     pub first: Option<NewUser>,
 }
 
-/// The result of creating a tenant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TenantCreated {
-    /// Created.
-    Done,
+/// Why a tenant was not created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TenantRejection {
     /// The id is taken.
+    #[error("another tenant has the id")]
     Taken,
     /// The caller lost the permission.
+    #[error("the caller may no longer do this")]
     ActorRevoked,
 }
+
+/// Why a tenant was not created.
+pub type TenantError = OperationError<TenantRejection>;
 
 impl Store {
     /// Creates a tenant, with its first Administrator if given. The events are those for the audit of the caller's
     /// tenant and of the new tenant.
     ///
     /// # Errors
-    /// [`StoreError`]; the change may have been made.
+    /// [`TenantError`]: if the store failed, the tenant may have been created.
     pub async fn create_tenant(
         &self,
         by: &Actor<'_>,
         tenant: &NewTenant,
         attempt: &Attempt,
         (caller_event, tenant_event): (&AuditEvent, &AuditEvent),
-    ) -> Result<TenantCreated, StoreError> {
+    ) -> Result<(), TenantError> {
         let policy = TenantPolicy {
             name: tenant.name.clone(),
             issuer: tenant.name.clone(),
             reset_code_for: ResetCodeFor::Administrators,
-            created: attempt.at().secs(),
+            created: attempt.at().whole_second(),
         };
         let first = tenant.first.as_ref().filter(|first| first.user.administers_now());
         let local = |first: &NewUser| first.user.auth_type == AuthType::Local;
@@ -72,30 +75,31 @@ impl Store {
             writes.push(self.audit_row(admin.tenant(), attempt, 1, caller_event)?);
         }
         let row = self.audit_row(&tenant.id, attempt, 0, tenant_event)?;
-        Ok(match self.table.transact(&Transaction::new(writes, row)).await? {
-            Transacted::Committed => TenantCreated::Done,
+        let why = match self.table.transact(&Transaction::new(writes, row)).await? {
+            Transacted::Committed => return Ok(()),
             Transacted::Refused(met) if met.get(caller_check).is_some_and(Option::is_some) => {
-                TenantCreated::ActorRevoked
+                TenantRejection::ActorRevoked
             }
-            Transacted::Refused(_) => TenantCreated::Taken,
-        })
+            Transacted::Refused(_) => TenantRejection::Taken,
+        };
+        Err(OperationError::Rejected(why))
     }
 
     /// Authenticates the caller, and reads the name and settings of a tenant, their own or another, in one round trip.
     ///
     /// # Errors
-    /// [`StoreError`]; the caller must deny the request.
+    /// [`SessionError`].
     pub async fn load_tenant(
         &self,
         token: &TokenRef,
         tenant: &TenantId,
         now: Timestamp,
-    ) -> Result<Result<(Principal, Option<TenantPolicy>), NoSession>, StoreError> {
+    ) -> Result<(Principal, Option<TenantPolicy>), SessionError> {
         let [own, idp] = [keys::user(token.user()), keys::idp(token.user().tenant())];
         let [own, idp, policy] = self.read_all([own, idp, keys::tenant(tenant)]).await?;
         let principal = self.principal([own, idp], token, now).await?;
         let policy = policy.map(item::read).transpose()?;
-        Ok(principal.map(|principal| (principal, policy)))
+        Ok((principal, policy))
     }
 
     /// Reads a tenant's name and settings.
@@ -148,7 +152,7 @@ mod tests {
         id::{LoginName, UserId},
         secret::Nonce,
         store::{
-            fixture::{Ann, NOW, STEP, ann, at_once, attempt},
+            fixture::{Ann, NOW, STEP, ann, at_once, attempt, decided},
             item::{Kind, LoginRow, Role},
             session::AdminContext,
             table::Query,
@@ -173,9 +177,9 @@ mod tests {
         NewTenant { id, name: name.to_owned(), first: Some(first) }
     }
 
-    async fn create(ann: &Ann, by: &Actor<'_>, tenant: &NewTenant) -> TenantCreated {
+    async fn create(ann: &Ann, by: &Actor<'_>, tenant: &NewTenant) -> Result<(), TenantRejection> {
         let event = AuditEvent::new(Did::TenantCreated, Outcome::Success, "r");
-        ann.store.create_tenant(by, tenant, &attempt(NOW), (&event, &event)).await.unwrap()
+        decided(ann.store.create_tenant(by, tenant, &attempt(NOW), (&event, &event)).await)
     }
 
     async fn rows(ann: &Ann, tenant: &TenantId) -> usize {
@@ -190,7 +194,7 @@ mod tests {
         let (ann, admin) = signed_in_admin().await;
         let new = tenant(&ann, "fresh", "Fresh");
         let here = rows(&ann, admin.tenant()).await;
-        assert_eq!(create(&ann, &Actor::AdminContext(&admin), &new).await, TenantCreated::Done);
+        assert_eq!(create(&ann, &Actor::AdminContext(&admin), &new).await, Ok(()));
         let policy = ann.store.settings(&new.id).await.unwrap().unwrap();
         assert_eq!((policy.name.as_str(), policy.issuer.as_str()), ("Fresh", "Fresh"));
         assert!(policy.reset_code_for == ResetCodeFor::Administrators);
@@ -202,12 +206,12 @@ mod tests {
         let login: LoginRow = item::read(login.unwrap()).unwrap();
         assert_eq!(login.uid.as_ref(), Some(first.key.user()));
         assert_eq!((rows(&ann, &new.id).await, rows(&ann, admin.tenant()).await), (1, here + 1));
-        assert_eq!(create(&ann, &Actor::Seed, &tenant(&ann, "fresh", "Other")).await, TenantCreated::Taken);
+        assert_eq!(create(&ann, &Actor::Seed, &tenant(&ann, "fresh", "Other")).await, Err(TenantRejection::Taken));
         assert_eq!(ann.store.settings(&new.id).await.unwrap().unwrap().name, "Fresh");
         ann.change(Action::Add(crate::store::write::attr("ep"), 1)).await;
         assert_eq!(
             create(&ann, &Actor::AdminContext(&admin), &tenant(&ann, "late", "L")).await,
-            TenantCreated::ActorRevoked
+            Err(TenantRejection::ActorRevoked)
         );
         assert!(ann.store.settings(&TenantId::parse("late").unwrap()).await.unwrap().is_none());
     }
@@ -220,8 +224,8 @@ mod tests {
             async move { create(&ann, &Actor::Seed, &tenant(&ann, "fresh", &n.to_string())).await }
         }));
         let made = made.await;
-        assert_eq!(made.iter().filter(|made| **made == TenantCreated::Done).count(), 1);
-        let winner = made.iter().position(|made| *made == TenantCreated::Done).unwrap().to_string();
+        assert_eq!(made.iter().filter(|made| made.is_ok()).count(), 1);
+        let winner = made.iter().position(|made| made.is_ok()).unwrap().to_string();
         let policy = ann.store.settings(&TenantId::parse("fresh").unwrap()).await.unwrap().unwrap();
         assert_eq!((policy.name, policy.issuer), (winner.clone(), winner));
     }

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Store, StoreError,
+    OperationError, Store, StoreError,
     administrators::add_admin,
     item,
     item::{AuthType, Kind, Profile, Role, User},
     keys,
-    session::{AdminContext, NoSession, Principal},
+    session::{AdminContext, Principal, SessionError},
     sso::linked,
     table::{Transacted, Transaction},
     write::{self, Action, Condition, Item, Write, absent, attr, eq, exists, num, size, text},
@@ -23,10 +23,10 @@ use crate::{
     sign_in::Attempt,
 };
 
+mod names;
 mod password;
 mod update;
 
-pub use password::PasswordChanged;
 pub use update::{Changed, Patch};
 
 /// Who makes a change.
@@ -99,7 +99,7 @@ impl NewUser {
             username: details.username.to_owned(),
             display_name: details.display_name.to_owned(),
             email: details.email.map(str::to_owned),
-            created: now.secs(),
+            created: now.whole_second(),
             name_id: None,
             subject: None,
         };
@@ -160,26 +160,34 @@ impl NewUser {
     }
 }
 
-/// Whether a user was created. If several reasons apply, the first in this order is returned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Created {
-    /// Created.
-    Done,
+/// Why a user was not created. If several reasons apply, the first in this order is returned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+pub enum CreationRejection {
     /// The caller lost the right to do it.
+    #[error("the caller may no longer do this")]
     ActorRevoked,
     /// The name id is linked to another user.
+    #[error("the name id is linked to another user")]
     SubjectTaken,
     /// There is no such tenant.
+    #[error("there is no such tenant")]
     NoTenant,
     /// A name id equals another user's login name.
+    #[error("a name id equals another user's login name")]
     Ambiguous,
     /// The tenant has an active Administrator already.
+    #[error("the tenant has an active Administrator")]
     NotFirst,
     /// Another user has the login name.
+    #[error("another user has the login name")]
     NameTaken,
     /// Another user has the id.
+    #[error("another user has the id")]
     IdTaken,
 }
+
+/// Why a user was not created.
+pub type CreationError = OperationError<CreationRejection>;
 
 /// The target of a change, as the read that authenticated the caller found it.
 pub struct LoadedUser {
@@ -208,47 +216,64 @@ impl Store {
     /// Creates a user: login name, user and profile in one transaction.
     ///
     /// # Errors
-    /// [`StoreError`]: the user may have been created.
+    /// [`CreationError`]: if the store failed, the user may have been created.
     pub async fn create_user(
         &self,
         actor: &Actor<'_>,
         new_user: &NewUser,
         attempt: &Attempt,
         event: &AuditEvent,
-    ) -> Result<Created, StoreError> {
+    ) -> Result<(), CreationError> {
         let (refusals, writes): (Vec<_>, Vec<_>) = creation(actor, new_user, attempt.at())?.into_iter().unzip();
         let row = self.audit_row(new_user.key.tenant(), attempt, 0, event)?;
         let found = match self.table.transact(&Transaction::new(writes, row)).await? {
-            Transacted::Committed => return Ok(Created::Done),
+            Transacted::Committed => return Ok(()),
             Transacted::Refused(found) => found,
         };
         let refused = refusals.into_iter().zip(found).filter(|(_, found)| found.is_some());
-        Ok(refused.map(|(refusal, _)| refusal).min().unwrap_or(Created::IdTaken))
+        Err(OperationError::Rejected(refused.map(|(refusal, _)| refusal).min().unwrap_or(CreationRejection::IdTaken)))
+    }
+
+    /// The user who has a login name.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn user_named(&self, login: &LoginKey) -> Result<Option<UserId>, StoreError> {
+        let [found] = self.read_all([keys::login(login)]).await?;
+        Ok(found.map(item::read::<item::LoginRow>).transpose()?.and_then(|row| row.uid))
     }
 
     /// Authenticates the caller and reads a user of the caller's tenant, in one round trip.
     ///
     /// # Errors
-    /// [`StoreError`]: denied.
+    /// [`SessionError`].
     pub async fn load_user(
         &self,
         token: &TokenRef,
         target: UserId,
         now: Timestamp,
-    ) -> Result<Result<(Principal, LoadedUser), NoSession>, StoreError> {
+    ) -> Result<(Principal, LoadedUser), SessionError> {
         let key = token.user().tenant().user(target);
         let [own, user, profile] = target_keys(token.user(), &key);
         let [own, idp, user, profile] = self.read_all([own, keys::idp(key.tenant()), user, profile]).await?;
         let principal = self.principal([own, idp], token, now).await?;
-        Ok(principal.map(|principal| (principal, LoadedUser { key, found: [user, profile] })))
+        Ok((principal, LoadedUser { key, found: [user, profile] }))
     }
 }
 
-/// The writes of a creation, each with the result if its condition does not hold.
-fn creation(actor: &Actor<'_>, new_user: &NewUser, now: Timestamp) -> Result<Vec<(Created, Write)>, StoreError> {
+/// The writes of a creation, each with the rejection if its condition does not hold.
+fn creation(
+    actor: &Actor<'_>,
+    new_user: &NewUser,
+    now: Timestamp,
+) -> Result<Vec<(CreationRejection, Write)>, StoreError> {
     let tenant = new_user.key.tenant();
     let [login, user, profile] = new_user.writes()?;
-    let mut writes = vec![(Created::NameTaken, login), (Created::IdTaken, user), (Created::IdTaken, profile)];
+    let mut writes = vec![
+        (CreationRejection::NameTaken, login),
+        (CreationRejection::IdTaken, user),
+        (CreationRejection::IdTaken, profile),
+    ];
     // Creations would contend for the tenant's item if each had a condition on it. The condition is needed only if nothing
     // else shows that the tenant exists. Tenants are never deleted.
     let tenant_exists = match actor {
@@ -257,19 +282,19 @@ fn creation(actor: &Actor<'_>, new_user: &NewUser, now: Timestamp) -> Result<Vec
         Actor::Idp => true,
     };
     if !tenant_exists {
-        writes.push((Created::NoTenant, Write::check(keys::tenant(tenant), vec![exists(attr("PK"))])));
+        writes.push((CreationRejection::NoTenant, Write::check(keys::tenant(tenant), vec![exists(attr("PK"))])));
     }
     if new_user.user.administers_now() {
         let no_admin = Condition::Any(vec![absent(attr("act")), eq(size(attr("act")), 0)]);
         let conditions = if matches!(actor, Actor::First) { vec![no_admin] } else { vec![] };
         let actions = vec![add_admin(&new_user.key, new_user.user.auth_type)];
-        writes.push((Created::NotFirst, Write::update(keys::administrators(tenant), conditions, actions)));
+        writes.push((CreationRejection::NotFirst, Write::update(keys::administrators(tenant), conditions, actions)));
     }
-    writes.extend(actor.check(now).map(|write| (Created::ActorRevoked, write)));
+    writes.extend(actor.check(now).map(|write| (CreationRejection::ActorRevoked, write)));
     if let Some(subject) = &new_user.profile.subject {
-        writes.push((Created::SubjectTaken, linked(&new_user.key, &new_user.user, subject)?));
+        writes.push((CreationRejection::SubjectTaken, linked(&new_user.key, &new_user.user, subject)?));
     }
-    writes.extend(new_user.name_collision_checks().into_iter().map(|write| (Created::Ambiguous, write)));
+    writes.extend(new_user.name_collision_checks().into_iter().map(|write| (CreationRejection::Ambiguous, write)));
     Ok(writes)
 }
 
@@ -279,7 +304,7 @@ fn login_unclaimed_by_others(login: &LoginKey, user: &UserId) -> Write {
 }
 
 /// The write of a new password into the login name's item. The stored password must have this version.
-fn new_password(key: &UserKey, login: &LoginKey, version: i64, hash: &PasswordHash) -> Write {
+pub(super) fn new_password(key: &UserKey, login: &LoginKey, version: i64, hash: &PasswordHash) -> Write {
     Write::update(
         keys::login(login),
         vec![eq(attr("uid"), key.user().as_str()), eq(attr("pv"), version)],

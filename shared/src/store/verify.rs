@@ -5,12 +5,12 @@ use std::time::Duration;
 use tokio::join;
 
 use super::{
-    Store, StoreError,
-    commit::{Audited, CommitError},
+    OperationError, Store, StoreError,
+    commit::Audited,
     item,
     item::CurrentIdp,
     keys,
-    login::Charge,
+    login::Exhausted,
     session,
     table::{Retry, Updated},
     write::{self, Action, Condition, Write, absent, attr, eq, exists, gt, lt, num},
@@ -26,20 +26,35 @@ use crate::{
     sign_in::{Attempt, PendingVerification, SignedIn, VerificationToken},
 };
 
+/// Why an attempt at a code was not counted. The code must not be checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ChargeRejection {
+    /// Too many attempts in the window.
+    #[error(transparent)]
+    Exhausted(#[from] Exhausted),
+    /// A rule rejects the token or the user.
+    #[error(transparent)]
+    Verification(#[from] VerificationRejection),
+}
+
+/// Why an attempt at a code was not counted.
+pub type ChargeError = OperationError<ChargeRejection>;
+
 /// Why a correct code was not accepted.
-pub type AcceptError = CommitError<VerificationRejection>;
+pub type AcceptError = OperationError<VerificationRejection>;
 
 impl Store {
     /// Counts an attempt against the budgets of the challenge, the window and the consecutive failures in one write, and
     /// returns what the code is checked against. The count stands whatever the check says (docs/security.md 14, 28).
     ///
     /// # Errors
-    /// [`StoreError`]: denied.
+    /// [`ChargeError`]: denied.
     pub async fn charge_verification(
         &self,
         token: VerificationToken,
         attempt: Attempt,
-    ) -> Result<Charge<PendingVerification, VerificationRejection>, StoreError> {
+    ) -> Result<PendingVerification, ChargeError> {
+        let rejected = |why: VerificationRejection| ChargeError::Rejected(why.into());
         let mut expired = Vec::new();
         let mut idp = None;
         // A full window may hold expired attempts: the second round replaces exactly those. If another request replaced them
@@ -58,25 +73,24 @@ impl Store {
                 _ => charged.await?,
             };
             let (Updated::Written(found) | Updated::Refused(found)) = &charged;
-            let Some(found) = found.clone() else { return Ok(Charge::Rejected(VerificationRejection::InvalidToken)) };
+            let found = found.clone().ok_or(rejected(VerificationRejection::InvalidToken))?;
             let user: User = item::read(found)?;
             if !idp_holds(&token, &user, idp.as_ref()) {
-                return Ok(Charge::Rejected(VerificationRejection::InvalidToken));
+                return Err(rejected(VerificationRejection::InvalidToken));
             }
             // A refused write may be this one, counted before its reply was lost.
             let counted = user.recent_attempts.contains_key(&attempt.text());
             if counted {
-                return Ok(Charge::Admitted(PendingVerification { user, token, attempt, restored: self.restored }));
+                return Ok(PendingVerification { user, token, attempt, restored: self.restored });
             }
-            if let Err(why) = verify_code::check_attempt(&user, &token, attempt.at()) {
-                return Ok(Charge::Rejected(why));
-            }
+            verify_code::check_attempt(&user, &token, attempt.at()).map_err(rejected)?;
             expired = expired_attempts(&user, attempt.at());
             if user.recent_attempts.len() - expired.len() >= policy::MAX_RECENT_ATTEMPTS {
-                return Ok(Charge::Exhausted { retry_at: window_ends(&user, attempt.at()) });
+                let retry_at = window_ends(&user, attempt.at());
+                return Err(OperationError::Rejected(Exhausted { retry_at }.into()));
             }
         }
-        Err(StoreError::Contended("a user's window of attempts".into()))
+        Err(StoreError::Contended("a user's window of attempts".into()).into())
     }
 
     /// Spends the proof and opens the session in one transaction with its audit row.
@@ -110,8 +124,8 @@ impl Store {
         };
         match self.commit_user(key, user.clone(), audited, NotExhausted, decide).await {
             Ok(()) => Ok(Disabled::Done),
-            Err(CommitError::Rejected(NotExhausted)) => Ok(Disabled::Stale),
-            Err(CommitError::Store(error)) => Err(error),
+            Err(OperationError::Rejected(NotExhausted)) => Ok(Disabled::Stale),
+            Err(OperationError::Store(error)) => Err(error),
         }
     }
 }
@@ -187,12 +201,12 @@ pub(super) fn open_entry(map: &'static str, token: &TokenRef, life: Duration, no
 
 /// The ids of attempts that are older than the window, or so far in the future that a clock must have run ahead.
 fn expired_attempts(user: &User, now: Timestamp) -> Vec<String> {
-    let (from, to) = ((now - policy::WINDOW).millis(), (now + policy::WINDOW).millis());
+    let (from, to) = (now - policy::WINDOW, now + policy::WINDOW);
     user.recent_attempts.iter().filter(|(_, at)| **at <= from || **at > to).map(|(id, _)| id.clone()).collect()
 }
 
 fn window_ends(user: &User, now: Timestamp) -> Timestamp {
-    let oldest = user.recent_attempts.values().min().copied().map_or(now, Timestamp::from_millis);
+    let oldest = user.recent_attempts.values().min().copied().unwrap_or(now);
     oldest + policy::WINDOW
 }
 
@@ -227,7 +241,7 @@ mod tests {
         let (ann, tokens) = ann(8).await;
         let mut sign_ins = Vec::new();
         for token in &tokens {
-            let Charge::Admitted(pending) = ann.charge(token, NOW).await else { panic!("refused") };
+            let Ok(pending) = ann.charge(token, NOW).await else { panic!("refused") };
             let code = totp::code_at(&ann.secret, STEP).unwrap();
             let proof = totp::check(&ann.secret, &code, NOW, 0).unwrap();
             sign_ins.push(SignIn::with_totp(pending, proof, None, &SystemEntropy).unwrap());
@@ -241,22 +255,27 @@ mod tests {
         let (ann, tokens) = ann(4).await;
         for token in &tokens[..2] {
             for _ in 0..5 {
-                assert!(matches!(ann.charge(token, NOW).await, Charge::Admitted(_)));
+                assert!(ann.charge(token, NOW).await.is_ok());
             }
-            assert!(matches!(ann.charge(token, NOW).await, Charge::Rejected(VerificationRejection::InvalidToken)));
+            assert!(matches!(
+                ann.charge(token, NOW).await,
+                Err(ChargeRejection::Verification(VerificationRejection::InvalidToken))
+            ));
         }
         let full = NOW + policy::WINDOW;
-        assert!(matches!(ann.charge(&tokens[2], NOW).await, Charge::Exhausted { retry_at } if retry_at == full));
+        assert!(
+            matches!(ann.charge(&tokens[2], NOW).await, Err(ChargeRejection::Exhausted(Exhausted { retry_at })) if retry_at == full)
+        );
     }
 
     #[tokio::test]
     async fn success_clears_consecutive_failures_but_not_recent_attempts() {
         let (ann, tokens) = ann(4).await;
         for _ in 0..4 {
-            ann.charge(&tokens[0], NOW).await;
+            assert!(ann.charge(&tokens[0], NOW).await.is_ok());
         }
         assert!(ann.with_step(&tokens[1], STEP, NOW).await.is_some());
-        let Charge::Admitted(pending) = ann.charge(&tokens[2], NOW).await else { panic!("refused") };
+        let Ok(pending) = ann.charge(&tokens[2], NOW).await else { panic!("refused") };
         assert_eq!(
             (pending.user().consecutive_failures, pending.user().total_failures, pending.user().recent_attempts.len()),
             (1, 5, 5)
@@ -270,11 +289,14 @@ mod tests {
         let later = NOW + Duration::from_secs(60);
         let devices = ann.read(&ann.key).await.devices;
         let second = ann.with_step(&first, STEP + 2, later).await.unwrap().reference().clone();
-        assert!(matches!(ann.charge(&first, later).await, Charge::Rejected(VerificationRejection::InvalidToken)));
-        let Charge::Admitted(pending) = ann.charge(&second, later).await else { panic!("refused") };
+        assert!(matches!(
+            ann.charge(&first, later).await,
+            Err(ChargeRejection::Verification(VerificationRejection::InvalidToken))
+        ));
+        let Ok(pending) = ann.charge(&second, later).await else { panic!("refused") };
         let session = &pending.user().sessions[second.id()];
-        assert_eq!((session.created, session.step_up), (NOW.millis(), later.secs()));
-        assert_eq!(session.ends, (NOW + policy::SESSION_LIFE).secs());
+        assert_eq!((session.created, session.step_up), (NOW, Some(later)));
+        assert_eq!(session.ends, NOW + policy::SESSION_LIFE);
         assert!(pending.user().devices == devices, "a step-up makes no device known");
     }
 
@@ -288,7 +310,7 @@ mod tests {
             (&tokens[1], Action::Remove(attr("c").key(tokens[1].id().as_str().to_owned()))),
         ];
         for (token, close) in gone {
-            let Charge::Admitted(pending) = ann.charge(token, NOW).await else { panic!("refused") };
+            let Ok(pending) = ann.charge(token, NOW).await else { panic!("refused") };
             let code = totp::code_at(&ann.secret, STEP + 1).unwrap();
             let proof = totp::check(&ann.secret, &code, NOW, STEP).unwrap();
             let sign_in = SignIn::with_totp(pending, proof, None, &SystemEntropy).unwrap();
@@ -301,7 +323,7 @@ mod tests {
     async fn proof_is_denied_when_factor_was_disabled_meanwhile() {
         let (ann, tokens) = ann(1).await;
         let session = ann.with_step(&tokens[0], STEP, NOW).await.unwrap().reference().clone();
-        let Charge::Admitted(pending) = ann.charge(&session, NOW).await else { panic!("refused") };
+        let Ok(pending) = ann.charge(&session, NOW).await else { panic!("refused") };
         let code = totp::code_at(&ann.secret, STEP + 1).unwrap();
         let proof = totp::check(&ann.secret, &code, NOW, STEP).unwrap();
         let sign_in = SignIn::with_totp(pending, proof, None, &SystemEntropy).unwrap();
@@ -315,7 +337,7 @@ mod tests {
         let ring = KeyRing::new([(2, [2; 32].into())].into()).unwrap();
         let resealed = ring.seal(&ann.secret, &SystemEntropy).await.unwrap();
         let proven = async |token: &TokenRef, step: i64| {
-            let Charge::Admitted(pending) = ann.charge(token, NOW).await else { panic!("refused") };
+            let Ok(pending) = ann.charge(token, NOW).await else { panic!("refused") };
             let proof = totp::check(&ann.secret, &totp::code_at(&ann.secret, step).unwrap(), NOW, step - 1).unwrap();
             SignIn::with_totp(pending, proof, Some(resealed.clone()), &SystemEntropy).unwrap()
         };
@@ -333,14 +355,14 @@ mod tests {
         let (ann, tokens) = ann(1).await;
         assert!(matches!(
             ann.charge(&tokens[0], NOW + policy::CHALLENGE_LIFE).await,
-            Charge::Rejected(VerificationRejection::InvalidToken)
+            Err(ChargeRejection::Verification(VerificationRejection::InvalidToken))
         ));
         let unknown =
             NewToken::generate(TokenClass::Challenge, &ann.key, crate::secret::RestoreEpoch::default(), &SystemEntropy)
                 .unwrap();
         assert!(matches!(
             ann.charge(unknown.reference(), NOW).await,
-            Charge::Rejected(VerificationRejection::InvalidToken)
+            Err(ChargeRejection::Verification(VerificationRejection::InvalidToken))
         ));
     }
 
@@ -351,7 +373,7 @@ mod tests {
         let mut last = None;
         for (number, token) in tokens.iter().take(50).enumerate() {
             for _ in 0..2 {
-                let Charge::Admitted(pending) = ann.charge(token, at).await else { panic!("refused at {number}") };
+                let Ok(pending) = ann.charge(token, at).await else { panic!("refused at {number}") };
                 last = Some(pending);
             }
             if number % 5 == 4 {
@@ -360,7 +382,10 @@ mod tests {
         }
         let pending = last.unwrap();
         assert!(pending.exhausts_factor());
-        assert!(matches!(ann.charge(&tokens[50], at).await, Charge::Rejected(VerificationRejection::InvalidToken)));
+        assert!(matches!(
+            ann.charge(&tokens[50], at).await,
+            Err(ChargeRejection::Verification(VerificationRejection::InvalidToken))
+        ));
         let event = ann.event();
         let attempt = Attempt::begin(at, &SystemEntropy).unwrap();
         let disabled = ann.store.disable_factor(&ann.key, pending.user(), &attempt, &event).await.unwrap();
@@ -383,10 +408,11 @@ mod tests {
         for user in variants(&user) {
             for user in variants_of_session(&user, &token).chain(variants_of_challenge(&user, &challenges[1])) {
                 let item = item::write(&user).unwrap();
-                for token in [&session, &challenge] {
-                    let attempt = Attempt::begin(NOW, &SystemEntropy).unwrap();
+                // Times of a session are stored in whole seconds, so the fraction of a second must not matter.
+                for (token, now) in [(&session, NOW), (&session, NOW + Duration::from_millis(999)), (&challenge, NOW)] {
+                    let attempt = Attempt::begin(now, &SystemEntropy).unwrap();
                     let charged = charge(token, &attempt, &[]).apply(Some(&item)).is_ok();
-                    assert_eq!(charged, verify_code::check_attempt(&user, token, NOW).is_ok());
+                    assert_eq!(charged, verify_code::check_attempt(&user, token, now).is_ok());
                     checked += 1;
                 }
             }
@@ -413,11 +439,11 @@ mod tests {
     }
 
     fn variants_of_session(user: &User, token: &TokenRef) -> impl Iterator<Item = User> {
-        let (now, longest) = (NOW.secs(), (NOW + policy::SESSION_LIFE + policy::SKEW).secs());
-        let idle = (NOW - policy::SESSION_IDLE).secs();
+        let (longest, idle) = (NOW + policy::SESSION_LIFE + policy::SKEW, NOW - policy::SESSION_IDLE);
+        let second = Duration::from_secs(1);
         let mut all = Vec::new();
-        for ends in [now, now + 1, longest, longest + 1] {
-            for seen in [idle, idle + 1] {
+        for ends in [NOW, NOW + second, longest, longest + second] {
+            for seen in [idle, idle + second] {
                 for (version, attempts) in [(0, 0), (1, 0), (1, policy::MAX_ATTEMPTS - 1), (1, policy::MAX_ATTEMPTS)] {
                     let mut user = user.clone();
                     let session = user.sessions.get_mut(token.id()).unwrap();
@@ -434,9 +460,9 @@ mod tests {
     }
 
     fn variants_of_challenge(user: &User, token: &TokenRef) -> impl Iterator<Item = User> {
-        let (now, longest) = (NOW.millis(), (NOW + policy::CHALLENGE_LIFE + policy::SKEW).millis());
+        let (longest, ms) = (NOW + policy::CHALLENGE_LIFE + policy::SKEW, Duration::from_millis(1));
         let mut all = Vec::new();
-        for ends in [now, now + 1, longest, longest + 1] {
+        for ends in [NOW, NOW + ms, longest, longest + ms] {
             for (version, attempts) in [(0, 0), (1, 0), (1, policy::MAX_ATTEMPTS - 1), (1, policy::MAX_ATTEMPTS)] {
                 let mut user = user.clone();
                 let challenge = user.challenges.get_mut(token.id()).unwrap();

@@ -7,6 +7,7 @@ mod batch;
 mod enrolment;
 mod everywhere;
 mod login;
+mod password;
 mod recovery;
 mod verify;
 

@@ -12,6 +12,7 @@
 mod directory;
 mod factors;
 mod keys;
+mod password;
 mod sign_in;
 mod sso;
 

@@ -47,6 +47,10 @@ async fn s03_every_violated_condition_is_refused() {
             spec.method = "urn:oasis:names:tc:SAML:2.0:cm:sender-vouches".into()
         })
         .await;
+    // These conditions are known, and change nothing: each assertion is accepted once, and none is passed on.
+    let (authn_request, mut spec) = fixture.valid("bob").await;
+    spec.conditions = "<saml:OneTimeUse/><saml:ProxyRestriction/>".into();
+    fixture.service.acs("acme", &spec.sign_assertion(&fixture.idp), &authn_request.relay_state).await.ok();
 }
 
 /// S03: times and subjects.
@@ -166,6 +170,11 @@ async fn s03_each_single_violation_of_the_response_is_refused() {
         let response = edited(spec.sign_assertion(&fixture.idp), from, to);
         fixture.assert_refused(what, &response, &authn_request, rule).await;
     }
+    // Only a signed response must have a destination.
+    let (other_request, other) = fixture.valid("bob").await;
+    let destination = format!(" Destination=\"{}\"", fixture.acme.acs_url);
+    let response = edited(other.sign_assertion(&fixture.idp), &destination, "");
+    fixture.service.acs("acme", &response, &other_request.relay_state).await.ok();
     // An assertion without id could be replayed without limit.
     let nameless = spec.assertion().replace(&spec.assertion_id, "");
     let whole = fixture.idp.sign(&spec.response(&nameless), &spec.response_id);

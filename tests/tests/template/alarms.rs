@@ -77,7 +77,7 @@ fn each_alarm_watches_its_metric() {
     let [gateway, lambda, sqs, dynamodb] = &aws;
     let api = json!([{"Fn::If": ["Rest", {"Name": "ApiName", "Value": {"Ref": "AWS::StackName"}},
         {"Name": "ApiId", "Value": {"Ref": "HttpApi"}}]}]);
-    let queue = json!([{"Name": "QueueName", "Value": {"Fn::GetAtt": ["Undelivered", "QueueName"]}}]);
+    let queue = |name: &str| json!([{"Name": "QueueName", "Value": {"Fn::GetAtt": [name, "QueueName"]}}]);
     let sum = json!("Sum");
     let expected = [
         ("GatewayFaults", gateway, json!({"Fn::If": ["Rest", "5XXError", "5xx"]}), api, &sum),
@@ -86,7 +86,21 @@ fn each_alarm_watches_its_metric() {
         ("LoginSlow", lambda, json!("Duration"), function("FunctionName", "Login"), &json!("p99")),
         ("VerifySlow", lambda, json!("Duration"), function("FunctionName", "Verify"), &json!("p99")),
         ("EventsLate", lambda, json!("IteratorAge"), function("FunctionName", "AuditEvents"), &json!("Maximum")),
-        ("EventsUndelivered", sqs, json!("ApproximateNumberOfMessagesVisible"), queue, &json!("Maximum")),
+        (
+            "EventsUndelivered",
+            sqs,
+            json!("ApproximateNumberOfMessagesVisible"),
+            queue("Undelivered"),
+            &json!("Maximum"),
+        ),
+        (
+            "MailsUndelivered",
+            sqs,
+            json!("ApproximateNumberOfMessagesVisible"),
+            queue("UndeliveredMails"),
+            &json!("Maximum"),
+        ),
+        ("MailsLate", sqs, json!("ApproximateAgeOfOldestMessage"), queue("MailQueue"), &json!("Maximum")),
         ("LoginsDelayed", own, json!("TooManyAttempts"), function("function", "Login"), &sum),
         ("CodesDelayed", own, json!("TooManyAttempts"), function("function", "Verify"), &sum),
         ("Attacked", own, json!("Attacks"), Value::Null, &sum),

@@ -61,6 +61,35 @@ fn notify_reads_events_and_failed_ones_stay_in_the_queue() {
     assert_eq!(resource("UndeliveredPolicy"), &policy);
 }
 
+/// A message is delivered again later than the function ends, and after five deliveries it is kept for inspection.
+#[test]
+fn password_mail_reads_the_queue_and_failed_messages_stay_in_another() {
+    let template = template();
+    let resource = |name: &str| &template["Resources"][name];
+    let source = json!({"Messages": {"Type": "SQS", "Properties": {"Queue": arn("MailQueue"), "BatchSize": 1}}});
+    let function = properties(&template, "password-mail", "Function");
+    assert_eq!(function["Events"], source);
+    let queue = &resource("MailQueue")["Properties"];
+    assert_eq!(queue["VisibilityTimeout"].as_u64(), function["Timeout"].as_u64().map(|timeout| 6 * timeout));
+    assert_eq!(queue["RedrivePolicy"], json!({"maxReceiveCount": 5, "deadLetterTargetArn": arn("UndeliveredMails")}));
+    assert_eq!(queue["SqsManagedSseEnabled"], true);
+    let dead = json!({"MessageRetentionPeriod": 1_209_600, "SqsManagedSseEnabled": true});
+    assert_eq!(resource("UndeliveredMails")["Properties"], dead);
+    let all = template["Resources"].as_object().unwrap().iter();
+    let conditional: Vec<_> = all.filter(|(_, one)| one["Condition"] == "MailLinks").map(|(name, _)| name).collect();
+    let expected = [
+        "MailQueue",
+        "MailsLate",
+        "MailsUndelivered",
+        "PasswordMailFaults",
+        "PasswordMailFunction",
+        "PasswordMailLogs",
+        "PasswordMailRole",
+        "UndeliveredMails",
+    ];
+    assert_eq!(conditional, expected);
+}
+
 /// Mails use the stack's own configuration set, because the role has no right to an identity's default one.
 #[test]
 fn mails_have_a_configuration_set() {

@@ -100,6 +100,7 @@ fn every_flow_has_its_own_function_role_and_log() {
     // The table is created by the stack, or an existing table is named.
     let name = json!({"Fn::If": ["OwnTable", {"Ref": "Table"}, {"Ref": "ExistingTable"}]});
     let stream = json!({"Fn::If": ["OwnTable", {"Fn::GetAtt": ["Table", "StreamArn"]}, {"Fn::Sub": EXISTING_STREAM}]});
+    let domain = json!({"Fn::If": ["OwnDomain", {"Fn::Sub": "https://${DomainName}/${BasePath}"}, ""]});
     let globals = json!({
         "Runtime": "provided.al2023",
         "Handler": "bootstrap",
@@ -111,6 +112,7 @@ fn every_flow_has_its_own_function_role_and_log() {
             "VESTIBULE_METRICS": metrics(),
             "VESTIBULE_AUDIT_RETENTION_DAYS": {"Ref": "AuditRetentionDays"},
             "VESTIBULE_BASE_PATH": {"Ref": "BasePath"},
+            "VESTIBULE_PUBLIC_URL": {"Fn::If": ["PublicUrlSaid", {"Ref": "PublicUrl"}, domain]},
             "VESTIBULE_CLIENT_ADDRESS": {"Ref": "ClientAddress"},
             "VESTIBULE_ORIGIN_SECRET_SHA256": {"Ref": "OriginSecretSha256"},
             "VESTIBULE_CORS_ORIGINS": {"Ref": "CorsOrigins"},
@@ -197,6 +199,7 @@ fn outputs_name_the_resources_that_operators_need() {
         ("NamesKey", "NamesKey"),
         ("CodesKey", "CodesKey"),
         ("UndeliveredQueue", "Undelivered"),
+        ("UndeliveredMailsQueue", "UndeliveredMails"),
     ] {
         assert_eq!(output(name), json!({"Ref": resource}));
     }
@@ -208,9 +211,17 @@ fn outputs_name_the_resources_that_operators_need() {
 #[test]
 fn functions_get_only_the_environment_variables_they_need() {
     let template = template();
-    let domain = json!({"Fn::If": ["OwnDomain", {"Fn::Sub": "https://${DomainName}/${BasePath}"}, ""]});
+    let queue = json!({"VESTIBULE_MAIL_QUEUE": {"Fn::If": ["MailLinks", {"Ref": "MailQueue"}, ""]}});
     let expected = BTreeMap::from([
-        ("sso", json!({"VESTIBULE_PUBLIC_URL": {"Fn::If": ["PublicUrlSaid", {"Ref": "PublicUrl"}, domain]}})),
+        ("directory", queue.clone()),
+        ("password", queue),
+        (
+            "password-mail",
+            json!({
+                "VESTIBULE_MAIL_FROM": {"Ref": "MailFrom"},
+                "VESTIBULE_MAIL_CONFIGURATION_SET": {"Ref": "MailConfiguration"},
+            }),
+        ),
         ("audit-events", json!({"VESTIBULE_EVENT_BUS": {"Ref": "Bus"}})),
         (
             "notify",

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
+use tests::browser::PAGES;
 
 use super::{contract, of_type, pascal, properties, read, shape, template, with_routes};
 
@@ -27,8 +28,14 @@ fn routed(template: &Value, api: &str) -> BTreeMap<String, Value> {
     routes
 }
 
+/// The paths of the contract and of the pages, and the function of each.
+fn contract_and_pages() -> BTreeMap<String, String> {
+    let pages = PAGES.iter().map(|(path, function)| (shape(path), (*function).to_owned()));
+    contract().into_iter().chain(pages).collect()
+}
+
 #[test]
-fn every_contract_path_is_routed_to_its_flow_only() {
+fn every_path_is_routed_to_its_function_only() {
     let template = template();
     for api in ["HttpApi", "RestApi"] {
         let (mut routes, mut rest) = (BTreeMap::new(), BTreeMap::new());
@@ -40,14 +47,14 @@ fn every_contract_path_is_routed_to_its_flow_only() {
             let function =
                 uri.split_once("/functions/${").unwrap().1.strip_suffix("Function.Alias}/invocations").unwrap();
             let flow = with_routes().into_iter().find(|flow| pascal(flow) == function).unwrap();
-            if path.starts_with("/v1/") {
-                routes.insert(shape(&path), flow)
-            } else {
+            if path == "/" || path == "/{proxy+}" {
                 rest.insert(path, flow)
+            } else {
+                routes.insert(shape(&path), flow)
             };
         }
-        assert_eq!(routes, contract(), "{api}");
-        // One function answers 404.
+        assert_eq!(routes, contract_and_pages(), "{api}");
+        // One function has the start page, and answers 404.
         assert_eq!(rest.keys().collect::<Vec<_>>(), ["/", "/{proxy+}"], "{api}");
         assert_eq!(rest.values().collect::<BTreeSet<_>>().len(), 1, "{api}: {rest:?}");
     }
@@ -91,8 +98,9 @@ fn cargo_lambda_watch_has_the_same_routes() {
     let routes = lines.filter_map(|line| line.split_once(" = "));
     let (routes, rest): (BTreeMap<_, _>, BTreeMap<_, _>) = routes
         .map(|(path, flow)| (path.trim_matches('"'), flow.trim_matches('"').to_owned()))
-        .partition(|(path, _)| path.starts_with("/v1/"));
-    assert_eq!(routes.into_iter().map(|(path, flow)| (shape(path), flow)).collect::<BTreeMap<_, _>>(), contract());
+        .partition(|(path, _)| !["/", "/{*path}"].contains(path));
+    let routes: BTreeMap<_, _> = routes.into_iter().map(|(path, flow)| (shape(path), flow)).collect();
+    assert_eq!(routes, contract_and_pages());
     // Other paths get 404 from the same function as behind the gateways.
     let template = template();
     let paths = &template["Resources"]["HttpApi"]["Properties"]["DefinitionBody"]["paths"];

@@ -39,7 +39,7 @@ pub(super) async fn show(app: &App, page: &Page, tenant: &TenantId, after: Optio
     let contacts = found.items.into_iter().map(|row| Contact {
         id: row.contact.into(),
         username: row.username,
-        excluded_at: Timestamp::from_millis(row.at),
+        excluded_at: row.at,
         excluded_by: names.get(&row.by).map_or_else(|| row.by.to_string(), |profile| profile.username.clone()),
         reason: row.why,
     });

@@ -8,12 +8,16 @@ use utoipa::ToSchema;
 use vestibule::{
     audit::{Action, Outcome},
     http::{
-        ApiRequest, ApiResult, App, Code, Line, Problem,
+        ApiRequest, ApiResult, App, Code, Line, Problem, Request,
         dto::{AuthTypeDto, Email, KindDto, RoleDto, UserDto, Username},
     },
-    id::{LoginName, UserId},
-    secret::{Nonce, SecretText},
-    store::users::{Actor, Created, NewUser, NewUserDetails, fits, fits_somewhere},
+    id::{LoginName, TenantId, UserId},
+    mail_order::OrderedMail,
+    secret::{LoginKey, Nonce, SecretText},
+    store::{
+        session::AdminContext,
+        users::{Actor, CreationError, CreationRejection as Rejection, NewUser, NewUserDetails, fits, fits_somewhere},
+    },
 };
 
 use super::{NameId, check_password, invalid_combination, name_id_is_a_username, name_id_taken};
@@ -24,54 +28,94 @@ use super::{NameId, check_password, invalid_combination, name_id_is_a_username, 
 #[schema(example = json!({"role": "standard", "username": "bob", "display_name": "Bob Meyer", "email": "bob@acme.example"}))]
 pub(crate) struct CreateRequest {
     /// Whether the user is an employee or a contact.
-    kind: KindDto,
+    pub(crate) kind: KindDto,
     /// `portal` for a contact, `administrator` or `standard` for an employee. In tenant `support`, every user is an `operator`.
-    role: RoleDto,
+    pub(crate) role: RoleDto,
     /// How the user signs in.
-    auth_type: AuthTypeDto,
+    pub(crate) auth_type: AuthTypeDto,
     /// The user name. It is unique within the tenant.
-    username: Username,
+    pub(crate) username: Username,
     /// The display name.
-    display_name: Line,
-    /// Where notifications are mailed.
-    email: Option<Email>,
+    pub(crate) display_name: Line,
+    /// Where notifications and links are mailed.
+    pub(crate) email: Option<Email>,
     /// The password: at most 1,024 bytes, at least 8 bytes for an employee and 15 characters for a contact. Common
     /// passwords are refused.
     #[schema(value_type = Option<String>, example = "correct horse battery staple")]
-    password: Option<SecretText>,
+    pub(crate) password: Option<SecretText>,
     /// The NameID that the tenant's identity provider sends for this user, if it is not the user name.
-    sso_name_id: Option<NameId>,
+    pub(crate) sso_name_id: Option<NameId>,
+    /// Whether the user gets a mail with a link to choose a password, valid for 7 days. It needs an e-mail address, and
+    /// excludes a password and a sign-in through the identity provider.
+    #[serde(default)]
+    pub(crate) invite: bool,
 }
 
-/// Create a user
-///
-/// For an Administrator with a fresh step-up. The user enrols an authenticator at their first sign-in.
-#[utoipa::path(post, path = "/v1/admin/users", operation_id = "createUser", tag = "directory",
-    security(("session" = [])), request_body = CreateRequest, responses(
-    (status = 201, body = UserDto, description = "The new user.", example = json!({
-        "id": "u-bob", "username": "bob", "display_name": "Bob Meyer", "role": "standard", "mfa": "none"})),
-    (status = 401, description = "`invalid_token`, `session_refresh_required`, `step_up_required`"),
-    (status = 403, description = "`forbidden`: Only an Administrator may do this."),
-    (status = 409, description = "`conflict`: Another user has the user name or the NameID, or a NameID was given and the \
-        tenant has no identity provider."),
-))]
-pub(crate) async fn create(
-    State(app): State<Arc<App>>,
-    call: ApiRequest<CreateRequest>,
-) -> ApiResult<(StatusCode, Json<UserDto>)> {
-    let ApiRequest { body, request, .. } = call;
-    body.password.as_ref().map(|password| check_password(password, body.kind == KindDto::Contact)).transpose()?;
-    // The form is checked before the caller. The tenant, and so its own rule, is known only after that.
-    if !fits_somewhere(body.kind.into(), body.role.into()) {
-        return Err(invalid_combination());
+impl CreateRequest {
+    /// The checks that need no caller: the form comes before the token.
+    pub(crate) fn check_form(&self) -> ApiResult<()> {
+        self.password.as_ref().map(|password| check_password(password, self.kind == KindDto::Contact)).transpose()?;
+        if self.invite {
+            if self.email.is_none() {
+                return Err(Problem::field("/email", "is needed for an invitation"));
+            }
+            if self.password.is_some() {
+                return Err(Problem::field("/password", "must be absent if the user is invited"));
+            }
+            if self.auth_type != AuthTypeDto::Local {
+                return Err(Problem::field("/auth_type", "must be local if the user is invited"));
+            }
+        }
+        if fits_somewhere(self.kind.into(), self.role.into()) { Ok(()) } else { Err(invalid_combination()) }
     }
-    let admin = request.administrator(&app).await?;
+
+    /// The check that needs the tenant.
+    pub(crate) fn check_in(&self, tenant: &TenantId) -> ApiResult<()> {
+        if fits(tenant, self.kind.into(), self.role.into()) { Ok(()) } else { Err(invalid_combination()) }
+    }
+
+    pub(crate) fn login(&self, app: &App, tenant: &TenantId) -> ApiResult<LoginKey> {
+        Ok(app.names()?.login(tenant, &LoginName::fold(&self.username)))
+    }
+}
+
+/// Creates the user and orders the invitation, if there is one. The form was checked.
+pub(super) async fn create_checked(
+    app: &App,
+    request: &Request,
+    admin: &AdminContext,
+    body: &CreateRequest,
+) -> ApiResult<NewUser> {
+    if body.invite {
+        app.mail_queue()?;
+    }
+    let user = new_user(app, request, admin, body).await?;
+    let event = request.event(Action::UserCreated, Outcome::Success);
+    let event = event.by(admin.key().user()).about(user.key.user());
+    match app.store.create_user(&Actor::AdminContext(admin), &user, &request.attempt(app)?, &event).await {
+        Ok(()) => {}
+        Err(CreationError::Rejected(why)) => return Err(rejected(app, request, why).await),
+        Err(CreationError::Store(error)) => return Err(error.into()),
+    }
+    if body.invite {
+        request.order_mail(app, OrderedMail::invitation(&user.key, admin.key().user())).await?;
+    }
+    Ok(user)
+}
+
+async fn rejected(app: &App, request: &Request, why: Rejection) -> Problem {
+    match why {
+        Rejection::NameTaken => Problem::new(Code::Conflict).detail("another user has this username"),
+        Rejection::SubjectTaken => name_id_taken(),
+        Rejection::Ambiguous => name_id_is_a_username(),
+        Rejection::IdTaken | Rejection::NoTenant | Rejection::NotFirst => Code::Unavailable.into(),
+        Rejection::ActorRevoked => request.no_longer(app).await,
+    }
+}
+
+async fn new_user(app: &App, request: &Request, admin: &AdminContext, body: &CreateRequest) -> ApiResult<NewUser> {
     let tenant = admin.tenant();
-    if !fits(tenant, body.kind.into(), body.role.into()) {
-        return Err(invalid_combination());
-    }
     let id = UserId::generate(&*app.entropy)?;
-    let login = app.names()?.login(tenant, &LoginName::fold(&body.username));
     let details = NewUserDetails {
         kind: body.kind.into(),
         role: body.role.into(),
@@ -80,9 +124,10 @@ pub(crate) async fn create(
         display_name: &body.display_name,
         email: body.email.as_deref(),
     };
-    let mut user = NewUser::new(tenant.user(id), login, &details, Nonce::generate(&*app.entropy)?, request.now);
-    if let Some(name_id) = body.sso_name_id {
-        user = user.linked(name_id.link(&app, &admin)?);
+    let (login, incarnation) = (body.login(app, tenant)?, Nonce::generate(&*app.entropy)?);
+    let mut user = NewUser::new(tenant.user(id), login, &details, incarnation, request.now);
+    if let Some(name_id) = &body.sso_name_id {
+        user = user.linked(name_id.link(app, admin)?);
     }
     if let Some(idp) = admin.principal().idp() {
         user = user.in_tenant_with_idp(app.names()?, &idp.entity_id);
@@ -90,15 +135,36 @@ pub(crate) async fn create(
     if let Some(password) = &body.password {
         user.hash = Some(app.passwords.hash(password, &*app.entropy).await?);
     }
-    let event = request.event(Action::UserCreated, Outcome::Success);
-    let event = event.by(admin.key().user()).about(user.key.user());
-    match app.store.create_user(&Actor::AdminContext(&admin), &user, &request.attempt(&app)?, &event).await? {
-        Created::Done => {}
-        Created::NameTaken => return Err(Problem::new(Code::Conflict).detail("another user has this username")),
-        Created::SubjectTaken => return Err(name_id_taken()),
-        Created::Ambiguous => return Err(name_id_is_a_username()),
-        Created::IdTaken | Created::NoTenant | Created::NotFirst => return Err(Code::Unavailable.into()),
-        Created::ActorRevoked => return Err(request.no_longer(&app).await),
-    }
-    Ok((StatusCode::CREATED, Json(UserDto::new(&user.key, &user.user, &user.profile))))
+    Ok(user)
+}
+
+/// Create a user
+///
+/// For an Administrator with a fresh step-up. The user enrols an authenticator at their first sign-in. If an invitation could
+/// not be queued, the answer is `unavailable` although the user was created: send it with `POST …/invitation`.
+#[utoipa::path(post, path = "/v1/admin/users", operation_id = "createUser", tag = "directory",
+    security(("session" = [])), request_body = CreateRequest, responses(
+    (status = 201, body = UserDto, description = "The new user.", example = json!({
+        "id": "u-bob", "username": "bob", "display_name": "Bob Meyer", "role": "standard", "mfa": "none"})),
+    (status = 401, description = "`invalid_token`, `session_refresh_required`, `step_up_required`"),
+    (status = 403, description = "`forbidden`: Only an Administrator may do this."),
+    (status = 404, description = "`not_found`: The user is to be invited, and the deployment sends no mails with links."),
+    (status = 409, description = "`conflict`: Another user has the user name or the NameID, or a NameID was given and the \
+        tenant has no identity provider."),
+))]
+pub(crate) async fn create(
+    State(app): State<Arc<App>>,
+    call: ApiRequest<CreateRequest>,
+) -> ApiResult<(StatusCode, Json<UserDto>)> {
+    let user = create_user(&app, &call.request, &call.body).await?;
+    Ok((StatusCode::CREATED, Json(user)))
+}
+
+/// Creates a user of the caller's tenant.
+pub(crate) async fn create_user(app: &App, request: &Request, body: &CreateRequest) -> ApiResult<UserDto> {
+    body.check_form()?;
+    let admin = request.administrator(app).await?;
+    body.check_in(admin.tenant())?;
+    let user = create_checked(app, request, &admin, body).await?;
+    Ok(UserDto::in_directory(&user.key, &user.user, &user.profile))
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{extract::State, http::StatusCode};
 use vestibule::{
     audit::{Action, Outcome},
-    http::{ApiRequest, ApiResult, App, NoBody},
+    http::{ApiRequest, ApiResult, App, NoBody, Request},
     id::UserId,
     store::users::Changed,
 };
@@ -25,12 +25,16 @@ use super::{load_for_change, refusal};
     (status = 409, description = "`conflict`: The tenant would lose its last active Administrator."),
 ))]
 pub(crate) async fn delete(State(app): State<Arc<App>>, call: ApiRequest<NoBody, UserId>) -> ApiResult<StatusCode> {
-    let ApiRequest { path: user, request, .. } = call;
-    let (admin, target) = load_for_change(&app, &request, user).await?;
+    delete_user(&app, &call.request, call.path).await.map(|()| StatusCode::NO_CONTENT)
+}
+
+/// Deletes a user of the caller's tenant.
+pub(crate) async fn delete_user(app: &App, request: &Request, user: UserId) -> ApiResult<()> {
+    let (admin, target) = load_for_change(app, request, user).await?;
     let event = request.event(Action::UserDeleted, Outcome::Success);
     let event = event.by(admin.key().user()).about(target.key().user());
-    match app.store.delete_user(&admin, target, &request.attempt(&app)?, &event).await? {
-        Changed::Done(_) => Ok(StatusCode::NO_CONTENT),
-        refused => Err(refusal(&app, &request, &admin, event, &refused).await),
+    match app.store.delete_user(&admin, target, &request.attempt(app)?, &event).await? {
+        Changed::Done(_) => Ok(()),
+        refused => Err(refusal(app, request, &admin, event, &refused).await),
     }
 }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use axum::{Json, extract::State};
 use vestibule::{
-    http::{ApiRequest, ApiResult, App, Code, NoBody, dto::UserDto},
-    id::UserId,
+    http::{ApiRequest, ApiResult, App, Code, NoBody, Request, dto::UserDto},
+    id::{UserId, UserKey},
+    store::item::{Profile, User},
 };
 
 use super::load;
@@ -20,8 +21,14 @@ use super::load;
     (status = 404, description = "`not_found`"),
 ))]
 pub(crate) async fn get(State(app): State<Arc<App>>, call: ApiRequest<NoBody, UserId>) -> ApiResult<Json<UserDto>> {
-    let (principal, target) = load(&app, &call.request, call.path).await?;
-    call.request.may_read(&app, &principal).await?;
+    let (key, user, profile) = read_user(&app, &call.request, call.path).await?;
+    Ok(Json(UserDto::in_directory(&key, &user, &profile)))
+}
+
+/// Reads a user of the caller's tenant.
+pub(crate) async fn read_user(app: &App, request: &Request, user: UserId) -> ApiResult<(UserKey, User, Profile)> {
+    let (principal, target) = load(app, request, user).await?;
+    request.may_read(app, &principal).await?;
     let (user, profile) = target.read()?.ok_or(Code::NotFound)?;
-    Ok(Json(UserDto::new(target.key(), &user, &profile)))
+    Ok((target.key().clone(), user, profile))
 }

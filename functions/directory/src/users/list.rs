@@ -7,10 +7,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use vestibule::{
     http::{
-        ApiRequest, ApiResult, App, Limit, NoBody, cursor,
+        ApiRequest, ApiResult, App, Limit, NoBody, Request, cursor,
         dto::{KindDto, MfaDto, NameStart, UserDto},
     },
-    store::lists::{List, UserFilter},
+    store::{
+        lists::{Cursor, List, UserFilter},
+        session::Principal,
+    },
 };
 
 #[derive(Deserialize, IntoParams)]
@@ -41,11 +44,11 @@ pub(crate) struct ListQuery {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct UserList {
     /// The users.
-    items: Vec<UserDto>,
+    pub(crate) items: Vec<UserDto>,
     /// Where the next page begins: the `cursor` of the next request. Absent on the last page. A page can have fewer items
     /// than `limit` and not be the last.
     #[serde(skip_serializing_if = "Option::is_none")]
-    next_cursor: Option<String>,
+    pub(crate) next_cursor: Option<String>,
 }
 
 /// List the users of the tenant
@@ -62,15 +65,27 @@ pub(crate) async fn list(
 ) -> ApiResult<Json<UserList>> {
     let ApiRequest { query, request, .. } = call;
     let after = cursor(List::Users, query.cursor.as_deref())?;
-    let reader = request.administrator_reading(&app).await?;
-    let tenant = reader.token().user().tenant();
+    let caller = request.principal(&app).await?;
     let filter = UserFilter {
         kind: query.kind.map(Into::into),
         mfa: query.mfa.map(Into::into),
         excluded: query.excluded,
         start: query.q.map(String::from),
     };
-    let page = app.store.list_users(tenant, &filter, after.as_ref(), query.limit.get()).await?;
-    let items = page.items.iter().map(|(key, user, profile)| UserDto::new(key, user, profile)).collect();
-    Ok(Json(UserList { items, next_cursor: page.next.map(|next| next.text(List::Users)) }))
+    list_users(&app, &request, &caller, &filter, after.as_ref(), query.limit).await.map(Json)
+}
+
+/// Lists users of the caller's tenant.
+pub(crate) async fn list_users(
+    app: &App,
+    request: &Request,
+    caller: &Principal,
+    filter: &UserFilter,
+    after: Option<&Cursor>,
+    limit: Limit,
+) -> ApiResult<UserList> {
+    request.may_read(app, caller).await?;
+    let page = app.store.list_users(caller.token().user().tenant(), filter, after, limit.get()).await?;
+    let items = page.items.iter().map(|(key, user, profile)| UserDto::in_directory(key, user, profile)).collect();
+    Ok(UserList { items, next_cursor: page.next.map(|next| next.text(List::Users)) })
 }

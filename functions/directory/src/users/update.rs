@@ -8,10 +8,11 @@ use utoipa::ToSchema;
 use vestibule::{
     audit::{Action, Notify, Outcome},
     http::{
-        ApiRequest, ApiResult, App, Code, Line, OrEmpty, Problem,
+        ApiRequest, ApiResult, App, Code, Line, OrEmpty, Problem, Request,
         dto::{AuthTypeDto, Email, KindDto, RoleDto, UserDto},
     },
-    id::UserId,
+    id::{UserId, UserKey},
+    mail_order::OrderedMail,
     password::WeakPassword,
     secret::SecretText,
     store::users::{Changed, Patch, fits_somewhere},
@@ -20,25 +21,25 @@ use vestibule::{
 use super::{NameId, check_password, invalid_combination, load_for_change, refusal};
 
 /// The fields of a user to change. Absent fields do not change. An empty body is `{}`.
-#[derive(Deserialize, ToSchema)]
+#[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"display_name": "Ann Lee-Meyer", "email": "ann@acme.example"}))]
 pub(crate) struct ChangeRequest {
     /// Whether the user is an employee or a contact. It must match the role: send both.
-    kind: Option<KindDto>,
+    pub(crate) kind: Option<KindDto>,
     /// The role. It must match `kind`: send both.
-    role: Option<RoleDto>,
+    pub(crate) role: Option<RoleDto>,
     /// How the user signs in.
-    auth_type: Option<AuthTypeDto>,
+    pub(crate) auth_type: Option<AuthTypeDto>,
     /// Whether the user may sign in.
-    active: Option<bool>,
+    pub(crate) active: Option<bool>,
     /// The display name.
-    display_name: Option<Line>,
+    pub(crate) display_name: Option<Line>,
     /// Where notifications are mailed.
-    email: Option<Email>,
+    pub(crate) email: Option<Email>,
     /// A new password, with the same limits as at creation. You cannot set your own password here: use `POST /v1/password`.
     #[schema(value_type = Option<String>)]
-    password: Option<SecretText>,
+    pub(crate) password: Option<SecretText>,
     /// The NameID that the tenant's identity provider sends for this user. It replaces the earlier one.
     sso_name_id: Option<NameId>,
 }
@@ -46,7 +47,7 @@ pub(crate) struct ChangeRequest {
 /// Change a user
 ///
 /// For an Administrator with a fresh step-up. Every change except of the display name and the e-mail address ends the
-/// user's sessions.
+/// user's sessions. A new e-mail address is not verified; links that were mailed become void, and the former address is told.
 #[utoipa::path(patch, path = "/v1/admin/users/{id}", operation_id = "updateUser", tag = "directory",
     security(("session" = [])), params(("id" = String, Path, description = "The user's id.", example = "u-ann")),
     request_body = ChangeRequest, responses(
@@ -63,6 +64,11 @@ pub(crate) async fn update(
     call: ApiRequest<OrEmpty<ChangeRequest>, UserId>,
 ) -> ApiResult<Json<UserDto>> {
     let ApiRequest { body: OrEmpty(body), path: user, request, .. } = call;
+    change_user(&app, &request, user, body).await.map(Json)
+}
+
+/// Changes a user of the caller's tenant.
+pub(crate) async fn change_user(app: &App, request: &Request, user: UserId, body: ChangeRequest) -> ApiResult<UserDto> {
     if let Some(password) = &body.password {
         // The form is checked before the caller. If the user may be a contact, the store checks the length with the change.
         check_password(password, body.kind == Some(KindDto::Contact))?;
@@ -72,8 +78,8 @@ pub(crate) async fn update(
     {
         return Err(invalid_combination());
     }
-    let (admin, target) = load_for_change(&app, &request, user).await?;
-    target.read()?.ok_or(Code::NotFound)?;
+    let (admin, target) = load_for_change(app, request, user).await?;
+    let (_, profile) = target.read()?.ok_or(Code::NotFound)?;
     let mut patch = Patch {
         kind: body.kind.map(Into::into),
         role: body.role.map(Into::into),
@@ -85,14 +91,14 @@ pub(crate) async fn update(
         linked: None,
     };
     if let Some(name_id) = body.sso_name_id {
-        patch.linked = Some(name_id.link(&app, &admin)?);
+        patch.linked = Some(name_id.link(app, &admin)?);
     }
     let event = request.event(Action::UserChanged, Outcome::Success);
     let mut event = event.by(admin.key().user()).about(target.key().user());
     if let Some(password) = &body.password {
         if target.key() == admin.key() {
             let why = Problem::new(Code::Forbidden).detail("use POST /v1/password to change your own password");
-            return Err(request.refused(&app, &admin, event, why).await);
+            return Err(request.refused(app, &admin, event, why).await);
         }
         patch.hash = Some(app.passwords.hash(password, &*app.entropy).await?);
     }
@@ -101,11 +107,21 @@ pub(crate) async fn update(
         event = event.notify(Notify::User);
     }
     let key = target.key().clone();
-    match app.store.update_user(&admin, target, &patch, &request.attempt(&app)?, &event).await? {
-        Changed::Done(after) => Ok(Json(UserDto::new(&key, &after.0, &after.1))),
+    match app.store.update_user(&admin, target, &patch, &request.attempt(app)?, &event).await? {
+        Changed::Done(after) => {
+            tell_former_address(app, request, &key, profile.email, after.1.email.as_deref()).await;
+            Ok(UserDto::in_directory(&key, &after.0, &after.1))
+        }
         Changed::InvalidCombination => Err(invalid_combination()),
         Changed::PasswordTooShort => Err(Problem::weak("/password", WeakPassword::TooShort)),
-        refused => Err(refusal(&app, &request, &admin, event, &refused).await),
+        refused => Err(refusal(app, request, &admin, event, &refused).await),
+    }
+}
+
+/// Tells the former address that it was replaced. The change is durable, so a failure is only logged, which raises an alarm.
+async fn tell_former_address(app: &App, request: &Request, key: &UserKey, former: Option<String>, now: Option<&str>) {
+    if let Some(former) = former.filter(|former| Some(former.as_str()) != now) {
+        let _ = request.order_mail(app, OrderedMail::address_changed(key, former)).await;
     }
 }
 

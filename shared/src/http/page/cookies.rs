@@ -54,6 +54,7 @@ impl Cookies {
             TokenClass::Challenge => "vestibule-challenge",
             TokenClass::Enrolment => "vestibule-enrolment",
             TokenClass::Device => "vestibule-device",
+            TokenClass::Mail => "vestibule-mail",
         })
     }
 
@@ -66,8 +67,7 @@ impl Cookies {
     /// The cookie of a token, for as long as the token lives.
     #[must_use]
     pub fn until(self, class: TokenClass, token: &str, expires_at: Timestamp, now: Timestamp) -> HeaderValue {
-        let left = expires_at.millis().saturating_sub(now.millis()).max(0);
-        self.set(class, token, Duration::from_millis(left.unsigned_abs()))
+        self.set(class, token, expires_at - now)
     }
 
     /// The cookies that sign a browser in. The tokens of the steps before are used up.

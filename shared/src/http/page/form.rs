@@ -9,7 +9,7 @@ use super::{Page, PageError, Text, with_return_to};
 use crate::http::problem::{Code, Problem};
 
 /// A labelled field of a form, with the error at the field. Label and hint are the texts `label-NAME` and `hint-NAME` of
-/// the catalogue.
+/// the catalogue. A field with options is a list to choose from.
 #[derive(Template)]
 #[template(path = "field.html")]
 pub struct Field {
@@ -24,6 +24,7 @@ pub struct Field {
     autocomplete: &'static str,
     required: bool,
     long: bool,
+    options: Vec<(&'static str, Cow<'static, str>)>,
 }
 
 // The template escapes its values.
@@ -46,6 +47,7 @@ impl Field {
             autocomplete: "off",
             required: true,
             long: false,
+            options: Vec::new(),
         }
     }
 
@@ -105,6 +107,20 @@ impl Field {
         self
     }
 
+    /// A day. Browsers offer a calendar and send `2026-01-31`.
+    #[must_use]
+    pub const fn date(mut self) -> Self {
+        self.kind = "date";
+        self
+    }
+
+    /// A list to choose from: the values, and the texts that say what they are.
+    #[must_use]
+    pub fn options(mut self, options: impl IntoIterator<Item = (&'static str, Cow<'static, str>)>) -> Self {
+        self.options = options.into_iter().collect();
+        self
+    }
+
     /// The field may stay empty.
     #[must_use]
     pub const fn optional(mut self) -> Self {
@@ -151,6 +167,21 @@ impl FormErrors {
             message.text = text.into();
         }
         self
+    }
+
+    /// The same, with another message at this field if there is one: it says more than `invalid-NAME`.
+    #[must_use]
+    pub fn saying_at(mut self, field: &str, text: impl Into<String>) -> Self {
+        if let Some(message) = self.messages.iter_mut().find(|message| message.field == field) {
+            message.text = text.into();
+        }
+        self
+    }
+
+    /// Whether nothing is wrong.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.messages.is_empty()
     }
 
     fn of(&self, field: &str) -> Option<String> {

@@ -131,7 +131,7 @@ impl Run<'_> {
     fn apply(&self, user: &mut User) -> Outcome {
         let now = self.attempt.at();
         let (applied, outcome) = if self.batch.claim.disable_mfa {
-            let exclusion = Exclusion { batch: self.id.clone(), at: now.millis() };
+            let exclusion = Exclusion { batch: self.id.clone(), at: now };
             (exclude_contact(user, exclusion), Outcome::Excluded)
         } else {
             (include_contact(user, now), Outcome::Included)
@@ -169,7 +169,7 @@ impl Run<'_> {
 
     /// The row in the list of exclusions.
     fn exclusion_row(&self, key: &UserKey, profile: &Profile) -> Result<Write, StoreError> {
-        let at = self.attempt.at().millis();
+        let at = self.attempt.at();
         let row = ExclusionRow {
             contact: key.user().clone(),
             username: profile.username.clone(),
@@ -180,7 +180,7 @@ impl Run<'_> {
         };
         let mut row = item::write(&row)?;
         row.insert("GP".to_owned(), text(keys::exclusions(key.tenant())));
-        row.insert("GS".to_owned(), text(format!("{at:013}#{}", key.user())));
+        row.insert("GS".to_owned(), text(format!("{:013}#{}", at.millis(), key.user())));
         Ok(Write::put_new(keys::exclusion(key), row))
     }
 }

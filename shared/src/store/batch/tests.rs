@@ -385,7 +385,7 @@ async fn contact_who_becomes_an_employee_during_the_batch_is_not_excluded() {
         let (fixture, patch) = (Arc::clone(&fixture), Arc::clone(&patch));
         all.push(Box::pin(async move {
             let (store, event) = (&fixture.ann.store, fixture.ann.event());
-            let (_, named) = store.load_user(&fixture.session, id, NOW).await.unwrap().ok().unwrap();
+            let (_, named) = store.load_user(&fixture.session, id, NOW).await.unwrap();
             let admin = fixture.admin().await;
             let changed = store.update_user(&admin, named, &patch, &attempt(NOW), &event).await;
             assert!(matches!(changed.unwrap(), Changed::Done(_)));
@@ -404,4 +404,68 @@ async fn contact_who_becomes_an_employee_during_the_batch_is_not_excluded() {
             usize::from(*outcome == Outcome::Excluded)
         );
     }
+}
+
+/// A fixture over a table that runs another command before a chosen write. The writes of a batch of one group are its claim, the
+/// group and the end.
+async fn interleaved(contacts: usize) -> (Arc<BatchFixture>, Arc<InterleavedTable>) {
+    let table = Arc::new(InterleavedTable::over(Arc::new(MemoryTable::default())));
+    (Arc::new(fixture_over(Arc::<InterleavedTable>::clone(&table), contacts).await), table)
+}
+
+#[tokio::test]
+async fn batch_that_another_request_ran_meanwhile_has_its_report() {
+    for before in 1..=3 {
+        let (fixture, table) = interleaved(2).await;
+        let other = Arc::clone(&fixture);
+        table.before_write(before, async move {
+            other.report(&other.request("a")).await;
+        });
+        let report = fixture.report(&fixture.request("a")).await;
+        assert!(!table.waits() && report.status == Status::Completed, "{before}");
+        assert_eq!(outcomes(&report), [Outcome::Excluded; 2]);
+    }
+}
+
+#[tokio::test]
+async fn outcomes_that_another_request_stored_meanwhile_stay() {
+    for dry_run in [false, true] {
+        let (fixture, table) = interleaved(1).await;
+        let request = BatchRequest { dry_run, ..fixture.request("a") };
+        let id = batch_id(&fixture.admin().await, &request.key).unwrap();
+        let other = Arc::clone(&fixture);
+        table.before_write(2, async move {
+            let stored = item::write(&Outcomes { outcomes: vec![Outcome::NotAContact] }).unwrap();
+            other.ann.put(Write::put_new(keys::batch_group(other.ann.key.tenant(), &id, 0), stored)).await;
+        });
+        assert_eq!(outcomes(&fixture.report(&request).await), [Outcome::NotAContact], "dry run: {dry_run}");
+        assert!(!table.waits() && fixture.exclusion_row(&fixture.contacts[0]).await.is_none());
+    }
+}
+
+#[tokio::test]
+async fn batch_that_was_stopped_meanwhile_stays_stopped() {
+    let (fixture, table) = interleaved(1).await;
+    let id = batch_id(&fixture.admin().await, &fixture.request("a").key).unwrap();
+    let other = Arc::clone(&fixture);
+    table.before_write(3, async move {
+        let stopped = vec![Action::Set(attr("st"), text("s"))];
+        other.ann.put(Write::update(keys::batch(other.ann.key.tenant(), &id), vec![], stopped)).await;
+    });
+    assert_eq!(fixture.report(&fixture.request("a")).await.status, Status::Stopped);
+    assert!(!table.waits());
+}
+
+/// The caller was deleted, and the user id was created again for another Administrator.
+#[tokio::test]
+async fn batch_of_a_deleted_administrator_is_stopped() {
+    let (fixture, table) = interleaved(1).await;
+    let (admin, other) = (fixture.admin().await, Arc::clone(&fixture));
+    table.before_write(2, async move {
+        other.ann.change(Action::Set(attr("born"), crate::store::write::bytes(&[9; 12]))).await;
+        other.ann.change(Action::Add(attr("ep"), 1)).await;
+    });
+    let BatchResult::Report(report) = fixture.run_as(&admin, &fixture.request("a")).await else { panic!("no report") };
+    assert_eq!((table.waits(), report.status), (false, Status::Stopped));
+    assert_eq!(outcomes(&report), [Outcome::NotApplied]);
 }

@@ -23,7 +23,7 @@ async fn reset(ann: &Ann, session: &TokenRef, target: &UserId) -> Result<ResetUs
 }
 
 async fn reset_at(ann: &Ann, session: &TokenRef, target: &UserId, at: Timestamp) -> Result<ResetUser, ResetError> {
-    let (principal, loaded) = ann.store.load_reset(session, target.clone(), at).await.unwrap().ok().unwrap();
+    let (principal, loaded) = ann.store.load_reset(session, target.clone(), at).await.unwrap();
     let admin = principal.administrator(at).ok().unwrap();
     let code = ResetCode::generate(&SystemEntropy).unwrap();
     let digest = |key: &UserKey| code.digest(&ann.codes, key);
@@ -168,7 +168,7 @@ async fn operator(ann: &Ann) -> (UserKey, LoginKey, AdminContext) {
     ann.put(Write::put_new(keys::login(&login), item::write(&row).unwrap())).await;
     ann.add(&key, &user).await;
     let session = ann.session_of(&key).await;
-    let principal = ann.store.read_session(&session, NOW).await.unwrap().ok().unwrap();
+    let principal = ann.store.read_session(&session, NOW).await.unwrap();
     (key, login, principal.operator(NOW).ok().unwrap())
 }
 

@@ -14,14 +14,14 @@ use crate::{
     store::{
         fixture::{PASSWORD, STEP, ann, person},
         item::{self, Device, Exclusion, Kind, User},
-        login::ExemptOpened,
-        verify::Disabled,
+        login::Opened,
+        verify::{ChargeRejection, Disabled},
         write,
     },
 };
 
 async fn proven_by_recovery(ann: &Ann, token: &TokenRef) -> SignIn {
-    let Charge::Admitted(pending) = ann.charge(token, NOW).await else { panic!("refused") };
+    let Ok(pending) = ann.charge(token, NOW).await else { panic!("refused") };
     let proof = recovery::check(
         &ann.codes,
         &ann.key,
@@ -112,8 +112,8 @@ async fn device_of_another_user_is_not_charged() {
     ann.someone("bob", Role::Standard).await;
     let bob = ann.names.login(ann.key.tenant(), &crate::id::LoginName::fold("bob"));
     let charge =
-        ann.store.charge_login(&bob, Some(device.reference()), &Backoff::at(NOW), &attempt(NOW)).await.unwrap();
-    let Charge::Admitted(password_attempt) = charge else { panic!("refused") };
+        decided(ann.store.charge_login(&bob, Some(device.reference()), &Backoff::at(NOW), &attempt(NOW)).await);
+    let Ok(password_attempt) = charge else { panic!("refused") };
     assert!(password_attempt.device.is_none() && password_attempt.loaded_user.is_none());
     assert_eq!(password_attempt.failures(), 1, "counted at the login name");
     assert_eq!(ann.read(&ann.key).await.devices[device.reference().id()].attempts, 0);
@@ -127,14 +127,14 @@ fn device_at(id: &EntryId) -> write::Path {
 async fn known_device(ann: &Ann, ends: Timestamp) -> NewToken {
     let token = NewToken::generate(TokenClass::Device, &ann.key, RestoreEpoch::default(), &SystemEntropy).unwrap();
     let (id, verifier) = (token.reference().id(), *token.reference().verifier());
-    let device = Device { verifier, ends: ends.secs(), attempts: 0, last: 0, attempt: None };
+    let device = Device { verifier, ends, attempts: 0, last: Timestamp::default(), attempt: None };
     ann.change(Action::Set(device_at(id), item::value(&device).unwrap())).await;
     token
 }
 
 /// Makes Ann an excluded contact with a known device.
 async fn excluded(ann: &Ann) -> NewToken {
-    let exclusion = Exclusion { batch: BatchId::parse("b").unwrap(), at: 0 };
+    let exclusion = Exclusion { batch: BatchId::parse("b").unwrap(), at: Timestamp::default() };
     let token = known_device(ann, NOW + policy::DEVICE_LIFE).await;
     let actions = vec![
         Action::Set(attr("k"), text("c")),
@@ -157,7 +157,7 @@ async fn exempt_sign_in_clears_failures_of_name_and_device() {
             panic!("not exempt")
         };
         let opened = ann.store.open_exempt_session(exempt, &SystemEntropy, &ann.event()).await.unwrap();
-        assert!(matches!(opened, ExemptOpened::Done(_)));
+        assert!(matches!(opened, Opened::Done(_)));
         assert_eq!(ann.password("wrong", device, NOW).await.err().unwrap().failures(), 1);
     }
 }
@@ -182,9 +182,9 @@ async fn correct_password_clears_failures_even_if_reset_is_required() {
 #[test]
 fn excluded_contact_signs_in_although_dormant_or_past_enrolment_deadline() {
     let incarnation = crate::secret::Nonce::generate(&SystemEntropy).unwrap();
-    let exclusion = Exclusion { batch: BatchId::parse("b").unwrap(), at: 0 };
+    let exclusion = Exclusion { batch: BatchId::parse("b").unwrap(), at: Timestamp::default() };
     let excluded = User { excluded: Some(exclusion), ..person(Kind::Contact, Role::Portal, incarnation) };
-    let late = User { enrol_by: Some(NOW.secs()), ..excluded.clone() };
+    let late = User { enrol_by: Some(NOW), ..excluded.clone() };
     assert!(NextStep::of(&excluded, NOW + policy::DORMANT + Duration::from_secs(1)) == NextStep::Exempt);
     assert!(NextStep::of(&late, NOW + Duration::from_secs(1)) == NextStep::Exempt);
     let employee = User { kind: Kind::Employee, ..excluded.clone() };
@@ -196,7 +196,8 @@ fn excluded_contact_signs_in_although_dormant_or_past_enrolment_deadline() {
 #[test]
 fn enrolment_is_possible_until_deadline() {
     let incarnation = crate::secret::Nonce::generate(&SystemEntropy).unwrap();
-    let reset = User { enrol_by: Some(NOW.secs() + 1), ..person(Kind::Employee, Role::Standard, incarnation) };
+    let reset =
+        User { enrol_by: Some(NOW + Duration::from_secs(1)), ..person(Kind::Employee, Role::Standard, incarnation) };
     assert!(NextStep::of(&reset, NOW) == NextStep::EnrolmentRequired);
     assert!(NextStep::of(&reset, NOW + Duration::from_secs(1)) == NextStep::ResetRequired);
 }
@@ -208,7 +209,7 @@ async fn factor_is_exhausted_at_hundredth_failure() {
         [(policy::MAX_CONSECUTIVE_FAILURES - 2, false), (policy::MAX_CONSECUTIVE_FAILURES - 1, true)]
     {
         ann.change(Action::Set(attr("row"), num(failures))).await;
-        let Charge::Admitted(pending) = ann.charge(&tokens[0], NOW).await else { panic!("refused") };
+        let Ok(pending) = ann.charge(&tokens[0], NOW).await else { panic!("refused") };
         assert_eq!(pending.exhausts_factor(), exhausted);
     }
 }
@@ -311,7 +312,10 @@ async fn challenge_is_charged_only_while_it_is_open() {
         })
         .await;
         assert!(
-            matches!(ann.charge(&tokens[0], NOW).await, Charge::Rejected(VerificationRejection::InvalidToken)),
+            matches!(
+                ann.charge(&tokens[0], NOW).await,
+                Err(ChargeRejection::Verification(VerificationRejection::InvalidToken))
+            ),
             "{case}"
         );
         assert!(ann.read(&ann.key).await.recent_attempts.is_empty(), "{case}");

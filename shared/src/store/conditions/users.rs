@@ -19,7 +19,7 @@ async fn password_set_by_administrator_clears_known_devices() {
     let bob = ann.someone("bob", Role::Standard).await;
     let token = NewToken::generate(TokenClass::Device, &bob, RestoreEpoch::default(), &SystemEntropy).unwrap();
     let verifier = *token.reference().verifier();
-    let device = Device { verifier, ends: (NOW + policy::DEVICE_LIFE).secs(), attempts: 0, last: 0, attempt: None };
+    let device = Device { verifier, ends: NOW + policy::DEVICE_LIFE, attempts: 0, last: NOW, attempt: None };
     let known = attr("d").key(token.reference().id().as_str().to_owned());
     set(&ann, &bob, vec![Action::Set(known, item::value(&device).unwrap())]).await;
     let renamed = Patch { display_name: Some("Robert".to_owned()), ..Patch::default() };

@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 
+use super::times::{millis, secs};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{
     domain::{
         Administrators, Idp, LoginRow, Profile, Provisioning, RequestKey, ResetCodeFor, SsoRequest, TenantPolicy,
     },
+    env::Timestamp,
     id::UserId,
     secret::Nonce,
 };
@@ -19,8 +21,8 @@ record! { Profile as ProfileRecord {
     display_name: String,
     #[serde(rename = "em", default, skip_serializing_if = "Option::is_none")]
     email: Option<String>,
-    #[serde(rename = "cr")]
-    created: i64,
+    #[serde(rename = "cr", with = "secs")]
+    created: Timestamp,
     #[serde(rename = "ni", default, skip_serializing_if = "Option::is_none")]
     name_id: Option<String>,
     #[serde(rename = "sj", default, skip_serializing_if = "Option::is_none")]
@@ -32,8 +34,8 @@ record! { TenantPolicy as TenantPolicyRecord {
     issuer: String,
     #[serde(rename = "rcf")]
     reset_code_for: ResetCodeFor,
-    #[serde(rename = "cr")]
-    created: i64,
+    #[serde(rename = "cr", with = "secs")]
+    created: Timestamp,
 } }
 
 record! { Administrators as AdministratorsRecord {
@@ -64,10 +66,10 @@ record! { Idp as IdpRecord {
     provisioning: Option<Provisioning>,
     #[serde(rename = "rk", default, skip_serializing_if = "Option::is_none")]
     request_key: Option<RequestKey>,
-    #[serde(rename = "vu", default, skip_serializing_if = "Option::is_none")]
-    valid_until: Option<i64>,
-    #[serde(rename = "at")]
-    changed: i64,
+    #[serde(rename = "vu", default, skip_serializing_if = "Option::is_none", with = "secs")]
+    valid_until: Option<Timestamp>,
+    #[serde(rename = "at", with = "secs")]
+    changed: Timestamp,
 } }
 
 record! { RequestKey as RequestKeyRecord {
@@ -97,8 +99,8 @@ record! { Provisioning as ProvisioningRecord {
 } }
 
 record! { SsoRequest as SsoRequestRecord {
-    #[serde(rename = "x")]
-    ends: i64,
+    #[serde(rename = "x", with = "millis")]
+    ends: Timestamp,
     #[serde(rename = "to")]
     return_to: String,
     #[serde(rename = "su", default)]
@@ -116,8 +118,8 @@ record! { LoginRow as LoginRowRecord {
     version: Option<i64>,
     #[serde(rename = "n", default)]
     attempts: i64,
-    #[serde(rename = "q", default)]
-    last: i64,
+    #[serde(rename = "q", default, with = "millis")]
+    last: Timestamp,
     #[serde(rename = "a", default, skip_serializing_if = "Option::is_none")]
     attempt: Option<Nonce>,
     #[serde(rename = "day", default, skip_serializing_if = "Option::is_none")]

@@ -29,13 +29,12 @@ impl SsoRequest {
     /// A request that starts now, requires no step-up and is not bound to a browser.
     #[must_use]
     pub fn new(return_to: String, now: Timestamp) -> Self {
-        Self { ends: (now + REQUEST_LIFE).millis(), return_to, step_up: false, pre_session: None }
+        Self { ends: now + REQUEST_LIFE, return_to, step_up: false, pre_session: None }
     }
 
     /// Whether the request has not expired. An end too far in the future came from a clock that ran ahead.
     fn in_time(&self, now: Timestamp) -> bool {
-        let longest = (now + REQUEST_LIFE + policy::SKEW).millis();
-        self.ends > now.millis() && self.ends <= longest
+        self.ends > now && self.ends <= now + REQUEST_LIFE + policy::SKEW
     }
 }
 
@@ -46,7 +45,7 @@ impl Store {
     /// [`StoreError`]: the store failed. Do not redirect the browser to the IdP.
     pub async fn open_request(&self, tenant: &TenantId, relay: &Relay, request: &SsoRequest) -> Result<(), StoreError> {
         let mut fields = item::write(request)?;
-        fields.insert("ttl".to_owned(), num((Timestamp::from_millis(request.ends) + policy::SKEW).secs()));
+        fields.insert("ttl".to_owned(), num((request.ends + policy::SKEW).secs()));
         let actions = fields.into_iter().map(|(name, value)| Action::Set(attr(name), value)).collect();
         let write = Write::update(keys::sso_request(tenant, relay), vec![absent(attr("PK"))], actions);
         match self.table.update(&write, Retry::Idempotent).await? {

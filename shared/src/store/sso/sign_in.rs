@@ -15,7 +15,7 @@ use crate::{
     sign_in::{Attempt, SignedIn},
     sso::{Assertion, SsoGrant, SsoSignIn},
     store::{
-        Store, StoreError,
+        OperationError, Store, StoreError,
         administrators::{add_admin, mark_admin_with_mfa, remove_admin},
         commit::{self, Commit, Decision, Retries},
         item::{self, Idp, LoginRow, Profile, Subject},
@@ -48,6 +48,23 @@ pub enum SsoOpened {
     /// Nothing is committed: the user, the link or the Administrators changed. The caller must find the user of the returned
     /// assertion again.
     Stale(Assertion),
+}
+
+/// An assertion that no user signs in by.
+#[derive(thiserror::Error)]
+#[error("no user signs in by the assertion")]
+pub struct NoOwner {
+    /// The assertion, for provisioning and the audit.
+    pub assertion: Assertion,
+    /// The reason.
+    #[source]
+    pub why: SubjectRejection,
+}
+
+impl std::fmt::Debug for NoOwner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NoOwner").field("why", &self.why).finish_non_exhaustive()
+    }
 }
 
 /// A user who signed in by SSO.
@@ -99,23 +116,23 @@ struct MappedRole {
 impl Store {
     /// Finds the user of an assertion. The rules, in this order: the user is linked to the NameID; the NameID is the user's login
     /// name; the attribute that the tenant configured for first sign-ins is the user's login name. E-mail addresses are never
-    /// compared. The inner `Err` returns a rejected assertion with the reason.
+    /// compared.
     ///
     /// # Errors
-    /// [`StoreError`]: the store failed, or an item is corrupt. Deny the sign-in.
+    /// [`OperationError`]: deny the sign-in. A rejection returns the assertion.
     pub async fn sso_owner(
         &self,
         assertion: Assertion,
         idp: &Idp,
         names: &NameKey,
         attempt: &Attempt,
-    ) -> Result<Result<SsoSignIn, (Assertion, SubjectRejection)>, StoreError> {
+    ) -> Result<SsoSignIn, OperationError<NoOwner>> {
         match self.find_owner(&assertion, idp, names).await {
             Ok(Owner { key, user, profile, link }) => {
-                Ok(Ok(SsoSignIn { assertion, attempt: *attempt, key, user, profile, link }))
+                Ok(SsoSignIn { assertion, attempt: *attempt, key, user, profile, link })
             }
-            Err(OwnerError::Rejected(why)) => Ok(Err((assertion, why))),
-            Err(OwnerError::Store(error)) => Err(error),
+            Err(OwnerError::Rejected(why)) => Err(OperationError::Rejected(NoOwner { assertion, why })),
+            Err(OwnerError::Store(error)) => Err(error.into()),
         }
     }
 
@@ -258,7 +275,7 @@ fn opened(opening: SsoOpening, user: User) -> SsoOpened {
             SsoOpened::SignedIn(Box::new(SsoSession { signed_in, key, user, profile }))
         }
         SsoToken::Enrolment(token, challenge) => {
-            let (ends, reset_code_required) = (Timestamp::from_millis(challenge.ends), user.reset_code_required);
+            let (ends, reset_code_required) = (challenge.ends, user.reset_code_required);
             SsoOpened::EnrolmentRequired { token, ends, reset_code_required }
         }
     }

@@ -12,22 +12,14 @@ use crate::{
     secret::{LoginKey, TokenRef},
     sign_in::{Attempt, NewSession, OwnPasswordAttempt, SignedIn, VerifiedOwnPassword},
     store::{
-        Store, StoreError,
-        commit::{Audited, CommitError},
+        OperationError, Store, StoreError,
+        commit::Audited,
         item, keys,
-        session::{NoSession, Principal, session_is_live},
+        session::{NoSession, Principal, SessionError, session_is_live},
         table::{Retry, Updated},
         write::{self, Action, Condition, Write, absent, attr, ne},
     },
 };
-
-/// Whether the user's own password was changed.
-pub enum PasswordChanged {
-    /// Changed. Every session but this new one is void.
-    Done(SignedIn),
-    /// The caller's session ended meanwhile.
-    NoSession(NoSession),
-}
 
 impl Store {
     /// Counts an attempt at the caller's current password at the caller's session. Failures at the login name do not affect
@@ -35,61 +27,58 @@ impl Store {
     /// ends with the last of [`crate::policy::MAX_ATTEMPTS`].
     ///
     /// # Errors
-    /// [`StoreError`]: denied.
+    /// [`SessionError`].
     pub async fn charge_own_password(
         &self,
         caller: &Principal,
         attempt: &Attempt,
-    ) -> Result<Result<OwnPasswordAttempt, NoSession>, StoreError> {
+    ) -> Result<OwnPasswordAttempt, SessionError> {
         let (token, now) = (caller.token(), attempt.at());
         let (count, login) = (charge_session(token, attempt), [keys::login(&caller.login())]);
         let (counted, row) = join!(self.table.update(&count, Retry::Idempotent), self.table.read(&login));
         let user: User = match counted? {
             Updated::Written(Some(item)) => item::read(item)?,
-            Updated::Written(None) | Updated::Refused(None) => return Ok(Err(NoSession::Invalid)),
+            Updated::Written(None) | Updated::Refused(None) => {
+                return Err(OperationError::Rejected(NoSession::Invalid));
+            }
             Updated::Refused(Some(item)) => {
                 let user: User = item::read(item)?;
-                let session = match user.session_in_time(token, now) {
-                    Ok(session) => session,
-                    Err(why) => return Ok(Err(why)),
-                };
+                let session = user.session_in_time(token, now).map_err(OperationError::Rejected)?;
                 if session.password_attempt != Some(attempt.nonce()) {
-                    return Ok(Err(NoSession::Invalid)); // its attempts are used up
+                    return Err(OperationError::Rejected(NoSession::Invalid)); // its attempts are used up
                 }
                 user // this attempt was counted before, and the reply was lost
             }
         };
         let row = item::read(row?.into_iter().next().flatten().unwrap_or_default())?;
-        Ok(Ok(OwnPasswordAttempt { token: token.clone(), row, user, attempt: *attempt }))
+        Ok(OwnPasswordAttempt { token: token.clone(), row, user, attempt: *attempt })
     }
 
     /// Changes the caller's own password after the current password was verified. Known devices are forgotten, and every
-    /// session except the new one is void.
+    /// session except the new one, which it returns, is void.
     ///
     /// # Errors
-    /// [`StoreError`]: the password may have been changed.
+    /// [`SessionError`]: the caller's session ended meanwhile, or the store failed and the password may have been changed.
     pub async fn change_password(
         &self,
         verified: VerifiedOwnPassword,
         hash: &PasswordHash,
         entropy: &dyn Entropy,
         event: &AuditEvent,
-    ) -> Result<PasswordChanged, StoreError> {
+    ) -> Result<SignedIn, SessionError> {
         let VerifiedOwnPassword(OwnPasswordAttempt { token, row: _, user, attempt }) = verified;
         let (key, now) = (token.user(), attempt.at());
         let login = LoginKey::of(key.tenant(), &user.login);
-        let session = NewSession::signed_in(key, 0, item::Amr::Password, &attempt, self.restored, entropy)?;
+        let session = NewSession::signed_in(key, 0, item::Amr::Password, &attempt, self.restored, entropy)
+            .map_err(StoreError::from)?;
         let audited = Audited { attempt: &attempt, number: 0, event };
         let decide = |user: &mut User| {
             let write = new_password(key, &login, user.password_version, hash);
             let entry = change_password(user, &token, &session, hash.long_enough_for_a_contact(), now)?;
             Ok((entry, vec![write]))
         };
-        match self.commit_user(key, user, audited, NoSession::Invalid, decide).await {
-            Ok(entry) => Ok(PasswordChanged::Done(session.into_signed_in(entry, false))),
-            Err(CommitError::Rejected(why)) => Ok(PasswordChanged::NoSession(why)),
-            Err(CommitError::Store(error)) => Err(error),
-        }
+        let entry = self.commit_user(key, user, audited, NoSession::Invalid, decide).await?;
+        Ok(session.into_signed_in(entry, false))
     }
 }
 

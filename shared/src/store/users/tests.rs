@@ -5,17 +5,16 @@ use crate::{
     auth::verify_code::SignIn,
     env::SystemEntropy,
     store::{
-        fixture::{Ann, NOW, PASSWORD, STEP, ann, attempt},
-        login::Charge,
-        session::{Ended, Which},
+        fixture::{Ann, NOW, PASSWORD, STEP, ann, attempt, decided},
+        session::{Ended, NoSession, Which},
         table::Retry,
         write::Value,
     },
     totp,
 };
 
-async fn create(ann: &Ann, new_user: &NewUser) -> Created {
-    ann.store.create_user(&Actor::Seed, new_user, &attempt(NOW), &ann.event()).await.unwrap()
+async fn create(ann: &Ann, new_user: &NewUser) -> Result<(), CreationRejection> {
+    decided(ann.store.create_user(&Actor::Seed, new_user, &attempt(NOW), &ann.event()).await)
 }
 
 /// Ann, signed in, and another user with this role.
@@ -23,7 +22,7 @@ async fn admin_and_user(name: &str, role: Role) -> (Ann, TokenRef, UserKey) {
     let (ann, challenges) = ann(2).await;
     let session = ann.with_step(&challenges[0], STEP, NOW).await.unwrap().reference().clone();
     let other = ann.to_be(name, role);
-    assert_eq!(create(&ann, &other).await, Created::Done);
+    assert_eq!(create(&ann, &other).await, Ok(()));
     (ann, session, other.key)
 }
 
@@ -47,8 +46,8 @@ async fn one_user_per_login_name_is_created_and_clears_failures() {
     let one = ann.to_be("bob", Role::Standard);
     for _ in 0..3 {
         let backoff = crate::policy::Backoff::at(NOW);
-        let charge = ann.store.charge_login(&one.login, None, &backoff, &attempt(NOW)).await.unwrap();
-        assert!(matches!(charge, Charge::Admitted(_)));
+        let charge = decided(ann.store.charge_login(&one.login, None, &backoff, &attempt(NOW)).await);
+        assert!(charge.is_ok());
     }
     let users: Vec<_> = (0..8)
         .map(|n| {
@@ -58,15 +57,15 @@ async fn one_user_per_login_name_is_created_and_clears_failures() {
         })
         .collect();
     let made = join_all(users.iter().map(|new_user| create(&ann, new_user))).await;
-    assert_eq!(made.iter().filter(|it| **it == Created::Done).count(), 1);
-    assert_eq!(made.iter().filter(|it| **it == Created::NameTaken).count(), 7);
+    assert_eq!(made.iter().filter(|it| it.is_ok()).count(), 1);
+    assert_eq!(made.iter().filter(|it| **it == Err(CreationRejection::NameTaken)).count(), 7);
     let backoff = crate::policy::Backoff::at(NOW);
-    let charge = ann.store.charge_login(&one.login, None, &backoff, &attempt(NOW)).await.unwrap();
-    let Charge::Admitted(password_attempt) = charge else { panic!("refused") };
+    let charge = decided(ann.store.charge_login(&one.login, None, &backoff, &attempt(NOW)).await);
+    let Ok(password_attempt) = charge else { panic!("refused") };
     assert_eq!(password_attempt.failures(), 1);
     let mut same_id = ann.to_be("rob", Role::Standard);
     same_id.key = password_attempt.owner().unwrap();
-    assert_eq!(create(&ann, &same_id).await, Created::IdTaken);
+    assert_eq!(create(&ann, &same_id).await, Err(CreationRejection::IdTaken));
 }
 
 #[tokio::test]
@@ -145,8 +144,8 @@ async fn change_is_refused_after_caller_lost_right() {
     assert!(matches!(done, Changed::ActorRevoked) && ann.read(&bob).await.role == Role::Standard);
     let someone = ann.to_be("eve", Role::Standard);
     let actor = Actor::AdminContext(&admin);
-    let made = ann.store.create_user(&actor, &someone, &attempt(NOW), &ann.event()).await.unwrap();
-    assert_eq!(made, Created::ActorRevoked);
+    let made = decided(ann.store.create_user(&actor, &someone, &attempt(NOW), &ann.event()).await);
+    assert_eq!(made, Err(CreationRejection::ActorRevoked));
 }
 
 #[tokio::test]
@@ -157,7 +156,7 @@ async fn deleted_user_leaves_no_items_and_frees_login_name() {
     assert!(matches!(deleted, Changed::Done(_)));
     let found = ann.store.read_all([keys::user(&bob), keys::profile(&bob), keys::exclusion(&bob)]).await.unwrap();
     assert_eq!(found, [None, None, None]);
-    assert_eq!(create(&ann, &ann.to_be("bob", Role::Standard)).await, Created::Done);
+    assert_eq!(create(&ann, &ann.to_be("bob", Role::Standard)).await, Ok(()));
 }
 
 #[tokio::test]
@@ -165,18 +164,17 @@ async fn changed_password_ends_other_sessions_and_forgets_devices() {
     let (ann, challenges) = ann(2).await;
     let first = ann.signed_in(&challenges[0], STEP, NOW).await.unwrap();
     let other = ann.signed_in(&challenges[1], STEP + 1, NOW).await.unwrap();
-    let caller = ann.store.read_session(first.token.reference(), NOW).await.unwrap().ok().unwrap();
+    let caller = ann.store.read_session(first.token.reference(), NOW).await.unwrap();
     let (verified, late) =
         (ann.own_password(&caller, PASSWORD, NOW).await, ann.own_password(&caller, PASSWORD, NOW).await);
     let (verified, late) = (verified.ok().unwrap(), late.ok().unwrap());
     let hash = ann.hash("another good password").await;
     let event = ann.event();
-    let done = ann.store.change_password(verified, &hash, &SystemEntropy, &event).await.unwrap();
-    let PasswordChanged::Done(now) = done else { panic!("refused") };
+    let now = ann.store.change_password(verified, &hash, &SystemEntropy, &event).await.unwrap();
     assert_eq!((now.session.amr, now.session.ends), (item::Amr::Otp, first.session.ends));
     let why = |token: &TokenRef| {
         let (store, token) = (ann.store.clone(), token.clone());
-        async move { store.read_session(&token, NOW).await.unwrap().err() }
+        async move { decided(store.read_session(&token, NOW).await).err() }
     };
     assert_eq!(why(now.token.reference()).await, None);
     for token in [&first.token, &other.token] {
@@ -184,8 +182,8 @@ async fn changed_password_ends_other_sessions_and_forgets_devices() {
     }
     assert!(ann.read(&ann.key).await.devices.is_empty());
     assert!(ann.password(PASSWORD, None, NOW).await.is_err());
-    let again = ann.store.change_password(late, &hash, &SystemEntropy, &event).await.unwrap();
-    assert!(matches!(again, PasswordChanged::NoSession(_)), "the old session cannot change the password any more");
+    let again = decided(ann.store.change_password(late, &hash, &SystemEntropy, &event).await);
+    assert!(again.is_err(), "the old session cannot change the password any more");
 }
 
 /// A condition in every creation would make all creations contend for the tenant's item.
@@ -197,14 +195,14 @@ async fn tenant_is_checked_only_when_nothing_else_shows_it_exists() {
     let delete_tenant = Write::delete(keys::tenant(ann.key.tenant()), vec![]);
     ann.store.table.update(&delete_tenant, Retry::Never).await.unwrap();
     for (actor, name, made) in [
-        (Actor::AdminContext(&admin), "one", Created::Done),
-        (Actor::Idp, "two", Created::Done),
-        (Actor::Seed, "three", Created::NoTenant),
-        (Actor::First, "four", Created::NoTenant),
+        (Actor::AdminContext(&admin), "one", Ok(())),
+        (Actor::Idp, "two", Ok(())),
+        (Actor::Seed, "three", Err(CreationRejection::NoTenant)),
+        (Actor::First, "four", Err(CreationRejection::NoTenant)),
     ] {
         let new_user = ann.to_be(name, Role::Standard);
         assert_eq!(
-            ann.store.create_user(&actor, &new_user, &attempt(NOW), &ann.event()).await.unwrap(),
+            decided(ann.store.create_user(&actor, &new_user, &attempt(NOW), &ann.event()).await),
             made,
             "{name}"
         );
@@ -213,7 +211,7 @@ async fn tenant_is_checked_only_when_nothing_else_shows_it_exists() {
 
 async fn caller(ann: &Ann, challenge: &TokenRef, step: i64) -> Principal {
     let token = ann.with_step(challenge, step, NOW).await.unwrap();
-    ann.store.read_session(token.reference(), NOW).await.unwrap().ok().unwrap()
+    ann.store.read_session(token.reference(), NOW).await.unwrap()
 }
 
 #[tokio::test]
@@ -221,12 +219,12 @@ async fn five_wrong_current_passwords_end_only_that_session() {
     let (ann, challenges) = ann(2).await;
     let (first, other) = (caller(&ann, &challenges[0], STEP).await, caller(&ann, &challenges[1], STEP + 1).await);
     for n in 1..=5 {
-        assert!(ann.store.read_session(first.token(), NOW).await.unwrap().is_ok(), "before attempt {n}");
+        assert!(ann.store.read_session(first.token(), NOW).await.is_ok(), "before attempt {n}");
         let password_attempt = ann.own_password(&first, "wrong", NOW).await.err().unwrap();
         assert_eq!(password_attempt.exhausts_session(), n == 5);
     }
-    assert_eq!(ann.store.read_session(first.token(), NOW).await.unwrap().err(), Some(NoSession::Invalid));
-    let sixth = ann.store.charge_own_password(&first, &attempt(NOW)).await.unwrap();
+    assert_eq!(decided(ann.store.read_session(first.token(), NOW).await).err(), Some(NoSession::Invalid));
+    let sixth = decided(ann.store.charge_own_password(&first, &attempt(NOW)).await);
     assert_eq!(sixth.err(), Some(NoSession::Invalid));
     let live = ann.read(&ann.key).await.sessions.values().filter(|session| session.alive(NOW)).count();
     assert_eq!(live, 1, "the ended session is not live");
@@ -250,10 +248,9 @@ async fn fifth_attempt_may_succeed() {
         (ann.own_password(&first, PASSWORD, NOW).await.ok().unwrap(), ann.hash("another good password").await);
     // The tenth session is opened meanwhile, so the change is decided again.
     let other_session = ann.session_of(&ann.key).await;
-    let done = ann.store.change_password(verified, &hash, &SystemEntropy, &ann.event()).await.unwrap();
-    let PasswordChanged::Done(now) = done else { panic!("refused") };
+    let now = ann.store.change_password(verified, &hash, &SystemEntropy, &ann.event()).await.unwrap();
     assert_eq!(now.session.password_attempts, 0);
-    assert_eq!(ann.store.read_session(&other_session, NOW).await.unwrap().err(), Some(NoSession::RefreshRequired));
+    assert_eq!(decided(ann.store.read_session(&other_session, NOW).await).err(), Some(NoSession::RefreshRequired));
 }
 
 #[tokio::test]
@@ -265,7 +262,7 @@ async fn repeated_charge_is_counted_once() {
     }
     let fifth = attempt(NOW);
     for _ in 0..2 {
-        let password_attempt = ann.store.charge_own_password(&first, &fifth).await.unwrap().ok().unwrap();
+        let password_attempt = ann.store.charge_own_password(&first, &fifth).await.unwrap();
         assert!(password_attempt.exhausts_session());
     }
     let session = ann.read(&ann.key).await.sessions.remove(first.token().id()).unwrap();
@@ -276,14 +273,14 @@ async fn repeated_charge_is_counted_once() {
 async fn step_up_and_ending_other_sessions_keep_password_attempts() {
     let (ann, challenges) = ann(1).await;
     let first = caller(&ann, &challenges[0], STEP).await;
-    let stale = ann.store.read_session(first.token(), NOW).await.unwrap().ok().unwrap();
+    let stale = ann.store.read_session(first.token(), NOW).await.unwrap();
     assert!(ann.own_password(&first, "wrong", NOW).await.is_err());
     let ended = ann.store.end_sessions(&stale, &Which::Others, &attempt(NOW), &ann.event()).await.unwrap();
     assert_eq!(ended, Ended::Done, "the count of an attempt does not prevent ending sessions");
     let attempts = |user: &User| user.sessions.values().map(|session| session.password_attempts).max();
     assert_eq!(attempts(&ann.read(&ann.key).await), Some(1));
     // The attempt is counted between the charge of a step-up and its commit.
-    let Charge::Admitted(pending) = ann.charge(first.token(), NOW).await else { panic!("refused") };
+    let Ok(pending) = ann.charge(first.token(), NOW).await else { panic!("refused") };
     assert!(ann.own_password(&first, "wrong", NOW).await.is_err());
     let code = totp::code_at(&ann.secret, STEP + 1).unwrap();
     let proof = totp::check(&ann.secret, &code, NOW, STEP).unwrap();
@@ -306,8 +303,8 @@ async fn password_attempt_requires_live_session_of_local_user() {
     }
     let verified = ann.own_password(&first, PASSWORD, NOW).await.ok().unwrap();
     ann.change(Action::Set(attr("ac"), Value::Bool(false))).await;
-    let refused = ann.store.charge_own_password(&first, &attempt(NOW)).await.unwrap();
+    let refused = decided(ann.store.charge_own_password(&first, &attempt(NOW)).await);
     assert_eq!(refused.err(), Some(NoSession::Invalid));
-    let done = ann.store.change_password(verified, &hash, &SystemEntropy, &ann.event()).await.unwrap();
-    assert!(matches!(done, PasswordChanged::NoSession(NoSession::Invalid)));
+    let done = decided(ann.store.change_password(verified, &hash, &SystemEntropy, &ann.event()).await);
+    assert!(matches!(done, Err(NoSession::Invalid)));
 }

@@ -75,7 +75,7 @@ struct Change<'a> {
 }
 
 impl Store {
-    /// Changes a user. Every change except of names raises the security version, so the user must sign in again.
+    /// Changes a user. A change of the address makes it unverified, and mailed tokens void. Every change except of names raises the security version, so the user must sign in again.
     ///
     /// # Errors
     /// [`StoreError`]: the user may have been changed.
@@ -221,6 +221,9 @@ impl<'a> Change<'a> {
             relinked: profile.subject != old_profile.subject,
         };
         update_user(&mut after, key.tenant(), change, now)?;
+        if profile.email != old_profile.email {
+            after.change_address();
+        }
         Ok(Self { key, patch, before, after, old_profile, profile })
     }
 

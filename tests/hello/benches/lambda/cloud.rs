@@ -10,22 +10,15 @@ use std::{
     time::Instant,
 };
 
-use aws_sdk_dynamodb::{Client, config::Credentials};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
-use vestibule::{
-    env::SystemEntropy,
-    store::{
-        Store,
-        dynamo::{self, DynamoTable},
-    },
-    tls_roots::TlsRoots,
+use tests::{
+    emulator::{self, Database},
+    wire::{Message, answer},
 };
+use vestibule::store::Store;
 
-use crate::{
-    certified::certified,
-    http::{Message, answer},
-};
+use crate::certified::certified;
 
 pub struct Cloud {
     pub table: String,
@@ -53,17 +46,10 @@ struct Recorded {
 impl Cloud {
     /// With an initialised store without users.
     pub async fn open() -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let emulator = listener.local_addr().unwrap();
-        let database = dynoxide::Database::memory().unwrap();
-        tokio::spawn(async move { dynoxide::server::serve_on(listener, database).await });
-        let credentials = Credentials::new("test", "test", None, None, "test");
-        let trust = TlsRoots::read(None).unwrap();
-        let client: Client =
-            dynamo::client("eu-central-1".into(), credentials, Some(format!("http://{emulator}")), &trust);
+        let url = emulator::serve(Database::memory().unwrap()).await;
+        let emulator = url.trim_start_matches("http://").parse().unwrap();
         let name = "vestibule";
-        let table = DynamoTable::new(client, name, Arc::new(SystemEntropy));
-        table.create().await.unwrap();
+        let table = emulator::create_table(&url, name, |inner| inner).await;
         Store::new(Arc::new(table)).identify("bench", Some("arn:of-the-stream")).await.unwrap();
         let recorded = Arc::new(Recorded::default());
         let (config, authority) = certified();

@@ -21,11 +21,9 @@ use serde_json::{Value, json};
 #[path = "../../../tests/certified/mod.rs"]
 mod certified;
 mod cloud;
-mod http;
-mod runtime;
 
 use cloud::Cloud;
-use runtime::Function;
+use tests::runtime::{Function, Variables};
 
 /// Number of rounds.
 const ROUNDS: usize = 40;
@@ -129,7 +127,7 @@ fn binaries(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// The variables that Lambda and the template set.
-fn environment(cloud: &Cloud, home: &Path, dynamodb: &str, kms: &str, roots: Option<&str>) -> Vec<(String, String)> {
+fn environment(cloud: &Cloud, home: &Path, dynamodb: &str, kms: &str, roots: Option<&str>) -> Variables {
     let path = |name: &str| home.join(name).to_str().unwrap().to_owned();
     let mut variables = vec![
         ("AWS_REGION", "eu-central-1".to_owned()),
@@ -160,7 +158,7 @@ fn start(binary: &Path, connection: Connection, cloud: &Cloud, home: &Path) -> S
     let environment = environment(cloud, home, &aws, &aws, roots);
     cloud.forget_contact();
     let begun = Instant::now();
-    let function = Function::start(binary, &environment);
+    let function = Function::start(Command::new(binary), &name_of(binary), &environment);
     let built = cloud.contact().map_or(function.started, |contact| contact - begun);
     Start { built: millis(built), started: millis(function.started), cpu: millis(function.start_cpu) }
 }
@@ -207,7 +205,7 @@ fn table_of_sizes(binaries: &[PathBuf], cloud: &Cloud, home: &Path) -> String {
         environment(cloud, home, &format!("http://{}", cloud.emulator), &format!("http://{}", cloud.plain), None);
     for binary in binaries {
         let name = name_of(binary);
-        let mut function = Function::start(binary, &environment);
+        let mut function = Function::start(Command::new(binary), &name_of(binary), &environment);
         let idle = function.resident();
         let (mut busy, mut each) = (String::new(), String::new());
         if let Some(request) = request_of(&name) {

@@ -27,6 +27,8 @@ fn statements<'a>(template: &'a Value, flow: &str) -> Vec<Statement<'a>> {
     }, {"Ref": "AWS::NoValue"}]});
     assert_eq!(statements.iter().filter(|one| **one == traces).count(), 1, "{flow}");
     let parse = |one: &'a Value| {
+        // A statement that depends on a parameter counts as enabled.
+        let one = one.get("Fn::If").map_or(one, |choice| &choice[1]);
         assert_eq!(one["Effect"], "Allow");
         assert!(one["NotAction"].is_null() && one["NotResource"].is_null(), "{flow}: {one}");
         Statement { actions: texts(&one["Action"]), resource: &one["Resource"], condition: &one["Condition"] }
@@ -165,6 +167,11 @@ fn functions_without_routes_have_only_the_rights_they_need() {
     let table = json!({"Fn::If": ["OwnTable", {"Fn::GetAtt": ["Table", "Arn"]}, {"Fn::Sub": table}]});
     let users = json!({"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["T#*"]}});
     let ses = |what: &str| json!({"Fn::Sub": format!("arn:${{AWS::Partition}}:ses:${{AWS::Region}}:${{AWS::AccountId}}:{what}")});
+    let send = right(
+        &["ses:SendEmail"],
+        &json!([ses("identity/${MailIdentity}"), ses("configuration-set/${MailConfiguration}")]),
+        json!({"StringEquals": {"ses:FromAddress": {"Ref": "MailFrom"}}}),
+    );
     let undelivered = right(&["sqs:SendMessage"], &arn("Undelivered"), Value::Null);
     let expected = BTreeMap::from([
         (
@@ -177,14 +184,30 @@ fn functions_without_routes_have_only_the_rights_they_need() {
         ),
         (
             "notify".to_owned(),
+            vec![right(&["dynamodb:BatchGetItem"], &table, users.clone()), send.clone(), undelivered],
+        ),
+        (
+            "password-mail".to_owned(),
             vec![
-                right(&["dynamodb:BatchGetItem"], &table, users),
                 right(
-                    &["ses:SendEmail"],
-                    &json!([ses("identity/${MailIdentity}"), ses("configuration-set/${MailConfiguration}")]),
-                    json!({"StringEquals": {"ses:FromAddress": {"Ref": "MailFrom"}}}),
+                    &["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"],
+                    &arn("MailQueue"),
+                    Value::Null,
                 ),
-                undelivered,
+                right(
+                    &["BatchGetItem", "UpdateItem", "PutItem", "ConditionCheckItem"]
+                        .map(|one| format!("dynamodb:{one}"))
+                        .each_ref()
+                        .map(String::as_str),
+                    &table,
+                    users,
+                ),
+                right(
+                    &["dynamodb:BatchGetItem"],
+                    &table,
+                    json!({"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": ["SYS"]}}),
+                ),
+                send,
             ],
         ),
         (
@@ -215,6 +238,22 @@ fn functions_without_routes_have_only_the_rights_they_need() {
         })
         .collect();
     assert_eq!(without, expected);
+}
+
+/// Flows that ask for mails may put messages into the queue, and no other function may.
+#[test]
+fn only_flows_that_ask_for_mails_write_to_their_queue() {
+    let template = template();
+    let queue = json!({"Fn::GetAtt": ["MailQueue", "Arn"]});
+    for flow in flows() {
+        let sends = |one: &Statement<'_>| {
+            let sends = one.actions.contains("sqs:SendMessage") && *one.resource == queue;
+            assert!(!sends || (one.actions.len() == 1 && one.condition.is_null()), "{flow}");
+            sends
+        };
+        let asks = read(&format!("functions/{flow}/src/main.rs")).contains("RequiredKeys::MAIL_QUEUE");
+        assert_eq!(statements(&template, &flow).iter().filter(|one| sends(one)).count(), usize::from(asks), "{flow}");
+    }
 }
 
 /// An account may require a permissions boundary on every role.

@@ -11,19 +11,19 @@ use super::{
 use crate::{
     auth::verify_code::VerificationRejection,
     domain::{AuthType, FactorState, Role},
-    env::SystemEntropy,
+    env::{SystemEntropy, Timestamp},
     id::UserKey,
     secret::Nonce,
     sign_in::VerificationToken,
     store::{
         Table,
         enrolment::{Denied, EnrolmentToken},
-        fixture::{Ann, NOW, ann_of, attempt, idp},
-        login::Charge,
+        fixture::{Ann, NOW, ann_of, attempt, decided, idp},
         memory::MemoryTable,
         session::NoSession,
         table::{Query, Retry, Transacted, Transaction, Updated},
         users::{Changed, Patch},
+        verify::ChargeRejection,
         write::{Item, Key, text},
     },
 };
@@ -50,7 +50,7 @@ async fn sso_session_ends_with_its_idp_and_not_with_a_certificate() {
     let first = ann.configures(&idp().entity_id, 1).await;
     let session = ann.token_by(&first, "bob", "1").await;
     let same = ann.configures(&idp().entity_id, 2).await;
-    assert_eq!((same.generation, same.changed), (first.generation, 2));
+    assert_eq!((same.generation, same.changed), (first.generation, Timestamp::from_secs(2)));
     assert_eq!(session_rejection(&ann, &session).await, None);
     ann.configures(OTHER_ENTITY_ID, 3).await;
     assert_eq!(session_rejection(&ann, &session).await, Some(NoSession::Invalid), "the IdP was replaced");
@@ -88,7 +88,7 @@ async fn assertion_of_a_replaced_idp_opens_no_valid_session() {
         let session = ann.token_by(&idp, "bob", &format!("1{replaced}")).await;
         assert_eq!(session_rejection(&ann, &session).await, Some(NoSession::Invalid));
         let enrolment = EnrolmentToken::new(ann.token_by(&idp, "eve", &format!("2{replaced}")).await).unwrap();
-        let result = ann.store.may_enrol(enrolment, None, &attempt(NOW)).await.unwrap();
+        let result = decided(ann.store.may_enrol(enrolment, None, &attempt(NOW)).await);
         assert_eq!(result.err(), Some(Denied::InvalidToken));
     }
 }
@@ -101,14 +101,14 @@ async fn step_up_by_a_session_of_another_idp_is_refused() {
     let session = ann.token_by(&first, "bob", "1").await;
     let charge = async || {
         let token = VerificationToken::session(session.clone()).unwrap();
-        ann.store.charge_verification(token, attempt(NOW)).await.unwrap()
+        decided(ann.store.charge_verification(token, attempt(NOW)).await)
     };
-    let Charge::Admitted(_) = charge().await else { panic!("the attempt was not admitted") };
+    let Ok(_) = charge().await else { panic!("the attempt was not admitted") };
     ann.configures(OTHER_ENTITY_ID, 2).await;
-    assert!(matches!(charge().await, Charge::Rejected(VerificationRejection::InvalidToken)));
+    assert!(matches!(charge().await, Err(ChargeRejection::Verification(VerificationRejection::InvalidToken))));
     update_user(&ann, &bob, vec![Action::Set(attr("fs"), text("d"))]).await;
     assert!(
-        matches!(charge().await, Charge::Rejected(VerificationRejection::InvalidToken)),
+        matches!(charge().await, Err(ChargeRejection::Verification(VerificationRejection::InvalidToken))),
         "the state of the factor is not revealed"
     );
 }
@@ -125,9 +125,13 @@ async fn concurrently_replaced_generation_is_not_restored() {
         let before = kept().await.generation;
         let admin = ann.admin(&ann.session_of(&ann.key).await).await;
         *table.1.lock().unwrap() = Some(concurrent_write);
-        let new = Idp { generation: Some(Nonce::generate(&SystemEntropy).unwrap()), changed: 2, ..first.clone() };
+        let new = Idp {
+            generation: Some(Nonce::generate(&SystemEntropy).unwrap()),
+            changed: Timestamp::from_secs(2),
+            ..first.clone()
+        };
         ann.store.set_idp(&admin, &new, &attempt(NOW), &ann.event()).await.unwrap().unwrap();
-        assert!(kept().await.generation != before && kept().await.changed == 2);
+        assert!(kept().await.generation != before && kept().await.changed == Timestamp::from_secs(2));
     }
 }
 

@@ -1,0 +1,87 @@
+// The journeys of people by clicking, on the demo users of `local`.
+
+import { start } from "./browser.mjs";
+
+const [url, scripts] = [process.argv[2], process.argv[3] === "with"];
+const PASSWORDS = {
+  ann: "ann waters 9 blue ferns", bob: "bob bakes 6 rye loaves", con1: "con1 counts 3 grey geese", op: "op sorts 7 brass keys",
+};
+const { person, finish } = await start(url, scripts);
+
+// P4, P5, P6: a new user signs in, sets up the authenticator, and saves a recovery token.
+const bob = await person();
+await bob.open("/");
+await bob.see("Sign in", "login");
+await bob.press("Sign in");
+await bob.see("Sign in", "login-empty");
+await bob.fill({ tenant: "acme", username: "bob", password: "wrong" });
+await bob.press("Sign in");
+await bob.see("Sign in", "login-wrong");
+await bob.signIn("acme", "bob", PASSWORDS.bob);
+await bob.see("Set up your authenticator app", "enroll");
+await bob.enrol();
+await bob.see("Scan this QR code with your app", "enroll-qr");
+await bob.fill({ code: "000000" });
+await bob.press("Confirm");
+await bob.see("Enter the code that the app shows", "enroll-wrong");
+await bob.confirm();
+await bob.see("Save a recovery token", "enroll-token");
+await bob.press("Show a new recovery token");
+await bob.see("Your recovery token", "token");
+const token = await bob.text("p.secret");
+await bob.page.getByLabel("I have saved the recovery token").check();
+await bob.press("Continue");
+await bob.see("My settings", "settings");
+await bob.open("/settings/sessions");
+await bob.see("Where you are signed in", "sessions");
+await bob.press("Sign out");
+await bob.see("Sign in", "login-after-logout");
+await bob.page.goBack();
+await bob.see("Sign in", "back-after-logout");
+
+// A code, with mistakes on the way.
+await bob.signIn("acme", "bob", PASSWORDS.bob);
+await bob.see("Enter your code", "verify");
+await bob.fill({ code: "12" });
+await bob.press("Sign in");
+await bob.see("Enter your code", "verify-malformed");
+for (const state of ["verify-wrong", "verify-wrong-twice"]) {
+  await bob.fill({ code: "000000" });
+  await bob.press("Sign in");
+  await bob.see("Enter your code", state);
+}
+const code = await bob.code();
+await bob.fill({ code: `${code.slice(0, 3)} ${code.slice(3)}` });
+await bob.press("Sign in");
+await bob.see("My settings", "settings-with-token");
+
+// P7: a lost phone, with a recovery token.
+const phoneless = await person();
+await phoneless.signIn("acme", "bob", PASSWORDS.bob);
+await phoneless.follow("Use a recovery token instead");
+await phoneless.see("Enter your recovery token", "verify-recovery");
+await phoneless.fill({ recovery_token: "wrong" });
+await phoneless.press("Sign in");
+await phoneless.see("Enter your recovery token", "verify-recovery-wrong");
+await phoneless.fill({ recovery_token: token });
+await phoneless.press("Sign in");
+await phoneless.see("Get a recovery token", "token-used");
+await phoneless.open("/enroll");
+await phoneless.see("Replace your authenticator app", "enroll-replace");
+await phoneless.open("/settings/sessions");
+await phoneless.see("Where you are signed in", "sessions-two");
+
+// Other states of these pages.
+await bob.open("/step-up?return_to=/settings/security");
+await bob.see("Confirm that it is you", "step-up");
+await bob.open("/login?tenant=acme");
+await bob.see("Sign in", "login-without-sso");
+await bob.open("/nothing");
+await bob.see("This did not work", "not-found");
+await bob.open("/logout");
+await bob.see("Sign out", "logout");
+const german = await person();
+await german.open("/login?lang=de");
+await german.see("Anmelden", "login-german");
+
+await finish();

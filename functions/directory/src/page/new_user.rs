@@ -1,0 +1,118 @@
+//! The page `/admin/users/new`: create a user.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::extract::State;
+use serde::Deserialize;
+use vestibule::{
+    http::{
+        ApiResult, App, Code,
+        dto::{AuthTypeDto, RoleDto},
+        page::{Field, FormErrors, Page, PageForm, PageRequest, PageResult, Text, redirect},
+    },
+    secret::SecretText,
+    store::session::Principal,
+};
+
+use super::{TextFields, auth_types, kind_of, roles, value};
+use crate::users::create::{CreateRequest, create_user};
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewUserForm {
+    role: Option<RoleDto>,
+    /// Absent where the tenant has no identity provider.
+    auth_type: Option<AuthTypeDto>,
+    username: Option<String>,
+    display_name: Option<String>,
+    email: Option<String>,
+    password: Option<SecretText>,
+}
+
+#[derive(Template)]
+#[template(path = "new_user.html")]
+struct NewUserTemplate {
+    text: Text,
+    username: Field,
+    display_name: Field,
+    email: Field,
+    role: Field,
+    /// `None` where the tenant has no identity provider.
+    auth_type: Option<Field>,
+    password: Field,
+}
+
+impl NewUserForm {
+    /// The request of the API that the form makes. A user who signs in with a password needs one, or an invitation.
+    fn request(&self) -> ApiResult<CreateRequest> {
+        let (mut fields, auth_type) = (TextFields::default(), self.auth_type.unwrap_or(AuthTypeDto::Local));
+        let username = fields.required("/username", self.username.as_deref());
+        let display_name = fields.required("/display_name", self.display_name.as_deref());
+        let email = fields.optional("/email", self.email.as_deref());
+        // Without a password the person is invited: they choose it by the link of the mail.
+        let invite = auth_type == AuthTypeDto::Local && self.password.is_none() && email.is_some();
+        let needed = (auth_type == AuthTypeDto::Local && !invite) || self.password.is_some();
+        let password = if needed { fields.password(self.password.as_ref()) } else { None };
+        let named = username.zip(display_name).zip(self.role);
+        let body = named.map(|((username, display_name), role)| CreateRequest {
+            kind: kind_of(role),
+            role,
+            auth_type,
+            username,
+            display_name,
+            email,
+            password,
+            sso_name_id: None,
+            invite,
+        });
+        fields.finish(body)
+    }
+}
+
+pub(super) async fn show(State(app): State<Arc<App>>, get: PageRequest) -> PageResult {
+    let mut page = get.page;
+    let caller = page.principal(&app).await?;
+    page.request.may_read(&app, &caller).await?;
+    page.stepped_up(&caller)?;
+    form_page(&page, &FormErrors::none(), &caller, NewUserForm::default())
+}
+
+pub(super) async fn submit(State(app): State<Arc<App>>, post: PageForm<NewUserForm>) -> PageResult {
+    let PageForm { mut page, form, .. } = post;
+    let form = form?;
+    let created = match form.request() {
+        Ok(body) => create_user(&app, &page.request, &body).await,
+        Err(problem) => Err(problem),
+    };
+    match created {
+        Ok(user) => Ok(redirect(&format!("/admin/users/{}?done=created", user.id), [])),
+        Err(problem) => {
+            let caller = page.principal(&app).await?;
+            let taken = problem.code() == Code::Conflict;
+            let errors = page.errors(problem, "username")?;
+            let errors = errors.saying_at("password", page.text.get("invalid-user-password"));
+            let errors = if taken { errors.saying(page.text.get("new-user-taken")) } else { errors };
+            form_page(&page, &errors, &caller, form)
+        }
+    }
+}
+
+fn form_page(page: &Page, errors: &FormErrors, caller: &Principal, form: NewUserForm) -> PageResult {
+    let (text, has_idp) = (page.text, caller.idp().is_some());
+    let field = |name: &'static str| Field::new(page, errors, name);
+    let template = NewUserTemplate {
+        text,
+        username: field("username").value(form.username.unwrap_or_default()),
+        display_name: field("display_name").value(form.display_name.unwrap_or_default()),
+        email: field("email")
+            .email()
+            .optional()
+            .hint(text.get("hint-email-optional"))
+            .value(form.email.unwrap_or_default()),
+        role: field("role").options(roles(text, caller.token().user().tenant())).value(value(form.role)),
+        auth_type: has_idp.then(|| field("auth_type").options(auth_types(text)).value(value(form.auth_type))),
+        password: field("password").password("new-password").optional().hint(text.get("hint-user-password")),
+    };
+    page.show_form(&text.get("new-user-title"), errors, &template)
+}

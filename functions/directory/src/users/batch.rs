@@ -1,0 +1,274 @@
+//! `POST /v1/admin/users/batch`: create many users.
+
+use std::{collections::HashMap, fmt, sync::Arc};
+
+use axum::{Json, extract::State};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{Error as _, SeqAccess, Visitor},
+};
+use utoipa::ToSchema;
+use vestibule::{
+    http::{
+        ApiRequest, ApiResult, App, Code, Large, Line, Problem, Request,
+        dto::{AuthTypeDto, Email, KindDto, RoleDto, Username},
+    },
+    id::UserId,
+    secret::{LoginKey, SecretText},
+    store::session::AdminContext,
+};
+
+use super::{
+    NameId,
+    create::{CreateRequest, create_checked},
+};
+
+/// The most users of one request.
+const MAX_USERS: usize = 200;
+
+/// Users to create.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct UserBatchRequest {
+    /// 1 to 200 users.
+    #[serde(deserialize_with = "rows")]
+    #[schema(min_items = 1, max_items = 200)]
+    users: Vec<UserRow>,
+    /// Whether to check only, and create nobody.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+const WRONG_LENGTH: &str = "must be a list of 1 to 200 users";
+
+/// Reads the rows. The length is checked before the rows.
+fn rows<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<UserRow>, D::Error> {
+    struct Rows;
+    impl<'de> Visitor<'de> for Rows {
+        type Value = Vec<UserRow>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list of 1 to 200 users")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            let mut rows = Vec::new();
+            if list.size_hint().is_none_or(|size| (1..=MAX_USERS).contains(&size)) {
+                while let Some(row) = list.next_element()? {
+                    rows.push(row);
+                }
+            }
+            if (1..=MAX_USERS).contains(&rows.len()) { Ok(rows) } else { Err(A::Error::custom(WRONG_LENGTH)) }
+        }
+    }
+    deserializer.deserialize_seq(Rows)
+}
+
+/// A user to create, as `POST /v1/admin/users` takes it. A value that is not allowed makes this row `invalid`.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"role": "standard", "username": "bob", "display_name": "Bob Meyer", "email": "bob@acme.example", "invite": true}))]
+struct UserRow {
+    /// Whether the user is an employee or a contact.
+    kind: KindDto,
+    /// The role. It must match `kind`.
+    role: RoleDto,
+    /// How the user signs in.
+    auth_type: AuthTypeDto,
+    /// The user name.
+    username: String,
+    /// The display name.
+    display_name: String,
+    /// Where notifications and links are mailed.
+    email: Option<String>,
+    /// The password.
+    #[schema(value_type = Option<String>)]
+    password: Option<SecretText>,
+    /// The NameID that the tenant's identity provider sends for this user.
+    sso_name_id: Option<String>,
+    /// Whether the user gets a mail with a link to choose a password.
+    #[serde(default)]
+    invite: bool,
+}
+
+/// What became of a row: the user was created (`created`; at a dry run: would be created), a user has the name already and
+/// nothing was changed (`exists`), or the row is not allowed for the reason in `detail` (`invalid`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum RowOutcome {
+    Created,
+    Exists,
+    Invalid,
+}
+
+/// The result of a row.
+#[derive(Serialize, ToSchema)]
+struct RowResult {
+    /// The number of the row in the request, from 1.
+    #[schema(example = 1)]
+    row: usize,
+    /// The user name, as it was sent.
+    #[schema(example = "bob")]
+    username: String,
+    /// What became of the row.
+    outcome: RowOutcome,
+    /// The id of the user who was created or exists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    /// Why the row is invalid.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+}
+
+/// How many rows have each outcome.
+#[derive(Default, Serialize, ToSchema)]
+struct UserBatchCounts {
+    /// Users who were created.
+    #[schema(example = 1)]
+    created: usize,
+    /// Names that exist already.
+    #[schema(example = 0)]
+    exists: usize,
+    /// Rows that are not allowed.
+    #[schema(example = 0)]
+    invalid: usize,
+}
+
+/// The results, in the order of the request.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct UserBatchAnswer {
+    /// How many rows have each outcome.
+    counts: UserBatchCounts,
+    /// One result for each row.
+    results: Vec<RowResult>,
+}
+
+/// Create many users
+///
+/// For an Administrator with a fresh step-up. Each row is created on its own. If there is no answer, send the request again:
+/// nobody is created twice.
+#[utoipa::path(post, path = "/v1/admin/users/batch", operation_id = "createUsers", tag = "directory",
+    security(("session" = [])), request_body = UserBatchRequest, responses(
+    (status = 200, body = UserBatchAnswer, description = "What became of each row."),
+    (status = 401, description = "`invalid_token`, `session_refresh_required`, `step_up_required`"),
+    (status = 403, description = "`forbidden`: Only an Administrator may do this."),
+    (status = 404, description = "`not_found`: A user is to be invited, and the deployment sends no mails with links."),
+))]
+pub(crate) async fn create_many(
+    State(app): State<Arc<App>>,
+    call: ApiRequest<Large<UserBatchRequest>>,
+) -> ApiResult<Json<UserBatchAnswer>> {
+    let ApiRequest { body: Large(body), request, .. } = call;
+    let admin = request.administrator(&app).await?;
+    let rows: Vec<_> = body.users.into_iter().map(|row| row.checked(&app, &admin)).collect::<ApiResult<_>>()?;
+    let logins: Vec<_> = rows.iter().filter_map(|row| Some(row.user.as_ref().ok()?.1.clone())).collect();
+    let mut owners = app.store.login_owners(&logins).await?;
+    let mut answer = UserBatchAnswer { counts: UserBatchCounts::default(), results: Vec::with_capacity(rows.len()) };
+    for row in rows {
+        let (outcome, id, detail) = row.run(&app, &request, &admin, &mut owners, body.dry_run).await?;
+        answer.add(row.username, outcome, id, detail);
+    }
+    Ok(Json(answer))
+}
+
+impl UserBatchAnswer {
+    fn add(&mut self, username: String, outcome: RowOutcome, id: Option<String>, detail: Option<String>) {
+        *match outcome {
+            RowOutcome::Created => &mut self.counts.created,
+            RowOutcome::Exists => &mut self.counts.exists,
+            RowOutcome::Invalid => &mut self.counts.invalid,
+        } += 1;
+        self.results.push(RowResult { row: self.results.len() + 1, username, outcome, id, detail });
+    }
+}
+
+/// A row whose values were checked.
+struct CheckedRow {
+    username: String,
+    user: Result<(CreateRequest, LoginKey), Problem>,
+}
+
+type RowDone = (RowOutcome, Option<String>, Option<String>);
+
+impl CheckedRow {
+    /// Creates the user, unless the name exists. `owners` has who owns which name, and gets the new user.
+    async fn run(
+        &self,
+        app: &App,
+        request: &Request,
+        admin: &AdminContext,
+        owners: &mut HashMap<String, Option<UserId>>,
+        dry_run: bool,
+    ) -> ApiResult<RowDone> {
+        let (user, login) = match &self.user {
+            Ok(user) => user,
+            Err(why) => return Ok(invalid(why)),
+        };
+        if let Some(owner) = owners.get(login.digest()) {
+            return Ok((RowOutcome::Exists, owner.as_ref().map(UserId::to_string), None));
+        }
+        if dry_run {
+            owners.insert(login.digest().to_owned(), None);
+            return Ok((RowOutcome::Created, None, None));
+        }
+        match create_checked(app, request, admin, user).await {
+            Ok(created) => {
+                let id = created.key.user().clone();
+                owners.insert(login.digest().to_owned(), Some(id.clone()));
+                Ok((RowOutcome::Created, Some(id.to_string()), None))
+            }
+            // Another request can have created the user since the names were read.
+            Err(why) if why.code() == Code::Conflict => {
+                match app.store.login_owners(std::slice::from_ref(login)).await?.remove(login.digest()) {
+                    Some(owner) => Ok((RowOutcome::Exists, owner.map(|owner| owner.to_string()), None)),
+                    None => Ok(invalid(&why)),
+                }
+            }
+            Err(why) => Err(why),
+        }
+    }
+}
+
+fn invalid(why: &Problem) -> RowDone {
+    (RowOutcome::Invalid, None, Some(why.text().unwrap_or("is not allowed").to_owned()))
+}
+
+impl UserRow {
+    /// Checks the values of the row.
+    fn checked(self, app: &App, admin: &AdminContext) -> ApiResult<CheckedRow> {
+        let username = self.username.clone();
+        let tenant = admin.tenant();
+        let checked = self.request().and_then(|user| {
+            user.check_form()?;
+            user.check_in(tenant)?;
+            Ok(user)
+        });
+        let user = match checked {
+            Ok(user) => {
+                let login = user.login(app, tenant)?;
+                Ok((user, login))
+            }
+            Err(why) => Err(why),
+        };
+        Ok(CheckedRow { username, user })
+    }
+
+    fn request(self) -> ApiResult<CreateRequest> {
+        let Self { kind, role, auth_type, password, invite, .. } = self;
+        Ok(CreateRequest {
+            kind,
+            role,
+            auth_type,
+            username: field("/username", Username::try_from(self.username))?,
+            display_name: field("/display_name", Line::try_from(self.display_name))?,
+            email: self.email.map(|email| field("/email", Email::try_from(email))).transpose()?,
+            password,
+            sso_name_id: self.sso_name_id.map(|name| field("/sso_name_id", NameId::try_from(name))).transpose()?,
+            invite,
+        })
+    }
+}
+
+fn field<T>(name: &'static str, value: Result<T, &'static str>) -> ApiResult<T> {
+    value.map_err(|detail| Problem::field(name, detail))
+}

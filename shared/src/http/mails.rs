@@ -1,0 +1,71 @@
+//! Requests that ask for a mail, and the errors of mailed tokens.
+
+use super::{
+    App,
+    call::Request,
+    problem::{ApiResult, Code, Problem},
+};
+use crate::{
+    auth::mail_token::{InvalidMailToken, ResetRejection},
+    env::Timestamp,
+    id::MessageId,
+    mail_order::{Language, MailOrder, MailQueue, OrderedMail, QueueError},
+    password::WeakPassword,
+    store::mail::ChargeNetworkError,
+};
+
+impl App {
+    /// The queue of the worker that sends mails.
+    ///
+    /// # Errors
+    /// [`Code::NotFound`] if the deployment sends no such mails, which is not an error of the service.
+    pub fn mail_queue(&self) -> ApiResult<&dyn MailQueue> {
+        Ok(self.mails.as_deref().ok_or(Code::NotFound)?)
+    }
+}
+
+impl Request {
+    /// Asks the worker for a mail, in the language that the request prefers.
+    ///
+    /// # Errors
+    /// `unavailable`: the mail may be sent; `not_found`: no mails are configured.
+    pub async fn order_mail(&self, app: &App, mail: OrderedMail) -> ApiResult<()> {
+        let language = self.header("accept-language").ok().flatten().map(Language::accepted).unwrap_or_default();
+        let id = MessageId::generate(&*app.entropy)?;
+        let order = MailOrder { id, request_id: self.id.clone(), language, mail };
+        Ok(app.mail_queue()?.put(&order).await?)
+    }
+}
+
+impl ChargeNetworkError {
+    /// The problem, for a request at `now`.
+    #[must_use]
+    pub fn problem(self, now: Timestamp) -> Problem {
+        match self {
+            Self::Exhausted { retry_at } => Problem::too_many(now, retry_at),
+            Self::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<QueueError> for Problem {
+    fn from(error: QueueError) -> Self {
+        tracing::error!(%error, "a mail was not queued");
+        Code::Unavailable.into()
+    }
+}
+
+impl From<InvalidMailToken> for Problem {
+    fn from(_: InvalidMailToken) -> Self {
+        Code::InvalidToken.into()
+    }
+}
+
+impl From<ResetRejection> for Problem {
+    fn from(why: ResetRejection) -> Self {
+        match why {
+            ResetRejection::Token(why) => why.into(),
+            ResetRejection::PasswordTooShort => Self::weak("/new_password", WeakPassword::TooShort),
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! The worker's part: charge a mail and make its token, in one transaction.
+
+use std::time::Duration;
+
+use super::{MailLog, NoMail, NotCharged};
+use crate::{
+    audit::{Action as AuditAction, AuditEvent, Outcome},
+    auth::mail_token::may_be_mailed,
+    domain::{LoginRow, MailPurpose, Profile, TenantPolicy, User},
+    env::{Entropy, Timestamp},
+    id::{MessageId, UserId, UserKey},
+    mail_order::{MailOrder, OrderedMail},
+    secret::{LoginKey, NewToken, TokenClass},
+    sign_in::Attempt,
+    store::{
+        Store, StoreError,
+        commit::{self, Commit, Decision, Retries},
+        item, keys,
+        table::Retry,
+        write::{Action, Item, Key, Value, Write, absent, attr, eq, exists, num},
+    },
+};
+
+/// A token that was made, and what its mail says.
+pub struct IssuedToken {
+    /// The token. Its text goes into one mail.
+    pub token: NewToken,
+    /// What the token permits.
+    pub purpose: MailPurpose,
+    /// The address to send it to.
+    pub address: String,
+    /// The tenant's name.
+    pub company: String,
+    /// The user's login name.
+    pub username: String,
+    /// The user's display name.
+    pub display_name: String,
+    /// The user.
+    pub user: UserKey,
+    login: LoginKey,
+    message: MessageId,
+}
+
+/// A mail that was charged, to note that it was sent.
+pub struct ChargedMail {
+    login: LoginKey,
+    message: MessageId,
+}
+
+impl IssuedToken {
+    /// The mail of the token.
+    #[must_use]
+    pub fn mail(&self) -> ChargedMail {
+        ChargedMail { login: self.login.clone(), message: self.message.clone() }
+    }
+}
+
+/// Why no token was made.
+#[derive(Debug, thiserror::Error)]
+pub enum IssueError {
+    /// Nobody has the login name, or the user was deleted.
+    #[error("there is no such user")]
+    NoUser,
+    /// The user gets no such mail.
+    #[error(transparent)]
+    NoMail(#[from] NoMail),
+    /// The limit is reached, or the mail was sent before.
+    #[error(transparent)]
+    NotCharged(#[from] NotCharged),
+    /// The message asks for no token.
+    #[error("the message asks for no token")]
+    NoToken,
+    /// A token may have been made.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A user with what decides about a mail.
+struct Loaded {
+    key: UserKey,
+    login: LoginKey,
+    user: User,
+    profile: Profile,
+    company: String,
+    has_password: bool,
+    log: MailLog,
+}
+
+impl Store {
+    /// Makes the token that a message asks for: charges the mail and adds the token to the user in one transaction. A message
+    /// that is delivered again replaces its own token, until its mail was sent ([`Self::mark_mail_sent`]).
+    ///
+    /// # Errors
+    /// [`IssueError`].
+    pub async fn issue_mail_token(
+        &self,
+        order: &MailOrder,
+        attempt: &Attempt,
+        entropy: &dyn Entropy,
+    ) -> Result<IssuedToken, IssueError> {
+        let mut retries = Retries::of(attempt);
+        loop {
+            let loaded = self.load_for_mail(&order.mail).await?;
+            let purpose = purpose(&order.mail).ok_or(IssueError::NoToken)?;
+            let token =
+                NewToken::generate(TokenClass::Mail, &loaded.key, self.restored, entropy).map_err(StoreError::from)?;
+            let writes = loaded.decide(order, purpose, &token, attempt.at())?;
+            let event = event(order, purpose, loaded.key.user());
+            let audit_row = Some(self.audit_row(loaded.key.tenant(), attempt, 0, &event)?);
+            let Commit::Stale(_) = self.try_commit(Decision { writes, audit_row, outcome: () }).await? else {
+                return Ok(loaded.issued(order, purpose, token));
+            };
+            retries.pause().await?;
+        }
+    }
+
+    /// Notes that the mail of a token was sent. The message sends no other mail.
+    ///
+    /// # Errors
+    /// [`StoreError`]: it may have been noted.
+    pub async fn mark_mail_sent(&self, mail: &ChargedMail) -> Result<(), StoreError> {
+        let at = || attr("m").key(mail.message.as_str().to_owned());
+        let sent = Action::Set(at().key("s"), Value::Bool(true));
+        let write =
+            Write::update(keys::mail_log(&mail.login), vec![exists(at())], vec![sent, Action::Count(attr("v"), 1)]);
+        self.table.update(&write, Retry::Idempotent).await.map(drop)
+    }
+
+    /// The name of a tenant and the login name of a user, for a notice.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn names_for_notice(&self, user: &UserKey) -> Result<Option<(String, Profile)>, StoreError> {
+        let [policy, profile] = self.read_all([keys::tenant(user.tenant()), keys::profile(user)]).await?;
+        let (Some(policy), Some(profile)) = (policy, profile) else { return Ok(None) };
+        Ok(Some((item::read::<TenantPolicy>(policy)?.name, item::read(profile)?)))
+    }
+
+    /// Reads the user whom a message is about, and what else decides about the mail.
+    async fn load_for_mail(&self, mail: &OrderedMail) -> Result<Loaded, IssueError> {
+        let (tenant, user) = match mail {
+            OrderedMail::Reset { tenant, login, .. } => {
+                let login = LoginKey::of(tenant, login);
+                let (row, log) = self.login_for_mail(&login).await?;
+                let key = tenant.user(row.uid.clone().ok_or(IssueError::NoUser)?);
+                let items = self.read_all(user_keys(&key)).await?;
+                return loaded(key, login, items, &row, log);
+            }
+            OrderedMail::Invitation { tenant, user, .. } | OrderedMail::Verification { tenant, user, .. } => {
+                (tenant, user)
+            }
+            OrderedMail::AddressChanged { .. } => return Err(IssueError::NoToken),
+        };
+        let key = tenant.user(user.clone());
+        let items = self.read_all(user_keys(&key)).await?;
+        let user: User = item::read(items[0].clone().ok_or(IssueError::NoUser)?)?;
+        let login = LoginKey::of(tenant, &user.login);
+        let (row, log) = self.login_for_mail(&login).await?;
+        loaded(key, login, items, &row, log)
+    }
+
+    async fn login_for_mail(&self, login: &LoginKey) -> Result<(LoginRow, MailLog), IssueError> {
+        let [row, log] = self.read_all([keys::login(login), keys::mail_log(login)]).await?;
+        let row = item::read(row.ok_or(IssueError::NoUser)?)?;
+        Ok((row, log.map(item::read).transpose()?.unwrap_or_default()))
+    }
+}
+
+fn user_keys(key: &UserKey) -> [Key; 3] {
+    [keys::user(key), keys::profile(key), keys::tenant(key.tenant())]
+}
+
+fn loaded(
+    key: UserKey,
+    login: LoginKey,
+    [user, profile, policy]: [Option<Item>; 3],
+    row: &LoginRow,
+    log: MailLog,
+) -> Result<Loaded, IssueError> {
+    let (Some(user), Some(profile), Some(policy)) = (user, profile, policy) else { return Err(IssueError::NoUser) };
+    let user: User = item::read(user)?;
+    // Between the two reads the login name can have got another user.
+    if user.login != login.digest() || row.uid.as_ref() != Some(key.user()) {
+        return Err(IssueError::NoUser);
+    }
+    let company = item::read::<TenantPolicy>(policy)?.name;
+    Ok(Loaded { key, login, user, profile: item::read(profile)?, company, has_password: row.hash.is_some(), log })
+}
+
+impl Loaded {
+    /// The writes of a new token: the user, the charge, and the condition that the address is as loaded.
+    fn decide(
+        &self,
+        order: &MailOrder,
+        purpose: MailPurpose,
+        token: &NewToken,
+        now: Timestamp,
+    ) -> Result<Vec<Write>, IssueError> {
+        may_be_mailed(&self.user, purpose, self.profile.email.is_some(), self.has_password)?;
+        let mut log = self.log.clone();
+        log.charge(&order.id, network(&order.mail), now)?;
+        log.version += 1;
+        let mut user = self.user.clone();
+        user.add_mail_token(token.reference(), purpose, &order.id, now);
+        let address = self.profile.email.clone().unwrap_or_default();
+        Ok(vec![
+            commit::update(&self.key, &self.user, &user)?,
+            self.log_write(&log, now)?,
+            Write::check(keys::profile(&self.key), vec![eq(attr("em"), address.as_str())]),
+        ])
+    }
+
+    fn log_write(&self, log: &MailLog, now: Timestamp) -> Result<Write, StoreError> {
+        let mut item = item::write(log)?;
+        item.insert("ttl".to_owned(), num((now + Duration::from_secs(2 * 86_400)).secs()));
+        let as_loaded = if self.log.version == 0 { absent(attr("v")) } else { eq(attr("v"), self.log.version) };
+        let actions = item.into_iter().map(|(name, value)| Action::Set(attr(name), value)).collect();
+        Ok(Write::update(keys::mail_log(&self.login), vec![as_loaded], actions))
+    }
+
+    fn issued(self, order: &MailOrder, purpose: MailPurpose, token: NewToken) -> IssuedToken {
+        IssuedToken {
+            token,
+            purpose,
+            address: self.profile.email.unwrap_or_default(),
+            company: self.company,
+            username: self.profile.username,
+            display_name: self.profile.display_name,
+            user: self.key,
+            login: self.login,
+            message: order.id.clone(),
+        }
+    }
+}
+
+fn purpose(mail: &OrderedMail) -> Option<MailPurpose> {
+    match mail {
+        OrderedMail::Reset { .. } => Some(MailPurpose::Reset),
+        OrderedMail::Invitation { .. } => Some(MailPurpose::Invitation),
+        OrderedMail::Verification { .. } => Some(MailPurpose::Verification),
+        OrderedMail::AddressChanged { .. } => None,
+    }
+}
+
+/// The client network whose limit counts the mail. An Administrator's invitation has none.
+fn network(mail: &OrderedMail) -> Option<&str> {
+    match mail {
+        OrderedMail::Reset { network, .. } | OrderedMail::Verification { network, .. } => Some(network),
+        OrderedMail::Invitation { .. } | OrderedMail::AddressChanged { .. } => None,
+    }
+}
+
+fn event(order: &MailOrder, purpose: MailPurpose, user: &UserId) -> AuditEvent {
+    let action = match purpose {
+        MailPurpose::Reset => AuditAction::PasswordResetMailed,
+        MailPurpose::Invitation => AuditAction::InvitationMailed,
+        MailPurpose::Verification => AuditAction::VerificationMailed,
+    };
+    let event = AuditEvent::new(action, Outcome::Success, &order.request_id).about(user);
+    match &order.mail {
+        OrderedMail::Invitation { by, .. } => event.by(by),
+        OrderedMail::Verification { user, .. } => event.by(user),
+        OrderedMail::Reset { .. } | OrderedMail::AddressChanged { .. } => event,
+    }
+}

@@ -1,0 +1,327 @@
+//! The pages as a browser without scripts uses them, and what other sites cannot do with them.
+
+use axum::http::Method;
+use serde_json::json;
+use tests::{PUBLIC_URL, Reply, Service, TestRequest, TestUser, browser::Browser};
+
+/// Pages that anyone may open.
+const OPEN: [&str; 4] = ["/login", "/login?tenant=acme", "/logout", "/login?lang=de"];
+/// Pages that need a session.
+const SIGNED_IN: [&str; 4] = ["/settings/security", "/settings/sessions", "/settings/recovery-token", "/step-up"];
+
+async fn log_in(browser: &mut Browser<'_>, user: &TestUser, return_to: &str) -> Reply {
+    let fields = [
+        ("tenant", &*user.tenant),
+        ("username", &user.username),
+        ("password", &user.password),
+        ("return_to", return_to),
+    ];
+    browser.submit("/login", &fields).await
+}
+
+/// The text between two others.
+fn between<'a>(html: &'a str, before: &str, after: &str) -> &'a str {
+    html.split_once(before).and_then(|(_, rest)| rest.split_once(after)).unwrap_or_else(|| panic!("{html}")).0
+}
+
+#[tokio::test]
+async fn new_user_signs_in_enrols_and_saves_a_recovery_token() {
+    let (service, users) = Service::with_users().await;
+    let (bob, mut browser) = (&users["bob"], Browser::new(&service));
+    assert_eq!(browser.open("/").await.location(), "/settings/security");
+    assert_eq!(browser.open("/settings/security").await.location(), "/login?return_to=%2Fsettings%2Fsecurity");
+    let reply = log_in(&mut browser, bob, "/settings/security").await;
+    assert_eq!(reply.location(), "/enroll?return_to=%2Fsettings%2Fsecurity");
+    assert!(browser.open("/enroll").await.html().contains("Show the QR code"));
+    let reply = browser.submit("/enroll", &[("step", "start"), ("return_to", "/settings/security")]).await;
+    let html = reply.html();
+    assert!(html.contains("<svg") && html.contains(r#"aria-label="QR code for Acme: bob""#), "{html}");
+    let secret = between(html, r#"<p class="secret">"#, "</p>").to_owned();
+    // A wrong code: the form stays, and the secret is not shown again.
+    let reply = browser.submit("/enroll", &[("step", "confirm"), ("code", "000000")]).await;
+    assert_eq!(reply.status, 401);
+    assert!(reply.html().contains("The code is wrong") && !reply.html().contains(&secret));
+    let mut bob = TestUser { secret, ..bob.clone() };
+    let code = service.next_code(&mut bob);
+    let code = format!("{} {}", &code[..3], &code[3..]);
+    let fields = [("step", "confirm"), ("code", &*code), ("return_to", "/settings/security")];
+    let reply = browser.submit("/enroll", &fields).await;
+    assert_eq!(reply.location(), "/settings/recovery-token?first=true&return_to=%2Fsettings%2Fsecurity");
+    let cookies: Vec<_> = browser.cookies.keys().cloned().collect();
+    assert_eq!(cookies, ["__Host-vestibule", "__Host-vestibule-device"], "the enrolment token is used up");
+    let reply = browser.submit("/settings/recovery-token", &[("return_to", "/settings/security")]).await;
+    let token = between(reply.html(), r#"<p class="secret">"#, "</p>").to_owned();
+    let reply =
+        browser.submit("/settings/recovery-token", &[("saved", "on"), ("return_to", "/settings/security")]).await;
+    assert_eq!(reply.location(), "/settings/security");
+    assert!(!browser.open("/settings/recovery-token").await.html().contains(&token), "a token is shown once");
+    assert!(browser.open("/settings/security").await.html().contains("You have a recovery token from"));
+    // The token of the page works in the API: they are the same sessions.
+    let session = browser.cookies["__Host-vestibule"].clone();
+    assert_eq!(service.get("/v1/session", &session).await.ok().body["recovery_token"], json!({"exists": true}));
+    recover(&service, &bob, &token).await;
+}
+
+/// A lost phone: the recovery token signs in once, and the page that issues a new one comes first.
+async fn recover(service: &Service, bob: &TestUser, token: &str) {
+    let mut browser = Browser::new(service);
+    assert_eq!(
+        log_in(&mut browser, bob, "/settings/sessions").await.location(),
+        "/verify?return_to=%2Fsettings%2Fsessions"
+    );
+    assert!(browser.open("/verify?recovery=true").await.html().contains("Enter your recovery token"));
+    let fields = [("recovery_token", token), ("return_to", "/settings/sessions")];
+    let reply = browser.submit("/verify", &fields).await;
+    assert_eq!(reply.location(), "/settings/recovery-token?used=true&return_to=%2Fsettings%2Fsessions");
+    assert!(browser.open("/settings/recovery-token?used=true").await.html().contains("now used up"));
+    assert!(browser.open("/enroll").await.html().contains("Replace your authenticator app"));
+}
+
+#[tokio::test]
+async fn enrolled_user_signs_in_with_a_code_and_steps_up() {
+    let (service, mut users) = Service::with_users().await;
+    let mut bob = users.remove("bob").unwrap();
+    service.enrol(&mut bob).await;
+    let mut browser = Browser::new(&service);
+    assert_eq!(log_in(&mut browser, &bob, "/").await.location(), "/verify");
+    let reply = browser.submit("/verify", &[("code", "12")]).await;
+    assert_eq!(reply.status, 400);
+    assert!(reply.html().contains("<title>Error: Enter your code"), "{reply:?}");
+    let wrong = service.wrong_code(&bob);
+    for (sent, hint) in [("0", false), ("1", true)] {
+        let reply = browser.submit("/verify", &[("code", &wrong), ("wrong", sent)]).await;
+        assert_eq!(reply.status, 401);
+        assert_eq!(reply.html().contains("Is the clock of your phone right?"), hint);
+    }
+    let code = service.next_code(&mut bob);
+    assert_eq!(browser.submit("/verify", &[("code", &code)]).await.location(), "/");
+    // Later, a page that needs a step-up asks for it before it shows its form.
+    service.advance(400);
+    let reply = browser.open("/settings/recovery-token").await;
+    assert_eq!(reply.location(), "/step-up?return_to=%2Fsettings%2Frecovery-token");
+    let code = service.next_code(&mut bob);
+    let before = browser.cookies["__Host-vestibule"].clone();
+    let reply = browser.submit("/step-up", &[("code", &code), ("return_to", "/settings/recovery-token")]).await;
+    assert_eq!(reply.location(), "/settings/recovery-token");
+    assert_ne!(browser.cookies["__Host-vestibule"], before);
+    assert!(browser.open("/settings/recovery-token").await.html().contains("Show a new recovery token"));
+}
+
+#[tokio::test]
+async fn step_up_that_lapses_while_a_form_is_open_is_asked_for_again() {
+    let (service, mut users) = Service::with_users().await;
+    let mut bob = users.remove("bob").unwrap();
+    service.enrol(&mut bob).await;
+    let mut browser = Browser::signed_in(&service, &bob);
+    assert!(browser.open("/settings/recovery-token").await.html().contains("Show a new recovery token"));
+    service.advance(301);
+    let reply = browser.submit("/settings/recovery-token", &[]).await;
+    assert_eq!(reply.status, 401);
+    assert!(reply.html().contains(r#"href="/step-up?return_to=%2Fsettings%2Frecovery-token""#), "{reply:?}");
+}
+
+#[tokio::test]
+async fn user_sees_and_ends_sessions_and_signs_out() {
+    let (service, mut users) = Service::with_users().await;
+    let mut bob = users.remove("bob").unwrap();
+    service.enrol(&mut bob).await;
+    let other = bob.session.clone();
+    service.sign_in(&mut bob).await;
+    let mut browser = Browser::signed_in(&service, &bob);
+    let page = browser.open("/settings/sessions").await;
+    let id = between(page.html(), r#"name="id" value=""#, "\"").to_owned();
+    assert_eq!(browser.submit("/settings/sessions", &[("id", &id)]).await.location(), "/settings/sessions");
+    assert!(service.get("/v1/session", &other).await.is(401, "invalid_token"));
+    assert!(browser.open("/settings/sessions").await.html().contains("You are signed in only here"));
+    // A GET does not sign out.
+    assert!(browser.open("/logout").await.html().contains(r#"<form method="post" action="/logout">"#));
+    service.get("/v1/session", &bob.session).await.ok();
+    assert_eq!(browser.submit("/logout", &[]).await.location(), "/login");
+    assert!(!browser.cookies.contains_key("__Host-vestibule"));
+    assert!(service.get("/v1/session", &bob.session).await.is(401, "invalid_token"));
+}
+
+/// CSRF: a form that no page of this service sent changes nothing.
+#[tokio::test]
+async fn form_of_another_site_is_refused() {
+    let (service, mut users) = Service::with_users().await;
+    let mut bob = users.remove("bob").unwrap();
+    service.enrol(&mut bob).await;
+    let forms =
+        ["/login", "/verify", "/enroll", "/step-up", "/settings/recovery-token", "/settings/sessions", "/logout"];
+    for path in forms {
+        let foreign = [
+            (None, None),
+            (Some("null"), None),
+            (Some("https://evil.example"), None),
+            (Some("http://login.example.com"), None),
+            (Some("https://login.example.com:8443"), None),
+            (Some("https://login.example.com.evil.example"), None),
+            (Some(PUBLIC_URL), Some("cross-site")),
+            (Some(PUBLIC_URL), Some("same-site")),
+            (Some(PUBLIC_URL), Some("none")),
+        ];
+        for (origin, site) in foreign {
+            let mut browser = Browser::signed_in(&service, &bob);
+            let mut request = Browser::form(path, &[]);
+            for (name, value) in [("origin", origin), ("sec-fetch-site", site)] {
+                request = value.into_iter().fold(request, |request, value| request.header(name, value));
+            }
+            let reply = browser.send(request).await;
+            assert_eq!(reply.status, 403, "{path} {origin:?} {site:?}");
+            assert!(!reply.headers.contains_key("set-cookie"));
+        }
+    }
+    service.get("/v1/session", &bob.session).await.ok();
+}
+
+#[tokio::test]
+async fn cookie_opens_pages_only_and_bearer_token_the_api_only() {
+    let (service, mut users) = Service::with_users().await;
+    let mut bob = users.remove("bob").unwrap();
+    service.enrol(&mut bob).await;
+    let mut browser = Browser::signed_in(&service, &bob);
+    let api = browser.send(TestRequest::new(Method::GET, "/v1/session")).await;
+    assert!(api.is(401, "invalid_token"));
+    for path in SIGNED_IN {
+        let page = TestRequest::new(Method::GET, path).token(&bob.session).header("accept", "text/html");
+        assert!(service.send(page).await.location().starts_with("/login"), "{path}");
+        assert_eq!(browser.open(path).await.status, 200, "{path}");
+    }
+    // A token in the cookie of another class opens nothing.
+    browser.cookies = [("__Host-vestibule-enrolment".to_owned(), bob.session.clone())].into();
+    assert!(browser.open("/settings/security").await.location().starts_with("/login"));
+    assert!(browser.open("/enroll").await.location().starts_with("/login"));
+    // Without `__Host-` another host of the domain could have set it.
+    browser.cookies = [("vestibule".to_owned(), bob.session.clone())].into();
+    assert!(browser.open("/settings/security").await.location().starts_with("/login"));
+}
+
+#[tokio::test]
+async fn sign_in_replaces_a_planted_session() {
+    let (service, mut users) = Service::with_users().await;
+    let (mut eve, mut bob) = (users.remove("eve").unwrap(), users.remove("bob").unwrap());
+    service.enrol(&mut eve).await;
+    service.enrol(&mut bob).await;
+    let mut browser = Browser::signed_in(&service, &eve);
+    log_in(&mut browser, &bob, "/").await;
+    let code = service.next_code(&mut bob);
+    browser.submit("/verify", &[("code", &code)]).await;
+    let session = browser.cookies["__Host-vestibule"].clone();
+    assert_ne!(session, eve.session);
+    assert_eq!(service.get("/v1/session", &session).await.ok().body["user"]["username"], "bob");
+}
+
+#[tokio::test]
+async fn return_path_never_leads_to_another_site() {
+    let (service, mut users) = Service::with_users().await;
+    let mut bob = users.remove("bob").unwrap();
+    service.enrol(&mut bob).await;
+    for foreign in
+        ["https://evil.example", "//evil.example", "/\\evil.example", "/%0a//evil.example\n", "javascript:x", ""]
+    {
+        let mut browser = Browser::new(&service);
+        assert_eq!(log_in(&mut browser, &bob, foreign).await.location(), "/verify", "{foreign}");
+        let code = service.next_code(&mut bob);
+        let reply = browser.submit("/verify", &[("code", &code), ("return_to", foreign)]).await;
+        assert_eq!(reply.location(), "/", "{foreign}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_person_types_is_escaped_and_secrets_are_not_repeated() {
+    let (service, _) = Service::with_users().await;
+    let mut browser = Browser::new(&service);
+    let script = "\"><script>alert(1)</script>";
+    let fields = [("tenant", script), ("username", script), ("password", "swordfish 12"), ("return_to", script)];
+    let reply = browser.submit("/login", &fields).await;
+    assert_eq!(reply.status, 400);
+    assert!(!reply.html().contains("<script>alert") && !reply.html().contains("swordfish"), "{reply:?}");
+    assert!(reply.html().contains("&#60;script&#62;") || reply.html().contains("&lt;script&gt;"), "{reply:?}");
+}
+
+#[tokio::test]
+async fn every_page_has_the_headers_that_protect_it() {
+    let (service, mut users) = Service::with_users().await;
+    let mut bob = users.remove("bob").unwrap();
+    service.enrol(&mut bob).await;
+    let mut browser = Browser::signed_in(&service, &bob);
+    let policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+                  form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+    for path in OPEN.iter().chain(&SIGNED_IN).chain(&["/nothing"]) {
+        let reply = browser.open(path).await;
+        let html = reply.html();
+        for (name, value) in [
+            ("content-security-policy", policy),
+            ("cache-control", "no-store"),
+            ("x-content-type-options", "nosniff"),
+            ("referrer-policy", "same-origin"),
+            ("x-frame-options", "DENY"),
+            ("strict-transport-security", "max-age=31536000"),
+        ] {
+            assert_eq!(reply.headers[name], value, "{path} {name}");
+        }
+        for forbidden in [" style=", "<style", " onclick", "javascript:", "http://"] {
+            assert!(!html.contains(forbidden), "{path} contains {forbidden}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn files_of_pages_are_kept_by_browsers_and_found_by_their_hash() {
+    let (service, _) = Service::with_users().await;
+    let mut browser = Browser::new(&service);
+    let page = browser.open("/login").await;
+    for before in ["stylesheet\" href=\"", "module\" src=\"", "icon\" href=\""] {
+        let path = between(page.html(), before, "\"");
+        let file = browser.open(path).await;
+        assert_eq!(file.status, 200, "{path}");
+        assert_eq!(file.headers["cache-control"], "public, max-age=31536000, immutable");
+        assert_eq!(browser.open(&path.replace('-', "-0")).await.status, 404);
+    }
+}
+
+#[tokio::test]
+async fn page_is_in_the_language_of_the_browser_or_the_one_chosen() {
+    let (service, _) = Service::with_users().await;
+    let mut browser = Browser::new(&service);
+    let german = TestRequest::new(Method::GET, "/login").header("accept", "text/html");
+    let reply = browser.send(german.header("accept-language", "de-DE,de;q=0.9,en;q=0.8")).await;
+    assert!(reply.html().contains("<html lang=\"de\">") && reply.html().contains("Anmelden"), "{reply:?}");
+    assert!(browser.open("/login").await.html().contains("<html lang=\"en\">"));
+    assert!(
+        browser
+            .open("/login?return_to=%2Fx&lang=de")
+            .await
+            .html()
+            .contains(r#"href="/login?return_to=%2Fx&#38;lang=en""#)
+    );
+    assert!(browser.open("/login").await.html().contains("<html lang=\"de\">"));
+}
+
+#[tokio::test]
+async fn delayed_sign_in_says_how_long_and_whom_to_ask() {
+    let (service, users) = Service::with_users().await;
+    let mut browser = Browser::new(&service);
+    let wrong = TestUser { password: "wrong".to_owned(), ..users["bob"].clone() };
+    let mut reply = log_in(&mut browser, &wrong, "/").await;
+    for _ in 0..8 {
+        reply = log_in(&mut browser, &wrong, "/").await;
+        if reply.status == 429 {
+            break;
+        }
+    }
+    assert_eq!(reply.status, 429);
+    assert!(reply.html().contains("Try again in ") && reply.html().contains("ask an Administrator"), "{reply:?}");
+}
+
+#[tokio::test]
+async fn administrator_sees_more_pages_in_the_navigation_than_an_employee() {
+    let (service, mut users) = Service::with_users().await;
+    for (name, shown) in [("ann", true), ("bob", false)] {
+        let mut user = users.remove(name).unwrap();
+        service.enrol(&mut user).await;
+        let page = Browser::signed_in(&service, &user).open("/settings/security").await;
+        assert_eq!(page.html().contains("/admin/users"), shown, "{name}");
+    }
+}
