@@ -1,7 +1,11 @@
 //! ARCHITECTURE.md agrees with the code, and dependencies keep their direction.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
@@ -122,17 +126,54 @@ fn modules_used(text: &str) -> Vec<String> {
 }
 
 /// The Rust files of a module: its own and those beneath it.
-fn files_of(module: &str) -> Vec<std::path::PathBuf> {
+fn files_of(module: &str) -> Vec<PathBuf> {
     let base = root().join("shared/src");
-    let mut files = vec![base.join(format!("{module}.rs"))];
-    let mut folders = vec![base.join(module)];
+    let mut files = rust_files(&base.join(module));
+    files.push(base.join(format!("{module}.rs")));
+    files
+}
+
+/// The Rust files in a folder and beneath it. None if there is no such folder.
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let (mut files, mut folders) = (Vec::new(), vec![folder.to_owned()]);
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).into_iter().flatten() {
             let path = entry.unwrap().path();
-            if path.is_dir() { folders.push(path) } else { files.push(path) }
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                files.push(path);
+            }
         }
     }
     files
+}
+
+/// The number of lines before the module with the tests of a file.
+fn lines_without_tests(text: &str) -> usize {
+    let end = text.find("\n#[cfg(test)]\nmod tests {").unwrap_or(text.len());
+    text[..end].lines().count()
+}
+
+/// A file is read at one sitting. Its tests do not count: they follow its code, or are in a file of their own.
+#[test]
+fn files_have_at_most_500_lines_without_their_tests() {
+    let functions = fs::read_dir(root().join("functions")).unwrap().map(|entry| entry.unwrap().path().join("src"));
+    let folders = functions.chain(["shared/src", "local/src", "xtask/src"].map(|folder| root().join(folder)));
+    let files: Vec<_> = folders.flat_map(|folder| rust_files(&folder)).collect();
+    assert!(files.len() > 100, "only {} files were found", files.len());
+    for file in files.iter().filter(|file| !file.file_name().unwrap().to_str().unwrap().ends_with("tests.rs")) {
+        let lines = lines_without_tests(&fs::read_to_string(file).unwrap());
+        assert!(lines <= 500, "{} has {lines} lines without its tests", file.display());
+    }
+}
+
+#[test]
+fn lines_of_tests_do_not_count() {
+    let code = "a\nb\n";
+    assert_eq!(lines_without_tests(code), 2);
+    assert_eq!(lines_without_tests(&format!("{code}\n#[cfg(test)]\nmod tests {{\n    c\n}}\n")), 2);
+    assert_eq!(lines_without_tests("a\n#[cfg(test)]\nmod tests;\nb\n"), 4);
 }
 
 /// Rules are pure: they do not know the store, HTTP or AWS, and name no attribute of an item.

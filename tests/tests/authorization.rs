@@ -36,15 +36,15 @@ use Caller::{
     Admin, AdminReader, Anyone, Challenge, Client, EnrolmentOrSession, Operator, OperatorReader, Session, SteppedUp,
 };
 
-fn operations() -> Vec<(&'static str, &'static str, Caller, Option<Value>)> {
+type Operation = (&'static str, &'static str, Caller, Option<Value>);
+
+fn operations() -> Vec<Operation> {
+    [own_operations(), administrators_operations(), operators_operations()].concat()
+}
+
+/// What everyone, users and clients do for themselves.
+fn own_operations() -> Vec<Operation> {
     let code = || Some(json!({"code": "123456"}));
-    let user = json!({"kind": "employee", "role": "standard", "auth_type": "local", "username": "new",
-                      "display_name": "New", "password": "a good long password"});
-    let users = json!({"users": [user]});
-    let tenant = json!({"id": "new", "name": "New", "administrator": {
-        "username": "a", "password": "a good long password", "display_name": "A"}});
-    let exclusion = json!({"contact_ids": ["u-con1"], "disable_mfa": true, "reason": "r"});
-    let support = json!({"tenant": "globex", "username": "gus", "ticket": "T-1", "reason": "r"});
     vec![
         ("post", "/v1/login", Anyone, Some(json!({"tenant": "acme", "username": "bob", "password": "x"}))),
         ("post", "/v1/verify", Challenge, code()),
@@ -75,6 +75,18 @@ fn operations() -> Vec<(&'static str, &'static str, Caller, Option<Value>)> {
         ),
         ("post", "/v1/email-verifications", Session, None),
         ("post", "/v1/email-verifications/confirm", Anyone, Some(json!({"token": "x"}))),
+        ("get", "/v1/sso/{tenant}/metadata", Anyone, None),
+        ("get", "/v1/sso/{tenant}/login", Anyone, None),
+        ("post", "/v1/sso/{tenant}/acs", Anyone, None),
+    ]
+}
+
+fn administrators_operations() -> Vec<Operation> {
+    let user = json!({"kind": "employee", "role": "standard", "auth_type": "local", "username": "new",
+                      "display_name": "New", "password": "a good long password"});
+    let users = json!({"users": [user]});
+    let exclusion = json!({"contact_ids": ["u-con1"], "disable_mfa": true, "reason": "r"});
+    vec![
         ("post", "/v1/admin/users/batch", Admin, Some(users)),
         ("post", "/v1/admin/users/{id}/invitation", Admin, None),
         ("post", "/v1/admin/users", Admin, Some(user)),
@@ -92,12 +104,17 @@ fn operations() -> Vec<(&'static str, &'static str, Caller, Option<Value>)> {
         ("post", "/v1/admin/clients", Admin, Some(json!({"name": "portal"}))),
         ("get", "/v1/admin/clients", AdminReader, None),
         ("delete", "/v1/admin/clients/{client_id}", Admin, None),
-        ("get", "/v1/sso/{tenant}/metadata", Anyone, None),
-        ("get", "/v1/sso/{tenant}/login", Anyone, None),
-        ("post", "/v1/sso/{tenant}/acs", Anyone, None),
         ("get", "/v1/admin/sso", Admin, None),
         ("put", "/v1/admin/sso", Admin, Some(Idp::new("https://idp.example").fields())),
         ("delete", "/v1/admin/sso", Admin, None),
+    ]
+}
+
+fn operators_operations() -> Vec<Operation> {
+    let tenant = json!({"id": "new", "name": "New", "administrator": {
+        "username": "a", "password": "a good long password", "display_name": "A"}});
+    let support = json!({"tenant": "globex", "username": "gus", "ticket": "T-1", "reason": "r"});
+    vec![
         ("post", "/v1/support/mfa-resets", Operator, Some(support)),
         ("post", "/v1/support/clients", Operator, Some(json!({"name": "portal"}))),
         ("post", "/v1/support/tenants", Operator, Some(tenant)),

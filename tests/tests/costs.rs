@@ -13,7 +13,7 @@ use aws_smithy_runtime_api::client::{
 };
 use aws_smithy_types::{body::SdkBody, byte_stream::ByteStream};
 use serde_json::{Value, json};
-use tests::{Service, TestRequest, emulator, idp::Idp, log::Log};
+use tests::{Service, TestRequest, TestUser, emulator, idp::Idp, log::Log};
 use tracing::{Level, instrument::WithSubscriber};
 use tracing_subscriber::util::SubscriberInitExt;
 use vestibule::log;
@@ -132,51 +132,65 @@ async fn service() -> (Service, SharedMeter, tests::TestUsers) {
 async fn flows_stay_within_their_cost_limits() {
     let (service, meter, mut users) = service().await;
     let bob = users.get_mut("bob").unwrap();
+    enrolment(&service, &meter, bob).await;
+    sign_in(&service, &meter, bob).await;
+    with_session(&service, &meter, bob).await;
+    delayed_sign_in(&service, &meter, &users["amy"]).await;
+}
+
+async fn enrolment(service: &Service, meter: &SharedMeter, bob: &mut TestUser) {
     let token = service.enrolment_token(bob).await;
-    measure(&meter, "enrolment, start", at_most(2, 5.0, 4.0), async {
+    measure(meter, "enrolment, start", at_most(2, 5.0, 4.0), async {
         let start = service.post("/v1/mfa/enrolments", &token, json!({})).await.ok();
         bob.secret = start.text("/secret");
     })
     .await;
     let code = service.next_code(bob);
-    measure(&meter, "enrolment, confirm", at_most(2, 5.0, 2.0), async {
+    measure(meter, "enrolment, confirm", at_most(2, 5.0, 2.0), async {
         let reply = service.post("/v1/mfa/enrolments/confirm", &token, json!({"code": code})).await.ok();
         bob.session = reply.text("/session/token");
     })
     .await;
+}
+
+/// Signs in with wrong and right passwords and codes, and from a known device.
+async fn sign_in(service: &Service, meter: &SharedMeter, bob: &mut TestUser) {
     // One of the three calls runs at the same time as the password check, so it takes no extra time.
-    measure(&meter, "login, wrong", at_most(3, 2.0, 1.0), async {
+    measure(meter, "login, wrong", at_most(3, 2.0, 1.0), async {
         service.login_with(bob, "wrong").await;
     })
     .await;
     let mut challenge = String::new();
-    measure(&meter, "login, right", at_most(3, 4.0, 1.0), async {
+    measure(meter, "login, right", at_most(3, 4.0, 1.0), async {
         challenge = service.challenge_token(bob).await;
     })
     .await;
-    measure(&meter, "verify, wrong", at_most(2, 2.0, 1.0), async {
+    measure(meter, "verify, wrong", at_most(2, 2.0, 1.0), async {
         service.verify(&challenge, &service.wrong_code(bob)).await;
     })
     .await;
     let code = service.next_code(bob);
-    measure(&meter, "verify, right", at_most(2, 5.0, 1.0), async {
+    measure(meter, "verify, right", at_most(2, 5.0, 1.0), async {
         let reply = service.verify(&challenge, &code).await.ok();
         bob.session = reply.text("/session/token");
         bob.device = reply.text("/session/device_token");
     })
     .await;
     let known = json!({"tenant": "acme", "username": "bob", "password": bob.password, "device_token": bob.device});
-    measure(&meter, "login, right, known device", at_most(2, 3.0, 1.0), async {
+    measure(meter, "login, right, known device", at_most(2, 3.0, 1.0), async {
         service.send(TestRequest::new(axum::http::Method::POST, "/v1/login").json(known)).await.ok();
     })
     .await;
+}
+
+async fn with_session(service: &Service, meter: &SharedMeter, bob: &mut TestUser) {
     let code = service.next_code(bob);
-    measure(&meter, "step-up", at_most(2, 5.0, 1.0), async {
+    measure(meter, "step-up", at_most(2, 5.0, 1.0), async {
         let reply = service.post("/v1/step-up", &bob.session, json!({"code": code})).await.ok();
         bob.session = reply.text("/session/token");
     })
     .await;
-    measure(&meter, "recovery token", at_most(2, 4.0, 2.0), async {
+    measure(meter, "recovery token", at_most(2, 4.0, 2.0), async {
         service
             .send(TestRequest::new(axum::http::Method::POST, "/v1/mfa/recovery-token").token(&bob.session))
             .await
@@ -184,20 +198,22 @@ async fn flows_stay_within_their_cost_limits() {
     })
     .await;
     // The tenant's IdP is read with the user: it may have been removed since the sign-in.
-    measure(&meter, "session check", at_most(1, 0.0, 2.0), async {
+    measure(meter, "session check", at_most(1, 0.0, 2.0), async {
         service.get("/v1/mfa", &bob.session).await.ok();
     })
     .await;
-    measure(&meter, "session, with its owner", at_most(1, 0.0, 3.0), async {
+    measure(meter, "session, with its owner", at_most(1, 0.0, 3.0), async {
         service.get("/v1/session", &bob.session).await.ok();
     })
     .await;
-    // The cost that an attacker with wrong passwords can cause repeatedly.
-    let amy = &users["amy"];
+}
+
+/// The cost that an attacker with wrong passwords can cause repeatedly.
+async fn delayed_sign_in(service: &Service, meter: &SharedMeter, amy: &TestUser) {
     for _ in 0..5 {
         service.login_with(amy, "wrong").await;
     }
-    measure(&meter, "login, delayed", at_most(1, 1.0, 0.0), async {
+    measure(meter, "login, delayed", at_most(1, 1.0, 0.0), async {
         assert_eq!(service.login_with(amy, "wrong").await.status, 429);
     })
     .await;

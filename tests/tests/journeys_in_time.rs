@@ -179,6 +179,24 @@ async fn p13_delays_double_up_to_fifteen_minutes_and_end() {
     );
 }
 
+/// Asserts that the session and the tokens from before a change are refused. There is no session if `session` is empty.
+async fn assert_ended(service: &Service, name: &str, issued: &Reply, session: &str) {
+    if !session.is_empty() {
+        assert!(service.get("/v1/session", session).await.is(401, "session_refresh_required"), "{name}");
+    }
+    for (pointer, path, body) in [
+        ("/session/token", "/v1/step-up", json!({"code": "123456"})),
+        ("/challenge/token", "/v1/verify", json!({"code": "123456"})),
+        ("/enrolment/token", "/v1/mfa/enrolments", json!({})),
+    ] {
+        if let Some(token) = issued.body.pointer(pointer).and_then(Value::as_str) {
+            let reply = service.post(path, token, body).await;
+            let refused = reply.is(401, "invalid_token") || reply.is(401, "session_refresh_required");
+            assert!(refused, "{name}: {} {}", reply.status, reply.code());
+        }
+    }
+}
+
 /// Changes the sign-in method of a user to SSO and back. Each change ends sessions, challenges and enrolment tokens.
 /// `by_idp` and `by_password` are the expected status and answer of a sign-in.
 async fn assert_changes_sign_in_method(
@@ -203,27 +221,6 @@ async fn assert_changes_sign_in_method(
             )
             .await
     };
-    // Tokens from before the change are refused.
-    let assert_ended = async |issued: &Reply, session: &str| {
-        if !session.is_empty() {
-            assert!(service.get("/v1/session", session).await.is(401, "session_refresh_required"), "{name}");
-        }
-        for (pointer, path, body) in [
-            ("/session/token", "/v1/step-up", json!({"code": "123456"})),
-            ("/challenge/token", "/v1/verify", json!({"code": "123456"})),
-            ("/enrolment/token", "/v1/mfa/enrolments", json!({})),
-        ] {
-            if let Some(token) = issued.body.pointer(pointer).and_then(Value::as_str) {
-                let reply = service.post(path, token, body).await;
-                assert!(
-                    reply.is(401, "invalid_token") || reply.is(401, "session_refresh_required"),
-                    "{name}: {} {}",
-                    reply.status,
-                    reply.code()
-                );
-            }
-        }
-    };
     let change = async |users: &mut TestUsers, auth_type: &str| {
         let ann = service.stepped_up_session(user_mut(users, "ann")).await;
         let path = format!("/v1/admin/users/{}", users[name].id);
@@ -233,7 +230,7 @@ async fn assert_changes_sign_in_method(
     assert_eq!(outcome(&before), (by_password.0, by_password.1.to_owned()), "{name}");
     assert!(sso_sign_in().await.is(401, "invalid_credentials"), "{name}: SSO is refused before the change");
     change(users, "saml_sso").await;
-    assert_ended(&before, &users[name].session).await;
+    assert_ended(service, name, &before, &users[name].session).await;
     assert!(
         service.login(&users[name]).await.is(401, "invalid_credentials"),
         "{name}: the password is refused after the change"
@@ -241,7 +238,7 @@ async fn assert_changes_sign_in_method(
     let sso_reply = sso_sign_in().await;
     assert_eq!(outcome(&sso_reply), (by_idp.0, by_idp.1.to_owned()), "{name}");
     change(users, "local").await;
-    assert_ended(&sso_reply, "").await;
+    assert_ended(service, name, &sso_reply, "").await;
     assert!(sso_sign_in().await.is(401, "invalid_credentials"), "{name}: SSO is refused after the change back");
     assert_eq!(outcome(&service.login(&users[name]).await), (by_password.0, by_password.1.to_owned()), "{name}");
 }

@@ -1,4 +1,5 @@
 //! The pages as a browser without scripts uses them, and what other sites cannot do with them.
+#![allow(clippy::panic)]
 
 use axum::http::Method;
 use serde_json::json;

@@ -222,8 +222,19 @@ async fn secrets_appear_only_in_the_response_that_issues_them() {
     }
 }
 
-/// A user's sign-ins and changes.
+/// A user's sign-ins and changes, and what others learn about the user.
 async fn journey(observer: &mut Observer, ann: &mut TestUser) {
+    let mut robin = new_user(observer, ann).await;
+    let challenge = known_device_and_recovery(observer, &mut robin).await;
+    step_up_and_password_change(observer, &mut robin).await;
+    forgotten_password(observer, &mut robin).await;
+    mfa_reset(observer, ann, &mut robin).await;
+    introspection(observer, ann, [&robin.session, &robin.device, &challenge]).await;
+    reads(observer, ann, &robin).await;
+}
+
+/// A new user enrols.
+async fn new_user(observer: &mut Observer, ann: &TestUser) -> TestUser {
     let password = observer.entered("password", "Canary of Zanzibar, 17 feathers");
     let body = json!({"kind": "employee", "role": "standard", "auth_type": "local", "username": "robin",
                       "display_name": "Robin Canary", "email": "robin@example.org", "password": password});
@@ -232,6 +243,11 @@ async fn journey(observer: &mut Observer, ann: &mut TestUser) {
     let wrong = observer.entered("password", "Canary of Zanzibar, 18 feathers");
     observer.login(&TestUser { password: wrong, ..robin.clone() }).await;
     observer.enrol(&mut robin, None).await;
+    robin
+}
+
+/// A sign-in on a known device with wrong codes and a recovery token, then a new enrolment. Returns the challenge token.
+async fn known_device_and_recovery(observer: &mut Observer, robin: &mut TestUser) -> String {
     let renew = TestRequest::new(Method::POST, "/v1/mfa/recovery-token").token(&robin.session);
     observer.request("POST recovery token", renew).await;
     let recovery = observer.issued("recovery token", "/recovery_token");
@@ -241,15 +257,18 @@ async fn journey(observer: &mut Observer, ann: &mut TestUser) {
     observer.post("/v1/login", "", known).await;
     let challenge = observer.issued("challenge token", "/challenge/token");
     let never = observer.entered("recovery token", "7ZZZZ-ZZZZZ-ZZZZZ-ZZZZZ-ZZZZZ-7");
-    let wrong = observer.service.wrong_code(&robin);
+    let wrong = observer.service.wrong_code(robin);
     for tried in [&wrong, &never, &recovery, &recovery] {
         observer.post("/v1/verify", &challenge, json!({"code": tried})).await;
     }
     let after = observer.replies.pop().unwrap();
     let recovered = observer.issued("session token", "/session/token");
     observer.replies.push(after);
-    observer.enrol_with(&mut robin, &recovered, json!({})).await;
+    observer.enrol_with(robin, &recovered, json!({})).await;
+    challenge
+}
 
+async fn step_up_and_password_change(observer: &mut Observer, robin: &mut TestUser) {
     let code = observer.next_code(&robin.secret, observer.service.step() + 1);
     observer.post("/v1/step-up", &robin.session, json!({"code": code})).await;
     robin.session = observer.issued("session token", "/session/token");
@@ -258,9 +277,9 @@ async fn journey(observer: &mut Observer, ann: &mut TestUser) {
     observer.post("/v1/password", &robin.session, change).await;
     robin.session = observer.issued("session token", "/session/token");
     robin.password = newer;
+}
 
-    forgotten_password(observer, &mut robin).await;
-
+async fn mfa_reset(observer: &mut Observer, ann: &TestUser, robin: &mut TestUser) {
     let everyone = TestRequest::new(Method::PATCH, "/v1/admin/settings").token(&ann.session);
     observer.request("PATCH settings", everyone.json(json!({"reset_code_for": "everyone"}))).await;
     let path = format!("/v1/admin/users/{}/mfa-reset", robin.id);
@@ -269,20 +288,25 @@ async fn journey(observer: &mut Observer, ann: &mut TestUser) {
         observer.post(&path, &ann.session, json!({"reason": "a lost phone"})).await;
         shown = observer.issued("reset code", "/reset_code");
     }
-    observer.login(&robin).await;
+    observer.login(robin).await;
     let token = observer.issued("enrolment token", "/enrolment/token");
     let wrong = observer.entered("reset code", "7Z7Z7-7Z7Z7");
     observer.post("/v1/mfa/enrolments", &token, json!({"reset_code": wrong})).await;
-    observer.enrol(&mut robin, Some(&shown)).await;
+    observer.enrol(robin, Some(&shown)).await;
+}
 
+async fn introspection(observer: &mut Observer, ann: &TestUser, tokens: [&String; 3]) {
     observer.post("/v1/admin/clients", &ann.session, json!({"name": "portal"})).await;
     let client = observer.replies.last().unwrap().1.text("/client_id");
     let secret = observer.issued("client secret", "/client_secret");
-    for token in [&robin.session, &robin.device, &challenge] {
+    for token in tokens {
         let basic = data_encoding::BASE64.encode(format!("{client}:{secret}").as_bytes());
         let request = TestRequest::new(Method::POST, "/v1/introspect").form(&format!("token={token}"));
         observer.request("introspection", request.header("authorization", &format!("Basic {basic}"))).await;
     }
+}
+
+async fn reads(observer: &mut Observer, ann: &TestUser, robin: &TestUser) {
     for (path, token) in [
         ("/v1/session", &robin.session),
         ("/v1/sessions", &robin.session),
@@ -402,7 +426,11 @@ async fn sso_journey(observer: &mut Observer, ann: &TestUser, bob: &mut TestUser
 
 /// Secrets in wrong places, and input that could break the log.
 async fn misuse(observer: &mut Observer, ann: &TestUser) {
-    let session = ann.session.clone();
+    secrets_in_wrong_places(observer, &ann.session).await;
+    input_of_several_lines(observer, ann).await;
+}
+
+async fn secrets_in_wrong_places(observer: &mut Observer, session: &str) {
     for path in [
         format!("/v1/session?token={session}"),
         format!("/v1/sessions/{session}"),
@@ -412,7 +440,7 @@ async fn misuse(observer: &mut Observer, ann: &TestUser) {
         format!("/v1/admin/users?cursor={session}"),
     ] {
         for method in [Method::GET, Method::DELETE] {
-            observer.request("a path with a token", TestRequest::new(method, &path).token(&session)).await;
+            observer.request("a path with a token", TestRequest::new(method, &path).token(session)).await;
         }
     }
     let secret = observer.entered("password", "Canary in a wrong place 4711");
@@ -424,7 +452,7 @@ async fn misuse(observer: &mut Observer, ann: &TestUser) {
         json!(secret),
     ] {
         for path in ["/v1/login", "/v1/verify", "/v1/password", "/v1/mfa/enrolments"] {
-            observer.post(path, &session, body.clone()).await;
+            observer.post(path, session, body.clone()).await;
         }
     }
     let broken = "no token at all, and too long for one ".repeat(50);
@@ -437,6 +465,9 @@ async fn misuse(observer: &mut Observer, ann: &TestUser) {
     ] {
         observer.request("a credential of another form", request).await;
     }
+}
+
+async fn input_of_several_lines(observer: &mut Observer, ann: &TestUser) {
     let nasty = "x\r\n{\"level\":\"INFO\"}\u{1b}[31m\u{2028}".to_owned() + &"y".repeat(9_000);
     for username in [nasty.clone(), nasty.replace(['\r', '\n'], "")] {
         let stranger = TestUser { username, ..ann.clone() };
@@ -446,7 +477,7 @@ async fn misuse(observer: &mut Observer, ann: &TestUser) {
     }
     let path = "/v1/admin/users/u-bob/mfa-reset";
     for reason in [nasty, "\"}\\n{\"level\":\"INFO\"} \u{202e}".to_owned()] {
-        observer.post(path, &session, json!({"reason": reason})).await;
+        observer.post(path, &ann.session, json!({"reason": reason})).await;
     }
     // If the last request was a reset, its response contains bob's reset code.
     if observer.replies.last().unwrap().1.status == 200 {

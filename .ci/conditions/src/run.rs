@@ -136,6 +136,8 @@ fn build(copy: &Path, wanted: &[&str]) -> Option<Vec<(PathBuf, PathBuf)>> {
     let mut command = Command::new("cargo");
     command.args(["test", "--locked", "--workspace", "--no-run", "--message-format=json-render-diagnostics", "--lib"]);
     command.args(wanted.iter().flat_map(|test| ["--test", test]));
+    // Neither is needed for one build, and both take a lot of space.
+    command.env("CARGO_INCREMENTAL", "0").env("CARGO_PROFILE_DEV_DEBUG", "0");
     command.env("CARGO_TARGET_DIR", copy.join("target")).current_dir(copy);
     let built = command.stderr(Stdio::inherit()).output().expect("cargo");
     let mut programs = Vec::new();

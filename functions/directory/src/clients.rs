@@ -9,9 +9,12 @@ use utoipa_axum::routes;
 use vestibule::{
     audit::{Action, Outcome},
     env::Timestamp,
-    http::{ApiRequest, ApiResult, App, Code, Line, NoBody, Routes, dto::NewClientDto},
+    http::{ApiRequest, ApiResult, App, Code, Line, NoBody, Problem, Routes, dto::NewClientDto},
     id::ClientId,
-    store::client::{ClientChange, NewClient},
+    store::{
+        OperationError,
+        client::{ClientRejection, NewClient},
+    },
 };
 
 pub(crate) fn routes() -> Routes {
@@ -66,10 +69,10 @@ async fn create(
     let new = NewClient::generate(admin.tenant(), &body.name, false, request.now, &*app.entropy)?;
     let mut event = request.event(Action::ClientCreated, Outcome::Success).by(admin.key().user());
     event.client_id = Some(new.client.id.clone());
-    match app.store.create_client(&admin, &new.client, &request.attempt(&app)?, &event).await? {
-        ClientChange::Done => Ok((StatusCode::CREATED, Json(NewClientDto::new(&new)))),
-        ClientChange::NotFound => Err(Code::NotFound.into()),
-        ClientChange::ActorRevoked => Err(request.no_longer(&app).await),
+    match app.store.create_client(&admin, &new.client, &request.attempt(&app)?, &event).await {
+        Ok(()) => Ok((StatusCode::CREATED, Json(NewClientDto::new(&new)))),
+        Err(OperationError::Rejected(ClientRejection::ActorRevoked)) => Err(request.no_longer(&app).await),
+        Err(error) => Err(Problem::of(error, |_| Code::NotFound.into())),
     }
 }
 
@@ -108,9 +111,9 @@ async fn delete(State(app): State<Arc<App>>, call: ApiRequest<NoBody, ClientId>)
     let admin = request.administrator(&app).await?;
     let mut event = request.event(Action::ClientDeleted, Outcome::Success).by(admin.key().user());
     event.client_id = Some(client.clone());
-    match app.store.delete_client(&admin, &client, &request.attempt(&app)?, &event).await? {
-        ClientChange::Done => Ok(StatusCode::NO_CONTENT),
-        ClientChange::NotFound => Err(Code::NotFound.into()),
-        ClientChange::ActorRevoked => Err(request.no_longer(&app).await),
+    match app.store.delete_client(&admin, &client, &request.attempt(&app)?, &event).await {
+        Ok(()) => Ok(StatusCode::NO_CONTENT),
+        Err(OperationError::Rejected(ClientRejection::ActorRevoked)) => Err(request.no_longer(&app).await),
+        Err(error) => Err(Problem::of(error, |_| Code::NotFound.into())),
     }
 }

@@ -24,6 +24,7 @@ use vestibule::{
     secret::{NewToken, SecretText, TokenRef},
     sign_in::{Attempt, Continuation, PasswordAttempt, PasswordChecked, SignedIn, VerifiedPassword},
     store::{
+        OperationError,
         item::{FactorState, User},
         login::{Exhausted, Opened},
     },
@@ -255,7 +256,8 @@ async fn reset_required(app: &App, request: &Request, verified: &VerifiedPasswor
     if user.factor.state() == FactorState::Active {
         let event = request.event(Action::FactorDisabled, Outcome::Success).about(key.user());
         let event = event.notify(Notify::User).notify(Notify::Administrators);
-        if let Err(error) = app.store.disable_factor(key, user, attempt, &event).await {
+        // A rejection is no failure: another request disabled the factor, or a correct code cleared the failures.
+        if let Err(OperationError::Store(error)) = app.store.disable_factor(key, user, attempt, &event).await {
             return error.into();
         }
     }

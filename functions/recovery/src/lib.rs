@@ -11,9 +11,9 @@ use utoipa_axum::routes;
 use vestibule::{
     audit::{Action, Notify, Outcome},
     env::Timestamp,
-    http::{ApiRequest, ApiResult, App, Code, Problem, Request, Routes},
+    http::{ApiRequest, ApiResult, App, Code, Request, Routes},
     recovery::RecoveryCode,
-    store::{recovery::Replaced, session::Principal},
+    store::session::Principal,
 };
 
 /// The endpoints of the flow.
@@ -60,15 +60,7 @@ async fn issue(app: &App, request: &Request, principal: Principal) -> ApiResult<
     let code = RecoveryCode::generate(&*app.entropy)?;
     let digest = code.digest(&app.codes()?, key);
     let event = request.event(Action::RecoveryIssued, Outcome::Success).own(key.user()).notify(Notify::User);
-    match app.store.replace_recovery_token(&caller, &digest, &request.attempt(app)?, &event).await? {
-        Replaced::Done => {}
-        Replaced::NoFactor => return Err(Problem::new(Code::Conflict).detail("you have no active authenticator")),
-        Replaced::Stale => {
-            return Err(Problem::new(Code::Conflict).detail("another request changed the authenticator: try again"));
-        }
-        Replaced::Disabled => return Err(Code::MfaResetRequired.into()),
-        Replaced::Gone(why) => return Err(why.into()),
-    }
+    app.store.replace_recovery_token(&caller, &digest, &request.attempt(app)?, &event).await?;
     let created_at = Timestamp::from_secs(request.now.secs());
     Ok(RecoveryTokenAnswer { recovery_token: code.display(), created_at })
 }

@@ -16,7 +16,10 @@ use vestibule::{
     id::EntryId,
     policy,
     secret::TokenClass,
-    store::session::{Ended, Principal, Which},
+    store::{
+        OperationError,
+        session::{Principal, Which},
+    },
 };
 
 pub(crate) fn routes() -> Routes {
@@ -195,12 +198,13 @@ pub(crate) async fn end_one_session(
 
 pub(crate) async fn end(app: &App, request: &Request, caller: &Principal, which: &Which) -> ApiResult<StatusCode> {
     let event = request.event(Action::SessionsEnded, Outcome::Success).own(caller.token().user().user());
-    match (app.store.end_sessions(caller, which, &request.attempt(app)?, &event).await?, which) {
-        (Ended::Done, _) => Ok(StatusCode::NO_CONTENT),
+    match app.store.end_sessions(caller, which, &request.attempt(app)?, &event).await {
+        Ok(()) => Ok(StatusCode::NO_CONTENT),
+        Err(OperationError::Store(error)) => Err(error.into()),
         // Either the session to end has ended already, or the caller's own session has.
-        (Ended::NotFound, Which::One(_)) => {
+        Err(OperationError::Rejected(_)) if matches!(which, Which::One(_)) => {
             Err(request.principal(app).await.err().unwrap_or_else(|| Code::NotFound.into()))
         }
-        (Ended::NotFound, _) => Err(request.no_longer(app).await),
+        Err(OperationError::Rejected(_)) => Err(request.no_longer(app).await),
     }
 }

@@ -16,7 +16,8 @@ use vestibule::{
     password,
     secret::{Nonce, SecretText},
     store::{
-        client::{ClientChange, NewClient},
+        OperationError,
+        client::{ClientRejection, NewClient},
         item::{AuthType, Kind, Role},
         tenant::{NewTenant, TenantError, TenantRejection},
         users::{Actor, NewUser, NewUserDetails},
@@ -157,9 +158,9 @@ async fn create_client(
     let mut event = request.event(Action::ClientCreated, Outcome::Success).by(operator.key().user());
     event.actor_tenant = body.tenant.as_ref().map(|_| operator.tenant().clone());
     event.client_id = Some(new.client.id.clone());
-    match app.store.create_client(&operator, &new.client, &request.attempt(&app)?, &event).await? {
-        ClientChange::Done => Ok((StatusCode::CREATED, Json(NewClientDto::new(&new)))),
-        ClientChange::NotFound => Err(Code::NotFound.into()),
-        ClientChange::ActorRevoked => Err(request.no_longer(&app).await),
+    match app.store.create_client(&operator, &new.client, &request.attempt(&app)?, &event).await {
+        Ok(()) => Ok((StatusCode::CREATED, Json(NewClientDto::new(&new)))),
+        Err(OperationError::Rejected(ClientRejection::ActorRevoked)) => Err(request.no_longer(&app).await),
+        Err(error) => Err(Problem::of(error, |_| Code::NotFound.into())),
     }
 }

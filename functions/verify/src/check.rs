@@ -10,6 +10,7 @@ use vestibule::{
     secret::{FactorRef, SealedSecret, SecretText, TotpSecret},
     sign_in::{PendingVerification, SignedIn, VerificationToken},
     store::{
+        OperationError,
         login::Exhausted,
         verify::{AcceptError, ChargeRejection},
     },
@@ -106,7 +107,8 @@ pub(crate) async fn refuse(app: &App, request: &Request, pending: &PendingVerifi
     }
     if pending.exhausts_factor() {
         let event = about(Action::FactorDisabled, Outcome::Success).notify(Notify::User).notify(Notify::Administrators);
-        if let Err(error) = app.store.disable_factor(key, user, attempt, &event).await {
+        // A rejection is no failure: another request disabled the factor, or a correct code cleared the failures.
+        if let Err(OperationError::Store(error)) = app.store.disable_factor(key, user, attempt, &event).await {
             // The limit of consecutive failures stays reached, so the factor is unusable; the next request disables it.
             tracing::error!(%error, "a factor was not disabled");
         }

@@ -4,25 +4,15 @@
 //! forbids them. So a request is first read into a checked tree, and types are then read from the tree by a
 //! [`Deserializer`] that does none of this.
 
-mod multipart;
-
-use std::{fmt, future::Future, ops::Deref};
+use std::future::Future;
 
 use axum::{
     body::Body as HttpBody,
     http::{HeaderMap, header},
 };
 use http_body_util::BodyExt;
-use serde::{
-    Deserialize, Deserializer,
-    de::{
-        self, DeserializeOwned, DeserializeSeed, Error as _, Expected, IntoDeserializer, MapAccess, SeqAccess,
-        Unexpected, Visitor,
-        value::{MapDeserializer, SeqDeserializer},
-    },
-    forward_to_deserialize_any,
-};
-use serde_json::{Map, Number, Value};
+use serde::de::{DeserializeOwned, DeserializeSeed};
+use serde_json::{Map, Value};
 use serde_path_to_error::{Path, Segment, Track};
 use zeroize::Zeroizing;
 
@@ -30,7 +20,15 @@ use super::{
     call::one,
     problem::{ApiResult, Code, Problem},
 };
-use crate::store::lists::{Cursor, List};
+
+mod checked;
+mod multipart;
+mod strict;
+mod types;
+
+use checked::{Checked, TWICE, unreadable};
+use strict::Strict;
+pub use types::{Limit, Line, Page, cursor};
 
 const LIMIT: usize = 16 * 1024;
 const LARGE: usize = 256 * 1024;
@@ -180,17 +178,6 @@ pub(super) fn json<T: DeserializeOwned>(bytes: &[u8]) -> ApiResult<T> {
     typed(Strict { value, text: false, ignore_unknown: false }, Place::Body)
 }
 
-/// The error of [`Checked`]. serde's own messages may quote what was sent, so they are not passed on.
-fn unreadable(error: &serde_json::Error) -> &'static str {
-    let text = error.to_string();
-    [NULL, NUL, TWICE, DEEP].into_iter().find(|words| text.starts_with(words)).unwrap_or("must be JSON (RFC 8259)")
-}
-
-const NULL: &str = "must not be null";
-const NUL: &str = "must not contain NUL";
-const TWICE: &str = "must occur once";
-const DEEP: &str = "must not be nested more than 8 levels deep";
-
 fn typed<T: DeserializeOwned>(strict: Strict, place: Place) -> ApiResult<T> {
     serde_path_to_error::deserialize(strict).map_err(|error| {
         // The path contains only names of fields that the types define, so it can be repeated.
@@ -290,367 +277,10 @@ fn object<T: DeserializeOwned>(pairs: Vec<(String, String)>, place: Place, field
     typed(Strict { value: Value::Object(map), text: true, ignore_unknown }, place)
 }
 
-/// Reads a tree with at most this many levels. It refuses duplicate keys, NUL and null.
-#[derive(Clone, Copy)]
-struct Checked(u8);
-
-impl Checked {
-    fn inner<E: de::Error>(self) -> Result<Self, E> {
-        self.0.checked_sub(1).map(Self).ok_or_else(|| E::custom(DEEP))
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Checked {
-    type Value = Value;
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Checked {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value other than null")
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Bool(value))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(Value::Number(value.into()))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(Value::Number(value.into()))
-    }
-
-    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Value, E> {
-        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("not a number"))
-    }
-
-    fn visit_unit<E: de::Error>(self) -> Result<Value, E> {
-        Err(E::custom(NULL))
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Value, E> {
-        if text.contains('\0') { Err(E::custom(NUL)) } else { Ok(Value::String(text.to_owned())) }
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
-        let inner = self.inner()?;
-        let mut list = Vec::new();
-        while let Some(item) = items.next_element_seed(inner)? {
-            list.push(item);
-        }
-        Ok(Value::Array(list))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
-        let inner = self.inner()?;
-        let mut map = Map::new();
-        while let Some(key) = entries.next_key::<String>()? {
-            if map.contains_key(&key) {
-                entries.next_value_seed(Refused(TWICE))?;
-            }
-            let value = entries.next_value_seed(inner)?;
-            if key.contains('\0') {
-                return Err(A::Error::custom(NUL));
-            }
-            map.insert(key, value);
-        }
-        Ok(Value::Object(map))
-    }
-}
-
-/// Refuses a value, with this error.
-struct Refused(&'static str);
-
-impl<'de> DeserializeSeed<'de> for Refused {
-    type Value = ();
-    fn deserialize<D: Deserializer<'de>>(self, _: D) -> Result<(), D::Error> {
-        Err(D::Error::custom(self.0))
-    }
-}
-
-/// What is wrong with a value. The text does not quote the value.
-#[derive(Debug)]
-struct FormError {
-    /// The field within the value that is missing or not allowed.
-    member: Option<String>,
-    detail: String,
-}
-
-impl FormError {
-    fn new(member: Option<&str>, detail: impl Into<String>) -> Self {
-        Self { member: member.map(str::to_owned), detail: detail.into() }
-    }
-}
-
-impl fmt::Display for FormError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.detail)
-    }
-}
-
-impl std::error::Error for FormError {}
-
-impl de::Error for FormError {
-    /// Errors of the request's own types, whose texts quote nothing.
-    fn custom<T: fmt::Display>(text: T) -> Self {
-        Self::new(None, text.to_string())
-    }
-
-    fn invalid_type(_: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        let detail = match expected.to_string().as_str() {
-            "u8" | "u16" | "u32" | "u64" | "usize" => "must be a whole number".to_owned(),
-            "a sequence" => "must be a list".to_owned(),
-            expected => format!("must be {expected}"),
-        };
-        Self::new(None, detail)
-    }
-
-    fn invalid_value(unexpected: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::invalid_type(unexpected, expected)
-    }
-
-    fn invalid_length(_: usize, expected: &dyn Expected) -> Self {
-        Self::new(None, format!("must have the length of {expected}"))
-    }
-
-    fn unknown_variant(_: &str, names: &'static [&'static str]) -> Self {
-        Self::new(None, format!("must be one of {}", names.join(", ")))
-    }
-
-    fn unknown_field(name: &str, _: &'static [&'static str]) -> Self {
-        Self::new(Some(name).filter(|name| is_name(name)), "is not a field of this request")
-    }
-
-    fn missing_field(name: &'static str) -> Self {
-        Self::new(Some(name), "is missing")
-    }
-
-    fn duplicate_field(name: &'static str) -> Self {
-        Self::new(Some(name), TWICE)
-    }
-}
-
-/// Deserializes types from a checked tree: structs only from objects, without unknown fields. It does not support maps
-/// with free keys, nor `flatten`, which would let unknown fields pass.
-struct Strict {
-    value: Value,
-    /// The values come from a query or form: numbers and booleans are parsed from text.
-    text: bool,
-    /// Whether unknown fields are ignored.
-    ignore_unknown: bool,
-}
-
-impl Strict {
-    /// A number or boolean; in a query or form it is parsed from text.
-    fn scalar(self) -> Self {
-        let value = match &self.value {
-            Value::String(word) if self.text => match word.as_str() {
-                "true" => Value::Bool(true),
-                "false" => Value::Bool(false),
-                digits => digits
-                    .bytes()
-                    .all(|byte| byte.is_ascii_digit())
-                    .then(|| digits.parse().ok())
-                    .flatten()
-                    .map_or(self.value, |number: u64| number.into()),
-            },
-            _ => self.value,
-        };
-        Self { value, text: self.text, ignore_unknown: self.ignore_unknown }
-    }
-}
-
-impl<'de> IntoDeserializer<'de, FormError> for Strict {
-    type Deserializer = Self;
-    fn into_deserializer(self) -> Self {
-        self
-    }
-}
-
-macro_rules! scalars {
-    ($($method:ident)*) => {
-        $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, FormError> {
-            self.scalar().deserialize_any(visitor)
-        })*
-    };
-}
-
-impl<'de> Deserializer<'de> for Strict {
-    type Error = FormError;
-
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, FormError> {
-        match self.value {
-            Value::Array(list) => {
-                let items = list.into_iter().map(|value| Self { value, text: self.text, ignore_unknown: false });
-                let mut items = SeqDeserializer::new(items);
-                let read = visitor.visit_seq(&mut items)?;
-                items.end().map(|()| read)
-            }
-            Value::Object(_) => Err(FormError::invalid_type(Unexpected::Map, &visitor)),
-            Value::Null => Err(FormError::invalid_type(Unexpected::Unit, &visitor)),
-            Value::Bool(value) => visitor.visit_bool(value),
-            Value::String(text) => visitor.visit_string(text),
-            Value::Number(number) => match (number.as_u64(), number.as_i64()) {
-                (Some(number), _) => visitor.visit_u64(number),
-                (None, Some(number)) => visitor.visit_i64(number),
-                (None, None) => visitor.visit_f64(number.as_f64().unwrap_or(f64::NAN)),
-            },
-        }
-    }
-
-    fn deserialize_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        fields: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, FormError> {
-        let Value::Object(map) = self.value else { return Err(FormError::new(None, "must be an object")) };
-        if let Some(key) = map.keys().find(|key| !self.ignore_unknown && !fields.contains(&key.as_str())) {
-            return Err(FormError::unknown_field(key, fields));
-        }
-        visitor.visit_map(MapDeserializer::new(
-            map.into_iter().map(|(key, value)| (key, Self { value, text: self.text, ignore_unknown: false })),
-        ))
-    }
-
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, FormError> {
-        visitor.visit_some(self)
-    }
-
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, FormError> {
-        visitor.visit_newtype_struct(self)
-    }
-
-    fn deserialize_enum<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        names: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, FormError> {
-        match self.value {
-            Value::String(name) => visitor.visit_enum(name.into_deserializer()),
-            _ => Err(FormError::unknown_variant("", names)),
-        }
-    }
-
-    /// `()` counts as a struct without fields.
-    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, FormError> {
-        match self.value {
-            Value::Object(map) => match map.keys().next() {
-                None => visitor.visit_unit(),
-                Some(key) => Err(FormError::unknown_field(key, &[])),
-            },
-            _ => Err(FormError::new(None, "must be an object")),
-        }
-    }
-
-    scalars! { deserialize_bool deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64 deserialize_i8 deserialize_i16
-    deserialize_i32 deserialize_i64 }
-
-    forward_to_deserialize_any! {
-        i128 u128 f32 f64 char str string bytes byte_buf unit_struct seq tuple tuple_struct map identifier ignored_any
-    }
-}
-
-/// A line of text: 1 to 200 characters, without control characters, and not only spaces.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
-#[serde(try_from = "String")]
-#[schema(value_type = String, min_length = 1, max_length = 200)]
-pub struct Line(String);
-
-impl TryFrom<String> for Line {
-    type Error = &'static str;
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        let fits = text.chars().count() <= 200 && !text.trim().is_empty() && !text.contains(char::is_control);
-        if fits {
-            Ok(Self(text))
-        } else {
-            Err("must be 1 to 200 characters, no control characters, and not only spaces")
-        }
-    }
-}
-
-impl Deref for Line {
-    type Target = str;
-    fn deref(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<Line> for String {
-    fn from(line: Line) -> Self {
-        line.0
-    }
-}
-
-/// The maximum number of items in a page: 1 to 100. The default is 50.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
-#[serde(try_from = "u64")]
-#[schema(value_type = u64, minimum = 1, maximum = 100, default = 50)]
-pub struct Limit(usize);
-
-impl Limit {
-    /// The limit as a number.
-    #[must_use]
-    pub fn get(self) -> usize {
-        self.0
-    }
-}
-
-impl Default for Limit {
-    fn default() -> Self {
-        Self(50)
-    }
-}
-
-impl TryFrom<u64> for Limit {
-    type Error = &'static str;
-    fn try_from(limit: u64) -> Result<Self, Self::Error> {
-        match limit {
-            1..=100 => usize::try_from(limit).map(Self).map_err(|_| "must be 1 to 100"),
-            _ => Err("must be 1 to 100"),
-        }
-    }
-}
-
-/// Parses the cursor of a list, which says where the page begins.
-///
-/// # Errors
-/// `invalid_request` if it is not a cursor of this list.
-pub fn cursor(list: List, text: Option<&str>) -> ApiResult<Option<Cursor>> {
-    let bad = || Problem::field("query:cursor", "must be a next_cursor of this list");
-    text.map(|text| Cursor::parse(list, text).ok_or_else(bad)).transpose()
-}
-
-/// The query of a list without filters. A query with filters declares these two fields itself.
-#[derive(Debug, Clone, Default, Deserialize, utoipa::IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct Page {
-    /// The maximum number of items in a page: 1 to 100. The default is 50.
-    #[serde(default)]
-    #[param(inline, required = false)]
-    pub limit: Limit,
-    /// Where the page begins: the `next_cursor` of the page before.
-    pub cursor: Option<String>,
-}
-
-impl Page {
-    /// The maximum number of items.
-    #[must_use]
-    pub fn limit(&self) -> usize {
-        self.limit.get()
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use serde::Deserialize;
+
     use super::*;
 
     #[derive(Debug, Deserialize)]
@@ -690,18 +320,7 @@ mod tests {
             serde_json::to_value(result.unwrap_err().body("r")).unwrap()["errors"][0]["detail"].clone()
         };
         assert_eq!(detail(json(b"[]")), "must be a JSON object");
-        assert_eq!(detail(json(br#"{"\u0000":"a"}"#)), NUL);
+        assert_eq!(detail(json(br#"{"\u0000":"a"}"#)), "must not contain NUL");
         assert_eq!(detail(pairs("%00=a", Place::Body, Fields::Strict)), "must be UTF-8 without NUL");
-    }
-
-    /// serde_json's own limit is 128 levels.
-    #[test]
-    fn nesting_is_limited_to_8_levels() {
-        let read = |levels: usize| {
-            let text = format!("{}{}", "[".repeat(levels), "]".repeat(levels));
-            let mut reader = serde_json::Deserializer::from_str(&text);
-            Checked(DEPTH).deserialize(&mut reader).is_ok()
-        };
-        assert!(read(usize::from(DEPTH)) && !read(usize::from(DEPTH) + 1));
     }
 }

@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::{
     auth::{
         enroll::EnrolmentRejection,
+        recovery_token::RecoveryTokenRejection,
         verify_code::{SignInError, VerificationRejection},
     },
     env::{EntropyError, Timestamp},
@@ -408,6 +409,18 @@ impl From<EnrolmentRejection> for Problem {
             EnrolmentRejection::ResetCode => Code::ResetCodeRequired.into(),
             EnrolmentRejection::NonePending => conflict("no enrolment is pending: start one"),
             EnrolmentRejection::Stale => conflict("another request changed the authenticator: try again"),
+        }
+    }
+}
+
+impl From<RecoveryTokenRejection> for Problem {
+    fn from(why: RecoveryTokenRejection) -> Self {
+        let conflict = |detail: &'static str| Self::new(Code::Conflict).detail(detail);
+        match why {
+            RecoveryTokenRejection::NoSession(why) => why.into(),
+            RecoveryTokenRejection::FactorDisabled => Code::MfaResetRequired.into(),
+            RecoveryTokenRejection::NoFactor => conflict("you have no active authenticator"),
+            RecoveryTokenRejection::FactorReplaced => conflict("another request changed the authenticator: try again"),
         }
     }
 }

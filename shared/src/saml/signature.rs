@@ -199,3 +199,19 @@ fn verified(document: &Document<'_>, forms: &[Form], certificates: &[ByteBuf]) -
     };
     if results.len() == forms.len() && results.iter().all(right) { Ok(()) } else { Err(Fault::Signature) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refused_algorithm_is_one_of_a_signature() {
+        let refused = |algorithm: &str, other: &str| {
+            let signature =
+                format!("<s:Signature xmlns:s=\"{SIGNATURE}\"><s:X Algorithm=\"{algorithm}\"/></s:Signature>");
+            refused_algorithm(&BASE64.encode(format!("<a><b Algorithm=\"{other}\"/>{signature}</a>").as_bytes()))
+        };
+        assert_eq!(refused(METHODS[0], "urn:other"), None);
+        assert_eq!(refused("urn:odd\u{e9}", METHODS[0]).as_deref(), Some("urn:odd"));
+    }
+}

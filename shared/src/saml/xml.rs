@@ -102,3 +102,19 @@ pub(super) fn text(document: &Document<'_>, of: NodeId) -> Option<String> {
     }
     Some(all)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn element_has_at_most_64_attributes() {
+        let tag = |count: usize, value: &str| {
+            let attributes: String = (0..count).map(|n| format!(" a{n}={value}")).collect();
+            parse(&format!("<a{attributes}>{}</a>", "\"'".repeat(200))).is_ok()
+        };
+        for value in ["\"xx\"", "'xx'", "\"'\"", "'\"'", "\"\""] {
+            assert!(tag(64, value) && !tag(65, value), "{value}");
+        }
+    }
+}

@@ -70,16 +70,19 @@ impl NewClient {
     }
 }
 
-/// The result of creating or deleting a client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ClientChange {
-    /// Done.
-    Done,
+/// Why a client was not created or deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ClientRejection {
     /// There is no such client or no such tenant.
+    #[error("there is no such client or no such tenant")]
     NotFound,
-    /// The caller lost the permission.
+    /// The caller lost the right to do it.
+    #[error("the caller may no longer do this")]
     ActorRevoked,
 }
+
+/// Why a client was not created or deleted.
+pub type ClientError = OperationError<ClientRejection>;
 
 /// The result of an introspection.
 pub enum Introspected {
@@ -95,14 +98,14 @@ impl Store {
     /// Stores a new client.
     ///
     /// # Errors
-    /// [`StoreError`]; the secret must then not be shown.
+    /// [`ClientError`]; the secret must then not be shown.
     pub async fn create_client(
         &self,
         admin: &AdminContext,
         client: &Client,
         attempt: &Attempt,
         event: &AuditEvent,
-    ) -> Result<ClientChange, StoreError> {
+    ) -> Result<(), ClientError> {
         let mut put = item::write(client)?;
         put.insert("GP".to_owned(), text(keys::clients(&client.tenant)));
         put.insert("GS".to_owned(), text(format!("{:013}#{}", client.created.millis(), client.id)));
@@ -115,34 +118,37 @@ impl Store {
             writes.push(Write::check(keys::tenant(&client.tenant), vec![super::write::exists(attr("PK"))]));
         }
         let row = self.audit_row(&client.tenant, attempt, 0, event)?;
-        Ok(match self.table.transact(&Transaction::new(writes, row)).await? {
-            Transacted::Committed => ClientChange::Done,
-            Transacted::Refused(met) if met.first().is_some_and(Option::is_some) => ClientChange::ActorRevoked,
-            Transacted::Refused(_) => ClientChange::NotFound,
-        })
+        self.change_client(&Transaction::new(writes, row)).await
     }
 
     /// Deletes a client of the caller's tenant. It is invalid at once.
     ///
     /// # Errors
-    /// [`StoreError`]; the client may have been deleted.
+    /// [`ClientError`]. If the store failed, the client may have been deleted.
     pub async fn delete_client(
         &self,
         admin: &AdminContext,
         client: &ClientId,
         attempt: &Attempt,
         event: &AuditEvent,
-    ) -> Result<ClientChange, StoreError> {
+    ) -> Result<(), ClientError> {
         let writes = vec![
             Write::check(keys::user(admin.key()), admin.conditions(attempt.at())),
             Write::delete(keys::client(client), vec![eq(attr("t"), admin.tenant().as_str())]),
         ];
         let row = self.audit_row(admin.tenant(), attempt, 0, event)?;
-        Ok(match self.table.transact(&Transaction::new(writes, row)).await? {
-            Transacted::Committed => ClientChange::Done,
-            Transacted::Refused(met) if met.first().is_some_and(Option::is_some) => ClientChange::ActorRevoked,
-            Transacted::Refused(_) => ClientChange::NotFound,
-        })
+        self.change_client(&Transaction::new(writes, row)).await
+    }
+
+    /// Commits a change of a client. Its first write is the check of the caller.
+    async fn change_client(&self, change: &Transaction) -> Result<(), ClientError> {
+        let found = match self.table.transact(change).await? {
+            Transacted::Committed => return Ok(()),
+            Transacted::Refused(found) => found,
+        };
+        let revoked = found.first().is_some_and(Option::is_some);
+        let why = if revoked { ClientRejection::ActorRevoked } else { ClientRejection::NotFound };
+        Err(OperationError::Rejected(why))
     }
 
     /// Lists a tenant's clients, the oldest first.
@@ -213,7 +219,7 @@ const PAGE: usize = 100;
 mod tests {
     use super::*;
     use crate::store::{
-        fixture::{Ann, NOW, STEP, ann, attempt},
+        fixture::{Ann, NOW, STEP, ann, attempt, decided},
         write::Action,
     };
 
@@ -241,11 +247,11 @@ mod tests {
         let gone = Write::delete(keys::tenant(ann.key.tenant()), vec![]);
         ann.store.table.update(&gone, super::super::table::Retry::Never).await.unwrap();
         for (one, want) in [
-            (client("acme", "own", false), ClientChange::Done),
-            (client("nowhere", "other", false), ClientChange::NotFound),
+            (client("acme", "own", false), Ok(())),
+            (client("nowhere", "other", false), Err(ClientRejection::NotFound)),
         ] {
-            let made = ann.store.create_client(&admin, &one, &attempt(NOW), &event).await.unwrap();
-            assert_eq!(made, want);
+            let made = ann.store.create_client(&admin, &one, &attempt(NOW), &event).await;
+            assert_eq!(decided(made), want);
         }
         assert!(matches!(introspect(&ann, "own", "secret", session).await, Introspected::Active(..)));
         assert!(matches!(introspect(&ann, "own", "wrong", session).await, Introspected::BadClient));
@@ -261,10 +267,10 @@ mod tests {
         let delete = |id: &str| {
             let (store, admin, event) = (&ann.store, &admin, &event);
             let id = ClientId::parse(id).unwrap();
-            async move { store.delete_client(admin, &id, &attempt(NOW), event).await.unwrap() }
+            async move { decided(store.delete_client(admin, &id, &attempt(NOW), event).await) }
         };
-        assert_eq!(delete("foreign").await, ClientChange::NotFound, "a client of another tenant");
-        assert_eq!(delete("own").await, ClientChange::Done);
+        assert_eq!(delete("foreign").await, Err(ClientRejection::NotFound), "a client of another tenant");
+        assert_eq!(delete("own").await, Ok(()));
         assert!(matches!(introspect(&ann, "own", "secret", session).await, Introspected::BadClient));
     }
 
@@ -274,15 +280,24 @@ mod tests {
         let session = ann.session_of(&ann.key).await;
         let (admin, event) = (ann.admin(&session).await, ann.event());
         let (own, late) = (client("acme", "own", false), client("acme", "late", false));
-        let create = async |client| ann.store.create_client(&admin, client, &attempt(NOW), &event).await.unwrap();
-        assert_eq!(create(&own).await, ClientChange::Done);
+        let create = async |client| decided(ann.store.create_client(&admin, client, &attempt(NOW), &event).await);
+        assert_eq!(create(&own).await, Ok(()));
         let taken = Client { name: "other".to_owned(), ..own.clone() };
-        assert_eq!(create(&taken).await, ClientChange::NotFound, "the id is taken");
+        assert_eq!(create(&taken).await, Err(ClientRejection::NotFound), "the id is taken");
         ann.change(Action::Set(attr("s"), crate::store::write::empty())).await;
-        assert_eq!(create(&late).await, ClientChange::ActorRevoked);
-        let deleted = ann.store.delete_client(&admin, &own.id, &attempt(NOW), &event).await.unwrap();
-        assert_eq!(deleted, ClientChange::ActorRevoked);
+        assert_eq!(create(&late).await, Err(ClientRejection::ActorRevoked));
+        let deleted = decided(ann.store.delete_client(&admin, &own.id, &attempt(NOW), &event).await);
+        assert_eq!(deleted, Err(ClientRejection::ActorRevoked));
+        // All are listed, also those beyond one query.
+        for n in 0..=PAGE {
+            let mut item = item::write(&client("acme", &format!("c{n}"), false)).unwrap();
+            item.insert("GP".to_owned(), text(keys::clients(ann.key.tenant())));
+            item.insert("GS".to_owned(), text(format!("{:013}#c{n}", NOW.millis())));
+            let id = ClientId::parse(&format!("c{n}")).unwrap();
+            ann.put(Write::put_new(keys::client(&id), item)).await;
+        }
+        assert_eq!(ann.store.clients(ann.key.tenant()).await.unwrap().len(), PAGE + 2);
         let names: Vec<_> = ann.store.clients(ann.key.tenant()).await.unwrap().into_iter().map(|it| it.name).collect();
-        assert_eq!(names, ["portal"]);
+        assert!(names.iter().all(|name| name == "portal"));
     }
 }

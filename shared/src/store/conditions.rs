@@ -5,6 +5,7 @@ mod audit;
 mod codes;
 mod exclusions;
 mod lists;
+mod repeats;
 mod resets;
 mod sessions;
 mod sign_in;

@@ -24,66 +24,23 @@ use data_encoding::BASE64URL_NOPAD;
 
 use super::{
     table::{Query, Retry, StoreError, Table, Transacted, Transaction, Updated, met_first},
-    write::{Action, Comparison, Condition, Effect, Item, Key, Operand, Path, Step, Value, Write},
+    write::{Action, Effect, Item, Key, Value, Write},
 };
 use crate::{env::Entropy, tls_roots::TlsRoots};
 
 mod check;
+mod expression;
+mod failure;
 
 pub use check::StoreCheck;
+use expression::Expression;
+use failure::{Failure, cancelled_for, failure, permanent_error, store_error, unavailable};
 
 /// Maximum attempts of a call. Contention and throttling usually pass.
 const CALLS: u32 = 4;
 
 /// No attempt starts after this time, so that the caller can still receive a response.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// What a failed call means for its writes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Failure {
-    /// Not applied; a retry may succeed.
-    Throttled,
-    /// Not applied: a transaction is changing the item.
-    Contended,
-    /// Not applied, and a retry cannot succeed: a bug in Vestibule or a missing permission.
-    Permanent,
-    /// It may have been applied.
-    Unknown,
-}
-
-fn failure<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> Failure {
-    match (error, error.code()) {
-        (SdkError::ConstructionFailure(_), _) => Failure::Permanent,
-        (
-            SdkError::ServiceError(_),
-            Some(
-                "ThrottlingException"
-                | "ProvisionedThroughputExceededException"
-                | "RequestLimitExceeded"
-                | "ThrottlingError"
-                | "ProvisionedThroughputExceeded",
-            ),
-        ) => Failure::Throttled,
-        (SdkError::ServiceError(_), Some("TransactionConflictException")) => Failure::Contended,
-        (
-            SdkError::ServiceError(_),
-            Some(
-                "ValidationException"
-                | "SerializationException"
-                | "IdempotentParameterMismatchException"
-                | "ItemCollectionSizeLimitExceededException"
-                | "ResourceNotFoundException"
-                | "AccessDeniedException"
-                | "UnrecognizedClientException"
-                | "InvalidSignatureException"
-                | "IncompleteSignatureException"
-                | "MissingAuthenticationTokenException"
-                | "ExpiredTokenException",
-            ),
-        ) => Failure::Permanent,
-        _ => Failure::Unknown,
-    }
-}
 
 /// The store's table in DynamoDB.
 #[derive(Clone)]
@@ -93,149 +50,6 @@ pub struct DynamoTable {
     entropy: std::sync::Arc<dyn Entropy>,
     /// A timeout is an unknown outcome too. Without these limits the SDK would wait without end.
     timeouts: TimeoutConfig,
-}
-
-/// An expression with its placeholders. Every name gets one, because many attribute names are reserved words.
-#[derive(Debug, Default)]
-struct Expression {
-    names: HashMap<String, String>,
-    values: HashMap<String, AttributeValue>,
-}
-
-impl Expression {
-    fn name(&mut self, name: &str) -> String {
-        match self.names.iter().find(|(_, known)| *known == name) {
-            Some((placeholder, _)) => placeholder.clone(),
-            None => {
-                let placeholder = format!("#n{}", self.names.len());
-                self.names.insert(placeholder.clone(), name.to_owned());
-                placeholder
-            }
-        }
-    }
-
-    fn value(&mut self, value: &Value) -> String {
-        let placeholder = format!(":v{}", self.values.len());
-        self.values.insert(placeholder.clone(), value.clone().into());
-        placeholder
-    }
-
-    fn path(&mut self, path: &Path) -> String {
-        let mut text = String::new();
-        for step in path.steps() {
-            match step {
-                Step::Name(name) => {
-                    if !text.is_empty() {
-                        text.push('.');
-                    }
-                    text.push_str(&self.name(name));
-                }
-                Step::At(index) => text.push_str(&format!("[{index}]")),
-            }
-        }
-        text
-    }
-
-    fn operand(&mut self, operand: &Operand) -> String {
-        match operand {
-            Operand::At(path) => self.path(path),
-            Operand::Size(path) => format!("size({})", self.path(path)),
-            Operand::Value(value) => self.value(value),
-        }
-    }
-
-    /// Renders a condition; `None` for one that always holds.
-    fn condition(&mut self, condition: &Condition) -> Option<String> {
-        let text = self.clause(condition)?;
-        // DynamoDB refuses redundant parentheses around the whole text. Text that starts with one comes from `joined`,
-        // so it ends with the matching one.
-        let inner = text.strip_prefix('(').and_then(|text| text.strip_suffix(')')).map(str::to_owned);
-        Some(inner.unwrap_or(text))
-    }
-
-    fn clause(&mut self, condition: &Condition) -> Option<String> {
-        Some(match condition {
-            Condition::Exists(path) => format!("attribute_exists({})", self.path(path)),
-            Condition::Absent(path) => format!("attribute_not_exists({})", self.path(path)),
-            Condition::Is(left, comparison, right) => {
-                let sign = match comparison {
-                    Comparison::Eq => "=",
-                    Comparison::Ne => "<>",
-                    Comparison::Lt => "<",
-                    Comparison::Le => "<=",
-                    Comparison::Gt => ">",
-                    Comparison::Ge => ">=",
-                };
-                let (left_text, right_text) = (self.operand(left), self.operand(right));
-                // In DynamoDB `<>` is true if an attribute is absent. A condition of the store must then be false.
-                let mut parts = vec![format!("{left_text} {sign} {right_text}")];
-                if *comparison == Comparison::Ne {
-                    for operand in [left, right] {
-                        if let Operand::At(path) = operand {
-                            parts.push(format!("attribute_exists({})", self.path(path)));
-                        }
-                    }
-                }
-                joined(parts, " AND ")
-            }
-            Condition::All(conditions) => {
-                let parts: Vec<_> = conditions.iter().filter_map(|condition| self.clause(condition)).collect();
-                if parts.is_empty() {
-                    return None;
-                }
-                joined(parts, " AND ")
-            }
-            Condition::Any(conditions) => {
-                let parts: Option<Vec<_>> = conditions.iter().map(|condition| self.clause(condition)).collect();
-                joined(parts?, " OR ")
-            }
-        })
-    }
-
-    fn actions(&mut self, actions: &[Action]) -> Option<String> {
-        let (mut set, mut remove) = (Vec::new(), Vec::new());
-        for action in actions {
-            match action {
-                Action::Set(path, value) => set.push(format!("{} = {}", self.path(path), self.value(value))),
-                Action::SetIfAbsent(path, value) => {
-                    let path = self.path(path);
-                    set.push(format!("{path} = if_not_exists({path}, {})", self.value(value)));
-                }
-                Action::Add(path, by) => {
-                    let path = self.path(path);
-                    set.push(format!("{path} = {path} + {}", self.value(&super::write::num(*by))));
-                }
-                Action::Count(path, by) => {
-                    let (path, zero) = (self.path(path), self.value(&super::write::num(0)));
-                    let by = self.value(&super::write::num(*by));
-                    set.push(format!("{path} = if_not_exists({path}, {zero}) + {by}"));
-                }
-                Action::Append(path, value) => {
-                    let path = self.path(path);
-                    let one = self.value(&Value::L(vec![value.clone()]));
-                    set.push(format!("{path} = list_append({path}, {one})"));
-                }
-                Action::Remove(path) => remove.push(self.path(path)),
-            }
-        }
-        let clause =
-            |word: &str, parts: Vec<String>| (!parts.is_empty()).then(|| format!("{word} {}", parts.join(", ")));
-        let clauses: Vec<_> = [clause("SET", set), clause("REMOVE", remove)].into_iter().flatten().collect();
-        (!clauses.is_empty()).then(|| clauses.join(" "))
-    }
-
-    fn names(&self) -> Option<HashMap<String, String>> {
-        (!self.names.is_empty()).then(|| self.names.clone())
-    }
-
-    fn values(&self) -> Option<HashMap<String, AttributeValue>> {
-        (!self.values.is_empty()).then(|| self.values.clone())
-    }
-}
-
-/// Joins several parts in parentheses. A single part gets none, because DynamoDB refuses redundant parentheses.
-fn joined(parts: Vec<String>, by: &str) -> String {
-    if parts.len() == 1 { parts.concat() } else { format!("({})", parts.join(by)) }
 }
 
 fn to_sdk(item: &Item) -> HashMap<String, AttributeValue> {
@@ -248,39 +62,6 @@ fn from_sdk(item: HashMap<String, AttributeValue>) -> Item {
 
 fn build_error(what: impl std::fmt::Display) -> StoreError {
     StoreError::Unavailable(format!("a request could not be built: {what}"))
-}
-
-fn unavailable<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> StoreError {
-    StoreError::Unavailable(error.code().map_or_else(|| error.to_string(), str::to_owned))
-}
-
-/// The error of a call that can never succeed. It logs an error, on which an alarm is raised.
-fn permanent_error<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> StoreError {
-    log_alarm(error.code().unwrap_or("none"));
-    unavailable(error)
-}
-
-/// Logs only the error code: DynamoDB's message may quote what was sent.
-fn log_alarm(code: &str) {
-    tracing::error!(code, "DynamoDB refused a request that cannot succeed");
-}
-
-/// The error of a failed call.
-fn store_error<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> StoreError {
-    if failure(error) == Failure::Permanent { permanent_error(error) } else { unavailable(error) }
-}
-
-/// Why a transaction was cancelled although no write was refused. None of it was applied.
-fn cancelled_for(reasons: &[CancellationReason]) -> (Failure, StoreError) {
-    let codes = || reasons.iter().filter_map(|reason| reason.code()).filter(|code| *code != "None");
-    if codes().any(|code| code == "ValidationError") {
-        log_alarm("ValidationError");
-        return (Failure::Permanent, StoreError::Unavailable("ValidationError".into()));
-    }
-    match codes().next() {
-        Some("TransactionConflict") => (Failure::Contended, StoreError::Contended("a transaction".into())),
-        other => (Failure::Throttled, StoreError::Unavailable(other.unwrap_or("cancelled").to_owned())),
-    }
 }
 
 /// A DynamoDB client. `endpoint` replaces the address of AWS.

@@ -2,20 +2,15 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 #![allow(dead_code, reason = "the contract suite of other crates uses a part")]
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use super::{
-    OperationError, Store, StoreError, item,
+    OperationError, Store, item,
     item::{AuthType, Challenge, FactorState, Kind, Role, User},
     keys,
     login::Opened,
     memory::MemoryTable,
     session::{AdminContext, Principal},
-    sso::{IdpRemoved, SsoOpened},
     table::{Retry, Table, Updated},
     users::{Actor, Changed, NewUser, NewUserDetails, Patch},
     verify::ChargeRejection,
@@ -38,9 +33,12 @@ use crate::{
         Attempt, NewSession, OwnPasswordAttempt, PasswordAttempt, PasswordChecked, PendingVerification, SignedIn,
         VerificationToken, VerifiedOwnPassword, VerifiedPassword,
     },
-    sso::{Assertion, Relay, SsoChecked, SsoSignIn},
     totp,
 };
+
+mod sso;
+
+pub(crate) use sso::idp;
 
 pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
@@ -77,6 +75,23 @@ pub(crate) fn authenticator() -> Authenticator {
     }
 }
 
+/// Adds an open challenge to a user.
+fn add_challenge(user: &mut User, key: &UserKey) -> TokenRef {
+    let token = NewToken::generate(TokenClass::Challenge, key, RestoreEpoch::default(), &SystemEntropy).unwrap();
+    let reference = token.reference().clone();
+    let challenge = Challenge {
+        verifier: *reference.verifier(),
+        ends: NOW + policy::CHALLENGE_LIFE,
+        attempts: 0,
+        security_version: user.security_version,
+        network: "10.0.0".to_owned(),
+        device: None,
+        idp: None,
+    };
+    user.challenges.insert(reference.id().clone(), challenge);
+    reference
+}
+
 /// Adds a session to a user, as if they had signed in with a code.
 pub(crate) fn add_session(user: &mut User, key: &UserKey) -> TokenRef {
     let new = new_session(key, user.security_version, RestoreEpoch::default());
@@ -99,6 +114,15 @@ pub(crate) fn enrolment() -> Vec<Action> {
         .into_iter()
         .map(|name| Action::Set(attr(name), item.remove(name).unwrap()))
         .collect()
+}
+
+/// The attributes of a user's item that only a user with a factor has.
+pub(crate) const FACTOR_ATTRIBUTES: [&str; 6] = ["fid", "sec", "ls", "fat", "rk", "rkt"];
+
+/// The actions on a user's item that remove the factor.
+pub(crate) fn factor_removal() -> Vec<Action> {
+    let removed = FACTOR_ATTRIBUTES.map(|name| Action::Remove(attr(name)));
+    removed.into_iter().chain([Action::Set(attr("fs"), write::text("n"))]).collect()
 }
 
 /// A sealed secret of these bytes.
@@ -135,22 +159,7 @@ pub(crate) async fn ann_of(tenant: &str, table: Arc<dyn Table>, challenges: usiz
         }),
         ..person(Kind::Employee, Role::Administrator, incarnation)
     };
-    let mut tokens = Vec::new();
-    for _ in 0..challenges {
-        let token = NewToken::generate(TokenClass::Challenge, &key, RestoreEpoch::default(), &SystemEntropy).unwrap();
-        let reference = token.reference().clone();
-        let challenge = Challenge {
-            verifier: *reference.verifier(),
-            ends: NOW + policy::CHALLENGE_LIFE,
-            attempts: 0,
-            security_version: 1,
-            network: "10.0.0".to_owned(),
-            device: None,
-            idp: None,
-        };
-        user.challenges.insert(reference.id().clone(), challenge);
-        tokens.push(reference);
-    }
+    let tokens = (0..challenges).map(|_| add_challenge(&mut user, &key)).collect();
     let hash = passwords.hash(&SecretText::new(PASSWORD.to_owned()), &SystemEntropy).await.unwrap();
     let row = item::LoginRow {
         uid: Some(key.user().clone()),
@@ -328,7 +337,12 @@ impl Ann {
 
     /// Changes Ann's item, as another request would.
     pub(crate) async fn change(&self, action: Action) {
-        let write = Write::update(keys::user(&self.key), vec![], vec![action]);
+        self.change_all(vec![action]).await;
+    }
+
+    /// As [`Self::change`], with several actions in one write.
+    pub(crate) async fn change_all(&self, actions: Vec<Action>) {
+        let write = Write::update(keys::user(&self.key), vec![], actions);
         self.store.table.update(&write, Retry::Never).await.unwrap();
     }
 
@@ -413,103 +427,6 @@ impl Ann {
     pub(crate) async fn admin(&self, session: &TokenRef) -> AdminContext {
         let principal = self.store.read_session(session, NOW).await.unwrap();
         principal.administrator(NOW).ok().unwrap()
-    }
-}
-
-/// The IdP of Ann's tenant.
-pub(crate) fn idp() -> item::Idp {
-    item::Idp {
-        entity_id: "https://idp.example".to_owned(),
-        generation: None,
-        sso_url: "https://idp.example/sso".to_owned(),
-        certificates: Vec::new(),
-        idp_initiated: false,
-        mfa_contexts: Vec::new(),
-        link_attribute: Some("Username".to_owned()),
-        provisioning: None,
-        request_key: None,
-        valid_until: None,
-        changed: NOW,
-    }
-}
-
-impl Ann {
-    /// An assertion with this id about a name id: the response to a request, or IdP-initiated without `relay`.
-    pub(crate) fn asserted(&self, name_id: &str, id: &str, relay: Option<Relay>) -> Assertion {
-        let entity_id = idp().entity_id;
-        Assertion {
-            tenant: self.key.tenant().clone(),
-            digest: Assertion::spent_as(&entity_id, id),
-            entity_id,
-            generation: None,
-            name_id: name_id.to_owned(),
-            name_id_format: None,
-            ends: NOW + Duration::from_secs(300),
-            relay,
-            session_ends: None,
-            stepped_up: None,
-            attributes: BTreeMap::new(),
-        }
-    }
-
-    /// Opens a request to the IdP.
-    pub(crate) async fn request(&self) -> Relay {
-        let (_, relay) = Relay::generate(self.store.restored(), &SystemEntropy).unwrap();
-        let request = item::SsoRequest::new("/".to_owned(), NOW);
-        self.store.open_request(self.key.tenant(), &relay, &request).await.unwrap();
-        relay
-    }
-
-    /// Creates a user of Ann's tenant who signs in by SSO.
-    pub(crate) async fn of_idp(&self, name: &str, role: Role, factor: FactorState) -> UserKey {
-        let mut new_user = self.to_be(name, role);
-        new_user.user.auth_type = AuthType::SamlSso;
-        if factor == FactorState::Active {
-            new_user.user.factor = Factor::Active(authenticator());
-        }
-        let created = decided(self.store.create_user(&Actor::Seed, &new_user, &attempt(NOW), &self.event()).await);
-        assert_eq!(created, Ok(()));
-        new_user.key
-    }
-
-    /// Ann configures an IdP, with a new generation as in production, `changed` seconds after 1970.
-    pub(crate) async fn configures(&self, entity_id: &str, changed: i64) -> item::Idp {
-        let admin = self.admin(&self.session_of(&self.key).await).await;
-        let generation = Some(Nonce::generate(&SystemEntropy).unwrap());
-        let changed = Timestamp::from_secs(changed);
-        let idp = item::Idp { entity_id: entity_id.to_owned(), generation, changed, ..idp() };
-        self.store.set_idp(&admin, &idp, &attempt(NOW), &self.event()).await.unwrap().unwrap();
-        self.store.idp(self.key.tenant()).await.unwrap().unwrap().unwrap()
-    }
-
-    /// Ann removes the IdP.
-    pub(crate) async fn removes_idp(&self) {
-        let admin = self.admin(&self.session_of(&self.key).await).await;
-        let removed = self.store.remove_idp(&admin, &attempt(NOW), &self.event()).await.unwrap();
-        assert_eq!(removed, IdpRemoved::Done);
-    }
-
-    /// The session or enrolment token that an assertion of this IdP opens.
-    pub(crate) async fn token_by(&self, idp: &item::Idp, name_id: &str, id: &str) -> TokenRef {
-        let mut assertion = self.asserted(name_id, id, None);
-        assertion.generation = idp.generation;
-        let sign_in = self.owner(assertion, NOW).await.unwrap();
-        match self.opens(sign_in).await.unwrap().unwrap() {
-            SsoOpened::SignedIn(it) => it.signed_in.token.reference().clone(),
-            SsoOpened::EnrolmentRequired { token, .. } => token.reference().clone(),
-            _ => panic!("neither a session nor an enrolment token"),
-        }
-    }
-
-    /// The sign-in of the user whom an assertion identifies, if there is one.
-    pub(crate) async fn owner(&self, assertion: Assertion, at: Timestamp) -> Option<SsoSignIn> {
-        decided(self.store.sso_owner(assertion, &idp(), &self.names, &attempt(at)).await).ok()
-    }
-
-    /// Opens what an SSO sign-in leads to. `None` if the user needs a reset.
-    pub(crate) async fn opens(&self, sign_in: SsoSignIn) -> Option<Result<SsoOpened, StoreError>> {
-        let SsoChecked::Granted(grant) = sign_in.decide() else { return None };
-        Some(self.store.open_sso(grant, &idp(), "10.0.0", &SystemEntropy, &self.event()).await)
     }
 }
 

@@ -169,3 +169,15 @@ pub(crate) fn exclusions(tenant: &TenantId) -> String {
 pub(crate) fn clients(tenant: &TenantId) -> String {
     format!("T#{tenant}#C")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn audit_row_has_a_time_of_thirteen_digits() {
+        let id = |sk| audited("T#acme#A#202701#0", sk).map(|(_, _, id)| id);
+        assert_eq!(id("1800000000000#a-0").as_deref(), Some("1800000000000-a-0"));
+        assert!(id("180000000000#a-0").is_none() && id("x#a-0").is_none() && audited("U#acme#u", "1#a").is_none());
+    }
+}

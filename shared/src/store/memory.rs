@@ -1,7 +1,7 @@
 //! The reference model: conditional writes applied to a map under one lock. Backends are compared with it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -61,6 +61,10 @@ impl Table for MemoryTable {
 
     async fn transact(&self, transaction: &Transaction) -> Result<Transacted, StoreError> {
         let mut items = self.items();
+        let keys: BTreeSet<_> = transaction.writes.iter().map(|write| &write.key).collect();
+        if keys.len() < transaction.writes.len() {
+            return Err(StoreError::Unavailable("a transaction has two writes of one item".into()));
+        }
         let applied: Vec<_> =
             transaction.writes.iter().map(|write| (write, write.apply(items.get(&write.key)))).collect();
         if applied.iter().any(|(_, result)| result.is_err()) {

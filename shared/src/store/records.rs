@@ -278,10 +278,14 @@ struct UserRecord {
 }
 
 impl UserRecord {
-    /// The factor, or which attribute of it is missing.
+    /// The factor, or which attribute of it is missing, or should be.
     fn factor(&mut self) -> Result<Factor, &'static str> {
         if self.factor == FactorState::None {
-            return Ok(Factor::None);
+            return if self.has_factor_attribute() {
+                Err("attributes of a factor without a factor")
+            } else {
+                Ok(Factor::None)
+            };
         }
         let authenticator = Authenticator {
             id: self.factor_id.ok_or("a factor without its id")?,
@@ -296,6 +300,15 @@ impl UserRecord {
         };
         let active = self.factor == FactorState::Active;
         Ok(if active { Factor::Active(authenticator) } else { Factor::Disabled(authenticator) })
+    }
+
+    fn has_factor_attribute(&self) -> bool {
+        self.factor_id.is_some()
+            || self.secret.is_some()
+            || self.last_step.is_some()
+            || self.enrolled_at.is_some()
+            || self.recovery_digest.is_some()
+            || self.recovery_issued_at.is_some()
     }
 }
 
@@ -390,5 +403,33 @@ impl Serialize for User {
             last_sign_in: user.last_sign_in.map(Timestamp::secs),
         }
         .serialize(serializer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{
+        fixture::{FACTOR_ATTRIBUTES, ann},
+        item,
+        write::text,
+    };
+
+    /// All of the attributes or none: otherwise it is unclear whether the user has a factor, so the item is refused.
+    #[tokio::test]
+    async fn factor_state_agrees_with_the_factor_attributes() {
+        let (ann, _) = ann(0).await;
+        let enrolled = ann.item(&ann.key).await;
+        for name in FACTOR_ATTRIBUTES {
+            let mut incomplete = enrolled.clone();
+            incomplete.remove(name).unwrap();
+            assert!(item::read::<User>(incomplete).is_err(), "active without {name}");
+            let mut leftover = enrolled.clone();
+            leftover.insert("fs".to_owned(), text("n"));
+            leftover.retain(|kept, _| kept == name || !FACTOR_ATTRIBUTES.contains(&kept.as_str()));
+            assert!(item::read::<User>(leftover.clone()).is_err(), "no factor, but {name}");
+            leftover.remove(name).unwrap();
+            assert!(item::read::<User>(leftover).unwrap().factor == Factor::None);
+        }
     }
 }

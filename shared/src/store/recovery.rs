@@ -1,7 +1,7 @@
 //! Issue of a new recovery token.
 
 use super::{
-    OperationError, Store, StoreError,
+    OperationError, Store,
     commit::Audited,
     session::{FreshSession, NoSession},
 };
@@ -13,45 +13,22 @@ use crate::{
     sign_in::Attempt,
 };
 
-/// Result of the request for a new recovery token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Replaced {
-    /// The new token is stored, and the previous one is void.
-    Done,
-    /// The user has no factor to recover.
-    NoFactor,
-    /// The factor is disabled: the user needs a reset.
-    Disabled,
-    /// The caller's session ended during the request.
-    Gone(NoSession),
-    /// The factor was replaced during the request.
-    Stale,
-}
-
-impl From<RecoveryTokenRejection> for Replaced {
-    fn from(why: RecoveryTokenRejection) -> Self {
-        match why {
-            RecoveryTokenRejection::NoSession(why) => Self::Gone(why),
-            RecoveryTokenRejection::FactorDisabled => Self::Disabled,
-            RecoveryTokenRejection::NoFactor => Self::NoFactor,
-            RecoveryTokenRejection::FactorReplaced => Self::Stale,
-        }
-    }
-}
+/// Why no recovery token was issued.
+pub type RecoveryTokenError = OperationError<RecoveryTokenRejection>;
 
 impl Store {
     /// Replaces the digest of the recovery token. A user has at most one recovery token, and only the newest one works
     /// (docs/security.md 32, 35).
     ///
     /// # Errors
-    /// [`StoreError`]: the store failed. Do not show the token.
+    /// [`RecoveryTokenError`]: do not show the token.
     pub async fn replace_recovery_token(
         &self,
         caller: &FreshSession,
         digest: &CodeDigest,
         attempt: &Attempt,
         event: &AuditEvent,
-    ) -> Result<Replaced, StoreError> {
+    ) -> Result<(), RecoveryTokenError> {
         let (token, user) = (caller.principal().token(), caller.principal().user().clone());
         let factor = user.factor.active().map(|authenticator| authenticator.id);
         let audited = Audited { attempt, number: 0, event };
@@ -60,11 +37,7 @@ impl Store {
             Ok(((), Vec::new()))
         };
         let gone = RecoveryTokenRejection::NoSession(NoSession::Invalid);
-        match self.commit_user(token.user(), user, audited, gone, decide).await {
-            Ok(()) => Ok(Replaced::Done),
-            Err(OperationError::Rejected(why)) => Ok(why.into()),
-            Err(OperationError::Store(error)) => Err(error),
-        }
+        self.commit_user(token.user(), user, audited, gone, decide).await
     }
 }
 
@@ -76,7 +49,7 @@ mod tests {
         policy,
         recovery::RecoveryCode,
         store::{
-            fixture::{Ann, NOW, STEP, ann, attempt},
+            fixture::{Ann, NOW, STEP, ann, attempt, decided, factor_removal},
             session::Denied,
             write::{self, Action, attr},
         },
@@ -87,11 +60,11 @@ mod tests {
         principal.fresh_or_recovering(NOW).ok().unwrap()
     }
 
-    async fn replace(ann: &Ann, caller: &FreshSession) -> (RecoveryCode, Replaced) {
+    async fn replace(ann: &Ann, caller: &FreshSession) -> (RecoveryCode, Result<(), RecoveryTokenRejection>) {
         let code = RecoveryCode::generate(&SystemEntropy).unwrap();
         let digest = code.digest(&ann.codes, &ann.key);
-        let replaced = ann.store.replace_recovery_token(caller, &digest, &attempt(NOW), &ann.event()).await.unwrap();
-        (code, replaced)
+        let replaced = ann.store.replace_recovery_token(caller, &digest, &attempt(NOW), &ann.event()).await;
+        (code, decided(replaced))
     }
 
     #[tokio::test]
@@ -101,7 +74,7 @@ mod tests {
         let caller = caller(&ann, session.reference()).await;
         let (first, _) = replace(&ann, &caller).await;
         let (second, done) = replace(&ann, &caller).await;
-        assert_eq!(done, Replaced::Done);
+        assert_eq!(done, Ok(()));
         for (code, works) in [(first, false), (second, true)] {
             ann.recovery = code;
             assert_eq!(ann.with_recovery(&tokens[1]).await.is_some(), works);
@@ -115,11 +88,11 @@ mod tests {
         let session = ann.with_step(&tokens[0], STEP, NOW).await.unwrap();
         let caller = caller(&ann, session.reference()).await;
         ann.change(Action::Set(attr("fs"), write::text("d"))).await;
-        assert_eq!(replace(&ann, &caller).await.1, Replaced::Disabled);
-        ann.change(Action::Set(attr("fs"), write::text("n"))).await;
-        assert_eq!(replace(&ann, &caller).await.1, Replaced::NoFactor);
+        assert_eq!(replace(&ann, &caller).await.1, Err(RecoveryTokenRejection::FactorDisabled));
+        ann.change_all(factor_removal()).await;
+        assert_eq!(replace(&ann, &caller).await.1, Err(RecoveryTokenRejection::NoFactor));
         ann.change(Action::Add(attr("ep"), 1)).await;
-        assert!(matches!(replace(&ann, &caller).await.1, Replaced::Gone(_)));
+        assert!(matches!(replace(&ann, &caller).await.1, Err(RecoveryTokenRejection::NoSession(_))));
     }
 
     #[tokio::test]

@@ -80,11 +80,13 @@ impl Principal {
 }
 
 /// Why a principal is not permitted to do something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
     /// The role does not permit it.
+    #[error("the role does not permit it")]
     Forbidden,
     /// The last step-up is too old (RFC 9470).
+    #[error("the last step-up is too old")]
     StepUpRequired,
 }
 
@@ -188,15 +190,6 @@ impl Principal {
     }
 }
 
-/// Whether sessions were ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
-    /// Ended, durably.
-    Done,
-    /// There is no such session, or the caller's own session ended meanwhile.
-    NotFound,
-}
-
 impl Store {
     /// Authenticates a session token with one consistent read of the user and of the tenant's IdP, which may have changed since
     /// it opened the session. The last use is recorded at most once a minute, after the decision and without effect on it.
@@ -291,22 +284,19 @@ impl Store {
     /// Ends sessions of the caller, whose own session must be live.
     ///
     /// # Errors
-    /// [`StoreError`]: it may or may not have happened.
+    /// [`SessionError`]: the caller's own session ended meanwhile, or there is no such session. If the store failed, it may or
+    /// may not have happened.
     pub async fn end_sessions(
         &self,
         caller: &Principal,
         which: &Which,
         attempt: &Attempt,
         event: &AuditEvent,
-    ) -> Result<Ended, StoreError> {
+    ) -> Result<(), SessionError> {
         let token = &caller.token;
         let audited = Audited { attempt, number: 0, event };
         let decide = |user: &mut User| Ok(((), end_sessions(user, token, which, attempt.at()).map(|()| Vec::new())?));
-        match self.commit_user(token.user(), caller.user.clone(), audited, NoSession::Invalid, decide).await {
-            Ok(()) => Ok(Ended::Done),
-            Err(OperationError::Rejected(_)) => Ok(Ended::NotFound),
-            Err(OperationError::Store(error)) => Err(error),
-        }
+        self.commit_user(token.user(), caller.user.clone(), audited, NoSession::Invalid, decide).await
     }
 }
 
@@ -366,10 +356,10 @@ mod tests {
         decided(ann.store.read_session(token, at).await).err()
     }
 
-    async fn end(ann: &Ann, token: &TokenRef, which: &Which) -> Ended {
+    async fn end(ann: &Ann, token: &TokenRef, which: &Which) -> Result<(), NoSession> {
         let caller = ann.store.read_session(token, NOW).await.unwrap();
         let attempt = Attempt::begin(NOW, &SystemEntropy).unwrap();
-        ann.store.end_sessions(&caller, which, &attempt, &ann.event()).await.unwrap()
+        decided(ann.store.end_sessions(&caller, which, &attempt, &ann.event()).await)
     }
 
     #[tokio::test]
@@ -407,17 +397,17 @@ mod tests {
     #[tokio::test]
     async fn ended_session_is_invalid_immediately() {
         let (ann, first, second) = two_sessions().await;
-        assert_eq!(end(&ann, &first, &Which::One(second.id().clone())).await, Ended::Done);
+        assert_eq!(end(&ann, &first, &Which::One(second.id().clone())).await, Ok(()));
         assert_eq!(why(&ann, &second, NOW).await, Some(NoSession::Invalid));
-        assert_eq!(end(&ann, &first, &Which::One(second.id().clone())).await, Ended::NotFound);
-        assert_eq!(end(&ann, &first, &Which::This).await, Ended::Done);
+        assert_eq!(end(&ann, &first, &Which::One(second.id().clone())).await, Err(NoSession::Invalid));
+        assert_eq!(end(&ann, &first, &Which::This).await, Ok(()));
         assert_eq!(why(&ann, &first, NOW).await, Some(NoSession::Invalid));
     }
 
     #[tokio::test]
     async fn ending_other_sessions_keeps_current_one() {
         let (ann, first, second) = two_sessions().await;
-        assert_eq!(end(&ann, &first, &Which::Others).await, Ended::Done);
+        assert_eq!(end(&ann, &first, &Which::Others).await, Ok(()));
         assert_eq!(why(&ann, &first, NOW).await, None);
         assert_eq!(why(&ann, &second, NOW).await, Some(NoSession::Invalid));
     }
@@ -426,11 +416,11 @@ mod tests {
     async fn ended_session_cannot_end_others() {
         let (ann, first, second) = two_sessions().await;
         let caller = ann.store.read_session(&first, NOW).await.unwrap();
-        assert_eq!(end(&ann, &second, &Which::One(first.id().clone())).await, Ended::Done);
+        assert_eq!(end(&ann, &second, &Which::One(first.id().clone())).await, Ok(()));
         let attempt = Attempt::begin(NOW, &SystemEntropy).unwrap();
         for which in [Which::This, Which::One(second.id().clone()), Which::Others] {
-            let ended = ann.store.end_sessions(&caller, &which, &attempt, &ann.event()).await.unwrap();
-            assert_eq!(ended, Ended::NotFound);
+            let ended = ann.store.end_sessions(&caller, &which, &attempt, &ann.event()).await;
+            assert!(decided(ended).is_err(), "{which:?}");
         }
         assert_eq!(why(&ann, &second, NOW).await, None);
     }

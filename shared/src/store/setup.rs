@@ -141,7 +141,8 @@ mod tests {
     use crate::{
         audit::{Action as Did, Outcome},
         store::{
-            fixture::{NOW, at_once, attempt},
+            fixture::{NOW, ann, at_once, attempt},
+            interleaved::InterleavedTable,
             memory::MemoryTable,
         },
     };
@@ -197,6 +198,48 @@ mod tests {
             numbers.sort_unstable();
             assert_eq!(numbers, [1, 2]);
             assert_eq!(store.identity().await.unwrap().unwrap().restore.number, 2);
+        }
+    }
+
+    #[tokio::test]
+    async fn epoch_that_was_raised_or_lost_meanwhile_is_read_again() {
+        let interleaved = || {
+            let table = Arc::new(InterleavedTable::over(Arc::new(MemoryTable::default())));
+            (Store::new(Arc::<InterleavedTable>::clone(&table)), table)
+        };
+        for earlier in 0..2 {
+            let (store, table) = interleaved();
+            store.identify("one", None).await.unwrap();
+            for _ in 0..earlier {
+                raise(&store, None).await.unwrap();
+            }
+            let other = store.clone();
+            table.after_read(1, async move {
+                raise(&other, None).await.unwrap();
+            });
+            assert_eq!(raise(&store, None).await.unwrap().number, earlier + 2);
+        }
+        let (store, table) = interleaved();
+        store.identify("one", None).await.unwrap();
+        let other = store.clone();
+        table.after_read(1, async move {
+            other.table.update(&Write::delete(keys::identity(), vec![]), Retry::Never).await.unwrap();
+        });
+        assert_eq!((raise(&store, None).await, store.identity().await.unwrap()), (None, None));
+    }
+
+    #[tokio::test]
+    async fn name_or_id_of_a_user_is_taken() {
+        let (ann, _) = ann(0).await;
+        let free = ann.to_be("bob", crate::domain::Role::Standard);
+        for (login, key, taken) in [
+            (&ann.login, None, true),
+            (&ann.login, Some(&free.key), true),
+            (&free.login, Some(&ann.key), true),
+            (&free.login, Some(&free.key), false),
+            (&free.login, None, false),
+        ] {
+            assert_eq!(ann.store.is_taken(login, key).await.unwrap(), taken);
         }
     }
 }

@@ -241,12 +241,24 @@ mod tests {
             }
         };
         let read = |policy: Option<TenantPolicy>| policy.map(|policy| (policy.issuer, policy.reset_code_for));
+        let before = rows(&ann, admin.tenant()).await;
         assert_eq!(read(change(None, None).await).unwrap(), ("Acme".into(), ResetCodeFor::Administrators));
+        assert_eq!(rows(&ann, admin.tenant()).await, before, "no change has no audit row");
         assert_eq!(read(change(Some("A"), None).await).unwrap(), ("A".into(), ResetCodeFor::Administrators));
         let everyone = Some(ResetCodeFor::Everyone);
         assert_eq!(read(change(None, everyone).await).unwrap(), ("A".into(), ResetCodeFor::Everyone));
         ann.change(Action::Add(crate::store::write::attr("ep"), 1)).await;
         assert!(change(Some("B"), None).await.is_none());
         assert_eq!(ann.store.settings(ann.key.tenant()).await.unwrap().unwrap().issuer, "A");
+    }
+
+    #[tokio::test]
+    async fn only_an_active_administrator_is_listed_as_one() {
+        let (ann, _) = signed_in_admin().await;
+        let mut new = tenant(&ann, "fresh", "Fresh");
+        new.first.as_mut().unwrap().user.active = false;
+        assert_eq!(create(&ann, &Actor::Seed, &new).await, Ok(()));
+        let [found] = ann.store.read_all([keys::administrators(&new.id)]).await.unwrap();
+        assert!(item::read::<Administrators>(found.unwrap()).unwrap().active.is_empty());
     }
 }

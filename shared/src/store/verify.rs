@@ -108,35 +108,23 @@ impl Store {
     /// Disables a factor after [`policy::MAX_CONSECUTIVE_FAILURES`] (NIST SP 800-63B-4, 3.2.2).
     ///
     /// # Errors
-    /// [`StoreError`]. The failures stay counted, so the factor cannot be used, and the next attempt disables it.
+    /// [`NotExhausted`]: a correct code cleared the failures meanwhile, or the user changed. If the store failed, the failures
+    /// stay counted, so the factor cannot be used, and the next attempt disables it.
     pub async fn disable_factor(
         &self,
         key: &UserKey,
         user: &User,
         attempt: &Attempt,
         event: &AuditEvent,
-    ) -> Result<Disabled, StoreError> {
+    ) -> Result<(), OperationError<NotExhausted>> {
         // Number 0 is the refusal of this attempt.
         let audited = Audited { attempt, number: 1, event };
         let decide = |user: &mut User| {
             verify_code::disable_factor(user)?;
             Ok(((), remove_admin_with_mfa(key, user).into_iter().collect()))
         };
-        match self.commit_user(key, user.clone(), audited, NotExhausted, decide).await {
-            Ok(()) => Ok(Disabled::Done),
-            Err(OperationError::Rejected(NotExhausted)) => Ok(Disabled::Stale),
-            Err(OperationError::Store(error)) => Err(error),
-        }
+        self.commit_user(key, user.clone(), audited, NotExhausted, decide).await
     }
-}
-
-/// Whether a factor was disabled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Disabled {
-    /// Disabled, durably.
-    Done,
-    /// A correct code cleared the failures meanwhile, or the user changed.
-    Stale,
 }
 
 /// Removes an Administrator who loses the factor from those who have one.
@@ -216,7 +204,7 @@ mod tests {
     use crate::{
         env::SystemEntropy,
         secret::{KeyRing, NewToken, Sealer, TokenClass},
-        store::fixture::{NOW, STEP, ann},
+        store::fixture::{NOW, STEP, ann, decided},
         totp,
     };
 
@@ -388,11 +376,10 @@ mod tests {
         ));
         let event = ann.event();
         let attempt = Attempt::begin(at, &SystemEntropy).unwrap();
-        let disabled = ann.store.disable_factor(&ann.key, pending.user(), &attempt, &event).await.unwrap();
-        assert_eq!(disabled, Disabled::Done);
+        ann.store.disable_factor(&ann.key, pending.user(), &attempt, &event).await.unwrap();
         let again = Attempt::begin(at, &SystemEntropy).unwrap();
-        let stale = ann.store.disable_factor(&ann.key, pending.user(), &again, &event).await.unwrap();
-        assert_eq!(stale, Disabled::Stale);
+        let stale = ann.store.disable_factor(&ann.key, pending.user(), &again, &event).await;
+        assert_eq!(decided(stale), Err(NotExhausted));
     }
 
     /// The charge states the rules of [`verify_code::check_attempt`] as conditions, because the count must not wait for a read.

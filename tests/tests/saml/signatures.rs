@@ -166,16 +166,14 @@ async fn s01_other_algorithms_are_refused() {
     fixture.service.acs("acme", &control, &authn_request.relay_state).await.ok();
 }
 
-/// Responses that wrap the signed content of `spec`, and an assertion about eve.
-fn wrapped_responses(fixture: &Fixture, spec: &ResponseSpec) -> Vec<(&'static str, String)> {
-    let evil = ResponseSpec {
-        name_id: "eve".into(),
-        assertion_id: "_evil".into(),
-        response_id: "_evilr".into(),
-        ..spec.clone()
-    };
-    let evil_assertion = evil.assertion();
-    // A signed response (1 and 2).
+/// A response about eve, in the place of `spec`.
+fn about_eve(spec: &ResponseSpec) -> ResponseSpec {
+    ResponseSpec { name_id: "eve".into(), assertion_id: "_evil".into(), response_id: "_evilr".into(), ..spec.clone() }
+}
+
+/// Responses about eve that contain the signed response of `spec` (XSW1 and XSW2).
+fn with_signed_response(fixture: &Fixture, spec: &ResponseSpec) -> [(&'static str, String); 2] {
+    let evil = about_eve(spec);
     let response = spec.sign_response(&fixture.idp);
     let evil_response = |inside_signature: bool| {
         let signature = between(&response, "<ds:Signature ", "</ds:Signature>");
@@ -185,9 +183,14 @@ fn wrapped_responses(fixture: &Fixture, spec: &ResponseSpec) -> Vec<(&'static st
         } else {
             format!("{original}{signature}")
         };
-        evil.response(&evil_assertion).replacen("</saml:Issuer>", &format!("</saml:Issuer>{placed}"), 1)
+        evil.response(&evil.assertion()).replacen("</saml:Issuer>", &format!("</saml:Issuer>{placed}"), 1)
     };
-    // A signed assertion (3 to 8).
+    [("XSW1", evil_response(true)), ("XSW2", evil_response(false))]
+}
+
+/// Responses that contain the signed assertion of `spec` and an assertion about eve (XSW3 to XSW8, and others).
+fn with_signed_assertion(fixture: &Fixture, spec: &ResponseSpec) -> Vec<(&'static str, String)> {
+    let evil_assertion = about_eve(spec).assertion();
     let signed = fixture.idp.sign(&spec.assertion(), &spec.assertion_id);
     let signature = between(&signed, "<ds:Signature ", "</ds:Signature>").to_owned();
     let unsigned = signed.replace(&signature, "");
@@ -199,8 +202,6 @@ fn wrapped_responses(fixture: &Fixture, spec: &ResponseSpec) -> Vec<(&'static st
     };
     let extensions = |inner: &str| format!("<samlp:Extensions>{inner}</samlp:Extensions>");
     vec![
-        ("XSW1", evil_response(true)),
-        ("XSW2", evil_response(false)),
         ("XSW3: the evil assertion before the signed one", spec.response(&format!("{evil_assertion}{signed}"))),
         (
             "XSW4: the signed assertion inside the evil one",
@@ -241,7 +242,8 @@ fn wrapped_responses(fixture: &Fixture, spec: &ResponseSpec) -> Vec<(&'static st
 async fn s01_signature_wrapping_is_refused() {
     let fixture = fixture().await;
     let (authn_request, spec) = fixture.valid("bob").await;
-    for (what, response) in wrapped_responses(&fixture, &spec) {
+    let wrapped = with_signed_assertion(&fixture, &spec).into_iter().chain(with_signed_response(&fixture, &spec));
+    for (what, response) in wrapped {
         let reply = fixture.service.acs("acme", &response, &authn_request.relay_state).await;
         let rule = fixture.refusal_reason(&reply).await;
         assert!(["assertions", "signature_place", "response"].contains(&rule.as_str()), "{what}: {rule}");
@@ -293,18 +295,10 @@ fn mutate(bytes: &mut Vec<u8>, (kind, at, to, length, byte): (u8, usize, usize, 
     }
 }
 
-/// A valid response with mutated bytes and elements: what is accepted still contains the signed name.
-#[tokio::test]
-async fn mutated_responses_never_change_the_identity() {
-    let fixture = fixture().await;
-    let (authn_request, mut spec) = fixture.valid("bob").await;
-    spec.attributes = vec![("Username".into(), vec!["bob".into()])];
-    let check_input = CheckInput::new(&fixture.idp, &fixture.acme, &authn_request);
-    let check = |response: &[u8]| {
-        saml::check(&BASE64.encode(response), check_input.expected(spec.issued, Timestamp::default()))
-    };
+/// What a mutation inserts: XML that could make a careless reader see another name.
+fn inserted_pieces(spec: &ResponseSpec) -> Vec<Vec<u8>> {
     let evil = ResponseSpec { name_id: "eve".into(), ..spec.clone() };
-    let pieces: Vec<Vec<u8>> = [
+    [
         evil.assertion(),
         "eve".into(),
         "<!---->".into(),
@@ -317,7 +311,20 @@ async fn mutated_responses_never_change_the_identity() {
     ]
     .into_iter()
     .map(String::into_bytes)
-    .collect();
+    .collect()
+}
+
+/// A valid response with mutated bytes and elements: what is accepted still contains the signed name.
+#[tokio::test]
+async fn mutated_responses_never_change_the_identity() {
+    let fixture = fixture().await;
+    let (authn_request, mut spec) = fixture.valid("bob").await;
+    spec.attributes = vec![("Username".into(), vec!["bob".into()])];
+    let check_input = CheckInput::new(&fixture.idp, &fixture.acme, &authn_request);
+    let check = |response: &[u8]| {
+        saml::check(&BASE64.encode(response), check_input.expected(spec.issued, Timestamp::default()))
+    };
+    let pieces = inserted_pieces(&spec);
     let accepted = Cell::new(0_u32);
     for base in [spec.sign_assertion(&fixture.idp), spec.sign_response(&fixture.idp)] {
         assert!(check(base.as_bytes()).is_ok());

@@ -97,6 +97,10 @@ fn every_flow_has_its_own_function_role_and_log() {
     assert_eq!(all("AWS::Serverless::Function"), flows().len());
     // The archive has two roles, and the rollout one.
     assert_eq!(all("AWS::IAM::Role"), flows().len() + 3);
+}
+
+#[test]
+fn functions_share_the_configuration_of_the_parameters() {
     // The table is created by the stack, or an existing table is named.
     let name = json!({"Fn::If": ["OwnTable", {"Ref": "Table"}, {"Ref": "ExistingTable"}]});
     let stream = json!({"Fn::If": ["OwnTable", {"Fn::GetAtt": ["Table", "StreamArn"]}, {"Fn::Sub": EXISTING_STREAM}]});
@@ -129,7 +133,12 @@ fn every_flow_has_its_own_function_role_and_log() {
             "PassthroughCondition": true,
         },
     });
-    assert_eq!(template["Globals"], json!({"Function": globals}));
+    assert_eq!(template()["Globals"], json!({"Function": globals}));
+}
+
+#[test]
+fn parameters_have_safe_defaults() {
+    let template = template();
     let default = |name: &str| template["Parameters"][name]["Default"].clone();
     assert_eq!(default("Rollout"), "Canary10Percent5Minutes");
     // By default, the connection gives the client address, no other origin is allowed, and there is no base path.

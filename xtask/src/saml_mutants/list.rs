@@ -181,7 +181,7 @@ pub(super) const EDITS: &[Edit] = &[
     replace(
         CONFIGURATION,
         "(Some(xml), (None, None, None)) =>",
-        r#"(Some(xml), _) if OFF[metadata or fields] => IdpMetadata::parse(&xml).map_err(|why| Problem::field("/metadata_xml", why))?,
+        r#"(Some(xml), _) if OFF[metadata or fields] => IdpMetadata::parse(&xml).map_err(|why| Problem::field("/metadata_xml", why)),
             (Some(xml), (None, None, None)) =>"#,
     ),
     accept("binding", METADATA, r#"attribute(&document, *id, "Binding") == Some(HTTP_REDIRECT)"#),

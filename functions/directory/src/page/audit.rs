@@ -120,6 +120,13 @@ pub(super) async fn show(State(app): State<Arc<App>>, get: PageRequest<(), Audit
 /// The filter that the form asks for, or what is wrong with it.
 async fn filter(app: &App, caller: &Principal, query: &AuditPageQuery) -> ApiResult<ApiResult<AuditFilter>> {
     let mut fields = TextFields::default();
+    let user = match &query.user {
+        None => None,
+        Some(name) => find_user(app, caller, name.trim()).await?,
+    };
+    if query.user.is_some() && user.is_none() {
+        fields.wrong("/user", "must be a user name or a user id");
+    }
     let mut day = |field, text: Option<&str>| {
         let day = text.map(|text| Timestamp::parse(&format!("{text}T00:00:00Z")));
         if day == Some(None) {
@@ -128,16 +135,6 @@ async fn filter(app: &App, caller: &Principal, query: &AuditPageQuery) -> ApiRes
         day.flatten()
     };
     let (from, to) = (day("/from", query.from.as_deref()), day("/to", query.to.as_deref()));
-    let user = match &query.user {
-        None => None,
-        Some(name) => {
-            let user = find_user(app, caller, name.trim()).await?;
-            if user.is_none() {
-                fields.wrong("/user", "must be a user name or a user id");
-            }
-            user
-        }
-    };
     Ok(fields.finish(Some(AuditFilter { user, from, to: to.map(|to| to + DAY) })))
 }
 

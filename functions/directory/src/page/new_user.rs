@@ -89,6 +89,7 @@ pub(super) async fn submit(State(app): State<Arc<App>>, post: PageForm<NewUserFo
         Ok(user) => Ok(redirect(&format!("/admin/users/{}?done=created", user.id), [])),
         Err(problem) => {
             let caller = page.principal(&app).await?;
+            page.request.may_read(&app, &caller).await?;
             let taken = problem.code() == Code::Conflict;
             let errors = page.errors(problem, "username")?;
             let errors = errors.saying_at("password", page.text.get("invalid-user-password"));

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use super::*;
 use crate::{
-    auth::verify_code::{SignInError, VerificationRejection},
+    auth::verify_code::{NotExhausted, SignInError, VerificationRejection},
     recovery,
     secret::{FactorRef, Nonce, TotpSecret},
     sign_in::VerificationToken,
     store::{
-        fixture::{STEP, ann},
-        verify::{ChargeRejection, Disabled},
+        fixture::{STEP, ann, factor_removal},
+        verify::ChargeRejection,
         write::Value,
     },
 };
@@ -135,22 +135,25 @@ async fn factor_is_not_disabled_when_code_cleared_failures_meanwhile() {
     let Ok(last) = ann.charge(&tokens[1], NOW).await else { panic!("refused") };
     assert!(last.exhausts_factor());
     assert!(ann.accept(verified).await.is_some());
-    let disabled = ann.store.disable_factor(&ann.key, last.user(), &attempt(NOW), &ann.event()).await.unwrap();
-    assert_eq!(disabled, Disabled::Stale);
+    let disabled = ann.store.disable_factor(&ann.key, last.user(), &attempt(NOW), &ann.event()).await;
+    assert_eq!(decided(disabled), Err(NotExhausted));
     assert!(ann.read(&ann.key).await.factor.state() == FactorState::Active);
 }
 
 #[tokio::test]
 async fn step_up_rejection_states_reason() {
-    for (factor, failures, why) in [
-        ("d", 0, VerificationRejection::FactorDisabled),
-        ("a", policy::MAX_CONSECUTIVE_FAILURES, VerificationRejection::FactorDisabled),
-        ("n", 0, VerificationRejection::NoFactor),
+    for (factor, actions, why) in [
+        ("disabled", vec![Action::Set(attr("fs"), text("d"))], VerificationRejection::FactorDisabled),
+        (
+            "exhausted",
+            vec![Action::Set(attr("row"), num(policy::MAX_CONSECUTIVE_FAILURES))],
+            VerificationRejection::FactorDisabled,
+        ),
+        ("none", factor_removal(), VerificationRejection::NoFactor),
     ] {
         let (ann, _) = ann(0).await;
         let session = ann.session_of(&ann.key).await;
-        ann.change(Action::Set(attr("fs"), text(factor))).await;
-        ann.change(Action::Set(attr("row"), num(failures))).await;
+        ann.change_all(actions).await;
         assert!(
             matches!(ann.charge(&session, NOW).await, Err(ChargeRejection::Verification(it)) if it == why),
             "{factor}"

@@ -55,6 +55,10 @@ async fn included_contact_may_enrol_although_dormant() {
     let (ann, _) = ann(0).await;
     let con = ann.someone("con", Role::Portal).await;
     assert_eq!(run(&ann, &con, true, NOW).await, Outcome::Excluded);
+    // Another change keeps the row in the list of exclusions.
+    let renamed = Patch { display_name: Some("Con".to_owned()), ..Patch::default() };
+    assert!(matches!(ann.patch(&con, renamed).await, Changed::Done(_)));
+    assert!(item_at(&ann, keys::exclusion(&con)).await.is_some());
     let long_ago = (NOW - policy::DORMANT - Duration::from_secs(1)).secs();
     set(&ann, &con, vec![Action::Set(attr("seen"), num(long_ago))]).await;
     assert!(NextStep::of(&ann.read(&con).await, NOW) == NextStep::Exempt);

@@ -8,7 +8,6 @@ use crate::{
         fixture::{ann, idp},
         item::{self, Device},
         sso::SsoOpened,
-        verify::Disabled,
         write,
     },
 };
@@ -38,8 +37,7 @@ async fn promotion_is_retried_when_factor_was_disabled_meanwhile() {
     // The first write is that of the caller's session.
     table.before_write(2, async move {
         let full = other.read(&key).await;
-        let disabled = other.store.disable_factor(&key, &full, &attempt(NOW), &other.event()).await.unwrap();
-        assert_eq!(disabled, Disabled::Done);
+        other.store.disable_factor(&key, &full, &attempt(NOW), &other.event()).await.unwrap();
     });
     assert!(matches!(ann.patch(&amy, promoted()).await, Changed::Done(_)));
     assert!(!table.waits() && ann.read(&amy).await.role == Role::Administrator);
@@ -107,4 +105,34 @@ async fn link_made_meanwhile_is_deleted_with_user() {
     assert!(matches!(delete(&ann, &bob).await, Changed::Done(_)));
     assert!(!table.waits());
     assert!(item_at(&ann, link(&ann, "first")).await.is_none());
+}
+
+#[tokio::test]
+async fn user_who_became_administrator_meanwhile_is_deleted_as_one() {
+    let (ann, table, _) = interleaved(0).await;
+    let amy = ann.someone("amy", Role::Standard).await;
+    let (other, key) = (Arc::clone(&ann), amy.clone());
+    table.before_write(2, async move {
+        assert!(matches!(other.patch(&key, promoted()).await, Changed::Done(_)));
+    });
+    assert!(matches!(delete(&ann, &amy).await, Changed::Done(_)));
+    assert!(!table.waits() && !ann.administrators().await.active.contains_key(amy.user()));
+}
+
+#[tokio::test]
+async fn same_link_made_meanwhile_is_no_conflict() {
+    let (ann, table, _) = interleaved(0).await;
+    let bob = ann.of_idp("bob", Role::Standard, FactorState::Active).await;
+    let link = |ann: &Ann| {
+        let linked = Some(ann.names.link(ann.key.tenant(), &idp().entity_id, "first"));
+        Patch { linked, ..Patch::default() }
+    };
+    let (other, key) = (Arc::clone(&ann), bob.clone());
+    table.before_write(2, async move {
+        let display_name = Some("Robert".to_owned());
+        let both = Patch { display_name, ..link(&other) };
+        assert!(matches!(other.patch(&key, both).await, Changed::Done(_)));
+    });
+    assert!(matches!(ann.patch(&bob, link(&ann)).await, Changed::Done(_)));
+    assert!(!table.waits());
 }

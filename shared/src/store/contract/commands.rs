@@ -1,4 +1,4 @@
-//! Races of every command with itself: 32 tasks that start count_true, on any table. What may happen once must happen
+//! Races of every command with itself: 32 tasks that start together, on any table. What may happen once must happen
 //! once, and all attempts must be counted.
 
 use std::sync::Arc;
@@ -6,32 +6,28 @@ use std::sync::Arc;
 use super::count_true;
 use crate::{
     audit::{Action as Did, AuditEvent, Outcome},
-    auth::verify_code::SignIn,
-    env::{SystemEntropy, Timestamp},
-    id::{BatchId, ClientId, IdempotencyKey, TenantId, UserId, UserKey},
-    policy::{self, Backoff},
-    recovery::{self, RecoveryCode, ResetCode},
-    secret::{CodeDigest, KeyRing, Nonce, Sealer, TokenRef, TotpSecret},
-    sign_in::PasswordChecked,
+    env::SystemEntropy,
+    id::{IdempotencyKey, TenantId, UserId, UserKey},
+    policy,
+    recovery::ResetCode,
+    secret::{KeyRing, Nonce, Sealer, TokenRef, TotpSecret},
     store::{
         Store, Table,
         batch::{BatchRequest, BatchResult},
-        client::{Client, ClientChange},
         data_keys::WrappedKey,
         enrolment::{ConfirmedEnrolment, EnrolmentToken},
-        fixture::{Ann, NOW, PASSWORD, STEP, ann_of, attempt, decided, person},
+        fixture::{Ann, NOW, STEP, ann_of, attempt, decided, person},
         item::{self, AuthType, Kind, Role},
-        login::Opened,
-        recovery::Replaced,
-        session::{AdminContext, Ended, Which},
+        session::{AdminContext, Which},
         tenant::{NewTenant, TenantRejection},
-        users::{Actor, Changed, CreationRejection, NewUser, NewUserDetails, Patch},
-        verify::Disabled,
-        write::{Action, attr, num, text},
+        users::{Actor, CreationRejection, NewUser, NewUserDetails},
     },
     totp,
 };
 
+mod codes;
+mod directory;
+mod passwords;
 mod sso;
 
 const RACERS: usize = 32;
@@ -80,12 +76,12 @@ impl RaceTenant {
 /// Races all commands. Each round has its own tenants.
 pub async fn race(table: Arc<dyn Table>, rounds: usize) {
     for round in 0..rounds {
-        passwords(&table, round).await;
-        codes(&table, round).await;
+        passwords::race(&table, round).await;
+        codes::race(&table, round).await;
         enrolment(&table, round).await;
         sessions(&table, round).await;
         resets(&table, round).await;
-        directory(&table, round).await;
+        directory::race(&table, round).await;
         batches(&table, round).await;
         sso::race(&table, round).await;
     }
@@ -104,248 +100,6 @@ async fn data_keys(table: &Arc<dyn Table>) {
         });
         assert_eq!(made.await, 1, "data keys made");
     }
-}
-
-/// `charge_login`, `open_attempt`, `open_exempt_session`, `notify_failures`, `charge_own_password`, `change_password`.
-async fn passwords(table: &Arc<dyn Table>, round: usize) {
-    password_charges(table, round).await;
-    challenges(table, round).await;
-    networks(table, round).await;
-    exempt_sessions(table, round).await;
-    failure_notifications(table, round).await;
-    password_changes(table, round).await;
-    own_password_charges(table, round).await;
-}
-
-/// Five attempts are admitted before the backoff.
-async fn password_charges(table: &Arc<dyn Table>, round: usize) {
-    let one = race_tenant(table, "charge", round).await;
-    let admitted = count_true(RACERS, |_| {
-        let one = Arc::clone(&one);
-        async move {
-            let charge = one.store().charge_login(&one.ann.login, None, &Backoff::at(NOW), &attempt(NOW)).await;
-            decided(charge).is_ok()
-        }
-    });
-    assert_eq!(admitted.await, 5, "passwords checked");
-}
-
-/// Opened challenges are counted against the budget of the network.
-async fn challenges(table: &Arc<dyn Table>, round: usize) {
-    let one = race_tenant(table, "open", round).await;
-    let opened = count_true(RACERS, |n| {
-        let one = Arc::clone(&one);
-        async move {
-            // Spread over ten minutes, so that the backoff admits them. The network's budget does not admit all.
-            let at = Timestamp::from_secs(NOW.secs() + i64::try_from(n).unwrap() * 600 / 32);
-            let device = None;
-            let Ok(right) = one.verified_password(device, at).await else { return false };
-            let PasswordChecked::MfaRequired(opening) = right.decide() else { panic!("not due") };
-            let event = one.ann.event();
-            // Contention is a valid result too: the request is denied and nothing is opened.
-            let opened = one.store().open_attempt(opening, "10.9.8", &SystemEntropy, &event).await;
-            matches!(opened, Ok(Opened::Done(..)))
-        }
-    });
-    let opened = opened.await;
-    let user = one.ann.read(&one.ann.key).await;
-    let counted = user.networks.get("10.9.8").map_or(0, Vec::len);
-    assert!(opened == counted && counted <= policy::NETWORK_CHALLENGES, "{opened} opened, {counted} counted");
-    assert!(user.challenges.len() <= policy::CHALLENGES);
-}
-
-/// The number of counted networks is limited.
-async fn networks(table: &Arc<dyn Table>, round: usize) {
-    let one = race_tenant(table, "networks", round).await;
-    let opened = count_true(RACERS, |n| {
-        let one = Arc::clone(&one);
-        async move {
-            // Over twenty minutes, so that networks are removed by age and by the limit.
-            let at = Timestamp::from_secs(NOW.secs() + i64::try_from(n).unwrap() * 1200 / 32);
-            let Ok(right) = one.verified_password(None, at).await else { return false };
-            let PasswordChecked::MfaRequired(opening) = right.decide() else { panic!("not due") };
-            let network = format!("10.9.{n}");
-            let opened = one.store().open_attempt(opening, &network, &SystemEntropy, &one.ann.event()).await;
-            matches!(opened, Ok(Opened::Done(..)))
-        }
-    });
-    assert!(opened.await > 0);
-    let networks = one.ann.read(&one.ann.key).await.networks.len();
-    assert!((1..=policy::NETWORKS).contains(&networks), "{networks} networks");
-}
-
-/// The number of sessions of an excluded contact is limited.
-async fn exempt_sessions(table: &Arc<dyn Table>, round: usize) {
-    let one = race_tenant(table, "exempt", round).await;
-    let excluded = item::Exclusion { batch: BatchId::parse("b").unwrap(), at: Timestamp::default() };
-    for action in [
-        Action::Set(attr("k"), text("c")),
-        Action::Set(attr("fs"), text("n")),
-        Action::Set(attr("ex"), item::value(&excluded).unwrap()),
-    ] {
-        one.ann.change(action).await;
-    }
-    let opened = count_true(RACERS, |_| {
-        let one = Arc::clone(&one);
-        async move {
-            let Ok(right) = one.verified_password(None, NOW).await else { return false };
-            let PasswordChecked::Exempt(exempt) = right.decide() else { panic!("not exempt") };
-            let opened = one.store().open_exempt_session(exempt, &SystemEntropy, &one.ann.event()).await;
-            matches!(opened, Ok(Opened::Done(_)))
-        }
-    });
-    assert!(opened.await >= 1);
-    assert!(one.ann.read(&one.ann.key).await.sessions.len() <= policy::SESSIONS);
-}
-
-/// Five failures cause one notification.
-async fn failure_notifications(table: &Arc<dyn Table>, round: usize) {
-    let one = race_tenant(table, "notified", round).await;
-    for _ in 0..4 {
-        one.ann.password("wrong", None, NOW).await.err().unwrap();
-    }
-    let fifth = Arc::new(one.ann.password("wrong", None, NOW).await.err().unwrap());
-    let notified = count_true(RACERS, |_| {
-        let (one, fifth) = (Arc::clone(&one), Arc::clone(&fifth));
-        async move { one.store().notify_failures(&fifth).await.unwrap() }
-    });
-    assert_eq!(notified.await, 1, "notifications of failures");
-}
-
-/// One of the concurrent password changes succeeds.
-async fn password_changes(table: &Arc<dyn Table>, round: usize) {
-    let one = race_tenant(table, "password", round).await;
-    let hash = one.ann.hash("another good password").await;
-    let changed = count_true(RACERS, |n| {
-        let (one, hash) = (Arc::clone(&one), hash.clone());
-        async move {
-            let at = Timestamp::from_millis(NOW.millis() + i64::try_from(n).unwrap());
-            let Ok(caller) = decided(one.store().read_session(&one.session, NOW).await) else { return false };
-            let Ok(password_attempt) = decided(one.store().charge_own_password(&caller, &attempt(at)).await) else {
-                return false;
-            };
-            let proof = one.ann.proof(&password_attempt.hash().unwrap(), PASSWORD).await;
-            let Ok(right) = password_attempt.checked(proof) else { return false };
-            let event = one.ann.event();
-            let changed = one.store().change_password(right, &hash, &SystemEntropy, &event).await;
-            changed.is_ok()
-        }
-    });
-    assert_eq!(changed.await, 1, "passwords changed");
-}
-
-/// A session may check the current password five times.
-async fn own_password_charges(table: &Arc<dyn Table>, round: usize) {
-    let one = race_tenant(table, "own", round).await;
-    let caller = Arc::new(one.store().read_session(&one.session, NOW).await.unwrap());
-    let admitted = count_true(RACERS, |_| {
-        let (one, caller) = (Arc::clone(&one), Arc::clone(&caller));
-        async move { one.store().charge_own_password(&caller, &attempt(NOW)).await.is_ok() }
-    });
-    assert_eq!(admitted.await, 5, "current passwords checked in one session");
-}
-
-impl RaceTenant {
-    /// A verified password, if the backoff admits the attempt.
-    async fn verified_password(
-        &self,
-        device: Option<&TokenRef>,
-        at: Timestamp,
-    ) -> Result<crate::sign_in::VerifiedPassword, ()> {
-        let charge = decided(self.store().charge_login(&self.ann.login, device, &Backoff::at(at), &attempt(at)).await);
-        let Ok(password_attempt) = charge else { return Err(()) };
-        self.ann.checked(password_attempt, PASSWORD).await.map_err(|_| ())
-    }
-}
-
-/// `charge_verification`, `accept` of a code and of a recovery token, `disable_factor`, `replace_recovery_token`.
-async fn codes(table: &Arc<dyn Table>, round: usize) {
-    code_charges(table, round).await;
-    code_sign_ins(table, round).await;
-    recovery_sign_ins(table, round).await;
-    recovery_tokens(table, round).await;
-    disabled_factors(table, round).await;
-}
-
-/// A challenge admits five attempts.
-async fn code_charges(table: &Arc<dyn Table>, round: usize) {
-    let one = race_tenant(table, "code", round).await;
-    let admitted = count_true(RACERS, |_| {
-        let one = Arc::clone(&one);
-        async move { one.ann.charge(&one.challenges[0], NOW).await.is_ok() }
-    });
-    assert_eq!(admitted.await, 5, "attempts at one challenge");
-}
-
-/// A code is accepted once, over several challenges.
-async fn code_sign_ins(table: &Arc<dyn Table>, round: usize) {
-    let one = race_tenant(table, "step", round).await;
-    let signed_in = count_true(RACERS, |n| {
-        let one = Arc::clone(&one);
-        async move {
-            let Ok(pending) = one.ann.charge(&one.challenges[n % 8], NOW).await else { return false };
-            let code = totp::code_at(&one.ann.secret, STEP).unwrap();
-            let last = pending.user().factor.active().unwrap().last_step;
-            let Some(proof) = totp::check(&one.ann.secret, &code, NOW, last) else { return false };
-            let sign_in = SignIn::with_totp(pending, proof, None, &SystemEntropy).unwrap();
-            one.store().accept(sign_in, &one.ann.event()).await.is_ok()
-        }
-    });
-    assert_eq!(signed_in.await, 1, "sign-ins of one code");
-}
-
-/// A recovery token is accepted once.
-async fn recovery_sign_ins(table: &Arc<dyn Table>, round: usize) {
-    let one = race_tenant(table, "recover", round).await;
-    let signed_in = count_true(RACERS, |n| {
-        let one = Arc::clone(&one);
-        async move {
-            let Ok(pending) = one.ann.charge(&one.challenges[n % 8], NOW).await else { return false };
-            let stored = pending.user().factor.recovery_token().map(|it| &it.digest);
-            let (keys, code) = (&one.ann.codes, &one.ann.recovery);
-            let Some(proof) = recovery::check(keys, &one.ann.key, stored, code) else { return false };
-            let sign_in = SignIn::with_recovery(pending, proof, &SystemEntropy).unwrap();
-            one.store().accept(sign_in, &one.ann.event()).await.is_ok()
-        }
-    });
-    assert_eq!(signed_in.await, 1, "sign-ins of one recovery token");
-}
-
-/// After concurrent replacements one recovery token works.
-async fn recovery_tokens(table: &Arc<dyn Table>, round: usize) {
-    let one = race_tenant(table, "regenerate", round).await;
-    let codes: Arc<Vec<_>> = Arc::new((0..RACERS).map(|_| RecoveryCode::generate(&SystemEntropy).unwrap()).collect());
-    let made = count_true(RACERS, |n| {
-        let (one, codes) = (Arc::clone(&one), Arc::clone(&codes));
-        async move {
-            let caller = one.store().read_session(&one.session, NOW).await.unwrap();
-            let caller = caller.fresh_or_recovering(NOW).ok().unwrap();
-            let digest = codes[n].digest(&one.ann.codes, &one.ann.key);
-            let made = one.store().replace_recovery_token(&caller, &digest, &attempt(NOW), &one.ann.event()).await;
-            matches!(made, Ok(Replaced::Done))
-        }
-    });
-    assert!(made.await >= 1);
-    let user = one.ann.read(&one.ann.key).await;
-    let stored = user.factor.recovery_token().map(|it| it.digest);
-    let works = |code: &&RecoveryCode| stored == Some(code.digest(&one.ann.codes, &one.ann.key));
-    assert_eq!(codes.iter().filter(works).count(), 1, "recovery tokens that work");
-}
-
-/// A factor is disabled once.
-async fn disabled_factors(table: &Arc<dyn Table>, round: usize) {
-    let one = race_tenant(table, "disable", round).await;
-    one.ann.change(Action::Set(attr("row"), num(policy::MAX_CONSECUTIVE_FAILURES))).await;
-    let user = Arc::new(one.ann.read(&one.ann.key).await);
-    let disabled = count_true(RACERS, |_| {
-        let (one, user) = (Arc::clone(&one), Arc::clone(&user));
-        async move {
-            let done = one.store().disable_factor(&one.ann.key, &user, &attempt(NOW), &one.ann.event()).await;
-            matches!(done, Ok(Disabled::Done))
-        }
-    });
-    assert_eq!(disabled.await, 1, "disabled");
-    assert!(one.ann.administrators().await.with_mfa.is_empty());
 }
 
 /// `may_enrol`, `begin_enrolment`, `charge_confirmation`, `confirm_enrolment`.
@@ -390,7 +144,7 @@ async fn sessions(table: &Arc<dyn Table>, round: usize) {
             let caller = one.store().read_session(&one.session, NOW).await.unwrap();
             let which = Which::One(other.id().clone());
             let ended = one.store().end_sessions(&caller, &which, &attempt(NOW), &one.ann.event()).await;
-            matches!(ended, Ok(Ended::Done))
+            ended.is_ok()
         }
     });
     assert_eq!(ended.await, 1, "sessions ended");
@@ -484,93 +238,6 @@ impl RaceTenant {
         self.ann.add(&key, &user).await;
         token.reference().clone()
     }
-}
-
-/// `create_user`, `update_user`, `delete_user`, `create_tenant`, `change_settings`, `create_client`, `delete_client`.
-async fn directory(table: &Arc<dyn Table>, round: usize) {
-    users(table, round).await;
-    tenants(table, round).await;
-    clients(table, round).await;
-}
-
-/// A login name is given once, and the last Administrator can be neither demoted nor deleted.
-async fn users(table: &Arc<dyn Table>, round: usize) {
-    let one = race_tenant(table, "directory", round).await;
-    let made = count_true(RACERS, |n| {
-        let one = Arc::clone(&one);
-        async move { one.create(&one.new_user("bob", &format!("u-bob{n}"), Role::Standard)).await.is_ok() }
-    });
-    assert_eq!(made.await, 1, "users with one login name");
-
-    for n in 0..7 {
-        one.create(&one.new_user(&format!("adm{n}"), &format!("u-adm{n}"), Role::Administrator)).await.unwrap();
-    }
-    // Ann and seven more Administrators. Each task demotes or deletes one of the eight.
-    count_true(RACERS, |n| {
-        let one = Arc::clone(&one);
-        async move {
-            let target = if n % 8 == 7 { "u-ann".to_owned() } else { format!("u-adm{}", n % 8) };
-            let target = UserId::parse(&target).unwrap();
-            let Ok((principal, named)) = decided(one.store().load_user(&one.session, target, NOW).await) else {
-                return false;
-            };
-            let Ok(admin) = principal.administrator(NOW) else { return false };
-            let (attempt, event) = (attempt(NOW), one.ann.event());
-            let patch = Patch { role: Some(Role::Standard), ..Patch::default() };
-            let changed = match n % 2 {
-                0 => one.store().update_user(&admin, named, &patch, &attempt, &event).await,
-                _ => one.store().delete_user(&admin, named, &attempt, &event).await,
-            };
-            matches!(changed, Ok(Changed::Done(_)))
-        }
-    })
-    .await;
-    assert!(!one.ann.administrators().await.active.is_empty(), "the last Administrator must remain");
-}
-
-/// A tenant is created once.
-async fn tenants(table: &Arc<dyn Table>, round: usize) {
-    let one = race_tenant(table, "tenants", round).await;
-    let made = count_true(RACERS, |_| {
-        let one = Arc::clone(&one);
-        async move {
-            let id = TenantId::parse(&format!("new-{round}")).unwrap();
-            let (tenant, event) = (NewTenant { id, name: "New".into(), first: None }, one.ann.event());
-            let made = one.store().create_tenant(&Actor::Seed, &tenant, &attempt(NOW), (&event, &event)).await;
-            made.is_ok()
-        }
-    });
-    assert_eq!(made.await, 1, "tenants with one id");
-    let admin = Arc::new(one.admin().await);
-    let set = count_true(RACERS, |n| {
-        let (one, admin) = (Arc::clone(&one), Arc::clone(&admin));
-        async move {
-            let (issuer, event) = (format!("Issuer {n}"), one.ann.event());
-            let set = one.store().change_settings(&admin, Some(&issuer), None, &attempt(NOW), &event).await;
-            matches!(set, Ok(Some(_)))
-        }
-    });
-    assert!(set.await >= 1);
-}
-
-/// A client is deleted once.
-async fn clients(table: &Arc<dyn Table>, round: usize) {
-    let one = race_tenant(table, "clients", round).await;
-    let admin = Arc::new(one.admin().await);
-    let id = ClientId::parse(&format!("client-{round}")).unwrap();
-    let digest = CodeDigest::of_client_secret(&id, "secret");
-    let tenant = one.ann.key.tenant().clone();
-    let client = Client { tenant, id, digest, name: "portal".into(), created: NOW, all: false };
-    let made = one.store().create_client(&admin, &client, &attempt(NOW), &one.ann.event()).await.unwrap();
-    assert_eq!(made, ClientChange::Done);
-    let deleted = count_true(RACERS, |_| {
-        let (one, admin, id) = (Arc::clone(&one), Arc::clone(&admin), client.id.clone());
-        async move {
-            let done = one.store().delete_client(&admin, &id, &attempt(NOW), &one.ann.event()).await;
-            matches!(done, Ok(ClientChange::Done))
-        }
-    });
-    assert_eq!(deleted.await, 1, "clients deleted");
 }
 
 /// `run_batch`.

@@ -12,7 +12,7 @@ use crate::{
     recovery::ResetCode,
     secret::{CodeKey, KeyRing, NewToken, RestoreEpoch, Sealer, TokenClass, TokenRef, TotpSecret},
     store::{
-        fixture::{Ann, NOW, PASSWORD, STEP, add_session, ann, attempt, authenticator, decided},
+        fixture::{Ann, NOW, PASSWORD, STEP, add_session, ann, attempt, authenticator, decided, factor_removal},
         item::{FactorState, PendingEnrolment},
         login::Opened,
     },
@@ -97,9 +97,7 @@ async fn enrolment_is_refused_after_the_idp_is_replaced() {
 /// Ann without a factor, and her enrolment tokens.
 async fn unenrolled(tokens: usize) -> (Ann, Vec<TokenRef>) {
     let (ann, _) = ann(0).await;
-    let removed = ["fid", "sec", "ls", "fat", "rk", "rkt"].map(|name| Action::Remove(attr(name)));
-    let actions = removed.into_iter().chain([Action::Set(attr("fs"), write::text("n"))]).collect();
-    ann.put(Write::update(keys::user(&ann.key), vec![], actions)).await;
+    ann.change_all(factor_removal()).await;
     let mut opened = Vec::new();
     for _ in 0..tokens {
         let right = ann.password(PASSWORD, None, NOW).await.ok().unwrap();

@@ -8,7 +8,7 @@ use crate::{
     secret::NameKey,
     sign_in::PasswordChecked,
     store::{
-        fixture::{Ann, NOW, PASSWORD, STEP, ann, attempt, decided},
+        fixture::{Ann, NOW, PASSWORD, STEP, ann, attempt, decided, factor_removal},
         lists::AuditFilter,
         memory::MemoryTable,
     },
@@ -253,7 +253,7 @@ async fn refusal_after_correct_password_has_its_own_audit_row() {
 async fn sign_in_that_becomes_exempt_meanwhile_succeeds() {
     let (ann, _) = ann(0).await;
     ann.change(Action::Set(attr("k"), write::text("c"))).await;
-    ann.change(Action::Set(attr("fs"), write::text("n"))).await;
+    ann.change_all(factor_removal()).await;
     let verified = ann.password(PASSWORD, None, NOW).await.ok().unwrap();
     let PasswordChecked::EnrolmentRequired(continuation) = verified.decide() else { panic!("no enrolment required") };
     let excluded = item::Exclusion { batch: crate::id::BatchId::parse("b").unwrap(), at: NOW };
@@ -352,13 +352,8 @@ async fn password_of_old_version_or_blocked_user_opens_nothing() {
 async fn excluded_contact_signs_in_by_password_until_promoted() {
     let (ann, _) = ann(0).await;
     let exclusion = item::Exclusion { batch: crate::id::BatchId::parse("b").unwrap(), at: Timestamp::default() };
-    for action in [
-        Action::Set(attr("k"), write::text("c")),
-        Action::Set(attr("fs"), write::text("n")),
-        Action::Set(attr("ex"), item::value(&exclusion).unwrap()),
-    ] {
-        ann.change(action).await;
-    }
+    let contact = [Action::Set(attr("k"), write::text("c")), Action::Set(attr("ex"), item::value(&exclusion).unwrap())];
+    ann.change_all(factor_removal().into_iter().chain(contact).collect()).await;
     let exempt = |verified: VerifiedPassword| match verified.decide() {
         PasswordChecked::Exempt(exempt) => exempt,
         _ => panic!("not exempt"),
@@ -384,7 +379,7 @@ async fn correct_password_leads_to_next_step() {
     let reset = |at| async move { matches!(at, PasswordChecked::ResetRequired(_)) };
     ann.change(Action::Set(attr("row"), num(policy::MAX_CONSECUTIVE_FAILURES))).await;
     assert!(reset(ann.password(PASSWORD, None, NOW).await.ok().unwrap().decide()).await);
-    ann.change(Action::Set(attr("fs"), write::text("n"))).await;
+    ann.change_all(factor_removal()).await;
     let verified = ann.password(PASSWORD, None, NOW).await.ok().unwrap();
     assert!(matches!(verified.decide(), PasswordChecked::EnrolmentRequired(_)));
     let dormant = NOW + policy::DORMANT;
@@ -421,4 +416,54 @@ async fn password_hash_is_upgraded_unless_password_changed() {
     // The hash that was checked is no longer stored.
     ann.store.upgrade_password_hash(&verified, &ann.hash("another").await).await;
     assert!(ann.password(PASSWORD, None, NOW).await.is_ok());
+}
+
+/// The token of a device whose entry has another verifier.
+#[tokio::test]
+async fn device_token_with_another_verifier_is_ignored() {
+    let (ann, tokens) = ann(1).await;
+    let device = ann.signed_in(&tokens[0], STEP, NOW).await.unwrap().device.unwrap();
+    let device = device.reference();
+    let verifier = attr("d").key(device.id().as_str().to_owned()).key("g");
+    ann.change(Action::Set(verifier, write::bytes(&[9; 16]))).await;
+    assert!(ann.password("wrong", Some(device), NOW).await.err().unwrap().device.is_none());
+    assert_eq!(ann.read(&ann.key).await.devices[device.id()].attempts, 0);
+}
+
+#[tokio::test]
+async fn fifth_wrong_password_notifies_once_a_day() {
+    let (ann, _) = ann(0).await;
+    let mut at = NOW;
+    let mut attempts = Vec::new();
+    for failures in 1..=7 {
+        attempts.push(ann.password("wrong", None, at).await.err().unwrap());
+        at = at.max(Backoff::retry_at(failures, at))
+            + if failures == 6 { Duration::from_secs(86_400) } else { Duration::ZERO };
+    }
+    // The sixth attempt was made before the notification of the fifth.
+    for (attempt, notifies) in attempts[3..].iter().zip([false, true, false, true]) {
+        assert_eq!(ann.store.notify_failures(attempt).await.unwrap(), notifies, "{}", attempt.failures());
+    }
+}
+
+#[tokio::test]
+async fn correct_password_is_not_that_of_a_user_created_again() {
+    let (ann, _) = ann(0).await;
+    let verified = ann.password(PASSWORD, None, NOW).await.ok().unwrap();
+    let incarnation = crate::secret::Nonce::generate(&SystemEntropy).unwrap();
+    let again = User { incarnation, ..ann.read(&ann.key).await };
+    assert!(verified.of_changed_user(again).is_err());
+}
+
+#[tokio::test]
+async fn challenge_names_the_device_only_while_it_is_known() {
+    let (ann, tokens) = ann(1).await;
+    let signed_in = ann.signed_in(&tokens[0], STEP, NOW).await.unwrap();
+    let device = signed_in.device.unwrap();
+    let verified = ann.password(PASSWORD, Some(device.reference()), NOW).await.ok().unwrap();
+    let mut user = ann.read(&ann.key).await;
+    let named = |user: &User| verified.challenge(user, &signed_in.token, NOW, "10.0.0").device;
+    assert_eq!(named(&user).as_ref(), Some(device.reference().id()));
+    user.devices.clear();
+    assert_eq!(named(&user), None);
 }

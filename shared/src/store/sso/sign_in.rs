@@ -293,9 +293,12 @@ fn use_up(assertion: &Assertion, now: Timestamp) -> Vec<Write> {
     let remembered = (assertion.ends + policy::SKEW + policy::SKEW).secs();
     let spent = Item::from([("ttl".to_owned(), num(remembered))]);
     let mut writes = vec![Write::put_new(keys::assertion(tenant, &assertion.digest), spent)];
-    writes.extend(assertion.relay.as_ref().map(|relay| {
-        Write::delete(keys::sso_request(tenant, relay), vec![exists(attr("PK")), gt(attr("x"), now.millis())])
-    }));
+    writes.extend(
+        assertion
+            .relay
+            .as_ref()
+            .map(|relay| Write::delete(keys::sso_request(tenant, relay), vec![gt(attr("x"), now.millis())])),
+    );
     writes
 }
 

@@ -6,7 +6,7 @@ use crate::{
     env::SystemEntropy,
     store::{
         fixture::{Ann, NOW, PASSWORD, STEP, ann, attempt, decided},
-        session::{Ended, NoSession, Which},
+        session::{NoSession, Which},
         table::Retry,
         write::Value,
     },
@@ -275,8 +275,8 @@ async fn step_up_and_ending_other_sessions_keep_password_attempts() {
     let first = caller(&ann, &challenges[0], STEP).await;
     let stale = ann.store.read_session(first.token(), NOW).await.unwrap();
     assert!(ann.own_password(&first, "wrong", NOW).await.is_err());
-    let ended = ann.store.end_sessions(&stale, &Which::Others, &attempt(NOW), &ann.event()).await.unwrap();
-    assert_eq!(ended, Ended::Done, "the count of an attempt does not prevent ending sessions");
+    let ended = ann.store.end_sessions(&stale, &Which::Others, &attempt(NOW), &ann.event()).await;
+    assert_eq!(decided(ended), Ok(()), "the count of an attempt does not prevent ending sessions");
     let attempts = |user: &User| user.sessions.values().map(|session| session.password_attempts).max();
     assert_eq!(attempts(&ann.read(&ann.key).await), Some(1));
     // The attempt is counted between the charge of a step-up and its commit.
@@ -307,4 +307,57 @@ async fn password_attempt_requires_live_session_of_local_user() {
     assert_eq!(refused.err(), Some(NoSession::Invalid));
     let done = decided(ann.store.change_password(verified, &hash, &SystemEntropy, &ann.event()).await);
     assert!(matches!(done, Err(NoSession::Invalid)));
+}
+
+#[tokio::test]
+async fn first_administrator_is_created_only_while_there_is_none() {
+    let (ann, _) = ann(0).await;
+    let bob = ann.to_be("bob", Role::Administrator);
+    let create = async || decided(ann.store.create_user(&Actor::First, &bob, &attempt(NOW), &ann.event()).await);
+    assert_eq!(create().await, Err(CreationRejection::NotFirst));
+    let nobody = vec![Action::Set(attr("act"), write::empty())];
+    ann.put(Write::update(keys::administrators(ann.key.tenant()), vec![], nobody)).await;
+    assert_eq!(create().await, Ok(()));
+}
+
+/// A NameID that equals the user name: the transaction must not contain an item twice.
+#[tokio::test]
+async fn user_whose_name_id_is_the_user_name_is_created_and_changed() {
+    let (ann, session, carl) = admin_and_user("carl", Role::Standard).await;
+    let (tenant, idp) = (ann.key.tenant(), crate::store::fixture::idp().entity_id);
+    let link = |name: &str| ann.names.link(tenant, &idp, name);
+    let bob = ann.to_be("bob", Role::Standard).in_tenant_with_idp(&ann.names, &idp).linked(link("bob"));
+    assert_eq!(create(&ann, &bob).await, Ok(()));
+    let hash = Some(ann.hash("another good password").await);
+    let patch = Patch { hash, linked: Some(link("carl")), ..Patch::default() };
+    assert!(matches!(change(&ann, &session, &carl, &patch).await, Changed::Done(_)));
+}
+
+#[tokio::test]
+async fn new_password_replaces_only_the_loaded_one() {
+    let (ann, _) = ann(0).await;
+    let login = ann.store.table.read(&[keys::login(&ann.login)]).await.unwrap().remove(0).unwrap();
+    let write = new_password(&ann.key, &ann.login, 1, &ann.hash("another good password").await);
+    assert!(write.apply(Some(&login)).is_ok());
+    for (name, value) in [("uid", text("u-other")), ("pv", num(2))] {
+        let mut other = login.clone();
+        other.insert(name.to_owned(), value);
+        assert!(write.apply(Some(&other)).is_err(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn change_of_the_profile_keeps_the_rest_and_no_change_has_no_audit_row() {
+    let (ann, session, bob) = admin_and_user("bob", Role::Standard).await;
+    let profile = async || loaded_user(&ann, &bob).await.read().unwrap().unwrap().1;
+    let email = Patch { email: Some("bob@example.com".into()), ..Patch::default() };
+    let name = Patch { display_name: Some("Bobby".into()), ..Patch::default() };
+    for patch in [&email, &name] {
+        assert!(matches!(change(&ann, &session, &bob, patch).await, Changed::Done(_)));
+    }
+    let now = profile().await;
+    assert_eq!((now.display_name.as_str(), now.email.as_deref()), ("Bobby", Some("bob@example.com")));
+    let rows = ann.rows().await.len();
+    assert!(matches!(change(&ann, &session, &bob, &name).await, Changed::Done(_)));
+    assert_eq!(ann.rows().await.len(), rows);
 }

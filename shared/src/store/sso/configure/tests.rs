@@ -209,3 +209,36 @@ async fn last_administrator_is_checked_again_at_commit() {
     let ended = ann.store.remove_idp(&admin, &attempt(NOW), &ann.event()).await.unwrap();
     assert_eq!(ended, IdpRemoved::Needed);
 }
+
+#[test]
+fn configuration_is_replaced_only_as_it_was_read() {
+    let stored = |entity_id: &str| {
+        let mut item = keys::idp(&TenantId::parse("acme").unwrap()).attributes();
+        item.extend(item::write(&Idp { entity_id: entity_id.to_owned(), ..idp() }).unwrap());
+        item
+    };
+    let current = |it: &Item| item::read::<CurrentIdp>(it.clone()).unwrap();
+    let (ours, other) = (stored(&idp().entity_id), stored(OTHER_ENTITY_ID));
+    let replaces = |read: Option<&Item>, now: Option<&Item>| {
+        let (idp, condition) = replacement_for(read.map(current).as_ref(), &idp());
+        let put = Write::put(keys::idp(&TenantId::parse("acme").unwrap()), item::write(&idp).unwrap());
+        Write { condition, ..put }.apply(now).is_ok()
+    };
+    assert!(replaces(None, None) && replaces(Some(&ours), Some(&ours)));
+    assert!(!replaces(None, Some(&ours)) && !replaces(Some(&ours), Some(&other)) && !replaces(Some(&ours), None));
+}
+
+/// The IdP is removed by another request, after the Administrators were loaded and before the change is committed.
+#[tokio::test]
+async fn idp_that_was_removed_meanwhile_is_not_found() {
+    let table = Arc::new(crate::store::interleaved::InterleavedTable::over(Arc::new(MemoryTable::default())));
+    let (ann, _) = ann_of("acme", Arc::<crate::store::interleaved::InterleavedTable>::clone(&table), 0).await;
+    ann.configures(&idp().entity_id, 1).await;
+    let admin = ann.admin(&ann.session_of(&ann.key).await).await;
+    let (ann, event) =
+        (Arc::new(ann), AuditEvent::new(crate::audit::Action::Verify, crate::audit::Outcome::Success, "r"));
+    let other = Arc::clone(&ann);
+    table.before_write(1, async move { other.removes_idp().await });
+    assert_eq!(ann.store.remove_idp(&admin, &attempt(NOW), &event).await.unwrap(), IdpRemoved::NotFound);
+    assert!(!table.waits());
+}

@@ -11,7 +11,7 @@ use crate::{
     sso::SsoChecked,
     store::{
         enrolment::EnrolmentToken,
-        fixture::{Ann, NOW, ann, at_once, attempt, decided, enrolment, idp},
+        fixture::{Ann, NOW, ann, at_once, attempt, decided, enrolment, factor_removal, idp},
         item::{Amr, Provisioning},
         session::NoSession,
         table::Retry,
@@ -92,7 +92,7 @@ async fn change_of_the_user_during_sign_in_does_not_use_up_the_assertion() {
         vec![Action::Add(attr("ep"), 1)],
         vec![Action::Set(attr("ac"), Value::Bool(false))],
         vec![Action::Set(attr("ac"), Value::Bool(true)), Action::Set(attr("at"), text("l"))],
-        vec![Action::Set(attr("at"), text("s")), Action::Set(attr("fs"), text("n"))],
+        factor_removal().into_iter().chain([Action::Set(attr("at"), text("s"))]).collect(),
         enrolment(),
     ]
     .into_iter()
@@ -530,4 +530,11 @@ async fn groups_are_mapped_when_enrolment_is_required() {
     assert!(listed.active.contains_key(eve.user()) && !listed.with_mfa.contains_key(eve.user()));
     let token = EnrolmentToken::new(token.reference().clone()).unwrap();
     assert!(ann.store.may_enrol(token, None, &attempt(NOW)).await.is_ok());
+}
+
+#[tokio::test]
+async fn removed_idp_is_not_configured_any_more() {
+    let (ann, _) = ann_with_sso_user().await;
+    let write = still_configured(&ann.asserted("bob", "1", None));
+    assert!(write.apply(Some(&write.key().attributes())).is_ok() && write.apply(None).is_err());
 }

@@ -1,0 +1,597 @@
+//! The pages of administration: users, resets, audit and settings, as a browser without scripts uses them.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use axum::http::Method;
+use serde_json::{Value, json};
+use tests::{Reply, Service, TestRequest, TestUsers, browser::Browser};
+use vestibule::{
+    audit::Action,
+    http::page::{Language, Text},
+};
+
+/// Pages that an Administrator may open.
+const READ: [&str; 6] = [
+    "/admin/users",
+    "/admin/users?q=b&kind=&mfa=none&excluded=no",
+    "/admin/users/u-bob",
+    "/admin/users/u-ann/mfa-reset",
+    "/admin/audit",
+    "/admin/audit?format=csv",
+];
+/// Pages that an Administrator may open after a step-up, because their form changes something.
+const STEPPED_UP: [&str; 10] = [
+    "/admin/users/new",
+    "/admin/users/u-bob?change=display_name",
+    "/admin/users/u-bob?change=email",
+    "/admin/users/u-bob?change=role",
+    "/admin/users/u-bob?change=auth_type",
+    "/admin/users/u-bob?change=password",
+    "/admin/users/u-bob?change=active",
+    "/admin/users/u-bob?change=delete",
+    "/admin/users/u-bob/mfa-reset",
+    "/admin/settings",
+];
+/// Every form, with valid fields.
+const FORMS: [(&str, Fields<'_>); 8] = [
+    (
+        "/admin/users/new",
+        &[("role", "standard"), ("username", "new"), ("display_name", "New"), ("password", "words of a user")],
+    ),
+    ("/admin/users/u-bob", &[("change", "display_name"), ("display_name", "Robert")]),
+    ("/admin/users/u-bob", &[("change", "role"), ("role", "administrator")]),
+    ("/admin/users/u-bob", &[("change", "password"), ("password", "other words of a user")]),
+    ("/admin/users/u-bob", &[("change", "active"), ("active", "false")]),
+    ("/admin/users/u-bob", &[("change", "delete")]),
+    ("/admin/users/u-bob/mfa-reset", &[("reason", "lost phone")]),
+    ("/admin/settings", &[("setting", "issuer"), ("issuer", "New issuer")]),
+];
+
+/// The fields of a form.
+type Fields<'a> = &'a [(&'a str, &'a str)];
+
+const SCRIPT: &str = "<script>alert(1)</script>\"'&";
+
+async fn signed_in<'a>(service: &'a Service, users: &mut TestUsers, name: &str) -> Browser<'a> {
+    let user = users.get_mut(name).unwrap();
+    service.stepped_up_session(user).await;
+    Browser::signed_in(service, user)
+}
+
+/// Everything that the forms of [`FORMS`] could change, as the API shows it.
+async fn state(service: &Service, token: &str) -> [Value; 2] {
+    let users = service.get("/v1/admin/users?limit=100", token).await.ok();
+    let settings = service.get("/v1/admin/settings", token).await.ok();
+    [users.body, settings.body]
+}
+
+fn assert_shows(reply: &Reply, texts: &[&str]) {
+    for text in texts {
+        assert!(reply.html().contains(text), "{text}: {}", reply.html());
+    }
+}
+
+#[tokio::test]
+async fn list_filters_and_pages() {
+    let (service, mut users) = Service::with_users().await;
+    let mut ann = signed_in(&service, &mut users, "ann").await;
+    let reply = ann.open("/admin/users").await;
+    assert_shows(&reply, &["/admin/users/u-ann\"", "/admin/users/u-con3\"", "Inactive", "New user"]);
+    assert!(!reply.html().contains("Next page") && !reply.html().contains("/admin/users/u-gus\""));
+    let reply = ann.open("/admin/users?q=+CON&kind=contact&mfa=none&excluded=no").await;
+    assert_shows(
+        &reply,
+        &["/admin/users/u-con1\"", r#"<option value="contact" selected>"#, "value=\" CON\"", "Show all"],
+    );
+    assert!(!reply.html().contains("/admin/users/u-bob\""));
+    assert_shows(&ann.open("/admin/users?mfa=active").await, &["/admin/users/u-ann\""]);
+    assert_shows(&ann.open("/admin/users?excluded=yes").await, &["No user matches."]);
+    let reply = ann.open(&format!("/admin/users?q={}", "x".repeat(129))).await;
+    assert_eq!(reply.status, 400);
+    assert_shows(&reply, &["<title>Error: Users", "at most 128 characters", "href=\"#q\""]);
+    assert!(!reply.html().contains("<table"));
+    assert_eq!(ann.open("/admin/users?kind=robot").await.status, 400);
+    assert_eq!(ann.open("/admin/users?cursor=x").await.status, 400);
+}
+
+#[tokio::test]
+async fn list_of_more_users_than_a_page_has_a_next_page_with_the_same_filters() {
+    let (service, mut users) = Service::with_users().await;
+    let mut ann = signed_in(&service, &mut users, "ann").await;
+    let token = users["ann"].session.clone();
+    for n in 0..51 {
+        let body = json!({"kind": "employee", "role": "standard", "auth_type": "local", "username": format!("z{n:02}"),
+            "display_name": format!("Zed {n}")});
+        service.post("/v1/admin/users", &token, body).await.ok();
+    }
+    let reply = ann.open("/admin/users?q=zed&kind=employee").await;
+    assert_shows(&reply, &["z49", "Next page"]);
+    assert!(!reply.html().contains("z50") && !reply.html().contains("First page"));
+    let next = link(&reply, "Next page");
+    assert!(next.starts_with("/admin/users?q=zed&kind=employee&cursor="), "{next}");
+    let reply = ann.open(&next).await;
+    assert_shows(&reply, &["z50", "First page"]);
+    assert!(!reply.html().contains("z49") && !reply.html().contains("Next page"));
+    assert_eq!(link(&reply, "First page"), "/admin/users?q=zed&kind=employee");
+}
+
+/// The path of the link with this text.
+fn link(reply: &Reply, text: &str) -> String {
+    let (before, _) = reply.html().split_once(&format!("\">{text}</a>")).unwrap_or_else(|| panic!("{}", reply.html()));
+    before.rsplit_once("href=\"").unwrap().1.replace("&#38;", "&")
+}
+
+#[tokio::test]
+async fn user_page_says_what_can_be_done_and_what_cannot() {
+    let (service, mut users) = Service::with_users().await;
+    let mut ann = signed_in(&service, &mut users, "ann").await;
+    let bob = ann.open("/admin/users/u-bob").await;
+    assert_shows(
+        &bob,
+        &["Employees cannot be excluded.", "/admin/users/u-bob/mfa-reset", "?change=role", "?change=delete"],
+    );
+    assert!(!bob.html().contains("/admin/exclusions?"));
+    let con1 = ann.open("/admin/users/u-con1").await;
+    assert_shows(&con1, &["/admin/exclusions?change=exclude&contact=u-con1"]);
+    let own = ann.open("/admin/users/u-ann").await;
+    assert_shows(&own, &["This is your own account.", "You cannot reset your own MFA.", "/settings/password"]);
+    assert!(!own.html().contains("/mfa-reset") && !own.html().contains("?change=password"));
+    let off = service.get("/v1/admin/users?q=off", &users["ann"].session).await.ok().text("/items/0/id");
+    assert_shows(&ann.open(&format!("/admin/users/{off}")).await, &["Inactive", "Activate"]);
+    for path in
+        ["/admin/users/u-gus", "/admin/users/u-gus/mfa-reset", "/admin/users/u-gus?change=role", "/admin/users/nobody"]
+    {
+        let reply = ann.open(path).await;
+        assert_eq!(reply.status, 404, "another tenant's users look the same as none: {path}");
+        assert!(!reply.html().contains("gus"));
+    }
+}
+
+#[tokio::test]
+async fn contact_with_a_short_password_cannot_be_excluded_and_the_page_says_why() {
+    let (service, mut users) = Service::with_users().await;
+    let mut ann = signed_in(&service, &mut users, "ann").await;
+    // An employee may have a password of 14 characters, and then become a contact.
+    for fields in [&[("change", "password"), ("password", "14 characters.")], &[("change", "role"), ("role", "portal")]]
+    {
+        assert_eq!(ann.submit("/admin/users/u-bob", fields).await.location(), "/admin/users/u-bob?done=changed");
+    }
+    let reply = ann.open("/admin/users/u-bob").await;
+    assert_shows(&reply, &["fewer than 15 characters"]);
+    assert!(!reply.html().contains("/admin/exclusions?"));
+}
+
+#[tokio::test]
+async fn excluded_contact_has_no_reset_and_can_be_included_again() {
+    let (service, mut users) = Service::with_users().await;
+    let mut ann = signed_in(&service, &mut users, "ann").await;
+    let body = json!({"contact_ids": ["u-con1"], "disable_mfa": true, "reason": "r"});
+    let request = TestRequest::new(Method::POST, "/v1/admin/portal-exclusions").token(&users["ann"].session).json(body);
+    service.send(request.header("idempotency-key", "k")).await.ok();
+    let reply = ann.open("/admin/users/u-con1").await;
+    assert_shows(&reply, &["Excluded since", "Include again"]);
+    assert!(!reply.html().contains("/mfa-reset"));
+    assert_shows(&ann.open("/admin/users?excluded=yes").await, &["/admin/users/u-con1\""]);
+    assert_shows(&ann.open("/admin/users/u-con1?change=role").await, &["the exclusion ends"]);
+}
+
+#[tokio::test]
+async fn each_question_changes_one_thing() {
+    let (service, mut users) = Service::with_users().await;
+    let mut ann = signed_in(&service, &mut users, "ann").await;
+    let token = users["ann"].session.clone();
+    let mut bob = signed_in(&service, &mut users, "bob").await;
+    let changes: [(Fields<'_>, &str, Value); 5] = [
+        (
+            &[("change", "display_name"), ("display_name", " Robert "), ("role", "administrator")],
+            "/display_name",
+            json!("Robert"),
+        ),
+        (&[("change", "role"), ("role", "administrator")], "/role", json!("administrator")),
+        (&[("change", "role"), ("role", "portal")], "/kind", json!("contact")),
+        (&[("change", "active"), ("active", "false")], "/active", json!(false)),
+        (&[("change", "active"), ("active", "true")], "/active", json!(true)),
+    ];
+    for (n, (fields, pointer, expected)) in changes.into_iter().enumerate() {
+        assert_eq!(ann.submit("/admin/users/u-bob", fields).await.location(), "/admin/users/u-bob?done=changed");
+        let user = service.get("/v1/admin/users/u-bob", &token).await.ok();
+        assert_eq!(user.body.pointer(pointer), Some(&expected));
+        if n == 0 {
+            assert_eq!(user.text("/role"), "standard", "only the field of the question counts");
+            assert_eq!(bob.open("/settings/sessions").await.status, 200);
+        }
+    }
+    assert_shows(&ann.open("/admin/users/u-bob?done=changed").await, &["The change is saved."]);
+    let reply = bob.open("/settings/sessions").await;
+    assert_eq!(reply.location(), "/login?return_to=%2Fsettings%2Fsessions", "the changes ended the sessions");
+    assert!(
+        ann.submit("/admin/users/u-bob", &[("change", "email"), ("email", "bob@acme.example")])
+            .await
+            .status
+            .is_redirection()
+    );
+    assert_shows(&ann.open("/admin/users/u-bob").await, &["bob@acme.example"]);
+    assert!(
+        ann.submit("/admin/users/u-bob", &[("change", "password"), ("password", "quite another password")])
+            .await
+            .status
+            .is_redirection()
+    );
+    "quite another password".clone_into(&mut users.get_mut("bob").unwrap().password);
+    service.login(&users["bob"]).await.ok();
+}
+
+#[tokio::test]
+async fn wrong_answer_is_shown_again_with_what_is_wrong() {
+    let (service, mut users) = Service::with_users().await;
+    let mut ann = signed_in(&service, &mut users, "ann").await;
+    let before = state(&service, &users["ann"].session).await;
+    let long = "x".repeat(201);
+    let wrong: [(Fields<'_>, &str, &str); 5] = [
+        (&[("change", "display_name"), ("display_name", &long)], "at most 200 characters", &long),
+        (&[("change", "display_name")], "at most 200 characters", "Change the name of bob"),
+        (&[("change", "email"), ("email", "bob@")], "name@example.com", r#"value="bob@""#),
+        (&[("change", "password"), ("password", "short")], "at least 8 bytes", "href=\"#password\""),
+        (&[("change", "password")], "at least 8 bytes", "Set a new password for bob"),
+    ];
+    for (fields, says, shows) in wrong {
+        let reply = ann.submit("/admin/users/u-bob", fields).await;
+        assert_eq!(reply.status, 400, "{fields:?}");
+        assert_shows(&reply, &["<title>Error:", says, shows]);
+        assert!(!reply.html().contains("value=\"short\""), "a password is never shown");
+    }
+    for fields in [
+        &[("change", "role"), ("role", "king")][..],
+        &[("change", "everything")],
+        &[("extra", "x"), ("change", "delete")],
+    ] {
+        assert_eq!(ann.submit("/admin/users/u-bob", fields).await.status, 400);
+    }
+    // The same rules as those of the API.
+    let role = ann.submit("/admin/users/u-bob", &[("change", "role"), ("role", "operator")]).await;
+    assert_eq!(role.status, 400, "only tenant support has operators");
+    let own = ann.submit("/admin/users/u-ann", &[("change", "password"), ("password", "quite another password")]).await;
+    assert_eq!(own.status, 403);
+    assert_eq!(state(&service, &users["ann"].session).await, before);
+}
+
+#[tokio::test]
+async fn last_administrator_keeps_role_and_account() {
+    let (service, mut users) = Service::with_users().await;
+    let mut ann = signed_in(&service, &mut users, "ann").await;
+    assert!(ann.open("/admin/users/u-ann").await.html().contains("?change=delete"), "amy is an Administrator too");
+    assert_eq!(ann.submit("/admin/users/u-amy", &[("change", "delete")]).await.location(), "/admin/users?done=deleted");
+    assert_shows(&ann.open("/admin/users?done=deleted").await, &["The user is deleted."]);
+    let reply = ann.open("/admin/users/u-ann").await;
+    assert_shows(&reply, &["The company must keep an active Administrator"]);
+    for change in ["delete", "active", "role"] {
+        assert!(!reply.html().contains(&format!("?change={change}")), "{change}");
+    }
+    for fields in [
+        &[("change", "delete")][..],
+        &[("change", "active"), ("active", "false")],
+        &[("change", "role"), ("role", "standard")],
+    ] {
+        let reply = ann.submit("/admin/users/u-ann", fields).await;
+        assert_eq!(reply.status, 409);
+        assert_shows(&reply, &["<title>Error:", "The company must keep an active Administrator"]);
+    }
+    service.get("/v1/session", &users["ann"].session).await.ok();
+}
+
+#[tokio::test]
+async fn new_user_signs_in_with_the_password_of_the_form() {
+    let (service, mut users) = Service::with_users().await;
+    let mut ann = signed_in(&service, &mut users, "ann").await;
+    let page = ann.open("/admin/users/new").await;
+    assert_shows(&page, &[r#"<option value="portal">"#]);
+    assert!(!page.html().contains("\"operator\"") && !page.html().contains("saml_sso"), "the API would refuse it");
+    let with = |role: &'static str, username: &'static str, password: &'static str| {
+        [("role", role), ("username", username), ("display_name", SCRIPT), ("email", ""), ("password", password)]
+    };
+    let reply = ann.submit("/admin/users/new", &[("role", "standard"), ("username", "nora")]).await;
+    assert_eq!(reply.status, 400);
+    assert_shows(&reply, &["href=\"#display_name\"", "href=\"#password\"", "value=\"nora\""]);
+    for (role, password) in [("standard", "short"), ("standard", "password"), ("portal", "14 characters.")] {
+        let reply = ann.submit("/admin/users/new", &with(role, "nora", password)).await;
+        assert_eq!(reply.status, 400);
+        assert_shows(
+            &reply,
+            &["at least 8 bytes, or 15 characters for a contact", &format!("value=\"{role}\" selected")],
+        );
+        assert!(!reply.html().contains(&format!("value=\"{password}\"")) && !reply.html().contains("<script>alert"));
+    }
+    let reply = ann.submit("/admin/users/new", &with("standard", "BOB", "a good long password")).await;
+    assert_eq!(reply.status, 409);
+    assert_shows(&reply, &["This username is taken.", "href=\"#username\""]);
+    let reply = ann.submit("/admin/users/new", &with("portal", " nora ", "a good long password")).await;
+    let created = reply.location().to_owned();
+    let reply = ann.open(&created).await;
+    assert_shows(&reply, &["The user is created.", "nora", "Contact", "&#60;script&#62;"]);
+    let login = json!({"tenant": "acme", "username": "nora", "password": "a good long password"});
+    let login = service.send(TestRequest::new(Method::POST, "/v1/login").json(login)).await.ok();
+    assert_eq!(login.text("/status"), "enrolment_required");
+}
+
+#[tokio::test]
+async fn reset_shows_the_code_once() {
+    let (service, mut users) = Service::with_users().await;
+    let mut ann = signed_in(&service, &mut users, "ann").await;
+    signed_in(&service, &mut users, "amy").await;
+    assert_shows(&ann.open("/admin/users/u-amy/mfa-reset").await, &["Reset the MFA of amy", "label for=\"reason\""]);
+    for reason in ["", "   ", &"x".repeat(201)] {
+        let reply = ann.submit("/admin/users/u-amy/mfa-reset", &[("reason", reason)]).await;
+        assert_eq!(reply.status, 400);
+        assert_shows(&reply, &["at most 200 characters, in one line", "href=\"#reason\""]);
+    }
+    service.get("/v1/session", &users["amy"].session).await.ok();
+    let reply = ann.submit("/admin/users/u-amy/mfa-reset", &[("reason", "lost phone")]).await;
+    assert_eq!(reply.status, 200);
+    assert_shows(
+        &reply,
+        &[
+            "The MFA of amy is reset",
+            "The code works until 16 January 2027",
+            "Do this by 18 January 2027",
+            "Sign in as amy",
+        ],
+    );
+    let (_, rest) = reply.html().split_once("<p class=\"secret\">").unwrap();
+    let code = rest.split_once("</p>").unwrap().0.to_owned();
+    assert!(!ann.open("/admin/users/u-amy/mfa-reset").await.html().contains(&code));
+    assert!(!ann.open("/admin/users/u-amy").await.html().contains(&code));
+    // Sending the form again, as a reload does, makes a new code.
+    let again = ann.submit("/admin/users/u-amy/mfa-reset", &[("reason", "lost phone")]).await;
+    assert!(again.html().contains("<p class=\"secret\">") && !again.html().contains(&code));
+    let (_, rest) = again.html().split_once("<p class=\"secret\">").unwrap();
+    let code = rest.split_once("</p>").unwrap().0.to_owned();
+    let token = service.enrolment_token(&users["amy"]).await;
+    service.enrol_with(users.get_mut("amy").unwrap(), &token, json!({"reset_code": code})).await;
+    let bob = ann.submit("/admin/users/u-bob/mfa-reset", &[("reason", "lost phone")]).await;
+    assert_shows(&bob, &["The person needs no reset code."]);
+    assert!(!bob.html().contains("class=\"secret\""));
+}
+
+#[tokio::test]
+async fn reset_of_oneself_and_too_many_resets_are_refused() {
+    let (service, mut users) = Service::with_users().await;
+    let mut ann = signed_in(&service, &mut users, "ann").await;
+    let page = ann.open("/admin/users/u-ann/mfa-reset").await;
+    assert_shows(&page, &["You cannot reset your own MFA."]);
+    assert!(!page.html().contains("method=\"post\" action=\"/admin"));
+    assert_eq!(ann.submit("/admin/users/u-ann/mfa-reset", &[("reason", "r")]).await.status, 403);
+    assert_eq!(ann.submit("/admin/users/u-gus/mfa-reset", &[("reason", "r")]).await.status, 404);
+    let token = users["ann"].session.clone();
+    for n in 0..11 {
+        let body = json!({"kind": "employee", "role": "standard", "auth_type": "local", "username": format!("z{n}"),
+            "display_name": "Zed"});
+        let id = service.post("/v1/admin/users", &token, body).await.ok().text("/id");
+        let reply = ann.submit(&format!("/admin/users/{id}/mfa-reset"), &[("reason", "lost phone")]).await;
+        assert_eq!(reply.status, if n < 10 { 200 } else { 429 });
+        if n == 10 {
+            assert_shows(&reply, &["can reset 10 people an hour", "value=\"lost phone\""]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn audit_names_events_and_people_and_filters() {
+    let (service, mut users) = Service::with_users().await;
+    let mut ann = signed_in(&service, &mut users, "ann").await;
+    let reason = format!("={SCRIPT}");
+    assert_eq!(ann.submit("/admin/users/u-bob/mfa-reset", &[("reason", &reason)]).await.status, 200);
+    assert!(
+        ann.submit("/admin/users/u-bob", &[("change", "display_name"), ("display_name", SCRIPT)])
+            .await
+            .status
+            .is_redirection()
+    );
+    ann.submit("/admin/users/u-ann", &[("change", "active"), ("active", "true"), ("role", "x")]).await;
+    let reply = ann.open("/admin/audit").await;
+    assert_shows(
+        &reply,
+        &[
+            "MFA reset",
+            "Authenticator set up",
+            "User changed",
+            "/admin/users/u-bob\">&#60;script",
+            "Changed:</span> Name",
+        ],
+    );
+    assert!(!reply.html().contains("<script>alert"));
+    let of_bob = ann.open("/admin/audit?user=BOB&from=&to=").await;
+    assert_shows(&of_bob, &["MFA reset"]);
+    assert!(!of_bob.html().contains("Authenticator set up"), "that was ann");
+    assert_shows(&ann.open("/admin/audit?user=u-bob").await, &["MFA reset"]);
+    // 15 January 2027 is the day of the test's clock. The last day of the period is included.
+    assert_shows(&ann.open("/admin/audit?from=2027-01-15&to=2027-01-15").await, &["MFA reset"]);
+    assert_shows(&ann.open("/admin/audit?to=2999-12-31").await, &["MFA reset"]);
+    for empty in ["to=2027-01-14", "from=2027-01-16", "user=nobody"] {
+        assert_shows(&ann.open(&format!("/admin/audit?{empty}")).await, &["There are no events."]);
+    }
+    let reply = ann.open("/admin/audit?user=no+one&from=yesterday&to=2027-02-30").await;
+    assert_eq!(reply.status, 400);
+    assert_shows(
+        &reply,
+        &["href=\"#user\"", "href=\"#from\"", "href=\"#to\"", "There is no user with this name.", "value=\"no one\""],
+    );
+    assert!(ann.submit("/admin/users/u-bob", &[("change", "delete")]).await.status.is_redirection());
+    assert_shows(&ann.open("/admin/audit?user=u-bob").await, &["<code>u-bob</code> (deleted)"]);
+}
+
+#[tokio::test]
+async fn audit_is_downloaded_as_csv() {
+    let (service, mut users) = Service::with_users().await;
+    let mut ann = signed_in(&service, &mut users, "ann").await;
+    assert_eq!(ann.submit("/admin/users/u-bob/mfa-reset", &[("reason", "=1+1, \"x\"")]).await.status, 200);
+    let reply = ann.open("/admin/audit?user=bob&format=csv").await;
+    assert_eq!(reply.headers["content-type"], "text/csv; charset=utf-8; header=present");
+    assert_eq!(reply.headers["content-disposition"], "attachment; filename=\"vestibule-audit.csv\"");
+    let text = reply.body.as_str().unwrap();
+    let row = text.lines().find(|line| line.contains("mfa.reset")).unwrap();
+    assert!(row.contains(",\"success\",\"u-ann\",\"ann\",\"u-bob\",\"bob\","), "{row}");
+    assert!(row.contains(",\"'=1+1, \"\"x\"\"\","), "a spreadsheet must not take it for a formula: {row}");
+    let api = service.get("/v1/admin/audit?user_id=u-bob", &users["ann"].session).await.ok();
+    assert_eq!(text.lines().count() - 1, api.body["items"].as_array().unwrap().len());
+}
+
+#[tokio::test]
+async fn audit_of_more_events_than_a_page_has_a_next_page() {
+    let (service, mut users) = Service::with_users().await;
+    let mut ann = signed_in(&service, &mut users, "ann").await;
+    for n in 0..55 {
+        let name = format!("Bob {n}");
+        assert!(
+            ann.submit("/admin/users/u-bob", &[("change", "display_name"), ("display_name", &name)])
+                .await
+                .status
+                .is_redirection()
+        );
+    }
+    let first = ann.open("/admin/audit?user=bob").await;
+    let next = link(&first, "Next page");
+    assert!(next.starts_with("/admin/audit?user=bob&cursor="), "{next}");
+    let second = ann.open(&next).await;
+    let count = |reply: &Reply| reply.html().matches("<td><time").count();
+    assert_eq!((count(&first), count(&second)), (50, 6), "55 changes, and the creation");
+    assert_shows(&second, &["First page"]);
+    let csv = ann.open(&link(&second, "Download this page as CSV")).await;
+    assert_eq!(csv.body.as_str().unwrap().lines().count(), 7);
+}
+
+#[tokio::test]
+async fn each_form_of_the_settings_changes_one() {
+    let (service, mut users) = Service::with_users().await;
+    let mut ann = signed_in(&service, &mut users, "ann").await;
+    let token = users["ann"].session.clone();
+    let settings = async || service.get("/v1/admin/settings", &token).await.ok().body;
+    assert_shows(&ann.open("/admin/settings").await, &["value=\"Acme\"", "value=\"administrators\" selected"]);
+    let fields = [("setting", "issuer"), ("issuer", SCRIPT), ("reset_code_for", "everyone")];
+    assert_eq!(ann.submit("/admin/settings", &fields).await.location(), "/admin/settings?done=changed");
+    assert_eq!(settings().await, json!({"issuer": SCRIPT, "reset_code_for": "administrators"}));
+    let fields = [("setting", "reset_code_for"), ("reset_code_for", "everyone")];
+    assert_eq!(ann.submit("/admin/settings", &fields).await.location(), "/admin/settings?done=changed");
+    assert_eq!(settings().await, json!({"issuer": SCRIPT, "reset_code_for": "everyone"}));
+    let reply = ann.open("/admin/settings?done=changed").await;
+    assert_shows(&reply, &["The setting is saved.", "&#60;script&#62;", "value=\"everyone\" selected"]);
+    assert!(!reply.html().contains("<script>alert"));
+    for issuer in ["", " ", &"x".repeat(201)] {
+        let reply = ann.submit("/admin/settings", &[("setting", "issuer"), ("issuer", issuer)]).await;
+        assert_eq!(reply.status, 400);
+        assert_shows(&reply, &["<title>Error: Settings", "at most 200 characters", "href=\"#issuer\""]);
+    }
+    assert_eq!(settings().await["issuer"], SCRIPT);
+}
+
+#[tokio::test]
+async fn only_administrators_see_and_change_anything() {
+    let (service, mut users) = Service::with_users().await;
+    let admin = signed_in(&service, &mut users, "ann").await.cookies["__Host-vestibule"].clone();
+    let before = state(&service, &admin).await;
+    let mut stranger = Browser::new(&service);
+    for path in READ.iter().chain(&STEPPED_UP) {
+        assert!(stranger.open(path).await.location().starts_with("/login?return_to=%2Fadmin%2F"), "{path}");
+    }
+    for name in ["bob", "con2"] {
+        let mut browser = signed_in(&service, &mut users, name).await;
+        for path in READ.iter().chain(&STEPPED_UP) {
+            let reply = browser.open(path).await;
+            assert_eq!(reply.status, 403, "{name}: {path}");
+            assert!(!reply.html().contains("u-bob"));
+        }
+        for (path, fields) in FORMS {
+            assert_eq!(browser.submit(path, fields).await.status, 403, "{name}: {path}");
+        }
+        for (path, wrong) in [
+            ("/admin/users/new", ("username", "")),
+            ("/admin/users/u-bob", ("change", "email")),
+            ("/admin/users/u-bob/mfa-reset", ("reason", "")),
+            ("/admin/settings", ("setting", "issuer")),
+        ] {
+            assert_eq!(browser.submit(path, &[wrong]).await.status, 403, "{name}: a wrong form of {path}");
+        }
+    }
+    // Enrolling changed what the list says of bob and con2.
+    let mut after = state(&service, &admin).await;
+    for name in ["bob", "con2"] {
+        let items = after[0]["items"].as_array_mut().unwrap();
+        items.iter_mut().find(|user| user["username"] == name).unwrap()["mfa"] = json!("none");
+    }
+    assert_eq!(after, before);
+}
+
+#[tokio::test]
+async fn form_of_another_site_is_refused() {
+    let (service, mut users) = Service::with_users().await;
+    let mut ann = signed_in(&service, &mut users, "ann").await;
+    let before = state(&service, &users["ann"].session).await;
+    for (path, fields) in FORMS {
+        let form = Browser::form(path, fields);
+        for request in
+            [form.clone(), form.clone().header("origin", "null"), form.header("origin", "https://evil.example")]
+        {
+            assert_eq!(ann.send(request).await.status, 403, "{path}");
+        }
+    }
+    assert_eq!(state(&service, &users["ann"].session).await, before);
+}
+
+#[tokio::test]
+async fn form_needs_a_fresh_step_up() {
+    let (service, mut users) = Service::with_users().await;
+    let mut ann = signed_in(&service, &mut users, "ann").await;
+    let before = state(&service, &users["ann"].session).await;
+    for path in STEPPED_UP {
+        assert_shows(&ann.open(path).await, &["<h1>"]);
+    }
+    service.advance(301);
+    for path in READ {
+        assert_eq!(ann.open(path).await.status, 200, "{path} only reads");
+    }
+    for path in STEPPED_UP {
+        assert!(ann.open(path).await.location().starts_with("/step-up?return_to=%2Fadmin%2F"), "{path}");
+    }
+    for (path, fields) in FORMS {
+        let reply = ann.submit(path, fields).await;
+        assert_eq!(reply.status, 401, "{path}");
+        assert_shows(&reply, &["href=\"/step-up?return_to=%2Fadmin%2F"]);
+    }
+    assert_eq!(state(&service, &users["ann"].session).await, before);
+}
+
+#[tokio::test]
+async fn operators_administer_operators() {
+    let (service, mut users) = Service::with_users().await;
+    let mut op = signed_in(&service, &mut users, "op").await;
+    let page = op.open("/admin/users/new").await;
+    assert_shows(&page, &["value=\"operator\""]);
+    assert!(!page.html().contains("value=\"administrator\"") && !page.html().contains("value=\"portal\""));
+    let fields =
+        [("role", "operator"), ("username", "oz"), ("display_name", "Oz"), ("password", "a good long password")];
+    let created = op.submit("/admin/users/new", &fields).await.location().to_owned();
+    let reply = op.open(&created).await;
+    assert_shows(&reply, &["Operator", "?change=active"]);
+    assert!(!reply.html().contains("?change=role"), "there is no other role");
+    assert!(!op.open("/admin/settings").await.html().contains("href=\"/admin/sso\">Single"), "support has no SSO");
+}
+
+#[tokio::test]
+async fn pages_are_in_german_too() {
+    let (service, mut users) = Service::with_users().await;
+    let mut ann = signed_in(&service, &mut users, "ann").await;
+    assert_shows(
+        &ann.open("/admin/users?lang=de").await,
+        &["<html lang=\"de\">", "Neuer Benutzer", "Nicht eingerichtet"],
+    );
+    assert_shows(&ann.open("/admin/users/u-bob").await, &["Mitarbeiter können nicht ausgenommen werden."]);
+    assert_shows(&ann.open("/admin/audit").await, &["Authenticator eingerichtet"]);
+}
+
+#[test]
+fn every_action_of_the_audit_has_a_name_in_every_language() {
+    for language in Language::ALL {
+        for action in Action::ALL {
+            let id = format!("action-{}", action.as_str().replace('.', "-"));
+            assert!(Text::new(language).has(&id), "{id} in {}", language.code());
+        }
+    }
+}
