@@ -61,6 +61,12 @@ impl<'a> Browser<'a> {
         self.send(Self::form(path, fields).header("origin", PUBLIC_URL).header("sec-fetch-site", "same-origin")).await
     }
 
+    /// Sends a form with a file of a page of this service.
+    pub async fn upload(&mut self, path: &str, fields: &[(&str, &str)]) -> Reply {
+        let request = TestRequest::new(Method::POST, path).multipart(fields).header("accept", "text/html,*/*;q=0.8");
+        self.send(request.header("origin", PUBLIC_URL).header("sec-fetch-site", "same-origin")).await
+    }
+
     /// The request of a form, without the headers that say where it comes from.
     #[must_use]
     pub fn form(path: &str, fields: &[(&str, &str)]) -> TestRequest {

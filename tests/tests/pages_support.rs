@@ -4,7 +4,8 @@
 use axum::http::Method;
 use serde_json::{Value, json};
 use tests::{
-    PUBLIC_URL, Reply, Service, TestRequest, TestUsers,
+    Reply, Service, TestRequest, TestUsers,
+    browser::Browser,
     idp::{Idp, form},
 };
 
@@ -12,36 +13,14 @@ use tests::{
 const SCRIPT: &str = "<script>alert(1)</script>";
 const ESCAPED: &str = "&#60;script&#62;alert(1)&#60;/script&#62;";
 
-/// A browser with the session of a user.
-struct Browser<'a> {
-    service: &'a Service,
-    session: String,
-}
-
-impl Browser<'_> {
-    async fn get(&self, path: &str) -> Reply {
-        let request = TestRequest::new(Method::GET, path).header("accept", "text/html");
-        self.service.send(request.header("cookie", &format!("__Host-vestibule={}", self.session))).await
-    }
-
-    async fn send(&self, request: TestRequest) -> Reply {
-        let request = request.header("accept", "text/html").header("origin", PUBLIC_URL);
-        self.service.send(request.header("cookie", &format!("__Host-vestibule={}", self.session))).await
-    }
-
-    /// Sends a form with a file.
-    async fn upload(&self, path: &str, fields: &[(&str, &str)]) -> Reply {
-        self.send(TestRequest::new(Method::POST, path).multipart(fields)).await
-    }
-
-    async fn post(&self, path: &str, fields: &[(&str, &str)]) -> Reply {
-        self.send(TestRequest::new(Method::POST, path).form(&serde_urlencoded::to_string(fields).unwrap())).await
-    }
-}
-
 async fn browser<'a>(service: &'a Service, users: &mut TestUsers, name: &str) -> Browser<'a> {
-    let session = service.stepped_up_session(users.get_mut(name).unwrap()).await;
-    Browser { service, session }
+    service.stepped_up_session(users.get_mut(name).unwrap()).await;
+    Browser::signed_in(service, &users[name])
+}
+
+/// The session token of a browser, for requests of the API.
+fn session(browser: &Browser<'_>) -> String {
+    browser.cookies["__Host-vestibule"].clone()
 }
 
 fn html(reply: &Reply) -> &str {
@@ -49,8 +28,7 @@ fn html(reply: &Reply) -> &str {
 }
 
 fn location(reply: &Reply) -> String {
-    assert_eq!(reply.status, 303, "{reply:?}");
-    reply.headers["location"].to_str().unwrap().to_owned()
+    reply.location().to_owned()
 }
 
 #[track_caller]
@@ -74,13 +52,13 @@ async fn rename(service: &Service, token: &str, id: &str) {
 #[tokio::test]
 async fn contacts_are_excluded_after_a_preview_and_included_again() {
     let (service, mut users) = Service::with_users().await;
-    let ann = browser(&service, &mut users, "ann").await;
-    rename(&service, &ann.session, "u-con1").await;
-    assert_shows(&ann.get("/admin/exclusions").await, 200, &["No contact is excluded."]);
-    let offered = ann.get("/admin/exclusions?change=exclude").await;
+    let mut ann = browser(&service, &mut users, "ann").await;
+    rename(&service, &session(&ann), "u-con1").await;
+    assert_shows(&ann.open("/admin/exclusions").await, 200, &["No contact is excluded."]);
+    let offered = ann.open("/admin/exclusions?change=exclude").await;
     assert_shows(&offered, 200, &["value=\"u-con1\"", ESCAPED, "Employees cannot be excluded"]);
     assert!(!html(&offered).contains("u-bob"), "an employee is not offered");
-    assert!(!html(&ann.get("/admin/exclusions?change=exclude&q=con2").await).contains("u-con3"));
+    assert!(!html(&ann.open("/admin/exclusions?change=exclude&q=con2").await).contains("u-con3"));
     let fields = [
         ("change", "exclude"),
         ("chosen[]", "u-con1"),
@@ -90,39 +68,43 @@ async fn contacts_are_excluded_after_a_preview_and_included_again() {
         ("reason", SCRIPT),
     ];
     let preview = location(&ann.upload("/admin/exclusions", &fields).await);
-    let shown = ann.get(&preview).await;
+    let shown = ann.open(&preview).await;
     let texts = [ESCAPED, "Nothing is changed yet", "employees cannot be excluded", "there is no such contact"];
     assert_shows(&shown, 200, &texts);
     assert!(!html(&shown).contains(SCRIPT));
-    assert_eq!(excluded(&service, &ann.session).await.len(), 0, "a preview changes nothing");
+    assert_eq!(excluded(&service, &session(&ann)).await.len(), 0, "a preview changes nothing");
     let id = preview.split_once("batch=").unwrap().1;
     let done = location(&ann.upload("/admin/exclusions", &[("confirm", id)]).await);
     assert_ne!(done, preview);
-    assert_shows(&ann.get(&done).await, 200, &["Done.", "Excluded", ESCAPED]);
-    assert_eq!(excluded(&service, &ann.session).await.len(), 2);
+    assert_shows(&ann.open(&done).await, 200, &["Done.", "Excluded", ESCAPED]);
+    assert_eq!(excluded(&service, &session(&ann)).await.len(), 2);
     assert_eq!(location(&ann.upload("/admin/exclusions", &[("confirm", id)]).await), done, "repeated, not done twice");
-    let csv = ann.get(&format!("{done}&format=csv")).await;
+    let csv = ann.open(&format!("{done}&format=csv")).await;
     assert_eq!(csv.headers["content-type"], "text/csv; charset=utf-8");
     assert_eq!(
         html(&csv),
         "id,outcome\r\nu-bob,not_a_contact\r\nu-nobody,not_found\r\nu-con1,excluded\r\nu-con2,excluded\r\n"
     );
-    let list = ann.get("/admin/exclusions").await;
+    let list = ann.open("/admin/exclusions").await;
     assert_shows(&list, 200, &["change=include&amp;contact=u-con1", ESCAPED, "<td>ann</td>"]);
     assert!(!html(&list).contains(SCRIPT));
-    assert_shows(&ann.get("/admin/exclusions?change=include&contact=u-con1").await, 200, &["value=\"u-con1\" checked"]);
+    assert_shows(
+        &ann.open("/admin/exclusions?change=include&contact=u-con1").await,
+        200,
+        &["value=\"u-con1\" checked"],
+    );
     let fields = [("change", "include"), ("chosen[]", "u-con1"), ("reason", "back")];
     let preview = location(&ann.upload("/admin/exclusions", &fields).await);
     let id = preview.split_once("batch=").unwrap().1;
     let done = location(&ann.upload("/admin/exclusions", &[("confirm", id)]).await);
-    assert_shows(&ann.get(&done).await, 200, &["Included again"]);
-    assert_eq!(excluded(&service, &ann.session).await.len(), 1);
+    assert_shows(&ann.open(&done).await, 200, &["Included again"]);
+    assert_eq!(excluded(&service, &session(&ann)).await.len(), 1);
 }
 
 #[tokio::test]
 async fn wrong_list_of_contacts_is_shown_again_with_what_is_wrong() {
     let (service, mut users) = Service::with_users().await;
-    let ann = browser(&service, &mut users, "ann").await;
+    let mut ann = browser(&service, &mut users, "ann").await;
     let too_many = (0..1001).map(|n| format!("u{n}\r\n")).collect::<String>();
     let wrong = [
         (vec![("contact_ids", "u-con1\r\nCon One"), ("reason", "r")], "Line 2 is not an id."),
@@ -147,7 +129,7 @@ async fn wrong_list_of_contacts_is_shown_again_with_what_is_wrong() {
     assert_shows(&reply, 413, &["too large"]);
     let nothing = [("contact_ids", "u-bob"), ("reason", "r")];
     let preview = location(&ann.upload("/admin/exclusions", &nothing).await);
-    let shown = ann.get(&preview).await;
+    let shown = ann.open(&preview).await;
     assert_shows(&shown, 200, &["there is nothing to confirm"]);
     assert!(!html(&shown).contains("name=\"confirm\""));
     let id = preview.split_once("batch=").unwrap().1;
@@ -157,14 +139,14 @@ async fn wrong_list_of_contacts_is_shown_again_with_what_is_wrong() {
 #[tokio::test]
 async fn long_results_are_shown_in_parts() {
     let (service, mut users) = Service::with_users().await;
-    let ann = browser(&service, &mut users, "ann").await;
+    let mut ann = browser(&service, &mut users, "ann").await;
     let ids = (0..150).map(|n| format!("u{n:03}\r\n")).collect::<String>();
     let preview = location(&ann.upload("/admin/exclusions", &[("contact_ids", &ids), ("reason", "r")]).await);
-    let (first, second) = (ann.get(&preview).await, ann.get(&format!("{preview}&part=2")).await);
+    let (first, second) = (ann.open(&preview).await, ann.open(&format!("{preview}&part=2")).await);
     assert_shows(&first, 200, &["u099", "part=2", "<dd>150</dd>"]);
     assert_shows(&second, 200, &["u100", "u149", "part=1"]);
     assert!(!html(&first).contains("u100") && !html(&second).contains("u099"));
-    assert_shows(&ann.get(&format!("{preview}&part=99")).await, 200, &["u149"]);
+    assert_shows(&ann.open(&format!("{preview}&part=99")).await, 200, &["u149"]);
 }
 
 /// The pages, with a form of each.
@@ -176,24 +158,24 @@ const ADMIN_PAGES: [(&str, &[(&str, &str)]); 2] = [
 #[tokio::test]
 async fn pages_refuse_other_roles() {
     let (service, mut users) = Service::with_users().await;
-    let bob = browser(&service, &mut users, "bob").await;
+    let mut bob = browser(&service, &mut users, "bob").await;
     for (path, fields) in ADMIN_PAGES {
-        assert_shows(&bob.get(path).await, 403, &["You are not allowed to do this."]);
+        assert_shows(&bob.open(path).await, 403, &["You are not allowed to do this."]);
         assert_shows(&bob.upload(path, fields).await, 403, &["You are not allowed to do this."]);
     }
-    let ann = browser(&service, &mut users, "ann").await;
+    let mut ann = browser(&service, &mut users, "ann").await;
     let reset = [("tenant", "acme"), ("username", "ann"), ("ticket", "T-1"), ("reason", "r")];
-    for user in [&bob, &ann] {
+    for user in [&mut bob, &mut ann] {
         for path in ["/support", "/support?tenant=acme", "/support?tenant=acme&reset=ann"] {
-            assert_shows(&user.get(path).await, 403, &["You are not allowed to do this."]);
+            assert_shows(&user.open(path).await, 403, &["You are not allowed to do this."]);
         }
-        assert_shows(&user.post("/support", &reset).await, 403, &["You are not allowed to do this."]);
+        assert_shows(&user.submit("/support", &reset).await, 403, &["You are not allowed to do this."]);
     }
     // Another tenant's batch is not found.
     let fields = [("contact_ids", "u-con1"), ("reason", "r")];
     let preview = location(&ann.upload("/admin/exclusions", &fields).await);
-    let gus = browser(&service, &mut users, "gus").await;
-    assert_eq!(gus.get(&preview).await.status, 404);
+    let mut gus = browser(&service, &mut users, "gus").await;
+    assert_eq!(gus.open(&preview).await.status, 404);
     let id = preview.split_once("batch=").unwrap().1;
     assert_eq!(gus.upload("/admin/exclusions", &[("confirm", id)]).await.status, 404);
 }
@@ -202,7 +184,7 @@ async fn pages_refuse_other_roles() {
 async fn form_that_no_page_of_this_service_sent_is_refused() {
     let (service, mut users) = Service::with_users().await;
     let ann = browser(&service, &mut users, "ann").await;
-    let cookie = format!("__Host-vestibule={}", ann.session);
+    let cookie = format!("__Host-vestibule={}", session(&ann));
     let pages = [
         TestRequest::new(Method::POST, "/admin/exclusions").multipart(ADMIN_PAGES[0].1),
         TestRequest::new(Method::POST, "/admin/sso").multipart(ADMIN_PAGES[1].1),
@@ -221,22 +203,23 @@ async fn form_that_no_page_of_this_service_sent_is_refused() {
 #[tokio::test]
 async fn pages_lead_to_sign_in_and_to_step_up() {
     let (service, mut users) = Service::with_users().await;
-    let nobody = Browser { service: &service, session: String::new() };
+    let mut nobody = Browser::new(&service);
     let paths = ["/admin/exclusions?change=exclude", "/support", "/admin/sso", "/settings/password"];
     for path in paths {
         let there = serde_urlencoded::to_string([("return_to", path)]).unwrap();
-        assert_eq!(location(&nobody.get(path).await), format!("/login?{there}"));
+        assert_eq!(location(&nobody.open(path).await), format!("/login?{there}"));
     }
-    let (ann, op) = (browser(&service, &mut users, "ann").await, browser(&service, &mut users, "op").await);
+    let mut ann = browser(&service, &mut users, "ann").await;
+    let mut op = browser(&service, &mut users, "op").await;
     let preview = location(&ann.upload("/admin/exclusions", ADMIN_PAGES[0].1).await);
     service.advance(241);
     for path in ["/admin/exclusions?change=exclude", "/admin/sso", "/settings/password", &preview] {
         let there = serde_urlencoded::to_string([("return_to", path)]).unwrap();
-        assert_eq!(location(&ann.get(path).await), format!("/step-up?{there}"), "less than a minute is left");
+        assert_eq!(location(&ann.open(path).await), format!("/step-up?{there}"), "less than a minute is left");
     }
-    assert!(location(&op.get("/support?tenant=acme&reset=ann").await).starts_with("/step-up?"));
-    assert_eq!(ann.get("/admin/exclusions").await.status, 200, "reading needs no step-up");
-    assert_eq!(op.get("/support?tenant=acme").await.status, 200, "reading needs no step-up");
+    assert!(location(&op.open("/support?tenant=acme&reset=ann").await).starts_with("/step-up?"));
+    assert_eq!(ann.open("/admin/exclusions").await.status, 200, "reading needs no step-up");
+    assert_eq!(op.open("/support?tenant=acme").await.status, 200, "reading needs no step-up");
     service.advance(60);
     let again = "href=\"/step-up";
     let sso_remove = [("step", "remove")];
@@ -248,33 +231,33 @@ async fn pages_lead_to_sign_in_and_to_step_up() {
     let id = preview.split_once("batch=").unwrap().1;
     assert_shows(&ann.upload("/admin/exclusions", &[("confirm", id)]).await, 401, &[again]);
     let password = [("current_password", "ann and a long tail of words"), ("new_password", "seven green lamps")];
-    assert_shows(&ann.post("/settings/password", &password).await, 401, &[again]);
+    assert_shows(&ann.submit("/settings/password", &password).await, 401, &[again]);
     let reset = [("tenant", "acme"), ("username", "ann"), ("ticket", "T-1"), ("reason", "typed before")];
-    assert_shows(&op.post("/support", &reset).await, 401, &[again, "typed before"]);
+    assert_shows(&op.submit("/support", &reset).await, 401, &[again, "typed before"]);
 }
 
 #[tokio::test]
 async fn support_finds_a_user_and_resets_a_sole_administrator() {
     let (service, mut users) = Service::with_users().await;
-    let op = browser(&service, &mut users, "op").await;
+    let mut op = browser(&service, &mut users, "op").await;
     let ann = browser(&service, &mut users, "ann").await;
-    rename(&service, &ann.session, "u-amy").await;
-    assert_shows(&op.get("/support").await, 200, &["/support?tenant=globex", "Acme"]);
-    let found = op.get("/support?q=glo").await;
+    rename(&service, &session(&ann), "u-amy").await;
+    assert_shows(&op.open("/support").await, 200, &["/support?tenant=globex", "Acme"]);
+    let found = op.open("/support?q=glo").await;
     assert!(html(&found).contains("Globex") && !html(&found).contains("Acme"));
-    let found = op.get("/support?tenant=acme").await;
+    let found = op.open("/support?tenant=acme").await;
     assert_shows(&found, 200, &[ESCAPED, "/support?tenant=acme&#38;reset=amy", "By an Administrator of the company"]);
     assert!(!html(&found).contains(SCRIPT) && !html(&found).contains("reset=bob"));
-    assert_eq!(op.get("/support?tenant=nosuch").await.status, 404);
-    let audit = service.get("/v1/admin/audit?limit=100", &ann.session).await.ok();
+    assert_eq!(op.open("/support?tenant=nosuch").await.status, 404);
+    let audit = service.get("/v1/admin/audit?limit=100", &session(&ann)).await.ok();
     let lists = audit.body["items"].as_array().unwrap().iter().filter(|row| row["action"] == "users.listed").count();
     assert_eq!(lists, 1, "each look-up is recorded in the tenant");
-    assert_shows(&op.get("/support?tenant=acme&reset=ann").await, 200, &["Ticket", "72 hours"]);
+    assert_shows(&op.open("/support?tenant=acme&reset=ann").await, 200, &["Ticket", "72 hours"]);
     let reset = [("tenant", "acme"), ("username", "ann"), ("ticket", "T-1"), ("reason", "lost phone")];
-    let done = op.post("/support", &reset).await;
+    let done = op.submit("/support", &reset).await;
     assert_shows(&done, 200, &["shown only now", "This works until"]);
     let code = html(&done).split_once("<p class=\"secret\">").unwrap().1.split_once('<').unwrap().0.to_owned();
-    assert!(service.get("/v1/session", &ann.session).await.is(401, "session_refresh_required"));
+    assert!(service.get("/v1/session", &session(&ann)).await.is(401, "session_refresh_required"));
     let user = users.get_mut("ann").unwrap();
     let token = service.enrolment_token(user).await;
     assert!(service.post("/v1/mfa/enrolments", &token, json!({})).await.is(403, "reset_code_required"));
@@ -284,11 +267,11 @@ async fn support_finds_a_user_and_resets_a_sole_administrator() {
 #[tokio::test]
 async fn support_page_says_why_a_reset_is_refused() {
     let (service, mut users) = Service::with_users().await;
-    let op = browser(&service, &mut users, "op").await;
+    let mut op = browser(&service, &mut users, "op").await;
     browser(&service, &mut users, "gus").await;
-    let post = async |tenant: &str, username: &str, ticket: &str, reason: &str| {
+    let mut post = async |tenant: &str, username: &str, ticket: &str, reason: &str| {
         let fields = [("tenant", tenant), ("username", username), ("ticket", ticket), ("reason", reason)];
-        op.post("/support", &fields).await
+        op.submit("/support", &fields).await
     };
     assert_shows(&post("globex", "gil", "T-1", "r").await, 409, &["not an active Administrator", "value=\"T-1\""]);
     assert_shows(&post("globex", "nobody", "T-1", "r").await, 404, &["no such user"]);
@@ -307,8 +290,8 @@ async fn support_page_says_why_a_reset_is_refused() {
 #[tokio::test]
 async fn identity_provider_is_configured_and_removed_on_its_page() {
     let (service, mut users) = Service::with_users().await;
-    let ann = browser(&service, &mut users, "ann").await;
-    let none = ann.get("/admin/sso").await;
+    let mut ann = browser(&service, &mut users, "ann").await;
+    let none = ann.open("/admin/sso").await;
     assert_shows(&none, 200, &["no identity provider", "/v1/sso/acme/metadata", "/v1/sso/acme/acs"]);
     let idp = Idp::new("https://idp.example/metadata");
     for (xml, detail) in [("<x/>", "this is not SAML metadata"), (&idp.metadata().replace("https", "ftp"), "HTTP")] {
@@ -318,10 +301,10 @@ async fn identity_provider_is_configured_and_removed_on_its_page() {
     assert_shows(&ann.upload("/admin/sso", &[("step", "save")]).await, 400, &["not valid metadata"]);
     let file = [("step", "save"), ("metadata_file", &*idp.metadata())];
     assert_eq!(location(&ann.upload("/admin/sso", &file).await), "/admin/sso");
-    let shown = ann.get("/admin/sso").await;
+    let shown = ann.open("/admin/sso").await;
     let test = "href=\"/v1/sso/acme/login?return_to=%2Fsettings%2Fsecurity\"";
     assert_shows(&shown, 200, &["https://idp.example/sso", "Valid until", test]);
-    let seen = service.get("/v1/admin/sso", &ann.session).await.ok();
+    let seen = service.get("/v1/admin/sso", &session(&ann)).await.ok();
     assert_shows(&shown, 200, &[&seen.text("/certificates_seen/0/sha256")]);
     // New metadata keeps every other setting.
     let mut settings = idp.fields();
@@ -330,18 +313,18 @@ async fn identity_provider_is_configured_and_removed_on_its_page() {
     settings["link_attribute"] = json!("uid");
     settings["mfa_contexts"] = json!([SCRIPT]);
     settings["provisioning"] = json!({"only_company": "Acme", "administrators": ["admins"]});
-    let before = service.put("/v1/admin/sso", &ann.session, settings).await.ok();
+    let before = service.put("/v1/admin/sso", &session(&ann), settings).await.ok();
     location(&ann.upload("/admin/sso", &file).await);
-    let after = service.get("/v1/admin/sso", &ann.session).await.ok();
+    let after = service.get("/v1/admin/sso", &session(&ann)).await.ok();
     for setting in ["idp_initiated", "sign_requests", "link_attribute", "mfa_contexts", "provisioning"] {
         assert_eq!(before.body[setting], after.body[setting], "{setting}");
     }
-    let shown = ann.get("/admin/sso").await;
+    let shown = ann.open("/admin/sso").await;
     assert_shows(&shown, 200, &[ESCAPED, "BEGIN CERTIFICATE"]);
     assert!(!html(&shown).contains(SCRIPT));
-    assert_shows(&ann.get("/admin/sso?remove=true").await, 200, &["https://idp.example/metadata"]);
+    assert_shows(&ann.open("/admin/sso?remove=true").await, 200, &["https://idp.example/metadata"]);
     assert_eq!(location(&ann.upload("/admin/sso", &[("step", "remove")]).await), "/admin/sso");
-    assert!(service.get("/v1/admin/sso", &ann.session).await.is(404, "not_found"));
+    assert!(service.get("/v1/admin/sso", &session(&ann)).await.is(404, "not_found"));
     assert_eq!(location(&ann.upload("/admin/sso", &[("step", "remove")]).await), "/admin/sso");
 }
 
@@ -350,19 +333,19 @@ async fn identity_provider_of_every_administrator_cannot_be_removed() {
     let (service, mut users) = Service::with_users().await;
     let ann = browser(&service, &mut users, "ann").await;
     let idp = Idp::new("https://idp.example/metadata");
-    service.put("/v1/admin/sso", &ann.session, json!({"metadata_xml": idp.metadata()})).await.ok();
-    service.patch("/v1/admin/users/u-amy", &ann.session, json!({"active": false})).await.ok();
-    service.patch("/v1/admin/users/u-ann", &ann.session, json!({"auth_type": "saml_sso"})).await.ok();
+    service.put("/v1/admin/sso", &session(&ann), json!({"metadata_xml": idp.metadata()})).await.ok();
+    service.patch("/v1/admin/users/u-amy", &session(&ann), json!({"active": false})).await.ok();
+    service.patch("/v1/admin/users/u-ann", &session(&ann), json!({"auth_type": "saml_sso"})).await.ok();
     // ann signs in through the IdP and steps up.
     let (request, sp) = (service.sso_request("acme").await, service.sp("acme").await);
     let response = idp.valid_response(&service, &sp, &request, "ann").sign_assertion(&idp);
     let user = users.get_mut("ann").unwrap();
     user.session = service.acs("acme", &response, &request.relay_state).await.ok().text("/session/token");
     let code = service.next_code(user);
-    let stepped = service.post("/v1/step-up", &user.session, json!({"code": code})).await.ok();
-    let ann = Browser { service: &service, session: stepped.text("/session/token") };
+    user.session = service.post("/v1/step-up", &user.session, json!({"code": code})).await.ok().text("/session/token");
+    let mut ann = Browser::signed_in(&service, user);
     assert_shows(&ann.upload("/admin/sso", &[("step", "remove")]).await, 409, &["cannot be removed", &idp.entity_id]);
-    let own = ann.get("/settings/password").await;
+    let own = ann.open("/settings/password").await;
     assert_shows(&own, 200, &["you have no password here"]);
     assert!(!html(&own).contains("<form method=\"post\" action=\"/settings/password\""));
 }
@@ -372,7 +355,7 @@ async fn refused_sso_response_is_a_page_in_the_browser_that_started() {
     let (service, mut users) = Service::with_users().await;
     let ann = browser(&service, &mut users, "ann").await;
     let idp = Idp::new("https://idp.example/metadata");
-    service.put("/v1/admin/sso", &ann.session, json!({"metadata_xml": idp.metadata()})).await.ok();
+    service.put("/v1/admin/sso", &session(&ann), json!({"metadata_xml": idp.metadata()})).await.ok();
     let (request, cookie) = service.start_in_browser("acme", "", "").await;
     let spec = idp.valid_response(&service, &service.sp("acme").await, &request, "nobody");
     let unknown = form(&spec.sign_assertion(&idp), &request.relay_state);
@@ -391,15 +374,15 @@ async fn refused_sso_response_is_a_page_in_the_browser_that_started() {
 #[tokio::test]
 async fn own_password_is_changed_on_its_page() {
     let (service, mut users) = Service::with_users().await;
-    let bob = browser(&service, &mut users, "bob").await;
+    let mut bob = browser(&service, &mut users, "bob").await;
     let old = users["bob"].password.clone();
     assert_shows(
-        &bob.get("/settings/password").await,
+        &bob.open("/settings/password").await,
         200,
         &["autocomplete=\"new-password\"", "At least 8 characters"],
     );
-    let post = async |current: &str, new: &str| {
-        bob.post("/settings/password", &[("current_password", current), ("new_password", new)]).await
+    let mut post = async |current: &str, new: &str| {
+        bob.submit("/settings/password", &[("current_password", current), ("new_password", new)]).await
     };
     assert_shows(&post("", "").await, 400, &["Enter your current password", "Choose a new password"]);
     assert_shows(&post(&old, "short").await, 400, &["too short. It needs at least 8"]);
@@ -408,13 +391,10 @@ async fn own_password_is_changed_on_its_page() {
     let wrong = post("not the password", "seven green lamps").await;
     assert_shows(&wrong, 401, &["The current password is wrong."]);
     assert!(!html(&wrong).contains("not the password") && !html(&wrong).contains("seven green lamps"));
-    let changed = post(&old, "seven green lamps").await;
-    assert_eq!(location(&changed), "/settings/password?changed=true");
-    let cookies: Vec<_> = changed.headers.get_all("set-cookie").iter().map(|it| it.to_str().unwrap()).collect();
-    let session = cookies.iter().find_map(|it| it.strip_prefix("__Host-vestibule=")).unwrap();
-    let renewed = Browser { service: &service, session: session.split(';').next().unwrap().to_owned() };
-    assert_shows(&renewed.get("/settings/password?changed=true").await, 200, &["Your password is changed."]);
-    assert!(location(&bob.get("/settings/password").await).starts_with("/login?"), "the old session is void");
+    assert_eq!(location(&post(&old, "seven green lamps").await), "/settings/password?changed=true");
+    assert_shows(&bob.open("/settings/password?changed=true").await, 200, &["Your password is changed."]);
+    let mut other = Browser::signed_in(&service, &users["bob"]);
+    assert!(location(&other.open("/settings/password").await).starts_with("/login?"), "the old session is void");
     let user = users.get_mut("bob").unwrap();
     assert!(service.login(user).await.is(401, "invalid_credentials"));
     "seven green lamps".clone_into(&mut user.password);
@@ -424,29 +404,31 @@ async fn own_password_is_changed_on_its_page() {
 #[tokio::test]
 async fn fifth_wrong_current_password_ends_the_session() {
     let (service, mut users) = Service::with_users().await;
-    let bob = browser(&service, &mut users, "bob").await;
+    let mut bob = browser(&service, &mut users, "bob").await;
     let fields = [("current_password", "not the password"), ("new_password", "seven green lamps")];
     for _ in 0..4 {
-        assert_eq!(bob.post("/settings/password", &fields).await.status, 401);
+        assert_eq!(bob.submit("/settings/password", &fields).await.status, 401);
     }
-    assert!(location(&bob.post("/settings/password", &fields).await).starts_with("/login?"));
+    assert!(location(&bob.submit("/settings/password", &fields).await).starts_with("/login?"));
 }
 
 /// An excluded contact has no authenticator, and so no step-up.
 #[tokio::test]
 async fn excluded_contact_changes_the_password_without_a_step_up() {
     let (service, mut users) = Service::with_users().await;
-    let ann = browser(&service, &mut users, "ann").await;
+    let mut ann = browser(&service, &mut users, "ann").await;
     let fields = [("contact_ids", "u-con1"), ("reason", "r")];
     let preview = location(&ann.upload("/admin/exclusions", &fields).await);
     let id = preview.split_once("batch=").unwrap().1;
     location(&ann.upload("/admin/exclusions", &[("confirm", id)]).await);
-    let session = service.login(&users["con1"]).await.ok().text("/session/token");
-    let con1 = Browser { service: &service, session };
-    assert_shows(&con1.get("/settings/password").await, 200, &["At least 15 characters"]);
-    let old = &users["con1"].password;
-    let short = con1.post("/settings/password", &[("current_password", old), ("new_password", "14 characters.")]).await;
+    let user = users.get_mut("con1").unwrap();
+    user.session = service.login(user).await.ok().text("/session/token");
+    let mut con1 = Browser::signed_in(&service, user);
+    assert_shows(&con1.open("/settings/password").await, 200, &["At least 15 characters"]);
+    let old = user.password.as_str();
+    let short =
+        con1.submit("/settings/password", &[("current_password", old), ("new_password", "14 characters.")]).await;
     assert_shows(&short, 400, &["too short. It needs at least 15"]);
-    let fields = [("current_password", old.as_str()), ("new_password", "seven green lamps")];
-    location(&con1.post("/settings/password", &fields).await);
+    let fields = [("current_password", old), ("new_password", "seven green lamps")];
+    location(&con1.submit("/settings/password", &fields).await);
 }
