@@ -532,3 +532,21 @@ sso-remove-what = Alle Sitzungen, die durch SSO begonnen haben, enden sofort. Be
 sso-remove = Entfernen
 sso-needed = Der Identity-Provider kann nicht entfernt werden: Alle aktiven Administratoren melden sich über ihn an. Lassen Sie zuerst einen von ihnen sich mit einem Passwort anmelden.
 sso-not-accepted = Der Identity-Provider Ihrer Firma hat Sie hierher geschickt, aber seine Antwort wurde nicht angenommen. Beginnen Sie neu. Wenn es wieder geschieht, bitten Sie einen Administrator Ihrer Firma: Das Protokoll sagt, warum.
+
+## Vergessenes Passwort und Links in Mails
+forgot-title = Passwort vergessen?
+forgot-how = Sie bekommen eine Mail mit einem Link, über den Sie ein neues Passwort wählen, wenn Ihre E-Mail-Adresse bekannt und bestätigt ist.
+forgot-submit = Mail senden
+forgot-sent-title = Sehen Sie in Ihre Mails
+forgot-sent = Wenn es diesen Benutzer mit einer bestätigten E-Mail-Adresse gibt, ist eine Mail mit einem Link unterwegs. Der Link gilt einmal und 30 Minuten lang. Keine Mail? Bitten Sie einen Administrator Ihrer Firma.
+reset-title = Wählen Sie ein neues Passwort
+reset-rules = Mindestens 8 Zeichen, oder 15, wenn Sie Kunde sind. Passwörter, die viele benutzen, werden abgelehnt.
+reset-submit = Passwort setzen
+reset-next = Melden Sie sich danach mit dem neuen Passwort und einem Code Ihrer Authenticator-App an.
+link-ended-title = Dieser Link gilt nicht
+link-ended = Der Link wurde benutzt, ist abgelaufen, oder ein neuerer hat ihn ersetzt. Fordern Sie eine neue Mail an.
+verify-email-title = Bestätigen Sie Ihre E-Mail-Adresse
+verify-email-how = Bestätigen Sie mit dem Knopf, dass diese Adresse Ihre ist.
+verify-email-submit = Bestätigen
+verify-email-done-title = Ihre E-Mail-Adresse ist bestätigt
+verify-email-done = Sie können jetzt eine Mail bekommen, wenn Sie Ihr Passwort vergessen.

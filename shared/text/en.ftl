@@ -532,3 +532,21 @@ sso-remove-what = All sessions that were opened by SSO end at once. Users of SSO
 sso-remove = Remove
 sso-needed = The identity provider cannot be removed: every active Administrator signs in through it. Let one of them sign in with a password first.
 sso-not-accepted = Your company's identity provider sent you here, but its answer was not accepted. Start again. If it happens again, ask an Administrator of your company: their audit says why.
+
+## Forgotten password and links of mails
+forgot-title = Forgot your password?
+forgot-how = You get a mail with a link to choose a new password, if your e-mail address is known and confirmed.
+forgot-submit = Send the mail
+forgot-sent-title = Look into your mail
+forgot-sent = If there is such a user with a confirmed e-mail address, a mail with a link is on its way. The link works once, and for 30 minutes. No mail? Ask an Administrator of your company.
+reset-title = Choose a new password
+reset-rules = At least 8 characters, or 15 if you are a customer. Passwords that many people use are refused.
+reset-submit = Set the password
+reset-next = Then sign in with the new password and a code of your authenticator app.
+link-ended-title = This link does not work
+link-ended = The link was used, has expired, or a newer one replaced it. Ask for a new mail.
+verify-email-title = Confirm your e-mail address
+verify-email-how = Press the button to confirm that this address is yours.
+verify-email-submit = Confirm
+verify-email-done-title = Your e-mail address is confirmed
+verify-email-done = You can now get a mail if you forget your password.

@@ -90,7 +90,7 @@ fn request(page: &Page, form: &LoginForm) -> ApiResult<LoginRequest> {
             tenant,
             username,
             password: SecretText::new(password.expose().to_owned()),
-            device_token: page.device_token(),
+            device_token: page.token_text(TokenClass::Device),
         }),
         (tenant, username, password) => {
             let missing =

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 use vestibule::{
     audit::{Action, Notify, Outcome},
-    http::{ApiRequest, ApiResult, App, Problem},
+    http::{ApiRequest, ApiResult, App, Problem, Request},
     password,
     secret::SecretText,
     store::item::Kind,
@@ -20,11 +20,11 @@ use super::MailedToken;
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewPasswordRequest {
     /// The token from the mail.
-    token: MailedToken,
+    pub(crate) token: MailedToken,
     /// The new password: at most 1,024 bytes, at least 8 bytes for an employee and 15 characters for a contact. Common
     /// passwords are refused.
     #[schema(value_type = String, example = "seven green lamps in the hall")]
-    new_password: SecretText,
+    pub(crate) new_password: SecretText,
 }
 
 /// Set a new password with a token from a mail
@@ -42,16 +42,21 @@ pub(crate) async fn confirm(
     State(app): State<Arc<App>>,
     call: ApiRequest<NewPasswordRequest>,
 ) -> ApiResult<StatusCode> {
-    let ApiRequest { body, request, .. } = call;
-    check_new_password(&body, false)?;
-    let token = body.token.parse(&app, &request)?;
+    set_password(&app, &call.request, &call.body).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Sets the password, and uses up the token.
+pub(crate) async fn set_password(app: &App, request: &Request, body: &NewPasswordRequest) -> ApiResult<()> {
+    check_new_password(body, false)?;
+    let token = body.token.parse(app, request)?;
     let user = app.store.load_mail_token(&token).await?;
     user.may_reset_password(&token, request.now)?;
-    check_new_password(&body, user.kind == Kind::Contact)?;
+    check_new_password(body, user.kind == Kind::Contact)?;
     let hash = app.passwords.hash(&body.new_password, &*app.entropy).await?;
     let event = request.event(Action::PasswordReset, Outcome::Success).about(token.user().user()).notify(Notify::User);
-    app.store.reset_password(&token, user, &hash, &request.attempt(&app)?, &event).await?;
-    Ok(StatusCode::NO_CONTENT)
+    app.store.reset_password(&token, user, &hash, &request.attempt(app)?, &event).await?;
+    Ok(())
 }
 
 fn check_new_password(body: &NewPasswordRequest, contact: bool) -> ApiResult<()> {

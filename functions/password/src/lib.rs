@@ -10,6 +10,7 @@ use vestibule::{
 };
 
 mod confirm_reset;
+mod page;
 mod request_reset;
 mod request_verification;
 mod verify_email;
@@ -22,6 +23,7 @@ pub fn routes() -> Routes {
         .routes(routes!(confirm_reset::confirm))
         .routes(routes!(request_verification::request))
         .routes(routes!(verify_email::verify))
+        .merge(page::routes())
 }
 
 /// The request was accepted. The answer says nothing more.
@@ -32,7 +34,7 @@ struct Accepted {}
 #[derive(Deserialize, ToSchema)]
 #[serde(transparent)]
 #[schema(value_type = String, example = "vp_Wq3fY8tLw0Kz6RjXc1NbVg")]
-struct MailedToken(SecretText);
+pub(crate) struct MailedToken(pub(crate) SecretText);
 
 impl MailedToken {
     /// Parses the token. Its tenant is noted for the log.

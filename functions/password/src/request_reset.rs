@@ -6,7 +6,7 @@ use axum::{Json, extract::State, http::StatusCode};
 use serde::Deserialize;
 use utoipa::ToSchema;
 use vestibule::{
-    http::{ApiRequest, ApiResult, App},
+    http::{ApiRequest, ApiResult, App, Request},
     id::{LoginName, TenantId},
     mail_order::OrderedMail,
 };
@@ -19,10 +19,10 @@ use super::{Accepted, charge_network};
 pub(crate) struct PasswordResetRequest {
     /// The id of the user's tenant.
     #[schema(value_type = String, example = "acme")]
-    tenant: TenantId,
+    pub(crate) tenant: TenantId,
     /// The user name.
     #[schema(example = "ann")]
-    username: String,
+    pub(crate) username: String,
 }
 
 /// Ask for a mail to set a new password
@@ -40,11 +40,16 @@ pub(crate) async fn request(
     State(app): State<Arc<App>>,
     call: ApiRequest<PasswordResetRequest>,
 ) -> ApiResult<(StatusCode, Json<Accepted>)> {
-    let ApiRequest { body, request, .. } = call;
+    ask_for_reset(&app, &call.request, &call.body).await?;
+    Ok((StatusCode::ACCEPTED, Json(Accepted {})))
+}
+
+/// Queues the mail. Nothing shows whether there is such a user.
+pub(crate) async fn ask_for_reset(app: &App, request: &Request, body: &PasswordResetRequest) -> ApiResult<()> {
     request.set_tenant(&body.tenant);
     let login = app.names()?.login(&body.tenant, &LoginName::fold(&body.username));
     app.mail_queue()?;
-    charge_network(&app, &request).await?;
-    request.order_mail(&app, OrderedMail::reset(&login, request.network())).await?;
-    Ok((StatusCode::ACCEPTED, Json(Accepted {})))
+    charge_network(app, request).await?;
+    request.order_mail(app, OrderedMail::reset(&login, request.network())).await?;
+    Ok(())
 }

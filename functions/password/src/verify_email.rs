@@ -7,7 +7,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 use vestibule::{
     audit::{Action, Outcome},
-    http::{ApiRequest, ApiResult, App},
+    http::{ApiRequest, ApiResult, App, Request},
 };
 
 use super::MailedToken;
@@ -30,10 +30,15 @@ pub(crate) struct VerifyRequest {
         inactive."),
 ))]
 pub(crate) async fn verify(State(app): State<Arc<App>>, call: ApiRequest<VerifyRequest>) -> ApiResult<StatusCode> {
-    let ApiRequest { body, request, .. } = call;
-    let token = body.token.parse(&app, &request)?;
+    verify_address(&app, &call.request, &call.body.token).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Verifies the address, and uses up the token.
+pub(crate) async fn verify_address(app: &App, request: &Request, token: &MailedToken) -> ApiResult<()> {
+    let token = token.parse(app, request)?;
     let user = app.store.load_mail_token(&token).await?;
     let event = request.event(Action::EmailVerified, Outcome::Success).about(token.user().user());
-    app.store.verify_email(&token, user, &request.attempt(&app)?, &event).await?;
-    Ok(StatusCode::NO_CONTENT)
+    app.store.verify_email(&token, user, &request.attempt(app)?, &event).await?;
+    Ok(())
 }

@@ -60,7 +60,8 @@ impl Cookies {
 
     /// Sets the cookie of a token. `Lax`, because a link from a mail or from the IdP's page leads here with the cookie;
     /// forms check their origin.
-    fn set(self, class: TokenClass, token: &str, life: Duration) -> HeaderValue {
+    #[must_use]
+    pub fn set(self, class: TokenClass, token: &str, life: Duration) -> HeaderValue {
         self.line(&self.token_name(class), token, life)
     }
 

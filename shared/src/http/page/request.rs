@@ -162,10 +162,10 @@ impl Page {
         }
     }
 
-    /// The device token that the browser keeps.
+    /// The text of a token that the browser keeps.
     #[must_use]
-    pub fn device_token(&self) -> Option<SecretText> {
-        self.request.cookie(&self.cookies.token_name(TokenClass::Device)).map(|text| SecretText::new(text.to_owned()))
+    pub fn token_text(&self, class: TokenClass) -> Option<SecretText> {
+        self.request.cookie(&self.cookies.token_name(class)).map(|text| SecretText::new(text.to_owned()))
     }
 
     /// Signs the browser in, and sends it to a page of this service.
