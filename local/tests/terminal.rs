@@ -135,7 +135,7 @@ fn check(text: &str, colors: Colors) {
 
 /// The commands to try that a server prints, in order.
 fn printed_commands(text: &str) -> Vec<String> {
-    let (_, attempts) = text.split_once("\nTry it").unwrap_or_else(|| panic!("no commands to try: {text}"));
+    let (_, attempts) = text.split_once("\nOr try it").unwrap_or_else(|| panic!("no commands to try: {text}"));
     let lines = attempts.lines().skip(1).map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines
         .take_while(|line| line.starts_with('\'') || line.starts_with('/') || line.starts_with("curl "))

@@ -239,7 +239,7 @@ async fn browser_signs_in_by_an_idp_through_both_gateways() {
         assert!(cookie.starts_with("__Host-vestibule-enrolment=ve_") && cookie.ends_with("; Secure"), "{cookie}");
         assert_eq!(signed_in["cookies"].get(0).is_some(), !rest, "an HTTP API has a separate field for cookies");
         let again = send(post()).await;
-        assert_eq!((&again["statusCode"], header(&again, "content-type")), (&json!(401), "application/problem+json"));
+        assert_eq!((&again["statusCode"], header(&again, "content-type")), (&json!(401), "text/html; charset=utf-8"));
         assert!(!again.to_string().contains("set-cookie"), "{again}");
     }
 }

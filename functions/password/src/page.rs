@@ -139,16 +139,17 @@ async fn submit_reset(State(app): State<Arc<App>>, post: PageForm<ResetForm>) ->
         Ok(()) => Ok(redirect("/login", [page.cookies.end(TokenClass::Mail), page.cookies.end(TokenClass::Session)])),
         Err(problem) if problem.code() == Code::InvalidToken => said(&page, "link-ended"),
         Err(problem) => {
-            let errors = page.errors(problem, "new_password")?.saying_at("new_password", page.text.get("reset-rules"));
+            let errors =
+                page.errors(problem, "new_password")?.saying_at("new_password", page.text.get("choose-password-rules"));
             reset_page(&page, &errors)
         }
     }
 }
 
 fn reset_page(page: &Page, errors: &FormErrors) -> PageResult {
-    let hint = page.text.get("reset-rules");
+    let hint = page.text.get("choose-password-rules");
     let new_password = Field::new(page, errors, "new_password").password("new-password").hint(hint);
-    page.show_form(&page.text.get("reset-title"), errors, &ResetTemplate { text: page.text, new_password })
+    page.show_form(&page.text.get("choose-password-title"), errors, &ResetTemplate { text: page.text, new_password })
 }
 
 async fn show_verify(get: PageRequest<(), LinkQuery>) -> PageResult {

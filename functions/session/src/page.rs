@@ -58,10 +58,14 @@ struct LogoutTemplate {
 
 /// A browser goes to its settings, or to sign in first. A client gets JSON.
 async fn home(get: PageRequest) -> Response {
-    if get.page.request.wants_html() {
-        return redirect("/settings/security", []);
-    }
-    Json(json!({"service": "vestibule", "version": env!("CARGO_PKG_VERSION"), "health": "/healthz"})).into_response()
+    let mut response = if get.page.request.wants_html() {
+        redirect("/settings/security", [])
+    } else {
+        let service = json!({"service": "vestibule", "version": env!("CARGO_PKG_VERSION"), "health": "/healthz"});
+        Json(service).into_response()
+    };
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
+    response
 }
 
 async fn show(State(app): State<Arc<App>>, get: PageRequest) -> PageResult {

@@ -235,7 +235,8 @@ impl Request {
 
 /// Whether a browser that navigates sent these headers.
 pub(super) fn wants_html(headers: &HeaderMap) -> bool {
-    one(headers, "accept").is_ok_and(|accept| accept.is_some_and(|it| it.contains("text/html")))
+    let media = |range: &str| range.split(';').next().is_some_and(|it| it.trim().eq_ignore_ascii_case("text/html"));
+    one(headers, "accept").is_ok_and(|accept| accept.is_some_and(|it| it.split(',').any(media)))
 }
 
 /// The value of a header that may occur at most once.
