@@ -204,7 +204,8 @@ label-reason = Grund
 hint-reason = Höchstens 200 Zeichen. Er steht danach im Protokoll.
 invalid-reason = Geben Sie einen Grund von höchstens 200 Zeichen in einer Zeile ein.
 invalid-user-password = Geben Sie ein Passwort von mindestens 8 Bytes ein, für einen Kontakt mindestens 15 Zeichen, höchstens 1.024 Bytes. Passwörter, die viele benutzen, werden abgelehnt.
-hint-user-password = Mindestens 8 Zeichen, für einen Kontakt 15. Passwörter, die viele benutzen, werden abgelehnt. Lassen Sie es leer, um die Person per Mail einzuladen: Sie wählt es dann selbst.
+hint-user-password = Mindestens 8 Zeichen, für einen Kontakt 15. Passwörter, die viele benutzen, werden abgelehnt.
+hint-new-user-password = Lassen Sie es leer, um die Person per Mail einzuladen: Sie wählt es dann selbst. Sonst mindestens 8 Zeichen, für einen Kontakt 15. Passwörter, die viele benutzen, werden abgelehnt.
 
 ## Benutzer
 users-title = Benutzer
@@ -221,10 +222,17 @@ users-deleted = Der Benutzer ist gelöscht.
 
 ## Ein Benutzer
 user-created = Der Benutzer ist angelegt. Bei der ersten Anmeldung richtet er seine Authenticator-App ein.
+user-invited = Die Person bekommt eine Mail: Mit dem Link darin wählt sie ihr Passwort. Danach richtet sie ihre Authenticator-App ein.
 user-changed = Die Änderung ist gespeichert.
 user-own = Das ist Ihr eigenes Konto.
 user-last = Die Firma muss einen aktiven Administrator behalten, und ohne Identitätsanbieter einen, der sich mit einem Passwort anmeldet. Deshalb behält dieser Administrator Rolle und Konto. Machen Sie zuerst jemand anderen zum Administrator.
 user-email-none = Keine
+user-email-verified = (bestätigt)
+user-password-none = Keines
+user-last-sign-in = Letzte Anmeldung
+user-never = Nie
+user-invite = Einladung senden
+user-not-invited = Die Person kann nicht eingeladen werden: Sie hat ein Passwort oder keine E-Mail-Adresse, ist inaktiv oder meldet sich mit SSO an.
 user-name-id = NameID für SSO
 user-password-set = Neues Passwort setzen
 user-password-own = Ihr eigenes Passwort ändern Sie in Meine Einstellungen.
@@ -250,6 +258,7 @@ change-title-email = E-Mail-Adresse von { $name } ändern
 change-title-role = Rolle von { $name } ändern
 change-title-auth_type = Anmeldung von { $name } ändern
 change-title-password = Neues Passwort für { $name } setzen
+change-title-invitation = { $name } einladen
 change-title-activate = { $name } aktivieren
 change-title-deactivate = { $name } deaktivieren
 change-title-delete = { $name } löschen
@@ -257,6 +266,7 @@ change-ends-sessions = Die Änderung beendet die Sitzungen der Person. Sie melde
 change-ends-exclusion = Dieser Kontakt ist von MFA ausgenommen. Wird er Mitarbeiter, endet die Ausnahme, und er richtet eine Authenticator-App ein.
 change-auth-type = Mit SAML-SSO meldet sich die Person nur noch über den Identitätsanbieter an. Ihr Passwort gilt nicht mehr.
 change-password = Sagen Sie der Person das Passwort persönlich oder am Telefon. Sie ändert es nach der Anmeldung.
+change-invitation = Die Person bekommt eine Mail mit einem Link, um ein Passwort zu wählen. Der Link gilt 7 Tage. Ein früherer Link gilt nicht mehr.
 change-deactivate = Die Person kann sich nicht anmelden, bis Sie sie wieder aktivieren. Ihre Sitzungen enden jetzt.
 change-activate = Die Person kann sich wieder anmelden, mit demselben Passwort und derselben Authenticator-App.
 change-delete = Das lässt sich nicht rückgängig machen. Die Sitzungen der Person enden, und der Benutzername wird frei. Das Protokoll behält, was geschehen ist.
@@ -266,6 +276,8 @@ auth-type-no-idp = Die Firma hat keinen Identitätsanbieter; niemand kann sich m
 new-user-title = Neuer Benutzer
 new-user-submit = Benutzer anlegen
 new-user-next = Sagen Sie der Person Benutzernamen und Passwort persönlich oder am Telefon. Bei der ersten Anmeldung richtet sie ihre Authenticator-App ein.
+new-user-next-mail = Wer eingeladen wird, wählt das Passwort mit dem Link aus der Mail. Wenn Sie ein Passwort eingeben, sagen Sie es der Person persönlich oder am Telefon. Bei der ersten Anmeldung richtet sie ihre Authenticator-App ein.
+new-user-email-needed = Geben Sie eine E-Mail-Adresse für die Einladung ein, oder ein Passwort.
 new-user-taken = Diesen Benutzernamen gibt es schon. Wählen Sie einen anderen.
 
 ## Zurücksetzen

@@ -204,7 +204,8 @@ label-reason = Reason
 hint-reason = At most 200 characters. It is kept in the audit.
 invalid-reason = Enter a reason of at most 200 characters, in one line.
 invalid-user-password = Enter a password of at least 8 bytes, or 15 characters for a contact, and at most 1,024 bytes. Passwords that many people use are refused.
-hint-user-password = At least 8 characters, or 15 for a contact. Passwords that many people use are refused. Leave it empty to invite the person by mail: they choose it themselves.
+hint-user-password = At least 8 characters, or 15 for a contact. Passwords that many people use are refused.
+hint-new-user-password = Leave it empty to invite the person by mail: they choose it themselves. Otherwise at least 8 characters, or 15 for a contact. Passwords that many people use are refused.
 
 ## Users
 users-title = Users
@@ -221,10 +222,17 @@ users-deleted = The user is deleted.
 
 ## A user
 user-created = The user is created. At the first sign-in they set up their authenticator app.
+user-invited = A mail is on its way to the person: with its link they choose their password. Then they set up their authenticator app.
 user-changed = The change is saved.
 user-own = This is your own account.
 user-last = The company must keep an active Administrator, and without an identity provider one who signs in with a password. So this Administrator must keep role and account. Make another user an Administrator first.
 user-email-none = None
+user-email-verified = (confirmed)
+user-password-none = None
+user-last-sign-in = Last sign-in
+user-never = Never
+user-invite = Send the invitation
+user-not-invited = The person cannot be invited: they have a password or no e-mail address, are inactive, or sign in with SSO.
 user-name-id = NameID of SSO
 user-password-set = Set a new password
 user-password-own = You change your own password in My settings.
@@ -250,6 +258,7 @@ change-title-email = Change the e-mail address of { $name }
 change-title-role = Change the role of { $name }
 change-title-auth_type = Change how { $name } signs in
 change-title-password = Set a new password for { $name }
+change-title-invitation = Invite { $name }
 change-title-activate = Activate { $name }
 change-title-deactivate = Deactivate { $name }
 change-title-delete = Delete { $name }
@@ -257,6 +266,7 @@ change-ends-sessions = The change ends the person's sessions. They sign in again
 change-ends-exclusion = This contact is excluded from MFA. If they become an employee, the exclusion ends and they set up an authenticator app.
 change-auth-type = With SAML SSO the person signs in through the identity provider only. Their password does not work any more.
 change-password = Tell the person the password in person or by telephone. They change it after the sign-in.
+change-invitation = The person gets a mail with a link to choose a password. The link works for 7 days. An earlier link does not work any more.
 change-deactivate = The person cannot sign in until you activate them again. Their sessions end now.
 change-activate = The person can sign in again, with the same password and authenticator app.
 change-delete = This cannot be undone. The person's sessions end, and the username can be used again. The audit keeps what happened.
@@ -266,6 +276,8 @@ auth-type-no-idp = The company has no identity provider, so nobody can sign in w
 new-user-title = New user
 new-user-submit = Create the user
 new-user-next = Tell the person the username and the password in person or by telephone. At the first sign-in they set up their authenticator app.
+new-user-next-mail = An invited person chooses the password with the link of the mail. If you enter a password, tell it in person or by telephone. At the first sign-in they set up their authenticator app.
+new-user-email-needed = Enter an e-mail address for the invitation, or a password.
 new-user-taken = This username is taken. Choose another one.
 
 ## Reset

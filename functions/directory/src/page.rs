@@ -40,6 +40,7 @@ pub(crate) fn routes() -> Routes {
 #[serde(rename_all = "snake_case")]
 enum Done {
     Created,
+    Invited,
     Changed,
     Deleted,
 }

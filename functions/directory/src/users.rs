@@ -4,7 +4,7 @@ mod batch;
 pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod get;
-mod invite;
+pub(crate) mod invite;
 pub(crate) mod list;
 pub(crate) mod update;
 

@@ -234,15 +234,6 @@ impl Store {
         Err(OperationError::Rejected(refused.map(|(refusal, _)| refusal).min().unwrap_or(CreationRejection::IdTaken)))
     }
 
-    /// The user who has a login name.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn user_named(&self, login: &LoginKey) -> Result<Option<UserId>, StoreError> {
-        let [found] = self.read_all([keys::login(login)]).await?;
-        Ok(found.map(item::read::<item::LoginRow>).transpose()?.and_then(|row| row.uid))
-    }
-
     /// Authenticates the caller and reads a user of the caller's tenant, in one round trip.
     ///
     /// # Errors

@@ -141,7 +141,8 @@ async fn filter(app: &App, caller: &Principal, query: &AuditPageQuery) -> ApiRes
 /// The user with this name. A deleted user has none any more, and is found by the id.
 async fn find_user(app: &App, caller: &Principal, text: &str) -> ApiResult<Option<UserId>> {
     let login = app.names()?.login(caller.token().user().tenant(), &LoginName::fold(text));
-    Ok(app.store.user_named(&login).await?.or_else(|| UserId::parse(text).ok()))
+    let named = app.store.login_owners(std::slice::from_ref(&login)).await?.remove(login.digest()).flatten();
+    Ok(named.or_else(|| UserId::parse(text).ok()))
 }
 
 fn download(rows: &[Row], names: &HashMap<UserId, Profile>) -> Response {

@@ -20,6 +20,7 @@ use super::{TextFields, auth_types, kind_of, roles, value};
 use crate::users::{
     delete::delete_user,
     get::read_user,
+    invite::invite_user,
     update::{ChangeRequest, change_user},
 };
 
@@ -32,6 +33,7 @@ pub(super) enum Change {
     Role,
     AuthType,
     Password,
+    Invitation,
     Active,
     Delete,
 }
@@ -64,7 +66,7 @@ struct ChangeTemplate<'a> {
 }
 
 impl Change {
-    /// The field of the change in the API. A deletion has none.
+    /// The field of the change in the API, if it has one.
     fn name(self) -> &'static str {
         match self {
             Self::DisplayName => "display_name",
@@ -72,8 +74,18 @@ impl Change {
             Self::Role => "role",
             Self::AuthType => "auth_type",
             Self::Password => "password",
+            Self::Invitation => "invitation",
             Self::Active => "active",
             Self::Delete => "delete",
+        }
+    }
+
+    /// The page that comes next.
+    fn after(self, id: &UserId) -> String {
+        match self {
+            Self::Delete => "/admin/users?done=deleted".to_owned(),
+            Self::Invitation => format!("/admin/users/{id}?done=invited"),
+            _ => format!("/admin/users/{id}?done=changed"),
         }
     }
 }
@@ -89,7 +101,7 @@ impl ChangeForm {
             Change::AuthType => body.auth_type = self.auth_type,
             Change::Password => body.password = fields.password(self.password.as_ref()),
             Change::Active => body.active = self.active,
-            Change::Delete => {}
+            Change::Invitation | Change::Delete => {}
         }
         fields.finish(Some(body))
     }
@@ -101,25 +113,19 @@ impl ChangeForm {
             Change::Email => self.email.unwrap_or_default(),
             Change::Role => value(self.role),
             Change::AuthType => value(self.auth_type),
-            Change::Password | Change::Active | Change::Delete => String::new(),
+            Change::Password | Change::Invitation | Change::Active | Change::Delete => String::new(),
         }
     }
 }
 
 /// Asks for a change. The field begins with what there is.
-pub(super) fn ask(
-    page: &Page,
-    caller: &Principal,
-    change: Change,
-    user: &UserDto,
-    email: Option<String>,
-) -> PageResult {
+pub(super) fn ask(page: &Page, caller: &Principal, change: Change, user: &UserDto) -> PageResult {
     let now = match change {
         Change::DisplayName => user.display_name.clone(),
-        Change::Email => email.unwrap_or_default(),
+        Change::Email => user.email.clone().unwrap_or_default(),
         Change::Role => value(Some(user.role)),
         Change::AuthType => value(Some(user.auth_type)),
-        Change::Password | Change::Active | Change::Delete => String::new(),
+        Change::Password | Change::Invitation | Change::Active | Change::Delete => String::new(),
     };
     question(page, &FormErrors::none(), caller, change, user, now)
 }
@@ -129,12 +135,12 @@ pub(super) async fn submit(State(app): State<Arc<App>>, post: PageForm<ChangeFor
     let form = form?;
     let done = match (form.change, form.request()) {
         (_, Err(problem)) => Err(problem),
+        (Change::Invitation, _) => invite_user(&app, &page.request, id.clone()).await,
         (Change::Delete, _) => delete_user(&app, &page.request, id.clone()).await,
         (_, Ok(body)) => change_user(&app, &page.request, id.clone(), body).await.map(drop),
     };
     match done {
-        Ok(()) if form.change == Change::Delete => Ok(redirect("/admin/users?done=deleted", [])),
-        Ok(()) => Ok(redirect(&format!("/admin/users/{id}?done=changed"), [])),
+        Ok(()) => Ok(redirect(&form.change.after(&id), [])),
         Err(problem) => ask_again(&app, page, id, form, problem).await,
     }
 }
@@ -142,10 +148,11 @@ pub(super) async fn submit(State(app): State<Arc<App>>, post: PageForm<ChangeFor
 async fn ask_again(app: &App, mut page: Page, id: UserId, form: ChangeForm, problem: Problem) -> PageResult {
     let caller = page.principal(app).await?;
     let (key, user, profile) = read_user(app, &page.request, id).await?;
-    let (change, last) = (form.change, problem.code() == Code::Conflict);
+    let (change, conflict) = (form.change, problem.code() == Code::Conflict);
     let errors = page.errors(problem, change.name())?.saying_at("password", page.text.get("invalid-user-password"));
-    let errors = if last { errors.saying(page.text.get("user-last")) } else { errors };
-    question(&page, &errors, &caller, change, &UserDto::new(&key, &user, &profile), form.typed())
+    let why = if change == Change::Invitation { "user-not-invited" } else { "user-last" };
+    let errors = if conflict { errors.saying(page.text.get(why)) } else { errors };
+    question(&page, &errors, &caller, change, &UserDto::in_directory(&key, &user, &profile), form.typed())
 }
 
 fn question(
@@ -172,6 +179,7 @@ fn question(
             Change::Active if user.active => "user-deactivate",
             Change::Active => "user-activate",
             Change::Delete => "user-delete",
+            Change::Invitation => "user-invite",
             _ => "save",
         },
         danger: change == Change::Delete || (change == Change::Active && user.active),
@@ -200,7 +208,7 @@ fn field(page: &Page, errors: &FormErrors, caller: &Principal, change: Change) -
         Change::Role => field().options(roles(page.text, caller.token().user().tenant())),
         Change::AuthType => field().options(auth_types(page.text)),
         Change::Password => field().password("new-password").hint(page.text.get("hint-user-password")),
-        Change::Active | Change::Delete => return None,
+        Change::Invitation | Change::Active | Change::Delete => return None,
     })
 }
 
@@ -214,6 +222,7 @@ fn effects(caller: &Principal, change: Change, user: &UserDto) -> Vec<&'static s
         Change::Password => vec!["change-password", "change-ends-sessions"],
         Change::Active if user.active => vec!["change-deactivate"],
         Change::Active => vec!["change-activate"],
+        Change::Invitation => vec!["change-invitation"],
         Change::Delete => vec!["change-delete"],
     };
     effects.extend(is_own(caller, user).then_some("user-own"));

@@ -6,7 +6,7 @@ use axum::{extract::State, http::StatusCode};
 use vestibule::{
     auth::mail_token::{NoMail, may_be_mailed},
     domain::MailPurpose,
-    http::{ApiRequest, ApiResult, App, Code, NoBody, Problem},
+    http::{ApiRequest, ApiResult, App, Code, NoBody, Problem, Request},
     id::UserId,
     mail_order::OrderedMail,
 };
@@ -27,13 +27,16 @@ use super::load_for_change;
         identity provider."),
 ))]
 pub(crate) async fn invite(State(app): State<Arc<App>>, call: ApiRequest<NoBody, UserId>) -> ApiResult<StatusCode> {
-    let ApiRequest { path: user, request, .. } = call;
-    let (admin, target) = load_for_change(&app, &request, user).await?;
+    invite_user(&app, &call.request, call.path).await.map(|()| StatusCode::NO_CONTENT)
+}
+
+/// Invites a user of the caller's tenant again.
+pub(crate) async fn invite_user(app: &App, request: &Request, user: UserId) -> ApiResult<()> {
+    let (admin, target) = load_for_change(app, request, user).await?;
     let (user, profile) = target.read()?.ok_or(Code::NotFound)?;
     let has_password = app.store.has_password(target.key(), &user).await?;
     may_be_mailed(&user, MailPurpose::Invitation, profile.email.is_some(), has_password).map_err(conflict)?;
-    request.order_mail(&app, OrderedMail::invitation(target.key(), admin.key().user())).await?;
-    Ok(StatusCode::NO_CONTENT)
+    request.order_mail(app, OrderedMail::invitation(target.key(), admin.key().user())).await
 }
 
 fn conflict(why: NoMail) -> Problem {
