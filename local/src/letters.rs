@@ -3,9 +3,7 @@
 
 use std::{
     collections::VecDeque,
-    fs::{File, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    io,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -22,7 +20,7 @@ use vestibule::{
     store::Store,
 };
 
-use crate::mail::FILE;
+use crate::mail::MailFile;
 
 /// How many mails may wait to be sent.
 const QUEUE: usize = 1_000;
@@ -52,7 +50,7 @@ pub struct SentLetter {
 /// Writes mails to the file of mails instead of sending them, and keeps the last of them.
 pub struct Letters {
     clock: Arc<dyn Clock>,
-    file: Option<Mutex<File>>,
+    file: Option<MailFile>,
     sent: Mutex<VecDeque<SentLetter>>,
 }
 
@@ -62,10 +60,7 @@ impl Letters {
     /// # Errors
     /// The file cannot be opened.
     pub fn new(directory: Option<&Path>, clock: Arc<dyn Clock>) -> io::Result<Self> {
-        let open = |directory: &Path| {
-            OpenOptions::new().create(true).append(true).mode(0o600).open(directory.join(FILE)).map(Mutex::new)
-        };
-        Ok(Self { clock, file: directory.map(open).transpose()?, sent: Mutex::default() })
+        Ok(Self { clock, file: directory.map(MailFile::open).transpose()?, sent: Mutex::default() })
     }
 
     /// The last mails, the oldest first.
@@ -82,11 +77,7 @@ impl Post for Letters {
         let (to, subject, text, html) = (to.clone(), subject.clone(), text.clone(), html.clone());
         let sent = SentLetter { at: self.clock.now(), to, subject, text, html };
         if let Some(file) = &self.file {
-            let line = serde_json::to_vec(&sent).map(|line| [line, b"\n".to_vec()].concat());
-            let written = line.map_err(io::Error::from).and_then(|line| {
-                file.lock().unwrap_or_else(PoisonError::into_inner).write_all(&line) // one write, so that a crash does not leave half a line
-            });
-            written.map_err(|error| PostError::Temporary(error.to_string()))?;
+            file.append(&sent).map_err(|error| PostError::Temporary(error.to_string()))?;
         }
         let mut kept = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() == KEPT {
@@ -134,13 +125,18 @@ mod tests {
     use vestibule::{
         env::SystemClock,
         id::{MessageId, TenantId, UserId},
-        mail_order::{Language, OrderedMail},
+        language::Language,
+        mail_order::OrderedMail,
         sso::PublicUrl,
         store::users::{Actor, NewUser, NewUserDetails},
     };
 
     use super::*;
-    use crate::{mail, seed::Seed, seeding, server};
+    use crate::{
+        mail::{self, FILE},
+        seed::Seed,
+        seeding, server,
+    };
 
     #[tokio::test]
     async fn mail_with_a_link_is_shown_by_the_command_and_private() {
@@ -174,7 +170,7 @@ mod tests {
         invite(&app, &key).await;
         let by = UserId::parse("u-ann").unwrap();
         let (id, mail) = (MessageId::parse("m").unwrap(), OrderedMail::invitation(&key, &by));
-        let order = MailOrder { id, request_id: "r".to_owned(), language: Language::En, mail };
+        let order = MailOrder { id, request_id: "r".to_owned(), language: Language::English, mail };
         app.mail_queue().unwrap().put(&order).await.unwrap();
         for _ in 0..500 {
             if !letters.sent().is_empty() {

@@ -30,6 +30,22 @@ use crate::letters::SentLetter;
 /// The file in the data directory.
 pub const FILE: &str = "mail.jsonl";
 
+/// The file of mails, one line of JSON each. Only the owner may read it, because links hold tokens.
+pub(crate) struct MailFile(Mutex<File>);
+
+impl MailFile {
+    /// Opens the file in the directory.
+    pub(crate) fn open(directory: &Path) -> io::Result<Self> {
+        OpenOptions::new().create(true).append(true).mode(0o600).open(directory.join(FILE)).map(Mutex::new).map(Self)
+    }
+
+    /// Appends a line with one write, so that a crash does not leave half a line.
+    pub(crate) fn append(&self, mail: &impl Serialize) -> io::Result<()> {
+        let line = [serde_json::to_vec(mail)?, b"\n".to_vec()].concat();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).write_all(&line)
+    }
+}
+
 /// One line of the file: an audit row that mails would be sent about.
 #[derive(Debug, Serialize, Deserialize)]
 struct Mail {
@@ -48,7 +64,7 @@ struct Mail {
 pub struct NotifyingTable {
     table: Arc<dyn Table>,
     store: Store,
-    file: Option<Mutex<File>>,
+    file: Option<MailFile>,
 }
 
 impl NotifyingTable {
@@ -57,11 +73,8 @@ impl NotifyingTable {
     /// # Errors
     /// The file cannot be opened.
     pub fn new(table: Arc<dyn Table>, directory: Option<&Path>) -> io::Result<Self> {
-        let open = |directory: &Path| {
-            OpenOptions::new().create(true).append(true).mode(0o600).open(directory.join(FILE)).map(Mutex::new)
-        };
         let store = Store::new(Arc::clone(&table));
-        Ok(Self { table, store, file: directory.map(open).transpose()? })
+        Ok(Self { table, store, file: directory.map(MailFile::open).transpose()? })
     }
 
     async fn write_mail(&self, write: &Write) {
@@ -73,11 +86,7 @@ impl NotifyingTable {
         }
         tracing::info!(target: "vestibule::mail", tenant = mail.tenant.as_str(), "{}", mail.sentence());
         let Some(file) = &self.file else { return };
-        let written = serde_json::to_vec(&mail).map_err(io::Error::from).and_then(|mut line| {
-            line.push(b'\n');
-            file.lock().unwrap_or_else(PoisonError::into_inner).write_all(&line) // one write, so that a crash does not leave half a line
-        });
-        if let Err(error) = written {
+        if let Err(error) = file.append(&mail) {
             tracing::error!(%error, "a mail was not written to {FILE}");
         }
     }

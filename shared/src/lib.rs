@@ -25,6 +25,7 @@ pub mod key_file;
 pub mod kms;
 #[cfg(feature = "lambda")]
 pub mod lambda;
+pub mod language;
 #[cfg(feature = "log")]
 pub mod log;
 pub mod mail;
@@ -42,6 +43,8 @@ pub mod sign_in;
 pub mod sqs;
 pub mod sso;
 pub mod store;
+#[cfg(feature = "text")]
+pub mod text;
 #[cfg(feature = "aws")]
 pub mod tls_roots;
 pub mod totp;

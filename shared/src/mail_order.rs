@@ -6,43 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     id::{MessageId, TenantId, UserId, UserKey},
+    language::Language,
     secret::LoginKey,
 };
-
-/// The language of a mail.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Language {
-    /// English.
-    #[default]
-    En,
-    /// German.
-    De,
-}
-
-impl Language {
-    /// The language that an `Accept-Language` header prefers (RFC 9110, 12.5.4). English if it names neither.
-    #[must_use]
-    pub fn accepted(header: &str) -> Self {
-        let quality = |parameters: &str| {
-            let quality = parameters.split(';').find_map(|one| one.trim().strip_prefix("q="));
-            quality.map_or(Some(1.0), |q| q.trim().parse::<f32>().ok()).filter(|q| *q > 0.0 && *q <= 1.0)
-        };
-        let mut best = (0.0, Self::En);
-        for range in header.split(',') {
-            let (tag, parameters) = range.split_once(';').unwrap_or((range, ""));
-            let language = match tag.trim().split('-').next().map(str::to_ascii_lowercase).as_deref() {
-                Some("en" | "*") => Self::En,
-                Some("de") => Self::De,
-                _ => continue,
-            };
-            if let Some(quality) = quality(parameters).filter(|quality| *quality > best.0) {
-                best = (quality, language);
-            }
-        }
-        best.1
-    }
-}
 
 /// A message that asks for a mail. It has no secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,19 +104,4 @@ pub trait MailQueue: Send + Sync {
     /// # Errors
     /// [`QueueError`]: it may have been put there.
     async fn put(&self, order: &MailOrder) -> Result<(), QueueError>;
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn preferred_language_is_english_or_german() {
-        for header in ["", "en", "en-GB,de;q=0.9", "fr", "*", "de;q=0", "de;q=x", "de;q=0.5,en;q=0.6", "fr,en;q=0.1"] {
-            assert_eq!(Language::accepted(header), Language::En, "{header}");
-        }
-        for header in ["de", "de-AT", "DE", "de,en", "en;q=0.5, de;q=0.8", "fr, de;q=0.3", "en;q=0,de;q=0.1"] {
-            assert_eq!(Language::accepted(header), Language::De, "{header}");
-        }
-    }
 }

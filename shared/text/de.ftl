@@ -567,3 +567,25 @@ verify-email-how = Bestätigen Sie mit dem Knopf, dass diese Adresse Ihre ist.
 verify-email-submit = Bestätigen
 verify-email-done-title = Ihre E-Mail-Adresse ist bestätigt
 verify-email-done = Sie können jetzt eine Mail bekommen, wenn Sie Ihr Passwort vergessen.
+
+## Mails
+mail-greeting = Guten Tag { $name },
+mail-link-minutes = Der Link funktioniert einmal, und zwar 30 Minuten lang.
+mail-link-days = Der Link funktioniert einmal, und zwar 7 Tage lang.
+mail-reset-subject = { $company }: neues Passwort setzen
+mail-reset-lead = jemand möchte ein neues Passwort für { $user } bei { $company } setzen. Wenn Sie das sind, öffnen Sie diesen Link:
+mail-reset-label = Neues Passwort setzen
+mail-reset-code = Ihre Authenticator-App bleibt unverändert. Die nächste Anmeldung fragt nach ihrem Code.
+mail-reset-unexpected = Wenn Sie das nicht waren, ignorieren Sie diese E-Mail. Es hat sich nichts geändert.
+mail-invitation-subject = { $company }: Ihr neues Konto
+mail-invitation-lead = { $company } hat ein Konto für Sie angelegt. Ihr Benutzername ist { $user }. Öffnen Sie diesen Link, um ein Passwort zu wählen:
+mail-invitation-label = Passwort wählen
+mail-invitation-app = Bei der ersten Anmeldung richten Sie eine Authenticator-App auf Ihrem Telefon ein.
+mail-invitation-unexpected = Wenn Sie diese E-Mail nicht erwartet haben, ignorieren Sie sie.
+mail-verification-subject = { $company }: E-Mail-Adresse bestätigen
+mail-verification-lead = { $user } bei { $company } hat diese E-Mail-Adresse angegeben. Wenn Sie das sind, öffnen Sie diesen Link:
+mail-verification-label = Adresse bestätigen
+mail-verification-unexpected = Wenn Sie das nicht sind, ignorieren Sie diese E-Mail.
+mail-former-address-subject = { $company }: Ihre E-Mail-Adresse wurde geändert
+mail-former-address-lead = die Administration von { $company } hat diese E-Mail-Adresse von { $user } durch eine andere ersetzt.
+mail-former-address-unexpected = Wenn Sie das nicht erwartet haben, melden Sie es sofort der Administration von { $company }.

@@ -567,3 +567,25 @@ verify-email-how = Press the button to confirm that this address is yours.
 verify-email-submit = Confirm
 verify-email-done-title = Your e-mail address is confirmed
 verify-email-done = You can now get a mail if you forget your password.
+
+## Mails
+mail-greeting = Hello { $name },
+mail-link-minutes = The link works once, and for 30 minutes.
+mail-link-days = The link works once, and for 7 days.
+mail-reset-subject = { $company }: set a new password
+mail-reset-lead = somebody asked to set a new password for the user { $user } of { $company }. If it was you, open this link:
+mail-reset-label = Set a new password
+mail-reset-code = Your authenticator app stays as it is. The next sign-in asks for its code.
+mail-reset-unexpected = If it was not you, ignore this mail. Nothing has changed.
+mail-invitation-subject = { $company }: your new account
+mail-invitation-lead = { $company } has an account for you. Your user name is { $user }. Open this link to choose a password:
+mail-invitation-label = Choose a password
+mail-invitation-app = At the first sign-in you set up an authenticator app on your phone.
+mail-invitation-unexpected = If you did not expect this mail, ignore it.
+mail-verification-subject = { $company }: verify your e-mail address
+mail-verification-lead = the user { $user } of { $company } has this e-mail address. If that is you, open this link:
+mail-verification-label = Verify the address
+mail-verification-unexpected = If it is not you, ignore this mail.
+mail-former-address-subject = { $company }: your e-mail address was changed
+mail-former-address-lead = an Administrator of { $company } replaced this e-mail address of the user { $user } by another.
+mail-former-address-unexpected = If you did not expect it, tell an Administrator of { $company } at once.

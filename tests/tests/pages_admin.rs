@@ -4,10 +4,7 @@
 use axum::http::Method;
 use serde_json::{Value, json};
 use tests::{Reply, Service, TestRequest, TestUsers, browser::Browser};
-use vestibule::{
-    audit::Action,
-    http::page::{Language, Text},
-};
+use vestibule::{audit::Action, language::Language, text::Text};
 
 /// Pages that an Administrator may open.
 const READ: [&str; 6] = [

@@ -14,7 +14,7 @@ use vestibule::{
     http::{
         App, Code, Routes,
         dto::NameStart,
-        page::{PageRequest, PageResult, PageUpload},
+        page::{FormErrors, PageRequest, PageResult, PageUpload},
     },
     id::{BatchId, UserId},
 };
@@ -89,7 +89,8 @@ async fn show(State(app): State<Arc<App>>, get: PageRequest<(), ExclusionsQuery>
         if outcome::to_confirm(&report) {
             page.stepped_up(&principal)?;
         }
-        return outcome::show(&app, &page, tenant, &report, query.part, query.interrupted.unwrap_or(false)).await;
+        let interrupted = query.interrupted.unwrap_or(false);
+        return outcome::show(&app, &page, tenant, &report, query.part, interrupted, &FormErrors::none()).await;
     }
     if let Some(change) = query.change {
         page.stepped_up(&principal)?;

@@ -82,6 +82,20 @@ pub(crate) enum ExclusionOutcomeDto {
     NotApplied,
 }
 
+impl From<Outcome> for ExclusionOutcomeDto {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Excluded => Self::Excluded,
+            Outcome::Included => Self::Included,
+            Outcome::Unchanged => Self::Unchanged,
+            Outcome::NotAContact => Self::NotAContact,
+            Outcome::NotFound => Self::NotFound,
+            Outcome::PasswordTooShort => Self::PasswordTooShort,
+            Outcome::NotApplied => Self::NotApplied,
+        }
+    }
+}
+
 impl From<Report> for BatchAnswer {
     fn from(report: Report) -> Self {
         let mut counts = Counts::default();
@@ -95,18 +109,8 @@ impl From<Report> for BatchAnswer {
                 }
             } += 1;
         }
-        let result = |(contact, outcome): (UserId, Outcome)| ResultDto {
-            contact_id: contact.into(),
-            outcome: match outcome {
-                Outcome::Excluded => ExclusionOutcomeDto::Excluded,
-                Outcome::Included => ExclusionOutcomeDto::Included,
-                Outcome::Unchanged => ExclusionOutcomeDto::Unchanged,
-                Outcome::NotAContact => ExclusionOutcomeDto::NotAContact,
-                Outcome::NotFound => ExclusionOutcomeDto::NotFound,
-                Outcome::PasswordTooShort => ExclusionOutcomeDto::PasswordTooShort,
-                Outcome::NotApplied => ExclusionOutcomeDto::NotApplied,
-            },
-        };
+        let result =
+            |(contact, outcome): (UserId, Outcome)| ResultDto { contact_id: contact.into(), outcome: outcome.into() };
         Self {
             batch_id: report.id.into(),
             disable_mfa: report.disable_mfa,

@@ -19,7 +19,7 @@ use vestibule::{
     http::{
         ApiResult, Code, Problem, Routes,
         dto::{AuthTypeDto, KindDto, RoleDto},
-        page::Text,
+        page::{Text, choice_name},
     },
     id::TenantId,
     secret::SecretText,
@@ -57,8 +57,7 @@ fn filled<'de, D: Deserializer<'de>, T: DeserializeOwned>(from: D) -> Result<Opt
 
 /// A choice as a form sends it. Empty if nothing is chosen.
 fn value(choice: Option<impl Serialize>) -> String {
-    let pair = choice.and_then(|choice| serde_urlencoded::to_string([("", choice)]).ok());
-    pair.as_deref().and_then(|pair| pair.strip_prefix('=')).unwrap_or_default().to_owned()
+    choice.map(|choice| choice_name(&choice)).unwrap_or_default()
 }
 
 /// Reads the text fields of a form, without spaces around them, and keeps what is wrong with them.

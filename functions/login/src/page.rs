@@ -8,7 +8,10 @@ use serde::Deserialize;
 use vestibule::{
     http::{
         ApiResult, App, Problem, Routes,
-        page::{Field, FormErrors, Page, PageForm, PageRequest, PageResult, Text, own_path, redirect, with_return_to},
+        page::{
+            Field, FormErrors, Page, PageForm, PageRequest, PageResult, Text, own_path, redirect,
+            redirect_to_enrolment, with_return_to,
+        },
     },
     id::TenantId,
     secret::{SecretText, TokenClass},
@@ -112,8 +115,7 @@ fn next_page(page: &Page, answer: &LoginAnswer, return_to: &str) -> Response {
             redirect(&with_return_to("/verify", return_to), [cookie])
         }
         LoginAnswer::EnrolmentRequired { enrolment, reset_code_required } => {
-            let path = if *reset_code_required { "/enroll?reset_code=true" } else { "/enroll" };
-            redirect(&with_return_to(path, return_to), [page.cookies.enrolment(enrolment, page.request.now)])
+            redirect_to_enrolment(page.cookies, enrolment, *reset_code_required, return_to, page.request.now)
         }
     }
 }

@@ -1,13 +1,16 @@
-//! The texts of the mails, in English and German. One template makes the plain text and one the HTML.
+//! The mails, from the texts of the catalogues. One template makes the plain text and one the HTML.
+
+use std::borrow::Cow;
 
 use askama::Template;
 use vestibule::{
     domain::{MailPurpose, Profile},
     id::MessageId,
     mail::one_line,
-    mail_order::{Language, MailOrder},
+    mail_order::MailOrder,
     sso::PublicUrl,
     store::mail::IssuedToken,
+    text::Text,
 };
 
 /// A mail to one address. It may hold a token, so it has no `Debug`.
@@ -26,13 +29,13 @@ pub struct Letter {
 
 /// A link and its label.
 struct Link<'a> {
-    label: &'a str,
+    label: Cow<'static, str>,
     url: &'a str,
 }
 
 #[derive(Template)]
 #[template(path = "letter.txt")]
-struct Text<'a> {
+struct Plain<'a> {
     words: &'a Words,
     link: &'a Option<Link<'a>>,
     company: &'a str,
@@ -53,21 +56,61 @@ struct Words {
     greeting: String,
     /// Before the link.
     lead: String,
-    /// The label of the link.
-    label: &'static str,
     /// After the link.
     rest: Vec<String>,
+}
+
+/// What a mail is about. Its texts in the catalogue are `mail-NAME-subject`, `mail-NAME-lead` and, with a link,
+/// `mail-NAME-label`.
+struct Kind {
+    name: &'static str,
+    /// The texts after the link.
+    rest: &'static [&'static str],
+}
+
+impl Kind {
+    const FORMER_ADDRESS: Self = Self { name: "former-address", rest: &["mail-former-address-unexpected"] };
+
+    const fn of(purpose: MailPurpose) -> Self {
+        match purpose {
+            MailPurpose::Reset => {
+                Self { name: "reset", rest: &["mail-link-minutes", "mail-reset-code", "mail-reset-unexpected"] }
+            }
+            MailPurpose::Invitation => Self {
+                name: "invitation",
+                rest: &["mail-link-days", "mail-invitation-app", "mail-invitation-unexpected"],
+            },
+            MailPurpose::Verification => {
+                Self { name: "verification", rest: &["mail-link-minutes", "mail-verification-unexpected"] }
+            }
+        }
+    }
+
+    fn words(&self, text: Text, company: &str, username: &str, display_name: &str) -> Words {
+        let (user, name) = (one_line(username), one_line(display_name));
+        let variables = [("company", company), ("user", &*user), ("name", &*name)];
+        let fill = |id: &str| text.fill(id, &variables);
+        Words {
+            subject: fill(&format!("mail-{}-subject", self.name)),
+            greeting: fill("mail-greeting"),
+            lead: fill(&format!("mail-{}-lead", self.name)),
+            rest: self.rest.iter().map(|id| fill(id)).collect(),
+        }
+    }
+
+    fn link<'a>(&self, text: Text, url: &'a str) -> Link<'a> {
+        Link { label: text.get(&format!("mail-{}-label", self.name)), url }
+    }
 }
 
 impl Letter {
     /// The mail with the link of a token.
     pub(crate) fn with_token(order: &MailOrder, issued: IssuedToken, url: &PublicUrl) -> askama::Result<Self> {
-        let company = one_line(&issued.company);
-        let words = Words::of_token(order.language, issued.purpose, &company, &issued.username, &issued.display_name);
+        let (text, kind, company) = (Text::new(order.language), Kind::of(issued.purpose), one_line(&issued.company));
+        let words = kind.words(text, &company, &issued.username, &issued.display_name);
         let path = if issued.purpose.sets_password() { "password/reset" } else { "email/verify" };
         let url = format!("{}/{path}?token={}", url.as_str(), issued.token.into_text());
-        let link = Some(Link { label: words.label, url: &url });
-        Self::new(order, issued.address, &company, &words, &link)
+        Self::new(order, issued.address, &company, &words, &Some(kind.link(text, &url)))
     }
 
     /// The notice to a former address.
@@ -77,8 +120,8 @@ impl Letter {
         company: &str,
         profile: &Profile,
     ) -> askama::Result<Self> {
-        let company = one_line(company);
-        let words = Words::of_former_address(order.language, &company, &profile.username, &profile.display_name);
+        let (text, company) = (Text::new(order.language), one_line(company));
+        let words = Kind::FORMER_ADDRESS.words(text, &company, &profile.username, &profile.display_name);
         Self::new(order, former.to_owned(), &company, &words, &None)
     }
 
@@ -89,141 +132,20 @@ impl Letter {
         words: &Words,
         link: &Option<Link<'_>>,
     ) -> askama::Result<Self> {
-        let language = match order.language {
-            Language::En => "en",
-            Language::De => "de",
-        };
         Ok(Self {
             id: order.id.clone(),
             to,
             subject: words.subject.clone(),
-            text: Text { words, link, company }.render()?,
-            html: Html { language, words, link, company }.render()?,
+            text: Plain { words, link, company }.render()?,
+            html: Html { language: order.language.code(), words, link, company }.render()?,
         })
-    }
-}
-
-impl Words {
-    fn of_token(language: Language, purpose: MailPurpose, company: &str, username: &str, display_name: &str) -> Self {
-        let (user, name) = (one_line(username), one_line(display_name));
-        match language {
-            Language::En => Self::english(purpose, company, &user, &name),
-            Language::De => Self::german(purpose, company, &user, &name),
-        }
-    }
-
-    fn english(purpose: MailPurpose, company: &str, user: &str, name: &str) -> Self {
-        let greeting = format!("Hello {name},");
-        let once = |time: &str| format!("The link works once, and for {time}.");
-        match purpose {
-            MailPurpose::Reset => Self {
-                subject: format!("{company}: set a new password"),
-                greeting,
-                lead: format!(
-                    "somebody asked to set a new password for the user {user} of {company}. If it was you, open this link:"
-                ),
-                label: "Set a new password",
-                rest: vec![
-                    once("30 minutes"),
-                    "Your authenticator app stays as it is. The next sign-in asks for its code.".to_owned(),
-                    "If it was not you, ignore this mail. Nothing has changed.".to_owned(),
-                ],
-            },
-            MailPurpose::Invitation => Self {
-                subject: format!("{company}: your new account"),
-                greeting,
-                lead: format!(
-                    "{company} has an account for you. Your user name is {user}. Open this link to choose a password:"
-                ),
-                label: "Choose a password",
-                rest: vec![
-                    once("7 days"),
-                    "At the first sign-in you set up an authenticator app on your phone.".to_owned(),
-                    "If you did not expect this mail, ignore it.".to_owned(),
-                ],
-            },
-            MailPurpose::Verification => Self {
-                subject: format!("{company}: verify your e-mail address"),
-                greeting,
-                lead: format!("the user {user} of {company} has this e-mail address. If that is you, open this link:"),
-                label: "Verify the address",
-                rest: vec![once("30 minutes"), "If it is not you, ignore this mail.".to_owned()],
-            },
-        }
-    }
-
-    fn german(purpose: MailPurpose, company: &str, user: &str, name: &str) -> Self {
-        let greeting = format!("Guten Tag {name},");
-        let once = |time: &str| format!("Der Link funktioniert einmal, und zwar {time} lang.");
-        match purpose {
-            MailPurpose::Reset => Self {
-                subject: format!("{company}: neues Passwort setzen"),
-                greeting,
-                lead: format!(
-                    "jemand möchte ein neues Passwort für {user} bei {company} setzen. Wenn Sie das sind, öffnen Sie diesen Link:"
-                ),
-                label: "Neues Passwort setzen",
-                rest: vec![
-                    once("30 Minuten"),
-                    "Ihre Authenticator-App bleibt unverändert. Die nächste Anmeldung fragt nach ihrem Code."
-                        .to_owned(),
-                    "Wenn Sie das nicht waren, ignorieren Sie diese E-Mail. Es hat sich nichts geändert.".to_owned(),
-                ],
-            },
-            MailPurpose::Invitation => Self {
-                subject: format!("{company}: Ihr neues Konto"),
-                greeting,
-                lead: format!(
-                    "{company} hat ein Konto für Sie angelegt. Ihr Benutzername ist {user}. Öffnen Sie diesen Link, um ein Passwort zu wählen:"
-                ),
-                label: "Passwort wählen",
-                rest: vec![
-                    once("7 Tage"),
-                    "Bei der ersten Anmeldung richten Sie eine Authenticator-App auf Ihrem Telefon ein.".to_owned(),
-                    "Wenn Sie diese E-Mail nicht erwartet haben, ignorieren Sie sie.".to_owned(),
-                ],
-            },
-            MailPurpose::Verification => Self {
-                subject: format!("{company}: E-Mail-Adresse bestätigen"),
-                greeting,
-                lead: format!(
-                    "{user} bei {company} hat diese E-Mail-Adresse angegeben. Wenn Sie das sind, öffnen Sie diesen Link:"
-                ),
-                label: "Adresse bestätigen",
-                rest: vec![once("30 Minuten"), "Wenn Sie das nicht sind, ignorieren Sie diese E-Mail.".to_owned()],
-            },
-        }
-    }
-
-    fn of_former_address(language: Language, company: &str, username: &str, display_name: &str) -> Self {
-        let (user, name) = (one_line(username), one_line(display_name));
-        match language {
-            Language::En => Self {
-                subject: format!("{company}: your e-mail address was changed"),
-                greeting: format!("Hello {name},"),
-                lead: format!(
-                    "an Administrator of {company} replaced this e-mail address of the user {user} by another."
-                ),
-                label: "",
-                rest: vec![format!("If you did not expect it, tell an Administrator of {company} at once.")],
-            },
-            Language::De => Self {
-                subject: format!("{company}: Ihre E-Mail-Adresse wurde geändert"),
-                greeting: format!("Guten Tag {name},"),
-                lead: format!(
-                    "die Administration von {company} hat diese E-Mail-Adresse von {user} durch eine andere ersetzt."
-                ),
-                label: "",
-                rest: vec![format!(
-                    "Wenn Sie das nicht erwartet haben, melden Sie es sofort der Administration von {company}."
-                )],
-            },
-        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use vestibule::language::Language;
+
     use super::*;
 
     fn letter(language: Language, purpose: MailPurpose, company: &str, name: &str) -> Letter {
@@ -234,14 +156,15 @@ mod tests {
             network: "10.0.0".to_owned(),
         };
         let order = MailOrder { id, request_id: "r".to_owned(), language, mail };
-        let words = Words::of_token(language, purpose, company, "bob", name);
-        let link = Some(Link { label: words.label, url: "https://login.example.com/password/reset?token=vp_A" });
+        let (text, kind) = (Text::new(language), Kind::of(purpose));
+        let words = kind.words(text, company, "bob", name);
+        let link = Some(kind.link(text, "https://login.example.com/password/reset?token=vp_A"));
         Letter::new(&order, "bob@acme.example".to_owned(), company, &words, &link).unwrap()
     }
 
     #[test]
     fn mail_has_link_in_text_and_html() {
-        let letter = letter(Language::En, MailPurpose::Reset, "Acme", "Bob");
+        let letter = letter(Language::English, MailPurpose::Reset, "Acme", "Bob");
         let want = "Hello Bob,\n\nsomebody asked to set a new password for the user bob of Acme. If it was you, open this link:\n\n\
                     https://login.example.com/password/reset?token=vp_A\n\nThe link works once, and for 30 minutes.\n\nYour \
                     authenticator app stays as it is. The next sign-in asks for its code.\n\nIf it was not you, ignore this \
@@ -258,7 +181,7 @@ mod tests {
     #[test]
     fn names_are_escaped_in_html_and_kept_on_one_line() {
         let name = "<b>Bob</b>\r\nBcc: x@y.example";
-        let letter = letter(Language::De, MailPurpose::Invitation, "A & B", name);
+        let letter = letter(Language::German, MailPurpose::Invitation, "A & B", name);
         assert!(!letter.html.contains("<b>") && !letter.html.contains("A & B"), "{}", letter.html);
         assert!(letter.text.contains(r"Guten Tag <b>Bob</b>\r\nBcc: x@y.example,"), "{}", letter.text);
         assert_eq!(letter.subject, "A & B: Ihr neues Konto");
@@ -267,10 +190,10 @@ mod tests {
     #[test]
     fn every_mail_has_every_language() {
         for purpose in [MailPurpose::Reset, MailPurpose::Invitation, MailPurpose::Verification] {
-            let [english, german] =
-                [Language::En, Language::De].map(|language| letter(language, purpose, "Acme", "Bob"));
+            let [english, german] = Language::ALL.map(|language| letter(language, purpose, "Acme", "Bob"));
             assert!(english.subject != german.subject && english.text != german.text);
             assert!(german.html.contains("lang=\"de\""));
+            assert!(!(english.html + &german.html).contains("mail-"), "a text is missing");
         }
     }
 }

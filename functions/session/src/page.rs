@@ -70,14 +70,14 @@ async fn home(get: PageRequest) -> Response {
 
 async fn show(State(app): State<Arc<App>>, get: PageRequest) -> PageResult {
     let mut page = get.page;
-    sessions_page(&app, &mut page, None).await
+    sessions_page(&app, &mut page, &FormErrors::none()).await
 }
 
-async fn sessions_page(app: &App, page: &mut Page, errors: Option<FormErrors>) -> PageResult {
+async fn sessions_page(app: &App, page: &mut Page, errors: &FormErrors) -> PageResult {
     let principal = page.principal(app).await?;
     let sessions = sessions(app, &page.request, &principal).await?;
     let template = SessionsTemplate { text: page.text, sessions };
-    page.show_form(&page.text.get("sessions-title"), &errors.unwrap_or_default(), &template)
+    page.show_form(&page.text.get("sessions-title"), errors, &template)
 }
 
 async fn submit(State(app): State<Arc<App>>, post: PageForm<SessionsForm>) -> PageResult {
@@ -96,7 +96,7 @@ async fn submit(State(app): State<Arc<App>>, post: PageForm<SessionsForm>) -> Pa
         Err(problem) if problem.code() == Code::NotFound => Ok(redirect("/settings/sessions", [])),
         Err(problem) => {
             let errors = page.errors(problem, "main")?;
-            sessions_page(&app, &mut page, Some(errors)).await
+            sessions_page(&app, &mut page, &errors).await
         }
     }
 }

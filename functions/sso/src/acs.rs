@@ -17,7 +17,7 @@ use vestibule::{
     http::{
         ApiRequest, ApiResult, App, Code, LargeForm, Problem, Request, Routes,
         dto::{EnrolmentDto, SessionDto, UserDto},
-        page::{Cookies, redirect, with_return_to},
+        page::{Cookies, redirect, redirect_to_enrolment},
     },
     id::{TenantId, UserId},
     saml::{self, Certificate, Expected, Fault},
@@ -284,8 +284,7 @@ impl AcsRequest<'_> {
         let mut response = match answer {
             AcsAnswer::SignedIn { session, .. } => redirect(&return_to, cookies.signed_in(session, now)),
             AcsAnswer::EnrolmentRequired { enrolment, reset_code_required } => {
-                let path = if *reset_code_required { "/enroll?reset_code=true" } else { "/enroll" };
-                redirect(&with_return_to(path, &return_to), [cookies.enrolment(enrolment, now)])
+                redirect_to_enrolment(cookies, enrolment, *reset_code_required, &return_to, now)
             }
         };
         if std::mem::take(&mut pre_session.unsolicited) {

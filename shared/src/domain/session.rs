@@ -142,19 +142,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{
-        domain::{Kind, Role, User},
-        env::SystemEntropy,
-        id::{TenantId, UserId},
-        store::fixture::{NOW, add_session, person},
-    };
-
-    fn session() -> Session {
-        let key = TenantId::parse("acme").unwrap().user(UserId::parse("u-ann").unwrap());
-        let mut user: User = person(Kind::Employee, Role::Standard, Nonce::generate(&SystemEntropy).unwrap());
-        let token = add_session(&mut user, &key);
-        user.sessions.remove(token.id()).unwrap()
-    }
+    use crate::store::fixture::{NOW, session};
 
     #[test]
     fn session_is_authenticated_at_the_sign_in_or_the_last_step_up() {

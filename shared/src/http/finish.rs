@@ -19,7 +19,7 @@ use tower::ServiceExt;
 use super::{
     App, Routes,
     call::{Stamp, wants_html},
-    page::{Language, has_pre_session, problem_page},
+    page::{has_pre_session, language, problem_page},
     problem::{Code, Problem},
 };
 use crate::{
@@ -69,7 +69,7 @@ async fn finish(router: Router, clock: &dyn Clock, entropy: &dyn Entropy, mut re
     // Without randomness nothing is granted, but the log still needs an id that distinguishes the response.
     let id = entropy.bytes::<12>().map_or_else(|_| now.millis().to_string(), |id| BASE64URL_NOPAD.encode(&id));
     let method = request.method().clone();
-    let page = page_kind(&request).map(|kind| (kind, Language::of(request.headers())));
+    let page = page_kind(&request).map(|kind| (kind, language(request.headers())));
     if method == Method::HEAD {
         // axum serves HEAD as GET. No route has OPTIONS, so this request finds out which methods the path allows.
         *request.method_mut() = Method::OPTIONS;

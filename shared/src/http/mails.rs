@@ -9,7 +9,8 @@ use crate::{
     auth::mail_token::{InvalidMailToken, ResetRejection},
     env::Timestamp,
     id::MessageId,
-    mail_order::{Language, MailOrder, MailQueue, OrderedMail, QueueError},
+    language::Language,
+    mail_order::{MailOrder, MailQueue, OrderedMail, QueueError},
     password::WeakPassword,
     store::mail::ChargeNetworkError,
 };

@@ -8,20 +8,17 @@
 mod asset;
 mod cookies;
 mod form;
-mod language;
 mod layout;
 mod origin;
 mod request;
 
 pub use asset::{Asset, ICON, SCRIPT, STYLE};
 pub use cookies::Cookies;
-pub(super) use cookies::{cookie, has_pre_session};
-pub use form::{Field, FormErrors};
-pub use language::{Language, Text};
+pub(super) use cookies::{cookie, has_pre_session, language};
+pub use form::{Field, FormErrors, choice_name};
 pub(super) use layout::problem_page;
-pub use layout::{Navigation, PageError, PageResult, redirect};
+pub use layout::{Navigation, PageError, PageResult, redirect, redirect_to_enrolment};
 pub use origin::{is_own_path, own_path, with_query, with_return_to};
 pub use request::{Page, PageForm, PageRequest, PageUpload};
 
-#[cfg(test)]
-mod tests;
+pub use crate::text::Text;

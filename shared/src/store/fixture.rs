@@ -99,6 +99,14 @@ pub(crate) fn add_session(user: &mut User, key: &UserKey) -> TokenRef {
     new.token.reference().clone()
 }
 
+/// A session of an employee who signed in with a code.
+pub(crate) fn session() -> item::Session {
+    let key = TenantId::parse("acme").unwrap().user(UserId::parse("u-ann").unwrap());
+    let mut user = person(Kind::Employee, Role::Standard, Nonce::generate(&SystemEntropy).unwrap());
+    let token = add_session(&mut user, &key);
+    user.sessions.remove(token.id()).unwrap()
+}
+
 fn new_session(key: &UserKey, security_version: i64, restored: RestoreEpoch) -> NewSession {
     NewSession::signed_in(key, security_version, item::Amr::Otp, &attempt(NOW), restored, &SystemEntropy).unwrap()
 }

@@ -10,7 +10,7 @@ use axum::{
 use vestibule::{
     http::{
         App, Code, Line, Problem,
-        page::{FormErrors, Page, PageResult, Text, redirect},
+        page::{FormErrors, Page, PageResult, Text, choice_name, redirect},
     },
     id::{BatchId, IdempotencyKey, InvalidId, TenantId, UserId},
     store::{
@@ -20,7 +20,10 @@ use vestibule::{
 };
 
 use super::PATH;
-use crate::run::{BatchRequest, run_batch};
+use crate::{
+    report::ExclusionOutcomeDto,
+    run::{BatchRequest, run_batch},
+};
 
 /// Contacts in one part of the results.
 const PART: usize = 100;
@@ -48,16 +51,8 @@ struct Row<'a> {
 }
 
 /// The name of an outcome, as the API has it.
-fn code(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Excluded => "excluded",
-        Outcome::Included => "included",
-        Outcome::Unchanged => "unchanged",
-        Outcome::NotAContact => "not_a_contact",
-        Outcome::NotFound => "not_found",
-        Outcome::PasswordTooShort => "password_too_short",
-        Outcome::NotApplied => "not_applied",
-    }
+fn code(outcome: Outcome) -> String {
+    choice_name(&ExclusionOutcomeDto::from(outcome))
 }
 
 fn said(text: Text, outcome: Outcome) -> Cow<'static, str> {
@@ -68,17 +63,6 @@ fn said(text: Text, outcome: Outcome) -> Cow<'static, str> {
 pub(super) fn to_confirm(report: &Report) -> bool {
     let changes = |(_, outcome): &(_, Outcome)| matches!(outcome, Outcome::Excluded | Outcome::Included);
     report.dry_run && report.status == Status::Completed && report.results.iter().any(changes)
-}
-
-pub(super) async fn show(
-    app: &App,
-    page: &Page,
-    tenant: &TenantId,
-    report: &Report,
-    part: Option<usize>,
-    interrupted: bool,
-) -> PageResult {
-    outcome_page(app, page, tenant, report, part, interrupted, &FormErrors::none()).await
 }
 
 /// Makes the change of a preview. The id of the preview is the idempotency key, so a repeated confirmation continues or repeats
@@ -96,7 +80,7 @@ pub(super) async fn confirm(app: &App, page: &Page, tenant: &TenantId, preview: 
         Err(problem) if problem.code() == Code::Unavailable => {
             Ok(redirect(&format!("{PATH}?batch={preview}&interrupted=true"), []))
         }
-        Err(problem) => outcome_page(app, page, tenant, &report, None, false, &page.errors(problem, "main")?).await,
+        Err(problem) => show(app, page, tenant, &report, None, false, &page.errors(problem, "main")?).await,
     }
 }
 
@@ -109,7 +93,8 @@ pub(super) fn csv(report: &Report) -> Response {
     (headers, format!("id,outcome\r\n{}", rows.collect::<String>())).into_response()
 }
 
-async fn outcome_page(
+/// The page of a batch. `part` is the part of the results that it shows, from 1.
+pub(super) async fn show(
     app: &App,
     page: &Page,
     tenant: &TenantId,

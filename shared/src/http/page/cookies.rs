@@ -11,6 +11,7 @@ use crate::{
         call::Request,
         dto::{EnrolmentDto, SessionDto},
     },
+    language::Language,
     policy,
     secret::{RestoreEpoch, TokenClass, TokenRef},
     sso::{PreSession, PublicUrl},
@@ -86,7 +87,7 @@ impl Cookies {
 
     /// The cookie of a browser that has to enrol.
     #[must_use]
-    pub fn enrolment(self, enrolment: &EnrolmentDto, now: Timestamp) -> HeaderValue {
+    pub(super) fn enrolment(self, enrolment: &EnrolmentDto, now: Timestamp) -> HeaderValue {
         self.until(TokenClass::Enrolment, enrolment.token(), enrolment.expires_at(), now)
     }
 
@@ -133,9 +134,13 @@ impl Cookies {
     }
 }
 
-/// The language that the person chose before.
-pub(super) fn language(headers: &HeaderMap) -> Option<&str> {
-    named(headers, LANGUAGE)
+/// The language that the person chose before, or the one that their browser prefers.
+pub(in crate::http) fn language(headers: &HeaderMap) -> Language {
+    let accepted = || {
+        let header = headers.get(header::ACCEPT_LANGUAGE).and_then(|it| it.to_str().ok());
+        Language::accepted(header.unwrap_or_default())
+    };
+    named(headers, LANGUAGE).and_then(Language::parse).unwrap_or_else(accepted)
 }
 
 /// Whether the browser has a pre-session.

@@ -4,6 +4,7 @@ use std::{borrow::Cow, time::Duration};
 
 use askama::Template;
 use axum::http::StatusCode;
+use serde::Serialize;
 
 use super::{Page, PageError, Text, with_return_to};
 use crate::http::problem::{Code, Problem};
@@ -228,6 +229,13 @@ impl Page {
         }
         Ok(FormErrors { messages, status: code.status(), code: Some(code) })
     }
+}
+
+/// The name of a choice, as the API and forms have it: `saml_sso`. Empty for a value that is no name.
+#[must_use]
+pub fn choice_name(choice: &impl Serialize) -> String {
+    let pair = serde_urlencoded::to_string([("", choice)]).unwrap_or_default();
+    pair.strip_prefix('=').unwrap_or_default().to_owned()
 }
 
 /// A problem in the language of the page.

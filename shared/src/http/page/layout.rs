@@ -8,15 +8,19 @@ use axum::{
 };
 
 use super::{
-    FormErrors, ICON, Language, Page, SCRIPT, STYLE, Text,
+    Cookies, FormErrors, ICON, Page, SCRIPT, STYLE, Text,
     form::{Message, problem_text},
+    with_return_to,
 };
 use crate::{
     domain::Role,
+    env::Timestamp,
     http::{
+        dto::EnrolmentDto,
         finish::{PageKind, Rendered},
         problem::{Code, Problem},
     },
+    language::Language,
 };
 
 /// Everything comes from this origin, no frame may contain a page, and forms are sent to this origin only.
@@ -192,6 +196,19 @@ pub(in crate::http) fn problem_page(
     let mut response = frame.page(code.status(), Some(code), &text.get("problem-title"), &[], &body).ok()?;
     problem.retry_header(response.headers_mut());
     Some(response)
+}
+
+/// Sends the browser to set up an authenticator, and then to a page of this service.
+#[must_use]
+pub fn redirect_to_enrolment(
+    cookies: Cookies,
+    enrolment: &EnrolmentDto,
+    reset_code_required: bool,
+    return_to: &str,
+    now: Timestamp,
+) -> Response {
+    let path = if reset_code_required { "/enroll?reset_code=true" } else { "/enroll" };
+    redirect(&with_return_to(path, return_to), [cookies.enrolment(enrolment, now)])
 }
 
 /// Sends the browser to a page of this service, with cookies.

@@ -10,7 +10,7 @@ use axum::{
 use serde::de::DeserializeOwned;
 
 use super::{
-    Cookies, Language, Navigation, PageError, Text, layout,
+    Cookies, Navigation, PageError, Text, language, layout,
     origin::{self, path_of},
     with_return_to,
 };
@@ -22,6 +22,7 @@ use crate::{
         form::{self, Body, PageBody, UploadBody},
         problem::Code,
     },
+    language::Language,
     secret::{SecretText, TokenClass},
     store::session::Principal,
 };
@@ -111,7 +112,7 @@ impl Page {
         let (cookies, uri) = (Cookies::new(app), parts.uri.clone());
         let asked = uri.query().and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("lang=")));
         let chosen = asked.and_then(Language::parse);
-        let language = chosen.unwrap_or_else(|| Language::of(&parts.headers));
+        let language = chosen.unwrap_or_else(|| language(&parts.headers));
         let mut request = Request::of_page(parts, cookies, app.store.restored())?;
         request.now = app.clock.now();
         Ok(Self { request, text: Text::new(language), cookies, uri, chosen: chosen.is_some(), navigation: None })

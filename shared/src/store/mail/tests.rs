@@ -7,7 +7,8 @@ use crate::{
     domain::{MailPurpose, Role},
     env::SystemEntropy,
     id::{MessageId, UserKey},
-    mail_order::{Language, MailOrder, OrderedMail},
+    language::Language,
+    mail_order::{MailOrder, OrderedMail},
     secret::{RestoreEpoch, TokenRef},
     store::{
         OperationError,
@@ -35,7 +36,7 @@ async fn ann_with_address() -> Ann {
 
 fn order(mail: OrderedMail) -> MailOrder {
     let id = MessageId::generate(&SystemEntropy).unwrap();
-    MailOrder { id, request_id: "r".to_owned(), language: Language::En, mail }
+    MailOrder { id, request_id: "r".to_owned(), language: Language::English, mail }
 }
 
 fn reset_order(ann: &Ann) -> MailOrder {

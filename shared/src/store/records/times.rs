@@ -103,23 +103,13 @@ pub mod secs_or_zero {
 #[cfg(test)]
 mod tests {
     use crate::{
-        domain::{Kind, Role, Session, User},
-        env::SystemEntropy,
-        id::{TenantId, UserId},
-        secret::Nonce,
+        domain::Session,
         store::{
-            fixture::{NOW, add_session, person},
+            fixture::{NOW, session},
             item,
             write::{Value, num},
         },
     };
-
-    fn session() -> Session {
-        let key = TenantId::parse("acme").unwrap().user(UserId::parse("u-ann").unwrap());
-        let mut user: User = person(Kind::Employee, Role::Standard, Nonce::generate(&SystemEntropy).unwrap());
-        let token = add_session(&mut user, &key);
-        user.sessions.remove(token.id()).unwrap()
-    }
 
     #[test]
     fn each_time_is_stored_in_the_unit_of_its_attribute() {
