@@ -131,4 +131,13 @@ class Person {
     await this.fill({ code: await this.code() });
     await this.press("Confirm");
   }
+
+  /** From the sign-in page through the identity provider for development, and back. */
+  async bySso(username) {
+    await this.follow("Sign in with SSO");
+    await this.page.locator("[name=username]").fill(username);
+    await this.page.getByRole("button", { name: "Sign in", exact: true }).click();
+    if (!this.scripts) await this.page.getByRole("button", { name: `Continue as ${username}` }).click();
+    await this.page.waitForURL(`${this.url}/**`);
+  }
 }

@@ -80,6 +80,20 @@ await bob.open("/nothing");
 await bob.see("This did not work", "not-found");
 await bob.open("/logout");
 await bob.see("Sign out", "logout");
+// By the keyboard alone: the first key leads past the header, and Enter sends the form.
+const keys = await person();
+await keys.open("/login");
+await keys.page.keyboard.press("Tab");
+if ((await keys.page.evaluate(() => document.activeElement.getAttribute("href"))) !== "#main") keys.faults.push("the first link does not skip to the content");
+await keys.page.keyboard.press("Enter");
+for (const text of ["acme", "con1", PASSWORDS.con1]) {
+  do await keys.page.keyboard.press("Tab");
+  while (!(await keys.page.evaluate(() => document.activeElement.matches("main input"))));
+  await keys.page.keyboard.type(text);
+}
+await keys.page.keyboard.press("Enter");
+await keys.page.waitForURL(/enroll/);
+await keys.see("Set up your authenticator app", "enroll-contact");
 const german = await person();
 await german.open("/login?lang=de");
 await german.see("Anmelden", "login-german");
