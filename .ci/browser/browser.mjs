@@ -131,4 +131,19 @@ class Person {
     await this.fill({ code: await this.code() });
     await this.press("Confirm");
   }
+
+  /** P1: the page that is open. */
+  async offersNoWayToTurnMfaOff() {
+    const offers = this.page.getByRole("main").getByText(/(disable|turn off|switch off|deactivate) (mfa|multi-factor|the authenticator)/i);
+    if ((await offers.count()) > 0) this.faults.push(`${this.page.url()} offers to turn MFA off`);
+  }
+
+  /** From the sign-in page through the identity provider for development, and back. */
+  async bySso(tenant, username) {
+    await this.follow(`Sign in with SSO at ${tenant}`);
+    await this.page.locator("[name=username]").fill(username);
+    await this.page.getByRole("button", { name: "Sign in", exact: true }).click();
+    if (!this.scripts) await this.page.getByRole("button", { name: `Continue as ${username}` }).click();
+    await this.page.waitForURL(`${this.url}/**`);
+  }
 }

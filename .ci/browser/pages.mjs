@@ -1,8 +1,8 @@
-// The journeys of people by clicking, on the demo users of `local`.
+// The journeys of people by clicking, on the demo users: pages.mjs URL with|without TENANT
 
 import { start } from "./browser.mjs";
 
-const [url, scripts] = [process.argv[2], process.argv[3] === "with"];
+const [url, scripts, tenant] = [process.argv[2], process.argv[3] === "with", process.argv[4]];
 const PASSWORDS = {
   ann: "ann waters 9 blue ferns", bob: "bob bakes 6 rye loaves", con1: "con1 counts 3 grey geese", op: "op sorts 7 brass keys",
 };
@@ -14,10 +14,10 @@ await bob.open("/");
 await bob.see("Sign in", "login");
 await bob.press("Sign in");
 await bob.see("Sign in", "login-empty");
-await bob.fill({ tenant: "acme", username: "bob", password: "wrong" });
+await bob.fill({ tenant, username: "bob", password: "wrong" });
 await bob.press("Sign in");
 await bob.see("Sign in", "login-wrong");
-await bob.signIn("acme", "bob", PASSWORDS.bob);
+await bob.signIn(tenant, "bob", PASSWORDS.bob);
 await bob.see("Set up your authenticator app", "enroll");
 await bob.enrol();
 await bob.see("Scan this QR code with your app", "enroll-qr");
@@ -40,7 +40,7 @@ await bob.page.goBack();
 await bob.see("Sign in", "back-after-logout");
 
 // A code, with mistakes on the way.
-await bob.signIn("acme", "bob", PASSWORDS.bob);
+await bob.signIn(tenant, "bob", PASSWORDS.bob);
 await bob.see("Enter your code", "verify");
 await bob.fill({ code: "12" });
 await bob.press("Sign in");
@@ -57,7 +57,7 @@ await bob.see("My settings", "settings-with-token");
 
 // P7: a lost phone, with a recovery token.
 const phoneless = await person();
-await phoneless.signIn("acme", "bob", PASSWORDS.bob);
+await phoneless.signIn(tenant, "bob", PASSWORDS.bob);
 await phoneless.follow("Use a recovery token instead");
 await phoneless.see("Enter your recovery token", "verify-recovery");
 await phoneless.fill({ recovery_token: "wrong" });
@@ -74,12 +74,26 @@ await phoneless.see("Where you are signed in", "sessions-two");
 // Other states of these pages.
 await bob.open("/step-up?return_to=/settings/security");
 await bob.see("Confirm that it is you", "step-up");
-await bob.open("/login?tenant=acme");
+await bob.open(`/login?tenant=${tenant}`);
 await bob.see("Sign in", "login-without-sso");
 await bob.open("/nothing");
 await bob.see("This did not work", "not-found");
 await bob.open("/logout");
 await bob.see("Sign out", "logout");
+// By the keyboard alone: the first key leads past the header, and Enter sends the form.
+const keys = await person();
+await keys.open("/login");
+await keys.page.keyboard.press("Tab");
+if ((await keys.page.evaluate(() => document.activeElement.getAttribute("href"))) !== "#main") keys.faults.push("the first link does not skip to the content");
+await keys.page.keyboard.press("Enter");
+for (const text of [tenant, "con1", PASSWORDS.con1]) {
+  do await keys.page.keyboard.press("Tab");
+  while (!(await keys.page.evaluate(() => document.activeElement.matches("main input"))));
+  await keys.page.keyboard.type(text);
+}
+await keys.page.keyboard.press("Enter");
+await keys.page.waitForURL(/enroll/);
+await keys.see("Set up your authenticator app", "enroll-contact");
 const german = await person();
 await german.open("/login?lang=de");
 await german.see("Anmelden", "login-german");

@@ -11,6 +11,7 @@ pub mod letters;
 pub mod log;
 pub mod login;
 pub mod mail;
+mod mail_page;
 pub mod seed;
 pub mod seeding;
 pub mod server;

@@ -43,6 +43,7 @@ use crate::{
     data_dir::DataDir,
     letters::{self, Letters},
     mail::NotifyingTable,
+    mail_page,
     seed::{DEMO, Seed},
     seeding,
     welcome::Welcome,
@@ -153,7 +154,7 @@ pub async fn serve(options: &Serve) -> Result<(), Failure> {
     let address = SocketAddr::new(options.host, options.port);
     let listener = TcpListener::bind(address).await.map_err(|error| bind_error(address, &error))?;
     let url = format!("http://{}", listener.local_addr()?);
-    let (app, table) = open_configured(options, directory.as_deref(), &url).await?;
+    let (app, table, letters) = open_configured(options, directory.as_deref(), &url).await?;
     if let Some(seed) = seed {
         seeding::add_missing(&app, seed).await?;
     }
@@ -167,7 +168,10 @@ pub async fn serve(options: &Serve) -> Result<(), Failure> {
         .into());
     }
     let welcome = Welcome { url: &url, directory: directory.as_deref(), seed: &choice, demo: &demo };
-    let router = router(app, table);
+    let mut router = router(app, table);
+    if options.host.is_loopback() {
+        router = router.merge(mail_page::router(letters));
+    }
     let announce = || {
         if !options.host.is_loopback() {
             tracing::warn!("plain HTTP does not protect passwords and codes: put a TLS proxy in front");
@@ -183,7 +187,7 @@ async fn open_configured(
     options: &Serve,
     directory: Option<&Path>,
     url: &str,
-) -> Result<(Arc<App>, Arc<dyn Table>), Failure> {
+) -> Result<(Arc<App>, Arc<dyn Table>, Arc<Letters>), Failure> {
     let Opened { mut app, table } = open_store(options, directory).await?.at_restore_epoch().await?;
     app.store = app.store.with_audit_retention(options.audit_retention_days);
     app.public_url = match &options.public_url {
@@ -192,8 +196,9 @@ async fn open_configured(
     };
     let letters = Letters::new(directory, Arc::clone(&app.clock))
         .map_err(|error| format!("cannot write mails into the data directory: {error}"))?;
-    letters::start(&mut app, Arc::new(letters));
-    Ok((Arc::new(app), table))
+    let letters = Arc::new(letters);
+    letters::start(&mut app, Arc::clone(&letters));
+    Ok((Arc::new(app), table, letters))
 }
 
 /// Serves until a signal, then gives the requests in progress [`DRAIN`] to finish. `announce` runs when the server is ready.

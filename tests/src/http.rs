@@ -1,12 +1,15 @@
-//! Sends requests to servers that run elsewhere.
+//! Sends requests to servers that run elsewhere, and serves on a port.
+
+use std::net::SocketAddr;
 
 use axum::{
+    Router,
     body::{Body, Bytes},
     http::{Request, Response, header},
 };
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 /// Sends a request to a server at `http://HOST:PORT`, on a new connection.
 pub async fn send(url: &str, mut request: Request<Body>) -> Response<Body> {
@@ -16,6 +19,15 @@ pub async fn send(url: &str, mut request: Request<Body>) -> Response<Body> {
     tokio::spawn(connection);
     request.headers_mut().insert(header::HOST, authority.parse().unwrap());
     sender.send_request(request).await.unwrap().map(Body::new)
+}
+
+/// Serves on a free port until the process ends. Returns the URL.
+pub async fn listen(router: Router) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    tokio::spawn(axum::serve(listener, service).into_future());
+    url
 }
 
 /// The body of a response. The tests' servers send at most 16 MiB.

@@ -267,6 +267,12 @@ impl Service {
         Self(Target::Remote(url.trim_end_matches('/').to_owned()))
     }
 
+    /// Serves on a free port until the process ends. Returns the URL. Only in this process.
+    pub async fn listen(&self) -> String {
+        let Target::InProcess { router, .. } = &self.0 else { panic!("a running server listens already") };
+        http::listen(router.clone()).await
+    }
+
     /// The state of the handlers. Only in this process.
     #[must_use]
     pub fn app(&self) -> &Arc<App> {

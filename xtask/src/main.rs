@@ -3,13 +3,14 @@
 
 use std::{env, process::ExitCode};
 
-use xtask::{saml_mutants, watch};
+use xtask::{cloud::Cloud, saml_mutants, seed, watch};
 
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   cloud [COMMAND…]     runs a command while every flow runs as a Lambda function; without a command, serves until it is stopped.
                        `.ci/with-cloud` starts it
+  demo-tenants ID…     creates tenants in that cloud, each with the users of the demo tenant
   function PROGRAM…    runs a function of the cloud with its variables only (Cargo's runner under cargo-lambda)
   saml-mutants [--check | NAME…]
                        removes one protection of the SAML code at a time: a test has to fail (docs/mutation.md)";
@@ -21,6 +22,10 @@ async fn main() -> ExitCode {
         arguments.split_first().map_or(("", &[][..]), |(command, rest)| (command.as_str(), rest));
     let success = match (command, arguments) {
         ("cloud", command) => watch::cloud(command).await,
+        ("demo-tenants", ids) => {
+            seed::create_demo_tenants(&Cloud::from_environment(), ids).await;
+            true
+        }
         ("function", [program, arguments @ ..]) => watch::function(program, arguments),
         ("saml-mutants", arguments) => saml_mutants::saml_mutants(arguments),
         _ => {

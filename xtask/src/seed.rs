@@ -13,24 +13,36 @@ pub fn tenants() -> Vec<Value> {
     demo["tenants"].as_array().unwrap().clone()
 }
 
-/// Creates all demo users. Each has the e-mail address `USERNAME@TENANT.example`.
+/// Creates all demo users.
 pub async fn create_demo_users(cloud: &Cloud) {
-    let service = Service::at(&cloud.url);
     for tenant in tenants() {
-        let id = tenant["id"].as_str().unwrap();
-        let created = create_tenant(cloud, id, &tenant["name"]).await;
-        let password = created["password"].as_str().unwrap_or_else(|| panic!("{id}: {created}"));
-        let mut first = TestUser::new(id, "first", password);
-        service.enrol(&mut first).await;
-        for user in tenant["users"].as_array().unwrap() {
-            let mut user = user.clone();
-            user.as_object_mut().unwrap().remove("id");
-            user["auth_type"] = json!("local");
-            user["email"] = json!(format!("{}@{id}.example", user["username"].as_str().unwrap()));
-            service.post("/v1/admin/users", &first.session, user).await.ok();
-        }
-        service.delete(&format!("/v1/admin/users/{}", first.id), &first.session).await.ok();
+        create_users(cloud, tenant["id"].as_str().unwrap(), &tenant).await;
     }
+}
+
+/// Creates these tenants, each with the users of the demo tenant.
+pub async fn create_demo_tenants(cloud: &Cloud, ids: &[String]) {
+    let demo = tenants().into_iter().find(|tenant| tenant["id"] != "support").unwrap();
+    for id in ids {
+        create_users(cloud, id, &demo).await;
+    }
+}
+
+/// Creates a tenant with the users of a demo tenant. Each has the e-mail address `USERNAME@TENANT.example`.
+async fn create_users(cloud: &Cloud, id: &str, demo: &Value) {
+    let service = Service::at(&cloud.url);
+    let created = create_tenant(cloud, id, &demo["name"]).await;
+    let password = created["password"].as_str().unwrap_or_else(|| panic!("{id}: {created}"));
+    let mut first = TestUser::new(id, "first", password);
+    service.enrol(&mut first).await;
+    for user in demo["users"].as_array().unwrap() {
+        let mut user = user.clone();
+        user.as_object_mut().unwrap().remove("id");
+        user["auth_type"] = json!("local");
+        user["email"] = json!(format!("{}@{id}.example", user["username"].as_str().unwrap()));
+        service.post("/v1/admin/users", &first.session, user).await.ok();
+    }
+    service.delete(&format!("/v1/admin/users/{}", first.id), &first.session).await.ok();
 }
 
 /// Creates a tenant with a first user, who is an operator in the tenant of the operators.

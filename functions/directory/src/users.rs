@@ -15,12 +15,13 @@ use vestibule::{
     audit::AuditEvent,
     http::{ApiResult, App, Code, Problem, Request, Routes},
     id::UserId,
-    password,
+    password::{self, WeakPassword},
     secret::{NameIdLink, SecretText, TokenClass},
     sso::MAX_NAME_ID,
     store::{
+        OperationError,
         session::{AdminContext, Principal},
-        users::{Changed, LoadedUser},
+        users::{ChangeError, ChangeRejection, LoadedUser, UpdateRejection},
     },
 };
 
@@ -94,17 +95,23 @@ async fn load_for_change(app: &App, request: &Request, user: UserId) -> ApiResul
 }
 
 /// The response to a change or deletion that the store refused.
-async fn refusal(app: &App, request: &Request, admin: &AdminContext, event: AuditEvent, refused: &Changed) -> Problem {
-    match refused {
-        Changed::LastAdministrator => {
-            let why = "a tenant must keep an active Administrator, and without an identity provider one who signs in with a password";
-            request.refused(app, admin, event, Problem::new(Code::Conflict).detail(why)).await
+async fn refusal(app: &App, request: &Request, admin: &AdminContext, event: AuditEvent, error: ChangeError) -> Problem {
+    let why = match error {
+        OperationError::Rejected(why) => why,
+        OperationError::Store(error) => return error.into(),
+    };
+    match why {
+        ChangeRejection::NotFound => Code::NotFound.into(),
+        ChangeRejection::Update(UpdateRejection::InvalidCombination) => invalid_combination(),
+        ChangeRejection::Update(UpdateRejection::PasswordTooShort) => {
+            Problem::weak("/password", WeakPassword::TooShort)
         }
-        Changed::SubjectTaken => request.refused(app, admin, event, name_id_taken()).await,
-        Changed::Ambiguous => request.refused(app, admin, event, name_id_is_a_username()).await,
-        Changed::ActorRevoked => request.no_longer(app).await,
-        Changed::NotFound | Changed::InvalidCombination | Changed::PasswordTooShort | Changed::Done(_) => {
-            Code::NotFound.into()
+        ChangeRejection::LastAdministrator => {
+            let why = Problem::new(Code::Conflict).detail(why.to_string());
+            request.refused(app, admin, event, why).await
         }
+        ChangeRejection::SubjectTaken => request.refused(app, admin, event, name_id_taken()).await,
+        ChangeRejection::Ambiguous => request.refused(app, admin, event, name_id_is_a_username()).await,
+        ChangeRejection::ActorRevoked => request.no_longer(app).await,
     }
 }

@@ -27,7 +27,7 @@ use vestibule::{
     store::{
         OperationError,
         item::{Idp, SsoRequest},
-        sso::{NoOwner, SsoOpened, SubjectRejection},
+        sso::{NoOwner, OpeningRejection, SsoOpened, SubjectRejection},
     },
 };
 
@@ -214,18 +214,23 @@ impl AcsRequest<'_> {
             event.user_agent.clone_from(&request.user_agent);
             event.changed.extend(grant.sign_in().links().then(|| "sso_name_id".to_owned()));
             let user = grant.key().user().clone();
-            match app.store.open_sso(grant, self.idp, &request.network(), &*app.entropy, &event).await? {
-                SsoOpened::SignedIn(it) => {
+            match app.store.open_sso(grant, self.idp, &request.network(), &*app.entropy, &event).await {
+                Ok(SsoOpened::SignedIn(it)) => {
                     let session = SessionDto::new(it.signed_in.token, &it.signed_in.session, None);
                     return Ok(AcsAnswer::SignedIn { session, user: UserDto::new(&it.key, &it.user, &it.profile) });
                 }
-                SsoOpened::EnrolmentRequired { token, ends, reset_code_required } => {
+                Ok(SsoOpened::EnrolmentRequired { token, ends, reset_code_required }) => {
                     let enrolment = EnrolmentDto::new(token, ends);
                     return Ok(AcsAnswer::EnrolmentRequired { enrolment, reset_code_required });
                 }
-                SsoOpened::TooMany { retry_at } => return Err(Problem::too_many(request.now, retry_at)),
-                SsoOpened::Spent => return Err(self.refused("spent", Some(&user)).await),
-                SsoOpened::Stale(unused) => assertion = unused,
+                Err(OperationError::Rejected(OpeningRejection::Stale(unused))) => assertion = unused,
+                Err(OperationError::Rejected(OpeningRejection::NetworkFull(full))) => {
+                    return Err(Problem::too_many(request.now, full.retry_at));
+                }
+                Err(OperationError::Rejected(OpeningRejection::Spent)) => {
+                    return Err(self.refused("spent", Some(&user)).await);
+                }
+                Err(OperationError::Store(error)) => return Err(error.into()),
             }
         }
         Err(Problem::new(Code::Unavailable).retry_after(1))

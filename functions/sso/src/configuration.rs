@@ -19,8 +19,9 @@ use vestibule::{
     secret::Nonce,
     sso::{PublicUrl, ServiceProvider, is_https_or_loopback},
     store::{
+        OperationError,
         item::{Idp, Provisioning, RequestKey},
-        sso::IdpRemoved,
+        sso::RemovalRejection,
     },
 };
 
@@ -405,14 +406,17 @@ async fn remove_idp(app: &App, request: &Request) -> ApiResult<()> {
     let admin = request.administrator(app).await?;
     let event = request.event(Action::IdpRemoved, Outcome::Success).by(admin.key().user());
     let event = event.notify(Notify::Administrators);
-    match app.store.remove_idp(&admin, &request.attempt(app)?, &event).await? {
-        IdpRemoved::Done => Ok(()),
-        IdpRemoved::NotFound => Err(Code::NotFound.into()),
-        IdpRemoved::Needed => {
-            let why = Problem::new(Code::Conflict)
-                .detail("every active Administrator signs in through the identity provider");
-            Err(request.refused(app, &admin, event, why).await)
+    let why = match app.store.remove_idp(&admin, &request.attempt(app)?, &event).await {
+        Ok(()) => return Ok(()),
+        Err(OperationError::Rejected(why)) => why,
+        Err(OperationError::Store(error)) => return Err(error.into()),
+    };
+    Err(match why {
+        RemovalRejection::NotFound => Code::NotFound.into(),
+        RemovalRejection::Needed => {
+            let why = Problem::new(Code::Conflict).detail(why.to_string());
+            request.refused(app, &admin, event, why).await
         }
-        IdpRemoved::ActorRevoked => Err(request.no_longer(app).await),
-    }
+        RemovalRejection::ActorRevoked => request.no_longer(app).await,
+    })
 }

@@ -46,6 +46,13 @@ impl Connection {
         self.send(&format!("GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n"))
     }
 
+    /// A page. The server is not behind HTTPS, so its cookie has no prefix.
+    pub fn page(&mut self, path: &str, session: &str) -> Response {
+        self.send(&format!(
+            "GET {path} HTTP/1.1\r\nHost: x\r\nAccept: text/html\r\nCookie: vestibule={session}\r\n\r\n"
+        ))
+    }
+
     pub fn post(&mut self, path: &str, headers: &str, body: &Value) -> Response {
         self.body("POST", path, headers, "application/json", &body.to_string())
     }

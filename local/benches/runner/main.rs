@@ -1,5 +1,5 @@
 //! Measures the local runner as a process, over HTTP: `just bench`. Prints a Markdown table. With the argument `sso` it measures
-//! only sign-ins by SSO, with `sign-in` only passwords and codes.
+//! only sign-ins by SSO, with `sign-in` only passwords and codes, with `pages` only pages.
 //!
 //! Machines differ and may be shared, so costs are ratios within one run: the cost of a part alone, divided by the cost of the
 //! server for the same work. Both are measured alternately, in several rounds; the median of the rounds counts.
@@ -23,6 +23,7 @@ use vestibule::{
 };
 
 mod http;
+mod pages;
 mod process;
 mod sso;
 
@@ -72,6 +73,12 @@ fn main() {
         server.stop();
         return table.print(cores);
     }
+    if only("pages") {
+        let session = sign_in(&mut Connection::open(&server.address), &mut users[0]);
+        pages::measure(&server, &session, &mut table);
+        server.stop();
+        return table.print(cores);
+    }
     let mut rounds = Rounds::default();
     for round in 1..=ROUNDS {
         progress(&format!("round {round} of {ROUNDS}"));
@@ -92,6 +99,7 @@ fn main() {
     progress("sessions, batches, flood");
     let session = sign_in(&mut Connection::open(&server.address), &mut users[0]);
     sessions(&server, &session, &mut table);
+    pages::measure(&server, &session, &mut table);
     batches(&server, &session, &mut table);
     flood(&server, &users, &mut table);
     sso::measure(&server, &mut users, cores, &mut table);

@@ -236,6 +236,21 @@ fn demo_users_are_served_on_loopback_only() {
     Server::start(&["--data-dir", &data, "--host", "0.0.0.0"]).stop();
 }
 
+/// Whoever sees a mail can use its link.
+#[test]
+fn mails_are_shown_on_loopback_only() {
+    let home = TempDir::new().unwrap();
+    let own = seed(home.path(), &json!([ann()]));
+    for (host, status) in [("127.0.0.1", "HTTP/1.1 200 "), ("0.0.0.0", "HTTP/1.1 404 ")] {
+        let server = Server::start(&["--ephemeral", "--seed", &own, "--host", host]);
+        let (mut stream, mut answer) = (server.connect(), String::new());
+        stream.write_all(b"GET /mails HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with(status), "{host}: {answer}");
+        server.stop();
+    }
+}
+
 #[test]
 fn browser_goes_to_its_pages_and_other_clients_get_json() {
     let server = Server::start(&["--ephemeral"]);

@@ -20,7 +20,7 @@ use super::{
     keys,
     memory::MemoryTable,
     table::Retry,
-    users::{Changed, Patch},
+    users::{ChangeRejection, Patch},
     write::{Action, Item, Key, Write, attr, num, text},
 };
 use crate::{
@@ -46,12 +46,12 @@ async fn proven(ann: &Ann, token: &TokenRef, step: i64) -> SignIn {
     SignIn::with_totp(pending, proof, None, &SystemEntropy).unwrap()
 }
 
-async fn delete(ann: &Ann, target: &UserKey) -> Changed {
+async fn delete(ann: &Ann, target: &UserKey) -> Result<(), ChangeRejection> {
     let session = ann.session_of(&ann.key).await;
     let loaded = decided(ann.store.load_user(&session, target.user().clone(), NOW).await);
     let (principal, loaded_user) = loaded.ok().unwrap();
     let admin = principal.administrator(NOW).ok().unwrap();
-    ann.store.delete_user(&admin, loaded_user, &attempt(NOW), &ann.event()).await.unwrap()
+    decided(ann.store.delete_user(&admin, loaded_user, &attempt(NOW), &ann.event()).await)
 }
 
 fn promoted() -> Patch {

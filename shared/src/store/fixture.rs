@@ -6,13 +6,13 @@ use std::{collections::HashMap, sync::Arc};
 
 use super::{
     OperationError, Store, item,
-    item::{AuthType, Challenge, FactorState, Kind, Role, User},
+    item::{AuthType, Challenge, FactorState, Kind, Profile, Role, User},
     keys,
     login::Opened,
     memory::MemoryTable,
     session::{AdminContext, Principal},
     table::{Retry, Table, Updated},
-    users::{Actor, Changed, NewUser, NewUserDetails, Patch},
+    users::{Actor, ChangeRejection, NewUser, NewUserDetails, Patch},
     verify::ChargeRejection,
     write::{self, Action, Write, attr},
 };
@@ -415,12 +415,12 @@ impl Ann {
     }
 
     /// Changes a user, as Administrator Ann.
-    pub(crate) async fn patch(&self, target: &UserKey, patch: Patch) -> Changed {
+    pub(crate) async fn patch(&self, target: &UserKey, patch: Patch) -> Result<(User, Profile), ChangeRejection> {
         let session = self.session_of(&self.key).await;
         let loaded = decided(self.store.load_user(&session, target.user().clone(), NOW).await);
         let (principal, loaded_user) = loaded.ok().unwrap();
         let admin = principal.administrator(NOW).ok().unwrap();
-        self.store.update_user(&admin, loaded_user, &patch, &attempt(NOW), &self.event()).await.unwrap()
+        decided(self.store.update_user(&admin, loaded_user, &patch, &attempt(NOW), &self.event()).await)
     }
 
     /// Opens a session of a user, as if they had signed in with a code.

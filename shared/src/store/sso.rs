@@ -4,10 +4,10 @@ mod configure;
 mod request;
 mod sign_in;
 
-pub use configure::IdpRemoved;
+pub use configure::RemovalRejection;
 pub use request::{LoadedRequest, REQUEST_LIFE};
 pub(super) use sign_in::linked;
-pub use sign_in::{NoOwner, SsoOpened, SsoSession};
+pub use sign_in::{NoOwner, OpeningRejection, SsoOpened, SsoSession};
 
 use super::write::{Condition, absent, attr, eq, exists};
 pub use crate::auth::sso_sign_in::SubjectRejection;

@@ -13,7 +13,7 @@ use super::{
     table::{Transacted, Transaction},
     write::{self, Action, Condition, Item, Write, absent, attr, eq, exists, num, size, text},
 };
-pub use crate::auth::update_user::{fits, fits_somewhere};
+pub use crate::auth::update_user::{UpdateRejection, fits, fits_somewhere};
 use crate::{
     audit::AuditEvent,
     env::Timestamp,
@@ -27,7 +27,7 @@ mod names;
 mod password;
 mod update;
 
-pub use update::{Changed, Patch};
+pub use update::{ChangeError, ChangeRejection, Patch};
 
 /// Who makes a change.
 pub enum Actor<'a> {

@@ -7,7 +7,6 @@ use vestibule::{
     audit::{Action, Outcome},
     http::{ApiRequest, ApiResult, App, NoBody, Request},
     id::UserId,
-    store::users::Changed,
 };
 
 use super::{load_for_change, refusal};
@@ -33,8 +32,8 @@ pub(crate) async fn delete_user(app: &App, request: &Request, user: UserId) -> A
     let (admin, target) = load_for_change(app, request, user).await?;
     let event = request.event(Action::UserDeleted, Outcome::Success);
     let event = event.by(admin.key().user()).about(target.key().user());
-    match app.store.delete_user(&admin, target, &request.attempt(app)?, &event).await? {
-        Changed::Done(_) => Ok(()),
-        refused => Err(refusal(app, request, &admin, event, &refused).await),
+    match app.store.delete_user(&admin, target, &request.attempt(app)?, &event).await {
+        Ok(()) => Ok(()),
+        Err(error) => Err(refusal(app, request, &admin, event, error).await),
     }
 }

@@ -13,9 +13,8 @@ use vestibule::{
     },
     id::{UserId, UserKey},
     mail_order::OrderedMail,
-    password::WeakPassword,
     secret::SecretText,
-    store::users::{Changed, Patch, fits_somewhere},
+    store::users::{Patch, fits_somewhere},
 };
 
 use super::{NameId, check_password, invalid_combination, load_for_change, refusal};
@@ -107,14 +106,12 @@ pub(crate) async fn change_user(app: &App, request: &Request, user: UserId, body
         event = event.notify(Notify::User);
     }
     let key = target.key().clone();
-    match app.store.update_user(&admin, target, &patch, &request.attempt(app)?, &event).await? {
-        Changed::Done(after) => {
-            tell_former_address(app, request, &key, profile.email, after.1.email.as_deref()).await;
-            Ok(UserDto::in_directory(&key, &after.0, &after.1))
+    match app.store.update_user(&admin, target, &patch, &request.attempt(app)?, &event).await {
+        Ok((user, after)) => {
+            tell_former_address(app, request, &key, profile.email, after.email.as_deref()).await;
+            Ok(UserDto::in_directory(&key, &user, &after))
         }
-        Changed::InvalidCombination => Err(invalid_combination()),
-        Changed::PasswordTooShort => Err(Problem::weak("/password", WeakPassword::TooShort)),
-        refused => Err(refusal(app, request, &admin, event, &refused).await),
+        Err(error) => Err(refusal(app, request, &admin, event, error).await),
     }
 }
 

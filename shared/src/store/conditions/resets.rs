@@ -58,7 +58,7 @@ async fn reset_is_retried_when_security_version_changed_meanwhile() {
     let (bob, session) = (enrolled(&ann, "bob").await, ann.session_of(&ann.key).await);
     let (other, key) = (Arc::clone(&ann), bob.clone());
     table.before_write(1, async move {
-        assert!(matches!(other.patch(&key, promoted()).await, Changed::Done(_)));
+        assert!(other.patch(&key, promoted()).await.is_ok());
     });
     reset_treats_bob_as_administrator(&ann, &session, &bob).await;
     assert!(!table.waits());
@@ -70,7 +70,7 @@ async fn reset_is_retried_when_id_was_reused_meanwhile() {
     let (bob, session) = (enrolled(&ann, "bob").await, ann.session_of(&ann.key).await);
     let (other, key) = (Arc::clone(&ann), bob.clone());
     table.before_write(1, async move {
-        assert!(matches!(delete(&other, &key).await, Changed::Done(_)));
+        assert!(delete(&other, &key).await.is_ok());
         other.someone("bob", Role::Administrator).await;
     });
     reset_treats_bob_as_administrator(&ann, &session, &bob).await;

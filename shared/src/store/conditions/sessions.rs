@@ -104,7 +104,7 @@ async fn password_change_is_refused_when_session_or_password_changed_meanwhile()
                 "security version" => other.change(Action::Add(attr("ep"), 1)).await,
                 _ => {
                     let set = Patch { hash: Some(other.hash("set by an Administrator").await), ..Patch::default() };
-                    assert!(matches!(other.patch(&other.key, set).await, Changed::Done(_)));
+                    assert!(other.patch(&other.key, set).await.is_ok());
                 }
             }
         });

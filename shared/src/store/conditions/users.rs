@@ -22,10 +22,10 @@ async fn password_set_by_administrator_clears_known_devices() {
     let known = attr("d").key(token.reference().id().as_str().to_owned());
     set(&ann, &bob, vec![Action::Set(known, item::value(&device).unwrap())]).await;
     let renamed = Patch { display_name: Some("Robert".to_owned()), ..Patch::default() };
-    assert!(matches!(ann.patch(&bob, renamed).await, Changed::Done(_)));
+    assert!(ann.patch(&bob, renamed).await.is_ok());
     assert_eq!(ann.read(&bob).await.devices.len(), 1);
     let hash = Some(ann.hash("another good password").await);
-    assert!(matches!(ann.patch(&bob, Patch { hash, ..Patch::default() }).await, Changed::Done(_)));
+    assert!(ann.patch(&bob, Patch { hash, ..Patch::default() }).await.is_ok());
     assert!(ann.read(&bob).await.devices.is_empty());
 }
 
@@ -39,7 +39,7 @@ async fn promotion_is_retried_when_factor_was_disabled_meanwhile() {
         let full = other.read(&key).await;
         other.store.disable_factor(&key, &full, &attempt(NOW), &other.event()).await.unwrap();
     });
-    assert!(matches!(ann.patch(&amy, promoted()).await, Changed::Done(_)));
+    assert!(ann.patch(&amy, promoted()).await.is_ok());
     assert!(!table.waits() && ann.read(&amy).await.role == Role::Administrator);
     assert!(registry_matches_user(&ann, &amy).await);
 }
@@ -50,11 +50,11 @@ async fn change_is_retried_when_id_was_reused_meanwhile() {
     let bob = ann.someone("bob", Role::Standard).await;
     let (other, key) = (Arc::clone(&ann), bob.clone());
     table.before_write(2, async move {
-        assert!(matches!(delete(&other, &key).await, Changed::Done(_)));
+        assert!(delete(&other, &key).await.is_ok());
         other.someone("bob", Role::Administrator).await;
     });
     let inactive = Patch { active: Some(false), ..Patch::default() };
-    assert!(matches!(ann.patch(&bob, inactive).await, Changed::Done(_)));
+    assert!(ann.patch(&bob, inactive).await.is_ok());
     assert!(!table.waits() && !ann.read(&bob).await.active && registry_matches_user(&ann, &bob).await);
 }
 
@@ -65,7 +65,7 @@ async fn change_is_denied_when_callers_session_ended_meanwhile() {
     let bob = ann.someone("bob", Role::Standard).await;
     let other = Arc::clone(&ann);
     table.before_write(2, async move { other.change(Action::Set(attr("s"), write::empty())).await });
-    assert!(matches!(ann.patch(&bob, promoted()).await, Changed::ActorRevoked));
+    assert!(matches!(ann.patch(&bob, promoted()).await, Err(ChangeRejection::ActorRevoked)));
     assert!(!table.waits() && ann.read(&bob).await.role == Role::Standard);
 }
 
@@ -92,7 +92,7 @@ async fn link_made_meanwhile_is_replaced() {
     let (ann, table, _) = interleaved(0).await;
     let bob = bob_is_linked_before_the_next_change(&ann, &table).await;
     let linked = Some(ann.names.link(ann.key.tenant(), &idp().entity_id, "second"));
-    assert!(matches!(ann.patch(&bob, Patch { linked, ..Patch::default() }).await, Changed::Done(_)));
+    assert!(ann.patch(&bob, Patch { linked, ..Patch::default() }).await.is_ok());
     assert!(!table.waits());
     assert!(item_at(&ann, link(&ann, "second")).await.is_some());
     assert!(item_at(&ann, link(&ann, "first")).await.is_none());
@@ -102,7 +102,7 @@ async fn link_made_meanwhile_is_replaced() {
 async fn link_made_meanwhile_is_deleted_with_user() {
     let (ann, table, _) = interleaved(0).await;
     let bob = bob_is_linked_before_the_next_change(&ann, &table).await;
-    assert!(matches!(delete(&ann, &bob).await, Changed::Done(_)));
+    assert!(delete(&ann, &bob).await.is_ok());
     assert!(!table.waits());
     assert!(item_at(&ann, link(&ann, "first")).await.is_none());
 }
@@ -113,9 +113,9 @@ async fn user_who_became_administrator_meanwhile_is_deleted_as_one() {
     let amy = ann.someone("amy", Role::Standard).await;
     let (other, key) = (Arc::clone(&ann), amy.clone());
     table.before_write(2, async move {
-        assert!(matches!(other.patch(&key, promoted()).await, Changed::Done(_)));
+        assert!(other.patch(&key, promoted()).await.is_ok());
     });
-    assert!(matches!(delete(&ann, &amy).await, Changed::Done(_)));
+    assert!(delete(&ann, &amy).await.is_ok());
     assert!(!table.waits() && !ann.administrators().await.active.contains_key(amy.user()));
 }
 
@@ -131,8 +131,8 @@ async fn same_link_made_meanwhile_is_no_conflict() {
     table.before_write(2, async move {
         let display_name = Some("Robert".to_owned());
         let both = Patch { display_name, ..link(&other) };
-        assert!(matches!(other.patch(&key, both).await, Changed::Done(_)));
+        assert!(other.patch(&key, both).await.is_ok());
     });
-    assert!(matches!(ann.patch(&bob, link(&ann)).await, Changed::Done(_)));
+    assert!(ann.patch(&bob, link(&ann)).await.is_ok());
     assert!(!table.waits());
 }

@@ -15,7 +15,7 @@ use crate::{
         fixture::{Ann, NOW, ann, ann_of, at_once, attempt},
         interleaved::InterleavedTable,
         memory::MemoryTable,
-        users::{Changed, Patch},
+        users::Patch,
         write::text,
     },
 };
@@ -207,7 +207,7 @@ async fn token_is_void_after_a_change_of_address_or_password_and_after_deactivat
         addressed(&ann, &bob, false).await;
         let invitation = order(OrderedMail::invitation(&bob, ann.key.user()));
         let token = issue(&ann, &invitation).await.ok().unwrap().token.reference().clone();
-        assert!(matches!(ann.patch(&bob, patch).await, Changed::Done(_)));
+        assert!(ann.patch(&bob, patch).await.is_ok());
         assert!(reset(&ann, &token).await.is_err(), "{name}");
         let bob = ann.read(&bob).await;
         assert!(bob.mail_tokens.is_empty() && !bob.email_verified, "{name}");
@@ -219,7 +219,7 @@ async fn unchanged_address_stays_verified() {
     let ann = ann_with_address().await;
     let token = issued(&ann).await;
     let patch = Patch { email: Some(ADDRESS.to_owned()), ..Patch::default() };
-    assert!(matches!(ann.patch(&ann.key, patch).await, Changed::Done(_)));
+    assert!(ann.patch(&ann.key, patch).await.is_ok());
     assert!(reset(&ann, &token).await.is_ok());
 }
 

@@ -6,7 +6,7 @@ use crate::{
     id::{TenantId, UserId},
     sign_in::Attempt,
     store::{
-        Store, StoreError,
+        OperationError, Store, StoreError,
         administrators::is_local_admin,
         commit::{self, Commit, Decision, Retries},
         item::{self, Administrators, CurrentIdp, Idp, TenantPolicy},
@@ -16,16 +16,17 @@ use crate::{
     },
 };
 
-/// Result of the removal of a tenant's IdP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum IdpRemoved {
-    /// The IdP is removed.
-    Done,
+/// Why a tenant's IdP is not removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RemovalRejection {
     /// The tenant has no IdP.
+    #[error("the tenant has no identity provider")]
     NotFound,
     /// Every active Administrator signs in through the IdP.
+    #[error("every active Administrator signs in through the identity provider")]
     Needed,
-    /// The caller's session ended, or the caller's role changed.
+    /// The caller lost the right to do it.
+    #[error("the caller may no longer do this")]
     ActorRevoked,
 }
 
@@ -81,30 +82,27 @@ impl Store {
     /// Removes the IdP of the caller's tenant, if at least one active Administrator signs in locally.
     ///
     /// # Errors
-    /// [`StoreError`]: the store failed. The change may be committed nevertheless.
+    /// [`RemovalRejection`], or a failure of the store; then the change may be committed nevertheless.
     pub async fn remove_idp(
         &self,
         admin: &AdminContext,
         attempt: &Attempt,
         event: &AuditEvent,
-    ) -> Result<IdpRemoved, StoreError> {
+    ) -> Result<(), OperationError<RemovalRejection>> {
         let tenant = admin.tenant();
         let mut retries = Retries::of(attempt);
         loop {
             let [idp, administrators] = self.read_all([keys::idp(tenant), keys::administrators(tenant)]).await?;
             let administrators: Administrators = item::read(administrators.unwrap_or_default())?;
-            let local = match (idp, administrators.local(None)) {
-                (None, _) => return Ok(IdpRemoved::NotFound),
-                (Some(_), None) => return Ok(IdpRemoved::Needed),
-                (Some(_), Some(local)) => local,
-            };
+            idp.ok_or(OperationError::Rejected(RemovalRejection::NotFound))?;
+            let local = administrators.local(None).ok_or(OperationError::Rejected(RemovalRejection::Needed))?;
             let writes = removal(admin, local, attempt);
             let audit_row = Some(self.audit_row(tenant, attempt, 0, event)?);
             let decision = Decision { writes, audit_row, outcome: () };
             let written = decision.keys();
-            let Commit::Stale(found) = self.try_commit(decision).await? else { return Ok(IdpRemoved::Done) };
+            let Commit::Stale(found) = self.try_commit(decision).await? else { return Ok(()) };
             if commit::changed_items(written, found).contains_key(&keys::user(admin.key())) {
-                return Ok(IdpRemoved::ActorRevoked);
+                return Err(OperationError::Rejected(RemovalRejection::ActorRevoked));
             }
             retries.pause().await?;
         }

@@ -37,17 +37,28 @@ pub enum SsoOpened {
         /// Whether enrolment requires a reset code from an Administrator.
         reset_code_required: bool,
     },
+}
+
+/// Why an accepted assertion opens nothing.
+#[derive(thiserror::Error)]
+pub enum OpeningRejection {
     /// The limit of enrolment tokens from this network is reached.
-    TooMany {
-        /// When the network can open an enrolment token again.
-        retry_at: Timestamp,
-    },
-    /// Denied: the assertion or its request was used before, the request expired, or the groups change the role and the IdP is no
-    /// longer configured.
+    #[error(transparent)]
+    NetworkFull(NetworkFull),
+    /// The assertion or its request was used before, the request expired, or the groups change the role and the IdP is no longer
+    /// configured.
+    #[error("the assertion, its request or its identity provider is no longer valid")]
     Spent,
-    /// Nothing is committed: the user, the link or the Administrators changed. The caller must find the user of the returned
-    /// assertion again.
+    /// The user, the link or the Administrators changed. The caller must find the user of the returned assertion again.
+    #[error("the user changed during the sign-in")]
     Stale(Assertion),
+}
+
+/// Without the assertion, which names a person.
+impl std::fmt::Debug for OpeningRejection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
 }
 
 /// An assertion that no user signs in by.
@@ -95,15 +106,6 @@ struct Owner {
     profile: Profile,
     /// The digest of the NameID, if this sign-in links it to the user.
     link: Option<String>,
-}
-
-/// Why the transaction of a sign-in cannot be decided.
-#[derive(Debug, thiserror::Error)]
-enum OpenError {
-    #[error(transparent)]
-    Rejected(#[from] SsoRejection),
-    #[error(transparent)]
-    Store(#[from] StoreError),
 }
 
 /// A change of the role by the groups of the assertion.
@@ -188,7 +190,7 @@ impl Store {
     /// the groups give, and links the NameID at a first sign-in. `network` is the client's network.
     ///
     /// # Errors
-    /// [`StoreError`]: deny the sign-in. The transaction may be committed nevertheless.
+    /// [`OpeningRejection`], or a failure of the store: deny the sign-in, though the transaction may be committed.
     pub async fn open_sso(
         &self,
         grant: SsoGrant,
@@ -196,18 +198,18 @@ impl Store {
         network: &str,
         entropy: &dyn Entropy,
         event: &AuditEvent,
-    ) -> Result<SsoOpened, StoreError> {
-        let opening = SsoOpening::new(grant, network, self.restored, entropy)?;
+    ) -> Result<SsoOpened, OperationError<OpeningRejection>> {
+        let opening = SsoOpening::new(grant, network, self.restored, entropy).map_err(StoreError::from)?;
         let SsoSignIn { assertion, attempt, key, user, .. } = &opening.sign_in;
         let (mut user, mut retries) = (user.clone(), Retries::of(attempt));
         loop {
             let decision = match self.decide_sso(&opening, idp, &user, event).await {
                 Ok(decision) => decision,
-                Err(OpenError::Rejected(SsoRejection::UserChanged)) => break,
-                Err(OpenError::Rejected(SsoRejection::NetworkFull(NetworkFull { retry_at }))) => {
-                    return Ok(SsoOpened::TooMany { retry_at });
+                Err(OperationError::Rejected(SsoRejection::UserChanged)) => break,
+                Err(OperationError::Rejected(SsoRejection::NetworkFull(full))) => {
+                    return Err(OperationError::Rejected(OpeningRejection::NetworkFull(full)));
                 }
-                Err(OpenError::Store(error)) => return Err(error),
+                Err(OperationError::Store(error)) => return Err(error.into()),
             };
             let written = decision.keys();
             let found = match self.try_commit(decision).await? {
@@ -217,13 +219,13 @@ impl Store {
             let mut changed = commit::changed_items(written, found);
             let spent = use_up(assertion, attempt.at()).into_iter().chain([still_configured(assertion)]);
             if spent.into_iter().any(|write| changed.contains_key(write.key())) {
-                return Ok(SsoOpened::Spent);
+                return Err(OperationError::Rejected(OpeningRejection::Spent));
             }
             let Some(Some(found)) = changed.remove(&keys::user(key)) else { break };
             user = item::read(found)?;
             retries.pause().await?;
         }
-        Ok(SsoOpened::Stale(opening.sign_in.assertion))
+        Err(OperationError::Rejected(OpeningRejection::Stale(opening.sign_in.assertion)))
     }
 
     async fn decide_sso(
@@ -232,11 +234,12 @@ impl Store {
         idp: &Idp,
         user: &User,
         event: &AuditEvent,
-    ) -> Result<Decision<User>, OpenError> {
+    ) -> Result<Decision<User>, OperationError<SsoRejection>> {
         let SsoSignIn { assertion, attempt, key, .. } = &opening.sign_in;
         let mapped = self.map_role(&opening.sign_in, user, idp).await?;
         let mut changed = user.clone();
-        opening.apply(&mut changed, mapped.as_ref().map(|mapped| mapped.role))?;
+        let role = mapped.as_ref().map(|mapped| mapped.role);
+        opening.apply(&mut changed, role).map_err(OperationError::Rejected)?;
         let mut writes = vec![commit::update(key, user, &changed)?];
         writes.extend(use_up(assertion, attempt.at()));
         let mut event = event.clone();

@@ -11,7 +11,7 @@ use crate::{
     secret::{LoginKey, NameIdLink},
     sign_in::Attempt,
     store::{
-        Store, StoreError,
+        OperationError, Store, StoreError,
         administrators::{add_admin, mark_admin_with_mfa, remove_admin},
         commit::{self, Commit, Decision, Retries},
         item,
@@ -44,25 +44,33 @@ pub struct Patch {
     pub linked: Option<NameIdLink>,
 }
 
-/// Whether a user was changed or deleted.
-pub enum Changed {
-    /// Changed, or nothing had to change: the user as they are now. Deleted: the user as they were.
-    Done(Box<(User, Profile)>),
+/// Why a user was not changed or deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeRejection {
     /// There is no such user in this tenant.
+    #[error("there is no such user")]
     NotFound,
-    /// The kind and the role do not go together.
-    InvalidCombination,
-    /// The new password is too short for a contact.
-    PasswordTooShort,
+    /// The user may not be changed in this way.
+    #[error(transparent)]
+    Update(#[from] UpdateRejection),
     /// The tenant would lose its last active Administrator, or its last way to administer it without an IdP.
+    #[error(
+        "a tenant must keep an active Administrator, and without an identity provider one who signs in with a password"
+    )]
     LastAdministrator,
     /// The name id is linked to another user.
+    #[error("the name id is linked to another user")]
     SubjectTaken,
     /// The name id equals another user's login name.
+    #[error("the name id equals another user's login name")]
     Ambiguous,
     /// The caller lost the right to do it.
+    #[error("the caller may no longer do this")]
     ActorRevoked,
 }
+
+/// Why a user was not changed or deleted.
+pub type ChangeError = OperationError<ChangeRejection>;
 
 /// A user and their profile, before and after a change.
 struct Change<'a> {
@@ -75,10 +83,11 @@ struct Change<'a> {
 }
 
 impl Store {
-    /// Changes a user. A change of the address makes it unverified, and mailed tokens void. Every change except of names raises the security version, so the user must sign in again.
+    /// Changes a user, and returns them as they are then. A change of the address makes it unverified, and mailed tokens void.
+    /// Every change except of names raises the security version, so the user must sign in again.
     ///
     /// # Errors
-    /// [`StoreError`]: the user may have been changed.
+    /// [`ChangeError`]. If the store failed, the user may have been changed.
     pub async fn update_user(
         &self,
         admin: &AdminContext,
@@ -86,34 +95,25 @@ impl Store {
         patch: &Patch,
         attempt: &Attempt,
         event: &AuditEvent,
-    ) -> Result<Changed, StoreError> {
+    ) -> Result<(User, Profile), ChangeError> {
         let mut retries = Retries::of(attempt);
         loop {
-            let Some((user, profile)) = target.read()? else { return Ok(Changed::NotFound) };
-            let change = match Change::new(&target.key, user, profile, patch, attempt.at()) {
-                Ok(change) => change,
-                Err(UpdateRejection::InvalidCombination) => return Ok(Changed::InvalidCombination),
-                Err(UpdateRejection::PasswordTooShort) => return Ok(Changed::PasswordTooShort),
-            };
+            let (user, profile) = target.read()?.ok_or(rejected(ChangeRejection::NotFound))?;
+            let change = Change::new(&target.key, user, profile, patch, attempt.at());
+            let change = change.map_err(|why| rejected(why.into()))?;
             if change.is_empty() {
                 return Ok(change.done());
             }
             let administrators = self.administrators(&target.key, change.leaves_administrators().is_some()).await?;
-            let Some(writes) = change.writes(admin, &administrators, attempt.at())? else {
-                return Ok(Changed::LastAdministrator);
-            };
+            let writes = change.writes(admin, &administrators, attempt.at())?;
+            let writes = writes.ok_or(rejected(ChangeRejection::LastAdministrator))?;
             let audit_row = Some(self.audit_row(target.key.tenant(), attempt, 0, event)?);
             let Commit::Stale(_) = self.try_commit(Decision { writes, audit_row, outcome: () }).await? else {
                 return Ok(change.done());
             };
-            match self.reload(admin, target, attempt.at()).await? {
-                Some(again) => target = again,
-                None => return Ok(Changed::ActorRevoked),
-            }
-            if let Some(link) = &patch.linked
-                && let Some(taken) = self.link_taken(&target.key, link).await?
-            {
-                return Ok(taken);
+            target = self.reload(admin, target, attempt.at()).await?;
+            if let Some(link) = &patch.linked {
+                self.check_link(&target.key, link).await?;
             }
             retries.pause().await?;
         }
@@ -122,17 +122,17 @@ impl Store {
     /// Deletes a user. Only their audit rows stay, and the login name becomes free.
     ///
     /// # Errors
-    /// [`StoreError`]: the user may have been deleted.
+    /// [`ChangeError`]. If the store failed, the user may have been deleted.
     pub async fn delete_user(
         &self,
         admin: &AdminContext,
         mut target: LoadedUser,
         attempt: &Attempt,
         event: &AuditEvent,
-    ) -> Result<Changed, StoreError> {
+    ) -> Result<(), ChangeError> {
         let mut retries = Retries::of(attempt);
         loop {
-            let Some((user, profile)) = target.read()? else { return Ok(Changed::NotFound) };
+            let (user, profile) = target.read()?.ok_or(rejected(ChangeRejection::NotFound))?;
             let (key, now) = (&target.key, attempt.at());
             let administrators = self.administrators(key, user.administers_now()).await?;
             let mut writes: Vec<_> = actor_check(admin, key, now).into_iter().collect();
@@ -146,50 +146,45 @@ impl Store {
             let subject = profile.subject.iter();
             writes.extend(subject.map(|subject| Write::delete(keys::subject(key.tenant(), subject), vec![])));
             if user.administers_now() {
-                match remove_admin(key, &administrators, None) {
-                    Some(write) => writes.push(write),
-                    None => return Ok(Changed::LastAdministrator),
-                }
+                let removed = remove_admin(key, &administrators, None);
+                writes.push(removed.ok_or(rejected(ChangeRejection::LastAdministrator))?);
             }
             let audit_row = Some(self.audit_row(key.tenant(), attempt, 0, event)?);
             let Commit::Stale(_) = self.try_commit(Decision { writes, audit_row, outcome: () }).await? else {
-                return Ok(Changed::Done(Box::new((user, profile))));
+                return Ok(());
             };
-            match self.reload(admin, target, now).await? {
-                Some(again) => target = again,
-                None => return Ok(Changed::ActorRevoked),
-            }
+            target = self.reload(admin, target, now).await?;
             retries.pause().await?;
         }
     }
 
-    /// Reads the user again. `None`: the caller lost the right to change the user.
+    /// Reads the user again, if the caller still has the right to change the user.
     async fn reload(
         &self,
         admin: &AdminContext,
         target: LoadedUser,
         now: Timestamp,
-    ) -> Result<Option<LoadedUser>, StoreError> {
+    ) -> Result<LoadedUser, ChangeError> {
         let key = target.key;
         let [own, user, profile] = self.read_all(target_keys(admin.key(), &key)).await?;
-        let still = admin.if_still_authorized(own, now)?;
-        Ok(still.map(|_| LoadedUser { key, found: [user, profile] }))
+        admin.if_still_authorized(own, now)?.ok_or(rejected(ChangeRejection::ActorRevoked))?;
+        Ok(LoadedUser { key, found: [user, profile] })
     }
 
-    /// Whether the name id is linked to another user, or is another user's login name.
-    async fn link_taken(&self, key: &UserKey, link: &NameIdLink) -> Result<Option<Changed>, StoreError> {
+    /// Rejects a name id that is linked to another user, or is another user's login name.
+    async fn check_link(&self, key: &UserKey, link: &NameIdLink) -> Result<(), ChangeError> {
         let wanted = [keys::subject(key.tenant(), &link.subject), keys::login(&link.login)];
         let [subject, login] = self.read_all(wanted).await?;
         let subject: Option<Subject> = subject.map(item::read).transpose()?;
         let login: Option<LoginRow> = login.map(item::read).transpose()?;
         let is_other = |user| user != *key.user();
-        Ok(if subject.is_some_and(|subject| is_other(subject.uid)) {
-            Some(Changed::SubjectTaken)
-        } else if login.and_then(|login| login.uid).is_some_and(is_other) {
-            Some(Changed::Ambiguous)
-        } else {
-            None
-        })
+        if subject.is_some_and(|subject| is_other(subject.uid)) {
+            return Err(rejected(ChangeRejection::SubjectTaken));
+        }
+        if login.and_then(|login| login.uid).is_some_and(is_other) {
+            return Err(rejected(ChangeRejection::Ambiguous));
+        }
+        Ok(())
     }
 }
 
@@ -231,8 +226,8 @@ impl<'a> Change<'a> {
         self.before == self.after && self.old_profile == self.profile
     }
 
-    fn done(self) -> Changed {
-        Changed::Done(Box::new((self.after, self.profile)))
+    fn done(self) -> (User, Profile) {
+        (self.after, self.profile)
     }
 
     /// `Some` if an active Administrator ceases to be one, or changes how they sign in. The inner value is how they sign in
@@ -301,6 +296,10 @@ impl<'a> Change<'a> {
         writes.extend(login.map(|login| login_unclaimed_by_others(login, self.key.user())));
         Ok(writes)
     }
+}
+
+fn rejected(why: ChangeRejection) -> ChangeError {
+    OperationError::Rejected(why)
 }
 
 /// The condition on the caller's own item. `None` if callers change themselves: then the version of their item is the

@@ -22,7 +22,7 @@ use crate::{
         memory::MemoryTable,
         session::NoSession,
         table::{Query, Retry, Transacted, Transaction, Updated},
-        users::{Changed, Patch},
+        users::{ChangeRejection, Patch},
         verify::ChargeRejection,
         write::{Item, Key, text},
     },
@@ -38,7 +38,8 @@ async fn revoked_session_cannot_configure_or_remove_the_idp() {
     update_user(&ann, &ann.key, vec![Action::Add(attr("ep"), 1)]).await;
     let other = Idp { sso_url: "https://evil.example".to_owned(), ..idp() };
     assert!(ann.store.set_idp(&admin, &other, &attempt(NOW), &event).await.unwrap().is_none());
-    assert_eq!(ann.store.remove_idp(&admin, &attempt(NOW), &event).await.unwrap(), IdpRemoved::ActorRevoked);
+    let removed = decided(ann.store.remove_idp(&admin, &attempt(NOW), &event).await);
+    assert_eq!(removed, Err(RemovalRejection::ActorRevoked));
     let kept = ann.store.idp(ann.key.tenant()).await.unwrap().unwrap().unwrap();
     assert_eq!(kept.sso_url, idp().sso_url);
 }
@@ -187,27 +188,27 @@ async fn last_administrator_is_checked_again_at_commit() {
     // Amy is removed, so Ann is the last Administrator. The tenant has an IdP, so no Administrator needs to sign in locally.
     let (ann, table, amy) = two_administrators(true).await;
     write_first(&ann, &table, Action::Remove(active_entry(&amy)));
-    assert!(matches!(ann.patch(&ann.key, demoted()).await, Changed::LastAdministrator));
+    assert!(matches!(ann.patch(&ann.key, demoted()).await, Err(ChangeRejection::LastAdministrator)));
     assert!(
-        matches!(ann.patch(&ann.key, demoted()).await, Changed::LastAdministrator),
+        matches!(ann.patch(&ann.key, demoted()).await, Err(ChangeRejection::LastAdministrator)),
         "also when loaded after the change"
     );
     // The IdP is removed, and Amy signs in through it.
     let (ann, table, amy) = two_administrators(true).await;
-    assert!(matches!(ann.patch(&amy, to_sso()).await, Changed::Done(_)));
+    assert!(ann.patch(&amy, to_sso()).await.is_ok());
     write_first(&ann, &table, Action::Remove(attr("idp")));
-    assert!(matches!(ann.patch(&ann.key, to_sso()).await, Changed::LastAdministrator));
+    assert!(matches!(ann.patch(&ann.key, to_sso()).await, Err(ChangeRejection::LastAdministrator)));
     // Amy changes to sign-in by SSO although the tenant has no IdP.
     let (ann, table, amy) = two_administrators(false).await;
     write_first(&ann, &table, Action::Set(active_entry(&amy), Value::Bool(false)));
-    assert!(matches!(ann.patch(&ann.key, to_sso()).await, Changed::LastAdministrator));
+    assert!(matches!(ann.patch(&ann.key, to_sso()).await, Err(ChangeRejection::LastAdministrator)));
     // The last Administrator who signs in locally changes to SSO, so the IdP stays.
     let (ann, table, amy) = two_administrators(true).await;
-    assert!(matches!(ann.patch(&amy, to_sso()).await, Changed::Done(_)));
+    assert!(ann.patch(&amy, to_sso()).await.is_ok());
     let admin = ann.admin(&ann.session_of(&ann.key).await).await;
     write_first(&ann, &table, Action::Set(active_entry(&ann.key), Value::Bool(false)));
-    let ended = ann.store.remove_idp(&admin, &attempt(NOW), &ann.event()).await.unwrap();
-    assert_eq!(ended, IdpRemoved::Needed);
+    let removed = decided(ann.store.remove_idp(&admin, &attempt(NOW), &ann.event()).await);
+    assert_eq!(removed, Err(RemovalRejection::Needed));
 }
 
 #[test]
@@ -239,6 +240,7 @@ async fn idp_that_was_removed_meanwhile_is_not_found() {
         (Arc::new(ann), AuditEvent::new(crate::audit::Action::Verify, crate::audit::Outcome::Success, "r"));
     let other = Arc::clone(&ann);
     table.before_write(1, async move { other.removes_idp().await });
-    assert_eq!(ann.store.remove_idp(&admin, &attempt(NOW), &event).await.unwrap(), IdpRemoved::NotFound);
+    let removed = decided(ann.store.remove_idp(&admin, &attempt(NOW), &event).await);
+    assert_eq!(removed, Err(RemovalRejection::NotFound));
     assert!(!table.waits());
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     super::{
-        SsoOpened,
+        OpeningRejection,
         sign_in::tests::{ann_with_sso_user, opened},
     },
     *,
@@ -25,5 +25,5 @@ async fn sso_request_expires_after_fifteen_minutes() {
     }
     // A request that was valid when loaded is refused if it expires before the commit.
     let late = ann.owner(ann.asserted("bob", "1", Some(relay)), NOW + REQUEST_LIFE).await.unwrap();
-    assert!(matches!(opened(&ann, late).await, SsoOpened::Spent));
+    assert!(matches!(opened(&ann, late).await, Err(OpeningRejection::Spent)));
 }

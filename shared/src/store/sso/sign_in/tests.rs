@@ -15,7 +15,7 @@ use crate::{
         item::{Amr, Provisioning},
         session::NoSession,
         table::Retry,
-        users::{Actor, Changed, CreationRejection, Patch},
+        users::{Actor, ChangeRejection, CreationRejection, Patch},
         write::Value,
     },
 };
@@ -37,13 +37,13 @@ pub(in crate::store::sso) async fn sso_sign_in(ann: &Ann, name_id: &str, id: &st
     ann.owner(ann.asserted(name_id, id, None), NOW).await.unwrap()
 }
 
-pub(in crate::store::sso) async fn opened(ann: &Ann, sign_in: SsoSignIn) -> SsoOpened {
-    ann.opens(sign_in).await.unwrap().unwrap()
+pub(in crate::store::sso) async fn opened(ann: &Ann, sign_in: SsoSignIn) -> Result<SsoOpened, OpeningRejection> {
+    decided(ann.opens(sign_in).await.unwrap())
 }
 
 async fn session(ann: &Ann, sign_in: SsoSignIn) -> item::Session {
     match opened(ann, sign_in).await {
-        SsoOpened::SignedIn(it) => it.signed_in.session,
+        Ok(SsoOpened::SignedIn(it)) => it.signed_in.session,
         _ => panic!("not signed in"),
     }
 }
@@ -54,7 +54,7 @@ fn subject(ann: &Ann, name_id: &str) -> String {
 
 async fn link_user(ann: &Ann, target: &UserKey, name_id: &str) {
     let linked = Some(ann.names.link(ann.key.tenant(), &idp().entity_id, name_id));
-    assert!(matches!(ann.patch(target, Patch { linked, ..Patch::default() }).await, Changed::Done(_)));
+    assert!(ann.patch(target, Patch { linked, ..Patch::default() }).await.is_ok());
 }
 
 async fn delete_user(ann: &Ann, target: &UserKey) {
@@ -62,8 +62,7 @@ async fn delete_user(ann: &Ann, target: &UserKey) {
     let loaded = decided(ann.store.load_user(&session, target.user().clone(), NOW).await);
     let (principal, named) = loaded.ok().unwrap();
     let admin = principal.administrator(NOW).ok().unwrap();
-    let deleted = ann.store.delete_user(&admin, named, &attempt(NOW), &ann.event()).await.unwrap();
-    assert!(matches!(deleted, Changed::Done(_)));
+    ann.store.delete_user(&admin, named, &attempt(NOW), &ann.event()).await.unwrap();
 }
 
 #[tokio::test]
@@ -78,7 +77,7 @@ async fn assertion_and_request_are_used_once() {
     // A used assertion is refused, and so is a used request.
     let again = sso_sign_in(&ann, "bob", "1").await;
     for spent in [same.unwrap(), other.unwrap(), again] {
-        assert!(matches!(opened(&ann, spent).await, SsoOpened::Spent));
+        assert!(matches!(opened(&ann, spent).await, Err(OpeningRejection::Spent)));
     }
     assert_eq!(ann.read(&bob).await.sessions.len(), 1);
     // An assertion with another id is accepted.
@@ -102,13 +101,13 @@ async fn change_of_the_user_during_sign_in_does_not_use_up_the_assertion() {
             .await;
         let sign_in = sso_sign_in(&ann, "bob", "1").await;
         update_user(&ann, &bob, actions).await;
-        assert!(matches!(opened(&ann, sign_in).await, SsoOpened::Stale(_)), "{n}");
+        assert!(matches!(opened(&ann, sign_in).await, Err(OpeningRejection::Stale(_))), "{n}");
     }
     // The returned assertion is not used up.
     session(&ann, sso_sign_in(&ann, "bob", "1").await).await;
     let sign_in = sso_sign_in(&ann, "bob", "2").await;
     delete_user(&ann, &bob).await;
-    assert!(matches!(opened(&ann, sign_in).await, SsoOpened::Stale(_)));
+    assert!(matches!(opened(&ann, sign_in).await, Err(OpeningRejection::Stale(_))));
     // Other sign-ins of the user do not make the assertion stale.
     let eve = ann.of_idp("eve", Role::Standard, FactorState::Active).await;
     let sign_in = sso_sign_in(&ann, "eve", "3").await;
@@ -132,7 +131,10 @@ async fn session_of_an_excluded_contact_lasts_eight_hours() {
     assert_eq!(got.step_up, None, "a contact without a factor has no step-up");
     let sign_in = sso_sign_in(&ann, "con", "2").await;
     update_user(&ann, &con, vec![Action::Remove(attr("ex"))]).await;
-    assert!(matches!(opened(&ann, sign_in).await, SsoOpened::Stale(_)), "the exclusion ended before the commit");
+    assert!(
+        matches!(opened(&ann, sign_in).await, Err(OpeningRejection::Stale(_))),
+        "the exclusion ended before the commit"
+    );
     assert!(ann.read(&con).await.sessions.len() == 1);
 }
 
@@ -143,7 +145,7 @@ async fn disabled_factor_or_dormant_account_requires_a_reset() {
     let sign_in = sso_sign_in(&ann, "bob", "1").await;
     update_user(&ann, &bob, full()).await;
     assert!(
-        matches!(opened(&ann, sign_in).await, SsoOpened::Stale(_)),
+        matches!(opened(&ann, sign_in).await, Err(OpeningRejection::Stale(_))),
         "the limit of failures was reached before the commit"
     );
     assert!(ann.opens(sso_sign_in(&ann, "bob", "1").await).await.is_none());
@@ -192,11 +194,11 @@ async fn enrolment_tokens_are_limited_per_network_and_open_no_session() {
         assertion.stepped_up = Some(NOW);
         let sign_in = ann.owner(assertion, NOW).await.unwrap();
         match opened(&ann, sign_in).await {
-            SsoOpened::EnrolmentRequired { ends, reset_code_required, .. } => {
+            Ok(SsoOpened::EnrolmentRequired { ends, reset_code_required, .. }) => {
                 assert!(n < policy::NETWORK_CHALLENGES && ends == NOW + policy::ENROLMENT_LIFE);
                 assert!(!reset_code_required);
             }
-            SsoOpened::TooMany { retry_at } => {
+            Err(OpeningRejection::NetworkFull(NetworkFull { retry_at })) => {
                 assert!(n == policy::NETWORK_CHALLENGES && retry_at == NOW + policy::WINDOW);
             }
             _ => panic!("unexpected result"),
@@ -271,8 +273,8 @@ async fn concurrent_first_sign_ins_link_one_name_id() {
     let (mut linked, mut stale) = (Vec::new(), Vec::new());
     for it in opened {
         match it {
-            SsoOpened::SignedIn(it) => linked.push(it.key),
-            SsoOpened::Stale(assertion) => stale.push(assertion),
+            Ok(SsoOpened::SignedIn(it)) => linked.push(it.key),
+            Err(OpeningRejection::Stale(assertion)) => stale.push(assertion),
             _ => panic!("unexpected result"),
         }
     }
@@ -312,7 +314,7 @@ async fn link_is_deleted_with_its_user_and_not_inherited_by_a_new_user() {
     assert_eq!(again, bob);
     update_user(&ann, &bob, vec![Action::Set(attr("ep"), num(earlier_sign_in.user.security_version))]).await;
     assert!(
-        matches!(opened(&ann, earlier_sign_in).await, SsoOpened::Stale(_)),
+        matches!(opened(&ann, earlier_sign_in).await, Err(OpeningRejection::Stale(_))),
         "the sign-in belongs to the deleted user"
     );
     // A restored or edited table may still contain the link.
@@ -329,7 +331,7 @@ async fn name_id_is_linked_to_one_user() {
     let eve = ann.of_idp("eve", Role::Standard, FactorState::Active).await;
     let link = || ann.names.link(ann.key.tenant(), &idp().entity_id, "00u1");
     let taken = ann.patch(&eve, Patch { linked: Some(link()), ..Patch::default() }).await;
-    assert!(matches!(taken, Changed::SubjectTaken));
+    assert!(matches!(taken, Err(ChangeRejection::SubjectTaken)));
     let new_user = ann.to_be("zoe", Role::Standard).linked(link());
     let made = decided(ann.store.create_user(&Actor::Seed, &new_user, &attempt(NOW), &ann.event()).await);
     assert_eq!(made, Err(CreationRejection::SubjectTaken));
@@ -337,10 +339,7 @@ async fn name_id_is_linked_to_one_user() {
     let mut elsewhere = ann.asserted("00u1", "2", None);
     elsewhere.entity_id = "https://other.example".to_owned();
     assert!(ann.owner(elsewhere, NOW).await.is_none());
-    assert!(matches!(
-        ann.patch(&bob, Patch { auth_type: Some(AuthType::Local), ..Patch::default() }).await,
-        Changed::Done(_)
-    ));
+    assert!(matches!(ann.patch(&bob, Patch { auth_type: Some(AuthType::Local), ..Patch::default() }).await, Ok(_)));
     assert!(ann.owner(ann.asserted("00u1", "3", None), NOW).await.is_none(), "the user no longer signs in by SSO");
 }
 
@@ -353,15 +352,12 @@ async fn name_id_that_is_the_login_name_of_another_user_is_ambiguous() {
     let link = |name_id: &str| ann.names.link(ann.key.tenant(), &entity_id, name_id);
     let linked = |name_id: &str| Patch { linked: Some(link(name_id)), ..Patch::default() };
     for name in ["bob", "BOB", "ｂob"] {
-        assert!(matches!(ann.patch(&eve, linked(name)).await, Changed::Ambiguous), "{name}");
+        assert!(matches!(ann.patch(&eve, linked(name)).await, Err(ChangeRejection::Ambiguous)), "{name}");
     }
     let hash = Some(ann.hash("a good long password").await);
     let both = Patch { hash, ..linked("Bob") };
-    assert!(
-        matches!(ann.patch(&bob, both).await, Changed::Done(_)),
-        "his own login name, together with a new password"
-    );
-    assert!(matches!(ann.patch(&eve, linked("zoe")).await, Changed::Done(_)));
+    assert!(matches!(ann.patch(&bob, both).await, Ok(_)), "his own login name, together with a new password");
+    assert!(ann.patch(&eve, linked("zoe")).await.is_ok());
     let create = async |name: &str, name_id: Option<&str>| {
         let mut new_user = ann.to_be(name, Role::Standard).in_tenant_with_idp(&ann.names, &entity_id);
         if let Some(name_id) = name_id {
@@ -397,7 +393,12 @@ async fn idp_with_group_mapping(ann: &Ann) -> Idp {
 }
 
 /// A sign-in by an assertion with these groups. `None`: the assertion has no attribute for groups.
-async fn sign_in_with_groups(ann: &Ann, idp: &Idp, name_id: &str, groups: Option<&[&str]>) -> SsoOpened {
+async fn sign_in_with_groups(
+    ann: &Ann,
+    idp: &Idp,
+    name_id: &str,
+    groups: Option<&[&str]>,
+) -> Result<SsoOpened, OpeningRejection> {
     let id = Nonce::generate(&SystemEntropy).unwrap();
     let mut assertion = ann.asserted(name_id, &format!("{id:?}"), None);
     assertion.generation = idp.generation;
@@ -406,11 +407,11 @@ async fn sign_in_with_groups(ann: &Ann, idp: &Idp, name_id: &str, groups: Option
     let SsoChecked::Granted(grant) = ann.owner(assertion, NOW).await.unwrap().decide() else {
         panic!("a reset is required")
     };
-    ann.store.open_sso(grant, idp, "10.0.0", &SystemEntropy, &ann.event()).await.unwrap()
+    decided(ann.store.open_sso(grant, idp, "10.0.0", &SystemEntropy, &ann.event()).await)
 }
 
-fn session_token(opened: SsoOpened) -> TokenRef {
-    let SsoOpened::SignedIn(it) = opened else { panic!("not signed in") };
+fn session_token(opened: Result<SsoOpened, OpeningRejection>) -> TokenRef {
+    let Ok(SsoOpened::SignedIn(it)) = opened else { panic!("not signed in") };
     it.signed_in.token.reference().clone()
 }
 
@@ -434,7 +435,7 @@ async fn groups_are_mapped_at_every_sign_in() {
     set_role_by_groups(&ann, &bob).await;
     let before = session_token(sign_in_with_groups(&ann, &idp, "bob", Some(&["staff"])).await);
     assert_eq!(role_state(&ann, &bob).await, (Role::Standard, false, 1));
-    let SsoOpened::SignedIn(it) = sign_in_with_groups(&ann, &idp, "bob", Some(&["x", "boss"])).await else {
+    let Ok(SsoOpened::SignedIn(it)) = sign_in_with_groups(&ann, &idp, "bob", Some(&["x", "boss"])).await else {
         panic!("not signed in")
     };
     assert_eq!(it.user.role, Role::Administrator);
@@ -445,8 +446,8 @@ async fn groups_are_mapped_at_every_sign_in() {
         Some(NoSession::RefreshRequired),
         "a change of the role ends earlier sessions"
     );
-    sign_in_with_groups(&ann, &idp, "bob", None).await;
-    sign_in_with_groups(&ann, &idp, "bob", Some(&["boss"])).await;
+    sign_in_with_groups(&ann, &idp, "bob", None).await.unwrap();
+    sign_in_with_groups(&ann, &idp, "bob", Some(&["boss"])).await.unwrap();
     assert_eq!(
         role_state(&ann, &bob).await,
         (Role::Administrator, true, 2),
@@ -456,13 +457,13 @@ async fn groups_are_mapped_at_every_sign_in() {
         let session = session_token(sign_in_with_groups(&ann, &idp, "bob", Some(groups)).await);
         assert!(matches!(role_state(&ann, &bob).await, (Role::Standard, false, _)), "{groups:?}");
         assert_eq!(session_rejection(&ann, &session).await, None);
-        sign_in_with_groups(&ann, &idp, "bob", Some(&["boss"])).await;
+        sign_in_with_groups(&ann, &idp, "bob", Some(&["boss"])).await.unwrap();
     }
     // If the tenant configures no group for Administrators, no role is mapped.
     let mut none = idp.clone();
     none.provisioning.as_mut().unwrap().administrators.clear();
     for other in [none, Idp { provisioning: None, ..idp.clone() }] {
-        sign_in_with_groups(&ann, &other, "bob", Some(&["staff"])).await;
+        sign_in_with_groups(&ann, &other, "bob", Some(&["staff"])).await.unwrap();
         assert!(matches!(role_state(&ann, &bob).await, (Role::Administrator, true, _)));
     }
 }
@@ -471,21 +472,21 @@ async fn groups_are_mapped_at_every_sign_in() {
 async fn role_given_by_an_administrator_is_not_changed_by_groups() {
     let (ann, bob) = ann_with_sso_user().await;
     let idp = idp_with_group_mapping(&ann).await;
-    sign_in_with_groups(&ann, &idp, "bob", Some(&["boss"])).await;
+    sign_in_with_groups(&ann, &idp, "bob", Some(&["boss"])).await.unwrap();
     assert_eq!(role_state(&ann, &bob).await, (Role::Standard, false, 1), "the role from the creation stays");
     set_role_by_groups(&ann, &bob).await;
-    sign_in_with_groups(&ann, &idp, "bob", Some(&["boss"])).await;
+    sign_in_with_groups(&ann, &idp, "bob", Some(&["boss"])).await.unwrap();
     // An Administrator gives the same role, which groups no longer change.
     let given = Patch { role: Some(Role::Administrator), ..Patch::default() };
-    assert!(matches!(ann.patch(&bob, given).await, Changed::Done(_)));
-    sign_in_with_groups(&ann, &idp, "bob", Some(&["staff"])).await;
+    assert!(ann.patch(&bob, given).await.is_ok());
+    sign_in_with_groups(&ann, &idp, "bob", Some(&["staff"])).await.unwrap();
     assert_eq!(role_state(&ann, &bob).await, (Role::Administrator, true, 3));
     // Other changes by an Administrator leave the role to the groups.
     set_role_by_groups(&ann, &bob).await;
     let set_active = |active| Patch { active: Some(active), ..Patch::default() };
-    assert!(matches!(ann.patch(&bob, set_active(false)).await, Changed::Done(_)));
-    assert!(matches!(ann.patch(&bob, set_active(true)).await, Changed::Done(_)));
-    sign_in_with_groups(&ann, &idp, "bob", Some(&["staff"])).await;
+    assert!(ann.patch(&bob, set_active(false)).await.is_ok());
+    assert!(ann.patch(&bob, set_active(true)).await.is_ok());
+    sign_in_with_groups(&ann, &idp, "bob", Some(&["staff"])).await.unwrap();
     assert!(matches!(role_state(&ann, &bob).await, (Role::Standard, false, _)));
 }
 
@@ -494,7 +495,7 @@ async fn last_active_administrator_is_not_demoted_by_groups() {
     let (ann, bob) = ann_with_sso_user().await;
     let idp = idp_with_group_mapping(&ann).await;
     set_role_by_groups(&ann, &bob).await;
-    sign_in_with_groups(&ann, &idp, "bob", Some(&["boss"])).await;
+    sign_in_with_groups(&ann, &idp, "bob", Some(&["boss"])).await.unwrap();
     let active_entry = attr("act").key(ann.key.user().as_str().to_owned());
     ann.put(Write::update(keys::administrators(ann.key.tenant()), vec![], vec![Action::Remove(active_entry)])).await;
     let session = session_token(sign_in_with_groups(&ann, &idp, "bob", Some(&["staff"])).await);
@@ -509,9 +510,9 @@ async fn replaced_or_removed_idp_gives_no_role() {
     let idp = idp_with_group_mapping(&ann).await;
     set_role_by_groups(&ann, &bob).await;
     ann.configures(OTHER_ENTITY_ID, 2).await;
-    assert!(matches!(sign_in_with_groups(&ann, &idp, "bob", Some(&["boss"])).await, SsoOpened::Spent));
+    assert!(matches!(sign_in_with_groups(&ann, &idp, "bob", Some(&["boss"])).await, Err(OpeningRejection::Spent)));
     ann.removes_idp().await;
-    assert!(matches!(sign_in_with_groups(&ann, &idp, "bob", Some(&["boss"])).await, SsoOpened::Spent));
+    assert!(matches!(sign_in_with_groups(&ann, &idp, "bob", Some(&["boss"])).await, Err(OpeningRejection::Spent)));
     assert_eq!(role_state(&ann, &bob).await, (Role::Standard, false, 1));
 }
 
@@ -521,7 +522,7 @@ async fn groups_are_mapped_when_enrolment_is_required() {
     let eve = ann.of_idp("eve", Role::Standard, FactorState::None).await;
     let idp = idp_with_group_mapping(&ann).await;
     set_role_by_groups(&ann, &eve).await;
-    let SsoOpened::EnrolmentRequired { token, .. } = sign_in_with_groups(&ann, &idp, "eve", Some(&["boss"])).await
+    let Ok(SsoOpened::EnrolmentRequired { token, .. }) = sign_in_with_groups(&ann, &idp, "eve", Some(&["boss"])).await
     else {
         panic!("no enrolment is required")
     };

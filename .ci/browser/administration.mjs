@@ -1,0 +1,259 @@
+// The work of Administrators, support and invited users by clicking, on the demo users:
+// administration.mjs URL with|without TENANT [MAILS IDP]. Without the file of mails and the identity provider for development,
+// on the functions, the parts with support, mails and SSO are left out.
+
+import { readFileSync } from "node:fs";
+import { start } from "./browser.mjs";
+
+const [url, scripts, tenant, mails, idp] = [process.argv[2], process.argv[3] === "with", ...process.argv.slice(4)];
+const PASSWORDS = {
+  ann: "ann waters 9 blue ferns", con2: "con2 paints 8 tall gates", op: "op sorts 7 brass keys",
+};
+const { person, finish } = await start(url, scripts);
+const ann = await person();
+
+/** The link in the last mail to the address with this in its subject. */
+async function link(to, subject) {
+  for (let wait = 0; wait < 50; wait++) {
+    const sent = readFileSync(mails, "utf8").trim().split("\n").map((line) => JSON.parse(line));
+    const mail = sent.findLast((one) => one.to === to && one.subject.includes(subject));
+    if (mail) {
+      const { pathname, search } = new URL(mail.text.match(/https?:\S+/)[0]);
+      return pathname + search;
+    }
+    await new Promise((done) => setTimeout(done, 100));
+  }
+  throw new Error(`no mail to ${to} about ${subject}`);
+}
+
+async function enrol(who) {
+  await who.enrol();
+  await who.confirm();
+  await who.follow("Not now");
+}
+
+/** Opens a user by the list. Returns the path of their page. */
+async function openUser(username, name) {
+  await ann.open(`/admin/users?q=${username}`);
+  await ann.follow(name);
+  return new URL(ann.page.url()).pathname;
+}
+
+/** P9: support finds the sole Administrator, who is locked out, and resets them. Returns the reset code. */
+async function supportResets() {
+  const op = await person();
+  await op.signIn("support", "op", PASSWORDS.op);
+  await enrol(op);
+  await op.see("My settings", "settings-operator");
+  await op.follow("Support");
+  await op.see("Support: find a company", "support");
+  await op.fill({ q: "none like this" });
+  await op.press("Search");
+  await op.see("Support: find a company", "support-none");
+  await op.open("/support");
+  await op.follow("Acme");
+  await op.see("Users of acme", "support-users");
+  await op.page.getByRole("link", { name: "Reset Ann Administrator" }).click();
+  await op.see("Reset the authenticator of an Administrator", "support-reset");
+  await op.press("Reset");
+  await op.see("Reset the authenticator of an Administrator", "support-reset-empty");
+  await op.fill({ ticket: "T-1001", reason: "New phone; called back" });
+  await op.press("Reset");
+  await op.see("Reset code for Ann Administrator", "support-reset-done");
+  const code = await op.text("p.secret");
+  // The browser may ask whether to send the form before again, and does not show the code.
+  await op.page.goBack().catch(() => {});
+  if ((await op.page.content()).includes(code)) op.faults.push("the browser's history shows the reset code");
+  await op.open("/support");
+  await op.offersNoWayToTurnMfaOff();
+  return code;
+}
+
+/** P5: the Administrator enrols, with the reset code if there is one. */
+async function administratorSignsIn(code) {
+  await ann.signIn(tenant, "ann", PASSWORDS.ann);
+  if (code) {
+    await ann.see("Set up your authenticator app", "enroll-reset-code");
+    await ann.fill({ reset_code: "WRONG-CODE" });
+    await ann.press("Show the QR code");
+    await ann.see("Set up your authenticator app", "enroll-reset-code-wrong");
+    await ann.fill({ reset_code: code });
+  }
+  await enrol(ann);
+}
+
+/** P14: the list of users, and what may be changed of a user. */
+async function users() {
+  await ann.follow("Users");
+  await ann.see("Users", "users");
+  await ann.fill({ q: "con" });
+  await ann.press("Search");
+  await ann.see("Users", "users-found");
+  await ann.fill({ q: "nobody" });
+  await ann.press("Search");
+  await ann.see("Users", "users-none");
+  await openUser("ann", "Ann Administrator");
+  await ann.see("Ann Administrator", "user-own");
+  const bob = await openUser("bob", "Bob Employee");
+  await ann.see("Bob Employee", "user");
+  await ann.offersNoWayToTurnMfaOff();
+  await ann.open(`${bob}?change=role`);
+  await ann.see("Change the role of Bob Employee", "change-role");
+  await ann.open(`${bob}?change=email`);
+  await ann.see("Change the e-mail address of Bob Employee", "change-email");
+  await ann.fill({ email: "nothing" });
+  await ann.press("Save");
+  await ann.see("Change the e-mail address of Bob Employee", "change-email-wrong");
+  await ann.open(`${bob}?change=delete`);
+  await ann.see("Delete Bob Employee", "delete");
+  await ann.open("/admin/users/new");
+  await ann.see("New user", "new-user");
+  await ann.press("Create the user");
+  await ann.see("New user", "new-user-empty");
+}
+
+/** An invitation, and what the invited person does. Later the person forgets the password. */
+async function invitation() {
+  await ann.page.locator("[name=role]").selectOption("standard");
+  await ann.fill({ username: "eve", display_name: "Eve <b>Employee</b>", email: "eve@example.com" });
+  await ann.press("Create the user");
+  await ann.see("Eve <b>Employee</b>", "user-invited");
+  const eve = await person();
+  const invited = await link("eve@example.com", "account");
+  await eve.open(invited);
+  await eve.see("Choose a new password", "invitation");
+  if (eve.page.url().includes("vp_")) eve.faults.push("the token stays in the address");
+  await eve.fill({ new_password: "short" });
+  await eve.press("Set the password");
+  await eve.see("Choose a new password", "invitation-short");
+  await eve.fill({ new_password: "eve reads 5 thick atlases" });
+  await eve.press("Set the password");
+  await eve.see("Sign in", "invitation-done");
+  await eve.open(invited);
+  await eve.fill({ new_password: "eve reads 5 thin pamphlets" });
+  await eve.press("Set the password");
+  await eve.see("This link does not work", "invitation-used");
+  await eve.signIn(tenant, "eve", "eve reads 5 thick atlases");
+  await enrol(eve);
+
+  const forgetful = await person();
+  await forgetful.open(`/login?tenant=${tenant}`);
+  await forgetful.follow("Forgot your password?");
+  await forgetful.see("Forgot your password?", "forgot");
+  await forgetful.fill({ tenant, username: "eve" });
+  await forgetful.press("Send the mail");
+  await forgetful.see("Look into your mail", "forgot-sent");
+  await forgetful.open(await link("eve@example.com", "set a new password"));
+  await forgetful.fill({ new_password: "eve sells 6 heavy globes" });
+  await forgetful.press("Set the password");
+  await forgetful.signIn(tenant, "eve", "eve sells 6 heavy globes");
+  await forgetful.see("Enter your code", "forgot-next");
+  await eve.open("/settings/security");
+  await eve.see("Sign in", "signed-out-by-reset");
+}
+
+/** P8: an Administrator resets an employee, and another Administrator. */
+async function resets() {
+  await openUser("bob", "Bob Employee");
+  await ann.follow("Reset MFA");
+  await ann.see("Reset the MFA of Bob Employee", "reset");
+  await ann.press("Reset MFA");
+  await ann.see("Reset the MFA of Bob Employee", "reset-empty");
+  await ann.fill({ reason: "Lost phone" });
+  await ann.press("Reset MFA");
+  await ann.see("The MFA of Bob Employee is reset", "reset-done");
+  await openUser("amy", "Amy Administrator");
+  await ann.follow("Reset MFA");
+  await ann.fill({ reason: "Lost phone; called back" });
+  await ann.press("Reset MFA");
+  await ann.see("The MFA of Amy Administrator is reset", "reset-done-code");
+}
+
+/** P10: contacts are excluded in a batch, and included again. */
+async function exclusions() {
+  await ann.follow("Exclusions");
+  await ann.see("Exclusions", "exclusions-empty");
+  await ann.follow("Exclude contacts");
+  await ann.see("Exclude contacts", "exclude");
+  await ann.page.getByLabel("Conrad Contact (con2)").check();
+  await ann.page.getByLabel("Consuelo Contact (con3)").check();
+  await ann.fill({ reason: "Kiosk terminals" });
+  await ann.press("Preview");
+  await ann.see("Preview: exclude contacts", "exclude-preview");
+  await ann.press("Exclude these contacts");
+  await ann.see("Result", "exclude-done");
+  await ann.open("/admin/exclusions");
+  await ann.see("Exclusions", "exclusions");
+  const contact = await person();
+  await contact.signIn(tenant, "con2", PASSWORDS.con2);
+  await contact.see("My settings", "settings-excluded");
+  const [con1, bob] = [await openUser("con1", "Connie Contact"), await openUser("bob", "Bob Employee")];
+  const ids = [con1, bob].map((path) => path.split("/").pop());
+  await ann.open("/admin/exclusions?change=exclude");
+  const buffer = Buffer.from(["id,note", ...ids.map((id) => `${id},x`), "nobody,x", ""].join("\n"));
+  await ann.page.locator("[name=csv]").setInputFiles({ name: "contacts.csv", mimeType: "text/csv", buffer });
+  await ann.fill({ reason: "From a file" });
+  await ann.press("Preview");
+  await ann.see("Preview: exclude contacts", "exclude-file");
+  await openUser("con2", "Conrad Contact");
+  await ann.follow("Include again");
+  await ann.see("Include contacts again", "include");
+  await ann.fill({ reason: "Kiosk is gone" });
+  await ann.press("Preview");
+  await ann.press("Include these contacts again");
+  await ann.see("Result", "include-done");
+  await contact.open("/settings/security");
+  await contact.see("Sign in", "signed-out-by-inclusion");
+}
+
+async function auditAndSettings() {
+  await ann.follow("Audit");
+  await ann.see("Audit", "audit");
+  await ann.fill({ user: "nobody" });
+  await ann.press("Search");
+  await ann.see("Audit", "audit-wrong");
+  await ann.follow("Settings");
+  await ann.see("Settings", "tenant-settings");
+  await ann.offersNoWayToTurnMfaOff();
+  await ann.fill({ issuer: "Acme & Söhne" });
+  await ann.press("Save");
+  await ann.see("Settings", "tenant-settings-saved");
+}
+
+/** P11, P12: a user who moves to an identity provider signs in again, enrols once, and needs no code afterwards. */
+async function sso() {
+  await ann.follow("Single sign-on (SSO)");
+  await ann.see("Single sign-on (SSO)", "sso-none");
+  await ann.fill({ metadata_xml: "<none/>" });
+  await ann.press("Save");
+  await ann.see("Single sign-on (SSO)", "sso-wrong");
+  await ann.fill({ metadata_xml: await (await fetch(`${idp}/metadata`)).text() });
+  await ann.press("Save");
+  await ann.see("Single sign-on (SSO)", "sso");
+  await ann.open(`${await openUser("bob", "Bob Employee")}?change=auth_type`);
+  await ann.see("Change how Bob Employee signs in", "change-auth-type");
+  await ann.page.locator("[name=auth_type]").selectOption("saml_sso");
+  await ann.press("Save");
+  await ann.see("Bob Employee", "user-sso");
+  await ann.open("/admin/sso?remove=true");
+  await ann.see("Remove the identity provider", "sso-remove");
+  const bob = await person();
+  await bob.open(`/login?tenant=${tenant}`);
+  await bob.see("Sign in", "login-with-sso");
+  await bob.bySso(tenant, "bob");
+  await bob.see("Set up your authenticator app", "enroll-sso");
+  await enrol(bob);
+  await bob.press("Sign out");
+  await bob.open(`/login?tenant=${tenant}`);
+  await bob.bySso(tenant, "bob");
+  await bob.see("My settings", "settings-sso");
+}
+
+await administratorSignsIn(mails ? await supportResets() : undefined);
+await users();
+if (mails) await invitation();
+await resets();
+await exclusions();
+await auditAndSettings();
+if (idp) await sso();
+await finish();

@@ -1,0 +1,81 @@
+//! What a page weighs, compressed, with its stylesheet and its script.
+
+use axum::http::Method;
+use miniz_oxide::deflate::compress_to_vec;
+use serde_json::json;
+use tests::{Service, TestRequest, TestUser, browser::Browser};
+
+/// The most that a page may weigh.
+const MOST: usize = 20 * 1024;
+
+/// The head and the checksum of a gzip file.
+const GZIP: usize = 18;
+
+fn weight(text: &str) -> usize {
+    GZIP + compress_to_vec(text.as_bytes(), 6).len()
+}
+
+/// The value of an attribute of the first element that begins like this.
+fn attribute<'a>(html: &'a str, start: &str) -> &'a str {
+    html.split_once(start).unwrap().1.split_once('"').unwrap().0
+}
+
+/// Each of 200 users has a name of its own.
+async fn add_users(service: &Service, ann: &TestUser) {
+    let user = |n: usize| {
+        json!({"username": format!("long.username.{n}"), "display_name": format!("Person with the number {n}"),
+               "kind": "contact", "role": "portal", "auth_type": "local", "password": format!("{n} is a password of many words")})
+    };
+    let users: Vec<_> = (0..200).map(user).collect();
+    service.post("/v1/admin/users/batch", &ann.session, json!({"users": users})).await.ok();
+}
+
+#[tokio::test]
+async fn page_weighs_at_most_20_kib_with_style_and_script() {
+    let (service, mut users) = Service::with_users().await;
+    let (mut ann, mut op) = (users.remove("ann").unwrap(), users.remove("op").unwrap());
+    service.enrol(&mut ann).await.ok();
+    service.enrol(&mut op).await.ok();
+    add_users(&service, &ann).await;
+    let bob = service.enrolment_token(&users["bob"]).await;
+
+    let html = Browser::new(&service).open("/login").await.html().to_owned();
+    let mut files = 0;
+    for start in ["<link rel=\"stylesheet\" href=\"", "<script type=\"module\" src=\"", "<link rel=\"icon\" href=\""] {
+        let file = service.send(TestRequest::new(Method::GET, attribute(&html, start))).await;
+        files += weight(file.body.as_str().unwrap());
+    }
+    let mut heaviest = (0, "");
+    let mut measure = |path: &'static str, html: &str| {
+        let all = files + weight(html);
+        println!("{path}: {all} bytes compressed, {} of them the page", all - files);
+        heaviest = heaviest.max((all, path));
+    };
+    for path in ["/login", "/password/forgot"] {
+        measure(path, Browser::new(&service).open(path).await.html());
+    }
+    let mut enrolling = Browser::new(&service);
+    enrolling.cookies.insert("__Host-vestibule-enrolment".to_owned(), bob);
+    measure("/enroll", enrolling.submit("/enroll", &[("step", "start")]).await.html());
+    for path in [
+        "/settings/security",
+        "/settings/sessions",
+        "/settings/password",
+        "/settings/recovery-token",
+        "/admin/users",
+        "/admin/users/new",
+        "/admin/users/u-bob",
+        "/admin/users/u-bob/mfa-reset",
+        "/admin/exclusions",
+        "/admin/exclusions?change=exclude",
+        "/admin/audit",
+        "/admin/settings",
+        "/admin/sso",
+    ] {
+        measure(path, Browser::signed_in(&service, &ann).open(path).await.html());
+    }
+    for path in ["/support", "/support?tenant=acme"] {
+        measure(path, Browser::signed_in(&service, &op).open(path).await.html());
+    }
+    assert!(heaviest.0 <= MOST, "{heaviest:?}");
+}
