@@ -159,6 +159,7 @@ def page(flows, given):
 
 `infra/cost.py` generates this page from units that a test counts on the wire; do not edit it. To repeat it:
 
+<!-- not run: CI has a step for it, .ci/costs -->
 ```sh
 cargo test -p tests --test costs -- --nocapture >target/costs.txt && python3 infra/cost.py <target/costs.txt >docs/cost.md
 ```

@@ -102,6 +102,7 @@ def page(flows, given):
 
 `infra/scale.py` generates this page from units that a test counts on the wire; do not edit it. To repeat it:
 
+<!-- not run: CI has a step for it, .ci/costs -->
 ```sh
 cargo test -p tests --test costs -- --nocapture >target/costs.txt && python3 infra/scale.py <target/costs.txt >docs/scale.md
 ```

@@ -1,5 +1,5 @@
 //! References of the documentation resolve: citations of pages, requirements, sections and decisions, links, and the
-//! names of tests, endpoints and constants.
+//! names of tests, endpoints and constants. Limits, settings and alarms are those of the code and the templates.
 //!
 //! A citation is a page with a number (`security.md 14, 28`, `product.md P9`), a quoted section (`docs/deploy.md
 //! ("Keys")`) or a section in parentheses (`(product.md, sign-in table)`). A page without a folder is in `docs/`,
@@ -12,6 +12,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
+use serde_json::Value;
 use tests::document::DOCUMENT;
 
 fn root() -> &'static Path {
@@ -434,6 +435,142 @@ fn stated(value: &str) -> Option<u64> {
     Some(number.parse::<u64>().ok()? * factor)
 }
 
+/// The summary of the book has every page once, and no link of a page leaves the book.
+#[test]
+fn book_has_every_page_and_no_link_leaves_it() {
+    let summary = "docs/SUMMARY.md";
+    let mut sources = sources();
+    sources.retain(|it| it.path.starts_with("docs/") && it.path.ends_with(".md"));
+    let pages: BTreeSet<_> = sources.iter().map(|page| PathBuf::from(&page.path)).collect();
+    let mut listed: Vec<_> = links(&read(summary)).into_iter().map(|link| PathBuf::from("docs").join(link)).collect();
+    listed.push(summary.into());
+    listed.sort();
+    assert_eq!(listed, pages.iter().cloned().collect::<Vec<_>>());
+    let mut faults = Vec::new();
+    for page in &sources {
+        let folder = Path::new(&page.path).parent().unwrap();
+        let leaves = |target: &String| {
+            let path = target.split('#').next().unwrap();
+            !path.is_empty() && !pages.contains(&resolved(folder, path))
+        };
+        faults.extend(links(&page.text).into_iter().filter(leaves).map(|target| format!("{}: {target}", page.path)));
+    }
+    none(&faults);
+}
+
+/// A row of docs/configuration.md.
+struct Setting {
+    default: String,
+    effect: String,
+}
+
+/// The settings in the tables of a section of docs/configuration.md, by name.
+fn settings(section: &str) -> BTreeMap<String, Setting> {
+    let page = read("docs/configuration.md");
+    let section = page.split("\n## ").find_map(|text| text.strip_prefix(section)?.strip_prefix('\n')).unwrap();
+    let mut found = BTreeMap::new();
+    for row in section.lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<_> = row.trim_matches(['|', ' ']).split(" | ").collect();
+        for name in code(cells[0]) {
+            let (default, effect) = (cells[1].replace('`', ""), cells[cells.len() - 1].to_owned());
+            assert!(found.insert(name.to_owned(), Setting { default, effect }).is_none(), "{name} is there twice");
+        }
+    }
+    found
+}
+
+fn template(path: &str) -> Value {
+    serde_saphyr::from_str(&read(path)).unwrap()
+}
+
+/// docs/configuration.md has every parameter of the templates, with its default and limits.
+#[test]
+fn parameters_match_the_templates() {
+    let shown = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    for (path, section) in
+        [("infra/template.yaml", "Parameters of the deployment"), ("infra/cloudfront.yaml", "Parameters of CloudFront")]
+    {
+        let mut settings = settings(section);
+        for (name, parameter) in template(path)["Parameters"].as_object().unwrap() {
+            let stated =
+                settings.remove(name).unwrap_or_else(|| panic!("docs/configuration.md lacks {name} of {path}"));
+            let default = parameter.get("Default").map_or_else(|| "required".to_owned(), shown);
+            assert_eq!(stated.default, if default.is_empty() { "empty" } else { &default }, "{name}");
+            let allowed = parameter["AllowedValues"].as_array().into_iter().flatten();
+            let bounds = ["MinValue", "MaxValue", "MinLength"].into_iter().filter_map(|bound| parameter.get(bound));
+            let words: BTreeSet<_> = stated.effect.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
+            for limit in allowed.chain(bounds).map(shown) {
+                assert!(words.contains(&*limit), "the row of {name} lacks {limit}");
+            }
+        }
+        assert!(settings.is_empty(), "{path} has no {:?}", settings.into_keys());
+    }
+}
+
+/// docs/configuration.md has every environment variable that the functions and the commands read or the template sets.
+#[test]
+fn environment_variables_are_documented() {
+    let mut used = BTreeSet::from(["NO_COLOR".to_owned()]);
+    used.extend(variables(&read("infra/template.yaml"), &["VESTIBULE_"]));
+    for source in sources().iter().filter(|it| it.path.ends_with(".rs")) {
+        if ["shared/src/", "functions/", "local/src/"].iter().any(|folder| source.path.starts_with(folder)) {
+            used.extend(variables(&source.text, &["VESTIBULE_", "AWS_"]));
+        }
+    }
+    let sections = ["of the functions", "of the local server and the commands"];
+    let stated = sections.map(|of| settings(&format!("Environment variables {of}")).into_keys());
+    assert_eq!(stated.into_iter().flatten().collect::<BTreeSet<_>>(), used);
+}
+
+/// Names like `VESTIBULE_TABLE` that a source has as a text, or a template as a key.
+fn variables(text: &str, prefixes: &[&str]) -> BTreeSet<String> {
+    let of_a_name = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    let words = text.split(['"', '{', ' ', '\n']).filter(|word| prefixes.iter().any(|prefix| word.starts_with(prefix)));
+    words.map(|word| word.split(|c| !of_a_name(c)).next().unwrap().to_owned()).collect()
+}
+
+/// docs/configuration.md has every option of `serve`, with its default.
+#[test]
+fn options_of_the_server_match_the_code() {
+    let declaration = "pub struct Serve {\n";
+    let sources = sources().into_iter().filter(|it| it.path.starts_with("local/src/"));
+    let mut found = sources.filter_map(|it| Some(it.text.split_once(declaration)?.1.split("\n}").next()?.to_owned()));
+    let mut settings = settings("Options of the local server");
+    for field in found.next().unwrap().split_inclusive(",\n").filter(|field| field.contains("pub ")) {
+        let (attributes, field) = field.split_once("    pub ").unwrap();
+        let (name, kind) = field.split_once(": ").unwrap();
+        let name = format!("--{}", name.replace('_', "-"));
+        let stated = settings.remove(&name).unwrap_or_else(|| panic!("docs/configuration.md lacks {name} of `serve`"));
+        if let Some(default) = default_of(attributes, kind) {
+            assert_eq!(stated.default, default, "{name}");
+        }
+    }
+    assert!(settings.is_empty(), "`serve` has no {:?}", settings.into_keys());
+}
+
+/// The default of an option as the page states it, if its attributes name one.
+fn default_of(attributes: &str, kind: &str) -> Option<String> {
+    let value = attributes.split_once("default_value_t = ").or_else(|| attributes.split_once("default_value = "));
+    let value = value.map(|(_, rest)| rest.split([',', ']']).next().unwrap().trim_matches(['"', ')']));
+    match value {
+        Some(value) if value.contains("LOCALHOST") => Some("127.0.0.1".to_owned()),
+        Some(value) => Some(value.rsplit("::").next().unwrap().to_lowercase()),
+        None => (kind == "bool,\n").then(|| "off".to_owned()),
+    }
+}
+
+/// docs/operate.md says what to do at each alarm of the template.
+#[test]
+fn each_alarm_has_a_runbook_entry() {
+    let page = read("docs/operate.md");
+    let section = page.split("\n## ").find(|section| section.starts_with("Alarms\n")).unwrap();
+    let stated: BTreeSet<_> = section.lines().filter_map(|line| line.strip_prefix("### ")).map(str::to_owned).collect();
+    let template = template("infra/template.yaml");
+    let alarms =
+        template["Resources"].as_object().unwrap().iter().filter(|(_, it)| it["Type"] == "AWS::CloudWatch::Alarm");
+    assert_eq!(stated, alarms.map(|(name, _)| name.clone()).collect());
+}
+
 /// Labels of attack cases in the tests (`/// L01, L02`) are rows of docs/threat-model.md.
 #[test]
 fn attack_cases_are_in_the_threat_model() {
@@ -545,6 +682,25 @@ mod parser {
             ["5 minutes", "16384", "1 second", "many"].map(stated),
             [Some(300_000), Some(16_384), Some(1000), None]
         );
+    }
+
+    #[test]
+    fn variables_and_defaults_are_found() {
+        let text = r#"variable("VESTIBULE_A1"), {VESTIBULE_B: {Ref: C}}, "AWS_D is", XAWS_E, "VESTIBULE_F","#;
+        assert_eq!(
+            variables(text, &["VESTIBULE_", "AWS_"]),
+            ["VESTIBULE_A1", "VESTIBULE_B", "AWS_D", "VESTIBULE_F"].map(str::to_owned).into()
+        );
+        for (attributes, kind, default) in [
+            ("/// A\n    #[arg(long, default_value_t = 8080)]\n", "u16,\n", Some("8080")),
+            ("#[arg(long, value_enum, default_value_t = A::Text)]", "A,\n", Some("text")),
+            ("#[arg(long, env = \"X\", default_value = \"info\", hide = true)]", "String,\n", Some("info")),
+            ("#[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), x = y)]", "IpAddr,\n", Some("127.0.0.1")),
+            ("#[arg(long)]", "bool,\n", Some("off")),
+            ("#[arg(long)]", "Option<String>,\n", None),
+        ] {
+            assert_eq!(default_of(attributes, kind).as_deref(), default, "{attributes}");
+        }
     }
 
     #[test]
