@@ -2,8 +2,9 @@
 //! stream, and functions that start again, at once and after 91 days.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use axum::http::Method;
 use serde_json::json;
-use tests::{Service, TestUser, aws, stream, totp_code};
+use tests::{Service, TestRequest, TestUser, aws, stream, totp_code};
 use xtask::cloud::{Cloud, LATER};
 
 /// One test, because the restore epoch ends all sessions.
@@ -58,12 +59,13 @@ async fn reset_sole_administrator(cloud: &Cloud, sole: &mut TestUser) {
 /// A mail verifies the address, and then another mail has a link to set a new password.
 async fn mail_links(cloud: &Cloud, sole: &TestUser) {
     let service = Service::at(&cloud.url);
-    service.post("/v1/email-verifications", &sole.session, json!({})).await.ok();
+    let post = |path: &str| TestRequest::new(Method::POST, path);
+    service.send(post("/v1/email-verifications").token(&sole.session)).await.ok();
     cloud.deliver_orders().await;
     let verification = links().await.pop().unwrap();
-    service.post("/v1/email-verifications/confirm", "", json!({"token": verification})).await.ok();
+    service.send(post("/v1/email-verifications/confirm").json(json!({"token": verification}))).await.ok();
     let forgotten = json!({"tenant": sole.tenant, "username": sole.username});
-    service.post("/v1/password-resets", "", forgotten).await.ok();
+    service.send(post("/v1/password-resets").json(forgotten)).await.ok();
     cloud.deliver_orders().await;
     assert_eq!(links().await.len(), 2);
 }
