@@ -5,7 +5,10 @@ use aws_smithy_runtime_api::client::{behavior_version::BehaviorVersion, http::Sh
 use aws_smithy_types::{retry::RetryConfig, timeout::TimeoutConfig};
 use aws_types::{SdkConfig, app_name::AppName, region::Region};
 
-use crate::tls_roots::TlsRoots;
+use crate::{
+    audit::{AuditRetention, BadRetention},
+    tls_roots::TlsRoots,
+};
 #[cfg(feature = "dynamo")]
 use crate::{
     env::SystemEntropy,
@@ -25,6 +28,15 @@ impl ConfigErrors {
             self.0.push(format!("{name} is not set: {what}"));
         }
         found
+    }
+
+    /// Reads how long audit rows are kept, or records that the value is invalid.
+    pub fn audit_retention(&mut self, variable: impl Fn(&str) -> Option<String>) -> AuditRetention {
+        let said = variable("VESTIBULE_AUDIT_RETENTION_DAYS").filter(|days| !days.is_empty());
+        let read = |days: String| {
+            days.parse().map_err(|expected: BadRetention| format!("VESTIBULE_AUDIT_RETENTION_DAYS {days}: {expected}"))
+        };
+        said.and_then(|days| self.take(read(days))).unwrap_or_default()
     }
 
     /// Unwraps a result, or records its error.

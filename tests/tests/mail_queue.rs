@@ -1,8 +1,9 @@
 //! Mails with links in the cloud: from the queue through `password-mail` to the mail service, on stubs of SQS and SES.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use axum::http::Method;
 use password_mail::lambda::{Event, Function};
 use serde_json::{Value, json};
@@ -13,11 +14,15 @@ use tests::{
 };
 use vestibule::{
     aws::{Aws, ConfigErrors},
+    env::{Clock, SystemClock},
     mail_order::{MailOrder, MailQueue},
     sqs::SqsQueue,
 };
 
 const NEW: &str = "seven green lamps in the hall";
+
+/// An item of the table.
+type Attributes = HashMap<String, AttributeValue>;
 
 async fn service() -> (Service, TestUsers, String) {
     let url = emulator::serve(Database::memory().unwrap()).await;
@@ -34,6 +39,7 @@ fn function(url: &str, ses: &str) -> Function {
         ("VESTIBULE_TABLE", "vestibule"),
         ("VESTIBULE_MAIL_FROM", "sign-in@example.com"),
         ("VESTIBULE_PUBLIC_URL", "https://login.example.com"),
+        ("VESTIBULE_AUDIT_RETENTION_DAYS", "30"),
         ("VESTIBULE_DYNAMODB_ENDPOINT", url),
         ("VESTIBULE_SES_ENDPOINT", ses),
     ]));
@@ -94,12 +100,25 @@ async fn queued_message_is_mailed_once_with_text_and_html() {
     let token = token.unwrap();
     assert!(part(mail, "Body/Html").contains(token));
     assert_eq!(mail["Content"]["Simple"]["Headers"][0]["Name"], "X-Vestibule-Message");
-    service
-        .clock()
-        .shift_millis(vestibule::env::Clock::now(&vestibule::env::SystemClock).millis() - tests::BEGIN.millis());
+    service.clock().shift_millis(SystemClock.now().millis() - tests::BEGIN.millis());
     let body = json!({"token": token, "new_password": NEW});
     let used = service.send(TestRequest::new(Method::POST, "/v1/password-resets/confirm").json(body)).await;
     assert_eq!(used.status, 204, "{used:?}");
+}
+
+/// The rows of the audit expire as configured. The clock of the service is months ahead of the function's.
+#[tokio::test]
+async fn audit_row_of_a_mail_expires_as_configured() {
+    let (service, mut users, url) = service().await;
+    let event = through_queue(&invitation(&service, &mut users).await).await;
+    let ses = Stub::new(|_, _| Some((200, json!({"MessageId": "m"})))).await;
+    let began = SystemClock.now();
+    function(&url, &ses.url).handle(&event).await.unwrap();
+    let items = emulator::client(&url, |inner| inner).scan().table_name("vestibule").send().await.unwrap();
+    let number = |item: &Attributes, name: &str| item.get(name)?.as_n().ok()?.parse::<i64>().ok();
+    let rows = items.items().iter().filter(|item| item["PK"].as_s().unwrap().contains("#A#"));
+    let ends: Vec<_> = rows.filter_map(|item| number(item, "ttl")).map(|ttl| (ttl - began.secs()) / 86_400).collect();
+    assert!(ends.contains(&30), "days: {ends:?}");
 }
 
 #[tokio::test]

@@ -50,8 +50,12 @@ impl Function {
             let expected = |expected| format!("VESTIBULE_PUBLIC_URL {text}: it must be {expected}");
             faults.take(PublicUrl::parse(&text).map_err(expected))
         });
+        let audit_retention = faults.audit_retention(&variable);
         let aws = Aws::read(&variable, &mut faults);
         let configuration_set = variable("VESTIBULE_MAIL_CONFIGURATION_SET").filter(|name| !name.is_empty());
+        if !faults.0.is_empty() {
+            return Err(faults);
+        }
         let (Some(table), Some(from), Some(public_url), Some(aws)) = (table, from, url, aws) else {
             return Err(faults);
         };
@@ -63,7 +67,7 @@ impl Function {
             public_url,
             post: Arc::new(Ses { client, from, configuration_set }),
         };
-        Ok(Self { store: Store::new(Arc::new(table)), worker })
+        Ok(Self { store: Store::new(Arc::new(table)).with_audit_retention(audit_retention), worker })
     }
 
     /// Handles the messages of an event. Tokens are made in the restore epoch that the store records now.

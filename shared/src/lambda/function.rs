@@ -12,7 +12,7 @@ use super::{
     keys::{KeySources, Sealing},
 };
 use crate::{
-    audit::{AuditRetention, BadRetention},
+    audit::AuditRetention,
     env::{Clock, SystemEntropy, Timestamp},
     http::{App, Code, Problem, Routes, always, serve},
     kms::KmsSealer,
@@ -221,7 +221,7 @@ impl Function {
         let stream = faults.require(&self.variable, "VESTIBULE_TABLE_STREAM", stream);
         let key_sources = KeySources::read(&self.variable, self.needs, &mut faults);
         let public_url = self.public_url(&mut faults);
-        let audit_retention = self.audit_retention(&mut faults);
+        let audit_retention = faults.audit_retention(&self.variable);
         let (Some(aws), Some(table), Some(stream)) = (aws, table, stream) else { return Err(faults) };
         let table = aws.table(table, (self.variable)("VESTIBULE_DYNAMODB_ENDPOINT"));
         let mails = if self.needs.mail_queue { self.mail_queue(&aws, &mut faults) } else { None };
@@ -232,15 +232,6 @@ impl Function {
     fn mail_queue(&self, aws: &Aws, faults: &mut ConfigErrors) -> Option<Arc<dyn MailQueue>> {
         let url = (self.variable)("VESTIBULE_MAIL_QUEUE").filter(|url| !url.is_empty())?;
         faults.take(sqs_queue(aws, url, (self.variable)("VESTIBULE_SQS_ENDPOINT")))
-    }
-
-    /// How long audit rows are kept, if configured.
-    fn audit_retention(&self, faults: &mut ConfigErrors) -> AuditRetention {
-        let said = (self.variable)("VESTIBULE_AUDIT_RETENTION_DAYS").filter(|days| !days.is_empty());
-        let read = |days: String| {
-            days.parse().map_err(|expected: BadRetention| format!("VESTIBULE_AUDIT_RETENTION_DAYS {days}: {expected}"))
-        };
-        said.and_then(|days| faults.take(read(days))).unwrap_or_default()
     }
 
     /// The public address of the service, if configured. Pages compare the origin of a form with it. Without it there is no
