@@ -114,7 +114,7 @@ impl Page {
         let chosen = asked.and_then(Language::parse);
         let language = chosen.unwrap_or_else(|| language(&parts.headers));
         let mut request = Request::of_page(parts, cookies, app.store.restored())?;
-        request.now = app.clock.now();
+        (request.now, request.language) = (app.clock.now(), language);
         Ok(Self { request, text: Text::new(language), cookies, uri, chosen: chosen.is_some(), navigation: None })
     }
 
