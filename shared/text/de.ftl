@@ -136,6 +136,8 @@ security-sessions = Sitzungen
 security-sessions-show = Sehen, wo Sie angemeldet sind
 security-password = Passwort
 security-password-change = Passwort ändern
+security-email = E-Mail-Adresse
+security-email-show = E-Mail-Adresse ansehen und bestätigen
 
 ## Wiederherstellungs-Code
 token-title = Wiederherstellungs-Code holen
@@ -569,6 +571,16 @@ verify-email-how = Bestätigen Sie mit dem Knopf, dass diese Adresse Ihre ist.
 verify-email-submit = Bestätigen
 verify-email-done-title = Ihre E-Mail-Adresse ist bestätigt
 verify-email-done = Sie können jetzt eine Mail bekommen, wenn Sie Ihr Passwort vergessen.
+## Eigene E-Mail-Adresse
+email-verified = Bestätigt
+email-unverified = Nicht bestätigt
+email-use = Wenn Sie Ihr Passwort vergessen, bekommen Sie eine Mail an diese Adresse.
+email-why = Bestätigen Sie die Adresse, damit Sie eine Mail bekommen können, wenn Sie Ihr Passwort vergessen.
+email-send = Mail senden
+email-sent = Eine Mail an { $address } ist unterwegs. Öffnen Sie ihren Link, um die Adresse zu bestätigen. Der Link gilt einmal und 30 Minuten lang.
+email-no-mails = Dieser Dienst sendet keine Mails mit Links. Darum können Sie die Adresse nicht bestätigen.
+email-wrong = Ist sie falsch? Bitten Sie einen Administrator Ihrer Firma, sie zu ändern.
+email-none = Sie haben hier keine E-Mail-Adresse. Bitten Sie einen Administrator Ihrer Firma, eine einzutragen.
 
 ## Mails
 mail-greeting = Guten Tag { $name },

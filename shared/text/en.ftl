@@ -136,6 +136,8 @@ security-sessions = Sessions
 security-sessions-show = See where you are signed in
 security-password = Password
 security-password-change = Change your password
+security-email = E-mail address
+security-email-show = See and confirm your e-mail address
 
 ## Recovery token
 token-title = Get a recovery token
@@ -569,6 +571,16 @@ verify-email-how = Press the button to confirm that this address is yours.
 verify-email-submit = Confirm
 verify-email-done-title = Your e-mail address is confirmed
 verify-email-done = You can now get a mail if you forget your password.
+## Own e-mail address
+email-verified = Confirmed
+email-unverified = Not confirmed
+email-use = If you forget your password, you get a mail to this address.
+email-why = Confirm the address, so that you can get a mail if you forget your password.
+email-send = Send the mail
+email-sent = A mail is on its way to { $address }. Open its link to confirm the address. The link works once, and for 30 minutes.
+email-no-mails = This service sends no mails with links, so you cannot confirm the address.
+email-wrong = Is it wrong? Ask an Administrator of your company to change it.
+email-none = You have no e-mail address here. Ask an Administrator of your company to enter one.
 
 ## Mails
 mail-greeting = Hello { $name },

@@ -15,6 +15,7 @@ pub const PAGES: &[(&str, &str)] = &[
     ("/settings/security", "enable-mfa"),
     ("/settings/recovery-token", "recovery"),
     ("/settings/password", "directory"),
+    ("/settings/email", "password"),
     ("/settings/sessions", "session"),
     ("/password/forgot", "password"),
     ("/password/reset", "password"),

@@ -1,5 +1,5 @@
-//! The pages of forgotten passwords, and of the links in mails, as a browser without scripts uses them, and what other sites and thieves
-//! of links cannot do with them.
+//! The pages of forgotten passwords, of the links in mails and of the own address, as a browser without scripts uses them, and
+//! what other sites and thieves of links cannot do with them.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use axum::http::Method;
@@ -24,8 +24,8 @@ async fn with_address() -> (Service, TestUsers) {
 
 /// The token of a mail that verifies bob's address.
 async fn verification(service: &Service, users: &TestUsers) -> String {
-    let request = TestRequest::new(Method::POST, "/v1/email-verifications").token(&users["bob"].session);
-    service.send(request).await.ok();
+    let mut bob = Browser::signed_in(service, &users["bob"]);
+    assert_eq!(bob.submit("/settings/email", &[]).await.location(), "/settings/email?sent=true");
     service.sent_mails().await[0].token()
 }
 
@@ -251,10 +251,11 @@ fn with_origin(path: &str, fields: &[(&str, &str)], origin: &str) -> TestRequest
 async fn form_of_another_site_is_refused() {
     let (service, mut users) = with_address().await;
     let token = verification(&service, &users).await;
-    let forms: [(&str, &[(&str, &str)]); 3] = [
+    let forms: [(&str, &[(&str, &str)]); 4] = [
         ("/password/forgot", &[("tenant", "acme"), ("username", "bob")]),
         ("/password/reset", &[("new_password", NEW)]),
         ("/email/verify", &[]),
+        ("/settings/email", &[]),
     ];
     for (path, fields) in forms {
         for request in [
@@ -275,8 +276,63 @@ async fn form_of_another_site_is_refused() {
 }
 
 #[tokio::test]
+async fn own_address_is_shown_and_verified() {
+    let (service, mut users) = with_address().await;
+    let mut bob = Browser::signed_in(&service, &users["bob"]);
+    assert_shows(&bob.open("/settings/security").await, 200, &["href=\"/settings/email\""]);
+    let page = bob.open("/settings/email").await;
+    assert_shows(&page, 200, &["bob@acme.example", "Not confirmed", "href=\"/settings/security\""]);
+    assert_eq!(bob.submit("/settings/email", &[]).await.location(), "/settings/email?sent=true");
+    let page = bob.open("/settings/email?sent=true").await;
+    assert_shows(&page, 200, &["A mail is on its way to bob@acme.example.", "role=\"status\""]);
+    let mails = service.sent_mails().await;
+    assert_eq!((mails.len(), &*mails[0].to), (1, "bob@acme.example"));
+    bob.open(&format!("/email/verify?token={}", mails[0].token())).await;
+    bob.submit("/email/verify", &[]).await;
+    let page = bob.open("/settings/email?sent=true").await;
+    assert_shows(&page, 200, &["bob@acme.example", "Confirmed"]);
+    for absent in ["<form method=\"post\" action=\"/settings/email\"", "on its way"] {
+        assert!(!page.html().contains(absent), "{absent}");
+    }
+    // A page that was open before.
+    let reply = bob.submit("/settings/email", &[]).await;
+    assert_shows(&reply, 409, &["<title>Error:", "Something changed in the meantime."]);
+    assert!(service.mails().orders().is_empty());
+    assert_eq!(verified(&service, &mut users).await, true);
+}
+
+#[tokio::test]
+async fn user_without_an_address_is_told_whom_to_ask() {
+    let (service, mut users) = Service::with_users().await;
+    service.enrol(user_mut(&mut users, "bob")).await;
+    let mut bob = Browser::signed_in(&service, &users["bob"]);
+    let page = bob.open("/settings/email").await;
+    assert_shows(&page, 200, &["You have no e-mail address here. Ask an Administrator"]);
+    assert!(!page.html().contains("action=\"/settings/email\""));
+    assert_eq!(bob.submit("/settings/email", &[]).await.status, 409);
+    let mut nobody = Browser::new(&service);
+    assert_eq!(nobody.open("/settings/email").await.location(), "/login?return_to=%2Fsettings%2Femail");
+    assert_eq!(nobody.submit("/settings/email", &[]).await.location(), "/login?return_to=%2Fsettings%2Femail");
+    assert!(service.mails().orders().is_empty());
+}
+
+#[tokio::test]
+async fn address_with_a_script_is_escaped() {
+    let (service, mut users) = Service::with_users().await;
+    let ann = service.stepped_up_session(user_mut(&mut users, "ann")).await;
+    service.enrol(user_mut(&mut users, "bob")).await;
+    let address = "\"<b>bob</b>\"@acme.example";
+    service.patch("/v1/admin/users/u-bob", &ann, json!({"email": address})).await.ok();
+    let mut browser = Browser::signed_in(&service, &users["bob"]);
+    for path in ["/settings/email", "/settings/email?sent=true"] {
+        let page = browser.open(path).await;
+        assert!(!page.html().contains("<b>bob") && page.html().contains("&#60;b&#62;bob"), "{}", page.html());
+    }
+}
+
+#[tokio::test]
 async fn mail_is_in_the_language_of_the_page_that_asked() {
-    let (service, _) = with_address().await;
+    let (service, users) = with_address().await;
     let fields = [("tenant", "acme"), ("username", "bob")];
     let mut browser = Browser::new(&service);
     let english = with_origin("/password/forgot", &fields, PUBLIC_URL).header("accept-language", "en-US");
@@ -286,6 +342,10 @@ async fn mail_is_in_the_language_of_the_page_that_asked() {
         let order = service.mails().orders().pop().unwrap();
         assert_eq!(order.language, language, "the one that the person chose, not the one of the browser");
     }
+    let mut bob = Browser::signed_in(&service, &users["bob"]);
+    bob.open("/settings/email?lang=de").await;
+    bob.submit("/settings/email", &[]).await;
+    assert_eq!(service.mails().orders().pop().unwrap().language, Language::German);
     // The API has no cookies.
     browser.open("/password/forgot?lang=de").await;
     let api = TestRequest::new(Method::POST, "/v1/password-resets").json(json!({"tenant": "acme", "username": "bob"}));
@@ -299,6 +359,7 @@ async fn mail_is_in_the_language_of_the_page_that_asked() {
 async fn pages_are_in_german_too() {
     let (service, users) = with_address().await;
     let mut bob = Browser::signed_in(&service, &users["bob"]);
-    assert_shows(&bob.open("/password/forgot?lang=de").await, 200, &["Passwort vergessen?"]);
+    assert_shows(&bob.open("/settings/email?lang=de").await, 200, &["<html lang=\"de\">", "Nicht bestätigt"]);
+    assert_shows(&bob.open("/password/forgot").await, 200, &["Passwort vergessen?"]);
     assert_shows(&bob.open("/password/reset").await, 200, &["Dieser Link gilt nicht"]);
 }

@@ -1,6 +1,8 @@
 //! The pages of forgotten passwords: `/password/forgot`, and those that links of mails lead to, `/password/reset` and
 //! `/email/verify`. The token of a link moves to a cookie at once, so that the address bar and the history do not keep it.
 
+mod email;
+
 use std::{sync::Arc, time::Duration};
 
 use askama::Template;
@@ -30,6 +32,7 @@ pub(crate) fn routes() -> Routes {
         .route("/password/forgot", get(show_forgot).post(submit_forgot))
         .route("/password/reset", get(show_reset).post(submit_reset))
         .route("/email/verify", get(show_verify).post(submit_verify))
+        .route(email::PATH, get(email::show).post(email::submit))
 }
 
 #[derive(Deserialize)]

@@ -24,7 +24,7 @@ use crate::{
     },
     language::Language,
     secret::{SecretText, TokenClass},
-    store::session::Principal,
+    store::{item::Profile, session::Principal},
 };
 
 /// How much of a step-up must be left when a form is shown, so that it is still fresh when the form is sent.
@@ -129,12 +129,20 @@ impl Page {
     /// # Errors
     /// Without a valid session the browser goes to the sign-in page, and comes back afterwards.
     pub async fn principal(&mut self, app: &App) -> Result<Principal, PageError> {
-        let principal = match self.request.principal(app).await {
-            Ok(principal) => principal,
-            Err(problem) => return Err(self.refused(problem)),
-        };
+        let principal = self.request.principal(app).await.map_err(|problem| self.refused(problem))?;
         self.navigation = Some(Navigation::of(principal.user().role));
         Ok(principal)
+    }
+
+    /// As [`Self::principal`], with the person's names.
+    ///
+    /// # Errors
+    /// Those of [`Self::principal`].
+    pub async fn named_principal(&mut self, app: &App) -> Result<(Principal, Profile), PageError> {
+        let read = self.request.named_principal(app).await;
+        let (principal, profile) = read.map_err(|problem| self.refused(problem))?;
+        self.navigation = Some(Navigation::of(principal.user().role));
+        Ok((principal, profile))
     }
 
     /// Asks for a step-up before a form is shown whose operation needs one.
