@@ -282,6 +282,48 @@ new-user-next-mail = An invited person chooses the password with the link of the
 new-user-email-needed = Enter an e-mail address for the invitation, or a password.
 new-user-taken = This username is taken. Choose another one.
 
+## Import of users
+import-title = Import users
+import-what = Give a list of people. You see a preview first: nobody is created before you confirm.
+import-columns = The first line names the columns: username, display_name and role, and if you like email, password and auth_type. Other columns are ignored.
+import-roles = The role is standard or administrator for an employee, and portal for a contact.
+import-invite = People without a password get a mail with a link to choose one, so they need an e-mail address.
+import-no-mails = This service sends no mails with links. So everyone who signs in with a password needs one in the list.
+hint-import-csv = At most 200 users and 190 KiB. The separator is a comma, a semicolon or a tab.
+label-rows = Or paste the list
+hint-rows = With the line that names the columns, for example copied from a spreadsheet
+invalid-rows = This is not a list: each line needs as many cells as the first line.
+import-none = Choose a file or paste a list.
+import-two = Choose a file or paste a list, not both.
+import-no-column = The first line does not name a column "{ $column }".
+import-no-rows = The list has only the line that names the columns, and no users.
+import-too-many = The list has { $count } users. At most 200 can be created at once: split the list.
+import-too-large = The list is larger than 190 KiB. Split it, or leave out columns that are ignored.
+import-preview = Preview
+import-preview-title = Preview: import users
+import-preview-notice = Nobody is created yet. This would happen:
+import-preview-nothing = Nobody would be created, so there is nothing to confirm.
+import-ignored = Ignored columns: { $columns }
+import-confirm = { $count ->
+    [one] Create 1 user
+   *[other] Create { $count } users
+}
+import-confirm-again = Create the users
+import-interrupted = The import was interrupted, and some users may be created. Confirm again: nobody is created twice. If somebody gets no invitation, send it from their page.
+import-done-title = Result of the import
+import-done = Done.
+import-line = Line
+import-outcome = Outcome
+import-created = Created
+import-invited = Created and invited by mail
+import-exists = Not created: the username is taken
+import-invalid = Not created
+import-invalid-role = The role must be standard or administrator for an employee, or portal for a contact.
+import-invalid-kind = The kind must fit the role: employee for standard and administrator, contact for portal.
+import-invalid-auth_type = The sign-in (auth_type) must be local or saml_sso.
+import-download = Download as CSV
+import-another = Import another list
+
 ## Reset
 reset-title = Reset the MFA of { $name }
 reset-effect = The person's authenticator app, recovery token and sessions become void. They set up an authenticator app at the next sign-in.
@@ -571,6 +613,7 @@ verify-email-how = Press the button to confirm that this address is yours.
 verify-email-submit = Confirm
 verify-email-done-title = Your e-mail address is confirmed
 verify-email-done = You can now get a mail if you forget your password.
+
 ## Own e-mail address
 email-verified = Confirmed
 email-unverified = Not confirmed

@@ -24,6 +24,7 @@ pub const PAGES: &[(&str, &str)] = &[
     ("/assets/{file}", "session"),
     ("/admin/users", "directory"),
     ("/admin/users/new", "directory"),
+    ("/admin/users/import", "directory"),
     ("/admin/users/{id}", "directory"),
     ("/admin/users/{id}/mfa-reset", "admin-reset"),
     ("/admin/exclusions", "batch-portal-exclude"),
