@@ -11,7 +11,7 @@ use serde::Deserialize;
 use vestibule::{
     http::{
         App, Code, Problem, Routes,
-        page::{Field, FormErrors, Page, PageForm, PageRequest, PageResult, Text, redirect},
+        page::{Field, FormErrors, Page, PageForm, PageRequest, PageResult, Text, redirect, with_query},
     },
     id::TenantId,
     secret::{SecretText, TokenClass, TokenRef},
@@ -39,6 +39,8 @@ pub(crate) fn routes() -> Routes {
 struct ForgotQuery {
     /// The form was sent.
     sent: Option<bool>,
+    /// The tenant that the sign-in page knows.
+    tenant: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -69,6 +71,8 @@ struct NoFields {}
 #[template(path = "forgot.html")]
 struct ForgotTemplate {
     text: Text,
+    /// Where the form is sent. The named tenant decides how the page looks.
+    action: String,
     tenant: Field,
     username: Field,
 }
@@ -95,10 +99,11 @@ struct SaidTemplate<'a> {
 }
 
 async fn show_forgot(get: PageRequest<(), ForgotQuery>) -> PageResult {
-    if get.query.sent == Some(true) {
-        return said(&get.page, "forgot-sent");
+    let PageRequest { page, query, .. } = get;
+    if query.sent == Some(true) {
+        return said(&page, "forgot-sent");
     }
-    forgot_page(&get.page, &FormErrors::none(), ForgotForm { tenant: None, username: None })
+    forgot_page(&page, &FormErrors::none(), ForgotForm { tenant: query.tenant, username: None })
 }
 
 async fn submit_forgot(State(app): State<Arc<App>>, post: PageForm<ForgotForm>) -> PageResult {
@@ -120,8 +125,15 @@ async fn submit_forgot(State(app): State<Arc<App>>, post: PageForm<ForgotForm>) 
 
 fn forgot_page(page: &Page, errors: &FormErrors, form: ForgotForm) -> PageResult {
     let field = |name, value: Option<String>| Field::new(page, errors, name).value(value.unwrap_or_default());
-    let (tenant, username) = (field("tenant", form.tenant), field("username", form.username).autocomplete("username"));
-    page.show_form(&page.text.get("forgot-title"), errors, &ForgotTemplate { text: page.text, tenant, username })
+    let tenant = form.tenant.unwrap_or_default();
+    let named = TenantId::parse(tenant.trim()).map(String::from).unwrap_or_default();
+    let template = ForgotTemplate {
+        text: page.text,
+        action: with_query("/password/forgot", [("tenant", &*named)]),
+        tenant: field("tenant", Some(tenant)),
+        username: field("username", form.username).autocomplete("username"),
+    };
+    page.show_form(&page.text.get("forgot-title"), errors, &template)
 }
 
 /// Moves the token of a link to a cookie. A text that is no such token is not kept.

@@ -6,6 +6,7 @@
 //! where it shows a secret once.
 
 mod asset;
+mod brand;
 mod cookies;
 mod form;
 mod layout;
@@ -13,7 +14,7 @@ mod origin;
 mod request;
 mod table;
 
-pub use asset::{Asset, ICON, SCRIPT, STYLE};
+pub use asset::{Asset, ICON, SCRIPT, STYLE, accent_style};
 pub use cookies::Cookies;
 pub(super) use cookies::{cookie, has_pre_session, language};
 pub use form::{Field, FormErrors, choice_name};
