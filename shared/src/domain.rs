@@ -1,5 +1,6 @@
 //! The domain: what a user is and what may change in one. Pure values, without I/O, HTTP or attribute names.
 
+pub mod accent;
 pub mod challenge;
 pub mod factor;
 pub mod identity_provider;
@@ -10,6 +11,7 @@ pub mod session;
 pub mod tenant;
 pub mod user;
 
+pub use accent::{AccentColor, InvalidAccent};
 pub use challenge::{Challenge, PendingEnrolment, ResetCodeEntry};
 pub use factor::{Authenticator, Factor, FactorState, RecoveryToken};
 pub use identity_provider::{Idp, Provisioning, RequestKey, SsoRequest};
@@ -17,5 +19,5 @@ pub use mail_log::{LoggedMail, MailLog, NotCharged};
 pub use mail_token::{MailPurpose, MailToken};
 pub use names::{LoginRow, Profile};
 pub use session::{Amr, CurrentIdp, Device, Session};
-pub use tenant::{Administrators, ResetCodeFor, TenantPolicy};
+pub use tenant::{Administrators, ResetCodeFor, SettingsChange, TenantPolicy};
 pub use user::{AuthType, Exclusion, Kind, Role, User};

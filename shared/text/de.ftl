@@ -136,6 +136,8 @@ security-sessions = Sitzungen
 security-sessions-show = Sehen, wo Sie angemeldet sind
 security-password = Passwort
 security-password-change = Passwort ändern
+security-email = E-Mail-Adresse
+security-email-show = E-Mail-Adresse ansehen und bestätigen
 
 ## Wiederherstellungs-Code
 token-title = Wiederherstellungs-Code holen
@@ -280,6 +282,48 @@ new-user-next-mail = Wer eingeladen wird, wählt das Passwort mit dem Link aus d
 new-user-email-needed = Geben Sie eine E-Mail-Adresse für die Einladung ein, oder ein Passwort.
 new-user-taken = Diesen Benutzernamen gibt es schon. Wählen Sie einen anderen.
 
+## Benutzer importieren
+import-title = Benutzer importieren
+import-what = Geben Sie eine Liste von Personen an. Sie sehen zuerst eine Vorschau: niemand wird angelegt, bevor Sie bestätigen.
+import-columns = Die erste Zeile nennt die Spalten: username, display_name und role, und wenn Sie möchten email, password und auth_type. Andere Spalten werden nicht beachtet.
+import-roles = Die Rolle ist standard oder administrator für Mitarbeiter und portal für Kontakte.
+import-invite = Personen ohne Passwort bekommen eine Mail mit einem Link, um eines zu wählen. Darum brauchen sie eine E-Mail-Adresse.
+import-no-mails = Dieser Dienst sendet keine Mails mit Links. Darum braucht jeder, der sich mit Passwort anmeldet, eines in der Liste.
+hint-import-csv = Höchstens 200 Benutzer und 190 KiB. Das Trennzeichen ist ein Komma, ein Semikolon oder ein Tabulator.
+label-rows = Oder die Liste einfügen
+hint-rows = Mit der Zeile, die die Spalten nennt, zum Beispiel aus einer Tabelle kopiert
+invalid-rows = Das ist keine Liste: jede Zeile braucht so viele Zellen wie die erste Zeile.
+import-none = Wählen Sie eine Datei oder fügen Sie eine Liste ein.
+import-two = Wählen Sie eine Datei oder fügen Sie eine Liste ein, nicht beides.
+import-no-column = Die erste Zeile nennt keine Spalte "{ $column }".
+import-no-rows = Die Liste hat nur die Zeile, die die Spalten nennt, und keine Benutzer.
+import-too-many = Die Liste hat { $count } Benutzer. Höchstens 200 können auf einmal angelegt werden: teilen Sie die Liste.
+import-too-large = Die Liste ist größer als 190 KiB. Teilen Sie sie, oder lassen Sie Spalten weg, die nicht beachtet werden.
+import-preview = Vorschau
+import-preview-title = Vorschau: Benutzer importieren
+import-preview-notice = Es ist noch niemand angelegt. Das würde geschehen:
+import-preview-nothing = Niemand würde angelegt, darum gibt es nichts zu bestätigen.
+import-ignored = Nicht beachtete Spalten: { $columns }
+import-confirm = { $count ->
+    [one] 1 Benutzer anlegen
+   *[other] { $count } Benutzer anlegen
+}
+import-confirm-again = Die Benutzer anlegen
+import-interrupted = Der Import wurde unterbrochen, und einige Benutzer können angelegt sein. Bestätigen Sie noch einmal: niemand wird zweimal angelegt. Wer keine Einladung bekommt, dem senden Sie sie auf seiner Seite.
+import-done-title = Ergebnis des Imports
+import-done = Fertig.
+import-line = Zeile
+import-outcome = Ergebnis
+import-created = Angelegt
+import-invited = Angelegt und per Mail eingeladen
+import-exists = Nicht angelegt: der Benutzername ist vergeben
+import-invalid = Nicht angelegt
+import-invalid-role = Die Rolle muss standard oder administrator für Mitarbeiter oder portal für Kontakte sein.
+import-invalid-kind = Die Art (kind) muss zur Rolle passen: employee für standard und administrator, contact für portal.
+import-invalid-auth_type = Die Anmeldung (auth_type) muss local oder saml_sso sein.
+import-download = Als CSV herunterladen
+import-another = Noch eine Liste importieren
+
 ## Zurücksetzen
 reset-title = MFA von { $name } zurücksetzen
 reset-effect = Authenticator-App, Wiederherstellungs-Code und Sitzungen der Person werden ungültig. Bei der nächsten Anmeldung richtet sie eine Authenticator-App ein.
@@ -380,9 +424,13 @@ settings-administrators = Nur Administratoren
 settings-everyone = Alle
 settings-mfa = Keine Einstellung schaltet MFA ab.
 settings-sso = Single Sign-on (SSO)
-label-issuer = Name in Authenticator-Apps
-hint-issuer = Apps zeigen ihn neben dem Benutzernamen. Wer seine App schon eingerichtet hat, behält den alten Namen.
+label-issuer = Name Ihrer Firma
+hint-issuer = Authenticator-Apps zeigen ihn neben dem Benutzernamen, und Ihre Seiten, wenn sie eine eigene Farbe haben. Wer seine App schon eingerichtet hat, behält den alten Namen.
 invalid-issuer = Geben Sie einen Namen von höchstens 200 Zeichen ohne Zeilenumbrüche ein.
+label-accent_color = Farbe Ihrer Seiten
+hint-accent_color = Als #rrggbb, zum Beispiel #1d4fbf, und dunkel genug für weiße Schrift. Mit einer Farbe zeigen Ihre Seiten auch Ihren Namen, und Ihre Anmeldeseite zeigt ihn allen. Lassen Sie das Feld leer für die gewöhnliche Farbe.
+invalid-accent_color = Geben Sie eine Farbe als #rrggbb ein, zum Beispiel #1d4fbf, oder lassen Sie das Feld leer.
+settings-contrast = Weiße Schrift auf dieser Farbe hat einen Kontrast von { $contrast }:1. Er muss mindestens 4,5:1 sein: wählen Sie eine dunklere Farbe.
 label-reset_code_for = Wer nach dem Zurücksetzen einen Rücksetz-Code braucht
 hint-reset_code_for = Der Administrator, der zurücksetzt, übergibt den Code. Ohne ihn genügt das Passwort, um eine neue Authenticator-App einzurichten.
 invalid-reset_code_for = Wählen Sie, wer einen Rücksetz-Code braucht.
@@ -560,6 +608,8 @@ choose-password-title = Wählen Sie ein neues Passwort
 choose-password-rules = Mindestens 8 Zeichen, oder 15, wenn Sie Kunde sind. Passwörter, die viele benutzen, werden abgelehnt.
 choose-password-submit = Passwort setzen
 choose-password-next = Melden Sie sich danach mit dem neuen Passwort und einem Code Ihrer Authenticator-App an.
+choose-password-done-title = Ihr Passwort ist gesetzt
+choose-password-done = Melden Sie sich mit dem neuen Passwort und einem Code Ihrer Authenticator-App an.
 link-ended-title = Dieser Link gilt nicht
 link-ended = Der Link wurde benutzt, ist abgelaufen, oder ein neuerer hat ihn ersetzt. Fordern Sie eine neue Mail an.
 verify-email-title = Bestätigen Sie Ihre E-Mail-Adresse
@@ -567,6 +617,17 @@ verify-email-how = Bestätigen Sie mit dem Knopf, dass diese Adresse Ihre ist.
 verify-email-submit = Bestätigen
 verify-email-done-title = Ihre E-Mail-Adresse ist bestätigt
 verify-email-done = Sie können jetzt eine Mail bekommen, wenn Sie Ihr Passwort vergessen.
+
+## Eigene E-Mail-Adresse
+email-verified = Bestätigt
+email-unverified = Nicht bestätigt
+email-use = Wenn Sie Ihr Passwort vergessen, bekommen Sie eine Mail an diese Adresse.
+email-why = Bestätigen Sie die Adresse, damit Sie eine Mail bekommen können, wenn Sie Ihr Passwort vergessen.
+email-send = Mail senden
+email-sent = Eine Mail an { $address } ist unterwegs. Öffnen Sie ihren Link, um die Adresse zu bestätigen. Der Link gilt einmal und 30 Minuten lang.
+email-no-mails = Dieser Dienst sendet keine Mails mit Links. Darum können Sie die Adresse nicht bestätigen.
+email-wrong = Ist sie falsch? Bitten Sie einen Administrator Ihrer Firma, sie zu ändern.
+email-none = Sie haben hier keine E-Mail-Adresse. Bitten Sie einen Administrator Ihrer Firma, eine einzutragen.
 
 ## Mails
 mail-greeting = Guten Tag { $name },

@@ -136,6 +136,8 @@ security-sessions = Sessions
 security-sessions-show = See where you are signed in
 security-password = Password
 security-password-change = Change your password
+security-email = E-mail address
+security-email-show = See and confirm your e-mail address
 
 ## Recovery token
 token-title = Get a recovery token
@@ -280,6 +282,48 @@ new-user-next-mail = An invited person chooses the password with the link of the
 new-user-email-needed = Enter an e-mail address for the invitation, or a password.
 new-user-taken = This username is taken. Choose another one.
 
+## Import of users
+import-title = Import users
+import-what = Give a list of people. You see a preview first: nobody is created before you confirm.
+import-columns = The first line names the columns: username, display_name and role, and if you like email, password and auth_type. Other columns are ignored.
+import-roles = The role is standard or administrator for an employee, and portal for a contact.
+import-invite = People without a password get a mail with a link to choose one, so they need an e-mail address.
+import-no-mails = This service sends no mails with links. So everyone who signs in with a password needs one in the list.
+hint-import-csv = At most 200 users and 190 KiB. The separator is a comma, a semicolon or a tab.
+label-rows = Or paste the list
+hint-rows = With the line that names the columns, for example copied from a spreadsheet
+invalid-rows = This is not a list: each line needs as many cells as the first line.
+import-none = Choose a file or paste a list.
+import-two = Choose a file or paste a list, not both.
+import-no-column = The first line does not name a column "{ $column }".
+import-no-rows = The list has only the line that names the columns, and no users.
+import-too-many = The list has { $count } users. At most 200 can be created at once: split the list.
+import-too-large = The list is larger than 190 KiB. Split it, or leave out columns that are ignored.
+import-preview = Preview
+import-preview-title = Preview: import users
+import-preview-notice = Nobody is created yet. This would happen:
+import-preview-nothing = Nobody would be created, so there is nothing to confirm.
+import-ignored = Ignored columns: { $columns }
+import-confirm = { $count ->
+    [one] Create 1 user
+   *[other] Create { $count } users
+}
+import-confirm-again = Create the users
+import-interrupted = The import was interrupted, and some users may be created. Confirm again: nobody is created twice. If somebody gets no invitation, send it from their page.
+import-done-title = Result of the import
+import-done = Done.
+import-line = Line
+import-outcome = Outcome
+import-created = Created
+import-invited = Created and invited by mail
+import-exists = Not created: the username is taken
+import-invalid = Not created
+import-invalid-role = The role must be standard or administrator for an employee, or portal for a contact.
+import-invalid-kind = The kind must fit the role: employee for standard and administrator, contact for portal.
+import-invalid-auth_type = The sign-in (auth_type) must be local or saml_sso.
+import-download = Download as CSV
+import-another = Import another list
+
 ## Reset
 reset-title = Reset the MFA of { $name }
 reset-effect = The person's authenticator app, recovery token and sessions become void. They set up an authenticator app at the next sign-in.
@@ -380,9 +424,13 @@ settings-administrators = Administrators only
 settings-everyone = Everyone
 settings-mfa = No setting turns MFA off.
 settings-sso = Single sign-on (SSO)
-label-issuer = Name in authenticator apps
-hint-issuer = Apps show it next to the username. People who have set up their app keep the old name.
+label-issuer = Name of your company
+hint-issuer = Authenticator apps show it next to the username, and your pages show it if they have a colour of their own. People who have set up their app keep the old name.
 invalid-issuer = Enter a name of at most 200 characters, without line breaks.
+label-accent_color = Colour of your pages
+hint-accent_color = As #rrggbb, for example #1d4fbf, and dark enough for white text. With a colour, your pages also show your name, and so does your sign-in page to everyone. Leave it empty for the usual colour.
+invalid-accent_color = Enter a colour as #rrggbb, for example #1d4fbf, or leave the field empty.
+settings-contrast = White text on this colour has a contrast of { $contrast }:1. It needs at least 4.5:1: choose a darker colour.
 label-reset_code_for = Who needs a reset code after a reset
 hint-reset_code_for = The Administrator who resets hands the code over. Without it, the password alone is enough to set up a new authenticator app.
 invalid-reset_code_for = Choose who needs a reset code.
@@ -560,6 +608,8 @@ choose-password-title = Choose a new password
 choose-password-rules = At least 8 characters, or 15 if you are a customer. Passwords that many people use are refused.
 choose-password-submit = Set the password
 choose-password-next = Then sign in with the new password and a code of your authenticator app.
+choose-password-done-title = Your password is set
+choose-password-done = Sign in with the new password and a code of your authenticator app.
 link-ended-title = This link does not work
 link-ended = The link was used, has expired, or a newer one replaced it. Ask for a new mail.
 verify-email-title = Confirm your e-mail address
@@ -567,6 +617,17 @@ verify-email-how = Press the button to confirm that this address is yours.
 verify-email-submit = Confirm
 verify-email-done-title = Your e-mail address is confirmed
 verify-email-done = You can now get a mail if you forget your password.
+
+## Own e-mail address
+email-verified = Confirmed
+email-unverified = Not confirmed
+email-use = If you forget your password, you get a mail to this address.
+email-why = Confirm the address, so that you can get a mail if you forget your password.
+email-send = Send the mail
+email-sent = A mail is on its way to { $address }. Open its link to confirm the address. The link works once, and for 30 minutes.
+email-no-mails = This service sends no mails with links, so you cannot confirm the address.
+email-wrong = Is it wrong? Ask an Administrator of your company to change it.
+email-none = You have no e-mail address here. Ask an Administrator of your company to enter one.
 
 ## Mails
 mail-greeting = Hello { $name },

@@ -394,7 +394,7 @@ fn constants(source: &str) -> BTreeMap<String, u64> {
     let mut found = BTreeMap::new();
     for line in source.lines().map(str::trim) {
         let Some((_, rest)) =
-            line.split_once("const ").filter(|(before, _)| ["", "pub ", "pub(super) "].contains(before))
+            line.split_once("const ").filter(|(before, _)| ["", "pub ", "pub(crate) ", "pub(super) "].contains(before))
         else {
             continue;
         };

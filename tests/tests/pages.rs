@@ -3,7 +3,10 @@
 
 use axum::http::Method;
 use serde_json::json;
-use tests::{PUBLIC_URL, Reply, Service, TestRequest, TestUser, browser::Browser};
+use tests::{
+    PUBLIC_URL, Reply, Service, TestRequest, TestUser,
+    browser::{Browser, PAGES},
+};
 
 /// Pages that anyone may open.
 const OPEN: [&str; 4] = ["/login", "/login?tenant=acme", "/logout", "/login?lang=de"];
@@ -298,6 +301,30 @@ async fn page_is_in_the_language_of_the_browser_or_the_one_chosen() {
             .contains(r#"href="/login?return_to=%2Fx&#38;lang=en""#)
     );
     assert!(browser.open("/login").await.html().contains("<html lang=\"de\">"));
+}
+
+/// The switch adds a parameter, which a page without parameters must not refuse.
+#[tokio::test]
+async fn every_page_can_be_shown_in_the_other_language() {
+    let (service, mut users) = Service::with_users().await;
+    let mut ann = users.remove("ann").unwrap();
+    service.stepped_up_session(&mut ann).await;
+    let mut browser = Browser::signed_in(&service, &ann);
+    let shown = PAGES
+        .iter()
+        .map(|(path, _)| *path)
+        .filter(|path| !path.contains('{') && !["/verify", "/support"].contains(path));
+    for path in shown {
+        let page = browser.open(path).await;
+        let switch = between(page.html(), "<footer><ul><li><a href=\"", "\"").replace("&#38;", "&");
+        let reply = browser.open(&switch).await;
+        assert_eq!(reply.status, page.status, "{switch}");
+        assert_ne!(
+            between(reply.html(), "<html lang=\"", "\""),
+            between(page.html(), "<html lang=\"", "\""),
+            "{switch}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -16,8 +16,9 @@ const READ: [&str; 6] = [
     "/admin/audit?format=csv",
 ];
 /// Pages that an Administrator may open after a step-up, because their form changes something.
-const STEPPED_UP: [&str; 11] = [
+const STEPPED_UP: [&str; 12] = [
     "/admin/users/new",
+    "/admin/users/import",
     "/admin/users/u-bob?change=display_name",
     "/admin/users/u-bob?change=email",
     "/admin/users/u-bob?change=role",

@@ -3,6 +3,7 @@
 mod audit;
 mod change_user;
 mod csv;
+mod import;
 mod new_user;
 mod settings;
 mod user;
@@ -30,6 +31,7 @@ pub(crate) fn routes() -> Routes {
     Routes::new()
         .route("/admin/users", get(users::show))
         .route("/admin/users/new", get(new_user::show).post(new_user::submit))
+        .route("/admin/users/import", get(import::show).post(import::submit))
         .route("/admin/users/{id}", get(user::show).post(change_user::submit))
         .route("/admin/audit", get(audit::show))
         .route("/admin/settings", get(settings::show).post(settings::submit))

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 use vestibule::{
     audit::{Action, Outcome},
+    domain::{AccentColor, SettingsChange},
     http::{ApiRequest, ApiResult, App, Code, Line, OrEmpty, Request, Routes},
     store::{
         item::{ResetCodeFor, TenantPolicy},
@@ -37,7 +38,7 @@ impl From<ResetCodeForDto> for ResetCodeFor {
 }
 
 /// The settings to change. Absent settings do not change.
-#[derive(Deserialize, ToSchema)]
+#[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"issuer": "Acme", "reset_code_for": "everyone"}))]
 pub(crate) struct SettingsRequest {
@@ -45,6 +46,25 @@ pub(crate) struct SettingsRequest {
     pub(crate) issuer: Option<Line>,
     /// Which users get a reset code when their MFA is reset.
     pub(crate) reset_code_for: Option<ResetCodeForDto>,
+    /// The colour of links and buttons on the pages of the tenant: `#rrggbb`, with a contrast of at least 4.5:1 to white (WCAG
+    /// 2.2, 1.4.3). An empty text removes it. With a colour, all pages, also that of the sign-in, show `issuer` as the name of
+    /// the service.
+    #[schema(value_type = Option<String>, example = "#1d4fbf")]
+    pub(crate) accent_color: Option<AccentDto>,
+}
+
+/// A colour, or none.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct AccentDto(pub(crate) Option<AccentColor>);
+
+impl TryFrom<String> for AccentDto {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let color = if text.is_empty() { Ok(None) } else { AccentColor::parse(&text).map(Some) };
+        color.map(Self).map_err(|_| "must be #rrggbb with a contrast of at least 4.5:1 to white, or empty")
+    }
 }
 
 /// The settings of a tenant.
@@ -55,6 +75,10 @@ pub(crate) struct SettingsDto {
     pub(crate) issuer: String,
     /// Which users get a reset code when their MFA is reset.
     pub(crate) reset_code_for: ResetCodeForDto,
+    /// The colour of links and buttons on the pages of the tenant, if one is set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "#1d4fbf")]
+    pub(crate) accent_color: Option<String>,
 }
 
 impl SettingsDto {
@@ -63,7 +87,7 @@ impl SettingsDto {
             ResetCodeFor::Administrators => ResetCodeForDto::Administrators,
             ResetCodeFor::Everyone => ResetCodeForDto::Everyone,
         };
-        Self { issuer: policy.issuer, reset_code_for }
+        Self { issuer: policy.issuer, reset_code_for, accent_color: policy.accent.map(|accent| accent.to_string()) }
     }
 }
 
@@ -111,8 +135,12 @@ pub(crate) async fn change_settings(app: &App, request: &Request, body: Settings
     let mut event = request.event(Action::SettingsChanged, Outcome::Success).by(admin.key().user());
     event.changed.extend(body.issuer.as_ref().map(|_| "issuer".to_owned()));
     event.changed.extend(body.reset_code_for.map(|_| "reset_code_for".to_owned()));
-    let (issuer, reset_code_for) = (body.issuer.as_deref(), body.reset_code_for.map(Into::into));
-    let attempt = request.attempt(app)?;
-    let policy = app.store.change_settings(&admin, issuer, reset_code_for, &attempt, &event).await?;
+    event.changed.extend(body.accent_color.as_ref().map(|_| "accent_color".to_owned()));
+    let change = SettingsChange {
+        issuer: body.issuer.map(String::from),
+        reset_code_for: body.reset_code_for.map(Into::into),
+        accent: body.accent_color.map(|AccentDto(accent)| accent),
+    };
+    let policy = app.store.change_settings(&admin, &change, &request.attempt(app)?, &event).await?;
     Ok(SettingsDto::new(policy.ok_or(Code::InvalidToken)?))
 }

@@ -1,6 +1,6 @@
 //! `/v1/admin/users`: the users of a tenant.
 
-mod batch;
+pub(crate) mod batch;
 pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod get;

@@ -10,7 +10,7 @@ use vestibule::{
         ApiResult, App, Problem, Routes,
         page::{
             Field, FormErrors, Page, PageForm, PageRequest, PageResult, Text, own_path, redirect,
-            redirect_to_enrolment, with_return_to,
+            redirect_to_enrolment, with_query, with_return_to,
         },
     },
     id::TenantId,
@@ -48,6 +48,9 @@ struct LoginTemplate {
     password: Field,
     sso_tenant: Field,
     return_to: String,
+    /// Where the form is sent, and where a password was forgotten. The named tenant decides how the pages look.
+    action: String,
+    forgot: String,
     sso: Sso,
 }
 
@@ -134,8 +137,11 @@ async fn sso(app: &App, tenant: &str, return_to: Option<&str>) -> ApiResult<Sso>
 
 fn form_page(page: &Page, errors: &FormErrors, form: LoginForm, sso: Sso) -> PageResult {
     let tenant = form.tenant.unwrap_or_default();
+    let named = TenantId::parse(tenant.trim()).map(String::from).unwrap_or_default();
     let template = LoginTemplate {
         text: page.text,
+        action: with_query("/login", [("tenant", &*named)]),
+        forgot: with_query("/password/forgot", [("tenant", &*named)]),
         tenant: Field::new(page, errors, "tenant").value(&tenant).autocomplete("organization"),
         username: Field::new(page, errors, "username")
             .value(form.username.unwrap_or_default())

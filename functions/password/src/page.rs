@@ -1,6 +1,8 @@
 //! The pages of forgotten passwords: `/password/forgot`, and those that links of mails lead to, `/password/reset` and
 //! `/email/verify`. The token of a link moves to a cookie at once, so that the address bar and the history do not keep it.
 
+mod email;
+
 use std::{sync::Arc, time::Duration};
 
 use askama::Template;
@@ -9,10 +11,10 @@ use serde::Deserialize;
 use vestibule::{
     http::{
         App, Code, Problem, Routes,
-        page::{Field, FormErrors, Page, PageForm, PageRequest, PageResult, Text, redirect},
+        page::{Field, FormErrors, Page, PageForm, PageRequest, PageResult, Text, redirect, with_query},
     },
     id::TenantId,
-    secret::{SecretText, TokenClass},
+    secret::{SecretText, TokenClass, TokenRef},
 };
 
 use crate::{
@@ -30,11 +32,22 @@ pub(crate) fn routes() -> Routes {
         .route("/password/forgot", get(show_forgot).post(submit_forgot))
         .route("/password/reset", get(show_reset).post(submit_reset))
         .route("/email/verify", get(show_verify).post(submit_verify))
+        .route(email::PATH, get(email::show).post(email::submit))
+}
+
+#[derive(Deserialize)]
+struct ForgotQuery {
+    /// The form was sent.
+    sent: Option<bool>,
+    /// The tenant that the sign-in page knows.
+    tenant: Option<String>,
 }
 
 #[derive(Deserialize)]
 struct LinkQuery {
     token: Option<SecretText>,
+    /// The form was sent, and the token is used up.
+    done: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -58,6 +71,8 @@ struct NoFields {}
 #[template(path = "forgot.html")]
 struct ForgotTemplate {
     text: Text,
+    /// Where the form is sent. The named tenant decides how the page looks.
+    action: String,
     tenant: Field,
     username: Field,
 }
@@ -83,8 +98,12 @@ struct SaidTemplate<'a> {
     id: &'a str,
 }
 
-async fn show_forgot(get: PageRequest) -> PageResult {
-    forgot_page(&get.page, &FormErrors::none(), ForgotForm { tenant: None, username: None })
+async fn show_forgot(get: PageRequest<(), ForgotQuery>) -> PageResult {
+    let PageRequest { page, query, .. } = get;
+    if query.sent == Some(true) {
+        return said(&page, "forgot-sent");
+    }
+    forgot_page(&page, &FormErrors::none(), ForgotForm { tenant: query.tenant, username: None })
 }
 
 async fn submit_forgot(State(app): State<Arc<App>>, post: PageForm<ForgotForm>) -> PageResult {
@@ -99,45 +118,65 @@ async fn submit_forgot(State(app): State<Arc<App>>, post: PageForm<ForgotForm>) 
         (_, None) => Err(Problem::field("/username", "is required")),
     };
     match asked {
-        Ok(()) => said(&page, "forgot-sent"),
+        Ok(()) => Ok(redirect("/password/forgot?sent=true", [])),
         Err(problem) => forgot_page(&page, &page.errors(problem, "username")?, form),
     }
 }
 
 fn forgot_page(page: &Page, errors: &FormErrors, form: ForgotForm) -> PageResult {
     let field = |name, value: Option<String>| Field::new(page, errors, name).value(value.unwrap_or_default());
-    let (tenant, username) = (field("tenant", form.tenant), field("username", form.username).autocomplete("username"));
-    page.show_form(&page.text.get("forgot-title"), errors, &ForgotTemplate { text: page.text, tenant, username })
+    let tenant = form.tenant.unwrap_or_default();
+    let named = TenantId::parse(tenant.trim()).map(String::from).unwrap_or_default();
+    let template = ForgotTemplate {
+        text: page.text,
+        action: with_query("/password/forgot", [("tenant", &*named)]),
+        tenant: field("tenant", Some(tenant)),
+        username: field("username", form.username).autocomplete("username"),
+    };
+    page.show_form(&page.text.get("forgot-title"), errors, &template)
 }
 
-/// Moves the token of a link to a cookie.
-fn keep(page: &Page, token: &SecretText, path: &str) -> Response {
-    redirect(path, [page.cookies.set(TokenClass::Mail, token.expose(), COOKIE_LIFE)])
+/// Moves the token of a link to a cookie. A text that is no such token is not kept.
+fn keep(app: &App, page: &Page, token: &SecretText, path: &str) -> Response {
+    let read = TokenRef::parse(token.expose(), app.store.restored());
+    match read.filter(|token| token.class() == TokenClass::Mail) {
+        Some(_) => redirect(path, [page.cookies.set(TokenClass::Mail, token.expose(), COOKIE_LIFE)]),
+        None => used_up(page, path),
+    }
 }
 
 fn kept(page: &Page) -> Option<MailedToken> {
     page.token_text(TokenClass::Mail).map(MailedToken)
 }
 
-async fn show_reset(get: PageRequest<(), LinkQuery>) -> PageResult {
+/// Goes on without the token.
+fn used_up(page: &Page, path: &str) -> Response {
+    redirect(path, [page.cookies.end(TokenClass::Mail)])
+}
+
+async fn show_reset(State(app): State<Arc<App>>, get: PageRequest<(), LinkQuery>) -> PageResult {
     let PageRequest { page, query, .. } = get;
     match (query.token, kept(&page)) {
-        (Some(token), _) => Ok(keep(&page, &token, "/password/reset")),
+        (Some(token), _) => Ok(keep(&app, &page, &token, "/password/reset")),
         (None, Some(_)) => reset_page(&page, &FormErrors::none()),
+        (None, None) if query.done == Some(true) => said(&page, "choose-password-done"),
         (None, None) => said(&page, "link-ended"),
     }
 }
 
 async fn submit_reset(State(app): State<Arc<App>>, post: PageForm<ResetForm>) -> PageResult {
     let PageForm { page, form, .. } = post;
-    let (form, Some(token)) = (form?, kept(&page)) else { return said(&page, "link-ended") };
+    let (form, Some(token)) = (form?, kept(&page)) else { return Ok(used_up(&page, "/password/reset")) };
     let done = match form.new_password {
         Some(new_password) => set_password(&app, &page.request, &NewPasswordRequest { token, new_password }).await,
         None => Err(Problem::field("/new_password", "is required")),
     };
     match done {
-        Ok(()) => Ok(redirect("/login", [page.cookies.end(TokenClass::Mail), page.cookies.end(TokenClass::Session)])),
-        Err(problem) if problem.code() == Code::InvalidToken => said(&page, "link-ended"),
+        Ok(()) => {
+            let ended = [TokenClass::Mail, TokenClass::Session].map(|class| page.cookies.end(class));
+            Ok(redirect("/password/reset?done=true", ended))
+        }
+        Err(problem) if problem.code() == Code::InvalidToken => Ok(used_up(&page, "/password/reset")),
         Err(problem) => {
             let errors =
                 page.errors(problem, "new_password")?.saying_at("new_password", page.text.get("choose-password-rules"));
@@ -152,21 +191,22 @@ fn reset_page(page: &Page, errors: &FormErrors) -> PageResult {
     page.show_form(&page.text.get("choose-password-title"), errors, &ResetTemplate { text: page.text, new_password })
 }
 
-async fn show_verify(get: PageRequest<(), LinkQuery>) -> PageResult {
+async fn show_verify(State(app): State<Arc<App>>, get: PageRequest<(), LinkQuery>) -> PageResult {
     let PageRequest { page, query, .. } = get;
     match (query.token, kept(&page)) {
-        (Some(token), _) => Ok(keep(&page, &token, "/email/verify")),
+        (Some(token), _) => Ok(keep(&app, &page, &token, "/email/verify")),
         (None, Some(_)) => page.show(&page.text.get("verify-email-title"), &VerifyTemplate { text: page.text }),
+        (None, None) if query.done == Some(true) => said(&page, "verify-email-done"),
         (None, None) => said(&page, "link-ended"),
     }
 }
 
 async fn submit_verify(State(app): State<Arc<App>>, post: PageForm<NoFields>) -> PageResult {
     let PageForm { page, form, .. } = post;
-    let (NoFields {}, Some(token)) = (form?, kept(&page)) else { return said(&page, "link-ended") };
+    let (NoFields {}, Some(token)) = (form?, kept(&page)) else { return Ok(used_up(&page, "/email/verify")) };
     match verify_address(&app, &page.request, &token).await {
-        Ok(()) => said(&page, "verify-email-done"),
-        Err(problem) if problem.code() == Code::InvalidToken => said(&page, "link-ended"),
+        Ok(()) => Ok(used_up(&page, "/email/verify?done=true")),
+        Err(problem) if problem.code() == Code::InvalidToken => Ok(used_up(&page, "/email/verify")),
         Err(problem) => Err(problem.into()),
     }
 }

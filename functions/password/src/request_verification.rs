@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use axum::{Json, extract::State, http::StatusCode};
 use vestibule::{
-    http::{ApiRequest, ApiResult, App, Code, Problem},
+    http::{ApiRequest, ApiResult, App, Code, Problem, Request},
     mail_order::OrderedMail,
-    secret::TokenClass,
 };
 
 use super::{Accepted, charge_network};
@@ -24,16 +23,19 @@ use super::{Accepted, charge_network};
     (status = 429, description = "`too_many_attempts`: There were more than 20 requests in an hour from one network."),
 ))]
 pub(crate) async fn request(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<(StatusCode, Json<Accepted>)> {
-    let request = call.request;
-    let (caller, profile) = app.store.read_named_session(request.token(TokenClass::Session)?, request.now).await?;
+    ask_for_verification(&app, &call.request).await?;
+    Ok((StatusCode::ACCEPTED, Json(Accepted {})))
+}
+
+/// Queues the mail.
+pub(crate) async fn ask_for_verification(app: &App, request: &Request) -> ApiResult<()> {
+    let (caller, profile) = request.named_principal(app).await?;
     if profile.email.is_none() || caller.user().email_verified {
         let detail =
             if profile.email.is_none() { "you have no e-mail address" } else { "your e-mail address is verified" };
         return Err(Problem::new(Code::Conflict).detail(detail));
     }
     app.mail_queue()?;
-    charge_network(&app, &request).await?;
-    let mail = OrderedMail::verification(caller.token().user(), request.network());
-    request.order_mail(&app, mail).await?;
-    Ok((StatusCode::ACCEPTED, Json(Accepted {})))
+    charge_network(app, request).await?;
+    request.order_mail(app, OrderedMail::verification(caller.token().user(), request.network())).await
 }

@@ -6,7 +6,7 @@ use askama::Template;
 use axum::{
     Json,
     extract::{Path, State, rejection::PathRejection},
-    http::{HeaderValue, header},
+    http::{HeaderName, HeaderValue, header},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -15,7 +15,10 @@ use serde_json::json;
 use vestibule::{
     http::{
         ApiResult, App, Code, Routes,
-        page::{Asset, FormErrors, ICON, Page, PageForm, PageRequest, PageResult, SCRIPT, STYLE, Text, redirect},
+        page::{
+            Asset, FormErrors, ICON, Page, PageForm, PageRequest, PageResult, SCRIPT, STYLE, Text, accent_style,
+            redirect,
+        },
     },
     id::EntryId,
     secret::TokenClass,
@@ -127,16 +130,21 @@ async fn log_out(State(app): State<Arc<App>>, post: PageForm<NoFields>) -> PageR
 /// The content of each file. Browsers keep it, because its name changes with it.
 async fn asset(file: Result<Path<String>, PathRejection>) -> ApiResult<Response> {
     let Path(file) = file.map_err(|_| Code::NotFound)?;
+    if let Some(style) = accent_style(&file) {
+        return Ok(([(header::CONTENT_TYPE, STYLE_TYPE), KEPT], style).into_response());
+    }
     let files: [(Asset, &str, &'static [u8]); 3] = [
-        (STYLE, "text/css; charset=utf-8", STYLE_CONTENT),
+        (STYLE, STYLE_TYPE, STYLE_CONTENT),
         (SCRIPT, "text/javascript; charset=utf-8", SCRIPT_CONTENT),
         (ICON, "image/svg+xml", ICON_CONTENT),
     ];
     let found = files.into_iter().find(|(asset, ..)| asset.file() == file);
     let (_, kind, content) = found.ok_or(Code::NotFound)?;
-    let headers = [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "public, max-age=31536000, immutable")];
-    Ok((headers, content).into_response())
+    Ok(([(header::CONTENT_TYPE, kind), KEPT], content).into_response())
 }
+
+const STYLE_TYPE: &str = "text/css; charset=utf-8";
+const KEPT: (HeaderName, &str) = (header::CACHE_CONTROL, "public, max-age=31536000, immutable");
 
 const STYLE_CONTENT: &[u8] = include_bytes!("../../../shared/assets/style.css");
 const SCRIPT_CONTENT: &[u8] = include_bytes!("../../../shared/assets/page.js");

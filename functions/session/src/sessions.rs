@@ -15,7 +15,6 @@ use vestibule::{
     },
     id::EntryId,
     policy,
-    secret::TokenClass,
     store::{
         OperationError,
         session::{Principal, Which},
@@ -102,8 +101,7 @@ pub(crate) struct SessionItem {
 ))]
 async fn current(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<Json<CurrentAnswer>> {
     let request = call.request;
-    let token = request.token(TokenClass::Session)?;
-    let (principal, profile) = app.store.read_named_session(token, request.now).await?;
+    let (principal, profile) = request.named_principal(&app).await?;
     let (session, user) = (principal.session(), principal.user());
     Ok(Json(CurrentAnswer {
         session: CurrentDto {
@@ -112,7 +110,7 @@ async fn current(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<Jso
             auth_time: session.authenticated(),
             step_up_until: session.step_up.filter(|_| session.fresh(request.now)).map(|at| at + policy::STEP_UP_LIFE),
         },
-        user: UserDto::new(token.user(), user, &profile),
+        user: UserDto::new(principal.token().user(), user, &profile),
         recovery_token: RecoveryTokenDto { exists: user.factor.recovery_token().is_some() },
     }))
 }

@@ -483,6 +483,7 @@ mod tests {
             let policy = TenantPolicy {
                 name: "Acme".into(),
                 issuer: "Acme".into(),
+                accent: None,
                 reset_code_for: ResetCodeFor::Administrators,
                 created: NOW,
             };

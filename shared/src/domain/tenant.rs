@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::AccentColor;
 use crate::{env::Timestamp, id::UserId};
 
 /// A tenant's name and settings (`POLICY`).
@@ -13,8 +14,21 @@ pub struct TenantPolicy {
     pub issuer: String,
     /// Which users get a reset code at a reset.
     pub reset_code_for: ResetCodeFor,
+    /// The colour of the pages. With one, the pages show the issuer as the name of the service.
+    pub accent: Option<AccentColor>,
     /// Created at, in whole seconds: no audit row is older.
     pub created: Timestamp,
+}
+
+/// What to change in the settings of a tenant. What is absent stays.
+#[derive(Debug, Clone, Default)]
+pub struct SettingsChange {
+    /// What an authenticator app shows as the issuer.
+    pub issuer: Option<String>,
+    /// Which users get a reset code at a reset.
+    pub reset_code_for: Option<ResetCodeFor>,
+    /// The colour of the pages; `Some(None)` removes it.
+    pub accent: Option<Option<AccentColor>>,
 }
 
 /// Which users get a reset code at a reset.

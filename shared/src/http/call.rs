@@ -23,6 +23,7 @@ use crate::{
     audit::{Action, AuditEvent, Outcome},
     env::Timestamp,
     id::{InvalidId, TenantId},
+    language::Language,
     secret::{RestoreEpoch, SecretText, TokenClass, TokenRef},
     sign_in::Attempt,
 };
@@ -120,6 +121,8 @@ pub struct Request {
     pub peer: Option<IpAddr>,
     /// The `User-Agent` header: at most 200 characters, without control characters.
     pub user_agent: Option<String>,
+    /// The language of the mails that the request asks for: the one that the client prefers, or that of the page.
+    pub language: Language,
     /// The bearer token of the API, or the cookies of a page.
     tokens: Vec<TokenRef>,
     headers: HeaderMap,
@@ -155,7 +158,8 @@ impl Request {
             return Err(Code::Unavailable.into());
         };
         let peer = parts.extensions.get::<Peer>().map(|Peer(address)| address.to_canonical());
-        let mut request = Self { now, id, peer, user_agent: None, tokens: Vec::new(), headers: parts.headers, tenant };
+        let (language, headers, tokens) = (accepted_language(&parts.headers), parts.headers, Vec::new());
+        let mut request = Self { now, id, peer, user_agent: None, language, tokens, headers, tenant };
         request.user_agent = request.headers.get(header::USER_AGENT).and_then(|value| {
             let text = String::from_utf8_lossy(value.as_bytes());
             let text: String = text.chars().filter(|c| !c.is_control()).take(200).collect();
@@ -237,6 +241,12 @@ impl Request {
 pub(super) fn wants_html(headers: &HeaderMap) -> bool {
     let media = |range: &str| range.split(';').next().is_some_and(|it| it.trim().eq_ignore_ascii_case("text/html"));
     one(headers, "accept").is_ok_and(|accept| accept.is_some_and(|it| it.split(',').any(media)))
+}
+
+/// The language that the client prefers.
+pub(super) fn accepted_language(headers: &HeaderMap) -> Language {
+    let header = headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
+    header.map(Language::accepted).unwrap_or_default()
 }
 
 /// The value of a header that may occur at most once.

@@ -9,7 +9,6 @@ use crate::{
     auth::mail_token::{InvalidMailToken, ResetRejection},
     env::Timestamp,
     id::MessageId,
-    language::Language,
     mail_order::{MailOrder, MailQueue, OrderedMail, QueueError},
     password::WeakPassword,
     store::mail::ChargeNetworkError,
@@ -26,14 +25,13 @@ impl App {
 }
 
 impl Request {
-    /// Asks the worker for a mail, in the language that the request prefers.
+    /// Asks the worker for a mail, in the language of the request.
     ///
     /// # Errors
     /// `unavailable`: the mail may be sent; `not_found`: no mails are configured.
     pub async fn order_mail(&self, app: &App, mail: OrderedMail) -> ApiResult<()> {
-        let language = self.header("accept-language").ok().flatten().map(Language::accepted).unwrap_or_default();
         let id = MessageId::generate(&*app.entropy)?;
-        let order = MailOrder { id, request_id: self.id.clone(), language, mail };
+        let order = MailOrder { id, request_id: self.id.clone(), language: self.language, mail };
         Ok(app.mail_queue()?.put(&order).await?)
     }
 }

@@ -6,13 +6,15 @@
 //! where it shows a secret once.
 
 mod asset;
+mod brand;
 mod cookies;
 mod form;
 mod layout;
 mod origin;
 mod request;
+mod table;
 
-pub use asset::{Asset, ICON, SCRIPT, STYLE};
+pub use asset::{Asset, ICON, SCRIPT, STYLE, accent_style};
 pub use cookies::Cookies;
 pub(super) use cookies::{cookie, has_pre_session, language};
 pub use form::{Field, FormErrors, choice_name};
@@ -20,5 +22,6 @@ pub(super) use layout::problem_page;
 pub use layout::{Navigation, PageError, PageResult, redirect, redirect_to_enrolment};
 pub use origin::{is_own_path, own_path, with_query, with_return_to};
 pub use request::{Page, PageForm, PageRequest, PageUpload};
+pub use table::{Csv, CsvRow, NotCsv, csv_row};
 
 pub use crate::text::Text;

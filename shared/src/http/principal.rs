@@ -11,7 +11,10 @@ use crate::{
     policy,
     secret::TokenClass,
     sign_in::{Attempt, PasswordAttempt},
-    store::session::{AdminContext, Denied, Principal},
+    store::{
+        item::Profile,
+        session::{AdminContext, Denied, Principal},
+    },
 };
 
 impl Request {
@@ -22,6 +25,15 @@ impl Request {
     pub async fn principal(&self, app: &App) -> ApiResult<Principal> {
         let token = self.token(TokenClass::Session)?;
         Ok(app.store.read_session(token, self.now).await?)
+    }
+
+    /// As [`Self::principal`], with the caller's names.
+    ///
+    /// # Errors
+    /// Those of [`Self::principal`].
+    pub async fn named_principal(&self, app: &App) -> ApiResult<(Principal, Profile)> {
+        let token = self.token(TokenClass::Session)?;
+        Ok(app.store.read_named_session(token, self.now).await?)
     }
 
     /// The caller as an Administrator with a fresh step-up, for changes.

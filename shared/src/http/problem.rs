@@ -33,7 +33,7 @@ macro_rules! codes {
 
         impl Code {
             /// All codes.
-            pub(super) const ALL: &[Self] = &[$(Self::$name,)*];
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
 
             /// The code's name; it never changes.
             #[must_use]

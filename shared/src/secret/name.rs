@@ -4,10 +4,10 @@ use aes_gcm::{Aes256Gcm, KeyInit, aead::Aead};
 use data_encoding::BASE64URL_NOPAD;
 use zeroize::Zeroizing;
 
-use super::{mac, seal::SealError};
+use super::{SecretText, mac, seal::SealError};
 use crate::{
     env::Entropy,
-    id::{LoginName, TenantId},
+    id::{LoginName, TenantId, UserKey},
 };
 
 /// A NameID of an IdP with the keys under which its link to a user is stored.
@@ -83,8 +83,7 @@ impl NameKey {
         }
     }
 
-    /// Seals the private key that signs a tenant's requests to its IdP. The cipher is AES-256-GCM with a key per
-    /// tenant, derived from this key. Layout: version (1 byte), nonce (12 bytes), ciphertext and tag.
+    /// Seals the private key that signs a tenant's requests to its IdP.
     ///
     /// # Errors
     /// [`SealError::Entropy`] if the source of randomness fails.
@@ -94,10 +93,7 @@ impl NameKey {
         private_key: &[u8],
         entropy: &dyn Entropy,
     ) -> Result<Vec<u8>, SealError> {
-        let nonce = entropy.bytes::<12>()?;
-        let sealed =
-            self.request_cipher(tenant)?.encrypt(&nonce.into(), private_key).map_err(|_| SealError::Refused)?;
-        Ok([&[1], &nonce[..], &sealed].concat())
+        self.seal(&[b"request key", tenant.as_str().as_bytes()], private_key, entropy)
     }
 
     /// Opens a private key that was sealed for this tenant.
@@ -105,14 +101,46 @@ impl NameKey {
     /// # Errors
     /// [`SealError::Refused`] if the bytes were altered or sealed for another tenant.
     pub fn open_request_key(&self, tenant: &TenantId, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
+        self.open(&[b"request key", tenant.as_str().as_bytes()], sealed)
+    }
+
+    /// Seals a text that a form has to keep, for the user who sent it: it may have secrets, which no page shows.
+    ///
+    /// # Errors
+    /// [`SealError::Entropy`] if the source of randomness fails.
+    pub fn seal_form(&self, user: &UserKey, text: &SecretText, entropy: &dyn Entropy) -> Result<String, SealError> {
+        let sealed = self.seal(&form_of(user), text.expose().as_bytes(), entropy)?;
+        Ok(BASE64URL_NOPAD.encode(&sealed))
+    }
+
+    /// Opens a text that was sealed for this user.
+    ///
+    /// # Errors
+    /// [`SealError::Refused`] if it was altered or sealed for another user.
+    pub fn open_form(&self, user: &UserKey, sealed: &str) -> Result<SecretText, SealError> {
+        let sealed = BASE64URL_NOPAD.decode(sealed.as_bytes()).map_err(|_| SealError::Refused)?;
+        let text = self.open(&form_of(user), &sealed)?;
+        let text = std::str::from_utf8(&text).map_err(|_| SealError::Refused)?;
+        Ok(SecretText::new(text.to_owned()))
+    }
+
+    /// Seals with AES-256-GCM and a key for each context, derived from this key. Layout: version (1 byte), nonce (12 bytes),
+    /// ciphertext and tag.
+    fn seal(&self, context: &[&[u8]], content: &[u8], entropy: &dyn Entropy) -> Result<Vec<u8>, SealError> {
+        let nonce = entropy.bytes::<12>()?;
+        let sealed = self.cipher(context)?.encrypt(&nonce.into(), content).map_err(|_| SealError::Refused)?;
+        Ok([&[1], &nonce[..], &sealed].concat())
+    }
+
+    fn open(&self, context: &[&[u8]], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
         let Some((&1, rest)) = sealed.split_first() else { return Err(SealError::Refused) };
         let (&nonce, ciphertext) = rest.split_first_chunk::<12>().ok_or(SealError::Refused)?;
-        let opened = self.request_cipher(tenant)?.decrypt(&nonce.into(), ciphertext);
+        let opened = self.cipher(context)?.decrypt(&nonce.into(), ciphertext);
         opened.map(Zeroizing::new).map_err(|_| SealError::Refused)
     }
 
-    fn request_cipher(&self, tenant: &TenantId) -> Result<Aes256Gcm, SealError> {
-        let key = Zeroizing::new(mac(&self.key, &[b"request key", tenant.as_str().as_bytes()]));
+    fn cipher(&self, context: &[&[u8]]) -> Result<Aes256Gcm, SealError> {
+        let key = Zeroizing::new(mac(&self.key, context));
         Aes256Gcm::new_from_slice(key.as_slice()).map_err(|_| SealError::Refused)
     }
 
@@ -120,5 +148,36 @@ impl NameKey {
     #[must_use]
     pub fn ticket(&self, ticket: &str) -> String {
         BASE64URL_NOPAD.encode(&mac(&self.key, &[b"ticket", ticket.as_bytes()]))
+    }
+}
+
+fn form_of(user: &UserKey) -> [&[u8]; 3] {
+    [b"form", user.tenant().as_str().as_bytes(), user.user().as_str().as_bytes()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{env::SystemEntropy, id::UserId};
+
+    #[test]
+    fn text_of_a_form_is_opened_for_its_user_only() {
+        let key = |byte| NameKey::new(Zeroizing::new([byte; 32]));
+        let user = |tenant: &str, id: &str| TenantId::parse(tenant).unwrap().user(UserId::parse(id).unwrap());
+        let (names, ann) = (key(1), user("acme", "u-ann"));
+        let text = SecretText::new("username,password\nbob,ü".to_owned());
+        let sealed = names.seal_form(&ann, &text, &SystemEntropy).unwrap();
+        assert_eq!(names.open_form(&ann, &sealed).ok().unwrap().expose(), text.expose());
+        assert_ne!(names.seal_form(&ann, &text, &SystemEntropy).unwrap(), sealed, "a nonce of its own");
+        let (before, after) = sealed.split_at(30);
+        let altered = format!("{before}{}{}", if after.starts_with('A') { 'B' } else { 'A' }, &after[1..]);
+        let refused = |result: Result<SecretText, SealError>| matches!(result, Err(SealError::Refused));
+        for other in ["", "AQ", "!", &*altered, &sealed[..sealed.len() - 4]] {
+            assert!(refused(names.open_form(&ann, other)), "{other}");
+        }
+        for other in [user("acme", "u-amy"), user("globex", "u-ann")] {
+            assert!(refused(names.open_form(&other, &sealed)));
+        }
+        assert!(refused(key(2).open_form(&ann, &sealed)));
     }
 }

@@ -179,6 +179,7 @@ pub(crate) async fn ann_of(tenant: &str, table: Arc<dyn Table>, challenges: usiz
     let settings = item::TenantPolicy {
         name: "Acme".to_owned(),
         issuer: "Acme".to_owned(),
+        accent: None,
         reset_code_for: item::ResetCodeFor::Administrators,
         created: NOW,
     };

@@ -9,7 +9,9 @@ use super::{
     users::{Actor, NewUser},
     write::{Action, Write, attr, exists, text},
 };
-use crate::{audit::AuditEvent, env::Timestamp, id::TenantId, secret::TokenRef, sign_in::Attempt};
+use crate::{
+    audit::AuditEvent, domain::SettingsChange, env::Timestamp, id::TenantId, secret::TokenRef, sign_in::Attempt,
+};
 
 /// A tenant to create.
 pub struct NewTenant {
@@ -52,6 +54,7 @@ impl Store {
             name: tenant.name.clone(),
             issuer: tenant.name.clone(),
             reset_code_for: ResetCodeFor::Administrators,
+            accent: None,
             created: attempt.at().whole_second(),
         };
         let first = tenant.first.as_ref().filter(|first| first.user.administers_now());
@@ -118,17 +121,20 @@ impl Store {
     pub async fn change_settings(
         &self,
         admin: &AdminContext,
-        issuer: Option<&str>,
-        reset_code_for: Option<ResetCodeFor>,
+        change: &SettingsChange,
         attempt: &Attempt,
         event: &AuditEvent,
     ) -> Result<Option<TenantPolicy>, StoreError> {
         let tenant = admin.tenant();
         let mut actions = Vec::new();
-        actions.extend(issuer.map(|issuer| Action::Set(attr("issuer"), text(issuer))));
-        if let Some(reset_code_for) = reset_code_for {
+        actions.extend(change.issuer.as_deref().map(|issuer| Action::Set(attr("issuer"), text(issuer))));
+        if let Some(reset_code_for) = change.reset_code_for {
             actions.push(Action::Set(attr("rcf"), item::value(&reset_code_for)?));
         }
+        actions.extend(change.accent.map(|accent| match accent {
+            Some(accent) => Action::Set(attr("ac"), text(accent.to_string())),
+            None => Action::Remove(attr("ac")),
+        }));
         if !actions.is_empty() {
             let writes = vec![
                 Write::check(keys::user(admin.key()), admin.conditions(attempt.at())),
@@ -148,6 +154,7 @@ mod tests {
     use super::*;
     use crate::{
         audit::{Action as Did, Outcome},
+        domain::AccentColor,
         env::SystemEntropy,
         id::{LoginName, UserId},
         secret::Nonce,
@@ -233,12 +240,13 @@ mod tests {
     #[tokio::test]
     async fn settings_change_only_while_the_caller_is_permitted() {
         let (ann, admin) = signed_in_admin().await;
-        let change = |issuer: Option<&'static str>, reset_code_for: Option<ResetCodeFor>| {
-            let (ann, admin) = (&ann, &admin);
-            async move {
-                let (attempt, event) = (attempt(NOW), ann.event());
-                ann.store.change_settings(admin, issuer, reset_code_for, &attempt, &event).await.unwrap()
-            }
+        let set = async |change: &SettingsChange| {
+            let (attempt, event) = (attempt(NOW), ann.event());
+            ann.store.change_settings(&admin, change, &attempt, &event).await.unwrap()
+        };
+        let change = async |issuer: Option<&'static str>, reset_code_for: Option<ResetCodeFor>| {
+            let issuer = issuer.map(str::to_owned);
+            set(&SettingsChange { issuer, reset_code_for, accent: None }).await
         };
         let read = |policy: Option<TenantPolicy>| policy.map(|policy| (policy.issuer, policy.reset_code_for));
         let before = rows(&ann, admin.tenant()).await;
@@ -247,6 +255,12 @@ mod tests {
         assert_eq!(read(change(Some("A"), None).await).unwrap(), ("A".into(), ResetCodeFor::Administrators));
         let everyone = Some(ResetCodeFor::Everyone);
         assert_eq!(read(change(None, everyone).await).unwrap(), ("A".into(), ResetCodeFor::Everyone));
+        let red = AccentColor::parse("#a00000").ok();
+        for accent in [red, None] {
+            let policy = set(&SettingsChange { accent: Some(accent), ..SettingsChange::default() }).await.unwrap();
+            assert_eq!((policy.accent, policy.issuer), (accent, "A".to_owned()));
+            assert_eq!(ann.store.settings(ann.key.tenant()).await.unwrap().unwrap().accent, accent);
+        }
         ann.change(Action::Add(crate::store::write::attr("ep"), 1)).await;
         assert!(change(Some("B"), None).await.is_none());
         assert_eq!(ann.store.settings(ann.key.tenant()).await.unwrap().unwrap().issuer, "A");

@@ -1,7 +1,10 @@
 //! The contacts of a form: ticked, pasted, and from a file.
 
 use vestibule::{
-    http::{Problem, page::Text},
+    http::{
+        Problem,
+        page::{Csv, NotCsv, Text},
+    },
     id::UserId,
 };
 
@@ -40,26 +43,12 @@ pub(super) fn pasted(text: &str) -> Result<Vec<UserId>, InvalidList> {
     lines.map(|(index, line)| UserId::parse(line).map_err(|_| InvalidList::Line(index + 1))).collect()
 }
 
-/// The ids in the column `id` of a CSV file (RFC 4180). The separator is a comma, a semicolon or a tab. Other columns are
-/// ignored, and so are rows without an id.
+/// The ids in the column `id` of a CSV file. Other columns are ignored, and so are rows without an id.
 pub(super) fn in_csv(text: &str) -> Result<Vec<UserId>, InvalidList> {
-    // The reader counts a line only at its line feed, which it reads late after a carriage return.
-    let text = text.replace("\r\n", "\n");
-    let header = text.lines().next().unwrap_or("");
-    let delimiter = [b';', b'\t'].into_iter().find(|c| header.as_bytes().contains(c)).unwrap_or(b',');
-    let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).trim(csv::Trim::All).from_reader(text.as_bytes());
-    let headers = reader.headers().map_err(|_| InvalidList::Csv)?;
-    let column = headers.iter().position(|name| name.eq_ignore_ascii_case("id")).ok_or(InvalidList::NoColumn)?;
-    let mut ids = Vec::new();
-    for record in reader.records() {
-        let record = record.map_err(|_| InvalidList::Csv)?;
-        let line = record.position().map_or(0, csv::Position::line);
-        match record.get(column).unwrap_or("") {
-            "" => {}
-            id => ids.push(UserId::parse(id).map_err(|_| InvalidList::Row(line))?),
-        }
-    }
-    Ok(ids)
+    let table = Csv::read(text).map_err(|NotCsv| InvalidList::Csv)?;
+    let column = table.column("id").ok_or(InvalidList::NoColumn)?;
+    let rows = table.rows().filter(|row| !row.cell(column).is_empty());
+    rows.map(|row| UserId::parse(row.cell(column)).map_err(|_| InvalidList::Row(row.line))).collect()
 }
 
 #[cfg(test)]

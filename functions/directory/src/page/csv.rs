@@ -1,9 +1,10 @@
 //! Audit events as CSV (RFC 4180).
 
-use std::{collections::HashMap, fmt::Write};
+use std::collections::HashMap;
 
 use vestibule::{
     audit::{Notify, Outcome, Row},
+    http::page::csv_row,
     id::UserId,
     store::item::Profile,
 };
@@ -35,9 +36,9 @@ const COLUMNS: [&str; 20] = [
 /// The rows, after a row with the names of the columns.
 pub(super) fn of(rows: &[Row], names: &HashMap<UserId, Profile>) -> String {
     let mut text = String::new();
-    line(&mut text, COLUMNS.map(str::to_owned));
+    csv_row(&mut text, COLUMNS);
     for row in rows {
-        line(&mut text, cells(row, names));
+        csv_row(&mut text, cells(row, names).iter().map(String::as_str));
     }
     text
 }
@@ -78,16 +79,6 @@ fn cells(row: &Row, names: &HashMap<UserId, Profile>) -> [String; COLUMNS.len()]
         optional(&row.algorithm),
         notified.collect::<Vec<_>>().join(" "),
     ]
-}
-
-fn line(text: &mut String, cells: [String; COLUMNS.len()]) {
-    for (n, cell) in cells.iter().enumerate() {
-        // A spreadsheet program takes a cell that begins like this for a formula, and strangers choose some of the texts.
-        let formula = cell.starts_with(['=', '+', '-', '@', '\t', '\r']);
-        let (comma, quote) = (if n == 0 { "" } else { "," }, if formula { "'" } else { "" });
-        let _ = write!(text, "{comma}\"{quote}{}\"", cell.replace('"', "\"\""));
-    }
-    text.push_str("\r\n");
 }
 
 #[cfg(test)]

@@ -7,9 +7,9 @@ use axum::extract::State;
 use serde::Deserialize;
 use vestibule::{
     http::{
-        ApiResult, App, Code,
+        ApiResult, App, Code, Problem,
         dto::{AuthTypeDto, RoleDto},
-        page::{Field, FormErrors, Page, PageForm, PageRequest, PageResult, Text, redirect},
+        page::{Field, FormErrors, Page, PageError, PageForm, PageRequest, PageResult, Text, redirect},
     },
     secret::SecretText,
     store::session::Principal,
@@ -21,13 +21,13 @@ use crate::users::create::{CreateRequest, create_user};
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewUserForm {
-    role: Option<RoleDto>,
+    pub(super) role: Option<RoleDto>,
     /// Absent where the tenant has no identity provider.
-    auth_type: Option<AuthTypeDto>,
-    username: Option<String>,
-    display_name: Option<String>,
-    email: Option<String>,
-    password: Option<SecretText>,
+    pub(super) auth_type: Option<AuthTypeDto>,
+    pub(super) username: Option<String>,
+    pub(super) display_name: Option<String>,
+    pub(super) email: Option<String>,
+    pub(super) password: Option<SecretText>,
 }
 
 #[derive(Template)]
@@ -48,7 +48,7 @@ struct NewUserTemplate {
 impl NewUserForm {
     /// The request of the API that the form makes. A user who signs in with a password needs one, or an invitation where
     /// mails are configured.
-    fn request(&self, mails: bool) -> ApiResult<CreateRequest> {
+    pub(super) fn request(&self, mails: bool) -> ApiResult<CreateRequest> {
         let (mut fields, auth_type) = (TextFields::default(), self.auth_type.unwrap_or(AuthTypeDto::Local));
         let username = fields.required("/username", self.username.as_deref());
         let display_name = fields.required("/display_name", self.display_name.as_deref());
@@ -72,6 +72,16 @@ impl NewUserForm {
             invite,
         });
         fields.finish(body)
+    }
+
+    /// What is wrong with the form.
+    pub(super) fn errors(&self, page: &Page, problem: Problem) -> Result<FormErrors, PageError> {
+        let errors = page.errors(problem, "username")?;
+        let errors = errors.saying_at("password", page.text.get("invalid-user-password"));
+        Ok(match self.email {
+            None => errors.saying_at("email", page.text.get("new-user-email-needed")),
+            Some(_) => errors,
+        })
     }
 }
 
@@ -97,12 +107,7 @@ pub(super) async fn submit(State(app): State<Arc<App>>, post: PageForm<NewUserFo
             let caller = page.principal(&app).await?;
             page.request.may_read(&app, &caller).await?;
             let taken = problem.code() == Code::Conflict;
-            let errors = page.errors(problem, "username")?;
-            let errors = errors.saying_at("password", page.text.get("invalid-user-password"));
-            let errors = match form.email {
-                None => errors.saying_at("email", page.text.get("new-user-email-needed")),
-                Some(_) => errors,
-            };
+            let errors = form.errors(&page, problem)?;
             let errors = if taken { errors.saying(page.text.get("new-user-taken")) } else { errors };
             form_page(&app, &page, &errors, &caller, form)
         }

@@ -24,7 +24,7 @@ use super::{
 };
 
 /// The most users of one request.
-const MAX_USERS: usize = 200;
+pub(crate) const MAX_USERS: usize = 200;
 
 /// Users to create.
 #[derive(Deserialize, ToSchema)]
@@ -95,7 +95,7 @@ struct UserRow {
 /// nothing was changed (`exists`), or the row is not allowed for the reason in `detail` (`invalid`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-enum RowOutcome {
+pub(crate) enum RowOutcome {
     Created,
     Exists,
     Invalid,
@@ -160,68 +160,121 @@ pub(crate) async fn create_many(
 ) -> ApiResult<Json<UserBatchAnswer>> {
     let ApiRequest { body: Large(body), request, .. } = call;
     let admin = request.administrator(&app).await?;
-    let rows: Vec<_> = body.users.into_iter().map(|row| row.checked(&app, &admin)).collect::<ApiResult<_>>()?;
-    let logins: Vec<_> = rows.iter().filter_map(|row| Some(row.user.as_ref().ok()?.1.clone())).collect();
+    let rows: Vec<_> = body.users.into_iter().map(|row| (row.username.clone(), row.request())).collect();
+    let usernames: Vec<_> = rows.iter().map(|(username, _)| username.clone()).collect();
+    let done = create_users(&app, &request, &admin, rows.into_iter().map(|(_, user)| user), body.dry_run).await?;
+    Ok(Json(UserBatchAnswer::new(usernames, done)))
+}
+
+/// Creates the users, or only checks them. A row that is not allowed has an error instead of a user.
+pub(crate) async fn create_users(
+    app: &App,
+    request: &Request,
+    admin: &AdminContext,
+    rows: impl IntoIterator<Item = ApiResult<CreateRequest>>,
+    dry_run: bool,
+) -> ApiResult<Vec<RowDone>> {
+    let rows: Vec<_> = rows.into_iter().map(|row| CheckedRow::new(app, admin, row)).collect::<ApiResult<_>>()?;
+    let logins: Vec<_> = rows.iter().filter_map(|row| Some(row.0.as_ref().ok()?.1.clone())).collect();
     let mut owners = app.store.login_owners(&logins).await?;
-    let mut answer = UserBatchAnswer { counts: UserBatchCounts::default(), results: Vec::with_capacity(rows.len()) };
+    let mut done = Vec::with_capacity(rows.len());
     for row in rows {
-        let (outcome, id, detail) = row.run(&app, &request, &admin, &mut owners, body.dry_run).await?;
-        answer.add(row.username, outcome, id, detail);
+        done.push(row.run(app, request, admin, &mut owners, dry_run).await?);
     }
-    Ok(Json(answer))
+    Ok(done)
 }
 
 impl UserBatchAnswer {
-    fn add(&mut self, username: String, outcome: RowOutcome, id: Option<String>, detail: Option<String>) {
-        *match outcome {
-            RowOutcome::Created => &mut self.counts.created,
-            RowOutcome::Exists => &mut self.counts.exists,
-            RowOutcome::Invalid => &mut self.counts.invalid,
-        } += 1;
-        self.results.push(RowResult { row: self.results.len() + 1, username, outcome, id, detail });
+    fn new(usernames: Vec<String>, done: Vec<RowDone>) -> Self {
+        let mut counts = UserBatchCounts::default();
+        let results =
+            usernames.into_iter().zip(done).enumerate().map(|(n, (username, RowDone { outcome, id, why }))| {
+                *match outcome {
+                    RowOutcome::Created => &mut counts.created,
+                    RowOutcome::Exists => &mut counts.exists,
+                    RowOutcome::Invalid => &mut counts.invalid,
+                } += 1;
+                let detail = why.map(|why| why.text().unwrap_or("is not allowed").to_owned());
+                RowResult { row: n + 1, username, outcome, id: id.map(String::from), detail }
+            });
+        Self { results: results.collect(), counts }
+    }
+}
+
+/// What became of a row.
+pub(crate) struct RowDone {
+    pub(crate) outcome: RowOutcome,
+    /// The user who was created or exists.
+    pub(crate) id: Option<UserId>,
+    /// Why the row is invalid.
+    pub(crate) why: Option<Problem>,
+}
+
+impl RowDone {
+    fn created(id: Option<UserId>) -> Self {
+        Self { outcome: RowOutcome::Created, id, why: None }
+    }
+
+    fn exists(id: Option<UserId>) -> Self {
+        Self { outcome: RowOutcome::Exists, id, why: None }
+    }
+
+    fn invalid(why: Problem) -> Self {
+        Self { outcome: RowOutcome::Invalid, id: None, why: Some(why) }
     }
 }
 
 /// A row whose values were checked.
-struct CheckedRow {
-    username: String,
-    user: Result<(CreateRequest, LoginKey), Problem>,
-}
-
-type RowDone = (RowOutcome, Option<String>, Option<String>);
+struct CheckedRow(Result<(CreateRequest, LoginKey), Problem>);
 
 impl CheckedRow {
+    fn new(app: &App, admin: &AdminContext, row: ApiResult<CreateRequest>) -> ApiResult<Self> {
+        let tenant = admin.tenant();
+        let checked = row.and_then(|user| {
+            user.check_form()?;
+            user.check_in(tenant)?;
+            Ok(user)
+        });
+        Ok(Self(match checked {
+            Ok(user) => {
+                let login = user.login(app, tenant)?;
+                Ok((user, login))
+            }
+            Err(why) => Err(why),
+        }))
+    }
+
     /// Creates the user, unless the name exists. `owners` has who owns which name, and gets the new user.
     async fn run(
-        &self,
+        self,
         app: &App,
         request: &Request,
         admin: &AdminContext,
         owners: &mut HashMap<String, Option<UserId>>,
         dry_run: bool,
     ) -> ApiResult<RowDone> {
-        let (user, login) = match &self.user {
+        let (user, login) = match self.0 {
             Ok(user) => user,
-            Err(why) => return Ok(invalid(why)),
+            Err(why) => return Ok(RowDone::invalid(why)),
         };
         if let Some(owner) = owners.get(login.digest()) {
-            return Ok((RowOutcome::Exists, owner.as_ref().map(UserId::to_string), None));
+            return Ok(RowDone::exists(owner.clone()));
         }
         if dry_run {
             owners.insert(login.digest().to_owned(), None);
-            return Ok((RowOutcome::Created, None, None));
+            return Ok(RowDone::created(None));
         }
-        match create_checked(app, request, admin, user).await {
+        match create_checked(app, request, admin, &user).await {
             Ok(created) => {
                 let id = created.key.user().clone();
                 owners.insert(login.digest().to_owned(), Some(id.clone()));
-                Ok((RowOutcome::Created, Some(id.to_string()), None))
+                Ok(RowDone::created(Some(id)))
             }
             // Another request can have created the user since the names were read.
             Err(why) if why.code() == Code::Conflict => {
-                match app.store.login_owners(std::slice::from_ref(login)).await?.remove(login.digest()) {
-                    Some(owner) => Ok((RowOutcome::Exists, owner.map(|owner| owner.to_string()), None)),
-                    None => Ok(invalid(&why)),
+                match app.store.login_owners(std::slice::from_ref(&login)).await?.remove(login.digest()) {
+                    Some(owner) => Ok(RowDone::exists(owner)),
+                    None => Ok(RowDone::invalid(why)),
                 }
             }
             Err(why) => Err(why),
@@ -229,30 +282,7 @@ impl CheckedRow {
     }
 }
 
-fn invalid(why: &Problem) -> RowDone {
-    (RowOutcome::Invalid, None, Some(why.text().unwrap_or("is not allowed").to_owned()))
-}
-
 impl UserRow {
-    /// Checks the values of the row.
-    fn checked(self, app: &App, admin: &AdminContext) -> ApiResult<CheckedRow> {
-        let username = self.username.clone();
-        let tenant = admin.tenant();
-        let checked = self.request().and_then(|user| {
-            user.check_form()?;
-            user.check_in(tenant)?;
-            Ok(user)
-        });
-        let user = match checked {
-            Ok(user) => {
-                let login = user.login(app, tenant)?;
-                Ok((user, login))
-            }
-            Err(why) => Err(why),
-        };
-        Ok(CheckedRow { username, user })
-    }
-
     fn request(self) -> ApiResult<CreateRequest> {
         let Self { kind, role, auth_type, password, invite, .. } = self;
         Ok(CreateRequest {

@@ -184,7 +184,8 @@ impl<'de> Deserializer<'de> for Strict {
         match self.value {
             Value::Object(map) => match map.keys().next() {
                 None => visitor.visit_unit(),
-                Some(key) => Err(FormError::unknown_field(key, &[])),
+                Some(key) if !self.ignore_unknown => Err(FormError::unknown_field(key, &[])),
+                Some(_) => visitor.visit_unit(),
             },
             _ => Err(FormError::new(None, "must be an object")),
         }

@@ -1,5 +1,7 @@
 //! Stylesheet, script and icon. The path of each contains a hash of its content, so browsers may keep it for good.
 
+use crate::domain::AccentColor;
+
 /// A file that pages load.
 #[derive(Debug, Clone, Copy)]
 pub struct Asset {
@@ -32,6 +34,21 @@ impl Asset {
     pub fn path(self) -> String {
         format!("/assets/{}", self.file())
     }
+}
+
+/// The path of the stylesheet of an accent colour. It contains the colour, so browsers may keep the file for good.
+pub(super) fn accent_path(accent: AccentColor) -> String {
+    format!("/assets/accent-{}.css", accent.to_string().trim_start_matches('#'))
+}
+
+/// The stylesheet with this file name, which changes the colour of the stylesheet of all pages.
+#[must_use]
+pub fn accent_style(file: &str) -> Option<String> {
+    let digits = file.strip_prefix("accent-")?.strip_suffix(".css")?;
+    let accent = AccentColor::parse(&format!("#{digits}")).ok()?;
+    let rule = |color: &str, text: &str| format!(":root {{ --accent: {color}; --accent-text: {text}; }}");
+    let (light, dark) = (rule(&accent.on_light(), "#fff"), rule(&accent.on_dark(), "#0d1524"));
+    Some(format!("{light}\n@media (prefers-color-scheme: dark) {{ {dark} }}\n"))
 }
 
 /// FNV-1a: it tells versions of our own files apart, and nothing depends on it being hard to forge.

@@ -8,7 +8,7 @@ use super::super::App;
 use crate::{
     env::Timestamp,
     http::{
-        call::Request,
+        call::{Request, accepted_language},
         dto::{EnrolmentDto, SessionDto},
     },
     language::Language,
@@ -136,11 +136,7 @@ impl Cookies {
 
 /// The language that the person chose before, or the one that their browser prefers.
 pub(in crate::http) fn language(headers: &HeaderMap) -> Language {
-    let accepted = || {
-        let header = headers.get(header::ACCEPT_LANGUAGE).and_then(|it| it.to_str().ok());
-        Language::accepted(header.unwrap_or_default())
-    };
-    named(headers, LANGUAGE).and_then(Language::parse).unwrap_or_else(accepted)
+    named(headers, LANGUAGE).and_then(Language::parse).unwrap_or_else(|| accepted_language(headers))
 }
 
 /// Whether the browser has a pre-session.

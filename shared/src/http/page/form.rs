@@ -185,6 +185,11 @@ impl FormErrors {
         self.messages.is_empty()
     }
 
+    /// What is wrong, as texts.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        self.messages.iter().map(|message| message.text.as_str())
+    }
+
     fn of(&self, field: &str) -> Option<String> {
         self.messages.iter().find(|message| message.field == field).map(|message| message.text.clone())
     }

@@ -9,6 +9,7 @@ use axum::{
 
 use super::{
     Cookies, FormErrors, ICON, Page, SCRIPT, STYLE, Text,
+    brand::Brand,
     form::{Message, problem_text},
     with_return_to,
 };
@@ -80,6 +81,7 @@ struct Layout<'a> {
     title: &'a str,
     errors: &'a [Message],
     navigation: Option<Navigation>,
+    brand: Option<&'a Brand>,
     /// For each other language: its code, its name, and this page in it.
     languages: Vec<(&'static str, &'static str, String)>,
     style: String,
@@ -102,7 +104,8 @@ impl Page {
     /// # Errors
     /// `unavailable` if the page cannot be written.
     pub fn show_form(&self, title: &str, errors: &FormErrors, body: &impl Template) -> PageResult {
-        let frame = Frame { text: self.text, navigation: self.navigation, path: self.here() };
+        let (text, navigation, brand, path) = (self.text, self.navigation, self.brand.as_ref(), self.here());
+        let frame = Frame { text, navigation, brand, path };
         let mut response = frame.page(errors.status(), errors.code(), title, errors.messages(), body)?;
         if self.chosen {
             let cookie = self.cookies.set_language(self.text.language().code());
@@ -113,13 +116,14 @@ impl Page {
 }
 
 /// What a page needs of its request.
-struct Frame {
+struct Frame<'a> {
     text: Text,
     navigation: Option<Navigation>,
+    brand: Option<&'a Brand>,
     path: String,
 }
 
-impl Frame {
+impl Frame<'_> {
     fn page(
         &self,
         status: StatusCode,
@@ -136,6 +140,7 @@ impl Frame {
             title,
             errors,
             navigation: self.navigation,
+            brand: self.brand,
             languages,
             style: STYLE.path(),
             script: SCRIPT.path(),
@@ -190,7 +195,7 @@ pub(in crate::http) fn problem_page(
         (PageKind::SsoReturn, Code::InvalidCredentials) => text.get("sso-not-accepted").into_owned(),
         _ => problem_text(text, problem),
     };
-    let frame = Frame { text, navigation: None, path: "/".to_owned() };
+    let frame = Frame { text, navigation: None, brand: None, path: "/".to_owned() };
     let body = ProblemTemplate { text, what: &what, request_id };
     let code = problem.code();
     let mut response = frame.page(code.status(), Some(code), &text.get("problem-title"), &[], &body).ok()?;

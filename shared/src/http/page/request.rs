@@ -10,7 +10,9 @@ use axum::{
 use serde::de::DeserializeOwned;
 
 use super::{
-    Cookies, Navigation, PageError, Text, language, layout,
+    Cookies, Navigation, PageError, Text,
+    brand::Brand,
+    language, layout,
     origin::{self, path_of},
     with_return_to,
 };
@@ -24,7 +26,7 @@ use crate::{
     },
     language::Language,
     secret::{SecretText, TokenClass},
-    store::session::Principal,
+    store::{item::Profile, session::Principal},
 };
 
 /// How much of a step-up must be left when a form is shown, so that it is still fresh when the form is sent.
@@ -71,6 +73,7 @@ pub struct Page {
     /// The language was chosen by this request.
     pub(super) chosen: bool,
     pub(super) navigation: Option<Navigation>,
+    pub(super) brand: Option<Brand>,
 }
 
 impl<P: DeserializeOwned + Send, Q: DeserializeOwned + Send> FromRequest<Arc<App>> for PageRequest<P, Q> {
@@ -80,7 +83,7 @@ impl<P: DeserializeOwned + Send, Q: DeserializeOwned + Send> FromRequest<Arc<App
         let (mut parts, _) = request.into_parts();
         let path = call::path(&mut parts, app).await?;
         let query = form::lenient_query(parts.uri.query().unwrap_or(""))?;
-        Ok(Self { path, query, page: Page::new(app, parts)? })
+        Ok(Self { path, query, page: Page::new(app, parts).await? })
     }
 }
 
@@ -92,7 +95,7 @@ impl<B: DeserializeOwned + Send, P: DeserializeOwned + Send> FromRequest<Arc<App
         origin::check(app, &parts.headers)?;
         let path = call::path(&mut parts, app).await?;
         let form = PageBody::read(&parts.headers, body).await.map(|PageBody(form)| form);
-        Ok(Self { form, path, page: Page::new(app, parts)? })
+        Ok(Self { form, path, page: Page::new(app, parts).await? })
     }
 }
 
@@ -103,19 +106,20 @@ impl<B: DeserializeOwned + Send> FromRequest<Arc<App>> for PageUpload<B> {
         let (parts, body) = request.into_parts();
         origin::check(app, &parts.headers)?;
         let form = UploadBody::read(&parts.headers, body).await.map(|UploadBody(form)| form);
-        Ok(Self { form, page: Page::new(app, parts)? })
+        Ok(Self { form, page: Page::new(app, parts).await? })
     }
 }
 
 impl Page {
-    fn new(app: &App, parts: Parts) -> ApiResult<Self> {
+    async fn new(app: &App, parts: Parts) -> ApiResult<Self> {
         let (cookies, uri) = (Cookies::new(app), parts.uri.clone());
         let asked = uri.query().and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("lang=")));
         let chosen = asked.and_then(Language::parse);
         let language = chosen.unwrap_or_else(|| language(&parts.headers));
         let mut request = Request::of_page(parts, cookies, app.store.restored())?;
-        request.now = app.clock.now();
-        Ok(Self { request, text: Text::new(language), cookies, uri, chosen: chosen.is_some(), navigation: None })
+        (request.now, request.language) = (app.clock.now(), language);
+        let (text, chosen, brand) = (Text::new(language), chosen.is_some(), Brand::of(app, &uri, &request).await);
+        Ok(Self { request, text, cookies, uri, chosen, navigation: None, brand })
     }
 
     /// The path and query of the page, to return to.
@@ -129,12 +133,20 @@ impl Page {
     /// # Errors
     /// Without a valid session the browser goes to the sign-in page, and comes back afterwards.
     pub async fn principal(&mut self, app: &App) -> Result<Principal, PageError> {
-        let principal = match self.request.principal(app).await {
-            Ok(principal) => principal,
-            Err(problem) => return Err(self.refused(problem)),
-        };
+        let principal = self.request.principal(app).await.map_err(|problem| self.refused(problem))?;
         self.navigation = Some(Navigation::of(principal.user().role));
         Ok(principal)
+    }
+
+    /// As [`Self::principal`], with the person's names.
+    ///
+    /// # Errors
+    /// Those of [`Self::principal`].
+    pub async fn named_principal(&mut self, app: &App) -> Result<(Principal, Profile), PageError> {
+        let read = self.request.named_principal(app).await;
+        let (principal, profile) = read.map_err(|problem| self.refused(problem))?;
+        self.navigation = Some(Navigation::of(principal.user().role));
+        Ok((principal, profile))
     }
 
     /// Asks for a step-up before a form is shown whose operation needs one.

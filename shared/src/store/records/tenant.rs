@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 
 use super::times::{millis, secs};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use crate::{
     domain::{
-        Administrators, Idp, LoginRow, Profile, Provisioning, RequestKey, ResetCodeFor, SsoRequest, TenantPolicy,
+        AccentColor, Administrators, Idp, LoginRow, Profile, Provisioning, RequestKey, ResetCodeFor, SsoRequest,
+        TenantPolicy,
     },
     env::Timestamp,
     id::UserId,
@@ -34,9 +35,25 @@ record! { TenantPolicy as TenantPolicyRecord {
     issuer: String,
     #[serde(rename = "rcf")]
     reset_code_for: ResetCodeFor,
+    #[serde(rename = "ac", default, skip_serializing_if = "Option::is_none")]
+    accent: Option<AccentColor>,
     #[serde(rename = "cr", with = "secs")]
     created: Timestamp,
 } }
+
+/// Stores a colour as `#rrggbb`. It was checked when it was set, so a rule that changes later does not make the item unreadable.
+impl Serialize for AccentColor {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for AccentColor {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::checked(&text).ok_or_else(|| D::Error::custom("not a colour"))
+    }
+}
 
 record! { Administrators as AdministratorsRecord {
     #[serde(rename = "act", default)]

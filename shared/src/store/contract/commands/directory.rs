@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{RACERS, count_true, race_tenant};
 use crate::{
+    domain::SettingsChange,
     id::{ClientId, TenantId, UserId},
     secret::CodeDigest,
     store::{
@@ -74,8 +75,9 @@ async fn tenants(table: &Arc<dyn Table>, round: usize) {
     let set = count_true(RACERS, |n| {
         let (one, admin) = (Arc::clone(&one), Arc::clone(&admin));
         async move {
-            let (issuer, event) = (format!("Issuer {n}"), one.ann.event());
-            let set = one.store().change_settings(&admin, Some(&issuer), None, &attempt(NOW), &event).await;
+            let issuer = Some(format!("Issuer {n}"));
+            let (change, event) = (SettingsChange { issuer, ..SettingsChange::default() }, one.ann.event());
+            let set = one.store().change_settings(&admin, &change, &attempt(NOW), &event).await;
             matches!(set, Ok(Some(_)))
         }
     });
