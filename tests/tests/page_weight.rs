@@ -1,4 +1,5 @@
 //! What a page weighs, compressed, with its stylesheet and its script.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use axum::http::Method;
 use miniz_oxide::deflate::compress_to_vec;

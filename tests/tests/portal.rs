@@ -1,4 +1,5 @@
 //! The example portal (`examples/portal`), with Vestibule behind it.
+#![allow(clippy::unwrap_used)]
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
