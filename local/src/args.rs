@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
 };
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Command as Definition, CommandFactory, Parser, Subcommand, ValueEnum};
 use vestibule::{audit::AuditRetention, env::Timestamp};
 
 /// The data directory if `--data-dir` is not given.
@@ -14,7 +14,7 @@ pub const DEFAULT_DATA_DIR: &str = ".vestibule";
 /// The address of the server if `--url` is not given.
 pub const DEFAULT_URL: &str = "http://127.0.0.1:8080";
 
-/// All flows of Vestibule on one port, with an embedded store.
+/// Serve Vestibule on this machine, and administer it anywhere.
 #[derive(Debug, Parser)]
 #[command(name = "local", version, args_conflicts_with_subcommands = true)]
 pub struct Cli {
@@ -31,9 +31,10 @@ pub struct Cli {
 pub enum Command {
     /// Serve all flows (the default command)
     Serve(Serve),
-    /// Enrol an authenticator app at a running local server; shows the QR code in the terminal
-    Enrol(Account),
-    /// Sign in at a running local server with password and code; prints the session token
+    /// Enrol an authenticator app; shows the QR code in the terminal
+    #[command(alias = "enrol")]
+    Enroll(Account),
+    /// Sign in with password and code; prints the session token
     Login(Account),
     /// Act as an authenticator app
     #[command(subcommand)]
@@ -50,6 +51,12 @@ pub enum Command {
     Mail(Mail),
     /// Run a SAML identity provider for development: it signs in any user without a password, on loopback only
     Idp(Idp),
+}
+
+/// The definition of the command line, for the program with this name.
+#[must_use]
+pub fn definition(program: &'static str) -> Definition {
+    Cli::command().name(program)
 }
 
 /// `serve`.
@@ -105,10 +112,10 @@ pub enum StoreChoice {
     Dynamodb,
 }
 
-/// The options of `enrol` and `login`.
-#[derive(Debug, Args)]
+/// Who signs in, and where.
+#[derive(Debug, Clone, Args)]
 pub struct Account {
-    /// URL of the server, which must be on this machine, because plain HTTP must not carry passwords over a network
+    /// URL of the server: HTTPS, or plain HTTP on this machine, because plain HTTP must not carry passwords over a network
     #[arg(long, default_value = DEFAULT_URL)]
     pub url: String,
     /// Tenant

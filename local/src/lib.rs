@@ -1,7 +1,9 @@
-//! The local runner: all flows of Vestibule on one port, with an embedded store, for development.
+//! The local runner: all flows of Vestibule on one port, with an embedded store, for development. And the command line.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod args;
+pub mod cli;
+pub(crate) mod client;
 pub mod data_dir;
 #[cfg(feature = "dynamodb")]
 pub mod dynamodb;
@@ -14,6 +16,7 @@ pub mod mail;
 pub mod seed;
 pub mod seeding;
 pub mod server;
+pub mod signals;
 pub mod sled_table;
 pub mod terminal;
 pub mod totp;

@@ -289,7 +289,7 @@ fn first_users_are_created_by_the_printed_commands() {
         // The server uses another port than the printed default, so that tests can run in parallel.
         let served = server.text();
         let url = served.split_whitespace().find(|word| word.starts_with("http://")).unwrap();
-        let enrol = created.lines().find(|line| line.contains(" enrol --tenant ")).unwrap().trim();
+        let enrol = created.lines().find(|line| line.contains(" enroll --tenant ")).unwrap().trim();
         let mut enrolment = Terminal::shell(colors, &format!("{enrol} --url {url}"));
         enrolment.wait_for("Password: ");
         enrolment.press("a good long password\r");
