@@ -5,8 +5,12 @@ use std::{
     path::PathBuf,
 };
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Command as Definition, CommandFactory, Parser, Subcommand, ValueEnum};
 use vestibule::{audit::AuditRetention, env::Timestamp};
+
+pub mod admin;
+
+use self::admin::{Audit, Exclusions, Sso, Users};
 
 /// The data directory if `--data-dir` is not given.
 pub const DEFAULT_DATA_DIR: &str = ".vestibule";
@@ -14,7 +18,7 @@ pub const DEFAULT_DATA_DIR: &str = ".vestibule";
 /// The address of the server if `--url` is not given.
 pub const DEFAULT_URL: &str = "http://127.0.0.1:8080";
 
-/// All flows of Vestibule on one port, with an embedded store.
+/// Serve Vestibule on this machine, and administer it anywhere.
 #[derive(Debug, Parser)]
 #[command(name = "local", version, args_conflicts_with_subcommands = true)]
 pub struct Cli {
@@ -31,10 +35,27 @@ pub struct Cli {
 pub enum Command {
     /// Serve all flows (the default command)
     Serve(Serve),
-    /// Enrol an authenticator app at a running local server; shows the QR code in the terminal
-    Enrol(Account),
-    /// Sign in at a running local server with password and code; prints the session token
-    Login(Account),
+    /// Enrol an authenticator app; shows the QR code in the terminal
+    #[command(alias = "enrol")]
+    Enroll(Account),
+    /// Sign in with password and code; the session is kept for the next commands
+    Login(Login),
+    /// Sign out: end the session and forget it
+    Logout(Format),
+    /// Show who is signed in, and for how long
+    Whoami(Format),
+    /// List, create, import and change the users of the tenant
+    #[command(subcommand)]
+    Users(Users),
+    /// Exclude contacts from MFA, or include them again
+    #[command(subcommand)]
+    Exclusions(Exclusions),
+    /// Read the audit
+    #[command(subcommand)]
+    Audit(Audit),
+    /// Set and test the identity provider of the tenant
+    #[command(subcommand)]
+    Sso(Sso),
     /// Act as an authenticator app
     #[command(subcommand)]
     Totp(Totp),
@@ -50,6 +71,16 @@ pub enum Command {
     Mail(Mail),
     /// Run a SAML identity provider for development: it signs in any user without a password, on loopback only
     Idp(Idp),
+    /// Print the completions for a shell
+    Completion(Completion),
+    /// Print the manual page, or write the pages of all commands
+    Man(Man),
+}
+
+/// The definition of the command line, for the program with this name.
+#[must_use]
+pub fn definition(program: &'static str) -> Definition {
+    Cli::command().name(program)
 }
 
 /// `serve`.
@@ -105,10 +136,63 @@ pub enum StoreChoice {
     Dynamodb,
 }
 
-/// The options of `enrol` and `login`.
+/// How to print the result.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Format {
+    /// Print JSON: one object on each line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The options of `login`. Without a user: the one who signed in last.
 #[derive(Debug, Args)]
+pub struct Login {
+    /// URL of the server: HTTPS, or plain HTTP on this machine [default: http://127.0.0.1:8080]
+    #[arg(long, requires = "username")]
+    pub url: Option<String>,
+    /// Tenant
+    #[arg(long, requires = "username")]
+    pub tenant: Option<String>,
+    /// Login name [default: tenant, login name and URL of the last sign-in]
+    #[arg(long, requires = "tenant")]
+    pub username: Option<String>,
+    /// Print the session token instead of keeping the session
+    #[arg(long)]
+    pub print_token: bool,
+    /// The form of the result.
+    #[command(flatten)]
+    pub format: Format,
+}
+
+/// The options of `completion`.
+#[derive(Debug, Args)]
+pub struct Completion {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: Shell,
+}
+
+/// A shell with completions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)]
+pub enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+/// The options of `man`.
+#[derive(Debug, Args)]
+pub struct Man {
+    /// Write a page for each command into this directory instead
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+}
+
+/// Who signs in, and where.
+#[derive(Debug, Clone, Args)]
 pub struct Account {
-    /// URL of the server, which must be on this machine, because plain HTTP must not carry passwords over a network
+    /// URL of the server: HTTPS, or plain HTTP on this machine, because plain HTTP must not carry passwords over a network
     #[arg(long, default_value = DEFAULT_URL)]
     pub url: String,
     /// Tenant

@@ -1,26 +1,18 @@
-//! `enrol`: enrols an authenticator app through the HTTP API, with the QR code in the terminal. Also the HTTP client of `login`
-//! and `idp`.
+//! `enroll`: enrols an authenticator app through the HTTP API, with the QR code in the terminal.
 
-use std::io::{self, Write};
+use std::io;
 
-use axum::{
-    body::{Body, to_bytes},
-    http::{Method, Request, Uri, header},
-};
-use hyper_util::rt::TokioIo;
+use axum::http::Method;
 use qrcode::{EcLevel, QrCode, render::unicode::Dense1x2};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
 use zeroize::Zeroizing;
 
 use crate::{
     Failure,
     args::{Account, DEFAULT_URL},
-    terminal,
+    client::{Call, Server, text},
+    terminal::{self, print},
 };
-
-/// The maximum size of a response, in bytes.
-const MAX_RESPONSE: usize = 1024 * 1024;
 
 /// How often a code is asked for. The server ends a pending enrolment or a challenge after five wrong codes.
 pub(crate) const MAX_ATTEMPTS: usize = 5;
@@ -31,7 +23,7 @@ pub(crate) const MAX_ATTEMPTS: usize = 5;
 /// A message that says which step failed, and why.
 pub async fn run(options: &Account) -> Result<(), Failure> {
     let server = Server::at(&options.url)?;
-    let answer = sign_in(&server, options).await?;
+    let answer = sign_in(&server, options, None).await?;
     let token = match answer["status"].as_str() {
         Some("enrolment_required") => text(&answer["enrolment"]["token"])?,
         Some("mfa_required") => {
@@ -44,17 +36,15 @@ pub async fn run(options: &Account) -> Result<(), Failure> {
         _ => return Err("this user is excluded from MFA and signs in with the password only: nothing to enrol".into()),
     };
     let start = if answer["reset_code_required"] == true {
-        json!({"reset_code": *terminal::line("Reset code (from the Administrator)")?})
+        json!({"reset_code": *terminal::line("Reset code (from the Administrator)").await?})
     } else {
         json!({})
     };
-    let enrolment = server
-        .send(Method::POST, "/v1/mfa/enrolments", Some(&token), Some(&start))
-        .await?
-        .ok("starting the enrolment")?;
+    let enrolment = server.send(Call::post("/v1/mfa/enrolments", &start).token(&token)).await?;
+    let enrolment = enrolment.ok("starting the enrolment")?;
     show(&text(&enrolment["otpauth_uri"])?, &text(&enrolment["secret"])?)?;
     let session = confirm(&server, &token).await?;
-    let recovery = server.send(Method::POST, "/v1/mfa/recovery-token", Some(&session), None).await?;
+    let recovery = server.send(Call::new(Method::POST, "/v1/mfa/recovery-token").token(&session)).await?;
     let recovery = recovery.ok("issuing the recovery token")?;
     print(&format!(
         "\nMFA is on for {}.\nRecovery token, shown only now. Do not keep it on your phone:\n\n  {}\n\n\
@@ -64,7 +54,8 @@ pub async fn run(options: &Account) -> Result<(), Failure> {
         command("login", options),
     ))?;
     // The session is not needed any more.
-    server.send(Method::DELETE, "/v1/session", Some(&session), None).await?.ok("signing out").map(drop)
+    let end = Call::new(Method::DELETE, "/v1/session").token(&session);
+    server.send(end).await?.ok("signing out").map(drop)
 }
 
 /// A command line for the same user at the same server.
@@ -77,10 +68,13 @@ pub(crate) fn command(name: &str, options: &Account) -> String {
 }
 
 /// Asks for the password and sends it. Returns the response of `POST /v1/login`.
-pub(crate) async fn sign_in(server: &Server, options: &Account) -> Result<Value, Failure> {
-    let password = terminal::password("Password")?;
-    let body = json!({"tenant": options.tenant, "username": options.username, "password": password.expose()});
-    server.send(Method::POST, "/v1/login", None, Some(&body)).await?.ok("signing in")
+pub(crate) async fn sign_in(server: &Server, options: &Account, device: Option<&str>) -> Result<Value, Failure> {
+    let password = terminal::password("Password").await?;
+    let mut body = json!({"tenant": options.tenant, "username": options.username, "password": password.expose()});
+    if let Some(device) = device {
+        body["device_token"] = json!(device);
+    }
+    server.send(Call::post("/v1/login", &body)).await?.ok("signing in")
 }
 
 fn show(uri: &str, key: &str) -> Result<(), Failure> {
@@ -110,10 +104,10 @@ fn qr(uri: &str, colors: bool) -> Result<String, Failure> {
 /// Asks for codes until one is right. Returns the session token.
 async fn confirm(server: &Server, token: &str) -> Result<Zeroizing<String>, Failure> {
     for _ in 0..MAX_ATTEMPTS {
-        let code = terminal::line("Code in the app")?;
+        let code = terminal::line("Code in the app").await?;
         let body = json!({"code": *code});
-        let answer = server.send(Method::POST, "/v1/mfa/enrolments/confirm", Some(token), Some(&body)).await?;
-        match answer.body["code"].as_str() {
+        let answer = server.send(Call::post("/v1/mfa/enrolments/confirm", &body).token(token)).await?;
+        match answer.code() {
             Some(code @ ("malformed_code" | "invalid_code")) => explain_refused_code(code),
             _ => return text(&answer.ok("confirming the enrolment")?["session"]["token"]),
         }
@@ -130,107 +124,7 @@ pub(crate) fn explain_refused_code(code: &str) {
              clock of the phone."
         }
     };
-    let _ = writeln!(io::stderr(), "{text}");
-}
-
-pub(crate) fn print(text: &str) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Into::into)
-}
-
-pub(crate) fn text(value: &Value) -> Result<Zeroizing<String>, Failure> {
-    let text = value.as_str().ok_or("unexpected response: is the server Vestibule?")?;
-    Ok(Zeroizing::new(text.to_owned()))
-}
-
-/// An HTTP server on this machine.
-pub(crate) struct Server {
-    authority: String,
-}
-
-/// A response with a JSON body.
-pub(crate) struct Reply {
-    status: u16,
-    pub(crate) body: Value,
-}
-
-impl Reply {
-    /// The body of a success. `action` names the request in the error message.
-    ///
-    /// # Errors
-    /// The code and the detail of the problem.
-    pub(crate) fn ok(self, action: &str) -> Result<Value, Failure> {
-        if (200..300).contains(&self.status) {
-            return Ok(self.body);
-        }
-        let field = |name: &str| self.body[name].as_str().map(str::to_owned);
-        let code = field("code").unwrap_or_else(|| format!("status {}", self.status));
-        let detail = field("detail").or_else(|| field("title")).map(|text| format!(" ({text})")).unwrap_or_default();
-        Err(format!("{action} was refused: {code}{detail}").into())
-    }
-}
-
-impl Server {
-    /// # Errors
-    /// The URL is not an HTTP URL of this machine, or has a path.
-    pub(crate) fn at(url: &str) -> Result<Self, Failure> {
-        let parsed: Option<Uri> = url.parse().ok();
-        let is_loopback = |host: &str| {
-            let bare = host.trim_matches(['[', ']']);
-            host == "localhost" || bare.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
-        };
-        match parsed {
-            Some(uri)
-                if uri.scheme_str() == Some("http") && uri.host().is_some_and(is_loopback) && uri.path() == "/" =>
-            {
-                let authority = uri.authority().map_or_else(String::new, ToString::to_string);
-                let port = if uri.port().is_some() { "" } else { ":80" };
-                Ok(Self { authority: format!("{authority}{port}") })
-            }
-            _ => Err(format!("{url} is not a server on this machine: --url takes http://127.0.0.1:PORT").into()),
-        }
-    }
-
-    pub(crate) async fn send(
-        &self,
-        method: Method,
-        path: &str,
-        token: Option<&str>,
-        body: Option<&Value>,
-    ) -> Result<Reply, Failure> {
-        let (status, bytes) = self.exchange(method, path, token, body).await?;
-        let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes)? };
-        Ok(Reply { status, body })
-    }
-
-    /// Sends one request on a new connection. Returns the response's status and body.
-    pub(crate) async fn exchange(
-        &self,
-        method: Method,
-        path: &str,
-        token: Option<&str>,
-        body: Option<&Value>,
-    ) -> Result<(u16, Zeroizing<Vec<u8>>), Failure> {
-        let stream = TcpStream::connect(&self.authority).await.map_err(|error| {
-            format!("no server answers at {} ({error}): is the server running there?", self.authority)
-        })?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(connection);
-        let mut request = Request::builder().method(method).uri(path).header(header::HOST, &self.authority);
-        if let Some(token) = token {
-            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
-        }
-        let body = match body {
-            Some(body) => {
-                request = request.header(header::CONTENT_TYPE, "application/json");
-                Body::from(body.to_string())
-            }
-            None => Body::empty(),
-        };
-        let response = sender.send_request(request.body(body)?).await?;
-        let status = response.status().as_u16();
-        Ok((status, Zeroizing::new(to_bytes(Body::new(response.into_body()), MAX_RESPONSE).await?.to_vec())))
-    }
+    terminal::say(text);
 }
 
 #[cfg(test)]
@@ -259,21 +153,5 @@ mod tests {
         // If the code has an odd number of rows, the lower half of the last line is outside the code.
         let without_last_line = |text: &str| text.lines().rev().skip(1).map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(without_last_line(&bare.chars().map(inverted).collect::<String>()), without_last_line(&plain));
-    }
-
-    #[test]
-    fn server_must_be_on_this_machine() {
-        for good in ["http://127.0.0.1:8080", "http://localhost:1", "http://[::1]:8080/"] {
-            assert!(Server::at(good).is_ok(), "{good}");
-        }
-        for bad in [
-            "https://127.0.0.1:1",
-            "http://10.0.0.1:80",
-            "http://example.com",
-            "127.0.0.1:8080",
-            "http://127.0.0.1.evil/",
-        ] {
-            assert!(Server::at(bad).is_err(), "{bad}");
-        }
     }
 }

@@ -14,7 +14,7 @@ use std::{
 use axum::{
     Router,
     extract::{RawQuery, Request, State},
-    http::{Method, StatusCode, header},
+    http::{StatusCode, header},
     middleware::{Next, from_fn},
     response::{IntoResponse, Response},
     routing::get,
@@ -34,8 +34,9 @@ use self::{
 use crate::{
     Failure,
     args::Idp as Options,
-    enrol::Server,
-    server::{Signals, bind_error},
+    client::{Call, Server},
+    server::bind_error,
+    signals::Signals,
 };
 
 /// The attributes that a user can set: those that the service maps when it provisions users (docs/sso.md).
@@ -227,15 +228,16 @@ impl Idp {
 }
 
 impl ServiceProvider {
-    /// Reads the metadata of a service provider on this machine, through plain HTTP.
+    /// Reads the metadata of a service provider on this machine.
     async fn fetch(url: &str) -> Result<Self, Failure> {
-        let path = url.splitn(4, '/').nth(3).ok_or("this is not the URL of metadata")?;
+        let path = url.splitn(4, '/').nth(3).filter(|_| on_this_machine(url));
+        let path = path.ok_or("this is not the URL of metadata on this machine")?;
         let server = Server::at(&url[..url.len() - path.len()])?;
-        let (status, body) = server.exchange(Method::GET, &format!("/{path}"), None, None).await?;
-        if status != 200 {
-            return Err(format!("the server returned status {status}").into());
+        let response = server.exchange(Call::get(&format!("/{path}"))).await?;
+        if response.status() != StatusCode::OK {
+            return Err(format!("the server returned status {}", response.status().as_u16()).into());
         }
-        Ok(Self::read(std::str::from_utf8(&body)?)?.require_loopback()?)
+        Ok(Self::read(std::str::from_utf8(response.body())?)?.require_loopback()?)
     }
 }
 

@@ -22,7 +22,7 @@ use vestibule::{
 
 use crate::mail::MailFile;
 
-/// How many mails may wait to be sent.
+/// How many mails may wait to be sent. A request for one more waits for a place: an import invites faster than mails are made.
 const QUEUE: usize = 1_000;
 
 /// How often a message is delivered, and the pause in between.
@@ -94,7 +94,7 @@ pub struct LocalQueue(mpsc::Sender<MailOrder>);
 #[async_trait]
 impl MailQueue for LocalQueue {
     async fn put(&self, order: &MailOrder) -> Result<(), QueueError> {
-        self.0.try_send(order.clone()).map_err(|error| QueueError(error.to_string()))
+        self.0.send(order.clone()).await.map_err(|error| QueueError(error.to_string()))
     }
 }
 
@@ -155,6 +155,26 @@ mod tests {
         assert!(shown.contains("    https://login.example.com/password/reset?token=vp_A\n"), "{shown}");
         let mode = std::fs::metadata(folder.path().join(FILE)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[tokio::test]
+    async fn full_queue_takes_a_mail_when_it_has_a_place() {
+        let (sender, mut receiver) = mpsc::channel(1);
+        let queue = LocalQueue(sender);
+        let order = |user: &str| {
+            let user = TenantId::parse("acme").unwrap().user(UserId::parse(user).unwrap());
+            let mail = OrderedMail::invitation(&user, user.user());
+            MailOrder { id: MessageId::parse("m").unwrap(), request_id: "r".into(), language: Language::English, mail }
+        };
+        queue.put(&order("u-1")).await.unwrap();
+        let second = order("u-2");
+        let (put, first) = tokio::join!(queue.put(&second), async {
+            sleep(Duration::from_millis(50)).await;
+            receiver.recv().await
+        });
+        assert!(put.is_ok() && first.is_some() && receiver.recv().await.is_some());
+        drop(receiver);
+        assert!(queue.put(&second).await.is_err());
     }
 
     /// An invitation that was put into the queue becomes a mail.

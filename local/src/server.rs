@@ -20,12 +20,7 @@ use axum::{
     serve::ListenerExt,
 };
 use serde_json::{Value, json};
-use tokio::{
-    net::TcpListener,
-    signal::unix::{Signal, SignalKind, signal},
-    sync::oneshot,
-    time::sleep,
-};
+use tokio::{net::TcpListener, sync::oneshot, time::sleep};
 use vestibule::{
     env::{SystemClock, SystemEntropy},
     http::{ApiResult, App, Code, Peer, Problem, Routes},
@@ -46,6 +41,7 @@ use crate::{
     mail_page,
     seed::{DEMO, Seed},
     seeding,
+    signals::Signals,
     welcome::Welcome,
     wire::Wire,
 };
@@ -313,23 +309,4 @@ fn announce(options: &Serve, welcome: &Welcome<'_>) {
     // The server continues if standard output is closed.
     let mut out = io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-}
-
-/// SIGTERM and SIGINT.
-pub(crate) struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    pub(crate) fn new() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    pub(crate) async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
 }

@@ -5,16 +5,17 @@ use std::{
     process::{Command, Stdio},
 };
 
+use tokio::task::spawn_blocking;
 use vestibule::secret::SecretText;
 use zeroize::Zeroizing;
 
-use crate::Failure;
+use crate::{Failure, signals::interruptible};
 
 /// A command line of this program to copy: through Cargo if Cargo started the program, and with arguments quoted for a shell.
 pub fn command(arguments: &[&str]) -> String {
     let program = match std::env::var_os("CARGO") {
         Some(_) => "cargo run -q -p local --".to_owned(),
-        None => std::env::args().next().map_or_else(|| "local".to_owned(), |name| quoted(&name)),
+        None => std::env::args().next().map_or_else(|| "vestibule".to_owned(), |name| quoted(&name)),
     };
     arguments.iter().fold(program, |command, argument| format!("{command} {}", quoted(argument)))
 }
@@ -35,17 +36,49 @@ pub fn colors(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
+/// Prints to standard output.
+///
+/// # Errors
+/// Standard output is closed.
+pub fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Into::into)
+}
+
+/// Prints a line to standard error. On a terminal it replaces the line of [`progress`].
+pub fn say(text: &str) {
+    progress("");
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// Replaces the current line of a terminal. Prints nothing if standard error is no terminal.
+pub fn progress(text: &str) {
+    let mut out = io::stderr().lock();
+    if out.is_terminal() {
+        let _ = write!(out, "\r{:PROGRESS$}\r{text}", "").and_then(|()| out.flush());
+    }
+}
+
+/// The width of a line of [`progress`].
+const PROGRESS: usize = 60;
+
 /// Reads a line from standard input, without the line end. The question goes to standard error.
 ///
 /// # Errors
-/// Standard input has ended or cannot be read.
-pub fn line(question: &str) -> Result<Zeroizing<String>, Failure> {
+/// Standard input has ended or cannot be read. Ctrl-C was pressed.
+pub async fn line(question: &str) -> Result<Zeroizing<String>, Failure> {
     if io::stdin().is_terminal() {
+        progress("");
         let mut out = io::stderr().lock();
         let _ = write!(out, "{question}: ").and_then(|()| out.flush());
     }
-    let mut line = Zeroizing::new(String::new());
-    if io::stdin().read_line(&mut line)? == 0 {
+    let read = || {
+        let mut line = Zeroizing::new(String::new());
+        io::stdin().read_line(&mut line).map(|count| (count, line))
+    };
+    // After a signal, the thread waits for a line until the process ends.
+    let (count, mut line) = interruptible(async { Ok(spawn_blocking(read).await??) }).await?;
+    if count == 0 {
         return Err(format!("{question}: standard input is empty").into());
     }
     let end = line.trim_end_matches(['\n', '\r']).len();
@@ -53,22 +86,37 @@ pub fn line(question: &str) -> Result<Zeroizing<String>, Failure> {
     Ok(line)
 }
 
-/// Reads a password from [`PASSWORD_VARIABLE`], otherwise from standard input; a terminal does not echo it. A command-line option
-/// would be visible to every user of the machine.
+/// Reads the person's own password from [`PASSWORD_VARIABLE`], otherwise as [`hidden_line`]. A command-line option would be visible
+/// to every user of the machine.
 ///
 /// # Errors
 /// As [`line`].
-pub fn password(question: &str) -> Result<SecretText, Failure> {
-    if let Ok(password) = std::env::var(PASSWORD_VARIABLE) {
-        return Ok(SecretText::new(password));
+pub async fn password(question: &str) -> Result<SecretText, Failure> {
+    match std::env::var(PASSWORD_VARIABLE) {
+        Ok(password) => Ok(SecretText::new(password)),
+        Err(_) => hidden_line(question).await,
     }
-    let hidden = io::stdin().is_terminal() && stty("-echo");
-    let answer = line(question);
-    if hidden {
+}
+
+/// Reads a secret from standard input. A terminal does not echo it.
+///
+/// # Errors
+/// As [`line`].
+pub async fn hidden_line(question: &str) -> Result<SecretText, Failure> {
+    let hidden = (io::stdin().is_terminal() && stty("-echo")).then(|| Hidden);
+    let answer = line(question).await;
+    drop(hidden);
+    Ok(SecretText::new(std::mem::take(&mut *answer?)))
+}
+
+/// The terminal does not echo until this is dropped, also after Ctrl-C.
+struct Hidden;
+
+impl Drop for Hidden {
+    fn drop(&mut self) {
         stty("echo");
         let _ = writeln!(io::stderr());
     }
-    Ok(SecretText::new(std::mem::take(&mut *answer?)))
 }
 
 fn stty(setting: &str) -> bool {

@@ -83,7 +83,7 @@ impl Welcome<'_> {
         let mut steps = vec![
             (
                 "1. Enrol an authenticator app: scan the QR code, then type the app's code",
-                enrol::command("enrol", &bob),
+                enrol::command("enroll", &bob),
             ),
             ("2. No phone? This replaces the app: paste the key that 1 shows", code.clone()),
             ("3. Sign in with password and code", enrol::command("login", &bob)),
