@@ -47,7 +47,7 @@ impl Welcome<'_> {
         if !self.demo.is_empty() {
             let _ = write!(
                 text,
-                "\nOpen {}/login?tenant=acme in a browser and sign in as bob.\n\
+                "\nOpen {0}/login?tenant=acme in a browser and sign in as bob. Mails are at {0}/mails.\n\
                  \nOr try it in another terminal: sign in as bob with password and code.\n",
                 self.url
             );
