@@ -8,6 +8,10 @@ use std::{
 use clap::{Args, Command as Definition, CommandFactory, Parser, Subcommand, ValueEnum};
 use vestibule::{audit::AuditRetention, env::Timestamp};
 
+pub mod admin;
+
+use self::admin::{Audit, Exclusions, Sso, Users};
+
 /// The data directory if `--data-dir` is not given.
 pub const DEFAULT_DATA_DIR: &str = ".vestibule";
 
@@ -34,8 +38,24 @@ pub enum Command {
     /// Enrol an authenticator app; shows the QR code in the terminal
     #[command(alias = "enrol")]
     Enroll(Account),
-    /// Sign in with password and code; prints the session token
-    Login(Account),
+    /// Sign in with password and code; the session is kept for the next commands
+    Login(Login),
+    /// Sign out: end the session and forget it
+    Logout(Format),
+    /// Show who is signed in, and for how long
+    Whoami(Format),
+    /// List, create, import and change the users of the tenant
+    #[command(subcommand)]
+    Users(Users),
+    /// Exclude contacts from MFA, or include them again
+    #[command(subcommand)]
+    Exclusions(Exclusions),
+    /// Read the audit
+    #[command(subcommand)]
+    Audit(Audit),
+    /// Set and test the identity provider of the tenant
+    #[command(subcommand)]
+    Sso(Sso),
     /// Act as an authenticator app
     #[command(subcommand)]
     Totp(Totp),
@@ -110,6 +130,34 @@ pub enum StoreChoice {
     Sled,
     /// DynamoDB Local or another emulator.
     Dynamodb,
+}
+
+/// How to print the result.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Format {
+    /// Print JSON: one object on each line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The options of `login`. Without a user: the one who signed in last.
+#[derive(Debug, Args)]
+pub struct Login {
+    /// URL of the server: HTTPS, or plain HTTP on this machine [default: http://127.0.0.1:8080]
+    #[arg(long, requires = "username")]
+    pub url: Option<String>,
+    /// Tenant
+    #[arg(long, requires = "username")]
+    pub tenant: Option<String>,
+    /// Login name [default: tenant, login name and URL of the last sign-in]
+    #[arg(long, requires = "tenant")]
+    pub username: Option<String>,
+    /// Print the session token instead of keeping the session
+    #[arg(long)]
+    pub print_token: bool,
+    /// The form of the result.
+    #[command(flatten)]
+    pub format: Format,
 }
 
 /// Who signs in, and where.

@@ -18,13 +18,17 @@ use zeroize::Zeroizing;
 
 use crate::{
     Failure,
-    args::{self, Cli, Command, Init, LogForm, Operator, Serve, Totp, TotpCode},
-    enrol, idp, log, login, mail,
+    args::{
+        self, Cli, Command, Init, LogForm, Operator, Serve, Totp, TotpCode,
+        admin::{Exclusions, Users},
+    },
+    audit, enrol, exclusions, idp, log, login, mail,
     seed::Seed,
     seeding, server,
     signals::{Interrupted, interruptible},
+    sso,
     terminal::{self, print},
-    totp,
+    totp, users,
 };
 
 /// The exit status of a command that Ctrl-C stopped, as shells have it.
@@ -42,8 +46,19 @@ pub fn main(program: &'static str) -> ExitCode {
     if error.is::<Interrupted>() {
         return ExitCode::from(INTERRUPTED);
     }
-    let _ = writeln!(io::stderr(), "error: {error}");
+    // The reader of standard output wants no more, as `head` does.
+    if !is_closed_pipe(&*error) {
+        let _ = writeln!(io::stderr(), "error: {error}");
+    }
     ExitCode::FAILURE
+}
+
+fn is_closed_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
+    let io = error.downcast_ref::<io::Error>();
+    io.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+        || error.downcast_ref::<csv::Error>().is_some_and(
+            |error| matches!(error.kind(), csv::ErrorKind::Io(error) if error.kind() == io::ErrorKind::BrokenPipe),
+        )
 }
 
 fn run(command: Command) -> Result<(), Failure> {
@@ -66,6 +81,8 @@ async fn execute(command: Command) -> Result<(), Failure> {
             log::start(LogForm::Text, "info")?;
             idp::run(&options).await
         }
+        Command::Users(command @ Users::Import(_)) => users::run(&command).await,
+        Command::Exclusions(command @ (Exclusions::Add(_) | Exclusions::Remove(_))) => exclusions::run(&command).await,
         command => interruptible(execute_until_signal(command)).await,
     }
 }
@@ -74,6 +91,12 @@ async fn execute_until_signal(command: Command) -> Result<(), Failure> {
     match command {
         Command::Enroll(options) => enrol::run(&options).await,
         Command::Login(options) => login::run(&options).await,
+        Command::Logout(format) => login::log_out(format).await,
+        Command::Whoami(format) => login::who_am_i(format).await,
+        Command::Users(command) => users::run(&command).await,
+        Command::Exclusions(command) => exclusions::run(&command).await,
+        Command::Audit(command) => audit::run(&command).await,
+        Command::Sso(command) => sso::run(&command).await,
         Command::Totp(Totp::Code(options)) => totp_code(&options).await,
         Command::Init(options) => init(&options).await,
         Command::Operator(options) => operator(&options).await,

@@ -1,14 +1,20 @@
 //! The local runner: all flows of Vestibule on one port, with an embedded store, for development. And the command line.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub(crate) mod admin;
 pub mod args;
+pub mod audit;
+pub(crate) mod batch;
 pub mod cli;
 pub(crate) mod client;
 pub mod data_dir;
 #[cfg(feature = "dynamodb")]
 pub mod dynamodb;
 pub mod enrol;
+pub mod exclusions;
 pub mod idp;
+pub mod import;
+pub(crate) mod journal;
 pub mod letters;
 pub mod log;
 pub mod login;
@@ -16,10 +22,15 @@ pub mod mail;
 pub mod seed;
 pub mod seeding;
 pub mod server;
+pub(crate) mod sheet;
 pub mod signals;
 pub mod sled_table;
+pub mod sso;
+pub(crate) mod state;
+pub(crate) mod table;
 pub mod terminal;
 pub mod totp;
+pub mod users;
 pub mod welcome;
 pub mod wire;
 

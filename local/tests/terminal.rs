@@ -1,137 +1,19 @@
 //! Every command in a pseudo-terminal, with and without colors.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod pty;
+
 use std::{
+    fs,
     io::{Read, Write},
     net::TcpStream,
-    process::Child,
-    sync::{
-        Arc,
-        mpsc::{Receiver, RecvTimeoutError, channel},
-    },
-    thread,
-    time::{Duration, Instant},
 };
 
 use local::totp;
-use pty_process::{
-    Size,
-    blocking::{Command, Pty, open},
-};
+use pty::{CTRL_C, Colors, ESCAPE, Terminal, check};
+use pty_process::blocking::Command;
 use tempfile::TempDir;
 use vestibule::env::{Clock, SystemClock, Timestamp};
-
-/// How long a step may take. The limit is long, because the machine may be busy.
-const TIMEOUT: Duration = Duration::from_secs(60);
-
-/// The first character of a color sequence.
-const ESCAPE: char = '\u{1b}';
-
-const CTRL_C: &str = "\u{3}";
-
-/// Whether colors are enabled (`NO_COLOR` is not set).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Colors {
-    Yes,
-    No,
-}
-
-/// A terminal of 80 columns in which a command runs.
-struct Terminal {
-    child: Child,
-    keyboard: Arc<Pty>,
-    screen: Receiver<Vec<u8>>,
-    /// Everything that was on the screen.
-    output: Vec<u8>,
-    /// How much of the output [`Self::wait_for`] has consumed.
-    consumed: usize,
-}
-
-impl Terminal {
-    fn run(colors: Colors, arguments: &[&str]) -> Self {
-        Self::spawn(colors, Command::new(env!("CARGO_BIN_EXE_local")).args(arguments))
-    }
-
-    /// Runs a command line in a shell.
-    fn shell(colors: Colors, line: &str) -> Self {
-        Self::spawn(colors, Command::new("sh").args(["-c", line]))
-    }
-
-    fn spawn(colors: Colors, mut command: Command) -> Self {
-        // Without Cargo the program prints commands with its own path.
-        for variable in ["CARGO", "VESTIBULE_LOG", "VESTIBULE_PASSWORD", "NO_COLOR"] {
-            command = command.env_remove(variable);
-        }
-        if colors == Colors::No {
-            command = command.env("NO_COLOR", "1");
-        }
-        let (pty, terminal) = open().unwrap();
-        pty.resize(Size::new(24, 80)).unwrap();
-        let child = command.spawn(terminal).unwrap();
-        let pty = Arc::new(pty);
-        let (keyboard, (sender, screen)) = (Arc::clone(&pty), channel());
-        thread::spawn(move || {
-            let mut buffer = [0; 4096];
-            // On Linux, the end of the program is an error of `read`.
-            while let Ok(count @ 1..) = (&*pty).read(&mut buffer) {
-                if sender.send(buffer[..count].to_vec()).is_err() {
-                    break;
-                }
-            }
-        });
-        Self { child, keyboard, screen, output: Vec::new(), consumed: 0 }
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.output).replace("\r\n", "\n")
-    }
-
-    /// Waits for a text on the screen, after the text of the previous wait.
-    fn wait_for(&mut self, text: &str) {
-        let until = Instant::now() + TIMEOUT;
-        loop {
-            let new = &self.output[self.consumed..];
-            if let Some(at) = new.windows(text.len()).position(|window| window == text.as_bytes()) {
-                self.consumed += at + text.len();
-                return;
-            }
-            match self.screen.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(more) => self.output.extend(more),
-                Err(error) => panic!("no {text:?} ({error}): {}", self.text()),
-            }
-        }
-    }
-
-    fn press(&self, keys: &str) {
-        (&*self.keyboard).write_all(keys.as_bytes()).unwrap();
-    }
-
-    /// Waits for the end of the command. Returns everything that was on the screen, and the exit status.
-    fn end(mut self) -> (String, Option<i32>) {
-        let until = Instant::now() + TIMEOUT;
-        loop {
-            match self.screen.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(more) => self.output.extend(more),
-                Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => panic!("the command does not end: {}", self.text()),
-            }
-        }
-        (self.text(), self.child.wait().unwrap().code())
-    }
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Checks that the text has no panic, and no color sequence if colors are disabled.
-fn check(text: &str, colors: Colors) {
-    assert!(!text.contains("panicked") && !text.contains("tracing-subscriber"), "{text}");
-    assert!(colors == Colors::Yes || !text.contains(ESCAPE), "{text}");
-}
 
 /// The commands to try that a server prints, in order.
 fn printed_commands(text: &str) -> Vec<String> {
@@ -246,7 +128,9 @@ fn enrol_bob(colors: Colors, enrol: &str, app: &str, login: &str) -> String {
 
 /// Signs bob in with the printed command, after an expired code. Then reads the session with the printed request.
 fn sign_in_bob(colors: Colors, login: &str, key: &str) {
-    let mut terminal = Terminal::shell(colors, login);
+    let home = TempDir::new().unwrap();
+    let state = |line: &str| Command::new("sh").args(["-c", line]).env("XDG_STATE_HOME", home.path());
+    let mut terminal = Terminal::spawn(colors, state(login));
     terminal.wait_for("Password: ");
     terminal.press("bob bakes 6 rye loaves\r");
     terminal.wait_for("Code, or recovery token: ");
@@ -259,9 +143,14 @@ fn sign_in_bob(colors: Colors, login: &str, key: &str) {
     check(&text, colors);
     assert_eq!(status, Some(0), "{text}");
     assert!(text.contains("Signed in: bob (Bob Employee), by pwd and otp, until "), "{text}");
-    let token = text.lines().find_map(|line| line.trim().strip_prefix("TOKEN=")).unwrap();
-    let request = text.lines().map(str::trim).find(|line| line.starts_with("curl ")).unwrap();
-    assert!(curl(request, token).contains("\"username\":\"bob\""));
+    let whoami = text.lines().map(str::trim).find(|line| line.ends_with(" whoami")).unwrap();
+    let (shown, status) = Terminal::spawn(colors, state(whoami)).end();
+    assert!(status == Some(0) && shown.contains("username\tbob\n"), "{shown}");
+    let kept = fs::read_to_string(home.path().join("vestibule/session.json")).unwrap();
+    let kept: serde_json::Value = serde_json::from_str(&kept).unwrap();
+    let request = format!("curl -s -H \"Authorization: Bearer $TOKEN\" {}/v1/session", kept["url"].as_str().unwrap());
+    assert!(curl(&request, kept["token"].as_str().unwrap()).contains("\"username\":\"bob\""));
+    assert!(!text.contains(kept["token"].as_str().unwrap()), "the token was shown: {text}");
 }
 
 /// The printed commands create the first users of an empty store, serve it, and enrol.
