@@ -71,6 +71,10 @@ pub enum Command {
     Mail(Mail),
     /// Run a SAML identity provider for development: it signs in any user without a password, on loopback only
     Idp(Idp),
+    /// Print the completions for a shell
+    Completion(Completion),
+    /// Print the manual page, or write the pages of all commands
+    Man(Man),
 }
 
 /// The definition of the command line, for the program with this name.
@@ -158,6 +162,31 @@ pub struct Login {
     /// The form of the result.
     #[command(flatten)]
     pub format: Format,
+}
+
+/// The options of `completion`.
+#[derive(Debug, Args)]
+pub struct Completion {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: Shell,
+}
+
+/// A shell with completions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)]
+pub enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+/// The options of `man`.
+#[derive(Debug, Args)]
+pub struct Man {
+    /// Write a page for each command into this directory instead
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
 }
 
 /// Who signs in, and where.

@@ -22,7 +22,7 @@ use crate::{
         self, Cli, Command, Init, LogForm, Operator, Serve, Totp, TotpCode,
         admin::{Exclusions, Users},
     },
-    audit, enrol, exclusions, idp, log, login, mail,
+    audit, completion, enrol, exclusions, idp, log, login, mail,
     seed::Seed,
     seeding, server,
     signals::{Interrupted, interruptible},
@@ -39,7 +39,7 @@ const INTERRUPTED: u8 = 130;
 pub fn main(program: &'static str) -> ExitCode {
     let matches = args::definition(program).get_matches();
     let done = match Cli::from_arg_matches(&matches) {
-        Ok(cli) => run(cli.command.unwrap_or(Command::Serve(cli.serve))),
+        Ok(cli) => run(program, cli.command.unwrap_or(Command::Serve(cli.serve))),
         Err(error) => error.exit(),
     };
     let Err(error) = done else { return ExitCode::SUCCESS };
@@ -61,10 +61,12 @@ fn is_closed_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
         )
 }
 
-fn run(command: Command) -> Result<(), Failure> {
+fn run(program: &'static str, command: Command) -> Result<(), Failure> {
     let runtime = Builder::new_multi_thread().enable_all().build()?;
     match command {
         Command::Serve(options) => serve(&options, runtime),
+        Command::Completion(options) => completion::completions(program, options.shell),
+        Command::Man(options) => completion::manual(program, options.dir.as_deref()),
         command => {
             let done = runtime.block_on(execute(command));
             // A thread may still wait for standard input.
@@ -109,7 +111,9 @@ async fn execute_until_signal(command: Command) -> Result<(), Failure> {
             emergency(&it.data_dir, json!({"command": "raise_restore_epoch", "reason": it.reason})).await
         }
         Command::Mail(options) => show_mail(&options.data_dir),
-        Command::Serve(_) | Command::Idp(_) => Err("this command runs on its own".into()),
+        Command::Serve(_) | Command::Idp(_) | Command::Completion(_) | Command::Man(_) => {
+            Err("this command runs on its own".into())
+        }
     }
 }
 

@@ -88,6 +88,8 @@ fn other_commands(name: &str) -> Commands {
         ("whoami".into(), "username\tann"),
         ("audit list".into(), "exclusion.included\tsuccess"),
         (format!("audit export --user {name}"), ",user.created,success,"),
+        ("completion fish".into(), "complete -c"),
+        ("man".into(), ".TH"),
     ]
 }
 

@@ -163,7 +163,7 @@ fn unreachable_server_and_bad_url_are_explained() {
 }
 
 #[test]
-fn help_names_the_program_as_it_was_started() {
+fn help_and_completions_name_the_program_as_it_was_started() {
     for (path, name) in [(env!("CARGO_BIN_EXE_vestibule"), "vestibule"), (env!("CARGO_BIN_EXE_local"), "local")] {
         let run = |arguments: &[&str]| {
             let output = Command::new(path).args(arguments).env_remove("CARGO").output().unwrap();
@@ -176,5 +176,20 @@ fn help_names_the_program_as_it_was_started() {
         assert!(run(&["enrol", "--help"]).contains("QR code"));
         assert!(run(&["users", "import", "--help"]).contains(&format!("Usage: {name} users import")));
         assert!(run(&["--version"]).starts_with(&format!("{name} ")));
+        for (shell, expected) in [
+            ("bash", format!("complete -F _{name} ")),
+            ("zsh", format!("#compdef {name}")),
+            ("fish", format!("complete -c {name} ")),
+        ] {
+            let script = run(&["completion", shell]);
+            assert!(script.contains(&expected) && script.contains("reset-mfa"), "{shell}: {script}");
+        }
+        assert!(run(&["man"]).contains(&format!(".TH {name} 1")));
+        let pages = TempDir::new().unwrap();
+        run(&["man", "--dir", pages.path().to_str().unwrap()]);
+        let page = fs::read_to_string(pages.path().join(format!("{name}-users-import.1"))).unwrap();
+        assert!(page.contains("dry\\-run"), "{page}");
     }
+    let syntax = format!("bash -n <('{}' completion bash)", env!("CARGO_BIN_EXE_vestibule"));
+    assert!(Command::new("bash").args(["-c", &syntax]).status().unwrap().success());
 }
