@@ -122,7 +122,7 @@ async fn send_chunk<R: Rows>(
 async fn send_patiently(admin: &mut Admin, call: Call<'_>) -> Result<(Reply, bool), Failure> {
     for n in 0..RETRIES {
         let reply = admin.send(call.clone()).await?;
-        match reply.retry_after().filter(|_| reply.code() == Some("unavailable")) {
+        match reply.unavailable() {
             Some(wait) => sleep(wait).await,
             None => return Ok((reply, n > 0)),
         }

@@ -27,6 +27,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time limit for a request with its response. A chunk of an import hashes many passwords.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
+/// How long to wait if a gateway does not say it.
+const RETRY: Duration = Duration::from_secs(2);
+
 /// A server.
 pub(crate) struct Server {
     /// Scheme and authority.
@@ -94,8 +97,12 @@ impl Reply {
         Err(format!("{action} was refused: {code}{detail}{advice}").into())
     }
 
-    /// How long to wait before the request is sent again, if waiting helps.
-    pub(crate) fn retry_after(&self) -> Option<Duration> {
+    /// How long to wait before the request is sent again, if the service or the gateway before it is unavailable.
+    pub(crate) fn unavailable(&self) -> Option<Duration> {
+        matches!(self.status, 502..=504).then(|| self.retry_after().unwrap_or(RETRY))
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
         self.body["retry_after_seconds"].as_u64().map(Duration::from_secs)
     }
 
@@ -106,7 +113,11 @@ impl Reply {
             "invalid_token" | "session_refresh_required" => {
                 Some(format!("sign in again with `{}`", terminal::command(&["login"])))
             }
-            _ => self.retry_after().map(|wait| format!("try again in {} s", wait.as_secs())),
+            _ => match self.unavailable().or_else(|| self.retry_after()) {
+                Some(wait) => Some(format!("try again in {} s", wait.as_secs())),
+                None if self.body["code"].is_null() => Some("is the server Vestibule?".to_owned()),
+                None => None,
+            },
         }
     }
 }
@@ -146,14 +157,13 @@ impl Server {
 
     pub(crate) async fn send(&self, call: Call<'_>) -> Result<Reply, Failure> {
         let response = self.exchange(call).await?;
-        let status = response.status().as_u16();
+        let (status, success) = (response.status().as_u16(), response.status().is_success());
         let bytes = response.into_body();
         let body = match serde_json::from_slice(&bytes) {
             Ok(body) => body,
-            Err(_) if bytes.is_empty() => Value::Null,
-            Err(_) => {
-                return Err(format!("{} answered with status {status} and no JSON: is it Vestibule?", self.url).into());
-            }
+            // A gateway explains its errors in another form.
+            Err(_) if bytes.is_empty() || !success => Value::Null,
+            Err(_) => return Err(format!("{} answered without JSON: is it Vestibule?", self.url).into()),
         };
         Ok(Reply { status, body })
     }
@@ -265,7 +275,10 @@ mod tests {
         let detail = json!({"code": "forbidden", "detail": "not yourself"});
         assert_eq!(refused(403, detail), "the request was refused: forbidden (not yourself)");
         assert!(refused(401, json!({"code": "invalid_token"})).contains(" login`"));
-        assert_eq!(refused(502, Value::Null), "the request was refused: status 502");
+        assert_eq!(refused(502, Value::Null), "the request was refused: status 502: try again in 2 s");
+        assert_eq!(refused(404, Value::Null), "the request was refused: status 404: is the server Vestibule?");
+        let limited = json!({"code": "too_many_attempts", "title": "Too many attempts", "retry_after_seconds": 60});
+        assert!(refused(429, limited).ends_with(": try again in 60 s"));
         assert_eq!(Reply { status: 200, body: json!({"code": "x"}) }.code(), None);
     }
 }

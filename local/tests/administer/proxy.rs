@@ -15,9 +15,12 @@ use std::{
 /// How long a step may take. The limit is long, because the machine may be busy.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A gateway answers this if a function does not answer in time.
-const UNAVAILABLE: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 47\r\nconnection: close\r\n\r\n\
+/// The service answers this if it waits too long for the store.
+pub const UNAVAILABLE: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 47\r\nconnection: close\r\n\r\n\
     {\"code\":\"unavailable\",\"retry_after_seconds\":1}\n";
+
+/// A gateway answers this if a function takes too long.
+pub const TIMED_OUT: &str = "HTTP/1.1 504 Gateway Timeout\r\ncontent-length: 8\r\nconnection: close\r\n\r\n<html/>\n";
 
 /// A request that was read.
 pub struct Forwarded {
@@ -68,8 +71,9 @@ pub struct Proxy {
     pub url: String,
     /// How many changes pass until the answer to one is held.
     pass: Arc<Mutex<Option<usize>>>,
-    /// How many changes pass until the answer to one is lost.
+    /// How many changes pass until the answer to one is lost, and what the program gets instead.
     lose: Arc<Mutex<Option<usize>>>,
+    instead: Arc<Mutex<&'static str>>,
     held: Receiver<()>,
     go: Sender<()>,
 }
@@ -80,18 +84,20 @@ impl Proxy {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let server = server.strip_prefix("http://").unwrap().to_owned();
         let (pass, lose) = (Arc::new(Mutex::new(None)), Arc::new(Mutex::new(None)));
+        let instead = Arc::new(Mutex::new(UNAVAILABLE));
+        let answers = Arc::clone(&instead);
         let ((is_held, held), (go, goes)) = (channel(), channel());
         let (passing, losing, goes) = (Arc::clone(&pass), Arc::clone(&lose), Arc::new(Mutex::new(goes)));
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let (pass, lose, goes) = (Arc::clone(&passing), Arc::clone(&losing), Arc::clone(&goes));
-                let (server, is_held) = (server.clone(), is_held.clone());
+                let (server, is_held, answers) = (server.clone(), is_held.clone(), Arc::clone(&answers));
                 thread::spawn(move || {
                     let mut stream = stream.unwrap();
                     let Ok(request) = Forwarded::read(&mut stream) else { return };
                     let mut answer = request.answer(&server).unwrap_or_default();
                     if request.is_change() && is_due(&lose) {
-                        answer = UNAVAILABLE.into();
+                        answer = (*answers.lock().unwrap()).into();
                     }
                     if request.is_change() && is_due(&pass) {
                         let _ = is_held.send(());
@@ -102,11 +108,12 @@ impl Proxy {
                 });
             }
         });
-        Self { url, pass, lose, held, go }
+        Self { url, pass, lose, instead, held, go }
     }
 
-    /// After this number of changes, the server does the next one, and the answer says that it is unavailable.
-    pub fn lose_after(&self, changes: usize) {
+    /// After this number of changes, the server does the next one, and the program gets another answer.
+    pub fn lose_after(&self, changes: usize, instead: &'static str) {
+        *self.instead.lock().unwrap() = instead;
         *self.lose.lock().unwrap() = Some(changes);
     }
 

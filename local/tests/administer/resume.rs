@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, os::unix::fs::PermissionsExt, process::ChildStderr};
 
-use super::*;
+use super::{
+    proxy::{TIMED_OUT, UNAVAILABLE},
+    *,
+};
 
 /// A run whose next change but some is held: the server has done it, and the program has no answer.
 struct Held {
@@ -160,12 +163,12 @@ fn lost_answer_is_asked_for_again() {
     let ann = Ann::signed_in(300);
     let ids: String = (0..300).map(|n| format!("u-{n}\n")).collect();
     let file = ann.file("contacts.csv", &format!("id\n{ids}"));
-    ann.proxy.lose_after(1);
+    ann.proxy.lose_after(1, UNAVAILABLE);
     let rows = ann.rows(&["exclusions", "add", "--file", &file, "--reason", "no phones"]);
     check_results(&rows, 300, "excluded");
 
     let file = ann.file("people.csv", "username,display_name,kind,role,auth_type\nzoe,Zoe,contact,portal,saml_sso\n");
-    ann.proxy.lose_after(0);
+    ann.proxy.lose_after(0, TIMED_OUT);
     let [row] = &ann.rows(&["users", "import", &file])[..] else { panic!() };
     assert_eq!(row["outcome"], "exists");
     assert!(row["detail"].as_str().unwrap().contains("this run may have created the user"), "{row}");
