@@ -129,7 +129,7 @@ impl Admin {
                 }
             }
         }
-        Err("five wrong codes: nothing was changed".into())
+        Err("five wrong codes: the change was not made".into())
     }
 
     /// Reads a list, page by page, until `each` returns `false`.

@@ -121,7 +121,7 @@ fn change_asks_for_a_fresh_code_and_goes_on() {
     let why = ann.refused(&create, "a good long password\n");
     assert!(why.contains("This needs a fresh code") && why.contains("Code: standard input is empty"), "{why}");
     let why = ann.refused(&create, "a good long password\n1\n2\n3\n4\n5\n");
-    assert!(why.contains("a code has 6 digits") && why.contains("five wrong codes: nothing was changed"), "{why}");
+    assert!(why.contains("a code has 6 digits") && why.contains("five wrong codes: the change was not made"), "{why}");
     assert_eq!(ann.rows(&["users", "list", "--query", "zoe"]).len(), 0);
 
     let code = ann.app.code();
