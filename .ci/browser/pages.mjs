@@ -140,6 +140,16 @@ for (const [color, state] of [["#ffff00", "tenant-wrong-colour"], ["#0b6e4f", "t
   await ann.page.waitForLoadState();
   await ann.see("Settings", state);
 }
+const logo = "iVBORw0KGgoAAAANSUhEUgAAAEAAAAAgAQMAAACYU+zHAAAABlBMVEV6H1z///9sCwEzAAAAUklEQVR42p3PsQ2AMAwF0YtJ4TIFA0RMYjbzaDBZKKxIYCpwdXq/Mvw8hTFcYAVApgtsL9lnuKepYEmEHlFpaVI0SaNG9NDbZJSHLBxQjPPTmxcn9AbnLnRsuwAAAABJRU5ErkJggg==";
+const choose = (name, content) => ann.page.locator('[name="logo[base64]"]').setInputFiles({ name, mimeType: "image/png", buffer: content });
+await choose("logo.svg", Buffer.from("<svg/>"));
+await ann.press("Upload the logo");
+await ann.see("Settings", "tenant-wrong-logo");
+await choose("logo.png", Buffer.from(logo, "base64"));
+await ann.press("Upload the logo");
+await ann.see("Settings", "tenant-logo");
+const width = await ann.page.evaluate(() => document.querySelector(".brand img").naturalWidth);
+if (width !== 64) throw new Error(`the logo is ${width} px wide instead of 64`);
 await ann.open("/settings/security");
 await ann.see("My settings", "settings-colour");
 await ann.open("/admin/users");

@@ -1,8 +1,17 @@
 //! The colour and the name of a tenant on its pages: who sets them, where they are shown, and what they do not show.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use std::net::SocketAddr;
+
+use axum::{
+    body::Body,
+    extract::ConnectInfo,
+    http::{Request, request::Builder},
+};
+use data_encoding::{BASE64, HEXLOWER};
 use serde_json::json;
-use tests::{Reply, Service, TestUser, TestUsers, browser::Browser};
+use tests::{PUBLIC_URL, Reply, Service, TestUser, TestUsers, browser::Browser};
+use vestibule::domain::logo::image;
 
 const COLOR: &str = "#7a1f5c";
 const STYLE: &str = "<link rel=\"stylesheet\" href=\"/assets/accent-7a1f5c.css\">";
@@ -177,4 +186,117 @@ async fn name_with_a_script_is_escaped() {
     service.patch("/v1/admin/settings", &ann, json!({"issuer": SCRIPT})).await.ok();
     let page = Browser::new(&service).open("/login?tenant=acme").await;
     assert!(!page.html().contains(SCRIPT) && page.html().contains("&#60;script&#62;"), "{}", page.html());
+}
+
+/// An image of 64 by 32 pixels.
+const PNG: &str = "89504e470d0a1a0a0000000d49484452000000400000002001030000009853ecc700000006504c54457a1f5cffffff6c0b01330000005\
+                   24944415478da9dcfb10d80300c05d18b49e1320503444c6236f368305928ac48602a70757abf32fc3c85315c600540a60b6c2fd967b8a7\
+                   a96049841e516969523449a346f4d0db6494872c1c508cf3d39b1727f406e72e746cbb0000000049454e44ae426082";
+const LOGO_PATH: &str = "/assets/logo-acme-";
+
+fn png() -> Vec<u8> {
+    HEXLOWER.decode(PNG.as_bytes()).unwrap()
+}
+
+/// The request of the form with the logo, which a page of this origin sent.
+fn logo_form(token: &str) -> Builder {
+    let request = Request::post("/admin/settings").header("content-type", "multipart/form-data; boundary=part");
+    request.header("accept", "text/html").header("cookie", format!("__Host-vestibule={token}"))
+}
+
+async fn upload(service: &Service, request: Builder, file: &[u8]) -> Reply {
+    let disposition = b"Content-Disposition: form-data; name=\"logo[base64]\"; filename=\"a.png\"";
+    let body =
+        [b"--part\r\n", &disposition[..], b"\r\nContent-Type: image/png\r\n\r\n", file, b"\r\n--part--\r\n"].concat();
+    let mut request = request.body(Body::from(body)).unwrap();
+    request.extensions_mut().insert(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 1))));
+    service.raw(request).await
+}
+
+#[tokio::test]
+async fn logo_is_uploaded_shown_and_removed_on_the_page() {
+    let (service, mut users) = Service::with_users().await;
+    let ann = service.stepped_up_session(users.get_mut("ann").unwrap()).await;
+    let mut browser = Browser::signed_in(&service, &users["ann"]);
+    let page = browser.open("/admin/settings").await;
+    assert!(page.html().contains("type=\"file\"") && !page.html().contains("remove_logo"), "{}", page.html());
+    let done = upload(&service, logo_form(&ann).header("origin", PUBLIC_URL), &png()).await;
+    assert_eq!(done.location(), "/admin/settings?done=changed");
+    let path = service.get("/v1/admin/settings", &ann).await.ok().text("/logo_path");
+    assert!(path.starts_with(LOGO_PATH), "{path}");
+    let mut stranger = Browser::new(&service);
+    let page = stranger.open("/login?tenant=acme").await;
+    assert!(page.html().contains(&format!("<img src=\"{path}\" alt=\"\"> Acme</a>")), "{}", page.html());
+    assert!(!page.html().contains("accent-"));
+    let file = stranger.open(&path).await;
+    assert_eq!((file.status.as_u16(), &file.headers["content-type"]), (200, &"image/svg+xml".parse().unwrap()));
+    assert_eq!(file.headers["cache-control"], "public, max-age=31536000, immutable");
+    let svg = file.body.as_str().unwrap();
+    assert!(svg.contains("viewBox=\"0 0 64 32\"") && svg.contains(&BASE64.encode(&png())), "{svg}");
+    let digest = path.strip_prefix(LOGO_PATH).unwrap();
+    for wrong in [
+        "logo-acme-0000000000000000.svg",
+        &format!("logo-globex-{digest}"),
+        &format!("logo-%2e-{digest}"),
+        "logo-acme.svg",
+    ] {
+        assert_eq!(stranger.open(&format!("/assets/{wrong}")).await.status, 404, "{wrong}");
+    }
+    let audit = browser.open("/admin/audit").await;
+    assert!(audit.html().contains("Changed:</span> Logo"), "{}", audit.html());
+    assert!(browser.open("/admin/settings").await.html().contains("value=\"remove_logo\""));
+    let removed = browser.submit("/admin/settings", &[("setting", "remove_logo")]).await;
+    assert_eq!(removed.location(), "/admin/settings?done=changed");
+    assert_eq!(stranger.open(&path).await.status, 404);
+    assert_plain(&stranger.open("/login?tenant=acme").await);
+}
+
+#[tokio::test]
+async fn file_that_is_no_small_png_image_is_refused() {
+    let (service, mut users) = Service::with_users().await;
+    let ann = service.stepped_up_session(users.get_mut("ann").unwrap()).await;
+    let svg = b"<svg xmlns=\"http://www.w3.org/2000/svg\" onload=\"alert(1)\"/>".to_vec();
+    for file in [Vec::new(), svg, [&png()[..], b"<script>"].concat(), image(1025, 1, &[]), image(1, 1, &[0; 10 * 1024])]
+    {
+        let reply = upload(&service, logo_form(&ann).header("origin", PUBLIC_URL), &file).await;
+        assert_eq!(reply.status, 400);
+        for text in ["<title>Error: Settings", "href=\"#logo\"", "at most 10 KiB and 1,024 by 1,024 pixels"] {
+            assert!(reply.html().contains(text), "{text}: {}", reply.html());
+        }
+        let reply = service.patch("/v1/admin/settings", &ann, json!({"logo": BASE64.encode(&file)})).await;
+        assert!(file.is_empty() || reply.text("/errors/0/field") == "/logo", "{reply:?}");
+    }
+    for wrong in [json!("x"), json!(BASE64.encode(&png()).trim_end_matches('=')), json!(null), json!(["a"])] {
+        let reply = service.patch("/v1/admin/settings", &ann, json!({"logo": wrong})).await;
+        assert!(reply.is(400, "invalid_request") && reply.text("/errors/0/field") == "/logo", "{reply:?}");
+    }
+    assert!(service.get("/v1/admin/settings", &ann).await.ok().body.get("logo_path").is_none());
+}
+
+#[tokio::test]
+async fn only_an_administrator_sets_the_logo_and_only_from_the_page() {
+    let (service, mut users) = Service::with_users().await;
+    let ann = service.stepped_up_session(users.get_mut("ann").unwrap()).await;
+    let bob = service.stepped_up_session(users.get_mut("bob").unwrap()).await;
+    assert_eq!(upload(&service, logo_form(&bob).header("origin", PUBLIC_URL), &png()).await.status, 403);
+    for form in [
+        logo_form(&ann),
+        logo_form(&ann).header("origin", "null"),
+        logo_form(&ann).header("origin", "https://evil.example"),
+    ] {
+        assert_eq!(upload(&service, form, &png()).await.status, 403);
+    }
+    let stranger = upload(&service, logo_form("").header("origin", PUBLIC_URL), &png()).await;
+    assert_eq!(stranger.location(), "/login?return_to=%2Fadmin%2Fsettings");
+    service.advance(301);
+    let late = upload(&service, logo_form(&ann).header("origin", PUBLIC_URL), &png()).await;
+    assert_eq!(late.status, 401);
+    assert!(late.html().contains("href=\"/step-up?return_to=%2Fadmin%2Fsettings\""), "{}", late.html());
+    assert!(service.get("/v1/admin/settings", &ann).await.ok().body.get("logo_path").is_none());
+    let ann = service.stepped_up_session(users.get_mut("ann").unwrap()).await;
+    let set = service.patch("/v1/admin/settings", &ann, json!({"logo": BASE64.encode(&png())})).await.ok();
+    assert!(set.text("/logo_path").starts_with(LOGO_PATH));
+    let same = service.patch("/v1/admin/settings", &ann, json!({"accent_color": COLOR})).await.ok();
+    assert_eq!(same.body["logo_path"], set.body["logo_path"]);
+    assert!(service.patch("/v1/admin/settings", &ann, json!({"logo": ""})).await.ok().body.get("logo_path").is_none());
 }

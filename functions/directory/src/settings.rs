@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State};
+use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 use vestibule::{
     audit::{Action, Outcome},
-    domain::{AccentColor, SettingsChange},
-    http::{ApiRequest, ApiResult, App, Code, Line, OrEmpty, Request, Routes},
+    domain::{AccentColor, Logo, SettingsChange},
+    http::{ApiRequest, ApiResult, App, Code, Line, OrEmpty, Request, Routes, page::logo_path},
+    id::TenantId,
     store::{
         item::{ResetCodeFor, TenantPolicy},
         session::Principal,
@@ -51,6 +53,28 @@ pub(crate) struct SettingsRequest {
     /// the service.
     #[schema(value_type = Option<String>, example = "#1d4fbf")]
     pub(crate) accent_color: Option<AccentDto>,
+    /// The logo on the pages of the tenant: a PNG image in Base64, of at most 10 KiB and 1,024 by 1,024 pixels. An empty text
+    /// removes it. As with a colour, all pages then show `issuer`.
+    #[schema(value_type = Option<String>, example = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==")]
+    pub(crate) logo: Option<LogoDto>,
+}
+
+/// A logo, or none.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct LogoDto(pub(crate) Option<Logo>);
+
+impl TryFrom<String> for LogoDto {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        if text.is_empty() {
+            return Ok(Self(None));
+        }
+        let logo = BASE64.decode(text.as_bytes()).ok().and_then(Logo::parse);
+        logo.map(|logo| Self(Some(logo)))
+            .ok_or("must be a PNG image in Base64, of at most 10 KiB and 1,024 by 1,024 pixels, or empty")
+    }
 }
 
 /// A colour, or none.
@@ -79,15 +103,24 @@ pub(crate) struct SettingsDto {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "#1d4fbf")]
     pub(crate) accent_color: Option<String>,
+    /// The path of the logo, if there is one. It changes with the logo.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "/assets/logo-acme-2cf24dba5fb0a30e.svg")]
+    pub(crate) logo_path: Option<String>,
 }
 
 impl SettingsDto {
-    fn new(policy: TenantPolicy) -> Self {
+    fn new(tenant: &TenantId, policy: TenantPolicy) -> Self {
         let reset_code_for = match policy.reset_code_for {
             ResetCodeFor::Administrators => ResetCodeForDto::Administrators,
             ResetCodeFor::Everyone => ResetCodeForDto::Everyone,
         };
-        Self { issuer: policy.issuer, reset_code_for, accent_color: policy.accent.map(|accent| accent.to_string()) }
+        Self {
+            issuer: policy.issuer,
+            reset_code_for,
+            accent_color: policy.accent.map(|accent| accent.to_string()),
+            logo_path: policy.logo.map(|digest| logo_path(tenant, &digest)),
+        }
     }
 }
 
@@ -107,8 +140,9 @@ async fn get(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<Json<Se
 /// Reads the settings of the caller's tenant.
 pub(crate) async fn read_settings(app: &App, request: &Request, caller: &Principal) -> ApiResult<SettingsDto> {
     request.may_read(app, caller).await?;
-    let policy = app.store.settings(caller.token().user().tenant()).await?;
-    Ok(SettingsDto::new(policy.ok_or(Code::NotFound)?))
+    let tenant = caller.token().user().tenant();
+    let policy = app.store.settings(tenant).await?;
+    Ok(SettingsDto::new(tenant, policy.ok_or(Code::NotFound)?))
 }
 
 /// Change the settings of the tenant
@@ -136,11 +170,13 @@ pub(crate) async fn change_settings(app: &App, request: &Request, body: Settings
     event.changed.extend(body.issuer.as_ref().map(|_| "issuer".to_owned()));
     event.changed.extend(body.reset_code_for.map(|_| "reset_code_for".to_owned()));
     event.changed.extend(body.accent_color.as_ref().map(|_| "accent_color".to_owned()));
+    event.changed.extend(body.logo.as_ref().map(|_| "logo".to_owned()));
     let change = SettingsChange {
         issuer: body.issuer.map(String::from),
         reset_code_for: body.reset_code_for.map(Into::into),
         accent: body.accent_color.map(|AccentDto(accent)| accent),
+        logo: body.logo.map(|LogoDto(logo)| logo),
     };
     let policy = app.store.change_settings(&admin, &change, &request.attempt(app)?, &event).await?;
-    Ok(SettingsDto::new(policy.ok_or(Code::InvalidToken)?))
+    Ok(SettingsDto::new(admin.tenant(), policy.ok_or(Code::InvalidToken)?))
 }

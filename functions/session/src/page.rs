@@ -17,7 +17,7 @@ use vestibule::{
         ApiResult, App, Code, Routes,
         page::{
             Asset, FormErrors, ICON, Page, PageForm, PageRequest, PageResult, SCRIPT, STYLE, Text, accent_style,
-            redirect,
+            logo_file, logo_named, redirect,
         },
     },
     id::EntryId,
@@ -128,10 +128,14 @@ async fn log_out(State(app): State<Arc<App>>, post: PageForm<NoFields>) -> PageR
 }
 
 /// The content of each file. Browsers keep it, because its name changes with it.
-async fn asset(file: Result<Path<String>, PathRejection>) -> ApiResult<Response> {
+async fn asset(State(app): State<Arc<App>>, file: Result<Path<String>, PathRejection>) -> ApiResult<Response> {
     let Path(file) = file.map_err(|_| Code::NotFound)?;
     if let Some(style) = accent_style(&file) {
         return Ok(([(header::CONTENT_TYPE, STYLE_TYPE), KEPT], style).into_response());
+    }
+    if let Some((tenant, digest)) = logo_named(&file) {
+        let logo = app.store.logo(&tenant).await?.filter(|logo| logo.digest() == digest).ok_or(Code::NotFound)?;
+        return Ok(([(header::CONTENT_TYPE, "image/svg+xml"), KEPT], logo_file(&logo)).into_response());
     }
     let files: [(Asset, &str, &'static [u8]); 3] = [
         (STYLE, STYLE_TYPE, STYLE_CONTENT),

@@ -484,6 +484,7 @@ mod tests {
                 name: "Acme".into(),
                 issuer: "Acme".into(),
                 accent: None,
+                logo: None,
                 reset_code_for: ResetCodeFor::Administrators,
                 created: NOW,
             };

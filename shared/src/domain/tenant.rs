@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::AccentColor;
+use super::{AccentColor, Logo};
 use crate::{env::Timestamp, id::UserId};
 
 /// A tenant's name and settings (`POLICY`).
@@ -14,8 +14,10 @@ pub struct TenantPolicy {
     pub issuer: String,
     /// Which users get a reset code at a reset.
     pub reset_code_for: ResetCodeFor,
-    /// The colour of the pages. With one, the pages show the issuer as the name of the service.
+    /// The colour of the pages. With one, or with a logo, the pages show the issuer as the name of the service.
     pub accent: Option<AccentColor>,
+    /// The digest of the logo, which is an item of its own.
+    pub logo: Option<String>,
     /// Created at, in whole seconds: no audit row is older.
     pub created: Timestamp,
 }
@@ -29,6 +31,8 @@ pub struct SettingsChange {
     pub reset_code_for: Option<ResetCodeFor>,
     /// The colour of the pages; `Some(None)` removes it.
     pub accent: Option<Option<AccentColor>>,
+    /// The logo; `Some(None)` removes it.
+    pub logo: Option<Option<Logo>>,
 }
 
 /// Which users get a reset code at a reset.

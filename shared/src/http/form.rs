@@ -61,7 +61,8 @@ pub struct FormBody<T>(pub T);
 pub struct PageBody<T>(pub T);
 
 /// The form of a page with a file: a `multipart/form-data` body of at most 256 KiB. As in [`PageBody`], empty fields count as
-/// absent. A field whose name ends in `[]` is a list and may occur several times.
+/// absent. A field whose name ends in `[]` is a list and may occur several times; one whose name ends in `[base64]` need not be
+/// text, and is read as Base64.
 pub struct UploadBody<T>(pub T);
 
 /// An `application/x-www-form-urlencoded` body of at most 256 KiB that another system makes: unknown fields are
@@ -119,7 +120,7 @@ impl<T: DeserializeOwned + Send> Body for UploadBody<T> {
         let boundary = multipart::boundary(one(headers, header::CONTENT_TYPE.as_str())?.unwrap_or(""));
         let boundary = boundary
             .ok_or_else(|| Problem::field("header:content-type", "must be multipart/form-data with a boundary"))?;
-        let fields = multipart::fields(boundary, &String::from_utf8_lossy(&bytes));
+        let fields = multipart::fields(boundary, &bytes);
         let fields = fields.ok_or_else(|| Problem::field("", "must be multipart/form-data"))?;
         object(fields, Place::Body, Fields::Uploaded).map(Self)
     }

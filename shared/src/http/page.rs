@@ -14,7 +14,7 @@ mod origin;
 mod request;
 mod table;
 
-pub use asset::{Asset, ICON, SCRIPT, STYLE, accent_style};
+pub use asset::{Asset, ICON, SCRIPT, STYLE, accent_style, logo_file, logo_named, logo_path};
 pub use cookies::Cookies;
 pub(super) use cookies::{cookie, has_pre_session, language};
 pub use form::{Field, FormErrors, choice_name};

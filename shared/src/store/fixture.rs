@@ -180,6 +180,7 @@ pub(crate) async fn ann_of(tenant: &str, table: Arc<dyn Table>, challenges: usiz
         name: "Acme".to_owned(),
         issuer: "Acme".to_owned(),
         accent: None,
+        logo: None,
         reset_code_for: item::ResetCodeFor::Administrators,
         created: NOW,
     };

@@ -60,6 +60,11 @@ pub(crate) fn tenant(tenant: &TenantId) -> Key {
     key(format!("T#{tenant}"), "POLICY")
 }
 
+/// A tenant's logo.
+pub(crate) fn logo(tenant: &TenantId) -> Key {
+    key(format!("T#{tenant}"), "LOGO")
+}
+
 /// A tenant's active Administrators.
 pub(crate) fn administrators(tenant: &TenantId) -> Key {
     key(format!("T#{tenant}"), "ADMINS")

@@ -1,5 +1,7 @@
 //! Commands for tenants: creating them and changing their settings.
 
+use std::collections::HashMap;
+
 use super::{
     OperationError, Store, StoreError, item,
     item::{Administrators, AuthType, ResetCodeFor, TenantPolicy},
@@ -7,10 +9,15 @@ use super::{
     session::{AdminContext, Principal, SessionError},
     table::{Transacted, Transaction},
     users::{Actor, NewUser},
-    write::{Action, Write, attr, exists, text},
+    write::{Action, Value, Write, attr, bytes, exists, text},
 };
 use crate::{
-    audit::AuditEvent, domain::SettingsChange, env::Timestamp, id::TenantId, secret::TokenRef, sign_in::Attempt,
+    audit::AuditEvent,
+    domain::{Logo, SettingsChange},
+    env::Timestamp,
+    id::TenantId,
+    secret::TokenRef,
+    sign_in::Attempt,
 };
 
 /// A tenant to create.
@@ -55,6 +62,7 @@ impl Store {
             issuer: tenant.name.clone(),
             reset_code_for: ResetCodeFor::Administrators,
             accent: None,
+            logo: None,
             created: attempt.at().whole_second(),
         };
         let first = tenant.first.as_ref().filter(|first| first.user.administers_now());
@@ -114,6 +122,19 @@ impl Store {
         found.map(item::read).transpose()
     }
 
+    /// Reads a tenant's logo.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn logo(&self, tenant: &TenantId) -> Result<Option<Logo>, StoreError> {
+        let [found] = self.read_all([keys::logo(tenant)]).await?;
+        let Some(mut item) = found else { return Ok(None) };
+        match item.remove("png") {
+            Some(Value::B(png)) => Ok(Logo::parse(png)),
+            _ => Err(StoreError::Corrupt("a logo has no image".into())),
+        }
+    }
+
     /// Changes the settings of the caller's tenant and returns them. `None` if the caller lost the permission.
     ///
     /// # Errors
@@ -135,11 +156,19 @@ impl Store {
             Some(accent) => Action::Set(attr("ac"), text(accent.to_string())),
             None => Action::Remove(attr("ac")),
         }));
+        actions.extend(change.logo.as_ref().map(|logo| match logo {
+            Some(logo) => Action::Set(attr("lg"), text(logo.digest())),
+            None => Action::Remove(attr("lg")),
+        }));
         if !actions.is_empty() {
-            let writes = vec![
+            let mut writes = vec![
                 Write::check(keys::user(admin.key()), admin.conditions(attempt.at())),
                 Write::update(keys::tenant(tenant), vec![exists(attr("PK"))], actions),
             ];
+            writes.extend(change.logo.as_ref().map(|logo| match logo {
+                Some(logo) => Write::put(keys::logo(tenant), HashMap::from([("png".to_owned(), bytes(logo.png()))])),
+                None => Write::delete(keys::logo(tenant), Vec::new()),
+            }));
             let row = self.audit_row(tenant, attempt, 0, event)?;
             if let Transacted::Refused(_) = self.table.transact(&Transaction::new(writes, row)).await? {
                 return Ok(None);
@@ -154,7 +183,7 @@ mod tests {
     use super::*;
     use crate::{
         audit::{Action as Did, Outcome},
-        domain::AccentColor,
+        domain::{AccentColor, logo::image},
         env::SystemEntropy,
         id::{LoginName, UserId},
         secret::Nonce,
@@ -246,7 +275,7 @@ mod tests {
         };
         let change = async |issuer: Option<&'static str>, reset_code_for: Option<ResetCodeFor>| {
             let issuer = issuer.map(str::to_owned);
-            set(&SettingsChange { issuer, reset_code_for, accent: None }).await
+            set(&SettingsChange { issuer, reset_code_for, ..SettingsChange::default() }).await
         };
         let read = |policy: Option<TenantPolicy>| policy.map(|policy| (policy.issuer, policy.reset_code_for));
         let before = rows(&ann, admin.tenant()).await;
@@ -260,6 +289,12 @@ mod tests {
             let policy = set(&SettingsChange { accent: Some(accent), ..SettingsChange::default() }).await.unwrap();
             assert_eq!((policy.accent, policy.issuer), (accent, "A".to_owned()));
             assert_eq!(ann.store.settings(ann.key.tenant()).await.unwrap().unwrap().accent, accent);
+        }
+        let logo = Logo::parse(image(2, 1, &[1])).unwrap();
+        for logo in [Some(logo), None] {
+            let policy = set(&SettingsChange { logo: Some(logo.clone()), ..SettingsChange::default() }).await.unwrap();
+            assert_eq!(policy.logo, logo.as_ref().map(Logo::digest));
+            assert_eq!(ann.store.logo(ann.key.tenant()).await.unwrap(), logo);
         }
         ann.change(Action::Add(crate::store::write::attr("ep"), 1)).await;
         assert!(change(Some("B"), None).await.is_none());

@@ -4,19 +4,22 @@
 use std::sync::Arc;
 
 use askama::Template;
-use axum::extract::State;
+use axum::{
+    extract::{FromRequest, Request as HttpRequest, State},
+    http::{HeaderValue, header},
+};
 use serde::Deserialize;
 use vestibule::{
     domain::{AccentColor, InvalidAccent},
     http::{
         ApiResult, App, Problem,
-        page::{Field, FormErrors, Page, PageError, PageForm, PageRequest, PageResult, Text, redirect},
+        page::{Field, FormErrors, Page, PageError, PageForm, PageRequest, PageResult, PageUpload, Text, redirect},
     },
     store::session::Principal,
 };
 
 use super::{Done, TextFields, value};
-use crate::settings::{ResetCodeForDto, SettingsDto, SettingsRequest, change_settings, read_settings};
+use crate::settings::{LogoDto, ResetCodeForDto, SettingsDto, SettingsRequest, change_settings, read_settings};
 
 #[derive(Deserialize)]
 pub(super) struct SettingsQuery {
@@ -40,6 +43,15 @@ enum Setting {
     Issuer,
     ResetCodeFor,
     AccentColor,
+    RemoveLogo,
+}
+
+/// The form with the logo, which is a file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LogoForm {
+    /// In Base64. Absent if no file was chosen.
+    logo: Option<String>,
 }
 
 #[derive(Template)]
@@ -50,6 +62,8 @@ struct SettingsTemplate {
     issuer: Field,
     reset_code_for: Field,
     accent_color: Field,
+    logo: Field,
+    has_logo: bool,
     /// The tenant is the one of operators, which has no SSO.
     support: bool,
 }
@@ -66,6 +80,7 @@ impl SettingsForm {
                 let typed = self.accent_color.as_deref().unwrap_or_default();
                 body.accent_color = fields.required("/accent_color", Some(typed));
             }
+            Setting::RemoveLogo => body.logo = Some(LogoDto(None)),
         }
         fields.finish(Some(body))
     }
@@ -93,8 +108,14 @@ pub(super) async fn show(State(app): State<Arc<App>>, get: PageRequest<(), Setti
     settings_page(&app, &page, &FormErrors::none(), &caller, None, query.done == Some(Done::Changed)).await
 }
 
-pub(super) async fn submit(State(app): State<Arc<App>>, post: PageForm<SettingsForm>) -> PageResult {
-    let PageForm { mut page, form, .. } = post;
+/// A file comes in a form of another content type than the other settings.
+pub(super) async fn submit(State(app): State<Arc<App>>, request: HttpRequest) -> PageResult {
+    let kind = request.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    if kind.starts_with(b"multipart/form-data") {
+        let PageUpload { page, form } = PageUpload::from_request(request, &app).await?;
+        return submit_logo(&app, page, form).await;
+    }
+    let PageForm { page, form, .. }: PageForm<SettingsForm> = PageForm::from_request(request, &app).await?;
     let form = form?;
     let changed = match form.request() {
         Ok(body) => change_settings(&app, &page.request, body).await,
@@ -103,11 +124,36 @@ pub(super) async fn submit(State(app): State<Arc<App>>, post: PageForm<SettingsF
     match changed {
         Ok(_) => Ok(redirect("/admin/settings?done=changed", [])),
         Err(problem) => {
-            let caller = page.principal(&app).await?;
             let errors = form.errors(&page, problem)?;
-            settings_page(&app, &page, &errors, &caller, Some(form), false).await
+            refused(&app, page, &errors, Some(form)).await
         }
     }
+}
+
+async fn submit_logo(app: &App, page: Page, form: ApiResult<LogoForm>) -> PageResult {
+    let read = form.and_then(|form| {
+        let text = form.logo.ok_or_else(|| Problem::field("/logo", "is required"))?;
+        LogoDto::try_from(text).map_err(|wrong| Problem::field("/logo", wrong))
+    });
+    let changed = match read {
+        Ok(logo) => {
+            let body = SettingsRequest { logo: Some(logo), ..SettingsRequest::default() };
+            change_settings(app, &page.request, body).await
+        }
+        Err(problem) => Err(problem),
+    };
+    match changed {
+        Ok(_) => Ok(redirect("/admin/settings?done=changed", [])),
+        Err(problem) => {
+            let errors = page.errors(problem, "logo")?;
+            refused(app, page, &errors, None).await
+        }
+    }
+}
+
+async fn refused(app: &App, mut page: Page, errors: &FormErrors, typed: Option<SettingsForm>) -> PageResult {
+    let caller = page.principal(app).await?;
+    settings_page(app, &page, errors, &caller, typed, false).await
 }
 
 async fn settings_page(
@@ -119,7 +165,7 @@ async fn settings_page(
     changed: bool,
 ) -> PageResult {
     let text = page.text;
-    let SettingsDto { mut issuer, mut reset_code_for, accent_color } =
+    let SettingsDto { mut issuer, mut reset_code_for, accent_color, logo_path } =
         read_settings(app, &page.request, caller).await?;
     let mut accent = accent_color.unwrap_or_default();
     if let Some(typed) = typed {
@@ -127,6 +173,7 @@ async fn settings_page(
             Setting::Issuer => issuer = typed.issuer.unwrap_or_default(),
             Setting::ResetCodeFor => reset_code_for = typed.reset_code_for.unwrap_or(reset_code_for),
             Setting::AccentColor => accent = typed.accent_color.unwrap_or_default(),
+            Setting::RemoveLogo => {}
         }
     }
     let options = [("administrators", "settings-administrators"), ("everyone", "settings-everyone")];
@@ -138,6 +185,8 @@ async fn settings_page(
             .options(options.map(|(value, id)| (value, text.get(id))))
             .value(value(Some(reset_code_for))),
         accent_color: Field::new(page, errors, "accent_color").optional().value(accent),
+        logo: Field::new(page, errors, "logo").binary_file(),
+        has_logo: logo_path.is_some(),
         support: caller.token().user().tenant().is_support(),
     };
     page.show_form(&text.get("settings-title"), errors, &template)

@@ -1,18 +1,26 @@
 //! Reads `multipart/form-data` (RFC 7578), as browsers send a form with a file. The whole body is in memory, because it is
 //! small.
 
-/// The fields of a body, as pairs of name and value. A file is a value too; its name and its type are ignored. `None` if the
-/// body is not of this form.
-pub(super) fn fields(boundary: &str, body: &str) -> Option<Vec<(String, String)>> {
+use data_encoding::BASE64;
+
+/// The fields of a body, as pairs of name and value. A file is a value too; its file name and its type are ignored. The value
+/// of a field whose name ends in `[base64]` is in Base64, because it need not be text. `None` if the body is not of this form.
+pub(super) fn fields(boundary: &str, body: &[u8]) -> Option<Vec<(String, String)>> {
     let delimiter = format!("\r\n--{boundary}");
-    let mut rest = body.strip_prefix(delimiter.trim_start())?;
+    let mut rest = body.strip_prefix(delimiter.trim_start().as_bytes())?;
     let mut fields = Vec::new();
-    while let Some(part) = rest.strip_prefix("\r\n") {
-        let (part, after) = part.split_once(&delimiter)?;
+    while let Some(part) = rest.strip_prefix(b"\r\n") {
+        let (part, after) = split_once(part, delimiter.as_bytes())?;
         fields.push(field(part)?);
         rest = after;
     }
-    matches!(rest, "--" | "--\r\n").then_some(fields)
+    matches!(rest, b"--" | b"--\r\n").then_some(fields)
+}
+
+/// As [`str::split_once`].
+fn split_once<'a>(bytes: &'a [u8], separator: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
+    let at = bytes.windows(separator.len()).position(|window| window == separator)?;
+    Some((bytes.get(..at)?, bytes.get(at + separator.len()..)?))
 }
 
 /// The boundary that a content type names: 1 to 70 characters (RFC 2046).
@@ -24,16 +32,21 @@ pub(super) fn boundary(content_type: &str) -> Option<&str> {
 }
 
 /// One part: its headers, an empty line, and the value.
-fn field(part: &str) -> Option<(String, String)> {
-    let (headers, value) = part.split_once("\r\n\r\n")?;
+fn field(part: &[u8]) -> Option<(String, String)> {
+    let (headers, value) = split_once(part, b"\r\n\r\n")?;
+    let headers = String::from_utf8_lossy(headers);
     let disposition = headers.split("\r\n").find_map(|line| {
         let (name, value) = line.split_once(':')?;
         name.eq_ignore_ascii_case("content-disposition").then_some(value.trim())
     })?;
     // Browsers send the name first, and write a quote in a name as %22.
     let (name, _) = disposition.strip_prefix("form-data; name=\"")?.split_once('"')?;
+    if let Some(name) = name.strip_suffix("[base64]") {
+        return Some((name.to_owned(), BASE64.encode(value)));
+    }
+    let value = String::from_utf8_lossy(value);
     // Some programs begin a file of text with this mark.
-    Some((name.to_owned(), value.strip_prefix('\u{feff}').unwrap_or(value).to_owned()))
+    Some((name.to_owned(), value.strip_prefix('\u{feff}').unwrap_or(&value).to_owned()))
 }
 
 #[cfg(test)]
@@ -41,7 +54,7 @@ mod tests {
     use super::*;
 
     fn read(body: &str) -> Option<Vec<(String, String)>> {
-        fields("x1", &body.replace('\n', "\r\n"))
+        fields("x1", body.replace('\n', "\r\n").as_bytes())
     }
 
     #[test]
@@ -55,6 +68,15 @@ mod tests {
             [pair("reason", "Move\r\nto the new portal"), pair("csv", "id\r\nu-carl\r\n"), pair("none", "")]
         );
         assert_eq!(read("--x1--"), Some(Vec::new()));
+    }
+
+    #[test]
+    fn field_that_is_not_text_is_read_as_base64() {
+        let mut body =
+            b"--x1\r\nContent-Disposition: form-data; name=\"logo[base64]\"; filename=\"a.png\"\r\n\r\n".to_vec();
+        body.extend([0x89, b'P', 0, b'\r', b'\n', b'-', b'-', 0xff]);
+        body.extend(b"\r\n--x1--");
+        assert_eq!(fields("x1", &body), Some(vec![("logo".to_owned(), "iVAADQotLf8=".to_owned())]));
     }
 
     #[test]

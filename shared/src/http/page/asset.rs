@@ -1,6 +1,11 @@
 //! Stylesheet, script and icon. The path of each contains a hash of its content, so browsers may keep it for good.
 
-use crate::domain::AccentColor;
+use data_encoding::BASE64;
+
+use crate::{
+    domain::{AccentColor, Logo},
+    id::TenantId,
+};
 
 /// A file that pages load.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +54,28 @@ pub fn accent_style(file: &str) -> Option<String> {
     let rule = |color: &str, text: &str| format!(":root {{ --accent: {color}; --accent-text: {text}; }}");
     let (light, dark) = (rule(&accent.on_light(), "#fff"), rule(&accent.on_dark(), "#0d1524"));
     Some(format!("{light}\n@media (prefers-color-scheme: dark) {{ {dark} }}\n"))
+}
+
+/// The path of a tenant's logo. It changes with the logo, so browsers may keep the file for good.
+#[must_use]
+pub fn logo_path(tenant: &TenantId, digest: &str) -> String {
+    format!("/assets/logo-{tenant}-{digest}.svg")
+}
+
+/// The tenant and the digest of the logo with this file name.
+#[must_use]
+pub fn logo_named(file: &str) -> Option<(TenantId, &str)> {
+    let (tenant, digest) = file.strip_prefix("logo-")?.strip_suffix(".svg")?.rsplit_once('-')?;
+    Some((TenantId::parse(tenant).ok()?, digest))
+}
+
+/// The file of a logo: SVG with the image in it, because a gateway that passes only text would break a PNG file.
+#[must_use]
+pub fn logo_file(logo: &Logo) -> String {
+    let ((width, height), png) = (logo.pixels(), BASE64.encode(logo.png()));
+    let size = format!("width=\"{width}\" height=\"{height}\"");
+    let image = format!("<image {size} href=\"data:image/png;base64,{png}\"/>");
+    format!("<svg xmlns=\"http://www.w3.org/2000/svg\" {size} viewBox=\"0 0 {width} {height}\">{image}</svg>\n")
 }
 
 /// FNV-1a: it tells versions of our own files apart, and nothing depends on it being hard to forge.

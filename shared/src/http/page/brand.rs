@@ -2,7 +2,7 @@
 
 use axum::http::Uri;
 
-use super::asset;
+use super::asset::{accent_path, logo_path};
 use crate::{
     domain::TenantPolicy,
     http::{App, call::Request},
@@ -16,22 +16,25 @@ pub(super) struct Brand {
     /// The name of the service.
     pub(super) name: String,
     /// The path of the stylesheet with the colour.
-    pub(super) style: String,
+    pub(super) style: Option<String>,
+    /// The path of the logo.
+    pub(super) logo: Option<String>,
 }
 
 impl Brand {
     /// The brand of the tenant that a request is about. Everyone can see it, so there is none until an Administrator sets a
-    /// colour: a page does not show whether there is a tenant that has none.
+    /// colour or a logo: a page does not show whether there is a tenant that has neither.
     pub(super) async fn of(app: &App, uri: &Uri, request: &Request) -> Option<Self> {
         let tenant = tenant(uri, request)?;
         let policy = app.store.settings(&tenant).await;
         let policy = policy.inspect_err(|error| tracing::warn!(%error, "a page is shown without its brand"));
-        policy.ok().flatten().and_then(Self::in_policy)
+        policy.ok().flatten().and_then(|policy| Self::in_policy(&tenant, policy))
     }
 
-    fn in_policy(policy: TenantPolicy) -> Option<Self> {
-        let style = asset::accent_path(policy.accent?);
-        Some(Self { name: policy.issuer, style })
+    fn in_policy(tenant: &TenantId, policy: TenantPolicy) -> Option<Self> {
+        let (style, logo) = (policy.accent.map(accent_path), policy.logo.map(|digest| logo_path(tenant, &digest)));
+        let brand = Self { name: policy.issuer, style, logo };
+        (brand.style.is_some() || brand.logo.is_some()).then_some(brand)
     }
 }
 

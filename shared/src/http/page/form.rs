@@ -25,6 +25,7 @@ pub struct Field {
     autocomplete: &'static str,
     required: bool,
     long: bool,
+    binary: bool,
     options: Vec<(&'static str, Cow<'static, str>)>,
 }
 
@@ -48,6 +49,7 @@ impl Field {
             autocomplete: "off",
             required: true,
             long: false,
+            binary: false,
             options: Vec::new(),
         }
     }
@@ -105,6 +107,13 @@ impl Field {
     #[must_use]
     pub const fn file(mut self) -> Self {
         self.kind = "file";
+        self
+    }
+
+    /// A file that need not be text. The form gets it in Base64.
+    #[must_use]
+    pub const fn binary_file(mut self) -> Self {
+        (self.kind, self.binary) = ("file", true);
         self
     }
 

@@ -37,6 +37,8 @@ record! { TenantPolicy as TenantPolicyRecord {
     reset_code_for: ResetCodeFor,
     #[serde(rename = "ac", default, skip_serializing_if = "Option::is_none")]
     accent: Option<AccentColor>,
+    #[serde(rename = "lg", default, skip_serializing_if = "Option::is_none")]
+    logo: Option<String>,
     #[serde(rename = "cr", with = "secs")]
     created: Timestamp,
 } }
