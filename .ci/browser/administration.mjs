@@ -220,6 +220,71 @@ async function auditAndSettings() {
   await ann.see("Settings", "tenant-settings-saved");
 }
 
+/** A list of users is imported after a preview. */
+async function importUsers() {
+  await ann.open("/admin/users");
+  await ann.follow("Import users");
+  await ann.see("Import users", "import");
+  await ann.fill({ rows: "username,role\nnora,standard" });
+  await ann.press("Preview");
+  await ann.see("Import users", "import-wrong");
+  await ann.fill({ rows: [
+    "username;display_name;role;email;password;team",
+    "nora;Nora Lind;standard;;nora has 5 quiet owls;Sales",
+    "ivy;Ivy Moss;portal;ivy@acme.example;;",
+    "bob;Bob Again;standard;bob2@acme.example;;",
+    "king;King;king;king@acme.example;;",
+  ].join("\n") });
+  await ann.press("Preview");
+  await ann.see("Preview: import users", "import-preview");
+  await ann.press("Create 2 users");
+  await ann.see("Result of the import", "import-result");
+}
+
+/** The Administrator enters their own address and confirms it. */
+async function ownAddress() {
+  await ann.open("/settings/email");
+  await ann.see("E-mail address", "email-none");
+  await ann.open("/admin/users?q=ann");
+  await ann.page.locator("main table a").first().click();
+  await ann.page.locator('a[href$="?change=email"]').click();
+  await ann.fill({ email: "ann@acme.example" });
+  await ann.press("Save");
+  await ann.open("/settings/email");
+  await ann.see("E-mail address", "email");
+  await ann.press("Send the mail");
+  await ann.see("E-mail address", "email-sent");
+}
+
+/** The colour and the logo of the company, which a stranger sees too. */
+async function brand() {
+  await ann.open("/admin/settings");
+  await ann.see("Settings", "tenant");
+  for (const [color, state] of [["#ffff00", "tenant-wrong-colour"], ["#0b6e4f", "tenant-colour"]]) {
+    await ann.fill({ accent_color: color });
+    await ann.page.locator('[name="accent_color"]').press("Enter");
+    await ann.page.waitForLoadState();
+    await ann.see("Settings", state);
+  }
+  const logo = "iVBORw0KGgoAAAANSUhEUgAAAEAAAAAgAQMAAACYU+zHAAAABlBMVEV6H1z///9sCwEzAAAAUklEQVR42p3PsQ2AMAwF0YtJ4TIFA0RMYjbzaDBZKKxIYCpwdXq/Mvw8hTFcYAVApgtsL9lnuKepYEmEHlFpaVI0SaNG9NDbZJSHLBxQjPPTmxcn9AbnLnRsuwAAAABJRU5ErkJggg==";
+  const choose = (name, content) => ann.page.locator('[name="logo[base64]"]').setInputFiles({ name, mimeType: "image/png", buffer: content });
+  await choose("logo.svg", Buffer.from("<svg/>"));
+  await ann.press("Upload the logo");
+  await ann.see("Settings", "tenant-wrong-logo");
+  await choose("logo.png", Buffer.from(logo, "base64"));
+  await ann.press("Upload the logo");
+  await ann.see("Settings", "tenant-logo");
+  const width = await ann.page.evaluate(() => document.querySelector(".brand img").naturalWidth);
+  if (width !== 64) throw new Error(`the logo is ${width} px wide instead of 64`);
+  await ann.open("/settings/security");
+  await ann.see("My settings", "settings-colour");
+  await ann.open("/admin/users");
+  await ann.see("Users", "users-colour");
+  const stranger = await person();
+  await stranger.open(`/login?tenant=${tenant}`);
+  await stranger.see("Sign in", "login-colour");
+}
+
 /** P11, P12: a user who moves to an identity provider signs in again, enrols once, and needs no code afterwards. */
 async function sso() {
   await ann.follow("Single sign-on (SSO)");
@@ -256,4 +321,9 @@ await resets();
 await exclusions();
 await auditAndSettings();
 if (idp) await sso();
+if (mails) {
+  await importUsers();
+  await ownAddress();
+  await brand();
+}
 await finish();
