@@ -13,7 +13,7 @@ use aws_smithy_runtime_api::client::{
 };
 use aws_smithy_types::{body::SdkBody, byte_stream::ByteStream};
 use serde_json::{Value, json};
-use tests::{Service, TestRequest, TestUser, emulator, idp::Idp, log::Log};
+use tests::{Service, TestRequest, TestUser, browser::Browser, emulator, idp::Idp, log::Log};
 use tracing::{Level, instrument::WithSubscriber};
 use tracing_subscriber::util::SubscriberInitExt;
 use vestibule::log;
@@ -136,6 +136,26 @@ async fn flows_stay_within_their_cost_limits() {
     sign_in(&service, &meter, bob).await;
     with_session(&service, &meter, bob).await;
     delayed_sign_in(&service, &meter, &users["amy"]).await;
+}
+
+/// A page reads the settings of its tenant for its look: one round trip more than its operation. A page of no tenant reads nothing.
+#[tokio::test]
+async fn page_costs_one_round_trip_more_than_its_operation() {
+    let (service, meter, mut users) = service().await;
+    let bob = users.get_mut("bob").unwrap();
+    service.enrol(bob).await;
+    for (signed_in, path, trips) in [
+        (true, "/settings/security", 2),
+        (true, "/settings/email", 2),
+        (false, "/login", 0),
+        (false, "/login?tenant=acme", 2),
+        (false, "/password/forgot", 0),
+    ] {
+        let mut browser = if signed_in { Browser::signed_in(&service, bob) } else { Browser::new(&service) };
+        meter.take();
+        assert_eq!(browser.open(path).await.status, 200, "{path}");
+        assert_eq!(meter.take().trips, trips, "{path}");
+    }
 }
 
 async fn enrolment(service: &Service, meter: &SharedMeter, bob: &mut TestUser) {
