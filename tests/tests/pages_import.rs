@@ -3,6 +3,7 @@
 
 use axum::http::Method;
 use data_encoding::BASE64;
+use miniz_oxide::deflate::compress_to_vec;
 use tests::{PUBLIC_URL, Reply, Service, TestRequest, TestUser, TestUsers, browser::Browser};
 
 const PAGE: &str = "/admin/users/import";
@@ -32,8 +33,9 @@ fn sealed(reply: &Reply) -> String {
 
 /// The file of a page.
 fn file(reply: &Reply) -> String {
-    let after = reply.html().split_once("href=\"data:text/csv;charset=utf-8;base64,").unwrap().1;
-    String::from_utf8(BASE64.decode(after.split_once('"').unwrap().0.as_bytes()).unwrap()).unwrap()
+    let after = reply.html().split_once("href=\"data:text/csv;charset=utf-8,").unwrap().1;
+    let encoded = format!("file={}", after.split_once('"').unwrap().0);
+    serde_urlencoded::from_str::<Vec<(String, String)>>(&encoded).unwrap()[0].1.clone()
 }
 
 /// How many users the tenant has.
@@ -71,12 +73,12 @@ async fn list_is_created_after_a_preview() {
     assert!(!preview.html().contains(PASSWORD) && !preview.html().contains(&BASE64.encode(PASSWORD.as_bytes())));
     assert_eq!(count(&service, &ann).await, before, "a preview creates nobody");
     assert!(service.mails().orders().is_empty());
-    let rows: Vec<_> = file(&preview).lines().map(|line| line.split("\",\"").nth(2).unwrap().to_owned()).collect();
-    let expected = ["outcome", "created", "created", "created", "exists", "exists", "invalid", "invalid", "invalid"];
-    assert_eq!(rows, expected);
     let done = ann.upload(PAGE, &[("confirm", &sealed(&preview))]).await;
     assert_shows(&done, 200, &["Done.", "<dt>Not created: the username is taken</dt><dd>2</dd>", "/admin/users/u"]);
     assert!(!done.html().contains("name=\"confirm\"") && !done.html().contains(PASSWORD));
+    let rows: Vec<_> = file(&done).lines().map(|line| line.split("\",\"").nth(2).unwrap().to_owned()).collect();
+    let expected = ["outcome", "created", "created", "created", "exists", "exists", "invalid", "invalid", "invalid"];
+    assert_eq!(rows, expected);
     assert!(file(&done).lines().nth(1).unwrap().starts_with("\"2\",\"nora\",\"created\",\""), "{}", file(&done));
     assert_eq!(count(&service, &ann).await, before + 3);
     let mails = service.sent_mails().await;
@@ -236,4 +238,25 @@ async fn page_is_in_german_too() {
     assert_shows(&ann.open("/admin/users/import?lang=de").await, 200, &["Benutzer importieren", "Höchstens 200"]);
     let preview = ann.upload(PAGE, &[("csv", LIST)]).await;
     assert_shows(&preview, 200, &["3 Benutzer anlegen", "Nicht angelegt", "Die Rolle muss"]);
+}
+
+/// The form of the preview keeps the list, which cannot be compressed.
+#[tokio::test]
+async fn largest_list_weighs_at_most_20_kib_with_style_and_script() {
+    let (service, mut users) = Service::with_users().await;
+    let mut ann = signed_in(&service, &mut users, "ann").await;
+    let weight = |reply: &Reply| compress_to_vec(reply.body.as_str().unwrap().as_bytes(), 6).len();
+    let row = |n| format!("long.username.{n},Person with the number {n},portal,person.{n}@customer.example\n");
+    let list = "username,display_name,role,email\n".to_owned() + &(0..200).map(row).collect::<String>();
+    let preview = ann.upload(PAGE, &[("csv", &list)]).await;
+    let done = ann.upload(PAGE, &[("confirm", &sealed(&preview))]).await;
+    assert_eq!(file(&done).lines().count(), 201);
+    let mut files = 0;
+    for before in ["stylesheet\" href=\"", "module\" src=\""] {
+        let path = done.html().split_once(before).unwrap().1.split_once('"').unwrap().0.to_owned();
+        files += weight(&ann.open(&path).await);
+    }
+    for page in [&preview, &done] {
+        assert!(files + weight(page) <= 20 * 1024, "{} and {files} bytes", weight(page));
+    }
 }

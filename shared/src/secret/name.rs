@@ -4,7 +4,7 @@ use aes_gcm::{Aes256Gcm, KeyInit, aead::Aead};
 use data_encoding::BASE64URL_NOPAD;
 use zeroize::Zeroizing;
 
-use super::{SecretText, mac, seal::SealError};
+use super::{mac, seal::SealError};
 use crate::{
     env::Entropy,
     id::{LoginName, TenantId, UserKey},
@@ -104,24 +104,21 @@ impl NameKey {
         self.open(&[b"request key", tenant.as_str().as_bytes()], sealed)
     }
 
-    /// Seals a text that a form has to keep, for the user who sent it: it may have secrets, which no page shows.
+    /// Seals what a form has to keep for the user who sent it: it may have secrets, which no page shows.
     ///
     /// # Errors
     /// [`SealError::Entropy`] if the source of randomness fails.
-    pub fn seal_form(&self, user: &UserKey, text: &SecretText, entropy: &dyn Entropy) -> Result<String, SealError> {
-        let sealed = self.seal(&form_of(user), text.expose().as_bytes(), entropy)?;
-        Ok(BASE64URL_NOPAD.encode(&sealed))
+    pub fn seal_form(&self, user: &UserKey, content: &[u8], entropy: &dyn Entropy) -> Result<String, SealError> {
+        Ok(BASE64URL_NOPAD.encode(&self.seal(&form_of(user), content, entropy)?))
     }
 
-    /// Opens a text that was sealed for this user.
+    /// Opens what was sealed for this user.
     ///
     /// # Errors
     /// [`SealError::Refused`] if it was altered or sealed for another user.
-    pub fn open_form(&self, user: &UserKey, sealed: &str) -> Result<SecretText, SealError> {
+    pub fn open_form(&self, user: &UserKey, sealed: &str) -> Result<Zeroizing<Vec<u8>>, SealError> {
         let sealed = BASE64URL_NOPAD.decode(sealed.as_bytes()).map_err(|_| SealError::Refused)?;
-        let text = self.open(&form_of(user), &sealed)?;
-        let text = std::str::from_utf8(&text).map_err(|_| SealError::Refused)?;
-        Ok(SecretText::new(text.to_owned()))
+        self.open(&form_of(user), &sealed)
     }
 
     /// Seals with AES-256-GCM and a key for each context, derived from this key. Layout: version (1 byte), nonce (12 bytes),
@@ -161,17 +158,17 @@ mod tests {
     use crate::{env::SystemEntropy, id::UserId};
 
     #[test]
-    fn text_of_a_form_is_opened_for_its_user_only() {
+    fn content_of_a_form_is_opened_for_its_user_only() {
         let key = |byte| NameKey::new(Zeroizing::new([byte; 32]));
         let user = |tenant: &str, id: &str| TenantId::parse(tenant).unwrap().user(UserId::parse(id).unwrap());
         let (names, ann) = (key(1), user("acme", "u-ann"));
-        let text = SecretText::new("username,password\nbob,ü".to_owned());
-        let sealed = names.seal_form(&ann, &text, &SystemEntropy).unwrap();
-        assert_eq!(names.open_form(&ann, &sealed).ok().unwrap().expose(), text.expose());
-        assert_ne!(names.seal_form(&ann, &text, &SystemEntropy).unwrap(), sealed, "a nonce of its own");
+        let content = b"username,password\nbob,x";
+        let sealed = names.seal_form(&ann, content, &SystemEntropy).unwrap();
+        assert_eq!(names.open_form(&ann, &sealed).unwrap().as_slice(), content);
+        assert_ne!(names.seal_form(&ann, content, &SystemEntropy).unwrap(), sealed, "a nonce of its own");
         let (before, after) = sealed.split_at(30);
         let altered = format!("{before}{}{}", if after.starts_with('A') { 'B' } else { 'A' }, &after[1..]);
-        let refused = |result: Result<SecretText, SealError>| matches!(result, Err(SealError::Refused));
+        let refused = |result: Result<Zeroizing<Vec<u8>>, SealError>| matches!(result, Err(SealError::Refused));
         for other in ["", "AQ", "!", &*altered, &sealed[..sealed.len() - 4]] {
             assert!(refused(names.open_form(&ann, other)), "{other}");
         }

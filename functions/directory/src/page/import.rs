@@ -10,16 +10,18 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::extract::State;
-use data_encoding::BASE64;
+use miniz_oxide::{deflate::compress_to_vec, inflate::decompress_to_vec_with_limit};
 use serde::Deserialize;
 use vestibule::{
     http::{
         ApiResult, App, Code, Problem,
         page::{Field, FormErrors, Page, PageError, PageRequest, PageResult, PageUpload, Text, choice_name, csv_row},
     },
+    id::UserKey,
     secret::SecretText,
     store::session::Principal,
 };
+use zeroize::Zeroizing;
 
 use self::list::{InvalidList, List, ListRow};
 use super::role_text;
@@ -58,8 +60,8 @@ struct ImportedTemplate<'a> {
     /// The sealed list and the text of the button, if there is something to confirm.
     confirmation: Option<(&'a str, String)>,
     rows: Vec<Row<'a>>,
-    /// The outcomes as a file.
-    file: String,
+    /// What happened, as a file.
+    file: Option<String>,
 }
 
 /// What became of a row, or would become of it.
@@ -126,7 +128,7 @@ async fn preview(app: &App, page: &Page, caller: Principal, form: ImportForm) ->
     let errors = match given.and_then(|text| List::read(text.expose()).map(|list| (text, list))) {
         Ok((text, list)) => match run(app, page, caller, &list, true).await {
             Ok(done) => {
-                let view = View::Preview(app.names()?.seal_form(&user, &text, &*app.entropy)?);
+                let view = View::Preview(seal(app, &user, &text)?);
                 return list_page(page, &FormErrors::none(), &view, &list, done);
             }
             Err(problem) => page.errors(problem, "main")?,
@@ -140,8 +142,7 @@ async fn preview(app: &App, page: &Page, caller: Principal, form: ImportForm) ->
 
 /// Creates the users of a preview. Nobody is created twice, so it can be repeated.
 async fn confirm(app: &App, page: &Page, caller: Principal, sealed: String) -> PageResult {
-    let opened = app.names()?.open_form(caller.token().user(), &sealed);
-    let text = opened.map_err(|_| Problem::field("/confirm", "must be from a preview"))?;
+    let text = open(app, caller.token().user(), &sealed)?;
     let list = List::read(text.expose()).map_err(|_| Code::InvalidRequest)?;
     match run(app, page, caller, &list, false).await {
         Ok(done) => list_page(page, &FormErrors::none(), &View::Done, &list, done),
@@ -156,6 +157,19 @@ async fn confirm(app: &App, page: &Page, caller: Principal, sealed: String) -> P
             list_page(page, &errors, &view, &list, Vec::new())
         }
     }
+}
+
+/// Seals a list for the form of its preview. A list becomes small before it is sealed, and cannot afterwards.
+fn seal(app: &App, user: &UserKey, text: &SecretText) -> ApiResult<String> {
+    let packed = Zeroizing::new(compress_to_vec(text.expose().as_bytes(), 6));
+    Ok(app.names()?.seal_form(user, &packed, &*app.entropy)?)
+}
+
+fn open(app: &App, user: &UserKey, sealed: &str) -> ApiResult<SecretText> {
+    let packed = app.names()?.open_form(user, sealed).ok();
+    let text = packed.and_then(|packed| decompress_to_vec_with_limit(&packed, list::MAX_BYTES).ok());
+    let text = text.and_then(|text| String::from_utf8(text).ok()).map(SecretText::new);
+    text.ok_or_else(|| Problem::field("/confirm", "must be from a preview"))
 }
 
 async fn run(app: &App, page: &Page, caller: Principal, list: &List, dry_run: bool) -> ApiResult<Vec<RowDone>> {
@@ -181,7 +195,7 @@ fn list_page(page: &Page, errors: &FormErrors, view: &View, list: &List, done: V
         confirmation: view.confirmation(text, to_create),
         ignored: list.ignored.join(", "),
         counts: counts.into_iter().filter(|(n, _)| *n > 0).map(|(n, outcome)| (outcome.into_owned(), n)).collect(),
-        file: BASE64.encode(file(&rows).as_bytes()),
+        file: matches!(view, View::Done).then(|| file(&rows)),
         rows,
     };
     page.show_form(&text.get(title), errors, &template)

@@ -14,7 +14,7 @@ use super::super::{kind_of, new_user::NewUserForm};
 use crate::users::{batch::MAX_USERS, create::CreateRequest};
 
 /// The largest list. Sealed, it is a third larger and must still fit into a form.
-const MAX_BYTES: usize = 190 * 1024;
+pub(super) const MAX_BYTES: usize = 190 * 1024;
 
 /// The columns that a list has to have.
 const REQUIRED: [&str; 3] = ["username", "display_name", "role"];
