@@ -37,6 +37,7 @@ use crate::{
     client::{Call, Server},
     server::bind_error,
     signals::Signals,
+    terminal,
 };
 
 /// The attributes that a user can set: those that the service maps when it provisions users (docs/sso.md).
@@ -251,23 +252,27 @@ fn welcome(url: &str, known: &[ServiceProvider]) -> String {
         [] => "service providers on this machine".to_owned(),
         known => known.iter().map(|it| it.entity_id.as_str()).collect::<Vec<_>>().join(", "),
     };
+    let command = |arguments: &str| terminal::command(&arguments.split(' ').collect::<Vec<_>>());
+    let login = command(&format!("login --url {service} --tenant {tenant} --username ann"));
+    let set = command("sso set --metadata idp.xml");
+    let create = "users create --username sam --display-name Sam --kind employee --role standard --auth-type saml_sso";
+    let create = command(create);
     format!(
         r#"
 Development IdP at {url}   (Ctrl-C stops it; each start makes a new key)
 It signs in any user, without a password, at {audience}.
 
 Next:
-  # 1. Configure it for the tenant. TOKEN is an Administrator's session with a step-up in the last 5 minutes
-  curl -s {url}/metadata | sed 's/"/\\"/g; s/.*/{{"metadata_xml":"&"}}/' |
-    curl -s -X PUT {service}/v1/admin/sso -H "Authorization: Bearer $TOKEN" \
-      -H 'Content-Type: application/json' -d @-
+  # 1. Sign in as an Administrator, and configure it for the tenant
+  {login}
+  curl -s -o idp.xml {url}/metadata
+  {set}
 
   # 2. Create a user who signs in through it
-  curl -s {service}/v1/admin/users -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' \
-    -d '{{"kind":"employee","role":"standard","auth_type":"saml_sso","username":"sam","display_name":"Sam"}}'
+  {create}
 
   # 3. Sign in as sam, in a browser
-  {service}/v1/sso/{tenant}/login
+  {service}/login?tenant={tenant}
 
 "#
     )

@@ -3,7 +3,6 @@
 
 use axum::http::Method;
 use data_encoding::BASE64;
-use miniz_oxide::deflate::compress_to_vec;
 use tests::{PUBLIC_URL, Reply, Service, TestRequest, TestUser, TestUsers, browser::Browser};
 
 const PAGE: &str = "/admin/users/import";
@@ -238,25 +237,4 @@ async fn page_is_in_german_too() {
     assert_shows(&ann.open("/admin/users/import?lang=de").await, 200, &["Benutzer importieren", "Höchstens 200"]);
     let preview = ann.upload(PAGE, &[("csv", LIST)]).await;
     assert_shows(&preview, 200, &["3 Benutzer anlegen", "Nicht angelegt", "Die Rolle muss"]);
-}
-
-/// The form of the preview keeps the list, which cannot be compressed.
-#[tokio::test]
-async fn largest_list_weighs_at_most_20_kib_with_style_and_script() {
-    let (service, mut users) = Service::with_users().await;
-    let mut ann = signed_in(&service, &mut users, "ann").await;
-    let weight = |reply: &Reply| compress_to_vec(reply.body.as_str().unwrap().as_bytes(), 6).len();
-    let row = |n| format!("long.username.{n},Person with the number {n},portal,person.{n}@customer.example\n");
-    let list = "username,display_name,role,email\n".to_owned() + &(0..200).map(row).collect::<String>();
-    let preview = ann.upload(PAGE, &[("csv", &list)]).await;
-    let done = ann.upload(PAGE, &[("confirm", &sealed(&preview))]).await;
-    assert_eq!(file(&done).lines().count(), 201);
-    let mut files = 0;
-    for before in ["stylesheet\" href=\"", "module\" src=\""] {
-        let path = done.html().split_once(before).unwrap().1.split_once('"').unwrap().0.to_owned();
-        files += weight(&ann.open(&path).await);
-    }
-    for page in [&preview, &done] {
-        assert!(files + weight(page) <= 20 * 1024, "{} and {files} bytes", weight(page));
-    }
 }

@@ -103,7 +103,7 @@ async fn serve(cloud: &Cloud) -> ! {
             println!("  {id:<8} {:<5} {:<18} {}", text("username"), text("display_name"), text("password"));
         }
     }
-    let enrol = "cargo run -q --bin local -- enrol --url";
+    let enrol = "cargo run -q --bin local -- enroll --url";
     println!("cloud: try, in another terminal: {enrol} {} --tenant acme --username bob", cloud.url);
     println!("cloud: mails are printed here: bob's address is bob@acme.example");
     let mut stream = Stream::open(&aws::dynamodb(), &cloud.table).await;
