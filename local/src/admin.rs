@@ -8,7 +8,7 @@ use crate::{
     Failure,
     args::admin::Who,
     client::{Call, Reply, Server, text},
-    enrol::{MAX_ATTEMPTS, explain_refused_code},
+    code::CodeStep,
     state::{Kept, StateFile},
     terminal,
 };
@@ -18,6 +18,14 @@ const PAGE: &str = "100";
 
 /// The path of the users.
 pub(crate) const USERS: &str = "/v1/admin/users";
+
+/// The code that makes the session fresh.
+const STEP_UP: CodeStep = CodeStep {
+    path: "/v1/step-up",
+    question: "Code",
+    action: "checking the code",
+    exhausted: "five wrong codes: the change was not made",
+};
 
 /// The person who signed in, at their server.
 pub(crate) struct Admin {
@@ -117,19 +125,9 @@ impl Admin {
     /// Asks for codes until one is right. The session has a new token then, which is kept at once.
     async fn step_up(&mut self) -> Result<(), Failure> {
         terminal::say("This needs a fresh code of your authenticator app.");
-        for _ in 0..MAX_ATTEMPTS {
-            let body = json!({"code": *terminal::line("Code").await?});
-            let reply = self.server.send(Call::post("/v1/step-up", &body).token(&self.kept.token)).await?;
-            match reply.code() {
-                Some(code @ ("malformed_code" | "invalid_code")) => explain_refused_code(code),
-                _ => {
-                    let answer = reply.ok("checking the code")?;
-                    self.kept.token.clone_from(&*text(&answer["session"]["token"])?);
-                    return self.file.write(&self.kept);
-                }
-            }
-        }
-        Err("five wrong codes: the change was not made".into())
+        let answer = STEP_UP.run(&self.server, &self.kept.token).await?;
+        self.kept.token.clone_from(&*text(&answer["session"]["token"])?);
+        self.file.write(&self.kept)
     }
 
     /// Reads a list, page by page, until `each` returns `false`.

@@ -11,11 +11,17 @@ use crate::{
     Failure,
     args::{Account, DEFAULT_URL},
     client::{Call, Server, text},
+    code::CodeStep,
     terminal::{self, print},
 };
 
-/// How often a code is asked for. The server ends a pending enrolment or a challenge after five wrong codes.
-pub(crate) const MAX_ATTEMPTS: usize = 5;
+/// The first code confirms the enrolment.
+const CONFIRM: CodeStep = CodeStep {
+    path: "/v1/mfa/enrolments/confirm",
+    question: "Code in the app",
+    action: "confirming the enrolment",
+    exhausted: "five wrong codes: start again",
+};
 
 /// Signs in with the password, enrols an authenticator app, and issues a recovery token.
 ///
@@ -43,7 +49,7 @@ pub async fn run(options: &Account) -> Result<(), Failure> {
     let enrolment = server.send(Call::post("/v1/mfa/enrolments", &start).token(&token)).await?;
     let enrolment = enrolment.ok("starting the enrolment")?;
     show(&text(&enrolment["otpauth_uri"])?, &text(&enrolment["secret"])?)?;
-    let session = confirm(&server, &token).await?;
+    let session = text(&CONFIRM.run(&server, &token).await?["session"]["token"])?;
     let recovery = server.send(Call::new(Method::POST, "/v1/mfa/recovery-token").token(&session)).await?;
     let recovery = recovery.ok("issuing the recovery token")?;
     print(&format!(
@@ -99,32 +105,6 @@ fn qr(uri: &str, colors: bool) -> Result<String, Failure> {
     }
     let text = renderer.dark_color(Dense1x2::Dark).light_color(Dense1x2::Light).build();
     Ok(text.lines().map(|line| format!("\u{1b}[30;107m{line}\u{1b}[0m")).collect::<Vec<_>>().join("\n"))
-}
-
-/// Asks for codes until one is right. Returns the session token.
-async fn confirm(server: &Server, token: &str) -> Result<Zeroizing<String>, Failure> {
-    for _ in 0..MAX_ATTEMPTS {
-        let code = terminal::line("Code in the app").await?;
-        let body = json!({"code": *code});
-        let answer = server.send(Call::post("/v1/mfa/enrolments/confirm", &body).token(token)).await?;
-        match answer.code() {
-            Some(code @ ("malformed_code" | "invalid_code")) => explain_refused_code(code),
-            _ => return text(&answer.ok("confirming the enrolment")?["session"]["token"]),
-        }
-    }
-    Err("five wrong codes: start again".into())
-}
-
-/// Explains why a code was refused. The service does not tell a wrong code from a used one.
-pub(crate) fn explain_refused_code(code: &str) {
-    let text = match code {
-        "malformed_code" => "This is not a code: a code has 6 digits.",
-        _ => {
-            "This code is wrong or was used. Each code works once: wait for the next one. If that is refused too, check the \
-             clock of the phone."
-        }
-    };
-    terminal::say(text);
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ pub mod audit;
 pub(crate) mod batch;
 pub mod cli;
 pub(crate) mod client;
+pub(crate) mod code;
 pub mod completion;
 pub mod data_dir;
 #[cfg(feature = "dynamodb")]

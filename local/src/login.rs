@@ -8,10 +8,19 @@ use crate::{
     admin::Admin,
     args::{Account, DEFAULT_URL, Format, Login},
     client::{Call, Server, text},
-    enrol::{MAX_ATTEMPTS, command, explain_refused_code, sign_in},
+    code::CodeStep,
+    enrol::{command, sign_in},
     state::{Kept, StateFile},
     table,
     terminal::{self, print, say},
+};
+
+/// The code after the password.
+const VERIFY: CodeStep = CodeStep {
+    path: "/v1/verify",
+    question: "Code, or recovery token",
+    action: "verifying the code",
+    exhausted: "five wrong codes: start again",
 };
 
 /// Signs in with password and code. Keeps the session, or prints its token.
@@ -73,27 +82,13 @@ async fn end(server: &Server, token: &str) {
 async fn authenticate(server: &Server, account: &Account, device: Option<&str>) -> Result<Value, Failure> {
     let answer = sign_in(server, account, device).await?;
     match answer["status"].as_str() {
-        Some("mfa_required") => verify(server, &text(&answer["challenge"]["token"])?).await,
+        Some("mfa_required") => VERIFY.run(server, &text(&answer["challenge"]["token"])?).await,
         Some("enrolment_required") => {
             let enroll = command("enroll", account);
             Err(format!("this user has no authenticator app: first run `{enroll}`").into())
         }
         _ => Ok(answer),
     }
-}
-
-/// Asks for codes until one is right. Returns the response of `POST /v1/verify`.
-async fn verify(server: &Server, challenge: &str) -> Result<Value, Failure> {
-    for _ in 0..MAX_ATTEMPTS {
-        let code = terminal::line("Code, or recovery token").await?;
-        let body = json!({"code": *code});
-        let answer = server.send(Call::post("/v1/verify", &body).token(challenge)).await?;
-        match answer.code() {
-            Some(code @ ("malformed_code" | "invalid_code")) => explain_refused_code(code),
-            _ => return answer.ok("verifying the code"),
-        }
-    }
-    Err("five wrong codes: start again".into())
 }
 
 /// Who signed in, how, and until when.

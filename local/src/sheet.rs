@@ -4,13 +4,14 @@ use std::{borrow::Cow, fs, path::Path};
 
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
+use vestibule::http::page::{CSV_FORMULA, csv_line, csv_reader};
 use zeroize::Zeroizing;
 
 use crate::Failure;
 
 /// Whether a spreadsheet program takes a cell for a formula. Quotes before it do not count, so that [`as_text`] can be undone.
 fn is_formula(cell: &str) -> bool {
-    cell.trim_start_matches('\'').starts_with(['=', '+', '-', '@', '\t', '\r'])
+    cell.trim_start_matches('\'').starts_with(CSV_FORMULA)
 }
 
 /// A cell that no spreadsheet program takes for a formula: strangers choose some of the texts.
@@ -52,15 +53,12 @@ impl Sheet {
     fn parse(bytes: &[u8]) -> Result<Self, String> {
         let digest = HEXLOWER.encode(&Sha256::digest(bytes));
         let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8: save it as CSV UTF-8")?;
-        // The reader counts a line only at its line feed, which it reads late after a carriage return.
         let text = Zeroizing::new(text.trim_start_matches('\u{feff}').replace("\r\n", "\n"));
-        let header = text.lines().next().unwrap_or("");
-        let delimiter = [b';', b'\t'].into_iter().find(|c| header.as_bytes().contains(c)).unwrap_or(b',');
-        let mut builder = csv::ReaderBuilder::new();
-        let mut reader = builder.delimiter(delimiter).trim(csv::Trim::Headers).from_reader(text.as_bytes());
+        let mut reader = csv_reader(&text);
         let invalid = |error: csv::Error| match error.kind() {
             csv::ErrorKind::UnequalLengths { pos: Some(at), expected_len, len } => {
-                format!("line {} has {len} cells, and the first line has {expected_len}", at.line())
+                let line = csv_line(&text, Some(at));
+                format!("line {line} has {len} cells, and the first line has {expected_len}")
             }
             _ => format!("it is not CSV ({error})"),
         };
@@ -68,7 +66,7 @@ impl Sheet {
         let mut rows = Vec::new();
         for record in reader.records() {
             let record = record.map_err(invalid)?;
-            let line = record.position().map_or(0, csv::Position::line);
+            let line = csv_line(&text, record.position());
             rows.push(Row { line, cells: record.iter().map(str::to_owned).map(Zeroizing::new).collect() });
         }
         if rows.is_empty() {
@@ -142,9 +140,16 @@ mod tests {
     }
 
     #[test]
+    fn empty_lines_count() {
+        let sheet = Sheet::of("name\nann\n\n\nbob\n");
+        assert_eq!(sheet.rows.iter().map(|row| row.line).collect::<Vec<_>>(), [2, 5]);
+    }
+
+    #[test]
     fn bad_file_is_refused_with_its_line() {
         for (bytes, expected) in [
             (&b"a,b\n1,2\n3\n"[..], "line 3 has 1 cells, and the first line has 2"),
+            (b"a,b\n\n\n3\n", "line 4 has 1 cells"),
             (b"a,b\n", "it has no rows"),
             (b"", "it has no rows"),
             (b"a\n\xff\n", "it is not UTF-8"),

@@ -22,6 +22,6 @@ pub(super) use layout::problem_page;
 pub use layout::{Navigation, PageError, PageResult, redirect, redirect_to_enrolment};
 pub use origin::{is_own_path, own_path, with_query, with_return_to};
 pub use request::{Page, PageForm, PageRequest, PageUpload};
-pub use table::{Csv, CsvRow, NotCsv, csv_row};
+pub use table::{CSV_FORMULA, Csv, CsvRow, NotCsv, csv_line, csv_reader, csv_row};
 
 pub use crate::text::Text;

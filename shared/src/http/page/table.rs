@@ -2,10 +2,10 @@
 
 use std::fmt::Write;
 
-use csv::{Position, ReaderBuilder, StringRecord, Trim};
+use csv::{Position, Reader, ReaderBuilder, StringRecord, Trim};
 
 /// A cell that begins like this is a formula for a spreadsheet program.
-const FORMULA: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
+pub const CSV_FORMULA: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
 
 /// A text is not CSV.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,13 +32,10 @@ impl Csv {
     /// # Errors
     /// [`NotCsv`] if the rows do not have the same number of cells.
     pub fn read(text: &str) -> Result<Self, NotCsv> {
-        // The reader counts a line only at its line feed, which it reads late after a carriage return.
         let text = text.replace("\r\n", "\n");
-        let header = text.lines().next().unwrap_or("");
-        let delimiter = [b';', b'\t'].into_iter().find(|c| header.as_bytes().contains(c)).unwrap_or(b',');
-        let mut reader = ReaderBuilder::new().delimiter(delimiter).trim(Trim::Headers).from_reader(text.as_bytes());
+        let mut reader = csv_reader(&text);
         let columns = reader.headers().map_err(|_| NotCsv)?.clone();
-        let rows = reader.records().map(|row| row.map(|row| (line(&text, row.position()), row)));
+        let rows = reader.records().map(|row| row.map(|row| (csv_line(&text, row.position()), row)));
         let rows = rows.collect::<Result<_, _>>().map_err(|_| NotCsv)?;
         Ok(Self { columns, rows })
     }
@@ -60,8 +57,18 @@ impl Csv {
     }
 }
 
-/// The line at a position. The reader's position of a row is before the empty lines that it skips.
-fn line(text: &str, position: Option<&Position>) -> u64 {
+/// A reader of a table that a person gives. The separator is a comma, a semicolon or a tab. Each line of the text ends with a
+/// line feed alone: the reader counts a line only at its line feed, which it reads late after a carriage return.
+#[must_use]
+pub fn csv_reader(text: &str) -> Reader<&[u8]> {
+    let header = text.lines().next().unwrap_or("");
+    let delimiter = [b';', b'\t'].into_iter().find(|c| header.as_bytes().contains(c)).unwrap_or(b',');
+    ReaderBuilder::new().delimiter(delimiter).trim(Trim::Headers).from_reader(text.as_bytes())
+}
+
+/// The line at a position of [`csv_reader`], whose position of a row is before the empty lines that it skips.
+#[must_use]
+pub fn csv_line(text: &str, position: Option<&Position>) -> u64 {
     let Some(position) = position else { return 0 };
     let rest = usize::try_from(position.byte()).ok().and_then(|at| text.as_bytes().get(at..)).unwrap_or_default();
     let empty = rest.iter().take_while(|byte| **byte == b'\n').count();
@@ -73,7 +80,7 @@ impl<'a> CsvRow<'a> {
     #[must_use]
     pub fn cell(self, column: usize) -> &'a str {
         let text = self.exact(column).trim();
-        text.strip_prefix('\'').filter(|rest| rest.starts_with(FORMULA)).unwrap_or(text)
+        text.strip_prefix('\'').filter(|rest| rest.starts_with(CSV_FORMULA)).unwrap_or(text)
     }
 
     /// The text of a cell, as it is.
@@ -87,7 +94,7 @@ impl<'a> CsvRow<'a> {
 /// because strangers choose some of the texts.
 pub fn csv_row<'a>(text: &mut String, cells: impl IntoIterator<Item = &'a str>) {
     for (n, cell) in cells.into_iter().enumerate() {
-        let (comma, quote) = (if n == 0 { "" } else { "," }, if cell.starts_with(FORMULA) { "'" } else { "" });
+        let (comma, quote) = (if n == 0 { "" } else { "," }, if cell.starts_with(CSV_FORMULA) { "'" } else { "" });
         let _ = write!(text, "{comma}\"{quote}{}\"", cell.replace('"', "\"\""));
     }
     text.push_str("\r\n");
