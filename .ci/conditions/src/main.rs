@@ -4,10 +4,10 @@
 //! condition. Each test of it runs once alone, to learn which conditions it evaluates. Then each condition costs one run
 //! of the tests that evaluate it. `find.rs` finds the conditions in the syntax tree.
 //!
-//! `conditions [--list] [--library] [--test=NAME ...] [FILE ...]`: all conditions, or those of files whose path contains
-//! one of these strings. `--list` only lists them. `--library` runs only the tests beside the code, which build fastest;
-//! `--test` adds single programs of `tests/tests/` to them. Results are
-//! kept in `target/conditions/results.txt`: an interrupted run continues, and repeats only conditions that were not
+//! `conditions [--list] [--library] [--test=NAME ...] [--features=NAMES] [FILE ...]`: all conditions, or those of files
+//! whose path contains one of these strings. `--list` only lists them. `--library` runs only the tests beside the code,
+//! which build fastest; `--test` adds single programs of `tests/tests/` to them, and `--features` enables those that talk
+//! to an emulator. Results are kept in `target/conditions/results.txt`: an interrupted run continues, and repeats only conditions that were not
 //! noticed.
 
 mod find;
@@ -58,11 +58,12 @@ fn main() -> ExitCode {
     if wanted_tests.is_empty() && !options.iter().any(|it| it == "--library") {
         wanted_tests = run::TESTS.to_vec();
     }
+    let features = options.iter().find_map(|it| it.strip_prefix("--features=")).unwrap_or_default();
     let copy = root.join("target/conditions");
     run::copy(&root, &copy, &tracked, &sources, &conditions);
-    let Some(tests) = run::tests(&copy, &wanted_tests) else {
+    let Some(tests) = run::tests(&copy, &wanted_tests, features) else {
         return ExitCode::FAILURE;
     };
-    let numbered = conditions.iter().enumerate().filter(|(_, it)| wanted(it));
-    run::all(&root, &copy, &tests, numbered)
+    let numbered: Vec<_> = conditions.iter().enumerate().filter(|(_, it)| wanted(it)).collect();
+    run::all(&root, &copy, &tests, &numbered)
 }

@@ -7,6 +7,7 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
@@ -111,7 +112,7 @@ pub struct Test {
 }
 
 /// The test programs of the whole service that are likely to notice a removed condition.
-pub const TESTS: [&str; 15] = [
+pub const TESTS: [&str; 24] = [
     "attacks",
     "authorization",
     "contract",
@@ -123,19 +124,28 @@ pub const TESTS: [&str; 15] = [
     "init",
     "journeys",
     "lambda",
+    "mail_queue",
+    "openapi",
     "operators",
+    "pages",
+    "pages_admin",
+    "pages_brand",
+    "pages_import",
+    "pages_password",
+    "pages_support",
     "saml",
     "sealing",
     "secret_exposure",
+    "texts",
 ];
 
 /// Builds the tests of the copy: the wanted programs after the tests beside the code, each with the folder that it runs
 /// in. Returns `None` if the build fails. The whole workspace is selected, so that Cargo builds dependencies once and the
-/// library with all its features.
-fn build(copy: &Path, wanted: &[&str]) -> Option<Vec<(PathBuf, PathBuf)>> {
+/// library with all its features. `features` are those that programs need which talk to an emulator.
+fn build(copy: &Path, wanted: &[&str], features: &str) -> Option<Vec<(PathBuf, PathBuf)>> {
     let mut command = Command::new("cargo");
     command.args(["test", "--locked", "--workspace", "--no-run", "--message-format=json-render-diagnostics", "--lib"]);
-    command.args(wanted.iter().flat_map(|test| ["--test", test]));
+    command.args(["--features", features]).args(wanted.iter().flat_map(|test| ["--test", test]));
     // Neither is needed for one build, and both take a lot of space.
     command.env("CARGO_INCREMENTAL", "0").env("CARGO_PROFILE_DEV_DEBUG", "0");
     command.env("CARGO_TARGET_DIR", copy.join("target")).current_dir(copy);
@@ -161,7 +171,8 @@ fn failure(
     (variable, value): (&str, &str),
     limit: Duration,
 ) -> Option<String> {
-    let output = std::env::temp_dir().join(format!("conditions-{}", std::process::id()));
+    let thread = std::thread::current().id();
+    let output = std::env::temp_dir().join(format!("conditions-{}-{thread:?}", std::process::id()));
     let to = fs::File::create(&output).expect("a file");
     let mut command = Command::new(program);
     command.arg("--exact").args(names).env(variable, value);
@@ -185,9 +196,9 @@ fn failure(
 
 /// Builds the tests of the copy, and runs each once to learn which conditions it evaluates: only these can change its
 /// result. What was learnt is kept next to the program until the program changes. Returns `None` if the build fails.
-pub fn tests(copy: &Path, wanted: &[&str]) -> Option<Vec<Test>> {
+pub fn tests(copy: &Path, wanted: &[&str], features: &str) -> Option<Vec<Test>> {
     let mut programs = Vec::new();
-    for (program, folder) in build(copy, wanted)? {
+    for (program, folder) in build(copy, wanted, features)? {
         let kept = program.with_extension("reached");
         let modified = |path: &Path| fs::metadata(path).and_then(|it| it.modified()).ok();
         if modified(&kept) < modified(&program) {
@@ -239,7 +250,7 @@ fn learn(program: &Path, folder: &Path) -> String {
 /// conditions so far, then those beside the code, then the fastest.
 fn failing_test(
     tests: &[Test],
-    noticed: &mut HashMap<String, usize>,
+    noticed: &Mutex<HashMap<String, usize>>,
     number: usize,
     condition: &Condition,
 ) -> Option<String> {
@@ -247,8 +258,9 @@ fn failing_test(
     let module = module.trim_end_matches(".rs").replace('/', "::");
     for of_program in tests.chunk_by(|a, b| a.program == b.program) {
         let mut reaching: Vec<_> = of_program.iter().filter(|test| test.reached.contains(&number)).collect();
+        let noticed_before = noticed.lock().expect("no panic").clone();
         reaching.sort_by_key(|test| {
-            (Reverse(noticed.get(&test.name).copied().unwrap_or(0)), !test.name.starts_with(&module), test.time)
+            (Reverse(noticed_before.get(&test.name).copied().unwrap_or(0)), !test.name.starts_with(&module), test.time)
         });
         let mut size = 4;
         while !reaching.is_empty() {
@@ -259,7 +271,7 @@ fn failing_test(
             if let Some(output) = failure(of, &names, removed, limit) {
                 let failed = output.lines().find_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... FAILED"));
                 if let Some(test) = failed {
-                    *noticed.entry(test.to_owned()).or_default() += 1;
+                    *noticed.lock().expect("no panic").entry(test.to_owned()).or_default() += 1;
                 }
                 let program = some[0].program.file_stem()?.to_string_lossy().into_owned();
                 let program = program.rsplit_once('-').map_or("", |(name, _)| name);
@@ -271,44 +283,44 @@ fn failing_test(
     None
 }
 
-/// Removes each condition in turn. Reports those that no test notices, and fails if one is not explained in
-/// docs/mutation.md.
-pub fn all<'a>(
-    root: &Path,
-    copy: &Path,
-    tests: &[Test],
-    conditions: impl Iterator<Item = (usize, &'a Condition)>,
-) -> ExitCode {
+/// Removes each condition, as many at once as there are processors. Reports those that no test notices, and fails if one
+/// is not explained in docs/mutation.md.
+pub fn all(root: &Path, copy: &Path, tests: &[Test], conditions: &[(usize, &Condition)]) -> ExitCode {
     let kept = copy.join("results.txt");
     let known = fs::read_to_string(&kept).unwrap_or_default();
     let known: HashSet<&str> =
         known.lines().filter_map(|line| line.strip_prefix("noticed\t")?.split('\t').next()).collect();
     let explained = fs::read_to_string(root.join("docs/mutation.md")).unwrap_or_default();
-    let mut results = fs::OpenOptions::new().create(true).append(true).open(&kept).expect("results");
-    let (mut noticed, mut survivors, mut by_test) = (0, Vec::new(), HashMap::new());
-    for (number, condition) in conditions {
-        let key = condition.key();
-        if known.contains(key.as_str()) {
-            noticed += 1;
-            continue;
+    let results = fs::OpenOptions::new().create(true).append(true).open(&kept).expect("results");
+    let (open, noticed_before): (Vec<_>, Vec<_>) =
+        conditions.iter().copied().partition(|(_, it)| !known.contains(it.key().as_str()));
+    let (by_test, survivors, waiting) = (Mutex::default(), Mutex::new(Vec::new()), Mutex::new(open.iter().copied()));
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, std::num::NonZero::get) {
+            scope.spawn(|| {
+                let next = || waiting.lock().expect("no panic").next();
+                while let Some((number, condition)) = next() {
+                    let key = condition.key();
+                    let line = if let Some(test) = failing_test(tests, &by_test, number, condition) {
+                        format!("noticed\t{key}\t{test}\n")
+                    } else {
+                        println!("no test fails without: {key}");
+                        let line = format!("not noticed\t{key}\n");
+                        survivors.lock().expect("no panic").push(key);
+                        line
+                    };
+                    (&results).write_all(line.as_bytes()).expect("results");
+                }
+            });
         }
-        match failing_test(tests, &mut by_test, number, condition) {
-            Some(test) => {
-                noticed += 1;
-                writeln!(results, "noticed\t{key}\t{test}").expect("results");
-            }
-            None => {
-                println!("no test fails without: {key}");
-                writeln!(results, "not noticed\t{key}").expect("results");
-                survivors.push(key);
-            }
-        }
-    }
-    let unexplained: Vec<_> = survivors.iter().filter(|key| !explained.contains(key.as_str())).collect();
+    });
+    let survivors = survivors.into_inner().expect("no panic");
+    let unexplained = survivors.iter().filter(|key| !explained.contains(key.as_str())).count();
     println!(
-        "{noticed} noticed, {} not noticed, {} of them explained in docs/mutation.md",
+        "{} noticed, {} not noticed, {} of them explained in docs/mutation.md",
+        noticed_before.len() + open.len() - survivors.len(),
         survivors.len(),
-        survivors.len() - unexplained.len()
+        survivors.len() - unexplained
     );
-    if unexplained.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if unexplained == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
