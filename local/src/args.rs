@@ -37,7 +37,7 @@ pub enum Command {
     Serve(Serve),
     /// Enrol an authenticator app; shows the QR code in the terminal
     #[command(alias = "enrol")]
-    Enroll(Account),
+    Enroll(Enroll),
     /// Sign in with password and code; the session is kept for the next commands
     Login(Login),
     /// Sign out: end the session and forget it
@@ -203,6 +203,17 @@ pub struct Account {
     pub username: String,
 }
 
+/// The options of `enroll`.
+#[derive(Debug, Args)]
+pub struct Enroll {
+    /// Who enrols, and where.
+    #[command(flatten)]
+    pub account: Account,
+    /// The form of the result.
+    #[command(flatten)]
+    pub format: Format,
+}
+
 /// The subcommands of `totp`.
 #[derive(Debug, Subcommand)]
 pub enum Totp {
@@ -219,6 +230,9 @@ pub struct TotpCode {
     /// Time of the code instead of now, in RFC 3339
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub at: Option<Timestamp>,
+    /// The form of the result.
+    #[command(flatten)]
+    pub format: Format,
 }
 
 /// The options of `init`.
@@ -239,6 +253,9 @@ pub struct Init {
     /// The Administrator's display name
     #[arg(long)]
     pub display_name: String,
+    /// The form of the result.
+    #[command(flatten)]
+    pub format: Format,
 }
 
 /// The options of `operator`.
@@ -253,6 +270,9 @@ pub struct Operator {
     /// The operator's display name [default: the login name]
     #[arg(long)]
     pub display_name: Option<String>,
+    /// The form of the result.
+    #[command(flatten)]
+    pub format: Format,
 }
 
 /// The options of `reset-mfa`.
@@ -273,6 +293,9 @@ pub struct ResetMfa {
     /// The reason, which is kept in the audit
     #[arg(long)]
     pub reason: String,
+    /// The form of the result.
+    #[command(flatten)]
+    pub format: Format,
 }
 
 /// The options of `raise-restore-epoch`.
@@ -284,6 +307,9 @@ pub struct RaiseRestoreEpoch {
     /// The reason, which is kept in the audit
     #[arg(long)]
     pub reason: String,
+    /// The form of the result.
+    #[command(flatten)]
+    pub format: Format,
 }
 
 /// The options of `mail`.
@@ -292,6 +318,9 @@ pub struct Mail {
     /// Directory of the store
     #[arg(long, value_name = "DIR", default_value = DEFAULT_DATA_DIR)]
     pub data_dir: PathBuf,
+    /// The form of the result.
+    #[command(flatten)]
+    pub format: Format,
 }
 
 /// The options of `idp`.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use clap::FromArgMatches;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 use vestibule::{
     env::{Clock, SystemClock},
@@ -19,14 +19,14 @@ use zeroize::Zeroizing;
 use crate::{
     Failure,
     args::{
-        self, Cli, Command, Init, LogForm, Operator, Serve, Totp, TotpCode,
+        self, Cli, Command, Format, Init, LogForm, Mail, Operator, Serve, Totp, TotpCode,
         admin::{Exclusions, Users},
     },
     audit, completion, enrol, exclusions, idp, log, login, mail,
     seed::Seed,
     seeding, server,
     signals::{Interrupted, interruptible},
-    sso,
+    sso, table,
     terminal::{self, print},
     totp, users,
 };
@@ -105,12 +105,12 @@ async fn execute_until_signal(command: Command) -> Result<(), Failure> {
         Command::ResetMfa(it) => {
             let command = json!({"command": "reset_mfa", "tenant": it.tenant, "username": it.username,
                 "ticket": it.ticket, "reason": it.reason});
-            emergency(&it.data_dir, command).await
+            emergency(&it.data_dir, command, it.format).await
         }
         Command::RaiseRestoreEpoch(it) => {
-            emergency(&it.data_dir, json!({"command": "raise_restore_epoch", "reason": it.reason})).await
+            emergency(&it.data_dir, json!({"command": "raise_restore_epoch", "reason": it.reason}), it.format).await
         }
-        Command::Mail(options) => show_mail(&options.data_dir),
+        Command::Mail(options) => show_mail(&options),
         Command::Serve(_) | Command::Idp(_) | Command::Completion(_) | Command::Man(_) => {
             Err("this command runs on its own".into())
         }
@@ -132,6 +132,7 @@ async fn totp_code(options: &TotpCode) -> Result<(), Failure> {
     };
     let at = options.at.unwrap_or_else(|| SystemClock.now());
     match totp::code(&secret, at) {
+        Some(code) if options.format.json => table::object(&json!({"code": code}), options.format),
         Some(code) => print(&format!("{code}\n")),
         None => Err("the secret is not a base32 key of at least 128 bits, as the enrolment shows it".into()),
     }
@@ -147,6 +148,9 @@ async fn init(options: &Init) -> Result<(), Failure> {
         return Err(format!("tenant {} exists: its Administrators create its users", options.tenant).into());
     }
     seeding::add_missing(&app, seed).await?;
+    if options.format.json {
+        return table::object(&created(&options.tenant, user, "administrator"), options.format);
+    }
     print(&format!(
         "Created tenant {} and its Administrator {user}.\n{}",
         options.tenant,
@@ -164,8 +168,17 @@ async fn operator(options: &Operator) -> Result<(), Failure> {
         return Err("an operator exists: operators create further operators".into());
     }
     seeding::add_missing(&app, seed).await?;
-    let next = next_commands(&options.data_dir, TenantId::support().as_str(), &options.username);
+    let support = TenantId::support();
+    if options.format.json {
+        return table::object(&created(support.as_str(), &options.username, "operator"), options.format);
+    }
+    let next = next_commands(&options.data_dir, support.as_str(), &options.username);
     print(&format!("Created operator {}.\n{next}", options.username))
+}
+
+/// The user who was created, for `--json`.
+fn created(tenant: &str, username: &str, role: &str) -> Value {
+    json!({"tenant": tenant, "username": username, "role": role})
 }
 
 /// The commands to run after a user was created.
@@ -176,18 +189,19 @@ fn next_commands(directory: &Path, tenant: &str, username: &str) -> String {
 }
 
 /// Executes a command of the function `operators`. The server must be stopped.
-async fn emergency(directory: &Path, command: serde_json::Value) -> Result<(), Failure> {
+async fn emergency(directory: &Path, command: Value, format: Format) -> Result<(), Failure> {
     log::start(LogForm::Text, "warn")?;
     if !directory.try_exists()? {
         return Err(format!("{} holds no store", directory.display()).into());
     }
     let app = server::open(Some(directory))?.at_restore_epoch().await?.app;
     let answer = operators::handle(&app, None, command, "local").await?;
-    print(&format!("{answer:#}\n"))
+    table::object(&answer, format)
 }
 
-fn show_mail(directory: &Path) -> Result<(), Failure> {
-    let text =
-        mail::read(directory).map_err(|error| format!("cannot read the mails in {}: {error}", directory.display()))?;
-    print(&text)
+fn show_mail(options: &Mail) -> Result<(), Failure> {
+    let directory = &options.data_dir;
+    let unreadable = |error| format!("cannot read the mails in {}: {error}", directory.display());
+    let mails = mail::read(directory).map_err(unreadable)?;
+    print(&if options.format.json { mails } else { mail::text(&mails) })
 }

@@ -9,9 +9,10 @@ use zeroize::Zeroizing;
 
 use crate::{
     Failure,
-    args::{Account, DEFAULT_URL},
+    args::{Account, DEFAULT_URL, Enroll},
     client::{Call, Server, text},
     code::CodeStep,
+    table,
     terminal::{self, print},
 };
 
@@ -27,9 +28,10 @@ const CONFIRM: CodeStep = CodeStep {
 ///
 /// # Errors
 /// A message that says which step failed, and why.
-pub async fn run(options: &Account) -> Result<(), Failure> {
-    let server = Server::at(&options.url)?;
-    let answer = sign_in(&server, options, None).await?;
+pub async fn run(options: &Enroll) -> Result<(), Failure> {
+    let (account, format) = (&options.account, options.format);
+    let server = Server::at(&account.url)?;
+    let answer = sign_in(&server, account, None).await?;
     let token = match answer["status"].as_str() {
         Some("enrolment_required") => text(&answer["enrolment"]["token"])?,
         Some("mfa_required") => {
@@ -48,17 +50,25 @@ pub async fn run(options: &Account) -> Result<(), Failure> {
     };
     let enrolment = server.send(Call::post("/v1/mfa/enrolments", &start).token(&token)).await?;
     let enrolment = enrolment.ok("starting the enrolment")?;
-    show(&text(&enrolment["otpauth_uri"])?, &text(&enrolment["secret"])?)?;
+    if format.json {
+        table::object(&json!({"otpauth_uri": enrolment["otpauth_uri"], "secret": enrolment["secret"]}), format)?;
+    } else {
+        show(&text(&enrolment["otpauth_uri"])?, &text(&enrolment["secret"])?)?;
+    }
     let session = text(&CONFIRM.run(&server, &token).await?["session"]["token"])?;
     let recovery = server.send(Call::new(Method::POST, "/v1/mfa/recovery-token").token(&session)).await?;
     let recovery = recovery.ok("issuing the recovery token")?;
-    print(&format!(
-        "\nMFA is on for {}.\nRecovery token, shown only now. Do not keep it on your phone:\n\n  {}\n\n\
-         Next, sign in with password and code. The code above is used up: wait for the next one.\n\n  {}\n\n",
-        options.username,
-        *text(&recovery["recovery_token"])?,
-        command("login", options),
-    ))?;
+    if format.json {
+        table::object(&json!({"recovery_token": recovery["recovery_token"]}), format)?;
+    } else {
+        print(&format!(
+            "\nMFA is on for {}.\nRecovery token, shown only now. Do not keep it on your phone:\n\n  {}\n\n\
+             Next, sign in with password and code. The code above is used up: wait for the next one.\n\n  {}\n\n",
+            account.username,
+            *text(&recovery["recovery_token"])?,
+            command("login", account),
+        ))?;
+    }
     // The session is not needed any more.
     let end = Call::new(Method::DELETE, "/v1/session").token(&session);
     server.send(end).await?.ok("signing out").map(drop)

@@ -150,7 +150,7 @@ mod tests {
             html: "<p>".to_owned(),
         };
         letters.send(&letter).await.unwrap();
-        let shown = mail::read(folder.path()).unwrap();
+        let shown = mail::text(&mail::read(folder.path()).unwrap());
         assert!(shown.contains("  To bob@acme.example: Acme: set a new password\n    Hello Bob,\n"), "{shown}");
         assert!(shown.contains("    https://login.example.com/password/reset?token=vp_A\n"), "{shown}");
         let mode = std::fs::metadata(folder.path().join(FILE)).unwrap().permissions().mode();

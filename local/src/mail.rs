@@ -165,15 +165,20 @@ impl Mail {
     }
 }
 
-/// The mails in the file, as text. If the directory has no such file, there are none.
+/// The lines of the file, each of them a mail as JSON. If the directory has no such file, there are none.
 ///
 /// # Errors
 /// The file cannot be read.
 pub fn read(directory: &Path) -> io::Result<String> {
-    let lines = match fs::read_to_string(directory.join(FILE)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound && directory.is_dir() => String::new(),
-        read => read?,
-    };
+    match fs::read_to_string(directory.join(FILE)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && directory.is_dir() => Ok(String::new()),
+        read => read,
+    }
+}
+
+/// The mails of these lines as text for people.
+#[must_use]
+pub fn text(lines: &str) -> String {
     let mut text = String::new();
     for line in lines.lines() {
         if let Ok(mail) = serde_json::from_str::<Mail>(line) {
@@ -190,5 +195,5 @@ pub fn read(directory: &Path) -> io::Result<String> {
     if text.is_empty() {
         text.push_str("no mails yet\n");
     }
-    Ok(text)
+    text
 }

@@ -85,7 +85,7 @@ impl Table {
     }
 }
 
-/// Prints one result: as JSON, or as lines `name<tab>value`.
+/// Prints one result: as JSON, or as lines `name<tab>value`. The fields of an object within are named `outer.inner`.
 ///
 /// # Errors
 /// Standard output is closed.
@@ -95,7 +95,14 @@ pub(crate) fn object(item: &Value, format: Format) -> Result<(), Failure> {
         writeln!(out, "{item}")?;
     } else {
         for (name, value) in item.as_object().into_iter().flatten() {
-            writeln!(out, "{name}\t{}", printable(&cell(value)))?;
+            match value.as_object() {
+                Some(fields) => {
+                    for (inner, value) in fields {
+                        writeln!(out, "{name}.{inner}\t{}", printable(&cell(value)))?;
+                    }
+                }
+                None => writeln!(out, "{name}\t{}", printable(&cell(value)))?,
+            }
         }
     }
     out.flush().map_err(Into::into)

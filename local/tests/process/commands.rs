@@ -52,6 +52,10 @@ fn first_administrator_and_operator_are_created_on_the_command_line() {
     let operator = ["operator", "--data-dir", &data, "--username", "op"];
     assert!(run(&operator, "another good password\n").status.success());
     assert!(refusal(&operator, "another good password\n").contains("an operator exists"));
+    let beta = ["init", "--data-dir", &data, "--tenant", "beta", "--name", "Beta", "--username", "bea", "--json"];
+    let output = run(&[&beta[..], &["--display-name", "Bea"]].concat(), "a good long password\n");
+    let created: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(created, json!({"tenant": "beta", "username": "bea", "role": "administrator"}));
     let server = Server::start(&["--data-dir", &data]);
     assert_eq!(server.login("acme", "ann", "a good long password")["status"], "enrolment_required");
     assert_eq!(server.login("support", "op", "another good password")["status"], "enrolment_required");
@@ -70,7 +74,7 @@ fn command_line_resets_the_only_administrator_and_raises_the_restore_epoch() {
         [&who[..], &["--ticket", ticket, "--reason", "lost phone"]].concat()
     };
     let succeed = |arguments: &[&str]| -> Value {
-        let output = run(arguments, "");
+        let output = run(&[arguments, &["--json"]].concat(), "");
         assert!(output.status.success(), "{output:?}");
         serde_json::from_slice(&output.stdout).unwrap()
     };
@@ -132,11 +136,35 @@ fn enrolment_on_the_command_line_writes_mails() {
 }
 
 #[test]
+fn enrolment_and_mails_are_printed_as_json() {
+    let home = TempDir::new().unwrap();
+    let data = home.path().join("data").to_str().unwrap().to_owned();
+    let server = Server::start(&["--data-dir", &data, "--seed", "demo"]);
+    let url = server.first["url"].as_str().unwrap().to_owned();
+    let mut enroll = program(&["enroll", "--url", &url, "--tenant", "acme", "--username", "bob", "--json"]);
+    let mut child = enroll.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    writeln!(input, "bob bakes 6 rye loaves").unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut next = || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
+    let enrolment = next();
+    assert!(enrolment["otpauth_uri"].as_str().unwrap().starts_with("otpauth://totp/"), "{enrolment}");
+    let code = run(&["totp", "code", "--secret", enrolment["secret"].as_str().unwrap()], "").stdout;
+    input.write_all(&code).unwrap();
+    assert!(next()["recovery_token"].is_string());
+    assert!(lines.next().is_none() && child.wait().unwrap().success());
+    let mails = String::from_utf8(run(&["mail", "--data-dir", &data, "--json"], "").stdout).unwrap();
+    let mails: Vec<Value> = mails.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(mails.iter().any(|mail| mail["username"] == "bob" && mail["action"] == "factor.activated"), "{mails:?}");
+}
+
+#[test]
 fn totp_code_prints_the_code_of_a_given_time() {
     let key = "GEZD GNBV GY3T QOJQ GEZD GNBV GY3T QOJQ";
     let at = ["totp", "code", "--at", "2009-02-13T23:31:30Z", "--secret"];
     let output = run(&[&at[..], &[key]].concat(), "");
     assert_eq!(output.stdout, b"005924\n");
+    assert_eq!(run(&[&at[..], &[key, "--json"]].concat(), "").stdout, b"{\"code\":\"005924\"}\n");
     assert_eq!(run(&[&at[..], &["-"]].concat(), key).stdout, b"005924\n");
     assert!(refusal(&["totp", "code", "--secret", "hello!"], "").contains("not a base32 key"));
 }
