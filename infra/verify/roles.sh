@@ -65,6 +65,10 @@ Directory Deny allowed Deny
 Support Deny allowed allowed
 Sso Deny allowed Deny
 ROLES
+# SSO shows an Administrator what the audit says about the last refused sign-in.
+role=$(aws iam get-role --role-name "$(named SsoRole)" --query Role.Arn --output text)
+check allowed Sso "$role" dynamodb:Query "$table" "$(keys 'T#acme#A#202701#0')"
+check Deny Sso "$role" dynamodb:Query "$table" "$(keys 'T#acme#U#one')"
 # The operators' function, which no gateway calls, also writes the store's identity. It cannot open secrets.
 role=$(aws iam get-role --role-name "$(named OperatorsRole)" --query Role.Arn --output text)
 check allowed Operators "$role" dynamodb:UpdateItem "$table" "$(keys SYS)"

@@ -206,8 +206,9 @@ impl Statement {
                 let whole = patterns.iter().all(|pattern| !pattern.contains(['*', '?']));
                 let expected = if whole { "ForAllValues:StringEquals" } else { "ForAllValues:StringLike" };
                 assert_eq!(operator, expected, "{patterns:?}");
-                // A pattern is a whole kind of partitions.
-                let kind = |pattern: &String| pattern.find(['*', '?']).is_none_or(|at| pattern[at - 1..] == *"#*");
+                // A pattern is a whole kind of partitions: each star stands for a whole part of the key, or for all parts.
+                let star = |part: &str| part == "*" || !part.contains(['*', '?']);
+                let kind = |pattern: &String| !pattern.starts_with('*') && pattern.split('#').all(star);
                 assert!(!patterns.is_empty() && patterns.iter().all(kind), "{patterns:?}");
                 self.partitions = Some(patterns);
             }
@@ -261,8 +262,11 @@ impl Statement {
     }
 }
 
+/// Whether IAM's `StringLike` matches: a star stands for any text.
 fn matches(pattern: &str, key: &str) -> bool {
-    pattern.strip_suffix('*').map_or(pattern == key, |prefix| key.starts_with(prefix))
+    let Some((before, after)) = pattern.split_once('*') else { return pattern == key };
+    let Some(rest) = key.strip_prefix(before) else { return false };
+    (0..=rest.len()).any(|at| rest.is_char_boundary(at) && matches(after, &rest[at..]))
 }
 
 /// The differences between calls of a function and the statements of its role about these services. Also a fault: a right

@@ -351,6 +351,30 @@ async fn identity_provider_of_every_administrator_cannot_be_removed() {
 }
 
 #[tokio::test]
+async fn last_refused_sso_sign_in_is_shown_to_the_administrator() {
+    let (service, mut users) = Service::with_users().await;
+    let mut ann = browser(&service, &mut users, "ann").await;
+    let idp = Idp::new("https://idp.example/metadata");
+    service.put("/v1/admin/sso", &session(&ann), json!({"metadata_xml": idp.metadata()})).await.ok();
+    service.patch("/v1/admin/users/u-bob", &session(&ann), json!({"auth_type": "saml_sso"})).await.ok();
+    assert_shows(&ann.open("/admin/sso").await, 200, &["None of the latest 100 events"]);
+    let sp = service.sp("acme").await;
+    for (name, status) in [("nobody&lt;b&gt;", 401), ("bob", 200)] {
+        let request = service.sso_request("acme").await;
+        let response = idp.valid_response(&service, &sp, &request, name).sign_assertion(&idp);
+        assert_eq!(service.acs("acme", &response, &request.relay_state).await.status, status);
+        service.advance(1);
+    }
+    // Neither a later sign-in nor a refusal of a password hides what arrived.
+    assert_eq!(service.login_with(&users["amy"], "wrong").await.status, 401);
+    let shown = ann.open("/admin/sso").await;
+    assert_shows(&shown, 200, &["Last refused sign-in", "unknown_subject", "nobody&#60;b&#62;"]);
+    service.advance(8 * 86_400);
+    let mut ann = browser(&service, &mut users, "ann").await;
+    assert_shows(&ann.open("/admin/sso").await, 200, &["None of the latest 100 events"]);
+}
+
+#[tokio::test]
 async fn refused_sso_response_is_a_page_in_the_browser_that_started() {
     let (service, mut users) = Service::with_users().await;
     let ann = browser(&service, &mut users, "ann").await;

@@ -1,18 +1,22 @@
 //! The page `/admin/sso`: an Administrator sees the identity provider (IdP) of the tenant, replaces its metadata and removes it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use askama::Template;
 use axum::{extract::State, routing::get};
 use serde::Deserialize;
 use vestibule::{
+    audit::{Action, AuditEvent, Outcome},
     env::Timestamp,
     http::{
         ApiResult, App, Code, Line, Problem, Routes,
         page::{Field, FormErrors, Page, PageRequest, PageResult, PageUpload, Text, redirect},
     },
     id::TenantId,
-    store::item::{Idp, Provisioning},
+    store::{
+        item::{Idp, Provisioning},
+        lists::{AuditFilter, AuditRow},
+    },
 };
 
 use super::{
@@ -22,6 +26,11 @@ use super::{
 
 /// The path of the page.
 const PATH: &str = "/admin/sso";
+
+/// Where the page looks for the last refused sign-in: in the latest events of the audit, and so far back. The whole audit
+/// would take too many queries.
+const LATEST_EVENTS: usize = 100;
+const LATEST: Duration = Duration::from_secs(7 * 86_400);
 
 pub(crate) fn routes() -> Routes {
     Routes::new().route(PATH, get(show).post(submit))
@@ -58,6 +67,7 @@ struct SsoTemplate {
     idp: Current,
     entity_id: String,
     acs_url: String,
+    refused: Option<AuditRow>,
     metadata_xml: Field,
     metadata_file: Field,
     /// What exactly is wrong with the metadata, in English.
@@ -203,18 +213,32 @@ async fn sso_page(app: &App, page: &Page, tenant: &TenantId, sent: Sent) -> Page
         Err(_) => return page.show_form(&title, &sent.errors, &NoneTemplate { text: page.text }),
     };
     let idp = current(app, page).await?;
+    let refused = match idp {
+        Current::Configured(_) => last_refused(app, page, tenant).await?,
+        Current::None | Current::Hidden => None,
+    };
     let template = SsoTemplate {
         text: page.text,
         tenant: tenant.clone(),
         idp,
         entity_id: sp.entity_id,
         acs_url: sp.acs_url,
+        refused,
         metadata_xml: Field::new(page, &sent.errors, "metadata_xml").long().optional().value(sent.metadata_xml),
         metadata_file: Field::new(page, &sent.errors, "metadata_file").file().optional(),
         detail: sent.detail,
         now: page.request.now,
     };
     page.show_form(&title, &sent.errors, &template)
+}
+
+/// The last sign-in that was refused, if it is among the latest events.
+async fn last_refused(app: &App, page: &Page, tenant: &TenantId) -> ApiResult<Option<AuditRow>> {
+    let now = page.request.now;
+    let filter = AuditFilter { from: Some(now - LATEST), ..AuditFilter::default() };
+    let latest = app.store.audit(tenant, &filter, (now - LATEST, now), None, LATEST_EVENTS).await?;
+    let refused = |event: &AuditEvent| event.action == Action::SsoLogin && event.outcome == Outcome::Refused;
+    Ok(latest.items.into_iter().find(|row| refused(&row.event)))
 }
 
 async fn current(app: &App, page: &Page) -> ApiResult<Current> {

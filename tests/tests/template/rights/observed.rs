@@ -224,6 +224,7 @@ impl Observer {
         body["provisioning"] = json!({"username": "New"});
         self.ok("sso", TestRequest::new(Method::PUT, "/v1/admin/sso").token(ann).json(body)).await;
         self.ok("sso", get("/v1/admin/sso", ann)).await;
+        self.ok("sso", get("/admin/sso", "").header("cookie", &format!("__Host-vestibule={ann}"))).await;
         let change = json!({"auth_type": "saml_sso"});
         self.ok("directory", TestRequest::new(Method::PATCH, "/v1/admin/users/u-eve").token(ann).json(change)).await;
         for (name_id, attribute, status) in
