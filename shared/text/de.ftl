@@ -88,8 +88,7 @@ verify-recovery = Stattdessen einen Wiederherstellungs-Code benutzen
 verify-recovery-title = Geben Sie Ihren Wiederherstellungs-Code ein
 verify-recovery-once = Ein Wiederherstellungs-Code gilt einmal. Nach der Anmeldung bekommen Sie einen neuen.
 verify-code = Stattdessen einen Code der App benutzen
-verify-ended = Diese Anmeldung ist beendet: Sie hat mehr als 5 Minuten gedauert, oder es waren 5 falsche Codes.
-verify-again = Neu anmelden
+verify-ended = Diese Anmeldung ist beendet: Sie ist abgeschlossen, hat mehr als 5 Minuten gedauert, oder es waren 5 falsche Codes.
 verify-clock = Geht die Uhr Ihres Telefons richtig? Ein Code hängt von der Zeit ab: Schalten Sie Datum und Uhrzeit auf automatisch.
 verify-lost = Kein Telefon und kein Wiederherstellungs-Code? Bitten Sie einen Administrator Ihrer Firma, Ihren Authenticator zurückzusetzen.
 

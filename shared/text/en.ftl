@@ -88,8 +88,7 @@ verify-recovery = Use a recovery token instead
 verify-recovery-title = Enter your recovery token
 verify-recovery-once = A recovery token works once. After you sign in, you get a new one.
 verify-code = Use a code instead
-verify-ended = This sign-in has ended: it took more than 5 minutes, or there were 5 wrong codes.
-verify-again = Sign in again
+verify-ended = This sign-in has ended: it is complete, it took more than 5 minutes, or there were 5 wrong codes.
 verify-clock = Is the clock of your phone right? A code depends on the time: turn on the automatic setting of date and time.
 verify-lost = No phone and no recovery token? Ask an Administrator of your company to reset your authenticator.
 

@@ -51,7 +51,12 @@ impl<'a> Browser<'a> {
     /// A browser with the session of a signed-in user.
     #[must_use]
     pub fn signed_in(service: &'a Service, user: &TestUser) -> Self {
-        let cookies = BTreeMap::from([("__Host-vestibule".to_owned(), user.session.clone())]);
+        Self::with_cookies(service, BTreeMap::from([("__Host-vestibule".to_owned(), user.session.clone())]))
+    }
+
+    /// A browser with these cookies.
+    #[must_use]
+    pub fn with_cookies(service: &'a Service, cookies: BTreeMap<String, String>) -> Self {
         Self { service, cookies }
     }
 

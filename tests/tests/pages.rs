@@ -216,6 +216,75 @@ async fn sign_in_replaces_a_planted_session() {
     assert_eq!(service.get("/v1/session", &session).await.ok().body["user"]["username"], "bob");
 }
 
+/// A double click, or the reload of a page that a form led to.
+#[tokio::test]
+async fn form_that_is_sent_twice_has_its_effect_once() {
+    let (service, mut users) = Service::with_users().await;
+    let mut bob = users.remove("bob").unwrap();
+    service.enrol(&mut bob).await;
+    let mut browser = Browser::new(&service);
+    log_in(&mut browser, &bob, "/").await;
+    let (code, before) = (service.next_code(&mut bob), browser.cookies.clone());
+    assert_eq!(browser.submit("/verify", &[("code", &code)]).await.location(), "/");
+    let mut again = Browser::with_cookies(&service, before);
+    let reply = again.submit("/verify", &[("code", &code)]).await;
+    assert!(reply.html().contains("it is complete") && reply.html().contains("href=\"/\">Continue"), "{reply:?}");
+    assert!(!again.cookies.contains_key("__Host-vestibule"), "a code opens one session");
+    // Each reload of the page with the recovery token makes a new token, and only the last one works.
+    let mut tokens = Vec::new();
+    for _ in 0..2 {
+        let reply = browser.submit("/settings/recovery-token", &[]).await;
+        tokens.push(between(reply.html(), r#"<p class="secret">"#, "</p>").to_owned());
+    }
+    for (token, status) in [(&tokens[0], 401), (&tokens[1], 303)] {
+        let mut lost = Browser::new(&service);
+        log_in(&mut lost, &bob, "/").await;
+        assert_eq!(lost.submit("/verify", &[("recovery_token", token)]).await.status, status);
+    }
+}
+
+/// Two tabs share the cookie. What a form does depends on who is signed in when it is sent, not on who opened it.
+#[tokio::test]
+async fn form_opened_by_one_user_does_not_act_in_their_name_after_another_signed_in() {
+    let (service, mut users) = Service::with_users().await;
+    for name in ["ann", "bob"] {
+        service.enrol(users.get_mut(name).unwrap()).await;
+    }
+    let mut browser = Browser::signed_in(&service, &users["ann"]);
+    assert!(browser.open("/admin/users/u-eve/mfa-reset").await.html().contains("name=\"reason\""));
+    let bob = users.get_mut("bob").unwrap();
+    log_in(&mut browser, bob, "/").await;
+    let code = service.next_code(bob);
+    browser.submit("/verify", &[("code", &code)]).await;
+    let reply = browser.submit("/admin/users/u-eve/mfa-reset", &[("reason", "typed by ann")]).await;
+    assert_eq!(reply.status, 403);
+    let passwords = [("current_password", &*users["ann"].password), ("new_password", "a new password of ann")];
+    let reply = browser.submit("/settings/password", &passwords).await;
+    assert_ne!(reply.status, 303, "ann's password is not bob's: {reply:?}");
+    let ann = Browser::signed_in(&service, &users["ann"]).cookies["__Host-vestibule"].clone();
+    let audit = service.get("/v1/admin/audit", &ann).await.ok();
+    let resets = audit.body["items"].as_array().unwrap().iter().filter(|row| row["action"] == "mfa.reset");
+    assert_eq!(resets.count(), 0, "nothing was done in ann's name");
+    assert_eq!(service.login(&users["ann"]).await.status, 200, "ann's password is as before");
+}
+
+/// The back button shows a form from before the sign-out.
+#[tokio::test]
+async fn form_from_before_the_sign_out_does_nothing() {
+    let (service, mut users) = Service::with_users().await;
+    let mut bob = users.remove("bob").unwrap();
+    service.enrol(&mut bob).await;
+    let mut browser = Browser::signed_in(&service, &bob);
+    let before = browser.cookies.clone();
+    browser.submit("/logout", &[]).await;
+    assert!(!browser.cookies.contains_key("__Host-vestibule"));
+    for cookies in [browser.cookies.clone(), before] {
+        let mut browser = Browser::with_cookies(&service, cookies);
+        let reply = browser.submit("/settings/recovery-token", &[]).await;
+        assert!(reply.location().starts_with("/login"), "{reply:?}");
+    }
+}
+
 #[tokio::test]
 async fn return_path_never_leads_to_another_site() {
     let (service, mut users) = Service::with_users().await;

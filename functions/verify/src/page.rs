@@ -64,7 +64,8 @@ struct VerifyTemplate {
 #[template(path = "ended.html")]
 struct EndedTemplate {
     text: Text,
-    login: String,
+    /// Where the sign-in was to lead. A page there asks for another sign-in, unless this one is complete.
+    return_to: String,
 }
 
 #[derive(Template)]
@@ -122,7 +123,7 @@ fn verify_page(page: &Page, errors: &FormErrors, recovery: bool, return_to: Stri
 
 /// The challenge is used up or has expired: the person starts again.
 fn ended(page: &Page, return_to: &str) -> PageResult {
-    let template = EndedTemplate { text: page.text, login: with_return_to("/login", return_to) };
+    let template = EndedTemplate { text: page.text, return_to: return_to.to_owned() };
     page.show(&page.text.get("problem-title"), &template)
 }
 
