@@ -1,11 +1,11 @@
 // The work of Administrators, support and invited users by clicking, on the demo users:
-// administration.mjs URL with|without TENANT [MAILS IDP]. Without the file of mails and the identity provider for development,
-// on the functions, the parts with support, mails and SSO are left out.
+// administration.mjs URL with|without TENANT MAILS IDP OPERATOR. MAILS is the file with the mails, IDP the URL of the identity
+// provider for development, and OPERATOR the username of an operator who has not enrolled yet.
 
 import { readFileSync } from "node:fs";
 import { start } from "./browser.mjs";
 
-const [url, scripts, tenant, mails, idp] = [process.argv[2], process.argv[3] === "with", ...process.argv.slice(4)];
+const [url, scripts, tenant, mails, idp, operator] = [process.argv[2], process.argv[3] === "with", ...process.argv.slice(4)];
 const PASSWORDS = {
   ann: "ann waters 9 blue ferns", con2: "con2 paints 8 tall gates", op: "op sorts 7 brass keys",
 };
@@ -18,7 +18,7 @@ async function link(to, subject) {
     const sent = readFileSync(mails, "utf8").trim().split("\n").map((line) => JSON.parse(line));
     const mail = sent.findLast((one) => one.to === to && one.subject.includes(subject));
     if (mail) {
-      const { pathname, search } = new URL(mail.text.match(/https?:\S+/)[0]);
+      const { pathname, search } = new URL(mail.text.match(/https?:[^\s"<]+/)[0]);
       return pathname + search;
     }
     await new Promise((done) => setTimeout(done, 100));
@@ -42,7 +42,7 @@ async function openUser(username, name) {
 /** P9: support finds the sole Administrator, who is locked out, and resets them. Returns the reset code. */
 async function supportResets() {
   const op = await person();
-  await op.signIn("support", "op", PASSWORDS.op);
+  await op.signIn("support", operator, PASSWORDS.op);
   await enrol(op);
   await op.see("My settings", "settings-operator");
   await op.follow("Support");
@@ -50,14 +50,14 @@ async function supportResets() {
   await op.fill({ q: "none like this" });
   await op.press("Search");
   await op.see("Support: find a company", "support-none");
-  await op.open("/support");
+  await op.open(`/support?q=${tenant}`);
   await op.follow("Acme");
-  await op.see("Users of acme", "support-users");
+  await op.see(`Users of ${tenant}`, "support-users");
   await op.page.getByRole("link", { name: "Reset Ann Administrator" }).click();
   await op.see("Reset the authenticator of an Administrator", "support-reset");
   await op.press("Reset");
   await op.see("Reset the authenticator of an Administrator", "support-reset-empty");
-  await op.fill({ ticket: "T-1001", reason: "New phone; called back" });
+  await op.fill({ ticket: `T-1001-${tenant}`, reason: "New phone; called back" });
   await op.press("Reset");
   await op.see("Reset code for Ann Administrator", "support-reset-done");
   const code = await op.text("p.secret");
@@ -69,16 +69,14 @@ async function supportResets() {
   return code;
 }
 
-/** P5: the Administrator enrols, with the reset code if there is one. */
+/** P5: the Administrator enrols with the reset code. */
 async function administratorSignsIn(code) {
   await ann.signIn(tenant, "ann", PASSWORDS.ann);
-  if (code) {
-    await ann.see("Set up your authenticator app", "enroll-reset-code");
-    await ann.fill({ reset_code: "WRONG-CODE" });
-    await ann.press("Show the QR code");
-    await ann.see("Set up your authenticator app", "enroll-reset-code-wrong");
-    await ann.fill({ reset_code: code });
-  }
+  await ann.see("Set up your authenticator app", "enroll-reset-code");
+  await ann.fill({ reset_code: "WRONG-CODE" });
+  await ann.press("Show the QR code");
+  await ann.see("Set up your authenticator app", "enroll-reset-code-wrong");
+  await ann.fill({ reset_code: code });
   await enrol(ann);
 }
 
@@ -114,12 +112,13 @@ async function users() {
 
 /** An invitation, and what the invited person does. Later the person forgets the password. */
 async function invitation() {
+  const address = `eve@${tenant}.example`;
   await ann.page.locator("[name=role]").selectOption("standard");
-  await ann.fill({ username: "eve", display_name: "Eve <b>Employee</b>", email: "eve@example.com" });
+  await ann.fill({ username: "eve", display_name: "Eve <b>Employee</b>", email: address });
   await ann.press("Create the user");
   await ann.see("Eve <b>Employee</b>", "user-invited");
   const eve = await person();
-  const invited = await link("eve@example.com", "account");
+  const invited = await link(address, "account");
   await eve.open(invited);
   await eve.see("Choose a new password", "invitation");
   if (eve.page.url().includes("vp_")) eve.faults.push("the token stays in the address");
@@ -143,7 +142,7 @@ async function invitation() {
   await forgetful.fill({ tenant, username: "eve" });
   await forgetful.press("Send the mail");
   await forgetful.see("Look into your mail", "forgot-sent");
-  await forgetful.open(await link("eve@example.com", "set a new password"));
+  await forgetful.open(await link(address, "set a new password"));
   await forgetful.fill({ new_password: "eve sells 6 heavy globes" });
   await forgetful.press("Set the password");
   await forgetful.signIn(tenant, "eve", "eve sells 6 heavy globes");
@@ -295,6 +294,14 @@ async function sso() {
   await ann.fill({ metadata_xml: await (await fetch(`${idp}/metadata`)).text() });
   await ann.press("Save");
   await ann.see("Single sign-on (SSO)", "sso");
+  // Nobody here has this name yet: it is a refusal, and the page shows what arrived.
+  const stranger = await person();
+  await stranger.open(`/login?tenant=${tenant}`);
+  await stranger.bySso(tenant, "nobody@example.com");
+  await stranger.see("This did not work", "sso-not-accepted");
+  await ann.open("/admin/sso");
+  await ann.see("Single sign-on (SSO)", "sso-refused");
+  if (!(await ann.text("main")).includes("nobody@example.com")) ann.faults.push("the page does not show the NameID that arrived");
   await ann.open(`${await openUser("bob", "Bob Employee")}?change=auth_type`);
   await ann.see("Change how Bob Employee signs in", "change-auth-type");
   await ann.page.locator("[name=auth_type]").selectOption("saml_sso");
@@ -314,16 +321,14 @@ async function sso() {
   await bob.see("My settings", "settings-sso");
 }
 
-await administratorSignsIn(mails ? await supportResets() : undefined);
+await administratorSignsIn(await supportResets());
 await users();
-if (mails) await invitation();
+await invitation();
 await resets();
 await exclusions();
 await auditAndSettings();
-if (idp) await sso();
-if (mails) {
-  await importUsers();
-  await ownAddress();
-  await brand();
-}
+await sso();
+await importUsers();
+await ownAddress();
+await brand();
 await finish();

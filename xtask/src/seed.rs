@@ -6,6 +6,9 @@ use tests::{Service, TestUser};
 
 use crate::cloud::Cloud;
 
+/// Operators besides the one of the demo, with the same password, for checks that need one who has not enrolled yet.
+const FURTHER_OPERATORS: [&str; 2] = ["op-with", "op-without"];
+
 /// The demo tenants with their users.
 #[must_use]
 pub fn tenants() -> Vec<Value> {
@@ -35,8 +38,16 @@ async fn create_users(cloud: &Cloud, id: &str, demo: &Value) {
     let password = created["password"].as_str().unwrap_or_else(|| panic!("{id}: {created}"));
     let mut first = TestUser::new(id, "first", password);
     service.enrol(&mut first).await;
-    for user in demo["users"].as_array().unwrap() {
-        let mut user = user.clone();
+    let mut users = demo["users"].as_array().unwrap().clone();
+    if id == "support" {
+        let further = FURTHER_OPERATORS.map(|name| {
+            let mut operator = users[0].clone();
+            operator["username"] = json!(name);
+            operator
+        });
+        users.extend(further);
+    }
+    for mut user in users {
         user.as_object_mut().unwrap().remove("id");
         user["auth_type"] = json!("local");
         user["email"] = json!(format!("{}@{id}.example", user["username"].as_str().unwrap()));

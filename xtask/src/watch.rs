@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use serde_json::json;
 use tests::{aws, stream::Stream};
 
 use crate::{
@@ -121,6 +122,23 @@ async fn serve(cloud: &Cloud) -> ! {
         }
         printed = mails.len();
         tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+}
+
+/// Delivers the ordered mails with links until it is stopped. Writes all mails to a file, one line of JSON each.
+pub async fn write_mails(cloud: &Cloud, file: &Path) -> ! {
+    let new = file.with_extension("new");
+    loop {
+        cloud.deliver_orders().await;
+        let mut lines = String::new();
+        for mail in aws::mails().await {
+            let to = &mail["destinations"]["ToAddresses"][0];
+            let line = json!({"to": to, "subject": mail["subject"], "text": mail["body"]});
+            lines.push_str(&format!("{line}\n"));
+        }
+        // Readers see a whole file.
+        fs::write(&new, lines).and_then(|()| fs::rename(&new, file)).unwrap();
+        tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
 

@@ -70,29 +70,31 @@ async fn mail_links(cloud: &Cloud, sole: &TestUser) {
     assert_eq!(links().await.len(), 2);
 }
 
-/// The tokens of all mailed links, oldest first.
-async fn links() -> Vec<String> {
+/// The mails to the sole Administrator, oldest first.
+async fn mails_to_sole() -> Vec<String> {
     let mails = aws::mails().await;
-    let bodies = mails.iter().map(|mail| mail["body"].as_str().unwrap());
+    let to_sole = mails.iter().filter(|mail| mail["destinations"]["ToAddresses"] == json!(["sole@example.com"]));
+    to_sole.map(|mail| mail["body"].as_str().unwrap().to_owned()).collect()
+}
+
+/// The tokens of the links in these mails.
+async fn links() -> Vec<String> {
+    let bodies = mails_to_sole().await;
     let token = |body: &str| {
         let rest = body.split_once("token=vp_")?.1;
         let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_').unwrap_or(rest.len());
         Some(format!("vp_{}", &rest[..end]))
     };
-    bodies.filter_map(token).collect()
+    bodies.iter().filter_map(|body| token(body)).collect()
 }
 
 /// The two enrolments and the reset of the sole Administrator. Users of the journeys have e-mail addresses, too.
 async fn assert_mails_are_sent(cloud: &Cloud) {
     let records = stream::records(&aws::dynamodb(), &cloud.table).await;
     assert!(cloud.deliver(&records).await >= 3);
-    let mails = aws::mails().await;
-    let to_sole = mails.iter().filter(|mail| {
-        mail["destinations"]["ToAddresses"] == json!(["sole@example.com"])
-            && !mail["body"].as_str().unwrap().contains("token=")
-    });
-    let mut first_lines: Vec<_> =
-        to_sole.map(|mail| mail["body"].as_str().unwrap().lines().next().unwrap().to_owned()).collect();
+    let mails = mails_to_sole().await;
+    let notices = mails.iter().filter(|body| !body.contains("token="));
+    let mut first_lines: Vec<_> = notices.map(|body| body.lines().next().unwrap().to_owned()).collect();
     first_lines.sort();
     let is = |n: usize, what: &str| first_lines[n].contains(what);
     assert_eq!(first_lines.len(), 3, "{first_lines:?}");
