@@ -47,7 +47,7 @@ impl Language {
     pub fn accepted(header: &str) -> Self {
         let quality = |parameters: &str| {
             let quality = parameters.split(';').find_map(|one| one.trim().strip_prefix("q="));
-            quality.map_or(Some(1.0), |q| q.trim().parse::<f32>().ok()).filter(|q| *q > 0.0 && *q <= 1.0)
+            quality.map_or(Some(1.0), |q| q.trim().parse::<f32>().ok()).filter(|q| *q <= 1.0)
         };
         let mut best = (0.0, Self::English);
         for range in header.split(',') {
@@ -71,7 +71,9 @@ mod tests {
 
     #[test]
     fn preferred_language_is_english_or_german() {
-        for header in ["", "en", "en-GB,de;q=0.9", "fr", "*", "de;q=0", "de;q=x", "de;q=0.5,en;q=0.6", "fr,en;q=0.1"] {
+        for header in
+            ["", "en", "en-GB,de;q=0.9", "fr", "*", "de;q=0", "de;q=x", "de;q=5", "de;q=0.5,en;q=0.6", "fr,en;q=0.1"]
+        {
             assert_eq!(Language::accepted(header), Language::English, "{header}");
         }
         for header in ["de", "de-AT", "DE", "de,en", "en;q=0.5, de;q=0.8", "fr, de;q=0.3", "en;q=0,de;q=0.1"] {

@@ -12,6 +12,7 @@ use tests::{
         Fault::{self, Answer, LoseReply, LoseRequest, Page, Silence, Unprocessed},
         Script, THROTTLED,
     },
+    log::Log,
 };
 use vestibule::store::{
     StoreError, Table, contract,
@@ -47,6 +48,18 @@ const MISMATCH: Fault = Answer(
 );
 const OVER_LIMIT: Fault =
     Answer(400, r#"{"__type":"com.amazonaws.dynamodb.v20120810#RequestLimitExceeded","message":"slow down"}"#);
+/// The second write met another transaction.
+const LATE_CONFLICT: Fault = Answer(
+    400,
+    r#"{"__type":"com.amazonaws.dynamodb.v20120810#TransactionCanceledException","Message":"cancelled","CancellationReasons":[{"Code":"None"},{"Code":"TransactionConflict","Message":"conflict"}]}"#,
+);
+/// A refused write that found no item: the answer has an empty one.
+const NOTHING_THERE: Fault = Answer(
+    400,
+    r#"{"__type":"com.amazonaws.dynamodb.v20120810#TransactionCanceledException","Message":"cancelled","CancellationReasons":[{"Code":"ConditionalCheckFailed","Message":"failed","Item":{}},{"Code":"None"}]}"#,
+);
+const ALL_PROCESSED: Fault =
+    Answer(200, r#"{"Responses":{"vestibule":[]},"UnprocessedKeys":{"vestibule":{"Keys":[]}}}"#);
 const GATEWAY: Fault = Answer(503, "<html>try later</html>");
 async fn table() -> (DynamoTable, Script) {
     let script = Script::default();
@@ -96,6 +109,66 @@ async fn transaction_with_lost_reply_recognises_its_own_row() {
     script.set([ROW_THERE]);
     assert!(matches!(table.transact(&contract::increment_in_transaction()).await, Ok(Transacted::Refused(_))));
     assert_eq!(contract::stored_count(&table).await, 1);
+}
+
+/// A single write has no row of its own, so a refusal after a lost request is a refusal.
+#[tokio::test]
+async fn single_write_whose_request_was_lost_is_refused_by_the_item_that_is_there() {
+    let (table, script) = table().await;
+    script.set([]);
+    assert!(matches!(table.update(&contract::create_row(), Retry::Never).await, Ok(Updated::Written(_))));
+    script.set([LoseRequest]);
+    assert!(matches!(table.update(&contract::create_row(), Retry::Never).await, Ok(Updated::Refused(Some(_)))));
+    assert_eq!(script.sent("TransactWriteItems").len(), 2);
+}
+
+/// DynamoDB Local reports a write that does not fit its item for the whole call.
+#[tokio::test]
+async fn write_that_does_not_fit_is_refused_unless_an_earlier_attempt_may_have_been_applied() {
+    let (table, script) = table().await;
+    script.set([MALFORMED]);
+    let answer = table.transact(&contract::unfit_transaction()).await;
+    assert!(matches!(answer, Ok(Transacted::Refused(_))), "{answer:?}");
+    assert_eq!(script.sent("TransactWriteItems").len(), 1);
+    // The first attempt was applied. Compared with what it wrote, the writes would not fit any more.
+    script.set([LoseReply, MALFORMED]);
+    let answer = table.transact(&contract::increment_in_transaction()).await;
+    assert!(matches!(answer, Ok(Transacted::Committed)), "{answer:?}");
+    assert_eq!(contract::stored_count(&table).await, 1);
+}
+
+#[tokio::test]
+async fn refusal_says_whether_the_write_found_an_item() {
+    let (table, script) = table().await;
+    script.set([NOTHING_THERE]);
+    let answer = table.transact(&contract::increment_in_transaction()).await;
+    assert!(matches!(&answer, Ok(Transacted::Refused(met)) if met[0] == Some(None)), "{answer:?}");
+}
+
+/// Whichever write of the transaction met the other one.
+#[tokio::test]
+async fn transaction_that_meets_another_one_is_contended() {
+    for conflict in [CONFLICT, LATE_CONFLICT] {
+        let (table, script) = table().await;
+        script.set(vec![conflict; 4]);
+        let answer = table.transact(&contract::increment_in_transaction()).await;
+        assert!(matches!(answer, Err(StoreError::Contended(_))), "{answer:?}");
+    }
+}
+
+/// An alarm is raised on an error in the log.
+#[tokio::test]
+async fn only_a_request_that_cannot_succeed_is_logged_as_an_error() {
+    let log = Log::default();
+    let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::ERROR).with_writer(log.clone()).finish();
+    // The subscriber applies to this thread; the test runs on one.
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let (table, script) = table().await;
+    for (fault, logged) in [(DENIED, true), (BROKEN, false)] {
+        script.set(vec![fault; 9]);
+        assert!(table.query(&contract::rows(1)).await.is_err());
+        assert_eq!(log.take().contains("cannot succeed"), logged);
+    }
 }
 
 #[tokio::test]
@@ -200,6 +273,8 @@ async fn silent_connection_times_out() {
     let transaction = contract::increment_in_transaction();
     let answer = tokio::time::timeout(limit, table.transact(&transaction)).await;
     assert!(matches!(answer, Ok(Err(StoreError::Unavailable(_)))), "{answer:?}");
+    // Each attempt waits a second. After two seconds there is no further one.
+    assert!(script.sent("TransactWriteItems").len() <= 2);
 }
 
 #[tokio::test]
@@ -335,6 +410,10 @@ async fn unprocessed_keys_are_requested_again() {
     let requested = requested.iter().map(|read| read["RequestItems"]["vestibule"]["Keys"].as_array().unwrap().len());
     assert_eq!(requested.collect::<Vec<_>>(), [7, 7 - 2, 7 - 2, 7 - 3]);
     assert!(script.sent("BatchGetItem").iter().all(|it| it["RequestItems"]["vestibule"]["ConsistentRead"] == true));
+    // An empty list of unprocessed keys is the end.
+    script.set([ALL_PROCESSED]);
+    assert_eq!(table.read(&keys).await.unwrap(), vec![None; keys.len()]);
+    assert_eq!(script.sent("BatchGetItem").len(), 1);
     // Unread keys are not reported as absent.
     script.set(vec![Unprocessed(1); 9]);
     let answer = table.read(&keys).await;

@@ -9,11 +9,12 @@ use aws_sdk_dynamodb::types::{
     StreamSpecification, StreamViewType,
 };
 use axum::{body::Body, http::Request};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 use tests::{
     emulator::{self, Database},
     log::Log,
+    stub::Stub,
 };
 use tower::ServiceExt;
 use tracing::{Level, instrument::WithSubscriber};
@@ -255,6 +256,43 @@ async fn checks_run_even_if_others_fail() {
     );
 }
 
+/// CloudFormation gives an empty value for a parameter that was left out.
+#[tokio::test]
+async fn empty_variable_counts_as_not_set() {
+    let mut environment = Environment::new().await;
+    environment.store().await;
+    for name in ["VESTIBULE_CA_FILE", "VESTIBULE_PUBLIC_URL"] {
+        environment.variables.insert(name, String::new());
+    }
+    assert_eq!(environment.status(&environment.function(session::routes(), RequiredKeys::NOTHING)).await, 401);
+    environment.variables.insert("VESTIBULE_KEYS_FILE", String::new());
+    environment.variables.insert("VESTIBULE_TABLE", String::new());
+    assert_eq!(environment.status(&environment.function(session::routes(), RequiredKeys::NAMES)).await, 503);
+    assert_reports(&environment.report(), &["VESTIBULE_TABLE is not set", "VESTIBULE_NAMES_KEY is not set"]);
+}
+
+/// Only a flow that asks for mails gets their queue, and only if the deployment has one.
+#[tokio::test]
+async fn mails_are_sent_if_the_flow_needs_them_and_a_queue_is_configured() {
+    let mut environment = Environment::new().await;
+    environment.store().await;
+    let queue = Stub::new(|_, _| Some((200, json!({"MessageId": "m", "MD5OfMessageBody": "0"})))).await;
+    environment.variables.insert("VESTIBULE_SQS_ENDPOINT", queue.url.clone());
+    let with_mails = RequiredKeys::NAMES.and(RequiredKeys::MAIL_QUEUE);
+    for (url, needs, status) in [
+        (format!("{}/123456789012/mails", queue.url), with_mails, 202),
+        (format!("{}/123456789012/mails", queue.url), RequiredKeys::NAMES, 404),
+        (String::new(), with_mails, 404),
+    ] {
+        environment.variables.insert("VESTIBULE_MAIL_QUEUE", url.clone());
+        let function = environment.function(password::routes(), needs);
+        let request = Request::post("/v1/password-resets").header("content-type", "application/json");
+        let body = json!({"tenant": "acme", "username": "bob"}).to_string();
+        let response = handler(function).oneshot(request.body(Body::from(body)).unwrap()).await.unwrap();
+        assert_eq!(response.status(), status, "{url}");
+    }
+}
+
 #[tokio::test]
 async fn function_serves_once_the_table_is_an_initialised_store() {
     let environment = Environment::new().await;
@@ -288,6 +326,19 @@ async fn operators_refuse_a_table_with_another_schema() {
     );
     assert_eq!(environment.status(&function).await, 503);
     assert_reports(&environment.report(), &["table vestibule in eu-central-1: ValidationException"]);
+}
+
+#[tokio::test]
+async fn operators_refuse_a_store_whose_identity_cannot_be_read() {
+    let environment = Environment::new().await;
+    environment.store().await;
+    let put = emulator::client(&environment.url, |inner| inner).put_item().table_name("vestibule");
+    let identity = [("PK", "SYS"), ("SK", "STORE"), ("name", "an item without an id")];
+    let attributes = identity.map(|(name, value)| (name.to_owned(), AttributeValue::S(value.to_owned())));
+    put.set_item(Some(attributes.into())).send().await.unwrap();
+    let function = environment.function(session::routes(), RequiredKeys::NOTHING);
+    let Err(ConfigErrors(faults)) = function.open_to_operators().await else { panic!("an unexpected success") };
+    assert!(faults.len() == 1 && faults[0].starts_with("table vestibule: "), "{faults:?}");
 }
 
 #[tokio::test]

@@ -200,6 +200,18 @@ mod tests {
     }
 
     #[test]
+    fn invitation_replaces_only_an_earlier_invitation() {
+        let mut user = bob();
+        let first = mailed(&mut user, MailPurpose::Invitation, NOW);
+        let verification = mailed(&mut user, MailPurpose::Verification, NOW);
+        assert_eq!(user.mail_token(&first, NOW), Ok(MailPurpose::Invitation), "another mail does not replace it");
+        let second = mailed(&mut user, MailPurpose::Invitation, NOW);
+        assert_eq!(user.mail_token(&first, NOW), Err(InvalidMailToken));
+        assert_eq!(user.mail_token(&second, NOW), Ok(MailPurpose::Invitation));
+        assert_eq!(user.mail_token(&verification, NOW), Ok(MailPurpose::Verification));
+    }
+
+    #[test]
     fn refused_password_does_not_use_the_token_up() {
         let mut user = User { kind: Kind::Contact, ..bob() };
         let token = mailed(&mut user, MailPurpose::Reset, NOW);

@@ -29,7 +29,7 @@ pub enum InvalidAccent {
 
 impl Rgb {
     fn parse(text: &str) -> Option<Self> {
-        let digits = text.strip_prefix('#').filter(|digits| digits.len() == 6 && digits.is_ascii())?;
+        let digits = text.strip_prefix('#').filter(|digits| digits.len() == 6)?;
         let channel = |n: usize| u8::from_str_radix(digits.get(n..n + 2)?, 16).ok();
         let hexadecimal = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
         if hexadecimal { Some(Self([channel(0)?, channel(2)?, channel(4)?])) } else { None }

@@ -204,6 +204,40 @@ fn verified(document: &Document<'_>, forms: &[Form], certificates: &[ByteBuf]) -
 mod tests {
     use super::*;
 
+    /// Some identity providers indent the signature and break long lines in it.
+    #[test]
+    fn signature_with_line_breaks_is_read() {
+        let digest = BASE64.encode(&[7; 64]);
+        let (first, rest) = digest.split_at(60);
+        let xml = format!(
+            r##"<a ID="x">
+              <Signature xmlns="{SIGNATURE}">
+                <SignedInfo>
+                  <CanonicalizationMethod Algorithm="{EXCLUSIVE}"/>
+                  <SignatureMethod Algorithm="{}"/>
+                  <Reference URI="#x">
+                    <Transforms>
+                      <Transform Algorithm="{ENVELOPED}"/>
+                      <Transform Algorithm="{EXCLUSIVE}"/>
+                    </Transforms>
+                    <DigestMethod Algorithm="{}"/>
+                    <DigestValue>
+                      {first}
+                      {rest}
+                    </DigestValue>
+                  </Reference>
+                </SignedInfo>
+                <SignatureValue/>
+              </Signature>
+            </a>"##,
+            METHODS[0], DIGESTS[2]
+        );
+        let document = parse(&xml).unwrap();
+        let over = elements(&document, document.root())[0];
+        let form = Form::read(&document, elements(&document, over)[0], over).unwrap();
+        assert_eq!(form.digest, [7; 64]);
+    }
+
     #[test]
     fn refused_algorithm_is_one_of_a_signature() {
         let refused = |algorithm: &str, other: &str| {

@@ -270,6 +270,18 @@ pub fn increment_in_transaction() -> Transaction {
     Transaction::new(vec![increment()], Write::put_new(row(), Item::new()))
 }
 
+/// A write that does not fit its item, in a transaction.
+#[must_use]
+pub fn unfit_transaction() -> Transaction {
+    Transaction::new(vec![unfit_write()], Write::put_new(row(), Item::new()))
+}
+
+/// Creates the row of [`increment_in_transaction`] without a transaction.
+#[must_use]
+pub fn create_row() -> Write {
+    Write::put_new(row(), Item::new())
+}
+
 /// Creates the row with this number, below ten.
 #[must_use]
 pub fn numbered_row(number: u8) -> Write {

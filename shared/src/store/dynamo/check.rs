@@ -147,3 +147,66 @@ impl Intercept for Date {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_dynamodb::types::{GlobalSecondaryIndexDescription, Projection};
+
+    use super::*;
+
+    const KEYS: [(&str, KeyType); 2] = [("PK", KeyType::Hash), ("SK", KeyType::Range)];
+    const INDEX_KEYS: [(&str, KeyType); 2] = [("GP", KeyType::Hash), ("GS", KeyType::Range)];
+
+    fn schema(keys: &[(&str, KeyType)]) -> Vec<KeySchemaElement> {
+        let element = |(name, kind): &(&str, KeyType)| {
+            KeySchemaElement::builder().attribute_name(*name).key_type(kind.clone()).build().unwrap()
+        };
+        keys.iter().map(element).collect()
+    }
+
+    /// The faults of a table with this state, these keys, and an index with these keys and attributes.
+    fn found(
+        status: TableStatus,
+        keys: &[(&str, KeyType)],
+        index_keys: &[(&str, KeyType)],
+        projected: ProjectionType,
+    ) -> String {
+        let index = GlobalSecondaryIndexDescription::builder()
+            .index_name("dir")
+            .set_key_schema(Some(schema(index_keys)))
+            .projection(Projection::builder().projection_type(projected).build())
+            .build();
+        let table = TableDescription::builder()
+            .table_name("t")
+            .table_status(status)
+            .set_key_schema(Some(schema(keys)))
+            .global_secondary_indexes(index)
+            .build();
+        faults(&table, "arn").join("; ")
+    }
+
+    #[test]
+    fn table_of_another_form_is_refused() {
+        use KeyType::{Hash, Range};
+        use ProjectionType::{All, KeysOnly};
+        use TableStatus::{Active, Creating, Updating};
+        for status in [Active, Updating] {
+            assert_eq!(found(status, &KEYS, &INDEX_KEYS, All), "");
+        }
+        assert_eq!(found(Creating, &KEYS, &INDEX_KEYS, All), "table t: its status is CREATING");
+        let other_keys: [&[(&str, KeyType)]; 5] = [
+            &[("X", Hash), ("SK", Range)],
+            &[("PK", Hash), ("X", Range)],
+            &[("PK", Range), ("SK", Hash)],
+            &[("PK", Hash)],
+            &[("PK", Hash), ("SK", Range), ("X", Range)],
+        ];
+        for keys in other_keys {
+            assert_eq!(found(Active, keys, &INDEX_KEYS, All), "table t: its keys are not PK and SK", "{keys:?}");
+        }
+        for (keys, projected) in [(&KEYS, All), (&INDEX_KEYS, KeysOnly)] {
+            let fault = "table t: its index dir is not of GP and GS with all attributes";
+            assert_eq!(found(Active, &KEYS, keys, projected), fault, "{keys:?}");
+        }
+    }
+}
