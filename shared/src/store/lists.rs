@@ -510,6 +510,34 @@ mod tests {
         assert!(first.next.is_some() && next.items.len() == 1 && next.next.is_none());
     }
 
+    #[test]
+    fn cursor_of_the_audit_has_a_time_of_thirteen_digits() {
+        let parsed = |sort: &str| Cursor::parse(List::Audit, &Cursor(sort.to_owned()).text(List::Audit)).is_some();
+        assert!(parsed("1800000000000#a-0"));
+        for sort in ["1800000000000", "180000000000#a-0", "+180000000000#a-0", "18000000000000#a-0", "#a-0"] {
+            assert!(!parsed(sort), "{sort}");
+        }
+    }
+
+    #[tokio::test]
+    async fn audit_of_a_user_has_what_they_did_and_what_was_done_to_them() {
+        let (ann, _) = ann(0).await;
+        let (tenant, bob) = (ann.key.tenant(), UserId::parse("u-bob").unwrap());
+        let by = |actor: &UserId, target: &UserId| AuditEvent {
+            actor: Some(actor.clone()),
+            target: Some(target.clone()),
+            ..AuditEvent::new(Action::UserChanged, Outcome::Success, "r")
+        };
+        for (actor, target) in [(ann.key.user(), &bob), (&bob, ann.key.user()), (ann.key.user(), ann.key.user())] {
+            ann.store.record_or_fail(tenant, &attempt(NOW), 0, &by(actor, target)).await.unwrap();
+        }
+        for (user, count) in [(ann.key.user().clone(), 3), (bob, 2), (UserId::parse("u-eve").unwrap(), 0)] {
+            let filter = AuditFilter { user: Some(user), ..AuditFilter::default() };
+            let page = ann.store.audit(tenant, &filter, (NOW, NOW), None, 10).await.unwrap();
+            assert_eq!(page.items.len(), count);
+        }
+    }
+
     #[tokio::test]
     async fn audit_is_listed_latest_first_over_shards_and_months() {
         let (ann, _) = ann(0).await;

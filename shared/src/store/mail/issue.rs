@@ -180,7 +180,7 @@ fn loaded(
     let (Some(user), Some(profile), Some(policy)) = (user, profile, policy) else { return Err(IssueError::NoUser) };
     let user: User = item::read(user)?;
     // Between the two reads the login name can have got another user.
-    if user.login != login.digest() || row.uid.as_ref() != Some(key.user()) {
+    if row.uid.as_ref() != Some(key.user()) {
         return Err(IssueError::NoUser);
     }
     let company = item::read::<TenantPolicy>(policy)?.name;

@@ -9,7 +9,7 @@ use crate::{
     id::{MessageId, UserKey},
     language::Language,
     mail_order::{MailOrder, OrderedMail},
-    secret::{RestoreEpoch, TokenRef},
+    secret::{LoginKey, RestoreEpoch, TokenRef},
     store::{
         OperationError,
         fixture::{Ann, NOW, ann, ann_of, at_once, attempt},
@@ -249,6 +249,38 @@ async fn address_changed_while_a_token_is_made_gets_no_token() {
     let issued = issue(&ann, &reset_order(&ann)).await.ok().unwrap();
     assert!(!table.waits());
     assert_eq!(issued.address, "new@acme.example", "the mail does not go to the former address");
+}
+
+/// Two deliveries of a message at once: what one has sent, the other does not send again.
+#[tokio::test]
+async fn mail_that_was_sent_while_its_message_is_delivered_again_is_not_sent_twice() {
+    let table = Arc::new(InterleavedTable::over(Arc::new(MemoryTable::default())));
+    let (ann, _) = ann_of("acme", Arc::<InterleavedTable>::clone(&table), 0).await;
+    addressed(&ann, &ann.key, true).await;
+    let (order, ann) = (reset_order(&ann), Arc::new(ann));
+    let first = issue(&ann, &order).await.ok().unwrap();
+    let other = Arc::clone(&ann);
+    table.before_write(1, async move { other.store.mark_mail_sent(&first.mail()).await.unwrap() });
+    assert!(matches!(issue(&ann, &order).await, Err(IssueError::NotCharged(NotCharged::Sent))));
+    assert!(!table.waits());
+}
+
+/// A login name that gets another user while the worker reads is not that of this mail any more.
+#[tokio::test]
+async fn login_name_that_changes_hands_while_a_mail_is_made_gets_no_token() {
+    let table = Arc::new(InterleavedTable::over(Arc::new(MemoryTable::default())));
+    let (ann, _) = ann_of("acme", Arc::<InterleavedTable>::clone(&table), 0).await;
+    let (bob, ann) = (ann.someone("bob", Role::Standard).await, Arc::new(ann));
+    addressed(&ann, &bob, false).await;
+    let login = LoginKey::of(bob.tenant(), &ann.read(&bob).await.login);
+    let invitation = order(OrderedMail::invitation(&bob, ann.key.user()));
+    let other = Arc::clone(&ann);
+    table.after_read(1, async move {
+        let taken = vec![Action::Set(attr("uid"), text(other.key.user().as_str()))];
+        other.put(Write::update(keys::login(&login), vec![], taken)).await;
+    });
+    assert!(matches!(issue(&ann, &invitation).await, Err(IssueError::NoUser)));
+    assert!(!table.waits());
 }
 
 #[tokio::test]
