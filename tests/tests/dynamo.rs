@@ -14,10 +14,14 @@ use tests::{
     },
     log::Log,
 };
-use vestibule::store::{
-    StoreError, Table, contract,
-    dynamo::DynamoTable,
-    table::{Retry, Transacted, Updated},
+use vestibule::{
+    id::TenantId,
+    store::{
+        Store, StoreError, Table, contract,
+        dynamo::DynamoTable,
+        lists::UserFilter,
+        table::{Retry, Transacted, Updated},
+    },
 };
 
 const TX_THROTTLED: Fault = Answer(
@@ -440,6 +444,18 @@ async fn list_of_several_pages_is_read_to_its_limit() {
     // A partial list is an error.
     script.set([Page(2), LoseRequest, Page(2), BROKEN, BROKEN, BROKEN]);
     assert!(matches!(table.query(&contract::rows(10)).await, Err(StoreError::Unavailable(_))));
+}
+
+/// DynamoDB refuses a read of no items, and an empty text as the bound of a key.
+#[tokio::test]
+async fn list_of_nobody_asks_for_no_items_and_has_no_empty_bound() {
+    let (table, script) = table().await;
+    let (store, tenant) = (Store::new(Arc::new(table)), TenantId::parse("acme").unwrap());
+    script.set([]);
+    let page = store.list_users(&tenant, &UserFilter::default(), None, 10).await.unwrap();
+    assert!(page.items.is_empty() && page.next.is_none());
+    assert_eq!((script.sent("Query").len(), script.sent("BatchGetItem").len()), (1, 0));
+    assert!(script.sent("Query")[0]["ExpressionAttributeValues"].get(":low").is_none());
 }
 
 /// Without injection: the port refuses connections, or accepts and never answers.
