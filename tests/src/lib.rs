@@ -48,7 +48,13 @@ pub struct Service(Target);
 
 enum Target {
     /// All routes in this process.
-    InProcess { router: Router, clock: Arc<TestClock>, app: Arc<App>, mails: Arc<mails::TestMails> },
+    InProcess {
+        router: Router,
+        clock: Arc<TestClock>,
+        app: Arc<App>,
+        mails: Arc<mails::TestMails>,
+        table: Arc<dyn Table>,
+    },
     /// A server at this URL, on the system clock.
     Remote(String),
 }
@@ -248,8 +254,31 @@ impl Service {
             public_url: PublicUrl::parse(PUBLIC_URL).ok(),
             mails: Some(Arc::clone(&mails) as _),
         });
-        let router = local::server::router(Arc::clone(&app), table);
-        Self(Target::InProcess { router, clock, app, mails })
+        let router = local::server::router(Arc::clone(&app), Arc::clone(&table));
+        Self(Target::InProcess { router, clock, app, mails, table })
+    }
+
+    /// The same service with another configuration, on the same store and the same clock. Only in this process.
+    #[must_use]
+    pub fn configured(&self, change: impl FnOnce(&mut App)) -> Self {
+        let Target::InProcess { clock, app, mails, table, .. } = &self.0 else {
+            panic!("a running server cannot be configured")
+        };
+        let mut app = App {
+            store: app.store.clone(),
+            clock: Arc::clone(&app.clock),
+            entropy: Arc::clone(&app.entropy),
+            sealer: app.sealer.clone(),
+            names: app.names.clone(),
+            codes: app.codes.clone(),
+            passwords: Arc::clone(&app.passwords),
+            public_url: app.public_url.clone(),
+            mails: app.mails.clone(),
+        };
+        change(&mut app);
+        let (app, clock, mails, table) = (Arc::new(app), Arc::clone(clock), Arc::clone(mails), Arc::clone(table));
+        let router = local::server::router(Arc::clone(&app), Arc::clone(&table));
+        Self(Target::InProcess { router, clock, app, mails, table })
     }
 
     /// A service for tests that do not set the clock, with the users of [`Self::with_users`]: the server at

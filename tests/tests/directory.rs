@@ -3,7 +3,7 @@
 
 use axum::http::Method;
 use serde_json::{Value, json};
-use tests::{Reply, Service, TestRequest, TestUsers};
+use tests::{Reply, Service, TestRequest, TestUsers, idp::Idp};
 
 async fn step_up_session(service: &Service, users: &mut TestUsers, name: &str) -> String {
     service.stepped_up_session(users.get_mut(name).unwrap()).await
@@ -39,6 +39,64 @@ async fn own_password_change_requires_the_current_password() {
     assert!(service.login(bob).await.is(401, "invalid_credentials"), "the old password is refused");
     "14 characters.".clone_into(&mut bob.password);
     assert_eq!(service.login(bob).await.ok().text("/status"), "enrolment_required");
+}
+
+/// The form comes before the token, and is no attempt.
+#[tokio::test]
+async fn too_long_current_password_is_an_error_of_its_field() {
+    let (service, _) = Service::with_users().await;
+    let body = new_password(&"x".repeat(1025));
+    let refused = service.send(TestRequest::new(Method::POST, "/v1/password").json(body)).await;
+    assert!(refused.is(400, "invalid_request"), "{refused:?}");
+    assert_eq!(refused.text("/errors/0/field"), "/current_password");
+}
+
+#[tokio::test]
+async fn user_is_told_of_changes_of_how_they_sign_in_and_of_no_others() {
+    let (service, mut users) = Service::with_users().await;
+    let ann = step_up_session(&service, &mut users, "ann").await;
+    service.put("/v1/admin/sso", &ann, Idp::new("https://idp.example").fields()).await.ok();
+    for (change, told) in [
+        (json!({"password": "a good long password"}), json!(["user"])),
+        (json!({"auth_type": "saml_sso"}), json!(["user"])),
+        (json!({"sso_name_id": "00u1"}), json!(["user"])),
+        (json!({"display_name": "Robert"}), Value::Null),
+        (json!({"role": "administrator"}), Value::Null),
+    ] {
+        let done = service.patch("/v1/admin/users/u-bob", &ann, change.clone()).await.ok();
+        let request = done.headers["x-request-id"].to_str().unwrap();
+        let rows = audit_rows(&service, &ann, "&user_id=u-bob").await;
+        let row = rows.iter().find(|row| row["request_id"] == request).unwrap();
+        assert_eq!((&row["action"], &row["notified"]), (&json!("user.changed"), &told), "{change}");
+    }
+}
+
+#[tokio::test]
+async fn name_id_with_control_characters_or_surrounding_spaces_is_refused() {
+    let (service, mut users) = Service::with_users().await;
+    let ann = step_up_session(&service, &mut users, "ann").await;
+    service.put("/v1/admin/sso", &ann, Idp::new("https://idp.example").fields()).await.ok();
+    for name_id in ["00u\u{7}1", "00u\n1", " 00u1", "00u1 ", "\u{a0}00u1", " ", ""] {
+        let refused = service.patch("/v1/admin/users/u-bob", &ann, json!({"sso_name_id": name_id})).await;
+        assert!(refused.is(400, "invalid_request"), "{name_id:?} {refused:?}");
+        assert_eq!(refused.text("/errors/0/field"), "/sso_name_id");
+    }
+    service.patch("/v1/admin/users/u-bob", &ann, json!({"sso_name_id": "00u 1"})).await.ok();
+}
+
+#[tokio::test]
+async fn user_is_invited_only_if_asked_for_and_only_if_mails_are_configured() {
+    let (service, mut users) = Service::with_users().await;
+    let ann = step_up_session(&service, &mut users, "ann").await;
+    let new = |name: &str| with(new_employee(name), "email", json!("new@acme.example"));
+    service.post("/v1/admin/users", &ann, new("ivy")).await.ok();
+    assert!(service.mails().orders().is_empty());
+    let silent = service.configured(|app| app.mails = None);
+    silent.post("/v1/admin/users", &ann, new("max")).await.ok();
+    let refused = silent.post("/v1/admin/users", &ann, with(new("moe"), "invite", json!(true))).await;
+    assert!(refused.is(404, "not_found"), "{refused:?}");
+    let found = service.get("/v1/admin/users?q=moe", &ann).await.ok();
+    assert_eq!(found.body["items"], json!([]), "a user who cannot be invited is not created");
 }
 
 /// The row written before the outcome is known only says that the password was right.
@@ -140,8 +198,10 @@ async fn support_tenant_has_only_operators_and_other_tenants_have_none() {
         (&op, with(new_employee("x"), "role", json!("administrator"))),
         (&op, with(with(new_employee("x"), "kind", json!("contact")), "role", json!("portal"))),
     ] {
-        let refused = service.post("/v1/admin/users", token, body).await;
+        let refused = service.post("/v1/admin/users", token, body.clone()).await;
         assert!(refused.is(400, "invalid_request"), "{refused:?}");
+        let batch = service.post("/v1/admin/users/batch", token, json!({"users": [body]})).await.ok();
+        assert_eq!(batch.text("/results/0/outcome"), "invalid");
     }
     assert!(service.get("/v1/admin/users/u-bob", &op).await.is(404, "not_found"));
     for path in ["/v1/support/tenants", "/v1/support/clients"] {

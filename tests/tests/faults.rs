@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use axum::http::Method;
 use local::{data_dir::DataDir, sled_table::SledTable};
 use serde_json::json;
-use tests::{Reply, Service, TestRequest, TestUser, TestUsers, totp_code, user_mut};
+use tests::{Reply, Service, TestRequest, TestUser, TestUsers, browser::Browser, totp_code, user_mut};
 use vestibule::{
     env::SystemEntropy,
     store::{
@@ -237,6 +237,71 @@ async fn lookup_without_its_audit_row_is_not_answered() {
         assert!(reply.is(503, "unavailable"), "{path}: {reply:?}");
         service.get(path, &op).await.ok();
     }
+}
+
+/// A person must not believe that a session has ended which goes on.
+#[tokio::test]
+async fn page_does_not_say_that_a_session_ended_if_the_store_failed() {
+    let (table, service, mut users) = unreliable_service().await;
+    let bob = user_mut(&mut users, "bob");
+    service.enrol(bob).await;
+    let other = bob.session.clone();
+    service.sign_in(bob).await;
+    let mut browser = Browser::signed_in(&service, bob);
+    for path in ["/settings/sessions", "/logout"] {
+        // The calls read the look of the page and the caller, and end the session.
+        for first in 0..3 {
+            table.fail(first..usize::MAX, Fault::NotDone);
+            let reply = browser.submit(path, &[]).await;
+            table.fail(0..0, Fault::NotDone);
+            assert_eq!(reply.status, 503, "{path} {first}: {reply:?}");
+            assert!(browser.cookies.contains_key("__Host-vestibule"));
+            for session in [&other, &bob.session] {
+                service.get("/v1/session", session).await.ok();
+            }
+        }
+    }
+    assert_eq!(browser.submit("/settings/sessions", &[]).await.location(), "/settings/sessions");
+    assert_eq!(browser.submit("/logout", &[]).await.location(), "/login");
+    for session in [&other, &bob.session] {
+        assert!(service.get("/v1/session", session).await.is(401, "invalid_token"));
+    }
+}
+
+/// The hundredth wrong code disables a factor. If the store fails then, the factor is unusable nevertheless.
+#[tokio::test]
+async fn factor_that_could_not_be_disabled_is_disabled_at_the_next_sign_in() {
+    let (table, service, mut users) = unreliable_service().await;
+    let bob = user_mut(&mut users, "bob");
+    service.enrol(bob).await;
+    let mut challenge = String::new();
+    for n in 0..100 {
+        if n % 10 == 0 {
+            service.advance(901);
+            service.get("/v1/session", &bob.session).await.ok();
+        }
+        if n % 5 == 0 {
+            challenge = service.challenge_token(bob).await;
+        }
+        if n == 99 {
+            // The first two calls charge the code and read the user's names.
+            table.fail(2..usize::MAX, Fault::NotDone);
+        }
+        assert!(service.verify(&challenge, &service.wrong_code(bob)).await.is(401, "invalid_code"), "{n}");
+    }
+    table.fail(0..0, Fault::NotDone);
+    let recovery = TestRequest::new(Method::POST, "/v1/mfa/recovery-token").token(&bob.session);
+    let recovery = service.send(recovery).await;
+    assert!(recovery.is(403, "mfa_reset_required"), "a step-up, which comes later, is impossible: {recovery:?}");
+    let ann = service.stepped_up_session(user_mut(&mut users, "ann")).await;
+    let mfa = async || service.get("/v1/admin/users/u-bob", &ann).await.ok().text("/mfa");
+    assert_eq!(mfa().await, "active");
+    assert!(service.login(&users["bob"]).await.is(403, "mfa_reset_required"));
+    assert_eq!(mfa().await, "disabled");
+    let rows = service.get("/v1/admin/audit?user_id=u-bob&limit=100", &ann).await.ok();
+    let mut rows = rows.body["items"].as_array().unwrap().iter();
+    let row = rows.find(|row| row["action"] == "factor.disabled").unwrap();
+    assert_eq!(row["notified"], json!(["user", "administrators"]));
 }
 
 /// X13

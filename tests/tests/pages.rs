@@ -36,21 +36,25 @@ async fn new_user_signs_in_enrols_and_saves_a_recovery_token() {
     assert_eq!(browser.open("/settings/security").await.location(), "/login?return_to=%2Fsettings%2Fsecurity");
     let reply = log_in(&mut browser, bob, "/settings/security").await;
     assert_eq!(reply.location(), "/enroll?return_to=%2Fsettings%2Fsecurity");
-    assert!(browser.open("/enroll").await.html().contains("Show the QR code"));
+    let page = browser.open("/enroll").await;
+    assert!(page.html().contains("<h1>Set up your authenticator app</h1>") && page.html().contains("Show the QR code"));
     let reply = browser.submit("/enroll", &[("step", "start"), ("return_to", "/settings/security")]).await;
     let html = reply.html();
+    assert!(html.contains("<h1>Scan this QR code with your app</h1>"), "{html}");
     assert!(html.contains("<svg") && html.contains(r#"aria-label="QR code for Acme: bob""#), "{html}");
     let secret = between(html, r#"<p class="secret">"#, "</p>").to_owned();
     // A wrong code: the form stays, and the secret is not shown again.
     let reply = browser.submit("/enroll", &[("step", "confirm"), ("code", "000000")]).await;
     assert_eq!(reply.status, 401);
     assert!(reply.html().contains("The code is wrong") && !reply.html().contains(&secret));
+    assert!(reply.html().contains("<h1>Enter the code that the app shows</h1>"), "{reply:?}");
     let mut bob = TestUser { secret, ..bob.clone() };
     let code = service.next_code(&mut bob);
     let code = format!("{} {}", &code[..3], &code[3..]);
     let fields = [("step", "confirm"), ("code", &*code), ("return_to", "/settings/security")];
     let reply = browser.submit("/enroll", &fields).await;
     assert_eq!(reply.location(), "/settings/recovery-token?first=true&return_to=%2Fsettings%2Fsecurity");
+    assert!(browser.open(reply.location()).await.html().contains("<h1>Save a recovery token</h1>"));
     let cookies: Vec<_> = browser.cookies.keys().cloned().collect();
     assert_eq!(cookies, ["__Host-vestibule", "__Host-vestibule-device"], "the enrolment token is used up");
     let reply = browser.submit("/settings/recovery-token", &[("return_to", "/settings/security")]).await;
@@ -58,7 +62,9 @@ async fn new_user_signs_in_enrols_and_saves_a_recovery_token() {
     let reply =
         browser.submit("/settings/recovery-token", &[("saved", "on"), ("return_to", "/settings/security")]).await;
     assert_eq!(reply.location(), "/settings/security");
-    assert!(!browser.open("/settings/recovery-token").await.html().contains(&token), "a token is shown once");
+    let page = browser.open("/settings/recovery-token").await;
+    assert!(page.html().contains("<h1>Get a recovery token</h1>"), "{page:?}");
+    assert!(!page.html().contains(&token), "a token is shown once");
     assert!(browser.open("/settings/security").await.html().contains("You have a recovery token from"));
     // The token of the page works in the API: they are the same sessions.
     let session = browser.cookies["__Host-vestibule"].clone();
@@ -101,8 +107,12 @@ async fn enrolled_user_signs_in_with_a_code_and_steps_up() {
     assert_eq!(browser.submit("/verify", &[("code", &code)]).await.location(), "/");
     // Later, a page that needs a step-up asks for it before it shows its form.
     service.advance(400);
+    assert_eq!(browser.open("/enroll").await.location(), "/step-up?return_to=%2Fenroll");
     let reply = browser.open("/settings/recovery-token").await;
     assert_eq!(reply.location(), "/step-up?return_to=%2Fsettings%2Frecovery-token");
+    let reply = browser.submit("/step-up", &[("code", &service.wrong_code(&bob))]).await;
+    assert_eq!(reply.status, 401);
+    assert!(reply.html().contains("The code is wrong"), "{reply:?}");
     let code = service.next_code(&mut bob);
     let before = browser.cookies["__Host-vestibule"].clone();
     let reply = browser.submit("/step-up", &[("code", &code), ("return_to", "/settings/recovery-token")]).await;
@@ -122,6 +132,72 @@ async fn step_up_that_lapses_while_a_form_is_open_is_asked_for_again() {
     let reply = browser.submit("/settings/recovery-token", &[]).await;
     assert_eq!(reply.status, 401);
     assert!(reply.html().contains(r#"href="/step-up?return_to=%2Fsettings%2Frecovery-token""#), "{reply:?}");
+    assert!(reply.html().contains("Your last code was entered more than 5 minutes ago"), "{reply:?}");
+}
+
+/// An excluded contact has no authenticator, so a step-up is impossible, and no page asks for it.
+#[tokio::test]
+async fn excluded_contact_is_told_that_there_is_nothing_to_recover() {
+    let (service, mut users) = Service::with_users().await;
+    let ann = service.stepped_up_session(users.get_mut("ann").unwrap()).await;
+    let body = json!({"contact_ids": ["u-con1"], "disable_mfa": true, "reason": "r"});
+    let request = TestRequest::new(Method::POST, "/v1/admin/portal-exclusions").token(&ann).json(body);
+    service.send(request.header("idempotency-key", "k")).await.ok();
+    let mut con1 = users.remove("con1").unwrap();
+    con1.session = service.login(&con1).await.ok().text("/session/token");
+    let mut browser = Browser::signed_in(&service, &con1);
+    assert_eq!(browser.open("/settings/recovery-token").await.status, 200);
+    let reply = browser.submit("/settings/recovery-token", &[]).await;
+    assert_eq!(reply.status, 409);
+    assert!(reply.html().contains("You have no active authenticator"), "{reply:?}");
+    assert!(!reply.html().contains("/step-up"), "{reply:?}");
+}
+
+#[tokio::test]
+async fn wrong_code_and_wrong_recovery_token_are_shown_at_their_field() {
+    let (service, mut users) = Service::with_users().await;
+    let mut bob = users.remove("bob").unwrap();
+    service.enrol(&mut bob).await;
+    let mut browser = Browser::new(&service);
+    let reply = browser.open("/verify?return_to=%2Fx").await;
+    assert_eq!(reply.location(), "/login?return_to=%2Fx", "the password comes first");
+    log_in(&mut browser, &bob, "/").await;
+    let (code, token) = (service.wrong_code(&bob), "0123456789ABCDEFGHJKMNPQRS");
+    let forms: [(&[(&str, &str)], _, _, _); 4] = [
+        (&[("code", &code)], 401, "Enter your code", "code"),
+        (&[("recovery_token", token)], 401, "Enter your recovery token", "recovery_token"),
+        (&[("code", &code), ("recovery_token", token)], 401, "Enter your code", "code"),
+        (&[], 400, "Enter your code", "code"),
+    ];
+    for (fields, status, title, field) in forms {
+        let reply = browser.submit("/verify", fields).await;
+        assert_eq!(reply.status, status, "{fields:?}");
+        for text in [format!("<h1>{title}</h1>"), format!("href=\"#{field}\""), format!("name=\"{field}\"")] {
+            assert!(reply.html().contains(&text), "{text}: {}", reply.html());
+        }
+    }
+}
+
+#[tokio::test]
+async fn sign_in_form_names_only_the_field_that_is_empty() {
+    let service = Service::new();
+    let mut browser = Browser::new(&service);
+    let whole = [("tenant", "acme"), ("username", "bob"), ("password", "words of a user")];
+    for (empty, _) in whole {
+        let fields = whole.map(|(name, value)| (name, if name == empty { "" } else { value }));
+        let reply = browser.submit("/login", &fields).await;
+        assert_eq!(reply.status, 400);
+        for (name, _) in whole {
+            let named = reply.html().contains(&format!("href=\"#{name}\""));
+            assert_eq!(named, name == empty, "{name} with an empty {empty}: {}", reply.html());
+        }
+    }
+}
+
+#[tokio::test]
+async fn start_page_tells_a_client_that_is_no_browser_what_it_talks_to() {
+    let reply = Service::new().send(TestRequest::new(Method::GET, "/").header("accept", "application/json")).await.ok();
+    assert_eq!((reply.status.as_u16(), reply.text("/service")), (200, "vestibule".to_owned()));
 }
 
 #[tokio::test]

@@ -3,8 +3,14 @@
 
 use axum::http::Method;
 use serde_json::{Value, json};
-use tests::{Reply, Service, TestRequest, TestUsers, browser::Browser};
-use vestibule::{audit::Action, language::Language, text::Text};
+use tests::{Reply, Service, TestRequest, TestUsers, browser::Browser, idp::Idp};
+use vestibule::{
+    audit::{Action, AuditEvent, Outcome},
+    id::{TenantId, UserId},
+    language::Language,
+    sign_in::Attempt,
+    text::Text,
+};
 
 /// Pages that an Administrator may open.
 const READ: [&str; 6] = [
@@ -76,7 +82,12 @@ async fn list_filters_and_pages() {
     let mut ann = signed_in(&service, &mut users, "ann").await;
     let reply = ann.open("/admin/users").await;
     assert_shows(&reply, &["/admin/users/u-ann\"", "/admin/users/u-con3\"", "Inactive", "New user"]);
-    assert!(!reply.html().contains("Next page") && !reply.html().contains("/admin/users/u-gus\""));
+    for absent in ["Next page", "/admin/users/u-gus\"", "Show all"] {
+        assert!(!reply.html().contains(absent), "{absent}");
+    }
+    for filter in ["q=con", "kind=contact", "mfa=none", "excluded=no"] {
+        assert_shows(&ann.open(&format!("/admin/users?{filter}")).await, &["/admin/users/u-con1\"", "Show all"]);
+    }
     let reply = ann.open("/admin/users?q=+CON&kind=contact&mfa=none&excluded=no").await;
     assert_shows(
         &reply,
@@ -172,6 +183,63 @@ async fn excluded_contact_has_no_reset_and_can_be_included_again() {
     assert!(!reply.html().contains("/mfa-reset"));
     assert_shows(&ann.open("/admin/users?excluded=yes").await, &["/admin/users/u-con1\""]);
     assert_shows(&ann.open("/admin/users/u-con1?change=role").await, &["the exclusion ends"]);
+    // A reset sets a deadline, which does not apply to an excluded contact.
+    for (id, deadline) in [("u-bob", true), ("u-con1", false)] {
+        let path = format!("/v1/admin/users/{id}/mfa-reset");
+        service.post(&path, &users["ann"].session, json!({"reason": "r"})).await.ok();
+        let page = ann.open(&format!("/admin/users/{id}")).await;
+        assert_eq!(page.html().contains("to be set up by"), deadline, "{id}");
+    }
+}
+
+#[tokio::test]
+async fn question_says_what_the_change_leads_to_and_marks_what_is_dangerous() {
+    let (service, mut users) = Service::with_users().await;
+    let mut ann = signed_in(&service, &mut users, "ann").await;
+    let off = service.get("/v1/admin/users?q=off", &users["ann"].session).await.ok().text("/items/0/id");
+    let questions: [(&str, &[&str]); 6] = [
+        (
+            "u-bob?change=active",
+            &[
+                "<h1>Deactivate bob</h1>",
+                "<button class=\"danger\">Deactivate</button>",
+                "cannot sign in until you activate them",
+            ],
+        ),
+        (
+            &format!("{off}?change=active"),
+            &["<h1>Activate off</h1>", "<button>Activate</button>", "The person can sign in again"],
+        ),
+        ("u-bob?change=delete", &["<button class=\"danger\">Delete the user</button>"]),
+        ("u-bob?change=role", &["<button>Save</button>", "ends the person&#39;s sessions"]),
+        ("u-bob?change=password", &["<button>Save</button>", "name=\"password\""]),
+        ("u-ann?change=password", &["You change your own password in My settings."]),
+    ];
+    for (question, texts) in questions {
+        let page = ann.open(&format!("/admin/users/{question}")).await;
+        assert_shows(&page, texts);
+        assert!(!page.html().contains("the exclusion ends"), "nobody is excluded: {question}");
+    }
+}
+
+#[tokio::test]
+async fn way_to_sign_in_can_be_changed_if_there_is_an_identity_provider_or_the_user_needs_none() {
+    let (service, mut users) = Service::with_users().await;
+    let mut ann = signed_in(&service, &mut users, "ann").await;
+    let token = users["ann"].session.clone();
+    let none = ann.open("/admin/users/u-bob?change=auth_type").await;
+    assert_shows(&none, &["The company has no identity provider", "href=\"/admin/sso\""]);
+    assert!(!none.html().contains("<select"));
+    // A user of SSO can become a local one, also after the provider was removed.
+    service.patch("/v1/admin/users/u-bob", &token, json!({"auth_type": "saml_sso"})).await.ok();
+    let of_sso = ann.open("/admin/users/u-bob?change=auth_type").await;
+    assert_shows(&of_sso, &["<option value=\"saml_sso\" selected>"]);
+    service.put("/v1/admin/sso", &token, Idp::new("https://idp.example").fields()).await.ok();
+    let local = ann.open("/admin/users/u-eve?change=auth_type").await;
+    assert_shows(&local, &["<option value=\"local\" selected>"]);
+    for page in [of_sso, local] {
+        assert!(!page.html().contains("no identity provider"));
+    }
 }
 
 #[tokio::test]
@@ -338,6 +406,39 @@ async fn new_user_without_a_password_is_invited_by_mail() {
     assert!(service.sent_mails().await.is_empty());
 }
 
+/// Whether a field of a page must be filled in.
+fn is_required(page: &Reply, field: &str) -> bool {
+    let (_, input) = page.html().split_once(&format!("<input id=\"{field}\"")).unwrap();
+    input.split_once('>').unwrap().0.contains(" required")
+}
+
+#[tokio::test]
+async fn without_mails_a_new_user_needs_a_password_and_is_not_invited() {
+    let (service, mut users) = Service::with_users().await;
+    let mut with_mails = signed_in(&service, &mut users, "ann").await;
+    let token = users["ann"].session.clone();
+    let silent = service.configured(|app| app.mails = None);
+    let mut ann = Browser::signed_in(&silent, &users["ann"]);
+    assert!(!is_required(&with_mails.open("/admin/users/new").await, "password"));
+    let page = ann.open("/admin/users/new").await;
+    assert!(is_required(&page, "password"));
+    assert_shows(&page, &["At least 8 characters, or 15 for a contact."]);
+    assert!(!page.html().contains("to invite the person by mail"));
+    let fields = [("role", "standard"), ("username", "nora"), ("display_name", "Nora")];
+    let refused = ann.submit("/admin/users/new", &fields).await;
+    assert_eq!(refused.status, 400);
+    assert_shows(&refused, &["href=\"#password\""]);
+    assert!(!refused.html().contains("href=\"#email\""), "an address would not help");
+    let body = json!({"kind": "employee", "role": "standard", "auth_type": "local", "username": "nora",
+        "display_name": "Nora", "email": "nora@acme.example"});
+    let nora = format!("/admin/users/{}", silent.post("/v1/admin/users", &token, body).await.ok().text("/id"));
+    assert!(with_mails.open(&nora).await.html().contains("?change=invitation"));
+    assert!(!ann.open(&nora).await.html().contains("?change=invitation"));
+    // A user of an identity provider needs no password.
+    service.put("/v1/admin/sso", &token, Idp::new("https://idp.example").fields()).await.ok();
+    assert!(!is_required(&ann.open("/admin/users/new").await, "password"));
+}
+
 #[tokio::test]
 async fn reset_shows_the_code_once() {
     let (service, mut users) = Service::with_users().await;
@@ -423,7 +524,10 @@ async fn audit_names_events_and_people_and_filters() {
             "Changed:</span> Name",
         ],
     );
-    assert!(!reply.html().contains("<script>alert"));
+    assert!(!reply.html().contains("<script>alert") && !reply.html().contains("Show all"));
+    let (_, own) = reply.html().split_once("<td>Authenticator set up</td>").unwrap();
+    let own = own.split_once("</tr>").unwrap().0;
+    assert_eq!(own.matches("/admin/users/u-ann\"").count(), 1, "who did it is not named again: {own}");
     let of_bob = ann.open("/admin/audit?user=BOB&from=&to=").await;
     assert_shows(&of_bob, &["MFA reset"]);
     assert!(!of_bob.html().contains("Authenticator set up"), "that was ann");
@@ -432,7 +536,7 @@ async fn audit_names_events_and_people_and_filters() {
     assert_shows(&ann.open("/admin/audit?from=2027-01-15&to=2027-01-15").await, &["MFA reset"]);
     assert_shows(&ann.open("/admin/audit?to=2999-12-31").await, &["MFA reset"]);
     for empty in ["to=2027-01-14", "from=2027-01-16", "user=nobody"] {
-        assert_shows(&ann.open(&format!("/admin/audit?{empty}")).await, &["There are no events."]);
+        assert_shows(&ann.open(&format!("/admin/audit?{empty}")).await, &["There are no events.", "Show all"]);
     }
     let reply = ann.open("/admin/audit?user=no+one&from=yesterday&to=2027-02-30").await;
     assert_eq!(reply.status, 400);
@@ -442,6 +546,24 @@ async fn audit_names_events_and_people_and_filters() {
     );
     assert!(ann.submit("/admin/users/u-bob", &[("change", "delete")]).await.status.is_redirection());
     assert_shows(&ann.open("/admin/audit?user=u-bob").await, &["<code>u-bob</code> (deleted)"]);
+}
+
+/// A row of a later version of the service, by an operator who has the id of a user of this tenant.
+#[tokio::test]
+async fn audit_shows_an_unknown_field_as_it_is_and_an_operator_without_a_name() {
+    let (service, mut users) = Service::with_users().await;
+    let mut ann = signed_in(&service, &mut users, "ann").await;
+    let app = service.app();
+    let mut event = AuditEvent::new(Action::UserChanged, Outcome::Success, "r").by(&UserId::parse("u-bob").unwrap());
+    event.actor_tenant = TenantId::parse("support").ok();
+    event.changed = vec!["of_a_later_version".to_owned()];
+    let attempt = Attempt::begin(app.clock.now(), &*app.entropy).unwrap();
+    app.store.record(&TenantId::parse("acme").unwrap(), &attempt, 0, &event).await;
+    let page = ann.open("/admin/audit").await;
+    assert_shows(&page, &["Operator of support <code>u-bob</code>", "Changed:</span> of_a_later_version<"]);
+    let csv = ann.open("/admin/audit?format=csv").await;
+    let row = csv.body.as_str().unwrap().lines().find(|line| line.contains("of_a_later_version")).unwrap();
+    assert!(row.contains(",\"success\",\"u-bob\",\"\",") && row.contains(",\"support\","), "{row}");
 }
 
 #[tokio::test]
@@ -538,8 +660,19 @@ async fn only_administrators_see_and_change_anything() {
         ] {
             assert_eq!(browser.submit(path, &[wrong]).await.status, 403, "{name}: a wrong form of {path}");
         }
+        // Not even what is wrong with a search: it would tell which usernames there are.
+        for path in
+            ["/admin/audit?user=no+one", "/admin/audit?cursor=x", &format!("/admin/users?q={}", "x".repeat(129))]
+        {
+            assert_eq!(browser.open(path).await.status, 403, "{name}: a wrong search: {path}");
+        }
     }
     assert_eq!(state(&service, &admin).await, before);
+    service.advance(301);
+    for path in STEPPED_UP {
+        let reply = Browser::signed_in(&service, &users["bob"]).open(path).await;
+        assert_eq!(reply.status, 403, "nobody steps up for what they may not do: {path}");
+    }
 }
 
 #[tokio::test]

@@ -97,6 +97,7 @@ async fn pasted_list_is_taken_as_well() {
     let pasted = "role\tUsername\tdisplay_name\temail\nstandard\tivy\tIvy\tivy@acme.example\n";
     let preview = ann.upload(PAGE, &[("rows", pasted)]).await;
     assert_shows(&preview, 200, &["Create 1 user<", "Ivy"]);
+    assert!(!preview.html().contains("<dd>0</dd>"), "outcomes of no row are left out");
     assert_shows(&ann.upload(PAGE, &[("confirm", &sealed(&preview))]).await, 200, &["Done."]);
     let nothing = ann.upload(PAGE, &[("rows", pasted)]).await;
     assert_shows(&nothing, 200, &["there is nothing to confirm"]);

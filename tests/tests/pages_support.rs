@@ -341,6 +341,8 @@ async fn identity_provider_of_every_administrator_cannot_be_removed() {
     let response = idp.valid_response(&service, &sp, &request, "ann").sign_assertion(&idp);
     let user = users.get_mut("ann").unwrap();
     user.session = service.acs("acme", &response, &request.relay_state).await.ok().text("/session/token");
+    let own = Browser::signed_in(&service, user).open("/settings/password").await;
+    assert_shows(&own, 200, &["you have no password here"]);
     let code = service.next_code(user);
     user.session = service.post("/v1/step-up", &user.session, json!({"code": code})).await.ok().text("/session/token");
     let mut ann = Browser::signed_in(&service, user);
@@ -416,7 +418,10 @@ async fn own_password_is_changed_on_its_page() {
     assert_shows(&wrong, 401, &["The current password is wrong."]);
     assert!(!html(&wrong).contains("not the password") && !html(&wrong).contains("seven green lamps"));
     assert_eq!(location(&post(&old, "seven green lamps").await), "/settings/password?changed=true");
-    assert_shows(&bob.open("/settings/password?changed=true").await, 200, &["Your password is changed."]);
+    service.advance(301);
+    let changed = bob.open("/settings/password?changed=true").await;
+    assert_shows(&changed, 200, &["Your password is changed."]);
+    assert!(!html(&changed).contains("<form method=\"post\" action=\"/settings/password\""));
     let mut other = Browser::signed_in(&service, &users["bob"]);
     assert!(location(&other.open("/settings/password").await).starts_with("/login?"), "the old session is void");
     let user = users.get_mut("bob").unwrap();

@@ -73,13 +73,15 @@ async fn submit(State(app): State<Arc<App>>, post: PageForm<TokenForm>) -> PageR
     }
     let principal = page.principal(&app).await?;
     let exists = exists(&principal);
-    match issue(&app, &page.request, principal).await {
+    // An excluded contact cannot step up, so the page must not ask for it.
+    let none = !principal.user().has_factor();
+    let issued = if none { Err(Code::Conflict.into()) } else { issue(&app, &page.request, principal).await };
+    match issued {
         Ok(answer) => {
             let template = ShownTemplate { text: page.text, recovery_token: answer.recovery_token, return_to };
             page.show(&page.text.get("token-shown-title"), &template)
         }
         Err(problem) => {
-            let none = problem.code() == Code::Conflict;
             let errors = page.errors(problem, "main")?;
             let errors = if none { errors.saying(page.text.get("token-conflict")) } else { errors };
             let query = TokenQuery { first: None, used: None, return_to: Some(return_to) };

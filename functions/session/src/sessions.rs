@@ -199,10 +199,9 @@ pub(crate) async fn end(app: &App, request: &Request, caller: &Principal, which:
     match app.store.end_sessions(caller, which, &request.attempt(app)?, &event).await {
         Ok(()) => Ok(StatusCode::NO_CONTENT),
         Err(OperationError::Store(error)) => Err(error.into()),
-        // Either the session to end has ended already, or the caller's own session has.
-        Err(OperationError::Rejected(_)) if matches!(which, Which::One(_)) => {
+        // Either the caller's own session has ended already, or the one to end has.
+        Err(OperationError::Rejected(_)) => {
             Err(request.principal(app).await.err().unwrap_or_else(|| Code::NotFound.into()))
         }
-        Err(OperationError::Rejected(_)) => Err(request.no_longer(app).await),
     }
 }

@@ -101,7 +101,8 @@ pub(crate) async fn refuse(app: &App, request: &Request, pending: &PendingVerifi
         event = event.notify(Notify::User);
     }
     app.store.record(key.tenant(), attempt, 0, &event).await;
-    if user.total_failures > 0 && user.total_failures % policy::SLOW_FAILURES == 0 {
+    // At least 1: this one.
+    if user.total_failures % policy::SLOW_FAILURES == 0 {
         let event = about(Action::FactorAttacked, Outcome::Refused).notify(Notify::User).notify(Notify::Administrators);
         app.store.record(key.tenant(), attempt, 2, &event).await;
     }

@@ -268,6 +268,9 @@ async fn reset_code_is_for_one_user_five_attempts_and_one_day() {
     }
     assert!(start(&token, &bobs).await.is(403, "reset_code_required"), "five wrong codes end it");
     assert!(start(&service.enrolment_token(&users["bob"]).await, &bobs).await.is(403, "reset_code_required"));
+    let rows = audit(&service, &ann, "u-bob").await;
+    let refused = actions(&rows, "enrolment").iter().filter(|row| row["outcome"] == "refused").count();
+    assert_eq!(refused, 7, "each refusal is audited");
     // A right reset code is no failure, so starting again, for example in another tab, uses up no attempts.
     let eve = user_mut(&mut users, "eve");
     let token = service.enrolment_token(eve).await;

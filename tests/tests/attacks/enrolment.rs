@@ -17,6 +17,8 @@ async fn stolen_session_without_step_up_changes_no_factor() {
     let stolen = ann.session.clone();
     let shown = recovery_token(&service, &stolen).await;
     service.advance(301);
+    let read = service.get("/v1/session", &stolen).await.ok();
+    assert!(read.body["session"].get("step_up_until").is_none(), "{read:?}");
     // A step-up of another session of the same user does not count.
     let own = service.sign_in(ann).await.text("/session/token");
     for path in ["/v1/mfa/enrolments", "/v1/mfa/recovery-token"] {

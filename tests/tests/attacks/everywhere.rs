@@ -217,6 +217,23 @@ async fn cancelled_request_is_done_completely_or_not_at_all() {
     assert!(service.verify(&challenge, &totp_code(&bob.secret, service.step())).await.is(429, "too_many_attempts"));
 }
 
+#[tokio::test]
+async fn session_that_has_ended_cannot_be_ended_again() {
+    let (service, mut users) = Service::with_users().await;
+    let bob = user_mut(&mut users, "bob");
+    service.enrol(bob).await;
+    let first = service.get("/v1/sessions", &bob.session).await.ok().text("/items/0/id");
+    service.advance(1200);
+    service.sign_in(bob).await;
+    assert_eq!(sessions(&service, &bob.session).await, 2);
+    service.advance(700);
+    // Half an hour without use has ended the first one.
+    for id in [&*first, "s-none"] {
+        let reply = service.delete(&format!("/v1/sessions/{id}"), &bob.session).await;
+        assert!(reply.is(404, "not_found"), "{id}: {reply:?}");
+    }
+}
+
 async fn sessions(service: &Service, session: &str) -> usize {
     service.get("/v1/sessions", session).await.ok().body["items"].as_array().unwrap().len()
 }

@@ -7,7 +7,14 @@ use futures_util::{future::join_all, poll};
 use serde_json::{Value, json};
 use tests::{Service, TestRequest, TestUser, user_mut};
 use tokio::time::timeout;
-use vestibule::{env::SystemEntropy, store::memory::MemoryTable};
+use vestibule::{
+    env::SystemEntropy,
+    id::{LoginName, TenantId},
+    password::{PasswordParams, Passwords},
+    policy::Backoff,
+    sign_in::Attempt,
+    store::memory::MemoryTable,
+};
 
 use super::{create, raw, texts, visible_parts};
 
@@ -266,6 +273,35 @@ async fn right_password_needing_a_reset_ends_consecutive_failures() {
         }
         assert!(service.login(bob).await.is(403, "mfa_reset_required"));
     }
+}
+
+/// The stored hash of a user's password. Reading it counts as a wrong password.
+async fn stored_hash(service: &Service, user: &TestUser) -> String {
+    let app = service.app();
+    let tenant = TenantId::parse(&user.tenant).unwrap();
+    let login = app.names.as_ref().unwrap().login(&tenant, &LoginName::fold(&user.username));
+    let attempt = Attempt::begin(app.clock.now(), &*app.entropy).unwrap();
+    let charged = app.store.charge_login(&login, None, &Backoff::at(attempt.at()), &attempt).await;
+    charged.ok().unwrap().hash().unwrap().as_str().to_owned()
+}
+
+/// security.md 8: only a sign-in has the password, so a hash of weaker parameters is replaced then.
+#[tokio::test]
+async fn right_password_replaces_a_hash_of_weaker_parameters_and_no_other() {
+    let (service, users) = Service::with_users().await;
+    let bob = &users["bob"];
+    let strict = service.configured(|app| {
+        app.passwords = Arc::new(Passwords::new(PasswordParams::default(), 4, 256, &SystemEntropy).unwrap());
+    });
+    let weak = stored_hash(&service, bob).await;
+    service.login(bob).await.ok();
+    assert!(strict.login_with(bob, "wrong").await.is(401, "invalid_credentials"));
+    assert_eq!(stored_hash(&service, bob).await, weak);
+    strict.login(bob).await.ok();
+    let strong = stored_hash(&service, bob).await;
+    assert!(weak.contains("$m=8,t=1,") && strong.contains("$m=19456,t=2,"), "{weak} {strong}");
+    strict.login(bob).await.ok();
+    assert_eq!(stored_hash(&service, bob).await, strong);
 }
 
 /// A contact may be excluded at any time, and then signs in with the password only.

@@ -4,7 +4,7 @@ use axum::http::Method;
 use serde_json::{Value, json};
 use tests::{Service, TestRequest, totp_code, user_mut};
 
-use super::{actions, create, recovery_token, visible_parts};
+use super::{actions, audit, create, recovery_token, visible_parts};
 
 /// V02, V12
 #[tokio::test]
@@ -58,6 +58,29 @@ async fn all_operations_of_a_factor_share_one_budget() {
     service.advance(900);
     let challenge = service.challenge_token(bob).await;
     service.verify(&challenge, &shown).await.ok();
+}
+
+/// Whoever sends a code with a challenge knows the password. One or two wrong codes are mistakes.
+#[tokio::test]
+async fn user_is_told_of_the_third_wrong_code_of_a_challenge_and_of_no_wrong_step_up() {
+    let (service, mut users) = Service::with_users().await;
+    let ann = service.stepped_up_session(user_mut(&mut users, "ann")).await;
+    let bob = user_mut(&mut users, "bob");
+    service.enrol(bob).await;
+    let challenge = service.challenge_token(bob).await;
+    let wrong = service.wrong_code(bob);
+    let told = async |action: &str| {
+        let rows = audit(&service, &ann, "u-bob").await;
+        let refused = actions(&rows, action).into_iter().filter(|row| row["outcome"] == "refused");
+        let told: Vec<_> = refused.map(|row| row["notified"] == json!(["user"])).collect();
+        (told.len(), told.iter().filter(|told| **told).count())
+    };
+    for (sent, expected) in [(1, 0), (2, 0), (3, 1), (4, 2)] {
+        assert!(service.verify(&challenge, &wrong).await.is(401, "invalid_code"));
+        assert!(service.post("/v1/step-up", &bob.session, json!({"code": wrong})).await.is(401, "invalid_code"));
+        assert_eq!(told("verify").await, (sent, expected));
+        assert_eq!(told("step_up").await, (sent, 0));
+    }
 }
 
 /// V07
@@ -285,8 +308,10 @@ async fn slow_series_of_wrong_codes_is_reported_and_disables_the_factor() {
         assert!(service.verify(&challenge, &service.wrong_code(bob)).await.is(401, "invalid_code"), "{n}");
         service.advance(16 * 60);
     }
-    assert!(service.login(bob).await.is(403, "mfa_reset_required"));
     let ann = service.stepped_up_session(user_mut(&mut users, "ann")).await;
+    let read = service.get("/v1/admin/users/u-bob", &ann).await.ok();
+    assert_eq!(read.text("/mfa"), "disabled", "at once, and not only at the next sign-in");
+    assert!(service.login(&users["bob"]).await.is(403, "mfa_reset_required"));
     let told = audit_of_all(&service, &ann, "u-bob").await;
     assert_eq!(actions(&told, "factor.attacked").len(), 2);
     let disabled = actions(&told, "factor.disabled");

@@ -92,7 +92,6 @@ fn template(
     knows: &Knows,
     (dto, user): (UserDto, &User),
 ) -> UserTemplate {
-    let waits = !user.has_factor() && user.excluded.is_none();
     let invitation = may_be_mailed(user, MailPurpose::Invitation, dto.email.is_some(), knows.has_password);
     UserTemplate {
         text,
@@ -103,7 +102,8 @@ fn template(
         has_password: knows.has_password,
         may_be_invited: knows.mails && invitation.is_ok(),
         enrolled_at: user.factor.active().map(|it| text.time(it.enrolled_at)),
-        enrol_by: user.enrol_by.filter(|_| waits).map(|at| text.time(at)),
+        // The deadline of a reset does not apply while the contact is excluded.
+        enrol_by: user.enrol_by.filter(|_| user.excluded.is_none()).map(|at| text.time(at)),
         excluded_at: user.excluded.as_ref().map(|it| text.time(it.at)),
         password_too_short: !user.password_fits_contact,
         own: change_user::is_own(caller, &dto),

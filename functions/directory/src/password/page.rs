@@ -42,7 +42,7 @@ struct PasswordForm {
 struct PasswordTemplate {
     text: Text,
     changed: bool,
-    /// `None`: the person has no password here.
+    /// `None`: the person has no password here. It is not shown if the password has just been changed.
     form: Option<Fields>,
 }
 
@@ -122,7 +122,6 @@ fn password_page(page: &Page, principal: &Principal, errors: &FormErrors, change
         current: Field::new(page, errors, "current_password").password("current-password"),
         new: Field::new(page, errors, "new_password").password("new-password").hint(page.text.get(rule)),
     };
-    let template =
-        PasswordTemplate { text: page.text, changed, form: (has_password(principal) && !changed).then(fields) };
+    let template = PasswordTemplate { text: page.text, changed, form: has_password(principal).then(fields) };
     page.show_form(&page.text.get("security-password-change"), errors, &template)
 }
