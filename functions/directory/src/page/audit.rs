@@ -78,9 +78,9 @@ struct Event {
 
 struct Person {
     id: String,
-    /// `None` if the user was deleted.
+    /// `None` if the user was deleted, or is of another tenant.
     name: Option<String>,
-    /// The person is an operator of support, and is shown by the id: a name would be that of a user of this tenant.
+    /// The person is an operator of support.
     operator: bool,
 }
 
@@ -187,7 +187,7 @@ impl Event {
         let operator = row.actor_tenant.is_some();
         let person = |id: &UserId, operator: bool| Person {
             id: id.to_string(),
-            name: names.get(id).map(|profile| profile.display_name.clone()),
+            name: names.get(id).filter(|_| !operator).map(|profile| profile.display_name.clone()),
             operator,
         };
         Self {
