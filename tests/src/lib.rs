@@ -225,19 +225,36 @@ impl Service {
     #[must_use]
     pub fn with_sealer(sealer: Arc<dyn Sealer>, table: Arc<dyn Table>, names: NameKey, codes: CodeKey) -> Self {
         let store = Store::new(Arc::clone(&table));
-        Self::build(store, sealer, table, names, codes)
+        Self::build(store, sealer, table, names, codes, |_| {})
+    }
+
+    /// The service of [`Self::with_users`], configured in another way.
+    pub async fn configured(change: impl FnOnce(&mut App)) -> (Self, TestUsers) {
+        let local::data_dir::DataDir { table, keys, .. } = local::data_dir::DataDir::ephemeral(&SystemEntropy).unwrap();
+        let table: Arc<dyn Table> = Arc::new(table);
+        let store = Store::new(Arc::clone(&table));
+        let service = Self::build(store, Arc::new(keys.ring), table, keys.names, keys.codes, change);
+        let users = service.add_users().await;
+        (service, users)
     }
 
     /// A service on this table, in the restore epoch that its store records.
     pub async fn in_current_epoch(table: Arc<dyn Table>, keys: Keys) -> Self {
         let store = Store::new(Arc::clone(&table));
         let restored = store.identity().await.unwrap().unwrap().restore;
-        Self::build(store.at(restored), Arc::new(keys.ring), table, keys.names, keys.codes)
+        Self::build(store.at(restored), Arc::new(keys.ring), table, keys.names, keys.codes, |_| {})
     }
 
-    fn build(store: Store, sealer: Arc<dyn Sealer>, table: Arc<dyn Table>, names: NameKey, codes: CodeKey) -> Self {
+    fn build(
+        store: Store,
+        sealer: Arc<dyn Sealer>,
+        table: Arc<dyn Table>,
+        names: NameKey,
+        codes: CodeKey,
+        change: impl FnOnce(&mut App),
+    ) -> Self {
         let (clock, mails) = (Arc::new(TestClock::at(BEGIN)), Arc::new(mails::TestMails::default()));
-        let app = Arc::new(App {
+        let mut app = App {
             store,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             entropy: Arc::new(SystemEntropy),
@@ -247,7 +264,9 @@ impl Service {
             passwords: Arc::new(Passwords::new(PasswordParams::cheap(), 4, 256, &SystemEntropy).unwrap()),
             public_url: PublicUrl::parse(PUBLIC_URL).ok(),
             mails: Some(Arc::clone(&mails) as _),
-        });
+        };
+        change(&mut app);
+        let app = Arc::new(app);
         let router = local::server::router(Arc::clone(&app), table);
         Self(Target::InProcess { router, clock, app, mails })
     }
