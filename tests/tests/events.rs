@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tests::{
     Service, TestUsers,
     emulator::{self, Database},
+    log::Log,
     stream,
     stub::{Stub, environment, taken},
 };
@@ -78,6 +79,38 @@ async fn only_new_audit_rows_of_a_recorded_stream_become_events() {
     let data = json!({"id": "1800000016000-BBBBBBBBBBBBBBBBBBBBBB-1", "at": "2027-01-15T08:00:16Z"});
     assert_eq!((&events[1]["data"], &events[1]["id"]), (&data, &json!("acme/1800000016000-BBBBBBBBBBBBBBBBBBBBBB-1")));
     assert!(!stub.sent()[0].to_string().contains("of a version"));
+}
+
+/// Only a new row is news. No row is written again; if one is, its event was sent before.
+#[tokio::test]
+async fn row_that_is_written_again_is_no_event() {
+    let stub = Stub::bus().await;
+    let mut records = rows(2, 1);
+    records["Records"][0]["eventName"] = json!("MODIFY");
+    records["Records"][1]["eventName"] = json!("REMOVE");
+    assert_eq!(put(&stub, records).await, no_failures());
+    assert!(stub.sent().is_empty());
+}
+
+/// The alarm of the template counts these lines.
+#[tokio::test]
+async fn attacks_are_logged_and_other_events_are_not() {
+    let (stub, log) = (Stub::bus().await, Log::default());
+    let subscriber = tracing_subscriber::fmt().without_time().with_ansi(false).with_writer(log.clone());
+    let _collected = tracing_subscriber::util::SubscriberInitExt::set_default(subscriber);
+    for (action, attack) in [
+        ("login.attacked", true),
+        ("factor.attacked", true),
+        ("factor.disabled", true),
+        ("login.delayed", false),
+        ("mfa.reset", false),
+    ] {
+        let mut records = rows(1, 1);
+        records["Records"][0]["dynamodb"]["NewImage"]["action"]["S"] = json!(action);
+        assert_eq!(put(&stub, records).await, no_failures());
+        let logged = log.take();
+        assert_eq!(logged.contains("an attack") && logged.contains("acme"), attack, "{action}: {logged}");
+    }
 }
 
 /// The metrics count sign-ins among new rows, by outcome.
@@ -274,10 +307,14 @@ async fn emulated_every_audit_row_on_dynamodb_local_is_sent_once() {
 }
 
 fn mailer(url: &str, ses: &str) -> Mailer {
+    mailer_with(url, ses, "mails")
+}
+
+fn mailer_with(url: &str, ses: &str, configuration_set: &str) -> Mailer {
     let mailer = Mailer::configured(environment(&[
         ("VESTIBULE_TABLE", "vestibule"),
         ("VESTIBULE_MAIL_FROM", "sign-in@example.com"),
-        ("VESTIBULE_MAIL_CONFIGURATION_SET", "mails"),
+        ("VESTIBULE_MAIL_CONFIGURATION_SET", configuration_set),
         ("VESTIBULE_DYNAMODB_ENDPOINT", url),
         ("VESTIBULE_SES_ENDPOINT", ses),
     ]));
@@ -360,6 +397,20 @@ async fn each_recipient_gets_a_separate_mail() {
         let administrator = text.contains("as an Administrator of Acme");
         assert_eq!(administrator, recipient(mail) == "ann@example.com" && text.contains("reset"), "{text}");
     }
+}
+
+/// The template sets the variable to an empty text if there is no configuration set. SES would refuse an empty name.
+#[tokio::test]
+async fn mail_names_no_configuration_set_if_none_is_configured() {
+    let (service, mut users, url) = service_with_stream().await;
+    let events = notifying_events(&service, &mut users, &url).await;
+    let ses = Stub::new(|_, _| Some((200, json!({"MessageId": "m"})))).await;
+    let mailer = mailer_with(&url, &ses.url, "");
+    for event in &events {
+        mailer.notify(&delivered(event).detail).await.unwrap();
+    }
+    let mails = ses.sent();
+    assert!(!mails.is_empty() && mails.iter().all(|mail| mail.get("ConfigurationSetName").is_none()), "{mails:?}");
 }
 
 #[tokio::test]

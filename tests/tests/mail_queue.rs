@@ -35,9 +35,14 @@ async fn service() -> (Service, TestUsers, String) {
 }
 
 fn function(url: &str, ses: &str) -> Function {
+    function_with(url, ses, "mails")
+}
+
+fn function_with(url: &str, ses: &str, configuration_set: &str) -> Function {
     let function = Function::configured(environment(&[
         ("VESTIBULE_TABLE", "vestibule"),
         ("VESTIBULE_MAIL_FROM", "sign-in@example.com"),
+        ("VESTIBULE_MAIL_CONFIGURATION_SET", configuration_set),
         ("VESTIBULE_PUBLIC_URL", "https://login.example.com"),
         ("VESTIBULE_AUDIT_RETENTION_DAYS", "30"),
         ("VESTIBULE_DYNAMODB_ENDPOINT", url),
@@ -132,6 +137,32 @@ async fn failure_of_the_mail_service_fails_the_delivery() {
     assert_eq!(ses.sent().len(), 1, "the next delivery sends the mail");
 }
 
+/// A delivery that is repeated would be refused again, until the queue gives the message up.
+#[tokio::test]
+async fn mail_that_is_refused_for_good_is_not_sent_again() {
+    for refusal in ["BadRequestException", "MessageRejected"] {
+        let (service, mut users, url) = service().await;
+        let event = through_queue(&invitation(&service, &mut users).await).await;
+        let ses = Stub::new(move |_, _| Some((400, json!({"__type": refusal, "message": "no"})))).await;
+        for _ in 0..2 {
+            function(&url, &ses.url).handle(&event).await.unwrap();
+        }
+        assert_eq!(ses.sent().len(), 1, "{refusal}");
+    }
+}
+
+/// The template sets the variable to an empty text if there is no configuration set. SES would refuse an empty name.
+#[tokio::test]
+async fn mail_names_the_configuration_set_if_one_is_configured() {
+    for (configured, named) in [("mails", json!("mails")), ("", Value::Null)] {
+        let (service, mut users, url) = service().await;
+        let event = through_queue(&invitation(&service, &mut users).await).await;
+        let ses = Stub::new(|_, _| Some((200, json!({"MessageId": "m"})))).await;
+        function_with(&url, &ses.url, configured).handle(&event).await.unwrap();
+        assert_eq!(ses.sent()[0]["ConfigurationSetName"], named);
+    }
+}
+
 #[tokio::test]
 async fn queue_that_does_not_answer_is_an_error() {
     let (service, mut users, _) = service().await;
@@ -156,4 +187,13 @@ fn every_configuration_error_is_reported() {
         "AWS_SECRET_ACCESS_KEY",
     ];
     assert_eq!(names, expected);
+    // One that has a default counts too.
+    let faults = Function::configured(environment(&[
+        ("VESTIBULE_TABLE", "vestibule"),
+        ("VESTIBULE_MAIL_FROM", "sign-in@example.com"),
+        ("VESTIBULE_PUBLIC_URL", "https://login.example.com"),
+        ("VESTIBULE_AUDIT_RETENTION_DAYS", "a year"),
+    ]));
+    let faults = faults.err().unwrap().0;
+    assert!(faults.len() == 1 && faults[0].starts_with("VESTIBULE_AUDIT_RETENTION_DAYS"), "{faults:?}");
 }

@@ -161,6 +161,19 @@ async fn restored_table_serves_nothing_until_the_restore_epoch_is_raised() {
     run(&app, Some("t-2"), create_acme()).await.unwrap();
 }
 
+/// A table without a stream, in a test deployment, cannot show that it was restored. It works as before.
+#[tokio::test]
+async fn table_that_has_or_had_no_stream_does_not_count_as_restored() {
+    for (created, now) in [(None, Some("t-1")), (Some("t-1"), None)] {
+        let (table, keys) = (table().await, KeyFile::generate(&SystemEntropy).unwrap());
+        let app = app(&table, &keys).await;
+        run(&app, created, create_operator("op")).await.unwrap();
+        let status = run(&app, now, json!({"command": "status"})).await.unwrap();
+        assert_eq!(status["table_matches"], json!(true), "{created:?} {now:?}");
+        run(&app, now, create_acme()).await.unwrap();
+    }
+}
+
 /// Raises the restore epoch after `passed` seconds. Returns the service as another process would serve the same store.
 async fn after_raised_epoch(table: &Arc<DynamoTable>, keys: &KeyFile, passed: u64) -> Service {
     let mut before = app(table, keys).await;

@@ -255,6 +255,19 @@ async fn form_of_another_site_is_refused() {
     service.get("/v1/session", &bob.session).await.ok();
 }
 
+/// A service without an address compares with the host that the request names. A request that names neither host nor origin
+/// is of no browser.
+#[tokio::test]
+async fn form_without_an_origin_is_refused_at_a_service_without_an_address() {
+    let service = Service::with_users().await.0.configured(|app| app.public_url = None);
+    let sent = Browser::form("/login", &[]);
+    let sent_from = |origin: &str| sent.clone().header("host", "login.example.com").header("origin", origin);
+    assert_eq!(service.send(sent.clone()).await.status, 403);
+    assert_eq!(service.send(sent.clone().header("host", "login.example.com")).await.status, 403);
+    assert_eq!(service.send(sent_from("https://evil.example")).await.status, 403);
+    assert_eq!(service.send(sent_from("https://login.example.com")).await.status, 400, "the form is read");
+}
+
 #[tokio::test]
 async fn cookie_opens_pages_only_and_bearer_token_the_api_only() {
     let (service, mut users) = Service::with_users().await;
@@ -339,8 +352,9 @@ async fn form_opened_by_one_user_does_not_act_in_their_name_after_another_signed
     assert_ne!(reply.status, 303, "ann's password is not bob's: {reply:?}");
     let ann = Browser::signed_in(&service, &users["ann"]).cookies["__Host-vestibule"].clone();
     let audit = service.get("/v1/admin/audit", &ann).await.ok();
-    let resets = audit.body["items"].as_array().unwrap().iter().filter(|row| row["action"] == "mfa.reset");
-    assert_eq!(resets.count(), 0, "nothing was done in ann's name");
+    let count = |action| audit.body["items"].as_array().unwrap().iter().filter(|row| row["action"] == action).count();
+    assert_eq!(count("mfa.reset"), 0, "nothing was done in ann's name");
+    assert_eq!(count("forbidden"), 1, "what bob tried is recorded once");
     assert_eq!(service.login(&users["ann"]).await.status, 200, "ann's password is as before");
 }
 
@@ -437,7 +451,8 @@ async fn page_is_in_the_language_of_the_browser_or_the_one_chosen() {
     let german = TestRequest::new(Method::GET, "/login").header("accept", "text/html");
     let reply = browser.send(german.header("accept-language", "de-DE,de;q=0.9,en;q=0.8")).await;
     assert!(reply.html().contains("<html lang=\"de\">") && reply.html().contains("Anmelden"), "{reply:?}");
-    assert!(browser.open("/login").await.html().contains("<html lang=\"en\">"));
+    let page = browser.open("/login").await;
+    assert!(page.html().contains("<html lang=\"en\">") && page.html().contains(r#"href="/login?lang=de""#), "{page:?}");
     assert!(
         browser
             .open("/login?return_to=%2Fx&lang=de")

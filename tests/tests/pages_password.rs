@@ -122,6 +122,7 @@ async fn wrong_names_are_shown_again_with_what_is_wrong() {
         let reply = browser.submit("/password/forgot", &fields).await;
         assert_shows(&reply, 400, &[says, "<title>Error: Forgot your password?"]);
         assert!(!reply.html().contains("<script>alert"));
+        assert!(!reply.html().contains("Something in the form"), "the message names the field: {}", reply.html());
     }
     assert_eq!(browser.submit("/password/forgot", &[("extra", "x")]).await.status, 400);
     assert!(service.mails().orders().is_empty());
@@ -136,6 +137,16 @@ async fn too_many_requests_for_mails_are_refused_on_the_page() {
         assert_eq!(browser.submit("/password/forgot", &fields).await.location(), "/password/forgot?sent=true");
     }
     assert_shows(&browser.submit("/password/forgot", &fields).await, 429, &["Try again in ", "value=\"nobody\""]);
+}
+
+/// The form would say that something is wrong with it.
+#[tokio::test]
+async fn service_that_does_not_respond_says_so_on_a_page_of_its_own() {
+    let (service, _) = Service::with_users().await;
+    service.mails().set_broken(true);
+    let reply = Browser::new(&service).submit("/password/forgot", &[("tenant", "acme"), ("username", "bob")]).await;
+    assert_shows(&reply, 503, &["<title>This did not work", "The service does not respond"]);
+    assert!(!reply.html().contains("<form"), "{}", reply.html());
 }
 
 #[tokio::test]
@@ -287,6 +298,7 @@ async fn own_address_is_shown_and_verified() {
     assert_shows(&page, 200, &["A mail is on its way to bob@acme.example.", "role=\"status\""]);
     let mails = service.sent_mails().await;
     assert_eq!((mails.len(), &*mails[0].to), (1, "bob@acme.example"));
+    assert!(mails[0].text.contains(&format!("{PUBLIC_URL}/email/verify?token=")), "{}", mails[0].text);
     bob.open(&format!("/email/verify?token={}", mails[0].token())).await;
     bob.submit("/email/verify", &[]).await;
     let page = bob.open("/settings/email?sent=true").await;

@@ -107,18 +107,18 @@ async fn wrong_list_of_contacts_is_shown_again_with_what_is_wrong() {
     let mut ann = browser(&service, &mut users, "ann").await;
     let too_many = (0..1001).map(|n| format!("u{n}\r\n")).collect::<String>();
     let wrong = [
-        (vec![("contact_ids", "u-con1\r\nCon One"), ("reason", "r")], "Line 2 is not an id."),
-        (vec![("csv", "name\r\nu-con1\r\n"), ("reason", "r")], "does not name a column"),
-        (vec![("csv", "id\r\nCon One\r\n"), ("reason", "r")], "In line 2 of the file"),
-        (vec![("csv", "id,name\r\nu-con1\r\n"), ("reason", "r")], "is not CSV in UTF-8"),
-        (vec![("csv", "id\r\n\u{fffd}\r\n"), ("reason", "r")], "is not CSV in UTF-8"),
-        (vec![("reason", "r")], "Choose 1 to 1,000 contacts."),
-        (vec![("contact_ids", &too_many), ("reason", "r")], "Choose 1 to 1,000 contacts."),
-        (vec![("contact_ids", "u-con1")], "Enter a reason"),
+        (vec![("contact_ids", "u-con1\r\nCon One"), ("reason", "r")], "contact_ids", "Line 2 is not an id."),
+        (vec![("csv", "name\r\nu-con1\r\n"), ("reason", "r")], "csv", "does not name a column"),
+        (vec![("csv", "id\r\nCon One\r\n"), ("reason", "r")], "csv", "In line 2 of the file"),
+        (vec![("csv", "id,name\r\nu-con1\r\n"), ("reason", "r")], "csv", "is not CSV in UTF-8"),
+        (vec![("csv", "id\r\n\u{fffd}\r\n"), ("reason", "r")], "csv", "is not CSV in UTF-8"),
+        (vec![("reason", "r")], "contact_ids", "Choose 1 to 1,000 contacts."),
+        (vec![("contact_ids", &too_many), ("reason", "r")], "contact_ids", "Choose 1 to 1,000 contacts."),
+        (vec![("contact_ids", "u-con1")], "reason", "Enter a reason"),
     ];
-    for (fields, says) in wrong {
+    for (fields, at, says) in wrong {
         let reply = ann.upload("/admin/exclusions", &fields).await;
-        assert_shows(&reply, 400, &[says, "<title>Error:"]);
+        assert_shows(&reply, 400, &[says, &format!("href=\"#{at}\""), "<title>Error:"]);
     }
     // What a file had is kept as text, because a browser does not keep the file.
     let fields = [("change", "include"), ("contact_ids", "u-con1"), ("chosen[]", "u-con2"), ("csv", "id\r\nu-con3")];
@@ -137,6 +137,18 @@ async fn wrong_list_of_contacts_is_shown_again_with_what_is_wrong() {
 }
 
 #[tokio::test]
+async fn search_that_finds_no_contact_says_so() {
+    let (service, mut users) = Service::with_users().await;
+    let mut ann = browser(&service, &mut users, "ann").await;
+    // After this user there are more, but no contact.
+    let after_contacts = service.get("/v1/admin/users?limit=7", &session(&ann)).await.ok().text("/next_cursor");
+    for found_none in ["q=zoe", &format!("cursor={after_contacts}")] {
+        let reply = ann.open(&format!("/admin/exclusions?change=exclude&{found_none}")).await;
+        assert_shows(&reply, 200, &["There is no such contact."]);
+    }
+}
+
+#[tokio::test]
 async fn long_results_are_shown_in_parts() {
     let (service, mut users) = Service::with_users().await;
     let mut ann = browser(&service, &mut users, "ann").await;
@@ -144,6 +156,7 @@ async fn long_results_are_shown_in_parts() {
     let preview = location(&ann.upload("/admin/exclusions", &[("contact_ids", &ids), ("reason", "r")]).await);
     let (first, second) = (ann.open(&preview).await, ann.open(&format!("{preview}&part=2")).await);
     assert_shows(&first, 200, &["u099", "part=2", "<dd>150</dd>"]);
+    assert_eq!(html(&first).matches("<dd>").count(), 2, "the reason, and the one outcome that there is: {first:?}");
     assert_shows(&second, 200, &["u100", "u149", "part=1"]);
     assert!(!html(&first).contains("u100") && !html(&second).contains("u099"));
     assert_shows(&ann.open(&format!("{preview}&part=99")).await, 200, &["u149"]);
@@ -154,16 +167,26 @@ const ADMIN_PAGES: [(&str, &[(&str, &str)]); 2] = [
     ("/admin/exclusions", &[("contact_ids", "u-con1"), ("reason", "r")]),
     ("/admin/sso", &[("step", "save"), ("metadata_xml", "<x/>")]),
 ];
+const SSO_REMOVE: [(&str, &str); 1] = [("step", "remove")];
 
 #[tokio::test]
 async fn pages_refuse_other_roles() {
     let (service, mut users) = Service::with_users().await;
     let mut bob = browser(&service, &mut users, "bob").await;
-    for (path, fields) in ADMIN_PAGES {
-        assert_shows(&bob.open(path).await, 403, &["You are not allowed to do this."]);
-        assert_shows(&bob.upload(path, fields).await, 403, &["You are not allowed to do this."]);
+    // With an old step-up: nobody is asked for a code who may not see the page anyway.
+    service.advance(301);
+    let metadata = Idp::new("https://idp.example/metadata").metadata();
+    let sso_save = [("step", "save"), ("metadata_xml", &*metadata)];
+    for (path, fields) in [ADMIN_PAGES[0], ADMIN_PAGES[1], ("/admin/sso", &sso_save), ("/admin/sso", &SSO_REMOVE)] {
+        for reply in [bob.open(path).await, bob.upload(path, fields).await] {
+            assert_shows(&reply, 403, &["You are not allowed to do this."]);
+            assert!(!html(&reply).contains("<form"), "nothing of the page is shown: {}", html(&reply));
+        }
     }
     let mut ann = browser(&service, &mut users, "ann").await;
+    let audit = service.get("/v1/admin/audit?user_id=u-bob", &session(&ann)).await.ok();
+    let refused = audit.body["items"].as_array().unwrap().iter().filter(|row| row["action"] == "forbidden").count();
+    assert_eq!(refused, 8, "each refused request is recorded once");
     let reset = [("tenant", "acme"), ("username", "ann"), ("ticket", "T-1"), ("reason", "r")];
     for user in [&mut bob, &mut ann] {
         for path in ["/support", "/support?tenant=acme", "/support?tenant=acme&reset=ann"] {
@@ -212,21 +235,32 @@ async fn pages_lead_to_sign_in_and_to_step_up() {
     let mut ann = browser(&service, &mut users, "ann").await;
     let mut op = browser(&service, &mut users, "op").await;
     let preview = location(&ann.upload("/admin/exclusions", ADMIN_PAGES[0].1).await);
+    let nothing = location(&ann.upload("/admin/exclusions", &[("contact_ids", "u-bob"), ("reason", "r")]).await);
+    let other = location(&ann.upload("/admin/exclusions", &[("contact_ids", "u-con2"), ("reason", "r")]).await);
+    let confirm = [("confirm", other.split_once("batch=").unwrap().1)];
+    let done = location(&ann.upload("/admin/exclusions", &confirm).await);
     service.advance(241);
     for path in ["/admin/exclusions?change=exclude", "/admin/sso", "/settings/password", &preview] {
         let there = serde_urlencoded::to_string([("return_to", path)]).unwrap();
         assert_eq!(location(&ann.open(path).await), format!("/step-up?{there}"), "less than a minute is left");
     }
     assert!(location(&op.open("/support?tenant=acme&reset=ann").await).starts_with("/step-up?"));
-    assert_eq!(ann.open("/admin/exclusions").await.status, 200, "reading needs no step-up");
+    for path in ["/admin/exclusions", &nothing, &done] {
+        let reply = ann.open(path).await;
+        assert_eq!(reply.status, 200, "reading needs no step-up: {path}");
+        assert!(!html(&reply).contains("name=\"confirm\""), "{path}");
+    }
     assert_eq!(op.open("/support?tenant=acme").await.status, 200, "reading needs no step-up");
     service.advance(60);
     let again = "href=\"/step-up";
-    let sso_remove = [("step", "remove")];
     let metadata = Idp::new("https://idp.example/metadata").metadata();
     let sso_save = [("step", "save"), ("metadata_xml", &*metadata)];
-    for (path, fields) in [ADMIN_PAGES[0], ("/admin/sso", &sso_save), ("/admin/sso", &sso_remove)] {
-        assert_shows(&ann.upload(path, fields).await, 401, &[again]);
+    for (path, fields) in [ADMIN_PAGES[0], ("/admin/sso", &sso_save), ("/admin/sso", &SSO_REMOVE)] {
+        let reply = ann.upload(path, fields).await;
+        assert_shows(&reply, 401, &[again]);
+        // Whether there is an identity provider is shown after the step-up only.
+        assert!(!html(&reply).contains("has no identity provider"), "{}", html(&reply));
+        assert!(!html(&reply).contains("cannot be removed"), "{}", html(&reply));
     }
     let id = preview.split_once("batch=").unwrap().1;
     assert_shows(&ann.upload("/admin/exclusions", &[("confirm", id)]).await, 401, &[again]);
@@ -249,9 +283,13 @@ async fn support_finds_a_user_and_resets_a_sole_administrator() {
     assert_shows(&found, 200, &[ESCAPED, "/support?tenant=acme&#38;reset=amy", "By an Administrator of the company"]);
     assert!(!html(&found).contains(SCRIPT) && !html(&found).contains("reset=bob"));
     assert_eq!(op.open("/support?tenant=nosuch").await.status, 404);
+    service.patch("/v1/admin/users/u-amy", &session(&ann), json!({"active": false})).await.ok();
+    let found = op.open("/support?tenant=acme").await;
+    assert_shows(&found, 200, &["Not possible: the user is inactive", "&#38;reset=ann"]);
+    assert!(!html(&found).contains("reset=amy"));
     let audit = service.get("/v1/admin/audit?limit=100", &session(&ann)).await.ok();
     let lists = audit.body["items"].as_array().unwrap().iter().filter(|row| row["action"] == "users.listed").count();
-    assert_eq!(lists, 1, "each look-up is recorded in the tenant");
+    assert_eq!(lists, 2, "each look-up is recorded in the tenant");
     assert_shows(&op.open("/support?tenant=acme&reset=ann").await, 200, &["Ticket", "72 hours"]);
     let reset = [("tenant", "acme"), ("username", "ann"), ("ticket", "T-1"), ("reason", "lost phone")];
     let done = op.submit("/support", &reset).await;
@@ -259,6 +297,9 @@ async fn support_finds_a_user_and_resets_a_sole_administrator() {
     let code = html(&done).split_once("<p class=\"secret\">").unwrap().1.split_once('<').unwrap().0.to_owned();
     assert!(service.get("/v1/session", &session(&ann)).await.is(401, "session_refresh_required"));
     let user = users.get_mut("ann").unwrap();
+    let fields = [("tenant", "acme"), ("username", "ann"), ("password", &*user.password)];
+    let signed_in = Browser::new(&service).submit("/login", &fields).await;
+    assert_eq!(signed_in.location(), "/enroll?reset_code=true", "the page asks for the code");
     let token = service.enrolment_token(user).await;
     assert!(service.post("/v1/mfa/enrolments", &token, json!({})).await.is(403, "reset_code_required"));
     service.enrol_with(user, &token, json!({"reset_code": code})).await;
@@ -273,7 +314,9 @@ async fn support_page_says_why_a_reset_is_refused() {
         let fields = [("tenant", tenant), ("username", username), ("ticket", ticket), ("reason", reason)];
         op.submit("/support", &fields).await
     };
-    assert_shows(&post("globex", "gil", "T-1", "r").await, 409, &["not an active Administrator", "value=\"T-1\""]);
+    let refused = post("globex", "gil", "T-1", "r").await;
+    assert_shows(&refused, 409, &["not an active Administrator", "value=\"T-1\""]);
+    assert!(!html(&refused).contains("href=\"#ticket\""), "the ticket is not what is wrong");
     assert_shows(&post("globex", "nobody", "T-1", "r").await, 404, &["no such user"]);
     assert_shows(&post("nosuch", "gus", "T-1", "r").await, 404, &["no such user"]);
     assert_shows(&post("globex", SCRIPT, "T-1", SCRIPT).await, 404, &[ESCAPED]);
@@ -298,7 +341,9 @@ async fn identity_provider_is_configured_and_removed_on_its_page() {
         let reply = ann.upload("/admin/sso", &[("step", "save"), ("metadata_xml", xml)]).await;
         assert_shows(&reply, 400, &["not valid metadata", detail, "&#60;"]);
     }
-    assert_shows(&ann.upload("/admin/sso", &[("step", "save")]).await, 400, &["not valid metadata"]);
+    let empty = ann.upload("/admin/sso", &[("step", "save")]).await;
+    assert_shows(&empty, 400, &["not valid metadata"]);
+    assert!(!html(&empty).contains("What is wrong:"), "there is nothing in which something is wrong");
     let file = [("step", "save"), ("metadata_file", &*idp.metadata())];
     assert_eq!(location(&ann.upload("/admin/sso", &file).await), "/admin/sso");
     let shown = ann.open("/admin/sso").await;
@@ -322,7 +367,8 @@ async fn identity_provider_is_configured_and_removed_on_its_page() {
     let shown = ann.open("/admin/sso").await;
     assert_shows(&shown, 200, &[ESCAPED, "BEGIN CERTIFICATE"]);
     assert!(!html(&shown).contains(SCRIPT));
-    assert_shows(&ann.open("/admin/sso?remove=true").await, 200, &["https://idp.example/metadata"]);
+    let question = ann.open("/admin/sso?remove=true").await;
+    assert_shows(&question, 200, &["https://idp.example/metadata", "name=\"step\" value=\"remove\""]);
     assert_eq!(location(&ann.upload("/admin/sso", &[("step", "remove")]).await), "/admin/sso");
     assert!(service.get("/v1/admin/sso", &session(&ann)).await.is(404, "not_found"));
     assert_eq!(location(&ann.upload("/admin/sso", &[("step", "remove")]).await), "/admin/sso");
@@ -395,6 +441,11 @@ async fn refused_sso_response_is_a_page_in_the_browser_that_started() {
     }
     let page = service.post_acs_in_browser("acme", "nothing=1", &cookie).await;
     assert_shows(&page, 400, &["Something in the form is not valid"]);
+    // The rest of the API answers in JSON, whoever asks.
+    for path in ["/v1/sso/acme/nothing", "/v1/nothing/acs"] {
+        let request = TestRequest::new(Method::GET, path).header("accept", "text/html").header("cookie", &cookie);
+        assert!(service.send(request).await.is(404, "not_found"), "{path}");
+    }
 }
 
 #[tokio::test]

@@ -181,3 +181,47 @@ pub async fn run() -> Result<(), lambda_runtime::Error> {
     };
     lambda_runtime::run(lambda_runtime::service_fn(notify)).await
 }
+
+#[cfg(test)]
+mod tests {
+    use vestibule::{
+        audit::{Action, AuditEvent, Outcome, Row},
+        env::Timestamp,
+        id::TenantId,
+    };
+
+    use super::*;
+
+    /// The text of the mail to bob about a reset by an actor of this tenant.
+    fn reset_by(actor_tenant: Option<TenantId>) -> String {
+        let [ann, bob] = ["u-ann", "u-bob"].map(|id| UserId::parse(id).unwrap());
+        let event = AuditEvent::new(Action::MfaReset, Outcome::Success, "r").by(&ann).about(&bob).notify(Notify::User);
+        let event = AuditEvent { actor_tenant, ..event };
+        let row = Row::new("1800000000000-A-0".to_owned(), Timestamp::from_secs(1_800_000_000), event);
+        let concerned = Profile {
+            username: "bob".to_owned(),
+            display_name: "Bob".to_owned(),
+            email: Some("bob@acme.example".to_owned()),
+            created: Timestamp::default(),
+            name_id: None,
+            subject: None,
+        };
+        let to = Recipients {
+            company: "Acme".to_owned(),
+            concerned: Some(concerned),
+            actor: None,
+            administrators: Vec::new(),
+        };
+        mails(&CloudEvent::new(TenantId::parse("acme").unwrap(), row), &to).remove(0).text
+    }
+
+    #[test]
+    fn only_an_operator_is_called_the_support_team() {
+        let support = reset_by(Some(TenantId::support()));
+        assert!(support.contains("  by: the support team\n"), "{support}");
+        for other in [None, TenantId::parse("globex").ok()] {
+            let text = reset_by(other);
+            assert!(text.contains("  by: u-ann\n"), "{text}");
+        }
+    }
+}

@@ -420,3 +420,45 @@ async fn remove_idp(app: &App, request: &Request) -> ApiResult<()> {
         RemovalRejection::ActorRevoked => request.no_longer(app).await,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is wrong with a configuration. It always is, because it has no certificate.
+    fn wrong(https: bool, entity_id: &str, sso_url: &str) -> String {
+        let request = IdpRequest {
+            idp_entity_id: Some(entity_id.to_owned()),
+            sso_url: Some(sso_url.to_owned()),
+            certificates: Some(Vec::new()),
+            ..IdpRequest::default()
+        };
+        let problem = request.idp(https, Timestamp::default()).map(|_| ()).unwrap_err();
+        problem.field_detail().unwrap().to_owned()
+    }
+
+    const ACCEPTED: &str = "must be 1 to 8 certificates";
+
+    #[test]
+    fn address_of_the_idp_is_plain_http_only_if_this_service_is() {
+        for (url, beside_https, beside_http) in [
+            ("https://idp.example/sso", true, true),
+            ("http://127.0.0.1:8081/sso", true, true),
+            ("http://idp.example/sso", false, true),
+            ("ftp://idp.example/sso", false, false),
+            ("javascript:alert(1)", false, false),
+        ] {
+            for (https, accepted) in [(true, beside_https), (false, beside_http)] {
+                assert_eq!(wrong(https, "https://idp.example", url) == ACCEPTED, accepted, "{https} {url}");
+            }
+        }
+    }
+
+    #[test]
+    fn entity_id_has_1_to_1024_characters() {
+        for (length, accepted) in [(0, false), (1, true), (1024, true), (1025, false)] {
+            let entity_id = "x".repeat(length);
+            assert_eq!(wrong(true, &entity_id, "https://idp.example/sso") == ACCEPTED, accepted, "{length}");
+        }
+    }
+}

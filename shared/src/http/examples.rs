@@ -19,7 +19,7 @@ use super::openapi::operations;
 pub(super) fn compose(document: &mut OpenApi) {
     let components = document.components.get_or_insert_default();
     let schemas = serde_json::to_value(&components.schemas).unwrap_or_default();
-    components.schemas.values_mut().for_each(|schema| finish_schema(schema, true));
+    components.schemas.values_mut().for_each(finish_schema);
     for operation in document.paths.paths.values_mut().flat_map(operations) {
         if let Some(RefOr::T(body)) = &mut operation.request_body {
             body.content.values_mut().for_each(|content| fill(content, &schemas));
@@ -67,7 +67,7 @@ fn all(schema: &Value, schemas: &Value) -> Vec<Value> {
 }
 
 fn one(schema: &Value, schemas: &Value) -> Value {
-    if schema["$ref"].is_string() || schema["oneOf"].is_array() {
+    if schema["$ref"].is_string() {
         return all(schema, schemas).into_iter().next().unwrap_or_default();
     }
     let given = &schema["example"];
@@ -111,27 +111,27 @@ fn merge(value: &mut Value, part: &Value) {
 
 /// Keeps the examples of single fields in the form of OpenAPI 3.1. Partial examples are removed, since they are not
 /// valid by themselves.
-fn finish_schema(schema: &mut RefOr<Schema>, whole: bool) {
+fn finish_schema(schema: &mut RefOr<Schema>) {
     match schema {
         RefOr::T(Schema::Object(object)) => {
             let Object { example, examples, .. } = object;
             let given = example.take();
-            if whole && !object.properties.is_empty() {
+            if !object.properties.is_empty() {
                 examples.clear();
             } else {
                 examples.extend(given);
             }
-            object.properties.values_mut().for_each(|property| finish_schema(property, false));
+            object.properties.values_mut().for_each(finish_schema);
         }
         RefOr::T(Schema::Array(array)) => {
             array.examples.extend(array.example.take());
             if let ArrayItems::RefOrSchema(items) = &mut array.items {
-                finish_schema(items, false);
+                finish_schema(items);
             }
         }
         RefOr::T(Schema::OneOf(one)) => {
             (one.example, one.examples) = (None, Vec::new());
-            one.items.iter_mut().for_each(|item| finish_schema(item, true));
+            one.items.iter_mut().for_each(finish_schema);
         }
         _ => {}
     }

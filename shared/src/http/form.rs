@@ -295,6 +295,20 @@ mod tests {
         assert_eq!((read(Fields::Lenient).ok().as_deref(), read(Fields::Strict).is_err()), (Some("a"), true));
     }
 
+    #[derive(Deserialize)]
+    struct Several {
+        names: Vec<String>,
+    }
+
+    #[test]
+    fn only_a_form_with_a_file_has_lists() {
+        let read = |fields| pairs::<Several>("names[]=a&names[]=b", Place::Body, fields).map(|it| it.names).ok();
+        assert_eq!(read(Fields::Uploaded), Some(vec!["a".to_owned(), "b".to_owned()]));
+        for fields in [Fields::Strict, Fields::Filled, Fields::Lenient] {
+            assert_eq!(read(fields), None);
+        }
+    }
+
     #[test]
     fn only_field_name_of_our_form_is_repeated() {
         let longest = "a".repeat(40);

@@ -127,7 +127,7 @@ fn finish(operation: &mut Operation) -> Vec<Code> {
         *summary = summary.replace('\n', " ").trim_end_matches('.').to_owned();
     }
     let mut common = vec![("400", "`invalid_request`"), ("503", "`unavailable`")];
-    if operation.security.as_ref().is_some_and(|schemes| !schemes.is_empty()) {
+    if operation.security.is_some() {
         common.push(("401", "`invalid_token`, `session_refresh_required`"));
     }
     if operation.request_body.is_some() {
@@ -147,7 +147,7 @@ fn finish(operation: &mut Operation) -> Vec<Code> {
             let wait = header(Type::Integer, "How many seconds to wait before the request is repeated.");
             response.headers.insert("Retry-After".to_owned(), wait);
         }
-        if status.starts_with(['4', '5']) && response.content.is_empty() {
+        if status.starts_with(['4', '5']) {
             named.extend(problem(response));
         }
     }

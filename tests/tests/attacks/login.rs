@@ -16,7 +16,7 @@ use vestibule::{
     store::memory::MemoryTable,
 };
 
-use super::{create, raw, texts, visible_parts};
+use super::{actions, audit, create, raw, texts, visible_parts};
 
 /// L01
 #[tokio::test]
@@ -167,6 +167,25 @@ async fn half_an_hour_of_wrong_passwords_does_not_lock_out_the_user() {
     assert_eq!(service.login(eve).await.ok().text("/status"), "enrolment_required", "other users are not affected");
     service.advance(900);
     assert_eq!(service.login(&bob).await.ok().text("/status"), "mfa_required", "a new client after fifteen minutes");
+}
+
+/// An attack that is slow enough for every delay.
+#[tokio::test]
+async fn hundredth_wrong_password_in_a_row_is_reported_as_an_attack_once() {
+    let (service, mut users) = Service::with_users().await;
+    let eve = users["eve"].clone();
+    let mut reported = Vec::new();
+    for failures in [99, 1, 1] {
+        for _ in 0..failures {
+            service.advance(900);
+            assert!(service.login_with(&eve, "a guess").await.is(401, "invalid_credentials"));
+        }
+        let ann = service.stepped_up_session(user_mut(&mut users, "ann")).await;
+        let rows = audit(&service, &ann, &eve.id).await;
+        reported.push(actions(&rows, "login.attacked").into_iter().cloned().collect::<Vec<_>>());
+    }
+    assert_eq!([reported[0].len(), reported[1].len(), reported[2].len()], [0, 1, 1]);
+    assert_eq!(reported[1][0]["notified"], json!(["user", "administrators"]));
 }
 
 /// L10, X10

@@ -130,6 +130,43 @@ async fn refused_password_does_not_use_the_token_up() {
     let short = confirm(&service, &token, "8 bytes!").await;
     assert!(short.is(400, "invalid_request") && short.text("/errors/0/field") == "/new_password", "{short:?}");
     assert_eq!(confirm(&service, &token, NEW).await.status, 204);
+    // Whoever has an old token does not learn that its user is a contact, for whom this password is too short.
+    assert!(confirm(&service, &token, "8 bytes!").await.is(401, "invalid_token"));
+}
+
+async fn ask_for_verification(service: &Service, session: &str) -> Reply {
+    let request = TestRequest::new(Method::POST, "/v1/email-verifications").token(session);
+    service.send(request.from([10, 1, 2, 3])).await
+}
+
+#[tokio::test]
+async fn request_to_verify_an_address_is_limited_and_says_why_it_is_refused() {
+    let (service, users, ann) = with_bob().await;
+    for (session, why) in
+        [(&users["bob"].session, "your e-mail address is verified"), (&ann, "you have no e-mail address")]
+    {
+        let refused = ask_for_verification(&service, session).await;
+        assert!(refused.is(409, "conflict") && refused.text("/detail") == why, "{refused:?}");
+    }
+    service.patch("/v1/admin/users/u-ann", &ann, json!({"email": "ann@acme.example"})).await.ok();
+    for _ in 0..20 {
+        ask_for_verification(&service, &ann).await.ok();
+    }
+    assert!(ask_for_verification(&service, &ann).await.is(429, "too_many_attempts"));
+    assert_eq!(service.mails().orders().len(), 20, "nothing is queued for a refused request");
+}
+
+/// More requests than a network may make: nothing is counted for mails that cannot be sent.
+#[tokio::test]
+async fn deployment_without_mails_always_says_so() {
+    let (service, mut users) = Service::with_users().await;
+    let service = service.configured(|app| app.mails = None);
+    let ann = service.stepped_up_session(user_mut(&mut users, "ann")).await;
+    service.patch("/v1/admin/users/u-ann", &ann, json!({"email": "ann@acme.example"})).await.ok();
+    for _ in 0..21 {
+        assert!(service.send(reset_request("acme", "bob")).await.is(404, "not_found"));
+        assert!(ask_for_verification(&service, &ann).await.is(404, "not_found"));
+    }
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use axum::http::Method;
 use serde_json::json;
-use tests::{Reply, TestRequest, TestUsers};
+use tests::{Reply, TestRequest, TestUsers, browser::Browser, faulty::DENIED};
 
 use super::{Harness, assert_can_sign_in, enrol_bob_and_ann, under_faults};
 
@@ -79,6 +79,20 @@ async fn email_verification_survives_faults() {
         assert_eq!(harness.user_item(&users["bob"])["ev"]["BOOL"], true);
     };
     under_faults(setup, verified, verified).await;
+}
+
+#[tokio::test]
+async fn page_keeps_the_token_of_a_link_while_the_store_fails() {
+    let harness = Harness::new(|ring| std::sync::Arc::new(ring)).await;
+    let mut users = harness.service.add_users().await;
+    let token = verification_token(&harness, &mut users).await;
+    let mut browser = Browser::new(&harness.service);
+    browser.open(&format!("/email/verify?token={token}")).await;
+    harness.script.from(0, DENIED);
+    let reply = browser.submit("/email/verify", &[]).await;
+    assert_eq!(reply.status, 503, "{reply:?}");
+    harness.script.fine();
+    assert_eq!(browser.submit("/email/verify", &[]).await.location(), "/email/verify?done=true");
 }
 
 /// Each call of the worker fails once: the message is delivered again, and one token lives at the end.

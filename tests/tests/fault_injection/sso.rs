@@ -4,6 +4,8 @@ use axum::http::Method;
 use serde_json::{Value, json};
 use tests::{
     Reply, TestRequest, TestUser, TestUsers,
+    browser::Browser,
+    faulty::DENIED,
     idp::{AuthnRequest, Idp, authn_request, form},
 };
 
@@ -54,6 +56,25 @@ impl Harness {
 /// A retry succeeds, or is refused because the first request was executed.
 fn assert_accepted_once(reply: &Reply) {
     assert!(reply.status == 200 || reply.is(401, "invalid_credentials"), "{reply:?}");
+}
+
+/// A page without the IdP would look as if there were none, and its form would replace the IdP.
+#[tokio::test]
+async fn page_of_the_idp_is_not_shown_without_it() {
+    let harness = Harness::new(|ring| std::sync::Arc::new(ring)).await;
+    let mut users = harness.service.add_users().await;
+    harness.configure_idp(&idp(), json!({}), &mut users).await;
+    let mut ann = Browser::signed_in(&harness.service, &users["ann"]);
+    harness.script.fine();
+    let shown = ann.open("/admin/sso").await.ok();
+    assert!(shown.html().contains("https://idp.example/sso"));
+    let calls = harness.script.called();
+    assert!(calls.len() > 3, "{calls:?}");
+    for call in 0..calls.len() {
+        harness.script.from(call, DENIED);
+        let reply = ann.open("/admin/sso").await;
+        assert_eq!(reply.status, 503, "from {call} of {calls:?}: {reply:?}");
+    }
 }
 
 #[tokio::test]

@@ -15,7 +15,9 @@ use serde_json::{Value, json};
 use tests::{
     Reply, Service, TestRequest, TestUsers,
     idp::{AuthnRequest, CheckInput, Idp, ResponseSpec, Sp},
+    log::Log,
 };
+use tracing_subscriber::{filter::LevelFilter, util::SubscriberInitExt};
 use vestibule::{
     env::Timestamp,
     saml::{self, Fault},
@@ -298,6 +300,31 @@ async fn expired_metadata_is_refused_and_expiring_metadata_warned_about() {
         let got = fixture.service.get("/v1/admin/sso", &fixture.ann).await.ok();
         assert_eq!((put.text("/valid_until"), &put.body["warnings"]), (end, &warned));
         assert_eq!(got.body, put.body);
+    }
+}
+
+/// Those who run the service see a certificate that expires, also if the Administrators of the tenant do not look.
+#[tokio::test]
+async fn certificate_that_expires_soon_is_logged_at_a_sign_in() {
+    let fixture = fixture().await;
+    let log = Log::default();
+    // 45 days after the clock starts.
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut other = rcgen::CertificateParams::new(vec!["idp.example".to_owned()]).unwrap();
+    other.not_after = rcgen::date_time_ymd(2027, 3, 1);
+    let mut fields = fixture.idp.fields();
+    fields["certificates"] = json!([fixture.idp.certificate, other.self_signed(&key).unwrap().pem()]);
+    fixture.service.put("/v1/admin/sso", &fixture.ann, fields).await.ok();
+    for (days, warned) in [(0, false), (16, true)] {
+        fixture.service.advance(days * 86_400);
+        let (authn_request, spec) = fixture.valid("bob").await;
+        let response = spec.sign_assertion(&fixture.idp);
+        let subscriber = tracing_subscriber::fmt().without_time().with_ansi(false).with_max_level(LevelFilter::WARN);
+        let _collected = subscriber.with_writer(log.clone()).set_default();
+        fixture.service.acs("acme", &response, &authn_request.relay_state).await.ok();
+        let said = log.take();
+        assert_eq!(said.matches("expires").count(), usize::from(warned), "{said}");
+        assert!(!warned || said.contains("ends=2027-03-01T00:00:00Z"), "{said}");
     }
 }
 

@@ -145,3 +145,30 @@ fn counts(text: Text, report: &Report) -> Vec<(Cow<'static, str>, usize)> {
     let counts = order.into_iter().map(|outcome| (said(text, outcome), count(outcome)));
     counts.filter(|(_, count)| *count > 0).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_complete_preview_with_changes_can_be_confirmed() {
+        let report = |dry_run, status, outcome| Report {
+            id: BatchId::parse("b").unwrap(),
+            disable_mfa: true,
+            dry_run,
+            reason: "r".to_owned(),
+            status,
+            results: vec![(UserId::parse("u-con1").unwrap(), outcome)],
+        };
+        assert!(to_confirm(&report(true, Status::Completed, Outcome::Excluded)));
+        assert!(to_confirm(&report(true, Status::Completed, Outcome::Included)));
+        for (dry_run, status, outcome) in [
+            (false, Status::Completed, Outcome::Excluded),
+            (true, Status::Running, Outcome::Excluded),
+            (true, Status::Stopped, Outcome::Excluded),
+            (true, Status::Completed, Outcome::Unchanged),
+        ] {
+            assert!(!to_confirm(&report(dry_run, status, outcome)), "{dry_run} {status:?} {outcome:?}");
+        }
+    }
+}

@@ -108,6 +108,7 @@ mod tests {
             ("Multipart/Form-Data;boundary=\"x\"", Some("x")),
             ("multipart/form-data; boundary=", None),
             ("multipart/form-data; boundary=a b", None),
+            ("multipart/form-data; boundary=x;charset=utf-8", None),
             ("multipart/form-data", None),
             ("multipart/mixed; boundary=x", None),
             ("application/x-www-form-urlencoded; boundary=x", None),

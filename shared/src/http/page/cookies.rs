@@ -155,3 +155,26 @@ pub(in crate::http) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<
     let mut cookies = lines.flat_map(|line| line.split(';')).filter_map(|one| one.trim().split_once('='));
     cookies.find(|(given, _)| *given == name).map(|(_, value)| value).filter(|value| !value.is_empty())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::SystemEntropy;
+
+    /// A browser does not keep a cookie with `Secure` that comes over plain HTTP.
+    #[test]
+    fn cookies_are_only_for_https_if_the_service_uses_it() {
+        let pre_session = PreSession::generate(&SystemEntropy).unwrap();
+        for (https, name, end, returned) in [
+            (true, "__Host-vestibule", "SameSite=Lax; Secure", "SameSite=None; Secure"),
+            (false, "vestibule", "SameSite=Lax", "SameSite=Lax"),
+        ] {
+            let cookies = Cookies { https };
+            let session = cookies.set(TokenClass::Session, "vs_x", Duration::from_secs(60));
+            assert_eq!(session, format!("{name}=vs_x; Path=/; Max-Age=60; HttpOnly; {end}"));
+            let from_the_idp = cookies.set_pre_session(&pre_session);
+            let (_, attributes) = from_the_idp.to_str().unwrap().split_once("; ").unwrap();
+            assert_eq!(attributes, format!("Path=/; Max-Age=900; HttpOnly; {returned}"));
+        }
+    }
+}

@@ -229,7 +229,7 @@ impl Page {
         }
         let at = |name: &str, text: String| Message { field: name.to_owned(), text, href: format!("#{name}") };
         let invalid = |name: &str| at(name, self.text.get(&format!("invalid-{name}")).into_owned());
-        let named = problem.fields().filter_map(|name| name.strip_prefix('/')).filter(|name| !name.is_empty());
+        let named = problem.fields().filter_map(|name| name.strip_prefix('/'));
         let mut messages: Vec<_> = match code {
             Code::InvalidRequest => named.map(invalid).collect(),
             Code::MalformedCode => vec![invalid(field)],

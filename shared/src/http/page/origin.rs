@@ -102,6 +102,16 @@ mod tests {
         }
     }
 
+    /// `//evil.example` is a path of a request, but as the target of a link it leads to another site.
+    #[test]
+    fn path_of_a_request_is_only_returned_to_on_this_origin() {
+        for (uri, path) in
+            [("/admin/users?q=a", "/admin/users?q=a"), ("//evil.example/x", "/"), ("https://a.example/x?y", "/x?y")]
+        {
+            assert_eq!(path_of(&uri.parse().unwrap()), path, "{uri}");
+        }
+    }
+
     #[test]
     fn return_path_is_encoded_and_foreign_ones_are_dropped() {
         assert_eq!(

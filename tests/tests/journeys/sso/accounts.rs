@@ -210,13 +210,15 @@ async fn unusable_attributes_are_not_provisioned() {
     };
     let reply = fixture.sign_in_with("n-3", two).await;
     fixture.assert_refused_by(&reply, "provisioning_username").await;
-    // A display name that is too long is ignored.
+    // A display name that is too long and an address that is none are ignored.
     let reply = fixture.sign_in_with("n-4", |spec: &mut ResponseSpec| {
         provisioned("zia", "Staff", "Acme")(spec);
         spec.attributes[1].1 = vec!["Z".repeat(129)];
+        spec.attributes[3].1 = vec!["zia at acme".to_owned()];
     });
     assert_eq!(reply.await.ok().text("/status"), "enrolment_required");
     let ann = fixture.admin_session().await;
     let listed = fixture.service.get("/v1/admin/users?q=zia", &ann).await.ok();
     assert_eq!(listed.body["items"][0]["display_name"], json!("zia"));
+    assert!(listed.body["items"][0].get("email").is_none(), "{listed:?}");
 }
