@@ -11,12 +11,15 @@ use super::{
 use crate::{
     auth::{
         change_password::change_password,
+        mail_token::{reset_password, verify_email},
         reset_mfa::reset_mfa,
         session::{Which, end_sessions},
         update_user::{UserChange, update_user},
         verify_code::{SignIn, disable_factor},
     },
+    domain::MailPurpose,
     env::SystemEntropy,
+    id::MessageId,
     policy,
     recovery::{self, ResetCode},
     secret::{NewToken, TokenClass, TokenRef},
@@ -159,6 +162,26 @@ fn open_challenge(ann: &Ann) -> Decide {
     })
 }
 
+/// Uses of two mailed tokens, which are added to the user, and another token.
+fn mail_operations(ann: &Ann, user: &mut User) -> Vec<Operation> {
+    let new = || {
+        let token = NewToken::generate(TokenClass::Mail, &ann.key, ann.store.restored(), &SystemEntropy).unwrap();
+        (token.reference().clone(), MessageId::generate(&SystemEntropy).unwrap())
+    };
+    let ((reset, first), (verification, second), (another, third)) = (new(), new(), new());
+    user.add_mail_token(&reset, MailPurpose::Reset, &first, NOW);
+    user.add_mail_token(&verification, MailPurpose::Verification, &second, NOW);
+    let add = move |user: &mut User| {
+        user.add_mail_token(&another, MailPurpose::Reset, &third, NOW);
+        true
+    };
+    vec![
+        ("a password by a mailed token", Box::new(move |user| reset_password(user, &reset, true, NOW).is_ok())),
+        ("a verified address", Box::new(move |user| verify_email(user, &verification, NOW).is_ok())),
+        ("another mailed token", Box::new(add)),
+    ]
+}
+
 /// The operations that can meet each other at one user, on a user to whom each is possible.
 async fn operations() -> (Ann, Stored, Vec<Operation>) {
     let (ann, challenges) = ann(5).await;
@@ -178,7 +201,11 @@ async fn operations() -> (Ann, Stored, Vec<Operation>) {
     let deactivation = UserChange { active: Some(false), ..UserChange::default() };
     let demotion = UserChange { role: Some(Role::Standard), ..UserChange::default() };
     let other_tenant = tenant.clone();
-    let operations: Vec<Operation> = vec![
+    let before: User = item::read(item.clone()).unwrap();
+    let mut mailed = before.clone();
+    let mails = mail_operations(&ann, &mut mailed);
+    let item = commit::update(&ann.key, &before, &mailed).unwrap().apply(Some(&item)).unwrap().unwrap();
+    let mut operations: Vec<Operation> = vec![
         ("a code", Box::new(move |user| one.apply(user).is_ok())),
         ("a code of the same step", Box::new(move |user| same_step.apply(user).is_ok())),
         ("a step-up", Box::new(move |user| step_up.apply(user).is_ok())),
@@ -197,6 +224,7 @@ async fn operations() -> (Ann, Stored, Vec<Operation>) {
         ("a deactivation", Box::new(move |user| update_user(user, &tenant, deactivation, NOW).is_ok())),
         ("a demotion", Box::new(move |user| update_user(user, &other_tenant, demotion, NOW).is_ok())),
     ];
+    operations.extend(mails);
     (ann, Stored::new(item), operations)
 }
 
@@ -228,7 +256,7 @@ async fn every_interleaving_of_two_operations_is_some_order_of_them() {
 #[tokio::test]
 async fn every_interleaving_of_three_operations_is_some_order_of_them() {
     let (ann, stored, operations) = operations().await;
-    // Those of three that hinder each other most: all eleven would take half a minute.
+    // Those of three that hinder each other most: all fourteen would take a minute.
     let hindering =
         ["a code", "a code of the same step", "a recovery token", "a reset", "a new password", "a deactivation"];
     let operations: Vec<_> = operations.into_iter().filter(|it| hindering.contains(&it.0)).collect();

@@ -27,6 +27,7 @@ use crate::{
 
 mod codes;
 mod directory;
+mod mails;
 mod passwords;
 mod sso;
 
@@ -82,6 +83,7 @@ pub async fn race(table: Arc<dyn Table>, rounds: usize) {
         sessions(&table, round).await;
         resets(&table, round).await;
         directory::race(&table, round).await;
+        mails::race(&table, round).await;
         batches(&table, round).await;
         sso::race(&table, round).await;
     }

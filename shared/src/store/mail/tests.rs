@@ -12,7 +12,7 @@ use crate::{
     secret::{LoginKey, RestoreEpoch, TokenRef},
     store::{
         OperationError,
-        fixture::{Ann, NOW, ann, ann_of, at_once, attempt},
+        fixture::{Ann, NOW, ann, ann_of, attempt},
         interleaved::InterleavedTable,
         memory::MemoryTable,
         users::Patch,
@@ -75,17 +75,6 @@ async fn network_makes_twenty_requests_in_any_hour() {
 }
 
 #[tokio::test]
-async fn concurrent_requests_of_a_network_are_all_counted() {
-    let (ann, _) = ann(0).await;
-    let charges = (0..32).map(|_| {
-        let store = ann.store.clone();
-        async move { store.charge_mail_request("10.0.0", &attempt(NOW)).await.is_ok() }
-    });
-    let admitted = at_once(charges).await.into_iter().filter(|admitted| *admitted).count();
-    assert_eq!(admitted, 20);
-}
-
-#[tokio::test]
 async fn reset_token_sets_the_password_and_clears_its_failures() {
     let ann = ann_with_address().await;
     ann.put(Write::update(keys::login(&ann.login), vec![], vec![Action::Set(attr("n"), num(7))])).await;
@@ -104,21 +93,6 @@ async fn reset_token_sets_the_password_and_clears_its_failures() {
     assert_eq!((row.attempts, row.version), (0, Some(after.password_version)));
     assert!(ann.password("another good password", None, NOW).await.is_ok());
     assert!(ann.rows().await.iter().any(|row| row.action == Audited::PasswordResetMailed));
-}
-
-#[tokio::test]
-async fn one_of_32_uses_of_a_token_sets_the_password() {
-    let ann = Arc::new(ann_with_address().await);
-    let token = issued(&ann).await;
-    let uses = at_once((0..32).map(|_| {
-        let (ann, token) = (Arc::clone(&ann), token.clone());
-        async move { reset(&ann, &token).await }
-    }))
-    .await;
-    assert_eq!(uses.iter().filter(|used| used.is_ok()).count(), 1);
-    let invalid = |used: &Result<(), _>| matches!(used, Err(ResetPasswordError::Rejected(ResetRejection::Token(_))));
-    assert_eq!(uses.iter().filter(|used| invalid(used)).count(), 31);
-    assert_eq!(ann.read(&ann.key).await.password_version, 2);
 }
 
 #[tokio::test]
@@ -142,17 +116,6 @@ async fn fourth_mail_of_a_network_in_an_hour_is_not_made() {
         issued(&ann).await;
     }
     assert!(matches!(issue(&ann, &reset_order(&ann)).await, Err(IssueError::NotCharged(NotCharged::TooMany))));
-}
-
-#[tokio::test]
-async fn concurrent_messages_are_all_counted() {
-    let ann = Arc::new(ann_with_address().await);
-    let made = at_once((0..8).map(|_| {
-        let ann = Arc::clone(&ann);
-        async move { issue(&ann, &reset_order(&ann)).await.is_ok() }
-    }))
-    .await;
-    assert_eq!(made.into_iter().filter(|made| *made).count(), 3);
 }
 
 #[tokio::test]
