@@ -4,10 +4,10 @@
 //! condition. Each test of it runs once alone, to learn which conditions it evaluates. Then each condition costs one run
 //! of the tests that evaluate it. `find.rs` finds the conditions in the syntax tree.
 //!
-//! `conditions [--list] [--library] [--test=NAME ...] [--features=NAMES] [FILE ...]`: all conditions, or those of files
-//! whose path contains one of these strings. `--list` only lists them. `--library` runs only the tests beside the code,
-//! which build fastest; `--test` adds single programs of `tests/tests/` to them, and `--features` enables those that talk
-//! to an emulator. Results are kept in `target/conditions/results.txt`: an interrupted run continues, and repeats only conditions that were not
+//! `conditions [--list] [--library] [--test=NAME ...] [--emulators] [FILE ...]`: all conditions, or those of files whose
+//! path contains one of these strings. `--list` only lists them. `--library` runs only the tests beside the code, which
+//! build fastest; `--test` adds single programs of `tests/tests/` to them. `--emulators` adds the programs that need
+//! `.ci/with-dynamodb-local` and `.ci/with-kms`. Results are kept in `target/conditions/results.txt`: an interrupted run continues, and repeats only conditions that were not
 //! noticed.
 
 mod find;
@@ -50,15 +50,20 @@ fn main() -> ExitCode {
     }
     find::number_alike(&mut conditions);
     let wanted = |it: &Condition| files.is_empty() || files.iter().any(|file| it.file.contains(file));
-    if options.iter().any(|it| it == "--list") {
+    let has = |option: &str| options.iter().any(|it| it == option);
+    if has("--list") {
         conditions.iter().filter(|it| wanted(it)).for_each(|it| println!("{}", it.key()));
         return ExitCode::SUCCESS;
     }
     let mut wanted_tests: Vec<&str> = options.iter().filter_map(|it| it.strip_prefix("--test=")).collect();
-    if wanted_tests.is_empty() && !options.iter().any(|it| it == "--library") {
+    if wanted_tests.is_empty() && !has("--library") {
         wanted_tests = run::TESTS.to_vec();
     }
-    let features = options.iter().find_map(|it| it.strip_prefix("--features=")).unwrap_or_default();
+    let mut features = "";
+    if has("--emulators") {
+        wanted_tests.extend(run::EMULATED);
+        features = run::EMULATORS;
+    }
     let copy = root.join("target/conditions");
     run::copy(&root, &copy, &tracked, &sources, &conditions);
     let Some(tests) = run::tests(&copy, &wanted_tests, features) else {

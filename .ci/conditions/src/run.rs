@@ -112,13 +112,14 @@ pub struct Test {
 }
 
 /// The test programs of the whole service that are likely to notice a removed condition.
-pub const TESTS: [&str; 24] = [
+pub const TESTS: [&str; 25] = [
     "attacks",
     "authorization",
     "contract",
     "directory",
     "dynamo",
     "events",
+    "fault_injection",
     "faults",
     "form",
     "init",
@@ -138,6 +139,10 @@ pub const TESTS: [&str; 24] = [
     "secret_exposure",
     "texts",
 ];
+
+/// Those that need an emulator, and the features that enable them.
+pub const EMULATED: [&str; 2] = ["dynamodb_local", "kms"];
+pub const EMULATORS: &str = "tests/dynamodb-local,tests/kms-emulator";
 
 /// Builds the tests of the copy: the wanted programs after the tests beside the code, each with the folder that it runs
 /// in. Returns `None` if the build fails. The whole workspace is selected, so that Cargo builds dependencies once and the
