@@ -30,30 +30,74 @@ async fn password_change_survives_faults() {
     under_faults(setup, changed, again).await;
 }
 
+/// A user to be created.
+fn zoe() -> Value {
+    json!({"kind": "employee", "role": "administrator", "auth_type": "local", "username": "zoe", "display_name": "Zoe",
+           "password": "zoe and a long tail of words"})
+}
+
+async fn assert_zoe_exists_once(harness: &Harness, users: TestUsers) {
+    let list = harness.service.get("/v1/admin/users?q=zoe", &users["ann"].session).await.ok();
+    assert_eq!(list.body["items"].as_array().unwrap().len(), 1);
+    let mut zoe = users["bob"].clone();
+    (zoe.username, zoe.password) = ("zoe".to_owned(), "zoe and a long tail of words".to_owned());
+    harness.service.enrol(&mut zoe).await;
+}
+
 #[tokio::test]
 async fn user_creation_survives_faults() {
     let setup = async |harness: &Harness, users: &mut TestUsers| {
         let ann = enrol_bob_and_ann(harness, users).await;
-        let zoe = json!({"kind": "employee", "role": "administrator", "auth_type": "local", "username": "zoe",
-                         "display_name": "Zoe", "password": "zoe and a long tail of words"});
-        post("/v1/admin/users", &ann, zoe)
-    };
-    let there = async |harness: &Harness, users: TestUsers| {
-        let list = harness.service.get("/v1/admin/users?q=zoe", &users["ann"].session).await.ok();
-        assert_eq!(list.body["items"].as_array().unwrap().len(), 1);
-        let mut zoe = users["bob"].clone();
-        (zoe.username, zoe.password) = ("zoe".to_owned(), "zoe and a long tail of words".to_owned());
-        harness.service.enrol(&mut zoe).await;
+        post("/v1/admin/users", &ann, zoe())
     };
     let created = async |harness: &Harness, users: TestUsers, reply: Reply| {
         reply.ok();
-        there(harness, users).await;
+        assert_zoe_exists_once(harness, users).await;
     };
     let again = async |harness: &Harness, users: TestUsers, reply: Reply| {
         assert!(reply.status == 201 || reply.is(409, "conflict"), "{reply:?}");
-        there(harness, users).await;
+        assert_zoe_exists_once(harness, users).await;
     };
     under_faults(setup, created, again).await;
+}
+
+#[tokio::test]
+async fn user_batch_survives_faults() {
+    let setup = async |harness: &Harness, users: &mut TestUsers| {
+        let ann = enrol_bob_and_ann(harness, users).await;
+        let (mut bob, mut none) = (zoe(), zoe());
+        bob["username"] = json!("bob");
+        none["kind"] = json!("contact");
+        post("/v1/admin/users/batch", &ann, json!({"users": [bob, zoe(), none]}))
+    };
+    let outcomes = |reply: Reply| -> Vec<String> {
+        let rows = reply.ok().body["results"].as_array().unwrap().clone();
+        rows.iter().map(|row| row["outcome"].as_str().unwrap().to_owned()).collect()
+    };
+    let created = async |harness: &Harness, users: TestUsers, reply: Reply| {
+        assert_eq!(outcomes(reply), ["exists", "created", "invalid"]);
+        assert_zoe_exists_once(harness, users).await;
+    };
+    // A row whose creation was not confirmed exists at the retry.
+    let again = async |harness: &Harness, users: TestUsers, reply: Reply| {
+        let outcomes = outcomes(reply);
+        assert!(outcomes == ["exists", "created", "invalid"] || outcomes == ["exists", "exists", "invalid"]);
+        assert_zoe_exists_once(harness, users).await;
+    };
+    under_faults(setup, created, again).await;
+}
+
+#[tokio::test]
+async fn invitation_survives_faults() {
+    let setup = async |harness: &Harness, users: &mut TestUsers| {
+        let ann = enrol_bob_and_ann(harness, users).await;
+        let ivy = json!({"kind": "employee", "role": "standard", "auth_type": "local", "username": "ivy",
+                         "display_name": "Ivy", "email": "ivy@acme.example"});
+        let id = harness.service.post("/v1/admin/users", &ann, ivy).await.ok().text("/id");
+        TestRequest::new(Method::POST, format!("/v1/admin/users/{id}/invitation")).token(&ann)
+    };
+    let invited = async |_: &Harness, _: TestUsers, reply: Reply| assert_eq!(reply.status, 204, "{reply:?}");
+    under_faults(setup, invited, invited).await;
 }
 
 #[tokio::test]
