@@ -32,6 +32,11 @@ use vestibule::{
 const THROTTLED: Fault = Fault::Answer(400, r#"{"__type":"ThrottlingException","message":"Rate exceeded"}"#);
 const DISABLED: Fault = Fault::Answer(400, r#"{"__type":"DisabledException","message":"arn:key is disabled."}"#);
 const DENIED: Fault = Fault::Answer(400, r#"{"__type":"AccessDeniedException","Message":"not authorized"}"#);
+/// A data key without its wrapped form, which nobody could open again.
+const NOT_WRAPPED: Fault = Fault::Answer(
+    200,
+    r#"{"CiphertextBlob":"","Plaintext":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=","KeyId":"k"}"#,
+);
 
 fn client(script: &Script) -> Client {
     let url = tests::aws::moto();
@@ -222,12 +227,14 @@ async fn disabled_key_refuses_after_five_minutes_and_creates_no_session() {
 #[tokio::test]
 async fn unavailable_kms_refuses_enrolment_and_creates_no_data_key() {
     let (harness, service, users) = Harness::with_users().await;
-    harness.kms.from(0, DENIED);
     let token = service.enrolment_token(&users["bob"]).await;
-    let reply = service.post("/v1/mfa/enrolments", &token, json!({})).await;
-    assert!(reply.is(503, "unavailable"), "{reply:?}");
-    assert!(harness.item(&users["bob"]).get("pe").is_none());
-    assert!(harness.store().data_keys().await.unwrap().is_empty());
+    for fault in [DENIED, NOT_WRAPPED] {
+        harness.kms.from(0, fault);
+        let reply = service.post("/v1/mfa/enrolments", &token, json!({})).await;
+        assert!(reply.is(503, "unavailable"), "{reply:?}");
+        assert!(harness.item(&users["bob"]).get("pe").is_none());
+        assert!(harness.store().data_keys().await.unwrap().is_empty());
+    }
 }
 
 #[tokio::test]

@@ -8,7 +8,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use vestibule::{http::Code, language::Language, text::Text};
+use tests::log::Log;
+use tracing::Level;
+use vestibule::{http::Code, language::Language, log, text::Text};
 
 /// Texts of the code of pages that look like the name of a text.
 const OTHERS: [&str; 14] = [
@@ -136,4 +138,17 @@ fn every_problem_has_a_text() {
     for code in Code::ALL {
         assert!(Text::new(Language::English).has(&format!("problem-{}", code.as_str())), "{code:?}");
     }
+}
+
+/// An error in the log raises an alarm.
+#[test]
+fn only_a_text_without_its_variable_is_logged_as_an_error() {
+    let log = Log::default();
+    let english = Text::new(Language::English);
+    tracing::subscriber::with_default(log::to(log.clone(), Level::INFO), || {
+        assert_eq!(english.with("seconds", "count", 2), "2 seconds");
+        assert_eq!(log.take(), "");
+        let _ = english.get("seconds");
+        assert!(log.take().contains("a text lacks a variable"));
+    });
 }
