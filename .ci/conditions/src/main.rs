@@ -7,8 +7,8 @@
 //! `conditions [--list] [--library] [--test=NAME ...] [--emulators] [FILE ...]`: all conditions, or those of files whose
 //! path contains one of these strings. `--list` only lists them. `--library` runs only the tests beside the code, which
 //! build fastest; `--test` adds single programs of `tests/tests/` to them. `--emulators` adds the programs that need
-//! `.ci/with-dynamodb-local` and `.ci/with-kms`. Results are kept in `target/conditions/results.txt`: an interrupted run continues, and repeats only conditions that were not
-//! noticed.
+//! `.ci/with-dynamodb-local` and `.ci/with-kms`. Results are kept in `target/conditions/results.txt`: an interrupted run
+//! continues, and repeats only conditions that were not noticed.
 
 mod find;
 mod run;

@@ -12,7 +12,7 @@ use crate::{
     secret::{LoginKey, RestoreEpoch, TokenRef},
     store::{
         OperationError,
-        fixture::{Ann, NOW, ann, ann_of, attempt},
+        fixture::{Ann, NOW, ann, ann_of, at_once, attempt},
         interleaved::InterleavedTable,
         memory::MemoryTable,
         users::Patch,
@@ -96,6 +96,21 @@ async fn reset_token_sets_the_password_and_clears_its_failures() {
 }
 
 #[tokio::test]
+async fn one_of_32_uses_of_a_token_sets_the_password() {
+    let ann = Arc::new(ann_with_address().await);
+    let token = issued(&ann).await;
+    let uses = at_once((0..32).map(|_| {
+        let (ann, token) = (Arc::clone(&ann), token.clone());
+        async move { reset(&ann, &token).await }
+    }))
+    .await;
+    assert_eq!(uses.iter().filter(|used| used.is_ok()).count(), 1);
+    let invalid = |used: &Result<(), _>| matches!(used, Err(ResetPasswordError::Rejected(ResetRejection::Token(_))));
+    assert_eq!(uses.iter().filter(|used| invalid(used)).count(), 31);
+    assert_eq!(ann.read(&ann.key).await.password_version, 2);
+}
+
+#[tokio::test]
 async fn message_delivered_twice_leaves_one_token_and_counts_once() {
     let ann = ann_with_address().await;
     let order = reset_order(&ann);
@@ -116,6 +131,17 @@ async fn fourth_mail_of_a_network_in_an_hour_is_not_made() {
         issued(&ann).await;
     }
     assert!(matches!(issue(&ann, &reset_order(&ann)).await, Err(IssueError::NotCharged(NotCharged::TooMany))));
+}
+
+#[tokio::test]
+async fn concurrent_messages_are_all_counted() {
+    let ann = Arc::new(ann_with_address().await);
+    let made = at_once((0..8).map(|_| {
+        let ann = Arc::clone(&ann);
+        async move { issue(&ann, &reset_order(&ann)).await.is_ok() }
+    }))
+    .await;
+    assert_eq!(made.into_iter().filter(|made| *made).count(), 3);
 }
 
 #[tokio::test]
