@@ -13,7 +13,7 @@ use sled::{
 };
 use vestibule::store::{
     StoreError, Table, keys,
-    table::{Query, Retry, Transacted, Transaction, Updated},
+    table::{Query, Retry, Transacted, Transaction, Unmet, Updated},
     write::{Effect, Item, Key, Value, Write},
 };
 
@@ -51,17 +51,14 @@ impl fmt::Debug for SledTable {
     }
 }
 
-/// For each write in order: `None` if its condition held, otherwise the item that the condition saw.
-type Refusals = Vec<Option<Option<Item>>>;
-
 /// The result of a transaction: the items after it, or why it was refused.
-type Outcome = Result<Result<Vec<Option<Item>>, Refusals>, StoreError>;
+type Outcome = Result<Result<Vec<Option<Item>>, Unmet>, StoreError>;
 
 type KeyRange = (Bound<Vec<u8>>, Bound<Vec<u8>>);
 
 /// Why a transaction was aborted.
 enum AbortReason {
-    Refused(Refusals),
+    Refused(Unmet),
     Corrupt(String),
 }
 
@@ -127,7 +124,7 @@ impl Trees {
         });
         match result {
             Ok(after) => Ok(Ok(Ok(after))),
-            Err(TransactionError::Abort(AbortReason::Refused(refusals))) => Ok(Ok(Err(refusals))),
+            Err(TransactionError::Abort(AbortReason::Refused(unmet))) => Ok(Ok(Err(unmet))),
             Err(TransactionError::Abort(AbortReason::Corrupt(reason))) => Ok(Err(StoreError::Corrupt(reason))),
             Err(TransactionError::Storage(error)) => Err(error),
         }
@@ -193,20 +190,19 @@ fn range(base: &[u8], query: &Query) -> Option<KeyRange> {
 /// Evaluates the writes without storing them. Collects all refusals, not only the first.
 fn apply<'a>(main: &TransactionalTree, writes: &'a [Write]) -> InTransaction<Vec<Applied<'a>>> {
     let mut applied = Vec::with_capacity(writes.len());
-    let mut refused = Vec::with_capacity(writes.len());
+    let mut unmet = Unmet::new();
     for write in writes {
         let key = main_key(write.key());
         let before = main.get(&key)?.map(|bytes| decode(&bytes)).transpose().map_err(corrupt)?;
         match write.apply(before.as_ref()) {
-            Ok(after) => {
-                applied.push(Applied { write, main_key: key, before, after });
-                refused.push(None);
+            Ok(after) => applied.push(Applied { write, main_key: key, before, after }),
+            Err(_) => {
+                unmet.insert(write.key().clone(), before);
             }
-            Err(_) => refused.push(Some(before)),
         }
     }
-    if applied.len() < writes.len() {
-        return Err(ConflictableTransactionError::Abort(AbortReason::Refused(refused)));
+    if !unmet.is_empty() {
+        return Err(ConflictableTransactionError::Abort(AbortReason::Refused(unmet)));
     }
     Ok(applied)
 }
@@ -290,7 +286,7 @@ impl SledTable {
 fn updated(outcome: Outcome) -> Result<Updated, StoreError> {
     Ok(match outcome? {
         Ok(after) => Updated::Written(after.into_iter().next().flatten()),
-        Err(refusals) => Updated::Refused(refusals.into_iter().next().flatten().flatten()),
+        Err(unmet) => Updated::Refused(unmet.into_values().next().flatten()), // of the only write
     })
 }
 
@@ -312,7 +308,7 @@ impl Table for SledTable {
     async fn transact(&self, transaction: &Transaction) -> Result<Transacted, StoreError> {
         Ok(match self.commit(transaction.writes().to_vec()).await? {
             Ok(_) => Transacted::Committed,
-            Err(refusals) => Transacted::Refused(refusals),
+            Err(unmet) => Transacted::Refused(unmet),
         })
     }
 

@@ -146,7 +146,7 @@ async fn refusal_says_whether_the_write_found_an_item() {
     let (table, script) = table().await;
     script.set([NOTHING_THERE]);
     let answer = table.transact(&contract::increment_in_transaction()).await;
-    assert!(matches!(&answer, Ok(Transacted::Refused(met)) if met[0] == Some(None)), "{answer:?}");
+    assert!(matches!(&answer, Ok(Transacted::Refused(unmet)) if unmet.values().eq([&None])), "{answer:?}");
 }
 
 /// Whichever write of the transaction met the other one.

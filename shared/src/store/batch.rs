@@ -13,14 +13,12 @@ use sha2::{Digest, Sha256};
 use group::GroupResult;
 
 use super::{
-    Store, StoreError,
-    commit::{self, Commit, Decision},
-    item,
+    Store, StoreError, item,
     item::User,
     keys,
     records::times::millis,
     session::AdminContext,
-    table::{Query, Retry},
+    table::{Query, Retry, Transacted, Transaction},
     write::{Action, Item, Value, Write, attr, eq, num},
 };
 use crate::{
@@ -288,17 +286,12 @@ impl Store {
             Write::put_new(keys::batch(tenant, id), with_expiry(item::write(&claim)?, at)),
             Write::put_new(keys::batch_ids(tenant, id), with_expiry(item::write(&contacts)?, at)),
         ];
-        let audit_row = Some(self.audit_row(tenant, attempt, 0, event)?);
-        let outcome = Batch { claim, contacts: contacts.ids, groups: HashMap::new() };
-        let decision = Decision { writes, audit_row, outcome };
-        let written = decision.keys();
-        Ok(match self.try_commit(decision).await? {
-            Commit::Done(batch) => Some(batch),
-            Commit::Stale(found) => {
-                let changed = commit::changed_items(written, found);
-                if changed.contains_key(&keys::user(admin.key())) { None } else { self.read_batch(tenant, id).await? }
-            }
-        })
+        let audit_row = self.audit_row(tenant, attempt, 0, event)?;
+        match self.table.transact(&Transaction::new(writes, audit_row)).await? {
+            Transacted::Committed => Ok(Some(Batch { claim, contacts: contacts.ids, groups: HashMap::new() })),
+            Transacted::Refused(unmet) if unmet.contains_key(&keys::user(admin.key())) => Ok(None),
+            Transacted::Refused(_) => self.read_batch(tenant, id).await,
+        }
     }
 }
 

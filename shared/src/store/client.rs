@@ -118,7 +118,7 @@ impl Store {
             writes.push(Write::check(keys::tenant(&client.tenant), vec![super::write::exists(attr("PK"))]));
         }
         let row = self.audit_row(&client.tenant, attempt, 0, event)?;
-        self.change_client(&Transaction::new(writes, row)).await
+        self.change_client(admin, &Transaction::new(writes, row)).await
     }
 
     /// Deletes a client of the caller's tenant. It is invalid at once.
@@ -137,16 +137,16 @@ impl Store {
             Write::delete(keys::client(client), vec![eq(attr("t"), admin.tenant().as_str())]),
         ];
         let row = self.audit_row(admin.tenant(), attempt, 0, event)?;
-        self.change_client(&Transaction::new(writes, row)).await
+        self.change_client(admin, &Transaction::new(writes, row)).await
     }
 
-    /// Commits a change of a client. Its first write is the check of the caller.
-    async fn change_client(&self, change: &Transaction) -> Result<(), ClientError> {
-        let found = match self.table.transact(change).await? {
+    /// Commits a change of a client, which includes the check of the caller.
+    async fn change_client(&self, admin: &AdminContext, change: &Transaction) -> Result<(), ClientError> {
+        let unmet = match self.table.transact(change).await? {
             Transacted::Committed => return Ok(()),
-            Transacted::Refused(found) => found,
+            Transacted::Refused(unmet) => unmet,
         };
-        let revoked = found.first().is_some_and(Option::is_some);
+        let revoked = unmet.contains_key(&keys::user(admin.key()));
         let why = if revoked { ClientRejection::ActorRevoked } else { ClientRejection::NotFound };
         Err(OperationError::Rejected(why))
     }

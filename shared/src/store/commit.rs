@@ -4,65 +4,18 @@
 //! So a condition on the version means "as loaded", and no rule has to be repeated as a condition of the write. Only
 //! attributes that the decision changed are written: attributes that a newer deployment added stay.
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use super::{
     OperationError, Store, StoreError, item, keys,
-    table::{Transacted, Transaction, met_first},
-    write::{Action, Condition, Item, Key, Value, Write, absent, attr, eq},
+    table::{Transacted, Transaction},
+    write::{Action, Condition, Item, Value, Write, absent, attr, eq},
 };
 use crate::{audit::AuditEvent, domain::User, id::UserKey, sign_in::Attempt};
 
-/// How often a decision runs again on what another write left. Budgets bound who can make it retry: 10 codes in 15 minutes,
-/// and 20 challenges for each client network (docs/limits.md); ADR 17 has the counts of 32 concurrent requests.
+/// Maximum number of retries of a decision. Limits on requests bound how often others can cause one: 10 codes in 15 minutes,
+/// and 20 challenges for each client network (docs/limits.md). ADR 17 has the counts of 32 concurrent requests.
 const MAX_RETRIES: u32 = 16;
-
-/// What an operation decided.
-pub(super) struct Decision<T> {
-    /// The writes, each of another item.
-    pub(super) writes: Vec<Write>,
-    /// The audit row, which proves the commit. `None`: there is nothing to write.
-    pub(super) audit_row: Option<Write>,
-    /// What the caller gets once it is committed.
-    pub(super) outcome: T,
-}
-
-impl<T> Decision<T> {
-    /// Nothing is to be written.
-    pub(super) fn unchanged(outcome: T) -> Self {
-        Self { writes: Vec::new(), audit_row: None, outcome }
-    }
-
-    /// The keys of the writes in order, the audit row last.
-    pub(super) fn keys(&self) -> Vec<Key> {
-        self.writes.iter().chain(&self.audit_row).map(|write| write.key().clone()).collect()
-    }
-}
-
-/// The result of a commit.
-pub(super) enum Commit<T> {
-    /// Written and durable.
-    Done(T),
-    /// Another write came between. For each write of the decision in order: the item whose condition did not hold.
-    Stale(Vec<Option<Option<Item>>>),
-}
-
-/// The items of a stale decision that do not meet their condition, by key, as they are now.
-pub(super) fn changed_items(keys: Vec<Key>, found: Vec<Option<Option<Item>>>) -> HashMap<Key, Option<Item>> {
-    keys.into_iter().zip(found).filter_map(|(key, found)| Some((key, found?))).collect()
-}
-
-impl Store {
-    /// Writes a decision. If another write came between, returns the items that it left.
-    pub(super) async fn try_commit<T>(&self, decision: Decision<T>) -> Result<Commit<T>, StoreError> {
-        let Decision { writes, audit_row, outcome } = decision;
-        let Some(audit_row) = audit_row else { return Ok(Commit::Done(outcome)) };
-        Ok(match self.table.transact(&Transaction::new(writes, audit_row)).await? {
-            Transacted::Committed => Commit::Done(outcome),
-            Transacted::Refused(found) => Commit::Stale(found),
-        })
-    }
-}
 
 /// The event of a commit, and its number among the events of the attempt.
 pub(super) struct Audited<'a> {
@@ -89,13 +42,18 @@ impl Store {
             let mut changed = user.clone();
             let (outcome, others) = decide(&mut changed).map_err(OperationError::Rejected)?;
             let writes = [update(key, &user, &changed)?].into_iter().chain(others).collect();
-            let audit_row = Some(self.audit_row(key.tenant(), attempt, number, event)?);
-            let found = match self.try_commit(Decision { writes, audit_row, outcome }).await? {
-                Commit::Done(outcome) => return Ok(outcome),
-                Commit::Stale(found) => found,
+            let audit_row = self.audit_row(key.tenant(), attempt, number, event)?;
+            let mut unmet = match self.table.transact(&Transaction::new(writes, audit_row)).await? {
+                Transacted::Committed => return Ok(outcome),
+                Transacted::Refused(unmet) => unmet,
             };
-            let Some(found) = met_first(found) else { return Err(OperationError::Rejected(gone)) };
-            user = item::read(found)?;
+            match unmet.remove(&keys::user(key)) {
+                Some(Some(found)) => user = item::read(found)?,
+                Some(None) => return Err(OperationError::Rejected(gone)),
+                // Only another item did not meet its condition. DynamoDB returns this while it applies a transaction that writes
+                // both items: the next try finds the user as that transaction leaves them.
+                None => {}
+            }
             retries.pause().await?;
         }
     }
@@ -112,7 +70,8 @@ impl<'a> Retries<'a> {
         Self { attempt, made: 0 }
     }
 
-    /// Waits up to 1 ms, doubling to 32 ms. The attempt's random id spreads requests that met each other.
+    /// Waits up to 1 ms, doubling to 32 ms. The time depends on the attempt's random id, so that requests that refused each
+    /// other do not try again at the same moment.
     ///
     /// # Errors
     /// [`StoreError::Contended`] after [`MAX_RETRIES`].
@@ -164,10 +123,12 @@ fn changes(before: &Item, after: &Item) -> Vec<Action> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
     use crate::store::{
-        fixture::{NOW, ann, attempt},
-        write::{Path, num, text},
+        fixture::{NOW, ann, attempt, decided},
+        write::{Path, exists, num, text},
     };
 
     #[tokio::test]
@@ -215,6 +176,27 @@ mod tests {
         let commit = update(&ann.key, &first, &User { seen: NOW, ..first.clone() }).unwrap();
         assert!(commit.apply(Some(&item::write(&first).unwrap())).is_ok());
         assert!(commit.apply(Some(&item::write(&again).unwrap())).is_err());
+    }
+
+    #[tokio::test]
+    async fn user_is_deleted_only_if_their_own_item_is_missing() {
+        let (ann, _) = ann(0).await;
+        let (calls, event, attempt) = (AtomicUsize::new(0), ann.event(), attempt(NOW));
+        let other = || Write::check(keys::no_user(&ann.login), vec![exists(attr("PK"))]);
+        let decide = |user: &mut User| {
+            user.seen = NOW;
+            let first = calls.fetch_add(1, Ordering::Relaxed) == 0;
+            Ok::<_, &str>(((), first.then(other).into_iter().collect()))
+        };
+        let commit = async |user| {
+            let audited = Audited { attempt: &attempt, number: 0, event: &event };
+            decided(ann.store.commit_user(&ann.key, user, audited, "deleted", decide).await)
+        };
+        let user = ann.read(&ann.key).await;
+        assert_eq!(commit(user.clone()).await, Ok(()), "the first try found no other item");
+        assert_eq!(calls.load(Ordering::Relaxed), 2);
+        ann.put(Write::delete(keys::user(&ann.key), vec![])).await;
+        assert_eq!(commit(user).await, Err("deleted"));
     }
 
     #[tokio::test]

@@ -23,7 +23,7 @@ use aws_sdk_dynamodb::{
 use data_encoding::BASE64URL_NOPAD;
 
 use super::{
-    table::{Query, Retry, StoreError, Table, Transacted, Transaction, Updated, met_first},
+    table::{Query, Retry, StoreError, Table, Transacted, Transaction, Unmet, Updated},
     write::{Action, Effect, Item, Key, Value, Write},
 };
 use crate::{env::Entropy, tls_roots::TlsRoots};
@@ -214,38 +214,31 @@ impl DynamoTable {
         Ok(())
     }
 
-    /// The writes that the reference model refuses, with the items they found. DynamoDB uses one code for those and for
-    /// bugs.
-    async fn unfit(&self, writes: &[Write]) -> Result<Vec<Option<Option<Item>>>, StoreError> {
+    /// The items that the reference model does not apply their writes to. DynamoDB uses one code for those and for bugs.
+    async fn unfit(&self, writes: &[Write]) -> Result<Unmet, StoreError> {
         let keys: Vec<_> = writes.iter().map(|write| write.key.clone()).collect();
         let found = self.read(&keys).await?;
-        let refused = writes.iter().zip(found).map(|(write, item)| write.apply(item.as_ref()).is_err().then_some(item));
-        Ok(refused.collect())
+        let unfit = writes.iter().zip(found).filter(|(write, item)| write.apply(item.as_ref()).is_err());
+        Ok(unfit.map(|(write, item)| (write.key.clone(), item)).collect())
     }
 
-    /// The item that each refused write of a cancelled transaction found.
+    /// The items of a cancelled transaction that did not meet their conditions.
     ///
     /// DynamoDB uses one code for an action that does not fit its item, which is a refusal (see [`Write::apply`]), and
     /// for an invalid write or a too large item, which is a bug. The reference model tells them apart.
-    async fn met(
-        &self,
-        writes: &[Write],
-        reasons: &[CancellationReason],
-    ) -> Result<Vec<Option<Option<Item>>>, StoreError> {
-        let mut met = Vec::with_capacity(writes.len());
+    async fn unmet(&self, writes: &[Write], reasons: &[CancellationReason]) -> Result<Unmet, StoreError> {
+        let mut unmet = Unmet::new();
         for (write, reason) in writes.iter().zip(reasons) {
-            met.push(match reason.code() {
+            match reason.code() {
                 Some("ConditionalCheckFailed") => {
-                    Some(reason.item.clone().filter(|item| !item.is_empty()).map(from_sdk))
+                    let found = reason.item.clone().filter(|item| !item.is_empty()).map(from_sdk);
+                    unmet.insert(write.key.clone(), found);
                 }
-                Some("ValidationError") => {
-                    let found = self.read(std::slice::from_ref(&write.key)).await?.into_iter().flatten().next();
-                    write.apply(found.as_ref()).is_err().then_some(found)
-                }
-                _ => None,
-            });
+                Some("ValidationError") => unmet.extend(self.unfit(std::slice::from_ref(write)).await?),
+                _ => {}
+            }
         }
-        Ok(met)
+        Ok(unmet)
     }
 
     async fn send_transaction(
@@ -279,9 +272,9 @@ impl DynamoTable {
                     if unknown && receipt.is_some() && row == Some("ConditionalCheckFailed") {
                         return Ok(Transacted::Committed);
                     }
-                    let met = self.met(writes, reasons).await?;
-                    if met.iter().any(Option::is_some) {
-                        return Ok(Transacted::Refused(met));
+                    let unmet = self.unmet(writes, reasons).await?;
+                    if !unmet.is_empty() {
+                        return Ok(Transacted::Refused(unmet));
                     }
                     cancelled_for(reasons)
                 }
@@ -290,9 +283,9 @@ impl DynamoTable {
                     // this). After an unknown outcome the model could find what this call itself wrote, so it is not
                     // used then.
                     if !unknown && error.code() == Some("ValidationException") {
-                        let met = self.unfit(writes).await?;
-                        if met.iter().any(Option::is_some) {
-                            return Ok(Transacted::Refused(met));
+                        let unmet = self.unfit(writes).await?;
+                        if !unmet.is_empty() {
+                            return Ok(Transacted::Refused(unmet));
                         }
                     }
                     (failure(&error), store_error(&error))
@@ -380,7 +373,7 @@ impl Table for DynamoTable {
                 Transacted::Committed => Ok(Updated::Written(
                     self.read(std::slice::from_ref(&write.key)).await?.into_iter().flatten().next(),
                 )),
-                Transacted::Refused(met) => Ok(Updated::Refused(met_first(met))),
+                Transacted::Refused(mut unmet) => Ok(Updated::Refused(unmet.remove(&write.key).flatten())),
             };
         };
         let began = Instant::now();

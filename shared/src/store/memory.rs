@@ -68,11 +68,9 @@ impl Table for MemoryTable {
         let applied: Vec<_> =
             transaction.writes.iter().map(|write| (write, write.apply(items.get(&write.key)))).collect();
         if applied.iter().any(|(_, result)| result.is_err()) {
-            let reasons = applied.iter().map(|(write, result)| match result {
-                Ok(_) => None,
-                Err(_) => Some(items.get(&write.key).cloned()),
-            });
-            return Ok(Transacted::Refused(reasons.collect()));
+            let unmet = applied.iter().filter(|(_, result)| result.is_err());
+            let unmet = unmet.map(|(write, _)| (write.key.clone(), items.get(&write.key).cloned()));
+            return Ok(Transacted::Refused(unmet.collect()));
         }
         for (write, after) in applied {
             store(&mut items, write, after.ok().flatten());

@@ -2,11 +2,12 @@
 
 use super::{
     Store, StoreError, budget,
-    commit::{self, Commit, Decision, Retries},
+    commit::{self, Retries},
     item,
     item::{Administrators, Profile, ResetBudget, TenantPolicy},
     keys,
     session::{AdminContext, Principal, SessionError},
+    table::{Transacted, Transaction},
     users::Actor,
     verify::remove_admin_with_mfa,
     write::{self, Action, Condition, Item, Key, Write, attr, eq, exists, num, size},
@@ -144,19 +145,18 @@ impl Store {
         let mut loaded = Loaded::read(admin.principal().user().clone(), found)?;
         let mut retries = Retries::of(attempt);
         loop {
-            let decision = self.decide_reset(admin, &key, &loaded, code(&key), attempt, event)?;
-            match self.try_commit(decision).await? {
-                Commit::Done(reset) => return Ok(reset),
-                Commit::Stale(_) => {
-                    retries.pause().await?;
-                    let [actor, found @ ..] = self.read_all(reset_keys(admin.key(), &key)).await?;
-                    loaded =
-                        Loaded::read(admin.if_still_authorized(actor, now)?.ok_or(ResetError::ActorRevoked)?, found)?;
-                }
+            let (reset, transaction) = self.decide_reset(admin, &key, &loaded, code(&key), attempt, event)?;
+            let Some(transaction) = transaction else { return Ok(reset) };
+            if let Transacted::Committed = self.table.transact(&transaction).await? {
+                return Ok(reset);
             }
+            retries.pause().await?;
+            let [actor, found @ ..] = self.read_all(reset_keys(admin.key(), &key)).await?;
+            loaded = Loaded::read(admin.if_still_authorized(actor, now)?.ok_or(ResetError::ActorRevoked)?, found)?;
         }
     }
 
+    /// The user after the reset, and the transaction. `None`: the user is reset already, and nothing changes.
     fn decide_reset(
         &self,
         admin: &AdminContext,
@@ -165,12 +165,12 @@ impl Store {
         code: CodeDigest,
         attempt: &Attempt,
         event: &AuditEvent,
-    ) -> Result<Decision<ResetUser>, ResetError> {
+    ) -> Result<(ResetUser, Option<Transaction>), ResetError> {
         let (now, mut user) = (attempt.at(), loaded.user.clone());
         let kind = reset_mfa(&mut user, loaded.policy.reset_code_for, code, now);
-        let outcome = ResetUser::new(key, &user, &loaded.profile);
+        let reset = ResetUser::new(key, &user, &loaded.profile);
         let mut writes = match kind {
-            ResetKind::Unchanged => return Ok(Decision::unchanged(outcome)),
+            ResetKind::Unchanged => return Ok((reset, None)),
             ResetKind::CodeRenewed => vec![Write::check(keys::user(admin.key()), admin.conditions(now))],
             ResetKind::Reset => charge_budgets(admin, &loaded.actor, loaded.budget.as_ref(), now)?,
         };
@@ -179,7 +179,7 @@ impl Store {
         }
         writes.push(commit::update(key, &loaded.user, &user)?);
         let audit_row = self.audit_row(admin.tenant(), attempt, 0, &reset_event(event, kind, &user))?;
-        Ok(Decision { writes, audit_row: Some(audit_row), outcome })
+        Ok((reset, Some(Transaction::new(writes, audit_row))))
     }
 
     /// Identifies the operator of a support reset, and reads the login name, the tenant and the ticket, in one round trip.
@@ -242,20 +242,17 @@ impl Store {
                 self.audit_row(&TenantId::support(), attempt, 1, support_event)?,
             ];
             writes.extend(actor.check(now));
-            let audit_row = Some(self.audit_row(tenant, attempt, 0, &tenant_event.clone().about(key.user()))?);
-            let outcome = ResetUser::new(key, &user, profile);
-            match self.try_commit(Decision { writes, audit_row, outcome }).await? {
-                Commit::Done(reset) => return Ok(reset),
-                Commit::Stale(_) => {
-                    retries.pause().await?;
-                    let found = self.read_all(support_keys(&login, &ticket)).await?;
-                    if let Actor::AdminContext(operator) = actor {
-                        let [own] = self.read_all([keys::user(operator.key())]).await?;
-                        operator.if_still_authorized(own, now)?.ok_or(ResetError::ActorRevoked)?;
-                    }
-                    loaded = self.load_sole_administrator(actor, tenant, found).await?;
-                }
+            let audit_row = self.audit_row(tenant, attempt, 0, &tenant_event.clone().about(key.user()))?;
+            if let Transacted::Committed = self.table.transact(&Transaction::new(writes, audit_row)).await? {
+                return Ok(ResetUser::new(key, &user, profile));
             }
+            retries.pause().await?;
+            let found = self.read_all(support_keys(&login, &ticket)).await?;
+            if let Actor::AdminContext(operator) = actor {
+                let [own] = self.read_all([keys::user(operator.key())]).await?;
+                operator.if_still_authorized(own, now)?.ok_or(ResetError::ActorRevoked)?;
+            }
+            loaded = self.load_sole_administrator(actor, tenant, found).await?;
         }
     }
 

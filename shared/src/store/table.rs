@@ -1,5 +1,7 @@
 //! The interface of a backend: read, apply conditional writes atomically, and list. It knows nothing of sign-in.
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 use futures_util::future::join_all;
 
@@ -45,14 +47,13 @@ pub enum Updated {
 pub enum Transacted {
     /// All writes are applied and durable.
     Committed,
-    /// No write is applied. For each write in order: `None` if its condition held, else the item that it found.
-    Refused(Vec<Option<Option<Item>>>),
+    /// No write is applied.
+    Refused(Unmet),
 }
 
-/// The item that the first write of a refused transaction found. `None` if its condition held, or there was no item.
-pub(crate) fn met_first(met: Vec<Option<Option<Item>>>) -> Option<Item> {
-    met.into_iter().next().flatten().flatten()
-}
+/// The items whose conditions did not hold, by key, as they were then. `None`: there was no item. An item that is not in the
+/// map met its condition, or was not checked because another transaction held it.
+pub type Unmet = HashMap<Key, Option<Item>>;
 
 /// Whether the backend may send a write again when a reply is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,32 +64,33 @@ pub enum Retry {
     Never,
 }
 
-/// Writes that are applied together or not at all. The last write puts an audit row under its own key. If the reply is lost,
-/// the row proves that the transaction was committed.
+/// Writes that are applied together or not at all, each to a different item. The last write, the receipt, puts a new item: an
+/// audit row, or the outcomes of a batch's group. If the reply is lost, this item proves that the transaction was committed, or
+/// that another request applied the group.
 #[derive(Debug, Clone)]
 pub struct Transaction {
     pub(crate) writes: Vec<Write>,
 }
 
 impl Transaction {
-    /// A transaction of `writes` and the audit row, which is last.
-    pub(crate) fn new(mut writes: Vec<Write>, row: Write) -> Self {
-        writes.push(row);
+    /// A transaction of `writes` and the receipt, which is last.
+    pub(crate) fn new(mut writes: Vec<Write>, receipt: Write) -> Self {
+        writes.push(receipt);
         Self { writes }
     }
 
-    /// The writes: at most 100, each to another item.
+    /// The writes: at most 100, each to a different item.
     #[must_use]
     pub fn writes(&self) -> &[Write] {
         &self.writes
     }
 
-    /// The key of the audit row. Its item exists if and only if the transaction was committed.
+    /// The key of the receipt. If its item exists, the transaction has nothing left to do.
     #[must_use]
     pub fn receipt(&self) -> &Key {
         match self.writes.last() {
-            Some(row) => &row.key,
-            None => unreachable!("a transaction has an audit row"),
+            Some(receipt) => &receipt.key,
+            None => unreachable!("a transaction has a receipt"),
         }
     }
 }
@@ -155,7 +157,7 @@ pub trait Table: Send + Sync {
     /// Applies one conditional write atomically. The returned state is durable.
     async fn update(&self, write: &Write, retry: Retry) -> Result<Updated, StoreError>;
 
-    /// Applies independent conditional writes, each to another item and by itself. Returns the results in the order of the
+    /// Applies independent conditional writes, each to a different item and by itself. Returns the results in the order of the
     /// writes. The embedded store flushes once for all; other backends send the writes in parallel.
     async fn update_each(&self, writes: &[(Write, Retry)]) -> Vec<Result<Updated, StoreError>> {
         join_all(writes.iter().map(|(write, retry)| self.update(write, *retry))).await

@@ -80,19 +80,17 @@ impl Store {
         if let Some(first) = &tenant.first {
             writes.extend(first.writes()?);
         }
-        let caller_check = writes.len();
         writes.extend(by.check(attempt.at()));
         if let Actor::AdminContext(admin) = by {
             writes.push(self.audit_row(admin.tenant(), attempt, 1, caller_event)?);
         }
         let row = self.audit_row(&tenant.id, attempt, 0, tenant_event)?;
-        let why = match self.table.transact(&Transaction::new(writes, row)).await? {
+        let unmet = match self.table.transact(&Transaction::new(writes, row)).await? {
             Transacted::Committed => return Ok(()),
-            Transacted::Refused(met) if met.get(caller_check).is_some_and(Option::is_some) => {
-                TenantRejection::ActorRevoked
-            }
-            Transacted::Refused(_) => TenantRejection::Taken,
+            Transacted::Refused(unmet) => unmet,
         };
+        let revoked = matches!(by, Actor::AdminContext(admin) if unmet.contains_key(&keys::user(admin.key())));
+        let why = if revoked { TenantRejection::ActorRevoked } else { TenantRejection::Taken };
         Err(OperationError::Rejected(why))
     }
 

@@ -224,14 +224,16 @@ impl Store {
         attempt: &Attempt,
         event: &AuditEvent,
     ) -> Result<(), CreationError> {
-        let (refusals, writes): (Vec<_>, Vec<_>) = creation(actor, new_user, attempt.at())?.into_iter().unzip();
+        let creation = creation(actor, new_user, attempt.at())?;
+        let writes = creation.iter().map(|(_, write)| write.clone()).collect();
         let row = self.audit_row(new_user.key.tenant(), attempt, 0, event)?;
-        let found = match self.table.transact(&Transaction::new(writes, row)).await? {
+        let unmet = match self.table.transact(&Transaction::new(writes, row)).await? {
             Transacted::Committed => return Ok(()),
-            Transacted::Refused(found) => found,
+            Transacted::Refused(unmet) => unmet,
         };
-        let refused = refusals.into_iter().zip(found).filter(|(_, found)| found.is_some());
-        Err(OperationError::Rejected(refused.map(|(refusal, _)| refusal).min().unwrap_or(CreationRejection::IdTaken)))
+        let rejections = creation.into_iter().filter(|(_, write)| unmet.contains_key(write.key()));
+        let first = rejections.map(|(rejection, _)| rejection).min();
+        Err(OperationError::Rejected(first.unwrap_or(CreationRejection::IdTaken)))
     }
 
     /// Authenticates the caller and reads a user of the caller's tenant, in one round trip.

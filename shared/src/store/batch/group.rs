@@ -10,10 +10,10 @@ use crate::{
     id::UserKey,
     store::{
         Store, StoreError,
-        commit::{self, Commit, Decision, Retries},
+        commit::{self, Retries},
         item::{self, ExclusionRow, Profile},
         keys,
-        table::Retry,
+        table::{Retry, Transacted, Transaction},
         write::{Item, Write, attr, eq, text},
     },
 };
@@ -50,24 +50,20 @@ impl Store {
         }
         let mut retries = Retries::of(run.attempt);
         loop {
-            let decision = run.decision(first, &group)?;
-            let written = decision.keys();
-            match self.try_commit(decision).await {
-                Ok(Commit::Done(())) => return Ok(GroupResult::Done),
-                Ok(Commit::Stale(found)) => {
-                    let changed = commit::changed_items(written, found);
-                    if changed.contains_key(&keys::user(run.admin.key())) {
+            match self.table.transact(&run.transaction(first, &group)?).await {
+                Ok(Transacted::Committed) => return Ok(GroupResult::Done),
+                Ok(Transacted::Refused(unmet)) => {
+                    if unmet.contains_key(&keys::user(run.admin.key())) {
                         return Ok(GroupResult::ActorRevoked);
                     }
-                    if changed.contains_key(&keys::batch(run.admin.tenant(), run.id)) {
+                    if unmet.contains_key(&keys::batch(run.admin.tenant(), run.id)) {
                         return Ok(GroupResult::Ended);
                     }
-                    if changed.contains_key(&keys::batch_group(run.admin.tenant(), run.id, first)) {
+                    if unmet.contains_key(&keys::batch_group(run.admin.tenant(), run.id, first)) {
                         return Ok(GroupResult::Done);
                     }
-                    let stale = |contact: &ContactDecision| {
-                        contact.writes.iter().any(|write| changed.contains_key(write.key()))
-                    };
+                    let stale =
+                        |contact: &ContactDecision| contact.writes.iter().any(|write| unmet.contains_key(write.key()));
                     let stale = group.iter().filter(|(_, contact)| stale(contact)).map(|(index, _)| *index).collect();
                     retries.pause().await?;
                     group.extend(self.decide_contacts(run, stale).await?);
@@ -146,18 +142,15 @@ impl Run<'_> {
 
     /// The transaction of a group. It checks the caller's session and role, checks that the batch still runs, and writes the
     /// outcomes and the changed contacts.
-    fn decision(&self, first: usize, group: &Group) -> Result<Decision<()>, StoreError> {
+    fn transaction(&self, first: usize, group: &Group) -> Result<Transaction, StoreError> {
         let tenant = self.admin.tenant();
-        let mut writes = vec![
+        let checks = [
             Write::check(keys::user(self.admin.key()), self.admin.conditions(self.attempt.at())),
             Write::check(keys::batch(tenant, self.id), vec![eq(attr("st"), "r")]),
-            self.outcomes(first, group)?,
         ];
-        writes.extend(group.values().flat_map(|contact| contact.writes.iter().cloned()));
-        // The last write proves an unknown commit: the audit row of the last changed contact, or the outcomes if no contact
-        // changes.
-        let audit_row = writes.pop();
-        Ok(Decision { writes, audit_row, outcome: () })
+        let contacts = group.values().flat_map(|contact| contact.writes.iter().cloned());
+        // The outcomes are the receipt: a group in which no contact changes has no audit row.
+        Ok(Transaction::new(checks.into_iter().chain(contacts).collect(), self.outcomes(first, group)?))
     }
 
     /// Stores the outcomes. Refused if another request stored them first.

@@ -14,9 +14,9 @@ use crate::{
     sign_in::Attempt,
     store::{
         Store, StoreError,
-        commit::{self, Commit, Decision, Retries},
+        commit::{self, Retries},
         item, keys,
-        table::Retry,
+        table::{Retry, Transacted, Transaction},
         write::{Action, Item, Key, Value, Write, absent, attr, eq, exists, num},
     },
 };
@@ -106,10 +106,10 @@ impl Store {
                 NewToken::generate(TokenClass::Mail, &loaded.key, self.restored, entropy).map_err(StoreError::from)?;
             let writes = loaded.decide(order, purpose, &token, attempt.at())?;
             let event = event(order, purpose, loaded.key.user());
-            let audit_row = Some(self.audit_row(loaded.key.tenant(), attempt, 0, &event)?);
-            let Commit::Stale(_) = self.try_commit(Decision { writes, audit_row, outcome: () }).await? else {
+            let audit_row = self.audit_row(loaded.key.tenant(), attempt, 0, &event)?;
+            if let Transacted::Committed = self.table.transact(&Transaction::new(writes, audit_row)).await? {
                 return Ok(loaded.issued(order, purpose, token));
-            };
+            }
             retries.pause().await?;
         }
     }

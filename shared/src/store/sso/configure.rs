@@ -8,10 +8,11 @@ use crate::{
     store::{
         OperationError, Store, StoreError,
         administrators::is_local_admin,
-        commit::{self, Commit, Decision, Retries},
+        commit::Retries,
         item::{self, Administrators, CurrentIdp, Idp, TenantPolicy},
         keys,
         session::AdminContext,
+        table::{Transacted, Transaction},
         write::{Action, Condition, Value, Write, absent, attr, eq, exists},
     },
 };
@@ -67,11 +68,12 @@ impl Store {
                     vec![Action::Set(attr("idp"), Value::Bool(true))],
                 ),
             ];
-            let audit_row = Some(self.audit_row(tenant, attempt, 0, event)?);
-            let decision = Decision { writes, audit_row, outcome: () };
-            let written = decision.keys();
-            let Commit::Stale(found) = self.try_commit(decision).await? else { return Ok(Some(())) };
-            match commit::changed_items(written, found).remove(&keys::idp(tenant)) {
+            let audit_row = self.audit_row(tenant, attempt, 0, event)?;
+            let mut unmet = match self.table.transact(&Transaction::new(writes, audit_row)).await? {
+                Transacted::Committed => return Ok(Some(())),
+                Transacted::Refused(unmet) => unmet,
+            };
+            match unmet.remove(&keys::idp(tenant)) {
                 Some(found) => current = found.map(item::read).transpose()?,
                 None => return Ok(None),
             }
@@ -97,14 +99,14 @@ impl Store {
             idp.ok_or(OperationError::Rejected(RemovalRejection::NotFound))?;
             let local = administrators.local(None).ok_or(OperationError::Rejected(RemovalRejection::Needed))?;
             let writes = removal(admin, local, attempt);
-            let audit_row = Some(self.audit_row(tenant, attempt, 0, event)?);
-            let decision = Decision { writes, audit_row, outcome: () };
-            let written = decision.keys();
-            let Commit::Stale(found) = self.try_commit(decision).await? else { return Ok(()) };
-            if commit::changed_items(written, found).contains_key(&keys::user(admin.key())) {
-                return Err(OperationError::Rejected(RemovalRejection::ActorRevoked));
+            let audit_row = self.audit_row(tenant, attempt, 0, event)?;
+            match self.table.transact(&Transaction::new(writes, audit_row)).await? {
+                Transacted::Committed => return Ok(()),
+                Transacted::Refused(unmet) if unmet.contains_key(&keys::user(admin.key())) => {
+                    return Err(OperationError::Rejected(RemovalRejection::ActorRevoked));
+                }
+                Transacted::Refused(_) => retries.pause().await?,
             }
-            retries.pause().await?;
         }
     }
 }

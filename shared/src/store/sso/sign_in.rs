@@ -17,9 +17,10 @@ use crate::{
     store::{
         OperationError, Store, StoreError,
         administrators::{add_admin, mark_admin_with_mfa, remove_admin},
-        commit::{self, Commit, Decision, Retries},
+        commit::{self, Retries},
         item::{self, Idp, LoginRow, Profile, Subject},
         keys,
+        table::{Transacted, Transaction},
         write::{Action, Item, Write, absent, attr, exists, gt, num, text},
     },
 };
@@ -203,38 +204,37 @@ impl Store {
         let SsoSignIn { assertion, attempt, key, user, .. } = &opening.sign_in;
         let (mut user, mut retries) = (user.clone(), Retries::of(attempt));
         loop {
-            let decision = match self.decide_sso(&opening, idp, &user, event).await {
-                Ok(decision) => decision,
+            let (transaction, changed) = match self.decide_sso(&opening, idp, &user, event).await {
+                Ok(decided) => decided,
                 Err(OperationError::Rejected(SsoRejection::UserChanged)) => break,
                 Err(OperationError::Rejected(SsoRejection::NetworkFull(full))) => {
                     return Err(OperationError::Rejected(OpeningRejection::NetworkFull(full)));
                 }
                 Err(OperationError::Store(error)) => return Err(error.into()),
             };
-            let written = decision.keys();
-            let found = match self.try_commit(decision).await? {
-                Commit::Done(user) => return Ok(opened(opening, user)),
-                Commit::Stale(found) => found,
+            let mut unmet = match self.table.transact(&transaction).await? {
+                Transacted::Committed => return Ok(opened(opening, changed)),
+                Transacted::Refused(unmet) => unmet,
             };
-            let mut changed = commit::changed_items(written, found);
-            let spent = use_up(assertion, attempt.at()).into_iter().chain([still_configured(assertion)]);
-            if spent.into_iter().any(|write| changed.contains_key(write.key())) {
+            let mut spent = use_up(assertion, attempt.at()).into_iter().chain([still_configured(assertion)]);
+            if spent.any(|write| unmet.contains_key(write.key())) {
                 return Err(OperationError::Rejected(OpeningRejection::Spent));
             }
-            let Some(Some(found)) = changed.remove(&keys::user(key)) else { break };
+            let Some(Some(found)) = unmet.remove(&keys::user(key)) else { break };
             user = item::read(found)?;
             retries.pause().await?;
         }
         Err(OperationError::Rejected(OpeningRejection::Stale(opening.sign_in.assertion)))
     }
 
+    /// The transaction of a sign-in, and the user after it.
     async fn decide_sso(
         &self,
         opening: &SsoOpening,
         idp: &Idp,
         user: &User,
         event: &AuditEvent,
-    ) -> Result<Decision<User>, OperationError<SsoRejection>> {
+    ) -> Result<(Transaction, User), OperationError<SsoRejection>> {
         let SsoSignIn { assertion, attempt, key, .. } = &opening.sign_in;
         let mapped = self.map_role(&opening.sign_in, user, idp).await?;
         let mut changed = user.clone();
@@ -249,8 +249,8 @@ impl Store {
             event.changed.push("role".to_owned());
         }
         writes.extend(create_link(&opening.sign_in)?);
-        let audit_row = Some(self.audit_row(key.tenant(), attempt, 0, &event)?);
-        Ok(Decision { writes, audit_row, outcome: changed })
+        let audit_row = self.audit_row(key.tenant(), attempt, 0, &event)?;
+        Ok((Transaction::new(writes, audit_row), changed))
     }
 
     /// The change of the user's role by groups. `None`: the role does not change. The last active Administrator keeps the role.

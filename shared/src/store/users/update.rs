@@ -13,12 +13,13 @@ use crate::{
     store::{
         OperationError, Store, StoreError,
         administrators::{add_admin, mark_admin_with_mfa, remove_admin},
-        commit::{self, Commit, Decision, Retries},
+        commit::{self, Retries},
         item,
         item::{Administrators, LoginRow, Profile, Subject},
         keys,
         session::AdminContext,
         sso::linked,
+        table::{Transacted, Transaction},
         write::{Action, Condition, Write, absent, attr, eq, exists, text},
     },
 };
@@ -107,10 +108,10 @@ impl Store {
             let administrators = self.administrators(&target.key, change.leaves_administrators().is_some()).await?;
             let writes = change.writes(admin, &administrators, attempt.at())?;
             let writes = writes.ok_or(rejected(ChangeRejection::LastAdministrator))?;
-            let audit_row = Some(self.audit_row(target.key.tenant(), attempt, 0, event)?);
-            let Commit::Stale(_) = self.try_commit(Decision { writes, audit_row, outcome: () }).await? else {
+            let audit_row = self.audit_row(target.key.tenant(), attempt, 0, event)?;
+            if let Transacted::Committed = self.table.transact(&Transaction::new(writes, audit_row)).await? {
                 return Ok(change.done());
-            };
+            }
             target = self.reload(admin, target, attempt.at()).await?;
             if let Some(link) = &patch.linked {
                 self.check_link(&target.key, link).await?;
@@ -149,10 +150,10 @@ impl Store {
                 let removed = remove_admin(key, &administrators, None);
                 writes.push(removed.ok_or(rejected(ChangeRejection::LastAdministrator))?);
             }
-            let audit_row = Some(self.audit_row(key.tenant(), attempt, 0, event)?);
-            let Commit::Stale(_) = self.try_commit(Decision { writes, audit_row, outcome: () }).await? else {
+            let audit_row = self.audit_row(key.tenant(), attempt, 0, event)?;
+            if let Transacted::Committed = self.table.transact(&Transaction::new(writes, audit_row)).await? {
                 return Ok(());
-            };
+            }
             target = self.reload(admin, target, now).await?;
             retries.pause().await?;
         }
