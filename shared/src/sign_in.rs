@@ -3,6 +3,8 @@
 //! Each state is a struct with private fields, and a transition consumes it. The store's commits take the last state by
 //! value, so a handler cannot open a session without a proof.
 
+use std::time::Duration;
+
 use data_encoding::BASE64URL_NOPAD;
 
 use crate::{
@@ -184,7 +186,40 @@ pub enum PasswordChecked {
 /// A correct password that leads to a challenge or an enrolment token, and never to a session.
 pub struct Continuation {
     pub(crate) verified: VerifiedPassword,
-    pub(crate) class: TokenClass,
+    pub(crate) token: LoginToken,
+}
+
+/// The token that a first factor opens for a user who is not signed in yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LoginToken {
+    /// A challenge: the user sends a code with it.
+    Challenge,
+    /// An enrolment token: the user enrols a factor with it.
+    Enrolment,
+}
+
+impl LoginToken {
+    pub(crate) fn class(self) -> TokenClass {
+        match self {
+            Self::Challenge => TokenClass::Challenge,
+            Self::Enrolment => TokenClass::Enrolment,
+        }
+    }
+
+    /// The next step of a user for whom it is opened.
+    pub(crate) fn next_step(self) -> NextStep {
+        match self {
+            Self::Challenge => NextStep::CodeRequired,
+            Self::Enrolment => NextStep::EnrolmentRequired,
+        }
+    }
+
+    pub(crate) fn life(self) -> Duration {
+        match self {
+            Self::Challenge => policy::CHALLENGE_LIFE,
+            Self::Enrolment => policy::ENROLMENT_LIFE,
+        }
+    }
 }
 
 impl Continuation {
@@ -240,10 +275,16 @@ impl VerifiedPassword {
     }
 
     pub(crate) fn if_permitted(self) -> Result<Self, PasswordAttempt> {
-        let User { active, auth_type, password_version, .. } = self.user;
-        let permitted =
-            active && auth_type == AuthType::Local && self.password_attempt.row.version == Some(password_version);
-        if permitted { Ok(self) } else { Err(self.password_attempt) }
+        if self.signs_in(&self.user) { Ok(self) } else { Err(self.password_attempt) }
+    }
+
+    /// Whether the password signs in this user: the user as loaded, or as they are after a change. A user who was deleted and
+    /// created again under the same id is another user.
+    pub(crate) fn signs_in(&self, user: &User) -> bool {
+        user.incarnation == self.user.incarnation
+            && user.active
+            && user.auth_type == AuthType::Local
+            && self.password_attempt.row.version == Some(user.password_version)
     }
 
     /// Decides the next step of the sign-in.
@@ -252,10 +293,10 @@ impl VerifiedPassword {
         match NextStep::of(&self.user, self.password_attempt.attempt.at) {
             NextStep::Exempt => PasswordChecked::Exempt(Exempt { verified: self }),
             NextStep::CodeRequired => {
-                PasswordChecked::MfaRequired(Continuation { verified: self, class: TokenClass::Challenge })
+                PasswordChecked::MfaRequired(Continuation { verified: self, token: LoginToken::Challenge })
             }
             NextStep::EnrolmentRequired => {
-                PasswordChecked::EnrolmentRequired(Continuation { verified: self, class: TokenClass::Enrolment })
+                PasswordChecked::EnrolmentRequired(Continuation { verified: self, token: LoginToken::Enrolment })
             }
             NextStep::ResetRequired => PasswordChecked::ResetRequired(self),
         }

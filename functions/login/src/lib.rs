@@ -12,7 +12,6 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 use vestibule::{
     audit::{Action, AuditEvent, Notify, Outcome},
-    auth::login::NetworkFull,
     env::Timestamp,
     http::{
         ApiRequest, ApiResult, App, Code, PASSWORD_TOO_LONG, Problem, Request, Routes,
@@ -26,7 +25,7 @@ use vestibule::{
     store::{
         OperationError,
         item::{FactorState, User},
-        login::{Exhausted, Opened},
+        login::{Exhausted, LoginRejection},
     },
 };
 
@@ -150,45 +149,36 @@ async fn sign_in(app: &App, request: &Request, body: LoginRequest) -> ApiResult<
     if let Some(until) = budget_full_until(owner.as_ref(), &request.network(), now) {
         return Err(Problem::too_many(now, until));
     }
-    let checked = password_attempt.checked(proof, owner);
-    if let Ok(verified) = &checked {
-        upgrade_password_hash(app, verified, &body.password).await?;
+    match password_attempt.checked(proof, owner) {
+        Ok(verified) => {
+            upgrade_password_hash(app, &verified, &body.password).await?;
+            next_step(app, request, verified, &attempt).await
+        }
+        Err(password_attempt) => Err(refuse(app, request, &password_attempt, &attempt).await),
     }
-    next_step(app, request, checked, &attempt).await
 }
 
-/// Opens what the password leads to. If the user changes at the same time, the store returns the new state and the decision is
-/// repeated.
+/// Opens what the password leads to. If the user changes at the same time, the store returns the user as they are now, and the
+/// decision is repeated.
 async fn next_step(
     app: &App,
     request: &Request,
-    mut checked: Result<VerifiedPassword, PasswordAttempt>,
+    mut verified: VerifiedPassword,
     attempt: &Attempt,
 ) -> ApiResult<LoginAnswer> {
     let network = request.network();
-    let full = |NetworkFull { retry_at }| Problem::too_many(request.now, retry_at);
     for _ in 0..MAX_DECISIONS {
-        let verified = match checked {
-            Ok(verified) => verified,
-            Err(password_attempt) => return Err(refuse(app, request, &password_attempt, attempt).await),
-        };
-        checked = match verified.decide() {
+        let opened = match verified.decide() {
             PasswordChecked::MfaRequired(opening) => {
                 let event = accepted(request, &opening);
                 let opened = app.store.open_attempt(opening, &network, &*app.entropy, &event).await;
-                match opened.map_err(|error| Problem::of(error, full))? {
-                    Opened::Done((token, expires_at)) => return Ok(challenge(token, expires_at)),
-                    Opened::Stale(checked) => checked,
-                }
+                opened.map(|(token, expires_at)| challenge(token, expires_at))
             }
             PasswordChecked::EnrolmentRequired(opening) => {
                 let event = accepted(request, &opening);
                 let reset_code_required = opening.reset_code_required();
                 let opened = app.store.open_attempt(opening, &network, &*app.entropy, &event).await;
-                match opened.map_err(|error| Problem::of(error, full))? {
-                    Opened::Done((token, expires_at)) => return Ok(enrolment(token, expires_at, reset_code_required)),
-                    Opened::Stale(checked) => checked,
-                }
+                opened.map(|(token, expires_at)| enrolment(token, expires_at, reset_code_required))
             }
             PasswordChecked::Exempt(exempt) => {
                 let (key, user) = (exempt.key().clone(), exempt.user().clone());
@@ -196,14 +186,25 @@ async fn next_step(
                 event.user_agent.clone_from(&request.user_agent);
                 let profile = app.store.read_profile(&key);
                 let (opened, profile) = join!(app.store.open_exempt_session(exempt, &*app.entropy, &event), profile);
-                match opened? {
-                    Opened::Done(session) => return Ok(signed_in(session, UserDto::new(&key, &user, &profile?))),
-                    Opened::Stale(checked) => checked,
+                match opened {
+                    Ok(session) => Ok(signed_in(session, UserDto::new(&key, &user, &profile?))),
+                    Err(error) => Err(error),
                 }
             }
             PasswordChecked::ResetRequired(verified) => {
                 return Err(reset_required(app, request, &verified, attempt).await);
             }
+        };
+        verified = match opened {
+            Ok(answer) => return Ok(answer),
+            Err(OperationError::Rejected(LoginRejection::UserChanged(changed))) => changed,
+            Err(OperationError::Rejected(LoginRejection::Denied(password_attempt))) => {
+                return Err(refuse(app, request, &password_attempt, attempt).await);
+            }
+            Err(OperationError::Rejected(LoginRejection::NetworkFull(full))) => {
+                return Err(Problem::too_many(request.now, full.retry_at));
+            }
+            Err(OperationError::Store(error)) => return Err(error.into()),
         };
     }
     Err(Problem::new(Code::Unavailable).retry_after(1))

@@ -3,12 +3,11 @@
 use std::{cmp::Reverse, collections::HashMap};
 
 use crate::{
-    domain::{AuthType, Challenge, Session, User},
+    domain::{Challenge, Session, User},
     env::Timestamp,
     id::EntryId,
     policy::{self, Budget},
-    secret::{NewToken, TokenClass},
-    sign_in::{NewSession, NextStep, PasswordAttempt},
+    sign_in::{LoginToken, NewSession, NextStep, VerifiedPassword},
 };
 
 /// Too many challenges and enrolment tokens were opened from a client network.
@@ -24,15 +23,9 @@ pub struct NetworkFull {
 #[error("the password no longer leads to this step")]
 pub struct StepChanged;
 
-/// Whether a correct password still leads the same user to this next step. A user who was deleted and created again under the
-/// same id is another user.
-///
-/// # Errors
-/// [`StepChanged`].
-pub(crate) fn check_step(before: &User, user: &User, step: NextStep, now: Timestamp) -> Result<(), StepChanged> {
-    let same = user.incarnation == before.incarnation && user.password_version == before.password_version;
-    let permitted = same && user.active && user.auth_type == AuthType::Local;
-    if permitted && NextStep::of(user, now) == step { Ok(()) } else { Err(StepChanged) }
+/// Whether a correct password leads the user, who may have changed since, to this next step.
+pub(crate) fn leads_to(verified: &VerifiedPassword, user: &User, step: NextStep) -> bool {
+    verified.signs_in(user) && NextStep::of(user, verified.password_attempt.attempt.at()) == step
 }
 
 /// Opens the session of an excluded contact, and returns it as written. A rejection leaves the user as loaded.
@@ -40,16 +33,17 @@ pub(crate) fn check_step(before: &User, user: &User, step: NextStep, now: Timest
 /// # Errors
 /// [`StepChanged`].
 pub(crate) fn open_exempt_session(
-    before: &User,
+    verified: &VerifiedPassword,
     user: &mut User,
     session: &NewSession,
-    attempt: &PasswordAttempt,
 ) -> Result<Session, StepChanged> {
-    let now = attempt.attempt().at();
-    check_step(before, user, NextStep::Exempt, now)?;
+    if !leads_to(verified, user, NextStep::Exempt) {
+        return Err(StepChanged);
+    }
+    let attempt = &verified.password_attempt;
     let mut entry = session.entry.clone();
     entry.security_version = user.security_version;
-    user.open_session(session, entry.clone(), None, now);
+    user.open_session(session, entry.clone(), None, attempt.attempt.at());
     user.clear_device_failures(attempt.device.as_ref());
     Ok(entry)
 }
@@ -63,22 +57,31 @@ impl User {
     /// [`NetworkFull`].
     pub(crate) fn open_challenge(
         &mut self,
-        token: &NewToken,
+        token: LoginToken,
+        id: &EntryId,
         challenge: Challenge,
         now: Timestamp,
     ) -> Result<(), NetworkFull> {
         self.count_at_network(&challenge.network, now)?;
-        let (open, most) = match token.reference().class() {
-            TokenClass::Challenge => (&mut self.challenges, policy::CHALLENGES),
-            _ => (&mut self.enrolments, policy::ENROLMENT_TOKENS),
+        let (open, most) = match token {
+            LoginToken::Challenge => (&mut self.challenges, policy::CHALLENGES),
+            LoginToken::Enrolment => (&mut self.enrolments, policy::ENROLMENT_TOKENS),
         };
         open.retain(|_, entry| entry.ends > now);
         while open.len() >= most {
             let Some(id) = oldest_of_the_busiest_network(open) else { break };
             open.remove(&id);
         }
-        open.insert(token.reference().id().clone(), challenge);
+        open.insert(id.clone(), challenge);
         Ok(())
+    }
+
+    /// Whether the user has the challenge or the enrolment token of this id.
+    pub(crate) fn has_challenge(&self, token: LoginToken, id: &EntryId) -> bool {
+        match token {
+            LoginToken::Challenge => self.challenges.contains_key(id),
+            LoginToken::Enrolment => self.enrolments.contains_key(id),
+        }
     }
 
     /// Counts a token at its client network. Keeps only times within the window, and at most [`policy::NETWORKS`] networks:
@@ -120,18 +123,19 @@ fn oldest_of_the_busiest_network(open: &HashMap<EntryId, Challenge>) -> Option<E
 mod tests {
     use super::*;
     use crate::{
-        domain::{Kind, Role},
         env::SystemEntropy,
         secret::Nonce,
-        store::fixture::{NOW, person},
+        store::fixture::{NOW, PASSWORD, ann},
     };
 
-    #[test]
-    fn password_leads_to_no_step_of_a_user_created_again_under_the_same_id() {
-        let new = || person(Kind::Employee, Role::Standard, Nonce::generate(&SystemEntropy).unwrap());
-        let (before, again) = (new(), new());
-        assert_eq!(check_step(&before, &before, NextStep::EnrolmentRequired, NOW), Ok(()));
-        assert_eq!(check_step(&before, &again, NextStep::EnrolmentRequired, NOW), Err(StepChanged));
-        assert_eq!(check_step(&before, &before, NextStep::CodeRequired, NOW), Err(StepChanged));
+    #[tokio::test]
+    async fn password_leads_to_no_step_of_a_user_created_again_under_the_same_id() {
+        let (ann, _) = ann(0).await;
+        let verified = ann.password(PASSWORD, None, NOW).await.ok().unwrap();
+        let before = ann.read(&ann.key).await;
+        let again = User { incarnation: Nonce::generate(&SystemEntropy).unwrap(), ..before.clone() };
+        assert!(leads_to(&verified, &before, NextStep::CodeRequired));
+        assert!(!leads_to(&verified, &again, NextStep::CodeRequired));
+        assert!(!leads_to(&verified, &before, NextStep::EnrolmentRequired));
     }
 }

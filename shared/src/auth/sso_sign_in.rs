@@ -7,7 +7,7 @@ use crate::{
     id::{AssertedName, UserId},
     policy,
     secret::{NewToken, Nonce, RestoreEpoch, TokenClass},
-    sign_in::{NewSession, NextStep},
+    sign_in::{LoginToken, NewSession, NextStep},
     sso::{SsoGrant, SsoSignIn},
 };
 
@@ -133,7 +133,7 @@ impl SsoOpening {
             }
             SsoToken::Enrolment(token, challenge) => {
                 let challenge = Challenge { security_version: user.security_version, ..challenge.clone() };
-                user.open_challenge(token, challenge, now)?;
+                user.open_challenge(LoginToken::Enrolment, token.reference().id(), challenge, now)?;
             }
         }
         Ok(())

@@ -8,7 +8,7 @@ use super::{
     OperationError, Store, item,
     item::{AuthType, Challenge, FactorState, Kind, Profile, Role, User},
     keys,
-    login::Opened,
+    login::LoginRejection,
     memory::MemoryTable,
     session::{AdminContext, Principal},
     table::{Retry, Table, Updated},
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     audit::{AuditEvent, Outcome},
-    auth::{login::NetworkFull, verify_code::SignIn},
+    auth::verify_code::SignIn,
     domain::{Authenticator, Factor, RecoveryToken},
     env::{SystemEntropy, Timestamp},
     id::{LoginName, TenantId, UserId, UserKey},
@@ -285,16 +285,11 @@ impl Ann {
     }
 
     /// Opens the challenge or enrolment token of a correct password.
-    pub(crate) async fn opened(&self, verified: VerifiedPassword, network: &str) -> Opened<(NewToken, Timestamp)> {
-        self.try_opened(verified, network).await.unwrap()
-    }
-
-    /// As [`Self::opened`], if the client network may open one.
-    pub(crate) async fn try_opened(
+    pub(crate) async fn opened(
         &self,
         verified: VerifiedPassword,
         network: &str,
-    ) -> Result<Opened<(NewToken, Timestamp)>, NetworkFull> {
+    ) -> Result<(NewToken, Timestamp), LoginRejection> {
         match verified.decide() {
             PasswordChecked::MfaRequired(continuation) | PasswordChecked::EnrolmentRequired(continuation) => {
                 decided(self.store.open_attempt(continuation, network, &SystemEntropy, &self.event()).await)
@@ -305,10 +300,8 @@ impl Ann {
 
     pub(crate) async fn challenge(&self, device: Option<&TokenRef>, at: Timestamp) -> TokenRef {
         let verified = self.password(PASSWORD, device, at).await.ok().unwrap();
-        match self.opened(verified, "10.0.0").await {
-            Opened::Done((token, _)) => token.reference().clone(),
-            _ => panic!("not opened"),
-        }
+        let (token, _) = self.opened(verified, "10.0.0").await.unwrap();
+        token.reference().clone()
     }
 
     pub(crate) async fn charge(&self, token: &TokenRef, at: Timestamp) -> Result<PendingVerification, ChargeRejection> {

@@ -23,7 +23,7 @@ use crate::{
     policy,
     recovery::{self, ResetCode},
     secret::{NewToken, TokenClass, TokenRef},
-    sign_in::NewSession,
+    sign_in::{LoginToken, NewSession},
     store::fixture::{Ann, NOW, STEP, ann, attempt},
     totp,
 };
@@ -158,7 +158,7 @@ fn open_challenge(ann: &Ann) -> Decide {
             device: None,
             idp: None,
         };
-        user.open_challenge(&token, challenge, NOW).is_ok()
+        user.open_challenge(LoginToken::Challenge, token.reference().id(), challenge, NOW).is_ok()
     })
 }
 

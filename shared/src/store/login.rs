@@ -13,12 +13,12 @@ use super::{
 };
 use crate::{
     audit::AuditEvent,
-    auth::login::{NetworkFull, check_step, open_exempt_session},
+    auth::login::{NetworkFull, leads_to, open_exempt_session},
     env::{Entropy, Timestamp},
     password::PasswordHash,
     policy::{self, Backoff},
     secret::{LoginKey, NewToken, TokenClass, TokenRef},
-    sign_in::{Attempt, Continuation, Exempt, From, NewSession, NextStep, PasswordAttempt, SignedIn, VerifiedPassword},
+    sign_in::{Attempt, Continuation, Exempt, From, NewSession, PasswordAttempt, SignedIn, VerifiedPassword},
 };
 
 /// The budget of attempts is used up: the attempt was not counted and must not be checked.
@@ -29,21 +29,41 @@ pub struct Exhausted {
     pub retry_at: Timestamp,
 }
 
-/// What a correct password opened.
-pub enum Opened<T> {
-    /// A challenge or an enrolment token with its end, or a session.
-    Done(T),
-    /// Nothing: the user changed meanwhile. `Ok`: the user as they are now, for a new decision. `Err`: the password opens nothing
-    /// any more.
-    Stale(Result<VerifiedPassword, PasswordAttempt>),
+/// Why a correct password opened nothing.
+#[derive(thiserror::Error)]
+pub enum LoginRejection {
+    /// The limit of challenges and enrolment tokens from the client network is reached. A session has no such limit.
+    #[error(transparent)]
+    NetworkFull(#[from] NetworkFull),
+    /// The user changed, and the password still signs them in. The caller must decide again about the user as they are now.
+    #[error("the user changed during the sign-in")]
+    UserChanged(VerifiedPassword),
+    /// The user changed, and the password does not sign them in any more.
+    #[error("the password no longer signs in")]
+    Denied(PasswordAttempt),
+}
+
+/// Without the user and the password hash.
+impl std::fmt::Debug for LoginRejection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
 }
 
 /// An attempt with a device token.
 enum DeviceCharge {
-    /// The device is known: the attempt was counted there, or its delay runs.
-    Known(Result<PasswordAttempt, Exhausted>),
+    /// The device is known, and the attempt was counted there.
+    Counted(PasswordAttempt),
     /// The device is not known. The user of the login name, if the refused write returned them.
     Unknown(Option<User>),
+}
+
+/// The writes that follow a correct password, whatever it opens. The response does not depend on them.
+struct SideWrites {
+    /// The audit row that says that the password was correct.
+    audit_row: (Write, Retry),
+    /// Clears the failures of the login name, if the attempt was counted there.
+    cleared: Option<(Write, Retry)>,
 }
 
 impl Store {
@@ -52,7 +72,7 @@ impl Store {
     /// user. Names that do not exist cause the same requests and the same delays.
     ///
     /// # Errors
-    /// [`OperationError`]: denied.
+    /// [`Exhausted`]: the delay after earlier failures has not passed. If the store failed, the attempt may have been counted.
     pub async fn charge_login(
         &self,
         login: &LoginKey,
@@ -64,7 +84,7 @@ impl Store {
         let mut loaded_user = None;
         if let Some(device) = device {
             match self.charge_known_device(login, device, backoff, attempt).await? {
-                DeviceCharge::Known(charge) => return charge.map_err(OperationError::Rejected),
+                DeviceCharge::Counted(attempt) => return Ok(attempt),
                 DeviceCharge::Unknown(user) => loaded_user = user,
             }
         }
@@ -84,13 +104,16 @@ impl Store {
     }
 
     /// Counts an attempt at a known device, if the device is known to the user of the login name.
+    ///
+    /// # Errors
+    /// [`Exhausted`]: the delay of the device has not passed.
     async fn charge_known_device(
         &self,
         login: &LoginKey,
         device: &TokenRef,
         backoff: &Backoff,
         attempt: &Attempt,
-    ) -> Result<DeviceCharge, StoreError> {
+    ) -> Result<DeviceCharge, OperationError<Exhausted>> {
         let (count, row) = (charge_device(login, device, backoff, attempt), [keys::login(login)]);
         let (counted, row) = join!(self.table.update(&count, Retry::Idempotent), self.table.read(&row));
         let loaded_user = match counted? {
@@ -100,7 +123,7 @@ impl Store {
                 match user.as_ref().and_then(|user| user.devices.get(device.id())) {
                     Some(entry) if entry.verifier == *device.verifier() && entry.ends > attempt.at() => {
                         if entry.attempt != Some(attempt.nonce()) {
-                            return Ok(DeviceCharge::Known(Err(exhausted(entry.attempts, entry.last))));
+                            return Err(OperationError::Rejected(exhausted(entry.attempts, entry.last)));
                         }
                     }
                     _ => return Ok(DeviceCharge::Unknown(user)),
@@ -110,7 +133,7 @@ impl Store {
         };
         let row: LoginRow = item::read(row?.into_iter().next().flatten().unwrap_or_default())?;
         let (login, attempt, device) = (login.clone(), *attempt, Some(device.id().clone()));
-        Ok(DeviceCharge::Known(Ok(PasswordAttempt { login, row, attempt, device, loaded_user })))
+        Ok(DeviceCharge::Counted(PasswordAttempt { login, row, attempt, device, loaded_user }))
     }
 
     /// Reads the user who has the login name. If no user has it, reads an item that does not exist, so that both cases cause
@@ -128,109 +151,114 @@ impl Store {
         found.filter(|_| owner.is_some()).map(item::read).transpose()
     }
 
-    /// Opens a challenge or an enrolment token for a correct password, and clears the failures. This is one write without a
-    /// transaction: the token does not sign in, and its random id shows whether the write happened. `event` is recorded
-    /// together with it, before the outcome is known: it says only that the password was correct.
+    /// Opens a challenge or an enrolment token for a correct password, and clears the failures. The opening is a single write
+    /// without a transaction, because the token does not sign in; the token's random id shows whether a write whose reply was
+    /// lost was applied. `event` is its audit row. The row is written at the same time, so it says only that the password was
+    /// correct.
     ///
     /// # Errors
-    /// [`OperationError`]: no token was issued.
+    /// [`LoginRejection`], or a failure of the store: do not issue the token, though it may be stored.
     pub async fn open_attempt(
         &self,
         continuation: Continuation,
         network: &str,
         entropy: &dyn Entropy,
         event: &AuditEvent,
-    ) -> Result<Opened<(NewToken, Timestamp)>, OperationError<NetworkFull>> {
-        let Continuation { verified, class } = continuation;
+    ) -> Result<(NewToken, Timestamp), OperationError<LoginRejection>> {
+        let Continuation { verified, token: kind } = continuation;
         let attempt = verified.password_attempt.attempt;
-        let now = attempt.at();
-        let token = NewToken::generate(class, &verified.key, self.restored, entropy).map_err(StoreError::from)?;
-        let (step, life) = match class {
-            TokenClass::Challenge => (NextStep::CodeRequired, policy::CHALLENGE_LIFE),
-            _ => (NextStep::EnrolmentRequired, policy::ENROLMENT_LIFE),
-        };
-        let mut retries = Retries::of(&attempt);
-        let mut user = verified.user.clone();
-        let mut side_writes = self.after_correct_password(&verified, event)?;
-        while check_step(&verified.user, &user, step, now).is_ok() {
+        let (now, ends) = (attempt.at(), attempt.at() + kind.life());
+        let token =
+            NewToken::generate(kind.class(), &verified.key, self.restored, entropy).map_err(StoreError::from)?;
+        let id = token.reference().id();
+        let mut side_writes = Some(self.side_writes(&verified, event)?);
+        let (mut user, mut retries) = (verified.user.clone(), Retries::of(&attempt));
+        while leads_to(&verified, &user, kind.next_step()) {
             let mut changed = user.clone();
-            let challenge = verified.challenge(&user, &token, now + life, network);
-            changed.open_challenge(&token, challenge, now).map_err(OperationError::Rejected)?;
+            let challenge = verified.challenge(&user, &token, ends, network);
+            let opened = changed.open_challenge(kind, id, challenge, now);
+            opened.map_err(|full| OperationError::Rejected(full.into()))?;
             changed.clear_device_failures(verified.password_attempt.device.as_ref());
-            let mut writes = vec![(commit::update(&verified.key, &user, &changed)?, Retry::Idempotent)];
-            writes.append(&mut side_writes); // at the first round only
-            match self.open_and_record(&writes, event).await? {
-                Updated::Written(_) => return Ok(Opened::Done((token, now + life))),
-                Updated::Refused(None) => return Ok(Opened::Stale(Err(verified.password_attempt))),
+            let write = commit::update(&verified.key, &user, &changed)?;
+            let updated = match side_writes.take() {
+                Some(side_writes) => self.update_beside(write, side_writes, event).await?,
+                None => self.table.update(&write, Retry::Idempotent).await?,
+            };
+            match updated {
+                Updated::Written(_) => return Ok((token, ends)),
+                Updated::Refused(None) => {
+                    return Err(OperationError::Rejected(LoginRejection::Denied(verified.password_attempt)));
+                }
                 Updated::Refused(Some(found)) => user = item::read(found)?,
             }
-            let (challenges, enrolments) = (&user.challenges, &user.enrolments);
-            let open = if class == TokenClass::Challenge { challenges } else { enrolments };
-            if open.contains_key(token.reference().id()) {
-                return Ok(Opened::Done((token, now + life))); // written before, and the reply was lost
+            if user.has_challenge(kind, id) {
+                return Ok((token, ends)); // written before, and the reply was lost
             }
             retries.pause().await?;
         }
-        Ok(Opened::Stale(verified.of_changed_user(user)))
+        Err(OperationError::Rejected(verified.rejected_for(user)))
     }
 
-    /// The writes that record that the password was correct and clear the failures of the login name.
-    fn after_correct_password(
-        &self,
-        verified: &VerifiedPassword,
-        event: &AuditEvent,
-    ) -> Result<Vec<(Write, Retry)>, StoreError> {
+    fn side_writes(&self, verified: &VerifiedPassword, event: &AuditEvent) -> Result<SideWrites, StoreError> {
         let password_attempt = &verified.password_attempt;
-        let row = self.lone_row(verified.key.tenant(), &password_attempt.attempt, PASSWORD_ACCEPTED, event)?;
-        Ok([row].into_iter().chain(cleared_login_failures(password_attempt)).collect())
+        let audit_row = self.lone_row(verified.key.tenant(), &password_attempt.attempt, PASSWORD_ACCEPTED, event)?;
+        Ok(SideWrites { audit_row, cleared: cleared_login_failures(password_attempt) })
     }
 
-    /// Sends the write that opens a token, with the writes of [`Self::after_correct_password`]. The response does not depend on
-    /// those, so their failures are only logged.
-    async fn open_and_record(&self, writes: &[(Write, Retry)], event: &AuditEvent) -> Result<Updated, StoreError> {
-        let mut results = self.table.update_each(writes).await.into_iter();
-        let opened = results.next();
-        if let Some(Err(error)) = results.next() {
+    /// Sends a write of the user's item, and the side writes at the same time. Failures of those are only logged.
+    async fn update_beside(
+        &self,
+        write: Write,
+        side_writes: SideWrites,
+        event: &AuditEvent,
+    ) -> Result<Updated, StoreError> {
+        let SideWrites { audit_row, cleared } = side_writes;
+        let writes: Vec<_> = [(write, Retry::Idempotent), audit_row].into_iter().chain(cleared).collect();
+        let mut results = self.table.update_each(&writes).await.into_iter();
+        let (updated, recorded, cleared) = (results.next(), results.next(), results.next());
+        if let Some(Err(error)) = recorded {
             not_recorded(event, &error);
         }
-        if let Some(Err(error)) = results.next() {
+        if let Some(Err(error)) = cleared {
             not_cleared(&error);
         }
-        opened.unwrap_or_else(|| Err(StoreError::Unavailable("a write has no result".into())))
+        updated.unwrap_or_else(|| Err(StoreError::Unavailable("a write has no result".into())))
     }
 
     /// Signs in an excluded contact by the password alone.
     ///
     /// # Errors
-    /// [`StoreError`]: denied, though it may have been committed.
+    /// [`LoginRejection`], or a failure of the store: deny the sign-in, though it may be committed.
     pub async fn open_exempt_session(
         &self,
         exempt: Exempt,
         entropy: &dyn Entropy,
         event: &AuditEvent,
-    ) -> Result<Opened<SignedIn>, StoreError> {
+    ) -> Result<SignedIn, OperationError<LoginRejection>> {
         let verified = exempt.verified;
         let attempt = verified.password_attempt.attempt;
         let version = verified.user.security_version;
         let mut session =
-            NewSession::signed_in(&verified.key, version, item::Amr::Password, &attempt, self.restored, entropy)?;
+            NewSession::signed_in(&verified.key, version, item::Amr::Password, &attempt, self.restored, entropy)
+                .map_err(StoreError::from)?;
         if let Some(device) = verified.password_attempt.device.clone() {
             session.from = From::Known(device);
         }
         let audited = Audited { attempt: &attempt, number: 0, event };
+        // The rejection is the user as they are now. `None`: the user was deleted.
         let decide = |user: &mut User| {
-            open_exempt_session(&verified.user, user, &session, &verified.password_attempt)
-                .map(|entry| (entry, Vec::new()))
-                .map_err(|_| Some(Box::new(user.clone())))
+            let opened = open_exempt_session(&verified, user, &session);
+            opened.map(|entry| (entry, Vec::new())).map_err(|_| Some(user.clone()))
         };
         let commit = self.commit_user(&verified.key, verified.user.clone(), audited, None, decide);
         let (committed, ()) = join!(commit, self.clear_login_failures(&verified.password_attempt));
-        match committed {
-            Ok(entry) => Ok(Opened::Done(session.into_signed_in(entry, false))),
-            Err(OperationError::Rejected(None)) => Ok(Opened::Stale(Err(verified.password_attempt))),
-            Err(OperationError::Rejected(Some(user))) => Ok(Opened::Stale(verified.of_changed_user(*user))),
-            Err(OperationError::Store(error)) => Err(error),
-        }
+        let rejection = match committed {
+            Ok(entry) => return Ok(session.into_signed_in(entry, false)),
+            Err(OperationError::Store(error)) => return Err(error.into()),
+            Err(OperationError::Rejected(Some(user))) => verified.rejected_for(user),
+            Err(OperationError::Rejected(None)) => LoginRejection::Denied(verified.password_attempt),
+        };
+        Err(OperationError::Rejected(rejection))
     }
 
     /// Clears the failures after a correct password that opens nothing. If this fails, the next sign-in may be delayed, so it
@@ -317,13 +345,13 @@ fn not_cleared(error: &StoreError) {
 const PASSWORD_ACCEPTED: u16 = 3;
 
 impl VerifiedPassword {
-    /// The verified password, if it still signs in the user after they changed.
-    fn of_changed_user(mut self, user: User) -> Result<Self, PasswordAttempt> {
-        if user.incarnation != self.user.incarnation {
-            return Err(self.password_attempt);
+    /// Why the password opens nothing for the user, who changed.
+    fn rejected_for(mut self, user: User) -> LoginRejection {
+        if !self.signs_in(&user) {
+            return LoginRejection::Denied(self.password_attempt);
         }
         self.user = user;
-        self.if_permitted()
+        LoginRejection::UserChanged(self)
     }
 
     /// The entry of a challenge or an enrolment token.

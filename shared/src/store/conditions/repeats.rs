@@ -9,7 +9,6 @@ use crate::{
         StoreError, Table,
         fixture::{PASSWORD, STEP},
         item,
-        login::Opened,
         table::{Query, Transacted, Transaction, Updated},
     },
 };
@@ -60,7 +59,7 @@ async fn challenge_and_enrolment_token_are_opened_once() {
     let without_factor = User { factor: Factor::None, ..ann.read(&ann.key).await };
     ann.put(Write::put(keys::user(&ann.key), item::write(&without_factor).unwrap())).await;
     let enrolment = ann.password(PASSWORD, None, NOW).await.ok().unwrap();
-    let Opened::Done((token, _)) = ann.opened(enrolment, "10.0.0").await else { panic!("not opened") };
+    let (token, _) = ann.opened(enrolment, "10.0.0").await.unwrap();
     let enrolments = ann.read(&ann.key).await.enrolments;
     assert!(enrolments.len() == 1 && enrolments.contains_key(token.reference().id()));
 }

@@ -14,7 +14,6 @@ use crate::{
     store::{
         fixture::{Ann, NOW, PASSWORD, STEP, add_session, ann, attempt, authenticator, decided, factor_removal},
         item::{FactorState, PendingEnrolment},
-        login::Opened,
     },
     totp,
 };
@@ -101,10 +100,8 @@ async fn unenrolled(tokens: usize) -> (Ann, Vec<TokenRef>) {
     let mut opened = Vec::new();
     for _ in 0..tokens {
         let right = ann.password(PASSWORD, None, NOW).await.ok().unwrap();
-        match ann.opened(right, "10.0.0").await {
-            Opened::Done((token, _)) => opened.push(token.reference().clone()),
-            _ => panic!("no enrolment token was opened"),
-        }
+        let (token, _) = ann.opened(right, "10.0.0").await.unwrap();
+        opened.push(token.reference().clone());
     }
     (ann, opened)
 }

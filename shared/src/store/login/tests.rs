@@ -5,8 +5,8 @@ use crate::{
     audit::{Action as Did, Outcome},
     env::SystemEntropy,
     id::{LoginName, TenantId, UserId},
-    secret::NameKey,
-    sign_in::PasswordChecked,
+    secret::{NameKey, TokenClass},
+    sign_in::{LoginToken, PasswordChecked},
     store::{
         fixture::{Ann, NOW, PASSWORD, STEP, ann, attempt, decided, factor_removal},
         lists::AuditFilter,
@@ -103,15 +103,17 @@ async fn network_may_open_twenty_challenges_in_fifteen_minutes() {
     let (ann, _) = ann(0).await;
     for n in 0..policy::NETWORK_CHALLENGES {
         let verified = ann.password(PASSWORD, None, NOW).await.ok().unwrap();
-        assert!(matches!(ann.opened(verified, "10.0.0").await, Opened::Done(..)), "{n}");
+        assert!(ann.opened(verified, "10.0.0").await.is_ok(), "{n}");
     }
     let verified = ann.password(PASSWORD, None, NOW).await.ok().unwrap();
     let until = NOW + policy::WINDOW;
-    assert!(matches!(ann.try_opened(verified, "10.0.0").await, Err(NetworkFull { retry_at }) if retry_at == until));
+    assert!(
+        matches!(ann.opened(verified, "10.0.0").await, Err(LoginRejection::NetworkFull(NetworkFull { retry_at })) if retry_at == until)
+    );
     let verified = ann.password(PASSWORD, None, NOW).await.ok().unwrap();
-    assert!(matches!(ann.opened(verified, "10.0.1").await, Opened::Done(..)));
+    assert!(ann.opened(verified, "10.0.1").await.is_ok());
     let verified = ann.password(PASSWORD, None, until).await.ok().unwrap();
-    assert!(matches!(ann.opened(verified, "10.0.0").await, Opened::Done(..)));
+    assert!(ann.opened(verified, "10.0.0").await.is_ok());
     assert!(ann.read(&ann.key).await.networks["10.0.0"].len() == 1, "expired times are removed");
 }
 
@@ -123,7 +125,7 @@ async fn full_challenge_list_drops_oldest_of_busiest_network() {
         let at = NOW + Duration::from_millis(n + 1);
         let verified = ann.password(PASSWORD, None, at).await.ok().unwrap();
         let network = if n % 2 == 0 { "10.0.1" } else { "10.0.2" };
-        assert!(matches!(ann.opened(verified, network).await, Opened::Done(..)));
+        assert!(ann.opened(verified, network).await.is_ok());
     }
     let user = ann.read(&ann.key).await;
     assert_eq!(user.challenges.len(), policy::CHALLENGES);
@@ -136,7 +138,7 @@ async fn networks_are_bounded() {
     for n in 0..policy::NETWORKS + 4 {
         let at = NOW + Duration::from_millis(u64::try_from(n).unwrap());
         let verified = ann.password(PASSWORD, None, at).await.ok().unwrap();
-        assert!(matches!(ann.opened(verified, &format!("10.0.{n}")).await, Opened::Done(..)));
+        assert!(ann.opened(verified, &format!("10.0.{n}")).await.is_ok());
     }
     let user = ann.read(&ann.key).await;
     assert_eq!(user.networks.len(), policy::NETWORKS);
@@ -156,7 +158,7 @@ fn from_network(ann: &Ann, loaded: &User, network: &str, now: Timestamp) -> Writ
         idp: None,
     };
     let mut changed = loaded.clone();
-    changed.open_challenge(&token, entry, now).unwrap();
+    changed.open_challenge(LoginToken::Challenge, token.reference().id(), entry, now).unwrap();
     commit::update(&ann.key, loaded, &changed).unwrap()
 }
 
@@ -189,7 +191,7 @@ async fn concurrent_writes_do_not_exceed_network_cap() {
     assert!(networks.len() == policy::NETWORKS && !networks.contains_key("10.1.0"));
     // A network that is known needs no room.
     let verified = ann.password(PASSWORD, None, NOW).await.ok().unwrap();
-    assert!(matches!(ann.opened(verified, "10.1.1").await, Opened::Done(..)));
+    assert!(ann.opened(verified, "10.1.1").await.is_ok());
     assert_eq!(ann.read(&ann.key).await.networks["10.1.1"].len(), 2);
 }
 
@@ -203,7 +205,7 @@ async fn next_write_drops_expired_networks_and_loses_no_count() {
     assert!(written(&ann, &from_network(&ann, &read, "10.1.2", later)).await);
     assert!(!written(&ann, &earlier).await);
     let verified = ann.password(PASSWORD, None, later).await.ok().unwrap();
-    assert!(matches!(ann.opened(verified, "10.2.1").await, Opened::Done(..)));
+    assert!(ann.opened(verified, "10.2.1").await.is_ok());
     let networks = ann.read(&ann.key).await.networks;
     let want = HashMap::from([("10.1.2", vec![later]), ("10.2.1", vec![later])]);
     assert_eq!(networks, want.into_iter().map(|(name, times)| (name.to_owned(), times)).collect());
@@ -214,7 +216,7 @@ async fn next_write_drops_expired_networks_and_loses_no_count() {
 async fn next_write_trims_too_many_networks() {
     let ann = ann_with_networks(191).await;
     let verified = ann.password(PASSWORD, None, NOW).await.ok().unwrap();
-    assert!(matches!(ann.opened(verified, "10.1.0").await, Opened::Done(..)));
+    assert!(ann.opened(verified, "10.1.0").await.is_ok());
     let networks = ann.read(&ann.key).await.networks;
     assert!(networks.len() == policy::NETWORKS && networks["10.1.0"].len() == 2 && networks.contains_key("10.1.190"));
 }
@@ -227,7 +229,9 @@ async fn full_network_stays_full_when_other_networks_are_dropped() {
     ann.change(Action::Set(attr("nw").key("10.1.16"), write::Value::L(full))).await;
     let verified = ann.password(PASSWORD, None, NOW).await.ok().unwrap();
     let until = NOW + policy::WINDOW;
-    assert!(matches!(ann.try_opened(verified, "10.1.16").await, Err(NetworkFull { retry_at }) if retry_at == until));
+    assert!(
+        matches!(ann.opened(verified, "10.1.16").await, Err(LoginRejection::NetworkFull(NetworkFull { retry_at })) if retry_at == until)
+    );
 }
 
 /// The row of the refusal does not replace the row that was written before the outcome was known.
@@ -239,8 +243,8 @@ async fn refusal_after_correct_password_has_its_own_audit_row() {
     let PasswordChecked::MfaRequired(continuation) = verified.decide() else { panic!("no code required") };
     let event = |action, outcome| AuditEvent::new(action, outcome, "r").own(ann.key.user());
     let accepted = event(Did::PasswordAccepted, Outcome::Success);
-    let opened = ann.store.open_attempt(continuation, "10.0.0", &SystemEntropy, &accepted).await.unwrap();
-    let Opened::Stale(Err(password_attempt)) = opened else { panic!("opened") };
+    let opened = decided(ann.store.open_attempt(continuation, "10.0.0", &SystemEntropy, &accepted).await);
+    let Err(LoginRejection::Denied(password_attempt)) = opened else { panic!("opened") };
     let refused = event(Did::Login, Outcome::Refused);
     ann.store.record(ann.key.tenant(), password_attempt.attempt(), 0, &refused).await;
     let page = ann.store.audit(ann.key.tenant(), &AuditFilter::default(), (NOW, NOW), None, 9).await.unwrap();
@@ -259,11 +263,10 @@ async fn sign_in_that_becomes_exempt_meanwhile_succeeds() {
     let excluded = item::Exclusion { batch: crate::id::BatchId::parse("b").unwrap(), at: NOW };
     ann.change(Action::Set(attr("ex"), item::value(&excluded).unwrap())).await;
     ann.change(Action::Add(attr("ep"), 1)).await;
-    let opened = ann.store.open_attempt(continuation, "10.0.0", &SystemEntropy, &ann.event()).await.unwrap();
-    let Opened::Stale(Ok(verified)) = opened else { panic!("opened") };
+    let opened = decided(ann.store.open_attempt(continuation, "10.0.0", &SystemEntropy, &ann.event()).await);
+    let Err(LoginRejection::UserChanged(verified)) = opened else { panic!("opened") };
     let PasswordChecked::Exempt(exempt) = verified.decide() else { panic!("not exempt") };
-    let opened = ann.store.open_exempt_session(exempt, &SystemEntropy, &ann.event()).await.unwrap();
-    assert!(matches!(opened, Opened::Done(_)));
+    assert!(ann.store.open_exempt_session(exempt, &SystemEntropy, &ann.event()).await.is_ok());
 }
 
 /// Attackers who guess passwords for the login name do not delay a known device.
@@ -341,7 +344,7 @@ async fn password_of_old_version_or_blocked_user_opens_nothing() {
         ann.change(yes).await;
         let verified = ann.password(PASSWORD, None, NOW).await.ok().unwrap();
         ann.change(no).await;
-        assert!(matches!(ann.opened(verified, "n").await, Opened::Stale(Err(_))), "changed after the check");
+        assert!(matches!(ann.opened(verified, "n").await, Err(LoginRejection::Denied(_))), "changed after the check");
         ann.change(Action::Set(attr("pv"), num(1))).await;
         ann.change(Action::Set(attr("ac"), write::Value::Bool(true))).await;
         ann.change(Action::Set(attr("at"), write::text("l"))).await;
@@ -361,15 +364,13 @@ async fn excluded_contact_signs_in_by_password_until_promoted() {
     let first = exempt(ann.password(PASSWORD, None, NOW).await.ok().unwrap());
     let second = exempt(ann.password(PASSWORD, None, NOW).await.ok().unwrap());
     let event = ann.event();
-    let Opened::Done(signed_in) = ann.store.open_exempt_session(first, &SystemEntropy, &event).await.unwrap() else {
-        panic!("refused")
-    };
+    let signed_in = ann.store.open_exempt_session(first, &SystemEntropy, &event).await.unwrap();
     assert_eq!(signed_in.session.ends, NOW + policy::EXEMPT_SESSION_LIFE);
     ann.change(Action::Set(attr("k"), write::text("e"))).await;
     ann.change(Action::Remove(attr("ex"))).await;
     ann.change(Action::Add(attr("ep"), 1)).await;
-    let stale = ann.store.open_exempt_session(second, &SystemEntropy, &event).await.unwrap();
-    let Opened::Stale(Ok(verified)) = stale else { panic!("signed in, or denied") };
+    let stale = decided(ann.store.open_exempt_session(second, &SystemEntropy, &event).await);
+    let Err(LoginRejection::UserChanged(verified)) = stale else { panic!("signed in, or denied") };
     assert!(matches!(verified.decide(), PasswordChecked::EnrolmentRequired(_)));
 }
 
@@ -452,7 +453,7 @@ async fn correct_password_is_not_that_of_a_user_created_again() {
     let verified = ann.password(PASSWORD, None, NOW).await.ok().unwrap();
     let incarnation = crate::secret::Nonce::generate(&SystemEntropy).unwrap();
     let again = User { incarnation, ..ann.read(&ann.key).await };
-    assert!(verified.of_changed_user(again).is_err());
+    assert!(matches!(verified.rejected_for(again), LoginRejection::Denied(_)));
 }
 
 #[tokio::test]
