@@ -8,7 +8,7 @@ use vestibule::{
     secret::Nonce,
     sign_in::Attempt,
     store::{
-        StoreError,
+        OperatorEvents, StoreError,
         tenant::NewTenant,
         users::{Actor, CreationError, NewUser, NewUserDetails},
     },
@@ -31,7 +31,8 @@ pub async fn add_missing(app: &App, seed: Seed) -> Result<(), Failure> {
         if app.store.count_administrators(&tenant.id).await?.is_none() {
             let event = AuditEvent::new(Action::TenantCreated, Outcome::Success, REQUEST);
             let new = NewTenant { id: tenant.id.clone(), name: tenant.name, first: None };
-            app.store.create_tenant(&Actor::Seed, &new, &attempt(app)?, (&event, &event)).await?;
+            let events = OperatorEvents { in_support: &event, in_tenant: &event };
+            app.store.create_tenant(&Actor::Seed, &new, &attempt(app)?, &events).await?;
         }
         // Hashing takes most of the time: hash as many passwords in parallel as there are cores.
         let cores = std::thread::available_parallelism().map_or(1, usize::from);

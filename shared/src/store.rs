@@ -98,6 +98,14 @@ impl Store {
     }
 }
 
+/// The events of an operation in another tenant: one for the audit of each tenant.
+pub struct OperatorEvents<'a> {
+    /// In the tenant of the operators, `support`.
+    pub in_support: &'a AuditEvent,
+    /// In the other tenant.
+    pub in_tenant: &'a AuditEvent,
+}
+
 impl Store {
     /// Writes the audit row of an event that changed nothing: a refusal, or a threshold that was reached. `number` identifies
     /// the event within its attempt; 0 is the event of the attempt's transaction. The response does not depend on the row, so

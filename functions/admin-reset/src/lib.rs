@@ -11,10 +11,10 @@ use utoipa_axum::routes;
 use vestibule::{
     audit::{Action, Notify, Outcome},
     http::{ApiRequest, ApiResult, App, Code, Line, Problem, Request, Routes, dto::ResetDto},
-    id::{UserId, UserKey},
+    id::UserId,
     recovery::ResetCode,
     secret::TokenClass,
-    store::reset::ResetError,
+    store::{OperationError, reset::MfaResetRejection},
 };
 
 /// The endpoints of the flow.
@@ -59,19 +59,17 @@ async fn reset_user(app: &App, request: &Request, user: UserId, body: &ResetRequ
     let code = ResetCode::generate(&*app.entropy)?;
     let event = request.event(Action::MfaReset, Outcome::Success).by(admin.key().user()).about(&user);
     let event = event.because(&body.reason).notify(Notify::User);
-    let codes = app.codes()?;
-    let digest = |key: &UserKey| code.digest(&codes, key);
-    match app.store.reset_mfa(&admin, target, &digest, &request.attempt(app)?, &event).await {
-        Ok(done) => Ok(ResetDto::new(&done, &code)),
-        Err(ResetError::OverBudget { retry_at }) => {
-            Err(request.refused(app, &admin, event, Problem::too_many(request.now, retry_at)).await)
-        }
-        Err(ResetError::SelfReset) => {
-            let why = Problem::new(Code::Forbidden).detail("you cannot reset your own MFA");
-            Err(request.refused(app, &admin, event, why).await)
-        }
-        Err(ResetError::ActorRevoked) => Err(request.no_longer(app).await),
-        Err(ResetError::NotFound | ResetError::NotSole(_) | ResetError::TicketUsed) => Err(Code::NotFound.into()),
-        Err(ResetError::Store(error)) => Err(error.into()),
-    }
+    let digest = code.digest(&app.codes()?, target.key());
+    let rejection = match app.store.reset_mfa(&admin, target, digest, &request.attempt(app)?, &event).await {
+        Ok(done) => return Ok(ResetDto::new(&done, &code)),
+        Err(OperationError::Store(error)) => return Err(error.into()),
+        Err(OperationError::Rejected(rejection)) => rejection,
+    };
+    let problem = match rejection {
+        MfaResetRejection::NotFound => return Err(Code::NotFound.into()),
+        MfaResetRejection::ActorRevoked => return Err(request.no_longer(app).await),
+        MfaResetRejection::OverBudget { retry_at } => Problem::too_many(request.now, retry_at),
+        MfaResetRejection::SelfReset => Problem::new(Code::Forbidden).detail("you cannot reset your own MFA"),
+    };
+    Err(request.refused(app, &admin, event, problem).await)
 }

@@ -18,9 +18,9 @@ use vestibule::{
     secret::{Nonce, SecretText},
     sign_in::Attempt,
     store::{
-        StoreError,
+        OperationError, OperatorEvents, StoreError,
         item::{AuthType, Kind, Role},
-        reset::{NotSole, ResetError},
+        reset::{NotSole, SupportResetRejection as Rejection},
         setup::Identity,
         tenant::{NewTenant, TenantError},
         users::{Actor, CreationError, CreationRejection, NewUser, NewUserDetails},
@@ -252,7 +252,8 @@ impl Operations<'_> {
         }
         let event = self.event(Action::TenantCreated).about(user.key.user());
         let tenant = NewTenant { id: support, name: "Support".to_owned(), first: Some(user) };
-        match store.create_tenant(&Actor::First, &tenant, &self.attempt, (&event, &event)).await {
+        let events = OperatorEvents { in_support: &event, in_tenant: &event };
+        match store.create_tenant(&Actor::First, &tenant, &self.attempt, &events).await {
             Ok(()) => Ok(answer),
             Err(TenantError::Rejected(_)) => Err(Refusal::OperatorExists),
             Err(TenantError::Store(error)) => Err(error.into()),
@@ -269,7 +270,8 @@ impl Operations<'_> {
             "password": password});
         let event = self.event(Action::TenantCreated).about(user.key.user());
         let tenant = NewTenant { id, name: name.to_owned(), first: Some(user) };
-        match self.app.store.create_tenant(&Actor::First, &tenant, &self.attempt, (&event, &event)).await {
+        let events = OperatorEvents { in_support: &event, in_tenant: &event };
+        match self.app.store.create_tenant(&Actor::First, &tenant, &self.attempt, &events).await {
             Ok(()) => Ok(answer),
             Err(TenantError::Rejected(_)) => Err(Refusal::TenantExists),
             Err(TenantError::Store(error)) => Err(error.into()),
@@ -286,14 +288,17 @@ impl Operations<'_> {
         let mut in_tenant = in_support.clone().notify(Notify::User).notify(Notify::Administrators);
         in_tenant.actor_tenant = Some(TenantId::support());
         let digest = |key: &UserKey| code.digest(&codes, key);
-        let events = (&in_support, &in_tenant);
-        let why = match app.store.reset_sole_administrator(&Actor::Seed, target, &digest, &self.attempt, events).await {
+        let events = OperatorEvents { in_support: &in_support, in_tenant: &in_tenant };
+        let why = match app.store.reset_sole_administrator(&Actor::Seed, target, &digest, &self.attempt, &events).await
+        {
             Ok(done) => return Ok(serde_json::to_value(ResetDto::new(&done, &code))?),
-            Err(ResetError::NotFound | ResetError::SelfReset | ResetError::ActorRevoked) => Refusal::NotFound,
-            Err(ResetError::Store(error)) => error.into(),
-            Err(ResetError::NotSole(why)) => Refusal::NotSoleAdministrator(why),
-            Err(ResetError::OverBudget { .. }) => Refusal::Unavailable, // cannot happen: a reset by ticket has no budget
-            Err(ResetError::TicketUsed) => Refusal::TicketUsed,
+            Err(OperationError::Store(error)) => error.into(),
+            // The tool has no user, so the last two cannot happen.
+            Err(OperationError::Rejected(Rejection::NotFound | Rejection::SelfReset | Rejection::ActorRevoked)) => {
+                Refusal::NotFound
+            }
+            Err(OperationError::Rejected(Rejection::NotSole(why))) => Refusal::NotSoleAdministrator(why),
+            Err(OperationError::Rejected(Rejection::TicketUsed)) => Refusal::TicketUsed,
         };
         in_support.outcome = Outcome::Refused;
         app.store.record(&TenantId::support(), &self.attempt, 0, &in_support).await;

@@ -13,7 +13,8 @@ use vestibule::{
     recovery::ResetCode,
     secret::TokenClass,
     store::{
-        reset::{NotSole, ResetError},
+        OperationError, OperatorEvents,
+        reset::{NotSole, SupportResetRejection},
         users::Actor,
     },
 };
@@ -89,23 +90,24 @@ pub(crate) async fn reset_administrator(
     in_tenant.actor_tenant = Some(operator.tenant().clone());
     let codes = app.codes()?;
     let digest = |key: &UserKey| code.digest(&codes, key);
-    let attempt = request.attempt(app)?;
-    let refusal: Refusal = match app
-        .store
-        .reset_sole_administrator(&Actor::AdminContext(&operator), target, &digest, &attempt, (&in_support, &in_tenant))
-        .await
-    {
+    let (actor, attempt) = (Actor::AdminContext(&operator), request.attempt(app)?);
+    let events = OperatorEvents { in_support: &in_support, in_tenant: &in_tenant };
+    let rejection = match app.store.reset_sole_administrator(&actor, target, &digest, &attempt, &events).await {
         Ok(done) => return Ok(ResetDto::new(&done, &code)),
-        Err(ResetError::NotFound) => return Err(Code::NotFound.into()),
-        Err(ResetError::ActorRevoked) => return Err(request.no_longer(app).await.into()),
-        Err(ResetError::NotSole(why)) => {
+        Err(OperationError::Store(error)) => return Err(error.into()),
+        Err(OperationError::Rejected(rejection)) => rejection,
+    };
+    let refusal: Refusal = match rejection {
+        SupportResetRejection::NotFound => return Err(Code::NotFound.into()),
+        SupportResetRejection::ActorRevoked => return Err(request.no_longer(app).await.into()),
+        SupportResetRejection::NotSole(why) => {
             let problem = Problem::new(Code::NotSoleAdministrator).detail(why.to_string());
             Refusal { problem, not_sole: Some(why) }
         }
-        Err(ResetError::TicketUsed) => Code::TicketUsed.into(),
-        Err(ResetError::SelfReset) => Problem::new(Code::Forbidden).detail("you cannot reset your own MFA").into(),
-        Err(ResetError::Store(error)) => return Err(error.into()),
-        Err(ResetError::OverBudget { retry_at }) => Problem::too_many(request.now, retry_at).into(),
+        SupportResetRejection::TicketUsed => Code::TicketUsed.into(),
+        SupportResetRejection::SelfReset => {
+            Problem::new(Code::Forbidden).detail("you cannot reset your own MFA").into()
+        }
     };
     let problem = request.refused(app, &operator, in_support, refusal.problem).await;
     Err(Refusal { problem, ..refusal })

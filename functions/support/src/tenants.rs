@@ -16,7 +16,7 @@ use vestibule::{
     password,
     secret::{Nonce, SecretText},
     store::{
-        OperationError,
+        OperationError, OperatorEvents,
         client::{ClientRejection, NewClient},
         item::{AuthType, Kind, Role},
         tenant::{NewTenant, TenantError, TenantRejection},
@@ -113,7 +113,8 @@ async fn create_tenant(
     in_tenant.actor_tenant = Some(operator.tenant().clone());
     let tenant = NewTenant { id: body.id, name: body.name.to_string(), first: Some(user) };
     let (actor, attempt) = (Actor::AdminContext(&operator), request.attempt(&app)?);
-    match app.store.create_tenant(&actor, &tenant, &attempt, (&in_support, &in_tenant)).await {
+    let events = OperatorEvents { in_support: &in_support, in_tenant: &in_tenant };
+    match app.store.create_tenant(&actor, &tenant, &attempt, &events).await {
         Ok(()) => {}
         Err(TenantError::Rejected(TenantRejection::Taken)) => {
             return Err(Problem::new(Code::Conflict).detail("a tenant with this id exists"));

@@ -269,7 +269,7 @@ impl ResetDto {
         Self {
             user: UserDto::new(&done.key, &done.user, &done.profile),
             enrol_by: done.enrol_by,
-            reset_code: done.code.then(|| code.display()),
+            reset_code: done.user.reset_code_required.then(|| code.display()),
         }
     }
 }

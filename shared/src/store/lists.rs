@@ -414,7 +414,7 @@ mod tests {
     use crate::{
         audit::{Action, Outcome},
         store::{
-            Table,
+            OperatorEvents, Table,
             fixture::{Ann, NOW, ann, attempt},
             item::Role,
             memory::MemoryTable,
@@ -461,7 +461,8 @@ mod tests {
     async fn create_tenant(ann: &Ann, id: &str, name: &str) {
         let tenant = NewTenant { id: TenantId::parse(id).unwrap(), name: name.to_owned(), first: None };
         let event = AuditEvent::new(Action::TenantCreated, Outcome::Success, "r");
-        ann.store.create_tenant(&Actor::Seed, &tenant, &attempt(NOW), (&event, &event)).await.unwrap();
+        let events = OperatorEvents { in_support: &event, in_tenant: &event };
+        ann.store.create_tenant(&Actor::Seed, &tenant, &attempt(NOW), &events).await.unwrap();
     }
 
     async fn tenant_ids(ann: &Ann, start: Option<&str>, limit: usize) -> Vec<String> {

@@ -1,10 +1,10 @@
 //! Resets of a user's MFA: by an Administrator of the tenant, or by support for a sole Administrator.
 
 use super::{
-    Store, StoreError, budget,
+    OperationError, OperatorEvents, Store, StoreError, budget,
     commit::{self, Retries},
     item,
-    item::{Administrators, Profile, ResetBudget, TenantPolicy},
+    item::{Administrators, LoginRow, Profile, ResetBudget, TenantPolicy},
     keys,
     session::{AdminContext, Principal, SessionError},
     table::{Transacted, Transaction},
@@ -24,9 +24,9 @@ use crate::{
     sign_in::Attempt,
 };
 
-/// Why a user was not reset.
-#[derive(Debug, thiserror::Error)]
-pub enum ResetError {
+/// Why an Administrator did not reset a user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum MfaResetRejection {
     /// There is no such user in this tenant.
     #[error("there is no such user")]
     NotFound,
@@ -39,56 +39,67 @@ pub enum ResetError {
         /// When the next one is possible.
         retry_at: Timestamp,
     },
-    /// Support resets only a sole Administrator.
-    #[error(transparent)]
-    NotSole(#[from] NotSole),
-    /// The ticket was used before.
-    #[error("the ticket was used before")]
-    TicketUsed,
     /// The caller's session ended, or the caller's role changed meanwhile.
     #[error("the caller may no longer do this")]
     ActorRevoked,
-    /// The store failed. The reset may have been committed. A repeat is safe, but a support reset needs a new ticket.
-    #[error(transparent)]
-    Store(#[from] StoreError),
 }
+
+/// Why an Administrator did not reset a user. If the store failed, the reset may have been committed, and a repeat is safe.
+pub type MfaResetError = OperationError<MfaResetRejection>;
+
+/// Why support did not reset a user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SupportResetRejection {
+    /// There is no such tenant, or no such user in it.
+    #[error("there is no such user")]
+    NotFound,
+    /// The ticket was used before.
+    #[error("the ticket was used before")]
+    TicketUsed,
+    /// An operator may not reset themselves.
+    #[error("an operator cannot reset themselves")]
+    SelfReset,
+    /// Support resets only a sole Administrator.
+    #[error(transparent)]
+    NotSole(#[from] NotSole),
+    /// The operator's session ended, or the operator's role changed meanwhile.
+    #[error("the caller may no longer do this")]
+    ActorRevoked,
+}
+
+/// Why support did not reset a user. If the store failed, the reset may have been committed, and a repeat needs a new ticket.
+pub type SupportResetError = OperationError<SupportResetRejection>;
 
 /// A user who was reset and must enrol again.
 #[derive(Clone)]
 pub struct ResetUser {
     /// Tenant and id.
     pub key: UserKey,
-    /// The user after the reset.
+    /// The user after the reset. Enrolment may need the reset code that the caller gave.
     pub user: User,
-    /// Names.
+    /// Login name, display name and e-mail address.
     pub profile: Profile,
     /// Until when the user can enrol.
     pub enrol_by: Timestamp,
-    /// Whether enrolment needs the reset code that the caller gave.
-    pub code: bool,
 }
 
 /// The target of a reset, as the read that identified the caller found it.
-pub struct LoadedReset {
+pub struct ResetTarget {
     key: UserKey,
-    /// The user, the profile, the tenant, its budget of resets.
-    found: [Option<Item>; 4],
+    /// `None`: there is no such user.
+    loaded: Option<Loaded>,
 }
 
-/// The target of a support reset, as the read that identified the operator found it.
-pub struct SupportResetTarget {
-    login: LoginKey,
-    ticket: String,
-    /// The login name, the tenant, the ticket.
-    found: [Option<Item>; 3],
+impl ResetTarget {
+    /// Tenant and id of the user to reset, whether or not there is such a user.
+    #[must_use]
+    pub fn key(&self) -> &UserKey {
+        &self.key
+    }
 }
 
-/// Makes the digest of the reset code for a user.
-type DigestCode<'a> = &'a (dyn Fn(&UserKey) -> CodeDigest + Sync);
-
-/// What a reset by an Administrator is decided on.
+/// A user, and what else decides about a reset.
 struct Loaded {
-    actor: User,
     user: User,
     profile: Profile,
     policy: TenantPolicy,
@@ -96,96 +107,98 @@ struct Loaded {
     budget: Option<ResetBudget>,
 }
 
-/// What a support reset is decided on.
-struct LoadedSupport {
+/// A decided reset.
+struct Decided {
+    kind: ResetKind,
+    user: User,
+    writes: Vec<Write>,
+}
+
+/// The target of a support reset, as the last read found it.
+pub struct SupportResetTarget {
+    login: LoginKey,
+    ticket: String,
+    /// The user who has the login name. `None`: there is no such tenant or user.
+    owner: Option<UserKey>,
+    ticket_used: bool,
+}
+
+/// A user whom support may reset if they are the sole Administrator.
+struct LoadedOwner {
     key: UserKey,
     user: User,
     profile: Profile,
     administrators: Administrators,
 }
 
+/// Makes the digest of the reset code for the user who has the login name. Another user can have it at a retry.
+type DigestCode<'a> = &'a (dyn Fn(&UserKey) -> CodeDigest + Sync);
+
 impl Store {
     /// Identifies the caller and reads the user to reset, in one round trip.
     ///
     /// # Errors
-    /// [`SessionError`].
+    /// [`SessionError`]: the caller has no live session, or the store failed.
     pub async fn load_reset(
         &self,
         token: &TokenRef,
         target: UserId,
         now: Timestamp,
-    ) -> Result<(Principal, LoadedReset), SessionError> {
+    ) -> Result<(Principal, ResetTarget), SessionError> {
         let key = token.user().tenant().user(target);
-        let [own, rest @ ..] = reset_keys(token.user(), &key);
-        let [user, profile, policy, budget] = rest;
+        let [own, target @ ..] = reset_keys(token.user(), &key);
+        let [user, profile, policy, budget] = target;
         let wanted = [own, keys::idp(key.tenant()), user, profile, policy, budget];
-        let [own, idp, user, profile, policy, budget] = self.read_all(wanted).await?;
+        let [own, idp, target @ ..] = self.read_all(wanted).await?;
         let principal = self.principal([own, idp], token, now).await?;
-        Ok((principal, LoadedReset { key, found: [user, profile, policy, budget] }))
+        Ok((principal, ResetTarget { key, loaded: Loaded::read(target)? }))
     }
 
     /// Resets a user of the caller's tenant, and counts the reset (docs/security.md 37, 38). A repeat before the user has
-    /// enrolled only renews the reset code and is not counted.
+    /// enrolled only renews the reset code and is not counted. `code` is the digest of the new reset code for this user.
     ///
     /// # Errors
-    /// [`ResetError`].
+    /// [`MfaResetError`]: the user does not exist or is the caller, the budget of resets is used up, or the caller lost the right
+    /// meanwhile.
     pub async fn reset_mfa(
         &self,
         admin: &AdminContext,
-        target: LoadedReset,
-        code: DigestCode<'_>,
-        attempt: &Attempt,
-        event: &AuditEvent,
-    ) -> Result<ResetUser, ResetError> {
-        let LoadedReset { key, found } = target;
-        if key == *admin.key() {
-            return Err(ResetError::SelfReset);
-        }
-        let now = attempt.at();
-        let mut loaded = Loaded::read(admin.principal().user().clone(), found)?;
-        let mut retries = Retries::of(attempt);
-        loop {
-            let (reset, transaction) = self.decide_reset(admin, &key, &loaded, code(&key), attempt, event)?;
-            let Some(transaction) = transaction else { return Ok(reset) };
-            if let Transacted::Committed = self.table.transact(&transaction).await? {
-                return Ok(reset);
-            }
-            retries.pause().await?;
-            let [actor, found @ ..] = self.read_all(reset_keys(admin.key(), &key)).await?;
-            loaded = Loaded::read(admin.if_still_authorized(actor, now)?.ok_or(ResetError::ActorRevoked)?, found)?;
-        }
-    }
-
-    /// The user after the reset, and the transaction. `None`: the user is reset already, and nothing changes.
-    fn decide_reset(
-        &self,
-        admin: &AdminContext,
-        key: &UserKey,
-        loaded: &Loaded,
+        target: ResetTarget,
         code: CodeDigest,
         attempt: &Attempt,
         event: &AuditEvent,
-    ) -> Result<(ResetUser, Option<Transaction>), ResetError> {
-        let (now, mut user) = (attempt.at(), loaded.user.clone());
-        let kind = reset_mfa(&mut user, loaded.policy.reset_code_for, code, now);
-        let reset = ResetUser::new(key, &user, &loaded.profile);
-        let mut writes = match kind {
-            ResetKind::Unchanged => return Ok((reset, None)),
-            ResetKind::CodeRenewed => vec![Write::check(keys::user(admin.key()), admin.conditions(now))],
-            ResetKind::Reset => charge_budgets(admin, &loaded.actor, loaded.budget.as_ref(), now)?,
-        };
-        if kind == ResetKind::Reset {
-            writes.extend(remove_admin_with_mfa(key, &loaded.user));
+    ) -> Result<ResetUser, MfaResetError> {
+        let rejected = OperationError::Rejected;
+        let ResetTarget { key, mut loaded } = target;
+        if key == *admin.key() {
+            return Err(rejected(MfaResetRejection::SelfReset));
         }
-        writes.push(commit::update(key, &loaded.user, &user)?);
-        let audit_row = self.audit_row(admin.tenant(), attempt, 0, &reset_event(event, kind, &user))?;
-        Ok((reset, Some(Transaction::new(writes, audit_row))))
+        let mut actor = admin.principal().user().clone();
+        let mut retries = Retries::of(attempt);
+        loop {
+            let target = loaded.ok_or(rejected(MfaResetRejection::NotFound))?;
+            let decided = target.decide(&key, admin, &actor, code, attempt.at())?;
+            let reset = ResetUser::new(&key, decided.user, target.profile)?;
+            if decided.kind == ResetKind::Unchanged {
+                return Ok(reset);
+            }
+            let event = reset_event(event, decided.kind, &reset.user);
+            let audit_row = self.audit_row(key.tenant(), attempt, 0, &event)?;
+            if let Transacted::Committed = self.table.transact(&Transaction::new(decided.writes, audit_row)).await? {
+                return Ok(reset);
+            }
+            retries.pause().await?;
+            let [own, target @ ..] = self.read_all(reset_keys(admin.key(), &key)).await?;
+            let own = admin.if_still_authorized(own, attempt.at())?;
+            actor = own.ok_or(rejected(MfaResetRejection::ActorRevoked))?;
+            loaded = Loaded::read(target)?;
+        }
     }
 
     /// Identifies the operator of a support reset, and reads the login name, the tenant and the ticket, in one round trip.
     ///
     /// # Errors
-    /// [`SessionError`].
+    /// [`SessionError`]: the operator has no live session, or the store failed.
     pub async fn load_support_reset(
         &self,
         token: &TokenRef,
@@ -195,106 +208,138 @@ impl Store {
     ) -> Result<(Principal, SupportResetTarget), SessionError> {
         let [own, idp] = [keys::user(token.user()), keys::idp(token.user().tenant())];
         let [name, tenant, row] = support_keys(&login, &ticket);
-        let [own, idp, found @ ..] = self.read_all([own, idp, name, tenant, row]).await?;
+        let [own, idp, target @ ..] = self.read_all([own, idp, name, tenant, row]).await?;
         let principal = self.principal([own, idp], token, now).await?;
-        Ok((principal, SupportResetTarget { login, ticket, found }))
+        Ok((principal, SupportResetTarget::read(login, ticket, target)?))
     }
 
     /// Reads the login name, the tenant and the ticket of a support reset that is made with the operators' command line tool.
     ///
     /// # Errors
-    /// [`StoreError`]: denied.
+    /// [`StoreError`]: the store failed; deny the reset.
     pub async fn load_support_reset_by_name(
         &self,
         login: LoginKey,
         ticket: String,
     ) -> Result<SupportResetTarget, StoreError> {
-        let found = self.read_all(support_keys(&login, &ticket)).await?;
-        Ok(SupportResetTarget { login, ticket, found })
+        let target = self.read_all(support_keys(&login, &ticket)).await?;
+        SupportResetTarget::read(login, ticket, target)
     }
 
-    /// Resets a sole Administrator who is locked out, for a ticket (docs/product.md P9). `support_event` is recorded in tenant
-    /// `support`, `tenant_event` in the Administrator's tenant.
+    /// Resets a sole Administrator who is locked out, for a ticket (docs/product.md P9).
     ///
     /// # Errors
-    /// [`ResetError`].
+    /// [`SupportResetError`]: there is no such user, the ticket was used, the user is the operator or no sole Administrator, or
+    /// the operator lost the right meanwhile.
     pub async fn reset_sole_administrator(
         &self,
         actor: &Actor<'_>,
-        target: SupportResetTarget,
+        mut target: SupportResetTarget,
         code: DigestCode<'_>,
         attempt: &Attempt,
-        (support_event, tenant_event): (&AuditEvent, &AuditEvent),
-    ) -> Result<ResetUser, ResetError> {
-        let SupportResetTarget { login, ticket, found } = target;
-        let (tenant, now) = (login.tenant(), attempt.at());
-        let mut loaded = self.load_sole_administrator(actor, tenant, found).await?;
+        events: &OperatorEvents<'_>,
+    ) -> Result<ResetUser, SupportResetError> {
+        let now = attempt.at();
         let mut retries = Retries::of(attempt);
         loop {
-            let LoadedSupport { key, profile, administrators, .. } = &loaded;
-            check_sole_administrator(administrators, key.user())?;
-            let mut user = loaded.user.clone();
-            reset_sole_administrator(&mut user, code(key), now);
+            let LoadedOwner { key, user: loaded, profile, administrators } =
+                self.load_owner_for(actor, &target).await?;
+            let sole = check_sole_administrator(&administrators, key.user());
+            sole.map_err(|why| OperationError::Rejected(why.into()))?;
+            let mut user = loaded.clone();
+            reset_sole_administrator(&mut user, code(&key), now);
             let mut writes = vec![
-                Write::put_new(keys::ticket(&ticket), used_ticket(actor, key, now)),
-                remove_sole_admin_with_mfa(key),
-                commit::update(key, &loaded.user, &user)?,
-                self.audit_row(&TenantId::support(), attempt, 1, support_event)?,
+                Write::put_new(keys::ticket(&target.ticket), used_ticket(actor, &key, now)),
+                remove_sole_admin_with_mfa(&key),
+                commit::update(&key, &loaded, &user)?,
+                self.audit_row(&TenantId::support(), attempt, 1, events.in_support)?,
             ];
             writes.extend(actor.check(now));
-            let audit_row = self.audit_row(tenant, attempt, 0, &tenant_event.clone().about(key.user()))?;
+            let in_tenant = events.in_tenant.clone().about(key.user());
+            let audit_row = self.audit_row(key.tenant(), attempt, 0, &in_tenant)?;
             if let Transacted::Committed = self.table.transact(&Transaction::new(writes, audit_row)).await? {
-                return Ok(ResetUser::new(key, &user, profile));
+                return ResetUser::new(&key, user, profile).map_err(OperationError::Store);
             }
             retries.pause().await?;
-            let found = self.read_all(support_keys(&login, &ticket)).await?;
+            target = self.load_support_reset_by_name(target.login, target.ticket).await?;
             if let Actor::AdminContext(operator) = actor {
                 let [own] = self.read_all([keys::user(operator.key())]).await?;
-                operator.if_still_authorized(own, now)?.ok_or(ResetError::ActorRevoked)?;
+                let own = operator.if_still_authorized(own, now)?;
+                own.ok_or(OperationError::Rejected(SupportResetRejection::ActorRevoked))?;
             }
-            loaded = self.load_sole_administrator(actor, tenant, found).await?;
         }
     }
 
-    /// Reads the owner of the login name, and the tenant's Administrators.
-    async fn load_sole_administrator(
+    /// Reads the user who has the login name, and the tenant's Administrators.
+    async fn load_owner_for(
         &self,
         actor: &Actor<'_>,
-        tenant: &TenantId,
-        [name, policy, ticket]: [Option<Item>; 3],
-    ) -> Result<LoadedSupport, ResetError> {
-        let name: item::LoginRow = item::read(name.unwrap_or_default())?;
-        let (Some(_), Some(owner)) = (policy, name.uid) else { return Err(ResetError::NotFound) };
-        let key = tenant.user(owner);
-        if ticket.is_some() {
-            return Err(ResetError::TicketUsed);
+        target: &SupportResetTarget,
+    ) -> Result<LoadedOwner, SupportResetError> {
+        let rejected = OperationError::Rejected;
+        let key = target.owner.clone().ok_or(rejected(SupportResetRejection::NotFound))?;
+        if target.ticket_used {
+            return Err(rejected(SupportResetRejection::TicketUsed));
         }
         if matches!(actor, Actor::AdminContext(operator) if key == *operator.key()) {
-            return Err(ResetError::SelfReset);
+            return Err(rejected(SupportResetRejection::SelfReset));
         }
-        let wanted = [keys::user(&key), keys::profile(&key), keys::administrators(tenant)];
+        let wanted = [keys::user(&key), keys::profile(&key), keys::administrators(key.tenant())];
         let [user, profile, administrators] = self.read_all(wanted).await?;
-        let (Some(user), Some(profile)) = (user, profile) else { return Err(ResetError::NotFound) };
+        let (Some(user), Some(profile)) = (user, profile) else {
+            return Err(rejected(SupportResetRejection::NotFound));
+        };
         let administrators = item::read(administrators.unwrap_or_default())?;
-        Ok(LoadedSupport { key, user: item::read(user)?, profile: item::read(profile)?, administrators })
+        Ok(LoadedOwner { key, user: item::read(user)?, profile: item::read(profile)?, administrators })
     }
 }
 
 impl Loaded {
-    fn read(actor: User, [user, profile, policy, budget]: [Option<Item>; 4]) -> Result<Self, ResetError> {
-        let (Some(user), Some(profile), Some(policy)) = (user, profile, policy) else {
-            return Err(ResetError::NotFound);
-        };
+    /// Reads the items after the first of [`reset_keys`]. `None`: there is no such user.
+    fn read([user, profile, policy, budget]: [Option<Item>; 4]) -> Result<Option<Self>, StoreError> {
+        let (Some(user), Some(profile), Some(policy)) = (user, profile, policy) else { return Ok(None) };
         let budget = budget.map(item::read).transpose()?;
-        Ok(Self { actor, user: item::read(user)?, profile: item::read(profile)?, policy: item::read(policy)?, budget })
+        let (user, profile, policy) = (item::read(user)?, item::read(profile)?, item::read(policy)?);
+        Ok(Some(Self { user, profile, policy, budget }))
+    }
+
+    fn decide(
+        &self,
+        key: &UserKey,
+        admin: &AdminContext,
+        actor: &User,
+        code: CodeDigest,
+        now: Timestamp,
+    ) -> Result<Decided, MfaResetError> {
+        let mut user = self.user.clone();
+        let kind = reset_mfa(&mut user, self.policy.reset_code_for, code, now);
+        let mut writes = match kind {
+            ResetKind::Unchanged => return Ok(Decided { kind, user, writes: Vec::new() }),
+            ResetKind::CodeRenewed => vec![Write::check(keys::user(admin.key()), admin.conditions(now))],
+            ResetKind::Reset => charge_budgets(admin, actor, self.budget.as_ref(), now)?,
+        };
+        if kind == ResetKind::Reset {
+            writes.extend(remove_admin_with_mfa(key, &self.user));
+        }
+        writes.push(commit::update(key, &self.user, &user)?);
+        Ok(Decided { kind, user, writes })
+    }
+}
+
+impl SupportResetTarget {
+    /// Reads the items of [`support_keys`].
+    fn read(login: LoginKey, ticket: String, [name, tenant, used]: [Option<Item>; 3]) -> Result<Self, StoreError> {
+        let name: LoginRow = item::read(name.unwrap_or_default())?;
+        let owner = name.uid.filter(|_| tenant.is_some()).map(|user| login.tenant().user(user));
+        Ok(Self { login, ticket, owner, ticket_used: used.is_some() })
     }
 }
 
 impl ResetUser {
-    fn new(key: &UserKey, user: &User, profile: &Profile) -> Self {
-        let enrol_by = user.enrol_by.unwrap_or_default();
-        let code = user.reset_code_required;
-        Self { key: key.clone(), user: user.clone(), profile: profile.clone(), enrol_by, code }
+    fn new(key: &UserKey, user: User, profile: Profile) -> Result<Self, StoreError> {
+        let missing = || StoreError::Corrupt("a user who was reset has no time to enrol".into());
+        let enrol_by = user.enrol_by.ok_or_else(missing)?;
+        Ok(Self { key: key.clone(), user, profile, enrol_by })
     }
 }
 
@@ -327,14 +372,14 @@ fn charge_budgets(
     actor: &User,
     budget: Option<&ResetBudget>,
     now: Timestamp,
-) -> Result<Vec<Write>, ResetError> {
+) -> Result<Vec<Write>, MfaResetError> {
     let own = budget::take(&attr("rb"), Some(&actor.resets), Budget::OWN_RESETS, now);
     let all = budget::take(&attr("w"), budget.map(|it| it.resets.as_slice()), Budget::TENANT_RESETS, now);
     let ((own, count_own), (all, count_all)) = match (own, all) {
         (Ok(own), Ok(all)) => (own, all),
         (own, all) => {
             let retry_at = own.err().max(all.err()).unwrap_or(now);
-            return Err(ResetError::OverBudget { retry_at });
+            return Err(OperationError::Rejected(MfaResetRejection::OverBudget { retry_at }));
         }
     };
     let mut conditions = admin.conditions(now);
@@ -382,8 +427,8 @@ mod tests {
         recovery::ResetCode,
         secret::{NewToken, Nonce, TokenClass},
         store::{
-            fixture::{Ann, NOW, STEP, ann, attempt, authenticator, person},
-            item::{Kind, LoginRow, Role},
+            fixture::{Ann, NOW, STEP, ann, attempt, authenticator, decided, person},
+            item::{Kind, Role},
         },
     };
 
@@ -415,26 +460,23 @@ mod tests {
         (ann, admin, bob)
     }
 
-    async fn reset(ann: &Ann, admin: &AdminContext, target: &UserKey, at: Timestamp) -> Result<ResetUser, ResetError> {
-        let code = ResetCode::generate(&SystemEntropy).unwrap();
-        let digest = |key: &UserKey| code.digest(&ann.codes, key);
+    async fn reset(
+        ann: &Ann,
+        admin: &AdminContext,
+        target: &UserKey,
+        at: Timestamp,
+    ) -> Result<ResetUser, MfaResetRejection> {
+        let code = ResetCode::generate(&SystemEntropy).unwrap().digest(&ann.codes, target);
         let [_, found @ ..] = ann.store.read_all(reset_keys(admin.key(), target)).await.unwrap();
-        let loaded = LoadedReset { key: target.clone(), found };
-        ann.store.reset_mfa(admin, loaded, &digest, &attempt(at), &ann.event()).await
-    }
-
-    fn done(reset: Result<ResetUser, ResetError>) -> ResetUser {
-        match reset {
-            Ok(done) => done,
-            _ => panic!("not done"),
-        }
+        let target = ResetTarget { key: target.clone(), loaded: Loaded::read(found).unwrap() };
+        decided(ann.store.reset_mfa(admin, target, code, &attempt(at), &ann.event()).await)
     }
 
     #[tokio::test]
     async fn reset_leaves_only_enrolment() {
         let (ann, admin, bob) = admin_and_bob().await;
-        let first = done(reset(&ann, &admin, &bob, NOW + Duration::from_millis(999)).await);
-        assert!(!first.code && first.enrol_by == NOW + policy::ENROL_WINDOW);
+        let first = reset(&ann, &admin, &bob, NOW + Duration::from_millis(999)).await.unwrap();
+        assert!(!first.user.reset_code_required && first.enrol_by == NOW + policy::ENROL_WINDOW);
         let user = ann.read(&bob).await;
         assert!(!user.has_factor());
         assert_eq!(
@@ -442,11 +484,11 @@ mod tests {
             (0, 2, Some(NOW + policy::ENROL_WINDOW))
         );
         assert!(user.reset_code.is_none(), "Bob is no Administrator");
-        let again = done(reset(&ann, &admin, &bob, NOW).await);
+        let again = reset(&ann, &admin, &bob, NOW).await.unwrap();
         assert_eq!(again.enrol_by, first.enrol_by, "a repeat keeps the deadline");
         assert_eq!(ann.read(&bob).await.security_version, 2, "a repeat changes nothing");
         assert_eq!(ann.read(&ann.key).await.resets.len(), 1, "a repeat is not counted");
-        done(reset(&ann, &admin, &bob, NOW + policy::RECOVERY_GRACE / 3).await);
+        reset(&ann, &admin, &bob, NOW + policy::RECOVERY_GRACE / 3).await.unwrap();
     }
 
     #[tokio::test]
@@ -456,13 +498,13 @@ mod tests {
         let user =
             User { factor: Factor::Active(authenticator()), ..person(Kind::Employee, Role::Administrator, nonce()) };
         ann.add(&amy, &user).await;
-        assert!(done(reset(&ann, &admin, &amy, NOW).await).code);
+        assert!(reset(&ann, &admin, &amy, NOW).await.unwrap().user.reset_code_required);
         let first = ann.read(&amy).await.reset_code.unwrap();
         assert!(!ann.administrators().await.with_mfa.contains_key(amy.user()));
-        assert!(done(reset(&ann, &admin, &amy, NOW).await).code);
+        assert!(reset(&ann, &admin, &amy, NOW).await.unwrap().user.reset_code_required);
         assert!(ann.read(&amy).await.reset_code.unwrap().digest != first.digest);
-        assert!(matches!(reset(&ann, &admin, &ann.key, NOW).await, Err(ResetError::SelfReset)));
-        assert!(matches!(reset(&ann, &admin, &key("acme", "u-none"), NOW).await, Err(ResetError::NotFound)));
+        assert!(matches!(reset(&ann, &admin, &ann.key, NOW).await, Err(MfaResetRejection::SelfReset)));
+        assert!(matches!(reset(&ann, &admin, &key("acme", "u-none"), NOW).await, Err(MfaResetRejection::NotFound)));
     }
 
     #[tokio::test]
@@ -477,16 +519,21 @@ mod tests {
         let resets = join_all(users.iter().map(|user| reset(&ann, &admin, user, NOW))).await;
         assert_eq!(resets.iter().filter(|it| it.is_ok()).count(), policy::OWN_RESETS);
         let over = resets.iter().find(|it| !it.is_ok()).unwrap();
-        assert!(matches!(over, Err(ResetError::OverBudget { retry_at }) if *retry_at == NOW + policy::RESET_WINDOW));
+        assert!(
+            matches!(over, Err(MfaResetRejection::OverBudget { retry_at }) if *retry_at == NOW + policy::RESET_WINDOW)
+        );
     }
 
     #[tokio::test]
     async fn reset_is_refused_after_caller_lost_right() {
         let (ann, admin, bob) = admin_and_bob().await;
         ann.change(Action::Add(attr("ep"), 1)).await;
-        assert!(matches!(reset(&ann, &admin, &bob, NOW).await, Err(ResetError::ActorRevoked)));
+        assert!(matches!(reset(&ann, &admin, &bob, NOW).await, Err(MfaResetRejection::ActorRevoked)));
         ann.put(Write::delete(keys::user(&ann.key), vec![])).await;
-        assert!(matches!(reset(&ann, &admin, &bob, NOW).await, Err(ResetError::ActorRevoked)), "deleted meanwhile");
+        assert!(
+            matches!(reset(&ann, &admin, &bob, NOW).await, Err(MfaResetRejection::ActorRevoked)),
+            "deleted meanwhile"
+        );
         assert_eq!(ann.read(&bob).await.security_version, 1);
     }
 
@@ -523,15 +570,14 @@ mod tests {
         operator: &AdminContext,
         login: &LoginKey,
         ticket: &str,
-    ) -> Result<ResetUser, ResetError> {
+    ) -> Result<ResetUser, SupportResetRejection> {
         let code = ResetCode::generate(&SystemEntropy).unwrap();
         let (event, digest) = (ann.event(), |key: &UserKey| code.digest(&ann.codes, key));
         let (store, ticket) = (&ann.store, ann.names.ticket(ticket));
         let found = store.read_all(support_keys(login, &ticket)).await.unwrap();
-        let loaded = SupportResetTarget { login: login.clone(), ticket, found };
-        store
-            .reset_sole_administrator(&Actor::AdminContext(operator), loaded, &digest, &attempt(NOW), (&event, &event))
-            .await
+        let target = SupportResetTarget::read(login.clone(), ticket, found).unwrap();
+        let (actor, events) = (Actor::AdminContext(operator), OperatorEvents { in_support: &event, in_tenant: &event });
+        decided(store.reset_sole_administrator(&actor, target, &digest, &attempt(NOW), &events).await)
     }
 
     #[tokio::test]
@@ -539,10 +585,10 @@ mod tests {
         let (ann, _) = ann(0).await;
         let operator = operator(&ann).await;
         let nobody = ann.names.login(ann.key.tenant(), &LoginName::fold("nobody"));
-        assert!(matches!(support(&ann, &operator, &nobody, "T-1").await, Err(ResetError::NotFound)));
+        assert!(matches!(support(&ann, &operator, &nobody, "T-1").await, Err(SupportResetRejection::NotFound)));
         let resets = join_all((0..8).map(|_| support(&ann, &operator, &ann.login, "T-1"))).await;
-        assert_eq!(resets.iter().filter(|it| matches!(it, Ok(done) if done.code)).count(), 1);
-        assert!(matches!(support(&ann, &operator, &ann.login, "T-1").await, Err(ResetError::TicketUsed)));
+        assert_eq!(resets.iter().filter(|it| matches!(it, Ok(done) if done.user.reset_code_required)).count(), 1);
+        assert!(matches!(support(&ann, &operator, &ann.login, "T-1").await, Err(SupportResetRejection::TicketUsed)));
         let user = ann.read(&ann.key).await;
         assert!(!user.has_factor() && user.reset_code_required);
         assert!(ann.administrators().await.with_mfa.is_empty());
@@ -558,13 +604,13 @@ mod tests {
             User { factor: Factor::Active(authenticator()), ..person(Kind::Employee, Role::Administrator, nonce()) };
         ann.add(&amy, &user).await;
         let refused = support(&ann, &operator, &ann.login, "T-1").await;
-        assert!(matches!(refused, Err(ResetError::NotSole(NotSole::AnotherCanReset))));
+        assert!(matches!(refused, Err(SupportResetRejection::NotSole(NotSole::AnotherCanReset))));
         let bob = key("acme", "u-bob");
         ann.add(&bob, &person(Kind::Employee, Role::Standard, nonce())).await;
         let login = ann.names.login(ann.key.tenant(), &LoginName::fold("bob"));
         let row = LoginRow { uid: Some(bob.user().clone()), ..LoginRow::default() };
         ann.put(Write::put_new(keys::login(&login), item::write(&row).unwrap())).await;
         let refused = support(&ann, &operator, &login, "T-2").await;
-        assert!(matches!(refused, Err(ResetError::NotSole(NotSole::NotAnAdministrator))));
+        assert!(matches!(refused, Err(SupportResetRejection::NotSole(NotSole::NotAnAdministrator))));
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{
-    OperationError, Store, StoreError, item,
+    OperationError, OperatorEvents, Store, StoreError, item,
     item::{Administrators, AuthType, ResetCodeFor, TenantPolicy},
     keys,
     session::{AdminContext, Principal, SessionError},
@@ -45,8 +45,8 @@ pub enum TenantRejection {
 pub type TenantError = OperationError<TenantRejection>;
 
 impl Store {
-    /// Creates a tenant, with its first Administrator if given. The events are those for the audit of the caller's
-    /// tenant and of the new tenant.
+    /// Creates a tenant, with its first Administrator if given. The event in `support` is recorded only if the caller is an
+    /// operator.
     ///
     /// # Errors
     /// [`TenantError`]: if the store failed, the tenant may have been created.
@@ -55,7 +55,7 @@ impl Store {
         by: &Actor<'_>,
         tenant: &NewTenant,
         attempt: &Attempt,
-        (caller_event, tenant_event): (&AuditEvent, &AuditEvent),
+        events: &OperatorEvents<'_>,
     ) -> Result<(), TenantError> {
         let policy = TenantPolicy {
             name: tenant.name.clone(),
@@ -82,9 +82,9 @@ impl Store {
         }
         writes.extend(by.check(attempt.at()));
         if let Actor::AdminContext(admin) = by {
-            writes.push(self.audit_row(admin.tenant(), attempt, 1, caller_event)?);
+            writes.push(self.audit_row(admin.tenant(), attempt, 1, events.in_support)?);
         }
-        let row = self.audit_row(&tenant.id, attempt, 0, tenant_event)?;
+        let row = self.audit_row(&tenant.id, attempt, 0, events.in_tenant)?;
         let unmet = match self.table.transact(&Transaction::new(writes, row)).await? {
             Transacted::Committed => return Ok(()),
             Transacted::Refused(unmet) => unmet,
@@ -213,7 +213,8 @@ mod tests {
 
     async fn create(ann: &Ann, by: &Actor<'_>, tenant: &NewTenant) -> Result<(), TenantRejection> {
         let event = AuditEvent::new(Did::TenantCreated, Outcome::Success, "r");
-        decided(ann.store.create_tenant(by, tenant, &attempt(NOW), (&event, &event)).await)
+        let events = OperatorEvents { in_support: &event, in_tenant: &event };
+        decided(ann.store.create_tenant(by, tenant, &attempt(NOW), &events).await)
     }
 
     async fn rows(ann: &Ann, tenant: &TenantId) -> usize {

@@ -10,24 +10,29 @@ use crate::{
     recovery::ResetCode,
     secret::{LoginKey, Nonce, TokenRef},
     store::{
+        OperatorEvents,
         fixture::{ann, authenticator, person},
         item::{self, Administrators, Kind, ResetCodeFor, User},
-        reset::{NotSole, ResetError, ResetUser},
+        reset::{MfaResetRejection, NotSole, ResetUser, SupportResetRejection},
         session::AdminContext,
         users::Actor,
     },
 };
 
-async fn reset(ann: &Ann, session: &TokenRef, target: &UserId) -> Result<ResetUser, ResetError> {
+async fn reset(ann: &Ann, session: &TokenRef, target: &UserId) -> Result<ResetUser, MfaResetRejection> {
     reset_at(ann, session, target, NOW).await
 }
 
-async fn reset_at(ann: &Ann, session: &TokenRef, target: &UserId, at: Timestamp) -> Result<ResetUser, ResetError> {
-    let (principal, loaded) = ann.store.load_reset(session, target.clone(), at).await.unwrap();
+async fn reset_at(
+    ann: &Ann,
+    session: &TokenRef,
+    target: &UserId,
+    at: Timestamp,
+) -> Result<ResetUser, MfaResetRejection> {
+    let (principal, target) = ann.store.load_reset(session, target.clone(), at).await.unwrap();
     let admin = principal.administrator(at).ok().unwrap();
-    let code = ResetCode::generate(&SystemEntropy).unwrap();
-    let digest = |key: &UserKey| code.digest(&ann.codes, key);
-    ann.store.reset_mfa(&admin, loaded, &digest, &attempt(at), &ann.event()).await
+    let code = ResetCode::generate(&SystemEntropy).unwrap().digest(&ann.codes, target.key());
+    decided(ann.store.reset_mfa(&admin, target, code, &attempt(at), &ann.event()).await)
 }
 
 /// Configures the tenant so that every user gets a reset code.
@@ -46,7 +51,7 @@ async fn enrolled(ann: &Ann, name: &str) -> UserKey {
 /// factor.
 async fn reset_treats_bob_as_administrator(ann: &Ann, session: &TokenRef, bob: &UserKey) {
     let Ok(done) = reset(ann, session, bob.user()).await else { panic!("not reset") };
-    assert!(done.code);
+    assert!(done.user.reset_code_required);
     let user = ann.read(bob).await;
     assert!(user.factor.state() == FactorState::None && user.reset_code.is_some());
     assert!(registry_matches_user(ann, bob).await);
@@ -91,7 +96,7 @@ async fn support_reset_is_refused_during_enrolment(ann: &Arc<Ann>, table: &Inter
     let before = ann.read(&ann.key).await;
     assert!(matches!(
         support_reset(ann, &Actor::Seed, &ann.login).await,
-        Err(ResetError::NotSole(NotSole::AnotherCanReset))
+        Err(SupportResetRejection::NotSole(NotSole::AnotherCanReset))
     ));
     assert!(!table.waits() && ann.read(&ann.key).await == before);
 }
@@ -112,11 +117,12 @@ async fn support_reset_without_factor_is_refused_when_another_administrator_enro
     support_reset_is_refused_during_enrolment(&ann, &table).await;
 }
 
-async fn support_reset(ann: &Ann, actor: &Actor<'_>, login: &LoginKey) -> Result<ResetUser, ResetError> {
-    let loaded = ann.store.load_support_reset_by_name(login.clone(), ann.names.ticket("T-1")).await.unwrap();
+async fn support_reset(ann: &Ann, actor: &Actor<'_>, login: &LoginKey) -> Result<ResetUser, SupportResetRejection> {
+    let target = ann.store.load_support_reset_by_name(login.clone(), ann.names.ticket("T-1")).await.unwrap();
     let code = ResetCode::generate(&SystemEntropy).unwrap();
     let (digest, event) = (|key: &UserKey| code.digest(&ann.codes, key), ann.event());
-    ann.store.reset_sole_administrator(actor, loaded, &digest, &attempt(NOW), (&event, &event)).await
+    let events = OperatorEvents { in_support: &event, in_tenant: &event };
+    decided(ann.store.reset_sole_administrator(actor, target, &digest, &attempt(NOW), &events).await)
 }
 
 #[tokio::test]
@@ -130,7 +136,7 @@ async fn support_reset_of_non_administrator_is_refused() {
     let login = ann.names.login(bob.tenant(), &crate::id::LoginName::fold("bob"));
     assert!(matches!(
         support_reset(&ann, &Actor::Seed, &login).await,
-        Err(ResetError::NotSole(NotSole::NotAnAdministrator))
+        Err(SupportResetRejection::NotSole(NotSole::NotAnAdministrator))
     ));
     assert!(ann.read(&bob).await == before);
 }
@@ -177,7 +183,10 @@ async fn operators_cannot_reset_themselves() {
     let (ann, _) = ann(0).await;
     let (key, login, admin) = operator(&ann).await;
     let before = ann.read(&key).await;
-    assert!(matches!(support_reset(&ann, &Actor::AdminContext(&admin), &login).await, Err(ResetError::SelfReset)));
+    assert!(matches!(
+        support_reset(&ann, &Actor::AdminContext(&admin), &login).await,
+        Err(SupportResetRejection::SelfReset)
+    ));
     assert!(ann.read(&key).await == before);
 }
 
@@ -190,7 +199,7 @@ async fn support_reset_is_refused_when_operator_lost_right_meanwhile() {
     table.before_write(1, async move { set(&other, &key, vec![Action::Add(attr("ep"), 1)]).await });
     assert!(matches!(
         support_reset(&ann, &Actor::AdminContext(&admin), &ann.login).await,
-        Err(ResetError::ActorRevoked)
+        Err(SupportResetRejection::ActorRevoked)
     ));
     assert!(!table.waits() && ann.read(&ann.key).await == before);
 }
@@ -226,16 +235,16 @@ async fn every_user_gets_reset_code_if_tenant_requires_it() {
     let (bob, session) = (enrolled(&ann, "bob").await, ann.session_of(&ann.key).await);
     codes_for_everyone(&ann).await;
     let Ok(done) = reset(&ann, &session, bob.user()).await else { panic!("not reset") };
-    assert!(done.code && ann.read(&bob).await.reset_code.is_some());
+    assert!(done.user.reset_code_required && ann.read(&bob).await.reset_code.is_some());
 }
 
 #[tokio::test]
 async fn repeated_reset_requires_code_if_first_did() {
     let (ann, _) = ann(0).await;
     let (bob, session) = (enrolled(&ann, "bob").await, ann.session_of(&ann.key).await);
-    assert!(matches!(reset(&ann, &session, bob.user()).await, Ok(done) if !done.code));
+    assert!(matches!(reset(&ann, &session, bob.user()).await, Ok(done) if !done.user.reset_code_required));
     codes_for_everyone(&ann).await;
-    assert!(matches!(reset(&ann, &session, bob.user()).await, Ok(done) if !done.code));
+    assert!(matches!(reset(&ann, &session, bob.user()).await, Ok(done) if !done.user.reset_code_required));
     assert!(ann.read(&bob).await.reset_code.is_none());
 }
 
@@ -247,7 +256,7 @@ async fn ticket_used_meanwhile_is_refused() {
         let ticket = keys::ticket(&other.names.ticket("T-1"));
         other.put(Write::put_new(ticket, Item::from([("u".to_owned(), text("u-else"))]))).await;
     });
-    assert!(matches!(support_reset(&ann, &Actor::Seed, &ann.login).await, Err(ResetError::TicketUsed)));
+    assert!(matches!(support_reset(&ann, &Actor::Seed, &ann.login).await, Err(SupportResetRejection::TicketUsed)));
     assert!(!table.waits() && ann.read(&ann.key).await == before);
 }
 
@@ -258,7 +267,7 @@ async fn reset_code_is_not_renewed_when_caller_lost_right_meanwhile() {
     assert!(reset(&ann, &session, amy.user()).await.is_ok());
     let (before, other) = (ann.read(&amy).await, Arc::clone(&ann));
     table.before_write(1, async move { other.change(Action::Add(attr("ep"), 1)).await });
-    assert!(matches!(reset(&ann, &session, amy.user()).await, Err(ResetError::ActorRevoked)));
+    assert!(matches!(reset(&ann, &session, amy.user()).await, Err(MfaResetRejection::ActorRevoked)));
     assert!(!table.waits() && ann.read(&amy).await == before);
 }
 
@@ -289,6 +298,6 @@ async fn reset_is_refused_when_tenant_budget_was_spent_meanwhile() {
         let budget = Item::from([("w".to_owned(), crate::store::write::Value::L(spent))]);
         other.put(Write::put_new(keys::reset_budget(other.key.tenant()), budget)).await;
     });
-    assert!(matches!(reset(&ann, &session, bob.user()).await, Err(ResetError::OverBudget { .. })));
+    assert!(matches!(reset(&ann, &session, bob.user()).await, Err(MfaResetRejection::OverBudget { .. })));
     assert!(!table.waits() && ann.read(&bob).await == before);
 }

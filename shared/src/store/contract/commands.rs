@@ -12,7 +12,7 @@ use crate::{
     recovery::ResetCode,
     secret::{KeyRing, Nonce, Sealer, TokenRef, TotpSecret},
     store::{
-        Store, Table,
+        OperatorEvents, Store, Table,
         batch::{BatchRequest, BatchResult},
         data_keys::WrappedKey,
         enrolment::{ConfirmedEnrolment, EnrolmentToken},
@@ -169,11 +169,10 @@ async fn admin_resets(table: &Arc<dyn Table>, round: usize) {
         let one = Arc::clone(&one);
         async move {
             let target = UserId::parse(&format!("u-{n}")).unwrap();
-            let (principal, asked) = one.store().load_reset(&one.session, target, NOW).await.unwrap();
+            let (principal, target) = one.store().load_reset(&one.session, target, NOW).await.unwrap();
             let admin = principal.administrator(NOW).ok().unwrap();
-            let code = ResetCode::generate(&SystemEntropy).unwrap();
-            let digest = |key: &UserKey| code.digest(&one.ann.codes, key);
-            let reset = one.store().reset_mfa(&admin, asked, &digest, &attempt(NOW), &one.ann.event()).await;
+            let code = ResetCode::generate(&SystemEntropy).unwrap().digest(&one.ann.codes, target.key());
+            let reset = one.store().reset_mfa(&admin, target, code, &attempt(NOW), &one.ann.event()).await;
             reset.is_ok()
         }
     });
@@ -195,11 +194,9 @@ async fn support_resets(table: &Arc<dyn Table>, round: usize) {
             let code = ResetCode::generate(&SystemEntropy).unwrap();
             let digest = |key: &UserKey| code.digest(&one.ann.codes, key);
             let (event, attempt) = (one.ann.event(), attempt(NOW));
-            let store = one.store();
-            let reset = store
-                .reset_sole_administrator(&Actor::AdminContext(&operator), asked, &digest, &attempt, (&event, &event))
-                .await;
-            reset.is_ok()
+            let events = OperatorEvents { in_support: &event, in_tenant: &event };
+            let actor = Actor::AdminContext(&operator);
+            one.store().reset_sole_administrator(&actor, asked, &digest, &attempt, &events).await.is_ok()
         }
     });
     assert_eq!(reset.await, 1, "resets of one ticket");
@@ -212,7 +209,8 @@ impl RaceTenant {
         let store = Store::new(Arc::clone(table));
         let tenant = NewTenant { id: TenantId::support(), name: "Support".into(), first: None };
         // An earlier round may have created it.
-        let created = decided(store.create_tenant(&Actor::Seed, &tenant, &attempt(NOW), (&event, &event)).await);
+        let events = OperatorEvents { in_support: &event, in_tenant: &event };
+        let created = decided(store.create_tenant(&Actor::Seed, &tenant, &attempt(NOW), &events).await);
         assert!(matches!(created, Ok(()) | Err(TenantRejection::Taken)), "{created:?}");
         let key = TenantId::support().user(UserId::parse(&format!("u-op-{round}")).unwrap());
         let token = crate::secret::NewToken::generate(

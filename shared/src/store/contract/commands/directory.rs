@@ -8,7 +8,7 @@ use crate::{
     id::{ClientId, TenantId, UserId},
     secret::CodeDigest,
     store::{
-        Table,
+        OperatorEvents, Table,
         client::Client,
         fixture::{NOW, attempt, decided},
         item::Role,
@@ -66,7 +66,8 @@ async fn tenants(table: &Arc<dyn Table>, round: usize) {
         async move {
             let id = TenantId::parse(&format!("new-{round}")).unwrap();
             let (tenant, event) = (NewTenant { id, name: "New".into(), first: None }, one.ann.event());
-            let made = one.store().create_tenant(&Actor::Seed, &tenant, &attempt(NOW), (&event, &event)).await;
+            let events = OperatorEvents { in_support: &event, in_tenant: &event };
+            let made = one.store().create_tenant(&Actor::Seed, &tenant, &attempt(NOW), &events).await;
             made.is_ok()
         }
     });
