@@ -74,7 +74,7 @@ impl From<ExclusionRow> for ExclusionDto {
             username: row.username,
             excluded_at: row.at,
             excluded_by: row.by.into(),
-            reason: row.why,
+            reason: row.reason,
             batch_id: row.batch.into(),
         }
     }

@@ -113,7 +113,7 @@ impl From<Report> for BatchAnswer {
             |(contact, outcome): (UserId, Outcome)| ResultDto { contact_id: contact.into(), outcome: outcome.into() };
         Self {
             batch_id: report.id.into(),
-            disable_mfa: report.disable_mfa,
+            disable_mfa: report.change.into(),
             dry_run: report.dry_run,
             status: match report.status {
                 Status::Running => StatusDto::Running,

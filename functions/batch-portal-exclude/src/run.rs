@@ -9,7 +9,10 @@ use vestibule::{
     audit::{Action, Outcome},
     http::{ApiRequest, ApiResult, App, Code, Large, Line, Problem, Request},
     id::{IdempotencyKey, InvalidId, UserId},
-    store::batch::{self, BatchResult},
+    store::{
+        OperationError,
+        batch::{self, BatchRejection},
+    },
 };
 
 use crate::report::BatchAnswer;
@@ -76,14 +79,15 @@ pub(crate) async fn run_batch(
     let batch = batch::BatchRequest {
         key,
         contacts: body.contact_ids,
-        disable_mfa: body.disable_mfa,
+        change: body.disable_mfa.into(),
         dry_run: body.dry_run,
         reason: body.reason.into(),
     };
-    match app.store.run_batch(&admin, &batch, &request.attempt(app)?, &event).await? {
-        BatchResult::Report(report) => Ok(report.into()),
-        BatchResult::OtherBody => Err(Code::IdempotencyMismatch.into()),
-        BatchResult::ActorRevoked => Err(request.no_longer(app).await),
+    match app.store.run_batch(&admin, &batch, &request.attempt(app)?, &event).await {
+        Ok(report) => Ok(report.into()),
+        Err(OperationError::Rejected(BatchRejection::OtherBody)) => Err(Code::IdempotencyMismatch.into()),
+        Err(OperationError::Rejected(BatchRejection::ActorRevoked)) => Err(request.no_longer(app).await),
+        Err(OperationError::Store(error)) => Err(error.into()),
     }
 }
 

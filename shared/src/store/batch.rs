@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use group::GroupResult;
 
 use super::{
-    Store, StoreError, item,
+    OperationError, Store, StoreError, item,
     item::User,
     keys,
     records::times::millis,
@@ -28,6 +28,28 @@ use crate::{
     sign_in::Attempt,
 };
 
+/// What a batch does with its contacts. As a boolean, in requests and stored batches: whether it excludes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "bool", into = "bool")]
+pub enum ExclusionChange {
+    /// Excludes them from MFA.
+    Exclude,
+    /// Includes them again.
+    Include,
+}
+
+impl From<bool> for ExclusionChange {
+    fn from(excludes: bool) -> Self {
+        if excludes { Self::Exclude } else { Self::Include }
+    }
+}
+
+impl From<ExclusionChange> for bool {
+    fn from(change: ExclusionChange) -> Self {
+        change == ExclusionChange::Exclude
+    }
+}
+
 /// A batch that an Administrator requests.
 #[derive(Debug, Clone)]
 pub struct BatchRequest {
@@ -35,8 +57,8 @@ pub struct BatchRequest {
     pub key: IdempotencyKey,
     /// The contacts, in the order given. A repeated contact counts once.
     pub contacts: Vec<UserId>,
-    /// Whether to exclude the contacts, or to include them again.
-    pub disable_mfa: bool,
+    /// What to do with the contacts.
+    pub change: ExclusionChange,
     /// Whether to report the outcomes without any change.
     pub dry_run: bool,
     /// The reason, for the audit log.
@@ -89,8 +111,8 @@ pub enum Outcome {
 pub struct Report {
     /// The id of the batch.
     pub id: BatchId,
-    /// Whether the batch excludes contacts, or includes them again.
-    pub disable_mfa: bool,
+    /// What the batch does with its contacts.
+    pub change: ExclusionChange,
     /// Whether the batch only reports outcomes.
     pub dry_run: bool,
     /// The reason that the Administrator gave.
@@ -101,17 +123,20 @@ pub struct Report {
     pub results: Vec<(UserId, Outcome)>,
 }
 
-/// Result of a request for a batch.
-#[derive(Debug)]
-pub enum BatchResult {
-    /// The batch is complete or stopped, by this request or an earlier one.
-    Report(Report),
+/// Why a request for a batch has no report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BatchRejection {
     /// The idempotency key was used with another body.
+    #[error("the idempotency key was used with another body")]
     OtherBody,
     /// The caller's session ended, or the caller lost the role before the batch was stored. A repeated request with a new session
     /// starts or continues the batch.
+    #[error("the caller may no longer do this")]
     ActorRevoked,
 }
+
+/// Why a request for a batch has no report. If the store failed, some groups may be applied, and a repeated request continues.
+pub type BatchError = OperationError<BatchRejection>;
 
 /// The item that claims the idempotency key of a batch (`B`).
 #[derive(Clone, Serialize, Deserialize)]
@@ -125,11 +150,12 @@ struct Claim {
     #[serde(rename = "t", with = "millis")]
     at: Timestamp,
     #[serde(rename = "off")]
-    disable_mfa: bool,
+    change: ExclusionChange,
     #[serde(rename = "dry")]
     dry_run: bool,
     /// The reason, for the audit log.
-    why: String,
+    #[serde(rename = "why")]
+    reason: String,
     #[serde(rename = "st")]
     status: Status,
 }
@@ -169,30 +195,27 @@ impl Store {
     /// caller, so the request of another user cannot reach it (docs/security.md 44).
     ///
     /// # Errors
-    /// [`StoreError`]: the store failed. Some groups may be applied, and a repeated request continues.
+    /// [`BatchError`]: the idempotency key was used with another body, the caller lost the right, or the store failed.
     pub async fn run_batch(
         &self,
         admin: &AdminContext,
         request: &BatchRequest,
         attempt: &Attempt,
         event: &AuditEvent,
-    ) -> Result<BatchResult, StoreError> {
+    ) -> Result<Report, BatchError> {
         let tenant = admin.tenant();
         let id = batch_id(admin, &request.key)?;
         let mut event = event.clone();
         event.batch_id = Some(id.clone());
         let batch = match self.read_batch(tenant, &id).await? {
             Some(batch) => batch,
-            None => match self.claim(admin, request, &id, attempt, &event).await? {
-                Some(batch) => batch,
-                None => return Ok(BatchResult::ActorRevoked),
-            },
+            None => self.claim(admin, request, &id, attempt, &event).await?,
         };
         if batch.claim.digest != digest(request) {
-            return Ok(BatchResult::OtherBody);
+            return Err(OperationError::Rejected(BatchRejection::OtherBody));
         }
         if batch.claim.status != Status::Running {
-            return Ok(BatchResult::Report(batch.report(id)));
+            return Ok(batch.report(id));
         }
         let run = Run { admin, id: &id, batch: &batch, attempt, event: &event };
         let mut ended = Some(Status::Completed);
@@ -202,7 +225,7 @@ impl Store {
                 GroupResult::Ended => None,
                 GroupResult::ActorRevoked if self.lost_admin_role(admin).await? => Some(Status::Stopped),
                 // Only the session ended: a repeated request with a new session continues the batch.
-                GroupResult::ActorRevoked => return Ok(BatchResult::ActorRevoked),
+                GroupResult::ActorRevoked => return Err(OperationError::Rejected(BatchRejection::ActorRevoked)),
             };
             break;
         }
@@ -212,9 +235,7 @@ impl Store {
             let end = Write::update(keys::batch(tenant, &id), vec![eq(attr("st"), "r")], st);
             self.table.update(&end, Retry::Idempotent).await?;
         }
-        let batch = self.read_batch(tenant, &id).await?;
-        let batch = batch.ok_or_else(|| StoreError::Corrupt("a batch disappeared during its run".into()))?;
-        Ok(BatchResult::Report(batch.report(id)))
+        Ok(self.read_batch(tenant, &id).await?.ok_or_else(disappeared)?.report(id))
     }
 
     /// Whether the caller is no longer an active Administrator. `false`: only the session ended.
@@ -260,8 +281,10 @@ impl Store {
         })
     }
 
-    /// Claims the idempotency key. If a concurrent request claims it first, returns the batch of that request. `None`: the
-    /// caller's session ended, or the caller's role changed.
+    /// Claims the idempotency key. If a concurrent request claims it first, returns the batch of that request.
+    ///
+    /// # Errors
+    /// [`BatchRejection::ActorRevoked`]: the caller's session ended, or the caller's role changed.
     async fn claim(
         &self,
         admin: &AdminContext,
@@ -269,15 +292,15 @@ impl Store {
         id: &BatchId,
         attempt: &Attempt,
         event: &AuditEvent,
-    ) -> Result<Option<Batch>, StoreError> {
+    ) -> Result<Batch, BatchError> {
         let (tenant, at) = (admin.tenant(), attempt.at());
         let claim = Claim {
             digest: digest(request),
             by: admin.key().user().clone(),
             at,
-            disable_mfa: request.disable_mfa,
+            change: request.change,
             dry_run: request.dry_run,
-            why: request.reason.clone(),
+            reason: request.reason.clone(),
             status: Status::Running,
         };
         let contacts = Contacts { ids: deduplicated(&request.contacts) };
@@ -288,9 +311,11 @@ impl Store {
         ];
         let audit_row = self.audit_row(tenant, attempt, 0, event)?;
         match self.table.transact(&Transaction::new(writes, audit_row)).await? {
-            Transacted::Committed => Ok(Some(Batch { claim, contacts: contacts.ids, groups: HashMap::new() })),
-            Transacted::Refused(unmet) if unmet.contains_key(&keys::user(admin.key())) => Ok(None),
-            Transacted::Refused(_) => self.read_batch(tenant, id).await,
+            Transacted::Committed => Ok(Batch { claim, contacts: contacts.ids, groups: HashMap::new() }),
+            Transacted::Refused(unmet) if unmet.contains_key(&keys::user(admin.key())) => {
+                Err(OperationError::Rejected(BatchRejection::ActorRevoked))
+            }
+            Transacted::Refused(_) => Ok(self.read_batch(tenant, id).await?.ok_or_else(disappeared)?),
         }
     }
 }
@@ -299,6 +324,10 @@ impl Store {
 const GROUP: usize = 20;
 /// How long a batch is kept: 400 days.
 const RETENTION: std::time::Duration = std::time::Duration::from_secs(400 * 86_400);
+
+fn disappeared() -> StoreError {
+    StoreError::Corrupt("a batch disappeared".into())
+}
 
 fn with_expiry(mut item: Item, at: Timestamp) -> Item {
     item.insert("ttl".to_owned(), num((at + RETENTION).secs()));
@@ -314,8 +343,8 @@ impl Batch {
         };
         let results = self.contacts.iter().enumerate();
         let results = results.filter_map(|(index, contact)| Some((contact.clone(), outcome(index)?))).collect();
-        let Claim { disable_mfa, dry_run, why: reason, status, .. } = self.claim.clone();
-        Report { id, disable_mfa, dry_run, reason, status, results }
+        let Claim { change, dry_run, reason, status, .. } = self.claim.clone();
+        Report { id, change, dry_run, reason, status, results }
     }
 }
 
@@ -341,7 +370,7 @@ fn batch_id(admin: &AdminContext, key: &IdempotencyKey) -> Result<BatchId, Store
 
 /// The digest of the request body. It tells a repeated request from another request with the same key.
 fn digest(request: &BatchRequest) -> String {
-    let flags = [u8::from(request.disable_mfa), u8::from(request.dry_run)];
+    let flags = [u8::from(bool::from(request.change)), u8::from(request.dry_run)];
     let contacts = deduplicated(&request.contacts);
     let parts = [&flags[..], request.reason.as_bytes()].into_iter();
     let parts = parts.chain(contacts.iter().map(|contact| contact.as_str().as_bytes()));

@@ -28,7 +28,8 @@ pub struct ExclusionRow {
     /// The Administrator who excluded the contact.
     pub by: crate::id::UserId,
     /// The reason.
-    pub why: String,
+    #[serde(rename = "why")]
+    pub reason: String,
     /// The batch.
     #[serde(rename = "b")]
     pub batch: crate::id::BatchId,

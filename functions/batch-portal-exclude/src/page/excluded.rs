@@ -41,7 +41,7 @@ pub(super) async fn show(app: &App, page: &Page, tenant: &TenantId, after: Optio
         username: row.username,
         excluded_at: row.at,
         excluded_by: names.get(&row.by).map_or_else(|| row.by.to_string(), |profile| profile.username.clone()),
-        reason: row.why,
+        reason: row.reason,
     });
     let template = ExcludedTemplate { text: page.text, contacts: contacts.collect(), later: after.is_some(), next };
     page.show(&page.text.get("exclusions-title"), &template)

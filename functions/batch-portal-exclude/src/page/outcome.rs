@@ -14,7 +14,7 @@ use vestibule::{
     },
     id::{BatchId, IdempotencyKey, InvalidId, TenantId, UserId},
     store::{
-        batch::{Outcome, Report, Status},
+        batch::{ExclusionChange, Outcome, Report, Status},
         item::Profile,
     },
 };
@@ -33,6 +33,7 @@ const PART: usize = 100;
 struct OutcomeTemplate<'a> {
     text: Text,
     report: &'a Report,
+    excludes: bool,
     /// How many contacts have each outcome.
     counts: Vec<(Cow<'static, str>, usize)>,
     rows: Vec<Row<'a>>,
@@ -73,7 +74,7 @@ pub(super) async fn confirm(app: &App, page: &Page, tenant: &TenantId, preview: 
     let key = key.map_err(|wrong: InvalidId| Problem::field("/confirm", wrong.to_string()))?;
     let reason = Line::try_from(report.reason.clone()).map_err(|wrong| Problem::field("/reason", wrong))?;
     let contact_ids = report.results.iter().map(|(contact, _)| contact.clone()).collect();
-    let body = BatchRequest { contact_ids, disable_mfa: report.disable_mfa, reason, dry_run: false };
+    let body = BatchRequest { contact_ids, disable_mfa: report.change.into(), reason, dry_run: false };
     match run_batch(app, &page.request, key, body).await {
         Ok(answer) => Ok(redirect(&format!("{PATH}?batch={}", answer.batch_id), [])),
         // Some contacts may be done. A new confirmation continues.
@@ -115,6 +116,7 @@ pub(super) async fn show(
     let template = OutcomeTemplate {
         text: page.text,
         report,
+        excludes: report.change == ExclusionChange::Exclude,
         counts: counts(page.text, report),
         rows: rows.collect(),
         confirm: to_confirm(report),
@@ -122,9 +124,9 @@ pub(super) async fn show(
         previous: (part > 1).then(|| part - 1),
         next: (part < parts).then_some(part + 1),
     };
-    let title = match (report.dry_run, report.disable_mfa) {
-        (true, true) => "exclusions-preview-exclude",
-        (true, false) => "exclusions-preview-include",
+    let title = match (report.dry_run, report.change) {
+        (true, ExclusionChange::Exclude) => "exclusions-preview-exclude",
+        (true, ExclusionChange::Include) => "exclusions-preview-include",
         (false, _) => "exclusions-done-title",
     };
     page.show_form(&page.text.get(title), errors, &template)
@@ -154,7 +156,7 @@ mod tests {
     fn only_a_complete_preview_with_changes_can_be_confirmed() {
         let report = |dry_run, status, outcome| Report {
             id: BatchId::parse("b").unwrap(),
-            disable_mfa: true,
+            change: ExclusionChange::Exclude,
             dry_run,
             reason: "r".to_owned(),
             status,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{GROUP, Outcome, Outcomes, Run, with_expiry};
+use super::{ExclusionChange, GROUP, Outcome, Outcomes, Run, with_expiry};
 use crate::{
     audit::{Action, Notify},
     auth::exclude_contacts::{ExclusionRejection, exclude_contact, include_contact},
@@ -126,11 +126,12 @@ impl Run<'_> {
     /// Excludes the contact or includes it again, as the batch requests.
     fn apply(&self, user: &mut User) -> Outcome {
         let now = self.attempt.at();
-        let (applied, outcome) = if self.batch.claim.disable_mfa {
-            let exclusion = Exclusion { batch: self.id.clone(), at: now };
-            (exclude_contact(user, exclusion), Outcome::Excluded)
-        } else {
-            (include_contact(user, now), Outcome::Included)
+        let (applied, outcome) = match self.batch.claim.change {
+            ExclusionChange::Exclude => {
+                let exclusion = Exclusion { batch: self.id.clone(), at: now };
+                (exclude_contact(user, exclusion), Outcome::Excluded)
+            }
+            ExclusionChange::Include => (include_contact(user, now), Outcome::Included),
         };
         match applied {
             Ok(()) => outcome,
@@ -167,7 +168,7 @@ impl Run<'_> {
             contact: key.user().clone(),
             username: profile.username.clone(),
             by: self.admin.key().user().clone(),
-            why: self.batch.claim.why.clone(),
+            reason: self.batch.claim.reason.clone(),
             batch: self.id.clone(),
             at,
         };

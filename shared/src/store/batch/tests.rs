@@ -13,7 +13,7 @@ use crate::{
     id::UserKey,
     store::{
         Table,
-        fixture::{Ann, NOW, STEP, ann_of, at_once, attempt, enrolment},
+        fixture::{Ann, NOW, STEP, ann_of, at_once, attempt, decided, enrolment},
         interleaved::InterleavedTable,
         item::{FactorState, Kind, Role},
         memory::MemoryTable,
@@ -58,27 +58,24 @@ impl BatchFixture {
         BatchRequest {
             key: IdempotencyKey::parse(key).unwrap(),
             contacts: self.contacts.clone(),
-            disable_mfa: true,
+            change: ExclusionChange::Exclude,
             dry_run: false,
             reason: "portal only".to_owned(),
         }
     }
 
-    async fn run(&self, request: &BatchRequest) -> BatchResult {
+    async fn run(&self, request: &BatchRequest) -> Result<Report, BatchRejection> {
         self.run_as(&self.admin().await, request).await
     }
 
-    async fn run_as(&self, admin: &AdminContext, request: &BatchRequest) -> BatchResult {
+    async fn run_as(&self, admin: &AdminContext, request: &BatchRequest) -> Result<Report, BatchRejection> {
         let event = AuditEvent::new(AuditAction::ExclusionBatch, crate::audit::Outcome::Success, "r");
         let event = event.by(admin.key().user());
-        self.ann.store.run_batch(admin, request, &attempt(NOW), &event).await.unwrap()
+        decided(self.ann.store.run_batch(admin, request, &attempt(NOW), &event).await)
     }
 
     async fn report(&self, request: &BatchRequest) -> Report {
-        match self.run(request).await {
-            BatchResult::Report(report) => report,
-            other => panic!("{other:?}"),
-        }
+        self.run(request).await.unwrap()
     }
 
     async fn exclusion_row(&self, id: &UserId) -> Option<Item> {
@@ -134,7 +131,7 @@ async fn only_contacts_are_excluded() {
     let mut request = fixture.request("a");
     request.contacts.push(fixture.contacts[0].clone());
     let report = fixture.report(&request).await;
-    assert_eq!((report.status, report.dry_run, report.disable_mfa), (Status::Completed, false, true));
+    assert_eq!((report.status, report.dry_run, report.change), (Status::Completed, false, ExclusionChange::Exclude));
     assert_eq!(report.results.iter().map(|(id, _)| id.clone()).collect::<Vec<_>>(), fixture.contacts);
     for (id, outcome) in &report.results {
         let expected = match id {
@@ -163,7 +160,7 @@ async fn only_contacts_are_excluded() {
     assert!(
         listed
             .iter()
-            .all(|row| row.batch == report.id && row.why == "portal only" && row.by == *fixture.ann.key.user())
+            .all(|row| row.batch == report.id && row.reason == "portal only" && row.by == *fixture.ann.key.user())
     );
 }
 
@@ -173,17 +170,17 @@ async fn repeated_batch_returns_the_same_report_and_changes_nothing() {
     let request = fixture.request("a");
     let first = fixture.report(&request).await;
     // Another batch includes the contacts again. The report of the first batch does not change.
-    fixture.report(&BatchRequest { disable_mfa: false, ..fixture.request("b") }).await;
+    fixture.report(&BatchRequest { change: ExclusionChange::Include, ..fixture.request("b") }).await;
     assert_eq!(fixture.report(&request).await, first);
     assert_eq!(fixture.ann.store.batch(fixture.ann.key.tenant(), &first.id).await.unwrap(), Some(first));
     assert!(fixture.ann.read(&fixture.key(&fixture.contacts[3])).await.excluded.is_none());
     for other in [
         BatchRequest { reason: "another".to_owned(), ..request.clone() },
         BatchRequest { dry_run: true, ..request.clone() },
-        BatchRequest { disable_mfa: false, ..request.clone() },
+        BatchRequest { change: ExclusionChange::Include, ..request.clone() },
         BatchRequest { contacts: request.contacts[1..].to_vec(), ..request.clone() },
     ] {
-        assert!(matches!(fixture.run(&other).await, BatchResult::OtherBody));
+        assert_eq!(fixture.run(&other).await, Err(BatchRejection::OtherBody));
     }
     let again = fixture.report(&fixture.request("c")).await;
     assert!(outcomes(&again).iter().all(|outcome| *outcome == Outcome::Excluded));
@@ -209,7 +206,7 @@ async fn contact_with_a_password_of_short_or_unknown_length_is_not_excluded() {
     }
     // A short password does not prevent the inclusion.
     fixture.change(&fixture.contacts[0], vec![Action::Set(attr("pl"), Value::Bool(false))]).await;
-    let again = BatchRequest { disable_mfa: false, ..fixture.request("b") };
+    let again = BatchRequest { change: ExclusionChange::Include, ..fixture.request("b") };
     assert_eq!(outcomes(&fixture.report(&again).await)[0], Outcome::Included);
 }
 
@@ -287,10 +284,8 @@ async fn dry_run_reports_outcomes_and_changes_nothing() {
             fixture.ann.read(&fixture.key(id)).await.security_version == 1 && fixture.exclusion_row(id).await.is_none()
         );
     }
-    assert!(
-        matches!(fixture.run(&fixture.request("a")).await, BatchResult::OtherBody),
-        "the key belongs to the dry run"
-    );
+    let other = fixture.run(&fixture.request("a")).await;
+    assert_eq!(other, Err(BatchRejection::OtherBody), "the key belongs to the dry run");
     fixture.report(&fixture.request("b")).await;
     assert_eq!(fixture.report(&dry).await, report, "the stored report does not change with the contacts");
 }
@@ -300,7 +295,7 @@ async fn reincluded_contact_must_enrol() {
     let fixture = fixture(2).await;
     fixture.report(&fixture.request("a")).await;
     fixture.change(&fixture.contacts[0], vec![Action::Set(attr("eb"), num(NOW.secs()))]).await;
-    let report = fixture.report(&BatchRequest { disable_mfa: false, ..fixture.request("b") }).await;
+    let report = fixture.report(&BatchRequest { change: ExclusionChange::Include, ..fixture.request("b") }).await;
     assert_eq!(outcomes(&report), [Outcome::Included; 2]);
     let user = fixture.ann.read(&fixture.key(&fixture.contacts[0])).await;
     assert!(user.excluded.is_none() && user.factor.state() == FactorState::None && user.security_version == 3);
@@ -316,23 +311,23 @@ async fn batch_of_a_demoted_administrator_is_stopped_permanently() {
     let (attempt, event) = (attempt(NOW), fixture.ann.event());
     let (store, tenant) = (&fixture.ann.store, fixture.ann.key.tenant());
     let id = batch_id(&admin, &request.key).unwrap();
-    let batch = store.claim(&admin, &request, &id, &attempt, &event).await.unwrap().unwrap();
+    let batch = store.claim(&admin, &request, &id, &attempt, &event).await.unwrap();
     let run = Run { admin: &admin, id: &id, batch: &batch, attempt: &attempt, event: &event };
     assert!(matches!(store.apply_group(&run, 0).await.unwrap(), GroupResult::Done));
     let running = store.batch(tenant, &id).await.unwrap().unwrap();
     assert!(running.status == Status::Running && outcomes(&running) == vec![Outcome::Excluded; 20]);
     // A higher security version ends the session. The role stays.
     fixture.ann.change(Action::Add(attr("ep"), 1)).await;
-    assert!(matches!(fixture.run_as(&admin, &request).await, BatchResult::ActorRevoked));
+    assert_eq!(fixture.run_as(&admin, &request).await, Err(BatchRejection::ActorRevoked));
     assert_eq!(store.batch(tenant, &id).await.unwrap(), Some(running), "the batch still runs");
     fixture.ann.change(Action::Set(attr("r"), text("s"))).await;
-    let BatchResult::Report(report) = fixture.run_as(&admin, &request).await else { panic!("no report") };
+    let report = fixture.run_as(&admin, &request).await.unwrap();
     assert_eq!(report.status, Status::Stopped);
     let expected = [vec![Outcome::Excluded; 20], vec![Outcome::NotApplied; 30]].concat();
     assert_eq!(outcomes(&report), expected);
     // A concurrent request whose run started before the demotion, and requests after the role was given back.
     assert!(matches!(store.apply_group(&run, 20).await.unwrap(), GroupResult::ActorRevoked));
-    assert!(matches!(fixture.run_as(&admin, &fixture.request("b")).await, BatchResult::ActorRevoked));
+    assert_eq!(fixture.run_as(&admin, &fixture.request("b")).await, Err(BatchRejection::ActorRevoked));
     fixture.ann.change(Action::Add(attr("ep"), -1)).await;
     fixture.ann.change(Action::Set(attr("r"), text("a"))).await;
     assert!(matches!(store.apply_group(&run, 20).await.unwrap(), GroupResult::Ended));
@@ -347,15 +342,13 @@ async fn incomplete_batch_continues_with_a_new_session() {
     let (started, event) = (attempt(NOW), fixture.ann.event());
     let id = batch_id(&admin, &request.key).unwrap();
     let store = &fixture.ann.store;
-    let batch = store.claim(&admin, &request, &id, &started, &event).await.unwrap().unwrap();
+    let batch = store.claim(&admin, &request, &id, &started, &event).await.unwrap();
     let run = Run { admin: &admin, id: &id, batch: &batch, attempt: &started, event: &event };
     store.apply_group(&run, 0).await.unwrap();
     let session = fixture.ann.session_of(&fixture.ann.key).await;
     fixture.ann.change(Action::Remove(attr("s").key(fixture.session.id().as_str().to_owned()))).await;
-    assert!(matches!(fixture.run_as(&admin, &request).await, BatchResult::ActorRevoked));
-    let BatchResult::Report(report) = fixture.run_as(&fixture.ann.admin(&session).await, &request).await else {
-        panic!("no report")
-    };
+    assert_eq!(fixture.run_as(&admin, &request).await, Err(BatchRejection::ActorRevoked));
+    let report = fixture.run_as(&fixture.ann.admin(&session).await, &request).await.unwrap();
     assert!(report.status == Status::Completed && outcomes(&report) == vec![Outcome::Excluded; 50]);
     for id in &fixture.contacts {
         assert_eq!(fixture.audit_rows(id, AuditAction::ContactExcluded).await.len(), 1);
@@ -466,7 +459,7 @@ async fn batch_of_a_deleted_administrator_is_stopped() {
         other.ann.change(Action::Set(attr("born"), crate::store::write::bytes(&[9; 12]))).await;
         other.ann.change(Action::Add(attr("ep"), 1)).await;
     });
-    let BatchResult::Report(report) = fixture.run_as(&admin, &fixture.request("a")).await else { panic!("no report") };
+    let report = fixture.run_as(&admin, &fixture.request("a")).await.unwrap();
     assert_eq!((table.waits(), report.status), (false, Status::Stopped));
     assert_eq!(outcomes(&report), [Outcome::NotApplied]);
 }

@@ -9,27 +9,25 @@ use crate::{
     id::IdempotencyKey,
     sign_in::NextStep,
     store::{
-        batch::{BatchRequest, BatchResult, Outcome},
+        batch::{BatchRequest, ExclusionChange, Outcome},
         fixture::ann,
         item::Kind,
     },
 };
 
-/// Excludes (`disable_mfa`) or includes one contact, and returns the result.
-async fn run(ann: &Ann, contact: &UserKey, disable_mfa: bool, at: Timestamp) -> Outcome {
+/// Excludes or includes one contact, and returns the result.
+async fn run(ann: &Ann, contact: &UserKey, change: ExclusionChange, at: Timestamp) -> Outcome {
     let session = ann.session_of(&ann.key).await;
     let request = BatchRequest {
-        key: IdempotencyKey::parse(&format!("{disable_mfa}")).unwrap(),
+        key: IdempotencyKey::parse(&format!("{change:?}")).unwrap(),
         contacts: vec![contact.user().clone()],
-        disable_mfa,
+        change,
         dry_run: false,
         reason: "portal only".to_owned(),
     };
     let event = AuditEvent::new(Did::ExclusionBatch, Event::Success, "r").by(ann.key.user());
     let admin = ann.admin(&session).await;
-    let BatchResult::Report(report) = ann.store.run_batch(&admin, &request, &attempt(at), &event).await.unwrap() else {
-        panic!("not run")
-    };
+    let report = ann.store.run_batch(&admin, &request, &attempt(at), &event).await.unwrap();
     report.results[0].1
 }
 
@@ -43,7 +41,7 @@ async fn contact_who_became_an_employee_meanwhile_is_not_excluded() {
         let employee = Patch { kind: Some(Kind::Employee), role: Some(Role::Standard), ..Patch::default() };
         assert!(other.patch(&key, employee).await.is_ok());
     });
-    assert_eq!(run(&ann, &con, true, NOW).await, Outcome::NotAContact);
+    assert_eq!(run(&ann, &con, ExclusionChange::Exclude, NOW).await, Outcome::NotAContact);
     let user = ann.read(&con).await;
     assert!(!table.waits() && user.kind == Kind::Employee && user.excluded.is_none());
     assert!(item_at(&ann, keys::exclusion(&con)).await.is_none());
@@ -54,7 +52,7 @@ async fn contact_who_became_an_employee_meanwhile_is_not_excluded() {
 async fn included_contact_may_enrol_although_dormant() {
     let (ann, _) = ann(0).await;
     let con = ann.someone("con", Role::Portal).await;
-    assert_eq!(run(&ann, &con, true, NOW).await, Outcome::Excluded);
+    assert_eq!(run(&ann, &con, ExclusionChange::Exclude, NOW).await, Outcome::Excluded);
     // Another change keeps the row in the list of exclusions.
     let renamed = Patch { display_name: Some("Con".to_owned()), ..Patch::default() };
     assert!(ann.patch(&con, renamed).await.is_ok());
@@ -62,6 +60,6 @@ async fn included_contact_may_enrol_although_dormant() {
     let long_ago = (NOW - policy::DORMANT - Duration::from_secs(1)).secs();
     set(&ann, &con, vec![Action::Set(attr("seen"), num(long_ago))]).await;
     assert!(NextStep::of(&ann.read(&con).await, NOW) == NextStep::Exempt);
-    assert_eq!(run(&ann, &con, false, NOW).await, Outcome::Included);
+    assert_eq!(run(&ann, &con, ExclusionChange::Include, NOW).await, Outcome::Included);
     assert!(NextStep::of(&ann.read(&con).await, NOW) == NextStep::EnrolmentRequired);
 }
