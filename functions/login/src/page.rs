@@ -126,7 +126,7 @@ fn next_page(page: &Page, answer: &LoginAnswer, return_to: &str) -> Response {
 async fn sso(app: &App, tenant: &str, return_to: Option<&str>) -> ApiResult<Sso> {
     let Ok(id) = TenantId::parse(tenant.trim()) else { return Ok(Sso::Unknown) };
     let tenant = id.as_str().to_owned();
-    Ok(match app.store.idp(&id).await?.flatten() {
+    Ok(match app.store.idp(&id).await?.configured() {
         Some(_) => {
             let href = with_return_to(&format!("/v1/sso/{tenant}/login"), return_to.unwrap_or("/"));
             Sso::Link { tenant, href }

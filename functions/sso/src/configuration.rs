@@ -217,7 +217,7 @@ const EXPIRY_WARNING: Duration = Duration::from_secs(30 * 86_400);
 
 /// The key that signs the tenant's requests: the existing one, or a new one.
 async fn request_key(app: &Arc<App>, tenant: &TenantId) -> ApiResult<RequestKey> {
-    if let Some(key) = app.store.idp(tenant).await?.flatten().and_then(|idp| idp.request_key) {
+    if let Some(key) = app.store.idp(tenant).await?.configured().and_then(|idp| idp.request_key) {
         return Ok(key);
     }
     let (app, tenant) = (Arc::clone(app), tenant.clone());
@@ -349,7 +349,7 @@ async fn get(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<Json<Id
 async fn configured(app: &App, request: &Request) -> ApiResult<IdpDto> {
     let admin = request.administrator(app).await?;
     let sp = app.service_provider(admin.tenant())?;
-    let idp = app.store.idp(admin.tenant()).await?.flatten().ok_or(Code::NotFound)?;
+    let idp = app.store.idp(admin.tenant()).await?.configured().ok_or(Code::NotFound)?;
     Ok(response(&idp, sp, request.now))
 }
 

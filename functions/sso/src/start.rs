@@ -18,7 +18,7 @@ use vestibule::{
     id::TenantId,
     saml::{self, RequestSigner},
     sso::{PreSession, Relay},
-    store::item::SsoRequest,
+    store::{item::SsoRequest, sso::TenantIdp},
 };
 
 pub(crate) fn routes() -> Routes {
@@ -40,8 +40,11 @@ async fn metadata(State(app): State<Arc<App>>, call: ApiRequest<NoBody, TenantId
     let tenant = call.path;
     call.request.set_tenant(&tenant);
     let sp = app.service_provider(&tenant)?;
-    let idp = app.store.idp(&tenant).await?.ok_or(Code::NotFound)?;
-    let key = idp.and_then(|idp| idp.request_key);
+    let key = match app.store.idp(&tenant).await? {
+        TenantIdp::NoTenant => return Err(Code::NotFound.into()),
+        TenantIdp::NoIdp => None,
+        TenantIdp::Configured(idp) => idp.request_key,
+    };
     let xml = saml::service_provider_metadata(&sp, key.as_ref().map(|key| key.certificate.as_slice()));
     Ok(([(header::CONTENT_TYPE, "application/samlmetadata+xml")], xml).into_response())
 }
@@ -80,7 +83,7 @@ async fn login(State(app): State<Arc<App>>, call: ApiRequest<NoBody, TenantId, L
         return Err(Problem::field("query:return_to", "must be a path of this service that begins with a single /"));
     }
     let sp = app.service_provider(&tenant)?;
-    let idp = app.store.idp(&tenant).await?.flatten().ok_or(Code::NotFound)?;
+    let idp = app.store.idp(&tenant).await?.configured().ok_or(Code::NotFound)?;
     let signer =
         idp.request_key.as_ref().map(|key| RequestSigner::open(app.names()?, &tenant, key).map_err(Problem::from));
     let signer = signer.transpose()?;

@@ -25,7 +25,7 @@ impl Store {
     /// [`StoreError`].
     pub async fn is_last_administrator(&self, key: &UserKey) -> Result<bool, StoreError> {
         let administrators = self.administrators(key, true).await?;
-        Ok(remove_admin(key, &administrators, None).is_none())
+        Ok(change_admin(key, &administrators, AdminChange::Remove).is_none())
     }
 }
 
@@ -44,21 +44,30 @@ pub(super) fn is_local_admin(user: &UserId) -> Condition {
     eq(attr("act").key(user.as_str().to_owned()), true)
 }
 
-/// Removes an active Administrator, or changes how they sign in (`to`). `None` if the user is the last active Administrator,
-/// or the last who signs in locally in a tenant without an IdP.
-pub(super) fn remove_admin(key: &UserKey, administrators: &Administrators, to: Option<AuthType>) -> Option<Write> {
+/// A change of an active Administrator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AdminChange {
+    /// They are no longer an active Administrator.
+    Remove,
+    /// They sign in this way from now on.
+    SignInBy(AuthType),
+}
+
+/// Changes an active Administrator. `None` if the tenant would lose its last active Administrator, or the last who signs in
+/// locally in a tenant without an IdP.
+pub(super) fn change_admin(key: &UserKey, administrators: &Administrators, change: AdminChange) -> Option<Write> {
     let of = |map: &'static str| attr(map).key(key.user().as_str().to_owned());
     // The entry is as loaded. If it is missing, another request removed it, and the version of the user's item refuses this
     // write.
     let own = administrators.active.get(key.user());
     let mut conditions = vec![own.map_or_else(|| absent(of("act")), |local| eq(of("act"), *local))];
-    if to.is_none() && own.is_some() {
+    if change == AdminChange::Remove && own.is_some() {
         if administrators.active.len() < 2 {
             return None;
         }
         conditions.push(ge(size(attr("act")), 2));
     }
-    let leaves_locals = own == Some(&true) && to != Some(AuthType::Local);
+    let leaves_locals = own == Some(&true) && change != AdminChange::SignInBy(AuthType::Local);
     if leaves_locals {
         conditions.push(match administrators.local(Some(key.user())) {
             _ if administrators.idp => exists(attr("idp")),
@@ -66,9 +75,9 @@ pub(super) fn remove_admin(key: &UserKey, administrators: &Administrators, to: O
             None => return None,
         });
     }
-    let actions = match to {
-        Some(auth_type) => vec![add_admin(key, auth_type)],
-        None => vec![Action::Remove(of("act")), Action::Remove(of("able"))],
+    let actions = match change {
+        AdminChange::SignInBy(auth_type) => vec![add_admin(key, auth_type)],
+        AdminChange::Remove => vec![Action::Remove(of("act")), Action::Remove(of("able"))],
     };
     Some(Write::update(keys::administrators(key.tenant()), conditions, actions))
 }
@@ -90,19 +99,20 @@ mod tests {
 
     #[test]
     fn one_administrator_stays_and_one_local_administrator_if_there_is_no_idp() {
+        use AdminChange::{Remove, SignInBy};
         use AuthType::{Local, SamlSso};
-        let allowed = |them, idp, to| remove_admin(&key("ann"), &active(them, idp), to).is_some();
-        for (them, idp, to, expected) in [
-            (&[("ann", true)][..], true, None, false),
-            (&[("ann", true)], true, Some(SamlSso), true),
-            (&[("ann", true)], false, Some(SamlSso), false),
-            (&[("ann", true)], false, Some(Local), true),
-            (&[("ann", true), ("bob", true)], false, None, true),
-            (&[("ann", true), ("bob", false)], false, None, false),
-            (&[("ann", false), ("bob", false)], false, None, true),
-            (&[("bob", true)], false, None, true),
+        let allowed = |them, idp, change| change_admin(&key("ann"), &active(them, idp), change).is_some();
+        for (them, idp, change, expected) in [
+            (&[("ann", true)][..], true, Remove, false),
+            (&[("ann", true)], true, SignInBy(SamlSso), true),
+            (&[("ann", true)], false, SignInBy(SamlSso), false),
+            (&[("ann", true)], false, SignInBy(Local), true),
+            (&[("ann", true), ("bob", true)], false, Remove, true),
+            (&[("ann", true), ("bob", false)], false, Remove, false),
+            (&[("ann", false), ("bob", false)], false, Remove, true),
+            (&[("bob", true)], false, Remove, true),
         ] {
-            assert_eq!(allowed(them, idp, to), expected, "{them:?} {idp} {to:?}");
+            assert_eq!(allowed(them, idp, change), expected, "{them:?} {idp} {change:?}");
         }
     }
 
@@ -111,7 +121,7 @@ mod tests {
         let both = |local| active(&[("ann", local), ("bob", true)], false);
         let without_ann = active(&[("bob", true)], false);
         for (loaded, now) in [(&both(true), &both(false)), (&both(false), &both(true)), (&without_ann, &both(true))] {
-            let write = remove_admin(&key("ann"), loaded, None).unwrap();
+            let write = change_admin(&key("ann"), loaded, AdminChange::Remove).unwrap();
             assert!(write.apply(Some(&item::write(loaded).unwrap())).is_ok());
             assert!(write.apply(Some(&item::write(now).unwrap())).is_err());
         }

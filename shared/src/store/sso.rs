@@ -4,7 +4,7 @@ mod configure;
 mod request;
 mod sign_in;
 
-pub use configure::RemovalRejection;
+pub use configure::{RemovalRejection, TenantIdp};
 pub use request::{LoadedRequest, REQUEST_LIFE};
 pub(super) use sign_in::linked;
 pub use sign_in::{NoOwner, OpeningRejection, SsoOpened, SsoSession};

@@ -143,7 +143,7 @@ async fn submit(State(app): State<Arc<App>>, post: PageUpload<SsoForm>) -> PageR
 }
 
 async fn save(app: &Arc<App>, page: &Page, tenant: &TenantId, xml: String) -> PageResult {
-    let current = app.store.idp(tenant).await?.flatten();
+    let current = app.store.idp(tenant).await?.configured();
     let body = IdpRequest::with_metadata(xml.clone(), current);
     match configure(app, &page.request, body).await {
         Ok(_) => Ok(redirect(PATH, [])),

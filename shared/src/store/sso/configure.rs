@@ -9,7 +9,7 @@ use crate::{
         OperationError, Store, StoreError,
         administrators::is_local_admin,
         commit::Retries,
-        item::{self, Administrators, CurrentIdp, Idp, TenantPolicy},
+        item::{self, Administrators, CurrentIdp, Idp},
         keys,
         session::AdminContext,
         table::{Transacted, Transaction},
@@ -31,15 +31,39 @@ pub enum RemovalRejection {
     ActorRevoked,
 }
 
+/// The IdP of a tenant.
+pub enum TenantIdp {
+    /// There is no such tenant.
+    NoTenant,
+    /// The tenant has no IdP.
+    NoIdp,
+    /// The tenant has this IdP.
+    Configured(Idp),
+}
+
+impl TenantIdp {
+    /// The IdP, if the tenant has one.
+    #[must_use]
+    pub fn configured(self) -> Option<Idp> {
+        match self {
+            Self::NoTenant | Self::NoIdp => None,
+            Self::Configured(idp) => Some(idp),
+        }
+    }
+}
+
 impl Store {
-    /// A tenant's IdP. Outer `None`: the tenant does not exist. Inner `None`: the tenant has no IdP.
+    /// Reads a tenant's IdP.
     ///
     /// # Errors
     /// [`StoreError`]: the store failed, or an item is corrupt.
-    pub async fn idp(&self, tenant: &TenantId) -> Result<Option<Option<Idp>>, StoreError> {
+    pub async fn idp(&self, tenant: &TenantId) -> Result<TenantIdp, StoreError> {
         let [policy, idp] = self.read_all([keys::tenant(tenant), keys::idp(tenant)]).await?;
-        let idp = idp.map(item::read).transpose()?;
-        Ok(policy.map(item::read::<TenantPolicy>).transpose()?.map(|_| idp))
+        Ok(match (policy, idp) {
+            (None, _) => TenantIdp::NoTenant,
+            (Some(_), None) => TenantIdp::NoIdp,
+            (Some(_), Some(idp)) => TenantIdp::Configured(item::read(idp)?),
+        })
     }
 
     /// Configures the IdP of the caller's tenant, or replaces it. If the entity id stays the same, the IdP keeps its generation,

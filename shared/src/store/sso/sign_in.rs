@@ -16,7 +16,7 @@ use crate::{
     sso::{Assertion, SsoGrant, SsoSignIn},
     store::{
         OperationError, Store, StoreError,
-        administrators::{add_admin, mark_admin_with_mfa, remove_admin},
+        administrators::{AdminChange, add_admin, change_admin, mark_admin_with_mfa},
         commit::{self, Retries},
         item::{self, Idp, LoginRow, Profile, Subject},
         keys,
@@ -262,7 +262,7 @@ impl Store {
             actions.extend((user.factor.state() == FactorState::Active).then(|| mark_admin_with_mfa(key)));
             Some(Write::update(keys::administrators(key.tenant()), vec![], actions))
         } else {
-            remove_admin(key, &self.administrators(key, true).await?, None)
+            change_admin(key, &self.administrators(key, true).await?, AdminChange::Remove)
         };
         Ok(administrators.map(|administrators| MappedRole { role, administrators }))
     }

@@ -12,7 +12,7 @@ use crate::{
     sign_in::Attempt,
     store::{
         OperationError, Store, StoreError,
-        administrators::{add_admin, mark_admin_with_mfa, remove_admin},
+        administrators::{AdminChange, add_admin, change_admin, mark_admin_with_mfa},
         commit::{self, Retries},
         item,
         item::{Administrators, LoginRow, Profile, Subject},
@@ -105,7 +105,7 @@ impl Store {
             if change.is_empty() {
                 return Ok(change.done());
             }
-            let administrators = self.administrators(&target.key, change.leaves_administrators().is_some()).await?;
+            let administrators = self.administrators(&target.key, change.of_administrator().is_some()).await?;
             let writes = change.writes(admin, &administrators, attempt.at())?;
             let writes = writes.ok_or(rejected(ChangeRejection::LastAdministrator))?;
             let audit_row = self.audit_row(target.key.tenant(), attempt, 0, event)?;
@@ -147,7 +147,7 @@ impl Store {
             let subject = profile.subject.iter();
             writes.extend(subject.map(|subject| Write::delete(keys::subject(key.tenant(), subject), vec![])));
             if user.administers_now() {
-                let removed = remove_admin(key, &administrators, None);
+                let removed = change_admin(key, &administrators, AdminChange::Remove);
                 writes.push(removed.ok_or(rejected(ChangeRejection::LastAdministrator))?);
             }
             let audit_row = self.audit_row(key.tenant(), attempt, 0, event)?;
@@ -231,11 +231,15 @@ impl<'a> Change<'a> {
         (self.after, self.profile)
     }
 
-    /// `Some` if an active Administrator ceases to be one, or changes how they sign in. The inner value is how they sign in
-    /// after the change; `None` if they are no longer an active Administrator.
-    fn leaves_administrators(&self) -> Option<Option<AuthType>> {
-        let of = |user: &User| user.administers_now().then_some(user.auth_type);
-        of(&self.before).filter(|before| Some(*before) != of(&self.after)).map(|_| of(&self.after))
+    /// The change of an active Administrator. `None`: the user was none, or stays one and signs in as before.
+    fn of_administrator(&self) -> Option<AdminChange> {
+        match (self.before.administers_now(), self.after.administers_now()) {
+            (true, false) => Some(AdminChange::Remove),
+            (true, true) if self.before.auth_type != self.after.auth_type => {
+                Some(AdminChange::SignInBy(self.after.auth_type))
+            }
+            _ => None,
+        }
     }
 
     /// All writes of the change. `None`: the tenant would lose its last Administrator.
@@ -263,8 +267,8 @@ impl<'a> Change<'a> {
             writes.push(Write::delete(keys::exclusion(key), vec![]));
         }
         writes.extend(self.link_writes()?);
-        if let Some(to) = self.leaves_administrators() {
-            let Some(write) = remove_admin(key, administrators, to) else { return Ok(None) };
+        if let Some(change) = self.of_administrator() {
+            let Some(write) = change_admin(key, administrators, change) else { return Ok(None) };
             writes.push(write);
         } else if self.after.administers_now() && !self.before.administers_now() {
             let mut actions = vec![add_admin(key, self.after.auth_type)];

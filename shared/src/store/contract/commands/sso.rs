@@ -197,7 +197,7 @@ impl RaceTenant {
     }
 
     async fn idp(&self) -> Option<Idp> {
-        self.store().idp(self.ann.key.tenant()).await.unwrap().unwrap()
+        self.store().idp(self.ann.key.tenant()).await.unwrap().configured()
     }
 
     /// Asserts that an Administrator can sign in, locally or through the IdP.

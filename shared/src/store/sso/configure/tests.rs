@@ -40,7 +40,7 @@ async fn revoked_session_cannot_configure_or_remove_the_idp() {
     assert!(ann.store.set_idp(&admin, &other, &attempt(NOW), &event).await.unwrap().is_none());
     let removed = decided(ann.store.remove_idp(&admin, &attempt(NOW), &event).await);
     assert_eq!(removed, Err(RemovalRejection::ActorRevoked));
-    let kept = ann.store.idp(ann.key.tenant()).await.unwrap().unwrap().unwrap();
+    let kept = ann.store.idp(ann.key.tenant()).await.unwrap().configured().unwrap();
     assert_eq!(kept.sso_url, idp().sso_url);
 }
 
@@ -119,7 +119,7 @@ async fn step_up_by_a_session_of_another_idp_is_refused() {
 async fn concurrently_replaced_generation_is_not_restored() {
     let (ann, table, _) = two_administrators(true).await;
     let idp_key = || keys::idp(ann.key.tenant());
-    let kept = async || ann.store.idp(ann.key.tenant()).await.unwrap().unwrap().unwrap();
+    let kept = async || ann.store.idp(ann.key.tenant()).await.unwrap().configured().unwrap();
     let first = ann.configures(&idp().entity_id, 1).await;
     let other = Idp { generation: Some(Nonce::generate(&SystemEntropy).unwrap()), ..first.clone() };
     for concurrent_write in [Write::put(idp_key(), item::write(&other).unwrap()), Write::delete(idp_key(), vec![])] {
