@@ -11,7 +11,7 @@ use vestibule::{
     http::{ApiRequest, ApiResult, App, OrEmpty, Request},
     recovery::ResetCode,
     secret::{Nonce, SecretText, TotpSecret},
-    store::enrolment::{Denied, EnrolmentError},
+    store::enrolment::{EnrolmentError, EnrolmentRejection},
     totp,
 };
 
@@ -97,7 +97,7 @@ pub(crate) async fn start_enrolment(app: &App, request: &Request, body: StartReq
     let codes = app.codes()?;
     let code = body.reset_code.and_then(|code| ResetCode::parse_digest(&codes, &key, code.expose()));
     let start = app.store.may_enrol(token, code, &attempt).await;
-    if matches!(start, Err(EnrolmentError::Rejected(Denied::ResetCode))) {
+    if matches!(start, Err(EnrolmentError::Rejected(EnrolmentRejection::ResetCode))) {
         let event = request.event(Action::Enrolment, Outcome::Refused).own(key.user());
         app.store.record(key.tenant(), &attempt, 1, &event).await;
     }

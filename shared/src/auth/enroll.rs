@@ -144,7 +144,7 @@ fn check_replacement(user: &User, session: &Session, now: Timestamp) -> Result<(
     if user.disabled() {
         return Err(EnrolmentRejection::ResetRequired);
     }
-    if !session.fresh(now) && !session.recovering(now) {
+    if !session.fresh_or_recovering(now) {
         return Err(EnrolmentRejection::StepUpRequired);
     }
     if user.factor.is_active() { Ok(()) } else { Err(EnrolmentRejection::ResetRequired) }

@@ -106,6 +106,12 @@ impl Session {
         self.step_up.unwrap_or(self.created)
     }
 
+    /// Whether the user may replace their own factor: the session is fresh, or a recovery token opened it a short time ago.
+    #[must_use]
+    pub fn fresh_or_recovering(&self, now: Timestamp) -> bool {
+        self.fresh(now) || self.recovering(now)
+    }
+
     /// Whether a recovery token opened it within the last [`policy::RECOVERY_GRACE`].
     #[must_use]
     pub fn recovering(&self, now: Timestamp) -> bool {

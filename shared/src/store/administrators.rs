@@ -22,7 +22,7 @@ impl Store {
     /// is the one by which a change is refused.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`]: the store failed, or an item is corrupt.
     pub async fn is_last_administrator(&self, key: &UserKey) -> Result<bool, StoreError> {
         let administrators = self.administrators(key, true).await?;
         Ok(change_admin(key, &administrators, AdminChange::Remove).is_none())

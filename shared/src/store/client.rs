@@ -98,7 +98,8 @@ impl Store {
     /// Stores a new client.
     ///
     /// # Errors
-    /// [`ClientError`]; the secret must then not be shown.
+    /// [`ClientError`]: another client has the id, the tenant does not exist, or the caller lost the right. If the store failed,
+    /// the client may have been created. Do not show the secret.
     pub async fn create_client(
         &self,
         admin: &AdminContext,
@@ -124,7 +125,8 @@ impl Store {
     /// Deletes a client of the caller's tenant. It is invalid at once.
     ///
     /// # Errors
-    /// [`ClientError`]. If the store failed, the client may have been deleted.
+    /// [`ClientError`]: the tenant has no such client, or the caller lost the right. If the store failed, the client may have been
+    /// deleted.
     pub async fn delete_client(
         &self,
         admin: &AdminContext,
@@ -154,7 +156,7 @@ impl Store {
     /// Lists a tenant's clients, the oldest first.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`]: the store failed, or an item is corrupt.
     pub async fn clients(&self, tenant: &TenantId) -> Result<Vec<Client>, StoreError> {
         let mut all = Vec::new();
         let mut after = None;

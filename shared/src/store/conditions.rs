@@ -1,5 +1,5 @@
-//! Tests of conditions that matter only if another write comes between a read and its write, or in rare cases. Each test fails
-//! deterministically if its condition is removed. The other tests are in the files of the commands.
+//! Tests of the conditions of writes. In each test another request writes between the read and the write of a command, or the
+//! state is a rare one. Each test fails if the condition is removed. The other tests of the commands are in the commands' files.
 
 mod audit;
 mod codes;

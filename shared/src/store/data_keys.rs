@@ -56,7 +56,7 @@ impl Store {
     /// Reads the data keys. There are none before the first secret is sealed.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`]: the store failed, or an item is corrupt.
     pub async fn data_keys(&self) -> Result<WrappedKeys, StoreError> {
         let [found] = self.read_all([keys::data_keys()]).await?;
         found.map_or(Ok(WrappedKeys::new()), read)

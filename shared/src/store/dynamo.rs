@@ -100,7 +100,7 @@ impl DynamoTable {
     /// Creates the table and its index, with on-demand billing, unless it exists. For tests and development.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`]: the store failed, or an item is corrupt.
     pub async fn create(&self) -> Result<(), StoreError> {
         let attribute = |name: &str| {
             AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S).build()

@@ -14,7 +14,7 @@ use super::{
     write::{self, Action, Condition, Item, Write, attr, eq, gt, lt, ne},
 };
 pub use crate::auth::enroll::{
-    ConfirmedEnrolment, EnrolmentPermit, EnrolmentRejection as Denied, EnrolmentToken, PendingConfirmation,
+    ConfirmedEnrolment, EnrolmentPermit, EnrolmentRejection, EnrolmentToken, PendingConfirmation,
 };
 use crate::{
     audit::AuditEvent,
@@ -27,14 +27,14 @@ use crate::{
 };
 
 /// Why a step of an enrolment was not done.
-pub type EnrolmentError = OperationError<Denied>;
+pub type EnrolmentError = OperationError<EnrolmentRejection>;
 
 impl Store {
     /// Checks whether a user may start an enrolment. The write that compares the reset code also counts a wrong one. A right
     /// code is not counted, so that the user can start again with it.
     ///
     /// # Errors
-    /// [`EnrolmentError`].
+    /// [`EnrolmentError`]: a rule of [`enroll::check_start`] rejects it, or the tenant's IdP changed.
     pub async fn may_enrol(
         &self,
         token: EnrolmentToken,
@@ -44,7 +44,7 @@ impl Store {
         let now = attempt.at();
         let given = reset_code.filter(|_| matches!(token, EnrolmentToken::Enrolment(_)));
         let (user, [profile, policy, idp]) = self.load_enrolment(&token, given.as_ref(), now).await?;
-        let user = user.ok_or(OperationError::Rejected(Denied::InvalidToken))?;
+        let user = user.ok_or(OperationError::Rejected(EnrolmentRejection::InvalidToken))?;
         let user: User = item::read(user)?;
         let idp: Option<CurrentIdp> = idp.map(item::read).transpose()?;
         enroll::check_idp(&user, &token, idp.as_ref()).map_err(OperationError::Rejected)?;
@@ -82,7 +82,7 @@ impl Store {
     /// ends.
     ///
     /// # Errors
-    /// [`EnrolmentError`]: do not show the secret.
+    /// [`EnrolmentError`]: the token is no longer valid, the user changed, or the store failed. Do not show the secret.
     pub async fn begin_enrolment(
         &self,
         start: EnrolmentPermit,
@@ -96,14 +96,14 @@ impl Store {
         let EnrolmentPermit { token, user, .. } = start;
         let audited = Audited { attempt, number: 0, event };
         let decide = |user: &mut User| Ok(((), enroll::begin(user, &token, &pending, now).map(|()| Vec::new())?));
-        self.commit_user(token.key(), user, audited, Denied::InvalidToken, decide).await?;
+        self.commit_user(token.key(), user, audited, EnrolmentRejection::InvalidToken, decide).await?;
         Ok(pending.ends)
     }
 
     /// Counts one of the five attempts of the pending enrolment, before the code is checked, and returns the sealed secret.
     ///
     /// # Errors
-    /// [`EnrolmentError`]: if it is rejected, nothing was counted.
+    /// [`EnrolmentError`]: the token is not valid, no enrolment is pending, or the reset code changed. Do not check the code.
     pub async fn charge_confirmation(
         &self,
         token: EnrolmentToken,
@@ -117,19 +117,19 @@ impl Store {
         let charged = charged?;
         let counted = matches!(charged, Updated::Written(_));
         let (Updated::Written(found) | Updated::Refused(found)) = charged;
-        let found = found.ok_or(OperationError::Rejected(Denied::InvalidToken))?;
+        let found = found.ok_or(OperationError::Rejected(EnrolmentRejection::InvalidToken))?;
         let user: User = item::read(found)?;
         let idp: Option<CurrentIdp> = idp.map(item::read).transpose()?;
         enroll::check_idp(&user, &token, idp.as_ref()).map_err(OperationError::Rejected)?;
         if !counted {
             let why = enroll::check_confirmation(&user, &token, now).err();
-            return Err(OperationError::Rejected(why.unwrap_or(Denied::NonePending)));
+            return Err(OperationError::Rejected(why.unwrap_or(EnrolmentRejection::NonePending)));
         }
         let pending = user.pending.clone();
         let pending = pending
             .ok_or_else(|| StoreError::Corrupt("the item of the charged user has no pending enrolment".into()))?;
         if !pending.code_holds(&user) {
-            return Err(OperationError::Rejected(Denied::ResetCode));
+            return Err(OperationError::Rejected(EnrolmentRejection::ResetCode));
         }
         Ok(PendingConfirmation { token, user, pending, attempt, restored: self.restored })
     }
@@ -151,7 +151,7 @@ impl Store {
             let mark = || Write::update(keys::administrators(key.tenant()), vec![], vec![mark_admin_with_mfa(key)]);
             Ok((new_device, user.administers().then(mark).into_iter().collect()))
         };
-        let new_device = self.commit_user(key, user, audited, Denied::Stale, decide).await?;
+        let new_device = self.commit_user(key, user, audited, EnrolmentRejection::Stale, decide).await?;
         Ok(confirmed.signed_in(new_device))
     }
 }

@@ -109,7 +109,7 @@ impl Store {
     /// item.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`]: the store failed, or an item is corrupt.
     pub async fn list_users(
         &self,
         tenant: &TenantId,
@@ -160,7 +160,7 @@ impl Store {
     /// ignored.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`]: the store failed, or an item is corrupt.
     pub async fn tenants(
         &self,
         start: Option<&str>,
@@ -199,7 +199,7 @@ impl Store {
     /// Lists excluded contacts, the latest exclusion first.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`]: the store failed, or an item is corrupt.
     pub async fn exclusions(
         &self,
         tenant: &TenantId,
@@ -220,7 +220,7 @@ impl Store {
     /// for the next page.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`]: the store failed, or an item is corrupt.
     pub async fn audit(
         &self,
         tenant: &TenantId,

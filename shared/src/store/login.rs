@@ -140,7 +140,7 @@ impl Store {
     /// the same request. Run it concurrently with the check of the password, which takes longer.
     ///
     /// # Errors
-    /// [`StoreError`]: denied.
+    /// [`StoreError`]: the store failed; deny the sign-in.
     pub async fn load_owner(&self, password_attempt: &PasswordAttempt) -> Result<Option<User>, StoreError> {
         if password_attempt.loaded_user.is_some() {
             return Ok(password_attempt.loaded_user.clone());

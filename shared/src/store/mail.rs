@@ -31,7 +31,7 @@ pub enum ChargeNetworkError {
         /// When a request is admitted again.
         retry_at: Timestamp,
     },
-    /// Denied.
+    /// The store failed: deny the request.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -40,7 +40,7 @@ impl Store {
     /// Counts a request for a mail at its client network, whatever the tenant. A request without a response may count twice.
     ///
     /// # Errors
-    /// [`ChargeNetworkError`].
+    /// [`ChargeNetworkError`]: the network made too many requests, or the store failed.
     pub async fn charge_mail_request(&self, network: &str, attempt: &Attempt) -> Result<(), ChargeNetworkError> {
         let (now, window) = (attempt.at(), Budget::MAIL_REQUESTS.window);
         let times = || attr("w");

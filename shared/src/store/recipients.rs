@@ -60,7 +60,7 @@ impl Store {
     /// The names of users, by id. Users who do not exist are missing.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`]: the store failed, or an item is corrupt.
     pub async fn names(
         &self,
         tenant: &TenantId,

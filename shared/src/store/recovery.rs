@@ -21,7 +21,8 @@ impl Store {
     /// (docs/security.md 32, 35).
     ///
     /// # Errors
-    /// [`RecoveryTokenError`]: do not show the token.
+    /// [`RecoveryTokenError`]: the session ended, the user has no active factor, or the factor changed. If the store failed, the
+    /// digest may have been replaced. Do not show the token.
     pub async fn replace_recovery_token(
         &self,
         caller: &FreshSession,

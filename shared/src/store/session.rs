@@ -90,8 +90,9 @@ pub enum Denied {
     StepUpRequired,
 }
 
-/// A caller with an administrative role and a fresh step-up, as loaded. Every administrative transaction repeats the check as
-/// a condition, so no change happens after the caller was demoted.
+/// A caller with an administrative role and a fresh step-up, as loaded. Every administrative transaction checks again, as a
+/// condition, that the session is live and the security version is unchanged. A change of the role raises this version, so
+/// nothing is written after the caller was demoted. The step-up is not checked again.
 pub struct AdminContext(Principal);
 
 impl AdminContext {
@@ -145,10 +146,9 @@ impl Principal {
     /// Accepts a caller with a fresh step-up, or with a recovery sign-in of the last ten minutes.
     ///
     /// # Errors
-    /// [`Denied::StepUpRequired`].
+    /// [`Denied::StepUpRequired`]: the session has neither.
     pub fn fresh_or_recovering(self, now: Timestamp) -> Result<FreshSession, Denied> {
-        let permitted = self.session.fresh(now) || self.session.recovering(now);
-        if permitted { Ok(FreshSession(self)) } else { Err(Denied::StepUpRequired) }
+        if self.session.fresh_or_recovering(now) { Ok(FreshSession(self)) } else { Err(Denied::StepUpRequired) }
     }
 
     /// Accepts an Administrator of the tenant, or an operator in tenant `support`.
@@ -195,7 +195,7 @@ impl Store {
     /// it opened the session. The last use is recorded at most once a minute, after the decision and without effect on it.
     ///
     /// # Errors
-    /// [`SessionError`].
+    /// [`SessionError`]: the token holds no live session, or the store failed.
     pub async fn read_session(&self, token: &TokenRef, now: Timestamp) -> Result<Principal, SessionError> {
         if token.class() != TokenClass::Session {
             return Err(OperationError::Rejected(NoSession::Invalid));
@@ -237,7 +237,7 @@ impl Store {
     /// As [`Self::read_session`], with the user's names, in one round trip.
     ///
     /// # Errors
-    /// [`SessionError`].
+    /// [`SessionError`]: the token holds no live session, or the store failed.
     pub async fn read_named_session(
         &self,
         token: &TokenRef,
@@ -266,7 +266,7 @@ impl Store {
     /// The user agents that opened the caller's sessions, from the audit rows of the sign-ins.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`]: the store failed, or an item is corrupt.
     pub async fn user_agents(&self, caller: &Principal) -> Result<HashMap<EntryId, String>, StoreError> {
         let who = caller.token.user();
         let shard = crate::audit::shard(who.user());

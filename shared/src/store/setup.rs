@@ -54,7 +54,7 @@ impl Store {
     /// Reads the identity of the store; `None` if it has none.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`]: the store failed, or an item is corrupt.
     pub async fn identity(&self) -> Result<Option<Identity>, StoreError> {
         let [found] = self.read_all([keys::identity()]).await?;
         found.map(item::read).transpose()
@@ -63,7 +63,7 @@ impl Store {
     /// Sets the identity of the store and the ARN of its table's stream, unless it is set already.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`]: the store failed, or an item is corrupt.
     pub async fn identify(&self, id: &str, stream: Option<&str>) -> Result<(), StoreError> {
         let mut identity = vec![Action::Set(attr("id"), text(id)), Action::Set(attr("v"), num(1))];
         identity.extend(stream.map(set_stream));
@@ -110,7 +110,7 @@ impl Store {
     /// not exist.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`]: the store failed, or an item is corrupt.
     pub async fn count_administrators(&self, tenant: &TenantId) -> Result<Option<usize>, StoreError> {
         let found = self.read_all([keys::tenant(tenant), keys::administrators(tenant)]).await?;
         let [Some(_), Some(administrators)] = found else { return Ok(None) };
@@ -120,7 +120,7 @@ impl Store {
     /// Whether the login name or, if given, the user id is taken.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`]: the store failed, or an item is corrupt.
     pub async fn is_taken(&self, login: &LoginKey, key: Option<&UserKey>) -> Result<bool, StoreError> {
         let keys_read: Vec<_> = [keys::login(login)].into_iter().chain(key.map(keys::user)).collect();
         let mut found = self.table.read(&keys_read).await?.into_iter();

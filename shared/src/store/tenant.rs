@@ -49,7 +49,7 @@ impl Store {
     /// operator.
     ///
     /// # Errors
-    /// [`TenantError`]: if the store failed, the tenant may have been created.
+    /// [`TenantError`]: the id is taken, or the caller lost the right. If the store failed, the tenant may have been created.
     pub async fn create_tenant(
         &self,
         by: &Actor<'_>,
@@ -97,7 +97,7 @@ impl Store {
     /// Authenticates the caller, and reads the name and settings of a tenant, their own or another, in one round trip.
     ///
     /// # Errors
-    /// [`SessionError`].
+    /// [`SessionError`]: the token holds no live session, or the store failed.
     pub async fn load_tenant(
         &self,
         token: &TokenRef,
@@ -114,7 +114,7 @@ impl Store {
     /// Reads a tenant's name and settings.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`]: the store failed, or an item is corrupt.
     pub async fn settings(&self, tenant: &TenantId) -> Result<Option<TenantPolicy>, StoreError> {
         let [found] = self.read_all([keys::tenant(tenant)]).await?;
         found.map(item::read).transpose()
@@ -123,7 +123,7 @@ impl Store {
     /// Reads a tenant's logo.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`]: the store failed, or an item is corrupt.
     pub async fn logo(&self, tenant: &TenantId) -> Result<Option<Logo>, StoreError> {
         let [found] = self.read_all([keys::logo(tenant)]).await?;
         let Some(mut item) = found else { return Ok(None) };

@@ -58,7 +58,7 @@ pub struct NewUser {
     pub login: LoginKey,
     /// The user.
     pub user: User,
-    /// The names.
+    /// Login name, display name and e-mail address.
     pub profile: Profile,
     /// The hash of the password. `None`: the user cannot sign in by password.
     pub hash: Option<PasswordHash>,
@@ -205,7 +205,7 @@ impl LoadedUser {
     /// The user and the profile. `None` if there is no such user.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`].
+    /// [`StoreError::Corrupt`]: an item cannot be read.
     pub fn read(&self) -> Result<Option<(User, Profile)>, StoreError> {
         let [Some(user), Some(profile)] = &self.found else { return Ok(None) };
         Ok(Some((item::read(user.clone())?, item::read(profile.clone())?)))
@@ -216,7 +216,7 @@ impl Store {
     /// Creates a user: login name, user and profile in one transaction.
     ///
     /// # Errors
-    /// [`CreationError`]: if the store failed, the user may have been created.
+    /// [`CreationError`]: a condition of the creation does not hold. If the store failed, the user may have been created.
     pub async fn create_user(
         &self,
         actor: &Actor<'_>,
@@ -239,7 +239,7 @@ impl Store {
     /// Authenticates the caller and reads a user of the caller's tenant, in one round trip.
     ///
     /// # Errors
-    /// [`SessionError`].
+    /// [`SessionError`]: the token holds no live session, or the store failed.
     pub async fn load_user(
         &self,
         token: &TokenRef,

@@ -48,7 +48,8 @@ impl Store {
     /// returns what the code is checked against. The count stands whatever the check says (docs/security.md 14, 28).
     ///
     /// # Errors
-    /// [`ChargeError`]: denied.
+    /// [`ChargeError`]: the token is not valid, the factor cannot be used, or there were too many attempts. Do not check the code.
+    /// If the store failed, the attempt may have been counted.
     pub async fn charge_verification(
         &self,
         token: VerificationToken,
@@ -57,8 +58,8 @@ impl Store {
         let rejected = |why: VerificationRejection| ChargeError::Rejected(why.into());
         let mut expired = Vec::new();
         let mut idp = None;
-        // A full window may hold expired attempts: the second round replaces exactly those. If another request replaced them
-        // meanwhile, there is room, and the third round uses it.
+        // A full window may hold expired attempts. The next round replaces exactly those that this round found. It is refused if
+        // another request changed the window in between; then there is another round.
         for _ in 0..4 {
             let write = charge(&token, &attempt, &expired);
             let charged = self.table.update(&write, Retry::Idempotent);
@@ -96,7 +97,8 @@ impl Store {
     /// Spends the proof and opens the session in one transaction with its audit row.
     ///
     /// # Errors
-    /// [`AcceptError`]: denied.
+    /// [`AcceptError`]: another request used the code or the user changed. If the store failed, the session may be stored; deny the
+    /// sign-in.
     pub async fn accept(&self, sign_in: SignIn, event: &AuditEvent) -> Result<SignedIn, AcceptError> {
         let (key, user) = (sign_in.key(), sign_in.charged_user().clone());
         let audited = Audited { attempt: sign_in.attempt(), number: 0, event };

@@ -31,11 +31,11 @@ async fn may_enrol(
     token: &TokenRef,
     code: Option<CodeDigest>,
     at: Timestamp,
-) -> Result<EnrolmentPermit, Denied> {
+) -> Result<EnrolmentPermit, EnrolmentRejection> {
     decided(ann.store.may_enrol(EnrolmentToken::new(token.clone()).unwrap(), code, &attempt(at)).await)
 }
 
-async fn begin(ann: &Ann, token: &TokenRef, code: Option<CodeDigest>) -> Result<TotpSecret, Denied> {
+async fn begin(ann: &Ann, token: &TokenRef, code: Option<CodeDigest>) -> Result<TotpSecret, EnrolmentRejection> {
     let start = may_enrol(ann, token, code, NOW).await?;
     let factor = Nonce::generate(&SystemEntropy).unwrap();
     let secret = TotpSecret::generate(start.factor(factor), &SystemEntropy).unwrap();
@@ -43,12 +43,12 @@ async fn begin(ann: &Ann, token: &TokenRef, code: Option<CodeDigest>) -> Result<
     decided(ann.store.begin_enrolment(start, factor, sealed, &attempt(NOW), &event()).await).map(|_| secret)
 }
 
-async fn charge(ann: &Ann, token: &TokenRef) -> Result<PendingConfirmation, Denied> {
+async fn charge(ann: &Ann, token: &TokenRef) -> Result<PendingConfirmation, EnrolmentRejection> {
     let token = EnrolmentToken::new(token.clone()).unwrap();
     decided(ann.store.charge_confirmation(token, attempt(NOW)).await)
 }
 
-async fn confirmed(ann: &Ann, token: &TokenRef) -> Result<ConfirmedEnrolment, Denied> {
+async fn confirmed(ann: &Ann, token: &TokenRef) -> Result<ConfirmedEnrolment, EnrolmentRejection> {
     let charged = charge(ann, token).await?;
     let secret = ring().open(charged.factor(), charged.secret()).await.unwrap();
     let proof = totp::check(&secret, &totp::code_at(&secret, STEP).unwrap(), NOW, -1).unwrap();
@@ -71,11 +71,11 @@ async fn enrolment_is_refused_after_the_idp_is_replaced() {
     let before = confirmed(&ann, &token).await.ok().unwrap();
     let mut user = ann.read(&eve).await;
     let other = ann.configures("https://other.example", 2).await;
-    assert!(matches!(may_enrol(&ann, &token, None, NOW).await, Err(Denied::InvalidToken)));
-    assert!(matches!(charge(&ann, &token).await, Err(Denied::InvalidToken)));
+    assert!(matches!(may_enrol(&ann, &token, None, NOW).await, Err(EnrolmentRejection::InvalidToken)));
+    assert!(matches!(charge(&ann, &token).await, Err(EnrolmentRejection::InvalidToken)));
     // Also without a pending enrolment: the replaced IdP is reported first.
     ann.put(Write::update(keys::user(&eve), vec![], vec![Action::Remove(attr("pe"))])).await;
-    assert!(matches!(charge(&ann, &token).await, Err(Denied::InvalidToken)));
+    assert!(matches!(charge(&ann, &token).await, Err(EnrolmentRejection::InvalidToken)));
     before.apply(&mut user).unwrap();
     assert!(
         user.sessions.values().all(|session| session.idp == first.generation),
@@ -89,8 +89,8 @@ async fn enrolment_is_refused_after_the_idp_is_replaced() {
     let session = session.token.reference().clone();
     begin(&ann, &session, None).await.ok().unwrap();
     ann.configures(&entity_id, 3).await;
-    assert!(matches!(may_enrol(&ann, &session, None, NOW).await, Err(Denied::InvalidToken)));
-    assert!(matches!(charge(&ann, &session).await, Err(Denied::InvalidToken)));
+    assert!(matches!(may_enrol(&ann, &session, None, NOW).await, Err(EnrolmentRejection::InvalidToken)));
+    assert!(matches!(charge(&ann, &session).await, Err(EnrolmentRejection::InvalidToken)));
 }
 
 /// Ann without a factor, and her enrolment tokens.
@@ -122,19 +122,22 @@ async fn enrolment_is_confirmed_once_and_all_other_tokens_are_void() {
         user.enrolments.is_empty() && user.pending.is_none() && user.security_version == 2 && user.sessions.len() == 1
     );
     assert!(ann.administrators().await.with_mfa.contains_key(ann.key.user()));
-    assert_eq!(charge(&ann, &tokens[0]).await.err(), Some(Denied::InvalidToken));
-    assert_eq!(may_enrol(&ann, &tokens[1], None, NOW).await.err(), Some(Denied::InvalidToken));
+    assert_eq!(charge(&ann, &tokens[0]).await.err(), Some(EnrolmentRejection::InvalidToken));
+    assert_eq!(may_enrol(&ann, &tokens[1], None, NOW).await.err(), Some(EnrolmentRejection::InvalidToken));
 }
 
 #[tokio::test]
 async fn newer_enrolment_replaces_the_pending_one_and_older_token_does_not_charge_it() {
     let (ann, tokens) = unenrolled(2).await;
-    assert_eq!(charge(&ann, &tokens[0]).await.err(), Some(Denied::NonePending));
+    assert_eq!(charge(&ann, &tokens[0]).await.err(), Some(EnrolmentRejection::NonePending));
     begin(&ann, &tokens[0], None).await.ok().unwrap();
     let older = confirmed(&ann, &tokens[0]).await.ok().unwrap();
     begin(&ann, &tokens[1], None).await.ok().unwrap();
-    assert_eq!(charge(&ann, &tokens[0]).await.err(), Some(Denied::InvalidToken));
-    assert_eq!(decided(ann.store.confirm_enrolment(older, &event()).await).err(), Some(Denied::NonePending));
+    assert_eq!(charge(&ann, &tokens[0]).await.err(), Some(EnrolmentRejection::InvalidToken));
+    assert_eq!(
+        decided(ann.store.confirm_enrolment(older, &event()).await).err(),
+        Some(EnrolmentRejection::NonePending)
+    );
     assert_eq!(ann.read(&ann.key).await.pending.unwrap().attempts, 0);
     assert!(confirm(&ann, &tokens[1]).await.is_some());
 }
@@ -154,7 +157,7 @@ async fn pending_enrolment_ends_after_five_codes() {
     for _ in 0..policy::MAX_ATTEMPTS {
         assert!(charge(&ann, &tokens[0]).await.is_ok());
     }
-    assert_eq!(charge(&ann, &tokens[0]).await.err(), Some(Denied::NonePending));
+    assert_eq!(charge(&ann, &tokens[0]).await.err(), Some(EnrolmentRejection::NonePending));
     begin(&ann, &tokens[0], None).await.ok().unwrap();
     assert!(confirm(&ann, &tokens[0]).await.is_some());
 }
@@ -172,9 +175,9 @@ async fn wrong_reset_code_is_counted_and_confirmation_uses_up_the_right_one() {
     let (ann, tokens) = unenrolled(1).await;
     let code = set_reset_code(&ann).await;
     let other = ResetCode::generate(&SystemEntropy).unwrap().digest(&ann.codes, &ann.key);
-    assert_eq!(may_enrol(&ann, &tokens[0], None, NOW).await.err(), Some(Denied::ResetCode));
+    assert_eq!(may_enrol(&ann, &tokens[0], None, NOW).await.err(), Some(EnrolmentRejection::ResetCode));
     for _ in 0..policy::MAX_ATTEMPTS - 1 {
-        assert_eq!(may_enrol(&ann, &tokens[0], Some(other), NOW).await.err(), Some(Denied::ResetCode));
+        assert_eq!(may_enrol(&ann, &tokens[0], Some(other), NOW).await.err(), Some(EnrolmentRejection::ResetCode));
     }
     for _ in 0..=policy::MAX_ATTEMPTS {
         begin(&ann, &tokens[0], Some(code)).await.ok().unwrap();
@@ -184,10 +187,10 @@ async fn wrong_reset_code_is_counted_and_confirmation_uses_up_the_right_one() {
         policy::MAX_ATTEMPTS - 1,
         "right codes are not counted"
     );
-    assert_eq!(may_enrol(&ann, &tokens[0], Some(other), NOW).await.err(), Some(Denied::ResetCode));
+    assert_eq!(may_enrol(&ann, &tokens[0], Some(other), NOW).await.err(), Some(EnrolmentRejection::ResetCode));
     assert_eq!(
         may_enrol(&ann, &tokens[0], Some(code), NOW).await.err(),
-        Some(Denied::ResetCode),
+        Some(EnrolmentRejection::ResetCode),
         "all five attempts are used"
     );
     assert!(confirm(&ann, &tokens[0]).await.is_some());
@@ -203,18 +206,21 @@ async fn wrong_reset_code_is_counted_only_while_token_and_code_are_valid_and_at_
     let other = ResetCode::generate(&SystemEntropy).unwrap().digest(&ann.codes, &ann.key);
     let forged = NewToken::generate(TokenClass::Enrolment, &ann.key, RestoreEpoch::default(), &SystemEntropy).unwrap();
     let attempts = || async { ann.read(&ann.key).await.reset_code.unwrap().attempts };
-    assert_eq!(may_enrol(&ann, forged.reference(), Some(other), NOW).await.err(), Some(Denied::InvalidToken));
+    assert_eq!(
+        may_enrol(&ann, forged.reference(), Some(other), NOW).await.err(),
+        Some(EnrolmentRejection::InvalidToken)
+    );
     assert_eq!(attempts().await, 0, "a forged token counts no attempt");
     for _ in 0..policy::MAX_ATTEMPTS + 2 {
-        assert_eq!(may_enrol(&ann, &tokens[0], Some(other), NOW).await.err(), Some(Denied::ResetCode));
+        assert_eq!(may_enrol(&ann, &tokens[0], Some(other), NOW).await.err(), Some(EnrolmentRejection::ResetCode));
     }
     assert_eq!(attempts().await, policy::MAX_ATTEMPTS);
     ann.change(Action::Set(attr("rc").key("n"), num(0))).await;
     assert!(may_enrol(&ann, &tokens[0], Some(code), NOW).await.is_ok());
     ann.change(Action::Set(attr("rc").key("x"), num(NOW.millis()))).await;
-    assert_eq!(may_enrol(&ann, &tokens[0], Some(other), NOW).await.err(), Some(Denied::ResetCode));
+    assert_eq!(may_enrol(&ann, &tokens[0], Some(other), NOW).await.err(), Some(EnrolmentRejection::ResetCode));
     assert_eq!(attempts().await, 0, "an expired code is not counted");
-    assert_eq!(may_enrol(&ann, &tokens[0], Some(code), NOW).await.err(), Some(Denied::ResetCode));
+    assert_eq!(may_enrol(&ann, &tokens[0], Some(code), NOW).await.err(), Some(EnrolmentRejection::ResetCode));
 }
 
 /// docs/security.md 39: a reset code that a newer one replaced does not enrol, at any stage.
@@ -226,17 +232,17 @@ async fn enrolment_started_with_a_voided_reset_code_is_not_confirmed() {
     let confirmed = confirmed(&ann, &tokens[0]).await.ok().unwrap();
     let start = may_enrol(&ann, &tokens[0], Some(code), NOW).await.ok().unwrap();
     set_reset_code(&ann).await;
-    assert_eq!(decided(ann.store.confirm_enrolment(confirmed, &event()).await).err(), Some(Denied::Stale));
+    assert_eq!(decided(ann.store.confirm_enrolment(confirmed, &event()).await).err(), Some(EnrolmentRejection::Stale));
     assert_eq!(
         charge(&ann, &tokens[0]).await.err(),
-        Some(Denied::ResetCode),
+        Some(EnrolmentRejection::ResetCode),
         "the reset code was replaced before the confirmation"
     );
     let factor = Nonce::generate(&SystemEntropy).unwrap();
     let secret = TotpSecret::generate(start.factor(factor), &SystemEntropy).unwrap();
     let sealed = ring().seal(&secret, &SystemEntropy).await.unwrap();
     let started = decided(ann.store.begin_enrolment(start, factor, sealed, &attempt(NOW), &event()).await);
-    assert_eq!(started.err(), Some(Denied::Stale));
+    assert_eq!(started.err(), Some(EnrolmentRejection::Stale));
 }
 
 #[tokio::test]
@@ -244,7 +250,7 @@ async fn session_replaces_the_factor_only_with_a_fresh_step_up() {
     let (ann, tokens) = ann(1).await;
     let session = ann.with_step(&tokens[0], STEP, NOW).await.unwrap().reference().clone();
     let late = NOW + policy::STEP_UP_LIFE + Duration::from_secs(1);
-    assert_eq!(may_enrol(&ann, &session, None, late).await.err(), Some(Denied::StepUpRequired));
+    assert_eq!(may_enrol(&ann, &session, None, late).await.err(), Some(EnrolmentRejection::StepUpRequired));
     begin(&ann, &session, None).await.ok().unwrap();
     assert_eq!(
         ann.read(&ann.key).await.factor.state(),
@@ -255,23 +261,26 @@ async fn session_replaces_the_factor_only_with_a_fresh_step_up() {
     for at in [NOW, late] {
         assert_eq!(
             may_enrol(&ann, &session, None, at).await.err(),
-            Some(Denied::ResetRequired),
+            Some(EnrolmentRejection::ResetRequired),
             "a step-up cannot replace the reset"
         );
     }
     ann.change(Action::Set(attr("fs"), write::text("a"))).await;
     assert!(confirm(&ann, &session).await.is_some());
-    assert_eq!(may_enrol(&ann, &session, None, NOW).await.err(), Some(Denied::RefreshRequired));
+    assert_eq!(may_enrol(&ann, &session, None, NOW).await.err(), Some(EnrolmentRejection::RefreshRequired));
 }
 
 #[tokio::test]
 async fn forged_or_expired_token_starts_no_enrolment() {
     let (ann, tokens) = unenrolled(1).await;
     let forged = NewToken::generate(TokenClass::Enrolment, &ann.key, RestoreEpoch::default(), &SystemEntropy).unwrap();
-    assert_eq!(may_enrol(&ann, forged.reference(), None, NOW).await.err(), Some(Denied::InvalidToken));
-    assert_eq!(may_enrol(&ann, &tokens[0], None, NOW + policy::ENROLMENT_LIFE).await.err(), Some(Denied::InvalidToken));
+    assert_eq!(may_enrol(&ann, forged.reference(), None, NOW).await.err(), Some(EnrolmentRejection::InvalidToken));
+    assert_eq!(
+        may_enrol(&ann, &tokens[0], None, NOW + policy::ENROLMENT_LIFE).await.err(),
+        Some(EnrolmentRejection::InvalidToken)
+    );
     ann.change(Action::Set(attr("eb"), num(NOW.secs()))).await;
-    assert_eq!(may_enrol(&ann, &tokens[0], None, NOW).await.err(), Some(Denied::ResetRequired));
+    assert_eq!(may_enrol(&ann, &tokens[0], None, NOW).await.err(), Some(EnrolmentRejection::ResetRequired));
 }
 
 /// The charges repeat rules of `auth::enroll` as conditions, so that an attempt is counted without a read before it. This test

@@ -20,7 +20,7 @@ impl Store {
     /// The user of a mailed token. The token itself is not checked, except for its class.
     ///
     /// # Errors
-    /// [`MailTokenError`].
+    /// [`MailTokenError`]: it is no mailed token, its user does not exist, or the store failed.
     pub async fn load_mail_token(&self, token: &TokenRef) -> Result<User, MailTokenError> {
         if token.class() != TokenClass::Mail {
             return Err(OperationError::Rejected(InvalidMailToken));
@@ -32,7 +32,8 @@ impl Store {
     /// Sets a new password by a mailed token, which is used up. Failed passwords are forgotten. `user` is the user as loaded.
     ///
     /// # Errors
-    /// [`ResetPasswordError`].
+    /// [`ResetPasswordError`]: the token was used or is not valid, or the password is refused. If the store failed, the password
+    /// may have been set.
     pub async fn reset_password(
         &self,
         token: &TokenRef,
@@ -55,7 +56,7 @@ impl Store {
     /// Verifies the address of a user by a mailed token, which is used up. `user` is the user as loaded.
     ///
     /// # Errors
-    /// [`MailTokenError`].
+    /// [`MailTokenError`]: the token was used or is not valid. If the store failed, the address may be verified.
     pub async fn verify_email(
         &self,
         token: &TokenRef,

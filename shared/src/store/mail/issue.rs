@@ -91,7 +91,7 @@ impl Store {
     /// that is delivered again replaces its own token, until its mail was sent ([`Self::mark_mail_sent`]).
     ///
     /// # Errors
-    /// [`IssueError`].
+    /// [`IssueError`]: the user does not exist or gets no such mail, the limit of mails is reached, or the store failed.
     pub async fn issue_mail_token(
         &self,
         order: &MailOrder,
@@ -129,7 +129,7 @@ impl Store {
     /// The name of a tenant and the login name of a user, for a notice.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`]: the store failed, or an item is corrupt.
     pub async fn names_for_notice(&self, user: &UserKey) -> Result<Option<(String, Profile)>, StoreError> {
         let [policy, profile] = self.read_all([keys::tenant(user.tenant()), keys::profile(user)]).await?;
         let (Some(policy), Some(profile)) = (policy, profile) else { return Ok(None) };

@@ -16,7 +16,7 @@ impl Store {
     /// The users who have these login names, by the digest of the name. Names that nobody has are left out.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`]: the store failed, or an item is corrupt.
     pub async fn login_owners(&self, logins: &[LoginKey]) -> Result<HashMap<String, Option<UserId>>, StoreError> {
         // A read must not name an item twice.
         let unique: HashMap<&str, &LoginKey> = logins.iter().map(|login| (login.digest(), login)).collect();
@@ -37,7 +37,7 @@ impl Store {
     /// Whether a user has a password.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`]: the store failed, or an item is corrupt.
     pub async fn has_password(&self, key: &UserKey, user: &User) -> Result<bool, StoreError> {
         let [row] = self.read_all([keys::login(&LoginKey::of(key.tenant(), &user.login))]).await?;
         Ok(item::read::<LoginRow>(row.unwrap_or_default())?.hash.is_some())

@@ -27,7 +27,7 @@ impl Store {
     /// ends with the last of [`crate::policy::MAX_ATTEMPTS`].
     ///
     /// # Errors
-    /// [`SessionError`].
+    /// [`SessionError`]: the session ended, or its attempts are used up. If the store failed, the attempt may have been counted.
     pub async fn charge_own_password(
         &self,
         caller: &Principal,

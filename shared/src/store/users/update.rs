@@ -88,7 +88,8 @@ impl Store {
     /// Every change except of names raises the security version, so the user must sign in again.
     ///
     /// # Errors
-    /// [`ChangeError`]. If the store failed, the user may have been changed.
+    /// [`ChangeError`]: there is no such user, a rule forbids the change, or the caller lost the right. If the store failed, the user
+    /// may have been changed.
     pub async fn update_user(
         &self,
         admin: &AdminContext,
@@ -123,7 +124,8 @@ impl Store {
     /// Deletes a user. Only their audit rows stay, and the login name becomes free.
     ///
     /// # Errors
-    /// [`ChangeError`]. If the store failed, the user may have been deleted.
+    /// [`ChangeError`]: there is no such user, the user is the last Administrator, or the caller lost the right. If the store failed,
+    /// the user may have been deleted.
     pub async fn delete_user(
         &self,
         admin: &AdminContext,

@@ -17,7 +17,7 @@ use crate::{
     sign_in::VerificationToken,
     store::{
         Table,
-        enrolment::{Denied, EnrolmentToken},
+        enrolment::{EnrolmentRejection, EnrolmentToken},
         fixture::{Ann, NOW, ann_of, attempt, decided, idp},
         memory::MemoryTable,
         session::NoSession,
@@ -90,7 +90,7 @@ async fn assertion_of_a_replaced_idp_opens_no_valid_session() {
         assert_eq!(session_rejection(&ann, &session).await, Some(NoSession::Invalid));
         let enrolment = EnrolmentToken::new(ann.token_by(&idp, "eve", &format!("2{replaced}")).await).unwrap();
         let result = decided(ann.store.may_enrol(enrolment, None, &attempt(NOW)).await);
-        assert_eq!(result.err(), Some(Denied::InvalidToken));
+        assert_eq!(result.err(), Some(EnrolmentRejection::InvalidToken));
     }
 }
 
