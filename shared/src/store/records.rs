@@ -1,5 +1,5 @@
-//! Attribute names of a user's item (docs/data-model.md). The names are short, because the cost of a write grows with each
-//! kilobyte of its item.
+//! How the domain's types are stored: the attribute names of their items (docs/data-model.md). The names are short, because the
+//! cost of a write grows with each kilobyte of its item.
 
 use std::collections::HashMap;
 
@@ -200,9 +200,9 @@ record! { Exclusion as ExclusionRecord {
     at: Timestamp,
 } }
 
-/// A user's item (`U`).
-#[derive(Serialize, Deserialize)]
-struct UserRecord {
+// A user's item (`U`).
+record! { User as UserRecord {
+    // Every write raises it (`store::write`), so it is only read.
     #[serde(rename = "v", default, skip_serializing)]
     version: i64,
     #[serde(rename = "k")]
@@ -229,20 +229,8 @@ struct UserRecord {
     mail_tokens: HashMap<EntryId, MailToken>,
     #[serde(rename = "lh")]
     login: String,
-    #[serde(rename = "fs")]
-    factor: FactorState,
-    #[serde(rename = "fid", default, skip_serializing_if = "Option::is_none")]
-    factor_id: Option<Nonce>,
-    #[serde(rename = "sec", default, skip_serializing_if = "Option::is_none")]
-    secret: Option<SealedSecret>,
-    #[serde(rename = "ls", default, skip_serializing_if = "Option::is_none")]
-    last_step: Option<i64>,
-    #[serde(rename = "fat", default, skip_serializing_if = "Option::is_none", with = "secs")]
-    enrolled_at: Option<Timestamp>,
-    #[serde(rename = "rk", default, skip_serializing_if = "Option::is_none")]
-    recovery_digest: Option<CodeDigest>,
-    #[serde(rename = "rkt", default, skip_serializing_if = "Option::is_none", with = "secs")]
-    recovery_issued_at: Option<Timestamp>,
+    #[serde(flatten)]
+    factor: Factor,
     #[serde(rename = "f", default, with = "millis")]
     recent_attempts: HashMap<String, Timestamp>,
     #[serde(rename = "row")]
@@ -273,37 +261,56 @@ struct UserRecord {
     resets: Vec<Timestamp>,
     #[serde(with = "secs")]
     seen: Timestamp,
-    #[serde(rename = "in", default, skip_serializing_if = "Option::is_none")]
-    last_sign_in: Option<i64>,
+    #[serde(rename = "in", default, skip_serializing_if = "Option::is_none", with = "secs")]
+    last_sign_in: Option<Timestamp>,
+} }
+
+/// The attributes of a factor, within a user's item.
+#[derive(Serialize, Deserialize)]
+struct FactorRecord {
+    #[serde(rename = "fs")]
+    state: FactorState,
+    #[serde(rename = "fid", default, skip_serializing_if = "Option::is_none")]
+    id: Option<Nonce>,
+    #[serde(rename = "sec", default, skip_serializing_if = "Option::is_none")]
+    secret: Option<SealedSecret>,
+    #[serde(rename = "ls", default, skip_serializing_if = "Option::is_none")]
+    last_step: Option<i64>,
+    #[serde(rename = "fat", default, skip_serializing_if = "Option::is_none", with = "secs")]
+    enrolled_at: Option<Timestamp>,
+    #[serde(rename = "rk", default, skip_serializing_if = "Option::is_none")]
+    recovery_digest: Option<CodeDigest>,
+    #[serde(rename = "rkt", default, skip_serializing_if = "Option::is_none", with = "secs")]
+    recovery_issued_at: Option<Timestamp>,
 }
 
-impl UserRecord {
-    /// The factor, or which attribute of it is missing, or should be.
-    fn factor(&mut self) -> Result<Factor, &'static str> {
-        if self.factor == FactorState::None {
-            return if self.has_factor_attribute() {
+impl FactorRecord {
+    /// The factor. The error says which attribute is missing, or that there are attributes of a factor but no factor.
+    fn factor(self) -> Result<Factor, &'static str> {
+        if self.state == FactorState::None {
+            return if self.has_attributes() {
                 Err("attributes of a factor without a factor")
             } else {
                 Ok(Factor::None)
             };
         }
         let authenticator = Authenticator {
-            id: self.factor_id.ok_or("a factor without its id")?,
-            secret: self.secret.take().ok_or("a factor without its secret")?,
+            id: self.id.ok_or("a factor without its id")?,
+            secret: self.secret.ok_or("a factor without its secret")?,
             last_step: self.last_step.ok_or("a factor without its last step")?,
             enrolled_at: self.enrolled_at.ok_or("a factor without its time")?,
-            recovery_token: match (self.recovery_digest.take(), self.recovery_issued_at) {
+            recovery_token: match (self.recovery_digest, self.recovery_issued_at) {
                 (Some(digest), Some(issued_at)) => Some(RecoveryToken { digest, issued_at }),
                 (None, None) => None,
                 _ => return Err("a recovery token without its digest or its time"),
             },
         };
-        let active = self.factor == FactorState::Active;
+        let active = self.state == FactorState::Active;
         Ok(if active { Factor::Active(authenticator) } else { Factor::Disabled(authenticator) })
     }
 
-    fn has_factor_attribute(&self) -> bool {
-        self.factor_id.is_some()
+    fn has_attributes(&self) -> bool {
+        self.id.is_some()
             || self.secret.is_some()
             || self.last_step.is_some()
             || self.enrolled_at.is_some()
@@ -312,97 +319,26 @@ impl UserRecord {
     }
 }
 
-impl<'de> Deserialize<'de> for User {
+impl<'de> Deserialize<'de> for Factor {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut record = UserRecord::deserialize(deserializer)?;
-        Ok(Self {
-            factor: record.factor().map_err(D::Error::custom)?,
-            version: record.version,
-            kind: record.kind,
-            role: record.role,
-            role_by_groups: record.role_by_groups,
-            auth_type: record.auth_type,
-            active: record.active,
-            incarnation: record.incarnation,
-            security_version: record.security_version,
-            password_version: record.password_version,
-            password_fits_contact: record.password_fits_contact,
-            email_verified: record.email_verified,
-            mail_tokens: record.mail_tokens,
-            login: record.login,
-            recent_attempts: record.recent_attempts,
-            consecutive_failures: record.consecutive_failures,
-            total_failures: record.total_failures,
-            challenges: record.challenges,
-            enrolments: record.enrolments,
-            sessions: record.sessions,
-            devices: record.devices,
-            pending: record.pending,
-            reset_code: record.reset_code,
-            reset_code_required: record.reset_code_required,
-            enrol_by: record.enrol_by,
-            excluded: record.excluded,
-            networks: record.networks,
-            resets: record.resets,
-            seen: record.seen,
-            last_sign_in: record.last_sign_in.map(Timestamp::from_secs),
-        })
+        FactorRecord::deserialize(deserializer)?.factor().map_err(D::Error::custom)
     }
 }
 
-impl Serialize for User {
-    /// Leaves out the version, which every write raises (`store::write`).
+impl Serialize for Factor {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let user = self.clone();
-        let factor = user.factor.state();
-        let authenticator = match user.factor {
-            Factor::None => None,
-            Factor::Active(authenticator) | Factor::Disabled(authenticator) => Some(authenticator),
+        let authenticator = match self.clone() {
+            Self::None => None,
+            Self::Active(authenticator) | Self::Disabled(authenticator) => Some(authenticator),
         };
-        let (factor_id, last_step) = authenticator.as_ref().map(|it| (it.id, it.last_step)).unzip();
+        let (id, last_step) = authenticator.as_ref().map(|it| (it.id, it.last_step)).unzip();
         let enrolled_at = authenticator.as_ref().map(|it| it.enrolled_at);
         let (secret, recovery) = authenticator.map(|it| (it.secret, it.recovery_token)).unzip();
-        let (recovery_digest, recovery_issued_at) =
-            recovery.flatten().map(|token| (token.digest, token.issued_at)).unzip();
-        UserRecord {
-            version: user.version,
-            kind: user.kind,
-            role: user.role,
-            role_by_groups: user.role_by_groups,
-            auth_type: user.auth_type,
-            active: user.active,
-            incarnation: user.incarnation,
-            security_version: user.security_version,
-            password_version: user.password_version,
-            password_fits_contact: user.password_fits_contact,
-            email_verified: user.email_verified,
-            mail_tokens: user.mail_tokens,
-            login: user.login,
-            factor,
-            factor_id,
-            secret,
-            last_step,
-            enrolled_at,
-            recovery_digest,
-            recovery_issued_at,
-            recent_attempts: user.recent_attempts,
-            consecutive_failures: user.consecutive_failures,
-            total_failures: user.total_failures,
-            challenges: user.challenges,
-            enrolments: user.enrolments,
-            sessions: user.sessions,
-            devices: user.devices,
-            pending: user.pending,
-            reset_code: user.reset_code,
-            reset_code_required: user.reset_code_required,
-            enrol_by: user.enrol_by,
-            excluded: user.excluded,
-            networks: user.networks,
-            resets: user.resets,
-            seen: user.seen,
-            last_sign_in: user.last_sign_in.map(Timestamp::secs),
-        }
-        .serialize(serializer)
+        let recovery = recovery.flatten().map(|token| (token.digest, token.issued_at));
+        let (recovery_digest, recovery_issued_at) = recovery.unzip();
+        let state = self.state();
+        FactorRecord { state, id, secret, last_step, enrolled_at, recovery_digest, recovery_issued_at }
+            .serialize(serializer)
     }
 }
 
