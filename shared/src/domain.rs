@@ -11,10 +11,11 @@ pub mod names;
 pub mod session;
 pub mod tenant;
 pub mod user;
+pub mod version;
 
 pub use accent::{AccentColor, InvalidAccent};
 pub use challenge::{Challenge, PendingEnrolment, ResetCodeEntry};
-pub use factor::{Authenticator, Factor, FactorState, RecoveryToken};
+pub use factor::{Authenticator, Factor, FactorState, RecoveryToken, TimeStep};
 pub use identity_provider::{Idp, Provisioning, RequestKey, SsoRequest};
 pub use logo::Logo;
 pub use mail_log::{LoggedMail, MailLog, NotCharged};
@@ -23,3 +24,4 @@ pub use names::{LoginRow, Profile};
 pub use session::{Amr, CurrentIdp, Device, Session};
 pub use tenant::{Administrators, ResetCodeFor, SettingsChange, TenantPolicy};
 pub use user::{AuthType, Exclusion, Kind, Role, User};
+pub use version::{ItemVersion, PasswordVersion, SecurityVersion};

@@ -44,6 +44,12 @@ impl Timestamp {
         Self::from_secs(self.secs())
     }
 
+    /// The day, in UTC.
+    #[must_use]
+    pub const fn day(self) -> Day {
+        Day(self.secs().div_euclid(86_400))
+    }
+
     /// Parses an RFC 3339 time.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -62,6 +68,10 @@ impl Timestamp {
         OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000).unwrap_or(OffsetDateTime::UNIX_EPOCH)
     }
 }
+
+/// A day in UTC: the number of days since 1970-01-01.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Day(pub i64);
 
 impl fmt::Display for Timestamp {
     /// RFC 3339 UTC.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use data_encoding::BASE64URL_NOPAD;
 
 use crate::{
-    domain::{Amr, AuthType, Challenge, FactorState, Kind, LoginRow, Session, User},
+    domain::{Amr, AuthType, Challenge, FactorState, Kind, LoginRow, SecurityVersion, Session, User},
     env::{Entropy, EntropyError, Timestamp},
     id::{EntryId, UserKey},
     password::{PasswordHash, PasswordProof},
@@ -442,7 +442,7 @@ impl NewSession {
     /// Makes the session of a user who signs in now.
     pub(crate) fn signed_in(
         user: &UserKey,
-        security_version: i64,
+        security_version: SecurityVersion,
         amr: Amr,
         attempt: &Attempt,
         restored: RestoreEpoch,

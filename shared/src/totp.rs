@@ -5,13 +5,11 @@ use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::{
+    domain::TimeStep,
     env::Timestamp,
     id::is_display_control,
     secret::{FactorRef, TotpSecret},
 };
-
-/// Length of a time step in seconds (RFC 6238).
-const PERIOD: i64 = 30;
 
 /// Six ASCII digits that the user typed. They are wiped when dropped; there is no Debug.
 #[derive(Zeroize, ZeroizeOnDrop)]
@@ -37,7 +35,7 @@ impl TotpCode {
 /// ```
 pub struct TotpProof {
     owner: FactorRef,
-    step: i64,
+    step: TimeStep,
 }
 
 impl TotpProof {
@@ -47,40 +45,40 @@ impl TotpProof {
         &self.owner
     }
 
-    /// The time step of the code: the number of 30-second steps since 1970.
+    /// The time step of the code.
     #[must_use]
-    pub fn step(&self) -> i64 {
+    pub fn step(&self) -> TimeStep {
         self.step
     }
 }
 
 /// Checks a code against the time steps T-1, T and T+1 of `now`, as far as they are later than `last_step`, the last
-/// accepted step. If several match, the earliest counts. All steps are always compared, in constant time (security.md
+/// accepted step (`None`: no step was accepted). If several match, the earliest counts. All steps are always compared, in constant time (security.md
 /// 24 to 27).
 #[must_use]
-pub fn check(secret: &TotpSecret, code: &TotpCode, now: Timestamp, last_step: i64) -> Option<TotpProof> {
+pub fn check(secret: &TotpSecret, code: &TotpCode, now: Timestamp, last_step: Option<TimeStep>) -> Option<TotpProof> {
     let totp = totp_rs::Builder::new().with_secret(*secret.expose()).build().ok()?;
-    let current = now.secs().div_euclid(PERIOD);
+    let current = TimeStep::of(now);
     let (mut found, mut step) = (Choice::from(0), 0);
     // From the latest step to the earliest, so that the earliest match remains.
     for candidate in [current + 1, current, current - 1] {
-        let seconds = u64::try_from(candidate.saturating_mul(PERIOD)).unwrap_or(0);
+        let seconds = u64::try_from(candidate.begins().secs()).unwrap_or(0);
         let mut expected = totp.generate(seconds).to_string();
-        let fresh = Choice::from(u8::from(candidate > last_step && candidate >= 0));
+        let fresh = Choice::from(u8::from(Some(candidate) > last_step && candidate.0 >= 0));
         let matches = expected.as_bytes().ct_eq(&code.0) & fresh;
         expected.zeroize();
-        step = i64::conditional_select(&step, &candidate, matches);
+        step = i64::conditional_select(&step, &candidate.0, matches);
         found |= matches;
     }
-    bool::from(found).then(|| TotpProof { owner: secret.owner().clone(), step })
+    bool::from(found).then(|| TotpProof { owner: secret.owner().clone(), step: TimeStep(step) })
 }
 
 /// The code of a time step, as the user's authenticator app shows it, for tests.
 #[cfg(any(test, feature = "testing"))]
 #[must_use]
-pub fn code_at(secret: &TotpSecret, step: i64) -> Option<TotpCode> {
+pub fn code_at(secret: &TotpSecret, step: TimeStep) -> Option<TotpCode> {
     let totp = totp_rs::Builder::new().with_secret(*secret.expose()).build().ok()?;
-    TotpCode::parse(&totp.generate(u64::try_from(step * PERIOD).ok()?).to_string())
+    TotpCode::parse(&totp.generate(u64::try_from(step.begins().secs()).ok()?).to_string())
 }
 
 /// The secret in the three forms that a user can give to an authenticator app. It is shown once and wiped when dropped;
@@ -150,8 +148,9 @@ mod tests {
         TotpSecret::from_bytes(FactorRef { user, incarnation: nonce(), factor: nonce() }, *b"12345678901234567890")
     }
 
-    fn step(code: &str, secs: i64, last: i64) -> Option<i64> {
-        check(&secret(), &TotpCode::parse(code).unwrap(), Timestamp::from_secs(secs), last).map(|proof| proof.step())
+    fn step(code: &str, secs: i64, last: Option<i64>) -> Option<i64> {
+        let (code, now) = (TotpCode::parse(code).unwrap(), Timestamp::from_secs(secs));
+        check(&secret(), &code, now, last.map(TimeStep)).map(|proof| proof.step().0)
     }
 
     #[test]
@@ -164,7 +163,7 @@ mod tests {
             (2_000_000_000, "279037"),
             (20_000_000_000, "353130"),
         ] {
-            assert_eq!(step(code, secs, -1), Some(secs / 30));
+            assert_eq!(step(code, secs, None), Some(secs / 30));
         }
     }
 
@@ -173,18 +172,19 @@ mod tests {
         let (code, at) = ("005924", 1_234_567_890);
         let t = at / 30;
         for shift in [-1, 0, 1] {
-            assert_eq!(step(code, at + shift * 30, 0), Some(t));
-            assert_eq!(step(code, at + shift * 30, t - 1), Some(t));
-            assert_eq!(step(code, at + shift * 30, t), None);
+            assert_eq!(step(code, at + shift * 30, Some(0)), Some(t));
+            assert_eq!(step(code, at + shift * 30, Some(t - 1)), Some(t));
+            assert_eq!(step(code, at + shift * 30, Some(t)), None);
         }
-        assert_eq!(step(code, at + 60, 0), None);
-        assert_eq!(step(code, at - 60, 0), None);
+        assert_eq!(step(code, at + 60, Some(0)), None);
+        assert_eq!(step(code, at - 60, Some(0)), None);
     }
 
     /// The code of step 0 (RFC 4226, appendix D), which is not taken for one of a step before it.
     #[test]
     fn no_step_is_before_1970() {
-        assert_eq!(step("755224", 0, i64::MIN), Some(0));
+        assert_eq!(step("755224", 0, None), Some(0));
+        assert_eq!(step("755224", 0, Some(i64::MIN)), Some(0));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use axum::http::Method;
 use serde_json::{Value, json};
 use tests::{BEGIN, Service, TestRequest, TestUser, emulator};
 use vestibule::{
+    domain::SecurityVersion,
     env::{SystemEntropy, TestClock},
     http::App,
     id::TenantId,
@@ -285,7 +286,7 @@ async fn ticket_resets_only_the_only_administrator() {
 }
 
 /// The security version of every user.
-async fn security_versions(table: &Arc<DynamoTable>) -> Vec<(String, i64)> {
+async fn security_versions(table: &Arc<DynamoTable>) -> Vec<(String, SecurityVersion)> {
     let store = Store::new(Arc::clone(table) as Arc<dyn Table>);
     let acme = TenantId::parse("acme").unwrap();
     let page = store.list_users(&acme, &UserFilter::default(), None, 100).await.unwrap();
@@ -310,7 +311,7 @@ async fn revoked_sessions_displace_no_live_one_and_security_version_stays() {
     }
     let passed = u64::try_from(service.now() - BEGIN.secs()).unwrap() + 90;
     let versions = security_versions(&table).await;
-    assert!(versions.len() == 8 && versions.contains(&("u-bob".to_owned(), 2)), "{versions:?}");
+    assert!(versions.len() == 8 && versions.contains(&("u-bob".to_owned(), SecurityVersion(2))), "{versions:?}");
     let after = after_raised_epoch(&table, &keys, passed).await;
     let mut live = Vec::new();
     for count in 1..=SESSIONS {

@@ -79,8 +79,8 @@ pub(crate) async fn confirm_enrolment(app: &App, request: &Request, body: &Confi
     let profile = profile?;
     let user = charged.user().clone();
     let secret = app.sealer()?.open(charged.factor(), charged.secret()).await?;
-    // -1: a new factor has not accepted any time step yet.
-    let confirmed = match totp::check(&secret, &code, request.now, -1) {
+    // A new factor has not accepted any time step yet.
+    let confirmed = match totp::check(&secret, &code, request.now, None) {
         Some(proof) => ConfirmedEnrolment::new(charged, proof, &*app.entropy)?,
         None => None,
     };

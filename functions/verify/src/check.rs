@@ -49,7 +49,7 @@ pub(crate) async fn check_totp(
     let Some(authenticator) = user.factor.active() else { return Err(Code::InvalidToken.into()) };
     let owner = FactorRef { user: pending.key().clone(), incarnation: user.incarnation, factor: authenticator.id };
     let secret = app.sealer()?.open(owner, &authenticator.secret).await?;
-    let Some(proof) = totp::check(&secret, code, request.now, authenticator.last_step) else {
+    let Some(proof) = totp::check(&secret, code, request.now, Some(authenticator.last_step)) else {
         return Err(refuse(app, request, &pending, action).await);
     };
     let event = success(request, &pending, action);

@@ -8,7 +8,7 @@ use super::session::NoSession;
 use crate::{
     domain::{
         Amr, AuthType, Authenticator, Challenge, CurrentIdp, Factor, FactorState, PendingEnrolment, Profile, Session,
-        TenantPolicy, User,
+        TenantPolicy, TimeStep, User,
     },
     env::{Entropy, EntropyError, Timestamp},
     id::UserKey,
@@ -259,8 +259,8 @@ impl PendingConfirmation {
 /// A pending enrolment whose first code is right, and the session that it opens.
 pub struct ConfirmedEnrolment {
     charged: PendingConfirmation,
-    /// The TOTP time step of the code: 30-second intervals since 1970.
-    step: i64,
+    /// The time step of the code.
+    step: TimeStep,
     session: NewSession,
 }
 
@@ -280,7 +280,7 @@ impl ConfirmedEnrolment {
         }
         let PendingConfirmation { token, user, attempt, restored, .. } = &charged;
         // The confirmation raises the security version. The new session must have the raised version.
-        let (version, amr) = (user.security_version + 1, Amr::with_code(user.auth_type));
+        let (version, amr) = (user.security_version.raised(), Amr::with_code(user.auth_type));
         let mut session = NewSession::signed_in(token.key(), version, amr, attempt, *restored, entropy)?;
         session.entry.idp = generation(user, token);
         if let EnrolmentToken::Enrolment(_) = token {
@@ -324,7 +324,7 @@ impl ConfirmedEnrolment {
             id: pending.factor,
             secret: pending.secret,
             last_step: self.step,
-            enrolled_at: now,
+            enrolled_at: now.whole_second(),
             recovery_token: None,
         });
         user.recent_attempts.clear();
@@ -431,7 +431,7 @@ mod tests {
         let charged =
             PendingConfirmation { token, user, pending, attempt: attempt(NOW), restored: RestoreEpoch::default() };
         let secret = TotpSecret::generate(charged.factor(), &SystemEntropy).unwrap();
-        let proof = totp::check(&secret, &totp::code_at(&secret, STEP).unwrap(), NOW, -1).unwrap();
+        let proof = totp::check(&secret, &totp::code_at(&secret, STEP).unwrap(), NOW, None).unwrap();
         ConfirmedEnrolment::new(charged, proof, &SystemEntropy).unwrap().unwrap()
     }
 
@@ -504,7 +504,7 @@ mod tests {
             PendingConfirmation { token, user, pending, attempt: attempt(NOW), restored: RestoreEpoch::default() };
         let other = FactorRef { factor: nonce(), ..charged.factor() };
         let secret = TotpSecret::generate(other, &SystemEntropy).unwrap();
-        let proof = totp::check(&secret, &totp::code_at(&secret, STEP).unwrap(), NOW, -1).unwrap();
+        let proof = totp::check(&secret, &totp::code_at(&secret, STEP).unwrap(), NOW, None).unwrap();
         assert!(ConfirmedEnrolment::new(charged, proof, &SystemEntropy).unwrap().is_none());
     }
 
@@ -543,7 +543,7 @@ mod tests {
         assert_eq!(check_start(&without, &token, None, NOW), Err(EnrolmentRejection::ResetRequired));
         user.factor.disable();
         assert_eq!(check_start(&user, &token, None, late), Err(EnrolmentRejection::ResetRequired));
-        user.security_version += 1;
+        user.raise_security_version();
         assert_eq!(check_start(&user, &token, None, NOW), Err(EnrolmentRejection::RefreshRequired));
     }
 

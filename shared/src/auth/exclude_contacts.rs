@@ -96,7 +96,7 @@ mod tests {
         let mut user = contact();
         exclude_contact(&mut user, exclusion()).unwrap();
         assert!(user.excluded == Some(exclusion()) && !user.has_factor());
-        assert_eq!((user.security_version, user.consecutive_failures), (2, 0));
+        assert_eq!((user.security_version.0, user.consecutive_failures), (2, 0));
     }
 
     #[test]
@@ -105,7 +105,7 @@ mod tests {
             User { excluded: Some(exclusion()), seen: Timestamp::default(), enrol_by: Some(NOW), ..contact() };
         include_contact(&mut user, NOW).unwrap();
         assert!(user.excluded.is_none() && user.seen == NOW && user.enrol_by.is_none());
-        assert_eq!(user.security_version, 2);
+        assert_eq!(user.security_version.0, 2);
     }
 
     #[test]

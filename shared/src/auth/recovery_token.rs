@@ -43,7 +43,7 @@ pub fn replace_recovery_token(
     if factor != Some(authenticator.id) {
         return Err(RecoveryTokenRejection::FactorReplaced);
     }
-    authenticator.recovery_token = Some(RecoveryToken { digest, issued_at: now });
+    authenticator.recovery_token = Some(RecoveryToken { digest, issued_at: now.whole_second() });
     Ok(())
 }
 
@@ -92,7 +92,7 @@ mod tests {
         let late = NOW + policy::SESSION_LIFE;
         let rejected = replace_recovery_token(&mut user, &session, factor, digest(), late);
         assert_eq!(rejected, Err(NoSession::Invalid.into()));
-        user.security_version += 1;
+        user.raise_security_version();
         let rejected = replace_recovery_token(&mut user, &session, factor, digest(), NOW);
         assert_eq!(rejected, Err(NoSession::RefreshRequired.into()));
     }

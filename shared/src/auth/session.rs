@@ -95,7 +95,7 @@ impl User {
             first.map(|id| self.sessions.remove(&id));
         }
         self.sessions.insert(new.id().clone(), entry);
-        self.last_sign_in = Some(Timestamp::from_secs(now.secs()));
+        self.last_sign_in = Some(now.whole_second());
         self.know_device(&new.from, now)
     }
 

@@ -184,7 +184,7 @@ fn new_session(
 mod tests {
     use super::*;
     use crate::{
-        domain::{Factor, Kind},
+        domain::{Factor, Kind, SecurityVersion},
         env::SystemEntropy,
         id::{TenantId, UserKey},
         sign_in::Attempt,
@@ -258,7 +258,7 @@ mod tests {
         let mut user = sso_user(Factor::Active(authenticator()));
         opening(&user).apply(&mut user, Some(Role::Administrator)).unwrap();
         let [session] = user.sessions.values().collect::<Vec<_>>()[..] else { panic!("one session") };
-        assert!(user.role == Role::Administrator && user.security_version == 2 && session.security_version == 2);
+        assert!(user.role == Role::Administrator && user.security_version.0 == 2 && session.security_version.0 == 2);
     }
 
     #[test]
@@ -267,7 +267,7 @@ mod tests {
         let opening = opening(&user);
         for changed in [
             User { incarnation: nonce(), ..user.clone() },
-            User { security_version: 2, ..user.clone() },
+            User { security_version: SecurityVersion(2), ..user.clone() },
             User { active: false, ..user.clone() },
             User { auth_type: AuthType::Local, ..user.clone() },
             User { factor: Factor::None, ..user.clone() },

@@ -92,7 +92,7 @@ pub fn update_user(
 impl User {
     /// Records a new password, and forgets the known devices.
     pub(crate) fn set_password(&mut self, fits_contact: bool) {
-        self.password_version += 1;
+        self.password_version = self.password_version.raised();
         self.password_fits_contact = fits_contact;
         self.devices.clear();
     }
@@ -135,11 +135,11 @@ mod tests {
 
     #[test]
     fn each_change_raises_the_security_version_and_none_leaves_it() {
-        assert_eq!(updated(UserChange::default()).security_version, 1);
+        assert_eq!(updated(UserChange::default()).security_version.0, 1);
         let relinked = UserChange { relinked: true, ..UserChange::default() };
-        assert_eq!(updated(relinked).security_version, 2);
+        assert_eq!(updated(relinked).security_version.0, 2);
         let method = UserChange { auth_type: Some(AuthType::SamlSso), ..UserChange::default() };
-        assert_eq!(updated(method).security_version, 2);
+        assert_eq!(updated(method).security_version.0, 2);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use super::session::NoSession;
 use crate::{
-    domain::{Amr, FactorState, Session, User},
+    domain::{Amr, FactorState, Session, TimeStep, User},
     env::{Entropy, EntropyError, Timestamp},
     id::{EntryId, UserKey},
     policy,
@@ -89,7 +89,7 @@ pub struct SignIn {
 /// What was proven and is spent by the sign-in.
 enum Proof {
     /// A time step of an authenticator app; with its secret, if that was sealed under a newer key.
-    Step { factor: Nonce, step: i64, resealed: Option<SealedSecret> },
+    Step { factor: Nonce, step: TimeStep, resealed: Option<SealedSecret> },
     /// A recovery token.
     RecoveryToken(CodeDigest),
 }

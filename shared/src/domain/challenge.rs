@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::User;
+use super::{SecurityVersion, User};
 use crate::{
     env::Timestamp,
     id::EntryId,
@@ -21,7 +21,7 @@ pub struct Challenge {
     /// write that opened it cannot open it again.
     pub attempts: i64,
     /// The user's security version when it was opened.
-    pub security_version: i64,
+    pub security_version: SecurityVersion,
     /// Client network.
     pub network: String,
     /// The known device it was opened from.
@@ -34,7 +34,7 @@ impl Challenge {
     /// Whether it belongs to this token, has not ended and has the user's security version. `life` is the lifetime of a new
     /// one: an end further in the future came from a clock that ran ahead.
     #[must_use]
-    pub fn open(&self, token: &TokenRef, security_version: i64, life: Duration, now: Timestamp) -> bool {
+    pub fn open(&self, token: &TokenRef, security_version: SecurityVersion, life: Duration, now: Timestamp) -> bool {
         let in_time = self.ends > now && self.ends <= now + life + policy::SKEW;
         self.verifier == *token.verifier() && self.security_version == security_version && in_time
     }

@@ -1,9 +1,16 @@
 //! A user's second factor: an authenticator app, and the recovery token that replaces a code once.
 
+use std::ops::{Add, Sub};
+
+use serde::{Deserialize, Serialize};
+
 use crate::{
     env::Timestamp,
     secret::{CodeDigest, Nonce, SealedSecret},
 };
+
+/// Length of a time step in seconds (RFC 6238).
+const PERIOD: i64 = 30;
 
 /// A user's second factor. An active factor always has its secret: there is no state without one.
 #[derive(Clone, PartialEq, Eq, Default)]
@@ -24,9 +31,9 @@ pub struct Authenticator {
     pub id: Nonce,
     /// The TOTP secret, sealed.
     pub secret: SealedSecret,
-    /// The last accepted time step (of 30 s). A code of this step or an earlier one is refused (RFC 6238, 5.2).
-    pub last_step: i64,
-    /// When it was confirmed.
+    /// The last accepted time step. A code of this step or an earlier one is refused (RFC 6238, 5.2).
+    pub last_step: TimeStep,
+    /// When it was confirmed, in whole seconds.
     pub enrolled_at: Timestamp,
     /// The recovery token, if one was issued and not used.
     pub recovery_token: Option<RecoveryToken>,
@@ -37,8 +44,40 @@ pub struct Authenticator {
 pub struct RecoveryToken {
     /// Keyed digest of the token.
     pub digest: CodeDigest,
-    /// When it was issued.
+    /// When it was issued, in whole seconds.
     pub issued_at: Timestamp,
+}
+
+/// A time step of the codes of authenticator apps (RFC 6238): the number of 30-second intervals since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct TimeStep(pub i64);
+
+impl TimeStep {
+    /// The time step of a time.
+    #[must_use]
+    pub const fn of(at: Timestamp) -> Self {
+        Self(at.secs().div_euclid(PERIOD))
+    }
+
+    /// When it begins. It ends when the next one begins.
+    #[must_use]
+    pub const fn begins(self) -> Timestamp {
+        Timestamp::from_secs(self.0.saturating_mul(PERIOD))
+    }
+}
+
+impl Add<i64> for TimeStep {
+    type Output = Self;
+    fn add(self, steps: i64) -> Self {
+        Self(self.0 + steps)
+    }
+}
+
+impl Sub<i64> for TimeStep {
+    type Output = Self;
+    fn sub(self, steps: i64) -> Self {
+        Self(self.0 - steps)
+    }
 }
 
 /// The state of a factor, for lists and responses.
@@ -115,7 +154,7 @@ impl Authenticator {
     ///
     /// # Errors
     /// [`StepSpent`] if the step is not after the last accepted one.
-    pub fn accept_step(&mut self, step: i64) -> Result<(), StepSpent> {
+    pub fn accept_step(&mut self, step: TimeStep) -> Result<(), StepSpent> {
         if step <= self.last_step {
             return Err(StepSpent);
         }

@@ -2,13 +2,14 @@
 
 use std::{collections::HashMap, time::Duration};
 
+use super::ItemVersion;
 use crate::{env::Timestamp, id::MessageId, policy};
 
 /// The mails to a login name (`M`). Each message is one entry, so a message that is delivered twice counts once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MailLog {
     /// Raised by each charge, so that of two charges at the same time one is made again.
-    pub version: i64,
+    pub version: ItemVersion,
     /// The mails, by message.
     pub mails: HashMap<MessageId, LoggedMail>,
 }

@@ -1,6 +1,11 @@
 //! Names: a user's profile, and the login name with its password.
 
-use crate::{env::Timestamp, id::UserId, secret::Nonce};
+use super::PasswordVersion;
+use crate::{
+    env::{Day, Timestamp},
+    id::UserId,
+    secret::Nonce,
+};
 
 /// A user's names (`P`). A change of them does not raise the security version. The index `dir` lists them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,14 +32,14 @@ pub struct LoginRow {
     pub uid: Option<UserId>,
     /// Password hash, PHC.
     pub hash: Option<String>,
-    /// Password version.
-    pub version: Option<i64>,
+    /// The version of the password. `None` if no user has the name.
+    pub version: Option<PasswordVersion>,
     /// Attempts since the last success.
     pub attempts: i64,
     /// Time of the last counted attempt.
     pub last: Timestamp,
     /// Id of the last counted attempt.
     pub attempt: Option<Nonce>,
-    /// The last day (days since 1970) on which failures caused a notification.
-    pub notified_day: Option<i64>,
+    /// The last day on which failures caused a notification.
+    pub notified_day: Option<Day>,
 }

@@ -1,6 +1,6 @@
 //! Sessions and known devices.
 
-use super::AuthType;
+use super::{AuthType, SecurityVersion};
 use crate::{
     env::Timestamp,
     policy,
@@ -63,7 +63,7 @@ pub struct Session {
     /// How it was authenticated.
     pub amr: Amr,
     /// The user's security version when it was opened.
-    pub security_version: i64,
+    pub security_version: SecurityVersion,
     /// The generation of the IdP whose assertion opened it.
     pub idp: Option<Nonce>,
     /// Attempts at the user's current password that were counted at this session.

@@ -2,7 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::{Challenge, Device, Factor, FactorState, MailToken, PendingEnrolment, ResetCodeEntry, Session};
+use super::{
+    Challenge, Device, Factor, FactorState, ItemVersion, MailToken, PasswordVersion, PendingEnrolment, ResetCodeEntry,
+    SecurityVersion, Session,
+};
 use crate::{
     env::Timestamp,
     id::{BatchId, EntryId},
@@ -55,7 +58,7 @@ pub struct Exclusion {
 #[derive(Clone, PartialEq, Eq)]
 pub struct User {
     /// Raised by every write of the item except the note of a session's last use. See `store::commit`.
-    pub version: i64,
+    pub version: ItemVersion,
     /// Employee or contact.
     pub kind: Kind,
     /// Role.
@@ -69,9 +72,9 @@ pub struct User {
     /// Random, new with each creation: a user id that is created again is another user.
     pub incarnation: Nonce,
     /// Raised by every security change. Tokens of an earlier version are void.
-    pub security_version: i64,
+    pub security_version: SecurityVersion,
     /// Raised by every new password; equal to the version in the login name's item.
-    pub password_version: i64,
+    pub password_version: PasswordVersion,
     /// Whether the password, if there is one, was long enough for a contact when it was set.
     pub password_fits_contact: bool,
     /// Whether the user has proved that the address is theirs.
@@ -122,15 +125,15 @@ impl User {
     #[must_use]
     pub fn new(kind: Kind, role: Role, auth_type: AuthType, incarnation: Nonce, login: &str, now: Timestamp) -> Self {
         Self {
-            version: 0,
+            version: ItemVersion::default(),
             kind,
             role,
             role_by_groups: false,
             auth_type,
             active: true,
             incarnation,
-            security_version: 1,
-            password_version: 1,
+            security_version: SecurityVersion(1),
+            password_version: PasswordVersion(1),
             password_fits_contact: true,
             email_verified: false,
             mail_tokens: HashMap::new(),
@@ -198,7 +201,7 @@ impl User {
     /// Makes every session, challenge, enrolment token, pending enrolment and mailed token void. Sessions stay in the item, so that the
     /// service can answer `session_refresh_required` to them (docs/product.md P12).
     pub fn raise_security_version(&mut self) {
-        self.security_version += 1;
+        self.security_version = self.security_version.raised();
         self.challenges.clear();
         self.enrolments.clear();
         self.mail_tokens.clear();

@@ -11,7 +11,12 @@ use super::{
     table::{Transacted, Transaction},
     write::{Action, Condition, Item, Value, Write, absent, attr, eq},
 };
-use crate::{audit::AuditEvent, domain::User, id::UserKey, sign_in::Attempt};
+use crate::{
+    audit::AuditEvent,
+    domain::{ItemVersion, User},
+    id::UserKey,
+    sign_in::Attempt,
+};
 
 /// Maximum number of retries of a decision. Limits on requests bound how often others can cause one: 10 codes in 15 minutes,
 /// and 20 challenges for each client network (docs/limits.md). ADR 17 has the counts of 32 concurrent requests.
@@ -96,7 +101,8 @@ pub(super) fn update(key: &UserKey, loaded: &User, decided: &User) -> Result<Wri
 
 /// The user's item is as it was loaded, and of the same incarnation.
 pub(super) fn unchanged(loaded: &User) -> Vec<Condition> {
-    let version = if loaded.version == 0 { absent(attr("v")) } else { eq(attr("v"), loaded.version) };
+    let version =
+        if loaded.version == ItemVersion::default() { absent(attr("v")) } else { eq(attr("v"), loaded.version) };
     vec![version, eq(attr("born"), loaded.incarnation.bytes())]
 }
 
@@ -151,7 +157,7 @@ mod tests {
         ann.put(write).await;
         let item = ann.item(&ann.key).await;
         assert_eq!(item.get("of_a_newer_deployment"), Some(&text("kept")));
-        assert!(ann.read(&ann.key).await.version == loaded.version + 1);
+        assert!(ann.read(&ann.key).await.version == loaded.version.raised());
     }
 
     #[tokio::test]
@@ -170,7 +176,7 @@ mod tests {
     #[tokio::test]
     async fn commit_is_refused_for_a_user_of_the_same_id_who_was_created_again() {
         let (ann, _) = ann(0).await;
-        let first = User { version: 0, ..ann.read(&ann.key).await };
+        let first = User { version: ItemVersion::default(), ..ann.read(&ann.key).await };
         let nonce = crate::secret::Nonce::generate(&crate::env::SystemEntropy).unwrap();
         let again = User { incarnation: nonce, ..first.clone() };
         let commit = update(&ann.key, &first, &User { seen: NOW, ..first.clone() }).unwrap();

@@ -25,6 +25,7 @@ use super::{
 };
 use crate::{
     auth::verify_code::SignIn,
+    domain::TimeStep,
     env::SystemEntropy,
     id::{UserId, UserKey},
     policy,
@@ -40,9 +41,9 @@ async fn interleaved(challenges: usize) -> (Arc<Ann>, Arc<InterleavedTable>, Vec
 }
 
 /// A charged attempt with a proof by the code of a time step.
-async fn proven(ann: &Ann, token: &TokenRef, step: i64) -> SignIn {
+async fn proven(ann: &Ann, token: &TokenRef, step: TimeStep) -> SignIn {
     let Ok(pending) = ann.charge(token, NOW).await else { panic!("refused") };
-    let proof = totp::check(&ann.secret, &totp::code_at(&ann.secret, step).unwrap(), NOW, step - 1).unwrap();
+    let proof = totp::check(&ann.secret, &totp::code_at(&ann.secret, step).unwrap(), NOW, Some(step - 1)).unwrap();
     SignIn::with_totp(pending, proof, None, &SystemEntropy).unwrap()
 }
 

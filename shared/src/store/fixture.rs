@@ -19,7 +19,7 @@ use super::{
 use crate::{
     audit::{AuditEvent, Outcome},
     auth::verify_code::SignIn,
-    domain::{Authenticator, Factor, RecoveryToken},
+    domain::{Authenticator, Factor, PasswordVersion, RecoveryToken, SecurityVersion, TimeStep},
     env::{SystemEntropy, Timestamp},
     id::{LoginName, TenantId, UserId, UserKey},
     password::{PasswordParams, Passwords},
@@ -69,7 +69,7 @@ pub(crate) fn authenticator() -> Authenticator {
     Authenticator {
         id: Nonce::generate(&SystemEntropy).unwrap(),
         secret: sealed(b"a sealed secret"),
-        last_step: 0,
+        last_step: TimeStep(0),
         enrolled_at: NOW,
         recovery_token: None,
     }
@@ -107,7 +107,7 @@ pub(crate) fn session() -> item::Session {
     user.sessions.remove(token.id()).unwrap()
 }
 
-fn new_session(key: &UserKey, security_version: i64, restored: RestoreEpoch) -> NewSession {
+fn new_session(key: &UserKey, security_version: SecurityVersion, restored: RestoreEpoch) -> NewSession {
     NewSession::signed_in(key, security_version, item::Amr::Otp, &attempt(NOW), restored, &SystemEntropy).unwrap()
 }
 
@@ -172,7 +172,7 @@ pub(crate) async fn ann_of(tenant: &str, table: Arc<dyn Table>, challenges: usiz
     let row = item::LoginRow {
         uid: Some(key.user().clone()),
         hash: Some(hash.as_str().to_owned()),
-        version: Some(1),
+        version: Some(PasswordVersion(1)),
         ..Default::default()
     };
     let ann = Ann { store: Store::new(table), key, login, secret, names, codes, recovery, passwords };
@@ -354,14 +354,15 @@ impl Ann {
     }
 
     /// Verifies the code of a time step at a challenge or a session.
-    pub(crate) async fn with_step(&self, token: &TokenRef, step: i64, at: Timestamp) -> Option<NewToken> {
+    pub(crate) async fn with_step(&self, token: &TokenRef, step: TimeStep, at: Timestamp) -> Option<NewToken> {
         self.signed_in(token, step, at).await.map(|signed_in| signed_in.token)
     }
 
-    pub(crate) async fn signed_in(&self, token: &TokenRef, step: i64, at: Timestamp) -> Option<SignedIn> {
+    pub(crate) async fn signed_in(&self, token: &TokenRef, step: TimeStep, at: Timestamp) -> Option<SignedIn> {
         let Ok(pending) = self.charge(token, at).await else { return None };
         let code = totp::code_at(&self.secret, step).unwrap();
-        let proof = totp::check(&self.secret, &code, at, pending.user().factor.active().unwrap().last_step)?;
+        let last_step = pending.user().factor.active().unwrap().last_step;
+        let proof = totp::check(&self.secret, &code, at, Some(last_step))?;
         self.accept(SignIn::with_totp(pending, proof, None, &SystemEntropy).unwrap()).await
     }
 
@@ -380,7 +381,7 @@ impl Ann {
 }
 
 /// The time step of [`NOW`].
-pub(crate) const STEP: i64 = 1_800_000_000 / 30;
+pub(crate) const STEP: TimeStep = TimeStep::of(NOW);
 
 impl Ann {
     /// Creates a user in Ann's tenant.

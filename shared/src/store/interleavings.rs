@@ -17,7 +17,7 @@ use crate::{
         update_user::{UserChange, update_user},
         verify_code::{SignIn, disable_factor},
     },
-    domain::MailPurpose,
+    domain::{ItemVersion, MailPurpose, SecurityVersion, TimeStep},
     env::SystemEntropy,
     id::MessageId,
     policy,
@@ -53,7 +53,7 @@ impl Stored {
     }
 
     fn without_version(&self) -> User {
-        User { version: 0, ..User::clone(&self.user) }
+        User { version: ItemVersion::default(), ..User::clone(&self.user) }
     }
 }
 
@@ -133,9 +133,9 @@ fn permutations(length: usize) -> Vec<Vec<usize>> {
     shorter.iter().flat_map(insert).collect()
 }
 
-async fn code_sign_in(ann: &Ann, token: &TokenRef, step: i64) -> SignIn {
+async fn code_sign_in(ann: &Ann, token: &TokenRef, step: TimeStep) -> SignIn {
     let Ok(pending) = ann.charge(token, NOW).await else { panic!("refused") };
-    let proof = totp::check(&ann.secret, &totp::code_at(&ann.secret, step).unwrap(), NOW, step - 1).unwrap();
+    let proof = totp::check(&ann.secret, &totp::code_at(&ann.secret, step).unwrap(), NOW, Some(step - 1)).unwrap();
     SignIn::with_totp(pending, proof, None, &SystemEntropy).unwrap()
 }
 
@@ -194,7 +194,14 @@ async fn operations() -> (Ann, Stored, Vec<Operation>) {
     let almost = policy::MAX_CONSECUTIVE_FAILURES;
     item.insert("row".to_owned(), super::write::num(almost));
     let code = ResetCode::generate(&SystemEntropy).unwrap().digest(&ann.codes, &ann.key);
-    let new = NewSession::signed_in(&ann.key, 0, item::Amr::Otp, &attempt(NOW), ann.store.restored(), &SystemEntropy);
+    let new = NewSession::signed_in(
+        &ann.key,
+        SecurityVersion::default(),
+        item::Amr::Otp,
+        &attempt(NOW),
+        ann.store.restored(),
+        &SystemEntropy,
+    );
     let (new, tenant) = (new.unwrap(), ann.key.tenant().clone());
     let (own, others) = (session.clone(), session.clone());
     let late = NOW + Duration::from_secs(1);

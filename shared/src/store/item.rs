@@ -103,6 +103,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        domain::SecurityVersion,
         env::SystemEntropy,
         policy,
         secret::{KeyRing, NewToken, Sealer, TokenClass},
@@ -155,7 +156,7 @@ mod tests {
                 seen: s,
                 step_up: Some(s),
                 amr: Amr::SsoOtp,
-                security_version: 10_000,
+                security_version: SecurityVersion(10_000),
                 idp: Some(nonce()),
                 password_attempts: policy::MAX_ATTEMPTS,
                 password_attempt: Some(nonce()),
@@ -194,7 +195,7 @@ mod tests {
                 verifier,
                 ends: NOW,
                 attempts: policy::MAX_ATTEMPTS,
-                security_version: 10_000,
+                security_version: SecurityVersion(10_000),
                 network,
                 device,
                 idp,

@@ -314,15 +314,15 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; callers log it and continue.
     pub async fn notify_failures(&self, password_attempt: &PasswordAttempt) -> Result<bool, StoreError> {
-        let day = password_attempt.attempt.at().secs().div_euclid(86_400);
-        if password_attempt.failures() < policy::NOTIFY_FAILURES || password_attempt.row.notified_day == Some(day) {
+        let today = password_attempt.attempt.at().day();
+        if password_attempt.failures() < policy::NOTIFY_FAILURES || password_attempt.row.notified_day == Some(today) {
             return Ok(false);
         }
-        let not_notified_today = Condition::Any(vec![absent(attr("day")), ne(attr("day"), day)]);
+        let not_notified_today = Condition::Any(vec![absent(attr("day")), ne(attr("day"), today.0)]);
         let write = Write::update(
             keys::login(&password_attempt.login),
             vec![not_notified_today],
-            vec![Action::Set(attr("day"), num(day))],
+            vec![Action::Set(attr("day"), num(today.0))],
         );
         Ok(matches!(self.table.update(&write, Retry::Never).await?, Updated::Written(_)))
     }

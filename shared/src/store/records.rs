@@ -7,8 +7,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use crate::{
     domain::{
-        Amr, AuthType, Authenticator, Challenge, CurrentIdp, Device, Exclusion, Factor, FactorState, Kind, MailToken,
-        PendingEnrolment, RecoveryToken, ResetCodeEntry, ResetCodeFor, Role, Session, User,
+        Amr, AuthType, Authenticator, Challenge, CurrentIdp, Device, Exclusion, Factor, FactorState, ItemVersion, Kind,
+        MailToken, PasswordVersion, PendingEnrolment, RecoveryToken, ResetCodeEntry, ResetCodeFor, Role,
+        SecurityVersion, Session, TimeStep, User,
     },
     env::Timestamp,
     id::{BatchId, EntryId},
@@ -107,7 +108,7 @@ record! { Challenge as ChallengeRecord {
     #[serde(rename = "n")]
     attempts: i64,
     #[serde(rename = "e")]
-    security_version: i64,
+    security_version: SecurityVersion,
     #[serde(rename = "w")]
     network: String,
     #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
@@ -132,7 +133,7 @@ record! { Session as SessionRecord {
     #[serde(rename = "m")]
     amr: Amr,
     #[serde(rename = "e")]
-    security_version: i64,
+    security_version: SecurityVersion,
     #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
     idp: Option<Nonce>,
     #[serde(rename = "p", default, skip_serializing_if = "is_zero")]
@@ -204,7 +205,7 @@ record! { Exclusion as ExclusionRecord {
 record! { User as UserRecord {
     // Every write raises it (`store::write`), so it is only read.
     #[serde(rename = "v", default, skip_serializing)]
-    version: i64,
+    version: ItemVersion,
     #[serde(rename = "k")]
     kind: Kind,
     #[serde(rename = "r")]
@@ -218,9 +219,9 @@ record! { User as UserRecord {
     #[serde(rename = "born")]
     incarnation: Nonce,
     #[serde(rename = "ep")]
-    security_version: i64,
+    security_version: SecurityVersion,
     #[serde(rename = "pv")]
-    password_version: i64,
+    password_version: PasswordVersion,
     #[serde(rename = "pl", default, skip_serializing_if = "std::ops::Not::not")]
     password_fits_contact: bool,
     #[serde(rename = "ev", default, skip_serializing_if = "std::ops::Not::not")]
@@ -275,7 +276,7 @@ struct FactorRecord {
     #[serde(rename = "sec", default, skip_serializing_if = "Option::is_none")]
     secret: Option<SealedSecret>,
     #[serde(rename = "ls", default, skip_serializing_if = "Option::is_none")]
-    last_step: Option<i64>,
+    last_step: Option<TimeStep>,
     #[serde(rename = "fat", default, skip_serializing_if = "Option::is_none", with = "secs")]
     enrolled_at: Option<Timestamp>,
     #[serde(rename = "rk", default, skip_serializing_if = "Option::is_none")]

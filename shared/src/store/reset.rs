@@ -420,7 +420,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        domain::Factor,
+        domain::{Factor, SecurityVersion},
         env::SystemEntropy,
         id::{LoginName, TenantId},
         policy,
@@ -480,13 +480,13 @@ mod tests {
         let user = ann.read(&bob).await;
         assert!(!user.has_factor());
         assert_eq!(
-            (user.consecutive_failures, user.security_version, user.enrol_by),
+            (user.consecutive_failures, user.security_version.0, user.enrol_by),
             (0, 2, Some(NOW + policy::ENROL_WINDOW))
         );
         assert!(user.reset_code.is_none(), "Bob is no Administrator");
         let again = reset(&ann, &admin, &bob, NOW).await.unwrap();
         assert_eq!(again.enrol_by, first.enrol_by, "a repeat keeps the deadline");
-        assert_eq!(ann.read(&bob).await.security_version, 2, "a repeat changes nothing");
+        assert_eq!(ann.read(&bob).await.security_version.0, 2, "a repeat changes nothing");
         assert_eq!(ann.read(&ann.key).await.resets.len(), 1, "a repeat is not counted");
         reset(&ann, &admin, &bob, NOW + policy::RECOVERY_GRACE / 3).await.unwrap();
     }
@@ -534,7 +534,7 @@ mod tests {
             matches!(reset(&ann, &admin, &bob, NOW).await, Err(MfaResetRejection::ActorRevoked)),
             "deleted meanwhile"
         );
-        assert_eq!(ann.read(&bob).await.security_version, 1);
+        assert_eq!(ann.read(&bob).await.security_version.0, 1);
     }
 
     /// An operator, signed in.
@@ -554,7 +554,7 @@ mod tests {
             seen: NOW,
             step_up: Some(NOW),
             amr: item::Amr::Otp,
-            security_version: 1,
+            security_version: SecurityVersion(1),
             idp: None,
             password_attempts: 0,
             password_attempt: None,

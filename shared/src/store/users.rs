@@ -16,6 +16,7 @@ use super::{
 pub use crate::auth::update_user::{UpdateRejection, fits, fits_somewhere};
 use crate::{
     audit::AuditEvent,
+    domain::PasswordVersion,
     env::Timestamp,
     id::{UserId, UserKey, fold},
     password::PasswordHash,
@@ -141,7 +142,7 @@ impl NewUser {
     pub(super) fn writes(&self) -> Result<[Write; 3], StoreError> {
         let mut login = vec![
             Action::Set(attr("uid"), text(self.key.user().as_str())),
-            Action::Set(attr("pv"), num(self.user.password_version)),
+            Action::Set(attr("pv"), num(self.user.password_version.0)),
             Action::Set(attr("n"), num(0)),
             Action::Set(attr("ttl"), text("never")),
         ];
@@ -297,13 +298,13 @@ fn login_unclaimed_by_others(login: &LoginKey, user: &UserId) -> Write {
 }
 
 /// The write of a new password into the login name's item. The stored password must have this version.
-pub(super) fn new_password(key: &UserKey, login: &LoginKey, version: i64, hash: &PasswordHash) -> Write {
+pub(super) fn new_password(key: &UserKey, login: &LoginKey, version: PasswordVersion, hash: &PasswordHash) -> Write {
     Write::update(
         keys::login(login),
         vec![eq(attr("uid"), key.user().as_str()), eq(attr("pv"), version)],
         vec![
             Action::Set(attr("ph"), text(hash.as_str())),
-            Action::Set(attr("pv"), num(version + 1)),
+            Action::Set(attr("pv"), num(version.raised().0)),
             Action::Set(attr("n"), num(0)),
         ],
     )

@@ -204,6 +204,7 @@ fn window_ends(user: &User, now: Timestamp) -> Timestamp {
 mod tests {
     use super::*;
     use crate::{
+        domain::{SecurityVersion, TimeStep},
         env::SystemEntropy,
         secret::{KeyRing, NewToken, Sealer, TokenClass},
         store::fixture::{NOW, STEP, ann, decided},
@@ -233,7 +234,7 @@ mod tests {
         for token in &tokens {
             let Ok(pending) = ann.charge(token, NOW).await else { panic!("refused") };
             let code = totp::code_at(&ann.secret, STEP).unwrap();
-            let proof = totp::check(&ann.secret, &code, NOW, 0).unwrap();
+            let proof = totp::check(&ann.secret, &code, NOW, None).unwrap();
             sign_ins.push(SignIn::with_totp(pending, proof, None, &SystemEntropy).unwrap());
         }
         let accepted = futures_util::future::join_all(sign_ins.into_iter().map(|one| ann.accept(one))).await;
@@ -302,7 +303,7 @@ mod tests {
         for (token, close) in gone {
             let Ok(pending) = ann.charge(token, NOW).await else { panic!("refused") };
             let code = totp::code_at(&ann.secret, STEP + 1).unwrap();
-            let proof = totp::check(&ann.secret, &code, NOW, STEP).unwrap();
+            let proof = totp::check(&ann.secret, &code, NOW, Some(STEP)).unwrap();
             let sign_in = SignIn::with_totp(pending, proof, None, &SystemEntropy).unwrap();
             ann.change(close).await;
             assert!(ann.accept(sign_in).await.is_none());
@@ -315,7 +316,7 @@ mod tests {
         let session = ann.with_step(&tokens[0], STEP, NOW).await.unwrap().reference().clone();
         let Ok(pending) = ann.charge(&session, NOW).await else { panic!("refused") };
         let code = totp::code_at(&ann.secret, STEP + 1).unwrap();
-        let proof = totp::check(&ann.secret, &code, NOW, STEP).unwrap();
+        let proof = totp::check(&ann.secret, &code, NOW, Some(STEP)).unwrap();
         let sign_in = SignIn::with_totp(pending, proof, None, &SystemEntropy).unwrap();
         ann.change(Action::Set(attr("fs"), write::text("d"))).await;
         assert!(ann.accept(sign_in).await.is_none());
@@ -326,9 +327,10 @@ mod tests {
         let (ann, tokens) = ann(2).await;
         let ring = KeyRing::new([(2, [2; 32].into())].into()).unwrap();
         let resealed = ring.seal(&ann.secret, &SystemEntropy).await.unwrap();
-        let proven = async |token: &TokenRef, step: i64| {
+        let proven = async |token: &TokenRef, step: TimeStep| {
             let Ok(pending) = ann.charge(token, NOW).await else { panic!("refused") };
-            let proof = totp::check(&ann.secret, &totp::code_at(&ann.secret, step).unwrap(), NOW, step - 1).unwrap();
+            let proof =
+                totp::check(&ann.secret, &totp::code_at(&ann.secret, step).unwrap(), NOW, Some(step - 1)).unwrap();
             SignIn::with_totp(pending, proof, Some(resealed.clone()), &SystemEntropy).unwrap()
         };
         assert!(ann.accept(proven(&tokens[0], STEP).await).await.is_some());
@@ -437,7 +439,7 @@ mod tests {
                     let mut user = user.clone();
                     let session = user.sessions.get_mut(token.id()).unwrap();
                     (session.ends, session.seen) = (ends, seen);
-                    (session.security_version, session.password_attempts) = (version, attempts);
+                    (session.security_version, session.password_attempts) = (SecurityVersion(version), attempts);
                     all.push(user);
                 }
             }
@@ -456,7 +458,7 @@ mod tests {
                 let mut user = user.clone();
                 let challenge = user.challenges.get_mut(token.id()).unwrap();
                 challenge.ends = ends;
-                (challenge.security_version, challenge.attempts) = (version, attempts);
+                (challenge.security_version, challenge.attempts) = (SecurityVersion(version), attempts);
                 all.push(user);
             }
         }

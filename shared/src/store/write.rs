@@ -12,6 +12,7 @@ use std::{borrow::Cow, collections::HashMap};
 pub use serde_dynamo::AttributeValue as Value;
 
 use super::keys;
+use crate::domain::{ItemVersion, PasswordVersion, SecurityVersion};
 
 /// An item: named attributes, including `PK` and `SK`.
 pub type Item = HashMap<String, Value>;
@@ -142,6 +143,16 @@ impl From<i64> for Operand {
         Self::Value(num(n))
     }
 }
+macro_rules! version_operands {
+    ($($version:ident)*) => { $(
+        impl From<$version> for Operand {
+            fn from(version: $version) -> Self {
+                version.0.into()
+            }
+        }
+    )* };
+}
+version_operands! { ItemVersion SecurityVersion PasswordVersion }
 impl From<&str> for Operand {
     fn from(s: &str) -> Self {
         Self::Value(text(s))

@@ -147,7 +147,7 @@ async fn only_contacts_are_excluded() {
         assert!(audit_rows.iter().all(|row| row.batch_id.as_ref() == Some(&report.id) && row.notify == [Notify::User]));
         if expected != Outcome::NotFound {
             let user = fixture.ann.read(&fixture.key(id)).await;
-            assert_eq!((user.excluded.is_some(), user.security_version), (excluded, if excluded { 2 } else { 1 }));
+            assert_eq!((user.excluded.is_some(), user.security_version.0), (excluded, if excluded { 2 } else { 1 }));
         }
     }
     let user = fixture.ann.read(&fixture.key(&enrolled)).await;
@@ -268,7 +268,7 @@ async fn contact_who_signs_in_during_the_batch_is_excluded() {
     let (fixture, report) = batch_interrupted_by(20, Action::Set(attr("seen"), num(1))).await;
     assert_eq!(outcomes(&report), [Outcome::Excluded; 20]);
     for id in &fixture.contacts {
-        assert_eq!(fixture.ann.read(&fixture.key(id)).await.security_version, 2);
+        assert_eq!(fixture.ann.read(&fixture.key(id)).await.security_version.0, 2);
         assert_eq!(fixture.audit_rows(id, AuditAction::ContactExcluded).await.len(), 1);
     }
 }
@@ -281,7 +281,8 @@ async fn dry_run_reports_outcomes_and_changes_nothing() {
     assert!(report.dry_run && outcomes(&report) == vec![Outcome::Excluded; 22]);
     for id in &fixture.contacts {
         assert!(
-            fixture.ann.read(&fixture.key(id)).await.security_version == 1 && fixture.exclusion_row(id).await.is_none()
+            fixture.ann.read(&fixture.key(id)).await.security_version.0 == 1
+                && fixture.exclusion_row(id).await.is_none()
         );
     }
     let other = fixture.run(&fixture.request("a")).await;
@@ -298,7 +299,7 @@ async fn reincluded_contact_must_enrol() {
     let report = fixture.report(&BatchRequest { change: ExclusionChange::Include, ..fixture.request("b") }).await;
     assert_eq!(outcomes(&report), [Outcome::Included; 2]);
     let user = fixture.ann.read(&fixture.key(&fixture.contacts[0])).await;
-    assert!(user.excluded.is_none() && user.factor.state() == FactorState::None && user.security_version == 3);
+    assert!(user.excluded.is_none() && user.factor.state() == FactorState::None && user.security_version.0 == 3);
     assert!(user.enrol_by.is_none(), "the deadline of the reset no longer applies");
     assert!(fixture.exclusion_row(&fixture.contacts[0]).await.is_none());
     assert_eq!(fixture.audit_rows(&fixture.contacts[0], AuditAction::ContactIncluded).await.len(), 1);
@@ -366,7 +367,7 @@ async fn concurrent_repeats_apply_each_contact_once() {
         assert!(report.status == Status::Completed && outcomes(&report) == vec![Outcome::Excluded; 65]);
     }
     for id in &fixture.contacts {
-        assert_eq!(fixture.ann.read(&fixture.key(id)).await.security_version, 2);
+        assert_eq!(fixture.ann.read(&fixture.key(id)).await.security_version.0, 2);
         assert_eq!(fixture.audit_rows(id, AuditAction::ContactExcluded).await.len(), 1);
     }
 }

@@ -28,7 +28,7 @@ async fn code_of_another_factor_is_refused() {
             _ => FactorRef { factor: nonce, ..own },
         };
         let secret = TotpSecret::from_bytes(owner, *ann.secret.expose());
-        let proof = totp::check(&secret, &totp::code_at(&secret, STEP).unwrap(), NOW, 0).unwrap();
+        let proof = totp::check(&secret, &totp::code_at(&secret, STEP).unwrap(), NOW, None).unwrap();
         let Ok(pending) = ann.charge(&tokens[0], NOW).await else { panic!("refused") };
         let refused = SignIn::with_totp(pending, proof, None, &SystemEntropy).err();
         assert!(matches!(refused, Some(SignInError::Foreign)), "{case}");

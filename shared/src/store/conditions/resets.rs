@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::{
-    domain::Factor,
+    domain::{Factor, TimeStep},
     env::{SystemEntropy, Timestamp},
     id::{TenantId, UserId},
     recovery::ResetCode,
@@ -212,7 +212,7 @@ async fn support_reset_is_retried_when_administrator_changed_meanwhile() {
     table.before_write(1, async move { other.change(Action::Add(attr("ep"), 1)).await });
     let done = support_reset(&ann, &Actor::AdminContext(&admin), &ann.login).await;
     assert!(done.is_ok() && !table.waits());
-    assert_eq!(ann.read(&ann.key).await.security_version, 3);
+    assert_eq!(ann.read(&ann.key).await.security_version.0, 3);
 }
 
 /// A second reset is a repeat only until the deadline for the enrolment.
@@ -222,11 +222,11 @@ async fn reset_after_enrolment_deadline_is_new_and_counted() {
     let (bob, session) = (enrolled(&ann, "bob").await, ann.session_of(&ann.key).await);
     assert!(reset(&ann, &session, bob.user()).await.is_ok());
     let late = NOW + policy::ENROL_WINDOW + Duration::from_secs(1);
-    let step = late.secs() / 30;
+    let step = TimeStep::of(late);
     let session = ann.signed_in(&ann.challenge(None, late).await, step, late).await.unwrap().token;
     let Ok(done) = reset_at(&ann, session.reference(), bob.user(), late).await else { panic!("not reset") };
     assert_eq!(done.enrol_by.secs(), (late + policy::ENROL_WINDOW).secs());
-    assert_eq!((ann.read(&bob).await.security_version, ann.read(&ann.key).await.resets.len()), (3, 1));
+    assert_eq!((ann.read(&bob).await.security_version.0, ann.read(&ann.key).await.resets.len()), (3, 1));
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::{
+    domain::PasswordVersion,
     env::{SystemEntropy, Timestamp},
     store::{
         fixture::{PASSWORD, STEP, ann},
@@ -113,7 +114,7 @@ async fn password_change_is_refused_when_session_or_password_changed_meanwhile()
         assert!(matches!(done, Err(it) if it == why), "{case}");
         let row: item::LoginRow = item::read(item_at(&ann, login).await.unwrap()).unwrap();
         let set = i64::from(case == "password");
-        assert_eq!(row.version, Some(before.password_version + set), "{case}");
+        assert_eq!(row.version, Some(PasswordVersion(before.password_version.0 + set)), "{case}");
         assert!(row.hash.as_deref() != Some(hash.as_str()), "{case}");
     }
 }

@@ -76,7 +76,7 @@ async fn sign_in_is_denied_when_its_proof_became_invalid_meanwhile() {
             _ => proven(&ann, &tokens[0], STEP).await,
         };
         let action = match change {
-            "step spent" => Action::Set(attr("ls"), num(STEP)),
+            "step spent" => Action::Set(attr("ls"), num(STEP.0)),
             "recovery token replaced" => Action::Set(attr("rk"), write::bytes(&[7; 32])),
             "challenge spent" => Action::Set(at("c", token).key("n"), num(1_000)),
             "challenge gone" => Action::Remove(at("c", token)),

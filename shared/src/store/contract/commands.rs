@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::count_true;
 use crate::{
     audit::{Action as Did, AuditEvent, Outcome},
+    domain::SecurityVersion,
     env::SystemEntropy,
     id::{IdempotencyKey, TenantId, UserId, UserKey},
     policy,
@@ -128,7 +129,7 @@ async fn enrolment(table: &Arc<dyn Table>, round: usize) {
             let charge = decided(one.store().charge_confirmation(token, attempt(NOW)).await);
             let Ok(charged) = charge else { return false };
             let secret = ring.open(charged.factor(), charged.secret()).await.unwrap();
-            let proof = totp::check(&secret, &totp::code_at(&secret, STEP).unwrap(), NOW, -1).unwrap();
+            let proof = totp::check(&secret, &totp::code_at(&secret, STEP).unwrap(), NOW, None).unwrap();
             let confirmed = ConfirmedEnrolment::new(charged, proof, &SystemEntropy).unwrap().unwrap();
             one.store().confirm_enrolment(confirmed, &one.ann.event()).await.is_ok()
         }
@@ -229,7 +230,7 @@ impl RaceTenant {
             seen: NOW,
             step_up: Some(NOW),
             amr: item::Amr::Otp,
-            security_version: 1,
+            security_version: SecurityVersion(1),
             idp: None,
             password_attempts: 0,
             password_attempt: None,
@@ -263,9 +264,9 @@ async fn batches(table: &Arc<dyn Table>, round: usize) {
     for id in &contacts {
         let user = one.ann.read(&one.key(id)).await;
         assert!(
-            user.excluded.is_some() && user.security_version == 2,
+            user.excluded.is_some() && user.security_version.0 == 2,
             "{id} was excluded {} times",
-            user.security_version - 1
+            user.security_version.0 - 1
         );
     }
 }

@@ -6,7 +6,7 @@ use super::*;
 use crate::store::write::num;
 use crate::{
     audit::{Action as AuditAction, Outcome},
-    domain::Factor,
+    domain::{Factor, SecurityVersion},
     env::SystemEntropy,
     id::{TenantId, UserId, UserKey},
     recovery::ResetCode,
@@ -51,7 +51,7 @@ async fn charge(ann: &Ann, token: &TokenRef) -> Result<PendingConfirmation, Enro
 async fn confirmed(ann: &Ann, token: &TokenRef) -> Result<ConfirmedEnrolment, EnrolmentRejection> {
     let charged = charge(ann, token).await?;
     let secret = ring().open(charged.factor(), charged.secret()).await.unwrap();
-    let proof = totp::check(&secret, &totp::code_at(&secret, STEP).unwrap(), NOW, -1).unwrap();
+    let proof = totp::check(&secret, &totp::code_at(&secret, STEP).unwrap(), NOW, None).unwrap();
     Ok(ConfirmedEnrolment::new(charged, proof, &SystemEntropy).unwrap().unwrap())
 }
 
@@ -119,7 +119,10 @@ async fn enrolment_is_confirmed_once_and_all_other_tokens_are_void() {
     let user = ann.read(&ann.key).await;
     assert!(user.factor.active().is_some_and(|it| it.last_step == STEP && it.recovery_token.is_none()));
     assert!(
-        user.enrolments.is_empty() && user.pending.is_none() && user.security_version == 2 && user.sessions.len() == 1
+        user.enrolments.is_empty()
+            && user.pending.is_none()
+            && user.security_version.0 == 2
+            && user.sessions.len() == 1
     );
     assert!(ann.administrators().await.with_mfa.contains_key(ann.key.user()));
     assert_eq!(charge(&ann, &tokens[0]).await.err(), Some(EnrolmentRejection::InvalidToken));
@@ -364,13 +367,13 @@ fn change_entry(user: &mut User, token: &EnrolmentToken, end: usize, version: i6
     match token {
         EnrolmentToken::Enrolment(token) => {
             let entry = user.enrolments.get_mut(token.id()).unwrap();
-            (entry.ends, entry.security_version, entry.verifier) = (ends()[end], version, verifier);
+            (entry.ends, entry.security_version, entry.verifier) = (ends()[end], SecurityVersion(version), verifier);
         }
         EnrolmentToken::Session(token) => {
             let (longest, second) = (NOW + policy::SESSION_LIFE + policy::SKEW, Duration::from_secs(1));
             let session = user.sessions.get_mut(token.id()).unwrap();
             session.ends = [NOW, NOW + second, longest, longest + second][end];
-            (session.security_version, session.verifier) = (version, verifier);
+            (session.security_version, session.verifier) = (SecurityVersion(version), verifier);
         }
     }
 }

@@ -6,7 +6,7 @@ use super::{MailLog, NoMail, NotCharged};
 use crate::{
     audit::{Action as AuditAction, AuditEvent, Outcome},
     auth::mail_token::may_be_mailed,
-    domain::{LoginRow, MailPurpose, Profile, TenantPolicy, User},
+    domain::{ItemVersion, LoginRow, MailPurpose, Profile, TenantPolicy, User},
     env::{Entropy, Timestamp},
     id::{MessageId, UserId, UserKey},
     mail_order::{MailOrder, OrderedMail},
@@ -199,7 +199,7 @@ impl Loaded {
         may_be_mailed(&self.user, purpose, self.profile.email.is_some(), self.has_password)?;
         let mut log = self.log.clone();
         log.charge(&order.id, network(&order.mail), now)?;
-        log.version += 1;
+        log.version = log.version.raised();
         let mut user = self.user.clone();
         user.add_mail_token(token.reference(), purpose, &order.id, now);
         let address = self.profile.email.clone().unwrap_or_default();
@@ -213,7 +213,11 @@ impl Loaded {
     fn log_write(&self, log: &MailLog, now: Timestamp) -> Result<Write, StoreError> {
         let mut item = item::write(log)?;
         item.insert("ttl".to_owned(), num((now + Duration::from_secs(2 * 86_400)).secs()));
-        let as_loaded = if self.log.version == 0 { absent(attr("v")) } else { eq(attr("v"), self.log.version) };
+        let as_loaded = if self.log.version == ItemVersion::default() {
+            absent(attr("v"))
+        } else {
+            eq(attr("v"), self.log.version)
+        };
         let actions = item.into_iter().map(|(name, value)| Action::Set(attr(name), value)).collect();
         Ok(Write::update(keys::mail_log(&self.login), vec![as_loaded], actions))
     }

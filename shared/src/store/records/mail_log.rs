@@ -4,14 +4,14 @@ use std::collections::HashMap;
 
 use super::{Deserialize, Deserializer, Serialize, Serializer, Timestamp};
 use crate::{
-    domain::{LoggedMail, MailLog},
+    domain::{ItemVersion, LoggedMail, MailLog},
     id::MessageId,
 };
 
 #[derive(Serialize, Deserialize)]
 struct MailLogRecord {
     #[serde(rename = "v", default)]
-    version: i64,
+    version: ItemVersion,
     #[serde(rename = "m", default)]
     mails: HashMap<MessageId, LoggedMail>,
 }

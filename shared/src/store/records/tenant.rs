@@ -7,10 +7,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use crate::{
     domain::{
-        AccentColor, Administrators, Idp, LoginRow, Profile, Provisioning, RequestKey, ResetCodeFor, SsoRequest,
-        TenantPolicy,
+        AccentColor, Administrators, Idp, LoginRow, PasswordVersion, Profile, Provisioning, RequestKey, ResetCodeFor,
+        SsoRequest, TenantPolicy,
     },
-    env::Timestamp,
+    env::{Day, Timestamp},
     id::UserId,
     secret::Nonce,
 };
@@ -134,7 +134,7 @@ record! { LoginRow as LoginRowRecord {
     #[serde(rename = "ph", default, skip_serializing_if = "Option::is_none")]
     hash: Option<String>,
     #[serde(rename = "pv", default, skip_serializing_if = "Option::is_none")]
-    version: Option<i64>,
+    version: Option<PasswordVersion>,
     #[serde(rename = "n", default)]
     attempts: i64,
     #[serde(rename = "q", default, with = "millis")]
@@ -142,5 +142,5 @@ record! { LoginRow as LoginRowRecord {
     #[serde(rename = "a", default, skip_serializing_if = "Option::is_none")]
     attempt: Option<Nonce>,
     #[serde(rename = "day", default, skip_serializing_if = "Option::is_none")]
-    notified_day: Option<i64>,
+    notified_day: Option<Day>,
 } }

@@ -2,6 +2,7 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 
 use super::*;
 use crate::{
+    domain::PasswordVersion,
     env::SystemEntropy,
     id::LoginName,
     policy::{self, Backoff},
@@ -114,8 +115,8 @@ async fn password_set_by_administrator_replaces_old_one() {
         let patch = Patch { hash: Some(hash(text)), ..Patch::default() };
         assert!(change(&ann, &session, &bob, &patch).await.is_ok());
         let row = login_row(&ann, &bob).await.unwrap();
-        assert_eq!((row.hash.as_deref(), row.version, row.attempts), (Some(text), Some(n), 0));
-        assert_eq!(ann.read(&bob).await.password_version, n);
+        assert_eq!((row.hash.as_deref(), row.version, row.attempts), (Some(text), Some(PasswordVersion(n)), 0));
+        assert_eq!(ann.read(&bob).await.password_version.0, n);
     }
 }
 
@@ -167,7 +168,7 @@ async fn short_password_is_refused_if_employee_became_contact_meanwhile() {
     let done = decided(ann.store.update_user(&admin, as_employee, &patch, &attempt(NOW), &ann.event()).await);
     assert!(matches!(done, Err(ChangeRejection::Update(UpdateRejection::PasswordTooShort))));
     let user = ann.read(&bob).await;
-    assert!(user.password_version == 1 && user.password_fits_contact);
+    assert!(user.password_version.0 == 1 && user.password_fits_contact);
     assert!(login_row(&ann, &bob).await.unwrap().hash.is_none());
 }
 

@@ -69,8 +69,9 @@ impl Store {
         let VerifiedOwnPassword(OwnPasswordAttempt { token, row: _, user, attempt }) = verified;
         let (key, now) = (token.user(), attempt.at());
         let login = LoginKey::of(key.tenant(), &user.login);
-        let session = NewSession::signed_in(key, 0, item::Amr::Password, &attempt, self.restored, entropy)
-            .map_err(StoreError::from)?;
+        let session =
+            NewSession::signed_in(key, user.security_version, item::Amr::Password, &attempt, self.restored, entropy)
+                .map_err(StoreError::from)?;
         let audited = Audited { attempt: &attempt, number: 0, event };
         let decide = |user: &mut User| {
             let write = new_password(key, &login, user.password_version, hash);

@@ -3,6 +3,7 @@ use futures_util::future::join_all;
 use super::*;
 use crate::{
     auth::verify_code::SignIn,
+    domain::TimeStep,
     env::SystemEntropy,
     store::{
         fixture::{Ann, NOW, PASSWORD, STEP, ann, attempt, decided},
@@ -78,9 +79,9 @@ async fn every_change_except_of_names_raises_security_version() {
     let (ann, session, bob) = admin_and_user("bob", Role::Standard).await;
     let name = Patch { display_name: Some("Bobby".into()), ..Patch::default() };
     let Ok(now) = change(&ann, &session, &bob, &name).await else { panic!("refused") };
-    assert_eq!((now.0.security_version, now.1.display_name.as_str()), (1, "Bobby"));
+    assert_eq!((now.0.security_version.0, now.1.display_name.as_str()), (1, "Bobby"));
     change(&ann, &session, &bob, &role(Role::Standard)).await.unwrap();
-    assert_eq!(ann.read(&bob).await.security_version, 1);
+    assert_eq!(ann.read(&bob).await.security_version.0, 1);
     for (patch, security_version) in [
         (role(Role::Administrator), 2),
         (Patch { auth_type: Some(AuthType::SamlSso), ..Patch::default() }, 3),
@@ -88,7 +89,7 @@ async fn every_change_except_of_names_raises_security_version() {
         (Patch { kind: Some(Kind::Contact), role: Some(Role::Portal), ..Patch::default() }, 5),
     ] {
         assert!(change(&ann, &session, &bob, &patch).await.is_ok());
-        assert_eq!(ann.read(&bob).await.security_version, security_version);
+        assert_eq!(ann.read(&bob).await.security_version.0, security_version);
     }
     assert!(matches!(
         change(&ann, &session, &bob, &role(Role::Standard)).await,
@@ -216,7 +217,7 @@ async fn tenant_is_checked_only_when_nothing_else_shows_it_exists() {
     }
 }
 
-async fn caller(ann: &Ann, challenge: &TokenRef, step: i64) -> Principal {
+async fn caller(ann: &Ann, challenge: &TokenRef, step: TimeStep) -> Principal {
     let token = ann.with_step(challenge, step, NOW).await.unwrap();
     ann.store.read_session(token.reference(), NOW).await.unwrap()
 }
@@ -290,7 +291,7 @@ async fn step_up_and_ending_other_sessions_keep_password_attempts() {
     let Ok(pending) = ann.charge(first.token(), NOW).await else { panic!("refused") };
     assert!(ann.own_password(&first, "wrong", NOW).await.is_err());
     let code = totp::code_at(&ann.secret, STEP + 1).unwrap();
-    let proof = totp::check(&ann.secret, &code, NOW, STEP).unwrap();
+    let proof = totp::check(&ann.secret, &code, NOW, Some(STEP)).unwrap();
     let stepped_up = ann.accept(SignIn::with_totp(pending, proof, None, &SystemEntropy).unwrap()).await.unwrap();
     assert_eq!((stepped_up.session.password_attempts, attempts(&ann.read(&ann.key).await)), (2, Some(2)));
 }
@@ -304,7 +305,7 @@ async fn password_attempt_requires_live_session_of_local_user() {
         let before = ann.read(&ann.key).await;
         ann.change(blocking).await;
         assert!(ann.own_password(&first, PASSWORD, NOW).await.is_err());
-        for restored in [Action::Set(attr("at"), text("l")), Action::Set(attr("pv"), num(before.password_version))] {
+        for restored in [Action::Set(attr("at"), text("l")), Action::Set(attr("pv"), num(before.password_version.0))] {
             ann.change(restored).await;
         }
     }
@@ -344,7 +345,7 @@ async fn user_whose_name_id_is_the_user_name_is_created_and_changed() {
 async fn new_password_replaces_only_the_loaded_one() {
     let (ann, _) = ann(0).await;
     let login = ann.store.table.read(&[keys::login(&ann.login)]).await.unwrap().remove(0).unwrap();
-    let write = new_password(&ann.key, &ann.login, 1, &ann.hash("another good password").await);
+    let write = new_password(&ann.key, &ann.login, PasswordVersion(1), &ann.hash("another good password").await);
     assert!(write.apply(Some(&login)).is_ok());
     for (name, value) in [("uid", text("u-other")), ("pv", num(2))] {
         let mut other = login.clone();

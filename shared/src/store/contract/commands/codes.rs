@@ -44,7 +44,7 @@ async fn code_sign_ins(table: &Arc<dyn Table>, round: usize) {
             let Ok(pending) = one.ann.charge(&one.challenges[n % 8], NOW).await else { return false };
             let code = totp::code_at(&one.ann.secret, STEP).unwrap();
             let last = pending.user().factor.active().unwrap().last_step;
-            let Some(proof) = totp::check(&one.ann.secret, &code, NOW, last) else { return false };
+            let Some(proof) = totp::check(&one.ann.secret, &code, NOW, Some(last)) else { return false };
             let sign_in = SignIn::with_totp(pending, proof, None, &SystemEntropy).unwrap();
             one.store().accept(sign_in, &one.ann.event()).await.is_ok()
         }

@@ -312,7 +312,7 @@ async fn link_is_deleted_with_its_user_and_not_inherited_by_a_new_user() {
     // A new user with the same user id and security version.
     let again = ann.of_idp("bob", Role::Standard, FactorState::Active).await;
     assert_eq!(again, bob);
-    update_user(&ann, &bob, vec![Action::Set(attr("ep"), num(earlier_sign_in.user.security_version))]).await;
+    update_user(&ann, &bob, vec![Action::Set(attr("ep"), num(earlier_sign_in.user.security_version.0))]).await;
     assert!(
         matches!(opened(&ann, earlier_sign_in).await, Err(OpeningRejection::Stale(_))),
         "the sign-in belongs to the deleted user"
@@ -421,7 +421,7 @@ async fn role_state(ann: &Ann, key: &UserKey) -> (Role, bool, i64) {
     let (active, mark_admin_with_mfa) =
         (listed.active.contains_key(key.user()), listed.with_mfa.contains_key(key.user()));
     assert_eq!(active, mark_admin_with_mfa, "the user has a factor");
-    (user.role, active, user.security_version)
+    (user.role, active, user.security_version.0)
 }
 
 async fn set_role_by_groups(ann: &Ann, key: &UserKey) {
