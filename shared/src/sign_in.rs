@@ -8,7 +8,7 @@ use std::time::Duration;
 use data_encoding::BASE64URL_NOPAD;
 
 use crate::{
-    domain::{Amr, AuthType, Challenge, FactorState, Kind, LoginRow, SecurityVersion, Session, User},
+    domain::{Amr, Challenge, FactorState, Kind, LoginRow, SecurityVersion, Session, User},
     env::{Entropy, EntropyError, Timestamp},
     id::{EntryId, UserKey},
     password::{PasswordHash, PasswordProof},
@@ -161,9 +161,8 @@ impl OwnPasswordAttempt {
             (Some(proof), Some(hash)) => proof.of(hash),
             _ => false,
         };
-        let permitted = self.user.auth_type == AuthType::Local
-            && self.row.uid.as_ref() == Some(self.token.user().user())
-            && self.row.version == Some(self.user.password_version);
+        let own = self.row.uid.as_ref() == Some(self.token.user().user());
+        let permitted = own && self.row.version.is_some_and(|version| self.user.accepts_password(version));
         if verified && permitted { Ok(VerifiedOwnPassword(self)) } else { Err(self) }
     }
 }
@@ -281,10 +280,8 @@ impl VerifiedPassword {
     /// Whether the password signs in this user: the user as loaded, or as they are after a change. A user who was deleted and
     /// created again under the same id is another user.
     pub(crate) fn signs_in(&self, user: &User) -> bool {
-        user.incarnation == self.user.incarnation
-            && user.active
-            && user.auth_type == AuthType::Local
-            && self.password_attempt.row.version == Some(user.password_version)
+        let version = self.password_attempt.row.version;
+        user.incarnation == self.user.incarnation && version.is_some_and(|version| user.accepts_password(version))
     }
 
     /// Decides the next step of the sign-in.
@@ -321,10 +318,10 @@ impl NextStep {
     /// contacts.
     pub(crate) fn of(user: &User, now: Timestamp) -> Self {
         let dormant = user.seen <= now - policy::DORMANT;
-        let too_late = user.enrol_by.is_some_and(|until| until <= now);
+        let too_late = user.enrolment_deadline_passed(now);
         match user.factor.state() {
             FactorState::None if user.kind == Kind::Contact && user.excluded.is_some() => Self::Exempt,
-            FactorState::Active if user.consecutive_failures < policy::MAX_CONSECUTIVE_FAILURES => Self::CodeRequired,
+            FactorState::Active if !user.code_attempts_exhausted() => Self::CodeRequired,
             FactorState::None if !dormant && !too_late => Self::EnrolmentRequired,
             _ => Self::ResetRequired,
         }
@@ -401,8 +398,7 @@ impl PendingVerification {
     /// Whether the factor must be disabled if this attempt is wrong.
     #[must_use]
     pub fn exhausts_factor(&self) -> bool {
-        self.user.factor.state() == FactorState::Active
-            && self.user.consecutive_failures >= policy::MAX_CONSECUTIVE_FAILURES
+        self.user.factor.is_active() && self.user.code_attempts_exhausted()
     }
 }
 

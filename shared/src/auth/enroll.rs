@@ -155,7 +155,7 @@ fn check_first_enrolment(user: &User, code: Option<&CodeDigest>, now: Timestamp)
     if user.has_factor() {
         return Err(EnrolmentRejection::InvalidToken);
     }
-    if user.enrol_by.is_some_and(|until| until <= now) {
+    if user.enrolment_deadline_passed(now) {
         return Err(EnrolmentRejection::ResetRequired);
     }
     let right = user.reset_code.as_ref().is_some_and(|stored| stored.open(now) && Some(&stored.digest) == code);

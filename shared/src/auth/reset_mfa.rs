@@ -33,7 +33,7 @@ pub enum NotSole {
 /// Resets a user, or renews the reset code of one who was reset and has not enrolled. `code` becomes the reset code where one
 /// is required: for Administrators, and for everyone if the tenant says so.
 pub fn reset_mfa(user: &mut User, code_for: ResetCodeFor, code: CodeDigest, now: Timestamp) -> ResetKind {
-    let awaits_enrolment = !user.has_factor() && user.enrol_by.is_some_and(|until| until > now);
+    let awaits_enrolment = !user.has_factor() && user.enrol_by.is_some() && !user.enrolment_deadline_passed(now);
     if !awaits_enrolment {
         let code_required = user.administers() || code_for == ResetCodeFor::Everyone;
         reset(user, code_required.then_some(code), now);

@@ -45,9 +45,8 @@ pub enum VerificationRejection {
 /// Each variant of [`VerificationRejection`] except `AlreadyUsed`.
 pub fn check_attempt(user: &User, token: &VerificationToken, now: Timestamp) -> Result<(), VerificationRejection> {
     check_token(user, token, policy::MAX_ATTEMPTS, now)?;
-    let exhausted = user.consecutive_failures >= policy::MAX_CONSECUTIVE_FAILURES;
     match (user.factor.state(), token) {
-        (FactorState::Active, _) if !exhausted => Ok(()),
+        (FactorState::Active, _) if !user.code_attempts_exhausted() => Ok(()),
         (FactorState::None, _) => Err(VerificationRejection::NoFactor),
         // At a challenge the response is the same as for a void token. The next sign-in says that a reset is required.
         (_, VerificationToken::Challenge(_)) => Err(VerificationRejection::InvalidToken),
@@ -214,7 +213,7 @@ pub struct NotExhausted;
 /// # Errors
 /// [`NotExhausted`].
 pub fn disable_factor(user: &mut User) -> Result<(), NotExhausted> {
-    if !user.factor.is_active() || user.consecutive_failures < policy::MAX_CONSECUTIVE_FAILURES {
+    if !user.factor.is_active() || !user.code_attempts_exhausted() {
         return Err(NotExhausted);
     }
     user.factor.disable();

@@ -179,6 +179,24 @@ impl User {
         matches!(self.role, Role::Administrator | Role::Operator)
     }
 
+    /// Whether the password of this version signs the user in.
+    #[must_use]
+    pub fn accepts_password(&self, version: PasswordVersion) -> bool {
+        self.active && self.auth_type == AuthType::Local && self.password_version == version
+    }
+
+    /// Whether the time to enrol after a reset has ended. False if there is no such time.
+    #[must_use]
+    pub fn enrolment_deadline_passed(&self, now: Timestamp) -> bool {
+        self.enrol_by.is_some_and(|deadline| deadline <= now)
+    }
+
+    /// Whether no more codes are checked, because too many failed one after the other.
+    #[must_use]
+    pub fn code_attempts_exhausted(&self) -> bool {
+        self.consecutive_failures >= policy::MAX_CONSECUTIVE_FAILURES
+    }
+
     /// Whether there is a factor, active or disabled.
     #[must_use]
     pub fn has_factor(&self) -> bool {
@@ -189,7 +207,7 @@ impl User {
     #[must_use]
     pub fn disabled(&self) -> bool {
         match self.factor.state() {
-            FactorState::Active => self.consecutive_failures >= policy::MAX_CONSECUTIVE_FAILURES,
+            FactorState::Active => self.code_attempts_exhausted(),
             FactorState::Disabled => true,
             FactorState::None => false,
         }
