@@ -346,6 +346,14 @@ impl VerificationToken {
         }
     }
 
+    /// The user's entry of a challenge. `None` for a session.
+    pub(crate) fn challenge_of<'a>(&self, user: &'a User) -> Option<&'a Challenge> {
+        match self {
+            Self::Challenge(token) => user.challenges.get(token.id()),
+            Self::Session(_) => None,
+        }
+    }
+
     /// Accepts a challenge. `None` for a token of another class (`invalid_token`).
     #[must_use]
     pub fn challenge(token: TokenRef) -> Option<Self> {
@@ -389,10 +397,7 @@ impl PendingVerification {
     /// The challenge, if the code was sent with one.
     #[must_use]
     pub fn challenge(&self) -> Option<&Challenge> {
-        match &self.token {
-            VerificationToken::Challenge(token) => self.user.challenges.get(token.id()),
-            VerificationToken::Session(_) => None,
-        }
+        self.token.challenge_of(&self.user)
     }
 
     /// Whether the factor must be disabled if this attempt is wrong.

@@ -97,7 +97,7 @@ pub(crate) async fn refuse(app: &App, request: &Request, pending: &PendingVerifi
     let (key, attempt, user) = (pending.key(), pending.attempt(), pending.user());
     let about = |action, outcome| request.event(action, outcome).about(key.user());
     let mut event = about(action, Outcome::Refused);
-    if pending.challenge().is_some_and(|challenge| challenge.attempts >= policy::NOTIFY_CODES) {
+    if pending.challenge().is_some_and(|challenge| !challenge.state.is_open_below(policy::NOTIFY_CODES)) {
         event = event.notify(Notify::User);
     }
     app.store.record(key.tenant(), attempt, 0, &event).await;

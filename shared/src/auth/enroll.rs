@@ -367,7 +367,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        domain::{Kind, ResetCodeEntry, ResetCodeFor, Role},
+        domain::{ChallengeState, Kind, ResetCodeEntry, ResetCodeFor, Role},
         env::SystemEntropy,
         id::{TenantId, UserId},
         recovery::ResetCode,
@@ -396,7 +396,7 @@ mod tests {
         let entry = Challenge {
             verifier: *token.verifier(),
             ends: NOW + policy::ENROLMENT_LIFE,
-            attempts: 0,
+            state: ChallengeState::NEW,
             security_version: user.security_version,
             network: "10.0.0".to_owned(),
             device: None,

@@ -2,7 +2,7 @@
 
 use super::login::NetworkFull;
 use crate::{
-    domain::{Amr, AuthType, Challenge, Profile, Role, User},
+    domain::{Amr, AuthType, Challenge, ChallengeState, Profile, Role, User},
     env::{Entropy, EntropyError, Timestamp},
     id::{AssertedName, UserId},
     policy,
@@ -100,7 +100,7 @@ impl SsoOpening {
             let challenge = Challenge {
                 verifier: *token.reference().verifier(),
                 ends: sign_in.attempt.at() + policy::ENROLMENT_LIFE,
-                attempts: 0,
+                state: ChallengeState::NEW,
                 security_version: sign_in.user.security_version,
                 network: network.to_owned(),
                 device: None,

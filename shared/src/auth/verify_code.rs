@@ -5,7 +5,7 @@
 
 use super::session::NoSession;
 use crate::{
-    domain::{Amr, FactorState, Session, TimeStep, User},
+    domain::{Amr, ChallengeState, FactorState, Session, TimeStep, User},
     env::{Entropy, EntropyError, Timestamp},
     id::{EntryId, UserKey},
     policy,
@@ -14,10 +14,6 @@ use crate::{
     sign_in::{Attempt, NewSession, PendingVerification, SignedIn, VerificationToken},
     totp::TotpProof,
 };
-
-/// The count of attempts of a challenge that signed in. A spent challenge stays in the item until it ends, so that a late
-/// duplicate of the write that opened it finds it and cannot revive it.
-const SPENT: i64 = 1_000;
 
 /// Why a code is not checked, or why a correct code grants nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -44,7 +40,10 @@ pub enum VerificationRejection {
 /// # Errors
 /// Each variant of [`VerificationRejection`] except `AlreadyUsed`.
 pub fn check_attempt(user: &User, token: &VerificationToken, now: Timestamp) -> Result<(), VerificationRejection> {
-    check_token(user, token, policy::MAX_ATTEMPTS, now)?;
+    check_token(user, token, now)?;
+    if token.challenge_of(user).is_some_and(|challenge| !challenge.state.is_open_below(policy::MAX_ATTEMPTS)) {
+        return Err(VerificationRejection::InvalidToken);
+    }
     match (user.factor.state(), token) {
         (FactorState::Active, _) if !user.code_attempts_exhausted() => Ok(()),
         (FactorState::None, _) => Err(VerificationRejection::NoFactor),
@@ -54,14 +53,16 @@ pub fn check_attempt(user: &User, token: &VerificationToken, now: Timestamp) -> 
     }
 }
 
-/// Whether the token works for this user. A challenge must have had fewer than `most` attempts.
-fn check_token(user: &User, token: &VerificationToken, most: i64, now: Timestamp) -> Result<(), VerificationRejection> {
+/// Whether the token works for this user. The last attempt at a challenge is counted before its code is checked, so the number
+/// of attempts is not part of it.
+fn check_token(user: &User, token: &VerificationToken, now: Timestamp) -> Result<(), VerificationRejection> {
     match token {
-        VerificationToken::Challenge(token) => {
-            let open = user.challenges.get(token.id()).is_some_and(|challenge| {
-                challenge.attempts < most && challenge.open(token, user.security_version, policy::CHALLENGE_LIFE, now)
+        VerificationToken::Challenge(reference) => {
+            let usable = token.challenge_of(user).is_some_and(|challenge| {
+                challenge.state != ChallengeState::Spent
+                    && challenge.open(reference, user.security_version, policy::CHALLENGE_LIFE, now)
             });
-            if open && user.active { Ok(()) } else { Err(VerificationRejection::InvalidToken) }
+            if usable && user.active { Ok(()) } else { Err(VerificationRejection::InvalidToken) }
         }
         VerificationToken::Session(token) => user.session(token, now).map(drop).map_err(|why| match why {
             NoSession::Invalid => VerificationRejection::InvalidToken,
@@ -178,12 +179,14 @@ impl SignIn {
     pub(crate) fn apply(&self, user: &mut User) -> Result<OpenedSession, VerificationRejection> {
         let PendingVerification { token, attempt, .. } = &self.pending;
         let (now, mut session) = (attempt.at(), self.session.entry.clone());
-        check_token(user, token, SPENT, now)?;
+        check_token(user, token, now)?;
         user.settle_attempt(attempt)?;
         self.proof.spend(user)?;
         let stepped_up = match token {
             VerificationToken::Challenge(token) => {
-                user.challenges.entry(token.id().clone()).and_modify(|challenge| challenge.attempts = SPENT);
+                user.challenges
+                    .entry(token.id().clone())
+                    .and_modify(|challenge| challenge.state = ChallengeState::Spent);
                 None
             }
             VerificationToken::Session(token) => {

@@ -17,9 +17,8 @@ pub struct Challenge {
     pub verifier: TokenVerifier,
     /// Ends.
     pub ends: Timestamp,
-    /// Attempts counted. A spent challenge stays until it ends, with its attempts used up, so that a late duplicate of the
-    /// write that opened it cannot open it again.
-    pub attempts: i64,
+    /// Whether it is spent, and the attempts counted. No attempt is counted for an enrolment token.
+    pub state: ChallengeState,
     /// The user's security version when it was opened.
     pub security_version: SecurityVersion,
     /// Client network.
@@ -28,6 +27,30 @@ pub struct Challenge {
     pub device: Option<EntryId>,
     /// The generation of the IdP, if an assertion opened this enrolment token.
     pub idp: Option<Nonce>,
+}
+
+/// The state of a challenge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChallengeState {
+    /// No code was accepted.
+    Open {
+        /// Attempts counted.
+        attempts: i64,
+    },
+    /// A code was accepted. A spent challenge stays in the user's item until it ends: if the write that opened the challenge
+    /// arrives twice, the second copy finds the entry and changes nothing.
+    Spent,
+}
+
+impl ChallengeState {
+    /// The state of a new challenge.
+    pub const NEW: Self = Self::Open { attempts: 0 };
+
+    /// Whether it is open and fewer attempts than this were counted.
+    #[must_use]
+    pub fn is_open_below(self, limit: i64) -> bool {
+        matches!(self, Self::Open { attempts } if attempts < limit)
+    }
 }
 
 impl Challenge {

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     audit::{AuditEvent, Outcome},
     auth::verify_code::SignIn,
-    domain::{Authenticator, Factor, PasswordVersion, RecoveryToken, SecurityVersion, TimeStep},
+    domain::{Authenticator, ChallengeState, Factor, PasswordVersion, RecoveryToken, SecurityVersion, TimeStep},
     env::{SystemEntropy, Timestamp},
     id::{LoginName, TenantId, UserId, UserKey},
     password::{PasswordParams, Passwords},
@@ -82,7 +82,7 @@ fn add_challenge(user: &mut User, key: &UserKey) -> TokenRef {
     let challenge = Challenge {
         verifier: *reference.verifier(),
         ends: NOW + policy::CHALLENGE_LIFE,
-        attempts: 0,
+        state: ChallengeState::NEW,
         security_version: user.security_version,
         network: "10.0.0".to_owned(),
         device: None,

@@ -17,7 +17,7 @@ use crate::{
         update_user::{UserChange, update_user},
         verify_code::{SignIn, disable_factor},
     },
-    domain::{ItemVersion, MailPurpose, SecurityVersion, TimeStep},
+    domain::{ChallengeState, ItemVersion, MailPurpose, SecurityVersion, TimeStep},
     env::SystemEntropy,
     id::MessageId,
     policy,
@@ -152,7 +152,7 @@ fn open_challenge(ann: &Ann) -> Decide {
         let challenge = Challenge {
             verifier: *token.reference().verifier(),
             ends: NOW + policy::CHALLENGE_LIFE,
-            attempts: 0,
+            state: ChallengeState::NEW,
             security_version: user.security_version,
             network: "10.0.0".to_owned(),
             device: None,

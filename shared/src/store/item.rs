@@ -103,7 +103,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        domain::SecurityVersion,
+        domain::{ChallengeState, SecurityVersion},
         env::SystemEntropy,
         policy,
         secret::{KeyRing, NewToken, Sealer, TokenClass},
@@ -131,7 +131,7 @@ mod tests {
         }
         let mut user = ann.read(&ann.key).await;
         user.factor.active_mut().unwrap().secret = ring.seal(&ann.secret, &SystemEntropy).await.unwrap();
-        user.challenges.retain(|_, challenge| challenge.attempts == 0);
+        user.challenges.retain(|_, challenge| challenge.state == ChallengeState::NEW);
         assert_eq!((user.sessions.len(), user.challenges.len(), user.devices.len()), (4, 1, 3));
         let mut item = write(&user).unwrap();
         item.extend(keys::user(&ann.key).attributes());
@@ -194,7 +194,7 @@ mod tests {
             let entry = Challenge {
                 verifier,
                 ends: NOW,
-                attempts: policy::MAX_ATTEMPTS,
+                state: ChallengeState::Open { attempts: policy::MAX_ATTEMPTS },
                 security_version: SecurityVersion(10_000),
                 network,
                 device,

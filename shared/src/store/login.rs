@@ -14,6 +14,7 @@ use super::{
 use crate::{
     audit::AuditEvent,
     auth::login::{NetworkFull, leads_to, open_exempt_session},
+    domain::ChallengeState,
     env::{Entropy, Timestamp},
     password::PasswordHash,
     policy::{self, Backoff},
@@ -359,7 +360,7 @@ impl VerifiedPassword {
         Challenge {
             verifier: *token.reference().verifier(),
             ends,
-            attempts: 0,
+            state: ChallengeState::NEW,
             security_version: user.security_version,
             network: network.to_owned(),
             device: self.password_attempt.device.clone().filter(|id| user.devices.contains_key(id)),

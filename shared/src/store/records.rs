@@ -7,9 +7,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use crate::{
     domain::{
-        Amr, AuthType, Authenticator, Challenge, CurrentIdp, Device, Exclusion, Factor, FactorState, ItemVersion, Kind,
-        MailToken, PasswordVersion, PendingEnrolment, RecoveryToken, ResetCodeEntry, ResetCodeFor, Role,
-        SecurityVersion, Session, TimeStep, User,
+        Amr, AuthType, Authenticator, Challenge, ChallengeState, CurrentIdp, Device, Exclusion, Factor, FactorState,
+        ItemVersion, Kind, MailToken, PasswordVersion, PendingEnrolment, RecoveryToken, ResetCodeEntry, ResetCodeFor,
+        Role, SecurityVersion, Session, TimeStep, User,
     },
     env::Timestamp,
     id::{BatchId, EntryId},
@@ -100,13 +100,33 @@ impl<'de> Deserialize<'de> for Amr {
     }
 }
 
+/// The number of attempts that says that a challenge is spent. No count reaches it.
+const SPENT: i64 = 1_000;
+
+/// Stores the state of a challenge as its number of attempts, which a write raises without reading it.
+impl Serialize for ChallengeState {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_i64(match *self {
+            Self::Open { attempts } => attempts,
+            Self::Spent => SPENT,
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for ChallengeState {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let attempts = i64::deserialize(deserializer)?;
+        Ok(if attempts >= SPENT { Self::Spent } else { Self::Open { attempts } })
+    }
+}
+
 record! { Challenge as ChallengeRecord {
     #[serde(rename = "g")]
     verifier: TokenVerifier,
     #[serde(rename = "x", with = "millis")]
     ends: Timestamp,
     #[serde(rename = "n")]
-    attempts: i64,
+    state: ChallengeState,
     #[serde(rename = "e")]
     security_version: SecurityVersion,
     #[serde(rename = "w")]
@@ -349,8 +369,22 @@ mod tests {
     use crate::store::{
         fixture::{FACTOR_ATTRIBUTES, ann},
         item,
-        write::text,
+        write::{num, text},
     };
+
+    #[test]
+    fn state_of_a_challenge_is_stored_as_a_number_of_attempts() {
+        for (state, number) in [
+            (ChallengeState::NEW, 0),
+            (ChallengeState::Open { attempts: 5 }, 5),
+            (ChallengeState::Open { attempts: 999 }, 999),
+            (ChallengeState::Spent, 1_000),
+        ] {
+            assert_eq!(item::value(&state).unwrap(), num(number));
+            let read: ChallengeState = serde_dynamo::from_attribute_value(num(number)).unwrap();
+            assert_eq!(read, state);
+        }
+    }
 
     /// All of the attributes or none: otherwise it is unclear whether the user has a factor, so the item is refused.
     #[tokio::test]

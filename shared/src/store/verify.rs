@@ -204,7 +204,7 @@ fn window_ends(user: &User, now: Timestamp) -> Timestamp {
 mod tests {
     use super::*;
     use crate::{
-        domain::{SecurityVersion, TimeStep},
+        domain::{ChallengeState, SecurityVersion, TimeStep},
         env::SystemEntropy,
         secret::{KeyRing, NewToken, Sealer, TokenClass},
         store::fixture::{NOW, STEP, ann, decided},
@@ -458,13 +458,17 @@ mod tests {
                 let mut user = user.clone();
                 let challenge = user.challenges.get_mut(token.id()).unwrap();
                 challenge.ends = ends;
-                (challenge.security_version, challenge.attempts) = (SecurityVersion(version), attempts);
+                (challenge.security_version, challenge.state) =
+                    (SecurityVersion(version), ChallengeState::Open { attempts });
                 all.push(user);
             }
         }
         let mut foreign = user.clone();
         foreign.challenges.get_mut(token.id()).unwrap().verifier = *other_token(token).verifier();
         all.push(foreign);
+        let mut spent = user.clone();
+        spent.challenges.get_mut(token.id()).unwrap().state = ChallengeState::Spent;
+        all.push(spent);
         all.into_iter()
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::{
     auth::verify_code::{NotExhausted, SignInError, VerificationRejection},
+    domain::ChallengeState,
     recovery,
     secret::{FactorRef, Nonce, TotpSecret},
     sign_in::VerificationToken,
@@ -78,9 +79,9 @@ async fn repeated_charge_is_admitted_twice_and_counted_once() {
             user.recent_attempts.len(),
             user.consecutive_failures,
             user.total_failures,
-            user.challenges[tokens[0].id()].attempts
+            user.challenges[tokens[0].id()].state
         ),
-        (1, 1, 1, 1)
+        (1, 1, 1, ChallengeState::Open { attempts: 1 })
     );
 }
 
@@ -123,7 +124,7 @@ async fn attempt_is_refused_when_others_filled_window_meanwhile() {
     assert!(matches!(ann.charge(&tokens[0], NOW).await, Err(ChargeRejection::Exhausted(_))));
     assert!(!table.waits());
     let user = ann.read(&ann.key).await;
-    assert_eq!((user.recent_attempts.len(), user.challenges[tokens[0].id()].attempts), (10, 0));
+    assert_eq!((user.recent_attempts.len(), user.challenges[tokens[0].id()].state), (10, ChallengeState::NEW));
 }
 
 /// The correct code was charged before the last wrong code was counted.

@@ -151,7 +151,7 @@ fn from_network(ann: &Ann, loaded: &User, network: &str, now: Timestamp) -> Writ
     let entry = Challenge {
         verifier: *token.reference().verifier(),
         ends: now + policy::CHALLENGE_LIFE,
-        attempts: 0,
+        state: ChallengeState::NEW,
         security_version: loaded.security_version,
         network: network.to_owned(),
         device: None,
