@@ -22,6 +22,6 @@ pub use mail_log::{LoggedMail, MailLog, NotCharged};
 pub use mail_token::{MailPurpose, MailToken};
 pub use names::{LoginRow, Profile};
 pub use session::{Amr, CurrentIdp, Device, Session};
-pub use tenant::{Administrators, ResetCodeFor, SettingsChange, TenantPolicy};
+pub use tenant::{Administrators, Change, ResetCodeFor, SettingsChange, TenantPolicy};
 pub use user::{AuthType, Exclusion, Kind, Role, User};
 pub use version::{ItemVersion, PasswordVersion, SecurityVersion};

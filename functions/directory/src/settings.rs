@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 use vestibule::{
     audit::{Action, Outcome},
-    domain::{AccentColor, Logo, SettingsChange},
+    domain::{AccentColor, Change, Logo, SettingsChange},
     http::{ApiRequest, ApiResult, App, Code, Line, OrEmpty, Request, Routes, page::logo_path},
     id::TenantId,
     store::{
@@ -59,34 +59,34 @@ pub(crate) struct SettingsRequest {
     pub(crate) logo: Option<LogoDto>,
 }
 
-/// A logo, or none.
+/// A new logo. An empty text removes the logo.
 #[derive(Deserialize)]
 #[serde(try_from = "String")]
-pub(crate) struct LogoDto(pub(crate) Option<Logo>);
+pub(crate) struct LogoDto(pub(crate) Change<Logo>);
 
 impl TryFrom<String> for LogoDto {
     type Error = &'static str;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         if text.is_empty() {
-            return Ok(Self(None));
+            return Ok(Self(Change::Remove));
         }
         let logo = BASE64.decode(text.as_bytes()).ok().and_then(Logo::parse);
-        logo.map(|logo| Self(Some(logo)))
+        logo.map(|logo| Self(Change::Set(logo)))
             .ok_or("must be a PNG image in Base64, of at most 10 KiB and 1,024 by 1,024 pixels, or empty")
     }
 }
 
-/// A colour, or none.
+/// A new colour. An empty text removes the colour.
 #[derive(Deserialize)]
 #[serde(try_from = "String")]
-pub(crate) struct AccentDto(pub(crate) Option<AccentColor>);
+pub(crate) struct AccentDto(pub(crate) Change<AccentColor>);
 
 impl TryFrom<String> for AccentDto {
     type Error = &'static str;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        let color = if text.is_empty() { Ok(None) } else { AccentColor::parse(&text).map(Some) };
+        let color = if text.is_empty() { Ok(Change::Remove) } else { AccentColor::parse(&text).map(Change::Set) };
         color.map(Self).map_err(|_| "must be #rrggbb with a contrast of at least 4.5:1 to white, or empty")
     }
 }
@@ -174,8 +174,8 @@ pub(crate) async fn change_settings(app: &App, request: &Request, body: Settings
     let change = SettingsChange {
         issuer: body.issuer.map(String::from),
         reset_code_for: body.reset_code_for.map(Into::into),
-        accent: body.accent_color.map(|AccentDto(accent)| accent),
-        logo: body.logo.map(|LogoDto(logo)| logo),
+        accent: body.accent_color.map_or(Change::Keep, |AccentDto(accent)| accent),
+        logo: body.logo.map_or(Change::Keep, |LogoDto(logo)| logo),
     };
     let policy = app.store.change_settings(&admin, &change, &request.attempt(app)?, &event).await?;
     Ok(SettingsDto::new(admin.tenant(), policy.ok_or(Code::InvalidToken)?))

@@ -59,7 +59,7 @@ pub fn check_sole_administrator(administrators: &Administrators, user: &UserId) 
     if !administrators.active.contains_key(user) {
         return Err(NotSole::NotAnAdministrator);
     }
-    if administrators.with_mfa.keys().any(|other| other != user) {
+    if administrators.with_mfa.iter().any(|other| other != user) {
         return Err(NotSole::AnotherCanReset);
     }
     Ok(())

@@ -60,17 +60,18 @@ pub(super) fn change_admin(key: &UserKey, administrators: &Administrators, chang
     // The entry is as loaded. If it is missing, another request removed it, and the version of the user's item refuses this
     // write.
     let own = administrators.active.get(key.user());
-    let mut conditions = vec![own.map_or_else(|| absent(of("act")), |local| eq(of("act"), *local))];
+    let as_loaded = own.map_or_else(|| absent(of("act")), |auth_type| eq(of("act"), *auth_type == AuthType::Local));
+    let mut conditions = vec![as_loaded];
     if change == AdminChange::Remove && own.is_some() {
         if administrators.active.len() < 2 {
             return None;
         }
         conditions.push(ge(size(attr("act")), 2));
     }
-    let leaves_locals = own == Some(&true) && change != AdminChange::SignInBy(AuthType::Local);
+    let leaves_locals = own == Some(&AuthType::Local) && change != AdminChange::SignInBy(AuthType::Local);
     if leaves_locals {
         conditions.push(match administrators.local(Some(key.user())) {
-            _ if administrators.idp => exists(attr("idp")),
+            _ if administrators.has_idp => exists(attr("idp")),
             Some(other) => is_local_admin(other),
             None => return None,
         });
@@ -92,9 +93,10 @@ mod tests {
     }
 
     /// Active Administrators, each with whether they sign in locally.
-    fn active(them: &[(&str, bool)], idp: bool) -> Administrators {
-        let active = them.iter().map(|(name, local)| (key(name).user().clone(), *local)).collect();
-        Administrators { active, idp, ..Administrators::default() }
+    fn active(them: &[(&str, bool)], has_idp: bool) -> Administrators {
+        let auth_type = |local: bool| if local { AuthType::Local } else { AuthType::SamlSso };
+        let active = them.iter().map(|(name, local)| (key(name).user().clone(), auth_type(*local))).collect();
+        Administrators { active, has_idp, ..Administrators::default() }
     }
 
     #[test]

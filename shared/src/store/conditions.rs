@@ -81,7 +81,7 @@ async fn registry_matches_user(ann: &Ann, key: &UserKey) -> bool {
     let (registry, user) = (ann.administrators().await, ann.read(key).await);
     let has_mfa = user.administers_now() && user.factor.state() == FactorState::Active;
     registry.active.contains_key(key.user()) == user.administers_now()
-        && registry.with_mfa.contains_key(key.user()) == has_mfa
+        && registry.with_mfa.contains(key.user()) == has_mfa
 }
 
 fn user_of(ann: &Ann, id: &str) -> UserKey {

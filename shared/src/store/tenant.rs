@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{
     OperationError, OperatorEvents, Store, StoreError, item,
-    item::{Administrators, AuthType, ResetCodeFor, TenantPolicy},
+    item::{Administrators, ResetCodeFor, TenantPolicy},
     keys,
     session::{AdminContext, Principal, SessionError},
     table::{Transacted, Transaction},
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     audit::AuditEvent,
-    domain::{Logo, SettingsChange},
+    domain::{Change, Logo, SettingsChange},
     env::Timestamp,
     id::TenantId,
     secret::TokenRef,
@@ -66,8 +66,7 @@ impl Store {
             created: attempt.at().whole_second(),
         };
         let first = tenant.first.as_ref().filter(|first| first.user.administers_now());
-        let local = |first: &NewUser| first.user.auth_type == AuthType::Local;
-        let active = first.map(|first| (first.key.user().clone(), local(first))).into_iter().collect();
+        let active = first.map(|first| (first.key.user().clone(), first.user.auth_type)).into_iter().collect();
         let administrators = Administrators { active, ..Default::default() };
         // The index lists all tenants for operators.
         let mut listed = item::write(&policy)?;
@@ -150,29 +149,35 @@ impl Store {
         if let Some(reset_code_for) = change.reset_code_for {
             actions.push(Action::Set(attr("rcf"), item::value(&reset_code_for)?));
         }
-        actions.extend(change.accent.map(|accent| match accent {
-            Some(accent) => Action::Set(attr("ac"), text(accent.to_string())),
-            None => Action::Remove(attr("ac")),
-        }));
-        actions.extend(change.logo.as_ref().map(|logo| match logo {
-            Some(logo) => Action::Set(attr("lg"), text(logo.digest())),
-            None => Action::Remove(attr("lg")),
-        }));
+        actions.extend(set_or_remove("ac", &change.accent, |accent| text(accent.to_string())));
+        actions.extend(set_or_remove("lg", &change.logo, |logo| text(logo.digest())));
         if !actions.is_empty() {
             let mut writes = vec![
                 Write::check(keys::user(admin.key()), admin.conditions(attempt.at())),
                 Write::update(keys::tenant(tenant), vec![exists(attr("PK"))], actions),
             ];
-            writes.extend(change.logo.as_ref().map(|logo| match logo {
-                Some(logo) => Write::put(keys::logo(tenant), HashMap::from([("png".to_owned(), bytes(logo.png()))])),
-                None => Write::delete(keys::logo(tenant), Vec::new()),
-            }));
+            writes.extend(match &change.logo {
+                Change::Keep => None,
+                Change::Remove => Some(Write::delete(keys::logo(tenant), Vec::new())),
+                Change::Set(logo) => {
+                    Some(Write::put(keys::logo(tenant), HashMap::from([("png".to_owned(), bytes(logo.png()))])))
+                }
+            });
             let row = self.audit_row(tenant, attempt, 0, event)?;
             if let Transacted::Refused(_) = self.table.transact(&Transaction::new(writes, row)).await? {
                 return Ok(None);
             }
         }
         self.settings(tenant).await
+    }
+}
+
+/// The action that changes the attribute of a setting, if there is a change.
+fn set_or_remove<T>(name: &'static str, change: &Change<T>, value: impl Fn(&T) -> Value) -> Option<Action> {
+    match change {
+        Change::Keep => None,
+        Change::Remove => Some(Action::Remove(attr(name))),
+        Change::Set(new) => Some(Action::Set(attr(name), value(new))),
     }
 }
 
@@ -187,7 +192,7 @@ mod tests {
         secret::Nonce,
         store::{
             fixture::{Ann, NOW, STEP, ann, at_once, attempt, decided},
-            item::{Kind, LoginRow, Role},
+            item::{AuthType, Kind, LoginRow, Role},
             session::AdminContext,
             table::Query,
             users::NewUserDetails,
@@ -285,13 +290,15 @@ mod tests {
         assert_eq!(read(change(None, everyone).await).unwrap(), ("A".into(), ResetCodeFor::Everyone));
         let red = AccentColor::parse("#a00000").ok();
         for accent in [red, None] {
-            let policy = set(&SettingsChange { accent: Some(accent), ..SettingsChange::default() }).await.unwrap();
+            let change = accent.map_or(Change::Remove, Change::Set);
+            let policy = set(&SettingsChange { accent: change, ..SettingsChange::default() }).await.unwrap();
             assert_eq!((policy.accent, policy.issuer), (accent, "A".to_owned()));
             assert_eq!(ann.store.settings(ann.key.tenant()).await.unwrap().unwrap().accent, accent);
         }
         let logo = Logo::parse(image(2, 1, &[1])).unwrap();
         for logo in [Some(logo), None] {
-            let policy = set(&SettingsChange { logo: Some(logo.clone()), ..SettingsChange::default() }).await.unwrap();
+            let change = logo.clone().map_or(Change::Remove, Change::Set);
+            let policy = set(&SettingsChange { logo: change, ..SettingsChange::default() }).await.unwrap();
             assert_eq!(policy.logo, logo.as_ref().map(Logo::digest));
             assert_eq!(ann.store.logo(ann.key.tenant()).await.unwrap(), logo);
         }

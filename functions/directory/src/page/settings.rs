@@ -10,7 +10,7 @@ use axum::{
 };
 use serde::Deserialize;
 use vestibule::{
-    domain::{AccentColor, InvalidAccent},
+    domain::{AccentColor, Change, InvalidAccent},
     http::{
         ApiResult, App, Problem,
         page::{Field, FormErrors, Page, PageError, PageForm, PageRequest, PageResult, PageUpload, Text, redirect},
@@ -80,7 +80,7 @@ impl SettingsForm {
                 let typed = self.accent_color.as_deref().unwrap_or_default();
                 body.accent_color = fields.required("/accent_color", Some(typed));
             }
-            Setting::RemoveLogo => body.logo = Some(LogoDto(None)),
+            Setting::RemoveLogo => body.logo = Some(LogoDto(Change::Remove)),
         }
         fields.finish(Some(body))
     }

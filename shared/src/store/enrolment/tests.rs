@@ -124,7 +124,7 @@ async fn enrolment_is_confirmed_once_and_all_other_tokens_are_void() {
             && user.security_version.0 == 2
             && user.sessions.len() == 1
     );
-    assert!(ann.administrators().await.with_mfa.contains_key(ann.key.user()));
+    assert!(ann.administrators().await.with_mfa.contains(ann.key.user()));
     assert_eq!(charge(&ann, &tokens[0]).await.err(), Some(EnrolmentRejection::InvalidToken));
     assert_eq!(may_enrol(&ann, &tokens[1], None, NOW).await.err(), Some(EnrolmentRejection::InvalidToken));
 }

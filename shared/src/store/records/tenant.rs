@@ -7,8 +7,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use crate::{
     domain::{
-        AccentColor, Administrators, Idp, LoginRow, PasswordVersion, Profile, Provisioning, RequestKey, ResetCodeFor,
-        SsoRequest, TenantPolicy,
+        AccentColor, Administrators, AuthType, Idp, LoginRow, PasswordVersion, Profile, Provisioning, RequestKey,
+        ResetCodeFor, SsoRequest, TenantPolicy,
     },
     env::{Day, Timestamp},
     id::UserId,
@@ -57,14 +57,43 @@ impl<'de> Deserialize<'de> for AccentColor {
     }
 }
 
-record! { Administrators as AdministratorsRecord {
+/// The Administrators are maps, so that repeating a write has no effect.
+#[derive(Serialize, Deserialize)]
+struct AdministratorsRecord {
+    /// Whether each signs in locally.
     #[serde(rename = "act", default)]
     active: HashMap<UserId, bool>,
+    /// The values mean nothing.
     #[serde(rename = "able", default)]
     with_mfa: HashMap<UserId, bool>,
-    #[serde(default)]
-    idp: bool,
-} }
+    #[serde(rename = "idp", default)]
+    has_idp: bool,
+}
+
+impl<'de> Deserialize<'de> for Administrators {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let AdministratorsRecord { active, with_mfa, has_idp } = AdministratorsRecord::deserialize(deserializer)?;
+        let auth_type = |local| if local { AuthType::Local } else { AuthType::SamlSso };
+        Ok(Self {
+            active: active.into_iter().map(|(user, local)| (user, auth_type(local))).collect(),
+            with_mfa: with_mfa.into_keys().collect(),
+            has_idp,
+        })
+    }
+}
+
+impl Serialize for Administrators {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { active, with_mfa, has_idp } = self.clone();
+        let is_local = |auth_type| auth_type == AuthType::Local;
+        AdministratorsRecord {
+            active: active.into_iter().map(|(user, auth_type)| (user, is_local(auth_type))).collect(),
+            with_mfa: with_mfa.into_iter().map(|user| (user, true)).collect(),
+            has_idp,
+        }
+        .serialize(serializer)
+    }
+}
 
 record! { Idp as IdpRecord {
     #[serde(rename = "e")]

@@ -141,14 +141,14 @@ async fn idps(table: &Arc<dyn Table>, round: usize) {
     });
     assert!(done.await > 0);
     let (administrators, idp) = (one.assert_admin_can_sign_in().await, one.idp().await);
-    assert_eq!(administrators.idp, idp.is_some(), "the administrators' item must record the IdP");
+    assert_eq!(administrators.has_idp, idp.is_some(), "the administrators' item must record the IdP");
     assert!(idp.is_none_or(|idp| idp.sso_url.starts_with(&idp.entity_id)), "the IdP must be one that was set");
     let mut active_admins = 0;
     for name in ["u-ann", "u-amy", "u-abe"] {
         let key = one.key(name);
         let [user] = one.store().read_all([keys::user(&key)]).await.unwrap();
         let user = user.map(|user| item::read::<item::User>(user).unwrap()).filter(item::User::administers_now);
-        let auth_type = user.map(|user| user.auth_type == AuthType::Local);
+        let auth_type = user.map(|user| user.auth_type);
         assert_eq!(administrators.active.get(key.user()), auth_type.as_ref(), "{name}");
         active_admins += usize::from(auth_type.is_some());
     }
@@ -204,7 +204,7 @@ impl RaceTenant {
     async fn assert_admin_can_sign_in(&self) -> Administrators {
         let now = self.ann.administrators().await;
         assert!(
-            !now.active.is_empty() && (now.idp || now.local(None).is_some()),
+            !now.active.is_empty() && (now.has_idp || now.local(None).is_some()),
             "no Administrator can sign in: {now:?}"
         );
         now
