@@ -206,7 +206,7 @@ mod tests {
     /// Creates a user without a password.
     async fn invite(app: &App, key: &vestibule::id::UserKey) {
         use vestibule::{
-            audit::{Action, AuditEvent, Outcome},
+            audit::{AuditAction, AuditEvent, Outcome},
             id::LoginName,
             secret::Nonce,
             sign_in::Attempt,
@@ -223,7 +223,7 @@ mod tests {
         };
         let attempt = Attempt::begin(app.clock.now(), &*app.entropy).unwrap();
         let user = NewUser::new(key.clone(), login, &details, Nonce::generate(&*app.entropy).unwrap(), attempt.at());
-        let event = AuditEvent::new(Action::UserCreated, Outcome::Success, "r").about(key.user());
+        let event = AuditEvent::new(AuditAction::UserCreated, Outcome::Success, "r").about(key.user());
         app.store.create_user(&Actor::Seed, &user, &attempt, &event).await.unwrap();
     }
 }

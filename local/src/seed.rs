@@ -11,7 +11,7 @@ use vestibule::{
     secret::SecretText,
     store::{
         item::{AuthType, Kind, Role},
-        users::fits,
+        users::role_allowed,
     },
 };
 use zeroize::Zeroizing;
@@ -248,7 +248,7 @@ fn seed_user(node: Node, place: &str, tenant: Option<&TenantId>, faults: &mut Fa
     let active = fields.flag("active", true, faults);
     fields.end(faults);
     if let (Some(kind), Some(role), Some(tenant)) = (kind, role, tenant)
-        && !fits(tenant, kind, role)
+        && !role_allowed(tenant, kind, role)
     {
         let _: Option<()> = fault(faults, &below(place, "role"), INVALID_ROLE);
     }

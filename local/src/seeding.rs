@@ -2,7 +2,7 @@
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use vestibule::{
-    audit::{Action, AuditEvent, Outcome},
+    audit::{AuditAction, AuditEvent, Outcome},
     http::App,
     id::{LoginName, TenantId, UserId},
     secret::Nonce,
@@ -29,7 +29,7 @@ const REQUEST: &str = "seed";
 pub async fn add_missing(app: &App, seed: Seed) -> Result<(), Failure> {
     for tenant in seed.tenants {
         if app.store.count_administrators(&tenant.id).await?.is_none() {
-            let event = AuditEvent::new(Action::TenantCreated, Outcome::Success, REQUEST);
+            let event = AuditEvent::new(AuditAction::TenantCreated, Outcome::Success, REQUEST);
             let new = NewTenant { id: tenant.id.clone(), name: tenant.name, first: None };
             let events = OperatorEvents { in_support: &event, in_tenant: &event };
             app.store.create_tenant(&Actor::Seed, &new, &attempt(app)?, &events).await?;
@@ -82,7 +82,7 @@ async fn add_user(app: &App, tenant: &TenantId, user: SeedUser) -> Result<(), Fa
         None => tenant.user(UserId::generate(&*app.entropy)?),
     };
     let attempt = attempt(app)?;
-    let event = AuditEvent::new(Action::UserCreated, Outcome::Success, REQUEST).about(key.user());
+    let event = AuditEvent::new(AuditAction::UserCreated, Outcome::Success, REQUEST).about(key.user());
     let details = NewUserDetails {
         kind: user.kind,
         role: user.role,

@@ -15,12 +15,12 @@ macro_rules! actions {
     ($($(#[doc = $doc:literal])* $name:ident = $text:literal,)*) => {
         /// What happened, from a closed list.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-        #[cfg_attr(feature = "http", derive(utoipa::ToSchema))]
-        pub enum Action {
+        #[cfg_attr(feature = "http", derive(utoipa::ToSchema), schema(as = Action))]
+        pub enum AuditAction {
             $($(#[doc = $doc])* #[serde(rename = $text)] $name,)*
         }
 
-        impl Action {
+        impl AuditAction {
             /// All actions.
             pub const ALL: &[Self] = &[$(Self::$name,)*];
 
@@ -148,7 +148,7 @@ pub enum Notify {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditEvent {
     /// What happened.
-    pub action: Action,
+    pub action: AuditAction,
     /// Whether it was done or refused.
     pub outcome: Outcome,
     /// The request's id.
@@ -210,7 +210,7 @@ pub fn visible(text: &str) -> String {
 impl AuditEvent {
     /// An event of a request. Actor, subject and details follow by the other methods.
     #[must_use]
-    pub fn new(action: Action, outcome: Outcome, request_id: &str) -> Self {
+    pub fn new(action: AuditAction, outcome: Outcome, request_id: &str) -> Self {
         Self {
             action,
             outcome,
@@ -327,7 +327,7 @@ pub struct Row {
     #[cfg_attr(feature = "http", schema(value_type = String, format = DateTime))]
     pub at: Timestamp,
     /// What happened.
-    pub action: Action,
+    pub action: AuditAction,
     /// Whether it was done or refused.
     pub outcome: Outcome,
     /// The id of the user who did it. Null if that is not known: anybody can send a wrong password.
@@ -468,7 +468,8 @@ mod tests {
 
     #[test]
     fn event_notifies_each_group_once() {
-        let event = AuditEvent::new(Action::Verify, Outcome::Success, "r").notify(Notify::User).notify(Notify::User);
+        let event =
+            AuditEvent::new(AuditAction::Verify, Outcome::Success, "r").notify(Notify::User).notify(Notify::User);
         assert_eq!(event.notify(Notify::Administrators).notify, [Notify::User, Notify::Administrators]);
     }
 

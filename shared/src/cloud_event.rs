@@ -80,11 +80,11 @@ fn of<D>(tenant: TenantId, id: &str, time: Timestamp, kind: &str, data: D) -> Cl
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::{Action, AuditEvent, Outcome};
+    use crate::audit::{AuditAction, AuditEvent, Outcome};
 
     #[test]
     fn event_omits_the_name_id() {
-        let mut event = AuditEvent::new(Action::SsoLogin, Outcome::Refused, "r").because("unknown_subject");
+        let mut event = AuditEvent::new(AuditAction::SsoLogin, Outcome::Refused, "r").because("unknown_subject");
         event.name_id = Some("mallory".to_owned());
         event.name_id_format = Some("persistent".to_owned());
         let row = Row::new("1800000000000-A-0".to_owned(), Timestamp::from_secs(1_800_000_000), event);

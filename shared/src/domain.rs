@@ -14,7 +14,7 @@ pub mod user;
 pub mod version;
 
 pub use accent::{AccentColor, InvalidAccent};
-pub use challenge::{Challenge, ChallengeState, PendingEnrolment, ResetCodeEntry};
+pub use challenge::{ChallengeState, LoginTokenEntry, PendingEnrolment, ResetCodeEntry};
 pub use factor::{Authenticator, Factor, FactorState, RecoveryToken, TimeStep};
 pub use identity_provider::{Idp, Provisioning, RequestKey, SsoRequest};
 pub use logo::Logo;

@@ -88,7 +88,7 @@ impl App {
     /// # Errors
     /// [`Code::Unavailable`] if the flow does not have this key.
     pub fn codes(&self) -> ApiResult<CodeKey> {
-        Ok(required(self.codes.as_deref(), "codes")?.at(self.store.restored()))
+        Ok(required(self.codes.as_deref(), "codes")?.at(self.store.restore_epoch()))
     }
 }
 

@@ -6,31 +6,31 @@
 use std::fmt::Write as _;
 
 use crate::{
-    audit::{Action, Notify, Row},
+    audit::{AuditAction, Notify, Row},
     cloud_event::CloudEvent,
 };
 
 /// The subject: what happened, in one sentence.
 #[must_use]
-pub fn subject(action: Action) -> &'static str {
+pub fn subject(action: AuditAction) -> &'static str {
     match action {
-        Action::LoginDelayed => "Five wrong passwords in a row: sign-in is slowed down",
-        Action::LoginAttacked => "A hundred wrong passwords in a row",
-        Action::PasswordAttacked => "Five wrong passwords while changing the password: that session has ended",
-        Action::Verify => "The right password, then several wrong codes",
-        Action::FactorAttacked => "Many wrong codes over time",
-        Action::RecoveryUsed => "A recovery token was used to sign in",
-        Action::RecoveryIssued => "A new recovery token was made",
-        Action::FactorActivated => "An authenticator was enrolled",
-        Action::FactorDisabled => "The authenticator was disabled after a hundred failures in a row",
-        Action::MfaReset => "MFA was reset: enrol again at the next sign-in",
-        Action::ContactExcluded => "MFA was switched off: the password alone signs in",
-        Action::ContactIncluded => "MFA was switched on: enrol at the next sign-in",
-        Action::PasswordReset => "The password was set with a link from a mail",
-        Action::PasswordChanged => "The password was changed",
-        Action::IdpChanged => "The identity provider (IdP) for sign-in was configured",
-        Action::IdpRemoved => "The identity provider (IdP) for sign-in was removed",
-        Action::UserChanged => "An Administrator changed how this user signs in",
+        AuditAction::LoginDelayed => "Five wrong passwords in a row: sign-in is slowed down",
+        AuditAction::LoginAttacked => "A hundred wrong passwords in a row",
+        AuditAction::PasswordAttacked => "Five wrong passwords while changing the password: that session has ended",
+        AuditAction::Verify => "The right password, then several wrong codes",
+        AuditAction::FactorAttacked => "Many wrong codes over time",
+        AuditAction::RecoveryUsed => "A recovery token was used to sign in",
+        AuditAction::RecoveryIssued => "A new recovery token was made",
+        AuditAction::FactorActivated => "An authenticator was enrolled",
+        AuditAction::FactorDisabled => "The authenticator was disabled after a hundred failures in a row",
+        AuditAction::MfaReset => "MFA was reset: enrol again at the next sign-in",
+        AuditAction::ContactExcluded => "MFA was switched off: the password alone signs in",
+        AuditAction::ContactIncluded => "MFA was switched on: enrol at the next sign-in",
+        AuditAction::PasswordReset => "The password was set with a link from a mail",
+        AuditAction::PasswordChanged => "The password was changed",
+        AuditAction::IdpChanged => "The identity provider (IdP) for sign-in was configured",
+        AuditAction::IdpRemoved => "The identity provider (IdP) for sign-in was removed",
+        AuditAction::UserChanged => "An Administrator changed how this user signs in",
         other => other.as_str(),
     }
 }
@@ -94,7 +94,7 @@ mod tests {
         id::{TenantId, UserId},
     };
 
-    fn event(action: Action, reason: &str) -> CloudEvent {
+    fn event(action: AuditAction, reason: &str) -> CloudEvent {
         let (ann, bob) = (UserId::parse("u-ann").unwrap(), UserId::parse("u-bob").unwrap());
         let event = AuditEvent::new(action, Outcome::Success, "r").by(&ann).about(&bob).because(reason);
         let row = Row::new("1800000000000-A-0".into(), Timestamp::from_secs(1_800_000_000), event);
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn mail_has_event_details_and_advice() {
-        let reset = event(Action::MfaReset, "can't find \"it\"");
+        let reset = event(AuditAction::MfaReset, "can't find \"it\"");
         let want = "MFA was reset: enrol again at the next sign-in.\n\n  User: bob\n  by: ann\n  reason: can't find \"it\"\n  \
                     when: 2027-01-15T08:00:00Z\n  company: Acme (acme)\n  event: acme/1800000000000-A-0\n\nIf this was you, \
                     or you expected it, there is nothing to do. If not, tell an Administrator of Acme at once, or the support \
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn control_characters_in_mail_are_escaped() {
         let mail =
-            text(&event(Action::MfaReset, "a\r\n  when: never\u{202e}b"), Notify::User, "A\u{2028}B", "bob", None);
+            text(&event(AuditAction::MfaReset, "a\r\n  when: never\u{202e}b"), Notify::User, "A\u{2028}B", "bob", None);
         assert!(mail.contains(r"  reason: a\r\n  when: never\u{202e}b"), "{mail}");
         assert!(mail.contains(r"  company: A\u{2028}B (acme)"), "{mail}");
         assert_eq!(mail.lines().count(), 11);
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn own_action_omits_the_actor() {
-        let mut own = event(Action::PasswordChanged, "r");
+        let mut own = event(AuditAction::PasswordChanged, "r");
         own.data.actor = own.data.target.clone();
         assert!(!text(&own, Notify::User, "Acme", "bob", Some("bob")).contains("by:"));
     }

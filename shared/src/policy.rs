@@ -108,9 +108,9 @@ impl Backoff {
 
 /// Client networks of one user whose challenges are counted. A new network replaces the one that was quiet longest.
 pub const NETWORKS: usize = 16;
-/// Maximum live challenges of one user.
+/// Maximum valid challenges of one user.
 pub const CHALLENGES: usize = 24;
-/// Maximum live enrolment tokens of one user: more than one client network may request, so each can live its ten
+/// Maximum valid enrolment tokens of one user: more than one client network may request, so each can live its ten
 /// minutes.
 pub const ENROLMENT_TOKENS: usize = 24;
 /// MFA resets by one Administrator in [`RESET_WINDOW`] (security.md 37).
@@ -132,7 +132,7 @@ pub const SLOW_FAILURES: i64 = 50;
 pub const MAIL_TOKEN_LIFE: Duration = Duration::from_secs(30 * 60);
 /// Lifetime of a mailed invitation.
 pub const INVITATION_LIFE: Duration = Duration::from_secs(7 * 86_400);
-/// Maximum live mailed tokens of one user. A new token replaces the oldest.
+/// Maximum valid mailed tokens of one user. A new token replaces the oldest.
 pub const MAIL_TOKENS: usize = 3;
 /// Requests for mails from a client network in an hour, whatever the tenant.
 pub const MAIL_REQUESTS: usize = 20;

@@ -23,14 +23,14 @@ const RESET_PURPOSE: &str = "reset-code";
 pub struct MalformedCode;
 
 /// A code that the user typed, in either form.
-pub enum Code {
+pub enum EnteredCode {
     /// Six digits.
     Totp(TotpCode),
     /// A recovery token.
     Recovery(RecoveryCode),
 }
 
-impl Code {
+impl EnteredCode {
     /// Parses a code. ASCII spaces and hyphens are dropped; the rest must be six ASCII digits or 26 Crockford symbols.
     ///
     /// # Errors
@@ -201,8 +201,8 @@ mod tests {
     }
 
     fn read(text: &str) -> RecoveryCode {
-        match Code::parse(text) {
-            Ok(Code::Recovery(code)) => code,
+        match EnteredCode::parse(text) {
+            Ok(EnteredCode::Recovery(code)) => code,
             _ => panic!("{text}"),
         }
     }
@@ -243,10 +243,10 @@ mod tests {
             &long,
             &with_u,
         ] {
-            assert!(Code::parse(bad).is_err(), "{bad:?}");
+            assert!(EnteredCode::parse(bad).is_err(), "{bad:?}");
         }
         for good in ["123456", "123 456", "12-34-56"] {
-            assert!(matches!(Code::parse(good), Ok(Code::Totp(_))));
+            assert!(matches!(EnteredCode::parse(good), Ok(EnteredCode::Totp(_))));
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use data_encoding::BASE64URL_NOPAD;
 
 use crate::{
-    domain::{Amr, Challenge, FactorState, Kind, LoginRow, SecurityVersion, Session, User},
+    domain::{Amr, FactorState, Kind, LoginRow, LoginTokenEntry, SecurityVersion, Session, User},
     env::{Entropy, EntropyError, Timestamp},
     id::{EntryId, UserKey},
     password::{PasswordHash, PasswordProof},
@@ -57,12 +57,12 @@ impl Attempt {
     }
 }
 
-/// An attempt at the password of a login name that was counted and not yet checked. Only the store's `charge_login` makes one.
+/// An attempt at the password of a login name that was charged and not yet checked. Only the store's `charge_login` makes one.
 pub struct PasswordAttempt {
     pub(crate) login: LoginKey,
     pub(crate) row: LoginRow,
     pub(crate) attempt: Attempt,
-    /// The known device at which the attempt was counted. `None`: it was counted at the login name.
+    /// The known device that was charged. `None`: the login name was charged.
     pub(crate) device: Option<EntryId>,
     /// The user, if the charge loaded them.
     pub(crate) loaded_user: Option<User>,
@@ -129,7 +129,7 @@ pub struct VerifiedPassword {
     pub(crate) user: User,
 }
 
-/// An attempt at the caller's own password that was counted at the caller's session and not yet checked. Only the store's
+/// An attempt at the caller's own password that was charged to the caller's session and not yet checked. Only the store's
 /// `charge_own_password` makes one.
 pub struct OwnPasswordAttempt {
     pub(crate) token: TokenRef,
@@ -347,7 +347,7 @@ impl VerificationToken {
     }
 
     /// The user's entry of a challenge. `None` for a session.
-    pub(crate) fn challenge_of<'a>(&self, user: &'a User) -> Option<&'a Challenge> {
+    pub(crate) fn challenge_of<'a>(&self, user: &'a User) -> Option<&'a LoginTokenEntry> {
         match self {
             Self::Challenge(token) => user.challenges.get(token.id()),
             Self::Session(_) => None,
@@ -367,12 +367,12 @@ impl VerificationToken {
     }
 }
 
-/// An attempt at a code that was counted and not yet checked. Only the store's `charge_verification` makes one.
+/// An attempt at a code that was charged and not yet checked. Only the store's `charge_verification` makes one.
 pub struct PendingVerification {
     pub(crate) user: User,
     pub(crate) token: VerificationToken,
     pub(crate) attempt: Attempt,
-    pub(crate) restored: RestoreEpoch,
+    pub(crate) restore_epoch: RestoreEpoch,
 }
 
 impl PendingVerification {
@@ -396,7 +396,7 @@ impl PendingVerification {
 
     /// The challenge, if the code was sent with one.
     #[must_use]
-    pub fn challenge(&self) -> Option<&Challenge> {
+    pub fn challenge(&self) -> Option<&LoginTokenEntry> {
         self.token.challenge_of(&self.user)
     }
 
@@ -412,11 +412,11 @@ pub(crate) struct NewSession {
     pub(crate) token: NewToken,
     pub(crate) entry: Session,
     /// The device of the sign-in.
-    pub(crate) from: From,
+    pub(crate) from: DeviceOrigin,
 }
 
 /// The device of a sign-in, and what happens to it.
-pub(crate) enum From {
+pub(crate) enum DeviceOrigin {
     /// Nothing: the session was opened by a step-up or by a password alone.
     Unknown,
     /// The device is renewed if it is still known.
@@ -446,10 +446,10 @@ impl NewSession {
         security_version: SecurityVersion,
         amr: Amr,
         attempt: &Attempt,
-        restored: RestoreEpoch,
+        restore_epoch: RestoreEpoch,
         entropy: &dyn Entropy,
     ) -> Result<Self, EntropyError> {
-        let token = NewToken::generate(TokenClass::Session, user, restored, entropy)?;
+        let token = NewToken::generate(TokenClass::Session, user, restore_epoch, entropy)?;
         let now = attempt.at;
         let life = match amr {
             Amr::Password => policy::EXEMPT_SESSION_LIFE,
@@ -459,7 +459,7 @@ impl NewSession {
         let verifier = *token.reference().verifier();
         let ends = (now + life).whole_second();
         let (created, seen) = (now, now.whole_second());
-        let (password_attempts, password_attempt, idp) = (0, None, None);
+        let (password_attempts, password_attempt, idp_generation) = (0, None, None);
         let attempt = attempt.id;
         let entry = Session {
             verifier,
@@ -470,29 +470,29 @@ impl NewSession {
             step_up,
             amr,
             security_version,
-            idp,
+            idp_generation,
             password_attempts,
             password_attempt,
         };
-        Ok(Self { token, entry, from: From::Unknown })
+        Ok(Self { token, entry, from: DeviceOrigin::Unknown })
     }
 
     /// Makes the device a known device, or renews the known device that the sign-in was opened from.
     pub(crate) fn with_known_device(
         mut self,
         opened_from: Option<EntryId>,
-        restored: RestoreEpoch,
+        restore_epoch: RestoreEpoch,
         entropy: &dyn Entropy,
     ) -> Result<Self, EntropyError> {
-        let token = NewToken::generate(TokenClass::Device, self.token.reference().user(), restored, entropy)?;
-        self.from = From::Device(opened_from, token);
+        let token = NewToken::generate(TokenClass::Device, self.token.reference().user(), restore_epoch, entropy)?;
+        self.from = DeviceOrigin::Device(opened_from, token);
         Ok(self)
     }
 
     /// What the user gets after the commit. `entry` is the session as it was written.
     pub(crate) fn into_signed_in(self, entry: Session, new_device: bool) -> SignedIn {
         let device = match self.from {
-            From::Device(_, token) if new_device => Some(token),
+            DeviceOrigin::Device(_, token) if new_device => Some(token),
             _ => None,
         };
         SignedIn { token: self.token, session: entry, device }

@@ -110,22 +110,25 @@ impl Relay {
     ///
     /// # Errors
     /// [`EntropyError`] if the source of randomness fails.
-    pub fn generate(restored: RestoreEpoch, entropy: &dyn Entropy) -> Result<(Zeroizing<String>, Self), EntropyError> {
+    pub fn generate(
+        restore_epoch: RestoreEpoch,
+        entropy: &dyn Entropy,
+    ) -> Result<(Zeroizing<String>, Self), EntropyError> {
         let bytes = Zeroizing::new(entropy.bytes::<24>()?);
-        Ok((Zeroizing::new(BASE64URL_NOPAD.encode(bytes.as_slice())), Self::of(bytes.as_slice(), restored)))
+        Ok((Zeroizing::new(BASE64URL_NOPAD.encode(bytes.as_slice())), Self::of(bytes.as_slice(), restore_epoch)))
     }
 
     /// Parses a returned relay state. `None` if Vestibule did not make it.
     #[must_use]
-    pub fn parse(text: &str, restored: RestoreEpoch) -> Option<Self> {
+    pub fn parse(text: &str, restore_epoch: RestoreEpoch) -> Option<Self> {
         let bytes = Zeroizing::new(BASE64URL_NOPAD.decode(text.as_bytes()).ok().filter(|bytes| bytes.len() == 24)?);
-        Some(Self::of(&bytes, restored))
+        Some(Self::of(&bytes, restore_epoch))
     }
 
-    fn of(bytes: &[u8], restored: RestoreEpoch) -> Self {
+    fn of(bytes: &[u8], restore_epoch: RestoreEpoch) -> Self {
         let part = |name: &[u8]| {
             let hash = Sha256::new().chain_update(b"vestibule/1 relay ").chain_update(name).chain_update(bytes);
-            hash.chain_update(restored.number.to_be_bytes()).finalize()
+            hash.chain_update(restore_epoch.number.to_be_bytes()).finalize()
         };
         // An XML id must begin with a letter or an underscore.
         let request_id = format!("_{}", data_encoding::HEXLOWER.encode(&part(b"request")[..20]));
@@ -408,8 +411,8 @@ mod tests {
         let (text, relay) = Relay::generate(RestoreEpoch::default(), &SystemEntropy).unwrap();
         let again = Relay::parse(&text, RestoreEpoch::default()).unwrap();
         assert!(again == relay && relay.request_id().starts_with('_') && text.len() <= 80);
-        let restored = RestoreEpoch { number: 1, since: Timestamp::from_secs(1) };
-        assert!(Relay::parse(&text, restored).unwrap() != relay);
+        let restore_epoch = RestoreEpoch { number: 1, since: Timestamp::from_secs(1) };
+        assert!(Relay::parse(&text, restore_epoch).unwrap() != relay);
         for bad in ["", "/", &text[1..], &format!("{}=", *text), "https://portal.example.com/"] {
             assert!(Relay::parse(bad, RestoreEpoch::default()).is_none(), "{bad}");
         }

@@ -68,7 +68,7 @@ use crate::{
 #[derive(Clone)]
 pub struct Store {
     table: Arc<dyn Table>,
-    restored: RestoreEpoch,
+    restore_epoch: RestoreEpoch,
     audit_retention: AuditRetention,
 }
 
@@ -76,7 +76,7 @@ impl Store {
     /// A store over a table that was never restored from a backup. Audit rows are kept for 90 days.
     #[must_use]
     pub fn new(table: Arc<dyn Table>) -> Self {
-        Self { table, restored: RestoreEpoch::default(), audit_retention: AuditRetention::default() }
+        Self { table, restore_epoch: RestoreEpoch::default(), audit_retention: AuditRetention::default() }
     }
 
     /// Sets how long audit rows are kept. Rows that the store writes expire after this time, and it lists no older rows.
@@ -87,14 +87,14 @@ impl Store {
 
     /// The same store in a restore epoch (see [`Self::identity`]).
     #[must_use]
-    pub fn at(&self, restored: RestoreEpoch) -> Self {
-        Self { restored, ..self.clone() }
+    pub fn at(&self, restore_epoch: RestoreEpoch) -> Self {
+        Self { restore_epoch, ..self.clone() }
     }
 
     /// The restore epoch, which is part of the digests of tokens and codes.
     #[must_use]
-    pub fn restored(&self) -> RestoreEpoch {
-        self.restored
+    pub fn restore_epoch(&self) -> RestoreEpoch {
+        self.restore_epoch
     }
 }
 

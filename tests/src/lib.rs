@@ -237,8 +237,8 @@ impl Service {
     /// A service on this table, in the restore epoch that its store records.
     pub async fn in_current_epoch(table: Arc<dyn Table>, keys: Keys) -> Self {
         let store = Store::new(Arc::clone(&table));
-        let restored = store.identity().await.unwrap().unwrap().restore;
-        Self::build(store.at(restored), Arc::new(keys.ring), table, keys.names, keys.codes)
+        let restore_epoch = store.identity().await.unwrap().unwrap().restore;
+        Self::build(store.at(restore_epoch), Arc::new(keys.ring), table, keys.names, keys.codes)
     }
 
     fn build(store: Store, sealer: Arc<dyn Sealer>, table: Arc<dyn Table>, names: NameKey, codes: CodeKey) -> Self {

@@ -95,7 +95,7 @@ async fn each_transaction_has_a_unique_client_token() {
 }
 
 #[tokio::test]
-async fn transaction_with_all_replies_lost_is_resolved_by_its_receipt() {
+async fn transaction_with_all_replies_lost_is_resolved_by_its_marker() {
     let (table, script) = table().await;
     script.set(vec![LoseReply; 4]);
     assert!(matches!(table.transact(&contract::increment_in_transaction()).await, Ok(Transacted::Committed)));

@@ -19,7 +19,7 @@ use tests::{
 use tower::ServiceExt;
 use tracing::{Level, instrument::WithSubscriber};
 use vestibule::{
-    audit::{Action, AuditEvent, Outcome},
+    audit::{AuditAction, AuditEvent, Outcome},
     env::{Clock, SystemClock, SystemEntropy, TestClock},
     http::Routes,
     id::TenantId,
@@ -193,7 +193,7 @@ async fn audit_retention_is_configurable() {
         let (app, _) =
             environment.function(session::routes(), RequiredKeys::NOTHING).open_to_operators().await.unwrap();
         let begun = Attempt::begin(environment.clock.now(), &SystemEntropy).unwrap();
-        let event = AuditEvent::new(Action::Login, Outcome::Refused, "r");
+        let event = AuditEvent::new(AuditAction::Login, Outcome::Refused, "r");
         app.store.record(&TenantId::parse(&tenant).unwrap(), &begun, 0, &event).await;
         let items = client.scan().table_name("vestibule").send().await.unwrap().items.unwrap();
         let text = |item: &HashMap<_, AttributeValue>, name: &str| item[name].as_s().unwrap().clone();
@@ -398,6 +398,6 @@ async fn restored_table_is_refused_until_the_restore_epoch_is_raised() {
 
 async fn raise(store: &Store, stream: &str, environment: &Environment) {
     let attempt = Attempt::begin(environment.clock.now(), &SystemEntropy).unwrap();
-    let event = AuditEvent::new(Action::RestoreEpochRaised, Outcome::Success, "test");
+    let event = AuditEvent::new(AuditAction::RestoreEpochRaised, Outcome::Success, "test");
     store.raise_restore_epoch(Some(stream), &attempt, &event).await.unwrap().unwrap();
 }

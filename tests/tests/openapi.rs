@@ -12,7 +12,7 @@ use std::{
 
 use serde_json::{Value, json};
 use tests::document::{DOCUMENT, faults};
-use vestibule::audit::Action;
+use vestibule::audit::AuditAction;
 
 #[test]
 fn committed_document_matches_the_routes() {
@@ -276,7 +276,7 @@ fn closed_sets_are_enums() {
         let values = DOCUMENT["components"]["schemas"][schema]["enum"].as_array().cloned().unwrap_or_default();
         values.into_iter().map(|value| value.as_str().unwrap().to_owned()).collect::<BTreeSet<_>>()
     };
-    let actions: BTreeSet<_> = Action::ALL.iter().map(|action| action.as_str().to_owned()).collect();
+    let actions: BTreeSet<_> = AuditAction::ALL.iter().map(|action| action.as_str().to_owned()).collect();
     assert_eq!(values("Action"), actions);
     let action = &DOCUMENT["components"]["schemas"]["AuditDto"]["properties"]["action"];
     assert_eq!(action["$ref"], "#/components/schemas/Action");

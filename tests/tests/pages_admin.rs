@@ -5,7 +5,7 @@ use axum::http::Method;
 use serde_json::{Value, json};
 use tests::{Reply, Service, TestRequest, TestUsers, browser::Browser, idp::Idp};
 use vestibule::{
-    audit::{Action, AuditEvent, Outcome},
+    audit::{AuditAction, AuditEvent, Outcome},
     id::{TenantId, UserId},
     language::Language,
     sign_in::Attempt,
@@ -554,7 +554,8 @@ async fn audit_shows_an_unknown_field_as_it_is_and_an_operator_without_a_name() 
     let (service, mut users) = Service::with_users().await;
     let mut ann = signed_in(&service, &mut users, "ann").await;
     let app = service.app();
-    let mut event = AuditEvent::new(Action::UserChanged, Outcome::Success, "r").by(&UserId::parse("u-bob").unwrap());
+    let mut event =
+        AuditEvent::new(AuditAction::UserChanged, Outcome::Success, "r").by(&UserId::parse("u-bob").unwrap());
     event.actor_tenant = TenantId::parse("support").ok();
     event.changed = vec!["of_a_later_version".to_owned()];
     let attempt = Attempt::begin(app.clock.now(), &*app.entropy).unwrap();
@@ -745,7 +746,7 @@ async fn pages_are_in_german_too() {
 #[test]
 fn every_action_of_the_audit_has_a_name_in_every_language() {
     for language in Language::ALL {
-        for action in Action::ALL {
+        for action in AuditAction::ALL {
             let id = format!("action-{}", action.as_str().replace('.', "-"));
             assert!(Text::new(language).has(&id), "{id} in {}", language.code());
         }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 use vestibule::{
-    audit::{Action, Notify, Outcome},
+    audit::{AuditAction, Notify, Outcome},
     http::{ApiRequest, ApiResult, App, Code, Line, Problem, Request, Routes, dto::ResetDto},
     id::UserId,
     recovery::ResetCode,
@@ -57,7 +57,7 @@ async fn reset_user(app: &App, request: &Request, user: UserId, body: &ResetRequ
     let (principal, target) = app.store.load_reset(token, user.clone(), request.now).await?;
     let admin = request.may_administer(app, principal).await?;
     let code = ResetCode::generate(&*app.entropy)?;
-    let event = request.event(Action::MfaReset, Outcome::Success).by(admin.key().user()).about(&user);
+    let event = request.event(AuditAction::MfaReset, Outcome::Success).by(admin.key().user()).about(&user);
     let event = event.because(&body.reason).notify(Notify::User);
     let digest = code.digest(&app.codes()?, target.key());
     let rejection = match app.store.reset_mfa(&admin, target, digest, &request.attempt(app)?, &event).await {

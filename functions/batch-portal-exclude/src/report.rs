@@ -4,7 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use vestibule::{
     id::UserId,
-    store::batch::{Outcome, Report, Status},
+    store::batch::{ContactOutcome, Report, Status},
 };
 
 /// A batch of exclusions or inclusions.
@@ -82,16 +82,16 @@ pub(crate) enum ExclusionOutcomeDto {
     NotApplied,
 }
 
-impl From<Outcome> for ExclusionOutcomeDto {
-    fn from(outcome: Outcome) -> Self {
+impl From<ContactOutcome> for ExclusionOutcomeDto {
+    fn from(outcome: ContactOutcome) -> Self {
         match outcome {
-            Outcome::Excluded => Self::Excluded,
-            Outcome::Included => Self::Included,
-            Outcome::Unchanged => Self::Unchanged,
-            Outcome::NotAContact => Self::NotAContact,
-            Outcome::NotFound => Self::NotFound,
-            Outcome::PasswordTooShort => Self::PasswordTooShort,
-            Outcome::NotApplied => Self::NotApplied,
+            ContactOutcome::Excluded => Self::Excluded,
+            ContactOutcome::Included => Self::Included,
+            ContactOutcome::Unchanged => Self::Unchanged,
+            ContactOutcome::NotAContact => Self::NotAContact,
+            ContactOutcome::NotFound => Self::NotFound,
+            ContactOutcome::PasswordTooShort => Self::PasswordTooShort,
+            ContactOutcome::NotApplied => Self::NotApplied,
         }
     }
 }
@@ -101,16 +101,19 @@ impl From<Report> for BatchAnswer {
         let mut counts = Counts::default();
         for (_, outcome) in &report.results {
             *match outcome {
-                Outcome::Excluded => &mut counts.excluded,
-                Outcome::Included => &mut counts.included,
-                Outcome::Unchanged => &mut counts.unchanged,
-                Outcome::NotAContact | Outcome::NotFound | Outcome::PasswordTooShort | Outcome::NotApplied => {
-                    &mut counts.refused
-                }
+                ContactOutcome::Excluded => &mut counts.excluded,
+                ContactOutcome::Included => &mut counts.included,
+                ContactOutcome::Unchanged => &mut counts.unchanged,
+                ContactOutcome::NotAContact
+                | ContactOutcome::NotFound
+                | ContactOutcome::PasswordTooShort
+                | ContactOutcome::NotApplied => &mut counts.refused,
             } += 1;
         }
-        let result =
-            |(contact, outcome): (UserId, Outcome)| ResultDto { contact_id: contact.into(), outcome: outcome.into() };
+        let result = |(contact, outcome): (UserId, ContactOutcome)| ResultDto {
+            contact_id: contact.into(),
+            outcome: outcome.into(),
+        };
         Self {
             batch_id: report.id.into(),
             disable_mfa: report.change.into(),

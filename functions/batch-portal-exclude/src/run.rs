@@ -6,7 +6,7 @@ use axum::{Json, extract::State};
 use serde::Deserialize;
 use utoipa::ToSchema;
 use vestibule::{
-    audit::{Action, Outcome},
+    audit::{AuditAction, Outcome},
     http::{ApiRequest, ApiResult, App, Code, Large, Line, Problem, Request},
     id::{IdempotencyKey, InvalidId, UserId},
     store::{
@@ -74,7 +74,7 @@ pub(crate) async fn run_batch(
         return Err(Problem::field("/contact_ids", "must be 1 to 1000 ids"));
     }
     let admin = request.administrator(app).await?;
-    let event = request.event(Action::ExclusionBatch, Outcome::Success).by(admin.key().user());
+    let event = request.event(AuditAction::ExclusionBatch, Outcome::Success).by(admin.key().user());
     let event = event.because(&body.reason);
     let batch = batch::BatchRequest {
         key,

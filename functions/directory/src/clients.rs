@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 use vestibule::{
-    audit::{Action, Outcome},
+    audit::{AuditAction, Outcome},
     env::Timestamp,
     http::{ApiRequest, ApiResult, App, Code, Line, NoBody, Problem, Routes, dto::NewClientDto},
     id::ClientId,
@@ -67,7 +67,7 @@ async fn create(
     let ApiRequest { body, request, .. } = call;
     let admin = request.administrator(&app).await?;
     let new = NewClient::generate(admin.tenant(), &body.name, false, request.now, &*app.entropy)?;
-    let mut event = request.event(Action::ClientCreated, Outcome::Success).by(admin.key().user());
+    let mut event = request.event(AuditAction::ClientCreated, Outcome::Success).by(admin.key().user());
     event.client_id = Some(new.client.id.clone());
     match app.store.create_client(&admin, &new.client, &request.attempt(&app)?, &event).await {
         Ok(()) => Ok((StatusCode::CREATED, Json(NewClientDto::new(&new)))),
@@ -109,7 +109,7 @@ async fn list(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<Json<C
 async fn delete(State(app): State<Arc<App>>, call: ApiRequest<NoBody, ClientId>) -> ApiResult<StatusCode> {
     let ApiRequest { path: client, request, .. } = call;
     let admin = request.administrator(&app).await?;
-    let mut event = request.event(Action::ClientDeleted, Outcome::Success).by(admin.key().user());
+    let mut event = request.event(AuditAction::ClientDeleted, Outcome::Success).by(admin.key().user());
     event.client_id = Some(client.clone());
     match app.store.delete_client(&admin, &client, &request.attempt(&app)?, &event).await {
         Ok(()) => Ok(StatusCode::NO_CONTENT),

@@ -24,7 +24,7 @@ use vestibule::{
     },
     id::TenantId,
     secret::SecretText,
-    store::users::fits,
+    store::users::role_allowed,
 };
 
 pub(crate) fn routes() -> Routes {
@@ -134,7 +134,7 @@ fn roles(text: Text, tenant: &TenantId) -> Vec<(&'static str, Cow<'static, str>)
         ("portal", RoleDto::Portal),
         ("operator", RoleDto::Operator),
     ];
-    let fitting = all.into_iter().filter(|(_, role)| fits(tenant, kind_of(*role).into(), (*role).into()));
+    let fitting = all.into_iter().filter(|(_, role)| role_allowed(tenant, kind_of(*role).into(), (*role).into()));
     fitting.map(|(value, role)| (value, text.get(role_text(&role)))).collect()
 }
 

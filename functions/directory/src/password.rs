@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 use vestibule::{
-    audit::{Action, Notify, Outcome},
+    audit::{AuditAction, Notify, Outcome},
     http::{ApiRequest, ApiResult, App, Code, PASSWORD_TOO_LONG, Problem, Request, Routes, dto::SessionDto},
     id::UserKey,
     password,
@@ -69,7 +69,7 @@ async fn change_password(app: &App, request: &Request, body: &PasswordRequest) -
         return Err(Problem::field("/current_password", PASSWORD_TOO_LONG));
     }
     let caller = request.principal(app).await?;
-    if needs_step_up(&caller) && !caller.session().fresh(request.now) {
+    if needs_step_up(&caller) && !caller.session().is_fresh(request.now) {
         return Err(Code::StepUpRequired.into());
     }
     check_new_password(body, caller.user().kind == Kind::Contact)?;
@@ -82,7 +82,7 @@ async fn change_password(app: &App, request: &Request, body: &PasswordRequest) -
         Err(refused) => return Err(wrong_password(app, request, &key, &refused, &attempt).await),
     };
     let hash = app.passwords.hash(&body.new_password, &*app.entropy).await?;
-    let mut event = request.event(Action::PasswordChanged, Outcome::Success).own(key.user()).notify(Notify::User);
+    let mut event = request.event(AuditAction::PasswordChanged, Outcome::Success).own(key.user()).notify(Notify::User);
     event.user_agent.clone_from(&request.user_agent);
     let signed_in = app.store.change_password(verified, &hash, &*app.entropy, &event).await?;
     Ok(SessionDto::new(signed_in.token, &signed_in.session, signed_in.device))
@@ -105,10 +105,10 @@ async fn wrong_password(
     refused: &OwnPasswordAttempt,
     attempt: &Attempt,
 ) -> Problem {
-    let mut event = request.event(Action::PasswordChanged, Outcome::Refused).own(key.user());
+    let mut event = request.event(AuditAction::PasswordChanged, Outcome::Refused).own(key.user());
     app.store.record(key.tenant(), attempt, 0, &event).await;
     if refused.exhausts_session() {
-        event.action = Action::PasswordAttacked;
+        event.action = AuditAction::PasswordAttacked;
         app.store.record(key.tenant(), attempt, 1, &event.notify(Notify::User)).await;
     }
     Code::InvalidCredentials.into()

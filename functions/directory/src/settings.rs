@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 use vestibule::{
-    audit::{Action, Outcome},
+    audit::{AuditAction, Outcome},
     domain::{AccentColor, Change, Logo, SettingsChange},
     http::{ApiRequest, ApiResult, App, Code, Line, OrEmpty, Request, Routes, page::logo_path},
     id::TenantId,
@@ -166,7 +166,7 @@ async fn update(
 /// Changes the settings of the caller's tenant.
 pub(crate) async fn change_settings(app: &App, request: &Request, body: SettingsRequest) -> ApiResult<SettingsDto> {
     let admin = request.administrator(app).await?;
-    let mut event = request.event(Action::SettingsChanged, Outcome::Success).by(admin.key().user());
+    let mut event = request.event(AuditAction::SettingsChanged, Outcome::Success).by(admin.key().user());
     event.changed.extend(body.issuer.as_ref().map(|_| "issuer".to_owned()));
     event.changed.extend(body.reset_code_for.map(|_| "reset_code_for".to_owned()));
     event.changed.extend(body.accent_color.as_ref().map(|_| "accent_color".to_owned()));

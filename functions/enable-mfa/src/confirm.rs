@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 use tokio::join;
 use utoipa::ToSchema;
 use vestibule::{
-    audit::{Action, Notify, Outcome},
+    audit::{AuditAction, Notify, Outcome},
     http::{
-        ApiRequest, ApiResult, App, Code as Problems, Problem, Request,
+        ApiRequest, ApiResult, App, Code, Problem, Request,
         dto::{SessionDto, UserDto},
     },
-    recovery::Code,
+    recovery::EnteredCode,
     secret::SecretText,
     store::{
         enrolment::{ConfirmedEnrolment, EnrolmentError},
@@ -70,7 +70,9 @@ pub(crate) async fn confirm(
 
 /// Checks the first code, and activates the authenticator.
 pub(crate) async fn confirm_enrolment(app: &App, request: &Request, body: &ConfirmRequest) -> ApiResult<ConfirmAnswer> {
-    let Ok(Code::Totp(code)) = Code::parse(body.code.expose()) else { return Err(Problem::malformed_code()) };
+    let Ok(EnteredCode::Totp(code)) = EnteredCode::parse(body.code.expose()) else {
+        return Err(Problem::malformed_code());
+    };
     let (token, attempt) = (enrolment_token(request)?, request.attempt(app)?);
     let key = token.key().clone();
     let (charge, profile) = join!(app.store.charge_confirmation(token, attempt), app.store.read_profile(&key));
@@ -84,7 +86,7 @@ pub(crate) async fn confirm_enrolment(app: &App, request: &Request, body: &Confi
         Some(proof) => ConfirmedEnrolment::new(charged, proof, &*app.entropy)?,
         None => None,
     };
-    let mut event = request.event(Action::FactorActivated, Outcome::Success).own(key.user()).notify(Notify::User);
+    let mut event = request.event(AuditAction::FactorActivated, Outcome::Success).own(key.user()).notify(Notify::User);
     event.user_agent.clone_from(&request.user_agent);
     let accepted = match confirmed {
         Some(confirmed) => match app.store.confirm_enrolment(confirmed, &event).await {
@@ -94,9 +96,9 @@ pub(crate) async fn confirm_enrolment(app: &App, request: &Request, body: &Confi
         None => None,
     };
     let Some(signed_in) = accepted else {
-        let event = request.event(Action::Enrolment, Outcome::Refused).own(key.user());
+        let event = request.event(AuditAction::Enrolment, Outcome::Refused).own(key.user());
         app.store.record(key.tenant(), &attempt, 1, &event).await;
-        return Err(Problems::InvalidCode.into());
+        return Err(Code::InvalidCode.into());
     };
     Ok(ConfirmAnswer::MfaEnabled {
         session: SessionDto::new(signed_in.token, &signed_in.session, signed_in.device),

@@ -98,7 +98,7 @@ async fn show(State(app): State<Arc<App>>, get: PageRequest<(), EnrollQuery>) ->
     let replaces = page.request.token(TokenClass::Enrolment).is_err();
     if replaces {
         let principal = page.principal(&app).await?;
-        if !principal.session().recovering(page.request.now) {
+        if !principal.session().is_recovering(page.request.now) {
             page.stepped_up(&principal)?;
         }
     }

@@ -6,7 +6,7 @@ use axum::{Json, extract::State, http::StatusCode};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use vestibule::{
-    audit::{Action, Outcome},
+    audit::{AuditAction, Outcome},
     env::Timestamp,
     http::{ApiRequest, ApiResult, App, OrEmpty, Request},
     recovery::ResetCode,
@@ -98,7 +98,7 @@ pub(crate) async fn start_enrolment(app: &App, request: &Request, body: StartReq
     let code = body.reset_code.and_then(|code| ResetCode::parse_digest(&codes, &key, code.expose()));
     let start = app.store.may_enrol(token, code, &attempt).await;
     if matches!(start, Err(EnrolmentError::Rejected(EnrolmentRejection::ResetCode))) {
-        let event = request.event(Action::Enrolment, Outcome::Refused).own(key.user());
+        let event = request.event(AuditAction::Enrolment, Outcome::Refused).own(key.user());
         app.store.record(key.tenant(), &attempt, 1, &event).await;
     }
     let start = start?;
@@ -107,7 +107,7 @@ pub(crate) async fn start_enrolment(app: &App, request: &Request, body: StartReq
     let sealed = app.sealer()?.seal(&secret, &*app.entropy).await?;
     let secret_texts = totp::provisioning(&secret, &start.policy.issuer, &start.profile.username);
     let account = format!("{}: {}", start.policy.issuer, start.profile.username);
-    let event = request.event(Action::EnrolmentStarted, Outcome::Success).own(key.user());
+    let event = request.event(AuditAction::EnrolmentStarted, Outcome::Success).own(key.user());
     let expires_at = app.store.begin_enrolment(start, factor, sealed, &attempt, &event).await?;
     Ok(StartAnswer {
         enrolment: PendingDto { expires_at },

@@ -11,7 +11,7 @@ use tokio::join;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 use vestibule::{
-    audit::{Action, AuditEvent, Notify, Outcome},
+    audit::{AuditAction, AuditEvent, Notify, Outcome},
     env::Timestamp,
     http::{
         ApiRequest, ApiResult, App, Code, PASSWORD_TOO_LONG, Problem, Request, Routes,
@@ -135,8 +135,8 @@ async fn sign_in(app: &App, request: &Request, body: LoginRequest) -> ApiResult<
     let (now, attempt) = (request.now, request.attempt(app)?);
     request.set_tenant(&body.tenant);
     let login = app.names()?.login(&body.tenant, &LoginName::fold(&body.username));
-    let restored = app.store.restored();
-    let device = body.device_token.as_ref().and_then(|token| TokenRef::parse(token.expose(), restored));
+    let restore_epoch = app.store.restore_epoch();
+    let device = body.device_token.as_ref().and_then(|token| TokenRef::parse(token.expose(), restore_epoch));
     let place = app.passwords.place()?;
     let charged = app.store.charge_login(&login, device.as_ref(), &Backoff::at(now), &attempt).await;
     let exhausted = |Exhausted { retry_at }| Problem::too_many(now, retry_at);
@@ -182,7 +182,7 @@ async fn next_step(
             }
             PasswordChecked::Exempt(exempt) => {
                 let (key, user) = (exempt.key().clone(), exempt.user().clone());
-                let mut event = request.event(Action::Login, Outcome::Success).own(key.user());
+                let mut event = request.event(AuditAction::Login, Outcome::Success).own(key.user());
                 event.user_agent.clone_from(&request.user_agent);
                 let profile = app.store.read_profile(&key);
                 let (opened, profile) = join!(app.store.open_exempt_session(exempt, &*app.entropy, &event), profile);
@@ -222,7 +222,7 @@ async fn upgrade_password_hash(app: &App, verified: &VerifiedPassword, password:
 
 /// The audit event of a right password that does not sign in yet.
 fn accepted(request: &Request, opening: &Continuation) -> AuditEvent {
-    request.event(Action::PasswordAccepted, Outcome::Success).own(opening.key().user())
+    request.event(AuditAction::PasswordAccepted, Outcome::Success).own(opening.key().user())
 }
 
 /// When this network may open a challenge for the user again, if its budget is used up.
@@ -245,7 +245,7 @@ fn enrolment(token: NewToken, expires_at: Timestamp, reset_code_required: bool) 
 
 /// The response to every wrong password. A name that does not exist causes the same writes, and so takes the same time.
 async fn refuse(app: &App, request: &Request, password_attempt: &PasswordAttempt, attempt: &Attempt) -> Problem {
-    let mut event = request.event(Action::Login, Outcome::Refused);
+    let mut event = request.event(AuditAction::Login, Outcome::Refused);
     event.target = password_attempt.owner().map(|owner| owner.user().clone());
     request.wrong_password(app, password_attempt, attempt, event).await
 }
@@ -255,14 +255,14 @@ async fn refuse(app: &App, request: &Request, password_attempt: &PasswordAttempt
 async fn reset_required(app: &App, request: &Request, verified: &VerifiedPassword, attempt: &Attempt) -> Problem {
     let (key, user) = (verified.key(), verified.user());
     if user.factor.state() == FactorState::Active {
-        let event = request.event(Action::FactorDisabled, Outcome::Success).about(key.user());
+        let event = request.event(AuditAction::FactorDisabled, Outcome::Success).about(key.user());
         let event = event.notify(Notify::User).notify(Notify::Administrators);
         // A rejection is no failure: another request disabled the factor, or a correct code cleared the failures.
         if let Err(OperationError::Store(error)) = app.store.disable_factor(key, user, attempt, &event).await {
             return error.into();
         }
     }
-    let event = request.event(Action::Login, Outcome::Refused).own(key.user());
+    let event = request.event(AuditAction::Login, Outcome::Refused).own(key.user());
     join!(app.store.clear_failures(verified), app.store.record(key.tenant(), attempt, 0, &event));
     Code::MfaResetRequired.into()
 }

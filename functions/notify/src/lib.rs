@@ -185,7 +185,7 @@ pub async fn run() -> Result<(), lambda_runtime::Error> {
 #[cfg(test)]
 mod tests {
     use vestibule::{
-        audit::{Action, AuditEvent, Outcome, Row},
+        audit::{AuditAction, AuditEvent, Outcome, Row},
         env::Timestamp,
         id::TenantId,
     };
@@ -195,7 +195,8 @@ mod tests {
     /// The text of the mail to bob about a reset by an actor of this tenant.
     fn reset_by(actor_tenant: Option<TenantId>) -> String {
         let [ann, bob] = ["u-ann", "u-bob"].map(|id| UserId::parse(id).unwrap());
-        let event = AuditEvent::new(Action::MfaReset, Outcome::Success, "r").by(&ann).about(&bob).notify(Notify::User);
+        let event =
+            AuditEvent::new(AuditAction::MfaReset, Outcome::Success, "r").by(&ann).about(&bob).notify(Notify::User);
         let event = AuditEvent { actor_tenant, ..event };
         let row = Row::new("1800000000000-A-0".to_owned(), Timestamp::from_secs(1_800_000_000), event);
         let concerned = Profile {

@@ -6,7 +6,7 @@ use data_encoding::BASE64URL_NOPAD;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use vestibule::{
-    audit::{Action, AuditEvent, Notify, Outcome},
+    audit::{AuditAction, AuditEvent, Notify, Outcome},
     env::EntropyError,
     http::{
         App, Line, Problem,
@@ -20,7 +20,7 @@ use vestibule::{
     store::{
         OperationError, OperatorEvents, StoreError,
         item::{AuthType, Kind, Role},
-        reset::{NotSole, SupportResetRejection as Rejection},
+        reset::{NotSoleAdministrator, SupportResetRejection as Rejection},
         setup::Identity,
         tenant::{NewTenant, TenantError},
         users::{Actor, CreationError, CreationRejection, NewUser, NewUserDetails},
@@ -97,7 +97,7 @@ pub enum Refusal {
     NotFound,
     /// The user is not an Administrator, or another Administrator can do the reset.
     #[error(transparent)]
-    NotSoleAdministrator(NotSole),
+    NotSoleAdministrator(NotSoleAdministrator),
     /// The ticket was used for another reset.
     #[error("the ticket was used before")]
     TicketUsed,
@@ -184,7 +184,7 @@ pub async fn run(app: &App, stream: Option<&str>, command: Command, request: &st
             operations.reset(&tenant, &username, &ticket, &reason).await
         }
         Command::RaiseRestoreEpoch { reason } => {
-            let event = operations.event(Action::RestoreEpochRaised).because(&reason);
+            let event = operations.event(AuditAction::RestoreEpochRaised).because(&reason);
             let raised =
                 app.store.raise_restore_epoch(stream, &operations.attempt, &event).await?.ok_or(Refusal::NoStore)?;
             Ok(json!({"restore_epoch": raised.number, "since": raised.since}))
@@ -213,7 +213,7 @@ struct Operations<'a> {
 }
 
 impl Operations<'_> {
-    fn event(&self, action: Action) -> AuditEvent {
+    fn event(&self, action: AuditAction) -> AuditEvent {
         AuditEvent::new(action, Outcome::Success, self.request)
     }
 
@@ -242,7 +242,7 @@ impl Operations<'_> {
         let (user, password) = self.new_user(&support, Role::Operator, username, display_name, None).await?;
         let answer = json!({"tenant": support.as_str(), "user_id": user.key.user().as_str(), "username": username,
             "password": password});
-        let event = self.event(Action::UserCreated).about(user.key.user());
+        let event = self.event(AuditAction::UserCreated).about(user.key.user());
         match store.create_user(&Actor::First, &user, &self.attempt, &event).await {
             Ok(()) => return Ok(answer),
             Err(CreationError::Rejected(CreationRejection::NoTenant)) => {}
@@ -250,7 +250,7 @@ impl Operations<'_> {
             Err(CreationError::Rejected(_)) => return Err(Refusal::OperatorExists),
             Err(CreationError::Store(error)) => return Err(error.into()),
         }
-        let event = self.event(Action::TenantCreated).about(user.key.user());
+        let event = self.event(AuditAction::TenantCreated).about(user.key.user());
         let tenant = NewTenant { id: support, name: "Support".to_owned(), first: Some(user) };
         let events = OperatorEvents { in_support: &event, in_tenant: &event };
         match store.create_tenant(&Actor::First, &tenant, &self.attempt, &events).await {
@@ -268,7 +268,7 @@ impl Operations<'_> {
         let (user, password) = self.new_user(&id, Role::Administrator, username, display_name, email).await?;
         let answer = json!({"tenant": id.as_str(), "user_id": user.key.user().as_str(), "username": &**username,
             "password": password});
-        let event = self.event(Action::TenantCreated).about(user.key.user());
+        let event = self.event(AuditAction::TenantCreated).about(user.key.user());
         let tenant = NewTenant { id, name: name.to_owned(), first: Some(user) };
         let events = OperatorEvents { in_support: &event, in_tenant: &event };
         match self.app.store.create_tenant(&Actor::First, &tenant, &self.attempt, &events).await {
@@ -283,7 +283,7 @@ impl Operations<'_> {
         let login = names.login(tenant, &LoginName::fold(username));
         let target = app.store.load_support_reset_by_name(login, names.ticket(ticket)).await?;
         let (codes, code) = (app.codes()?, ResetCode::generate(&*app.entropy)?);
-        let mut in_support = self.event(Action::MfaReset).because(reason);
+        let mut in_support = self.event(AuditAction::MfaReset).because(reason);
         in_support.ticket = Some(ticket.to_owned());
         let mut in_tenant = in_support.clone().notify(Notify::User).notify(Notify::Administrators);
         in_tenant.actor_tenant = Some(TenantId::support());
@@ -297,7 +297,7 @@ impl Operations<'_> {
             Err(OperationError::Rejected(Rejection::NotFound | Rejection::SelfReset | Rejection::ActorRevoked)) => {
                 Refusal::NotFound
             }
-            Err(OperationError::Rejected(Rejection::NotSole(why))) => Refusal::NotSoleAdministrator(why),
+            Err(OperationError::Rejected(Rejection::NotSoleAdministrator(why))) => Refusal::NotSoleAdministrator(why),
             Err(OperationError::Rejected(Rejection::TicketUsed)) => Refusal::TicketUsed,
         };
         in_support.outcome = Outcome::Refused;

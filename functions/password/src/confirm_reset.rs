@@ -6,7 +6,7 @@ use axum::{extract::State, http::StatusCode};
 use serde::Deserialize;
 use utoipa::ToSchema;
 use vestibule::{
-    audit::{Action, Notify, Outcome},
+    audit::{AuditAction, Notify, Outcome},
     http::{ApiRequest, ApiResult, App, Problem, Request},
     password,
     secret::SecretText,
@@ -54,7 +54,8 @@ pub(crate) async fn set_password(app: &App, request: &Request, body: &NewPasswor
     user.may_reset_password(&token, request.now)?;
     check_new_password(body, user.kind == Kind::Contact)?;
     let hash = app.passwords.hash(&body.new_password, &*app.entropy).await?;
-    let event = request.event(Action::PasswordReset, Outcome::Success).about(token.user().user()).notify(Notify::User);
+    let event =
+        request.event(AuditAction::PasswordReset, Outcome::Success).about(token.user().user()).notify(Notify::User);
     app.store.reset_password(&token, user, &hash, &request.attempt(app)?, &event).await?;
     Ok(())
 }

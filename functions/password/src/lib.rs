@@ -39,7 +39,7 @@ pub(crate) struct MailedToken(pub(crate) SecretText);
 impl MailedToken {
     /// Parses the token. Its tenant is noted for the log.
     fn parse(&self, app: &App, request: &Request) -> ApiResult<TokenRef> {
-        let token = TokenRef::parse(self.0.expose(), app.store.restored()).ok_or(Code::InvalidToken)?;
+        let token = TokenRef::parse(self.0.expose(), app.store.restore_epoch()).ok_or(Code::InvalidToken)?;
         request.set_tenant(token.user().tenant());
         Ok(token)
     }

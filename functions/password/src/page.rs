@@ -138,7 +138,7 @@ fn forgot_page(page: &Page, errors: &FormErrors, form: ForgotForm) -> PageResult
 
 /// Moves the token of a link to a cookie. A text that is no such token is not kept.
 fn keep(app: &App, page: &Page, token: &SecretText, path: &str) -> Response {
-    let read = TokenRef::parse(token.expose(), app.store.restored());
+    let read = TokenRef::parse(token.expose(), app.store.restore_epoch());
     match read.filter(|token| token.class() == TokenClass::Mail) {
         Some(_) => redirect(path, [page.cookies.set(TokenClass::Mail, token.expose(), COOKIE_LIFE)]),
         None => used_up(page, path),

@@ -6,7 +6,7 @@ use axum::{extract::State, http::StatusCode};
 use serde::Deserialize;
 use utoipa::ToSchema;
 use vestibule::{
-    audit::{Action, Outcome},
+    audit::{AuditAction, Outcome},
     http::{ApiRequest, ApiResult, App, Request},
 };
 
@@ -38,7 +38,7 @@ pub(crate) async fn verify(State(app): State<Arc<App>>, call: ApiRequest<VerifyR
 pub(crate) async fn verify_address(app: &App, request: &Request, token: &MailedToken) -> ApiResult<()> {
     let token = token.parse(app, request)?;
     let user = app.store.load_mail_token(&token).await?;
-    let event = request.event(Action::EmailVerified, Outcome::Success).about(token.user().user());
+    let event = request.event(AuditAction::EmailVerified, Outcome::Success).about(token.user().user());
     app.store.verify_email(&token, user, &request.attempt(app)?, &event).await?;
     Ok(())
 }

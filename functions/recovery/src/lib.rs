@@ -9,7 +9,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 use vestibule::{
-    audit::{Action, Notify, Outcome},
+    audit::{AuditAction, Notify, Outcome},
     env::Timestamp,
     http::{ApiRequest, ApiResult, App, Code, Request, Routes},
     recovery::RecoveryCode,
@@ -52,14 +52,14 @@ async fn replace(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<(St
 /// Issues the token, and replaces the previous one.
 async fn issue(app: &App, request: &Request, principal: Principal) -> ApiResult<RecoveryTokenAnswer> {
     // Before the step-up check: a user with a disabled factor cannot step up.
-    if principal.user().disabled() {
+    if principal.user().is_factor_disabled() {
         return Err(Code::MfaResetRequired.into());
     }
     let caller = principal.fresh_or_recovering(request.now)?;
     let key = caller.principal().token().user();
     let code = RecoveryCode::generate(&*app.entropy)?;
     let digest = code.digest(&app.codes()?, key);
-    let event = request.event(Action::RecoveryIssued, Outcome::Success).own(key.user()).notify(Notify::User);
+    let event = request.event(AuditAction::RecoveryIssued, Outcome::Success).own(key.user()).notify(Notify::User);
     app.store.replace_recovery_token(&caller, &digest, &request.attempt(app)?, &event).await?;
     let created_at = Timestamp::from_secs(request.now.secs());
     Ok(RecoveryTokenAnswer { recovery_token: code.display(), created_at })

@@ -58,7 +58,7 @@ struct ShownTemplate {
 async fn show(State(app): State<Arc<App>>, get: PageRequest<(), TokenQuery>) -> PageResult {
     let PageRequest { mut page, query, .. } = get;
     let principal = page.principal(&app).await?;
-    if !principal.session().recovering(page.request.now) && principal.user().factor.active().is_some() {
+    if !principal.session().is_recovering(page.request.now) && principal.user().factor.active().is_some() {
         page.stepped_up(&principal)?;
     }
     create_page(&page, &FormErrors::none(), exists(&principal), query)

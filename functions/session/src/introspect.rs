@@ -131,7 +131,7 @@ async fn introspect(
     let (name, secret) = request.basic().ok_or_else(Problem::unauthorized_client)?;
     let client = ClientId::parse(&name).map_err(|_| Problem::unauthorized_client())?;
     let digest = CodeDigest::of_client_secret(&client, secret.expose());
-    let token = TokenRef::parse(body.token.expose(), app.store.restored());
+    let token = TokenRef::parse(body.token.expose(), app.store.restore_epoch());
     let (principal, profile) = match app.store.introspect(&client, &digest, token.as_ref(), request.now).await? {
         Introspected::BadClient => return Err(Problem::unauthorized_client()),
         Introspected::Inactive => return Ok(Json(IntrospectAnswer::Inactive(InactiveDto { active: false }))),

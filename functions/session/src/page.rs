@@ -22,7 +22,7 @@ use vestibule::{
     },
     id::EntryId,
     secret::TokenClass,
-    store::session::Which,
+    store::session::SessionsToEnd,
 };
 
 use crate::sessions::{SessionItem, end, end_one_session, sessions};
@@ -87,7 +87,7 @@ async fn submit(State(app): State<Arc<App>>, post: PageForm<SessionsForm>) -> Pa
     let PageForm { mut page, form, .. } = post;
     let principal = page.principal(&app).await?;
     let ended = match form?.id {
-        None => end(&app, &page.request, &principal, &Which::Others).await,
+        None => end(&app, &page.request, &principal, &SessionsToEnd::Others).await,
         Some(id) => match EntryId::parse(&id) {
             Ok(id) => end_one_session(&app, &page.request, &principal, id).await,
             Err(_) => Err(Code::NotFound.into()),
@@ -114,7 +114,7 @@ async fn log_out(State(app): State<Arc<App>>, post: PageForm<NoFields>) -> PageR
     let PageForm { page, .. } = post;
     match page.request.principal(&app).await {
         Ok(principal) => {
-            end(&app, &page.request, &principal, &Which::This).await?;
+            end(&app, &page.request, &principal, &SessionsToEnd::This).await?;
         }
         // There is no session any more. The browser forgets it too.
         Err(problem) if problem.code() != Code::Unavailable => {}

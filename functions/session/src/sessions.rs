@@ -7,7 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 use vestibule::{
-    audit::{Action, Outcome},
+    audit::{AuditAction, Outcome},
     env::Timestamp,
     http::{
         ApiRequest, ApiResult, App, Code, NoBody, Request, Routes,
@@ -17,7 +17,7 @@ use vestibule::{
     policy,
     store::{
         OperationError,
-        session::{Principal, Which},
+        session::{Principal, SessionsToEnd},
     },
 };
 
@@ -108,7 +108,10 @@ async fn current(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<Jso
             expires_at: session.ends,
             amr: amr(session.amr),
             auth_time: session.authenticated(),
-            step_up_until: session.step_up.filter(|_| session.fresh(request.now)).map(|at| at + policy::STEP_UP_LIFE),
+            step_up_until: session
+                .step_up
+                .filter(|_| session.is_fresh(request.now))
+                .map(|at| at + policy::STEP_UP_LIFE),
         },
         user: UserDto::new(principal.token().user(), user, &profile),
         recovery_token: RecoveryTokenDto { exists: user.factor.recovery_token().is_some() },
@@ -124,7 +127,7 @@ async fn current(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<Jso
 ))]
 async fn end_current(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<StatusCode> {
     let principal = call.request.principal(&app).await?;
-    end(&app, &call.request, &principal, &Which::This).await
+    end(&app, &call.request, &principal, &SessionsToEnd::This).await
 }
 
 /// List your own sessions
@@ -139,10 +142,10 @@ async fn list(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<Json<L
     Ok(Json(ListAnswer { items: sessions(&app, &call.request, &principal).await? }))
 }
 
-/// The live sessions of the caller, the newest first.
+/// The valid sessions of the caller, the newest first.
 pub(crate) async fn sessions(app: &App, request: &Request, principal: &Principal) -> ApiResult<Vec<SessionItem>> {
     let mut agents = app.store.user_agents(principal).await?;
-    let mut living = principal.live_sessions(request.now);
+    let mut living = principal.valid_sessions(request.now);
     living.sort_by_key(|(_, session)| std::cmp::Reverse(session.created));
     let items = living.into_iter().map(|(id, session)| SessionItem {
         id: id.as_str().to_owned(),
@@ -164,7 +167,7 @@ pub(crate) async fn sessions(app: &App, request: &Request, principal: &Principal
 ))]
 async fn end_others(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<StatusCode> {
     let principal = call.request.principal(&app).await?;
-    end(&app, &call.request, &principal, &Which::Others).await
+    end(&app, &call.request, &principal, &SessionsToEnd::Others).await
 }
 
 /// End one of your own sessions
@@ -181,21 +184,26 @@ async fn end_one(State(app): State<Arc<App>>, call: ApiRequest<NoBody, EntryId>)
     end_one_session(&app, &call.request, &principal, call.path).await
 }
 
-/// Ends a live session of the caller.
+/// Ends a valid session of the caller.
 pub(crate) async fn end_one_session(
     app: &App,
     request: &Request,
     caller: &Principal,
     session: EntryId,
 ) -> ApiResult<StatusCode> {
-    if !caller.live_sessions(request.now).iter().any(|(id, _)| **id == session) {
+    if !caller.valid_sessions(request.now).iter().any(|(id, _)| **id == session) {
         return Err(Code::NotFound.into());
     }
-    end(app, request, caller, &Which::One(session)).await
+    end(app, request, caller, &SessionsToEnd::One(session)).await
 }
 
-pub(crate) async fn end(app: &App, request: &Request, caller: &Principal, which: &Which) -> ApiResult<StatusCode> {
-    let event = request.event(Action::SessionsEnded, Outcome::Success).own(caller.token().user().user());
+pub(crate) async fn end(
+    app: &App,
+    request: &Request,
+    caller: &Principal,
+    which: &SessionsToEnd,
+) -> ApiResult<StatusCode> {
+    let event = request.event(AuditAction::SessionsEnded, Outcome::Success).own(caller.token().user().user());
     match app.store.end_sessions(caller, which, &request.attempt(app)?, &event).await {
         Ok(()) => Ok(StatusCode::NO_CONTENT),
         Err(OperationError::Store(error)) => Err(error.into()),

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 use vestibule::{
-    audit::{Action, AuditEvent, Outcome, visible},
+    audit::{AuditAction, AuditEvent, Outcome, visible},
     env::Timestamp,
     http::{
         ApiRequest, ApiResult, App, Code, LargeForm, Problem, Request, Routes,
@@ -115,7 +115,7 @@ async fn acs(
         Err(problem) => return Err(place.refuse(problem).await),
     };
     request.set_tenant(&tenant);
-    let relay = form.relay_state.as_ref().and_then(|text| Relay::parse(text.expose(), app.store.restored()));
+    let relay = form.relay_state.as_ref().and_then(|text| Relay::parse(text.expose(), app.store.restore_epoch()));
     let attempt = request.attempt(&app)?;
     let Some(loaded) = app.store.load_request(&tenant, relay.as_ref(), request.now).await? else {
         return Err(place.refuse(Code::InvalidCredentials).await);
@@ -176,7 +176,7 @@ impl AcsRequest<'_> {
     /// Checks the SAML response. A refusal is recorded in the audit.
     async fn checked(&self, response: SecretText, relay: Option<(Relay, Option<SsoRequest>)>) -> ApiResult<Assertion> {
         let (tenant, idp, now) = (self.tenant.clone(), self.idp.clone(), self.request.now);
-        let (sp, since) = (self.app.service_provider(&tenant)?, self.app.store.restored().since);
+        let (sp, since) = (self.app.service_provider(&tenant)?, self.app.store.restore_epoch().since);
         let check = move || {
             let expected = Expected { tenant: &tenant, idp: &idp, sp: &sp, relay, now, since };
             saml::check(response.expose(), expected).map_err(|fault| {
@@ -210,7 +210,7 @@ impl AcsRequest<'_> {
                     return Err(Code::MfaResetRequired.into());
                 }
             };
-            let mut event = request.event(Action::SsoLogin, Outcome::Success).own(grant.key().user());
+            let mut event = request.event(AuditAction::SsoLogin, Outcome::Success).own(grant.key().user());
             event.user_agent.clone_from(&request.user_agent);
             event.changed.extend(grant.sign_in().links().then(|| "sso_name_id".to_owned()));
             let user = grant.key().user().clone();
@@ -275,7 +275,7 @@ impl AcsRequest<'_> {
     }
 
     fn event(&self, rule: &str, user: Option<&UserId>) -> AuditEvent {
-        let event = self.request.event(Action::SsoLogin, Outcome::Refused).because(rule);
+        let event = self.request.event(AuditAction::SsoLogin, Outcome::Refused).because(rule);
         AuditEvent { target: user.cloned(), ..event }
     }
 

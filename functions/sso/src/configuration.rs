@@ -11,7 +11,7 @@ use tokio::task::spawn_blocking;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 use vestibule::{
-    audit::{Action, Notify, Outcome},
+    audit::{AuditAction, Notify, Outcome},
     env::Timestamp,
     http::{ApiRequest, ApiResult, App, Code, Large, Line, Problem, Request, Routes},
     id::TenantId,
@@ -378,7 +378,7 @@ async fn configure(app: &Arc<App>, request: &Request, body: IdpRequest) -> ApiRe
     if sign_requests {
         idp.request_key = Some(request_key(app, admin.tenant()).await?);
     }
-    let event = request.event(Action::IdpChanged, Outcome::Success).by(admin.key().user());
+    let event = request.event(AuditAction::IdpChanged, Outcome::Success).by(admin.key().user());
     let event = event.notify(Notify::Administrators);
     if app.store.set_idp(&admin, &idp, &request.attempt(app)?, &event).await?.is_none() {
         return Err(request.no_longer(app).await);
@@ -404,7 +404,7 @@ async fn remove(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<Stat
 /// Removes the tenant's IdP, for an Administrator.
 async fn remove_idp(app: &App, request: &Request) -> ApiResult<()> {
     let admin = request.administrator(app).await?;
-    let event = request.event(Action::IdpRemoved, Outcome::Success).by(admin.key().user());
+    let event = request.event(AuditAction::IdpRemoved, Outcome::Success).by(admin.key().user());
     let event = event.notify(Notify::Administrators);
     let why = match app.store.remove_idp(&admin, &request.attempt(app)?, &event).await {
         Ok(()) => return Ok(()),

@@ -1,7 +1,7 @@
 //! Just-in-time provisioning: creates a user at the first sign-in through the IdP. Off unless the tenant configured it.
 
 use vestibule::{
-    audit::{Action, Outcome},
+    audit::{AuditAction, Outcome},
     http::{
         ApiResult, App, Request,
         dto::{Email, Username},
@@ -53,7 +53,7 @@ pub(crate) async fn create(
     let mut user = NewUser::new(key, login, &details, Nonce::generate(&*app.entropy)?, request.now);
     user = user.linked(link).in_tenant_with_idp(app.names()?, assertion.entity_id());
     user.user.role_by_groups = true;
-    let event = request.event(Action::UserCreated, Outcome::Success).about(user.key.user()).because("provisioned");
+    let event = request.event(AuditAction::UserCreated, Outcome::Success).about(user.key.user()).because("provisioned");
     match app.store.create_user(&Actor::Idp, &user, &request.attempt(app)?, &event).await {
         // A parallel sign-in with the same NameID may have created the user.
         Ok(()) | Err(CreationError::Rejected(CreationRejection::SubjectTaken)) => Ok(Ok(())),

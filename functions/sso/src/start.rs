@@ -87,7 +87,7 @@ async fn login(State(app): State<Arc<App>>, call: ApiRequest<NoBody, TenantId, L
     let signer =
         idp.request_key.as_ref().map(|key| RequestSigner::open(app.names()?, &tenant, key).map_err(Problem::from));
     let signer = signer.transpose()?;
-    let (relay_state, relay) = Relay::generate(app.store.restored(), &*app.entropy)?;
+    let (relay_state, relay) = Relay::generate(app.store.restore_epoch(), &*app.entropy)?;
     let step_up = query.step_up.unwrap_or(false);
     let pre_session = if request.wants_html() { Some(pre_session(&app, &request, &query)?) } else { None };
     let bound = pre_session.as_ref().map(PreSession::digest);

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 use vestibule::{
-    audit::{Action, Outcome},
+    audit::{AuditAction, Outcome},
     http::{
         ApiRequest, ApiResult, App, Code, Limit, NoBody, Page, Request, Routes, cursor,
         dto::{KindDto, MfaDto, NameStart, RoleDto},
@@ -132,7 +132,7 @@ pub(crate) async fn find_tenants(app: &App, request: &Request, query: Search) ->
     let principal = request.principal(app).await?;
     request.may_look_up(app, &principal).await?;
     let operator = principal.token().user();
-    let event = request.event(Action::TenantsListed, Outcome::Success).by(operator.user());
+    let event = request.event(AuditAction::TenantsListed, Outcome::Success).by(operator.user());
     app.store.record_or_fail(operator.tenant(), &request.attempt(app)?, 0, &event).await?;
     let start = query.q.map(String::from);
     let page = app.store.tenants(start.as_deref(), after.as_ref(), query.limit.get()).await?;
@@ -173,7 +173,7 @@ pub(crate) async fn find_users(
     request.may_look_up(app, &principal).await?;
     found.ok_or(Code::NotFound)?;
     let operator = principal.token().user();
-    let mut event = request.event(Action::UsersListed, Outcome::Success).by(operator.user());
+    let mut event = request.event(AuditAction::UsersListed, Outcome::Success).by(operator.user());
     event.actor_tenant = Some(operator.tenant().clone()).filter(|own| own != tenant);
     app.store.record_or_fail(tenant, &request.attempt(app)?, 0, &event).await?;
     let filter = UserFilter { start: query.q.map(String::from), ..UserFilter::default() };

@@ -7,14 +7,14 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 use vestibule::{
-    audit::{Action, Notify, Outcome},
+    audit::{AuditAction, Notify, Outcome},
     http::{ApiRequest, ApiResult, App, Code, Line, Problem, Request, Routes, dto::ResetDto},
     id::{LoginName, TenantId, UserKey},
     recovery::ResetCode,
     secret::TokenClass,
     store::{
         OperationError, OperatorEvents,
-        reset::{NotSole, SupportResetRejection},
+        reset::{NotSoleAdministrator, SupportResetRejection},
         users::Actor,
     },
 };
@@ -62,7 +62,7 @@ async fn reset(State(app): State<Arc<App>>, call: ApiRequest<SupportResetRequest
 pub(crate) struct Refusal {
     pub(crate) problem: Problem,
     /// The cause of `not_sole_administrator`.
-    pub(crate) not_sole: Option<NotSole>,
+    pub(crate) not_sole: Option<NotSoleAdministrator>,
 }
 
 impl<P: Into<Problem>> From<P> for Refusal {
@@ -84,7 +84,7 @@ pub(crate) async fn reset_administrator(
     let operator = request.may_operate(app, principal).await?;
     let code = ResetCode::generate(&*app.entropy)?;
     let mut in_support =
-        request.event(Action::MfaReset, Outcome::Success).by(operator.key().user()).because(&body.reason);
+        request.event(AuditAction::MfaReset, Outcome::Success).by(operator.key().user()).because(&body.reason);
     in_support.ticket = Some(body.ticket.to_string());
     let mut in_tenant = in_support.clone().notify(Notify::User).notify(Notify::Administrators);
     in_tenant.actor_tenant = Some(operator.tenant().clone());
@@ -100,7 +100,7 @@ pub(crate) async fn reset_administrator(
     let refusal: Refusal = match rejection {
         SupportResetRejection::NotFound => return Err(Code::NotFound.into()),
         SupportResetRejection::ActorRevoked => return Err(request.no_longer(app).await.into()),
-        SupportResetRejection::NotSole(why) => {
+        SupportResetRejection::NotSoleAdministrator(why) => {
             let problem = Problem::new(Code::NotSoleAdministrator).detail(why.to_string());
             Refusal { problem, not_sole: Some(why) }
         }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 use vestibule::{
-    audit::{Action, Outcome},
+    audit::{AuditAction, Outcome},
     http::{
         ApiRequest, ApiResult, App, Code, Line, Problem, Routes,
         dto::{Email, NewClientDto, UserDto, Username},
@@ -108,7 +108,7 @@ async fn create_tenant(
     let mut user = NewUser::new(key, login, &details, Nonce::generate(&*app.entropy)?, request.now);
     user.hash = Some(app.passwords.hash(&first.password, &*app.entropy).await?);
     let administrator = UserDto::new(&user.key, &user.user, &user.profile);
-    let in_support = request.event(Action::TenantCreated, Outcome::Success).by(operator.key().user());
+    let in_support = request.event(AuditAction::TenantCreated, Outcome::Success).by(operator.key().user());
     let mut in_tenant = in_support.clone().about(user.key.user());
     in_tenant.actor_tenant = Some(operator.tenant().clone());
     let tenant = NewTenant { id: body.id, name: body.name.to_string(), first: Some(user) };
@@ -156,7 +156,7 @@ async fn create_client(
     let operator = request.operator(&app).await?;
     let tenant = body.tenant.as_ref().unwrap_or(operator.tenant());
     let new = NewClient::generate(tenant, &body.name, body.tenant.is_none(), request.now, &*app.entropy)?;
-    let mut event = request.event(Action::ClientCreated, Outcome::Success).by(operator.key().user());
+    let mut event = request.event(AuditAction::ClientCreated, Outcome::Success).by(operator.key().user());
     event.actor_tenant = body.tenant.as_ref().map(|_| operator.tenant().clone());
     event.client_id = Some(new.client.id.clone());
     match app.store.create_client(&operator, &new.client, &request.attempt(&app)?, &event).await {

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use utoipa::ToSchema;
 use vestibule::{
-    audit::{Action, AuditEvent, Notify, Outcome},
+    audit::{AuditAction, AuditEvent, Notify, Outcome},
     auth::verify_code::SignIn,
     http::{ApiResult, App, Code, Problem, Request},
     policy,
@@ -43,7 +43,7 @@ pub(crate) async fn check_totp(
     request: &Request,
     pending: PendingVerification,
     code: &TotpCode,
-    action: Action,
+    action: AuditAction,
 ) -> ApiResult<SignedIn> {
     let user = pending.user();
     let Some(authenticator) = user.factor.active() else { return Err(Code::InvalidToken.into()) };
@@ -69,7 +69,7 @@ async fn reseal(app: &App, secret: &TotpSecret, sealed: &SealedSecret) -> Option
 }
 
 /// The audit event of an accepted code.
-pub(crate) fn success(request: &Request, pending: &PendingVerification, action: Action) -> AuditEvent {
+pub(crate) fn success(request: &Request, pending: &PendingVerification, action: AuditAction) -> AuditEvent {
     let mut event = request.event(action, Outcome::Success).own(pending.key().user());
     event.user_agent.clone_from(&request.user_agent);
     event
@@ -93,7 +93,12 @@ pub(crate) async fn accept(app: &App, request: &Request, sign_in: SignIn, event:
 
 /// Records a wrong code. The user gets a mail from the third wrong code of a challenge on, because its sender knows the
 /// password (security.md 23).
-pub(crate) async fn refuse(app: &App, request: &Request, pending: &PendingVerification, action: Action) -> Problem {
+pub(crate) async fn refuse(
+    app: &App,
+    request: &Request,
+    pending: &PendingVerification,
+    action: AuditAction,
+) -> Problem {
     let (key, attempt, user) = (pending.key(), pending.attempt(), pending.user());
     let about = |action, outcome| request.event(action, outcome).about(key.user());
     let mut event = about(action, Outcome::Refused);
@@ -103,11 +108,13 @@ pub(crate) async fn refuse(app: &App, request: &Request, pending: &PendingVerifi
     app.store.record(key.tenant(), attempt, 0, &event).await;
     // At least 1: this one.
     if user.total_failures % policy::SLOW_FAILURES == 0 {
-        let event = about(Action::FactorAttacked, Outcome::Refused).notify(Notify::User).notify(Notify::Administrators);
+        let event =
+            about(AuditAction::FactorAttacked, Outcome::Refused).notify(Notify::User).notify(Notify::Administrators);
         app.store.record(key.tenant(), attempt, 2, &event).await;
     }
     if pending.exhausts_factor() {
-        let event = about(Action::FactorDisabled, Outcome::Success).notify(Notify::User).notify(Notify::Administrators);
+        let event =
+            about(AuditAction::FactorDisabled, Outcome::Success).notify(Notify::User).notify(Notify::Administrators);
         // A rejection is no failure: another request disabled the factor, or a correct code cleared the failures.
         if let Err(OperationError::Store(error)) = app.store.disable_factor(key, user, attempt, &event).await {
             // The limit of consecutive failures stays reached, so the factor is unusable; the next request disables it.

@@ -6,9 +6,9 @@ use axum::{Json, extract::State};
 use serde::Serialize;
 use utoipa::ToSchema;
 use vestibule::{
-    audit::Action,
-    http::{ApiRequest, ApiResult, App, Code as Problems, Problem, Request, dto::SessionDto},
-    recovery::Code,
+    audit::AuditAction,
+    http::{ApiRequest, ApiResult, App, Code, Problem, Request, dto::SessionDto},
+    recovery::EnteredCode,
     secret::TokenClass,
     sign_in::{SignedIn, VerificationToken},
 };
@@ -43,10 +43,11 @@ pub(crate) async fn step_up(
 
 /// Checks the code, and replaces the token of the session.
 pub(crate) async fn step_up_session(app: &App, request: &Request, body: &CodeRequest) -> ApiResult<StepUpAnswer> {
-    let Ok(Code::Totp(code)) = Code::parse(body.code.expose()) else { return Err(Problem::malformed_code()) };
-    let token =
-        VerificationToken::session(request.token(TokenClass::Session)?.clone()).ok_or(Problems::InvalidToken)?;
+    let Ok(EnteredCode::Totp(code)) = EnteredCode::parse(body.code.expose()) else {
+        return Err(Problem::malformed_code());
+    };
+    let token = VerificationToken::session(request.token(TokenClass::Session)?.clone()).ok_or(Code::InvalidToken)?;
     let pending = charge(app, request, token).await?;
-    let SignedIn { token, session, device } = check_totp(app, request, pending, &code, Action::StepUp).await?;
+    let SignedIn { token, session, device } = check_totp(app, request, pending, &code, AuditAction::StepUp).await?;
     Ok(StepUpAnswer { session: SessionDto::new(token, &session, device) })
 }

@@ -7,13 +7,13 @@ use serde::Serialize;
 use tokio::join;
 use utoipa::ToSchema;
 use vestibule::{
-    audit::{Action, Notify},
+    audit::{AuditAction, Notify},
     auth::verify_code::SignIn,
     http::{
-        ApiRequest, ApiResult, App, Code as Problems, Problem, Request,
+        ApiRequest, ApiResult, App, Code, Problem, Request,
         dto::{SessionDto, UserDto},
     },
-    recovery::{self, Code, RecoveryCode},
+    recovery::{self, EnteredCode, RecoveryCode},
     secret::TokenClass,
     sign_in::{PendingVerification, SignedIn, VerificationToken},
 };
@@ -65,18 +65,18 @@ pub(crate) async fn verify(
 
 /// Checks the code of the challenge, and opens the session.
 pub(crate) async fn sign_in(app: &App, request: &Request, body: &CodeRequest) -> ApiResult<VerifyAnswer> {
-    let code = Code::parse(body.code.expose()).map_err(|_| Problem::malformed_code())?;
+    let code = EnteredCode::parse(body.code.expose()).map_err(|_| Problem::malformed_code())?;
     let token =
-        VerificationToken::challenge(request.token(TokenClass::Challenge)?.clone()).ok_or(Problems::InvalidToken)?;
+        VerificationToken::challenge(request.token(TokenClass::Challenge)?.clone()).ok_or(Code::InvalidToken)?;
     let key = token.reference().user().clone();
     let (pending, profile) = join!(charge(app, request, token), app.store.read_profile(&key));
     // Before the code is used up: if the response cannot be built, the user keeps the code.
     let (pending, profile) = (pending?, profile?);
     let user = pending.user().clone();
-    let by_recovery = matches!(code, Code::Recovery(_));
+    let by_recovery = matches!(code, EnteredCode::Recovery(_));
     let signed_in = match code {
-        Code::Totp(code) => check_totp(app, request, pending, &code, Action::Verify).await?,
-        Code::Recovery(code) => check_recovery_token(app, request, pending, &code).await?,
+        EnteredCode::Totp(code) => check_totp(app, request, pending, &code, AuditAction::Verify).await?,
+        EnteredCode::Recovery(code) => check_recovery_token(app, request, pending, &code).await?,
     };
     Ok(VerifyAnswer::SignedIn {
         session: SessionDto::new(signed_in.token, &signed_in.session, signed_in.device),
@@ -93,8 +93,8 @@ async fn check_recovery_token(
 ) -> ApiResult<SignedIn> {
     let stored = pending.user().factor.recovery_token().map(|token| &token.digest);
     let Some(proof) = recovery::check(&app.codes()?, pending.key(), stored, code) else {
-        return Err(refuse(app, request, &pending, Action::Verify).await);
+        return Err(refuse(app, request, &pending, AuditAction::Verify).await);
     };
-    let event = success(request, &pending, Action::RecoveryUsed).notify(Notify::User);
+    let event = success(request, &pending, AuditAction::RecoveryUsed).notify(Notify::User);
     accept(app, request, SignIn::with_recovery(pending, proof, &*app.entropy)?, event).await
 }

@@ -21,10 +21,17 @@ pub(crate) fn change_password(
     now: Timestamp,
 ) -> Result<Session, NoSession> {
     let old = user.session_in_time(token, now)?;
-    let (ends, step_up, idp, amr) = (old.ends, old.step_up, old.idp, old.amr);
+    let (ends, step_up, idp_generation, amr) = (old.ends, old.step_up, old.idp_generation, old.amr);
     user.set_password(fits_contact);
     user.raise_security_version();
-    let entry = Session { ends, step_up, idp, amr, security_version: user.security_version, ..session.entry.clone() };
+    let entry = Session {
+        ends,
+        step_up,
+        idp_generation,
+        amr,
+        security_version: user.security_version,
+        ..session.entry.clone()
+    };
     user.open_session(session, entry.clone(), None, now);
     Ok(entry)
 }

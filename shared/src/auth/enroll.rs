@@ -1,14 +1,14 @@
 //! Enrolment of an authenticator app. An enrolment token or a session starts it, and the first code confirms it.
 //!
 //! The start stores the sealed secret as the user's pending enrolment ([`begin`]). The confirmation has three steps: the store
-//! counts the attempt if [`check_confirmation`] allows it, the code is checked, and [`ConfirmedEnrolment::apply`] makes the
+//! charges the attempt if [`check_confirmation`] allows it, the code is checked, and [`ConfirmedEnrolment::apply`] makes the
 //! pending factor the active one and opens a session.
 
 use super::session::NoSession;
 use crate::{
     domain::{
-        Amr, AuthType, Authenticator, Challenge, CurrentIdp, Factor, FactorState, PendingEnrolment, Profile, Session,
-        TenantPolicy, TimeStep, User,
+        Amr, AuthType, Authenticator, CurrentIdp, Factor, FactorState, LoginTokenEntry, PendingEnrolment, Profile,
+        Session, TenantPolicy, TimeStep, User,
     },
     env::{Entropy, EntropyError, Timestamp},
     id::UserKey,
@@ -98,7 +98,7 @@ pub fn check_token(user: &User, token: &EnrolmentToken, now: Timestamp) -> Resul
         EnrolmentToken::Session(token) => Ok(user.session(token, now).map(drop)?),
         EnrolmentToken::Enrolment(token) => {
             let entry = user.enrolments.get(token.id());
-            let open = entry.is_some_and(|it| it.open(token, user.security_version, policy::ENROLMENT_LIFE, now));
+            let open = entry.is_some_and(|it| it.is_valid(token, user.security_version, policy::ENROLMENT_LIFE, now));
             if open && user.active { Ok(()) } else { Err(EnrolmentRejection::InvalidToken) }
         }
     }
@@ -111,7 +111,7 @@ pub fn check_token(user: &User, token: &EnrolmentToken, now: Timestamp) -> Resul
 pub fn check_idp(user: &User, token: &EnrolmentToken, current: Option<&CurrentIdp>) -> Result<(), EnrolmentRejection> {
     let holds = match token {
         EnrolmentToken::Session(token) => {
-            user.sessions.get(token.id()).is_none_or(|session| session.idp_holds(current))
+            user.sessions.get(token.id()).is_none_or(|session| session.is_idp_current(current))
         }
         EnrolmentToken::Enrolment(_) => {
             user.auth_type == AuthType::Local
@@ -141,10 +141,10 @@ pub fn check_start(
 /// A session replaces an active factor, with a fresh step-up or after a sign-in by recovery token.
 fn check_replacement(user: &User, session: &Session, now: Timestamp) -> Result<(), EnrolmentRejection> {
     // Checked before the step-up, which is impossible with a disabled factor.
-    if user.disabled() {
+    if user.is_factor_disabled() {
         return Err(EnrolmentRejection::ResetRequired);
     }
-    if !session.fresh_or_recovering(now) {
+    if !session.is_fresh_or_recovering(now) {
         return Err(EnrolmentRejection::StepUpRequired);
     }
     if user.factor.is_active() { Ok(()) } else { Err(EnrolmentRejection::ResetRequired) }
@@ -158,7 +158,7 @@ fn check_first_enrolment(user: &User, code: Option<&CodeDigest>, now: Timestamp)
     if user.enrolment_deadline_passed(now) {
         return Err(EnrolmentRejection::ResetRequired);
     }
-    let right = user.reset_code.as_ref().is_some_and(|stored| stored.open(now) && Some(&stored.digest) == code);
+    let right = user.reset_code.as_ref().is_some_and(|stored| stored.is_valid(now) && Some(&stored.digest) == code);
     if user.reset_code_required && !right { Err(EnrolmentRejection::ResetCode) } else { Ok(()) }
 }
 
@@ -169,9 +169,9 @@ fn check_first_enrolment(user: &User, code: Option<&CodeDigest>, now: Timestamp)
 pub fn check_confirmation(user: &User, token: &EnrolmentToken, now: Timestamp) -> Result<(), EnrolmentRejection> {
     check_token(user, token, now)?;
     match &user.pending {
-        Some(pending) if pending.open(token.reference(), now) && pending.attempts < policy::MAX_ATTEMPTS => Ok(()),
+        Some(pending) if pending.is_valid(token.reference(), now) && pending.attempts < policy::MAX_ATTEMPTS => Ok(()),
         _ if user.factor.state() == FactorState::Disabled => Err(EnrolmentRejection::ResetRequired),
-        Some(pending) if pending.by != *token.reference().id() => Err(EnrolmentRejection::InvalidToken),
+        Some(pending) if pending.started_by != *token.reference().id() => Err(EnrolmentRejection::InvalidToken),
         _ => Err(EnrolmentRejection::NonePending),
     }
 }
@@ -199,11 +199,11 @@ impl EnrolmentPermit {
         PendingEnrolment {
             factor,
             secret,
-            by: self.token.reference().id().clone(),
+            started_by: self.token.reference().id().clone(),
             ends: now + policy::ENROLMENT_LIFE,
             attempts: 0,
             reset_code: code.map(|code| code.digest),
-            was: self.user.factor.active().map(|authenticator| authenticator.id),
+            factor_at_start: self.user.factor.active().map(|authenticator| authenticator.id),
         }
     }
 }
@@ -219,21 +219,21 @@ pub(crate) fn begin(
     now: Timestamp,
 ) -> Result<(), EnrolmentRejection> {
     check_token(user, token, now)?;
-    if !pending.fits(user) {
+    if !pending.is_current(user) {
         return Err(EnrolmentRejection::Stale);
     }
     user.pending = Some(pending.clone());
     Ok(())
 }
 
-/// An attempt that was counted for a pending enrolment, before the code is checked. It comes only from the store's
+/// An attempt that was charged to a pending enrolment, before the code is checked. It comes only from the store's
 /// `charge_confirmation`.
 pub struct PendingConfirmation {
     pub(crate) token: EnrolmentToken,
     pub(crate) user: User,
     pub(crate) pending: PendingEnrolment,
     pub(crate) attempt: Attempt,
-    pub(crate) restored: RestoreEpoch,
+    pub(crate) restore_epoch: RestoreEpoch,
 }
 
 impl PendingConfirmation {
@@ -249,7 +249,7 @@ impl PendingConfirmation {
         &self.pending.secret
     }
 
-    /// The user after the attempt was counted.
+    /// The user as the charge left them.
     #[must_use]
     pub fn user(&self) -> &User {
         &self.user
@@ -278,14 +278,14 @@ impl ConfirmedEnrolment {
         if *proof.owner() != charged.factor() {
             return Ok(None);
         }
-        let PendingConfirmation { token, user, attempt, restored, .. } = &charged;
+        let PendingConfirmation { token, user, attempt, restore_epoch, .. } = &charged;
         // The confirmation raises the security version. The new session must have the raised version.
         let (version, amr) = (user.security_version.raised(), Amr::with_code(user.auth_type));
-        let mut session = NewSession::signed_in(token.key(), version, amr, attempt, *restored, entropy)?;
-        session.entry.idp = generation(user, token);
+        let mut session = NewSession::signed_in(token.key(), version, amr, attempt, *restore_epoch, entropy)?;
+        session.entry.idp_generation = generation(user, token);
         if let EnrolmentToken::Enrolment(_) = token {
             let device = enrolment(user, token).and_then(|entry| entry.device.clone());
-            session = session.with_known_device(device, *restored, entropy)?;
+            session = session.with_known_device(device, *restore_epoch, entropy)?;
         }
         Ok(Some(Self { step: proof.step(), charged, session }))
     }
@@ -295,7 +295,7 @@ impl ConfirmedEnrolment {
         self.charged.token.key()
     }
 
-    /// The user after the attempt was counted.
+    /// The user as the charge left them.
     pub(crate) fn charged_user(&self) -> &User {
         &self.charged.user
     }
@@ -305,8 +305,8 @@ impl ConfirmedEnrolment {
         &self.charged.attempt
     }
 
-    /// Makes the pending factor the active one. The time step of its first code is used up, the recovery token and the reset
-    /// code are void, and the new session is the only valid token (docs/security.md 22). Returns whether the device is new.
+    /// Makes the pending factor the active one. The time step of its first code is spent, the recovery token and the reset code
+    /// are void, and the new session is the only valid token (docs/security.md 22). Returns whether the device is new.
     ///
     /// # Errors
     /// [`EnrolmentRejection`]: `InvalidToken`, `RefreshRequired`, `NonePending` or `Stale`.
@@ -314,12 +314,13 @@ impl ConfirmedEnrolment {
         let PendingConfirmation { token, pending: charged, attempt, .. } = &self.charged;
         let now = attempt.at();
         check_token(user, token, now)?;
-        let pending =
-            user.pending.take_if(|pending| pending.open(token.reference(), now) && pending.factor == charged.factor);
-        let pending = pending.ok_or(EnrolmentRejection::NonePending)?;
-        if !pending.fits(user) {
+        let is_charged =
+            |stored: &&PendingEnrolment| stored.is_valid(token.reference(), now) && stored.factor == charged.factor;
+        let pending = user.pending.as_ref().filter(is_charged).cloned().ok_or(EnrolmentRejection::NonePending)?;
+        if !pending.is_current(user) {
             return Err(EnrolmentRejection::Stale);
         }
+        user.pending = None;
         user.factor = Factor::Active(Authenticator {
             id: pending.factor,
             secret: pending.secret,
@@ -349,15 +350,15 @@ impl ConfirmedEnrolment {
 }
 
 /// The entry of an enrolment token.
-fn enrolment<'a>(user: &'a User, token: &EnrolmentToken) -> Option<&'a Challenge> {
+fn enrolment<'a>(user: &'a User, token: &EnrolmentToken) -> Option<&'a LoginTokenEntry> {
     user.enrolments.get(token.reference().id())
 }
 
 /// The generation of the IdP that the token came from. The session that the enrolment opens has the same generation.
 fn generation(user: &User, token: &EnrolmentToken) -> Option<Nonce> {
     match token {
-        EnrolmentToken::Enrolment(_) => enrolment(user, token)?.idp,
-        EnrolmentToken::Session(token) => user.sessions.get(token.id())?.idp,
+        EnrolmentToken::Enrolment(_) => enrolment(user, token)?.idp_generation,
+        EnrolmentToken::Session(token) => user.sessions.get(token.id())?.idp_generation,
     }
 }
 
@@ -393,14 +394,14 @@ mod tests {
         let mut user = person(Kind::Employee, Role::Standard, nonce());
         let new = NewToken::generate(TokenClass::Enrolment, &key(), RestoreEpoch::default(), &SystemEntropy).unwrap();
         let token = new.reference();
-        let entry = Challenge {
+        let entry = LoginTokenEntry {
             verifier: *token.verifier(),
             ends: NOW + policy::ENROLMENT_LIFE,
             state: ChallengeState::NEW,
             security_version: user.security_version,
             network: "10.0.0".to_owned(),
             device: None,
-            idp: None,
+            idp_generation: None,
         };
         user.enrolments.insert(token.id().clone(), entry);
         (user, EnrolmentToken::new(token.clone()).unwrap())
@@ -418,18 +419,18 @@ mod tests {
         PendingEnrolment {
             factor: nonce(),
             secret: authenticator().secret,
-            by: token.reference().id().clone(),
+            started_by: token.reference().id().clone(),
             ends: NOW + policy::ENROLMENT_LIFE,
             attempts: 0,
             reset_code: user.reset_code.as_ref().map(|code| code.digest),
-            was: user.factor.active().map(|authenticator| authenticator.id),
+            factor_at_start: user.factor.active().map(|authenticator| authenticator.id),
         }
     }
 
     fn confirmed(user: &User, token: &EnrolmentToken) -> ConfirmedEnrolment {
         let (user, token, pending) = (user.clone(), token.clone(), user.pending.clone().unwrap());
         let charged =
-            PendingConfirmation { token, user, pending, attempt: attempt(NOW), restored: RestoreEpoch::default() };
+            PendingConfirmation { token, user, pending, attempt: attempt(NOW), restore_epoch: RestoreEpoch::default() };
         let secret = TotpSecret::generate(charged.factor(), &SystemEntropy).unwrap();
         let proof = totp::check(&secret, &totp::code_at(&secret, STEP).unwrap(), NOW, None).unwrap();
         ConfirmedEnrolment::new(charged, proof, &SystemEntropy).unwrap().unwrap()
@@ -501,7 +502,7 @@ mod tests {
         let pending = started(&user, &token);
         user.pending = Some(pending.clone());
         let charged =
-            PendingConfirmation { token, user, pending, attempt: attempt(NOW), restored: RestoreEpoch::default() };
+            PendingConfirmation { token, user, pending, attempt: attempt(NOW), restore_epoch: RestoreEpoch::default() };
         let other = FactorRef { factor: nonce(), ..charged.factor() };
         let secret = TotpSecret::generate(other, &SystemEntropy).unwrap();
         let proof = totp::check(&secret, &totp::code_at(&secret, STEP).unwrap(), NOW, None).unwrap();
@@ -552,7 +553,7 @@ mod tests {
         let (mut user, token) = unenrolled();
         user.auth_type = AuthType::SamlSso;
         let generation = Some(nonce());
-        user.enrolments.get_mut(token.reference().id()).unwrap().idp = generation;
+        user.enrolments.get_mut(token.reference().id()).unwrap().idp_generation = generation;
         let current = |generation| CurrentIdp { entity_id: "https://idp.example".to_owned(), generation };
         assert_eq!(check_idp(&user, &token, Some(&current(generation))), Ok(()));
         assert_eq!(check_idp(&user, &token, Some(&current(Some(nonce())))), Err(EnrolmentRejection::InvalidToken));
@@ -585,7 +586,7 @@ mod tests {
         user.pending = Some(PendingEnrolment { attempts: policy::MAX_ATTEMPTS, ..pending.clone() });
         assert_eq!(check_confirmation(&user, &token, NOW), Err(EnrolmentRejection::NonePending));
         let other = unenrolled().1;
-        user.pending = Some(PendingEnrolment { by: other.reference().id().clone(), ..pending });
+        user.pending = Some(PendingEnrolment { started_by: other.reference().id().clone(), ..pending });
         assert_eq!(check_confirmation(&user, &token, NOW), Err(EnrolmentRejection::InvalidToken));
         user.pending = None;
         user.factor = Factor::Disabled(authenticator());

@@ -3,7 +3,7 @@
 use std::{cmp::Reverse, collections::HashMap};
 
 use crate::{
-    domain::{Challenge, Session, User},
+    domain::{LoginTokenEntry, Session, User},
     env::Timestamp,
     id::EntryId,
     policy::{self, Budget},
@@ -28,10 +28,10 @@ pub(crate) fn leads_to(verified: &VerifiedPassword, user: &User, step: NextStep)
     verified.signs_in(user) && NextStep::of(user, verified.password_attempt.attempt.at()) == step
 }
 
-/// Opens the session of an excluded contact, and returns it as written. A rejection leaves the user as loaded.
+/// Opens the session of an excluded contact, and returns it as written.
 ///
 /// # Errors
-/// [`StepChanged`].
+/// [`StepChanged`]: as for [`check_step`].
 pub(crate) fn open_exempt_session(
     verified: &VerifiedPassword,
     user: &mut User,
@@ -54,30 +54,30 @@ impl User {
     /// one busy network cannot remove the challenge of another.
     ///
     /// # Errors
-    /// [`NetworkFull`].
-    pub(crate) fn open_challenge(
+    /// [`NetworkFull`]: the network opened [`policy::NETWORK_CHALLENGES`] within the window. Nothing changes.
+    pub(crate) fn open_login_token(
         &mut self,
         token: LoginToken,
         id: &EntryId,
-        challenge: Challenge,
+        entry: LoginTokenEntry,
         now: Timestamp,
     ) -> Result<(), NetworkFull> {
-        self.count_at_network(&challenge.network, now)?;
-        let (open, most) = match token {
+        self.count_at_network(&entry.network, now)?;
+        let (open, limit) = match token {
             LoginToken::Challenge => (&mut self.challenges, policy::CHALLENGES),
             LoginToken::Enrolment => (&mut self.enrolments, policy::ENROLMENT_TOKENS),
         };
         open.retain(|_, entry| entry.ends > now);
-        while open.len() >= most {
+        while open.len() >= limit {
             let Some(id) = oldest_of_the_busiest_network(open) else { break };
             open.remove(&id);
         }
-        open.insert(id.clone(), challenge);
+        open.insert(id.clone(), entry);
         Ok(())
     }
 
     /// Whether the user has the challenge or the enrolment token of this id.
-    pub(crate) fn has_challenge(&self, token: LoginToken, id: &EntryId) -> bool {
+    pub(crate) fn has_login_token(&self, token: LoginToken, id: &EntryId) -> bool {
         match token {
             LoginToken::Challenge => self.challenges.contains_key(id),
             LoginToken::Enrolment => self.enrolments.contains_key(id),
@@ -114,7 +114,7 @@ impl User {
     }
 }
 
-fn oldest_of_the_busiest_network(open: &HashMap<EntryId, Challenge>) -> Option<EntryId> {
+fn oldest_of_the_busiest_network(open: &HashMap<EntryId, LoginTokenEntry>) -> Option<EntryId> {
     let of = |network: &str| open.values().filter(|entry| entry.network == network).count();
     open.iter().max_by_key(|(_, entry)| (of(&entry.network), Reverse(entry.ends))).map(|(id, _)| id.clone())
 }

@@ -11,7 +11,7 @@ use crate::{
 
 /// Why no token is mailed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NoMail {
+pub enum MailRejection {
     /// The user is inactive, or signs in through an IdP and so has no password.
     #[error("the user is inactive or has no password to set")]
     NotEligible,
@@ -33,7 +33,7 @@ pub struct InvalidMailToken;
 
 /// Why a token sets no password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum ResetRejection {
+pub enum PasswordResetRejection {
     /// See [`InvalidMailToken`].
     #[error(transparent)]
     Token(#[from] InvalidMailToken),
@@ -45,16 +45,21 @@ pub enum ResetRejection {
 /// Whether a token may be mailed to the user. `has_address` and `has_password` are what the items of the user's names say.
 ///
 /// # Errors
-/// [`NoMail`].
-pub fn may_be_mailed(user: &User, purpose: MailPurpose, has_address: bool, has_password: bool) -> Result<(), NoMail> {
+/// [`MailRejection`].
+pub fn may_be_mailed(
+    user: &User,
+    purpose: MailPurpose,
+    has_address: bool,
+    has_password: bool,
+) -> Result<(), MailRejection> {
     if !user.active || (purpose.sets_password() && user.auth_type != AuthType::Local) {
-        return Err(NoMail::NotEligible);
+        return Err(MailRejection::NotEligible);
     }
     let verified_enough = user.email_verified || purpose != MailPurpose::Reset;
     match purpose {
-        _ if !(has_address && verified_enough) => Err(NoMail::NoAddress),
-        MailPurpose::Invitation if has_password => Err(NoMail::HasPassword),
-        MailPurpose::Verification if user.email_verified => Err(NoMail::Verified),
+        _ if !(has_address && verified_enough) => Err(MailRejection::NoAddress),
+        MailPurpose::Invitation if has_password => Err(MailRejection::HasPassword),
+        MailPurpose::Verification if user.email_verified => Err(MailRejection::Verified),
         _ => Ok(()),
     }
 }
@@ -72,7 +77,7 @@ impl User {
         let invitation = purpose == MailPurpose::Invitation;
         self.mail_tokens.retain(|_, old| {
             let replaced = old.message == *message || (invitation && old.purpose == MailPurpose::Invitation);
-            old.in_time(now) && !replaced
+            old.is_in_time(now) && !replaced
         });
         while self.mail_tokens.len() >= policy::MAIL_TOKENS {
             let oldest = self.mail_tokens.iter().min_by_key(|(_, old)| old.created).map(|(id, _)| id.clone());
@@ -88,7 +93,7 @@ impl User {
     /// [`InvalidMailToken`].
     pub fn mail_token(&self, token: &TokenRef, now: Timestamp) -> Result<MailPurpose, InvalidMailToken> {
         let entry = self.mail_tokens.get(token.id()).filter(|entry| entry.verifier == *token.verifier());
-        let entry = entry.filter(|entry| self.active && entry.in_time(now));
+        let entry = entry.filter(|entry| self.active && entry.is_in_time(now));
         entry.map(|entry| entry.purpose).ok_or(InvalidMailToken)
     }
 
@@ -112,16 +117,16 @@ impl User {
 /// mailed token of the user is void.
 ///
 /// # Errors
-/// [`ResetRejection`].
+/// [`PasswordResetRejection`].
 pub(crate) fn reset_password(
     user: &mut User,
     token: &TokenRef,
     fits_contact: bool,
     now: Timestamp,
-) -> Result<(), ResetRejection> {
+) -> Result<(), PasswordResetRejection> {
     user.may_reset_password(token, now)?;
     if user.kind == Kind::Contact && !fits_contact {
-        return Err(ResetRejection::PasswordTooShort);
+        return Err(PasswordResetRejection::PasswordTooShort);
     }
     user.set_password(fits_contact);
     user.raise_security_version();
@@ -129,7 +134,7 @@ pub(crate) fn reset_password(
     Ok(())
 }
 
-/// Verifies the user's address by a mailed token. All mailed tokens of the user are used up.
+/// Verifies the user's address by a mailed token. All mailed tokens of the user are spent.
 ///
 /// # Errors
 /// [`InvalidMailToken`]; also for a token that sets a password.
@@ -215,7 +220,7 @@ mod tests {
     fn refused_password_does_not_use_the_token_up() {
         let mut user = User { kind: Kind::Contact, ..bob() };
         let token = mailed(&mut user, MailPurpose::Reset, NOW);
-        assert_eq!(reset_password(&mut user, &token, false, NOW), Err(ResetRejection::PasswordTooShort));
+        assert_eq!(reset_password(&mut user, &token, false, NOW), Err(PasswordResetRejection::PasswordTooShort));
         assert_eq!(reset_password(&mut user, &token, true, NOW), Ok(()));
         assert!(user.password_fits_contact);
     }
@@ -339,18 +344,18 @@ mod tests {
         let unverified = User { email_verified: false, ..user.clone() };
         let check = |user: &User, purpose| may_be_mailed(user, purpose, true, false);
         assert_eq!(may_be_mailed(&user, Reset, true, true), Ok(()));
-        assert_eq!(check(&unverified, Reset), Err(NoMail::NoAddress));
+        assert_eq!(check(&unverified, Reset), Err(MailRejection::NoAddress));
         assert_eq!(check(&unverified, Invitation), Ok(()));
         assert_eq!(check(&unverified, Verification), Ok(()));
-        assert_eq!(check(&user, Verification), Err(NoMail::Verified));
-        assert_eq!(may_be_mailed(&unverified, Invitation, true, true), Err(NoMail::HasPassword));
+        assert_eq!(check(&user, Verification), Err(MailRejection::Verified));
+        assert_eq!(may_be_mailed(&unverified, Invitation, true, true), Err(MailRejection::HasPassword));
         for purpose in [Reset, Invitation, Verification] {
-            assert_eq!(may_be_mailed(&unverified, purpose, false, false), Err(NoMail::NoAddress));
-            assert_eq!(check(&User { active: false, ..unverified.clone() }, purpose), Err(NoMail::NotEligible));
+            assert_eq!(may_be_mailed(&unverified, purpose, false, false), Err(MailRejection::NoAddress));
+            assert_eq!(check(&User { active: false, ..unverified.clone() }, purpose), Err(MailRejection::NotEligible));
         }
         let by_idp = User { auth_type: AuthType::SamlSso, ..unverified };
-        assert_eq!(check(&by_idp, Reset), Err(NoMail::NotEligible));
-        assert_eq!(check(&by_idp, Invitation), Err(NoMail::NotEligible));
+        assert_eq!(check(&by_idp, Reset), Err(MailRejection::NotEligible));
+        assert_eq!(check(&by_idp, Invitation), Err(MailRejection::NotEligible));
         assert_eq!(check(&by_idp, Verification), Ok(()));
     }
 }

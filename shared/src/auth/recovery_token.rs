@@ -36,7 +36,7 @@ pub fn replace_recovery_token(
     now: Timestamp,
 ) -> Result<(), RecoveryTokenRejection> {
     user.session(session, now)?;
-    if user.disabled() {
+    if user.is_factor_disabled() {
         return Err(RecoveryTokenRejection::FactorDisabled);
     }
     let authenticator = user.factor.active_mut().ok_or(RecoveryTokenRejection::NoFactor)?;

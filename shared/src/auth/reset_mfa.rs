@@ -21,7 +21,7 @@ pub enum ResetKind {
 
 /// Why an operator of support may not reset a user (`not_sole_administrator`). The messages are those of the response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NotSole {
+pub enum NotSoleAdministrator {
     /// The user is no Administrator: an Administrator of the tenant can reset them.
     #[error("the user is not an active Administrator of the tenant: an Administrator of the tenant can reset them")]
     NotAnAdministrator,
@@ -54,13 +54,13 @@ pub fn reset_sole_administrator(user: &mut User, code: CodeDigest, now: Timestam
 /// Whether a user is an active Administrator and no other active one has an active factor.
 ///
 /// # Errors
-/// [`NotSole`].
-pub fn check_sole_administrator(administrators: &Administrators, user: &UserId) -> Result<(), NotSole> {
+/// [`NotSoleAdministrator`].
+pub fn check_sole_administrator(administrators: &Administrators, user: &UserId) -> Result<(), NotSoleAdministrator> {
     if !administrators.active.contains_key(user) {
-        return Err(NotSole::NotAnAdministrator);
+        return Err(NotSoleAdministrator::NotAnAdministrator);
     }
     if administrators.with_mfa.iter().any(|other| other != user) {
-        return Err(NotSole::AnotherCanReset);
+        return Err(NotSoleAdministrator::AnotherCanReset);
     }
     Ok(())
 }

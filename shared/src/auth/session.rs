@@ -6,7 +6,7 @@ use crate::{
     id::EntryId,
     policy,
     secret::TokenRef,
-    sign_in::{From, NewSession},
+    sign_in::{DeviceOrigin, NewSession},
 };
 
 /// Why a token holds no session.
@@ -22,7 +22,7 @@ pub enum NoSession {
 
 /// Which sessions to end.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Which {
+pub enum SessionsToEnd {
     /// The caller's own.
     This,
     /// One of the caller's, by its id.
@@ -31,16 +31,16 @@ pub enum Which {
     Others,
 }
 
-/// Ends sessions of the caller, whose own session must be live.
+/// Ends sessions of the caller, whose own session must be valid.
 ///
 /// # Errors
 /// [`NoSession`]: the caller's session is not live, or there is no session of that id.
-pub fn end_sessions(user: &mut User, token: &TokenRef, which: &Which, now: Timestamp) -> Result<(), NoSession> {
+pub fn end_sessions(user: &mut User, token: &TokenRef, which: &SessionsToEnd, now: Timestamp) -> Result<(), NoSession> {
     user.session(token, now)?;
     match which {
-        Which::This => drop(user.sessions.remove(token.id())),
-        Which::One(id) => user.sessions.remove(id).map(|_| ()).ok_or(NoSession::Invalid)?,
-        Which::Others => {
+        SessionsToEnd::This => drop(user.sessions.remove(token.id())),
+        SessionsToEnd::One(id) => user.sessions.remove(id).map(|_| ()).ok_or(NoSession::Invalid)?,
+        SessionsToEnd::Others => {
             user.sessions.retain(|id, _| id == token.id());
             user.devices.clear();
         }
@@ -49,13 +49,13 @@ pub fn end_sessions(user: &mut User, token: &TokenRef, which: &Which, now: Times
 }
 
 impl User {
-    /// The live session of a token.
+    /// The valid session of a token.
     ///
     /// # Errors
     /// [`NoSession`].
     pub fn session(&self, token: &TokenRef, now: Timestamp) -> Result<&Session, NoSession> {
         let session = self.session_in_time(token, now)?;
-        if session.alive(now) { Ok(session) } else { Err(NoSession::Invalid) }
+        if session.is_valid(now) { Ok(session) } else { Err(NoSession::Invalid) }
     }
 
     /// As [`Self::session`], also if the session's attempts at the current password are used up: the last of them may be
@@ -66,7 +66,7 @@ impl User {
     pub fn session_in_time(&self, token: &TokenRef, now: Timestamp) -> Result<&Session, NoSession> {
         let session = self.sessions.get(token.id()).filter(|session| session.verifier == *token.verifier());
         match session {
-            Some(session) if self.active && session.in_time(now) => {
+            Some(session) if self.active && session.is_in_time(now) => {
                 if session.security_version == self.security_version {
                     Ok(session)
                 } else {
@@ -88,7 +88,7 @@ impl User {
         now: Timestamp,
     ) -> bool {
         let current = self.security_version;
-        self.sessions.retain(|id, session| Some(id) != replaces && session.alive(now));
+        self.sessions.retain(|id, session| Some(id) != replaces && session.is_valid(now));
         while self.sessions.len() >= policy::SESSIONS {
             let rank = |session: &Session| (session.security_version == current, session.created);
             let first = self.sessions.iter().min_by_key(|(_, session)| rank(session)).map(|(id, _)| id.clone());
@@ -101,15 +101,15 @@ impl User {
 
     /// Renews the known device that the sign-in came from, or adds a new one. Keeps at most [`policy::DEVICES`]: expired ones
     /// are removed first, then the least recently used.
-    fn know_device(&mut self, from: &From, now: Timestamp) -> bool {
+    fn know_device(&mut self, from: &DeviceOrigin, now: Timestamp) -> bool {
         let ends = (now + policy::DEVICE_LIFE).whole_second();
-        if let From::Device(Some(id), _) | From::Known(id) = from
+        if let DeviceOrigin::Device(Some(id), _) | DeviceOrigin::Known(id) = from
             && let Some(device) = self.devices.get_mut(id)
         {
             device.ends = ends;
             return false;
         }
-        let From::Device(_, token) = from else { return false };
+        let DeviceOrigin::Device(_, token) = from else { return false };
         self.devices.retain(|_, device| device.ends > now);
         while self.devices.len() >= policy::DEVICES {
             let oldest = self.devices.iter().min_by_key(|(_, device)| device.last).map(|(id, _)| id.clone());

@@ -2,7 +2,7 @@
 
 use super::login::NetworkFull;
 use crate::{
-    domain::{Amr, AuthType, Challenge, ChallengeState, Profile, Role, User},
+    domain::{Amr, AuthType, ChallengeState, LoginTokenEntry, Profile, Role, User},
     env::{Entropy, EntropyError, Timestamp},
     id::{AssertedName, UserId},
     policy,
@@ -80,7 +80,7 @@ pub(crate) enum SsoToken {
     /// A session.
     Session(NewSession),
     /// An enrolment token.
-    Enrolment(NewToken, Challenge),
+    Enrolment(NewToken, LoginTokenEntry),
 }
 
 impl SsoOpening {
@@ -91,24 +91,24 @@ impl SsoOpening {
     pub(crate) fn new(
         grant: SsoGrant,
         network: &str,
-        restored: RestoreEpoch,
+        restore_epoch: RestoreEpoch,
         entropy: &dyn Entropy,
     ) -> Result<Self, EntropyError> {
         let SsoGrant { sign_in, next_step } = grant;
         let token = if next_step == NextStep::EnrolmentRequired {
-            let token = NewToken::generate(TokenClass::Enrolment, &sign_in.key, restored, entropy)?;
-            let challenge = Challenge {
+            let token = NewToken::generate(TokenClass::Enrolment, &sign_in.key, restore_epoch, entropy)?;
+            let challenge = LoginTokenEntry {
                 verifier: *token.reference().verifier(),
                 ends: sign_in.attempt.at() + policy::ENROLMENT_LIFE,
                 state: ChallengeState::NEW,
                 security_version: sign_in.user.security_version,
                 network: network.to_owned(),
                 device: None,
-                idp: sign_in.assertion.generation,
+                idp_generation: sign_in.assertion.generation,
             };
             SsoToken::Enrolment(token, challenge)
         } else {
-            SsoToken::Session(new_session(&sign_in, next_step, restored, entropy)?)
+            SsoToken::Session(new_session(&sign_in, next_step, restore_epoch, entropy)?)
         };
         Ok(Self { sign_in, next_step, token })
     }
@@ -132,8 +132,8 @@ impl SsoOpening {
                 user.seen = now.whole_second();
             }
             SsoToken::Enrolment(token, challenge) => {
-                let challenge = Challenge { security_version: user.security_version, ..challenge.clone() };
-                user.open_challenge(LoginToken::Enrolment, token.reference().id(), challenge, now)?;
+                let challenge = LoginTokenEntry { security_version: user.security_version, ..challenge.clone() };
+                user.open_login_token(LoginToken::Enrolment, token.reference().id(), challenge, now)?;
             }
         }
         Ok(())
@@ -161,13 +161,13 @@ impl User {
 fn new_session(
     sign_in: &SsoSignIn,
     next_step: NextStep,
-    restored: RestoreEpoch,
+    restore_epoch: RestoreEpoch,
     entropy: &dyn Entropy,
 ) -> Result<NewSession, EntropyError> {
     let SsoSignIn { assertion, attempt, key, user, .. } = sign_in;
     let now = attempt.at();
-    let mut session = NewSession::signed_in(key, user.security_version, Amr::Sso, attempt, restored, entropy)?;
-    session.entry.idp = assertion.generation;
+    let mut session = NewSession::signed_in(key, user.security_version, Amr::Sso, attempt, restore_epoch, entropy)?;
+    session.entry.idp_generation = assertion.generation;
     if next_step == NextStep::Exempt {
         session.entry.ends = (now + policy::EXEMPT_SESSION_LIFE).whole_second();
     } else if let Some(at) = assertion.stepped_up {

@@ -36,7 +36,7 @@ pub enum UpdateRejection {
 
 /// Whether a role goes with a kind, in a tenant.
 #[must_use]
-pub fn fits(tenant: &TenantId, kind: Kind, role: Role) -> bool {
+pub fn role_allowed(tenant: &TenantId, kind: Kind, role: Role) -> bool {
     match (kind, role) {
         (Kind::Employee, Role::Operator) => tenant.is_support(),
         (Kind::Employee, Role::Administrator | Role::Standard) | (Kind::Contact, Role::Portal) => !tenant.is_support(),
@@ -46,7 +46,7 @@ pub fn fits(tenant: &TenantId, kind: Kind, role: Role) -> bool {
 
 /// Whether a role goes with a kind in at least one tenant: the check that is possible before the tenant is known.
 #[must_use]
-pub fn fits_somewhere(kind: Kind, role: Role) -> bool {
+pub fn role_allowed_in_some_tenant(kind: Kind, role: Role) -> bool {
     (kind == Kind::Contact) == (role == Role::Portal)
 }
 
@@ -66,7 +66,7 @@ pub fn update_user(
     user.role_by_groups &= change.role.is_none();
     user.auth_type = change.auth_type.unwrap_or(user.auth_type);
     user.active = change.active.unwrap_or(user.active);
-    if !fits(tenant, user.kind, user.role) {
+    if !role_allowed(tenant, user.kind, user.role) {
         return Err(UpdateRejection::InvalidCombination);
     }
     if user.kind == Kind::Contact && change.password_fits_contact == Some(false) {

@@ -53,14 +53,14 @@ pub fn check_attempt(user: &User, token: &VerificationToken, now: Timestamp) -> 
     }
 }
 
-/// Whether the token works for this user. The last attempt at a challenge is counted before its code is checked, so the number
+/// Whether the token works for this user. The last attempt at a challenge is charged before its code is checked, so the number
 /// of attempts is not part of it.
 fn check_token(user: &User, token: &VerificationToken, now: Timestamp) -> Result<(), VerificationRejection> {
     match token {
         VerificationToken::Challenge(reference) => {
             let usable = token.challenge_of(user).is_some_and(|challenge| {
                 challenge.state != ChallengeState::Spent
-                    && challenge.open(reference, user.security_version, policy::CHALLENGE_LIFE, now)
+                    && challenge.is_valid(reference, user.security_version, policy::CHALLENGE_LIFE, now)
             });
             if usable && user.active { Ok(()) } else { Err(VerificationRejection::InvalidToken) }
         }
@@ -132,7 +132,7 @@ impl SignIn {
         let proof = Proof::Step { factor: owner.factor, step: proof.step(), resealed };
         let mut session = new_session(&pending, Amr::with_code(user.auth_type), entropy)?;
         if matches!(pending.token, VerificationToken::Challenge(_)) {
-            session = session.with_known_device(opened_from(&pending), pending.restored, entropy)?;
+            session = session.with_known_device(opened_from(&pending), pending.restore_epoch, entropy)?;
         }
         Ok(Self { pending, proof, session })
     }
@@ -150,7 +150,7 @@ impl SignIn {
             return Err(SignInError::Foreign);
         }
         let session = new_session(&pending, Amr::Recovery, entropy)?;
-        let session = session.with_known_device(opened_from(&pending), pending.restored, entropy)?;
+        let session = session.with_known_device(opened_from(&pending), pending.restore_epoch, entropy)?;
         Ok(Self { proof: Proof::RecoveryToken(*proof.digest()), pending, session })
     }
 
@@ -175,7 +175,7 @@ impl SignIn {
     /// one and keeps its end.
     ///
     /// # Errors
-    /// [`VerificationRejection`]: another request used up what this one needs, or the user changed.
+    /// [`VerificationRejection`]: another request spent what this one needs, or the user changed.
     pub(crate) fn apply(&self, user: &mut User) -> Result<OpenedSession, VerificationRejection> {
         let PendingVerification { token, attempt, .. } = &self.pending;
         let (now, mut session) = (attempt.at(), self.session.entry.clone());
@@ -264,14 +264,14 @@ impl Session {
         self.created = old.created;
         self.attempt = old.attempt;
         self.ends = old.ends;
-        self.idp = old.idp;
+        self.idp_generation = old.idp_generation;
         (self.password_attempts, self.password_attempt) = (old.password_attempts, old.password_attempt);
     }
 }
 
 fn new_session(pending: &PendingVerification, amr: Amr, entropy: &dyn Entropy) -> Result<NewSession, EntropyError> {
     let version = pending.user.security_version;
-    NewSession::signed_in(pending.key(), version, amr, &pending.attempt, pending.restored, entropy)
+    NewSession::signed_in(pending.key(), version, amr, &pending.attempt, pending.restore_epoch, entropy)
 }
 
 /// The known device that the challenge was opened from.

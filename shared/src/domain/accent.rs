@@ -51,14 +51,14 @@ impl Rgb {
         one.max(two) / one.min(two)
     }
 
-    /// The first colour on the way to another that can be read on these backgrounds.
-    fn readable_on(self, backgrounds: &[Self], way: Self) -> Self {
+    /// Mixes the colour towards `target` in 16 steps, and returns the first mix that can be read on these backgrounds.
+    fn readable_on(self, backgrounds: &[Self], target: Self) -> Self {
         let mixed = |part: u16| {
-            let channel = |n: usize| (u16::from(self.0[n]) * (16 - part) + u16::from(way.0[n]) * part) / 16;
+            let channel = |n: usize| (u16::from(self.0[n]) * (16 - part) + u16::from(target.0[n]) * part) / 16;
             Self([0, 1, 2].map(|n| u8::try_from(channel(n)).unwrap_or(u8::MAX)))
         };
         let is_readable = |color: &Self| backgrounds.iter().all(|background| color.contrast(*background) >= CONTRAST);
-        (0..=16).map(mixed).find(is_readable).unwrap_or(way)
+        (0..=16).map(mixed).find(is_readable).unwrap_or(target)
     }
 }
 

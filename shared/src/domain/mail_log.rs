@@ -40,7 +40,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 const HOUR: Duration = Duration::from_secs(3600);
 
 impl MailLog {
-    /// Counts a mail before it is sent. A message that was counted and not sent may be sent without another count.
+    /// Charges a mail before it is sent. A message that was charged and not sent may be sent without another charge.
     ///
     /// # Errors
     /// [`NotCharged`].

@@ -55,7 +55,7 @@ impl MailToken {
 
     /// Whether it is valid. A token from the future came from a clock that ran ahead, and is refused.
     #[must_use]
-    pub fn in_time(&self, now: Timestamp) -> bool {
+    pub fn is_in_time(&self, now: Timestamp) -> bool {
         self.ends() > now && self.created <= now + policy::SKEW
     }
 }

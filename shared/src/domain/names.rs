@@ -34,11 +34,11 @@ pub struct LoginRow {
     pub hash: Option<String>,
     /// The version of the password. `None` if no user has the name.
     pub version: Option<PasswordVersion>,
-    /// Attempts since the last success.
+    /// Attempts charged since the last success.
     pub attempts: i64,
-    /// Time of the last counted attempt.
+    /// Time of the last charged attempt.
     pub last: Timestamp,
-    /// Id of the last counted attempt.
+    /// Id of the last charged attempt.
     pub attempt: Option<Nonce>,
     /// The last day on which failures caused a notification.
     pub notified_day: Option<Day>,

@@ -65,8 +65,8 @@ pub struct Session {
     /// The user's security version when it was opened.
     pub security_version: SecurityVersion,
     /// The generation of the IdP whose assertion opened it.
-    pub idp: Option<Nonce>,
-    /// Attempts at the user's current password that were counted at this session.
+    pub idp_generation: Option<Nonce>,
+    /// Attempts at the user's current password that were charged to this session.
     pub password_attempts: i64,
     /// Id of the last of these attempts.
     pub password_attempt: Option<Nonce>,
@@ -75,27 +75,27 @@ pub struct Session {
 impl Session {
     /// Whether the IdP that opened it is still the tenant's IdP. True if no IdP opened it.
     #[must_use]
-    pub fn idp_holds(&self, current: Option<&CurrentIdp>) -> bool {
-        !self.amr.by_idp() || current.is_some_and(|current| current.generation == self.idp)
+    pub fn is_idp_current(&self, current: Option<&CurrentIdp>) -> bool {
+        !self.amr.by_idp() || current.is_some_and(|current| current.generation == self.idp_generation)
     }
 
     /// Whether it has not ended, and its attempts at the current password are not used up.
     #[must_use]
-    pub fn alive(&self, now: Timestamp) -> bool {
-        self.in_time(now) && self.password_attempts < policy::MAX_ATTEMPTS
+    pub fn is_valid(&self, now: Timestamp) -> bool {
+        self.is_in_time(now) && self.password_attempts < policy::MAX_ATTEMPTS
     }
 
     /// Whether it has not ended and is not idle. An end that is too far in the future came from a clock that ran ahead, and
     /// is refused.
     #[must_use]
-    pub fn in_time(&self, now: Timestamp) -> bool {
+    pub fn is_in_time(&self, now: Timestamp) -> bool {
         let longest = now + policy::SESSION_LIFE + policy::SKEW;
         self.ends > now && self.ends <= longest && self.seen > now - policy::SESSION_IDLE
     }
 
     /// Whether its step-up is at most [`policy::STEP_UP_LIFE`] old, counted in whole seconds.
     #[must_use]
-    pub fn fresh(&self, now: Timestamp) -> bool {
+    pub fn is_fresh(&self, now: Timestamp) -> bool {
         let oldest = (now - policy::STEP_UP_LIFE).whole_second();
         self.step_up.is_some_and(|at| at >= oldest && at <= now + policy::SKEW)
     }
@@ -108,13 +108,13 @@ impl Session {
 
     /// Whether the user may replace their own factor: the session is fresh, or a recovery token opened it a short time ago.
     #[must_use]
-    pub fn fresh_or_recovering(&self, now: Timestamp) -> bool {
-        self.fresh(now) || self.recovering(now)
+    pub fn is_fresh_or_recovering(&self, now: Timestamp) -> bool {
+        self.is_fresh(now) || self.is_recovering(now)
     }
 
     /// Whether a recovery token opened it within the last [`policy::RECOVERY_GRACE`].
     #[must_use]
-    pub fn recovering(&self, now: Timestamp) -> bool {
+    pub fn is_recovering(&self, now: Timestamp) -> bool {
         self.amr == Amr::Recovery && self.created >= now - policy::RECOVERY_GRACE
     }
 }
@@ -128,18 +128,18 @@ pub struct CurrentIdp {
     pub generation: Option<Nonce>,
 }
 
-/// A known device. Wrong passwords from it are counted separately.
+/// A known device. Attempts at the password from it are charged to it, and not to the login name.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Device {
     /// The part of the token's digest that is not the device's id.
     pub verifier: TokenVerifier,
     /// Ends, in whole seconds.
     pub ends: Timestamp,
-    /// Password attempts since the last success.
+    /// Password attempts charged since the last success.
     pub attempts: i64,
-    /// Time of the last counted attempt. At first, the time at which the device became known.
+    /// Time of the last charged attempt. At first, the time at which the device became known.
     pub last: Timestamp,
-    /// Id of the last counted attempt.
+    /// Id of the last charged attempt.
     pub attempt: Option<Nonce>,
 }
 
@@ -157,7 +157,7 @@ mod tests {
         assert_eq!(session.authenticated(), NOW, "signing in with a code is a step-up");
         session.step_up = None;
         assert_eq!(session.authenticated(), NOW - Duration::from_secs(5));
-        assert!(!session.fresh(NOW));
+        assert!(!session.is_fresh(NOW));
     }
 
     /// The times of a session are whole seconds; the current time has milliseconds.
@@ -165,12 +165,12 @@ mod tests {
     fn session_ends_and_ages_by_whole_seconds() {
         let (second, ms) = (Duration::from_secs(1), Duration::from_millis(1));
         let session = Session { ends: NOW + second, step_up: Some(NOW), ..session() };
-        assert!(session.in_time(NOW + second - ms) && !session.in_time(NOW + second));
+        assert!(session.is_in_time(NOW + second - ms) && !session.is_in_time(NOW + second));
         let idle = Session { seen: NOW - policy::SESSION_IDLE + second, ..session.clone() };
-        assert!(idle.in_time(NOW + second - ms) && !idle.in_time(NOW + second));
+        assert!(idle.is_in_time(NOW + second - ms) && !idle.is_in_time(NOW + second));
         let stale = NOW + policy::STEP_UP_LIFE + second;
-        assert!(session.fresh(stale - ms) && !session.fresh(stale));
+        assert!(session.is_fresh(stale - ms) && !session.is_fresh(stale));
         let ahead = Session { ends: NOW + policy::SESSION_LIFE + policy::SKEW + second, ..session };
-        assert!(ahead.in_time(NOW + second) && !ahead.in_time(NOW + second - ms));
+        assert!(ahead.is_in_time(NOW + second) && !ahead.is_in_time(NOW + second - ms));
     }
 }

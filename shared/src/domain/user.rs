@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use super::{
-    Challenge, Device, Factor, FactorState, ItemVersion, MailToken, PasswordVersion, PendingEnrolment, ResetCodeEntry,
-    SecurityVersion, Session,
+    Device, Factor, FactorState, ItemVersion, LoginTokenEntry, MailToken, PasswordVersion, PendingEnrolment,
+    ResetCodeEntry, SecurityVersion, Session,
 };
 use crate::{
     env::Timestamp,
@@ -82,19 +82,19 @@ pub struct User {
     /// Tokens that were mailed to the address.
     pub mail_tokens: HashMap<EntryId, MailToken>,
     /// Digest of the login name.
-    pub login: String,
+    pub login_digest: String,
     /// The second factor.
     pub factor: Factor,
-    /// Code attempts charged and not refunded: id of the attempt, and its time.
+    /// Code attempts charged and not refunded by a correct code: the id of the attempt, and its time.
     pub recent_attempts: HashMap<String, Timestamp>,
     /// Code attempts charged since the last complete sign-in.
     pub consecutive_failures: i64,
     /// Failed code attempts since the factor was enrolled. A sign-in does not clear it, so it shows a slow attack.
     pub total_failures: i64,
     /// Challenges.
-    pub challenges: HashMap<EntryId, Challenge>,
+    pub challenges: HashMap<EntryId, LoginTokenEntry>,
     /// Enrolment tokens.
-    pub enrolments: HashMap<EntryId, Challenge>,
+    pub enrolments: HashMap<EntryId, LoginTokenEntry>,
     /// Sessions.
     pub sessions: HashMap<EntryId, Session>,
     /// Known devices.
@@ -123,7 +123,14 @@ pub struct User {
 impl User {
     /// A new user, without a factor.
     #[must_use]
-    pub fn new(kind: Kind, role: Role, auth_type: AuthType, incarnation: Nonce, login: &str, now: Timestamp) -> Self {
+    pub fn new(
+        kind: Kind,
+        role: Role,
+        auth_type: AuthType,
+        incarnation: Nonce,
+        login_digest: &str,
+        now: Timestamp,
+    ) -> Self {
         Self {
             version: ItemVersion::default(),
             kind,
@@ -137,7 +144,7 @@ impl User {
             password_fits_contact: true,
             email_verified: false,
             mail_tokens: HashMap::new(),
-            login: login.to_owned(),
+            login_digest: login_digest.to_owned(),
             factor: Factor::None,
             recent_attempts: HashMap::new(),
             consecutive_failures: 0,
@@ -205,7 +212,7 @@ impl User {
 
     /// Whether failures disabled the factor, or are about to: only a reset helps.
     #[must_use]
-    pub fn disabled(&self) -> bool {
+    pub fn is_factor_disabled(&self) -> bool {
         match self.factor.state() {
             FactorState::Active => self.code_attempts_exhausted(),
             FactorState::Disabled => true,

@@ -20,7 +20,7 @@ use super::{
     problem::{ApiResult, Code, Problem},
 };
 use crate::{
-    audit::{Action, AuditEvent, Outcome},
+    audit::{AuditAction, AuditEvent, Outcome},
     env::Timestamp,
     id::{InvalidId, TenantId},
     language::Language,
@@ -82,7 +82,7 @@ impl<B: Body, P: DeserializeOwned + Send, Q: DeserializeOwned + Send> FromReques
         let (mut parts, body) = request.into_parts();
         let path = path(&mut parts, state).await?;
         let query = form::query(parts.uri.query().unwrap_or(""))?;
-        let mut request = Request::new(parts, state.store.restored())?;
+        let mut request = Request::new(parts, state.store.restore_epoch())?;
         let body = B::read(&request.headers, body).await?;
         // The time is taken after the body arrived. A client that sends its body slowly must not use a token, code or
         // step-up that expired meanwhile.
@@ -131,16 +131,16 @@ pub struct Request {
 
 impl Request {
     /// A request of the API. It authenticates by its bearer token; cookies do not count.
-    fn new(parts: Parts, restored: RestoreEpoch) -> ApiResult<Self> {
+    fn new(parts: Parts, restore_epoch: RestoreEpoch) -> ApiResult<Self> {
         let request = Self::without_tokens(parts)?;
-        let token = request.authorization("bearer").and_then(|text| TokenRef::parse(text, restored));
+        let token = request.authorization("bearer").and_then(|text| TokenRef::parse(text, restore_epoch));
         request.with_tokens(token.into_iter().collect())
     }
 
     /// A request of a page. It authenticates by its cookies; a bearer token does not count.
-    pub(super) fn of_page(parts: Parts, cookies: Cookies, restored: RestoreEpoch) -> ApiResult<Self> {
+    pub(super) fn of_page(parts: Parts, cookies: Cookies, restore_epoch: RestoreEpoch) -> ApiResult<Self> {
         let request = Self::without_tokens(parts)?;
-        let tokens = cookies.tokens(&request.headers, restored);
+        let tokens = cookies.tokens(&request.headers, restore_epoch);
         request.with_tokens(tokens)
     }
 
@@ -232,7 +232,7 @@ impl Request {
 
     /// A new audit event of this request. The caller adds actor and subject.
     #[must_use]
-    pub fn event(&self, action: Action, outcome: Outcome) -> AuditEvent {
+    pub fn event(&self, action: AuditAction, outcome: Outcome) -> AuditEvent {
         AuditEvent::new(action, outcome, &self.id)
     }
 }

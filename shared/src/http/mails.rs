@@ -6,7 +6,7 @@ use super::{
     problem::{ApiResult, Code, Problem},
 };
 use crate::{
-    auth::mail_token::{InvalidMailToken, ResetRejection},
+    auth::mail_token::{InvalidMailToken, PasswordResetRejection},
     env::Timestamp,
     id::MessageId,
     mail_order::{MailOrder, MailQueue, OrderedMail, QueueError},
@@ -60,11 +60,11 @@ impl From<InvalidMailToken> for Problem {
     }
 }
 
-impl From<ResetRejection> for Problem {
-    fn from(why: ResetRejection) -> Self {
+impl From<PasswordResetRejection> for Problem {
+    fn from(why: PasswordResetRejection) -> Self {
         match why {
-            ResetRejection::Token(why) => why.into(),
-            ResetRejection::PasswordTooShort => Self::weak("/new_password", WeakPassword::TooShort),
+            PasswordResetRejection::Token(why) => why.into(),
+            PasswordResetRejection::PasswordTooShort => Self::weak("/new_password", WeakPassword::TooShort),
         }
     }
 }

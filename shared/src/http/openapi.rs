@@ -20,7 +20,7 @@ use super::{
     Routes, examples,
     problem::{Code, FieldError, Problem, ProblemBody},
 };
-use crate::audit::Action;
+use crate::audit::AuditAction;
 
 const ABOUT: &str = "\
 Vestibule signs users in with mandatory multi-factor authentication (MFA). It serves many tenants (companies). \
@@ -79,8 +79,8 @@ pub fn document(routes: Routes) -> OpenApi {
     components.schemas.insert("Problem".to_owned(), ProblemBody::schema());
     components.schemas.insert("FieldError".to_owned(), FieldError::schema());
     components.schemas.insert("Code".to_owned(), Code::schema());
-    let actions = Action::ALL.iter().map(|action| (action.as_str(), action.meaning()));
-    closed_set(components.schemas.get_mut(&*Action::name()), actions);
+    let actions = AuditAction::ALL.iter().map(|action| (action.as_str(), action.meaning()));
+    closed_set(components.schemas.get_mut(&*AuditAction::name()), actions);
     let codes = Code::ALL.iter().map(|code| (code.as_str(), code.meaning()));
     closed_set(components.schemas.get_mut("Code"), codes);
     for code in named {

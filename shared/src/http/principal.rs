@@ -6,7 +6,7 @@ use super::{
     problem::{ApiResult, Code, Problem},
 };
 use crate::{
-    audit::{Action, AuditEvent, Notify, Outcome},
+    audit::{AuditAction, AuditEvent, Notify, Outcome},
     id::UserKey,
     policy,
     secret::TokenClass,
@@ -114,11 +114,11 @@ impl Request {
             false
         });
         if notify {
-            event.action = Action::LoginDelayed;
+            event.action = AuditAction::LoginDelayed;
             app.store.record(tenant, attempt, 1, &event.clone().notify(Notify::User)).await;
         }
         if password_attempt.failures() == policy::ATTACK_FAILURES {
-            event.action = Action::LoginAttacked;
+            event.action = AuditAction::LoginAttacked;
             app.store.record(tenant, attempt, 2, &event.notify(Notify::User).notify(Notify::Administrators)).await;
         }
         Code::InvalidCredentials.into()
@@ -150,7 +150,7 @@ impl Request {
     /// Records every administrative request that is refused for the caller's role (security.md 54).
     async fn authorized<T>(&self, app: &App, key: &UserKey, permission: Result<T, Denied>) -> ApiResult<T> {
         if matches!(permission, Err(Denied::Forbidden)) {
-            let event = self.event(Action::Forbidden, Outcome::Refused).own(key.user());
+            let event = self.event(AuditAction::Forbidden, Outcome::Refused).own(key.user());
             app.store.record(key.tenant(), &self.attempt(app)?, 0, &event).await;
         }
         Ok(permission?)

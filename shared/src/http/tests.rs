@@ -16,7 +16,7 @@ use utoipa_axum::routes;
 
 use super::*;
 use crate::{
-    audit::{Action, Outcome},
+    audit::{AuditAction, Outcome},
     env::{EntropyError, SystemEntropy, TestClock, Timestamp},
     id::{IdempotencyKey, TenantId, UserId},
     password::{HashError, PasswordParams},
@@ -140,7 +140,7 @@ async fn mirror(State(app): State<Arc<App>>, call: ApiRequest) -> ApiResult<Json
         "basic": request.basic().map(|(name, secret)| format!("{name}|{}", secret.expose())),
         "key": request.header("idempotency-key")?.map(IdempotencyKey::parse).transpose().map_err(|_| Code::InvalidRequest)?,
         "attempt": attempt.at() == request.now,
-        "event": request.event(Action::Login, Outcome::Success).request_id,
+        "event": request.event(AuditAction::Login, Outcome::Success).request_id,
     })))
 }
 

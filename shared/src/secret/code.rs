@@ -46,29 +46,29 @@ impl CodeDigest {
 /// The key for digests of recovery tokens and reset codes.
 pub struct CodeKey {
     key: Zeroizing<[u8; 32]>,
-    restored: RestoreEpoch,
+    restore_epoch: RestoreEpoch,
 }
 
 impl CodeKey {
     /// Wraps a 256-bit key, for a store that was never restored from a backup.
     #[must_use]
     pub fn new(key: Zeroizing<[u8; 32]>) -> Self {
-        Self { key, restored: RestoreEpoch::default() }
+        Self { key, restore_epoch: RestoreEpoch::default() }
     }
 
     /// The same key, for digests in the given restore epoch.
     #[must_use]
-    pub fn at(&self, restored: RestoreEpoch) -> Self {
-        Self { key: self.key.clone(), restored }
+    pub fn at(&self, restore_epoch: RestoreEpoch) -> Self {
+        Self { key: self.key.clone(), restore_epoch }
     }
 
     /// The digest of a user's code (a recovery token or a reset code). `purpose` separates the two kinds.
     #[must_use]
     pub fn code(&self, purpose: &'static str, user: &UserKey, canonical: &str) -> CodeDigest {
         let (tenant, user) = (user.tenant().as_str().as_bytes(), user.user().as_str().as_bytes());
-        let number = self.restored.number.to_be_bytes();
+        let number = self.restore_epoch.number.to_be_bytes();
         let parts = [purpose.as_bytes(), tenant, user, canonical.as_bytes(), &number];
-        CodeDigest(mac(&self.key, if self.restored.number > 0 { &parts } else { &parts[..4] }))
+        CodeDigest(mac(&self.key, if self.restore_epoch.number > 0 { &parts } else { &parts[..4] }))
     }
 }
 
@@ -81,8 +81,8 @@ mod tests {
     fn digest_contains_the_restore_epoch_once_there_was_a_restore() {
         let (key, ann) = ([1; 32], TenantId::parse("acme").unwrap().user(UserId::parse("u-ann").unwrap()));
         let digest = |number| {
-            let restored = RestoreEpoch { number, ..RestoreEpoch::default() };
-            CodeKey::new(key.into()).at(restored).code("purpose", &ann, "code")
+            let restore_epoch = RestoreEpoch { number, ..RestoreEpoch::default() };
+            CodeKey::new(key.into()).at(restore_epoch).code("purpose", &ann, "code")
         };
         let never = CodeDigest(mac(&key, &[b"purpose", b"acme", b"u-ann", b"code"]));
         assert!(digest(0) == never && digest(1) != never && digest(2) != digest(1));

@@ -85,7 +85,7 @@ impl TokenRef {
     /// Parses a token strictly: no padding, no spare bits, exact lengths, valid ids. `None` means `invalid_token`; the
     /// store need not be read.
     #[must_use]
-    pub fn parse(text: &str, restored: RestoreEpoch) -> Option<Self> {
+    pub fn parse(text: &str, restore_epoch: RestoreEpoch) -> Option<Self> {
         let class = TokenClass::ALL.into_iter().find(|class| text.starts_with(class.prefix()))?;
         let body = Zeroizing::new(BASE64URL_NOPAD.decode(text.get(3..)?.as_bytes()).ok()?);
         let rest = body.strip_prefix(&[1_u8])?;
@@ -95,7 +95,7 @@ impl TokenRef {
             return None;
         }
         let user = TenantId::parse(tenant).ok()?.user(UserId::parse(user).ok()?);
-        let (id, verifier) = digest_token(class, restored, &body);
+        let (id, verifier) = digest_token(class, restore_epoch, &body);
         Some(Self { class, user, id, verifier })
     }
 
@@ -130,11 +130,11 @@ fn take_id(bytes: &[u8]) -> Option<(&str, &[u8])> {
     Some((std::str::from_utf8(id).ok()?, rest))
 }
 
-fn digest_token(class: TokenClass, restored: RestoreEpoch, body: &[u8]) -> (EntryId, TokenVerifier) {
+fn digest_token(class: TokenClass, restore_epoch: RestoreEpoch, body: &[u8]) -> (EntryId, TokenVerifier) {
     let mut hash = Sha256::new().chain_update(b"vestibule/1").chain_update(class.prefix()).chain_update(body);
     // The body has its own length fields, so appending the number is unambiguous.
-    if restored.number > 0 {
-        hash.update(restored.number.to_be_bytes());
+    if restore_epoch.number > 0 {
+        hash.update(restore_epoch.number.to_be_bytes());
     }
     let digest: [u8; 32] = hash.finalize().into();
     // 96 bits are the entry's id and 128 bits its verifier. All tokens of a user are stored in one item, so every byte
@@ -165,7 +165,7 @@ impl NewToken {
     pub fn generate(
         class: TokenClass,
         user: &UserKey,
-        restored: RestoreEpoch,
+        restore_epoch: RestoreEpoch,
         entropy: &dyn Entropy,
     ) -> Result<Self, EntropyError> {
         let mut body = Zeroizing::new(vec![1]);
@@ -174,7 +174,7 @@ impl NewToken {
             body.extend_from_slice(id.as_bytes());
         }
         body.extend_from_slice(Zeroizing::new(entropy.bytes::<32>()?).as_slice());
-        let (id, verifier) = digest_token(class, restored, &body);
+        let (id, verifier) = digest_token(class, restore_epoch, &body);
         let text = Zeroizing::new(format!("{}{}", class.prefix(), *Zeroizing::new(BASE64URL_NOPAD.encode(&body))));
         Ok(Self { text, reference: TokenRef { class, user: user.clone(), id, verifier } })
     }

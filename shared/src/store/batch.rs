@@ -81,7 +81,7 @@ pub enum Status {
 
 /// Outcome for one contact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Outcome {
+pub enum ContactOutcome {
     /// The contact was excluded.
     #[serde(rename = "x")]
     Excluded,
@@ -120,7 +120,7 @@ pub struct Report {
     /// The progress of the batch.
     pub status: Status,
     /// The outcomes in the order of the request. While the batch runs, only those of the applied groups.
-    pub results: Vec<(UserId, Outcome)>,
+    pub results: Vec<(UserId, ContactOutcome)>,
 }
 
 /// Why a request for a batch has no report.
@@ -170,7 +170,7 @@ struct Contacts {
 #[derive(Serialize, Deserialize)]
 struct Outcomes {
     #[serde(rename = "o")]
-    outcomes: Vec<Outcome>,
+    outcomes: Vec<ContactOutcome>,
 }
 
 /// The stored items of a batch.
@@ -178,7 +178,7 @@ struct Batch {
     claim: Claim,
     contacts: Vec<UserId>,
     /// Outcomes of the applied groups. The key is the index of the group's first contact.
-    groups: HashMap<usize, Vec<Outcome>>,
+    groups: HashMap<usize, Vec<ContactOutcome>>,
 }
 
 /// One request that applies a batch. Several requests may apply the same batch concurrently.
@@ -339,7 +339,7 @@ impl Batch {
         let outcome = |index: usize| {
             let (first, within) = (index - index % GROUP, index % GROUP);
             let known = self.groups.get(&first).and_then(|group| group.get(within)).copied();
-            known.or((self.claim.status == Status::Stopped).then_some(Outcome::NotApplied))
+            known.or((self.claim.status == Status::Stopped).then_some(ContactOutcome::NotApplied))
         };
         let results = self.contacts.iter().enumerate();
         let results = results.filter_map(|(index, contact)| Some((contact.clone(), outcome(index)?))).collect();

@@ -142,8 +142,8 @@ async fn assert_same_result(table: &dyn Table, model: &MemoryTable, step: &Step,
             }
         }
         Step::Transact(writes) => {
-            let receipt = Key { pk: "CONTRACT#rows".into(), sk: format!("R#{row:06}") };
-            let transaction = Transaction::new(writes.clone(), Write::put_new(receipt, Item::new()));
+            let marker = Key { pk: "CONTRACT#rows".into(), sk: format!("R#{row:06}") };
+            let transaction = Transaction::new(writes.clone(), Write::put_new(marker, Item::new()));
             match (table.transact(&transaction).await.unwrap(), model.transact(&transaction).await.unwrap()) {
                 (Transacted::Committed, Transacted::Committed) => {}
                 (Transacted::Refused(got), Transacted::Refused(want)) => assert_eq!(got, want, "{writes:?}"),

@@ -250,7 +250,7 @@ impl DynamoTable {
         request.customize().config_override(self.once()).send().await.map(|_| ())
     }
 
-    async fn transact_writes(&self, writes: &[Write], receipt: Option<&Key>) -> Result<Transacted, StoreError> {
+    async fn transact_writes(&self, writes: &[Write], marker: Option<&Key>) -> Result<Transacted, StoreError> {
         let items = writes.iter().map(|write| self.transact_item(write)).collect::<Result<Vec<_>, _>>()?;
         let token = self.entropy.bytes::<16>()?;
         let token = BASE64URL_NOPAD.encode(&token);
@@ -269,7 +269,7 @@ impl DynamoTable {
                     // After a lost reply, the transaction's own audit row refuses it: the earlier attempt was
                     // committed.
                     let row = reasons.get(writes.len().saturating_sub(1)).and_then(|reason| reason.code());
-                    if unknown && receipt.is_some() && row == Some("ConditionalCheckFailed") {
+                    if unknown && marker.is_some() && row == Some("ConditionalCheckFailed") {
                         return Ok(Transacted::Committed);
                     }
                     let unmet = self.unmet(writes, reasons).await?;
@@ -298,13 +298,13 @@ impl DynamoTable {
             }
             self.pause().await?;
         }
-        if unknown { self.resolve(receipt, last).await } else { Err(last) }
+        if unknown { self.resolve(marker, last).await } else { Err(last) }
     }
 
     /// Resolves an unknown commit by reading its audit row. Absence is inconclusive: the writes may still be applied.
-    async fn resolve(&self, receipt: Option<&Key>, last: StoreError) -> Result<Transacted, StoreError> {
-        match receipt {
-            Some(receipt) if self.read(std::slice::from_ref(receipt)).await?.into_iter().flatten().next().is_some() => {
+    async fn resolve(&self, marker: Option<&Key>, last: StoreError) -> Result<Transacted, StoreError> {
+        match marker {
+            Some(marker) if self.read(std::slice::from_ref(marker)).await?.into_iter().flatten().next().is_some() => {
                 Ok(Transacted::Committed)
             }
             _ => Err(match last {
@@ -409,7 +409,7 @@ impl Table for DynamoTable {
     }
 
     async fn transact(&self, transaction: &Transaction) -> Result<Transacted, StoreError> {
-        self.transact_writes(transaction.writes(), Some(transaction.receipt())).await
+        self.transact_writes(transaction.writes(), Some(transaction.marker())).await
     }
 
     async fn query(&self, query: &Query) -> Result<Vec<Item>, StoreError> {

@@ -10,7 +10,7 @@ use super::{
     item::{CurrentIdp, Profile, TenantPolicy},
     keys, session,
     table::{Retry, Updated},
-    verify::open_entry,
+    verify::login_token_is_valid,
     write::{self, Action, Condition, Item, Write, attr, eq, gt, lt, ne},
 };
 pub use crate::auth::enroll::{
@@ -128,10 +128,10 @@ impl Store {
         let pending = user.pending.clone();
         let pending = pending
             .ok_or_else(|| StoreError::Corrupt("the item of the charged user has no pending enrolment".into()))?;
-        if !pending.code_holds(&user) {
+        if !pending.is_reset_code_current(&user) {
             return Err(OperationError::Rejected(EnrolmentRejection::ResetCode));
         }
-        Ok(PendingConfirmation { token, user, pending, attempt, restored: self.restored })
+        Ok(PendingConfirmation { token, user, pending, attempt, restore_epoch: self.restore_epoch })
     }
 
     /// Makes the pending factor the active one and opens a session, in one transaction (docs/security.md 22).
@@ -159,8 +159,8 @@ impl Store {
 /// The rules of [`enroll::check_token`] as conditions of a write.
 fn valid(token: &EnrolmentToken, now: Timestamp) -> Vec<Condition> {
     match token {
-        EnrolmentToken::Enrolment(token) => open_entry("e", token, policy::ENROLMENT_LIFE, now),
-        EnrolmentToken::Session(token) => session::session_is_live(token, now),
+        EnrolmentToken::Enrolment(token) => login_token_is_valid("e", token, policy::ENROLMENT_LIFE, now),
+        EnrolmentToken::Session(token) => session::session_is_valid(token, now),
     }
 }
 

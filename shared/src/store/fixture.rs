@@ -6,7 +6,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use super::{
     OperationError, Store, item,
-    item::{AuthType, Challenge, FactorState, Kind, Profile, Role, User},
+    item::{AuthType, FactorState, Kind, LoginTokenEntry, Profile, Role, User},
     keys,
     login::LoginRejection,
     memory::MemoryTable,
@@ -79,14 +79,14 @@ pub(crate) fn authenticator() -> Authenticator {
 fn add_challenge(user: &mut User, key: &UserKey) -> TokenRef {
     let token = NewToken::generate(TokenClass::Challenge, key, RestoreEpoch::default(), &SystemEntropy).unwrap();
     let reference = token.reference().clone();
-    let challenge = Challenge {
+    let challenge = LoginTokenEntry {
         verifier: *reference.verifier(),
         ends: NOW + policy::CHALLENGE_LIFE,
         state: ChallengeState::NEW,
         security_version: user.security_version,
         network: "10.0.0".to_owned(),
         device: None,
-        idp: None,
+        idp_generation: None,
     };
     user.challenges.insert(reference.id().clone(), challenge);
     reference
@@ -107,8 +107,9 @@ pub(crate) fn session() -> item::Session {
     user.sessions.remove(token.id()).unwrap()
 }
 
-fn new_session(key: &UserKey, security_version: SecurityVersion, restored: RestoreEpoch) -> NewSession {
-    NewSession::signed_in(key, security_version, item::Amr::Otp, &attempt(NOW), restored, &SystemEntropy).unwrap()
+/// A session of a user, as if they had signed in with a code.
+pub(crate) fn new_session(key: &UserKey, security_version: SecurityVersion, restore_epoch: RestoreEpoch) -> NewSession {
+    NewSession::signed_in(key, security_version, item::Amr::Otp, &attempt(NOW), restore_epoch, &SystemEntropy).unwrap()
 }
 
 /// The actions on a user's item that enrol the user.
@@ -159,7 +160,7 @@ pub(crate) async fn ann_of(tenant: &str, table: Arc<dyn Table>, challenges: usiz
     let recovery = RecoveryCode::generate(&SystemEntropy).unwrap();
     let passwords = Passwords::new(PasswordParams::cheap(), 4, 64, &SystemEntropy).unwrap();
     let mut user = User {
-        login: login.digest().to_owned(),
+        login_digest: login.digest().to_owned(),
         factor: Factor::Active(Authenticator {
             id: factor,
             recovery_token: Some(RecoveryToken { digest: recovery.digest(&codes, &key), issued_at: NOW }),
@@ -312,7 +313,7 @@ impl Ann {
     }
 
     pub(crate) fn event(&self) -> AuditEvent {
-        AuditEvent::new(crate::audit::Action::Verify, Outcome::Success, "r").own(self.key.user())
+        AuditEvent::new(crate::audit::AuditAction::Verify, Outcome::Success, "r").own(self.key.user())
     }
 
     /// All audit rows of the month of [`NOW`].
@@ -421,7 +422,7 @@ impl Ann {
 
     /// Opens a session of a user, as if they had signed in with a code.
     pub(crate) async fn session_of(&self, key: &UserKey) -> TokenRef {
-        let new = new_session(key, self.read(key).await.security_version, self.store.restored());
+        let new = new_session(key, self.read(key).await.security_version, self.store.restore_epoch());
         let entry = Action::Set(attr("s").key(new.id().as_str().to_owned()), item::value(&new.entry).unwrap());
         self.put(Write::update(keys::user(key), vec![], vec![entry])).await;
         new.token.reference().clone()

@@ -5,7 +5,7 @@ use std::{rc::Rc, time::Duration};
 
 use super::{
     commit, item,
-    item::{Challenge, ResetCodeFor, Role, User},
+    item::{LoginTokenEntry, ResetCodeFor, Role, User},
     write::Item,
 };
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
         change_password::change_password,
         mail_token::{reset_password, verify_email},
         reset_mfa::reset_mfa,
-        session::{Which, end_sessions},
+        session::{SessionsToEnd, end_sessions},
         update_user::{UserChange, update_user},
         verify_code::{SignIn, disable_factor},
     },
@@ -23,8 +23,8 @@ use crate::{
     policy,
     recovery::{self, ResetCode},
     secret::{NewToken, TokenClass, TokenRef},
-    sign_in::{LoginToken, NewSession},
-    store::fixture::{Ann, NOW, STEP, ann, attempt},
+    sign_in::LoginToken,
+    store::fixture::{Ann, NOW, STEP, ann, new_session},
     totp,
 };
 
@@ -147,25 +147,25 @@ async fn recovery_sign_in(ann: &Ann, token: &TokenRef) -> SignIn {
 }
 
 fn open_challenge(ann: &Ann) -> Decide {
-    let token = NewToken::generate(TokenClass::Challenge, &ann.key, ann.store.restored(), &SystemEntropy).unwrap();
+    let token = NewToken::generate(TokenClass::Challenge, &ann.key, ann.store.restore_epoch(), &SystemEntropy).unwrap();
     Box::new(move |user| {
-        let challenge = Challenge {
+        let challenge = LoginTokenEntry {
             verifier: *token.reference().verifier(),
             ends: NOW + policy::CHALLENGE_LIFE,
             state: ChallengeState::NEW,
             security_version: user.security_version,
             network: "10.0.0".to_owned(),
             device: None,
-            idp: None,
+            idp_generation: None,
         };
-        user.open_challenge(LoginToken::Challenge, token.reference().id(), challenge, NOW).is_ok()
+        user.open_login_token(LoginToken::Challenge, token.reference().id(), challenge, NOW).is_ok()
     })
 }
 
 /// Uses of two mailed tokens, which are added to the user, and another token.
 fn mail_operations(ann: &Ann, user: &mut User) -> Vec<Operation> {
     let new = || {
-        let token = NewToken::generate(TokenClass::Mail, &ann.key, ann.store.restored(), &SystemEntropy).unwrap();
+        let token = NewToken::generate(TokenClass::Mail, &ann.key, ann.store.restore_epoch(), &SystemEntropy).unwrap();
         (token.reference().clone(), MessageId::generate(&SystemEntropy).unwrap())
     };
     let ((reset, first), (verification, second), (another, third)) = (new(), new(), new());
@@ -194,15 +194,8 @@ async fn operations() -> (Ann, Stored, Vec<Operation>) {
     let almost = policy::MAX_CONSECUTIVE_FAILURES;
     item.insert("row".to_owned(), super::write::num(almost));
     let code = ResetCode::generate(&SystemEntropy).unwrap().digest(&ann.codes, &ann.key);
-    let new = NewSession::signed_in(
-        &ann.key,
-        SecurityVersion::default(),
-        item::Amr::Otp,
-        &attempt(NOW),
-        ann.store.restored(),
-        &SystemEntropy,
-    );
-    let (new, tenant) = (new.unwrap(), ann.key.tenant().clone());
+    let new = new_session(&ann.key, SecurityVersion::default(), ann.store.restore_epoch());
+    let tenant = ann.key.tenant().clone();
     let (own, others) = (session.clone(), session.clone());
     let late = NOW + Duration::from_secs(1);
     let deactivation = UserChange { active: Some(false), ..UserChange::default() };
@@ -227,7 +220,10 @@ async fn operations() -> (Ann, Stored, Vec<Operation>) {
         ("the disabling of the factor", Box::new(|user| disable_factor(user).is_ok())),
         ("a new challenge", open_challenge(&ann)),
         ("a new password", Box::new(move |user| change_password(user, &own, &new, true, late).is_ok())),
-        ("the end of other sessions", Box::new(move |user| end_sessions(user, &others, &Which::Others, NOW).is_ok())),
+        (
+            "the end of other sessions",
+            Box::new(move |user| end_sessions(user, &others, &SessionsToEnd::Others, NOW).is_ok()),
+        ),
         ("a deactivation", Box::new(move |user| update_user(user, &tenant, deactivation, NOW).is_ok())),
         ("a demotion", Box::new(move |user| update_user(user, &other_tenant, demotion, NOW).is_ok())),
     ];

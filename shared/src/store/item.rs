@@ -11,7 +11,7 @@ use super::{
 use crate::{env::Timestamp, secret::Nonce};
 
 pub use crate::domain::{
-    Administrators, Amr, AuthType, Challenge, CurrentIdp, Device, Exclusion, FactorState, Idp, Kind, LoginRow,
+    Administrators, Amr, AuthType, CurrentIdp, Device, Exclusion, FactorState, Idp, Kind, LoginRow, LoginTokenEntry,
     PendingEnrolment, Profile, Provisioning, RequestKey, ResetCodeEntry, ResetCodeFor, Role, Session, SsoRequest,
     TenantPolicy, User,
 };
@@ -157,7 +157,7 @@ mod tests {
                 step_up: Some(s),
                 amr: Amr::SsoOtp,
                 security_version: SecurityVersion(10_000),
-                idp: Some(nonce()),
+                idp_generation: Some(nonce()),
                 password_attempts: policy::MAX_ATTEMPTS,
                 password_attempt: Some(nonce()),
             };
@@ -182,7 +182,7 @@ mod tests {
         let (ann, _) = ann(0).await;
         let ring = KeyRing::new([(1, zeroize::Zeroizing::new([9; 32]))].into()).unwrap();
         let sealed = || ring.seal(&ann.secret, &SystemEntropy);
-        let token = |class| NewToken::generate(class, &ann.key, ann.store.restored(), &SystemEntropy).unwrap();
+        let token = |class| NewToken::generate(class, &ann.key, ann.store.restore_epoch(), &SystemEntropy).unwrap();
         let nonce = || Nonce::generate(&SystemEntropy).unwrap();
         let network = |n: usize| format!("20010db80000{n:02x}");
         let digest = || ann.recovery.digest(&ann.codes, &ann.key);
@@ -190,15 +190,15 @@ mod tests {
         let open = |class, n| {
             let token = token(class);
             let (verifier, device) = (*token.reference().verifier(), Some(token.reference().id().clone()));
-            let (network, idp) = (network(n), (class == TokenClass::Enrolment).then(nonce));
-            let entry = Challenge {
+            let (network, idp_generation) = (network(n), (class == TokenClass::Enrolment).then(nonce));
+            let entry = LoginTokenEntry {
                 verifier,
                 ends: NOW,
                 state: ChallengeState::Open { attempts: policy::MAX_ATTEMPTS },
                 security_version: SecurityVersion(10_000),
                 network,
                 device,
-                idp,
+                idp_generation,
             };
             (token.reference().id().clone(), entry)
         };
@@ -210,10 +210,11 @@ mod tests {
         user.networks = (0..policy::NETWORKS).map(|n| (network(n), times.clone())).collect();
         user.resets = vec![NOW; policy::OWN_RESETS];
         user.factor.active_mut().unwrap().secret = sealed().await.unwrap();
-        let by = user.sessions.keys().next().unwrap().clone();
-        let (factor, secret, was) = (nonce(), sealed().await.unwrap(), Some(nonce()));
+        let started_by = user.sessions.keys().next().unwrap().clone();
+        let (factor, secret, factor_at_start) = (nonce(), sealed().await.unwrap(), Some(nonce()));
         let reset_code = Some(digest());
-        user.pending = Some(PendingEnrolment { factor, secret, by, ends: NOW, attempts: 5, reset_code, was });
+        user.pending =
+            Some(PendingEnrolment { factor, secret, started_by, ends: NOW, attempts: 5, reset_code, factor_at_start });
         user.reset_code = Some(ResetCodeEntry { digest: digest(), ends: NOW, attempts: 5 });
         (user.reset_code_required, user.enrol_by) = (true, Some(NOW));
         user.excluded = Some(Exclusion { batch: crate::id::BatchId::parse(&"b".repeat(22)).unwrap(), at: NOW });

@@ -412,7 +412,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        audit::{Action, Outcome},
+        audit::{AuditAction, Outcome},
         store::{
             OperatorEvents, Table,
             fixture::{Ann, NOW, ann, attempt},
@@ -460,7 +460,7 @@ mod tests {
 
     async fn create_tenant(ann: &Ann, id: &str, name: &str) {
         let tenant = NewTenant { id: TenantId::parse(id).unwrap(), name: name.to_owned(), first: None };
-        let event = AuditEvent::new(Action::TenantCreated, Outcome::Success, "r");
+        let event = AuditEvent::new(AuditAction::TenantCreated, Outcome::Success, "r");
         let events = OperatorEvents { in_support: &event, in_tenant: &event };
         ann.store.create_tenant(&Actor::Seed, &tenant, &attempt(NOW), &events).await.unwrap();
     }
@@ -527,7 +527,7 @@ mod tests {
         let by = |actor: &UserId, target: &UserId| AuditEvent {
             actor: Some(actor.clone()),
             target: Some(target.clone()),
-            ..AuditEvent::new(Action::UserChanged, Outcome::Success, "r")
+            ..AuditEvent::new(AuditAction::UserChanged, Outcome::Success, "r")
         };
         for (actor, target) in [(ann.key.user(), &bob), (&bob, ann.key.user()), (ann.key.user(), ann.key.user())] {
             ann.store.record_or_fail(tenant, &attempt(NOW), 0, &by(actor, target)).await.unwrap();
@@ -548,7 +548,7 @@ mod tests {
         for n in 0..90_u64 {
             let at = since + std::time::Duration::from_secs(n * 86_400);
             let user = UserId::parse(&format!("u-{}", n % 7)).unwrap();
-            let event = AuditEvent::new(Action::Login, Outcome::Refused, "r").about(&user);
+            let event = AuditEvent::new(AuditAction::Login, Outcome::Refused, "r").about(&user);
             ann.store.record(tenant, &attempt(at), 0, &event).await;
             want.insert(0, at);
         }
@@ -603,7 +603,7 @@ mod tests {
             let expires = found.unwrap().remove("ttl").unwrap();
             assert_eq!(expires, super::super::write::num((NOW + days(30)).secs()), "{number}");
         }
-        assert_eq!(month.at(month.restored()).audit_retention, "30".parse().unwrap());
+        assert_eq!(month.at(month.restore_epoch()).audit_retention, "30".parse().unwrap());
     }
 
     /// A table that counts queries.
@@ -637,7 +637,7 @@ mod tests {
         let (rare, common) = (UserId::parse("u-rare").unwrap(), UserId::parse("u-many").unwrap());
         let (day, since) = (std::time::Duration::from_secs(86_400), NOW - std::time::Duration::from_secs(390 * 86_400));
         let record = async |user: &UserId, at: Timestamp| {
-            let event = AuditEvent::new(Action::Login, Outcome::Refused, "r").about(user);
+            let event = AuditEvent::new(AuditAction::Login, Outcome::Refused, "r").about(user);
             store.record(&tenant, &attempt(at), 0, &event).await;
         };
         // Thousands of rows of another user in one month, and one row of this user each month.
@@ -679,7 +679,7 @@ mod tests {
         let store = Store::new(Arc::clone(&table) as Arc<dyn Table>).with_audit_retention("400".parse().unwrap());
         let tenant = TenantId::parse("acme").unwrap();
         let since = NOW - std::time::Duration::from_secs(395 * 86_400);
-        let event = AuditEvent::new(Action::Login, Outcome::Refused, "r").about(&UserId::parse("u-1").unwrap());
+        let event = AuditEvent::new(AuditAction::Login, Outcome::Refused, "r").about(&UserId::parse("u-1").unwrap());
         store.record(&tenant, &attempt(since), 0, &event).await;
         let first = store.audit(&tenant, &AuditFilter::default(), (since, NOW), None, 1).await.unwrap();
         assert_eq!((first.items.len(), table.1.load(Ordering::Relaxed)), (0, 40));

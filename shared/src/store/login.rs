@@ -6,7 +6,7 @@ use super::{
     OperationError, Store, StoreError,
     commit::{self, Audited, Retries},
     item,
-    item::{Challenge, LoginRow, User},
+    item::{LoginRow, LoginTokenEntry, User},
     keys, not_recorded,
     table::{Retry, Updated},
     write::{self, Action, Condition, Path, Write, absent, attr, eq, gt, le, lt, ne, num},
@@ -19,7 +19,7 @@ use crate::{
     password::PasswordHash,
     policy::{self, Backoff},
     secret::{LoginKey, NewToken, TokenClass, TokenRef},
-    sign_in::{Attempt, Continuation, Exempt, From, NewSession, PasswordAttempt, SignedIn, VerifiedPassword},
+    sign_in::{Attempt, Continuation, DeviceOrigin, Exempt, NewSession, PasswordAttempt, SignedIn, VerifiedPassword},
 };
 
 /// The budget of attempts is used up: the attempt was not counted and must not be checked.
@@ -120,7 +120,7 @@ impl Store {
         let loaded_user = match counted? {
             Updated::Written(item) => item.map(item::read::<User>).transpose()?,
             Updated::Refused(old) => {
-                let user = old.map(item::read::<User>).transpose()?.filter(|user| user.login == login.digest());
+                let user = old.map(item::read::<User>).transpose()?.filter(|user| user.login_digest == login.digest());
                 match user.as_ref().and_then(|user| user.devices.get(device.id())) {
                     Some(entry) if entry.verifier == *device.verifier() && entry.ends > attempt.at() => {
                         if entry.attempt != Some(attempt.nonce()) {
@@ -170,14 +170,14 @@ impl Store {
         let attempt = verified.password_attempt.attempt;
         let (now, ends) = (attempt.at(), attempt.at() + kind.life());
         let token =
-            NewToken::generate(kind.class(), &verified.key, self.restored, entropy).map_err(StoreError::from)?;
+            NewToken::generate(kind.class(), &verified.key, self.restore_epoch, entropy).map_err(StoreError::from)?;
         let id = token.reference().id();
         let mut side_writes = Some(self.side_writes(&verified, event)?);
         let (mut user, mut retries) = (verified.user.clone(), Retries::of(&attempt));
         while leads_to(&verified, &user, kind.next_step()) {
             let mut changed = user.clone();
             let challenge = verified.challenge(&user, &token, ends, network);
-            let opened = changed.open_challenge(kind, id, challenge, now);
+            let opened = changed.open_login_token(kind, id, challenge, now);
             opened.map_err(|full| OperationError::Rejected(full.into()))?;
             changed.clear_device_failures(verified.password_attempt.device.as_ref());
             let write = commit::update(&verified.key, &user, &changed)?;
@@ -192,7 +192,7 @@ impl Store {
                 }
                 Updated::Refused(Some(found)) => user = item::read(found)?,
             }
-            if user.has_challenge(kind, id) {
+            if user.has_login_token(kind, id) {
                 return Ok((token, ends)); // written before, and the reply was lost
             }
             retries.pause().await?;
@@ -240,10 +240,10 @@ impl Store {
         let attempt = verified.password_attempt.attempt;
         let version = verified.user.security_version;
         let mut session =
-            NewSession::signed_in(&verified.key, version, item::Amr::Password, &attempt, self.restored, entropy)
+            NewSession::signed_in(&verified.key, version, item::Amr::Password, &attempt, self.restore_epoch, entropy)
                 .map_err(StoreError::from)?;
         if let Some(device) = verified.password_attempt.device.clone() {
-            session.from = From::Known(device);
+            session.from = DeviceOrigin::Known(device);
         }
         let audited = Audited { attempt: &attempt, number: 0, event };
         // The rejection is the user as they are now. `None`: the user was deleted.
@@ -356,15 +356,15 @@ impl VerifiedPassword {
     }
 
     /// The entry of a challenge or an enrolment token.
-    fn challenge(&self, user: &User, token: &NewToken, ends: Timestamp, network: &str) -> Challenge {
-        Challenge {
+    fn challenge(&self, user: &User, token: &NewToken, ends: Timestamp, network: &str) -> LoginTokenEntry {
+        LoginTokenEntry {
             verifier: *token.reference().verifier(),
             ends,
             state: ChallengeState::NEW,
             security_version: user.security_version,
             network: network.to_owned(),
             device: self.password_attempt.device.clone().filter(|id| user.devices.contains_key(id)),
-            idp: None,
+            idp_generation: None,
         }
     }
 }

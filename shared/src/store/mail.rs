@@ -12,7 +12,7 @@ use super::{
     write::{Action, Condition, Value, Write, attr, lt, num, size},
 };
 use crate::{
-    auth::mail_token::NoMail,
+    auth::mail_token::MailRejection,
     domain::{MailLog, NotCharged},
     env::Timestamp,
     policy::Budget,

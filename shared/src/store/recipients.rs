@@ -84,7 +84,7 @@ impl Store {
 mod tests {
     use super::*;
     use crate::{
-        audit::{Action, AuditEvent, Outcome},
+        audit::{AuditAction, AuditEvent, Outcome},
         store::{
             fixture::{NOW, ann},
             item::Role,
@@ -99,7 +99,7 @@ mod tests {
         for n in 0..120 {
             others.push(ann.someone(&format!("a{n:03}"), Role::Administrator).await);
         }
-        let event = AuditEvent::new(Action::MfaReset, Outcome::Success, "r");
+        let event = AuditEvent::new(AuditAction::MfaReset, Outcome::Success, "r");
         let event = event.by(others[0].user()).about(bob.user()).notify(Notify::User).notify(Notify::Administrators);
         let mut row = Row::new("i".into(), NOW, event);
         let found = ann.store.recipients(tenant, &row).await.unwrap();

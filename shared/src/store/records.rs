@@ -7,9 +7,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use crate::{
     domain::{
-        Amr, AuthType, Authenticator, Challenge, ChallengeState, CurrentIdp, Device, Exclusion, Factor, FactorState,
-        ItemVersion, Kind, MailToken, PasswordVersion, PendingEnrolment, RecoveryToken, ResetCodeEntry, ResetCodeFor,
-        Role, SecurityVersion, Session, TimeStep, User,
+        Amr, AuthType, Authenticator, ChallengeState, CurrentIdp, Device, Exclusion, Factor, FactorState, ItemVersion,
+        Kind, LoginTokenEntry, MailToken, PasswordVersion, PendingEnrolment, RecoveryToken, ResetCodeEntry,
+        ResetCodeFor, Role, SecurityVersion, Session, TimeStep, User,
     },
     env::Timestamp,
     id::{BatchId, EntryId},
@@ -120,7 +120,7 @@ impl<'de> Deserialize<'de> for ChallengeState {
     }
 }
 
-record! { Challenge as ChallengeRecord {
+record! { LoginTokenEntry as LoginTokenEntryRecord {
     #[serde(rename = "g")]
     verifier: TokenVerifier,
     #[serde(rename = "x", with = "millis")]
@@ -134,7 +134,7 @@ record! { Challenge as ChallengeRecord {
     #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
     device: Option<EntryId>,
     #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
-    idp: Option<Nonce>,
+    idp_generation: Option<Nonce>,
 } }
 
 record! { Session as SessionRecord {
@@ -155,7 +155,7 @@ record! { Session as SessionRecord {
     #[serde(rename = "e")]
     security_version: SecurityVersion,
     #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
-    idp: Option<Nonce>,
+    idp_generation: Option<Nonce>,
     #[serde(rename = "p", default, skip_serializing_if = "is_zero")]
     password_attempts: i64,
     #[serde(rename = "pa", default, skip_serializing_if = "Option::is_none")]
@@ -180,15 +180,16 @@ record! { PendingEnrolment as PendingEnrolmentRecord {
     factor: Nonce,
     #[serde(rename = "sec")]
     secret: SealedSecret,
-    by: EntryId,
+    #[serde(rename = "by")]
+    started_by: EntryId,
     #[serde(rename = "x", with = "millis")]
     ends: Timestamp,
     #[serde(rename = "n")]
     attempts: i64,
     #[serde(rename = "rc", default, skip_serializing_if = "Option::is_none")]
     reset_code: Option<CodeDigest>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    was: Option<Nonce>,
+    #[serde(rename = "was", default, skip_serializing_if = "Option::is_none")]
+    factor_at_start: Option<Nonce>,
 } }
 
 record! { ResetCodeEntry as ResetCodeEntryRecord {
@@ -249,7 +250,7 @@ record! { User as UserRecord {
     #[serde(rename = "mt", default, skip_serializing_if = "HashMap::is_empty")]
     mail_tokens: HashMap<EntryId, MailToken>,
     #[serde(rename = "lh")]
-    login: String,
+    login_digest: String,
     #[serde(flatten)]
     factor: Factor,
     #[serde(rename = "f", default, with = "millis")]
@@ -259,9 +260,9 @@ record! { User as UserRecord {
     #[serde(rename = "life")]
     total_failures: i64,
     #[serde(rename = "c", default)]
-    challenges: HashMap<EntryId, Challenge>,
+    challenges: HashMap<EntryId, LoginTokenEntry>,
     #[serde(rename = "e", default)]
-    enrolments: HashMap<EntryId, Challenge>,
+    enrolments: HashMap<EntryId, LoginTokenEntry>,
     #[serde(rename = "s", default)]
     sessions: HashMap<EntryId, Session>,
     #[serde(rename = "d", default)]

@@ -12,7 +12,7 @@ use super::{
     verify::remove_admin_with_mfa,
     write::{self, Action, Condition, Item, Key, Write, attr, eq, exists, num, size},
 };
-pub use crate::auth::reset_mfa::NotSole;
+pub use crate::auth::reset_mfa::NotSoleAdministrator;
 use crate::{
     audit::{self, AuditEvent, Notify},
     auth::reset_mfa::{ResetKind, check_sole_administrator, reset_mfa, reset_sole_administrator},
@@ -61,7 +61,7 @@ pub enum SupportResetRejection {
     SelfReset,
     /// Support resets only a sole Administrator.
     #[error(transparent)]
-    NotSole(#[from] NotSole),
+    NotSoleAdministrator(#[from] NotSoleAdministrator),
     /// The operator's session ended, or the operator's role changed meanwhile.
     #[error("the caller may no longer do this")]
     ActorRevoked,
@@ -138,7 +138,7 @@ impl Store {
     /// Identifies the caller and reads the user to reset, in one round trip.
     ///
     /// # Errors
-    /// [`SessionError`]: the caller has no live session, or the store failed.
+    /// [`SessionError`]: the caller has no valid session, or the store failed.
     pub async fn load_reset(
         &self,
         token: &TokenRef,
@@ -198,7 +198,7 @@ impl Store {
     /// Identifies the operator of a support reset, and reads the login name, the tenant and the ticket, in one round trip.
     ///
     /// # Errors
-    /// [`SessionError`]: the operator has no live session, or the store failed.
+    /// [`SessionError`]: the operator has no valid session, or the store failed.
     pub async fn load_support_reset(
         &self,
         token: &TokenRef,
@@ -358,7 +358,7 @@ fn support_keys(login: &LoginKey, ticket: &str) -> [Key; 3] {
 fn reset_event(event: &AuditEvent, kind: ResetKind, user: &User) -> AuditEvent {
     let mut event = event.clone();
     if kind == ResetKind::CodeRenewed {
-        event.action = audit::Action::ResetCodeRenewed;
+        event.action = audit::AuditAction::ResetCodeRenewed;
     } else if user.administers() {
         event = event.notify(Notify::Administrators);
     }
@@ -555,7 +555,7 @@ mod tests {
             step_up: Some(NOW),
             amr: item::Amr::Otp,
             security_version: SecurityVersion(1),
-            idp: None,
+            idp_generation: None,
             password_attempts: 0,
             password_attempt: None,
         };
@@ -604,13 +604,19 @@ mod tests {
             User { factor: Factor::Active(authenticator()), ..person(Kind::Employee, Role::Administrator, nonce()) };
         ann.add(&amy, &user).await;
         let refused = support(&ann, &operator, &ann.login, "T-1").await;
-        assert!(matches!(refused, Err(SupportResetRejection::NotSole(NotSole::AnotherCanReset))));
+        assert!(matches!(
+            refused,
+            Err(SupportResetRejection::NotSoleAdministrator(NotSoleAdministrator::AnotherCanReset))
+        ));
         let bob = key("acme", "u-bob");
         ann.add(&bob, &person(Kind::Employee, Role::Standard, nonce())).await;
         let login = ann.names.login(ann.key.tenant(), &LoginName::fold("bob"));
         let row = LoginRow { uid: Some(bob.user().clone()), ..LoginRow::default() };
         ann.put(Write::put_new(keys::login(&login), item::write(&row).unwrap())).await;
         let refused = support(&ann, &operator, &login, "T-2").await;
-        assert!(matches!(refused, Err(SupportResetRejection::NotSole(NotSole::NotAnAdministrator))));
+        assert!(matches!(
+            refused,
+            Err(SupportResetRejection::NotSoleAdministrator(NotSoleAdministrator::NotAnAdministrator))
+        ));
     }
 }

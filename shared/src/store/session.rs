@@ -21,7 +21,7 @@ use crate::{
     sign_in::Attempt,
 };
 
-pub use crate::auth::session::{NoSession, Which};
+pub use crate::auth::session::{NoSession, SessionsToEnd};
 
 /// Why an operation of a signed-in caller was not done.
 pub type SessionError = OperationError<NoSession>;
@@ -64,18 +64,18 @@ impl Principal {
     /// The user's login name, by its digest.
     #[must_use]
     pub fn login(&self) -> LoginKey {
-        LoginKey::of(self.token.user().tenant(), &self.user.login)
+        LoginKey::of(self.token.user().tenant(), &self.user.login_digest)
     }
 
-    /// All live sessions of the user.
+    /// All valid sessions of the user.
     #[must_use]
-    pub fn live_sessions(&self, now: Timestamp) -> Vec<(&EntryId, &Session)> {
-        let live = |session: &Session| {
+    pub fn valid_sessions(&self, now: Timestamp) -> Vec<(&EntryId, &Session)> {
+        let is_valid = |session: &Session| {
             session.security_version == self.user.security_version
-                && session.alive(now)
-                && session.idp_holds(self.idp.as_ref())
+                && session.is_valid(now)
+                && session.is_idp_current(self.idp.as_ref())
         };
-        self.user.sessions.iter().filter(|(_, session)| live(session)).collect()
+        self.user.sessions.iter().filter(|(_, session)| is_valid(session)).collect()
     }
 }
 
@@ -91,7 +91,7 @@ pub enum Denied {
 }
 
 /// A caller with an administrative role and a fresh step-up, as loaded. Every administrative transaction checks again, as a
-/// condition, that the session is live and the security version is unchanged. A change of the role raises this version, so
+/// condition, that the session is valid and the security version is unchanged. A change of the role raises this version, so
 /// nothing is written after the caller was demoted. The step-up is not checked again.
 pub struct AdminContext(Principal);
 
@@ -114,9 +114,9 @@ impl AdminContext {
         &self.0
     }
 
-    /// The conditions on the caller's own item: the session is live, and the security version is the one that was loaded.
+    /// The conditions on the caller's own item: the session is valid, and the security version is the one that was loaded.
     pub(super) fn conditions(&self, now: Timestamp) -> Vec<Condition> {
-        let mut conditions = session_is_live(&self.0.token, now);
+        let mut conditions = session_is_valid(&self.0.token, now);
         conditions.push(eq(attr("ep"), self.0.user.security_version));
         conditions
     }
@@ -148,7 +148,7 @@ impl Principal {
     /// # Errors
     /// [`Denied::StepUpRequired`]: the session has neither.
     pub fn fresh_or_recovering(self, now: Timestamp) -> Result<FreshSession, Denied> {
-        if self.session.fresh_or_recovering(now) { Ok(FreshSession(self)) } else { Err(Denied::StepUpRequired) }
+        if self.session.is_fresh_or_recovering(now) { Ok(FreshSession(self)) } else { Err(Denied::StepUpRequired) }
     }
 
     /// Accepts an Administrator of the tenant, or an operator in tenant `support`.
@@ -182,7 +182,7 @@ impl Principal {
     }
 
     fn fresh(self, permitted: bool, now: Timestamp) -> Result<AdminContext, Denied> {
-        match (permitted, self.session.fresh(now)) {
+        match (permitted, self.session.is_fresh(now)) {
             (false, _) => Err(Denied::Forbidden),
             (true, false) => Err(Denied::StepUpRequired),
             (true, true) => Ok(AdminContext(self)),
@@ -195,7 +195,7 @@ impl Store {
     /// it opened the session. The last use is recorded at most once a minute, after the decision and without effect on it.
     ///
     /// # Errors
-    /// [`SessionError`]: the token holds no live session, or the store failed.
+    /// [`SessionError`]: the token holds no valid session, or the store failed.
     pub async fn read_session(&self, token: &TokenRef, now: Timestamp) -> Result<Principal, SessionError> {
         if token.class() != TokenClass::Session {
             return Err(OperationError::Rejected(NoSession::Invalid));
@@ -213,10 +213,10 @@ impl Store {
     ) -> Result<Principal, SessionError> {
         let Some(item) = user else { return Err(OperationError::Rejected(NoSession::Invalid)) };
         let mut user: User = item::read(item)?;
-        user.forget_before(self.restored.since);
+        user.forget_before(self.restore_epoch.since);
         let idp: Option<CurrentIdp> = idp.map(item::read).transpose()?;
         let session = match user.session(token, now) {
-            Ok(session) if session.idp_holds(idp.as_ref()) => session.clone(),
+            Ok(session) if session.is_idp_current(idp.as_ref()) => session.clone(),
             Ok(_) => return Err(OperationError::Rejected(NoSession::Invalid)),
             Err(why) => return Err(OperationError::Rejected(why)),
         };
@@ -237,7 +237,7 @@ impl Store {
     /// As [`Self::read_session`], with the user's names, in one round trip.
     ///
     /// # Errors
-    /// [`SessionError`]: the token holds no live session, or the store failed.
+    /// [`SessionError`]: the token holds no valid session, or the store failed.
     pub async fn read_named_session(
         &self,
         token: &TokenRef,
@@ -281,7 +281,7 @@ impl Store {
         Ok(ids.into_iter().zip(rows).filter_map(|(id, row)| Some((id, agent(row)?))).collect())
     }
 
-    /// Ends sessions of the caller, whose own session must be live.
+    /// Ends sessions of the caller, whose own session must be valid.
     ///
     /// # Errors
     /// [`SessionError`]: the caller's own session ended meanwhile, or there is no such session. If the store failed, it may or
@@ -289,7 +289,7 @@ impl Store {
     pub async fn end_sessions(
         &self,
         caller: &Principal,
-        which: &Which,
+        which: &SessionsToEnd,
         attempt: &Attempt,
         event: &AuditEvent,
     ) -> Result<(), SessionError> {
@@ -304,15 +304,15 @@ fn entry(token: &TokenRef) -> Path {
     attr("s").key(token.id().as_str().to_owned())
 }
 
-/// The conditions that a session is live: those of [`User::session`].
-pub(super) fn session_is_live(token: &TokenRef, now: Timestamp) -> Vec<Condition> {
+/// The conditions that a session is valid: those of [`User::session`].
+pub(super) fn session_is_valid(token: &TokenRef, now: Timestamp) -> Vec<Condition> {
     let attempts = || entry(token).key("p");
     let mut conditions = session_in_time(token, now);
     conditions.push(Condition::Any(vec![absent(attempts()), lt(attempts(), policy::MAX_ATTEMPTS)]));
     conditions
 }
 
-/// The conditions of [`User::session_in_time`]: as [`session_is_live`], but the attempts at the current password may be
+/// The conditions of [`User::session_in_time`]: as [`session_is_valid`], but the attempts at the current password may be
 /// used up.
 pub(super) fn session_in_time(token: &TokenRef, now: Timestamp) -> Vec<Condition> {
     let at = || entry(token);
@@ -356,7 +356,7 @@ mod tests {
         decided(ann.store.read_session(token, at).await).err()
     }
 
-    async fn end(ann: &Ann, token: &TokenRef, which: &Which) -> Result<(), NoSession> {
+    async fn end(ann: &Ann, token: &TokenRef, which: &SessionsToEnd) -> Result<(), NoSession> {
         let caller = ann.store.read_session(token, NOW).await.unwrap();
         let attempt = Attempt::begin(NOW, &SystemEntropy).unwrap();
         decided(ann.store.end_sessions(&caller, which, &attempt, &ann.event()).await)
@@ -397,17 +397,17 @@ mod tests {
     #[tokio::test]
     async fn ended_session_is_invalid_immediately() {
         let (ann, first, second) = two_sessions().await;
-        assert_eq!(end(&ann, &first, &Which::One(second.id().clone())).await, Ok(()));
+        assert_eq!(end(&ann, &first, &SessionsToEnd::One(second.id().clone())).await, Ok(()));
         assert_eq!(why(&ann, &second, NOW).await, Some(NoSession::Invalid));
-        assert_eq!(end(&ann, &first, &Which::One(second.id().clone())).await, Err(NoSession::Invalid));
-        assert_eq!(end(&ann, &first, &Which::This).await, Ok(()));
+        assert_eq!(end(&ann, &first, &SessionsToEnd::One(second.id().clone())).await, Err(NoSession::Invalid));
+        assert_eq!(end(&ann, &first, &SessionsToEnd::This).await, Ok(()));
         assert_eq!(why(&ann, &first, NOW).await, Some(NoSession::Invalid));
     }
 
     #[tokio::test]
     async fn ending_other_sessions_keeps_current_one() {
         let (ann, first, second) = two_sessions().await;
-        assert_eq!(end(&ann, &first, &Which::Others).await, Ok(()));
+        assert_eq!(end(&ann, &first, &SessionsToEnd::Others).await, Ok(()));
         assert_eq!(why(&ann, &first, NOW).await, None);
         assert_eq!(why(&ann, &second, NOW).await, Some(NoSession::Invalid));
     }
@@ -416,9 +416,9 @@ mod tests {
     async fn ended_session_cannot_end_others() {
         let (ann, first, second) = two_sessions().await;
         let caller = ann.store.read_session(&first, NOW).await.unwrap();
-        assert_eq!(end(&ann, &second, &Which::One(first.id().clone())).await, Ok(()));
+        assert_eq!(end(&ann, &second, &SessionsToEnd::One(first.id().clone())).await, Ok(()));
         let attempt = Attempt::begin(NOW, &SystemEntropy).unwrap();
-        for which in [Which::This, Which::One(second.id().clone()), Which::Others] {
+        for which in [SessionsToEnd::This, SessionsToEnd::One(second.id().clone()), SessionsToEnd::Others] {
             let ended = ann.store.end_sessions(&caller, &which, &attempt, &ann.event()).await;
             assert!(decided(ended).is_err(), "{which:?}");
         }

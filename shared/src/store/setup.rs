@@ -139,7 +139,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        audit::{Action as Did, Outcome},
+        audit::{AuditAction, Outcome},
         store::{
             fixture::{NOW, ann, at_once, attempt},
             interleaved::InterleavedTable,
@@ -152,7 +152,7 @@ mod tests {
     }
 
     async fn raise(store: &Store, stream: Option<&str>) -> Option<RestoreEpoch> {
-        let event = AuditEvent::new(Did::RestoreEpochRaised, Outcome::Success, "r").because("a backup");
+        let event = AuditEvent::new(AuditAction::RestoreEpochRaised, Outcome::Success, "r").because("a backup");
         store.raise_restore_epoch(stream, &attempt(NOW), &event).await.unwrap()
     }
 

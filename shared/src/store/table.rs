@@ -64,7 +64,7 @@ pub enum Retry {
     Never,
 }
 
-/// Writes that are applied together or not at all, each to a different item. The last write, the receipt, puts a new item: an
+/// Writes that are applied together or not at all, each to a different item. The last write, the marker, puts a new item: an
 /// audit row, or the outcomes of a batch's group. If the reply is lost, this item proves that the transaction was committed, or
 /// that another request applied the group.
 #[derive(Debug, Clone)]
@@ -73,9 +73,9 @@ pub struct Transaction {
 }
 
 impl Transaction {
-    /// A transaction of `writes` and the receipt, which is last.
-    pub(crate) fn new(mut writes: Vec<Write>, receipt: Write) -> Self {
-        writes.push(receipt);
+    /// A transaction of `writes` and the marker, which is last.
+    pub(crate) fn new(mut writes: Vec<Write>, marker: Write) -> Self {
+        writes.push(marker);
         Self { writes }
     }
 
@@ -85,12 +85,12 @@ impl Transaction {
         &self.writes
     }
 
-    /// The key of the receipt. If its item exists, the transaction has nothing left to do.
+    /// The key of the marker. If its item exists, the transaction has nothing left to do.
     #[must_use]
-    pub fn receipt(&self) -> &Key {
+    pub fn marker(&self) -> &Key {
         match self.writes.last() {
-            Some(receipt) => &receipt.key,
-            None => unreachable!("a transaction has a receipt"),
+            Some(marker) => &marker.key,
+            None => unreachable!("a transaction has a marker"),
         }
     }
 }

@@ -96,7 +96,7 @@ impl Store {
     /// Authenticates the caller, and reads the name and settings of a tenant, their own or another, in one round trip.
     ///
     /// # Errors
-    /// [`SessionError`]: the token holds no live session, or the store failed.
+    /// [`SessionError`]: the token holds no valid session, or the store failed.
     pub async fn load_tenant(
         &self,
         token: &TokenRef,
@@ -185,7 +185,7 @@ fn set_or_remove<T>(name: &'static str, change: &Change<T>, value: impl Fn(&T) -
 mod tests {
     use super::*;
     use crate::{
-        audit::{Action as Did, Outcome},
+        audit::{AuditAction, Outcome},
         domain::{AccentColor, logo::image},
         env::SystemEntropy,
         id::{LoginName, UserId},
@@ -217,7 +217,7 @@ mod tests {
     }
 
     async fn create(ann: &Ann, by: &Actor<'_>, tenant: &NewTenant) -> Result<(), TenantRejection> {
-        let event = AuditEvent::new(Did::TenantCreated, Outcome::Success, "r");
+        let event = AuditEvent::new(AuditAction::TenantCreated, Outcome::Success, "r");
         let events = OperatorEvents { in_support: &event, in_tenant: &event };
         decided(ann.store.create_tenant(by, tenant, &attempt(NOW), &events).await)
     }

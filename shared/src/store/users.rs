@@ -13,7 +13,7 @@ use super::{
     table::{Transacted, Transaction},
     write::{self, Action, Condition, Item, Write, absent, attr, eq, exists, num, size, text},
 };
-pub use crate::auth::update_user::{UpdateRejection, fits, fits_somewhere};
+pub use crate::auth::update_user::{UpdateRejection, role_allowed, role_allowed_in_some_tenant};
 use crate::{
     audit::AuditEvent,
     domain::PasswordVersion,
@@ -240,7 +240,7 @@ impl Store {
     /// Authenticates the caller and reads a user of the caller's tenant, in one round trip.
     ///
     /// # Errors
-    /// [`SessionError`]: the token holds no live session, or the store failed.
+    /// [`SessionError`]: the token holds no valid session, or the store failed.
     pub async fn load_user(
         &self,
         token: &TokenRef,

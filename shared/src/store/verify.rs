@@ -82,7 +82,7 @@ impl Store {
             // A refused write may be this one, counted before its reply was lost.
             let counted = user.recent_attempts.contains_key(&attempt.text());
             if counted {
-                return Ok(PendingVerification { user, token, attempt, restored: self.restored });
+                return Ok(PendingVerification { user, token, attempt, restore_epoch: self.restore_epoch });
             }
             verify_code::check_attempt(&user, &token, attempt.at()).map_err(rejected)?;
             expired = expired_attempts(&user, attempt.at());
@@ -142,7 +142,7 @@ fn idp_holds(token: &VerificationToken, user: &User, current: Option<&CurrentIdp
     match token {
         VerificationToken::Challenge(_) => true,
         VerificationToken::Session(token) => {
-            user.sessions.get(token.id()).is_none_or(|session| session.idp_holds(current))
+            user.sessions.get(token.id()).is_none_or(|session| session.is_idp_current(current))
         }
     }
 }
@@ -151,9 +151,9 @@ fn idp_holds(token: &VerificationToken, user: &User, current: Option<&CurrentIdp
 fn charge(token: &VerificationToken, attempt: &Attempt, expired: &[String]) -> Write {
     let receipt = attr("f").key(attempt.text());
     let (mut conditions, challenge) = match token {
-        VerificationToken::Session(token) => (session::session_is_live(token, attempt.at()), None),
+        VerificationToken::Session(token) => (session::session_is_valid(token, attempt.at()), None),
         VerificationToken::Challenge(token) => {
-            let open = open_entry("c", token, policy::CHALLENGE_LIFE, attempt.at());
+            let open = login_token_is_valid("c", token, policy::CHALLENGE_LIFE, attempt.at());
             (open, Some(attr("c").key(token.id().as_str().to_owned()).key("n")))
         }
     };
@@ -177,8 +177,13 @@ fn charge(token: &VerificationToken, attempt: &Attempt, expired: &[String]) -> W
     Write::update(keys::user(token.reference().user()), conditions, actions)
 }
 
-/// The conditions that a challenge or an enrolment token is open: those of [`crate::domain::Challenge::open`].
-pub(super) fn open_entry(map: &'static str, token: &TokenRef, life: Duration, now: Timestamp) -> Vec<Condition> {
+/// The conditions that a challenge or an enrolment token is valid: those of [`crate::domain::LoginTokenEntry::is_valid`].
+pub(super) fn login_token_is_valid(
+    map: &'static str,
+    token: &TokenRef,
+    life: Duration,
+    now: Timestamp,
+) -> Vec<Condition> {
     let at = || attr(map).key(token.id().as_str().to_owned());
     vec![
         eq(attr("ac"), true),

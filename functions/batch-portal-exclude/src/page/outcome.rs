@@ -14,7 +14,7 @@ use vestibule::{
     },
     id::{BatchId, IdempotencyKey, InvalidId, TenantId, UserId},
     store::{
-        batch::{ExclusionChange, Outcome, Report, Status},
+        batch::{ContactOutcome, ExclusionChange, Report, Status},
         item::Profile,
     },
 };
@@ -52,17 +52,18 @@ struct Row<'a> {
 }
 
 /// The name of an outcome, as the API has it.
-fn code(outcome: Outcome) -> String {
+fn code(outcome: ContactOutcome) -> String {
     choice_name(&ExclusionOutcomeDto::from(outcome))
 }
 
-fn said(text: Text, outcome: Outcome) -> Cow<'static, str> {
+fn said(text: Text, outcome: ContactOutcome) -> Cow<'static, str> {
     text.get(&format!("outcome-{}", code(outcome)))
 }
 
 /// Whether a batch is the preview of a change, so that its page has a form.
 pub(super) fn to_confirm(report: &Report) -> bool {
-    let changes = |(_, outcome): &(_, Outcome)| matches!(outcome, Outcome::Excluded | Outcome::Included);
+    let changes =
+        |(_, outcome): &(_, ContactOutcome)| matches!(outcome, ContactOutcome::Excluded | ContactOutcome::Included);
     report.dry_run && report.status == Status::Completed && report.results.iter().any(changes)
 }
 
@@ -135,13 +136,13 @@ pub(super) async fn show(
 /// How many contacts have each outcome, changes first.
 fn counts(text: Text, report: &Report) -> Vec<(Cow<'static, str>, usize)> {
     let order = [
-        Outcome::Excluded,
-        Outcome::Included,
-        Outcome::Unchanged,
-        Outcome::NotAContact,
-        Outcome::NotFound,
-        Outcome::PasswordTooShort,
-        Outcome::NotApplied,
+        ContactOutcome::Excluded,
+        ContactOutcome::Included,
+        ContactOutcome::Unchanged,
+        ContactOutcome::NotAContact,
+        ContactOutcome::NotFound,
+        ContactOutcome::PasswordTooShort,
+        ContactOutcome::NotApplied,
     ];
     let count = |outcome| report.results.iter().filter(|(_, found)| *found == outcome).count();
     let counts = order.into_iter().map(|outcome| (said(text, outcome), count(outcome)));
@@ -162,13 +163,13 @@ mod tests {
             status,
             results: vec![(UserId::parse("u-con1").unwrap(), outcome)],
         };
-        assert!(to_confirm(&report(true, Status::Completed, Outcome::Excluded)));
-        assert!(to_confirm(&report(true, Status::Completed, Outcome::Included)));
+        assert!(to_confirm(&report(true, Status::Completed, ContactOutcome::Excluded)));
+        assert!(to_confirm(&report(true, Status::Completed, ContactOutcome::Included)));
         for (dry_run, status, outcome) in [
-            (false, Status::Completed, Outcome::Excluded),
-            (true, Status::Running, Outcome::Excluded),
-            (true, Status::Stopped, Outcome::Excluded),
-            (true, Status::Completed, Outcome::Unchanged),
+            (false, Status::Completed, ContactOutcome::Excluded),
+            (true, Status::Running, ContactOutcome::Excluded),
+            (true, Status::Stopped, ContactOutcome::Excluded),
+            (true, Status::Completed, ContactOutcome::Unchanged),
         ] {
             assert!(!to_confirm(&report(dry_run, status, outcome)), "{dry_run} {status:?} {outcome:?}");
         }

@@ -10,7 +10,7 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use vestibule::{
-    audit::{Action, Notify, Outcome, Row},
+    audit::{AuditAction, Notify, Outcome, Row},
     env::Timestamp,
     http::{
         ApiResult, App, Limit, cursor,
@@ -178,7 +178,7 @@ fn table(
 }
 
 /// The text of an action. The names of texts have no dots.
-fn action_text(action: Action) -> String {
+fn action_text(action: AuditAction) -> String {
     format!("action-{}", action.as_str().replace('.', "-"))
 }
 

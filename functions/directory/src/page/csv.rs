@@ -84,7 +84,7 @@ fn cells(row: &Row, names: &HashMap<UserId, Profile>) -> [String; COLUMNS.len()]
 #[cfg(test)]
 mod tests {
     use vestibule::{
-        audit::{Action, AuditEvent},
+        audit::{AuditAction, AuditEvent},
         env::Timestamp,
     };
 
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn cells_are_quoted_and_formulas_are_texts() {
-        let event = AuditEvent::new(Action::MfaReset, Outcome::Success, "r").because("=1+1 \"now\", please");
+        let event = AuditEvent::new(AuditAction::MfaReset, Outcome::Success, "r").because("=1+1 \"now\", please");
         let text = of(&[Row::new("i".into(), Timestamp::from_secs(0), event)], &HashMap::new());
         let lines: Vec<_> = text.split("\r\n").collect();
         assert!(lines[0].starts_with("\"id\",\"at\",\"action\""), "{text}");

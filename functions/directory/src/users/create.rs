@@ -6,7 +6,7 @@ use axum::{Json, extract::State, http::StatusCode};
 use serde::Deserialize;
 use utoipa::ToSchema;
 use vestibule::{
-    audit::{Action, Outcome},
+    audit::{AuditAction, Outcome},
     http::{
         ApiRequest, ApiResult, App, Code, Line, Problem, Request,
         dto::{AuthTypeDto, Email, KindDto, RoleDto, UserDto, Username},
@@ -16,7 +16,10 @@ use vestibule::{
     secret::{LoginKey, Nonce, SecretText},
     store::{
         session::AdminContext,
-        users::{Actor, CreationError, CreationRejection as Rejection, NewUser, NewUserDetails, fits, fits_somewhere},
+        users::{
+            Actor, CreationError, CreationRejection as Rejection, NewUser, NewUserDetails, role_allowed,
+            role_allowed_in_some_tenant,
+        },
     },
 };
 
@@ -66,12 +69,16 @@ impl CreateRequest {
                 return Err(Problem::field("/auth_type", "must be local if the user is invited"));
             }
         }
-        if fits_somewhere(self.kind.into(), self.role.into()) { Ok(()) } else { Err(invalid_combination()) }
+        if role_allowed_in_some_tenant(self.kind.into(), self.role.into()) {
+            Ok(())
+        } else {
+            Err(invalid_combination())
+        }
     }
 
     /// The check that needs the tenant.
     pub(crate) fn check_in(&self, tenant: &TenantId) -> ApiResult<()> {
-        if fits(tenant, self.kind.into(), self.role.into()) { Ok(()) } else { Err(invalid_combination()) }
+        if role_allowed(tenant, self.kind.into(), self.role.into()) { Ok(()) } else { Err(invalid_combination()) }
     }
 
     pub(crate) fn login(&self, app: &App, tenant: &TenantId) -> ApiResult<LoginKey> {
@@ -90,7 +97,7 @@ pub(super) async fn create_checked(
         app.mail_queue()?;
     }
     let user = new_user(app, request, admin, body).await?;
-    let event = request.event(Action::UserCreated, Outcome::Success);
+    let event = request.event(AuditAction::UserCreated, Outcome::Success);
     let event = event.by(admin.key().user()).about(user.key.user());
     match app.store.create_user(&Actor::AdminContext(admin), &user, &request.attempt(app)?, &event).await {
         Ok(()) => {}

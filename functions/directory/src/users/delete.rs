@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{extract::State, http::StatusCode};
 use vestibule::{
-    audit::{Action, Outcome},
+    audit::{AuditAction, Outcome},
     http::{ApiRequest, ApiResult, App, NoBody, Request},
     id::UserId,
 };
@@ -30,7 +30,7 @@ pub(crate) async fn delete(State(app): State<Arc<App>>, call: ApiRequest<NoBody,
 /// Deletes a user of the caller's tenant.
 pub(crate) async fn delete_user(app: &App, request: &Request, user: UserId) -> ApiResult<()> {
     let (admin, target) = load_for_change(app, request, user).await?;
-    let event = request.event(Action::UserDeleted, Outcome::Success);
+    let event = request.event(AuditAction::UserDeleted, Outcome::Success);
     let event = event.by(admin.key().user()).about(target.key().user());
     match app.store.delete_user(&admin, target, &request.attempt(app)?, &event).await {
         Ok(()) => Ok(()),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{extract::State, http::StatusCode};
 use vestibule::{
-    auth::mail_token::{NoMail, may_be_mailed},
+    auth::mail_token::{MailRejection, may_be_mailed},
     domain::MailPurpose,
     http::{ApiRequest, ApiResult, App, Code, NoBody, Problem, Request},
     id::UserId,
@@ -39,11 +39,11 @@ pub(crate) async fn invite_user(app: &App, request: &Request, user: UserId) -> A
     request.order_mail(app, OrderedMail::invitation(target.key(), admin.key().user())).await
 }
 
-fn conflict(why: NoMail) -> Problem {
+fn conflict(why: MailRejection) -> Problem {
     let detail = match why {
-        NoMail::NotEligible => "the user is inactive, or signs in through the identity provider",
-        NoMail::NoAddress => "the user has no e-mail address",
-        NoMail::HasPassword | NoMail::Verified => "the user has a password",
+        MailRejection::NotEligible => "the user is inactive, or signs in through the identity provider",
+        MailRejection::NoAddress => "the user has no e-mail address",
+        MailRejection::HasPassword | MailRejection::Verified => "the user has a password",
     };
     Problem::new(Code::Conflict).detail(detail)
 }

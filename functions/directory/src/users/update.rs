@@ -6,7 +6,7 @@ use axum::{Json, extract::State};
 use serde::Deserialize;
 use utoipa::ToSchema;
 use vestibule::{
-    audit::{Action, Notify, Outcome},
+    audit::{AuditAction, Notify, Outcome},
     http::{
         ApiRequest, ApiResult, App, Code, Line, OrEmpty, Problem, Request,
         dto::{AuthTypeDto, Email, KindDto, RoleDto, UserDto},
@@ -14,7 +14,7 @@ use vestibule::{
     id::{UserId, UserKey},
     mail_order::OrderedMail,
     secret::SecretText,
-    store::users::{Patch, fits_somewhere},
+    store::users::{Patch, role_allowed_in_some_tenant},
 };
 
 use super::{NameId, check_password, invalid_combination, load_for_change, refusal};
@@ -73,7 +73,7 @@ pub(crate) async fn change_user(app: &App, request: &Request, user: UserId, body
         check_password(password, body.kind == Some(KindDto::Contact))?;
     }
     if let (Some(kind), Some(role)) = (body.kind, body.role)
-        && !fits_somewhere(kind.into(), role.into())
+        && !role_allowed_in_some_tenant(kind.into(), role.into())
     {
         return Err(invalid_combination());
     }
@@ -92,7 +92,7 @@ pub(crate) async fn change_user(app: &App, request: &Request, user: UserId, body
     if let Some(name_id) = body.sso_name_id {
         patch.linked = Some(name_id.link(app, &admin)?);
     }
-    let event = request.event(Action::UserChanged, Outcome::Success);
+    let event = request.event(AuditAction::UserChanged, Outcome::Success);
     let mut event = event.by(admin.key().user()).about(target.key().user());
     if let Some(password) = &body.password {
         if target.key() == admin.key() {

@@ -6,7 +6,7 @@ use askama::Template;
 use axum::{extract::State, routing::get};
 use serde::Deserialize;
 use vestibule::{
-    audit::{Action, AuditEvent, Outcome},
+    audit::{AuditAction, AuditEvent, Outcome},
     env::Timestamp,
     http::{
         ApiResult, App, Code, Line, Problem, Routes,
@@ -237,7 +237,7 @@ async fn last_refused(app: &App, page: &Page, tenant: &TenantId) -> ApiResult<Op
     let now = page.request.now;
     let filter = AuditFilter { from: Some(now - LATEST), ..AuditFilter::default() };
     let latest = app.store.audit(tenant, &filter, (now - LATEST, now), None, LATEST_EVENTS).await?;
-    let refused = |event: &AuditEvent| event.action == Action::SsoLogin && event.outcome == Outcome::Refused;
+    let refused = |event: &AuditEvent| event.action == AuditAction::SsoLogin && event.outcome == Outcome::Refused;
     Ok(latest.items.into_iter().find(|row| refused(&row.event)))
 }
 

@@ -12,7 +12,7 @@ use vestibule::{
         page::{Field, FormErrors, Page, PageForm, PageResult, Text, with_query},
     },
     id::TenantId,
-    store::reset::NotSole,
+    store::reset::NotSoleAdministrator,
 };
 
 use super::PATH;
@@ -89,8 +89,8 @@ impl ResetForm {
 fn errors(page: &Page, refusal: Refusal) -> Result<FormErrors, vestibule::http::page::PageError> {
     let Refusal { problem, not_sole } = refusal;
     let why = match (problem.code(), not_sole) {
-        (_, Some(NotSole::NotAnAdministrator)) => Some("support-not-administrator"),
-        (_, Some(NotSole::AnotherCanReset)) => Some("support-another"),
+        (_, Some(NotSoleAdministrator::NotAnAdministrator)) => Some("support-not-administrator"),
+        (_, Some(NotSoleAdministrator::AnotherCanReset)) => Some("support-another"),
         (Code::NotFound, None) => Some("support-not-found"),
         (Code::Forbidden, None) => Some("support-self"),
         _ => None,

@@ -125,10 +125,10 @@ impl Cookies {
     }
 
     /// The tokens that the browser sent.
-    pub(in crate::http) fn tokens(self, headers: &HeaderMap, restored: RestoreEpoch) -> Vec<TokenRef> {
+    pub(in crate::http) fn tokens(self, headers: &HeaderMap, restore_epoch: RestoreEpoch) -> Vec<TokenRef> {
         let one = |class: &TokenClass| {
             let text = cookie(headers, &self.token_name(*class))?;
-            TokenRef::parse(text, restored).filter(|token| token.class() == *class)
+            TokenRef::parse(text, restore_epoch).filter(|token| token.class() == *class)
         };
         TokenClass::ALL.iter().filter_map(one).collect()
     }

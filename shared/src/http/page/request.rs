@@ -116,7 +116,7 @@ impl Page {
         let asked = uri.query().and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("lang=")));
         let chosen = asked.and_then(Language::parse);
         let language = chosen.unwrap_or_else(|| language(&parts.headers));
-        let mut request = Request::of_page(parts, cookies, app.store.restored())?;
+        let mut request = Request::of_page(parts, cookies, app.store.restore_epoch())?;
         (request.now, request.language) = (app.clock.now(), language);
         let (text, chosen, brand) = (Text::new(language), chosen.is_some(), Brand::of(app, &uri, &request).await);
         Ok(Self { request, text, cookies, uri, chosen, navigation: None, brand })
@@ -154,7 +154,7 @@ impl Page {
     /// # Errors
     /// With less than a minute left of the step-up, the browser goes to the step-up page, and comes back afterwards.
     pub fn stepped_up(&self, principal: &Principal) -> Result<(), PageError> {
-        if principal.session().fresh(self.request.now + STEP_UP_LEFT) {
+        if principal.session().is_fresh(self.request.now + STEP_UP_LEFT) {
             Ok(())
         } else {
             Err(PageError::Redirect(layout::redirect(&with_return_to("/step-up", &self.here()), [])))

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{ExclusionChange, GROUP, Outcome, Outcomes, Run, with_expiry};
+use super::{ContactOutcome, ExclusionChange, GROUP, Outcomes, Run, with_expiry};
 use crate::{
-    audit::{Action, Notify},
+    audit::{AuditAction, Notify},
     auth::exclude_contacts::{ExclusionRejection, exclude_contact, include_contact},
     domain::{Exclusion, User},
     id::UserKey,
@@ -30,7 +30,7 @@ pub(super) enum GroupResult {
 
 /// The outcome for a contact, and the writes that apply it.
 struct ContactDecision {
-    outcome: Outcome,
+    outcome: ContactOutcome,
     /// The user, then the row in the list of exclusions, then the audit row. Empty if nothing changes.
     writes: Vec<Write>,
 }
@@ -101,14 +101,14 @@ impl Store {
         found: [Option<Item>; 2],
     ) -> Result<ContactDecision, StoreError> {
         let [Some(user), Some(profile)] = found else {
-            return Ok(ContactDecision { outcome: Outcome::NotFound, writes: Vec::new() });
+            return Ok(ContactDecision { outcome: ContactOutcome::NotFound, writes: Vec::new() });
         };
         let (user, profile): (User, Profile) = (item::read(user)?, item::read(profile)?);
         let mut changed = user.clone();
         let outcome = run.apply(&mut changed);
         let (action, exclusion) = match outcome {
-            Outcome::Excluded => (Action::ContactExcluded, run.exclusion_row(key, &profile)?),
-            Outcome::Included => (Action::ContactIncluded, Write::delete(keys::exclusion(key), vec![])),
+            ContactOutcome::Excluded => (AuditAction::ContactExcluded, run.exclusion_row(key, &profile)?),
+            ContactOutcome::Included => (AuditAction::ContactIncluded, Write::delete(keys::exclusion(key), vec![])),
             _ => return Ok(ContactDecision { outcome, writes: Vec::new() }),
         };
         let mut event = run.event.clone().about(key.user()).notify(Notify::User);
@@ -124,20 +124,20 @@ impl Store {
 
 impl Run<'_> {
     /// Excludes the contact or includes it again, as the batch requests.
-    fn apply(&self, user: &mut User) -> Outcome {
+    fn apply(&self, user: &mut User) -> ContactOutcome {
         let now = self.attempt.at();
         let (applied, outcome) = match self.batch.claim.change {
             ExclusionChange::Exclude => {
                 let exclusion = Exclusion { batch: self.id.clone(), at: now };
-                (exclude_contact(user, exclusion), Outcome::Excluded)
+                (exclude_contact(user, exclusion), ContactOutcome::Excluded)
             }
-            ExclusionChange::Include => (include_contact(user, now), Outcome::Included),
+            ExclusionChange::Include => (include_contact(user, now), ContactOutcome::Included),
         };
         match applied {
             Ok(()) => outcome,
-            Err(ExclusionRejection::NotAContact) => Outcome::NotAContact,
-            Err(ExclusionRejection::PasswordTooShort) => Outcome::PasswordTooShort,
-            Err(ExclusionRejection::Unchanged) => Outcome::Unchanged,
+            Err(ExclusionRejection::NotAContact) => ContactOutcome::NotAContact,
+            Err(ExclusionRejection::PasswordTooShort) => ContactOutcome::PasswordTooShort,
+            Err(ExclusionRejection::Unchanged) => ContactOutcome::Unchanged,
         }
     }
 
@@ -150,7 +150,7 @@ impl Run<'_> {
             Write::check(keys::batch(tenant, self.id), vec![eq(attr("st"), "r")]),
         ];
         let contacts = group.values().flat_map(|contact| contact.writes.iter().cloned());
-        // The outcomes are the receipt: a group in which no contact changes has no audit row.
+        // The outcomes are the marker: a group in which no contact changes has no audit row.
         Ok(Transaction::new(checks.into_iter().chain(contacts).collect(), self.outcomes(first, group)?))
     }
 

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 
 use super::*;
 use crate::{
-    audit::{Action as AuditAction, Notify},
+    audit::{AuditAction, Notify},
     id::UserKey,
     store::{
         Table,
@@ -108,7 +108,7 @@ impl BatchFixture {
     }
 }
 
-fn outcomes(report: &Report) -> Vec<Outcome> {
+fn outcomes(report: &Report) -> Vec<ContactOutcome> {
     report.results.iter().map(|(_, outcome)| *outcome).collect()
 }
 
@@ -135,17 +135,17 @@ async fn only_contacts_are_excluded() {
     assert_eq!(report.results.iter().map(|(id, _)| id.clone()).collect::<Vec<_>>(), fixture.contacts);
     for (id, outcome) in &report.results {
         let expected = match id {
-            id if *id == employee || id == fixture.ann.key.user() => Outcome::NotAContact,
-            id if id.as_str() == "u-none" => Outcome::NotFound,
-            _ => Outcome::Excluded,
+            id if *id == employee || id == fixture.ann.key.user() => ContactOutcome::NotAContact,
+            id if id.as_str() == "u-none" => ContactOutcome::NotFound,
+            _ => ContactOutcome::Excluded,
         };
         assert_eq!(*outcome, expected, "{id}");
-        let excluded = expected == Outcome::Excluded;
+        let excluded = expected == ContactOutcome::Excluded;
         assert_eq!(fixture.exclusion_row(id).await.is_some(), excluded);
         let audit_rows = fixture.audit_rows(id, AuditAction::ContactExcluded).await;
         assert_eq!(audit_rows.len(), usize::from(excluded), "{id}");
         assert!(audit_rows.iter().all(|row| row.batch_id.as_ref() == Some(&report.id) && row.notify == [Notify::User]));
-        if expected != Outcome::NotFound {
+        if expected != ContactOutcome::NotFound {
             let user = fixture.ann.read(&fixture.key(id)).await;
             assert_eq!((user.excluded.is_some(), user.security_version.0), (excluded, if excluded { 2 } else { 1 }));
         }
@@ -183,9 +183,9 @@ async fn repeated_batch_returns_the_same_report_and_changes_nothing() {
         assert_eq!(fixture.run(&other).await, Err(BatchRejection::OtherBody));
     }
     let again = fixture.report(&fixture.request("c")).await;
-    assert!(outcomes(&again).iter().all(|outcome| *outcome == Outcome::Excluded));
+    assert!(outcomes(&again).iter().all(|outcome| *outcome == ContactOutcome::Excluded));
     let more = fixture.report(&fixture.request("d")).await;
-    assert!(outcomes(&more).iter().all(|outcome| *outcome == Outcome::Unchanged));
+    assert!(outcomes(&more).iter().all(|outcome| *outcome == ContactOutcome::Unchanged));
 }
 
 /// The password of an excluded contact is the only factor (security.md 9).
@@ -194,12 +194,17 @@ async fn contact_with_a_password_of_short_or_unknown_length_is_not_excluded() {
     let fixture = fixture(4).await;
     fixture.change(&fixture.contacts[1], vec![Action::Set(attr("pl"), Value::Bool(false))]).await;
     fixture.change(&fixture.contacts[2], vec![Action::Remove(attr("pl"))]).await;
-    let expected = [Outcome::Excluded, Outcome::PasswordTooShort, Outcome::PasswordTooShort, Outcome::Excluded];
+    let expected = [
+        ContactOutcome::Excluded,
+        ContactOutcome::PasswordTooShort,
+        ContactOutcome::PasswordTooShort,
+        ContactOutcome::Excluded,
+    ];
     let dry = BatchRequest { dry_run: true, ..fixture.request("dry") };
     assert_eq!(outcomes(&fixture.report(&dry).await), expected);
     assert_eq!(outcomes(&fixture.report(&fixture.request("a")).await), expected);
     for (id, outcome) in fixture.contacts.iter().zip(expected) {
-        let excluded = outcome == Outcome::Excluded;
+        let excluded = outcome == ContactOutcome::Excluded;
         assert_eq!(fixture.ann.read(&fixture.key(id)).await.excluded.is_some(), excluded);
         assert_eq!(fixture.exclusion_row(id).await.is_some(), excluded);
         assert_eq!(fixture.audit_rows(id, AuditAction::ContactExcluded).await.len(), usize::from(excluded));
@@ -207,7 +212,7 @@ async fn contact_with_a_password_of_short_or_unknown_length_is_not_excluded() {
     // A short password does not prevent the inclusion.
     fixture.change(&fixture.contacts[0], vec![Action::Set(attr("pl"), Value::Bool(false))]).await;
     let again = BatchRequest { change: ExclusionChange::Include, ..fixture.request("b") };
-    assert_eq!(outcomes(&fixture.report(&again).await)[0], Outcome::Included);
+    assert_eq!(outcomes(&fixture.report(&again).await)[0], ContactOutcome::Included);
 }
 
 /// A table that records the number of items of each read.
@@ -258,7 +263,7 @@ async fn batch_interrupted_by(contacts: usize, change: Action) -> (BatchFixture,
 #[tokio::test]
 async fn contact_whose_password_becomes_short_during_the_batch_is_not_excluded() {
     let (fixture, report) = batch_interrupted_by(2, Action::Set(attr("pl"), Value::Bool(false))).await;
-    assert_eq!(outcomes(&report), [Outcome::PasswordTooShort, Outcome::Excluded]);
+    assert_eq!(outcomes(&report), [ContactOutcome::PasswordTooShort, ContactOutcome::Excluded]);
     assert!(fixture.ann.read(&fixture.key(&fixture.contacts[0])).await.excluded.is_none());
     assert!(fixture.exclusion_row(&fixture.contacts[0]).await.is_none());
 }
@@ -266,7 +271,7 @@ async fn contact_whose_password_becomes_short_during_the_batch_is_not_excluded()
 #[tokio::test]
 async fn contact_who_signs_in_during_the_batch_is_excluded() {
     let (fixture, report) = batch_interrupted_by(20, Action::Set(attr("seen"), num(1))).await;
-    assert_eq!(outcomes(&report), [Outcome::Excluded; 20]);
+    assert_eq!(outcomes(&report), [ContactOutcome::Excluded; 20]);
     for id in &fixture.contacts {
         assert_eq!(fixture.ann.read(&fixture.key(id)).await.security_version.0, 2);
         assert_eq!(fixture.audit_rows(id, AuditAction::ContactExcluded).await.len(), 1);
@@ -278,7 +283,7 @@ async fn dry_run_reports_outcomes_and_changes_nothing() {
     let fixture = fixture(22).await;
     let dry = BatchRequest { dry_run: true, ..fixture.request("a") };
     let report = fixture.report(&dry).await;
-    assert!(report.dry_run && outcomes(&report) == vec![Outcome::Excluded; 22]);
+    assert!(report.dry_run && outcomes(&report) == vec![ContactOutcome::Excluded; 22]);
     for id in &fixture.contacts {
         assert!(
             fixture.ann.read(&fixture.key(id)).await.security_version.0 == 1
@@ -297,7 +302,7 @@ async fn reincluded_contact_must_enrol() {
     fixture.report(&fixture.request("a")).await;
     fixture.change(&fixture.contacts[0], vec![Action::Set(attr("eb"), num(NOW.secs()))]).await;
     let report = fixture.report(&BatchRequest { change: ExclusionChange::Include, ..fixture.request("b") }).await;
-    assert_eq!(outcomes(&report), [Outcome::Included; 2]);
+    assert_eq!(outcomes(&report), [ContactOutcome::Included; 2]);
     let user = fixture.ann.read(&fixture.key(&fixture.contacts[0])).await;
     assert!(user.excluded.is_none() && user.factor.state() == FactorState::None && user.security_version.0 == 3);
     assert!(user.enrol_by.is_none(), "the deadline of the reset no longer applies");
@@ -316,7 +321,7 @@ async fn batch_of_a_demoted_administrator_is_stopped_permanently() {
     let run = Run { admin: &admin, id: &id, batch: &batch, attempt: &attempt, event: &event };
     assert!(matches!(store.apply_group(&run, 0).await.unwrap(), GroupResult::Done));
     let running = store.batch(tenant, &id).await.unwrap().unwrap();
-    assert!(running.status == Status::Running && outcomes(&running) == vec![Outcome::Excluded; 20]);
+    assert!(running.status == Status::Running && outcomes(&running) == vec![ContactOutcome::Excluded; 20]);
     // A higher security version ends the session. The role stays.
     fixture.ann.change(Action::Add(attr("ep"), 1)).await;
     assert_eq!(fixture.run_as(&admin, &request).await, Err(BatchRejection::ActorRevoked));
@@ -324,7 +329,7 @@ async fn batch_of_a_demoted_administrator_is_stopped_permanently() {
     fixture.ann.change(Action::Set(attr("r"), text("s"))).await;
     let report = fixture.run_as(&admin, &request).await.unwrap();
     assert_eq!(report.status, Status::Stopped);
-    let expected = [vec![Outcome::Excluded; 20], vec![Outcome::NotApplied; 30]].concat();
+    let expected = [vec![ContactOutcome::Excluded; 20], vec![ContactOutcome::NotApplied; 30]].concat();
     assert_eq!(outcomes(&report), expected);
     // A concurrent request whose run started before the demotion, and requests after the role was given back.
     assert!(matches!(store.apply_group(&run, 20).await.unwrap(), GroupResult::ActorRevoked));
@@ -350,7 +355,7 @@ async fn incomplete_batch_continues_with_a_new_session() {
     fixture.ann.change(Action::Remove(attr("s").key(fixture.session.id().as_str().to_owned()))).await;
     assert_eq!(fixture.run_as(&admin, &request).await, Err(BatchRejection::ActorRevoked));
     let report = fixture.run_as(&fixture.ann.admin(&session).await, &request).await.unwrap();
-    assert!(report.status == Status::Completed && outcomes(&report) == vec![Outcome::Excluded; 50]);
+    assert!(report.status == Status::Completed && outcomes(&report) == vec![ContactOutcome::Excluded; 50]);
     for id in &fixture.contacts {
         assert_eq!(fixture.audit_rows(id, AuditAction::ContactExcluded).await.len(), 1);
     }
@@ -364,7 +369,7 @@ async fn concurrent_repeats_apply_each_contact_once() {
         async move { fixture.report(&fixture.request("a")).await }
     });
     for report in at_once(runs).await {
-        assert!(report.status == Status::Completed && outcomes(&report) == vec![Outcome::Excluded; 65]);
+        assert!(report.status == Status::Completed && outcomes(&report) == vec![ContactOutcome::Excluded; 65]);
     }
     for id in &fixture.contacts {
         assert_eq!(fixture.ann.read(&fixture.key(id)).await.security_version.0, 2);
@@ -393,10 +398,10 @@ async fn contact_who_becomes_an_employee_during_the_batch_is_not_excluded() {
     for (id, outcome) in &report.results {
         let user = fixture.ann.read(&fixture.key(id)).await;
         assert!(user.kind == Kind::Employee && user.excluded.is_none() && fixture.exclusion_row(id).await.is_none());
-        assert!(matches!(outcome, Outcome::Excluded | Outcome::NotAContact));
+        assert!(matches!(outcome, ContactOutcome::Excluded | ContactOutcome::NotAContact));
         assert_eq!(
             fixture.audit_rows(id, AuditAction::ContactExcluded).await.len(),
-            usize::from(*outcome == Outcome::Excluded)
+            usize::from(*outcome == ContactOutcome::Excluded)
         );
     }
 }
@@ -418,7 +423,7 @@ async fn batch_that_another_request_ran_meanwhile_has_its_report() {
         });
         let report = fixture.report(&fixture.request("a")).await;
         assert!(!table.waits() && report.status == Status::Completed, "{before}");
-        assert_eq!(outcomes(&report), [Outcome::Excluded; 2]);
+        assert_eq!(outcomes(&report), [ContactOutcome::Excluded; 2]);
     }
 }
 
@@ -430,10 +435,10 @@ async fn outcomes_that_another_request_stored_meanwhile_stay() {
         let id = batch_id(&fixture.admin().await, &request.key).unwrap();
         let other = Arc::clone(&fixture);
         table.before_write(2, async move {
-            let stored = item::write(&Outcomes { outcomes: vec![Outcome::NotAContact] }).unwrap();
+            let stored = item::write(&Outcomes { outcomes: vec![ContactOutcome::NotAContact] }).unwrap();
             other.ann.put(Write::put_new(keys::batch_group(other.ann.key.tenant(), &id, 0), stored)).await;
         });
-        assert_eq!(outcomes(&fixture.report(&request).await), [Outcome::NotAContact], "dry run: {dry_run}");
+        assert_eq!(outcomes(&fixture.report(&request).await), [ContactOutcome::NotAContact], "dry run: {dry_run}");
         assert!(!table.waits() && fixture.exclusion_row(&fixture.contacts[0]).await.is_none());
     }
 }
@@ -462,5 +467,5 @@ async fn batch_of_a_deleted_administrator_is_stopped() {
     });
     let report = fixture.run_as(&admin, &fixture.request("a")).await.unwrap();
     assert_eq!((table.waits(), report.status), (false, Status::Stopped));
-    assert_eq!(outcomes(&report), [Outcome::NotApplied]);
+    assert_eq!(outcomes(&report), [ContactOutcome::NotApplied]);
 }

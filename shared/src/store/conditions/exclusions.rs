@@ -4,19 +4,19 @@ use std::time::Duration;
 
 use super::*;
 use crate::{
-    audit::{Action as Did, AuditEvent, Outcome as Event},
+    audit::{AuditAction, AuditEvent, Outcome},
     env::Timestamp,
     id::IdempotencyKey,
     sign_in::NextStep,
     store::{
-        batch::{BatchRequest, ExclusionChange, Outcome},
+        batch::{BatchRequest, ContactOutcome, ExclusionChange},
         fixture::ann,
         item::Kind,
     },
 };
 
 /// Excludes or includes one contact, and returns the result.
-async fn run(ann: &Ann, contact: &UserKey, change: ExclusionChange, at: Timestamp) -> Outcome {
+async fn run(ann: &Ann, contact: &UserKey, change: ExclusionChange, at: Timestamp) -> ContactOutcome {
     let session = ann.session_of(&ann.key).await;
     let request = BatchRequest {
         key: IdempotencyKey::parse(&format!("{change:?}")).unwrap(),
@@ -25,7 +25,7 @@ async fn run(ann: &Ann, contact: &UserKey, change: ExclusionChange, at: Timestam
         dry_run: false,
         reason: "portal only".to_owned(),
     };
-    let event = AuditEvent::new(Did::ExclusionBatch, Event::Success, "r").by(ann.key.user());
+    let event = AuditEvent::new(AuditAction::ExclusionBatch, Outcome::Success, "r").by(ann.key.user());
     let admin = ann.admin(&session).await;
     let report = ann.store.run_batch(&admin, &request, &attempt(at), &event).await.unwrap();
     report.results[0].1
@@ -41,7 +41,7 @@ async fn contact_who_became_an_employee_meanwhile_is_not_excluded() {
         let employee = Patch { kind: Some(Kind::Employee), role: Some(Role::Standard), ..Patch::default() };
         assert!(other.patch(&key, employee).await.is_ok());
     });
-    assert_eq!(run(&ann, &con, ExclusionChange::Exclude, NOW).await, Outcome::NotAContact);
+    assert_eq!(run(&ann, &con, ExclusionChange::Exclude, NOW).await, ContactOutcome::NotAContact);
     let user = ann.read(&con).await;
     assert!(!table.waits() && user.kind == Kind::Employee && user.excluded.is_none());
     assert!(item_at(&ann, keys::exclusion(&con)).await.is_none());
@@ -52,7 +52,7 @@ async fn contact_who_became_an_employee_meanwhile_is_not_excluded() {
 async fn included_contact_may_enrol_although_dormant() {
     let (ann, _) = ann(0).await;
     let con = ann.someone("con", Role::Portal).await;
-    assert_eq!(run(&ann, &con, ExclusionChange::Exclude, NOW).await, Outcome::Excluded);
+    assert_eq!(run(&ann, &con, ExclusionChange::Exclude, NOW).await, ContactOutcome::Excluded);
     // Another change keeps the row in the list of exclusions.
     let renamed = Patch { display_name: Some("Con".to_owned()), ..Patch::default() };
     assert!(ann.patch(&con, renamed).await.is_ok());
@@ -60,6 +60,6 @@ async fn included_contact_may_enrol_although_dormant() {
     let long_ago = (NOW - policy::DORMANT - Duration::from_secs(1)).secs();
     set(&ann, &con, vec![Action::Set(attr("seen"), num(long_ago))]).await;
     assert!(NextStep::of(&ann.read(&con).await, NOW) == NextStep::Exempt);
-    assert_eq!(run(&ann, &con, ExclusionChange::Include, NOW).await, Outcome::Included);
+    assert_eq!(run(&ann, &con, ExclusionChange::Include, NOW).await, ContactOutcome::Included);
     assert!(NextStep::of(&ann.read(&con).await, NOW) == NextStep::EnrolmentRequired);
 }

@@ -13,7 +13,7 @@ use crate::{
         OperatorEvents,
         fixture::{ann, authenticator, person},
         item::{self, Administrators, Kind, ResetCodeFor, User},
-        reset::{MfaResetRejection, NotSole, ResetUser, SupportResetRejection},
+        reset::{MfaResetRejection, NotSoleAdministrator, ResetUser, SupportResetRejection},
         session::AdminContext,
         users::Actor,
     },
@@ -96,7 +96,7 @@ async fn support_reset_is_refused_during_enrolment(ann: &Arc<Ann>, table: &Inter
     let before = ann.read(&ann.key).await;
     assert!(matches!(
         support_reset(ann, &Actor::Seed, &ann.login).await,
-        Err(SupportResetRejection::NotSole(NotSole::AnotherCanReset))
+        Err(SupportResetRejection::NotSoleAdministrator(NotSoleAdministrator::AnotherCanReset))
     ));
     assert!(!table.waits() && ann.read(&ann.key).await == before);
 }
@@ -136,7 +136,7 @@ async fn support_reset_of_non_administrator_is_refused() {
     let login = ann.names.login(bob.tenant(), &crate::id::LoginName::fold("bob"));
     assert!(matches!(
         support_reset(&ann, &Actor::Seed, &login).await,
-        Err(SupportResetRejection::NotSole(NotSole::NotAnAdministrator))
+        Err(SupportResetRejection::NotSoleAdministrator(NotSoleAdministrator::NotAnAdministrator))
     ));
     assert!(ann.read(&bob).await == before);
 }
@@ -152,7 +152,7 @@ async fn reset_of_administrator_notifies_others_and_repeat_is_a_renewal() {
         for repeat in [false, true] {
             assert!(reset(&ann, &session, target.user()).await.is_ok());
             let rows = ann.rows().await;
-            let renewed = rows.iter().filter(|row| row.action == crate::audit::Action::ResetCodeRenewed).count();
+            let renewed = rows.iter().filter(|row| row.action == crate::audit::AuditAction::ResetCodeRenewed).count();
             let notified = rows.iter().filter(|row| row.notify.contains(&crate::audit::Notify::Administrators)).count();
             assert_eq!(renewed, usize::from(administrator) + usize::from(repeat));
             assert_eq!(notified, usize::from(administrator));
@@ -165,7 +165,7 @@ async fn operator(ann: &Ann) -> (UserKey, LoginKey, AdminContext) {
     let key = TenantId::support().user(UserId::parse("u-op").unwrap());
     let login = ann.names.login(key.tenant(), &crate::id::LoginName::fold("op"));
     let incarnation = Nonce::generate(&SystemEntropy).unwrap();
-    let user = User { login: login.digest().to_owned(), ..person(Kind::Employee, Role::Operator, incarnation) };
+    let user = User { login_digest: login.digest().to_owned(), ..person(Kind::Employee, Role::Operator, incarnation) };
     let row = item::LoginRow { uid: Some(key.user().clone()), ..item::LoginRow::default() };
     let tenant = item_at(ann, keys::tenant(ann.key.tenant())).await.unwrap();
     ann.put(Write::put_new(keys::tenant(key.tenant()), tenant)).await;

@@ -9,7 +9,7 @@ use crate::{
     store::{
         fixture::{PASSWORD, STEP, ann},
         item::{self, Amr, Session},
-        session::{Denied, NoSession, Which},
+        session::{Denied, NoSession, SessionsToEnd},
         write::{self, Value},
     },
 };
@@ -23,7 +23,7 @@ async fn two_sessions() -> (Ann, TokenRef, TokenRef) {
 
 /// The caller's session becomes invalid between the read and the write, for each possible reason.
 #[tokio::test]
-async fn sessions_are_ended_only_by_live_session() {
+async fn sessions_are_ended_only_by_valid_session() {
     let later = |by: Duration| NOW + by;
     for (case, at) in [
         ("token replaced", NOW),
@@ -35,7 +35,8 @@ async fn sessions_are_ended_only_by_live_session() {
     ] {
         for n in 0..3 {
             let (ann, first, second) = two_sessions().await;
-            let which = [Which::This, Which::One(second.id().clone()), Which::Others][n].clone();
+            let which =
+                [SessionsToEnd::This, SessionsToEnd::One(second.id().clone()), SessionsToEnd::Others][n].clone();
             let caller = ann.store.read_session(&first, NOW).await.unwrap();
             let own = || attr("s").key(first.id().as_str().to_owned());
             ann.change(match case {
@@ -58,7 +59,7 @@ async fn sessions_are_ended_only_by_live_session() {
 async fn step_up_in_far_future_is_not_fresh() {
     let (ann, token, _) = two_sessions().await;
     let session = ann.read(&ann.key).await.sessions[token.id()].clone();
-    let at = |by: Duration| Session { step_up: Some(NOW + by), ..session.clone() }.fresh(NOW);
+    let at = |by: Duration| Session { step_up: Some(NOW + by), ..session.clone() }.is_fresh(NOW);
     assert!(at(policy::SKEW));
     assert!(!at(policy::SKEW + Duration::from_secs(1)));
 }
@@ -68,7 +69,7 @@ async fn session_with_too_late_end_is_invalid() {
     let (ann, token, _) = two_sessions().await;
     let session = ann.read(&ann.key).await.sessions[token.id()].clone();
     let longest = NOW + policy::SESSION_LIFE + policy::SKEW;
-    let until = |ends: Timestamp| Session { ends, ..session.clone() }.in_time(NOW);
+    let until = |ends: Timestamp| Session { ends, ..session.clone() }.is_in_time(NOW);
     assert!(until(longest) && !until(longest + Duration::from_secs(1)));
 }
 
@@ -83,7 +84,7 @@ async fn password_change_refreshes_no_step_up_and_extends_no_session() {
     let hash = ann.hash("another good password").await;
     let now = ann.store.change_password(verified, &hash, &SystemEntropy, &ann.event()).await.unwrap();
     assert_eq!((now.session.step_up, now.session.ends), (Some(NOW), NOW + policy::SESSION_LIFE));
-    assert!(!now.session.fresh(later));
+    assert!(!now.session.is_fresh(later));
     let kept = ann.read(&ann.key).await.sessions[now.token.reference().id()].clone();
     assert_eq!((kept.step_up, kept.ends), (now.session.step_up, now.session.ends));
 }
@@ -130,7 +131,7 @@ async fn own_password_is_not_checked_against_another_users_login_name() {
 }
 
 #[tokio::test]
-async fn only_live_sessions_are_listed() {
+async fn only_valid_sessions_are_listed() {
     let (ann, first, second) = two_sessions().await;
     let (third, fourth) = (ann.session_of(&ann.key).await, ann.session_of(&ann.key).await);
     let of = |token: &TokenRef| attr("s").key(token.id().as_str().to_owned());
@@ -139,7 +140,7 @@ async fn only_live_sessions_are_listed() {
     let of_removed_idp = Session { amr: Amr::Sso, ..ann.read(&ann.key).await.sessions[fourth.id()].clone() };
     ann.change(Action::Set(of(&fourth), item::value(&of_removed_idp).unwrap())).await;
     let caller = ann.store.read_session(&first, NOW).await.unwrap();
-    let listed: Vec<_> = caller.live_sessions(NOW).into_iter().map(|(id, _)| id.clone()).collect();
+    let listed: Vec<_> = caller.valid_sessions(NOW).into_iter().map(|(id, _)| id.clone()).collect();
     assert_eq!((listed, caller.user().sessions.len()), (vec![first.id().clone()], 4));
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::count_true;
 use crate::{
-    audit::{Action as Did, AuditEvent, Outcome},
+    audit::{AuditAction, AuditEvent, Outcome},
     domain::SecurityVersion,
     env::SystemEntropy,
     id::{IdempotencyKey, TenantId, UserId, UserKey},
@@ -19,7 +19,7 @@ use crate::{
         enrolment::{ConfirmedEnrolment, EnrolmentToken},
         fixture::{Ann, NOW, STEP, ann_of, attempt, decided, person},
         item::{self, AuthType, Kind, Role},
-        session::{AdminContext, Which},
+        session::{AdminContext, SessionsToEnd},
         tenant::{NewTenant, TenantRejection},
         users::{Actor, CreationRejection, NewUser, NewUserDetails},
     },
@@ -145,7 +145,7 @@ async fn sessions(table: &Arc<dyn Table>, round: usize) {
         let (one, other) = (Arc::clone(&one), other.clone());
         async move {
             let caller = one.store().read_session(&one.session, NOW).await.unwrap();
-            let which = Which::One(other.id().clone());
+            let which = SessionsToEnd::One(other.id().clone());
             let ended = one.store().end_sessions(&caller, &which, &attempt(NOW), &one.ann.event()).await;
             ended.is_ok()
         }
@@ -206,7 +206,7 @@ async fn support_resets(table: &Arc<dyn Table>, round: usize) {
 impl RaceTenant {
     /// The session token of a new operator.
     async fn operator(&self, table: &Arc<dyn Table>, round: usize) -> TokenRef {
-        let event = AuditEvent::new(Did::TenantCreated, Outcome::Success, "r");
+        let event = AuditEvent::new(AuditAction::TenantCreated, Outcome::Success, "r");
         let store = Store::new(Arc::clone(table));
         let tenant = NewTenant { id: TenantId::support(), name: "Support".into(), first: None };
         // An earlier round may have created it.
@@ -231,7 +231,7 @@ impl RaceTenant {
             step_up: Some(NOW),
             amr: item::Amr::Otp,
             security_version: SecurityVersion(1),
-            idp: None,
+            idp_generation: None,
             password_attempts: 0,
             password_attempt: None,
         };

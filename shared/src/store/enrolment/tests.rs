@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::store::write::num;
 use crate::{
-    audit::{Action as AuditAction, Outcome},
+    audit::{AuditAction, Outcome},
     domain::{Factor, SecurityVersion},
     env::SystemEntropy,
     id::{TenantId, UserId, UserKey},
@@ -78,14 +78,14 @@ async fn enrolment_is_refused_after_the_idp_is_replaced() {
     assert!(matches!(charge(&ann, &token).await, Err(EnrolmentRejection::InvalidToken)));
     before.apply(&mut user).unwrap();
     assert!(
-        user.sessions.values().all(|session| session.idp == first.generation),
+        user.sessions.values().all(|session| session.idp_generation == first.generation),
         "the new session belongs to the first IdP"
     );
     // A token of the other IdP enrols. The session that it opens can start another enrolment, until that IdP is replaced.
     let token = ann.token_by(&other, "eve", "2").await;
     begin(&ann, &token, None).await.ok().unwrap();
     let session = confirm(&ann, &token).await.unwrap();
-    assert_eq!(session.session.idp, other.generation);
+    assert_eq!(session.session.idp_generation, other.generation);
     let session = session.token.reference().clone();
     begin(&ann, &session, None).await.ok().unwrap();
     ann.configures(&entity_id, 3).await;
@@ -310,7 +310,7 @@ async fn charge_of_a_wrong_reset_code_requires_a_valid_token_and_an_open_reset_c
     for token in &tokens {
         for user in variants_of_token(&user, token).iter().flat_map(|user| variants_of_reset_code(user, given)) {
             let charged = charge_wrong_code(token, &given, NOW).apply(Some(&item::write(&user).unwrap())).is_ok();
-            let wrong = user.reset_code.as_ref().is_some_and(|code| code.open(NOW) && code.digest != given);
+            let wrong = user.reset_code.as_ref().is_some_and(|code| code.is_valid(NOW) && code.digest != given);
             assert_eq!(charged, wrong && enroll::check_token(&user, token, NOW).is_ok());
             checked += 1;
         }
@@ -389,9 +389,11 @@ fn variants_of_pending(user: &User, tokens: &[EnrolmentToken]) -> Vec<User> {
     for token in tokens {
         for ends in ends() {
             for attempts in [0, policy::MAX_ATTEMPTS - 1, policy::MAX_ATTEMPTS] {
-                let (factor, by) = (Nonce::generate(&SystemEntropy).unwrap(), token.reference().id().clone());
+                let (factor, started_by) = (Nonce::generate(&SystemEntropy).unwrap(), token.reference().id().clone());
                 let secret = authenticator().secret;
-                let pending = PendingEnrolment { factor, secret, by, ends, attempts, reset_code: None, was: None };
+                let (reset_code, factor_at_start) = (None, None);
+                let pending =
+                    PendingEnrolment { factor, secret, started_by, ends, attempts, reset_code, factor_at_start };
                 all.push(User { pending: Some(pending), ..user.clone() });
             }
         }

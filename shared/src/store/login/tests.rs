@@ -2,7 +2,7 @@ use std::{collections::HashMap, time::Duration};
 
 use super::*;
 use crate::{
-    audit::{Action as Did, Outcome},
+    audit::{AuditAction, Outcome},
     env::SystemEntropy,
     id::{LoginName, TenantId, UserId},
     secret::{NameKey, TokenClass},
@@ -147,18 +147,18 @@ async fn networks_are_bounded() {
 
 /// A write that opens a challenge from a network, for the user as loaded.
 fn from_network(ann: &Ann, loaded: &User, network: &str, now: Timestamp) -> Write {
-    let token = NewToken::generate(TokenClass::Challenge, &ann.key, ann.store.restored(), &SystemEntropy).unwrap();
-    let entry = Challenge {
+    let token = NewToken::generate(TokenClass::Challenge, &ann.key, ann.store.restore_epoch(), &SystemEntropy).unwrap();
+    let entry = LoginTokenEntry {
         verifier: *token.reference().verifier(),
         ends: now + policy::CHALLENGE_LIFE,
         state: ChallengeState::NEW,
         security_version: loaded.security_version,
         network: network.to_owned(),
         device: None,
-        idp: None,
+        idp_generation: None,
     };
     let mut changed = loaded.clone();
-    changed.open_challenge(LoginToken::Challenge, token.reference().id(), entry, now).unwrap();
+    changed.open_login_token(LoginToken::Challenge, token.reference().id(), entry, now).unwrap();
     commit::update(&ann.key, loaded, &changed).unwrap()
 }
 
@@ -242,10 +242,10 @@ async fn refusal_after_correct_password_has_its_own_audit_row() {
     ann.change(Action::Set(attr("ac"), write::Value::Bool(false))).await;
     let PasswordChecked::MfaRequired(continuation) = verified.decide() else { panic!("no code required") };
     let event = |action, outcome| AuditEvent::new(action, outcome, "r").own(ann.key.user());
-    let accepted = event(Did::PasswordAccepted, Outcome::Success);
+    let accepted = event(AuditAction::PasswordAccepted, Outcome::Success);
     let opened = decided(ann.store.open_attempt(continuation, "10.0.0", &SystemEntropy, &accepted).await);
     let Err(LoginRejection::Denied(password_attempt)) = opened else { panic!("opened") };
-    let refused = event(Did::Login, Outcome::Refused);
+    let refused = event(AuditAction::Login, Outcome::Refused);
     ann.store.record(ann.key.tenant(), password_attempt.attempt(), 0, &refused).await;
     let page = ann.store.audit(ann.key.tenant(), &AuditFilter::default(), (NOW, NOW), None, 9).await.unwrap();
     let events: Vec<_> = page.items.into_iter().map(|row| row.event).collect();

@@ -2,7 +2,7 @@
 
 use crate::{
     audit::AuditEvent,
-    auth::mail_token::{InvalidMailToken, ResetRejection, reset_password, verify_email},
+    auth::mail_token::{InvalidMailToken, PasswordResetRejection, reset_password, verify_email},
     domain::User,
     password::PasswordHash,
     secret::{LoginKey, TokenClass, TokenRef},
@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Why a token sets no password.
-pub type ResetPasswordError = OperationError<ResetRejection>;
+pub type ResetPasswordError = OperationError<PasswordResetRejection>;
 
 /// Why a token verifies no address.
 pub type MailTokenError = OperationError<InvalidMailToken>;
@@ -44,13 +44,13 @@ impl Store {
     ) -> Result<(), ResetPasswordError> {
         let key = token.user();
         let decide = |user: &mut User| {
-            let login = LoginKey::of(key.tenant(), &user.login);
+            let login = LoginKey::of(key.tenant(), &user.login_digest);
             let write = new_password(key, &login, user.password_version, hash);
             reset_password(user, token, hash.long_enough_for_a_contact(), attempt.at())?;
             Ok(((), vec![write]))
         };
         let audited = Audited { attempt, number: 0, event };
-        self.commit_user(key, user, audited, ResetRejection::Token(InvalidMailToken), decide).await
+        self.commit_user(key, user, audited, PasswordResetRejection::Token(InvalidMailToken), decide).await
     }
 
     /// Verifies the address of a user by a mailed token, which is used up. `user` is the user as loaded.

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::{MailLog, NoMail, NotCharged};
+use super::{MailLog, MailRejection, NotCharged};
 use crate::{
-    audit::{Action as AuditAction, AuditEvent, Outcome},
+    audit::{AuditAction, AuditEvent, Outcome},
     auth::mail_token::may_be_mailed,
     domain::{ItemVersion, LoginRow, MailPurpose, Profile, TenantPolicy, User},
     env::{Entropy, Timestamp},
@@ -63,7 +63,7 @@ pub enum IssueError {
     NoUser,
     /// The user gets no such mail.
     #[error(transparent)]
-    NoMail(#[from] NoMail),
+    NoMail(#[from] MailRejection),
     /// The limit is reached, or the mail was sent before.
     #[error(transparent)]
     NotCharged(#[from] NotCharged),
@@ -102,8 +102,8 @@ impl Store {
         loop {
             let loaded = self.load_for_mail(&order.mail).await?;
             let purpose = purpose(&order.mail).ok_or(IssueError::NoToken)?;
-            let token =
-                NewToken::generate(TokenClass::Mail, &loaded.key, self.restored, entropy).map_err(StoreError::from)?;
+            let token = NewToken::generate(TokenClass::Mail, &loaded.key, self.restore_epoch, entropy)
+                .map_err(StoreError::from)?;
             let writes = loaded.decide(order, purpose, &token, attempt.at())?;
             let event = event(order, purpose, loaded.key.user());
             let audit_row = self.audit_row(loaded.key.tenant(), attempt, 0, &event)?;
@@ -154,7 +154,7 @@ impl Store {
         let key = tenant.user(user.clone());
         let items = self.read_all(user_keys(&key)).await?;
         let user: User = item::read(items[0].clone().ok_or(IssueError::NoUser)?)?;
-        let login = LoginKey::of(tenant, &user.login);
+        let login = LoginKey::of(tenant, &user.login_digest);
         let (row, log) = self.login_for_mail(&login).await?;
         loaded(key, login, items, &row, log)
     }

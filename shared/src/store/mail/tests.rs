@@ -2,8 +2,8 @@ use std::{sync::Arc, time::Duration};
 
 use super::*;
 use crate::{
-    audit::Action as Audited,
-    auth::mail_token::{InvalidMailToken, ResetRejection},
+    audit::AuditAction,
+    auth::mail_token::{InvalidMailToken, PasswordResetRejection},
     domain::{MailPurpose, Role},
     env::SystemEntropy,
     id::{MessageId, UserKey},
@@ -53,7 +53,7 @@ async fn issued(ann: &Ann) -> TokenRef {
 
 async fn reset(ann: &Ann, token: &TokenRef) -> Result<(), ResetPasswordError> {
     let Ok(user) = ann.store.load_mail_token(token).await else {
-        return Err(OperationError::Rejected(ResetRejection::Token(InvalidMailToken)));
+        return Err(OperationError::Rejected(PasswordResetRejection::Token(InvalidMailToken)));
     };
     let hash = ann.hash("another good password").await;
     ann.store.reset_password(token, user, &hash, &attempt(NOW), &ann.event()).await
@@ -92,7 +92,7 @@ async fn reset_token_sets_the_password_and_clears_its_failures() {
     let row: crate::domain::LoginRow = crate::store::item::read(row.unwrap()).unwrap();
     assert_eq!((row.attempts, row.version), (0, Some(after.password_version)));
     assert!(ann.password("another good password", None, NOW).await.is_ok());
-    assert!(ann.rows().await.iter().any(|row| row.action == Audited::PasswordResetMailed));
+    assert!(ann.rows().await.iter().any(|row| row.action == AuditAction::PasswordResetMailed));
 }
 
 #[tokio::test]
@@ -105,7 +105,8 @@ async fn one_of_32_uses_of_a_token_sets_the_password() {
     }))
     .await;
     assert_eq!(uses.iter().filter(|used| used.is_ok()).count(), 1);
-    let invalid = |used: &Result<(), _>| matches!(used, Err(ResetPasswordError::Rejected(ResetRejection::Token(_))));
+    let invalid =
+        |used: &Result<(), _>| matches!(used, Err(ResetPasswordError::Rejected(PasswordResetRejection::Token(_))));
     assert_eq!(uses.iter().filter(|used| invalid(used)).count(), 31);
     assert_eq!(ann.read(&ann.key).await.password_version.0, 2);
 }
@@ -147,9 +148,9 @@ async fn concurrent_messages_are_all_counted() {
 #[tokio::test]
 async fn unknown_name_and_user_without_verified_address_get_no_token() {
     let (ann, _) = ann(0).await;
-    assert!(matches!(issue(&ann, &reset_order(&ann)).await, Err(IssueError::NoMail(NoMail::NoAddress))));
+    assert!(matches!(issue(&ann, &reset_order(&ann)).await, Err(IssueError::NoMail(MailRejection::NoAddress))));
     addressed(&ann, &ann.key, false).await;
-    assert!(matches!(issue(&ann, &reset_order(&ann)).await, Err(IssueError::NoMail(NoMail::NoAddress))));
+    assert!(matches!(issue(&ann, &reset_order(&ann)).await, Err(IssueError::NoMail(MailRejection::NoAddress))));
     let unknown = ann.names.login(ann.key.tenant(), &crate::id::LoginName::fold("nobody"));
     let unknown = order(OrderedMail::reset(&unknown, "10.0.0".to_owned()));
     assert!(matches!(issue(&ann, &unknown).await, Err(IssueError::NoUser)));
@@ -161,7 +162,7 @@ async fn invitation_is_for_users_without_a_password() {
     let (ann, _) = ann(0).await;
     addressed(&ann, &ann.key, false).await;
     let invitation = order(OrderedMail::invitation(&ann.key, ann.key.user()));
-    assert!(matches!(issue(&ann, &invitation).await, Err(IssueError::NoMail(NoMail::HasPassword))));
+    assert!(matches!(issue(&ann, &invitation).await, Err(IssueError::NoMail(MailRejection::HasPassword))));
     let bob = ann.someone("bob", Role::Standard).await;
     addressed(&ann, &bob, false).await;
     let invitation = order(OrderedMail::invitation(&bob, ann.key.user()));
@@ -261,7 +262,7 @@ async fn login_name_that_changes_hands_while_a_mail_is_made_gets_no_token() {
     let (ann, _) = ann_of("acme", Arc::<InterleavedTable>::clone(&table), 0).await;
     let (bob, ann) = (ann.someone("bob", Role::Standard).await, Arc::new(ann));
     addressed(&ann, &bob, false).await;
-    let login = LoginKey::of(bob.tenant(), &ann.read(&bob).await.login);
+    let login = LoginKey::of(bob.tenant(), &ann.read(&bob).await.login_digest);
     let invitation = order(OrderedMail::invitation(&bob, ann.key.user()));
     let other = Arc::clone(&ann);
     table.after_read(1, async move {

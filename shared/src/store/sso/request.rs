@@ -33,7 +33,7 @@ impl SsoRequest {
     }
 
     /// Whether the request has not expired. An end too far in the future came from a clock that ran ahead.
-    fn in_time(&self, now: Timestamp) -> bool {
+    fn is_in_time(&self, now: Timestamp) -> bool {
         self.ends > now && self.ends <= now + REQUEST_LIFE + policy::SKEW
     }
 }
@@ -69,7 +69,7 @@ impl Store {
         let mut found = self.table.read(&keys).await?.into_iter();
         let Some(idp) = found.next().flatten() else { return Ok(None) };
         let request: Option<SsoRequest> = found.next().flatten().map(item::read).transpose()?;
-        let request = request.filter(|request| request.in_time(now));
+        let request = request.filter(|request| request.is_in_time(now));
         Ok(Some(LoadedRequest { idp: item::read(idp)?, request }))
     }
 }

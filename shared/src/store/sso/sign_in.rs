@@ -200,7 +200,7 @@ impl Store {
         entropy: &dyn Entropy,
         event: &AuditEvent,
     ) -> Result<SsoOpened, OperationError<OpeningRejection>> {
-        let opening = SsoOpening::new(grant, network, self.restored, entropy).map_err(StoreError::from)?;
+        let opening = SsoOpening::new(grant, network, self.restore_epoch, entropy).map_err(StoreError::from)?;
         let SsoSignIn { assertion, attempt, key, user, .. } = &opening.sign_in;
         let (mut user, mut retries) = (user.clone(), Retries::of(attempt));
         loop {

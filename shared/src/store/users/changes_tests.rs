@@ -50,7 +50,7 @@ async fn loaded_user(ann: &Ann, target: &UserKey) -> LoadedUser {
 }
 
 async fn login_row(ann: &Ann, key: &UserKey) -> Option<LoginRow> {
-    let login = LoginKey::of(key.tenant(), &ann.read(key).await.login);
+    let login = LoginKey::of(key.tenant(), &ann.read(key).await.login_digest);
     let [row] = ann.store.read_all([keys::login(&login)]).await.unwrap();
     row.map(|row| item::read(row).unwrap())
 }
@@ -273,7 +273,7 @@ async fn deleted_users_session_does_not_work_for_user_created_again() {
     let (ann, session) = signed_in_admin().await;
     let bob = ann.someone("bob", Role::Portal).await;
     let (bobs_session, before) = (ann.session_of(&bob).await, ann.read(&bob).await);
-    let login = LoginKey::of(bob.tenant(), &before.login);
+    let login = LoginKey::of(bob.tenant(), &before.login_digest);
     let admin = ann.admin(&session).await;
     assert!(delete_as(&ann, &admin, &bob).await.is_ok());
     let left = [keys::user(&bob), keys::profile(&bob), keys::login(&login), keys::exclusion(&bob)];
@@ -293,7 +293,7 @@ async fn deletion_during_changes_leaves_no_items() {
         let (ann, session) = signed_in_admin().await;
         let ann = Arc::new(ann);
         let bob = ann.someone("bob", Role::Standard).await;
-        let login = LoginKey::of(bob.tenant(), &ann.read(&bob).await.login);
+        let login = LoginKey::of(bob.tenant(), &ann.read(&bob).await.login_digest);
         let new = ann.hash("a good long password").await;
         let operations = (0..6).map(|n| {
             let (ann, bob, session, new) = (Arc::clone(&ann), bob.clone(), session.clone(), new.clone());

@@ -39,7 +39,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`]: the store failed, or an item is corrupt.
     pub async fn has_password(&self, key: &UserKey, user: &User) -> Result<bool, StoreError> {
-        let [row] = self.read_all([keys::login(&LoginKey::of(key.tenant(), &user.login))]).await?;
+        let [row] = self.read_all([keys::login(&LoginKey::of(key.tenant(), &user.login_digest))]).await?;
         Ok(item::read::<LoginRow>(row.unwrap_or_default())?.hash.is_some())
     }
 }

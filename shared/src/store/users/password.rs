@@ -15,7 +15,7 @@ use crate::{
         OperationError, Store, StoreError,
         commit::Audited,
         item, keys,
-        session::{NoSession, Principal, SessionError, session_is_live},
+        session::{NoSession, Principal, SessionError, session_is_valid},
         table::{Retry, Updated},
         write::{self, Action, Condition, Write, absent, attr, ne},
     },
@@ -68,10 +68,16 @@ impl Store {
     ) -> Result<SignedIn, SessionError> {
         let VerifiedOwnPassword(OwnPasswordAttempt { token, row: _, user, attempt }) = verified;
         let (key, now) = (token.user(), attempt.at());
-        let login = LoginKey::of(key.tenant(), &user.login);
-        let session =
-            NewSession::signed_in(key, user.security_version, item::Amr::Password, &attempt, self.restored, entropy)
-                .map_err(StoreError::from)?;
+        let login = LoginKey::of(key.tenant(), &user.login_digest);
+        let session = NewSession::signed_in(
+            key,
+            user.security_version,
+            item::Amr::Password,
+            &attempt,
+            self.restore_epoch,
+            entropy,
+        )
+        .map_err(StoreError::from)?;
         let audited = Audited { attempt: &attempt, number: 0, event };
         let decide = |user: &mut User| {
             let write = new_password(key, &login, user.password_version, hash);
@@ -83,10 +89,10 @@ impl Store {
     }
 }
 
-/// Counts an attempt at the current password at the caller's session, which must be live. An attempt is counted once.
+/// Counts an attempt at the current password at the caller's session, which must be valid. An attempt is counted once.
 fn charge_session(token: &TokenRef, attempt: &Attempt) -> Write {
     let at = || attr("s").key(token.id().as_str().to_owned());
-    let mut conditions = session_is_live(token, attempt.at());
+    let mut conditions = session_is_valid(token, attempt.at());
     conditions.push(Condition::Any(vec![absent(at().key("pa")), ne(at().key("pa"), attempt.id())]));
     let actions = vec![Action::Count(at().key("p"), 1), Action::Set(at().key("pa"), write::bytes(attempt.id()))];
     Write::update(keys::user(token.user()), conditions, actions)

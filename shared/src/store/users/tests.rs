@@ -7,7 +7,7 @@ use crate::{
     env::SystemEntropy,
     store::{
         fixture::{Ann, NOW, PASSWORD, STEP, ann, attempt, decided},
-        session::{NoSession, Which},
+        session::{NoSession, SessionsToEnd},
         table::Retry,
         write::Value,
     },
@@ -234,8 +234,8 @@ async fn five_wrong_current_passwords_end_only_that_session() {
     assert_eq!(decided(ann.store.read_session(first.token(), NOW).await).err(), Some(NoSession::Invalid));
     let sixth = decided(ann.store.charge_own_password(&first, &attempt(NOW)).await);
     assert_eq!(sixth.err(), Some(NoSession::Invalid));
-    let live = ann.read(&ann.key).await.sessions.values().filter(|session| session.alive(NOW)).count();
-    assert_eq!(live, 1, "the ended session is not live");
+    let valid = ann.read(&ann.key).await.sessions.values().filter(|session| session.is_valid(NOW)).count();
+    assert_eq!(valid, 1, "the ended session is not valid");
     assert!(ann.own_password(&other, PASSWORD, NOW).await.is_ok());
     assert_eq!(
         ann.password(PASSWORD, None, NOW).await.ok().unwrap().password_attempt().failures(),
@@ -283,7 +283,7 @@ async fn step_up_and_ending_other_sessions_keep_password_attempts() {
     let first = caller(&ann, &challenges[0], STEP).await;
     let stale = ann.store.read_session(first.token(), NOW).await.unwrap();
     assert!(ann.own_password(&first, "wrong", NOW).await.is_err());
-    let ended = ann.store.end_sessions(&stale, &Which::Others, &attempt(NOW), &ann.event()).await;
+    let ended = ann.store.end_sessions(&stale, &SessionsToEnd::Others, &attempt(NOW), &ann.event()).await;
     assert_eq!(decided(ended), Ok(()), "the count of an attempt does not prevent ending sessions");
     let attempts = |user: &User| user.sessions.values().map(|session| session.password_attempts).max();
     assert_eq!(attempts(&ann.read(&ann.key).await), Some(1));

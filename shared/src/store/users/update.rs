@@ -143,7 +143,7 @@ impl Store {
             writes.extend([
                 Write::delete(keys::user(key), commit::unchanged(&user)),
                 Write::delete(keys::profile(key), vec![linked_as_loaded(profile.subject.as_ref())]),
-                Write::delete(keys::login(&LoginKey::of(key.tenant(), &user.login)), own_name),
+                Write::delete(keys::login(&LoginKey::of(key.tenant(), &user.login_digest)), own_name),
                 Write::delete(keys::exclusion(key), vec![]),
             ]);
             let subject = profile.subject.iter();
@@ -262,7 +262,7 @@ impl<'a> Change<'a> {
             writes.push(self.profile_write());
         }
         if let Some(hash) = &self.patch.hash {
-            let login = LoginKey::of(key.tenant(), &self.before.login);
+            let login = LoginKey::of(key.tenant(), &self.before.login_digest);
             writes.push(new_password(key, &login, self.before.password_version, hash));
         }
         if self.before.kind == Kind::Contact && self.after.kind == Kind::Employee {
@@ -299,7 +299,7 @@ impl<'a> Change<'a> {
         writes.push(linked(self.key, &self.before, subject)?);
         let login = self.patch.linked.iter().map(|link| &link.login);
         // The user's own login name may be written by this transaction too.
-        let login = login.filter(|login| login.digest() != self.before.login);
+        let login = login.filter(|login| login.digest() != self.before.login_digest);
         writes.extend(login.map(|login| login_unclaimed_by_others(login, self.key.user())));
         Ok(writes)
     }

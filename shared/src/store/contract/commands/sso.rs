@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Did, RACERS, RaceTenant, count_true, race_tenant};
+use super::{AuditAction, RACERS, RaceTenant, count_true, race_tenant};
 use crate::{
     audit::{AuditEvent, Outcome},
     env::SystemEntropy,
@@ -31,7 +31,7 @@ pub(super) async fn race(table: &Arc<dyn Table>, round: usize) {
 /// A request that is opened several times keeps its first values.
 async fn requests(table: &Arc<dyn Table>, round: usize) {
     let one = race_tenant(table, "sso-request", round).await;
-    let (_, relay) = Relay::generate(one.store().restored(), &SystemEntropy).unwrap();
+    let (_, relay) = Relay::generate(one.store().restore_epoch(), &SystemEntropy).unwrap();
     let sent = count_true(RACERS, |n| {
         let (one, relay) = (Arc::clone(&one), relay.clone());
         async move {
@@ -213,13 +213,13 @@ impl RaceTenant {
     async fn set_idp(&self, by: &TokenRef, n: usize) -> bool {
         let entity_id = format!("https://idp-{n}.example/");
         let new = Idp { sso_url: format!("{entity_id}sso"), entity_id, ..idp() };
-        let event = AuditEvent::new(Did::IdpChanged, Outcome::Success, "r");
+        let event = AuditEvent::new(AuditAction::IdpChanged, Outcome::Success, "r");
         let admin = self.ann.admin(by).await;
         matches!(self.store().set_idp(&admin, &new, &attempt(NOW), &event).await, Ok(Some(())))
     }
 
     async fn remove_idp(&self, by: &TokenRef) -> bool {
-        let event = AuditEvent::new(Did::IdpRemoved, Outcome::Success, "r");
+        let event = AuditEvent::new(AuditAction::IdpRemoved, Outcome::Success, "r");
         let admin = self.ann.admin(by).await;
         self.store().remove_idp(&admin, &attempt(NOW), &event).await.is_ok()
     }

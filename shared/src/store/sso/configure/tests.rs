@@ -237,7 +237,7 @@ async fn idp_that_was_removed_meanwhile_is_not_found() {
     ann.configures(&idp().entity_id, 1).await;
     let admin = ann.admin(&ann.session_of(&ann.key).await).await;
     let (ann, event) =
-        (Arc::new(ann), AuditEvent::new(crate::audit::Action::Verify, crate::audit::Outcome::Success, "r"));
+        (Arc::new(ann), AuditEvent::new(crate::audit::AuditAction::Verify, crate::audit::Outcome::Success, "r"));
     let other = Arc::clone(&ann);
     table.before_write(1, async move { other.removes_idp().await });
     let removed = decided(ann.store.remove_idp(&admin, &attempt(NOW), &event).await);
