@@ -2,7 +2,7 @@
 
 use super::login::NetworkFull;
 use crate::{
-    domain::{Amr, AuthType, ChallengeState, LoginTokenEntry, Profile, Role, User},
+    domain::{Amr, AuthType, ChallengeState, LoginTokenEntry, Profile, Role, Session, User},
     env::{Entropy, EntropyError, Timestamp},
     id::{AssertedName, UserId},
     policy,
@@ -120,22 +120,25 @@ impl SsoOpening {
     pub(crate) fn apply(&self, user: &mut User, role: Option<Role>) -> Result<(), SsoRejection> {
         let now = self.sign_in.attempt.at();
         self.check(user, now)?;
+        // The limit of the network may still reject: until then the user stays as it was.
+        let mut changed = user.clone();
         if let Some(role) = role {
-            user.role = role;
-            user.raise_security_version();
+            changed.role = role;
+            changed.raise_security_version();
         }
+        let security_version = changed.security_version;
         match &self.token {
             SsoToken::Session(session) => {
-                let mut entry = session.entry.clone();
-                entry.security_version = user.security_version;
-                user.open_session(session, entry, None, now);
-                user.seen = now.whole_second();
+                let entry = Session { security_version, ..session.entry.clone() };
+                changed.open_session(session, entry, None, now);
+                changed.seen = now.whole_second();
             }
-            SsoToken::Enrolment(token, challenge) => {
-                let challenge = LoginTokenEntry { security_version: user.security_version, ..challenge.clone() };
-                user.open_login_token(LoginToken::Enrolment, token.reference().id(), challenge, now)?;
+            SsoToken::Enrolment(token, entry) => {
+                let entry = LoginTokenEntry { security_version, ..entry.clone() };
+                changed.open_login_token(LoginToken::Enrolment, token.reference().id(), entry, now)?;
             }
         }
+        *user = changed;
         Ok(())
     }
 
@@ -284,6 +287,9 @@ mod tests {
         let full = SsoRejection::NetworkFull(NetworkFull { retry_at: NOW + policy::WINDOW });
         assert!(all[..policy::NETWORK_CHALLENGES].iter().all(Result::is_ok));
         assert_eq!(all[policy::NETWORK_CHALLENGES], Err(full));
+        let before = user.clone();
+        assert_eq!(opening(&user).apply(&mut user, Some(Role::Administrator)), Err(full));
+        assert!(user == before, "a rejection leaves the user as it was");
     }
 
     #[test]

@@ -53,25 +53,26 @@ pub fn role_allowed_in_some_tenant(kind: Kind, role: Role) -> bool {
 /// Changes a user. Every change raises the security version: sessions have to be refreshed.
 ///
 /// # Errors
-/// [`UpdateRejection`].
+/// [`UpdateRejection::InvalidCombination`]: after the change, the user's role would not be one for the kind and the tenant.
+/// [`UpdateRejection::PasswordTooShort`]: the user would be a contact, and the new password is too short.
 pub fn update_user(
     user: &mut User,
     tenant: &TenantId,
     change: UserChange,
     now: Timestamp,
 ) -> Result<(), UpdateRejection> {
+    let (kind, role) = (change.kind.unwrap_or(user.kind), change.role.unwrap_or(user.role));
+    if !role_allowed(tenant, kind, role) {
+        return Err(UpdateRejection::InvalidCombination);
+    }
+    if kind == Kind::Contact && change.password_fits_contact == Some(false) {
+        return Err(UpdateRejection::PasswordTooShort);
+    }
     let before = (user.kind, user.role, user.role_by_groups, user.auth_type, user.active);
-    user.kind = change.kind.unwrap_or(user.kind);
-    user.role = change.role.unwrap_or(user.role);
+    (user.kind, user.role) = (kind, role);
     user.role_by_groups &= change.role.is_none();
     user.auth_type = change.auth_type.unwrap_or(user.auth_type);
     user.active = change.active.unwrap_or(user.active);
-    if !role_allowed(tenant, user.kind, user.role) {
-        return Err(UpdateRejection::InvalidCombination);
-    }
-    if user.kind == Kind::Contact && change.password_fits_contact == Some(false) {
-        return Err(UpdateRejection::PasswordTooShort);
-    }
     let unchanged = before == (user.kind, user.role, user.role_by_groups, user.auth_type, user.active);
     if unchanged && change.password_fits_contact.is_none() && !change.relinked {
         return Ok(());
@@ -140,6 +141,19 @@ mod tests {
         assert_eq!(updated(relinked).security_version.0, 2);
         let method = UserChange { auth_type: Some(AuthType::SamlSso), ..UserChange::default() };
         assert_eq!(updated(method).security_version.0, 2);
+    }
+
+    #[test]
+    fn rejected_change_leaves_the_user_as_it_was() {
+        let (user, inactive) = (contact(), UserChange { active: Some(false), ..UserChange::default() });
+        for (change, why) in [
+            (UserChange { role: Some(Role::Administrator), ..inactive }, UpdateRejection::InvalidCombination),
+            (UserChange { password_fits_contact: Some(false), ..inactive }, UpdateRejection::PasswordTooShort),
+        ] {
+            let mut changed = user.clone();
+            assert_eq!(update_user(&mut changed, &tenant(), change, NOW), Err(why));
+            assert!(changed == user);
+        }
     }
 
     #[test]

@@ -180,8 +180,11 @@ impl SignIn {
         let PendingVerification { token, attempt, .. } = &self.pending;
         let (now, mut session) = (attempt.at(), self.session.entry.clone());
         check_token(user, token, now)?;
-        user.settle_attempt(attempt)?;
+        if !user.recent_attempts.contains_key(&attempt.text()) {
+            return Err(VerificationRejection::AlreadyUsed);
+        }
         self.proof.spend(user)?;
+        user.refund(attempt);
         let stepped_up = match token {
             VerificationToken::Challenge(token) => {
                 user.challenges
@@ -240,8 +243,8 @@ impl Proof {
                 }
             }
             Self::RecoveryToken(digest) => {
-                let token = authenticator.recovery_token.take();
-                token.filter(|token| token.digest == *digest).ok_or(VerificationRejection::AlreadyUsed)?;
+                let token = authenticator.recovery_token.take_if(|token| token.digest == *digest);
+                token.ok_or(VerificationRejection::AlreadyUsed)?;
             }
         }
         Ok(())
@@ -250,11 +253,10 @@ impl Proof {
 
 impl User {
     /// Takes a charged attempt back, because it was no failure, and clears the consecutive failures.
-    fn settle_attempt(&mut self, attempt: &Attempt) -> Result<(), VerificationRejection> {
-        self.recent_attempts.remove(&attempt.text()).ok_or(VerificationRejection::AlreadyUsed)?;
+    fn refund(&mut self, attempt: &Attempt) {
+        self.recent_attempts.remove(&attempt.text());
         self.consecutive_failures = 0;
         self.total_failures -= 1;
-        Ok(())
     }
 }
 

@@ -70,6 +70,7 @@ impl World<'_> {
             Progress::Loaded(user) => {
                 let mut changed = User::clone(user);
                 if !operation.1(&mut changed) {
+                    assert!(changed == **user, "{}: a rejection leaves the user as it was", operation.0);
                     return Progress::Done(false);
                 }
                 let write = commit::update(&self.ann.key, user, &changed).unwrap();
