@@ -15,7 +15,7 @@ use vestibule::{
     recovery::EnteredCode,
     secret::SecretText,
     store::{
-        enrolment::{ConfirmedEnrolment, EnrolmentError},
+        enrolment::{ConfirmedEnrolment, EnrolmentCommitError},
         item::FactorState,
     },
     totp,
@@ -90,7 +90,7 @@ pub(crate) async fn confirm_enrolment(app: &App, request: &Request, body: &Confi
     event.user_agent.clone_from(&request.user_agent);
     let accepted = match confirmed {
         Some(confirmed) => match app.store.confirm_enrolment(confirmed, &event).await {
-            Err(EnrolmentError::Rejected(_)) => None, // another request used the code, or the user changed
+            Err(EnrolmentCommitError::Rejected(_)) => None, // another request used the code, or the user changed
             accepted => Some(accepted?),
         },
         None => None,

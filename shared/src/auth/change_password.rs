@@ -1,6 +1,6 @@
 //! A change of the user's own password, in a session.
 
-use super::session::NoSession;
+use super::session::TokenRejection;
 use crate::{
     domain::{Session, User},
     env::Timestamp,
@@ -12,14 +12,14 @@ use crate::{
 /// the caller's session and keeps its end, its step-up and its authentication method.
 ///
 /// # Errors
-/// [`NoSession`]: the caller's session ended meanwhile.
+/// [`TokenRejection`]: the caller's session ended meanwhile.
 pub(crate) fn change_password(
     user: &mut User,
     token: &TokenRef,
     session: &NewSession,
     fits_contact: bool,
     now: Timestamp,
-) -> Result<Session, NoSession> {
+) -> Result<Session, TokenRejection> {
     let old = user.session_in_time(token, now)?;
     let (ends, step_up, idp_generation, amr) = (old.ends, old.step_up, old.idp_generation, old.amr);
     user.set_password(fits_contact);

@@ -4,7 +4,7 @@
 //! charges the attempt if [`check_confirmation`] allows it, the code is checked, and [`ConfirmedEnrolment::apply`] makes the
 //! pending factor the active one and opens a session.
 
-use super::session::NoSession;
+use super::session::TokenRejection;
 use crate::{
     domain::{
         Amr, AuthType, Authenticator, CurrentIdp, Factor, FactorState, LoginTokenEntry, PendingEnrolment, Profile,
@@ -27,7 +27,7 @@ pub enum EnrolmentToken {
     Session(TokenRef),
 }
 
-/// Why a user may not enrol, in the order of the HTTP contract.
+/// Why a user may not start or confirm an enrolment, in the order of the HTTP contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum EnrolmentRejection {
     /// The token is not valid, or another token replaced the pending enrolment.
@@ -48,16 +48,27 @@ pub enum EnrolmentRejection {
     /// No enrolment is pending: none was started, it expired, or its attempts are used up.
     #[error("no enrolment is pending")]
     NonePending,
+}
+
+/// What changed after a step of an enrolment was allowed, so that it is not done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum EnrolmentChanged {
+    /// The token is no longer accepted.
+    #[error(transparent)]
+    Token(#[from] TokenRejection),
+    /// The pending enrolment ended, or another one replaced it.
+    #[error("the enrolment is no longer pending")]
+    NonePending,
     /// The factor or the reset code is not the one that the enrolment was started with.
     #[error("the factor or the reset code changed during the enrolment")]
     Stale,
 }
 
-impl From<NoSession> for EnrolmentRejection {
-    fn from(why: NoSession) -> Self {
+impl From<TokenRejection> for EnrolmentRejection {
+    fn from(why: TokenRejection) -> Self {
         match why {
-            NoSession::Invalid => Self::InvalidToken,
-            NoSession::RefreshRequired => Self::RefreshRequired,
+            TokenRejection::Invalid => Self::InvalidToken,
+            TokenRejection::RefreshRequired => Self::RefreshRequired,
         }
     }
 }
@@ -91,15 +102,14 @@ impl EnrolmentToken {
 /// Checks that the token is valid for this user. It does not check the tenant's IdP: see [`check_idp`].
 ///
 /// # Errors
-/// [`EnrolmentRejection::InvalidToken`]: the token is unknown, expired or void, or the user is inactive.
-/// [`EnrolmentRejection::RefreshRequired`]: the session has an earlier security version.
-pub fn check_token(user: &User, token: &EnrolmentToken, now: Timestamp) -> Result<(), EnrolmentRejection> {
+/// [`TokenRejection`]: each variant.
+pub fn check_token(user: &User, token: &EnrolmentToken, now: Timestamp) -> Result<(), TokenRejection> {
     match token {
-        EnrolmentToken::Session(token) => Ok(user.session(token, now).map(drop)?),
+        EnrolmentToken::Session(token) => user.session(token, now).map(drop),
         EnrolmentToken::Enrolment(token) => {
             let entry = user.enrolments.get(token.id());
-            let open = entry.is_some_and(|it| it.is_valid(token, user.security_version, policy::ENROLMENT_LIFE, now));
-            if open && user.active { Ok(()) } else { Err(EnrolmentRejection::InvalidToken) }
+            let valid = entry.is_some_and(|it| it.is_valid(token, user.security_version, policy::ENROLMENT_LIFE, now));
+            if valid && user.active { Ok(()) } else { Err(TokenRejection::Invalid) }
         }
     }
 }
@@ -107,8 +117,8 @@ pub fn check_token(user: &User, token: &EnrolmentToken, now: Timestamp) -> Resul
 /// Checks that the tenant's IdP is still the one that the token came from. A token of a local sign-in passes.
 ///
 /// # Errors
-/// [`EnrolmentRejection::InvalidToken`]: the IdP was replaced or removed.
-pub fn check_idp(user: &User, token: &EnrolmentToken, current: Option<&CurrentIdp>) -> Result<(), EnrolmentRejection> {
+/// [`TokenRejection::Invalid`]: the IdP was replaced or removed.
+pub fn check_idp(user: &User, token: &EnrolmentToken, current: Option<&CurrentIdp>) -> Result<(), TokenRejection> {
     let holds = match token {
         EnrolmentToken::Session(token) => {
             user.sessions.get(token.id()).is_none_or(|session| session.is_idp_current(current))
@@ -118,13 +128,14 @@ pub fn check_idp(user: &User, token: &EnrolmentToken, current: Option<&CurrentId
                 || current.is_some_and(|current| current.generation == generation(user, token))
         }
     };
-    if holds { Ok(()) } else { Err(EnrolmentRejection::InvalidToken) }
+    if holds { Ok(()) } else { Err(TokenRejection::Invalid) }
 }
 
 /// Checks whether a user may start an enrolment. `code` is the digest of the reset code that the user gave.
 ///
 /// # Errors
-/// Each variant of [`EnrolmentRejection`] except `NonePending` and `Stale`.
+/// [`EnrolmentRejection`]: the first reason in the order of the variants. A user with a factor cannot start with an enrolment
+/// token (`InvalidToken`).
 pub fn check_start(
     user: &User,
     token: &EnrolmentToken,
@@ -165,7 +176,9 @@ fn check_first_enrolment(user: &User, code: Option<&CodeDigest>, now: Timestamp)
 /// Checks whether the user may send a code for the pending enrolment.
 ///
 /// # Errors
-/// [`EnrolmentRejection`]: `InvalidToken`, `RefreshRequired`, `ResetRequired` or `NonePending`.
+/// [`EnrolmentRejection::InvalidToken`]: also if another token started the pending enrolment.
+/// [`EnrolmentRejection::ResetRequired`]: the factor was disabled, which ends a pending enrolment.
+/// [`EnrolmentRejection::NonePending`]: none was started, it has ended, or its attempts are used up.
 pub fn check_confirmation(user: &User, token: &EnrolmentToken, now: Timestamp) -> Result<(), EnrolmentRejection> {
     check_token(user, token, now)?;
     match &user.pending {
@@ -211,16 +224,16 @@ impl EnrolmentPermit {
 /// Stores a pending enrolment in the user. A user has at most one, so it replaces an older one.
 ///
 /// # Errors
-/// [`EnrolmentRejection`]: `InvalidToken`, `RefreshRequired` or `Stale`.
+/// [`EnrolmentChanged`]: the token is no longer accepted, or the factor or the reset code changed.
 pub(crate) fn begin(
     user: &mut User,
     token: &EnrolmentToken,
     pending: &PendingEnrolment,
     now: Timestamp,
-) -> Result<(), EnrolmentRejection> {
+) -> Result<(), EnrolmentChanged> {
     check_token(user, token, now)?;
     if !pending.is_current(user) {
-        return Err(EnrolmentRejection::Stale);
+        return Err(EnrolmentChanged::Stale);
     }
     user.pending = Some(pending.clone());
     Ok(())
@@ -309,16 +322,16 @@ impl ConfirmedEnrolment {
     /// are void, and the new session is the only valid token (docs/security.md 22). Returns whether the device is new.
     ///
     /// # Errors
-    /// [`EnrolmentRejection`]: `InvalidToken`, `RefreshRequired`, `NonePending` or `Stale`.
-    pub(crate) fn apply(&self, user: &mut User) -> Result<bool, EnrolmentRejection> {
+    /// [`EnrolmentChanged`]: each variant.
+    pub(crate) fn apply(&self, user: &mut User) -> Result<bool, EnrolmentChanged> {
         let PendingConfirmation { token, pending: charged, attempt, .. } = &self.charged;
         let now = attempt.at();
         check_token(user, token, now)?;
         let is_charged =
             |stored: &&PendingEnrolment| stored.is_valid(token.reference(), now) && stored.factor == charged.factor;
-        let pending = user.pending.as_ref().filter(is_charged).cloned().ok_or(EnrolmentRejection::NonePending)?;
+        let pending = user.pending.as_ref().filter(is_charged).cloned().ok_or(EnrolmentChanged::NonePending)?;
         if !pending.is_current(user) {
-            return Err(EnrolmentRejection::Stale);
+            return Err(EnrolmentChanged::Stale);
         }
         user.pending = None;
         user.factor = Factor::Active(Authenticator {
@@ -556,8 +569,8 @@ mod tests {
         user.enrolments.get_mut(token.reference().id()).unwrap().idp_generation = generation;
         let current = |generation| CurrentIdp { entity_id: "https://idp.example".to_owned(), generation };
         assert_eq!(check_idp(&user, &token, Some(&current(generation))), Ok(()));
-        assert_eq!(check_idp(&user, &token, Some(&current(Some(nonce())))), Err(EnrolmentRejection::InvalidToken));
-        assert_eq!(check_idp(&user, &token, None), Err(EnrolmentRejection::InvalidToken));
+        assert_eq!(check_idp(&user, &token, Some(&current(Some(nonce())))), Err(TokenRejection::Invalid));
+        assert_eq!(check_idp(&user, &token, None), Err(TokenRejection::Invalid));
     }
 
     #[test]
@@ -565,15 +578,15 @@ mod tests {
         let (mut user, token) = signed_in();
         let pending = started(&user, &token);
         user.factor = Factor::Active(authenticator());
-        assert_eq!(begin(&mut user, &token, &pending, NOW), Err(EnrolmentRejection::Stale));
+        assert_eq!(begin(&mut user, &token, &pending, NOW), Err(EnrolmentChanged::Stale));
         let (mut user, token) = unenrolled();
         let code = |digest| Some(ResetCodeEntry { digest, ends: NOW + Duration::from_millis(1), attempts: 0 });
         user.reset_code = code(digest());
         let pending = started(&user, &token);
         user.reset_code = code(digest());
-        assert_eq!(begin(&mut user, &token, &pending, NOW), Err(EnrolmentRejection::Stale));
+        assert_eq!(begin(&mut user, &token, &pending, NOW), Err(EnrolmentChanged::Stale));
         user.enrolments.clear();
-        assert_eq!(begin(&mut user, &token, &pending, NOW), Err(EnrolmentRejection::InvalidToken));
+        assert_eq!(begin(&mut user, &token, &pending, NOW), Err(TokenRejection::Invalid.into()));
     }
 
     #[test]
@@ -605,7 +618,7 @@ mod tests {
             user.factor.active().is_some_and(|it| it.id == confirmed.charged.pending.factor && it.last_step == STEP)
         );
         assert_eq!((user.consecutive_failures, user.pending.is_none(), user.sessions.len()), (0, true, 2));
-        assert_eq!(check_token(&user, &token, NOW), Err(EnrolmentRejection::RefreshRequired));
+        assert_eq!(check_token(&user, &token, NOW), Err(TokenRejection::RefreshRequired));
         assert!(user.session(confirmed.session.token.reference(), NOW).is_ok());
     }
 
@@ -615,13 +628,13 @@ mod tests {
         user.pending = Some(started(&user, &token));
         let confirmed = confirmed(&user, &token);
         let apply = |mut user: User| confirmed.apply(&mut user);
-        assert_eq!(apply(User { pending: None, ..user.clone() }), Err(EnrolmentRejection::NonePending));
+        assert_eq!(apply(User { pending: None, ..user.clone() }), Err(EnrolmentChanged::NonePending));
         let newer = Some(started(&user, &token));
-        assert_eq!(apply(User { pending: newer, ..user.clone() }), Err(EnrolmentRejection::NonePending));
+        assert_eq!(apply(User { pending: newer, ..user.clone() }), Err(EnrolmentChanged::NonePending));
         let ended = user.pending.clone().map(|pending| PendingEnrolment { ends: NOW, ..pending });
-        assert_eq!(apply(User { pending: ended, ..user.clone() }), Err(EnrolmentRejection::NonePending));
+        assert_eq!(apply(User { pending: ended, ..user.clone() }), Err(EnrolmentChanged::NonePending));
         let factor = Factor::Active(authenticator());
-        assert_eq!(apply(User { factor, ..user.clone() }), Err(EnrolmentRejection::Stale));
-        assert_eq!(apply(User { active: false, ..user }), Err(EnrolmentRejection::InvalidToken));
+        assert_eq!(apply(User { factor, ..user.clone() }), Err(EnrolmentChanged::Stale));
+        assert_eq!(apply(User { active: false, ..user }), Err(TokenRejection::Invalid.into()));
     }
 }

@@ -1,6 +1,6 @@
 //! The rule that replaces a recovery token.
 
-use super::session::NoSession;
+use super::session::TokenRejection;
 use crate::{
     domain::{RecoveryToken, User},
     env::Timestamp,
@@ -12,7 +12,7 @@ use crate::{
 pub enum RecoveryTokenRejection {
     /// The caller's session ended.
     #[error(transparent)]
-    NoSession(#[from] NoSession),
+    Session(#[from] TokenRejection),
     /// The factor is disabled: the user needs a reset.
     #[error("the factor is disabled")]
     FactorDisabled,
@@ -91,10 +91,10 @@ mod tests {
         let (mut user, session, factor) = user();
         let late = NOW + policy::SESSION_LIFE;
         let rejected = replace_recovery_token(&mut user, &session, factor, digest(), late);
-        assert_eq!(rejected, Err(NoSession::Invalid.into()));
+        assert_eq!(rejected, Err(TokenRejection::Invalid.into()));
         user.raise_security_version();
         let rejected = replace_recovery_token(&mut user, &session, factor, digest(), NOW);
-        assert_eq!(rejected, Err(NoSession::RefreshRequired.into()));
+        assert_eq!(rejected, Err(TokenRejection::RefreshRequired.into()));
     }
 
     #[test]

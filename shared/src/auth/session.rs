@@ -9,13 +9,13 @@ use crate::{
     sign_in::{DeviceOrigin, NewSession},
 };
 
-/// Why a token holds no session.
+/// Why a token is not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NoSession {
-    /// Unknown, ended or of another class; or the user is inactive or deleted.
-    #[error("the session token is not valid")]
+pub enum TokenRejection {
+    /// Unknown, ended, void or of another class; or the user is inactive or deleted.
+    #[error("the token is not valid")]
     Invalid,
-    /// From before the user's last security change: the user has to sign in again (docs/product.md P12).
+    /// A session from before the user's last security change: the user has to sign in again (docs/product.md P12).
     #[error("the session is older than the last security change")]
     RefreshRequired,
 }
@@ -34,12 +34,17 @@ pub enum SessionsToEnd {
 /// Ends sessions of the caller, whose own session must be valid.
 ///
 /// # Errors
-/// [`NoSession`]: the caller's session is not live, or there is no session of that id.
-pub fn end_sessions(user: &mut User, token: &TokenRef, which: &SessionsToEnd, now: Timestamp) -> Result<(), NoSession> {
+/// [`TokenRejection`]: the caller's session is not live, or there is no session of that id.
+pub fn end_sessions(
+    user: &mut User,
+    token: &TokenRef,
+    which: &SessionsToEnd,
+    now: Timestamp,
+) -> Result<(), TokenRejection> {
     user.session(token, now)?;
     match which {
         SessionsToEnd::This => drop(user.sessions.remove(token.id())),
-        SessionsToEnd::One(id) => user.sessions.remove(id).map(|_| ()).ok_or(NoSession::Invalid)?,
+        SessionsToEnd::One(id) => user.sessions.remove(id).map(|_| ()).ok_or(TokenRejection::Invalid)?,
         SessionsToEnd::Others => {
             user.sessions.retain(|id, _| id == token.id());
             user.devices.clear();
@@ -52,28 +57,28 @@ impl User {
     /// The valid session of a token.
     ///
     /// # Errors
-    /// [`NoSession`].
-    pub fn session(&self, token: &TokenRef, now: Timestamp) -> Result<&Session, NoSession> {
+    /// [`TokenRejection`].
+    pub fn session(&self, token: &TokenRef, now: Timestamp) -> Result<&Session, TokenRejection> {
         let session = self.session_in_time(token, now)?;
-        if session.is_valid(now) { Ok(session) } else { Err(NoSession::Invalid) }
+        if session.is_valid(now) { Ok(session) } else { Err(TokenRejection::Invalid) }
     }
 
     /// As [`Self::session`], also if the session's attempts at the current password are used up: the last of them may be
     /// correct.
     ///
     /// # Errors
-    /// [`NoSession`].
-    pub fn session_in_time(&self, token: &TokenRef, now: Timestamp) -> Result<&Session, NoSession> {
+    /// [`TokenRejection`].
+    pub fn session_in_time(&self, token: &TokenRef, now: Timestamp) -> Result<&Session, TokenRejection> {
         let session = self.sessions.get(token.id()).filter(|session| session.verifier == *token.verifier());
         match session {
             Some(session) if self.active && session.is_in_time(now) => {
                 if session.security_version == self.security_version {
                     Ok(session)
                 } else {
-                    Err(NoSession::RefreshRequired)
+                    Err(TokenRejection::RefreshRequired)
                 }
             }
-            _ => Err(NoSession::Invalid),
+            _ => Err(TokenRejection::Invalid),
         }
     }
 

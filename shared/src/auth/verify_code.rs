@@ -3,7 +3,7 @@
 //! An attempt is charged first ([`check_attempt`] is what the charge requires), then the code is checked, then
 //! [`SignIn::apply`] spends what was proven and opens the session.
 
-use super::session::NoSession;
+use super::session::TokenRejection;
 use crate::{
     domain::{Amr, ChallengeState, FactorState, Session, TimeStep, User},
     env::{Entropy, EntropyError, Timestamp},
@@ -15,7 +15,7 @@ use crate::{
     totp::TotpProof,
 };
 
-/// Why a code is not checked, or why a correct code grants nothing.
+/// Why a code is not checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum VerificationRejection {
     /// The token is unknown, has ended, was spent, or its attempts are used up.
@@ -30,15 +30,27 @@ pub enum VerificationRejection {
     /// There is no factor.
     #[error("there is no factor")]
     NoFactor,
-    /// Another request spent the time step, the recovery token or the attempt, or the factor was replaced.
-    #[error("the code was used meanwhile")]
-    AlreadyUsed,
 }
+
+impl From<TokenRejection> for VerificationRejection {
+    fn from(why: TokenRejection) -> Self {
+        match why {
+            TokenRejection::Invalid => Self::InvalidToken,
+            TokenRejection::RefreshRequired => Self::RefreshRequired,
+        }
+    }
+}
+
+/// A correct code grants nothing: another request spent the time step, the recovery token or the attempt, or the user changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the code was used meanwhile")]
+pub struct ProofRejected;
 
 /// Whether a code may be checked: first the token, then the factor. The window of recent attempts is not part of it.
 ///
 /// # Errors
-/// Each variant of [`VerificationRejection`] except `AlreadyUsed`.
+/// [`VerificationRejection::InvalidToken`]: the token is not valid, or the factor is disabled and the token is a challenge.
+/// The other variants say when they are returned.
 pub fn check_attempt(user: &User, token: &VerificationToken, now: Timestamp) -> Result<(), VerificationRejection> {
     check_token(user, token, now)?;
     if token.challenge_of(user).is_some_and(|challenge| !challenge.state.is_open_below(policy::MAX_ATTEMPTS)) {
@@ -55,19 +67,16 @@ pub fn check_attempt(user: &User, token: &VerificationToken, now: Timestamp) -> 
 
 /// Whether the token works for this user. The last attempt at a challenge is charged before its code is checked, so the number
 /// of attempts is not part of it.
-fn check_token(user: &User, token: &VerificationToken, now: Timestamp) -> Result<(), VerificationRejection> {
+fn check_token(user: &User, token: &VerificationToken, now: Timestamp) -> Result<(), TokenRejection> {
     match token {
         VerificationToken::Challenge(reference) => {
             let usable = token.challenge_of(user).is_some_and(|challenge| {
                 challenge.state != ChallengeState::Spent
                     && challenge.is_valid(reference, user.security_version, policy::CHALLENGE_LIFE, now)
             });
-            if usable && user.active { Ok(()) } else { Err(VerificationRejection::InvalidToken) }
+            if usable && user.active { Ok(()) } else { Err(TokenRejection::Invalid) }
         }
-        VerificationToken::Session(token) => user.session(token, now).map(drop).map_err(|why| match why {
-            NoSession::Invalid => VerificationRejection::InvalidToken,
-            NoSession::RefreshRequired => VerificationRejection::RefreshRequired,
-        }),
+        VerificationToken::Session(token) => user.session(token, now).map(drop),
     }
 }
 
@@ -175,13 +184,13 @@ impl SignIn {
     /// one and keeps its end.
     ///
     /// # Errors
-    /// [`VerificationRejection`]: another request spent what this one needs, or the user changed.
-    pub(crate) fn apply(&self, user: &mut User) -> Result<OpenedSession, VerificationRejection> {
+    /// [`ProofRejected`]: another request spent what this one needs, or the user changed.
+    pub(crate) fn apply(&self, user: &mut User) -> Result<OpenedSession, ProofRejected> {
         let PendingVerification { token, attempt, .. } = &self.pending;
         let (now, mut session) = (attempt.at(), self.session.entry.clone());
-        check_token(user, token, now)?;
+        check_token(user, token, now).map_err(|_| ProofRejected)?;
         if !user.recent_attempts.contains_key(&attempt.text()) {
-            return Err(VerificationRejection::AlreadyUsed);
+            return Err(ProofRejected);
         }
         self.proof.spend(user)?;
         user.refund(attempt);
@@ -230,21 +239,25 @@ pub fn disable_factor(user: &mut User) -> Result<(), NotExhausted> {
 }
 
 impl Proof {
-    fn spend(&self, user: &mut User) -> Result<(), VerificationRejection> {
-        let authenticator = user.factor.active_mut().ok_or(VerificationRejection::AlreadyUsed)?;
+    /// Spends what was proven.
+    ///
+    /// # Errors
+    /// [`ProofRejected`]: it was spent already, or the factor is disabled or another one.
+    fn spend(&self, user: &mut User) -> Result<(), ProofRejected> {
+        let authenticator = user.factor.active_mut().ok_or(ProofRejected)?;
         match self {
             Self::Step { factor, step, resealed } => {
                 if authenticator.id != *factor {
-                    return Err(VerificationRejection::AlreadyUsed);
+                    return Err(ProofRejected);
                 }
-                authenticator.accept_step(*step).map_err(|_| VerificationRejection::AlreadyUsed)?;
+                authenticator.accept_step(*step).map_err(|_| ProofRejected)?;
                 if let Some(resealed) = resealed {
                     authenticator.secret = resealed.clone();
                 }
             }
             Self::RecoveryToken(digest) => {
                 let token = authenticator.recovery_token.take_if(|token| token.digest == *digest);
-                token.ok_or(VerificationRejection::AlreadyUsed)?;
+                token.ok_or(ProofRejected)?;
             }
         }
         Ok(())

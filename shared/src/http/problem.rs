@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::{
     auth::{
-        enroll::EnrolmentRejection,
+        enroll::{EnrolmentChanged, EnrolmentRejection},
         recovery_token::RecoveryTokenRejection,
         verify_code::{SignInError, VerificationRejection},
     },
@@ -20,7 +20,7 @@ use crate::{
     secret::SealError,
     store::{
         OperationError, StoreError,
-        session::{Denied, NoSession},
+        session::{Denied, TokenRejection},
     },
 };
 
@@ -377,11 +377,11 @@ impl From<SignInError> for Problem {
     }
 }
 
-impl From<NoSession> for Problem {
-    fn from(why: NoSession) -> Self {
+impl From<TokenRejection> for Problem {
+    fn from(why: TokenRejection) -> Self {
         match why {
-            NoSession::Invalid => Code::InvalidToken.into(),
-            NoSession::RefreshRequired => Code::SessionRefreshRequired.into(),
+            TokenRejection::Invalid => Code::InvalidToken.into(),
+            TokenRejection::RefreshRequired => Code::SessionRefreshRequired.into(),
         }
     }
 }
@@ -393,31 +393,44 @@ impl From<VerificationRejection> for Problem {
             VerificationRejection::RefreshRequired => Code::SessionRefreshRequired.into(),
             VerificationRejection::FactorDisabled => Code::MfaResetRequired.into(),
             VerificationRejection::NoFactor => Code::Forbidden.into(),
-            VerificationRejection::AlreadyUsed => Code::InvalidCode.into(),
         }
     }
 }
 
 impl From<EnrolmentRejection> for Problem {
     fn from(why: EnrolmentRejection) -> Self {
-        let conflict = |detail: &'static str| Self::new(Code::Conflict).detail(detail);
         match why {
             EnrolmentRejection::InvalidToken => Code::InvalidToken.into(),
             EnrolmentRejection::RefreshRequired => Code::SessionRefreshRequired.into(),
             EnrolmentRejection::StepUpRequired => Code::StepUpRequired.into(),
             EnrolmentRejection::ResetRequired => Code::MfaResetRequired.into(),
             EnrolmentRejection::ResetCode => Code::ResetCodeRequired.into(),
-            EnrolmentRejection::NonePending => conflict("no enrolment is pending: start one"),
-            EnrolmentRejection::Stale => conflict("another request changed the authenticator: try again"),
+            EnrolmentRejection::NonePending => none_pending(),
         }
     }
+}
+
+impl From<EnrolmentChanged> for Problem {
+    fn from(why: EnrolmentChanged) -> Self {
+        match why {
+            EnrolmentChanged::Token(why) => why.into(),
+            EnrolmentChanged::NonePending => none_pending(),
+            EnrolmentChanged::Stale => {
+                Self::new(Code::Conflict).detail("another request changed the authenticator: try again")
+            }
+        }
+    }
+}
+
+fn none_pending() -> Problem {
+    Problem::new(Code::Conflict).detail("no enrolment is pending: start one")
 }
 
 impl From<RecoveryTokenRejection> for Problem {
     fn from(why: RecoveryTokenRejection) -> Self {
         let conflict = |detail: &'static str| Self::new(Code::Conflict).detail(detail);
         match why {
-            RecoveryTokenRejection::NoSession(why) => why.into(),
+            RecoveryTokenRejection::Session(why) => why.into(),
             RecoveryTokenRejection::FactorDisabled => Code::MfaResetRequired.into(),
             RecoveryTokenRejection::NoFactor => conflict("you have no active authenticator"),
             RecoveryTokenRejection::FactorReplaced => conflict("another request changed the authenticator: try again"),

@@ -24,7 +24,7 @@ use crate::{
     store::{
         StoreError,
         memory::MemoryTable,
-        session::{Denied, NoSession},
+        session::{Denied, TokenRejection},
     },
 };
 
@@ -629,8 +629,8 @@ async fn internal_causes_are_not_in_responses() {
         assert!(!String::from_utf8_lossy(&reply.body).contains("sled"));
     }
     assert_eq!(respond_with(HashError::TooLong.into()).await.code(), "invalid_request");
-    assert_eq!(respond_with(NoSession::Invalid.into()).await.code(), "invalid_token");
-    assert_eq!(respond_with(NoSession::RefreshRequired.into()).await.code(), "session_refresh_required");
+    assert_eq!(respond_with(TokenRejection::Invalid.into()).await.code(), "invalid_token");
+    assert_eq!(respond_with(TokenRejection::RefreshRequired.into()).await.code(), "session_refresh_required");
     assert_eq!(respond_with(Denied::Forbidden.into()).await.code(), "forbidden");
 }
 

@@ -14,11 +14,11 @@ use super::{
     write::{self, Action, Condition, Item, Write, attr, eq, gt, lt, ne},
 };
 pub use crate::auth::enroll::{
-    ConfirmedEnrolment, EnrolmentPermit, EnrolmentRejection, EnrolmentToken, PendingConfirmation,
+    ConfirmedEnrolment, EnrolmentChanged, EnrolmentPermit, EnrolmentRejection, EnrolmentToken, PendingConfirmation,
 };
 use crate::{
     audit::AuditEvent,
-    auth::enroll,
+    auth::{enroll, session::TokenRejection},
     domain::User,
     env::Timestamp,
     policy,
@@ -26,8 +26,11 @@ use crate::{
     sign_in::{Attempt, SignedIn},
 };
 
-/// Why a step of an enrolment was not done.
+/// Why an enrolment may not be started or confirmed.
 pub type EnrolmentError = OperationError<EnrolmentRejection>;
+
+/// Why a step of an enrolment was not done although it was allowed.
+pub type EnrolmentCommitError = OperationError<EnrolmentChanged>;
 
 impl Store {
     /// Checks whether a user may start an enrolment. The write that compares the reset code also counts a wrong one. A right
@@ -47,7 +50,7 @@ impl Store {
         let user = user.ok_or(OperationError::Rejected(EnrolmentRejection::InvalidToken))?;
         let user: User = item::read(user)?;
         let idp: Option<CurrentIdp> = idp.map(item::read).transpose()?;
-        enroll::check_idp(&user, &token, idp.as_ref()).map_err(OperationError::Rejected)?;
+        enroll::check_idp(&user, &token, idp.as_ref()).map_err(|why| OperationError::Rejected(why.into()))?;
         enroll::check_start(&user, &token, given.as_ref(), now).map_err(OperationError::Rejected)?;
         let missing = || StoreError::Corrupt("the profile of a user or the item of its tenant is missing".into());
         let profile: Profile = item::read(profile.ok_or_else(missing)?)?;
@@ -82,7 +85,7 @@ impl Store {
     /// ends.
     ///
     /// # Errors
-    /// [`EnrolmentError`]: the token is no longer valid, the user changed, or the store failed. Do not show the secret.
+    /// [`EnrolmentCommitError`]: the token is no longer valid, the user changed, or the store failed. Do not show the secret.
     pub async fn begin_enrolment(
         &self,
         start: EnrolmentPermit,
@@ -90,13 +93,13 @@ impl Store {
         secret: SealedSecret,
         attempt: &Attempt,
         event: &AuditEvent,
-    ) -> Result<Timestamp, EnrolmentError> {
+    ) -> Result<Timestamp, EnrolmentCommitError> {
         let now = attempt.at();
         let pending = start.pending(factor, secret, now);
         let EnrolmentPermit { token, user, .. } = start;
         let audited = Audited { attempt, number: 0, event };
         let decide = |user: &mut User| Ok(((), enroll::begin(user, &token, &pending, now).map(|()| Vec::new())?));
-        self.commit_user(token.key(), user, audited, EnrolmentRejection::InvalidToken, decide).await?;
+        self.commit_user(token.key(), user, audited, TokenRejection::Invalid.into(), decide).await?;
         Ok(pending.ends)
     }
 
@@ -120,7 +123,7 @@ impl Store {
         let found = found.ok_or(OperationError::Rejected(EnrolmentRejection::InvalidToken))?;
         let user: User = item::read(found)?;
         let idp: Option<CurrentIdp> = idp.map(item::read).transpose()?;
-        enroll::check_idp(&user, &token, idp.as_ref()).map_err(OperationError::Rejected)?;
+        enroll::check_idp(&user, &token, idp.as_ref()).map_err(|why| OperationError::Rejected(why.into()))?;
         if !counted {
             let why = enroll::check_confirmation(&user, &token, now).err();
             return Err(OperationError::Rejected(why.unwrap_or(EnrolmentRejection::NonePending)));
@@ -137,13 +140,13 @@ impl Store {
     /// Makes the pending factor the active one and opens a session, in one transaction (docs/security.md 22).
     ///
     /// # Errors
-    /// [`EnrolmentError`]: another request used the code or the user changed, or the store failed and the transaction may be
+    /// [`EnrolmentCommitError`]: another request used the code or the user changed, or the store failed and the transaction may be
     /// committed nevertheless.
     pub async fn confirm_enrolment(
         &self,
         confirmed: ConfirmedEnrolment,
         event: &AuditEvent,
-    ) -> Result<SignedIn, EnrolmentError> {
+    ) -> Result<SignedIn, EnrolmentCommitError> {
         let (key, user) = (confirmed.key(), confirmed.charged_user().clone());
         let audited = Audited { attempt: confirmed.attempt(), number: 0, event };
         let decide = |user: &mut User| {
@@ -151,7 +154,7 @@ impl Store {
             let mark = || Write::update(keys::administrators(key.tenant()), vec![], vec![mark_admin_with_mfa(key)]);
             Ok((new_device, user.administers().then(mark).into_iter().collect()))
         };
-        let new_device = self.commit_user(key, user, audited, EnrolmentRejection::Stale, decide).await?;
+        let new_device = self.commit_user(key, user, audited, EnrolmentChanged::Stale, decide).await?;
         Ok(confirmed.signed_in(new_device))
     }
 }

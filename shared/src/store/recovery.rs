@@ -3,7 +3,7 @@
 use super::{
     OperationError, Store,
     commit::Audited,
-    session::{FreshSession, NoSession},
+    session::{FreshSession, TokenRejection},
 };
 use crate::{
     audit::AuditEvent,
@@ -37,7 +37,7 @@ impl Store {
             replace_recovery_token(user, token, factor, *digest, attempt.at())?;
             Ok(((), Vec::new()))
         };
-        let gone = RecoveryTokenRejection::NoSession(NoSession::Invalid);
+        let gone = RecoveryTokenRejection::Session(TokenRejection::Invalid);
         self.commit_user(token.user(), user, audited, gone, decide).await
     }
 }
@@ -93,7 +93,7 @@ mod tests {
         ann.change_all(factor_removal()).await;
         assert_eq!(replace(&ann, &caller).await.1, Err(RecoveryTokenRejection::NoFactor));
         ann.change(Action::Add(attr("ep"), 1)).await;
-        assert!(matches!(replace(&ann, &caller).await.1, Err(RecoveryTokenRejection::NoSession(_))));
+        assert!(matches!(replace(&ann, &caller).await.1, Err(RecoveryTokenRejection::Session(_))));
     }
 
     #[tokio::test]

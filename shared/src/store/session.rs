@@ -21,10 +21,10 @@ use crate::{
     sign_in::Attempt,
 };
 
-pub use crate::auth::session::{NoSession, SessionsToEnd};
+pub use crate::auth::session::{SessionsToEnd, TokenRejection};
 
 /// Why an operation of a signed-in caller was not done.
-pub type SessionError = OperationError<NoSession>;
+pub type SessionError = OperationError<TokenRejection>;
 
 /// The signed-in caller, from one consistent read.
 pub struct Principal {
@@ -198,7 +198,7 @@ impl Store {
     /// [`SessionError`]: the token holds no valid session, or the store failed.
     pub async fn read_session(&self, token: &TokenRef, now: Timestamp) -> Result<Principal, SessionError> {
         if token.class() != TokenClass::Session {
-            return Err(OperationError::Rejected(NoSession::Invalid));
+            return Err(OperationError::Rejected(TokenRejection::Invalid));
         }
         let [user, idp] = self.read_all([keys::user(token.user()), keys::idp(token.user().tenant())]).await?;
         self.principal([user, idp], token, now).await
@@ -211,13 +211,13 @@ impl Store {
         token: &TokenRef,
         now: Timestamp,
     ) -> Result<Principal, SessionError> {
-        let Some(item) = user else { return Err(OperationError::Rejected(NoSession::Invalid)) };
+        let Some(item) = user else { return Err(OperationError::Rejected(TokenRejection::Invalid)) };
         let mut user: User = item::read(item)?;
         user.forget_before(self.restore_epoch.since);
         let idp: Option<CurrentIdp> = idp.map(item::read).transpose()?;
         let session = match user.session(token, now) {
             Ok(session) if session.is_idp_current(idp.as_ref()) => session.clone(),
-            Ok(_) => return Err(OperationError::Rejected(NoSession::Invalid)),
+            Ok(_) => return Err(OperationError::Rejected(TokenRejection::Invalid)),
             Err(why) => return Err(OperationError::Rejected(why)),
         };
         if session.seen <= now - policy::LAST_SEEN_INTERVAL {
@@ -244,7 +244,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<(Principal, Profile), SessionError> {
         if token.class() != TokenClass::Session {
-            return Err(OperationError::Rejected(NoSession::Invalid));
+            return Err(OperationError::Rejected(TokenRejection::Invalid));
         }
         let who = token.user();
         let wanted = [keys::user(who), keys::idp(who.tenant()), keys::profile(who)];
@@ -296,7 +296,7 @@ impl Store {
         let token = &caller.token;
         let audited = Audited { attempt, number: 0, event };
         let decide = |user: &mut User| Ok(((), end_sessions(user, token, which, attempt.at()).map(|()| Vec::new())?));
-        self.commit_user(token.user(), caller.user.clone(), audited, NoSession::Invalid, decide).await
+        self.commit_user(token.user(), caller.user.clone(), audited, TokenRejection::Invalid, decide).await
     }
 }
 
@@ -352,11 +352,11 @@ mod tests {
         (ann, first, second)
     }
 
-    async fn why(ann: &Ann, token: &TokenRef, at: Timestamp) -> Option<NoSession> {
+    async fn why(ann: &Ann, token: &TokenRef, at: Timestamp) -> Option<TokenRejection> {
         decided(ann.store.read_session(token, at).await).err()
     }
 
-    async fn end(ann: &Ann, token: &TokenRef, which: &SessionsToEnd) -> Result<(), NoSession> {
+    async fn end(ann: &Ann, token: &TokenRef, which: &SessionsToEnd) -> Result<(), TokenRejection> {
         let caller = ann.store.read_session(token, NOW).await.unwrap();
         let attempt = Attempt::begin(NOW, &SystemEntropy).unwrap();
         decided(ann.store.end_sessions(&caller, which, &attempt, &ann.event()).await)
@@ -370,17 +370,17 @@ mod tests {
             assert_eq!(why(&ann, &first, at).await, None, "{at}");
             at = at + Duration::from_secs(1700);
         }
-        assert_eq!(why(&ann, &first, NOW + policy::SESSION_LIFE).await, Some(NoSession::Invalid));
-        assert_eq!(why(&ann, &second, NOW + policy::SESSION_IDLE).await, Some(NoSession::Invalid));
+        assert_eq!(why(&ann, &first, NOW + policy::SESSION_LIFE).await, Some(TokenRejection::Invalid));
+        assert_eq!(why(&ann, &second, NOW + policy::SESSION_IDLE).await, Some(TokenRejection::Invalid));
     }
 
     #[tokio::test]
     async fn raised_security_version_requires_refresh_and_deactivation_is_not_explained() {
         let (ann, first, _) = two_sessions().await;
         ann.change(Action::Add(attr("ep"), 1)).await;
-        assert_eq!(why(&ann, &first, NOW).await, Some(NoSession::RefreshRequired));
+        assert_eq!(why(&ann, &first, NOW).await, Some(TokenRejection::RefreshRequired));
         ann.change(Action::Set(attr("ac"), write::Value::Bool(false))).await;
-        assert_eq!(why(&ann, &first, NOW).await, Some(NoSession::Invalid));
+        assert_eq!(why(&ann, &first, NOW).await, Some(TokenRejection::Invalid));
     }
 
     #[tokio::test]
@@ -389,7 +389,7 @@ mod tests {
         for class in [TokenClass::Challenge, TokenClass::Session] {
             let other =
                 NewToken::generate(class, &ann.key, crate::secret::RestoreEpoch::default(), &SystemEntropy).unwrap();
-            assert_eq!(why(&ann, other.reference(), NOW).await, Some(NoSession::Invalid));
+            assert_eq!(why(&ann, other.reference(), NOW).await, Some(TokenRejection::Invalid));
         }
         assert_eq!(why(&ann, &first, NOW).await, None);
     }
@@ -398,10 +398,10 @@ mod tests {
     async fn ended_session_is_invalid_immediately() {
         let (ann, first, second) = two_sessions().await;
         assert_eq!(end(&ann, &first, &SessionsToEnd::One(second.id().clone())).await, Ok(()));
-        assert_eq!(why(&ann, &second, NOW).await, Some(NoSession::Invalid));
-        assert_eq!(end(&ann, &first, &SessionsToEnd::One(second.id().clone())).await, Err(NoSession::Invalid));
+        assert_eq!(why(&ann, &second, NOW).await, Some(TokenRejection::Invalid));
+        assert_eq!(end(&ann, &first, &SessionsToEnd::One(second.id().clone())).await, Err(TokenRejection::Invalid));
         assert_eq!(end(&ann, &first, &SessionsToEnd::This).await, Ok(()));
-        assert_eq!(why(&ann, &first, NOW).await, Some(NoSession::Invalid));
+        assert_eq!(why(&ann, &first, NOW).await, Some(TokenRejection::Invalid));
     }
 
     #[tokio::test]
@@ -409,7 +409,7 @@ mod tests {
         let (ann, first, second) = two_sessions().await;
         assert_eq!(end(&ann, &first, &SessionsToEnd::Others).await, Ok(()));
         assert_eq!(why(&ann, &first, NOW).await, None);
-        assert_eq!(why(&ann, &second, NOW).await, Some(NoSession::Invalid));
+        assert_eq!(why(&ann, &second, NOW).await, Some(TokenRejection::Invalid));
     }
 
     #[tokio::test]

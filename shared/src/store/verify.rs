@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     audit::AuditEvent,
-    auth::verify_code::{self, NotExhausted, SignIn, VerificationRejection},
+    auth::verify_code::{self, NotExhausted, ProofRejected, SignIn, VerificationRejection},
     domain::User,
     env::Timestamp,
     id::UserKey,
@@ -41,7 +41,7 @@ pub enum ChargeRejection {
 pub type ChargeError = OperationError<ChargeRejection>;
 
 /// Why a correct code was not accepted.
-pub type AcceptError = OperationError<VerificationRejection>;
+pub type AcceptError = OperationError<ProofRejected>;
 
 impl Store {
     /// Counts an attempt against the budgets of the challenge, the window and the consecutive failures in one write, and
@@ -103,7 +103,7 @@ impl Store {
         let (key, user) = (sign_in.key(), sign_in.charged_user().clone());
         let audited = Audited { attempt: sign_in.attempt(), number: 0, event };
         let decide = |user: &mut User| Ok((sign_in.apply(user)?, Vec::new()));
-        let opened = self.commit_user(key, user, audited, VerificationRejection::AlreadyUsed, decide).await?;
+        let opened = self.commit_user(key, user, audited, ProofRejected, decide).await?;
         Ok(sign_in.signed_in(opened))
     }
 

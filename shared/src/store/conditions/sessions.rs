@@ -9,7 +9,7 @@ use crate::{
     store::{
         fixture::{PASSWORD, STEP, ann},
         item::{self, Amr, Session},
-        session::{Denied, NoSession, SessionsToEnd},
+        session::{Denied, SessionsToEnd, TokenRejection},
         write::{self, Value},
     },
 };
@@ -111,7 +111,7 @@ async fn password_change_is_refused_when_session_or_password_changed_meanwhile()
             }
         });
         let done = decided(ann.store.change_password(verified, &hash, &SystemEntropy, &ann.event()).await);
-        let why = if case == "session gone" { NoSession::Invalid } else { NoSession::RefreshRequired };
+        let why = if case == "session gone" { TokenRejection::Invalid } else { TokenRejection::RefreshRequired };
         assert!(matches!(done, Err(it) if it == why), "{case}");
         let row: item::LoginRow = item::read(item_at(&ann, login).await.unwrap()).unwrap();
         let set = i64::from(case == "password");
@@ -149,7 +149,9 @@ async fn only_valid_sessions_are_listed() {
 async fn ended_session_from_before_security_change_looks_unknown() {
     let (ann, token, _) = two_sessions().await;
     ann.change(Action::Add(attr("ep"), 1)).await;
-    for (after, why) in [(Duration::ZERO, NoSession::RefreshRequired), (policy::SESSION_LIFE, NoSession::Invalid)] {
+    for (after, why) in
+        [(Duration::ZERO, TokenRejection::RefreshRequired), (policy::SESSION_LIFE, TokenRejection::Invalid)]
+    {
         assert_eq!(decided(ann.store.read_session(&token, NOW + after).await).err(), Some(why));
     }
 }
@@ -183,8 +185,8 @@ async fn token_with_other_verifier_is_no_session() {
     let (ann, token, _) = two_sessions().await;
     assert!(ann.store.read_named_session(&token, NOW).await.is_ok());
     ann.change(Action::Set(attr("s").key(token.id().as_str().to_owned()).key("g"), write::bytes(&[7; 16]))).await;
-    assert_eq!(decided(ann.store.read_session(&token, NOW).await).err(), Some(NoSession::Invalid));
-    assert_eq!(decided(ann.store.read_named_session(&token, NOW).await).err(), Some(NoSession::Invalid));
+    assert_eq!(decided(ann.store.read_session(&token, NOW).await).err(), Some(TokenRejection::Invalid));
+    assert_eq!(decided(ann.store.read_named_session(&token, NOW).await).err(), Some(TokenRejection::Invalid));
 }
 
 #[tokio::test]

@@ -35,12 +35,13 @@ async fn may_enrol(
     decided(ann.store.may_enrol(EnrolmentToken::new(token.clone()).unwrap(), code, &attempt(at)).await)
 }
 
-async fn begin(ann: &Ann, token: &TokenRef, code: Option<CodeDigest>) -> Result<TotpSecret, EnrolmentRejection> {
-    let start = may_enrol(ann, token, code, NOW).await?;
+async fn begin(ann: &Ann, token: &TokenRef, code: Option<CodeDigest>) -> TotpSecret {
+    let start = may_enrol(ann, token, code, NOW).await.ok().unwrap();
     let factor = Nonce::generate(&SystemEntropy).unwrap();
     let secret = TotpSecret::generate(start.factor(factor), &SystemEntropy).unwrap();
     let sealed = ring().seal(&secret, &SystemEntropy).await.unwrap();
-    decided(ann.store.begin_enrolment(start, factor, sealed, &attempt(NOW), &event()).await).map(|_| secret)
+    ann.store.begin_enrolment(start, factor, sealed, &attempt(NOW), &event()).await.unwrap();
+    secret
 }
 
 async fn charge(ann: &Ann, token: &TokenRef) -> Result<PendingConfirmation, EnrolmentRejection> {
@@ -66,7 +67,7 @@ async fn enrolment_is_refused_after_the_idp_is_replaced() {
     let entity_id = crate::store::fixture::idp().entity_id;
     let first = ann.configures(&entity_id, 1).await;
     let token = ann.token_by(&first, "eve", "1").await;
-    begin(&ann, &token, None).await.ok().unwrap();
+    begin(&ann, &token, None).await;
     assert!(charge(&ann, &token).await.is_ok());
     let before = confirmed(&ann, &token).await.ok().unwrap();
     let mut user = ann.read(&eve).await;
@@ -83,11 +84,11 @@ async fn enrolment_is_refused_after_the_idp_is_replaced() {
     );
     // A token of the other IdP enrols. The session that it opens can start another enrolment, until that IdP is replaced.
     let token = ann.token_by(&other, "eve", "2").await;
-    begin(&ann, &token, None).await.ok().unwrap();
+    begin(&ann, &token, None).await;
     let session = confirm(&ann, &token).await.unwrap();
     assert_eq!(session.session.idp_generation, other.generation);
     let session = session.token.reference().clone();
-    begin(&ann, &session, None).await.ok().unwrap();
+    begin(&ann, &session, None).await;
     ann.configures(&entity_id, 3).await;
     assert!(matches!(may_enrol(&ann, &session, None, NOW).await, Err(EnrolmentRejection::InvalidToken)));
     assert!(matches!(charge(&ann, &session).await, Err(EnrolmentRejection::InvalidToken)));
@@ -109,7 +110,7 @@ async fn unenrolled(tokens: usize) -> (Ann, Vec<TokenRef>) {
 #[tokio::test]
 async fn enrolment_is_confirmed_once_and_all_other_tokens_are_void() {
     let (ann, tokens) = unenrolled(2).await;
-    begin(&ann, &tokens[0], None).await.ok().unwrap();
+    begin(&ann, &tokens[0], None).await;
     let [first, second] =
         [confirmed(&ann, &tokens[0]).await.ok().unwrap(), confirmed(&ann, &tokens[0]).await.ok().unwrap()];
     let event = event();
@@ -133,14 +134,11 @@ async fn enrolment_is_confirmed_once_and_all_other_tokens_are_void() {
 async fn newer_enrolment_replaces_the_pending_one_and_older_token_does_not_charge_it() {
     let (ann, tokens) = unenrolled(2).await;
     assert_eq!(charge(&ann, &tokens[0]).await.err(), Some(EnrolmentRejection::NonePending));
-    begin(&ann, &tokens[0], None).await.ok().unwrap();
+    begin(&ann, &tokens[0], None).await;
     let older = confirmed(&ann, &tokens[0]).await.ok().unwrap();
-    begin(&ann, &tokens[1], None).await.ok().unwrap();
+    begin(&ann, &tokens[1], None).await;
     assert_eq!(charge(&ann, &tokens[0]).await.err(), Some(EnrolmentRejection::InvalidToken));
-    assert_eq!(
-        decided(ann.store.confirm_enrolment(older, &event()).await).err(),
-        Some(EnrolmentRejection::NonePending)
-    );
+    assert_eq!(decided(ann.store.confirm_enrolment(older, &event()).await).err(), Some(EnrolmentChanged::NonePending));
     assert_eq!(ann.read(&ann.key).await.pending.unwrap().attempts, 0);
     assert!(confirm(&ann, &tokens[1]).await.is_some());
 }
@@ -156,12 +154,12 @@ async fn all_enrolment_tokens_within_the_network_limit_are_valid() {
 #[tokio::test]
 async fn pending_enrolment_ends_after_five_codes() {
     let (ann, tokens) = unenrolled(1).await;
-    begin(&ann, &tokens[0], None).await.ok().unwrap();
+    begin(&ann, &tokens[0], None).await;
     for _ in 0..policy::MAX_ATTEMPTS {
         assert!(charge(&ann, &tokens[0]).await.is_ok());
     }
     assert_eq!(charge(&ann, &tokens[0]).await.err(), Some(EnrolmentRejection::NonePending));
-    begin(&ann, &tokens[0], None).await.ok().unwrap();
+    begin(&ann, &tokens[0], None).await;
     assert!(confirm(&ann, &tokens[0]).await.is_some());
 }
 
@@ -183,7 +181,7 @@ async fn wrong_reset_code_is_counted_and_confirmation_uses_up_the_right_one() {
         assert_eq!(may_enrol(&ann, &tokens[0], Some(other), NOW).await.err(), Some(EnrolmentRejection::ResetCode));
     }
     for _ in 0..=policy::MAX_ATTEMPTS {
-        begin(&ann, &tokens[0], Some(code)).await.ok().unwrap();
+        begin(&ann, &tokens[0], Some(code)).await;
     }
     assert_eq!(
         ann.read(&ann.key).await.reset_code.unwrap().attempts,
@@ -231,11 +229,11 @@ async fn wrong_reset_code_is_counted_only_while_token_and_code_are_valid_and_at_
 async fn enrolment_started_with_a_voided_reset_code_is_not_confirmed() {
     let (ann, tokens) = unenrolled(1).await;
     let code = set_reset_code(&ann).await;
-    begin(&ann, &tokens[0], Some(code)).await.ok().unwrap();
+    begin(&ann, &tokens[0], Some(code)).await;
     let confirmed = confirmed(&ann, &tokens[0]).await.ok().unwrap();
     let start = may_enrol(&ann, &tokens[0], Some(code), NOW).await.ok().unwrap();
     set_reset_code(&ann).await;
-    assert_eq!(decided(ann.store.confirm_enrolment(confirmed, &event()).await).err(), Some(EnrolmentRejection::Stale));
+    assert_eq!(decided(ann.store.confirm_enrolment(confirmed, &event()).await).err(), Some(EnrolmentChanged::Stale));
     assert_eq!(
         charge(&ann, &tokens[0]).await.err(),
         Some(EnrolmentRejection::ResetCode),
@@ -245,7 +243,7 @@ async fn enrolment_started_with_a_voided_reset_code_is_not_confirmed() {
     let secret = TotpSecret::generate(start.factor(factor), &SystemEntropy).unwrap();
     let sealed = ring().seal(&secret, &SystemEntropy).await.unwrap();
     let started = decided(ann.store.begin_enrolment(start, factor, sealed, &attempt(NOW), &event()).await);
-    assert_eq!(started.err(), Some(EnrolmentRejection::Stale));
+    assert_eq!(started.err(), Some(EnrolmentChanged::Stale));
 }
 
 #[tokio::test]
@@ -254,7 +252,7 @@ async fn session_replaces_the_factor_only_with_a_fresh_step_up() {
     let session = ann.with_step(&tokens[0], STEP, NOW).await.unwrap().reference().clone();
     let late = NOW + policy::STEP_UP_LIFE + Duration::from_secs(1);
     assert_eq!(may_enrol(&ann, &session, None, late).await.err(), Some(EnrolmentRejection::StepUpRequired));
-    begin(&ann, &session, None).await.ok().unwrap();
+    begin(&ann, &session, None).await;
     assert_eq!(
         ann.read(&ann.key).await.factor.state(),
         FactorState::Active,

@@ -9,7 +9,7 @@ use crate::{
     store::{
         fixture::{Ann, NOW, PASSWORD, STEP, ann, at_once, attempt, decided, enrolment},
         item::{Administrators, Device, LoginRow},
-        session::NoSession,
+        session::TokenRejection,
         table::Retry,
     },
 };
@@ -100,9 +100,9 @@ async fn deactivated_user_is_signed_out_and_devices_are_forgotten() {
     set(&ann, &bob, vec![known]).await;
     assert!(change(&ann, &session, &bob, &active(false)).await.is_ok());
     assert!(ann.read(&bob).await.devices.is_empty());
-    assert_eq!(decided(ann.store.read_session(&bobs_session, NOW).await).err(), Some(NoSession::Invalid));
+    assert_eq!(decided(ann.store.read_session(&bobs_session, NOW).await).err(), Some(TokenRejection::Invalid));
     assert!(change(&ann, &session, &bob, &active(true)).await.is_ok());
-    assert_eq!(decided(ann.store.read_session(&bobs_session, NOW).await).err(), Some(NoSession::RefreshRequired));
+    assert_eq!(decided(ann.store.read_session(&bobs_session, NOW).await).err(), Some(TokenRejection::RefreshRequired));
 }
 
 #[tokio::test]
@@ -280,7 +280,7 @@ async fn deleted_users_session_does_not_work_for_user_created_again() {
     assert!(ann.store.read_all(left).await.unwrap().iter().all(Option::is_none));
     assert!(matches!(delete_as(&ann, &admin, &bob).await, Err(ChangeRejection::NotFound)));
     assert_eq!(ann.someone("bob", Role::Portal).await, bob);
-    assert_eq!(decided(ann.store.read_session(&bobs_session, NOW).await).err(), Some(NoSession::Invalid));
+    assert_eq!(decided(ann.store.read_session(&bobs_session, NOW).await).err(), Some(TokenRejection::Invalid));
     assert!(ann.read(&bob).await.incarnation != before.incarnation);
     // The caller lost the right to delete the user.
     ann.change(Action::Add(attr("ep"), 1)).await;

@@ -15,7 +15,7 @@ use crate::{
         OperationError, Store, StoreError,
         commit::Audited,
         item, keys,
-        session::{NoSession, Principal, SessionError, session_is_valid},
+        session::{Principal, SessionError, TokenRejection, session_is_valid},
         table::{Retry, Updated},
         write::{self, Action, Condition, Write, absent, attr, ne},
     },
@@ -39,13 +39,13 @@ impl Store {
         let user: User = match counted? {
             Updated::Written(Some(item)) => item::read(item)?,
             Updated::Written(None) | Updated::Refused(None) => {
-                return Err(OperationError::Rejected(NoSession::Invalid));
+                return Err(OperationError::Rejected(TokenRejection::Invalid));
             }
             Updated::Refused(Some(item)) => {
                 let user: User = item::read(item)?;
                 let session = user.session_in_time(token, now).map_err(OperationError::Rejected)?;
                 if session.password_attempt != Some(attempt.nonce()) {
-                    return Err(OperationError::Rejected(NoSession::Invalid)); // its attempts are used up
+                    return Err(OperationError::Rejected(TokenRejection::Invalid)); // its attempts are used up
                 }
                 user // this attempt was counted before, and the reply was lost
             }
@@ -84,7 +84,7 @@ impl Store {
             let entry = change_password(user, &token, &session, hash.long_enough_for_a_contact(), now)?;
             Ok((entry, vec![write]))
         };
-        let entry = self.commit_user(key, user, audited, NoSession::Invalid, decide).await?;
+        let entry = self.commit_user(key, user, audited, TokenRejection::Invalid, decide).await?;
         Ok(session.into_signed_in(entry, false))
     }
 }

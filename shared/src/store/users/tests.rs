@@ -7,7 +7,7 @@ use crate::{
     env::SystemEntropy,
     store::{
         fixture::{Ann, NOW, PASSWORD, STEP, ann, attempt, decided},
-        session::{NoSession, SessionsToEnd},
+        session::{SessionsToEnd, TokenRejection},
         table::Retry,
         write::Value,
     },
@@ -186,7 +186,7 @@ async fn changed_password_ends_other_sessions_and_forgets_devices() {
     };
     assert_eq!(why(now.token.reference()).await, None);
     for token in [&first.token, &other.token] {
-        assert_eq!(why(token.reference()).await, Some(NoSession::RefreshRequired));
+        assert_eq!(why(token.reference()).await, Some(TokenRejection::RefreshRequired));
     }
     assert!(ann.read(&ann.key).await.devices.is_empty());
     assert!(ann.password(PASSWORD, None, NOW).await.is_err());
@@ -231,9 +231,9 @@ async fn five_wrong_current_passwords_end_only_that_session() {
         let password_attempt = ann.own_password(&first, "wrong", NOW).await.err().unwrap();
         assert_eq!(password_attempt.exhausts_session(), n == 5);
     }
-    assert_eq!(decided(ann.store.read_session(first.token(), NOW).await).err(), Some(NoSession::Invalid));
+    assert_eq!(decided(ann.store.read_session(first.token(), NOW).await).err(), Some(TokenRejection::Invalid));
     let sixth = decided(ann.store.charge_own_password(&first, &attempt(NOW)).await);
-    assert_eq!(sixth.err(), Some(NoSession::Invalid));
+    assert_eq!(sixth.err(), Some(TokenRejection::Invalid));
     let valid = ann.read(&ann.key).await.sessions.values().filter(|session| session.is_valid(NOW)).count();
     assert_eq!(valid, 1, "the ended session is not valid");
     assert!(ann.own_password(&other, PASSWORD, NOW).await.is_ok());
@@ -258,7 +258,7 @@ async fn fifth_attempt_may_succeed() {
     let other_session = ann.session_of(&ann.key).await;
     let now = ann.store.change_password(verified, &hash, &SystemEntropy, &ann.event()).await.unwrap();
     assert_eq!(now.session.password_attempts, 0);
-    assert_eq!(decided(ann.store.read_session(&other_session, NOW).await).err(), Some(NoSession::RefreshRequired));
+    assert_eq!(decided(ann.store.read_session(&other_session, NOW).await).err(), Some(TokenRejection::RefreshRequired));
 }
 
 #[tokio::test]
@@ -312,9 +312,9 @@ async fn password_attempt_requires_live_session_of_local_user() {
     let verified = ann.own_password(&first, PASSWORD, NOW).await.ok().unwrap();
     ann.change(Action::Set(attr("ac"), Value::Bool(false))).await;
     let refused = decided(ann.store.charge_own_password(&first, &attempt(NOW)).await);
-    assert_eq!(refused.err(), Some(NoSession::Invalid));
+    assert_eq!(refused.err(), Some(TokenRejection::Invalid));
     let done = decided(ann.store.change_password(verified, &hash, &SystemEntropy, &ann.event()).await);
-    assert!(matches!(done, Err(NoSession::Invalid)));
+    assert!(matches!(done, Err(TokenRejection::Invalid)));
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ use crate::{
         enrolment::{EnrolmentRejection, EnrolmentToken},
         fixture::{Ann, NOW, ann_of, attempt, decided, idp},
         memory::MemoryTable,
-        session::NoSession,
+        session::TokenRejection,
         table::{Query, Retry, Transacted, Transaction, Updated},
         users::{ChangeRejection, Patch},
         verify::ChargeRejection,
@@ -54,21 +54,21 @@ async fn sso_session_ends_with_its_idp_and_not_with_a_certificate() {
     assert_eq!((same.generation, same.changed), (first.generation, Timestamp::from_secs(2)));
     assert_eq!(session_rejection(&ann, &session).await, None);
     ann.configures(OTHER_ENTITY_ID, 3).await;
-    assert_eq!(session_rejection(&ann, &session).await, Some(NoSession::Invalid), "the IdP was replaced");
+    assert_eq!(session_rejection(&ann, &session).await, Some(TokenRejection::Invalid), "the IdP was replaced");
     let again = ann.configures(&idp().entity_id, 4).await;
     assert_eq!(
         session_rejection(&ann, &session).await,
-        Some(NoSession::Invalid),
+        Some(TokenRejection::Invalid),
         "the first entity id is configured again"
     );
     let session = ann.token_by(&again, "bob", "2").await;
     assert_eq!(session_rejection(&ann, &session).await, None);
     ann.removes_idp().await;
-    assert_eq!(session_rejection(&ann, &session).await, Some(NoSession::Invalid), "the IdP was removed");
+    assert_eq!(session_rejection(&ann, &session).await, Some(TokenRejection::Invalid), "the IdP was removed");
     ann.configures(&idp().entity_id, 5).await;
     assert_eq!(
         session_rejection(&ann, &session).await,
-        Some(NoSession::Invalid),
+        Some(TokenRejection::Invalid),
         "the removed IdP is configured again"
     );
     assert_eq!(session_rejection(&ann, &local).await, None, "a local session does not depend on the IdP");
@@ -87,7 +87,7 @@ async fn assertion_of_a_replaced_idp_opens_no_valid_session() {
             ann.removes_idp().await
         }
         let session = ann.token_by(&idp, "bob", &format!("1{replaced}")).await;
-        assert_eq!(session_rejection(&ann, &session).await, Some(NoSession::Invalid));
+        assert_eq!(session_rejection(&ann, &session).await, Some(TokenRejection::Invalid));
         let enrolment = EnrolmentToken::new(ann.token_by(&idp, "eve", &format!("2{replaced}")).await).unwrap();
         let result = decided(ann.store.may_enrol(enrolment, None, &attempt(NOW)).await);
         assert_eq!(result.err(), Some(EnrolmentRejection::InvalidToken));

@@ -13,7 +13,7 @@ use crate::{
         enrolment::EnrolmentToken,
         fixture::{Ann, NOW, ann, at_once, attempt, decided, enrolment, factor_removal, idp},
         item::{Amr, Provisioning},
-        session::NoSession,
+        session::TokenRejection,
         table::Retry,
         users::{Actor, ChangeRejection, CreationRejection, Patch},
         write::Value,
@@ -378,7 +378,7 @@ async fn name_id_that_is_the_login_name_of_another_user_is_ambiguous() {
 
 pub(in crate::store::sso) const OTHER_ENTITY_ID: &str = "https://other.example";
 
-pub(in crate::store::sso) async fn session_rejection(ann: &Ann, token: &TokenRef) -> Option<NoSession> {
+pub(in crate::store::sso) async fn session_rejection(ann: &Ann, token: &TokenRef) -> Option<TokenRejection> {
     decided(ann.store.read_session(token, NOW).await).err()
 }
 
@@ -442,7 +442,7 @@ async fn groups_are_mapped_at_every_sign_in() {
     assert_eq!(session_rejection(&ann, it.signed_in.token.reference()).await, None);
     assert_eq!(
         session_rejection(&ann, &before).await,
-        Some(NoSession::RefreshRequired),
+        Some(TokenRejection::RefreshRequired),
         "a change of the role ends earlier sessions"
     );
     sign_in_with_groups(&ann, &idp, "bob", None).await.unwrap();
