@@ -435,6 +435,17 @@ pub struct SignedIn {
     pub device: Option<NewToken>,
 }
 
+/// Why a proof opens no session.
+#[derive(Debug, thiserror::Error)]
+pub enum SignInError {
+    /// The proof is of another user or of another factor than the charged attempt.
+    #[error("the proof is of another factor")]
+    Foreign,
+    /// There is no randomness for a token.
+    #[error(transparent)]
+    Entropy(#[from] EntropyError),
+}
+
 impl NewSession {
     pub(crate) fn id(&self) -> &EntryId {
         self.token.reference().id()

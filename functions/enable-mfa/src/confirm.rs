@@ -82,10 +82,8 @@ pub(crate) async fn confirm_enrolment(app: &App, request: &Request, body: &Confi
     let user = charged.user().clone();
     let secret = app.sealer()?.open(charged.factor(), charged.secret()).await?;
     // A new factor has not accepted any time step yet.
-    let confirmed = match totp::check(&secret, &code, request.now, None) {
-        Some(proof) => ConfirmedEnrolment::new(charged, proof, &*app.entropy)?,
-        None => None,
-    };
+    let proof = totp::check(&secret, &code, request.now, None);
+    let confirmed = proof.map(|proof| ConfirmedEnrolment::new(charged, proof, &*app.entropy)).transpose()?;
     let mut event = request.event(AuditAction::FactorActivated, Outcome::Success).own(key.user()).notify(Notify::User);
     event.user_agent.clone_from(&request.user_agent);
     let accepted = match confirmed {

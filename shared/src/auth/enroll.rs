@@ -10,11 +10,11 @@ use crate::{
         Amr, AuthType, Authenticator, CurrentIdp, Factor, FactorState, LoginTokenEntry, PendingEnrolment, Profile,
         Session, TenantPolicy, TimeStep, User,
     },
-    env::{Entropy, EntropyError, Timestamp},
+    env::{Entropy, Timestamp},
     id::UserKey,
     policy,
     secret::{CodeDigest, FactorRef, Nonce, RestoreEpoch, SealedSecret, TokenClass, TokenRef},
-    sign_in::{Attempt, NewSession, SignedIn},
+    sign_in::{Attempt, NewSession, SignInError, SignedIn},
     totp::TotpProof,
 };
 
@@ -278,18 +278,13 @@ pub struct ConfirmedEnrolment {
 }
 
 impl ConfirmedEnrolment {
-    /// Confirms the enrolment with the proof of a right code. It takes both values, so that a proof works once. `None`: the
-    /// proof belongs to another factor.
+    /// Confirms the enrolment with the proof of a right code. It takes both values, so that a proof works once.
     ///
     /// # Errors
-    /// [`EntropyError`]: the random generator failed.
-    pub fn new(
-        charged: PendingConfirmation,
-        proof: TotpProof,
-        entropy: &dyn Entropy,
-    ) -> Result<Option<Self>, EntropyError> {
+    /// [`SignInError::Foreign`]: the proof is of another factor than the pending one.
+    pub fn new(charged: PendingConfirmation, proof: TotpProof, entropy: &dyn Entropy) -> Result<Self, SignInError> {
         if *proof.owner() != charged.factor() {
-            return Ok(None);
+            return Err(SignInError::Foreign);
         }
         let PendingConfirmation { token, user, attempt, restore_epoch, .. } = &charged;
         // The confirmation raises the security version. The new session must have the raised version.
@@ -300,7 +295,7 @@ impl ConfirmedEnrolment {
             let device = enrolment(user, token).and_then(|entry| entry.device.clone());
             session = session.with_known_device(device, *restore_epoch, entropy)?;
         }
-        Ok(Some(Self { step: proof.step(), charged, session }))
+        Ok(Self { step: proof.step(), charged, session })
     }
 
     /// The user who enrols.
@@ -446,7 +441,7 @@ mod tests {
             PendingConfirmation { token, user, pending, attempt: attempt(NOW), restore_epoch: RestoreEpoch::default() };
         let secret = TotpSecret::generate(charged.factor(), &SystemEntropy).unwrap();
         let proof = totp::check(&secret, &totp::code_at(&secret, STEP).unwrap(), NOW, None).unwrap();
-        ConfirmedEnrolment::new(charged, proof, &SystemEntropy).unwrap().unwrap()
+        ConfirmedEnrolment::new(charged, proof, &SystemEntropy).unwrap()
     }
 
     #[test]
@@ -519,7 +514,8 @@ mod tests {
         let other = FactorRef { factor: nonce(), ..charged.factor() };
         let secret = TotpSecret::generate(other, &SystemEntropy).unwrap();
         let proof = totp::check(&secret, &totp::code_at(&secret, STEP).unwrap(), NOW, None).unwrap();
-        assert!(ConfirmedEnrolment::new(charged, proof, &SystemEntropy).unwrap().is_none());
+        let refused = ConfirmedEnrolment::new(charged, proof, &SystemEntropy).err();
+        assert!(matches!(refused, Some(SignInError::Foreign)));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::{
     policy,
     recovery::RecoveryProof,
     secret::{CodeDigest, Nonce, SealedSecret},
-    sign_in::{Attempt, NewSession, PendingVerification, SignedIn, VerificationToken},
+    sign_in::{Attempt, NewSession, PendingVerification, SignInError, SignedIn, VerificationToken},
     totp::TotpProof,
 };
 
@@ -49,8 +49,7 @@ pub struct ProofRejected;
 /// Whether a code may be checked: first the token, then the factor. The window of recent attempts is not part of it.
 ///
 /// # Errors
-/// [`VerificationRejection::InvalidToken`]: the token is not valid, or the factor is disabled and the token is a challenge.
-/// The other variants say when they are returned.
+/// [`VerificationRejection`]: each variant. A disabled factor is `InvalidToken` at a challenge.
 pub fn check_attempt(user: &User, token: &VerificationToken, now: Timestamp) -> Result<(), VerificationRejection> {
     check_token(user, token, now)?;
     if token.challenge_of(user).is_some_and(|challenge| !challenge.state.is_open_below(policy::MAX_ATTEMPTS)) {
@@ -103,17 +102,6 @@ enum Proof {
     RecoveryToken(CodeDigest),
 }
 
-/// Why a proof makes no sign-in.
-#[derive(Debug, thiserror::Error)]
-pub enum SignInError {
-    /// The proof is of another user's factor, or of another factor of the user.
-    #[error("the proof is of another factor")]
-    Foreign,
-    /// There is no randomness for a token.
-    #[error(transparent)]
-    Entropy(#[from] EntropyError),
-}
-
 /// What a sign-in put into the user: the session, and whether its device is new.
 #[derive(Clone)]
 pub(crate) struct OpenedSession {
@@ -126,7 +114,7 @@ impl SignIn {
     /// works once. `resealed` is the factor's secret sealed under a newer key, to replace the stored one.
     ///
     /// # Errors
-    /// [`SignInError`].
+    /// [`SignInError::Foreign`]: the proof is of another user's factor, or of another factor of the user.
     pub fn with_totp(
         pending: PendingVerification,
         proof: TotpProof,
@@ -149,7 +137,7 @@ impl SignIn {
     /// Signs in with a recovery token, at a challenge only.
     ///
     /// # Errors
-    /// [`SignInError`].
+    /// [`SignInError::Foreign`]: the proof is of another user, or the attempt is one of a session.
     pub fn with_recovery(
         pending: PendingVerification,
         proof: RecoveryProof,

@@ -12,12 +12,13 @@ use crate::{
     auth::{
         enroll::{EnrolmentChanged, EnrolmentRejection},
         recovery_token::RecoveryTokenRejection,
-        verify_code::{SignInError, VerificationRejection},
+        verify_code::VerificationRejection,
     },
     env::{EntropyError, Timestamp},
     password::{HashError, WeakPassword},
     policy,
     secret::SealError,
+    sign_in::SignInError,
     store::{
         OperationError, StoreError,
         session::{Denied, TokenRejection},

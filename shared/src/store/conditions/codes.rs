@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use super::*;
 use crate::{
-    auth::verify_code::{NotExhausted, SignInError, VerificationRejection},
+    auth::verify_code::{NotExhausted, VerificationRejection},
     domain::ChallengeState,
     recovery,
     secret::{FactorRef, Nonce, TotpSecret},
-    sign_in::VerificationToken,
+    sign_in::{SignInError, VerificationToken},
     store::{
         fixture::{STEP, ann, factor_removal},
         verify::ChargeRejection,

@@ -130,7 +130,7 @@ async fn enrolment(table: &Arc<dyn Table>, round: usize) {
             let Ok(charged) = charge else { return false };
             let secret = ring.open(charged.factor(), charged.secret()).await.unwrap();
             let proof = totp::check(&secret, &totp::code_at(&secret, STEP).unwrap(), NOW, None).unwrap();
-            let confirmed = ConfirmedEnrolment::new(charged, proof, &SystemEntropy).unwrap().unwrap();
+            let confirmed = ConfirmedEnrolment::new(charged, proof, &SystemEntropy).unwrap();
             one.store().confirm_enrolment(confirmed, &one.ann.event()).await.is_ok()
         }
     });

@@ -53,7 +53,7 @@ async fn confirmed(ann: &Ann, token: &TokenRef) -> Result<ConfirmedEnrolment, En
     let charged = charge(ann, token).await?;
     let secret = ring().open(charged.factor(), charged.secret()).await.unwrap();
     let proof = totp::check(&secret, &totp::code_at(&secret, STEP).unwrap(), NOW, None).unwrap();
-    Ok(ConfirmedEnrolment::new(charged, proof, &SystemEntropy).unwrap().unwrap())
+    Ok(ConfirmedEnrolment::new(charged, proof, &SystemEntropy).unwrap())
 }
 
 async fn confirm(ann: &Ann, token: &TokenRef) -> Option<SignedIn> {
