@@ -15,10 +15,7 @@ use vestibule::{
     },
     id::EntryId,
     policy,
-    store::{
-        OperationError,
-        session::{Principal, SessionsToEnd},
-    },
+    store::session::{Principal, SessionsToEnd},
 };
 
 pub(crate) fn routes() -> Routes {
@@ -204,12 +201,6 @@ pub(crate) async fn end(
     which: &SessionsToEnd,
 ) -> ApiResult<StatusCode> {
     let event = request.event(AuditAction::SessionsEnded, Outcome::Success).own(caller.token().user().user());
-    match app.store.end_sessions(caller, which, &request.attempt(app)?, &event).await {
-        Ok(()) => Ok(StatusCode::NO_CONTENT),
-        Err(OperationError::Store(error)) => Err(error.into()),
-        // Either the caller's own session has ended already, or the one to end has.
-        Err(OperationError::Rejected(_)) => {
-            Err(request.principal(app).await.err().unwrap_or_else(|| Code::NotFound.into()))
-        }
-    }
+    app.store.end_sessions(caller, which, &request.attempt(app)?, &event).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

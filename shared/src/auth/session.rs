@@ -31,20 +31,31 @@ pub enum SessionsToEnd {
     Others,
 }
 
+/// Why no session is ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum EndRejection {
+    /// The caller's own session is not accepted.
+    #[error(transparent)]
+    Caller(#[from] TokenRejection),
+    /// The caller has no session of this id.
+    #[error("there is no such session")]
+    NoSuchSession,
+}
+
 /// Ends sessions of the caller, whose own session must be valid.
 ///
 /// # Errors
-/// [`TokenRejection`]: the caller's session is not live, or there is no session of that id.
+/// [`EndRejection`]: each variant.
 pub fn end_sessions(
     user: &mut User,
     token: &TokenRef,
     which: &SessionsToEnd,
     now: Timestamp,
-) -> Result<(), TokenRejection> {
+) -> Result<(), EndRejection> {
     user.session(token, now)?;
     match which {
         SessionsToEnd::This => drop(user.sessions.remove(token.id())),
-        SessionsToEnd::One(id) => user.sessions.remove(id).map(|_| ()).ok_or(TokenRejection::Invalid)?,
+        SessionsToEnd::One(id) => user.sessions.remove(id).map(|_| ()).ok_or(EndRejection::NoSuchSession)?,
         SessionsToEnd::Others => {
             user.sessions.retain(|id, _| id == token.id());
             user.devices.clear();

@@ -21,7 +21,7 @@ use crate::{
     sign_in::SignInError,
     store::{
         OperationError, StoreError,
-        session::{Denied, TokenRejection},
+        session::{Denied, EndRejection, TokenRejection},
     },
 };
 
@@ -383,6 +383,15 @@ impl From<TokenRejection> for Problem {
         match why {
             TokenRejection::Invalid => Code::InvalidToken.into(),
             TokenRejection::RefreshRequired => Code::SessionRefreshRequired.into(),
+        }
+    }
+}
+
+impl From<EndRejection> for Problem {
+    fn from(why: EndRejection) -> Self {
+        match why {
+            EndRejection::Caller(why) => why.into(),
+            EndRejection::NoSuchSession => Code::NotFound.into(),
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::{
     sign_in::Attempt,
 };
 
-pub use crate::auth::session::{SessionsToEnd, TokenRejection};
+pub use crate::auth::session::{EndRejection, SessionsToEnd, TokenRejection};
 
 /// Why an operation of a signed-in caller was not done.
 pub type SessionError = OperationError<TokenRejection>;
@@ -284,7 +284,7 @@ impl Store {
     /// Ends sessions of the caller, whose own session must be valid.
     ///
     /// # Errors
-    /// [`SessionError`]: the caller's own session ended meanwhile, or there is no such session. If the store failed, it may or
+    /// [`EndRejection`]: the caller's own session ended meanwhile, or there is no such session. If the store failed, it may or
     /// may not have happened.
     pub async fn end_sessions(
         &self,
@@ -292,11 +292,11 @@ impl Store {
         which: &SessionsToEnd,
         attempt: &Attempt,
         event: &AuditEvent,
-    ) -> Result<(), SessionError> {
+    ) -> Result<(), OperationError<EndRejection>> {
         let token = &caller.token;
         let audited = Audited { attempt, number: 0, event };
         let decide = |user: &mut User| Ok(((), end_sessions(user, token, which, attempt.at()).map(|()| Vec::new())?));
-        self.commit_user(token.user(), caller.user.clone(), audited, TokenRejection::Invalid, decide).await
+        self.commit_user(token.user(), caller.user.clone(), audited, TokenRejection::Invalid.into(), decide).await
     }
 }
 
@@ -356,7 +356,7 @@ mod tests {
         decided(ann.store.read_session(token, at).await).err()
     }
 
-    async fn end(ann: &Ann, token: &TokenRef, which: &SessionsToEnd) -> Result<(), TokenRejection> {
+    async fn end(ann: &Ann, token: &TokenRef, which: &SessionsToEnd) -> Result<(), EndRejection> {
         let caller = ann.store.read_session(token, NOW).await.unwrap();
         let attempt = Attempt::begin(NOW, &SystemEntropy).unwrap();
         decided(ann.store.end_sessions(&caller, which, &attempt, &ann.event()).await)
@@ -399,7 +399,7 @@ mod tests {
         let (ann, first, second) = two_sessions().await;
         assert_eq!(end(&ann, &first, &SessionsToEnd::One(second.id().clone())).await, Ok(()));
         assert_eq!(why(&ann, &second, NOW).await, Some(TokenRejection::Invalid));
-        assert_eq!(end(&ann, &first, &SessionsToEnd::One(second.id().clone())).await, Err(TokenRejection::Invalid));
+        assert_eq!(end(&ann, &first, &SessionsToEnd::One(second.id().clone())).await, Err(EndRejection::NoSuchSession));
         assert_eq!(end(&ann, &first, &SessionsToEnd::This).await, Ok(()));
         assert_eq!(why(&ann, &first, NOW).await, Some(TokenRejection::Invalid));
     }
@@ -420,7 +420,7 @@ mod tests {
         let attempt = Attempt::begin(NOW, &SystemEntropy).unwrap();
         for which in [SessionsToEnd::This, SessionsToEnd::One(second.id().clone()), SessionsToEnd::Others] {
             let ended = ann.store.end_sessions(&caller, &which, &attempt, &ann.event()).await;
-            assert!(decided(ended).is_err(), "{which:?}");
+            assert_eq!(decided(ended), Err(TokenRejection::Invalid.into()), "{which:?}");
         }
         assert_eq!(why(&ann, &second, NOW).await, None);
     }
