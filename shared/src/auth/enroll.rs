@@ -7,8 +7,8 @@
 use super::session::TokenRejection;
 use crate::{
     domain::{
-        Amr, AuthType, Authenticator, CurrentIdp, Factor, FactorState, LoginTokenEntry, PendingEnrolment, Profile,
-        Session, TenantPolicy, TimeStep, User,
+        Amr, AuthType, Authenticator, CurrentIdp, Factor, FactorState, PendingEnrolment, Profile, Session,
+        TenantPolicy, TimeStep, User,
     },
     env::{Entropy, Timestamp},
     id::UserKey,
@@ -291,8 +291,8 @@ impl ConfirmedEnrolment {
         let (version, amr) = (user.security_version.raised(), Amr::with_code(user.auth_type));
         let mut session = NewSession::signed_in(token.key(), version, amr, attempt, *restore_epoch, entropy)?;
         session.entry.idp_generation = generation(user, token);
-        if let EnrolmentToken::Enrolment(_) = token {
-            let device = enrolment(user, token).and_then(|entry| entry.device.clone());
+        if let EnrolmentToken::Enrolment(token) = token {
+            let device = user.enrolments.get(token.id()).and_then(|entry| entry.device.clone());
             session = session.with_known_device(device, *restore_epoch, entropy)?;
         }
         Ok(Self { step: proof.step(), charged, session })
@@ -357,15 +357,10 @@ impl ConfirmedEnrolment {
     }
 }
 
-/// The entry of an enrolment token.
-fn enrolment<'a>(user: &'a User, token: &EnrolmentToken) -> Option<&'a LoginTokenEntry> {
-    user.enrolments.get(token.reference().id())
-}
-
 /// The generation of the IdP that the token came from. The session that the enrolment opens has the same generation.
 fn generation(user: &User, token: &EnrolmentToken) -> Option<Nonce> {
     match token {
-        EnrolmentToken::Enrolment(_) => enrolment(user, token)?.idp_generation,
+        EnrolmentToken::Enrolment(token) => user.enrolments.get(token.id())?.idp_generation,
         EnrolmentToken::Session(token) => user.sessions.get(token.id())?.idp_generation,
     }
 }
@@ -376,7 +371,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        domain::{ChallengeState, Kind, ResetCodeEntry, ResetCodeFor, Role},
+        domain::{ChallengeState, Kind, LoginTokenEntry, ResetCodeEntry, ResetCodeFor, Role},
         env::SystemEntropy,
         id::{TenantId, UserId},
         recovery::ResetCode,
