@@ -26,7 +26,7 @@ pub enum MailRejection {
     Verified,
 }
 
-/// The password token is unknown, used, expired or for another purpose; or the user may not use it. All are alike.
+/// The mailed token is unknown, spent, expired or for another purpose, or the user may not use it. The answer does not say which.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the token is not valid")]
 pub struct InvalidMailToken;
@@ -42,10 +42,12 @@ pub enum PasswordResetRejection {
     PasswordTooShort,
 }
 
-/// Whether a token may be mailed to the user. `has_address` and `has_password` are what the items of the user's names say.
+/// Whether a token may be mailed to the user. `has_address` and `has_password` say whether the profile has an address, and the
+/// login name a password.
 ///
 /// # Errors
-/// [`MailRejection`].
+/// [`MailRejection`]: the first of its variants that holds. Only an invitation is rejected for a password, and only a
+/// verification for a verified address.
 pub fn may_be_mailed(
     user: &User,
     purpose: MailPurpose,
@@ -90,7 +92,7 @@ impl User {
     /// The purpose of a token, if it is valid and the user is active.
     ///
     /// # Errors
-    /// [`InvalidMailToken`].
+    /// [`InvalidMailToken`]: the token is unknown, spent or expired, or the user is inactive.
     pub fn mail_token(&self, token: &TokenRef, now: Timestamp) -> Result<MailPurpose, InvalidMailToken> {
         let entry = self.mail_tokens.get(token.id()).filter(|entry| entry.verifier == *token.verifier());
         let entry = entry.filter(|entry| self.active && entry.is_in_time(now));
@@ -117,7 +119,8 @@ impl User {
 /// mailed token of the user is void.
 ///
 /// # Errors
-/// [`PasswordResetRejection`].
+/// [`PasswordResetRejection::Token`]: as for [`User::may_reset_password`].
+/// [`PasswordResetRejection::PasswordTooShort`]: the user is a contact, and the password is too short for one.
 pub(crate) fn reset_password(
     user: &mut User,
     token: &TokenRef,

@@ -54,7 +54,8 @@ pub fn reset_sole_administrator(user: &mut User, code: CodeDigest, now: Timestam
 /// Whether a user is an active Administrator and no other active one has an active factor.
 ///
 /// # Errors
-/// [`NotSoleAdministrator`].
+/// [`NotSoleAdministrator::NotAnAdministrator`]: the user is no active Administrator.
+/// [`NotSoleAdministrator::AnotherCanReset`]: another active Administrator has an active factor.
 pub fn check_sole_administrator(administrators: &Administrators, user: &UserId) -> Result<(), NotSoleAdministrator> {
     if !administrators.active.contains_key(user) {
         return Err(NotSoleAdministrator::NotAnAdministrator);

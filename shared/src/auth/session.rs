@@ -65,20 +65,20 @@ pub fn end_sessions(
 }
 
 impl User {
-    /// The valid session of a token.
+    /// The session of a token.
     ///
     /// # Errors
-    /// [`TokenRejection`].
+    /// [`TokenRejection`]: each variant. A session whose attempts at the current password are used up is `Invalid`.
     pub fn session(&self, token: &TokenRef, now: Timestamp) -> Result<&Session, TokenRejection> {
         let session = self.session_in_time(token, now)?;
         if session.is_valid(now) { Ok(session) } else { Err(TokenRejection::Invalid) }
     }
 
-    /// As [`Self::session`], also if the session's attempts at the current password are used up: the last of them may be
-    /// correct.
+    /// Like [`Self::session`], but ignores the limit of password attempts, because the last allowed attempt is charged before it
+    /// is checked.
     ///
     /// # Errors
-    /// [`TokenRejection`].
+    /// [`TokenRejection`]: each variant.
     pub fn session_in_time(&self, token: &TokenRef, now: Timestamp) -> Result<&Session, TokenRejection> {
         let session = self.sessions.get(token.id()).filter(|session| session.verifier == *token.verifier());
         match session {

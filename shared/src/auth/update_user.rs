@@ -11,7 +11,7 @@ use crate::{
 pub struct UserChange {
     /// Employee or contact. An exclusion ends with the contact.
     pub kind: Option<Kind>,
-    /// Role.
+    /// What the user may do.
     pub role: Option<Role>,
     /// How the user signs in.
     pub auth_type: Option<AuthType>,

@@ -214,7 +214,7 @@ pub struct NotExhausted;
 /// sessions stay.
 ///
 /// # Errors
-/// [`NotExhausted`].
+/// [`NotExhausted`]: the factor is not active, or has fewer failures.
 pub fn disable_factor(user: &mut User) -> Result<(), NotExhausted> {
     if !user.factor.is_active() || !user.code_attempts_exhausted() {
         return Err(NotExhausted);

@@ -79,15 +79,16 @@ impl AccentColor {
     /// Reads `#rrggbb`.
     ///
     /// # Errors
-    /// [`InvalidAccent`].
+    /// [`InvalidAccent::Form`]: the text has another form.
+    /// [`InvalidAccent::Contrast`]: white text on the colour has a contrast below 4.5.
     pub fn parse(text: &str) -> Result<Self, InvalidAccent> {
         let color = Rgb::parse(text).ok_or(InvalidAccent::Form)?;
         let contrast = color.contrast(WHITE);
         if contrast < CONTRAST { Err(InvalidAccent::Contrast(contrast)) } else { Ok(Self(color)) }
     }
 
-    /// A colour that was checked before.
-    pub(crate) fn checked(text: &str) -> Option<Self> {
+    /// Reads a stored colour. It was checked when it was set, and its contrast is not checked again.
+    pub(crate) fn from_stored(text: &str) -> Option<Self> {
         Rgb::parse(text).map(Self)
     }
 

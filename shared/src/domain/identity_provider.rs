@@ -74,7 +74,7 @@ impl Provisioning {
 /// A request for an assertion that was sent to the IdP (`R`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SsoRequest {
-    /// Ends.
+    /// When it ends.
     pub ends: Timestamp,
     /// The path of this service to which the browser returns afterwards.
     pub return_to: String,

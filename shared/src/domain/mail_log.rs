@@ -8,7 +8,7 @@ use crate::{env::Timestamp, id::MessageId, policy};
 /// The mails to a login name (`M`). Each message is one entry, so a message that is delivered twice counts once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MailLog {
-    /// Raised by each charge, so that of two charges at the same time one is made again.
+    /// Raised by each charge, so that the second of two concurrent charges is refused and retried.
     pub version: ItemVersion,
     /// The mails, by message.
     pub mails: HashMap<MessageId, LoggedMail>,
@@ -43,7 +43,8 @@ impl MailLog {
     /// Charges a mail before it is sent. A message that was charged and not sent may be sent without another charge.
     ///
     /// # Errors
-    /// [`NotCharged`].
+    /// [`NotCharged::Sent`]: the mail of this message was sent before.
+    /// [`NotCharged::TooMany`]: the client network reached [`policy::NETWORK_MAILS`], or the login name [`policy::DAILY_MAILS`].
     pub fn charge(&mut self, message: &MessageId, network: Option<&str>, now: Timestamp) -> Result<(), NotCharged> {
         // A time too far in the future came from a clock that ran ahead. It must not stop the mails.
         self.mails.retain(|_, mail| mail.at > now - DAY && mail.at <= now + DAY);

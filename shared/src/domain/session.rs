@@ -54,7 +54,7 @@ pub struct Session {
     pub created: Timestamp,
     /// Id of the attempt that signed in. Time and id give the key of the audit row.
     pub attempt: Nonce,
-    /// Ends, in whole seconds.
+    /// When it ends, in whole seconds.
     pub ends: Timestamp,
     /// Last use, in whole seconds. It is recorded at most once a minute.
     pub seen: Timestamp,
@@ -133,7 +133,7 @@ pub struct CurrentIdp {
 pub struct Device {
     /// The part of the token's digest that is not the device's id.
     pub verifier: TokenVerifier,
-    /// Ends, in whole seconds.
+    /// When it ends, in whole seconds.
     pub ends: Timestamp,
     /// Password attempts charged since the last success.
     pub attempts: i64,

@@ -49,7 +49,7 @@ pub enum AuthType {
 pub struct Exclusion {
     /// The batch that excluded the contact.
     pub batch: BatchId,
-    /// When.
+    /// When the batch excluded the contact.
     pub at: Timestamp,
 }
 
@@ -61,7 +61,7 @@ pub struct User {
     pub version: ItemVersion,
     /// Employee or contact.
     pub kind: Kind,
-    /// Role.
+    /// What the user may do.
     pub role: Role,
     /// Whether groups of the IdP gave the role. An Administrator who sets the role clears it.
     pub role_by_groups: bool,
@@ -113,8 +113,8 @@ pub struct User {
     pub networks: HashMap<String, Vec<Timestamp>>,
     /// Times of the resets that this Administrator made in the last hour.
     pub resets: Vec<Timestamp>,
-    /// Last sign-in, creation, reset or inclusion, in whole seconds. An account without a factor is dormant [`policy::DORMANT`] later. It has
-    /// no meaning during an exclusion.
+    /// Last sign-in, creation, reset or inclusion, in whole seconds. An account without a factor is dormant
+    /// [`policy::DORMANT`] later. It has no meaning during an exclusion.
     pub seen: Timestamp,
     /// When the last session was opened, in whole seconds.
     pub last_sign_in: Option<Timestamp>,
@@ -210,7 +210,7 @@ impl User {
         self.factor != Factor::None
     }
 
-    /// Whether failures disabled the factor, or are about to: only a reset helps.
+    /// Whether failures disabled the factor, or exhausted its attempts, so that it is about to be disabled: only a reset helps.
     #[must_use]
     pub fn is_factor_disabled(&self) -> bool {
         match self.factor.state() {

@@ -53,7 +53,7 @@ impl Serialize for AccentColor {
 impl<'de> Deserialize<'de> for AccentColor {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        Self::checked(&text).ok_or_else(|| D::Error::custom("not a colour"))
+        Self::from_stored(&text).ok_or_else(|| D::Error::custom("not a colour"))
     }
 }
 
