@@ -99,24 +99,24 @@ step-up-submit = Bestätigen
 step-up-none = Sie haben keinen Authenticator und können deshalb nicht bestätigen. Bitten Sie einen Administrator Ihrer Firma.
 
 ## Authenticator einrichten
-enroll-title = Richten Sie Ihre Authenticator-App ein
-enroll-replace-title = Authenticator-App ersetzen
-enroll-why = Ihre Firma schützt die Anmeldung mit einem zweiten Schritt: einem Code aus einer App auf Ihrem Telefon.
-enroll-app = Installieren Sie eine Authenticator-App, wenn Sie keine haben: Google Authenticator, Microsoft Authenticator, Duo, Aegis oder eine andere.
-enroll-keep = Ihr jetziger Authenticator gilt weiter, bis Sie den neuen bestätigen.
-enroll-start = QR-Code zeigen
-enroll-step = Schritt { $step } von 3
-enroll-scan = Scannen Sie diesen QR-Code mit Ihrer App
-enroll-qr = QR-Code für { $account }
-enroll-open = In der App auf diesem Gerät öffnen
-enroll-by-hand = Schlüssel von Hand eingeben
-enroll-by-hand-how = Wählen Sie in Ihrer App "Schlüssel eingeben". Der Name ist { $account }, der Typ ist "zeitbasiert".
-enroll-confirm = Geben Sie den Code ein, den die App zeigt
-enroll-confirm-submit = Bestätigen
-enroll-expires = Sie haben 10 Minuten.
-enroll-no-qr = Der QR-Code wird nur einmal gezeigt. Wenn Ihre App den Schlüssel nicht hat, beginnen Sie mit einem neuen QR-Code.
-enroll-again = Neu beginnen
-enroll-ended = Diese Einrichtung ist beendet: Sie hat mehr als 10 Minuten gedauert, oder es waren 5 falsche Codes.
+enrolment-title = Richten Sie Ihre Authenticator-App ein
+enrolment-replace-title = Authenticator-App ersetzen
+enrolment-why = Ihre Firma schützt die Anmeldung mit einem zweiten Schritt: einem Code aus einer App auf Ihrem Telefon.
+enrolment-app = Installieren Sie eine Authenticator-App, wenn Sie keine haben: Google Authenticator, Microsoft Authenticator, Duo, Aegis oder eine andere.
+enrolment-keep = Ihr jetziger Authenticator gilt weiter, bis Sie den neuen bestätigen.
+enrolment-start = QR-Code zeigen
+enrolment-step = Schritt { $step } von 3
+enrolment-scan = Scannen Sie diesen QR-Code mit Ihrer App
+enrolment-qr = QR-Code für { $account }
+enrolment-open = In der App auf diesem Gerät öffnen
+enrolment-by-hand = Schlüssel von Hand eingeben
+enrolment-by-hand-how = Wählen Sie in Ihrer App "Schlüssel eingeben". Der Name ist { $account }, der Typ ist "zeitbasiert".
+enrolment-confirm = Geben Sie den Code ein, den die App zeigt
+enrolment-confirm-submit = Bestätigen
+enrolment-expires = Sie haben 10 Minuten.
+enrolment-no-qr = Der QR-Code wird nur einmal gezeigt. Wenn Ihre App den Schlüssel nicht hat, beginnen Sie mit einem neuen QR-Code.
+enrolment-again = Neu beginnen
+enrolment-ended = Diese Einrichtung ist beendet: Sie hat mehr als 10 Minuten gedauert, oder es waren 5 falsche Codes.
 
 ## Meine Einstellungen
 security-title = Meine Einstellungen

@@ -99,24 +99,24 @@ step-up-submit = Confirm
 step-up-none = You have no authenticator, so you cannot confirm. Ask an Administrator of your company.
 
 ## Set up the authenticator
-enroll-title = Set up your authenticator app
-enroll-replace-title = Replace your authenticator app
-enroll-why = Your company protects sign-ins with a second step: a code from an app on your phone.
-enroll-app = Install an authenticator app if you have none: Google Authenticator, Microsoft Authenticator, Duo, Aegis or any other.
-enroll-keep = Your current authenticator keeps working until you confirm the new one.
-enroll-start = Show the QR code
-enroll-step = Step { $step } of 3
-enroll-scan = Scan this QR code with your app
-enroll-qr = QR code for { $account }
-enroll-open = Open in the app on this device
-enroll-by-hand = Enter the key by hand
-enroll-by-hand-how = Choose "enter a setup key" in your app. The name is { $account }, the type is "time-based".
-enroll-confirm = Enter the code that the app shows
-enroll-confirm-submit = Confirm
-enroll-expires = You have 10 minutes.
-enroll-no-qr = The QR code is shown only once. If your app does not have the key, start again with a new QR code.
-enroll-again = Start again
-enroll-ended = This set-up has ended: it took more than 10 minutes, or there were 5 wrong codes.
+enrolment-title = Set up your authenticator app
+enrolment-replace-title = Replace your authenticator app
+enrolment-why = Your company protects sign-ins with a second step: a code from an app on your phone.
+enrolment-app = Install an authenticator app if you have none: Google Authenticator, Microsoft Authenticator, Duo, Aegis or any other.
+enrolment-keep = Your current authenticator keeps working until you confirm the new one.
+enrolment-start = Show the QR code
+enrolment-step = Step { $step } of 3
+enrolment-scan = Scan this QR code with your app
+enrolment-qr = QR code for { $account }
+enrolment-open = Open in the app on this device
+enrolment-by-hand = Enter the key by hand
+enrolment-by-hand-how = Choose "enter a setup key" in your app. The name is { $account }, the type is "time-based".
+enrolment-confirm = Enter the code that the app shows
+enrolment-confirm-submit = Confirm
+enrolment-expires = You have 10 minutes.
+enrolment-no-qr = The QR code is shown only once. If your app does not have the key, start again with a new QR code.
+enrolment-again = Start again
+enrolment-ended = This set-up has ended: it took more than 10 minutes, or there were 5 wrong codes.
 
 ## My settings
 security-title = My settings

@@ -33,7 +33,7 @@ struct ResetForm {
 struct ResetTemplate {
     text: Text,
     user: UserDto,
-    /// `None` if the page is about the caller, who cannot do it.
+    /// `None` if the page is about the caller, who cannot reset themselves.
     reason: Option<Field>,
 }
 

@@ -77,7 +77,7 @@ pub(crate) async fn confirm_enrolment(app: &App, request: &Request, body: &Confi
     let key = token.key().clone();
     let (charge, profile) = join!(app.store.charge_confirmation(token, attempt), app.store.read_profile(&key));
     let charged = charge?;
-    // Before the code is used up: if the response cannot be built, the user keeps the code.
+    // The profile is read before the code is spent, so that a failed read costs no code.
     let profile = profile?;
     let user = charged.user().clone();
     let secret = app.sealer()?.open(charged.factor(), charged.secret()).await?;

@@ -24,7 +24,7 @@ pub(crate) fn routes() -> Routes {
 }
 
 #[derive(Deserialize)]
-struct EnrollQuery {
+struct EnrolmentQuery {
     /// The sign-in said that the reset code is needed.
     reset_code: Option<bool>,
     return_to: Option<String>,
@@ -32,7 +32,7 @@ struct EnrollQuery {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct EnrollForm {
+struct EnrolmentForm {
     step: Step,
     reset_code: Option<SecretText>,
     code: Option<SecretText>,
@@ -50,7 +50,7 @@ enum Step {
 
 /// Before the secret is made: a GET must not make one.
 #[derive(Template)]
-#[template(path = "enroll.html")]
+#[template(path = "start.html")]
 struct StartTemplate {
     text: Text,
     replaces: bool,
@@ -93,7 +93,7 @@ struct SecurityTemplate {
     token_since: Option<String>,
 }
 
-async fn show(State(app): State<Arc<App>>, get: PageRequest<(), EnrollQuery>) -> PageResult {
+async fn show(State(app): State<Arc<App>>, get: PageRequest<(), EnrolmentQuery>) -> PageResult {
     let PageRequest { mut page, query, .. } = get;
     let replaces = page.request.token(TokenClass::Enrolment).is_err();
     if replaces {
@@ -106,9 +106,9 @@ async fn show(State(app): State<Arc<App>>, get: PageRequest<(), EnrollQuery>) ->
     start_page(&page, &FormErrors::none(), required, own_path(query.return_to))
 }
 
-async fn submit(State(app): State<Arc<App>>, post: PageForm<EnrollForm>) -> PageResult {
+async fn submit(State(app): State<Arc<App>>, post: PageForm<EnrolmentForm>) -> PageResult {
     let PageForm { page, form, .. } = post;
-    let EnrollForm { step, reset_code, code, return_to } = form?;
+    let EnrolmentForm { step, reset_code, code, return_to } = form?;
     let return_to = own_path(return_to);
     match step {
         Step::Start => start(&app, &page, reset_code, return_to).await,
@@ -145,7 +145,7 @@ async fn confirm(app: &App, page: &Page, code: Option<SecretText>, return_to: St
         }
         // None is pending any more: five wrong codes ended it, or ten minutes passed.
         Err(problem) if problem.code() == Code::Conflict => {
-            let errors = page.errors(problem, "main")?.saying(page.text.get("enroll-ended"));
+            let errors = page.errors(problem, "main")?.saying(page.text.get("enrolment-ended"));
             start_page(page, &errors, false, return_to)
         }
         Err(problem) => confirm_page(page, &page.errors(problem, "code")?, None, return_to),
@@ -154,13 +154,13 @@ async fn confirm(app: &App, page: &Page, code: Option<SecretText>, return_to: St
 
 fn start_page(page: &Page, errors: &FormErrors, reset_code: bool, return_to: String) -> PageResult {
     let replaces = page.request.token(TokenClass::Enrolment).is_err();
-    let title = if replaces { "enroll-replace-title" } else { "enroll-title" };
+    let title = if replaces { "enrolment-replace-title" } else { "enrolment-title" };
     let reset_code = reset_code.then(|| Field::new(page, errors, "reset_code"));
     page.show_form(&page.text.get(title), errors, &StartTemplate { text: page.text, replaces, reset_code, return_to })
 }
 
 fn confirm_page(page: &Page, errors: &FormErrors, shown: Option<Shown>, return_to: String) -> PageResult {
-    let title = if shown.is_some() { "enroll-scan" } else { "enroll-confirm" };
+    let title = if shown.is_some() { "enrolment-scan" } else { "enrolment-confirm" };
     let (code, again) = (Field::new(page, errors, "code").code(), with_return_to("/enroll", &return_to));
     page.show_form(&page.text.get(title), errors, &ConfirmTemplate { text: page.text, shown, code, again, return_to })
 }

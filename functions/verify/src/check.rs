@@ -91,7 +91,7 @@ pub(crate) async fn accept(app: &App, request: &Request, sign_in: SignIn, event:
     }
 }
 
-/// Records a wrong code. The user gets a mail from the third wrong code of a challenge on, because its sender knows the
+/// Records a wrong code. From the third wrong code of a challenge on, the user gets a mail: whoever sends the codes knows the
 /// password (security.md 23).
 pub(crate) async fn refuse(
     app: &App,
@@ -106,7 +106,7 @@ pub(crate) async fn refuse(
         event = event.notify(Notify::User);
     }
     app.store.record(key.tenant(), attempt, 0, &event).await;
-    // At least 1: this one.
+    // This wrong code is counted, so the number is never 0.
     if user.total_failures % policy::SLOW_FAILURES == 0 {
         let event =
             about(AuditAction::FactorAttacked, Outcome::Refused).notify(Notify::User).notify(Notify::Administrators);

@@ -22,7 +22,7 @@ use crate::{
     verify::{VerifyAnswer, sign_in},
 };
 
-/// From this many wrong codes on the page asks about the clock of the phone.
+/// The number of wrong codes after which the page asks about the clock of the phone.
 const CLOCK_HINT: u8 = 2;
 
 pub(crate) fn routes() -> Routes {
@@ -54,10 +54,12 @@ struct VerifyTemplate {
     text: Text,
     code: Field,
     recovery: bool,
-    other: String,
+    /// The page for the other kind of code: a recovery token, or a code of the app.
+    other_page: String,
     return_to: String,
     wrong: u8,
-    clock: bool,
+    /// Whether to ask about the clock of the phone.
+    clock_hint: bool,
 }
 
 #[derive(Template)]
@@ -75,7 +77,8 @@ struct StepUpTemplate {
     code: Option<Field>,
     return_to: String,
     wrong: u8,
-    clock: bool,
+    /// Whether to ask about the clock of the phone.
+    clock_hint: bool,
 }
 
 async fn show_verify(get: PageRequest<(), CodeQuery>) -> PageResult {
@@ -111,13 +114,13 @@ async fn submit_verify(State(app): State<Arc<App>>, post: PageForm<CodeForm>) ->
 }
 
 fn verify_page(page: &Page, errors: &FormErrors, recovery: bool, return_to: String, wrong: u8) -> PageResult {
-    let (title, code, other) = if recovery {
+    let (title, code, other_page) = if recovery {
         ("verify-recovery-title", Field::new(page, errors, "recovery_token"), "/verify")
     } else {
         ("verify-title", Field::new(page, errors, "code").code(), "/verify?recovery=true")
     };
-    let (other, clock) = (with_return_to(other, &return_to), wrong >= CLOCK_HINT);
-    let template = VerifyTemplate { text: page.text, code, recovery, other, return_to, wrong, clock };
+    let (other_page, clock_hint) = (with_return_to(other_page, &return_to), wrong >= CLOCK_HINT);
+    let template = VerifyTemplate { text: page.text, code, recovery, other_page, return_to, wrong, clock_hint };
     page.show_form(&page.text.get(title), errors, &template)
 }
 
@@ -156,7 +159,7 @@ async fn submit_step_up(State(app): State<Arc<App>>, post: PageForm<CodeForm>) -
 
 fn step_up_page(page: &Page, errors: &FormErrors, active: bool, return_to: String, wrong: u8) -> PageResult {
     let code = active.then(|| Field::new(page, errors, "code").code());
-    let template = StepUpTemplate { text: page.text, code, return_to, wrong, clock: wrong >= CLOCK_HINT };
+    let template = StepUpTemplate { text: page.text, code, return_to, wrong, clock_hint: wrong >= CLOCK_HINT };
     page.show_form(&page.text.get("step-up-title"), errors, &template)
 }
 

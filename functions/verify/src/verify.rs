@@ -70,7 +70,7 @@ pub(crate) async fn sign_in(app: &App, request: &Request, body: &CodeRequest) ->
         VerificationToken::challenge(request.token(TokenClass::Challenge)?.clone()).ok_or(Code::InvalidToken)?;
     let key = token.reference().user().clone();
     let (pending, profile) = join!(charge(app, request, token), app.store.read_profile(&key));
-    // Before the code is used up: if the response cannot be built, the user keeps the code.
+    // The profile is read before the code is spent, so that a failed read costs no code.
     let (pending, profile) = (pending?, profile?);
     let user = pending.user().clone();
     let by_recovery = matches!(code, EnteredCode::Recovery(_));
