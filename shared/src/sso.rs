@@ -297,10 +297,34 @@ pub enum SsoChecked {
     ResetRequired(SsoSignIn),
 }
 
-/// An accepted assertion: it opens a session if the user has enrolled, and gives an enrolment token otherwise.
+/// An accepted assertion: it opens a session if the user has enrolled or is an excluded contact, and gives an enrolment token
+/// otherwise.
 pub struct SsoGrant {
     pub(crate) sign_in: SsoSignIn,
-    pub(crate) next_step: NextStep,
+    pub(crate) step: SsoStep,
+}
+
+/// What an accepted assertion opens. There is no step for a user who needs a reset first, so such a user gets no token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SsoStep {
+    /// A session of a user who has enrolled.
+    Session,
+    /// A session of an excluded contact.
+    ExemptSession,
+    /// An enrolment token.
+    Enrolment,
+}
+
+impl SsoStep {
+    /// Decides the step. An enrolled user is not asked for a code (product.md P11). `None`: the user needs a reset first.
+    pub(crate) fn of(user: &User, now: Timestamp) -> Option<Self> {
+        match NextStep::of(user, now) {
+            NextStep::CodeRequired => Some(Self::Session),
+            NextStep::Exempt => Some(Self::ExemptSession),
+            NextStep::EnrolmentRequired => Some(Self::Enrolment),
+            NextStep::ResetRequired => None,
+        }
+    }
 }
 
 impl SsoSignIn {
@@ -325,12 +349,12 @@ impl SsoSignIn {
         (user.role_by_groups && role != user.role).then_some(role)
     }
 
-    /// Decides what the sign-in leads to. An enrolled user is not asked for a code (product.md P11).
+    /// Decides what the sign-in leads to.
     #[must_use]
     pub fn decide(self) -> SsoChecked {
-        match NextStep::of(&self.user, self.attempt.at()) {
-            NextStep::ResetRequired => SsoChecked::ResetRequired(self),
-            next_step => SsoChecked::Granted(SsoGrant { sign_in: self, next_step }),
+        match SsoStep::of(&self.user, self.attempt.at()) {
+            Some(step) => SsoChecked::Granted(SsoGrant { sign_in: self, step }),
+            None => SsoChecked::ResetRequired(self),
         }
     }
 }
@@ -352,7 +376,68 @@ impl SsoGrant {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::env::SystemEntropy;
+    use crate::{
+        domain::{Exclusion, Factor, Kind},
+        env::SystemEntropy,
+        id::{BatchId, UserId},
+        policy,
+        store::fixture::{NOW, attempt, authenticator, person},
+    };
+
+    /// What an assertion about this user opens; `None` if the user needs a reset first.
+    fn granted(user: User) -> Option<SsoStep> {
+        let tenant = TenantId::parse("acme").unwrap();
+        let key = tenant.user(UserId::parse("u-bob").unwrap());
+        let assertion = Assertion {
+            tenant,
+            entity_id: "https://idp.example".to_owned(),
+            generation: None,
+            name_id: "bob".to_owned(),
+            name_id_format: None,
+            digest: String::new(),
+            ends: NOW,
+            relay: None,
+            session_ends: None,
+            stepped_up: None,
+            attributes: BTreeMap::new(),
+        };
+        let profile = Profile {
+            username: "bob".to_owned(),
+            display_name: "Bob".to_owned(),
+            email: None,
+            created: NOW,
+            name_id: None,
+            subject: None,
+        };
+        match (SsoSignIn { assertion, attempt: attempt(NOW), key, user, profile, link: None }).decide() {
+            SsoChecked::Granted(grant) => Some(grant.step),
+            SsoChecked::ResetRequired(_) => None,
+        }
+    }
+
+    /// The rows of the sign-in table in product.md, with a session where a password leads to a challenge.
+    #[test]
+    fn assertion_opens_a_session_only_for_an_enrolled_user_and_an_excluded_contact() {
+        let user = |factor| {
+            let incarnation = Nonce::generate(&SystemEntropy).unwrap();
+            User { factor, ..person(Kind::Contact, Role::Portal, incarnation) }
+        };
+        let [none, active, disabled] =
+            [Factor::None, Factor::Active(authenticator()), Factor::Disabled(authenticator())].map(user);
+        let exclusion = Exclusion { batch: BatchId::parse("b").unwrap(), at: NOW };
+        let excluded = User { excluded: Some(exclusion), seen: NOW - policy::DORMANT, ..none.clone() };
+        assert_eq!(granted(active.clone()), Some(SsoStep::Session));
+        assert_eq!(granted(none.clone()), Some(SsoStep::Enrolment));
+        assert_eq!(granted(excluded), Some(SsoStep::ExemptSession));
+        for needs_a_reset in [
+            disabled,
+            User { consecutive_failures: policy::MAX_CONSECUTIVE_FAILURES, ..active },
+            User { enrol_by: Some(NOW), ..none.clone() },
+            User { seen: NOW - policy::DORMANT, ..none },
+        ] {
+            assert_eq!(granted(needs_a_reset), None);
+        }
+    }
 
     #[test]
     fn public_url_requires_https_or_loopback() {

@@ -1,5 +1,7 @@
 //! Sign-in by an assertion of the tenant's IdP: the user whom it signs in, and the token that it opens.
 
+use std::time::Duration;
+
 use super::login::NetworkFull;
 use crate::{
     domain::{Amr, AuthType, ChallengeState, LoginTokenEntry, Profile, Role, Session, User},
@@ -7,8 +9,8 @@ use crate::{
     id::{AssertedName, UserId},
     policy,
     secret::{NewToken, Nonce, RestoreEpoch, TokenClass},
-    sign_in::{LoginToken, NewSession, NextStep},
-    sso::{SsoGrant, SsoSignIn},
+    sign_in::{LoginToken, NewSession},
+    sso::{SsoGrant, SsoSignIn, SsoStep},
 };
 
 /// Why no user can sign in by an assertion.
@@ -71,7 +73,7 @@ pub(crate) enum SsoRejection {
 /// An accepted assertion, and the token that it opens.
 pub(crate) struct SsoOpening {
     pub(crate) sign_in: SsoSignIn,
-    next_step: NextStep,
+    step: SsoStep,
     pub(crate) token: SsoToken,
 }
 
@@ -94,23 +96,26 @@ impl SsoOpening {
         restore_epoch: RestoreEpoch,
         entropy: &dyn Entropy,
     ) -> Result<Self, EntropyError> {
-        let SsoGrant { sign_in, next_step } = grant;
-        let token = if next_step == NextStep::EnrolmentRequired {
-            let token = NewToken::generate(TokenClass::Enrolment, &sign_in.key, restore_epoch, entropy)?;
-            let challenge = LoginTokenEntry {
-                verifier: *token.reference().verifier(),
-                ends: sign_in.attempt.at() + policy::ENROLMENT_LIFE,
-                state: ChallengeState::NEW,
-                security_version: sign_in.user.security_version,
-                network: network.to_owned(),
-                device: None,
-                idp_generation: sign_in.assertion.generation,
-            };
-            SsoToken::Enrolment(token, challenge)
-        } else {
-            SsoToken::Session(new_session(&sign_in, next_step, restore_epoch, entropy)?)
+        let SsoGrant { sign_in, step } = grant;
+        let token = match step {
+            SsoStep::Session => {
+                let mut session = new_session(&sign_in, policy::SESSION_LIFE, restore_epoch, entropy)?;
+                // A second factor that the IdP checked counts as a step-up. The IdP may have checked it long before it answered.
+                let now = sign_in.attempt.at();
+                session.entry.step_up = sign_in.assertion.stepped_up.map(|at| at.min(now).whole_second());
+                SsoToken::Session(session)
+            }
+            // It has no step-up, because an excluded contact has no factor.
+            SsoStep::ExemptSession => {
+                SsoToken::Session(new_session(&sign_in, policy::EXEMPT_SESSION_LIFE, restore_epoch, entropy)?)
+            }
+            SsoStep::Enrolment => {
+                let token = NewToken::generate(TokenClass::Enrolment, &sign_in.key, restore_epoch, entropy)?;
+                let entry = enrolment(&sign_in, &token, network);
+                SsoToken::Enrolment(token, entry)
+            }
         };
-        Ok(Self { sign_in, next_step, token })
+        Ok(Self { sign_in, step, token })
     }
 
     /// Sets the role that the groups give, if it changes, and opens the session or the enrolment token.
@@ -147,7 +152,7 @@ impl SsoOpening {
     fn check(&self, user: &User, now: Timestamp) -> Result<(), SsoRejection> {
         let accepted = &self.sign_in.user;
         let same = user.incarnation == accepted.incarnation && user.security_version == accepted.security_version;
-        let may = same && user.signs_in_by_sso() && NextStep::of(user, now) == self.next_step;
+        let may = same && user.signs_in_by_sso() && SsoStep::of(user, now) == Some(self.step);
         if may { Ok(()) } else { Err(SsoRejection::UserChanged) }
     }
 }
@@ -159,27 +164,31 @@ impl User {
     }
 }
 
-/// Makes the session. It ends no later than the session at the IdP. A second factor that the IdP checked counts as a step-up,
-/// except for an excluded contact, who has no factor.
+/// The entry of an enrolment token.
+fn enrolment(sign_in: &SsoSignIn, token: &NewToken, network: &str) -> LoginTokenEntry {
+    LoginTokenEntry {
+        verifier: *token.reference().verifier(),
+        ends: sign_in.attempt.at() + policy::ENROLMENT_LIFE,
+        state: ChallengeState::NEW,
+        security_version: sign_in.user.security_version,
+        network: network.to_owned(),
+        device: None,
+        idp_generation: sign_in.assertion.generation,
+    }
+}
+
+/// A session of this length, which ends no later than the session at the IdP.
 fn new_session(
     sign_in: &SsoSignIn,
-    next_step: NextStep,
+    life: Duration,
     restore_epoch: RestoreEpoch,
     entropy: &dyn Entropy,
 ) -> Result<NewSession, EntropyError> {
     let SsoSignIn { assertion, attempt, key, user, .. } = sign_in;
-    let now = attempt.at();
     let mut session = NewSession::signed_in(key, user.security_version, Amr::Sso, attempt, restore_epoch, entropy)?;
     session.entry.idp_generation = assertion.generation;
-    if next_step == NextStep::Exempt {
-        session.entry.ends = (now + policy::EXEMPT_SESSION_LIFE).whole_second();
-    } else if let Some(at) = assertion.stepped_up {
-        // The IdP may have checked the factor long before it answered.
-        session.entry.step_up = Some(at.min(now).whole_second());
-    }
-    if let Some(ends) = assertion.session_ends {
-        session.entry.ends = session.entry.ends.min(ends.whole_second());
-    }
+    let ends = (attempt.at() + life).whole_second();
+    session.entry.ends = assertion.session_ends.map_or(ends, |at_idp| ends.min(at_idp.whole_second()));
     Ok(session)
 }
 
@@ -190,8 +199,7 @@ mod tests {
         domain::{Factor, Kind, SecurityVersion},
         env::SystemEntropy,
         id::{TenantId, UserKey},
-        sign_in::Attempt,
-        sso::Assertion,
+        sso::{Assertion, SsoChecked},
         store::fixture::{NOW, attempt, authenticator, person},
     };
 
@@ -234,12 +242,16 @@ mod tests {
         }
     }
 
+    /// What the assertion opens for this user; `None` if the user needs a reset first.
+    fn try_opening(user: &User) -> Option<SsoOpening> {
+        let (assertion, attempt, user) = (assertion(), attempt(NOW), user.clone());
+        let sign_in = SsoSignIn { assertion, attempt, key: key(), user, profile: profile(None), link: None };
+        let SsoChecked::Granted(grant) = sign_in.decide() else { return None };
+        Some(SsoOpening::new(grant, "10.0.0", RestoreEpoch::default(), &SystemEntropy).unwrap())
+    }
+
     fn opening(user: &User) -> SsoOpening {
-        let attempt: Attempt = attempt(NOW);
-        let (user, next_step) = (user.clone(), NextStep::of(user, NOW));
-        let sign_in =
-            SsoSignIn { assertion: assertion(), attempt, key: key(), user, profile: profile(None), link: None };
-        SsoOpening::new(SsoGrant { sign_in, next_step }, "10.0.0", RestoreEpoch::default(), &SystemEntropy).unwrap()
+        try_opening(user).unwrap()
     }
 
     fn candidate(incarnation: Option<Nonce>, login_name: Option<&str>) -> Candidate {
@@ -253,6 +265,19 @@ mod tests {
             let mut user = sso_user(factor);
             opening(&user).apply(&mut user, None).unwrap();
             assert_eq!((user.sessions.len(), user.enrolments.len()), (sessions, 1 - sessions));
+        }
+    }
+
+    #[test]
+    fn user_who_needs_a_reset_gets_no_token() {
+        let exhausted = policy::MAX_CONSECUTIVE_FAILURES;
+        for user in [
+            sso_user(Factor::Disabled(authenticator())),
+            User { consecutive_failures: exhausted, ..sso_user(Factor::Active(authenticator())) },
+            User { enrol_by: Some(NOW), ..sso_user(Factor::None) },
+            User { seen: NOW - policy::DORMANT, ..sso_user(Factor::None) },
+        ] {
+            assert!(try_opening(&user).is_none());
         }
     }
 
