@@ -411,3 +411,122 @@ impl PendingVerification {
         self.user.factor.is_active() && self.user.code_attempts_exhausted()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        domain::{Exclusion, Factor, Role},
+        env::SystemEntropy,
+        id::BatchId,
+        store::fixture::{NOW, authenticator, person},
+    };
+
+    /// What decides about the next step, as the sign-in table names it.
+    #[derive(Debug, Clone, Copy)]
+    struct Case {
+        kind: Kind,
+        excluded: bool,
+        factor: FactorState,
+        /// The number of failures, and whether it is the limit that disables the factor.
+        failures: (i64, bool),
+        /// The last sign-in, and whether the account is dormant.
+        seen: (Timestamp, bool),
+        /// The end of the time to enrol, and whether it has passed.
+        enrol_by: (Option<Timestamp>, bool),
+    }
+
+    impl Case {
+        /// All combinations, with both sides of each limit.
+        fn all() -> Vec<Self> {
+            let second = Duration::from_secs(1);
+            let most = policy::MAX_CONSECUTIVE_FAILURES;
+            let all_failures = [(0, false), (most - 1, false), (most, true)];
+            let all_seen = [(NOW, false), (NOW - policy::DORMANT + second, false), (NOW - policy::DORMANT, true)];
+            let all_enrol_by = [(None, false), (Some(NOW + second), false), (Some(NOW), true)];
+            let mut all = Vec::new();
+            for (kind, excluded) in [Kind::Employee, Kind::Contact].into_iter().flat_map(|it| [(it, false), (it, true)])
+            {
+                for factor in [FactorState::None, FactorState::Active, FactorState::Disabled] {
+                    for (failures, seen) in all_failures.into_iter().flat_map(|it| all_seen.map(|seen| (it, seen))) {
+                        let case = |enrol_by| Self { kind, excluded, factor, failures, seen, enrol_by };
+                        all.extend(all_enrol_by.map(case));
+                    }
+                }
+            }
+            all
+        }
+
+        fn user(&self) -> User {
+            let batch = BatchId::parse("b").unwrap();
+            User {
+                excluded: self.excluded.then_some(Exclusion { batch, at: NOW }),
+                factor: match self.factor {
+                    FactorState::None => Factor::None,
+                    FactorState::Active => Factor::Active(authenticator()),
+                    FactorState::Disabled => Factor::Disabled(authenticator()),
+                },
+                consecutive_failures: self.failures.0,
+                seen: self.seen.0,
+                enrol_by: self.enrol_by.0,
+                ..person(self.kind, Role::Standard, Nonce::generate(&SystemEntropy).unwrap())
+            }
+        }
+    }
+
+    /// A row of the sign-in table. What is `None` does not matter.
+    struct Row {
+        kind: Option<Kind>,
+        factor: FactorState,
+        exhausted: Option<bool>,
+        excluded: Option<bool>,
+        in_time: Option<bool>,
+        step: NextStep,
+    }
+
+    impl Row {
+        fn fits(&self, case: &Case) -> bool {
+            let in_time = !case.seen.1 && !case.enrol_by.1;
+            self.factor == case.factor
+                && self.kind.is_none_or(|kind| kind == case.kind)
+                && self.exhausted.is_none_or(|exhausted| exhausted == case.failures.1)
+                && self.excluded.is_none_or(|excluded| excluded == case.excluded)
+                && self.in_time.is_none_or(|expected| expected == in_time)
+        }
+    }
+
+    /// The rows of the sign-in table in product.md.
+    fn sign_in_table() -> [Row; 8] {
+        use FactorState::{Active, Disabled, None as NoFactor};
+        use Kind::{Contact, Employee};
+        use NextStep::{CodeRequired, EnrolmentRequired, Exempt, ResetRequired};
+        let row =
+            |kind, factor, exhausted, excluded, in_time, step| Row { kind, factor, exhausted, excluded, in_time, step };
+        let (yes, no) = (Some(true), Some(false));
+        [
+            row(None, Active, no, None, None, CodeRequired),
+            row(None, Active, yes, None, None, ResetRequired),
+            row(None, Disabled, None, None, None, ResetRequired),
+            // An employee is never excluded. If the item says so nevertheless, it has no effect.
+            row(Some(Employee), NoFactor, None, None, yes, EnrolmentRequired),
+            row(Some(Employee), NoFactor, None, None, no, ResetRequired),
+            row(Some(Contact), NoFactor, None, no, yes, EnrolmentRequired),
+            row(Some(Contact), NoFactor, None, no, no, ResetRequired),
+            row(Some(Contact), NoFactor, None, yes, None, Exempt),
+        ]
+    }
+
+    #[test]
+    fn next_step_is_that_of_the_sign_in_table() {
+        let (table, cases) = (sign_in_table(), Case::all());
+        assert_eq!(cases.len(), 2 * 2 * 3 * 3 * 3 * 3);
+        for case in cases {
+            let [row] = table.iter().filter(|row| row.fits(&case)).collect::<Vec<_>>()[..] else {
+                panic!("{case:?} has no row or several")
+            };
+            assert_eq!(NextStep::of(&case.user(), NOW), row.step, "{case:?}");
+        }
+    }
+}
