@@ -420,15 +420,17 @@ mod tests {
 
     use super::*;
     use crate::{
-        domain::{Factor, SecurityVersion},
+        auth::{session::TokenRejection, verify_code::VerificationRejection},
+        domain::{Device, Factor, PasswordVersion, SecurityVersion},
         env::SystemEntropy,
         id::{LoginName, TenantId},
-        policy,
-        recovery::ResetCode,
-        secret::{NewToken, Nonce, TokenClass},
+        policy::{self, Backoff},
+        recovery::{RecoveryCode, ResetCode},
+        secret::{NewToken, Nonce, RestoreEpoch, TokenClass},
+        sign_in::{PasswordChecked, VerifiedPassword},
         store::{
-            fixture::{Ann, NOW, STEP, ann, attempt, authenticator, decided, person},
-            item::{Kind, Role},
+            fixture::{Ann, NOW, PASSWORD, STEP, ann, attempt, authenticator, decided, person},
+            item::{Kind, LoginRow, Role},
         },
     };
 
@@ -472,22 +474,77 @@ mod tests {
         decided(ann.store.reset_mfa(admin, target, code, &attempt(at), &ann.event()).await)
     }
 
+    /// What Bob and somebody who knows his password hold before the reset.
+    struct Held {
+        login: LoginKey,
+        session: TokenRef,
+        device: TokenRef,
+        /// Opened with Bob's password.
+        challenge: TokenRef,
+    }
+
+    /// Gives Bob a password, a recovery token, a known device, a session and an open challenge.
+    async fn holding(ann: &Ann, bob: &UserKey) -> Held {
+        let login = ann.names.login(bob.tenant(), &LoginName::fold("bob"));
+        let (hash, uid) = (ann.hash(PASSWORD).await.as_str().to_owned(), bob.user().clone());
+        let row =
+            LoginRow { uid: Some(uid), hash: Some(hash), version: Some(PasswordVersion(1)), ..LoginRow::default() };
+        ann.put(Write::put_new(keys::login(&login), item::write(&row).unwrap())).await;
+        let device = NewToken::generate(TokenClass::Device, bob, RestoreEpoch::default(), &SystemEntropy).unwrap();
+        let device = device.reference().clone();
+        let (verifier, ends) = (*device.verifier(), NOW + policy::DEVICE_LIFE);
+        let known = Device { verifier, ends, attempts: 0, last: NOW, attempt: None };
+        let recovery_token = RecoveryCode::generate(&SystemEntropy).unwrap().digest(&ann.codes, bob);
+        let given = vec![
+            Action::Set(attr("lh"), write::text(login.digest())),
+            Action::Set(attr("d").key(device.id().as_str().to_owned()), item::value(&known).unwrap()),
+            Action::Set(attr("rk"), write::bytes(recovery_token.bytes())),
+            Action::Set(attr("rkt"), num(NOW.secs())),
+        ];
+        ann.put(Write::update(keys::user(bob), vec![], given)).await;
+        let session = ann.session_of(bob).await;
+        let verified = with_password(ann, &login, &device).await;
+        assert!(verified.password_attempt().device.is_some() && verified.user().factor.recovery_token().is_some());
+        let (challenge, _) = ann.opened(verified, "10.0.0").await.ok().unwrap();
+        Held { login, session, device, challenge: challenge.reference().clone() }
+    }
+
+    /// Somebody signs in with Bob's password, from his device.
+    async fn with_password(ann: &Ann, login: &LoginKey, device: &TokenRef) -> VerifiedPassword {
+        let charged = ann.store.charge_login(login, Some(device), &Backoff::at(NOW), &attempt(NOW)).await;
+        ann.checked(decided(charged).ok().unwrap(), PASSWORD).await.ok().unwrap()
+    }
+
     #[tokio::test]
     async fn reset_leaves_only_enrolment() {
         let (ann, admin, bob) = admin_and_bob().await;
+        let held = holding(&ann, &bob).await;
         let first = reset(&ann, &admin, &bob, NOW + Duration::from_millis(999)).await.unwrap();
         assert!(!first.user.reset_code_required && first.enrol_by == NOW + policy::ENROL_WINDOW);
         let user = ann.read(&bob).await;
-        assert!(!user.has_factor());
+        assert!(!user.has_factor(), "the recovery token is gone with the factor");
         assert_eq!(
             (user.consecutive_failures, user.security_version.0, user.enrol_by),
             (0, 2, Some(NOW + policy::ENROL_WINDOW))
         );
         assert!(user.reset_code.is_none(), "Bob is no Administrator");
+        let session = decided(ann.store.read_session(&held.session, NOW).await);
+        assert_eq!(session.err(), Some(TokenRejection::RefreshRequired));
+        let code = ann.charge(&held.challenge, NOW).await;
+        assert_eq!(code.err(), Some(VerificationRejection::InvalidToken.into()), "the challenge is void");
+        let verified = with_password(&ann, &held.login, &held.device).await;
+        assert!(verified.password_attempt().device.is_none(), "the device is forgotten");
+        assert!(matches!(verified.decide(), PasswordChecked::EnrolmentRequired(_)));
+    }
+
+    #[tokio::test]
+    async fn repeated_reset_changes_nothing_and_is_not_counted() {
+        let (ann, admin, bob) = admin_and_bob().await;
+        let first = reset(&ann, &admin, &bob, NOW).await.unwrap();
         let again = reset(&ann, &admin, &bob, NOW).await.unwrap();
         assert_eq!(again.enrol_by, first.enrol_by, "a repeat keeps the deadline");
-        assert_eq!(ann.read(&bob).await.security_version.0, 2, "a repeat changes nothing");
-        assert_eq!(ann.read(&ann.key).await.resets.len(), 1, "a repeat is not counted");
+        assert_eq!(ann.read(&bob).await.security_version.0, 2);
+        assert_eq!(ann.read(&ann.key).await.resets.len(), 1);
         reset(&ann, &admin, &bob, NOW + policy::RECOVERY_GRACE / 3).await.unwrap();
     }
 
