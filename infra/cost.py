@@ -54,7 +54,7 @@ PARALLEL = {"login, right": 1, "login, wrong": 1}
 
 def measured(lines):
     """Maps the name of a flow to round trips, write units, read units and bytes logged by the function."""
-    row = re.compile(r"^\.*(.+?) +(\d+) of +\d+ trips +([\d.]+) of +[\d.]+ W +([\d.]+) of +[\d.]+ R +(\d+) B$")
+    row = re.compile(r"^\.*(.+?) +(\d+) trips +([\d.]+) W +([\d.]+) R +(\d+) B$")
     found = (row.match(line.rstrip()) for line in lines)
     flows = {m[1]: (int(m[2]), float(m[3]), float(m[4]), int(m[5])) for m in found if m}
     missing = {*SIGN_IN, *KNOWN} - flows.keys()

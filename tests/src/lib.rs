@@ -29,6 +29,7 @@ pub mod crowd;
 pub mod document;
 pub mod emulator;
 pub mod faulty;
+pub mod flows;
 pub mod http;
 pub mod idp;
 pub mod log;
