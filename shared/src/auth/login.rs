@@ -31,7 +31,7 @@ pub(crate) fn leads_to(verified: &VerifiedPassword, user: &User, step: NextStep)
 /// Opens the session of an excluded contact, and returns it as written.
 ///
 /// # Errors
-/// [`StepChanged`]: as for [`check_step`].
+/// [`StepChanged`]: the user changed, and the password no longer opens a session.
 pub(crate) fn open_exempt_session(
     verified: &VerifiedPassword,
     user: &mut User,

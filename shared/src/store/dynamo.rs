@@ -100,7 +100,7 @@ impl DynamoTable {
     /// Creates the table and its index, with on-demand billing, unless it exists. For tests and development.
     ///
     /// # Errors
-    /// [`StoreError`]: the store failed, or an item is corrupt.
+    /// [`StoreError`]: DynamoDB does not answer, or refuses to create the table.
     pub async fn create(&self) -> Result<(), StoreError> {
         let attribute = |name: &str| {
             AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S).build()
@@ -266,8 +266,7 @@ impl DynamoTable {
             let failed = match error.as_service_error() {
                 Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
                     let reasons = cancelled.cancellation_reasons();
-                    // After a lost reply, the transaction's own audit row refuses it: the earlier attempt was
-                    // committed.
+                    // After a lost reply, the transaction's own marker refuses it: the earlier attempt was committed.
                     let row = reasons.get(writes.len().saturating_sub(1)).and_then(|reason| reason.code());
                     if unknown && marker.is_some() && row == Some("ConditionalCheckFailed") {
                         return Ok(Transacted::Committed);
@@ -301,7 +300,7 @@ impl DynamoTable {
         if unknown { self.resolve(marker, last).await } else { Err(last) }
     }
 
-    /// Resolves an unknown commit by reading its audit row. Absence is inconclusive: the writes may still be applied.
+    /// Resolves an unknown commit by reading its marker. Absence is inconclusive: the writes may still be applied.
     async fn resolve(&self, marker: Option<&Key>, last: StoreError) -> Result<Transacted, StoreError> {
         match marker {
             Some(marker) if self.read(std::slice::from_ref(marker)).await?.into_iter().flatten().next().is_some() => {
