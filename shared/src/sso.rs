@@ -381,26 +381,13 @@ mod tests {
         env::SystemEntropy,
         id::{BatchId, UserId},
         policy,
-        store::fixture::{NOW, attempt, authenticator, person},
+        store::fixture::{NOW, assertion, attempt, authenticator, person},
     };
 
     /// What an assertion about this user opens; `None` if the user needs a reset first.
     fn granted(user: User) -> Option<SsoStep> {
-        let tenant = TenantId::parse("acme").unwrap();
-        let key = tenant.user(UserId::parse("u-bob").unwrap());
-        let assertion = Assertion {
-            tenant,
-            entity_id: "https://idp.example".to_owned(),
-            generation: None,
-            name_id: "bob".to_owned(),
-            name_id_format: None,
-            digest: String::new(),
-            ends: NOW,
-            relay: None,
-            session_ends: None,
-            stepped_up: None,
-            attributes: BTreeMap::new(),
-        };
+        let assertion = assertion();
+        let key = assertion.tenant.user(UserId::parse("u-bob").unwrap());
         let profile = Profile {
             username: "bob".to_owned(),
             display_name: "Bob".to_owned(),

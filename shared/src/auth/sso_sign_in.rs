@@ -199,8 +199,8 @@ mod tests {
         domain::{Factor, Kind, SecurityVersion},
         env::SystemEntropy,
         id::{TenantId, UserKey},
-        sso::{Assertion, SsoChecked},
-        store::fixture::{NOW, attempt, authenticator, person},
+        sso::SsoChecked,
+        store::fixture::{NOW, assertion, attempt, authenticator, person},
     };
 
     fn nonce() -> Nonce {
@@ -224,22 +224,6 @@ mod tests {
 
     fn key() -> UserKey {
         TenantId::parse("acme").unwrap().user(UserId::parse("u-bob").unwrap())
-    }
-
-    fn assertion() -> Assertion {
-        Assertion {
-            tenant: key().tenant().clone(),
-            entity_id: "https://idp.example".to_owned(),
-            generation: None,
-            name_id: "bob".to_owned(),
-            name_id_format: None,
-            digest: String::new(),
-            ends: NOW,
-            relay: None,
-            session_ends: None,
-            stepped_up: None,
-            attributes: std::collections::BTreeMap::new(),
-        }
     }
 
     /// What the assertion opens for this user; `None` if the user needs a reset first.

@@ -38,6 +38,8 @@ use crate::{
 
 mod sso;
 
+#[cfg(test)]
+pub(crate) use sso::assertion;
 pub(crate) use sso::idp;
 
 pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
