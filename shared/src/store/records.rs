@@ -16,25 +16,24 @@ use crate::{
     secret::{CodeDigest, Nonce, SealedSecret, TokenVerifier},
 };
 
-/// Stores a type as a record: the same fields, with the names of attributes.
+/// Stores a type as a record: the same fields, with the names of attributes. The text is the type's name again, for serde.
 macro_rules! record {
-    ($name:ident as $record:ident { $($(#[$meta:meta])* $field:ident: $type:ty,)* }) => {
+    ($name:ident $text:literal as $record:ident { $($(#[$meta:meta])* $field:ident: $type:ty,)* }) => {
         #[derive(Serialize, Deserialize)]
+        #[serde(remote = $text)]
         struct $record {
             $($(#[$meta])* $field: $type,)*
         }
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let $record { $($field),* } = $record::deserialize(deserializer)?;
-                Ok(Self { $($field),* })
+                $record::deserialize(deserializer)
             }
         }
 
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                let Self { $($field),* } = self.clone();
-                $record { $($field),* }.serialize(serializer)
+                $record::serialize(self, serializer)
             }
         }
     };
@@ -120,7 +119,7 @@ impl<'de> Deserialize<'de> for ChallengeState {
     }
 }
 
-record! { LoginTokenEntry as LoginTokenEntryRecord {
+record! { LoginTokenEntry "LoginTokenEntry" as LoginTokenEntryRecord {
     #[serde(rename = "g")]
     verifier: TokenVerifier,
     #[serde(rename = "x", with = "millis")]
@@ -137,7 +136,7 @@ record! { LoginTokenEntry as LoginTokenEntryRecord {
     idp_generation: Option<Nonce>,
 } }
 
-record! { Session as SessionRecord {
+record! { Session "Session" as SessionRecord {
     #[serde(rename = "g")]
     verifier: TokenVerifier,
     #[serde(rename = "c", with = "millis")]
@@ -162,7 +161,7 @@ record! { Session as SessionRecord {
     password_attempt: Option<Nonce>,
 } }
 
-record! { Device as DeviceRecord {
+record! { Device "Device" as DeviceRecord {
     #[serde(rename = "g")]
     verifier: TokenVerifier,
     #[serde(rename = "x", with = "secs")]
@@ -175,7 +174,7 @@ record! { Device as DeviceRecord {
     attempt: Option<Nonce>,
 } }
 
-record! { PendingEnrolment as PendingEnrolmentRecord {
+record! { PendingEnrolment "PendingEnrolment" as PendingEnrolmentRecord {
     #[serde(rename = "fid")]
     factor: Nonce,
     #[serde(rename = "sec")]
@@ -192,7 +191,7 @@ record! { PendingEnrolment as PendingEnrolmentRecord {
     factor_at_start: Option<Nonce>,
 } }
 
-record! { ResetCodeEntry as ResetCodeEntryRecord {
+record! { ResetCodeEntry "ResetCodeEntry" as ResetCodeEntryRecord {
     #[serde(rename = "h")]
     digest: CodeDigest,
     #[serde(rename = "x", with = "millis")]
@@ -201,7 +200,7 @@ record! { ResetCodeEntry as ResetCodeEntryRecord {
     attempts: i64,
 } }
 
-record! { CurrentIdp as CurrentIdpRecord {
+record! { CurrentIdp "CurrentIdp" as CurrentIdpRecord {
     #[serde(rename = "e")]
     entity_id: String,
     #[serde(rename = "gn", default)]
@@ -215,7 +214,7 @@ fn is_zero(count: &i64) -> bool {
 }
 
 // A contact's exclusion, within a user's item.
-record! { Exclusion as ExclusionRecord {
+record! { Exclusion "Exclusion" as ExclusionRecord {
     #[serde(rename = "b")]
     batch: BatchId,
     #[serde(rename = "t", with = "millis")]
@@ -223,7 +222,7 @@ record! { Exclusion as ExclusionRecord {
 } }
 
 // A user's item (`U`).
-record! { User as UserRecord {
+record! { User "User" as UserRecord {
     // Every write raises it (`store::write`), so it is only read.
     #[serde(rename = "v", default, skip_serializing)]
     version: ItemVersion,

@@ -73,8 +73,8 @@ impl Store {
                 }
                 _ => charged.await?,
             };
-            let (Updated::Written(found) | Updated::Refused(found)) = &charged;
-            let found = found.clone().ok_or(rejected(VerificationRejection::InvalidToken))?;
+            let (Updated::Written(found) | Updated::Refused(found)) = charged;
+            let found = found.ok_or(rejected(VerificationRejection::InvalidToken))?;
             let user: User = item::read(found)?;
             if !idp_holds(&token, &user, idp.as_ref()) {
                 return Err(rejected(VerificationRejection::InvalidToken));

@@ -15,7 +15,7 @@ use crate::{
     secret::Nonce,
 };
 
-record! { Profile as ProfileRecord {
+record! { Profile "Profile" as ProfileRecord {
     #[serde(rename = "un")]
     username: String,
     #[serde(rename = "dn")]
@@ -30,7 +30,7 @@ record! { Profile as ProfileRecord {
     subject: Option<String>,
 } }
 
-record! { TenantPolicy as TenantPolicyRecord {
+record! { TenantPolicy "TenantPolicy" as TenantPolicyRecord {
     name: String,
     issuer: String,
     #[serde(rename = "rcf")]
@@ -95,7 +95,7 @@ impl Serialize for Administrators {
     }
 }
 
-record! { Idp as IdpRecord {
+record! { Idp "Idp" as IdpRecord {
     #[serde(rename = "e")]
     entity_id: String,
     #[serde(rename = "gn", default, skip_serializing_if = "Option::is_none")]
@@ -120,14 +120,14 @@ record! { Idp as IdpRecord {
     changed: Timestamp,
 } }
 
-record! { RequestKey as RequestKeyRecord {
+record! { RequestKey "RequestKey" as RequestKeyRecord {
     #[serde(rename = "k")]
     sealed: serde_bytes::ByteBuf,
     #[serde(rename = "c")]
     certificate: serde_bytes::ByteBuf,
 } }
 
-record! { Provisioning as ProvisioningRecord {
+record! { Provisioning "Provisioning" as ProvisioningRecord {
     #[serde(rename = "un")]
     username: String,
     #[serde(rename = "fn")]
@@ -146,7 +146,7 @@ record! { Provisioning as ProvisioningRecord {
     administrators: Vec<String>,
 } }
 
-record! { SsoRequest as SsoRequestRecord {
+record! { SsoRequest "SsoRequest" as SsoRequestRecord {
     #[serde(rename = "x", with = "millis")]
     ends: Timestamp,
     #[serde(rename = "to")]
@@ -157,7 +157,7 @@ record! { SsoRequest as SsoRequestRecord {
     pre_session: Option<String>,
 } }
 
-record! { LoginRow as LoginRowRecord {
+record! { LoginRow "LoginRow" as LoginRowRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     uid: Option<UserId>,
     #[serde(rename = "ph", default, skip_serializing_if = "Option::is_none")]
