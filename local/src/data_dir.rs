@@ -18,7 +18,7 @@ use vestibule::{
 };
 use zeroize::Zeroizing;
 
-use crate::sled_table::{IdentityFault, SledTable};
+use crate::sled_table::{IdentityFault, LOG_FILE, SledTable};
 
 const LOCK: &str = "lock";
 const MARKER: &str = "initialising";
@@ -137,10 +137,7 @@ impl DataDir {
     pub fn ephemeral(entropy: &dyn Entropy) -> Result<Self, DataDirError> {
         let file = KeyFile::generate(entropy)?;
         let path = Path::new("the temporary store");
-        let table = catch_panic(path, || {
-            let db = sled::Config::new().temporary(true).open().map_err(|error| broken(path, error))?;
-            SledTable::new(db, None).map_err(|error| broken(path, error))
-        })?;
+        let table = catch_panic(path, || SledTable::temporary().map_err(|error| broken(path, error)))?;
         table.init_identity(file.store()).map_err(|error| damaged(path, error.to_string()))?;
         Self::with(path, table, &file)
     }
@@ -149,7 +146,7 @@ impl DataDir {
         let file = read_keys(&path.join(KEYS))?;
         let db = path.join(DB);
         // sled creates missing files, so check first that they exist.
-        for part in [db.clone(), db.join("conf"), db.join("db")] {
+        for part in [db.clone(), db.join("conf"), db.join("db"), db.join(LOG_FILE)] {
             if !part.try_exists().map_err(at(&part))? {
                 return Err(DataDirError::Missing(part));
             }
@@ -232,16 +229,15 @@ fn initialise(path: &Path, entropy: &dyn Entropy) -> Result<(), DataDirError> {
 }
 
 fn open_sled(path: &Path, lock: Option<File>) -> Result<SledTable, DataDirError> {
-    let db = sled::Config::new().path(path).open().map_err(|error| broken(path, error))?;
-    SledTable::new(db, lock).map_err(|error| broken(path, error))
+    SledTable::open(path, lock).map_err(|error| broken(path, error))
 }
 
-fn broken(path: &Path, error: sled::Error) -> DataDirError {
-    match error {
-        sled::Error::Io(error) if error.kind() != io::ErrorKind::Other => {
-            DataDirError::Io { path: path.to_owned(), error }
+fn broken(path: &Path, error: io::Error) -> DataDirError {
+    match error.kind() {
+        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::Other => {
+            damaged(path, error.to_string())
         }
-        error => damaged(path, error.to_string()),
+        _ => DataDirError::Io { path: path.to_owned(), error },
     }
 }
 

@@ -1,24 +1,25 @@
 //! The embedded store: the table in a sled database.
 //!
-//! sled returns before its data is on disk. So one thread writes, flushes, and only then answers ([`writer`]): otherwise a used
-//! code or recovery token would work again after a crash. Reads run on the thread of the caller, because sled answers them from
-//! memory. They too return only what is on disk.
+//! sled returns before its data is on disk. So one thread writes ([`writer`]): to a log on disk ([`write_ahead_log`]), then to sled,
+//! and only then it answers. Otherwise a used code or recovery token would work again after a crash. Reads run on the thread of the
+//! caller, because sled answers them from memory. They see only what is on disk.
 
-use std::{collections::HashMap, fmt, fs::File, ops::Bound, sync::Arc};
+use std::{collections::HashMap, fmt, fs::File, io, ops::Bound, path::Path, sync::Arc};
 
 use async_trait::async_trait;
-use sled::{
-    Db, IVec, Transactional, Tree,
-    transaction::{ConflictableTransactionError, TransactionError, TransactionalTree},
-};
+use serde::{Deserialize, Serialize};
+use sled::{Db, IVec, Tree};
 use vestibule::store::{
     StoreError, Table, keys,
     table::{Query, Retry, Transacted, Transaction, Unmet, Updated},
     write::{Effect, Item, Key, Value, Write},
 };
 
+mod write_ahead_log;
 mod writer;
 
+pub(crate) use write_ahead_log::FILE as LOG_FILE;
+use write_ahead_log::WriteAheadLog;
 use writer::Writer;
 
 /// The version of the stored format, in the identity record.
@@ -56,28 +57,18 @@ type Outcome = Result<Result<Vec<Option<Item>>, Unmet>, StoreError>;
 
 type KeyRange = (Bound<Vec<u8>>, Bound<Vec<u8>>);
 
-/// Why a transaction was aborted.
-enum AbortReason {
-    Refused(Unmet),
-    Corrupt(String),
-}
-
-type InTransaction<T> = Result<T, ConflictableTransactionError<AbortReason>>;
-
 fn unavailable(error: &sled::Error) -> StoreError {
     StoreError::Unavailable(error.to_string())
 }
 
-fn main_key(key: &Key) -> Vec<u8> {
-    [key.pk().as_bytes(), &[0], key.sk().as_bytes()].concat()
+fn main_key(key: &Key) -> String {
+    format!("{}\0{}", key.pk(), key.sk())
 }
 
 /// The key of an item in the index, if the item is in the index.
-fn dir_key(item: Option<&Item>, main_key: &[u8]) -> Option<Vec<u8>> {
+fn dir_key(item: Option<&Item>, main_key: &str) -> Option<String> {
     match item.map(|item| (item.get("GP"), item.get("GS"))) {
-        Some((Some(Value::S(partition)), Some(Value::S(sort)))) => {
-            Some([partition.as_bytes(), &[0], sort.as_bytes(), &[0], main_key].concat())
-        }
+        Some((Some(Value::S(partition)), Some(Value::S(sort)))) => Some(format!("{partition}\0{sort}\0{main_key}")),
         _ => None,
     }
 }
@@ -88,20 +79,40 @@ fn decode(bytes: &[u8]) -> Result<Item, String> {
         .map_err(|error| format!("line {}, column {}: {:?}", error.line(), error.column(), error.classify()))
 }
 
-fn encode(item: &Item) -> Result<Vec<u8>, String> {
-    serde_json::to_vec(item).map_err(|error| format!("an item cannot be encoded: {:?}", error.classify()))
+fn encode(item: &Item) -> Result<String, String> {
+    serde_json::to_string(item).map_err(|error| format!("an item cannot be encoded: {:?}", error.classify()))
 }
 
-fn corrupt(reason: String) -> ConflictableTransactionError<AbortReason> {
-    ConflictableTransactionError::Abort(AbortReason::Corrupt(reason))
+/// The new values of keys in the two trees. `None`: the key is removed.
+#[derive(Default, Serialize, Deserialize)]
+struct Changes {
+    main: HashMap<String, Option<String>>,
+    dir: HashMap<String, Option<String>>,
 }
 
-/// A write whose condition held, with the key in `main`, and the item before and after.
-struct Applied<'a> {
-    write: &'a Write,
-    main_key: Vec<u8>,
-    before: Option<Item>,
-    after: Option<Item>,
+impl Changes {
+    fn is_empty(&self) -> bool {
+        self.main.is_empty() && self.dir.is_empty()
+    }
+
+    fn extend(&mut self, later: Self) {
+        self.main.extend(later.main);
+        self.dir.extend(later.dir);
+    }
+
+    /// Adds an item that a write has changed.
+    ///
+    /// # Errors
+    /// The item cannot be encoded.
+    fn add(&mut self, main_key: &str, before: Option<&Item>, after: Option<&Item>) -> Result<(), String> {
+        self.main.insert(main_key.to_owned(), after.map(encode).transpose()?);
+        let (old, new) = (dir_key(before, main_key), dir_key(after, main_key));
+        if old != new {
+            self.dir.extend(old.map(|old| (old, None)));
+            self.dir.extend(new.map(|new| (new, Some(main_key.to_owned()))));
+        }
+        Ok(())
+    }
 }
 
 impl Trees {
@@ -109,25 +120,54 @@ impl Trees {
         Ok(Self { main: db.open_tree("main")?, dir: db.open_tree("dir")?, _db: db, _lock: lock })
     }
 
-    /// Applies all writes, or none, without a flush. All conditions and effects see the items before the transaction.
+    /// Evaluates a transaction: adds all its writes to `changes`, or none. The transaction sees the items with these changes, and
+    /// all its conditions and effects see the items before it.
+    fn evaluate(&self, writes: &[Write], changes: &mut Changes) -> Outcome {
+        let mut evaluated = Vec::with_capacity(writes.len());
+        let mut unmet = Unmet::new();
+        for write in writes {
+            let key = main_key(write.key());
+            let before = match changes.main.get(&key) {
+                Some(changed) => {
+                    changed.as_ref().map(|text| decode(text.as_bytes())).transpose().map_err(StoreError::Corrupt)?
+                }
+                None => self.get(key.as_bytes())?,
+            };
+            match write.apply(before.as_ref()) {
+                Ok(after) => evaluated.push((write, key, before, after)),
+                Err(_) => {
+                    unmet.insert(write.key().clone(), before); // all of them, not only the first
+                }
+            }
+        }
+        if !unmet.is_empty() {
+            return Ok(Err(unmet));
+        }
+        let mut own = Changes::default();
+        for (write, key, before, after) in &evaluated {
+            if !matches!(write.effect(), Effect::Check) {
+                own.add(key, before.as_ref(), after.as_ref()).map_err(StoreError::Corrupt)?;
+            }
+        }
+        changes.extend(own);
+        Ok(Ok(evaluated.into_iter().map(|(_, _, _, after)| after).collect()))
+    }
+
+    /// Changes the trees, without a flush. The log makes this atomic: sled's own batches and transactions write to disk twice each,
+    /// which wakes all threads of its pool.
     ///
     /// # Errors
     /// An error of sled. It accepts no more writes until it is opened again.
-    fn commit(&self, writes: &[Write]) -> sled::Result<Outcome> {
-        // sled repeats the closure on a conflict, so it must be deterministic.
-        let result = (&self.main, &self.dir).transaction(|(main, dir)| {
-            let applied = apply(main, writes)?;
-            for applied in &applied {
-                applied.store(main, dir)?;
+    fn apply(&self, changes: Changes) -> sled::Result<()> {
+        for (tree, changes) in [(&self.main, changes.main), (&self.dir, changes.dir)] {
+            for (key, value) in changes {
+                match value {
+                    Some(value) => tree.insert(key, value.as_bytes())?,
+                    None => tree.remove(key)?,
+                };
             }
-            Ok(applied.into_iter().map(|applied| applied.after).collect())
-        });
-        match result {
-            Ok(after) => Ok(Ok(Ok(after))),
-            Err(TransactionError::Abort(AbortReason::Refused(unmet))) => Ok(Ok(Err(unmet))),
-            Err(TransactionError::Abort(AbortReason::Corrupt(reason))) => Ok(Err(StoreError::Corrupt(reason))),
-            Err(TransactionError::Storage(error)) => Err(error),
         }
+        Ok(())
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Item>, StoreError> {
@@ -154,7 +194,8 @@ impl Trees {
             }
             // The item may have changed since the scan saw its entry, and no longer belong to this entry.
             if let Some(item) = self.get(&value)?
-                && dir_key(Some(&item), &value).as_deref() == Some(&key)
+                && dir_key(Some(&item), &String::from_utf8_lossy(&value))
+                    .is_some_and(|current| key == current.as_bytes())
             {
                 found.push(item);
             }
@@ -187,48 +228,6 @@ fn range(base: &[u8], query: &Query) -> Option<KeyRange> {
     (first < end).then_some((lower, Bound::Excluded(end)))
 }
 
-/// Evaluates the writes without storing them. Collects all refusals, not only the first.
-fn apply<'a>(main: &TransactionalTree, writes: &'a [Write]) -> InTransaction<Vec<Applied<'a>>> {
-    let mut applied = Vec::with_capacity(writes.len());
-    let mut unmet = Unmet::new();
-    for write in writes {
-        let key = main_key(write.key());
-        let before = main.get(&key)?.map(|bytes| decode(&bytes)).transpose().map_err(corrupt)?;
-        match write.apply(before.as_ref()) {
-            Ok(after) => applied.push(Applied { write, main_key: key, before, after }),
-            Err(_) => {
-                unmet.insert(write.key().clone(), before);
-            }
-        }
-    }
-    if !unmet.is_empty() {
-        return Err(ConflictableTransactionError::Abort(AbortReason::Refused(unmet)));
-    }
-    Ok(applied)
-}
-
-impl Applied<'_> {
-    fn store(&self, main: &TransactionalTree, dir: &TransactionalTree) -> InTransaction<()> {
-        if matches!(self.write.effect(), Effect::Check) {
-            return Ok(());
-        }
-        match &self.after {
-            Some(item) => main.insert(&self.main_key[..], encode(item).map_err(corrupt)?)?,
-            None => main.remove(&self.main_key[..])?,
-        };
-        let (old, new) = (dir_key(self.before.as_ref(), &self.main_key), dir_key(self.after.as_ref(), &self.main_key));
-        if old != new {
-            if let Some(old) = old {
-                dir.remove(old)?;
-            }
-            if let Some(new) = new {
-                dir.insert(new, &self.main_key[..])?;
-            }
-        }
-        Ok(())
-    }
-}
-
 /// What is wrong with the identity record.
 #[derive(Debug)]
 pub(crate) enum IdentityFault {
@@ -238,16 +237,34 @@ pub(crate) enum IdentityFault {
 }
 
 impl SledTable {
-    /// The table in an open database. It holds the directory's lock until it is dropped.
-    pub(crate) fn new(db: Db, lock: Option<File>) -> sled::Result<Self> {
-        let trees = Arc::new(Trees::open(db, lock)?);
-        Ok(Self(Arc::new(Shared { writer: Writer::start(&trees)?, trees })))
+    /// Opens the table in a directory, or creates it. The table holds the directory's lock until it is dropped.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::InvalidData`] and [`io::ErrorKind::Other`]: a file is damaged. Otherwise an error of the system.
+    pub(crate) fn open(path: &Path, lock: Option<File>) -> io::Result<Self> {
+        let trees = Trees::open(sled::Config::new().path(path).flush_every_ms(None).open()?, lock)?;
+        let log = WriteAheadLog::open(path, &trees)?;
+        Self::start(trees, Some(log))
     }
 
-    /// The number of flushes since the table was opened, for tests.
+    /// A temporary table, which is deleted when it is dropped, and so needs no log.
+    ///
+    /// # Errors
+    /// An error of the system.
+    pub(crate) fn temporary() -> io::Result<Self> {
+        let db = sled::Config::new().temporary(true).flush_every_ms(None).open()?;
+        Self::start(Trees::open(db, None)?, None)
+    }
+
+    fn start(trees: Trees, log: Option<WriteAheadLog>) -> io::Result<Self> {
+        let trees = Arc::new(trees);
+        Ok(Self(Arc::new(Shared { writer: Writer::start(&trees, log)?, trees })))
+    }
+
+    /// The number of groups that were written since the table was opened, for tests. Each takes one flush.
     #[must_use]
     pub fn flushes(&self) -> u64 {
-        self.0.writer.flushes()
+        self.0.writer.groups()
     }
 
     /// Writes the identity record. No command writes it later.
@@ -256,14 +273,14 @@ impl SledTable {
         item.insert("id".to_owned(), Value::S(id.to_owned()));
         item.insert("v".to_owned(), Value::N(VERSION.to_owned()));
         let bytes = encode(&item).map_err(StoreError::Corrupt)?;
-        self.0.trees.main.insert(main_key(&keys::identity()), bytes).map_err(|error| unavailable(&error))?;
+        self.0.trees.main.insert(main_key(&keys::identity()), bytes.as_bytes()).map_err(|error| unavailable(&error))?;
         self.0.trees.main.flush().map_err(|error| unavailable(&error))?;
         Ok(())
     }
 
     /// The store's id.
     pub(crate) fn identity(&self) -> Result<String, IdentityFault> {
-        let item = self.0.trees.get(&main_key(&keys::identity())).map_err(IdentityFault::Store)?;
+        let item = self.0.trees.get(main_key(&keys::identity()).as_bytes()).map_err(IdentityFault::Store)?;
         let item = item.ok_or(IdentityFault::Missing)?;
         match (item.get("v"), item.get("id")) {
             (Some(Value::N(version)), _) if version != VERSION => Err(IdentityFault::Version(version.clone())),
@@ -276,9 +293,10 @@ impl SledTable {
         self.0.writer.commit(vec![writes]).await.remove(0)
     }
 
-    /// Returns the result of a read when everything that it may have seen is on disk.
-    async fn on_disk<T>(&self, found: Result<T, StoreError>) -> Result<T, StoreError> {
-        self.0.writer.flushed().await?;
+    /// # Errors
+    /// [`StoreError::Unavailable`]: a write failed.
+    fn unless_stopped<T>(&self, found: Result<T, StoreError>) -> Result<T, StoreError> {
+        self.0.writer.check_running()?;
         found
     }
 }
@@ -293,7 +311,7 @@ fn updated(outcome: Outcome) -> Result<Updated, StoreError> {
 #[async_trait]
 impl Table for SledTable {
     async fn read(&self, keys: &[Key]) -> Result<Vec<Option<Item>>, StoreError> {
-        self.on_disk(keys.iter().map(|key| self.0.trees.get(&main_key(key))).collect()).await
+        self.unless_stopped(keys.iter().map(|key| self.0.trees.get(main_key(key).as_bytes())).collect())
     }
 
     async fn update(&self, write: &Write, _: Retry) -> Result<Updated, StoreError> {
@@ -313,7 +331,7 @@ impl Table for SledTable {
     }
 
     async fn query(&self, query: &Query) -> Result<Vec<Item>, StoreError> {
-        self.on_disk(self.0.trees.list(query)).await
+        self.unless_stopped(self.0.trees.list(query))
     }
 }
 
@@ -332,7 +350,7 @@ mod tests {
             ("l".to_owned(), Value::L(vec![Value::N("1".to_owned())])),
             ("e".to_owned(), Value::M(Item::new())),
         ]);
-        assert_eq!(decode(&encode(&item).unwrap()).unwrap(), item);
+        assert_eq!(decode(encode(&item).unwrap().as_bytes()).unwrap(), item);
         assert!(decode(b"{\"PK\":").is_err());
     }
 }

@@ -75,7 +75,7 @@ fn open_directory_cannot_be_opened_again() {
 
 #[test]
 fn missing_part_is_refused_and_not_recreated() {
-    for part in ["keys.json", "db", "db/db", "db/conf"] {
+    for part in ["keys.json", "db", "db/db", "db/conf", "db/write-ahead.log"] {
         let (_temporary, path, _) = created();
         let missing = path.join(part);
         if missing.is_dir() {

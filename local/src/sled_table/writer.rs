@@ -1,53 +1,55 @@
-//! The writer of the embedded store: one thread that applies all transactions, and flushes them in groups.
+//! The writer of the embedded store: one thread that evaluates all transactions, and writes them in groups.
 //!
-//! A flush costs more than a transaction. So the thread takes every request that waits, applies its transactions in order, flushes
-//! once for this group, and only then answers. Nothing is returned that a crash could undo. A refusal waits for the flush too,
-//! because it can show a write of the same group. A read waits for the flush of each group that it may have seen.
+//! A flush costs more than a transaction. So the thread takes every request that waits, evaluates its transactions in order, appends
+//! their changes to the log as one record, and syncs it. Only then it changes sled, and answers. So nothing is returned or read that
+//! a crash could undo. A refusal waits too, because it can show a write of the same group.
 
 use std::{
-    sync::Arc,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     thread::{self, JoinHandle},
 };
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use vestibule::store::{StoreError, write::Write};
 
-use super::{Outcome, Trees};
+use super::{Changes, Outcome, Trees, WriteAheadLog};
 
 /// How many requests may wait. A group has at most as many. Further callers wait until there is room.
 const QUEUE: usize = 256;
 
-/// Sends transactions to the thread. When it is dropped, it waits until the thread has applied what was sent, and ends.
+/// Sends transactions to the thread. When it is dropped, it waits until the thread has written what was sent, and ends.
 pub(super) struct Writer {
     // The order matters: the thread ends after the last sender is dropped.
     requests: mpsc::Sender<Request>,
-    progress: watch::Receiver<Progress>,
     thread: Joined,
+    groups: Arc<AtomicU64>,
 }
 
-/// Transactions that are flushed together. Each is applied or refused by itself.
+/// Transactions that are written together. Each is applied or refused by itself.
 struct Request {
     transactions: Vec<Vec<Write>>,
     answer: oneshot::Sender<Vec<Outcome>>,
 }
 
-/// Numbers of groups. Between `flushed` and `begun`, the database in memory is ahead of the disk.
-#[derive(Default)]
-struct Progress {
-    begun: u64,
-    flushed: u64,
-}
-
-/// The state of the thread. It ends after an error or a panic, because sled accepts no more writes then. The group that it had
-/// begun is never flushed, so every later read and write is refused.
+/// The state of the thread. It ends after an error or a panic: the log may then end with a part of a record, and sled may have a part
+/// of a group. Every later read and write is refused, and the next start applies the log.
 struct WriterThread {
     trees: Arc<Trees>,
+    /// `None`: a temporary store.
+    log: Option<WriteAheadLog>,
     requests: mpsc::Receiver<Request>,
-    progress: watch::Sender<Progress>,
+    groups: Arc<AtomicU64>,
 }
 
-/// The answers of a group, which are sent after the flush.
-type Answers = Vec<(oneshot::Sender<Vec<Outcome>>, Vec<Outcome>)>;
+/// Evaluated transactions that are not written yet.
+struct Group {
+    changes: Changes,
+    answers: Vec<(oneshot::Sender<Vec<Outcome>>, Vec<Outcome>)>,
+}
 
 fn stopped() -> StoreError {
     StoreError::Unavailable("a write failed: free disk space and restart".to_owned())
@@ -58,8 +60,8 @@ impl Writer {
     ///
     /// # Errors
     /// The system has no more threads.
-    pub(super) fn start(trees: &Arc<Trees>) -> sled::Result<Self> {
-        let (mut writer, thread) = Self::new(trees);
+    pub(super) fn start(trees: &Arc<Trees>, log: Option<WriteAheadLog>) -> io::Result<Self> {
+        let (mut writer, thread) = Self::new(trees, log);
         let work = move || {
             if let Err(error) = thread.run() {
                 tracing::error!(%error, "a write to the embedded store failed");
@@ -69,13 +71,13 @@ impl Writer {
         Ok(writer)
     }
 
-    fn new(trees: &Arc<Trees>) -> (Self, WriterThread) {
-        let ((requests, received), (sender, progress)) = (mpsc::channel(QUEUE), watch::channel(Progress::default()));
-        let thread = WriterThread { trees: Arc::clone(trees), requests: received, progress: sender };
-        (Self { requests, progress, thread: Joined(None) }, thread)
+    fn new(trees: &Arc<Trees>, log: Option<WriteAheadLog>) -> (Self, WriterThread) {
+        let ((requests, received), groups) = (mpsc::channel(QUEUE), Arc::default());
+        let thread = WriterThread { trees: Arc::clone(trees), log, requests: received, groups: Arc::clone(&groups) };
+        (Self { requests, thread: Joined(None), groups }, thread)
     }
 
-    /// Applies transactions in order, each by itself, and flushes once. Returns the outcome of each.
+    /// Applies transactions in order, each by itself. Returns the outcome of each, when they are on disk.
     pub(super) async fn commit(&self, transactions: Vec<Vec<Write>>) -> Vec<Outcome> {
         let count = transactions.len();
         let (answer, answered) = oneshot::channel();
@@ -87,56 +89,53 @@ impl Writer {
         (0..count).map(|_| Err(stopped())).collect()
     }
 
-    /// Waits until every write that a read before this call may have seen is on disk.
-    ///
     /// # Errors
     /// [`StoreError::Unavailable`]: a write failed.
-    pub(super) async fn flushed(&self) -> Result<(), StoreError> {
-        let mut progress = self.progress.clone();
-        let begun = progress.borrow().begun;
-        progress.wait_for(|progress| progress.flushed >= begun).await.map(drop).map_err(|_| stopped())
+    pub(super) fn check_running(&self) -> Result<(), StoreError> {
+        if self.requests.is_closed() { Err(stopped()) } else { Ok(()) }
     }
 
-    /// The number of flushes since the start.
-    pub(super) fn flushes(&self) -> u64 {
-        self.progress.borrow().flushed
+    /// The number of groups that were written since the start.
+    pub(super) fn groups(&self) -> u64 {
+        self.groups.load(Ordering::Relaxed)
     }
 }
 
 impl WriterThread {
-    fn run(mut self) -> sled::Result<()> {
-        while let Some(answers) = self.apply_group()? {
-            self.flush_group(answers)?;
+    fn run(mut self) -> io::Result<()> {
+        while let Some(group) = self.evaluate_group() {
+            self.write_group(group)?;
         }
-        Ok(())
+        self.log.map_or(Ok(()), |mut log| log.checkpoint(&self.trees))
     }
 
-    /// Waits for requests and applies all that wait. `None`: the table was dropped.
-    fn apply_group(&mut self) -> sled::Result<Option<Answers>> {
+    /// Waits for requests and evaluates all that wait. `None`: the table was dropped.
+    fn evaluate_group(&mut self) -> Option<Group> {
         let mut requests = Vec::new();
         if self.requests.blocking_recv_many(&mut requests, QUEUE) == 0 {
-            return Ok(None);
+            return None;
         }
-        // Before a read can see a write of the group. Nobody waits for this, so nobody is woken.
-        self.progress.send_if_modified(|progress| {
-            progress.begun += 1;
-            false
-        });
+        let mut changes = Changes::default();
         let mut answers = Vec::with_capacity(requests.len());
         for Request { transactions, answer } in requests {
-            let outcomes: sled::Result<_> = transactions.iter().map(|writes| self.trees.commit(writes)).collect();
-            answers.push((answer, outcomes?));
+            let evaluate = |writes: &Vec<Write>| self.trees.evaluate(writes, &mut changes);
+            answers.push((answer, transactions.iter().map(evaluate).collect()));
         }
-        Ok(Some(answers))
+        Some(Group { changes, answers })
     }
 
-    fn flush_group(&self, answers: Answers) -> sled::Result<()> {
-        self.trees.main.flush()?;
-        self.progress.send_modify(|progress| progress.flushed = progress.begun);
+    fn write_group(&mut self, Group { changes, answers }: Group) -> io::Result<()> {
+        if !changes.is_empty() {
+            if let Some(log) = &mut self.log {
+                log.append(&changes)?; // before sled changes: otherwise a crash could leave a part of the group
+            }
+            self.trees.apply(changes)?;
+            self.groups.fetch_add(1, Ordering::Relaxed);
+        }
         for (answer, outcomes) in answers {
             drop(answer.send(outcomes)); // the caller may have been cancelled
         }
-        Ok(())
+        self.log.as_mut().map_or(Ok(()), |log| log.shorten(&self.trees))
     }
 }
 
@@ -156,21 +155,32 @@ mod tests {
         task::{Context, Poll, Waker},
     };
 
-    use vestibule::store::{Store, Table, keys};
+    use tempfile::TempDir;
+    use vestibule::store::{Store, Table};
 
     use super::*;
     use crate::sled_table::{Shared, SledTable};
 
-    fn trees() -> Arc<Trees> {
-        Arc::new(Trees::open(sled::Config::new().temporary(true).open().unwrap(), None).unwrap())
+    /// A store whose thread is not started: the test does its work step by step.
+    struct Stepped {
+        store: Store,
+        table: SledTable,
+        thread: WriterThread,
     }
 
-    /// A store whose thread is not started: the test does its work step by step.
-    fn store() -> (Store, SledTable, WriterThread) {
-        let trees = trees();
-        let (writer, thread) = Writer::new(&trees);
-        let table = SledTable(Arc::new(Shared { writer, trees }));
-        (Store::new(Arc::new(table.clone())), table, thread)
+    impl Stepped {
+        fn new(directory: &TempDir) -> Self {
+            let trees = Trees::open(sled::open(directory.path()).unwrap(), None).unwrap();
+            let log = WriteAheadLog::open(directory.path(), &trees).unwrap();
+            Self::with(trees, log)
+        }
+
+        fn with(trees: Trees, log: WriteAheadLog) -> Self {
+            let trees = Arc::new(trees);
+            let (writer, thread) = Writer::new(&trees, Some(log));
+            let table = SledTable(Arc::new(Shared { writer, trees }));
+            Self { store: Store::new(Arc::new(table.clone())), table, thread }
+        }
     }
 
     fn poll<F: Future>(future: &mut Pin<&mut F>) -> Poll<F::Output> {
@@ -181,55 +191,77 @@ mod tests {
         matches!(result, Poll::Ready(Err(StoreError::Unavailable(_))))
     }
 
+    fn is_written<T>(result: &Poll<Result<T, StoreError>>) -> bool {
+        matches!(result, Poll::Ready(Ok(_)))
+    }
+
     #[test]
-    fn group_is_flushed_once_and_answered_only_then() {
-        let (store, table, mut thread) = store();
+    fn group_is_one_record_and_is_answered_only_when_it_is_on_disk() {
+        let directory = TempDir::new().unwrap();
+        let Stepped { store, table, mut thread } = Stepped::new(&directory);
         let (mut written, mut refused) = (pin!(store.identify("one", None)), pin!(store.identify("two", None)));
         assert!(poll(&mut written).is_pending() && poll(&mut refused).is_pending());
-        let answers = thread.apply_group().unwrap().unwrap();
-        assert_eq!(answers.len(), 2);
-        assert!(table.0.trees.get(&super::super::main_key(&keys::identity())).unwrap().is_some(), "applied in memory");
+        let group = thread.evaluate_group().unwrap();
+        assert_eq!(group.answers.len(), 2);
         assert!(poll(&mut written).is_pending() && poll(&mut refused).is_pending());
         assert_eq!(table.flushes(), 0);
-        thread.flush_group(answers).unwrap();
-        assert!(matches!((poll(&mut written), poll(&mut refused)), (Poll::Ready(Ok(())), Poll::Ready(Ok(())))));
+        thread.write_group(group).unwrap();
+        assert!(is_written(&poll(&mut written)) && is_written(&poll(&mut refused)));
+        assert!(matches!(poll(&mut pin!(store.identity())), Poll::Ready(Ok(Some(identity))) if identity.id == "one"));
+        assert_eq!(table.flushes(), 1);
+        let log = std::fs::read(directory.path().join(crate::sled_table::LOG_FILE)).unwrap();
+        assert_eq!(log.split(|byte| *byte == b'\n').count(), 2, "one record, and what is behind it");
+    }
+
+    #[test]
+    fn read_returns_a_write_only_when_it_is_on_disk() {
+        let Stepped { store, mut thread, .. } = Stepped::new(&TempDir::new().unwrap());
+        let mut write = pin!(store.identify("one", None));
+        assert!(poll(&mut write).is_pending());
+        let group = thread.evaluate_group().unwrap();
+        assert!(matches!(poll(&mut pin!(store.identity())), Poll::Ready(Ok(None))));
+        thread.write_group(group).unwrap();
+        assert!(matches!(poll(&mut pin!(store.identity())), Poll::Ready(Ok(Some(identity))) if identity.id == "one"));
+    }
+
+    #[test]
+    fn group_that_changes_nothing_is_not_written() {
+        let Stepped { store, table, mut thread } = Stepped::new(&TempDir::new().unwrap());
+        for _ in 0..2 {
+            let mut write = pin!(store.identify("one", None));
+            assert!(poll(&mut write).is_pending());
+            let group = thread.evaluate_group().unwrap();
+            thread.write_group(group).unwrap();
+            assert!(is_written(&poll(&mut write)));
+        }
         assert_eq!(table.flushes(), 1);
     }
 
     #[test]
-    fn read_returns_a_write_only_after_its_flush() {
-        let (store, _, mut thread) = store();
-        assert!(matches!(poll(&mut pin!(store.identity())), Poll::Ready(Ok(None))), "nothing waits: no delay");
-        let mut write = pin!(store.identify("one", None));
+    fn failed_write_changes_nothing_and_refuses_waiting_and_later_calls() {
+        let directory = TempDir::new().unwrap();
+        let trees = Trees::open(sled::open(directory.path()).unwrap(), None).unwrap();
+        let log = WriteAheadLog::on_a_full_disk(directory.path(), &trees);
+        let Stepped { store, table, mut thread } = Stepped::with(trees, log);
+        let (mut write, mut later) = (pin!(store.identify("one", None)), pin!(store.identify("two", None)));
         assert!(poll(&mut write).is_pending());
-        let answers = thread.apply_group().unwrap().unwrap();
-        let mut read = pin!(store.identity());
-        assert!(poll(&mut read).is_pending());
-        thread.flush_group(answers).unwrap();
-        assert!(matches!(poll(&mut read), Poll::Ready(Ok(Some(identity))) if identity.id == "one"));
-    }
-
-    #[test]
-    fn failed_write_refuses_waiting_and_later_calls() {
-        let (store, _, mut thread) = store();
-        let mut write = pin!(store.identify("one", None));
-        assert!(poll(&mut write).is_pending());
-        let answers = thread.apply_group().unwrap();
-        let mut read = pin!(store.identity());
-        assert!(poll(&mut read).is_pending());
-        drop((answers, thread)); // as after an error of the flush
-        assert!(is_stopped(&poll(&mut write)) && is_stopped(&poll(&mut read)));
-        assert!(is_stopped(&poll(&mut pin!(store.identify("two", None)))));
+        let group = thread.evaluate_group().unwrap();
+        assert!(poll(&mut later).is_pending());
+        thread.write_group(group).unwrap_err();
+        assert_eq!(table.0.trees.main.len(), 0);
+        drop(thread); // as `run` does after an error
+        assert!(is_stopped(&poll(&mut write)) && is_stopped(&poll(&mut later)));
+        assert!(is_stopped(&poll(&mut pin!(store.identify("three", None)))));
         assert!(is_stopped(&poll(&mut pin!(store.identity()))));
     }
 
     #[test]
     fn panic_of_the_thread_refuses_later_calls() {
-        let (store, _, mut thread) = store();
+        let Stepped { store, mut thread, .. } = Stepped::new(&TempDir::new().unwrap());
         let mut write = pin!(store.identify("one", None));
         assert!(poll(&mut write).is_pending());
         let panicked = thread::spawn(move || {
-            let _answers = thread.apply_group();
+            let _group = thread.evaluate_group();
             std::panic::resume_unwind(Box::new("the test says so"));
         });
         assert!(panicked.join().is_err());
@@ -240,35 +272,33 @@ mod tests {
 
     #[test]
     fn caller_waits_when_the_queue_is_full() {
-        let (store, _, mut thread) = store();
+        let Stepped { store, mut thread, .. } = Stepped::new(&TempDir::new().unwrap());
         let mut waiting: Vec<_> = (0..=QUEUE).map(|_| Box::pin(store.identify("one", None))).collect();
         for write in &mut waiting {
             assert!(poll(&mut write.as_mut()).is_pending());
         }
-        let answers = thread.apply_group().unwrap().unwrap();
-        assert_eq!(answers.len(), QUEUE, "the last one found no room");
-        thread.flush_group(answers).unwrap();
+        let group = thread.evaluate_group().unwrap();
+        assert_eq!(group.answers.len(), QUEUE, "the last one found no room");
+        thread.write_group(group).unwrap();
         assert!(poll(&mut waiting[QUEUE].as_mut()).is_pending());
-        let answers = thread.apply_group().unwrap().unwrap();
-        assert_eq!(answers.len(), 1);
-        thread.flush_group(answers).unwrap();
+        let group = thread.evaluate_group().unwrap();
+        assert_eq!(group.answers.len(), 1);
+        thread.write_group(group).unwrap();
         assert!(waiting.iter_mut().all(|write| poll(&mut write.as_mut()).is_ready()));
     }
 
     #[tokio::test]
-    async fn dropped_table_applies_what_was_sent_and_closes_the_database() {
-        let folder = tempfile::tempdir().unwrap();
-        let open = || {
-            let db = sled::Config::new().path(folder.path()).open().unwrap();
-            Arc::new(SledTable::new(db, None).unwrap())
-        };
+    async fn dropped_table_writes_what_was_sent_and_closes_the_database() {
+        let directory = TempDir::new().unwrap();
         for id in ["one", "two"] {
-            let table: Arc<dyn Table> = open();
+            let table: Arc<dyn Table> = Arc::new(SledTable::open(directory.path(), None).unwrap());
             let store = Store::new(table);
             let mut sent = pin!(store.identify(id, None));
             let _cancelled = poll(&mut sent);
         }
-        let table = open();
+        let log = std::fs::metadata(directory.path().join(crate::sled_table::LOG_FILE)).unwrap();
+        assert_eq!(log.len(), 0, "a checkpoint was made");
+        let table = Arc::new(SledTable::open(directory.path(), None).unwrap());
         assert_eq!(Store::new(table).identity().await.unwrap().unwrap().id, "one");
     }
 }
