@@ -261,7 +261,7 @@ impl SledTable {
         Ok(Self(Arc::new(Shared { writer: Writer::start(&trees, log)?, trees })))
     }
 
-    /// The number of groups that were written since the table was opened, for tests. Each takes one flush.
+    /// The number of groups that were written since the table was opened, for tests. With a log, each takes one sync.
     #[must_use]
     pub fn flushes(&self) -> u64 {
         self.0.writer.groups()

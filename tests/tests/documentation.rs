@@ -420,7 +420,7 @@ fn product(expression: &str) -> Option<u64> {
     expression.split('*').map(|factor| factor.trim().replace('_', "").parse::<u64>().ok()).product()
 }
 
-/// A value as the page states it: `5`, `10 minutes`; durations in milliseconds.
+/// A value as the page states it: `5`, `10 minutes`, `8 MiB`; durations in milliseconds, sizes in bytes.
 fn stated(value: &str) -> Option<u64> {
     let (number, unit) = value.split_once(' ').unwrap_or((value, ""));
     let factor = match unit.trim_end_matches('s') {
@@ -430,6 +430,7 @@ fn stated(value: &str) -> Option<u64> {
         "minute" => 60_000,
         "hour" => 3_600_000,
         "day" => 86_400_000,
+        "MiB" => 1024 * 1024,
         _ => return None,
     };
     Some(number.parse::<u64>().ok()? * factor)

@@ -22,9 +22,9 @@ pub(crate) const FILE: &str = "write-ahead.log";
 const SLED_FILE: &str = "db";
 
 /// By how many bytes the file grows.
-const STEP: usize = 1 << 20;
+const STEP: usize = 1024 * 1024;
 /// The length in bytes at which a checkpoint is due. It bounds the time of a start after a crash.
-const CHECKPOINT: u64 = 8 << 20;
+const CHECKPOINT: u64 = 8 * 1024 * 1024;
 
 /// The length of a record's checksum: the CRC-32 in hexadecimal.
 const CHECKSUM: usize = 8;
