@@ -8,7 +8,7 @@ use std::{collections::HashMap, fmt, fs::File, io, ops::Bound, path::Path, sync:
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use sled::{Db, IVec, Tree};
+use sled::{Config, Db, IVec, Tree};
 use vestibule::store::{
     StoreError, Table, keys,
     table::{Query, Retry, Transacted, Transaction, Unmet, Updated},
@@ -104,26 +104,27 @@ impl Changes {
     ///
     /// # Errors
     /// The item cannot be encoded.
-    fn add(&mut self, main_key: &str, before: Option<&Item>, after: Option<&Item>) -> Result<(), String> {
-        self.main.insert(main_key.to_owned(), after.map(encode).transpose()?);
-        let (old, new) = (dir_key(before, main_key), dir_key(after, main_key));
+    fn add(&mut self, main_key: String, before: Option<&Item>, after: Option<&Item>) -> Result<(), String> {
+        let (old, new) = (dir_key(before, &main_key), dir_key(after, &main_key));
         if old != new {
             self.dir.extend(old.map(|old| (old, None)));
-            self.dir.extend(new.map(|new| (new, Some(main_key.to_owned()))));
+            self.dir.extend(new.map(|new| (new, Some(main_key.clone()))));
         }
+        self.main.insert(main_key, after.map(encode).transpose()?);
         Ok(())
     }
 }
 
 impl Trees {
-    fn open(db: Db, lock: Option<File>) -> sled::Result<Self> {
+    fn open(config: Config, lock: Option<File>) -> sled::Result<Self> {
+        let db = config.flush_every_ms(None).open()?; // the writer says when
         Ok(Self { main: db.open_tree("main")?, dir: db.open_tree("dir")?, _db: db, _lock: lock })
     }
 
     /// Evaluates a transaction: adds all its writes to `changes`, or none. The transaction sees the items with these changes, and
     /// all its conditions and effects see the items before it.
     fn evaluate(&self, writes: &[Write], changes: &mut Changes) -> Outcome {
-        let mut evaluated = Vec::with_capacity(writes.len());
+        let (mut own, mut items) = (Changes::default(), Vec::with_capacity(writes.len()));
         let mut unmet = Unmet::new();
         for write in writes {
             let key = main_key(write.key());
@@ -131,26 +132,22 @@ impl Trees {
                 Some(changed) => {
                     changed.as_ref().map(|text| decode(text.as_bytes())).transpose().map_err(StoreError::Corrupt)?
                 }
-                None => self.get(key.as_bytes())?,
+                None => self.get(&key)?,
             };
-            match write.apply(before.as_ref()) {
-                Ok(after) => evaluated.push((write, key, before, after)),
-                Err(_) => {
-                    unmet.insert(write.key().clone(), before); // all of them, not only the first
-                }
+            let Ok(after) = write.apply(before.as_ref()) else {
+                unmet.insert(write.key().clone(), before); // all of them, not only the first
+                continue;
+            };
+            if !matches!(write.effect(), Effect::Check) {
+                own.add(key, before.as_ref(), after.as_ref()).map_err(StoreError::Corrupt)?;
             }
+            items.push(after);
         }
         if !unmet.is_empty() {
             return Ok(Err(unmet));
         }
-        let mut own = Changes::default();
-        for (write, key, before, after) in &evaluated {
-            if !matches!(write.effect(), Effect::Check) {
-                own.add(key, before.as_ref(), after.as_ref()).map_err(StoreError::Corrupt)?;
-            }
-        }
         changes.extend(own);
-        Ok(Ok(evaluated.into_iter().map(|(_, _, _, after)| after).collect()))
+        Ok(Ok(items))
     }
 
     /// Changes the trees, without a flush. The log makes this atomic: sled's own batches and transactions write to disk twice each,
@@ -170,7 +167,7 @@ impl Trees {
         Ok(())
     }
 
-    fn get(&self, key: &[u8]) -> Result<Option<Item>, StoreError> {
+    fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Item>, StoreError> {
         let found = self.main.get(key).map_err(|error| unavailable(&error))?;
         found.map(|bytes| decode(&bytes).map_err(StoreError::Corrupt)).transpose()
     }
@@ -242,7 +239,7 @@ impl SledTable {
     /// # Errors
     /// [`io::ErrorKind::InvalidData`] and [`io::ErrorKind::Other`]: a file is damaged. Otherwise an error of the system.
     pub(crate) fn open(path: &Path, lock: Option<File>) -> io::Result<Self> {
-        let trees = Trees::open(sled::Config::new().path(path).flush_every_ms(None).open()?, lock)?;
+        let trees = Trees::open(Config::new().path(path), lock)?;
         let log = WriteAheadLog::open(path, &trees)?;
         Self::start(trees, Some(log))
     }
@@ -252,8 +249,7 @@ impl SledTable {
     /// # Errors
     /// An error of the system.
     pub(crate) fn temporary() -> io::Result<Self> {
-        let db = sled::Config::new().temporary(true).flush_every_ms(None).open()?;
-        Self::start(Trees::open(db, None)?, None)
+        Self::start(Trees::open(Config::new().temporary(true), None)?, None)
     }
 
     fn start(trees: Trees, log: Option<WriteAheadLog>) -> io::Result<Self> {
@@ -280,7 +276,7 @@ impl SledTable {
 
     /// The store's id.
     pub(crate) fn identity(&self) -> Result<String, IdentityFault> {
-        let item = self.0.trees.get(main_key(&keys::identity()).as_bytes()).map_err(IdentityFault::Store)?;
+        let item = self.0.trees.get(main_key(&keys::identity())).map_err(IdentityFault::Store)?;
         let item = item.ok_or(IdentityFault::Missing)?;
         match (item.get("v"), item.get("id")) {
             (Some(Value::N(version)), _) if version != VERSION => Err(IdentityFault::Version(version.clone())),
@@ -311,7 +307,7 @@ fn updated(outcome: Outcome) -> Result<Updated, StoreError> {
 #[async_trait]
 impl Table for SledTable {
     async fn read(&self, keys: &[Key]) -> Result<Vec<Option<Item>>, StoreError> {
-        self.unless_stopped(keys.iter().map(|key| self.0.trees.get(main_key(key).as_bytes())).collect())
+        self.unless_stopped(keys.iter().map(|key| self.0.trees.get(main_key(key))).collect())
     }
 
     async fn update(&self, write: &Write, _: Retry) -> Result<Updated, StoreError> {

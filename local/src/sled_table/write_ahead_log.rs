@@ -60,7 +60,9 @@ impl WriteAheadLog {
         for changes in records(&content)? {
             trees.apply(changes)?;
         }
-        log.checkpoint(trees)?;
+        if !content.is_empty() {
+            log.checkpoint(trees)?;
+        }
         Ok(log)
     }
 
@@ -103,11 +105,8 @@ impl WriteAheadLog {
 }
 
 fn record(changes: &Changes) -> io::Result<Vec<u8>> {
-    let json = serde_json::to_vec(changes)?;
-    let mut record = format!("{:08x} ", crc32fast::hash(&json)).into_bytes();
-    record.extend_from_slice(&json);
-    record.push(b'\n');
-    Ok(record)
+    let json = serde_json::to_string(changes)?;
+    Ok(format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes())).into_bytes())
 }
 
 /// The records of a log. An interrupted write can have damaged only the last one.
@@ -151,7 +150,7 @@ fn device(path: &str) -> File {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{fs, ops::Range};
 
     use tempfile::TempDir;
 
@@ -171,6 +170,17 @@ mod tests {
             Self { directory, trees, log }
         }
 
+        /// The log after a crash that came after two records, and where the second one is.
+        fn after_two_records() -> (TempDir, Vec<u8>, Range<usize>) {
+            let mut crashing = Self::new();
+            crashing.log.append(&set("a", "1")).unwrap();
+            let first = crashing.log.end;
+            crashing.log.append(&set("b", "2")).unwrap();
+            let [start, end] = [first, crashing.log.end].map(|end| usize::try_from(end).unwrap());
+            let (directory, content) = crashing.crash();
+            (directory, content, start..end)
+        }
+
         /// What is in the log after a crash.
         fn crash(self) -> (TempDir, Vec<u8>) {
             let content = fs::read(self.directory.path().join(FILE)).unwrap();
@@ -179,8 +189,7 @@ mod tests {
     }
 
     fn open(directory: &Path) -> io::Result<(Trees, WriteAheadLog)> {
-        let db = sled::Config::new().path(directory).flush_every_ms(None).open()?;
-        let trees = Trees::open(db, None)?;
+        let trees = Trees::open(sled::Config::new().path(directory), None)?;
         let log = WriteAheadLog::open(directory, &trees)?;
         Ok((trees, log))
     }
@@ -243,12 +252,7 @@ mod tests {
 
     #[test]
     fn interrupted_last_record_is_dropped() {
-        let mut crashing = Crashing::new();
-        crashing.log.append(&set("a", "1")).unwrap();
-        let whole = usize::try_from(crashing.log.end).unwrap();
-        crashing.log.append(&set("b", "2")).unwrap();
-        let last = whole..usize::try_from(crashing.log.end).unwrap();
-        let (directory, content) = crashing.crash();
+        let (directory, content, last) = Crashing::after_two_records();
         for position in last.clone() {
             let mut cut = content.clone();
             cut[position..last.end].fill(0);
@@ -272,11 +276,8 @@ mod tests {
 
     #[test]
     fn damaged_record_before_others_is_refused_and_nothing_is_lost() {
-        let mut crashing = Crashing::new();
-        crashing.log.append(&set("a", "1")).unwrap();
-        let first = usize::try_from(crashing.log.end).unwrap();
-        crashing.log.append(&set("b", "2")).unwrap();
-        let (directory, content) = crashing.crash();
+        let (directory, content, last) = Crashing::after_two_records();
+        let first = last.start;
         // Without the newline the two records are one interrupted record.
         for position in 0..first - 1 {
             let mut damaged = content.clone();
