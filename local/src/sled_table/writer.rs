@@ -86,6 +86,8 @@ impl Writer {
         {
             return outcomes;
         }
+        // The thread is ending. When this caller learns of it, every later call must be refused already.
+        self.requests.closed().await;
         (0..count).map(|_| Err(stopped())).collect()
     }
 
@@ -249,6 +251,7 @@ mod tests {
         assert!(poll(&mut later).is_pending());
         thread.write_group(group).unwrap_err();
         assert_eq!(table.0.trees.main.len(), 0);
+        assert!(poll(&mut write).is_pending(), "it would learn of the error before later calls are refused");
         drop(thread); // as `run` does after an error
         assert!(is_stopped(&poll(&mut write)) && is_stopped(&poll(&mut later)));
         assert!(is_stopped(&poll(&mut pin!(store.identify("three", None)))));
