@@ -124,8 +124,8 @@ mod tests {
         let without_ann = active(&[("bob", true)], false);
         for (loaded, now) in [(&both(true), &both(false)), (&both(false), &both(true)), (&without_ann, &both(true))] {
             let write = change_admin(&key("ann"), loaded, AdminChange::Remove).unwrap();
-            assert!(write.apply(Some(&item::write(loaded).unwrap())).is_ok());
-            assert!(write.apply(Some(&item::write(now).unwrap())).is_err());
+            assert!(write.apply(Some(item::write(loaded).unwrap())).is_ok());
+            assert!(write.apply(Some(item::write(now).unwrap())).is_err());
         }
     }
 }

@@ -54,7 +54,7 @@ mod tests {
         let (conditions, action) = take(&attr("t"), Some(&read), BUDGET, Timestamp::from_secs(now)).unwrap();
         let key = Key { pk: "p".to_owned(), sk: "s".to_owned() };
         let item: Item = [("t".to_owned(), list(stored))].into();
-        let written = Write::update(key, conditions, vec![action]).apply(Some(&item)).ok().flatten();
+        let written = Write::update(key, conditions, vec![action]).apply(Some(item)).ok().flatten();
         written.and_then(|item| item.get("t").cloned()) == after.map(list)
     }
 

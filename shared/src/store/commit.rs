@@ -168,9 +168,9 @@ mod tests {
         let commit = update(&ann.key, &loaded, &User { seen: NOW, ..loaded.clone() }).unwrap();
         let seen = |path: Path| Action::Set(path, num(1));
         ann.put(Write::note(keys::user(&ann.key), vec![], vec![seen(attr("seen"))])).await;
-        assert!(commit.apply(Some(&item().await)).is_ok());
+        assert!(commit.apply(Some(item().await)).is_ok());
         ann.put(Write::update(keys::user(&ann.key), vec![], vec![seen(attr("seen"))])).await;
-        assert!(commit.apply(Some(&item().await)).is_err());
+        assert!(commit.apply(Some(item().await)).is_err());
     }
 
     #[tokio::test]
@@ -180,8 +180,8 @@ mod tests {
         let nonce = crate::secret::Nonce::generate(&crate::env::SystemEntropy).unwrap();
         let again = User { incarnation: nonce, ..first.clone() };
         let commit = update(&ann.key, &first, &User { seen: NOW, ..first.clone() }).unwrap();
-        assert!(commit.apply(Some(&item::write(&first).unwrap())).is_ok());
-        assert!(commit.apply(Some(&item::write(&again).unwrap())).is_err());
+        assert!(commit.apply(Some(item::write(&first).unwrap())).is_ok());
+        assert!(commit.apply(Some(item::write(&again).unwrap())).is_err());
     }
 
     #[tokio::test]

@@ -218,7 +218,7 @@ impl DynamoTable {
     async fn unfit(&self, writes: &[Write]) -> Result<Unmet, StoreError> {
         let keys: Vec<_> = writes.iter().map(|write| write.key.clone()).collect();
         let found = self.read(&keys).await?;
-        let unfit = writes.iter().zip(found).filter(|(write, item)| write.apply(item.as_ref()).is_err());
+        let unfit = writes.iter().zip(found).filter(|(write, item)| write.apply(item.clone()).is_err());
         Ok(unfit.map(|(write, item)| (write.key.clone(), item)).collect())
     }
 
@@ -386,7 +386,7 @@ impl Table for DynamoTable {
             // and for an invalid request, which is a bug. The reference model tells them apart.
             if error.code() == Some("ValidationException") {
                 let met = self.read(std::slice::from_ref(&write.key)).await?.into_iter().flatten().next();
-                return if write.apply(met.as_ref()).is_err() {
+                return if write.apply(met.clone()).is_err() {
                     Ok(Updated::Refused(met))
                 } else {
                     Err(permanent_error(&error))

@@ -74,7 +74,7 @@ impl World<'_> {
                     return Progress::Done(false);
                 }
                 let write = commit::update(&self.ann.key, user, &changed).unwrap();
-                match write.apply(Some(&stored.item)) {
+                match write.apply(Some(Item::clone(&stored.item))) {
                     Ok(after) => {
                         *stored = Stored::new(after.unwrap());
                         Progress::Done(true)
@@ -205,7 +205,7 @@ async fn operations() -> (Ann, Stored, Vec<Operation>) {
     let before: User = item::read(item.clone()).unwrap();
     let mut mailed = before.clone();
     let mails = mail_operations(&ann, &mut mailed);
-    let item = commit::update(&ann.key, &before, &mailed).unwrap().apply(Some(&item)).unwrap().unwrap();
+    let item = commit::update(&ann.key, &before, &mailed).unwrap().apply(Some(item)).unwrap().unwrap();
     let mut operations: Vec<Operation> = vec![
         ("a code", Box::new(move |user| one.apply(user).is_ok())),
         ("a code of the same step", Box::new(move |user| same_step.apply(user).is_ok())),

@@ -8,8 +8,8 @@ use std::{
 use async_trait::async_trait;
 
 use super::{
-    table::{Query, Retry, StoreError, Table, Transacted, Transaction, Updated},
-    write::{Effect, Item, Key, Value, Write},
+    table::{Query, Retry, StoreError, Table, Transacted, Transaction, Unmet, Updated},
+    write::{Effect, Item, Key, Refused, Value, Write},
 };
 
 /// A table in memory.
@@ -49,9 +49,8 @@ impl Table for MemoryTable {
 
     async fn update(&self, write: &Write, _: Retry) -> Result<Updated, StoreError> {
         let mut items = self.items();
-        let before = items.get(&write.key).cloned();
-        match write.apply(before.as_ref()) {
-            Err(_) => Ok(Updated::Refused(before)),
+        match write.apply(items.get(&write.key).cloned()) {
+            Err(Refused(before)) => Ok(Updated::Refused(before)),
             Ok(after) => {
                 store(&mut items, write, after.clone());
                 Ok(Updated::Written(after))
@@ -65,15 +64,20 @@ impl Table for MemoryTable {
         if keys.len() < transaction.writes.len() {
             return Err(StoreError::Unavailable("a transaction has two writes of one item".into()));
         }
-        let applied: Vec<_> =
-            transaction.writes.iter().map(|write| (write, write.apply(items.get(&write.key)))).collect();
-        if applied.iter().any(|(_, result)| result.is_err()) {
-            let unmet = applied.iter().filter(|(_, result)| result.is_err());
-            let unmet = unmet.map(|(write, _)| (write.key.clone(), items.get(&write.key).cloned()));
-            return Ok(Transacted::Refused(unmet.collect()));
+        let (mut applied, mut unmet) = (Vec::new(), Unmet::new());
+        for write in &transaction.writes {
+            match write.apply(items.get(&write.key).cloned()) {
+                Ok(after) => applied.push((write, after)),
+                Err(Refused(before)) => {
+                    unmet.insert(write.key.clone(), before);
+                }
+            }
+        }
+        if !unmet.is_empty() {
+            return Ok(Transacted::Refused(unmet));
         }
         for (write, after) in applied {
-            store(&mut items, write, after.ok().flatten());
+            store(&mut items, write, after);
         }
         Ok(Transacted::Committed)
     }

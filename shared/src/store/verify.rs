@@ -407,7 +407,7 @@ mod tests {
                 // Times of a session are stored in whole seconds, so the fraction of a second must not matter.
                 for (token, now) in [(&session, NOW), (&session, NOW + Duration::from_millis(999)), (&challenge, NOW)] {
                     let attempt = Attempt::begin(now, &SystemEntropy).unwrap();
-                    let charged = charge(token, &attempt, &[]).apply(Some(&item)).is_ok();
+                    let charged = charge(token, &attempt, &[]).apply(Some(item.clone())).is_ok();
                     assert_eq!(charged, verify_code::check_attempt(&user, token, now).is_ok());
                     checked += 1;
                 }

@@ -77,18 +77,34 @@ impl Path {
     }
 
     fn find<'a>(&self, item: &'a Item) -> Option<&'a Value> {
-        let (first, rest) = self.0.split_first()?;
-        let Step::Name(name) = first else { return None };
-        let mut found = item.get(name.as_ref())?;
-        for step in rest {
-            found = match (step, found) {
-                (Step::Name(name), Value::M(map)) => map.get(name.as_ref())?,
-                (Step::At(index), Value::L(list)) => list.get(*index)?,
-                _ => return None,
-            };
-        }
-        Some(found)
+        find(&self.0, item)
     }
+
+    /// Whether the item has the map or list that this path is in. DynamoDB refuses a write below an absent parent.
+    fn has_parent(&self, item: &Item) -> bool {
+        match self.0.split_last() {
+            None => false,
+            Some((last, [])) => matches!(last, Step::Name(_)),
+            Some((last, parent)) => matches!(
+                (last, find(parent, item)),
+                (Step::Name(_), Some(Value::M(_))) | (Step::At(_), Some(Value::L(_)))
+            ),
+        }
+    }
+}
+
+fn find<'a>(steps: &[Step], item: &'a Item) -> Option<&'a Value> {
+    let (first, rest) = steps.split_first()?;
+    let Step::Name(name) = first else { return None };
+    let mut found = item.get(name.as_ref())?;
+    for step in rest {
+        found = match (step, found) {
+            (Step::Name(name), Value::M(map)) => map.get(name.as_ref())?,
+            (Step::At(index), Value::L(list)) => list.get(*index)?,
+            _ => return None,
+        };
+    }
+    Some(found)
 }
 
 /// The path of an attribute.
@@ -288,8 +304,52 @@ pub enum Action {
     Count(Path, i64),
     /// Appends to an existing list.
     Append(Path, Value),
-    /// Removes a value, if there is one.
+    /// Removes a value, if there is one. No write removes from a list.
     Remove(Path),
+}
+
+impl Action {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Set(path, _)
+            | Self::SetIfAbsent(path, _)
+            | Self::Add(path, _)
+            | Self::Count(path, _)
+            | Self::Append(path, _)
+            | Self::Remove(path) => path,
+        }
+    }
+
+    /// The value at the path after the write, given the item before it. `None`: the value is removed.
+    fn evaluate(&self, before: &Item) -> Result<Option<Value>, Unfit> {
+        if !self.path().has_parent(before) {
+            return Err(Unfit);
+        }
+        let sum = |number: i64, by: &i64| number.checked_add(*by).map(num).ok_or(Unfit);
+        let after = match self {
+            Self::Set(_, value) => value.clone(),
+            Self::SetIfAbsent(path, value) => path.find(before).unwrap_or(value).clone(),
+            Self::Add(path, by) => sum(number(path.find(before).ok_or(Unfit)?)?, by)?,
+            Self::Count(path, by) => sum(path.find(before).map_or(Ok(0), number)?, by)?,
+            Self::Append(path, value) => match path.find(before) {
+                Some(Value::L(list)) => Value::L(list.iter().chain([value]).cloned().collect()),
+                _ => return Err(Unfit),
+            },
+            Self::Remove(path) if matches!(path.0.last(), Some(Step::At(_))) => return Err(Unfit),
+            Self::Remove(_) => return Ok(None),
+        };
+        Ok(Some(after))
+    }
+}
+
+/// An action does not fit the item.
+struct Unfit;
+
+fn number(value: &Value) -> Result<i64, Unfit> {
+    match value {
+        Value::N(n) => n.parse().map_err(|_| Unfit),
+        _ => Err(Unfit),
+    }
 }
 
 /// What a conditional write does to its item.
@@ -313,9 +373,9 @@ pub struct Write {
     pub(crate) effect: Effect,
 }
 
-/// The condition did not hold, so nothing was written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Refused;
+/// The condition did not hold, or an action does not fit the item. DynamoDB refuses both. With the item as it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused(pub Option<Item>);
 
 impl Write {
     /// Changes an item. A user's item gets a new version, so that no commit overlooks this write (`store::commit`).
@@ -369,97 +429,56 @@ impl Write {
     /// Applies the write: returns the item after it, given the item before it. `None` means that there is no item.
     ///
     /// # Errors
-    /// [`Refused`] if the condition does not hold, or if an action does not fit the item. DynamoDB refuses both too.
-    pub fn apply(&self, before: Option<&Item>) -> Result<Option<Item>, Refused> {
+    /// [`Refused`].
+    pub fn apply(&self, before: Option<Item>) -> Result<Option<Item>, Refused> {
         let nothing = Item::new();
-        let old = before.unwrap_or(&nothing);
-        if !self.condition.holds(old) {
-            return Err(Refused);
-        }
-        match &self.effect {
-            Effect::Check => Ok(before.cloned()),
-            Effect::Delete => Ok(None),
-            Effect::Put(item) => {
-                let mut new = item.clone();
-                new.extend(self.key.attributes());
-                Ok(Some(new))
-            }
-            Effect::Update(actions) => {
-                let mut new = old.clone();
-                new.extend(self.key.attributes());
-                for action in actions {
-                    perform(action, old, &mut new)?;
+        let Some(changes) = self.changes(before.as_ref().unwrap_or(&nothing)) else { return Err(Refused(before)) };
+        Ok(match &self.effect {
+            Effect::Check => before,
+            Effect::Delete => None,
+            Effect::Put(item) => Some(item.clone().into_iter().chain(self.key.attributes()).collect()),
+            Effect::Update(_) => {
+                let mut item = before.unwrap_or_else(|| self.key.attributes());
+                for (path, value) in changes {
+                    change(path, value, &mut item);
                 }
-                Ok(Some(new))
+                Some(item)
             }
+        })
+    }
+
+    /// The values after an update; without a value, it is removed. `None`: the write is refused.
+    fn changes(&self, before: &Item) -> Option<Vec<(&Path, Option<Value>)>> {
+        if !self.condition.holds(before) {
+            return None;
         }
+        let Effect::Update(actions) = &self.effect else { return Some(Vec::new()) };
+        actions.iter().map(|action| Some((action.path(), action.evaluate(before).ok()?))).collect()
     }
 }
 
-fn perform(action: &Action, old: &Item, new: &mut Item) -> Result<(), Refused> {
-    match action {
-        Action::Set(path, value) => put(path, new, value.clone()),
-        Action::SetIfAbsent(path, value) => put(path, new, path.find(old).cloned().unwrap_or_else(|| value.clone())),
-        Action::Add(path, by) => {
-            let sum = number(path.find(old).ok_or(Refused)?)?.checked_add(*by).ok_or(Refused)?;
-            put(path, new, num(sum))
-        }
-        Action::Count(path, by) => {
-            let sum = path.find(old).map_or(Ok(0), number)?.checked_add(*by).ok_or(Refused)?;
-            put(path, new, num(sum))
-        }
-        Action::Append(path, value) => {
-            let Some(Value::L(list)) = path.find(old) else { return Err(Refused) };
-            put(path, new, Value::L(list.iter().chain([value]).cloned().collect()))
-        }
-        Action::Remove(path) => {
-            if let Some((last, parent)) = path.0.split_last() {
-                match (last, parent.is_empty()) {
-                    (Step::Name(name), true) => {
-                        new.remove(name.as_ref());
-                    }
-                    (Step::Name(name), false) => {
-                        // DynamoDB refuses to remove below an absent parent.
-                        let Some(Value::M(map)) = find_mut(parent, new) else { return Err(Refused) };
-                        map.remove(name.as_ref());
-                    }
-                    (Step::At(_), _) => return Err(Refused), // no command removes from a list
-                }
-            }
-            Ok(())
-        }
-    }
-}
-
-fn number(value: &Value) -> Result<i64, Refused> {
-    match value {
-        Value::N(n) => n.parse().map_err(|_| Refused),
-        _ => Err(Refused),
-    }
-}
-
-fn put(path: &Path, item: &mut Item, value: Value) -> Result<(), Refused> {
-    let (last, parent) = path.0.split_last().ok_or(Refused)?;
-    match (last, parent.is_empty()) {
-        (Step::Name(name), true) => {
-            item.insert(name.to_string(), value);
-            Ok(())
-        }
-        (last, _) => match (last, find_mut(parent, item).ok_or(Refused)?) {
-            (Step::Name(name), Value::M(map)) => {
-                map.insert(name.to_string(), value);
-                Ok(())
-            }
-            (Step::At(index), Value::L(list)) => {
-                match list.get_mut(*index) {
-                    Some(place) => *place = value,
-                    None => list.push(value), // DynamoDB appends if the index is past the end
-                }
-                Ok(())
-            }
-            _ => Err(Refused),
+/// Sets or removes the value at a path whose parent exists. No write changes a value and its parent: DynamoDB refuses that.
+fn change(path: &Path, value: Option<Value>, item: &mut Item) {
+    match path.0.split_last() {
+        Some((Step::Name(name), [])) => set(item, name, value),
+        Some((last, parent)) => match (last, find_mut(parent, item)) {
+            (Step::Name(name), Some(Value::M(map))) => set(map, name, value),
+            (Step::At(index), Some(Value::L(list))) => match (list.get_mut(*index), value) {
+                (Some(place), Some(value)) => *place = value,
+                (None, Some(value)) => list.push(value), // DynamoDB appends if the index is past the end
+                (_, None) => {}
+            },
+            _ => {}
         },
+        None => {}
     }
+}
+
+fn set(map: &mut Item, name: &str, value: Option<Value>) {
+    match value {
+        Some(value) => map.insert(name.to_owned(), value),
+        None => map.remove(name),
+    };
 }
 
 fn find_mut<'a>(steps: &[Step], item: &'a mut Item) -> Option<&'a mut Value> {
@@ -494,8 +513,12 @@ mod tests {
         Value::M(pairs.iter().map(|(name, n)| ((*name).to_owned(), num(*n))).collect())
     }
 
+    fn list(numbers: &[i64]) -> Value {
+        Value::L(numbers.iter().copied().map(num).collect())
+    }
+
     fn holds(condition: Condition, before: &Item) -> bool {
-        Write::check(key(), vec![condition]).apply(Some(before)).is_ok()
+        Write::check(key(), vec![condition]).apply(Some(before.clone())).is_ok()
     }
 
     #[test]
@@ -520,29 +543,57 @@ mod tests {
 
     #[test]
     fn actions_read_the_item_before_the_write() {
-        let before = item(&[("n", num(1)), ("m", map(&[("x", 7)]))]);
+        let before = item(&[
+            ("n", num(1)),
+            ("kept", num(1)),
+            ("m", map(&[("x", 7)])),
+            ("replaced", list(&[1, 2])),
+            ("past the end", list(&[1])),
+            ("appended", list(&[1])),
+        ]);
         let actions = vec![
             Action::Add(attr("n"), 1),
-            Action::SetIfAbsent(attr("n2"), num(9)),
+            Action::SetIfAbsent(attr("kept"), num(9)),
+            Action::SetIfAbsent(attr("set"), num(9)),
             Action::Count(attr("c"), 3),
             Action::Set(attr("m").key("y"), num(8)),
             Action::Remove(attr("m").key("x")),
+            Action::Set(attr("replaced").at(1), num(5)),
+            Action::Set(attr("past the end").at(7), num(5)),
+            Action::Append(attr("appended"), num(5)),
         ];
-        let after = Write::update(key(), vec![eq(attr("n"), 1)], actions).apply(Some(&before)).unwrap().unwrap();
-        assert_eq!(after, item(&[("n", num(2)), ("n2", num(9)), ("c", num(3)), ("m", map(&[("y", 8)]))]));
+        let after = Write::update(key(), vec![eq(attr("n"), 1)], actions).apply(Some(before)).unwrap().unwrap();
+        let expected = item(&[
+            ("n", num(2)),
+            ("kept", num(1)),
+            ("set", num(9)),
+            ("c", num(3)),
+            ("m", map(&[("y", 8)])),
+            ("replaced", list(&[1, 5])),
+            ("past the end", list(&[1, 5])),
+            ("appended", list(&[1, 5])),
+        ]);
+        assert_eq!(after, expected);
     }
 
     #[test]
     fn write_with_unfit_action_is_refused() {
-        let before = item(&[("n", num(1))]);
+        let before = item(&[("n", num(1)), ("m", map(&[("x", i64::MAX)])), ("l", list(&[1]))]);
         for action in [
-            Action::Set(attr("m").key("x"), num(1)),
-            Action::Remove(attr("m").key("x")),
+            Action::Set(attr("absent").key("x"), num(1)),
+            Action::Set(attr("n").key("x"), num(1)),
+            Action::Set(attr("l").key("x"), num(1)),
+            Action::Set(attr("m").at(0), num(1)),
+            Action::Remove(attr("absent").key("x")),
+            Action::Remove(attr("l").at(0)),
             Action::Add(attr("absent"), 1),
+            Action::Add(attr("l"), 1),
+            Action::Add(attr("m").key("x"), 1),
+            Action::Count(attr("m"), 1),
             Action::Append(attr("n"), num(1)),
         ] {
-            let write = Write::update(key(), vec![], vec![Action::Set(attr("n"), num(2)), action]);
-            assert_eq!(write.apply(Some(&before)), Err(Refused));
+            let write = Write::update(key(), vec![], vec![Action::Set(attr("set"), num(2)), action]);
+            assert_eq!(write.apply(Some(before.clone())), Err(Refused(Some(before.clone()))), "{write:?}");
         }
     }
 
@@ -550,9 +601,9 @@ mod tests {
     fn update_creates_an_item_and_put_new_does_not_replace_one() {
         let made = Write::update(key(), vec![], vec![Action::Count(attr("n"), 1)]).apply(None).unwrap().unwrap();
         assert_eq!(made, item(&[("n", num(1))]));
-        assert_eq!(Write::put_new(key(), Item::new()).apply(Some(&made)), Err(Refused));
+        assert_eq!(Write::put_new(key(), Item::new()).apply(Some(made.clone())), Err(Refused(Some(made.clone()))));
         assert_eq!(Write::put_new(key(), Item::new()).apply(None), Ok(Some(item(&[]))));
-        assert_eq!(Write::delete(key(), vec![eq(attr("n"), 1)]).apply(Some(&made)), Ok(None));
+        assert_eq!(Write::delete(key(), vec![eq(attr("n"), 1)]).apply(Some(made)), Ok(None));
     }
 
     #[test]

@@ -292,7 +292,7 @@ async fn charge_of_a_code_requires_exactly_what_check_confirmation_requires() {
     let mut checked = 0;
     for token in &tokens {
         for user in variants_of_token(&user, token).iter().flat_map(|user| variants_of_pending(user, &tokens)) {
-            let charged = charge_code(token, NOW).apply(Some(&item::write(&user).unwrap())).is_ok();
+            let charged = charge_code(token, NOW).apply(Some(item::write(&user).unwrap())).is_ok();
             assert_eq!(charged, enroll::check_confirmation(&user, token, NOW).is_ok());
             checked += 1;
         }
@@ -307,7 +307,7 @@ async fn charge_of_a_wrong_reset_code_requires_a_valid_token_and_an_open_reset_c
     let mut checked = 0;
     for token in &tokens {
         for user in variants_of_token(&user, token).iter().flat_map(|user| variants_of_reset_code(user, given)) {
-            let charged = charge_wrong_code(token, &given, NOW).apply(Some(&item::write(&user).unwrap())).is_ok();
+            let charged = charge_wrong_code(token, &given, NOW).apply(Some(item::write(&user).unwrap())).is_ok();
             let wrong = user.reset_code.as_ref().is_some_and(|code| code.is_valid(NOW) && code.digest != given);
             assert_eq!(charged, wrong && enroll::check_token(&user, token, NOW).is_ok());
             checked += 1;

@@ -346,11 +346,11 @@ async fn new_password_replaces_only_the_loaded_one() {
     let (ann, _) = ann(0).await;
     let login = ann.store.table.read(&[keys::login(&ann.login)]).await.unwrap().remove(0).unwrap();
     let write = new_password(&ann.key, &ann.login, PasswordVersion(1), &ann.hash("another good password").await);
-    assert!(write.apply(Some(&login)).is_ok());
+    assert!(write.apply(Some(login.clone())).is_ok());
     for (name, value) in [("uid", text("u-other")), ("pv", num(2))] {
         let mut other = login.clone();
         other.insert(name.to_owned(), value);
-        assert!(write.apply(Some(&other)).is_err(), "{name}");
+        assert!(write.apply(Some(other)).is_err(), "{name}");
     }
 }
 

@@ -223,7 +223,7 @@ fn configuration_is_replaced_only_as_it_was_read() {
     let replaces = |read: Option<&Item>, now: Option<&Item>| {
         let (idp, condition) = replacement_for(read.map(current).as_ref(), &idp());
         let put = Write::put(keys::idp(&TenantId::parse("acme").unwrap()), item::write(&idp).unwrap());
-        Write { condition, ..put }.apply(now).is_ok()
+        Write { condition, ..put }.apply(now.cloned()).is_ok()
     };
     assert!(replaces(None, None) && replaces(Some(&ours), Some(&ours)));
     assert!(!replaces(None, Some(&ours)) && !replaces(Some(&ours), Some(&other)) && !replaces(Some(&ours), None));

@@ -536,5 +536,5 @@ async fn groups_are_mapped_when_enrolment_is_required() {
 async fn removed_idp_is_not_configured_any_more() {
     let (ann, _) = ann_with_sso_user().await;
     let write = still_configured(&ann.asserted("bob", "1", None));
-    assert!(write.apply(Some(&write.key().attributes())).is_ok() && write.apply(None).is_err());
+    assert!(write.apply(Some(write.key().attributes())).is_ok() && write.apply(None).is_err());
 }
