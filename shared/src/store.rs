@@ -57,6 +57,11 @@ pub enum OperationError<R> {
     Store(#[from] StoreError),
 }
 
+/// The caller's session ended, or the caller's role changed, before the change was committed. Nothing was changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the caller lost the permission")]
+pub struct ActorRevoked;
+
 use crate::{
     audit::{AuditEvent, AuditRetention},
     id::TenantId,

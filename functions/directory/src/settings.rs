@@ -13,6 +13,7 @@ use vestibule::{
     http::{ApiRequest, ApiResult, App, Code, Line, OrEmpty, Request, Routes, page::logo_path},
     id::TenantId,
     store::{
+        ActorRevoked, OperationError,
         item::{ResetCodeFor, TenantPolicy},
         session::Principal,
     },
@@ -177,6 +178,9 @@ pub(crate) async fn change_settings(app: &App, request: &Request, body: Settings
         accent: body.accent_color.map_or(Change::Keep, |AccentDto(accent)| accent),
         logo: body.logo.map_or(Change::Keep, |LogoDto(logo)| logo),
     };
-    let policy = app.store.change_settings(&admin, &change, &request.attempt(app)?, &event).await?;
-    Ok(SettingsDto::new(admin.tenant(), policy.ok_or(Code::InvalidToken)?))
+    match app.store.change_settings(&admin, &change, &request.attempt(app)?, &event).await {
+        Ok(policy) => Ok(SettingsDto::new(admin.tenant(), policy)),
+        Err(OperationError::Rejected(ActorRevoked)) => Err(request.no_longer(app).await),
+        Err(OperationError::Store(error)) => Err(error.into()),
+    }
 }

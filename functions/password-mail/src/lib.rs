@@ -13,10 +13,7 @@ use vestibule::{
     mail_order::{MailOrder, OrderedMail},
     sign_in::Attempt,
     sso::PublicUrl,
-    store::{
-        Store, StoreError,
-        mail::{IssueError, IssuedToken},
-    },
+    store::{OperationError, Store, StoreError, mail::IssuedToken},
 };
 
 #[cfg(feature = "lambda")]
@@ -86,8 +83,8 @@ impl Worker {
         let attempt = Attempt::begin(self.clock.now(), &*self.entropy)?;
         let issued = match store.issue_mail_token(order, &attempt, &*self.entropy).await {
             Ok(issued) => issued,
-            Err(IssueError::Store(error)) => return Err(error.into()),
-            Err(why) => {
+            Err(OperationError::Store(error)) => return Err(error.into()),
+            Err(OperationError::Rejected(why)) => {
                 tracing::info!(target: "vestibule", message = order.id.as_str(), %why, "no mail is sent");
                 return Ok(());
             }

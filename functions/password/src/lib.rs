@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 use vestibule::{
-    http::{ApiResult, App, Code, Request, Routes},
+    http::{ApiResult, App, Code, Problem, Request, Routes},
     secret::{SecretText, TokenRef},
+    store::login::Exhausted,
 };
 
 mod confirm_reset;
@@ -48,5 +49,5 @@ impl MailedToken {
 /// Counts a request for a mail at the caller's network.
 async fn charge_network(app: &App, request: &Request) -> ApiResult<()> {
     let charged = app.store.charge_mail_request(&request.network(), &request.attempt(app)?).await;
-    charged.map_err(|error| error.problem(request.now))
+    charged.map_err(|error| Problem::of(error, |Exhausted { retry_at }| Problem::too_many(request.now, retry_at)))
 }

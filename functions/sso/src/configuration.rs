@@ -19,7 +19,7 @@ use vestibule::{
     secret::Nonce,
     sso::{PublicUrl, ServiceProvider, is_https_or_loopback},
     store::{
-        OperationError,
+        ActorRevoked, OperationError,
         item::{Idp, Provisioning, RequestKey},
         sso::RemovalRejection,
     },
@@ -380,10 +380,11 @@ async fn configure(app: &Arc<App>, request: &Request, body: IdpRequest) -> ApiRe
     }
     let event = request.event(AuditAction::IdpChanged, Outcome::Success).by(admin.key().user());
     let event = event.notify(Notify::Administrators);
-    if app.store.set_idp(&admin, &idp, &request.attempt(app)?, &event).await?.is_none() {
-        return Err(request.no_longer(app).await);
+    match app.store.set_idp(&admin, &idp, &request.attempt(app)?, &event).await {
+        Ok(()) => Ok(response(&idp, sp, request.now)),
+        Err(OperationError::Rejected(ActorRevoked)) => Err(request.no_longer(app).await),
+        Err(OperationError::Store(error)) => Err(error.into()),
     }
-    Ok(response(&idp, sp, request.now))
 }
 
 /// Remove the tenant's identity provider

@@ -7,11 +7,9 @@ use super::{
 };
 use crate::{
     auth::mail_token::{InvalidMailToken, PasswordResetRejection},
-    env::Timestamp,
     id::MessageId,
     mail_order::{MailOrder, MailQueue, OrderedMail, QueueError},
     password::WeakPassword,
-    store::mail::ChargeNetworkError,
 };
 
 impl App {
@@ -33,17 +31,6 @@ impl Request {
         let id = MessageId::generate(&*app.entropy)?;
         let order = MailOrder { id, request_id: self.id.clone(), language: self.language, mail };
         Ok(app.mail_queue()?.put(&order).await?)
-    }
-}
-
-impl ChargeNetworkError {
-    /// The problem, for a request at `now`.
-    #[must_use]
-    pub fn problem(self, now: Timestamp) -> Problem {
-        match self {
-            Self::Exhausted { retry_at } => Problem::too_many(now, retry_at),
-            Self::Store(error) => error.into(),
-        }
     }
 }
 

@@ -22,7 +22,7 @@ use crate::{
     sign_in::{Attempt, Continuation, DeviceOrigin, Exempt, NewSession, PasswordAttempt, SignedIn, VerifiedPassword},
 };
 
-/// The budget of attempts is used up: the attempt was not counted and must not be checked.
+/// The budget of attempts is used up: the attempt was not counted and must not be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("too many attempts")]
 pub struct Exhausted {

@@ -4,10 +4,11 @@ mod confirm;
 mod issue;
 
 pub use confirm::{MailTokenError, ResetPasswordError};
-pub use issue::{ChargedMail, IssueError, IssuedToken};
+pub use issue::{ChargedMail, IssueRejection, IssuedToken};
 
 use super::{
-    Store, StoreError, budget, keys,
+    OperationError, Store, StoreError, budget, keys,
+    login::Exhausted,
     table::{Retry, Updated},
     write::{Action, Condition, Value, Write, attr, lt, num, size},
 };
@@ -22,26 +23,12 @@ use crate::{
 /// How often the charge of a network is tried again, if other requests of the network come between.
 const MAX_CHARGES: usize = 32;
 
-/// Why a request for a mail is refused.
-#[derive(Debug, thiserror::Error)]
-pub enum ChargeNetworkError {
-    /// The client network made too many requests.
-    #[error("too many requests of a client network")]
-    Exhausted {
-        /// When a request is admitted again.
-        retry_at: Timestamp,
-    },
-    /// The store failed: deny the request.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
 impl Store {
     /// Counts a request for a mail at its client network, whatever the tenant. A request without a response may count twice.
     ///
     /// # Errors
-    /// [`ChargeNetworkError`]: the network made too many requests, or the store failed.
-    pub async fn charge_mail_request(&self, network: &str, attempt: &Attempt) -> Result<(), ChargeNetworkError> {
+    /// [`Exhausted`]: the network made too many requests. If the store failed, the request may have been counted.
+    pub async fn charge_mail_request(&self, network: &str, attempt: &Attempt) -> Result<(), OperationError<Exhausted>> {
         let (now, window) = (attempt.at(), Budget::MAIL_REQUESTS.window);
         let times = || attr("w");
         let charge = |conditions: Vec<Condition>, action: Action| {
@@ -59,7 +46,7 @@ impl Store {
             };
             let counted = found.get("w").map(stored_times).transpose()?;
             let (conditions, action) = budget::take(&times(), counted.as_deref(), Budget::MAIL_REQUESTS, now)
-                .map_err(|retry_at| ChargeNetworkError::Exhausted { retry_at })?;
+                .map_err(|retry_at| OperationError::Rejected(Exhausted { retry_at }))?;
             write = charge(conditions, action);
         }
         Err(StoreError::Contended("other requests of the same network keep coming".into()).into())

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{
-    OperationError, OperatorEvents, Store, StoreError, item,
+    ActorRevoked, OperationError, OperatorEvents, Store, StoreError, item,
     item::{Administrators, ResetCodeFor, TenantPolicy},
     keys,
     session::{AdminContext, Principal, SessionError},
@@ -132,17 +132,17 @@ impl Store {
         }
     }
 
-    /// Changes the settings of the caller's tenant and returns them. `None` if the caller lost the permission.
+    /// Changes the settings of the caller's tenant and returns them.
     ///
     /// # Errors
-    /// [`StoreError`]; the change may have been made.
+    /// [`ActorRevoked`], or a failure of the store; then the change may be committed nevertheless.
     pub async fn change_settings(
         &self,
         admin: &AdminContext,
         change: &SettingsChange,
         attempt: &Attempt,
         event: &AuditEvent,
-    ) -> Result<Option<TenantPolicy>, StoreError> {
+    ) -> Result<TenantPolicy, OperationError<ActorRevoked>> {
         let tenant = admin.tenant();
         let mut actions = Vec::new();
         actions.extend(change.issuer.as_deref().map(|issuer| Action::Set(attr("issuer"), text(issuer))));
@@ -165,10 +165,10 @@ impl Store {
             });
             let row = self.audit_row(tenant, attempt, 0, event)?;
             if let Transacted::Refused(_) = self.table.transact(&Transaction::new(writes, row)).await? {
-                return Ok(None);
+                return Err(OperationError::Rejected(ActorRevoked));
             }
         }
-        self.settings(tenant).await
+        self.settings(tenant).await?.ok_or(OperationError::Rejected(ActorRevoked))
     }
 }
 
@@ -275,13 +275,14 @@ mod tests {
         let (ann, admin) = signed_in_admin().await;
         let set = async |change: &SettingsChange| {
             let (attempt, event) = (attempt(NOW), ann.event());
-            ann.store.change_settings(&admin, change, &attempt, &event).await.unwrap()
+            decided(ann.store.change_settings(&admin, change, &attempt, &event).await)
         };
         let change = async |issuer: Option<&'static str>, reset_code_for: Option<ResetCodeFor>| {
             let issuer = issuer.map(str::to_owned);
             set(&SettingsChange { issuer, reset_code_for, ..SettingsChange::default() }).await
         };
-        let read = |policy: Option<TenantPolicy>| policy.map(|policy| (policy.issuer, policy.reset_code_for));
+        let read =
+            |policy: Result<TenantPolicy, ActorRevoked>| policy.map(|policy| (policy.issuer, policy.reset_code_for));
         let before = rows(&ann, admin.tenant()).await;
         assert_eq!(read(change(None, None).await).unwrap(), ("Acme".into(), ResetCodeFor::Administrators));
         assert_eq!(rows(&ann, admin.tenant()).await, before, "no change has no audit row");
@@ -303,7 +304,7 @@ mod tests {
             assert_eq!(ann.store.logo(ann.key.tenant()).await.unwrap(), logo);
         }
         ann.change(Action::Add(crate::store::write::attr("ep"), 1)).await;
-        assert!(change(Some("B"), None).await.is_none());
+        assert!(matches!(change(Some("B"), None).await, Err(ActorRevoked)));
         assert_eq!(ann.store.settings(ann.key.tenant()).await.unwrap().unwrap().issuer, "A");
     }
 

@@ -13,7 +13,7 @@ use crate::{
     secret::{LoginKey, NewToken, TokenClass},
     sign_in::Attempt,
     store::{
-        Store, StoreError,
+        OperationError, Store, StoreError,
         commit::{self, Retries},
         item, keys,
         table::{Retry, Transacted, Transaction},
@@ -55,9 +55,9 @@ impl IssuedToken {
     }
 }
 
-/// Why no token was made.
+/// Why no token is made.
 #[derive(Debug, thiserror::Error)]
-pub enum IssueError {
+pub enum IssueRejection {
     /// Nobody has the login name, or the user was deleted.
     #[error("there is no such user")]
     NoUser,
@@ -70,9 +70,6 @@ pub enum IssueError {
     /// The message asks for no token.
     #[error("the message asks for no token")]
     NoToken,
-    /// A token may have been made.
-    #[error(transparent)]
-    Store(#[from] StoreError),
 }
 
 /// A user with what decides about a mail.
@@ -91,17 +88,18 @@ impl Store {
     /// that is delivered again replaces its own token, until its mail was sent ([`Self::mark_mail_sent`]).
     ///
     /// # Errors
-    /// [`IssueError`]: the user does not exist or gets no such mail, the limit of mails is reached, or the store failed.
+    /// [`IssueRejection`]: the user does not exist or gets no such mail, or the limit of mails is reached. If the store failed, the
+    /// token may have been made.
     pub async fn issue_mail_token(
         &self,
         order: &MailOrder,
         attempt: &Attempt,
         entropy: &dyn Entropy,
-    ) -> Result<IssuedToken, IssueError> {
+    ) -> Result<IssuedToken, OperationError<IssueRejection>> {
         let mut retries = Retries::of(attempt);
         loop {
             let loaded = self.load_for_mail(&order.mail).await?;
-            let purpose = purpose(&order.mail).ok_or(IssueError::NoToken)?;
+            let purpose = purpose(&order.mail).ok_or(rejected(IssueRejection::NoToken))?;
             let token = NewToken::generate(TokenClass::Mail, &loaded.key, self.restore_epoch, entropy)
                 .map_err(StoreError::from)?;
             let writes = loaded.decide(order, purpose, &token, attempt.at())?;
@@ -137,33 +135,37 @@ impl Store {
     }
 
     /// Reads the user whom a message is about, and what else decides about the mail.
-    async fn load_for_mail(&self, mail: &OrderedMail) -> Result<Loaded, IssueError> {
+    async fn load_for_mail(&self, mail: &OrderedMail) -> Result<Loaded, OperationError<IssueRejection>> {
         let (tenant, user) = match mail {
             OrderedMail::Reset { tenant, login, .. } => {
                 let login = LoginKey::of(tenant, login);
                 let (row, log) = self.login_for_mail(&login).await?;
-                let key = tenant.user(row.uid.clone().ok_or(IssueError::NoUser)?);
+                let key = tenant.user(row.uid.clone().ok_or(rejected(IssueRejection::NoUser))?);
                 let items = self.read_all(user_keys(&key)).await?;
                 return loaded(key, login, items, &row, log);
             }
             OrderedMail::Invitation { tenant, user, .. } | OrderedMail::Verification { tenant, user, .. } => {
                 (tenant, user)
             }
-            OrderedMail::AddressChanged { .. } => return Err(IssueError::NoToken),
+            OrderedMail::AddressChanged { .. } => return Err(rejected(IssueRejection::NoToken)),
         };
         let key = tenant.user(user.clone());
         let items = self.read_all(user_keys(&key)).await?;
-        let user: User = item::read(items[0].clone().ok_or(IssueError::NoUser)?)?;
+        let user: User = item::read(items[0].clone().ok_or(rejected(IssueRejection::NoUser))?)?;
         let login = LoginKey::of(tenant, &user.login_digest);
         let (row, log) = self.login_for_mail(&login).await?;
         loaded(key, login, items, &row, log)
     }
 
-    async fn login_for_mail(&self, login: &LoginKey) -> Result<(LoginRow, MailLog), IssueError> {
+    async fn login_for_mail(&self, login: &LoginKey) -> Result<(LoginRow, MailLog), OperationError<IssueRejection>> {
         let [row, log] = self.read_all([keys::login(login), keys::mail_log(login)]).await?;
-        let row = item::read(row.ok_or(IssueError::NoUser)?)?;
+        let row = item::read(row.ok_or(rejected(IssueRejection::NoUser))?)?;
         Ok((row, log.map(item::read).transpose()?.unwrap_or_default()))
     }
+}
+
+fn rejected(why: impl Into<IssueRejection>) -> OperationError<IssueRejection> {
+    OperationError::Rejected(why.into())
 }
 
 fn user_keys(key: &UserKey) -> [Key; 3] {
@@ -176,12 +178,14 @@ fn loaded(
     [user, profile, policy]: [Option<Item>; 3],
     row: &LoginRow,
     log: MailLog,
-) -> Result<Loaded, IssueError> {
-    let (Some(user), Some(profile), Some(policy)) = (user, profile, policy) else { return Err(IssueError::NoUser) };
+) -> Result<Loaded, OperationError<IssueRejection>> {
+    let (Some(user), Some(profile), Some(policy)) = (user, profile, policy) else {
+        return Err(rejected(IssueRejection::NoUser));
+    };
     let user: User = item::read(user)?;
     // Between the two reads the login name can have got another user.
     if row.uid.as_ref() != Some(key.user()) {
-        return Err(IssueError::NoUser);
+        return Err(rejected(IssueRejection::NoUser));
     }
     let company = item::read::<TenantPolicy>(policy)?.name;
     Ok(Loaded { key, login, user, profile: item::read(profile)?, company, has_password: row.hash.is_some(), log })
@@ -195,10 +199,10 @@ impl Loaded {
         purpose: MailPurpose,
         token: &NewToken,
         now: Timestamp,
-    ) -> Result<Vec<Write>, IssueError> {
-        may_be_mailed(&self.user, purpose, self.profile.email.is_some(), self.has_password)?;
+    ) -> Result<Vec<Write>, OperationError<IssueRejection>> {
+        may_be_mailed(&self.user, purpose, self.profile.email.is_some(), self.has_password).map_err(rejected)?;
         let mut log = self.log.clone();
-        log.charge(&order.id, network(&order.mail), now)?;
+        log.charge(&order.id, network(&order.mail), now).map_err(rejected)?;
         log.version = log.version.raised();
         let mut user = self.user.clone();
         user.add_mail_token(token.reference(), purpose, &order.id, now);

@@ -6,7 +6,7 @@ use crate::{
     id::{TenantId, UserId},
     sign_in::Attempt,
     store::{
-        OperationError, Store, StoreError,
+        ActorRevoked, OperationError, Store, StoreError,
         administrators::is_local_admin,
         commit::Retries,
         item::{self, Administrators, CurrentIdp, Idp},
@@ -67,17 +67,17 @@ impl Store {
     }
 
     /// Configures the IdP of the caller's tenant, or replaces it. If the entity id stays the same, the IdP keeps its generation,
-    /// so the sessions of its users stay valid. `None`: the caller's session ended, or the caller's role changed.
+    /// so the sessions of its users stay valid.
     ///
     /// # Errors
-    /// [`StoreError`]: the store failed. The change may be committed nevertheless.
+    /// [`ActorRevoked`], or a failure of the store; then the change may be committed nevertheless.
     pub async fn set_idp(
         &self,
         admin: &AdminContext,
         idp: &Idp,
         attempt: &Attempt,
         event: &AuditEvent,
-    ) -> Result<Option<()>, StoreError> {
+    ) -> Result<(), OperationError<ActorRevoked>> {
         let tenant = admin.tenant();
         let mut current = admin.principal().idp().cloned();
         let mut retries = Retries::of(attempt);
@@ -94,12 +94,12 @@ impl Store {
             ];
             let audit_row = self.audit_row(tenant, attempt, 0, event)?;
             let mut unmet = match self.table.transact(&Transaction::new(writes, audit_row)).await? {
-                Transacted::Committed => return Ok(Some(())),
+                Transacted::Committed => return Ok(()),
                 Transacted::Refused(unmet) => unmet,
             };
             match unmet.remove(&keys::idp(tenant)) {
                 Some(found) => current = found.map(item::read).transpose()?,
-                None => return Ok(None),
+                None => return Err(OperationError::Rejected(ActorRevoked)),
             }
             retries.pause().await?;
         }

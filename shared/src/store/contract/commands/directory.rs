@@ -78,8 +78,7 @@ async fn tenants(table: &Arc<dyn Table>, round: usize) {
         async move {
             let issuer = Some(format!("Issuer {n}"));
             let (change, event) = (SettingsChange { issuer, ..SettingsChange::default() }, one.ann.event());
-            let set = one.store().change_settings(&admin, &change, &attempt(NOW), &event).await;
-            matches!(set, Ok(Some(_)))
+            one.store().change_settings(&admin, &change, &attempt(NOW), &event).await.is_ok()
         }
     });
     assert!(set.await >= 1);

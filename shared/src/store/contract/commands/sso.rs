@@ -215,7 +215,7 @@ impl RaceTenant {
         let new = Idp { sso_url: format!("{entity_id}sso"), entity_id, ..idp() };
         let event = AuditEvent::new(AuditAction::IdpChanged, Outcome::Success, "r");
         let admin = self.ann.admin(by).await;
-        matches!(self.store().set_idp(&admin, &new, &attempt(NOW), &event).await, Ok(Some(())))
+        self.store().set_idp(&admin, &new, &attempt(NOW), &event).await.is_ok()
     }
 
     async fn remove_idp(&self, by: &TokenRef) -> bool {

@@ -34,10 +34,11 @@ async fn revoked_session_cannot_configure_or_remove_the_idp() {
     let (ann, _) = ann_with_sso_user().await;
     let admin = ann.admin(&ann.session_of(&ann.key).await).await;
     let (started, event) = (attempt(NOW), ann.event());
-    assert!(ann.store.set_idp(&admin, &idp(), &started, &event).await.unwrap().is_some());
+    assert!(ann.store.set_idp(&admin, &idp(), &started, &event).await.is_ok());
     update_user(&ann, &ann.key, vec![Action::Add(attr("ep"), 1)]).await;
     let other = Idp { sso_url: "https://evil.example".to_owned(), ..idp() };
-    assert!(ann.store.set_idp(&admin, &other, &attempt(NOW), &event).await.unwrap().is_none());
+    let replaced = decided(ann.store.set_idp(&admin, &other, &attempt(NOW), &event).await);
+    assert_eq!(replaced, Err(ActorRevoked));
     let removed = decided(ann.store.remove_idp(&admin, &attempt(NOW), &event).await);
     assert_eq!(removed, Err(RemovalRejection::ActorRevoked));
     let kept = ann.store.idp(ann.key.tenant()).await.unwrap().configured().unwrap();
@@ -131,7 +132,7 @@ async fn concurrently_replaced_generation_is_not_restored() {
             changed: Timestamp::from_secs(2),
             ..first.clone()
         };
-        ann.store.set_idp(&admin, &new, &attempt(NOW), &ann.event()).await.unwrap().unwrap();
+        ann.store.set_idp(&admin, &new, &attempt(NOW), &ann.event()).await.unwrap();
         assert!(kept().await.generation != before && kept().await.changed == Timestamp::from_secs(2));
     }
 }
@@ -170,7 +171,7 @@ async fn two_administrators(with_idp: bool) -> (Ann, Arc<WriteBeforeTransaction>
     let amy = ann.someone("amy", Role::Administrator).await;
     if with_idp {
         let admin = ann.admin(&ann.session_of(&ann.key).await).await;
-        ann.store.set_idp(&admin, &idp(), &attempt(NOW), &ann.event()).await.unwrap().unwrap();
+        ann.store.set_idp(&admin, &idp(), &attempt(NOW), &ann.event()).await.unwrap();
     }
     (ann, table, amy)
 }
