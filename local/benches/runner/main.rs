@@ -30,7 +30,7 @@ mod sso;
 use http::{Connection, Response, bearer, parallel};
 use process::{Server, own_cpu};
 
-/// That of the server, so that the parts alone do not pay for another one.
+/// The allocator of the server, so that both sides of a ratio have the same.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
