@@ -8,6 +8,7 @@ use std::{collections::HashMap, fmt, fs::File, io, ops::Bound, path::Path, sync:
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use sled::{Config, Db, IVec, Tree};
 use vestibule::store::{
     StoreError, Table, keys,
@@ -75,10 +76,11 @@ fn dir_key(item: Option<&Item>, main_key: &str) -> Option<String> {
     }
 }
 
-/// The new values of keys in the two trees. `None`: the key is removed.
+/// The new values of keys in the two trees. `None`: the key is removed. An item is encoded once: as it is, it becomes a part of the
+/// log's record and a value of sled.
 #[derive(Default, Serialize, Deserialize)]
 struct Changes {
-    main: HashMap<String, Option<String>>,
+    main: HashMap<String, Option<Box<RawValue>>>,
     dir: HashMap<String, Option<String>>,
 }
 
@@ -96,7 +98,7 @@ impl Changes {
     ///
     /// # Errors
     /// The item cannot be encoded.
-    fn add(&mut self, main_key: String, old: Option<String>, after: Option<&Item>) -> Result<(), String> {
+    fn add(&mut self, main_key: String, old: Option<String>, after: Option<&Item>) -> Result<(), StoreError> {
         let new = dir_key(after, &main_key);
         if old != new {
             self.dir.extend(old.map(|old| (old, None)));
@@ -121,16 +123,14 @@ impl Trees {
         for write in writes {
             let key = main_key(write.key());
             let before = match changes.main.get(&key) {
-                Some(changed) => {
-                    changed.as_ref().map(|text| decode(text.as_bytes())).transpose().map_err(StoreError::Corrupt)?
-                }
+                Some(item) => item.as_ref().map(|item| decode(item.get().as_bytes())).transpose()?,
                 None => self.get(&key)?,
             };
             let old = dir_key(before.as_ref(), &key);
             match write.apply(before) {
                 Ok(after) => {
                     if !matches!(write.effect(), Effect::Check) {
-                        own.add(key, old, after.as_ref()).map_err(StoreError::Corrupt)?;
+                        own.add(key, old, after.as_ref())?;
                     }
                     items.push(after);
                 }
@@ -152,20 +152,18 @@ impl Trees {
     /// # Errors
     /// An error of sled. It accepts no more writes until it is opened again.
     fn apply(&self, changes: Changes) -> sled::Result<()> {
-        for (tree, changes) in [(&self.main, changes.main), (&self.dir, changes.dir)] {
-            for (key, value) in changes {
-                match value {
-                    Some(value) => tree.insert(key, value.as_bytes())?,
-                    None => tree.remove(key)?,
-                };
-            }
+        for (key, item) in changes.main {
+            set(&self.main, &key, item.as_deref().map(RawValue::get))?;
+        }
+        for (key, main_key) in changes.dir {
+            set(&self.dir, &key, main_key.as_deref())?;
         }
         Ok(())
     }
 
     fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Item>, StoreError> {
         let found = self.main.get(key).map_err(|error| unavailable(&error))?;
-        found.map(|bytes| decode(&bytes).map_err(StoreError::Corrupt)).transpose()
+        found.map(|bytes| decode(&bytes)).transpose()
     }
 
     fn list(&self, query: &Query) -> Result<Vec<Item>, StoreError> {
@@ -182,7 +180,7 @@ impl Trees {
             }
             let (key, value) = entry.map_err(|error| unavailable(&error))?;
             if !query.index() {
-                found.push(decode(&value).map_err(StoreError::Corrupt)?);
+                found.push(decode(&value)?);
                 continue;
             }
             // The item may have changed since the scan saw its entry, and no longer belong to this entry.
@@ -195,6 +193,14 @@ impl Trees {
         }
         Ok(found)
     }
+}
+
+fn set(tree: &Tree, key: &str, value: Option<&str>) -> sled::Result<()> {
+    match value {
+        Some(value) => tree.insert(key, value)?,
+        None => tree.remove(key)?,
+    };
+    Ok(())
 }
 
 /// The range of keys of a query. `None`: the range is empty. Keys hold no NUL, and UTF-8 has no byte 0xFF: so NUL ends a sort key,
@@ -264,8 +270,8 @@ impl SledTable {
         let mut item = keys::identity().attributes();
         item.insert("id".to_owned(), Value::S(id.to_owned()));
         item.insert("v".to_owned(), Value::N(VERSION.to_owned()));
-        let bytes = encode(&item).map_err(StoreError::Corrupt)?;
-        self.0.trees.main.insert(main_key(&keys::identity()), bytes.as_bytes()).map_err(|error| unavailable(&error))?;
+        let item = encode(&item)?;
+        set(&self.0.trees.main, &main_key(&keys::identity()), Some(item.get())).map_err(|error| unavailable(&error))?;
         self.0.trees.main.flush().map_err(|error| unavailable(&error))?;
         Ok(())
     }

@@ -208,9 +208,9 @@ struct Rounds {
     verify_rate: Vec<f64>,
     verify_server: Vec<f64>,
     verify_latency: Vec<f64>,
-    pair_rate: Vec<f64>,
     synced_rate: Vec<f64>,
-    pair_cpu: Vec<f64>,
+    flushed_rate: Vec<f64>,
+    flushed_cpu: Vec<f64>,
     unflushed_rate: Vec<f64>,
     item: Vec<f64>,
     start: Vec<f64>,
@@ -220,8 +220,8 @@ struct Rounds {
 
 impl Rounds {
     fn add_to(&self, table: &mut Table) {
-        let rate_ratio = ratio(&self.verify_rate, &self.pair_rate);
-        let cpu_ratio = ratio(&self.pair_cpu, &self.verify_server);
+        let rate_ratio = |pairs: &[f64]| spread(&ratio(&self.verify_rate, pairs), 2, "");
+        let cpu_ratio = ratio(&self.flushed_cpu, &self.verify_server);
         table.row(
             "**CPU of bare Argon2id ÷ CPU of the server for a password**",
             spread(&self.password_ratio, 3, ""),
@@ -230,19 +230,18 @@ impl Rounds {
         table.row("— bare, each", spread(&self.password_bare, 2, "ms CPU"), "");
         table.row("— the server, each `POST /v1/login`", spread(&self.password_server, 2, "ms CPU"), "");
         table.row(
-            "**Verifications per second ÷ bare pairs of flushed sled transactions per second**",
-            spread(&rate_ratio, 2, ""),
+            "**Verifications per second ÷ bare pairs of synced sled transactions per second**",
+            rate_ratio(&self.synced_rate),
             "≥ 0.60",
         );
         table.row("— `POST /v1/verify`, wall time, driver included", spread(&self.verify_rate, 0, "/s"), "");
-        table.row("— the two transactions alone", spread(&self.pair_rate, 0, "/s"), "");
-        table.row("— the two transactions with a sync", spread(&self.synced_rate, 0, "/s"), "");
-        let synced_ratio = ratio(&self.verify_rate, &self.synced_rate);
-        table.row("— verifications ÷ the two transactions with a sync", spread(&synced_ratio, 2, ""), "");
-        table.row("— the two transactions without their flush", spread(&self.unflushed_rate, 0, "/s"), "");
+        table.row("— the two transactions, each with sled's flush and a sync", spread(&self.synced_rate, 0, "/s"), "");
+        table.row("— the two transactions, each with sled's flush", spread(&self.flushed_rate, 0, "/s"), "");
+        table.row("— verifications ÷ the two transactions with sled's flush", rate_ratio(&self.flushed_rate), "");
+        table.row("— the two transactions without a flush", spread(&self.unflushed_rate, 0, "/s"), "");
         table.row("— mean size of a user's item", spread(&self.item, 1, "KiB"), "");
         table.row(
-            "— CPU of the two transactions ÷ CPU of the server for a verification",
+            "— CPU of the two transactions with sled's flush ÷ CPU of the server for a verification",
             spread(&cpu_ratio, 2, ""),
             "",
         );
@@ -309,7 +308,7 @@ enum End {
     InMemory,
     /// sled's flush. It leaves the last step to the system: after a power failure the write can be lost.
     Flushed,
-    /// Also the sync of the file that the server makes before each answer.
+    /// sled's flush, and a sync of its file. This gives what the server gives: a write that was answered survives a power failure.
     Synced,
 }
 
@@ -326,7 +325,7 @@ fn transactions(path: &Path, cores: usize, rounds: &mut Rounds) {
     let (row_key, row) = main.scan_prefix("T#acme#A#").last().unwrap().unwrap();
     let pair = |end: End, n: usize| {
         let key = &users[n % USERS];
-        let row_key = [&row_key[..], format!("-{}-{end:?}-{n}", rounds.pair_rate.len()).as_bytes()].concat();
+        let row_key = [&row_key[..], format!("-{}-{end:?}-{n}", rounds.item.len()).as_bytes()].concat();
         let write = |row: Option<&[u8]>| -> TransactionResult<()> {
             (&main, &dir).transaction(|(main, _)| {
                 let item = main.get(key)?.unwrap();
@@ -349,12 +348,12 @@ fn transactions(path: &Path, cores: usize, rounds: &mut Rounds) {
     };
     let (unflushed, _) = in_parallel(cores, |n| pair(End::InMemory, n));
     db.flush().unwrap();
-    let (rate, cpu) = in_parallel(cores, |n| pair(End::Flushed, n));
+    let (flushed, cpu) = in_parallel(cores, |n| pair(End::Flushed, n));
     let (synced, _) = in_parallel(cores, |n| pair(End::Synced, n));
-    rounds.pair_rate.push(rate);
-    rounds.synced_rate.push(synced);
-    rounds.pair_cpu.push(cpu);
     rounds.unflushed_rate.push(unflushed);
+    rounds.flushed_rate.push(flushed);
+    rounds.flushed_cpu.push(cpu);
+    rounds.synced_rate.push(synced);
     let sizes = users.iter().map(|key| as_f64(main.get(key).unwrap().unwrap().len()));
     rounds.item.push(sizes.sum::<f64>() / as_f64(USERS) / 1024.0);
 }

@@ -10,21 +10,28 @@ use serde::{
     Deserialize, Deserializer,
     de::{Error as _, MapAccess, Visitor},
 };
-use vestibule::store::write::{Item, Value};
+use serde_json::value::RawValue;
+use vestibule::store::{
+    StoreError,
+    write::{Item, Value},
+};
 
 /// # Errors
-/// The position and the category of the error. Nothing of the item, because it can hold secrets that must not be logged.
-pub(super) fn decode(bytes: &[u8]) -> Result<Item, String> {
+/// [`StoreError::Corrupt`].
+pub(super) fn decode(bytes: &[u8]) -> Result<Item, StoreError> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
-    item(&mut json)
-        .and_then(|item| json.end().map(|()| item))
-        .map_err(|error| format!("line {}, column {}: {:?}", error.line(), error.column(), error.classify()))
+    item(&mut json).and_then(|item| json.end().map(|()| item)).map_err(|error| corrupt(&error))
 }
 
 /// # Errors
-/// The category of the error. No item that the store writes has one.
-pub(super) fn encode(item: &Item) -> Result<String, String> {
-    serde_json::to_string(item).map_err(|error| format!("an item cannot be encoded: {:?}", error.classify()))
+/// [`StoreError::Corrupt`]. No item that the store writes has one.
+pub(super) fn encode(item: &Item) -> Result<Box<RawValue>, StoreError> {
+    serde_json::value::to_raw_value(item).map_err(|error| corrupt(&error))
+}
+
+/// The position and the category of the error. Nothing of the item, because it can hold secrets that must not be logged.
+fn corrupt(error: &serde_json::Error) -> StoreError {
+    StoreError::Corrupt(format!("line {}, column {}: {:?}", error.line(), error.column(), error.classify()))
 }
 
 #[derive(Deserialize)]
@@ -94,7 +101,7 @@ mod tests {
             ("e".to_owned(), Value::M(Item::new())),
             ("texts".to_owned(), Value::Ss(vec!["a".to_owned(), "b".to_owned()])),
         ]);
-        assert_eq!(decode(encode(&item).unwrap().as_bytes()).unwrap(), item);
+        assert_eq!(decode(encode(&item).unwrap().get().as_bytes()).unwrap(), item);
     }
 
     #[test]
@@ -110,7 +117,7 @@ mod tests {
             r#"{"sec":{"B":"c2VjcmV0"}} {}"#,
             r#"["c2VjcmV0"]"#,
         ] {
-            let error = decode(damaged.as_bytes()).unwrap_err();
+            let Err(StoreError::Corrupt(error)) = decode(damaged.as_bytes()) else { panic!("{damaged} is an item") };
             assert!(error.starts_with("line 1, column ") && !error.contains("c2VjcmV0"), "{damaged}: {error}");
         }
     }

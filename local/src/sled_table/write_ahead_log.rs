@@ -152,6 +152,7 @@ fn device(path: &str) -> File {
 mod tests {
     use std::{fs, ops::Range};
 
+    use serde_json::value::RawValue;
     use tempfile::TempDir;
 
     use super::*;
@@ -194,12 +195,15 @@ mod tests {
         Ok((trees, log))
     }
 
-    /// Sets keys of both trees, or removes them.
+    /// Sets keys of both trees to the same value, or removes them.
     fn changes(entries: &[(&str, Option<&str>)]) -> Changes {
-        let of = |entries: &[(&str, Option<&str>)]| {
-            entries.iter().map(|(key, value)| ((*key).to_owned(), value.map(str::to_owned))).collect()
-        };
-        Changes { main: of(entries), dir: of(entries) }
+        let mut changes = Changes::default();
+        for (key, value) in entries {
+            let item = value.map(|json| RawValue::from_string(json.to_owned()).unwrap());
+            changes.main.insert((*key).to_owned(), item);
+            changes.dir.insert((*key).to_owned(), value.map(str::to_owned));
+        }
+        changes
     }
 
     fn set(key: &str, value: &str) -> Changes {
@@ -223,15 +227,14 @@ mod tests {
     #[test]
     fn records_are_applied_in_order_after_a_crash() {
         let mut crashing = Crashing::new();
-        for changes in
-            [set("a", "1"), changes(&[("a", None), ("b\0\n\u{e9}", Some("2"))]), set("c", "3"), set("c", "4")]
-        {
+        let (key, item) = ("b\0\n\u{e9}", r#"{"S":"\n\"\\\u0000é"}"#);
+        for changes in [set("a", "1"), changes(&[("a", None), (key, Some(item))]), set("c", "3"), set("c", "4")] {
             crashing.log.append(&changes).unwrap();
         }
         assert_eq!(stored(&crashing.trees), []);
         let (directory, _) = crashing.crash();
         let (trees, _) = open(directory.path()).unwrap();
-        assert_eq!(stored(&trees), pairs(&[("b\0\n\u{e9}", "2"), ("c", "4")]));
+        assert_eq!(stored(&trees), pairs(&[(key, item), ("c", "4")]));
     }
 
     #[test]
@@ -320,7 +323,7 @@ mod tests {
     #[test]
     fn long_log_is_emptied() {
         let mut crashing = Crashing::new();
-        let value = "v".repeat(1 << 20);
+        let value = "7".repeat(1 << 20);
         for key in ["1", "2", "3", "4", "5", "6", "7", "8"] {
             assert!(crashing.log.end < CHECKPOINT);
             let changes = changes(&[(key, Some(&value))]);
