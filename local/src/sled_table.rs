@@ -4,7 +4,17 @@
 //! and only then it answers. Otherwise a used code or recovery token would work again after a crash. Reads run on the thread of the
 //! caller, because sled answers them from memory. They see only what is on disk.
 
-use std::{collections::HashMap, fmt, fs::File, io, ops::Bound, path::Path, sync::Arc};
+use std::{
+    collections::HashMap,
+    fmt,
+    fs::{File, TryLockError},
+    io,
+    ops::Bound,
+    path::Path,
+    sync::Arc,
+    thread,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -24,6 +34,12 @@ use json::{decode, encode};
 pub(crate) use write_ahead_log::FILE as LOG_FILE;
 use write_ahead_log::WriteAheadLog;
 use writer::Writer;
+
+/// sled's own file in its directory.
+const SLED_FILE: &str = "db";
+
+/// How long a dropped database may take to close.
+const CLOSING: Duration = Duration::from_secs(10);
 
 /// The version of the stored format, in the identity record.
 const VERSION: &str = "1";
@@ -111,6 +127,7 @@ impl Changes {
 
 impl Trees {
     fn open(config: Config, lock: Option<File>) -> sled::Result<Self> {
+        wait_until_closed(&config.get_path())?;
         let db = config.flush_every_ms(None).open()?; // the writer says when
         Ok(Self { main: db.open_tree("main")?, dir: db.open_tree("dir")?, _db: db, _lock: lock })
     }
@@ -299,6 +316,22 @@ impl SledTable {
     }
 }
 
+/// Waits until a database that this process has dropped is closed. Its file stays locked until the last job of sled's pool has ended,
+/// and sled refuses to open a locked file. No other process has the file, because none has the directory's lock.
+///
+/// # Errors
+/// An error of the system.
+fn wait_until_closed(path: &Path) -> io::Result<()> {
+    let Ok(file) = File::open(path.join(SLED_FILE)) else { return Ok(()) }; // a new database
+    for _ in 0..CLOSING.as_millis() {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(1)),
+            tried => return Ok(tried?),
+        }
+    }
+    Ok(()) // sled says that the file is locked
+}
+
 fn updated(outcome: Outcome) -> Result<Updated, StoreError> {
     Ok(match outcome? {
         Ok(after) => Updated::Written(after.into_iter().next().flatten()),
@@ -330,5 +363,26 @@ impl Table for SledTable {
 
     async fn query(&self, query: &Query) -> Result<Vec<Item>, StoreError> {
         self.unless_stopped(self.0.trees.list(query))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    #[test]
+    fn database_is_opened_again_as_soon_as_it_is_closed() {
+        let directory = TempDir::new().unwrap();
+        drop(SledTable::open(directory.path(), None).unwrap());
+        let file = File::open(directory.path().join(SLED_FILE)).unwrap();
+        file.lock().unwrap(); // as a job of sled's pool that has not ended
+        thread::scope(|scope| {
+            let opened = scope.spawn(|| SledTable::open(directory.path(), None));
+            thread::sleep(Duration::from_millis(200));
+            file.unlock().unwrap();
+            assert!(opened.join().unwrap().is_ok());
+        });
     }
 }

@@ -14,12 +14,10 @@ use std::{
     path::Path,
 };
 
-use super::{Changes, Trees};
+use super::{Changes, SLED_FILE, Trees};
 
 /// The name of the file in sled's directory.
 pub(crate) const FILE: &str = "write-ahead.log";
-/// sled's own file in its directory.
-const SLED_FILE: &str = "db";
 
 /// By how many bytes the file grows.
 const STEP: usize = 1024 * 1024;
