@@ -92,8 +92,7 @@ fn dir_key(item: Option<&Item>, main_key: &str) -> Option<String> {
     }
 }
 
-/// The new values of keys in the two trees. `None`: the key is removed. An item is encoded once: as it is, it becomes a part of the
-/// log's record and a value of sled.
+/// The new values of keys in the two trees. `None`: the key is removed. An item is encoded once: the log and sled get the same text.
 #[derive(Default, Serialize, Deserialize)]
 struct Changes {
     main: HashMap<String, Option<Box<RawValue>>>,
@@ -126,8 +125,16 @@ impl Changes {
 }
 
 impl Trees {
-    fn open(config: Config, lock: Option<File>) -> sled::Result<Self> {
-        wait_until_closed(&config.get_path())?;
+    fn open(path: &Path, lock: Option<File>) -> sled::Result<Self> {
+        wait_until_closed(path)?;
+        Self::with(Config::new().path(path), lock)
+    }
+
+    fn temporary() -> sled::Result<Self> {
+        Self::with(Config::new().temporary(true), None)
+    }
+
+    fn with(config: Config, lock: Option<File>) -> sled::Result<Self> {
         let db = config.flush_every_ms(None).open()?; // the writer says when
         Ok(Self { main: db.open_tree("main")?, dir: db.open_tree("dir")?, _db: db, _lock: lock })
     }
@@ -258,7 +265,7 @@ impl SledTable {
     /// # Errors
     /// [`io::ErrorKind::InvalidData`] and [`io::ErrorKind::Other`]: a file is damaged. Otherwise an error of the system.
     pub(crate) fn open(path: &Path, lock: Option<File>) -> io::Result<Self> {
-        let trees = Trees::open(Config::new().path(path), lock)?;
+        let trees = Trees::open(path, lock)?;
         let log = WriteAheadLog::open(path, &trees)?;
         Self::start(trees, Some(log))
     }
@@ -268,7 +275,7 @@ impl SledTable {
     /// # Errors
     /// An error of the system.
     pub(crate) fn temporary() -> io::Result<Self> {
-        Self::start(Trees::open(Config::new().temporary(true), None)?, None)
+        Self::start(Trees::temporary()?, None)
     }
 
     fn start(trees: Trees, log: Option<WriteAheadLog>) -> io::Result<Self> {
@@ -322,7 +329,7 @@ impl SledTable {
 /// # Errors
 /// An error of the system.
 fn wait_until_closed(path: &Path) -> io::Result<()> {
-    let Ok(file) = File::open(path.join(SLED_FILE)) else { return Ok(()) }; // a new database
+    let Ok(file) = File::open(path.join(SLED_FILE)) else { return Ok(()) }; // a new database, or sled reports the error
     for _ in 0..CLOSING.as_millis() {
         match file.try_lock() {
             Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(1)),

@@ -188,7 +188,7 @@ mod tests {
     }
 
     fn open(directory: &Path) -> io::Result<(Trees, WriteAheadLog)> {
-        let trees = Trees::open(sled::Config::new().path(directory), None)?;
+        let trees = Trees::open(directory, None)?;
         let log = WriteAheadLog::open(directory, &trees)?;
         Ok((trees, log))
     }

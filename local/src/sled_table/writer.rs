@@ -172,7 +172,7 @@ mod tests {
 
     impl Stepped {
         fn new(directory: &TempDir) -> Self {
-            let trees = Trees::open(sled::Config::new().path(directory.path()), None).unwrap();
+            let trees = Trees::open(directory.path(), None).unwrap();
             let log = WriteAheadLog::open(directory.path(), &trees).unwrap();
             Self::with(trees, log)
         }
@@ -242,7 +242,7 @@ mod tests {
     #[test]
     fn failed_write_changes_nothing_and_refuses_waiting_and_later_calls() {
         let directory = TempDir::new().unwrap();
-        let trees = Trees::open(sled::Config::new().path(directory.path()), None).unwrap();
+        let trees = Trees::open(directory.path(), None).unwrap();
         let log = WriteAheadLog::on_a_full_disk(directory.path(), &trees);
         let Stepped { store, table, mut thread } = Stepped::with(trees, log);
         let (mut write, mut later) = (pin!(store.identify("one", None)), pin!(store.identify("two", None)));
