@@ -124,6 +124,19 @@ async fn user_without_a_second_factor_cannot_pay() {
 }
 
 #[tokio::test]
+async fn user_who_signed_in_with_a_recovery_token_cannot_pay() {
+    let fixture = Fixture::new().await;
+    let (service, ann) = (&fixture.service, &fixture.ann);
+    let issue = TestRequest::new(Method::POST, "/v1/mfa/recovery-token").token(&ann.session);
+    let token = service.send(issue).await.ok().text("/recovery_token");
+    let challenge = service.login(ann).await.ok().text("/challenge/token");
+    let signed_in = service.post("/v1/verify", &challenge, json!({"code": token})).await.ok();
+    let session = signed_in.text("/session/token");
+    assert_eq!(fixture.get("/portal", Some(&session)).await.0, 200);
+    assert_eq!(fixture.get("/portal/pay", Some(&session)).await.0, 303);
+}
+
+#[tokio::test]
 async fn portal_forwards_other_paths_and_lets_nobody_in_without_vestibule() {
     let fixture = Fixture::new().await;
     let (status, _, body) = fixture.get("/login?tenant=acme", None).await;

@@ -28,17 +28,18 @@ pub struct SignedIn {
     pub tenant: String,
     /// The login name.
     pub username: String,
-    /// How strong the sign-in was.
-    pub acr: String,
+    /// How the user signed in (RFC 8176): `otp` is a code of the authenticator app.
+    pub amr: Vec<String>,
     /// When the user last entered a password or code, in seconds since 1970.
     pub auth_time: u64,
 }
 
 impl SignedIn {
-    /// Whether the user entered a code, and did so within the last five minutes. `now`: seconds since 1970.
+    /// Whether the user entered a code of the authenticator app within the last five minutes. A recovery token is no such code:
+    /// it may be stolen. `now`: seconds since 1970.
     #[must_use]
     pub fn is_fresh(&self, now: u64) -> bool {
-        self.acr == "multi_factor" && now.checked_sub(self.auth_time).is_some_and(|age| age < FRESH)
+        self.amr.iter().any(|method| method == "otp") && now.checked_sub(self.auth_time).is_some_and(|age| age < FRESH)
     }
 }
 
