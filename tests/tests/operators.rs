@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 
 use axum::http::Method;
 use serde_json::{Value, json};
-use tests::{BEGIN, Service, TestRequest, TestUser, emulator};
+use tests::{
+    BEGIN, Service, TestRequest, TestUser, emulator,
+    faulty::{BROKEN, Script},
+};
 use vestibule::{
     domain::SecurityVersion,
     env::{SystemEntropy, TestClock},
@@ -148,6 +151,22 @@ async fn concurrent_first_operators_and_ticket_resets_succeed_once() {
     assert!(done.iter().all(|done| done.is_ok() || *done == Err("ticket_used")), "{done:?}");
     let other = json!({"command": "reset_mfa", "tenant": "acme", "username": "bob", "ticket": "T-2", "reason": "lost"});
     assert_eq!(run(&app, None, other).await, Err("not_found"));
+}
+
+/// The reset may be committed, so the audit must not say that it was refused.
+#[tokio::test]
+async fn reset_of_unknown_outcome_is_not_audited_as_refused() {
+    let (script, keys) = (Script::default(), KeyFile::generate(&SystemEntropy).unwrap());
+    let table = Arc::new(emulator::table(|client| script.wrap_client(client)).await);
+    let app = app(&table, &keys).await;
+    run(&app, None, create_operator("op")).await.unwrap();
+    run(&app, None, create_acme()).await.unwrap();
+    script.every("TransactWriteItems", BROKEN);
+    let reset = json!({"command": "reset_mfa", "tenant": "acme", "username": "ann", "ticket": "T-1", "reason": "lost"});
+    assert_eq!(run(&app, None, reset.clone()).await, Err("unavailable"));
+    assert_eq!(script.sent("UpdateItem"), [json!(null); 0]);
+    script.fine();
+    run(&app, None, reset).await.unwrap();
 }
 
 #[tokio::test]

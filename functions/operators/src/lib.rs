@@ -292,8 +292,9 @@ impl Operations<'_> {
         let why = match app.store.reset_sole_administrator(&Actor::Seed, target, &digest, &self.attempt, &events).await
         {
             Ok(done) => return Ok(serde_json::to_value(ResetDto::new(&done, &code))?),
-            Err(OperationError::Store(error)) => error.into(),
-            // The tool has no user, so the last two cannot happen.
+            // The reset may be committed, so the audit must not say that it was refused.
+            Err(OperationError::Store(error)) => return Err(error.into()),
+            // The caller is no user, so the last two cannot happen.
             Err(OperationError::Rejected(Rejection::NotFound | Rejection::SelfReset | Rejection::ActorRevoked)) => {
                 Refusal::NotFound
             }
