@@ -123,9 +123,12 @@ fn sign_ins_are_counted_by_outcome() {
     verify["dynamodb"]["NewImage"]["action"]["S"] = json!("verify");
     let mut gone = verify.clone();
     gone["eventName"] = json!("REMOVE");
-    records["Records"].as_array_mut().unwrap().extend([verify.clone(), verify, gone]);
+    let mut recovery = verify.clone();
+    recovery["dynamodb"]["NewImage"]["action"]["S"] = json!("recovery_token.used");
+    records["Records"].as_array_mut().unwrap().extend([verify.clone(), verify, recovery, gone]);
     let batch = batch(&records);
-    assert_eq!(batch.sign_ins(), [(("login", "refused"), 1), (("verify", "success"), 2)].into());
+    let expected = [(("login", "refused"), 1), (("recovery_token.used", "success"), 1), (("verify", "success"), 2)];
+    assert_eq!(batch.sign_ins(), expected.into());
 }
 
 #[tokio::test]
