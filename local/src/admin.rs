@@ -6,10 +6,10 @@ use vestibule::id::{UserId, fold};
 
 use crate::{
     Failure,
-    args::admin::Who,
-    client::{Call, Reply, Server, text},
+    args::admin::UserArgument,
+    client::{Call, NoAnswer, Reply, Server, text},
     code::CodeStep,
-    state::{Kept, StateFile},
+    state::{SavedSession, StateFile},
     terminal,
 };
 
@@ -31,17 +31,17 @@ const STEP_UP: CodeStep = CodeStep {
 pub(crate) struct Admin {
     server: Server,
     file: StateFile,
-    kept: Kept,
+    kept: SavedSession,
 }
 
-/// A change that was sent. If Ctrl-C stops the command before there is an answer, the person is told.
+/// Tells the person when it is dropped that a change was sent and has no answer. Ctrl-C drops it, too.
 struct Unanswered(bool);
 
 impl Drop for Unanswered {
     fn drop(&mut self) {
         if self.0 {
             terminal::say(
-                "The request was sent and has no answer: the change can be done or not. Look before you repeat it.",
+                "The request was sent, but there is no answer. The change may or may not be made: check before you repeat it.",
             );
         }
     }
@@ -88,7 +88,7 @@ impl Admin {
             // A batch says itself which rows have no answer.
             let mut unanswered = Unanswered(call.method != Method::GET && call.idempotency_key.is_none());
             let reply = self.server.send(call.clone().token(&self.kept.token)).await;
-            unanswered.0 = false;
+            unanswered.0 &= reply.as_ref().is_err_and(|error| error.is::<NoAnswer>());
             let reply = reply?;
             match reply.code() {
                 Some("step_up_required") if !stepped_up => {
@@ -112,7 +112,7 @@ impl Admin {
 
     /// Reads the file again. Returns whether the session has another token now.
     fn reload(&mut self) -> Result<bool, Failure> {
-        let same = |now: &Kept| (&now.url, &now.user_id) == (&self.kept.url, &self.kept.user_id);
+        let same = |now: &SavedSession| (&now.url, &now.user_id) == (&self.kept.url, &self.kept.user_id);
         match self.file.read()?.filter(same) {
             Some(now) if now.token != self.kept.token => {
                 self.kept = now;
@@ -165,7 +165,7 @@ impl Admin {
     ///
     /// # Errors
     /// The tenant has no such user.
-    pub(crate) async fn user(&mut self, who: &Who) -> Result<Value, Failure> {
+    pub(crate) async fn user(&mut self, who: &UserArgument) -> Result<Value, Failure> {
         let name = &who.user;
         if who.id {
             let id = UserId::parse(name).map_err(|why| format!("{name} is no id ({why}): see `users list`"))?;
@@ -187,7 +187,7 @@ impl Admin {
     ///
     /// # Errors
     /// As [`Self::user`].
-    pub(crate) async fn user_id(&mut self, who: &Who) -> Result<String, Failure> {
+    pub(crate) async fn user_id(&mut self, who: &UserArgument) -> Result<String, Failure> {
         let user = self.user(who).await?;
         Ok(text(&user["id"])?.to_string())
     }

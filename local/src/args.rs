@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::{Args, Command as Definition, CommandFactory, Parser, Subcommand, ValueEnum};
-use vestibule::{audit::AuditRetention, env::Timestamp};
+use vestibule::{audit::AuditRetention, env::Timestamp, sso::PublicUrl};
 
 pub mod admin;
 
@@ -93,8 +93,8 @@ pub struct Serve {
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), value_parser = host)]
     pub host: IpAddr,
     /// URL at which browsers and identity providers reach the server [default: the address it listens on]
-    #[arg(long, value_name = "URL")]
-    pub public_url: Option<String>,
+    #[arg(long, value_name = "URL", value_parser = public_url)]
+    pub public_url: Option<PublicUrl>,
     /// Directory of the store [default: .vestibule]
     #[arg(long, value_name = "DIR", conflicts_with = "ephemeral")]
     pub data_dir: Option<PathBuf>,
@@ -378,5 +378,10 @@ fn host(text: &str) -> Result<IpAddr, String> {
 }
 
 fn time(text: &str) -> Result<Timestamp, String> {
-    Timestamp::parse(text).ok_or_else(|| "not an RFC 3339 time, such as 2026-11-24T09:00:00Z".to_owned())
+    let since_1970 = Timestamp::parse(text).filter(|time| time.secs() >= 0);
+    since_1970.ok_or_else(|| "not an RFC 3339 time since 1970, such as 2026-11-24T09:00:00Z".to_owned())
+}
+
+fn public_url(text: &str) -> Result<PublicUrl, String> {
+    PublicUrl::parse(text).map_err(|required| format!("it must be {required}"))
 }

@@ -9,7 +9,7 @@ use vestibule::env::Timestamp;
 use crate::{
     Failure,
     admin::Admin,
-    args::admin::{Audit, AuditList, Events, Follow, Who},
+    args::admin::{Audit, AuditList, Events, Follow, UserArgument},
     client::text,
     table::Table,
 };
@@ -78,7 +78,7 @@ async fn list(events: &Events, mut table: Table, limit: usize) -> Result<(), Fai
 async fn user(admin: &mut Admin, user: Option<&str>, id: bool) -> Result<Vec<(&'static str, String)>, Failure> {
     let Some(user) = user else { return Ok(Vec::new()) };
     // An id can be of a user who was deleted.
-    let id = if id { user.to_owned() } else { admin.user_id(&Who { user: user.to_owned(), id }).await? };
+    let id = if id { user.to_owned() } else { admin.user_id(&UserArgument { user: user.to_owned(), id }).await? };
     Ok(vec![("user_id", id)])
 }
 
@@ -88,18 +88,7 @@ async fn follow(options: &Follow) -> Result<(), Failure> {
     let query = user(&mut admin, options.user.as_deref(), options.id).await?;
     let mut table = Table::new(&LISTED, options.format);
     let mut seen = Seen::default();
-    // The events before the start.
-    let mut earlier = Vec::new();
-    admin
-        .list(PATH, &query, |event| {
-            let is_late = seen.is_new(&event)?;
-            earlier.push(event);
-            Ok(is_late)
-        })
-        .await?;
-    for event in earlier {
-        seen.add(&event)?;
-    }
+    admin.list(PATH, &query, |event| seen.add_earlier(&event)).await?;
     table.begin()?;
     loop {
         sleep(Duration::from_secs(options.interval)).await;
@@ -135,6 +124,13 @@ impl Seen {
         self.latest.map(|latest| latest - LATE)
     }
 
+    /// Adds an event from before the start. They come newest first. Returns whether the one before it is needed, too.
+    fn add_earlier(&mut self, event: &Value) -> Result<bool, Failure> {
+        let needed = self.is_new(event)?;
+        self.add(event)?;
+        Ok(needed)
+    }
+
     fn is_new(&self, event: &Value) -> Result<bool, Failure> {
         let (id, at) = key(event)?;
         Ok(!self.events.contains_key(&id) && self.from().is_none_or(|from| at >= from))
@@ -166,9 +162,20 @@ mod tests {
 
     use super::*;
 
+    fn event(id: &str, second: i64) -> Value {
+        json!({"id": id, "at": Timestamp::from_secs(1_000 + second).to_string()})
+    }
+
+    #[test]
+    fn start_reads_no_more_events_than_can_appear_again() {
+        let mut seen = Seen::default();
+        let read = [event("c", 100), event("b", 40), event("a", 39)].map(|event| seen.add_earlier(&event).unwrap());
+        assert_eq!(read, [true, true, false]);
+        assert!(!seen.is_new(&event("b", 40)).unwrap());
+    }
+
     #[test]
     fn each_event_is_new_once_even_if_it_appears_late() {
-        let event = |id: &str, second: i64| json!({"id": id, "at": Timestamp::from_secs(1_000 + second).to_string()});
         let mut seen = Seen::default();
         assert!(seen.is_new(&event("a", 0)).unwrap());
         seen.add(&event("a", 100)).unwrap();

@@ -11,7 +11,7 @@ use crate::{
     Failure,
     admin::Admin,
     args::Format,
-    client::{Call, Reply},
+    client::{Call, NoAnswer, Reply},
     journal::{Journal, RowResult},
     signals::{Interrupted, Signals},
     table::Table,
@@ -108,26 +108,34 @@ async fn send_chunk<R: Rows>(
             stop = true;
             tokio::select! {
                 answered = &mut sent => answered,
-                () = signals.next() => Err(Interrupted.into()),
+                () = signals.next() => (Err(Interrupted.into()), false),
             }
         }
     };
-    let (reply, repeated) = answered?;
-    let results = rows.results(chunk, &reply.ok(R::ACTION)?, again || repeated)?;
+    let (answered, repeated) = answered;
+    let again = again || repeated;
+    let is_refused = match &answered {
+        Ok(reply) => reply.is_refusal(),
+        Err(error) => !error.is::<NoAnswer>() && !error.is::<Interrupted>(),
+    };
+    if is_refused && !again {
+        journal.refused(n)?;
+    }
+    let results = rows.results(chunk, &answered?.ok(R::ACTION)?, again)?;
     journal.answered(n, results)?;
     if stop || signals.next().now_or_never().is_some() { Err(Interrupted.into()) } else { Ok(()) }
 }
 
-/// Sends a request again while the service is unavailable. Returns whether it was sent more than once.
-async fn send_patiently(admin: &mut Admin, call: Call<'_>) -> Result<(Reply, bool), Failure> {
+/// Sends a request again while the service is unavailable. Returns the last answer, and whether it was sent more than once.
+async fn send_patiently(admin: &mut Admin, call: Call<'_>) -> (Result<Reply, Failure>, bool) {
     for n in 0..RETRIES {
-        let reply = admin.send(call.clone()).await?;
-        match reply.unavailable() {
+        let answered = admin.send(call.clone()).await;
+        match answered.as_ref().ok().and_then(Reply::unavailable) {
             Some(wait) => sleep(wait).await,
-            None => return Ok((reply, n > 0)),
+            None => return (answered, n > 0),
         }
     }
-    Ok((admin.send(call).await?, true))
+    (admin.send(call).await, true)
 }
 
 /// Why a run stopped, which rows are done, and how to go on.
@@ -139,12 +147,16 @@ fn stopped<R: Rows>(
     error: Failure,
 ) -> Failure {
     let (first, last) = (rows.number(chunk.start), rows.number(chunk.end.saturating_sub(1)));
-    let unknown = match journal.is_done(n) {
-        true => String::new(),
-        false => format!(", and rows {first} to {last} were sent without an answer: they can be done or not"),
+    let unknown = match journal.is_unanswered(n) {
+        true => format!(", and rows {first} to {last} were sent without an answer: they may or may not be done"),
+        false => String::new(),
     };
     let done = journal.rows();
-    let note = format!("{done} of {total} rows are done{unknown}. Run the same command again to continue.");
+    let advice = match journal.is_saved() {
+        true => "Run the same command again to continue.",
+        false => "The same command starts from the first row again.",
+    };
+    let note = format!("{done} of {total} rows are done{unknown}. {advice}");
     if error.is::<Interrupted>() {
         say(&note);
         return error;

@@ -76,7 +76,7 @@ fn run(program: &'static str, command: Command) -> Result<(), Failure> {
     }
 }
 
-/// Runs a command that handles signals itself, or until one stops it.
+/// Runs a command. A signal stops it, unless it handles signals itself.
 async fn execute(command: Command) -> Result<(), Failure> {
     match command {
         Command::Idp(options) => {
@@ -105,10 +105,15 @@ async fn execute_until_signal(command: Command) -> Result<(), Failure> {
         Command::ResetMfa(it) => {
             let command = json!({"command": "reset_mfa", "tenant": it.tenant, "username": it.username,
                 "ticket": it.ticket, "reason": it.reason});
-            emergency(&it.data_dir, command, it.format).await
+            run_operators_command(&it.data_dir, command, it.format).await
         }
         Command::RaiseRestoreEpoch(it) => {
-            emergency(&it.data_dir, json!({"command": "raise_restore_epoch", "reason": it.reason}), it.format).await
+            run_operators_command(
+                &it.data_dir,
+                json!({"command": "raise_restore_epoch", "reason": it.reason}),
+                it.format,
+            )
+            .await
         }
         Command::Mail(options) => show_mail(&options),
         Command::Serve(_) | Command::Idp(_) | Command::Completion(_) | Command::Man(_) => {
@@ -189,7 +194,7 @@ fn next_commands(directory: &Path, tenant: &str, username: &str) -> String {
 }
 
 /// Executes a command of the function `operators`. The server must be stopped.
-async fn emergency(directory: &Path, command: Value, format: Format) -> Result<(), Failure> {
+async fn run_operators_command(directory: &Path, command: Value, format: Format) -> Result<(), Failure> {
     log::start(LogForm::Text, "warn")?;
     if !directory.try_exists()? {
         return Err(format!("{} holds no store", directory.display()).into());

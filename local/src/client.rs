@@ -97,6 +97,11 @@ impl Reply {
         Err(format!("{action} was refused: {code}{detail}{advice}").into())
     }
 
+    /// Whether the server did not do what was asked.
+    pub(crate) fn is_refusal(&self) -> bool {
+        (400..500).contains(&self.status)
+    }
+
     /// How long to wait before the request is sent again, if the service or the gateway before it is unavailable.
     pub(crate) fn unavailable(&self) -> Option<Duration> {
         matches!(self.status, 502..=504).then(|| self.retry_after().unwrap_or(RETRY))
@@ -121,6 +126,11 @@ impl Reply {
         }
     }
 }
+
+/// A request was sent, and no whole answer came: it is not known whether the server did it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct NoAnswer(String);
 
 impl Server {
     /// # Errors
@@ -169,6 +179,9 @@ impl Server {
     }
 
     /// Sends a request. Redirects are not followed.
+    ///
+    /// # Errors
+    /// [`NoAnswer`]: it was sent. Otherwise no connection was made.
     pub(crate) async fn exchange(&self, call: Call<'_>) -> Result<Response<Zeroizing<Vec<u8>>>, Failure> {
         let mut request = Request::builder().method(call.method).uri(format!("{}{}", self.url, call.path));
         if let Some(token) = call.token {
@@ -186,26 +199,36 @@ impl Server {
         };
         let request = request.header(header::ACCEPT, "application/json").body(body)?;
         let answer = async {
-            let response = self.client.request(request).await.map_err(|error| self.no_answer(&error))?;
+            let response = self.client.request(request).await.map_err(|error| self.not_answered(&error))?;
             let (head, body) = response.into_parts();
-            let body = to_bytes(Body::new(body), MAX_RESPONSE).await?;
+            let body = to_bytes(Body::new(body), MAX_RESPONSE).await.map_err(|error| {
+                NoAnswer(format!("{} sent more than {MAX_RESPONSE} bytes, or not all ({})", self.url, cause(&error)))
+            })?;
             Ok(Response::from_parts(head, Zeroizing::new(body.to_vec())))
         };
         timeout(TIMEOUT, answer).await.unwrap_or_else(|_| {
             let seconds = TIMEOUT.as_secs();
-            Err(format!("{} did not answer within {seconds} s: try again later", self.url).into())
+            Err(NoAnswer(format!("{} did not answer within {seconds} s: try again later", self.url)).into())
         })
     }
 
-    fn no_answer(&self, error: &legacy::Error) -> Failure {
-        let mut cause: &dyn Error = error;
-        while let Some(source) = cause.source() {
-            cause = source;
+    fn not_answered(&self, error: &legacy::Error) -> Failure {
+        let (url, cause) = (&self.url, cause(error));
+        match error.is_connect() {
+            true => format!("no server answers at {url} ({cause}): is the URL right, and is the server running there?")
+                .into(),
+            false => NoAnswer(format!("{url} closed the connection without an answer ({cause}): try again")).into(),
         }
-        let advice =
-            if error.is_connect() { "is the URL right, and is the server running there?" } else { "try again" };
-        format!("no server answers at {} ({cause}): {advice}", self.url).into()
     }
+}
+
+/// The first cause of an error.
+fn cause<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause
 }
 
 /// Scheme and authority of a URL, and whether it is HTTPS.

@@ -23,8 +23,8 @@ use zeroize::Zeroizing;
 
 use crate::Failure;
 
-/// Opens the table of the keys in a directory. Creates the keys and the table if they do not exist. Without a directory, the
-/// keys are new.
+/// Opens the table that the key file in a directory names. Creates the file and the table if they do not exist. Without a
+/// directory, the keys are new.
 ///
 /// # Errors
 /// A message that says what is wrong with the keys, or that the endpoint does not answer.

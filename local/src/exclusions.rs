@@ -8,7 +8,7 @@ use vestibule::id::UserId;
 use crate::{
     Failure,
     admin::Admin,
-    args::admin::{Change, Exclusions, Who},
+    args::admin::{Change, Exclusions, UserArgument},
     batch::{self, CHUNK, Rows},
     journal::{Journal, RowResult},
     sheet::{self, Sheet},
@@ -26,8 +26,8 @@ const LISTED: [&str; 6] = ["contact_id", "username", "excluded_at", "excluded_by
 /// A message that says which step failed, and why.
 pub async fn run(command: &Exclusions) -> Result<(), Failure> {
     match command {
-        Exclusions::Add(options) => change(options, true).await,
-        Exclusions::Remove(options) => change(options, false).await,
+        Exclusions::Add(options) => change(options, Direction::Exclude).await,
+        Exclusions::Remove(options) => change(options, Direction::Include).await,
         Exclusions::List(format) => {
             let mut table = Table::new(&LISTED, *format);
             Admin::open()?.list(PATH, &[], |item| table.row(&item).map(|()| true)).await?;
@@ -36,27 +36,43 @@ pub async fn run(command: &Exclusions) -> Result<(), Failure> {
     }
 }
 
-async fn change(options: &Change, disable_mfa: bool) -> Result<(), Failure> {
+/// What happens to the contacts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Exclude,
+    Include,
+}
+
+impl Direction {
+    /// The command, in the journal.
+    fn command(self) -> &'static str {
+        match self {
+            Self::Exclude => "exclusions add",
+            Self::Include => "exclusions remove",
+        }
+    }
+}
+
+async fn change(options: &Change, direction: Direction) -> Result<(), Failure> {
     let mut admin = Admin::open()?;
-    let mut run = Run { contacts: Vec::new(), disable_mfa, dry_run: options.dry_run, reason: options.reason.clone() };
+    let mut run = Run { contacts: Vec::new(), direction, dry_run: options.dry_run, reason: options.reason.clone() };
     let Some(file) = &options.file else {
         for (n, user) in (1..).zip(&options.users) {
-            let id = admin.user_id(&Who { user: user.clone(), id: options.id }).await?;
+            let id = admin.user_id(&UserArgument { user: user.clone(), id: options.id }).await?;
             run.contacts.push(Contact { row: n, id, username: (!options.id).then(|| user.clone()) });
         }
-        return batch::run(&mut admin, &run, Journal::none()?, options.format).await;
+        return batch::run(&mut admin, &run, Journal::unsaved()?, options.format).await;
     };
     let digest = run.read(file).map_err(|why| format!("{}: {why}. Nothing was changed", file.display()))?;
-    let command = if disable_mfa { "exclusions add" } else { "exclusions remove" };
-    let of = json!({"command": command, "file": digest, "account": admin.account(), "reason": run.reason});
-    let journal = if run.dry_run { Journal::none()? } else { Journal::beside(file, &of)? };
+    let of = json!({"command": direction.command(), "file": digest, "account": admin.account(), "reason": run.reason});
+    let journal = if run.dry_run { Journal::unsaved()? } else { Journal::beside(file, &of)? };
     batch::run(&mut admin, &run, journal, options.format).await
 }
 
 /// Contacts to exclude, or to include again.
 struct Run {
     contacts: Vec<Contact>,
-    disable_mfa: bool,
+    direction: Direction,
     dry_run: bool,
     reason: String,
 }
@@ -74,7 +90,7 @@ impl Run {
         let column = sheet.column("id").or_else(|| sheet.column("contact_id"));
         let column = column.ok_or("the column id is missing: `users export --kind contact` has it")?;
         for row in &sheet.rows {
-            let cell = sheet::of_text(row.cell(Some(column)).trim());
+            let cell = sheet::unescape_formula(row.cell(Some(column)).trim());
             let id = UserId::parse(cell).map_err(|why| format!("line {}: the id {why}", row.line))?;
             let username = Some(row.cell(sheet.column("username")).to_owned()).filter(|name| !name.is_empty());
             self.contacts.push(Contact { row: row.line, id: id.into(), username });
@@ -98,7 +114,8 @@ impl Rows for Run {
 
     fn body(&self, chunk: &Range<usize>) -> Value {
         let ids: Vec<_> = self.contacts[chunk.clone()].iter().map(|contact| &contact.id).collect();
-        json!({"contact_ids": ids, "disable_mfa": self.disable_mfa, "reason": self.reason, "dry_run": self.dry_run})
+        let disable_mfa = self.direction == Direction::Exclude;
+        json!({"contact_ids": ids, "disable_mfa": disable_mfa, "reason": self.reason, "dry_run": self.dry_run})
     }
 
     /// The response has one result for each contact, also for one whom the file names twice. A request with the same key gets the
@@ -137,7 +154,7 @@ mod tests {
     use super::*;
 
     fn run(contacts: Vec<Contact>) -> Run {
-        Run { contacts, disable_mfa: true, dry_run: false, reason: "r".to_owned() }
+        Run { contacts, direction: Direction::Exclude, dry_run: false, reason: "r".to_owned() }
     }
 
     #[test]

@@ -243,7 +243,7 @@ impl ServiceProvider {
 }
 
 fn welcome(url: &str, known: &[ServiceProvider]) -> String {
-    // The address of the first known service provider; otherwise the default address of the local runner.
+    // The address of the first known service provider; otherwise the default address of the local server.
     let (service, tenant) = known
         .first()
         .and_then(|it| it.entity_id.strip_suffix("/metadata")?.rsplit_once("/v1/sso/"))

@@ -39,7 +39,7 @@ pub async fn run(options: &Import) -> Result<(), Failure> {
     users.dry_run = options.dry_run;
     let mut admin = Admin::open()?;
     let of = json!({"command": "users import", "file": sheet.digest, "account": admin.account()});
-    let journal = if options.dry_run { Journal::none()? } else { Journal::beside(&options.file, &of)? };
+    let journal = if options.dry_run { Journal::unsaved()? } else { Journal::beside(&options.file, &of)? };
     batch::run(&mut admin, &users, journal, options.format).await
 }
 
@@ -78,7 +78,7 @@ impl Users {
         match &faults[..] {
             [] => Ok(Self { rows, dry_run: false }),
             [fault] => Err(fault.clone()),
-            [fault, more @ ..] => Err(format!("{fault}; {} more rows have faults", more.len())),
+            [fault, more @ ..] => Err(format!("{fault}; rows with faults after it: {}", more.len())),
         }
     }
 }
@@ -86,7 +86,7 @@ impl Users {
 impl User {
     /// A row with a password gets it. Another user is invited, unless the identity provider signs them in.
     fn read(sheet: &Sheet, row: &Row) -> Result<Self, String> {
-        let cell = |name: &str| sheet::of_text(row.cell(sheet.column(name)));
+        let cell = |name: &str| sheet::unescape_formula(row.cell(sheet.column(name)));
         let (kind, role) = (cell("kind"), cell("role"));
         let auth_type = Some(cell("auth_type")).filter(|text| !text.is_empty()).unwrap_or("local");
         let must = |name: &str, values: &str| Err(format!("line {}: {name} must be {values}", row.line));
@@ -163,7 +163,7 @@ impl Rows for Users {
     fn results(&self, chunk: &Range<usize>, answer: &Value, again: bool) -> Result<Vec<RowResult>, Failure> {
         let rows = &self.rows[chunk.clone()];
         let results = answer["results"].as_array().filter(|results| results.len() == rows.len());
-        let results = results.ok_or("unexpected response: it has not one result for each row")?;
+        let results = results.ok_or("unexpected response: it does not have one result for each row")?;
         let result = |(user, result): (&User, &Value)| {
             let text = |name: &str| result[name].as_str().map(str::to_owned);
             let outcome = text("outcome").ok_or("unexpected response: a row has no outcome")?;
@@ -216,7 +216,7 @@ mod tests {
             ("username,display_name,kind,role,e-mail\na,A,contact,portal,x\n", "the column \"e-mail\" is not known"),
             (
                 "username,display_name,kind,role\na,A,robot,portal\nb,B,contact,boss\n",
-                "line 2: kind must be employee or contact; 1 more",
+                "line 2: kind must be employee or contact; rows with faults after it: 1",
             ),
             ("username,display_name,kind,role\na,A,contact,boss\n", "line 2: role must be"),
             ("username,display_name,kind,role,auth_type\na,A,contact,portal,magic\n", "line 2: auth_type must be"),

@@ -1,6 +1,8 @@
-//! The journal of an import: which rows are done, with their results. It lies beside the file, so that a later run continues.
+//! The journal of a run over the rows of a file: which rows are done, with their results. It lies beside the file, so that a later
+//! run continues.
 //!
-//! Each line is JSON. The first says which run it is. `sent` is written before a chunk is sent, and `done` after its answer.
+//! Each line is JSON. The first says which run it is. `sent` is written before a chunk is sent, and `done` or `refused` after its
+//! answer.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -38,6 +40,7 @@ pub(crate) struct RowResult {
 enum Line {
     Run { key: String, of: Value },
     Sent(usize),
+    Refused(usize),
     Done { chunk: usize, results: Vec<RowResult> },
 }
 
@@ -45,6 +48,7 @@ enum Line {
 pub(crate) struct Journal {
     /// Identifies the run at the server.
     key: String,
+    /// Chunks that were sent, except those that were refused.
     sent: BTreeSet<usize>,
     done: BTreeMap<usize, Vec<RowResult>>,
     /// `None`: the run has no file, or changes nothing.
@@ -52,17 +56,17 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// The journal of a run that always begins anew.
+    /// The journal of a run that is not saved: the same command starts from the first row again.
     ///
     /// # Errors
     /// The system has no randomness.
-    pub(crate) fn none() -> Result<Self, Failure> {
+    pub(crate) fn unsaved() -> Result<Self, Failure> {
         let entropy: &dyn Entropy = &SystemEntropy;
         let key = BASE64URL_NOPAD.encode(&entropy.bytes::<16>()?);
         Ok(Self { key, sent: BTreeSet::new(), done: BTreeMap::new(), file: None })
     }
 
-    /// Opens the journal beside a file, or begins it. `of` says what is done with the file: a later run has to do the same.
+    /// Opens the journal beside a file, or creates it. `of` says what is done with the file: a later run has to do the same.
     ///
     /// # Errors
     /// The journal is of another run or in use, or cannot be written.
@@ -105,18 +109,19 @@ impl Journal {
         if whole == 0 && !text.is_empty() && !text.starts_with("{\"run\"") {
             return Err("is another file, and the progress is kept under this name: move it away".to_owned());
         }
-        let mut journal = Self::none().map_err(|error| error.to_string())?;
+        let mut journal = Self::unsaved().map_err(|error| error.to_string())?;
         for (n, line) in text[..whole].lines().enumerate() {
             match (n, serde_json::from_str(line)) {
                 (0, Ok(Line::Run { key, of: found })) if found == *of => journal.key = key,
                 (0, Ok(Line::Run { .. })) => {
                     return Err("is of another run: the file, the account, the command or the reason differs. Repeat that run, \
-                                or delete the file of the progress to begin anew"
+                                or delete the file of the progress to start from the first row"
                         .to_owned());
                 }
                 (1.., Ok(Line::Sent(chunk))) => drop(journal.sent.insert(chunk)),
+                (1.., Ok(Line::Refused(chunk))) => drop(journal.sent.remove(&chunk)),
                 (1.., Ok(Line::Done { chunk, results })) => drop(journal.done.insert(chunk, results)),
-                _ => return Err(format!("is damaged in line {}: delete it to begin anew", n + 1)),
+                _ => return Err(format!("is damaged in line {}: delete it to start from the first row", n + 1)),
             }
         }
         Ok((journal, u64::try_from(whole).unwrap_or(u64::MAX)))
@@ -132,6 +137,16 @@ impl Journal {
     /// The key of a chunk: the same in a later run.
     pub(crate) fn key(&self, chunk: usize) -> String {
         format!("cli-{}-{chunk}", self.key)
+    }
+
+    /// Whether a later run continues this one.
+    pub(crate) fn is_saved(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// Whether a chunk was sent, and its answer was lost.
+    pub(crate) fn is_unanswered(&self, chunk: usize) -> bool {
+        self.sent.contains(&chunk) && !self.is_done(chunk)
     }
 
     /// Whether a chunk has its results.
@@ -159,6 +174,15 @@ impl Journal {
             self.append(&Line::Sent(chunk))?;
         }
         Ok(before)
+    }
+
+    /// Notes that the server refused a chunk, or that it could not be sent: none of its rows are done.
+    ///
+    /// # Errors
+    /// The disk is full.
+    pub(crate) fn refused(&mut self, chunk: usize) -> Result<(), Failure> {
+        self.sent.remove(&chunk);
+        self.append(&Line::Refused(chunk))
     }
 
     /// Notes the results of a chunk.
@@ -209,6 +233,7 @@ mod tests {
 
         let mut journal = Journal::beside(&file, &of).unwrap();
         assert_eq!((journal.key(1), journal.is_done(0), journal.is_done(1), journal.rows()), (key, true, false, 2));
+        assert!(journal.is_unanswered(1) && !journal.is_unanswered(0));
         assert!(journal.sending(1).unwrap(), "its answer was lost");
         journal.answered(1, vec![result(4)]).unwrap();
         drop(journal);
@@ -216,6 +241,19 @@ mod tests {
         assert_eq!(journal.results().map(|result| result.row).collect::<Vec<_>>(), [2, 3, 4]);
         journal.finish().unwrap();
         assert!(!progress.exists());
+    }
+
+    #[test]
+    fn refused_chunk_is_as_if_it_was_never_sent() {
+        let folder = TempDir::new().unwrap();
+        let (file, of) = (folder.path().join("people.csv"), json!({"file": "digest"}));
+        let mut journal = Journal::beside(&file, &of).unwrap();
+        journal.sending(0).unwrap();
+        journal.refused(0).unwrap();
+        assert!(!journal.is_unanswered(0));
+        drop(journal);
+        let mut journal = Journal::beside(&file, &of).unwrap();
+        assert!(!journal.is_unanswered(0) && !journal.sending(0).unwrap());
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Mails with links, in development: the queue is a task in the process, and each mail is a line of the file of mails, where
-//! the command `mail` shows it. The log has no link, because a link holds a token.
+//! Mails with links, in development: a task of this process takes them from the queue, and writes each as a line of the file of
+//! mails, where the command `mail` shows it. The log has no link, because a link holds a token.
 
 use std::{
     collections::VecDeque,
@@ -25,8 +25,9 @@ use crate::mail::MailFile;
 /// How many mails may wait to be sent. A request for one more waits for a place: an import invites faster than mails are made.
 const QUEUE: usize = 1_000;
 
-/// How often a message is delivered, and the pause in between.
+/// The most deliveries of a message.
 const DELIVERIES: usize = 3;
+/// The pause after a delivery that failed.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// How many mails stay in memory.
@@ -51,7 +52,7 @@ pub struct SentLetter {
 pub struct Letters {
     clock: Arc<dyn Clock>,
     file: Option<MailFile>,
-    sent: Mutex<VecDeque<SentLetter>>,
+    sent: Mutex<VecDeque<(u64, SentLetter)>>,
 }
 
 impl Letters {
@@ -63,9 +64,9 @@ impl Letters {
         Ok(Self { clock, file: directory.map(MailFile::open).transpose()?, sent: Mutex::default() })
     }
 
-    /// The last mails, the oldest first.
+    /// The last 100 mails with their numbers, the oldest first. The first mail since the start has number 1.
     #[must_use]
-    pub fn sent(&self) -> Vec<SentLetter> {
+    pub fn sent(&self) -> Vec<(u64, SentLetter)> {
         self.sent.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 }
@@ -80,10 +81,11 @@ impl Post for Letters {
             file.append(&sent).map_err(|error| PostError::Temporary(error.to_string()))?;
         }
         let mut kept = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = kept.back().map_or(0, |(number, _)| *number) + 1;
         if kept.len() == KEPT {
             kept.pop_front();
         }
-        kept.push_back(sent);
+        kept.push_back((number, sent));
         Ok(())
     }
 }
@@ -198,7 +200,7 @@ mod tests {
             }
             sleep(Duration::from_millis(10)).await;
         }
-        let [letter] = &letters.sent()[..] else { panic!("no mail") };
+        let [(1, letter)] = &letters.sent()[..] else { panic!("no mail") };
         assert_eq!((letter.to.as_str(), letter.subject.as_str()), ("ivy@acme.example", "Acme: your new account"));
         assert!(letter.text.contains("http://127.0.0.1:8080/password/reset?token=vp_"));
     }

@@ -1,4 +1,4 @@
-//! The local runner: all flows of Vestibule on one port, with an embedded store, for development. And the command line.
+//! The local server: all flows of Vestibule on one port, with an embedded store, for development. And the command line.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub(crate) mod admin;

@@ -10,7 +10,7 @@ use crate::{
     client::{Call, Server, text},
     code::CodeStep,
     enrol::{command, sign_in},
-    state::{Kept, StateFile},
+    state::{SavedSession, StateFile},
     table,
     terminal::{self, print, say},
 };
@@ -37,12 +37,12 @@ pub async fn run(options: &Login) -> Result<(), Failure> {
         return show_token(&server, &account, &signed_in, options.format);
     }
     let file = file?;
-    let same = |kept: &&Kept| {
+    let same = |kept: &&SavedSession| {
         (kept.url.as_str(), &kept.tenant, &kept.username) == (server.url(), &account.tenant, &account.username)
     };
     let device = earlier.as_ref().filter(same).and_then(|kept| kept.device_token.as_deref());
     let signed_in = authenticate(&server, &account, device).await?;
-    let kept = Kept {
+    let kept = SavedSession {
         url: server.url().to_owned(),
         tenant: account.tenant.clone(),
         username: account.username.clone(),
@@ -64,11 +64,13 @@ pub async fn run(options: &Login) -> Result<(), Failure> {
 }
 
 /// Who signs in: the user of the options, otherwise the one who signed in last.
-fn account(options: &Login, earlier: Option<&Kept>) -> Result<Account, Failure> {
+fn account(options: &Login, earlier: Option<&SavedSession>) -> Result<Account, Failure> {
     let (url, tenant, username) = match (&options.tenant, &options.username, earlier) {
         (Some(tenant), Some(username), _) => (options.url.as_deref().unwrap_or(DEFAULT_URL), tenant, username),
         (_, _, Some(kept)) => (kept.url.as_str(), &kept.tenant, &kept.username),
-        _ => return Err("nobody signed in before: use --tenant and --username, and --url".into()),
+        _ => {
+            return Err("no earlier sign-in is saved: use --tenant and --username, and --url for another server".into());
+        }
     };
     Ok(Account { url: url.to_owned(), tenant: tenant.clone(), username: username.clone() })
 }

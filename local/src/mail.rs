@@ -1,4 +1,4 @@
-//! Mails in development: for each audit row that a deployment would send mails about, the local runner writes a line to the log
+//! Mails in development: for each audit row that a deployment would send mails about, the local server writes a line to the log
 //! and to a file in the data directory.
 //!
 //! If a line is lost, the audit row is still in the store.
@@ -46,7 +46,7 @@ impl MailFile {
     }
 }
 
-/// One line of the file: an audit row that mails would be sent about.
+/// A line of the file about an audit row that mails would be sent about. A mail with a link is the other kind ([`SentLetter`]).
 #[derive(Debug, Serialize, Deserialize)]
 struct Mail {
     tenant: TenantId,

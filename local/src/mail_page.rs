@@ -37,11 +37,11 @@ pub(crate) fn router(letters: Arc<Letters>) -> Router {
 struct List {
     style: String,
     /// The newest first.
-    letters: Vec<(usize, SentLetter)>,
+    letters: Vec<(u64, SentLetter)>,
 }
 
 async fn list(State(letters): State<Arc<Letters>>) -> Response {
-    let letters = letters.sent().into_iter().enumerate().rev().collect();
+    let letters = letters.sent().into_iter().rev().collect();
     match (List { style: STYLE.path(), letters }).render() {
         Ok(html) => (LIST_POLICY, Html(html)).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
@@ -49,9 +49,9 @@ async fn list(State(letters): State<Arc<Letters>>) -> Response {
 }
 
 /// A mail as the person sees it.
-async fn show(State(letters): State<Arc<Letters>>, Path(number): Path<usize>) -> Response {
-    match letters.sent().into_iter().nth(number) {
-        Some(letter) => (MAIL_POLICY, Html(letter.html)).into_response(),
+async fn show(State(letters): State<Arc<Letters>>, Path(number): Path<u64>) -> Response {
+    match letters.sent().into_iter().find(|(of, _)| *of == number) {
+        Some((_, letter)) => (MAIL_POLICY, Html(letter.html)).into_response(),
         None => StatusCode::NOT_FOUND.into_response(),
     }
 }
@@ -68,19 +68,34 @@ mod tests {
         String::from_utf8(to_bytes(response.into_body(), 1 << 20).await.unwrap().to_vec()).unwrap()
     }
 
+    async fn send(letters: &Letters, subject: &str, html: &str) {
+        let (id, to) = (MessageId::parse("m").unwrap(), "bob@acme.example".to_owned());
+        let (subject, html) = (subject.to_owned(), html.to_owned());
+        letters.send(&Letter { id, to, subject, text: String::new(), html }).await.unwrap();
+    }
+
     #[tokio::test]
     async fn mails_are_listed_and_shown() {
         let letters = Arc::new(Letters::new(None, Arc::new(SystemClock)).unwrap());
         assert!(text(list(State(Arc::clone(&letters))).await).await.contains("There are none."));
-        for (subject, html) in [("first", "<p>one"), ("<script>", "<p>two")] {
-            let (to, text) = ("bob@acme.example".to_owned(), String::new());
-            let id = MessageId::parse("m").unwrap();
-            letters.send(&Letter { id, to, subject: subject.to_owned(), text, html: html.to_owned() }).await.unwrap();
-        }
+        send(&letters, "first", "<p>one").await;
+        send(&letters, "<script>", "<p>two").await;
         let listed = text(list(State(Arc::clone(&letters))).await).await;
         assert!(!listed.contains("<script>"), "{listed}");
-        assert!(listed.find("/mails/1").unwrap() < listed.find("/mails/0").unwrap(), "the newest is first: {listed}");
-        assert_eq!(text(show(State(Arc::clone(&letters)), Path(1)).await).await, "<p>two");
-        assert_eq!(show(State(letters), Path(2)).await.status(), StatusCode::NOT_FOUND);
+        assert!(listed.find("/mails/2").unwrap() < listed.find("/mails/1").unwrap(), "the newest is first: {listed}");
+        assert_eq!(text(show(State(Arc::clone(&letters)), Path(2)).await).await, "<p>two");
+        assert_eq!(show(State(letters), Path(3)).await.status(), StatusCode::NOT_FOUND);
+    }
+
+    #[tokio::test]
+    async fn link_to_a_mail_shows_the_same_mail_until_it_is_forgotten() {
+        let letters = Arc::new(Letters::new(None, Arc::new(SystemClock)).unwrap());
+        send(&letters, "first", "<p>one").await;
+        send(&letters, "second", "<p>two").await;
+        for _ in 0..99 {
+            send(&letters, "later", "<p>later").await;
+        }
+        assert_eq!(show(State(Arc::clone(&letters)), Path(1)).await.status(), StatusCode::NOT_FOUND);
+        assert_eq!(text(show(State(letters), Path(2)).await).await, "<p>two");
     }
 }

@@ -99,7 +99,7 @@ async fn add_user(app: &App, tenant: &TenantId, user: SeedUser) -> Result<(), Fa
     match app.store.create_user(&Actor::Seed, &new_user, &attempt, &event).await {
         Ok(()) => Ok(()),
         Err(CreationError::Store(error)) => Err(error.into()),
-        // No other process writes: this one holds the lock, and the seed has no duplicate names or ids.
+        // The seed has no duplicate names or ids, so another process created a user since the items were read.
         Err(CreationError::Rejected(why)) => {
             Err(format!("user {} of tenant {tenant} could not be created: {why}", user.username).into())
         }

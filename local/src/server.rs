@@ -186,10 +186,7 @@ async fn open_configured(
 ) -> Result<(Arc<App>, Arc<dyn Table>, Arc<Letters>), Failure> {
     let Opened { mut app, table } = open_store(options, directory).await?.at_restore_epoch().await?;
     app.store = app.store.with_audit_retention(options.audit_retention_days);
-    app.public_url = match &options.public_url {
-        Some(text) => Some(PublicUrl::parse(text).map_err(|required| format!("--public-url must be {required}"))?),
-        None => PublicUrl::parse(url).ok(),
-    };
+    app.public_url = options.public_url.clone().or_else(|| PublicUrl::parse(url).ok());
     let letters = Letters::new(directory, Arc::clone(&app.clock))
         .map_err(|error| format!("cannot write mails into the data directory: {error}"))?;
     let letters = Arc::new(letters);

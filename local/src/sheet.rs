@@ -9,18 +9,18 @@ use zeroize::Zeroizing;
 
 use crate::Failure;
 
-/// Whether a spreadsheet program takes a cell for a formula. Quotes before it do not count, so that [`as_text`] can be undone.
+/// Whether a spreadsheet program takes a cell for a formula. Quotes before it do not count, so that [`escape_formula`] can be undone.
 fn is_formula(cell: &str) -> bool {
     cell.trim_start_matches('\'').starts_with(CSV_FORMULA)
 }
 
 /// A cell that no spreadsheet program takes for a formula: strangers choose some of the texts.
-pub(crate) fn as_text(cell: &str) -> Cow<'_, str> {
+pub(crate) fn escape_formula(cell: &str) -> Cow<'_, str> {
     if is_formula(cell) { Cow::Owned(format!("'{cell}")) } else { Cow::Borrowed(cell) }
 }
 
-/// The text of a cell: undoes [`as_text`].
-pub(crate) fn of_text(cell: &str) -> &str {
+/// The text of a cell: undoes [`escape_formula`].
+pub(crate) fn unescape_formula(cell: &str) -> &str {
     cell.strip_prefix('\'').filter(|_| is_formula(cell)).unwrap_or(cell)
 }
 
@@ -58,7 +58,7 @@ impl Sheet {
         let invalid = |error: csv::Error| match error.kind() {
             csv::ErrorKind::UnequalLengths { pos: Some(at), expected_len, len } => {
                 let line = csv_line(&text, Some(at));
-                format!("line {line} has {len} cells, and the first line has {expected_len}")
+                format!("the number of cells in line {line} is {len}, and {expected_len} in the first line")
             }
             _ => format!("it is not CSV ({error})"),
         };
@@ -119,8 +119,8 @@ mod tests {
             ("\ra", "'\ra"),
             ("'=1", "''=1"),
         ] {
-            assert_eq!(as_text(cell), safe);
-            assert_eq!(of_text(safe), cell);
+            assert_eq!(escape_formula(cell), safe);
+            assert_eq!(unescape_formula(safe), cell);
         }
     }
 
@@ -148,8 +148,8 @@ mod tests {
     #[test]
     fn bad_file_is_refused_with_its_line() {
         for (bytes, expected) in [
-            (&b"a,b\n1,2\n3\n"[..], "line 3 has 1 cells, and the first line has 2"),
-            (b"a,b\n\n\n3\n", "line 4 has 1 cells"),
+            (&b"a,b\n1,2\n3\n"[..], "the number of cells in line 3 is 1, and 2 in the first line"),
+            (b"a,b\n\n\n3\n", "the number of cells in line 4 is 1"),
             (b"a,b\n", "it has no rows"),
             (b"", "it has no rows"),
             (b"a\n\xff\n", "it is not UTF-8"),

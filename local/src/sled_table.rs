@@ -71,8 +71,13 @@ impl fmt::Debug for SledTable {
     }
 }
 
-/// The result of a transaction: the items after it, or why it was refused.
-type Outcome = Result<Result<Vec<Option<Item>>, Unmet>, StoreError>;
+/// The result of a transaction.
+enum Outcome {
+    /// All writes are applied. The items after it, in the order of the writes.
+    Committed(Vec<Option<Item>>),
+    /// No write is applied.
+    Refused(Unmet),
+}
 
 type KeyRange = (Bound<Vec<u8>>, Bound<Vec<u8>>);
 
@@ -141,7 +146,7 @@ impl Trees {
 
     /// Evaluates a transaction: adds all its writes to `changes`, or none. The transaction sees the items with these changes, and
     /// all its conditions and effects see the items before it.
-    fn evaluate(&self, writes: &[Write], changes: &mut Changes) -> Outcome {
+    fn evaluate(&self, writes: &[Write], changes: &mut Changes) -> Result<Outcome, StoreError> {
         let (mut own, mut items) = (Changes::default(), Vec::with_capacity(writes.len()));
         let mut unmet = Unmet::new();
         for write in writes {
@@ -164,10 +169,10 @@ impl Trees {
             }
         }
         if !unmet.is_empty() {
-            return Ok(Err(unmet));
+            return Ok(Outcome::Refused(unmet));
         }
         changes.extend(own);
-        Ok(Ok(items))
+        Ok(Outcome::Committed(items))
     }
 
     /// Changes the trees, without a flush. The log makes this atomic: sled's own batches and transactions write to disk twice each,
@@ -285,11 +290,11 @@ impl SledTable {
 
     /// The number of groups that were written since the table was opened, for tests. With a log, each takes one sync.
     #[must_use]
-    pub fn flushes(&self) -> u64 {
+    pub fn written_groups(&self) -> u64 {
         self.0.writer.groups()
     }
 
-    /// Writes the identity record. No command writes it later.
+    /// Writes the identity record of a new store, which is not served yet.
     pub(crate) fn init_identity(&self, id: &str) -> Result<(), StoreError> {
         let mut item = keys::identity().attributes();
         item.insert("id".to_owned(), Value::S(id.to_owned()));
@@ -311,7 +316,7 @@ impl SledTable {
         }
     }
 
-    async fn commit(&self, writes: Vec<Write>) -> Outcome {
+    async fn commit(&self, writes: Vec<Write>) -> Result<Outcome, StoreError> {
         self.0.writer.commit(vec![writes]).await.remove(0)
     }
 
@@ -339,11 +344,12 @@ fn wait_until_closed(path: &Path) -> io::Result<()> {
     Ok(()) // sled says that the file is locked
 }
 
-fn updated(outcome: Outcome) -> Result<Updated, StoreError> {
-    Ok(match outcome? {
-        Ok(after) => Updated::Written(after.into_iter().next().flatten()),
-        Err(unmet) => Updated::Refused(unmet.into_values().next().flatten()), // of the only write
-    })
+/// The result of a transaction with one write.
+fn updated(outcome: Outcome) -> Updated {
+    match outcome {
+        Outcome::Committed(after) => Updated::Written(after.into_iter().next().flatten()),
+        Outcome::Refused(unmet) => Updated::Refused(unmet.into_values().next().flatten()),
+    }
 }
 
 #[async_trait]
@@ -353,18 +359,18 @@ impl Table for SledTable {
     }
 
     async fn update(&self, write: &Write, _: Retry) -> Result<Updated, StoreError> {
-        updated(self.commit(vec![write.clone()]).await)
+        self.commit(vec![write.clone()]).await.map(updated)
     }
 
     async fn update_each(&self, writes: &[(Write, Retry)]) -> Vec<Result<Updated, StoreError>> {
         let transactions = writes.iter().map(|(write, _)| vec![write.clone()]).collect();
-        self.0.writer.commit(transactions).await.into_iter().map(updated).collect()
+        self.0.writer.commit(transactions).await.into_iter().map(|outcome| outcome.map(updated)).collect()
     }
 
     async fn transact(&self, transaction: &Transaction) -> Result<Transacted, StoreError> {
         Ok(match self.commit(transaction.writes().to_vec()).await? {
-            Ok(_) => Transacted::Committed,
-            Err(unmet) => Transacted::Refused(unmet),
+            Outcome::Committed(_) => Transacted::Committed,
+            Outcome::Refused(unmet) => Transacted::Refused(unmet),
         })
     }
 

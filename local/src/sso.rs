@@ -85,6 +85,22 @@ async fn configured(admin: &mut Admin) -> Result<Option<Value>, Failure> {
     }
 }
 
+/// The result of one check.
+struct Checked {
+    passed: bool,
+    detail: String,
+}
+
+impl Checked {
+    fn passed(detail: String) -> Self {
+        Self { passed: true, detail }
+    }
+
+    fn failed(detail: String) -> Self {
+        Self { passed: false, detail }
+    }
+}
+
 /// Checks what can be checked without the person's browser.
 async fn test(format: Format) -> Result<(), Failure> {
     let mut admin = Admin::open()?;
@@ -93,26 +109,24 @@ async fn test(format: Format) -> Result<(), Failure> {
     };
     let mut table = Table::new(&CHECKED, format);
     let mut failed = 0;
-    let mut check = |name: &str, outcome: Result<String, String>| {
-        failed += usize::from(outcome.is_err());
-        let (outcome, detail) = match outcome {
-            Ok(detail) => ("ok", detail),
-            Err(detail) => ("failed", detail),
-        };
+    let mut check = |name: &str, Checked { passed, detail }| {
+        failed += usize::from(!passed);
+        let outcome = if passed { "ok" } else { "failed" };
         table.row(&json!({"check": name, "outcome": outcome, "detail": detail}))
     };
     let warnings: Vec<_> = idp["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    check("expiry", if warnings.is_empty() { Ok(expiry(&idp)) } else { Err(warnings.join(" ")) })?;
+    let expiry = if warnings.is_empty() { Checked::passed(expiry(&idp)) } else { Checked::failed(warnings.join(" ")) };
+    check("expiry", expiry)?;
     let start = format!("/v1/sso/{}/login", admin.tenant());
     check("start", begins(&admin, &start, &idp).await?)?;
-    check("refused", last_refused(&mut admin).await?)?;
+    check("last sign-in", last_sign_in(&mut admin).await?)?;
     table.end()?;
     if !format.json {
         say(&format!("To try a sign-in, open {}{start} in a browser.", admin.server().url()));
     }
     match failed {
         0 => Ok(()),
-        failed => Err(format!("{failed} checks failed: the column detail says why").into()),
+        failed => Err(format!("{failed} of 3 checks failed: the column detail says why").into()),
     }
 }
 
@@ -124,20 +138,23 @@ fn expiry(idp: &Value) -> String {
 }
 
 /// Whether a sign-in leads to the IdP, with a request.
-async fn begins(admin: &Admin, start: &str, idp: &Value) -> Result<Result<String, String>, Failure> {
+async fn begins(admin: &Admin, start: &str, idp: &Value) -> Result<Checked, Failure> {
     let response = admin.server().exchange(Call::get(start)).await?;
     let location = response.headers().get(header::LOCATION).and_then(|it| it.to_str().ok()).unwrap_or_default();
     let sso_url = idp["sso_url"].as_str().unwrap_or_default();
     let leads = response.status() == StatusCode::FOUND && location.starts_with(sso_url);
     Ok(if leads && location.contains("SAMLRequest=") {
-        Ok(format!("leads to {sso_url}"))
+        Checked::passed(format!("leads to {sso_url}"))
     } else {
-        Err(format!("{start} answered with status {} and did not lead to {sso_url}", response.status().as_u16()))
+        Checked::failed(format!(
+            "{start} answered with status {} and did not lead to {sso_url}",
+            response.status().as_u16()
+        ))
     })
 }
 
 /// The last sign-in through the IdP: whether it was refused, and why.
-async fn last_refused(admin: &mut Admin) -> Result<Result<String, String>, Failure> {
+async fn last_sign_in(admin: &mut Admin) -> Result<Checked, Failure> {
     let mut last = None;
     let mut left = 1_000;
     admin
@@ -151,11 +168,15 @@ async fn last_refused(admin: &mut Admin) -> Result<Result<String, String>, Failu
         .await?;
     let text = |event: &Value, name: &str| event[name].as_str().unwrap_or_default().to_owned();
     Ok(match last {
-        None => Ok("no sign-in among the last 1000 events".to_owned()),
+        None => Checked::passed("no sign-in among the last 1000 events".to_owned()),
         Some(event) if event["outcome"] == "refused" => {
             let name = event["name_id"].as_str().map(|name| format!(", NameID {name}")).unwrap_or_default();
-            Err(format!("the last sign-in, at {}, was refused: {}{name}", text(&event, "at"), text(&event, "reason")))
+            Checked::failed(format!(
+                "the last sign-in, at {}, was refused: {}{name}",
+                text(&event, "at"),
+                text(&event, "reason")
+            ))
         }
-        Some(event) => Ok(format!("the last sign-in, at {}, succeeded", text(&event, "at"))),
+        Some(event) => Checked::passed(format!("the last sign-in, at {}, succeeded", text(&event, "at"))),
     })
 }

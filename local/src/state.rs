@@ -22,7 +22,7 @@ const FILE: &str = "session.json";
 
 /// A session, and whose it is.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
-pub(crate) struct Kept {
+pub(crate) struct SavedSession {
     /// The server.
     pub(crate) url: String,
     pub(crate) tenant: String,
@@ -64,7 +64,7 @@ impl StateFile {
     ///
     /// # Errors
     /// The file is open to other users, damaged or unreadable.
-    pub(crate) fn read(&self) -> Result<Option<Kept>, Failure> {
+    pub(crate) fn read(&self) -> Result<Option<SavedSession>, Failure> {
         let path = self.0.display();
         let mut file = match File::open(&self.0) {
             Ok(file) => file,
@@ -86,14 +86,14 @@ impl StateFile {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub(crate) fn write(&self, kept: &Kept) -> Result<(), Failure> {
+    pub(crate) fn write(&self, kept: &SavedSession) -> Result<(), Failure> {
         self.replace(kept).map_err(|error| {
             let path = self.0.display();
             format!("cannot keep the session in {path} ({error}): check that this user may write there").into()
         })
     }
 
-    fn replace(&self, kept: &Kept) -> io::Result<()> {
+    fn replace(&self, kept: &SavedSession) -> io::Result<()> {
         let folder = self.0.parent().unwrap_or(Path::new("/"));
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         let new = self.0.with_extension(format!("json.{}", std::process::id()));
@@ -130,9 +130,9 @@ mod tests {
 
     use super::*;
 
-    fn kept(token: &str) -> Kept {
+    fn kept(token: &str) -> SavedSession {
         let text = str::to_owned;
-        Kept {
+        SavedSession {
             url: text("http://127.0.0.1:1"),
             tenant: text("acme"),
             username: text("ann"),

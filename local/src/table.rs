@@ -64,7 +64,7 @@ impl Table {
                 writeln!(io::stdout(), "{}", cells.join("\t"))?;
             }
             Form::Csv(writer) => {
-                let cells: Vec<_> = cells.map(|cell| sheet::as_text(&cell).into_owned()).collect();
+                let cells: Vec<_> = cells.map(|cell| sheet::escape_formula(&cell).into_owned()).collect();
                 writer.write_record(cells)?;
             }
             Form::Json => writeln!(io::stdout(), "{item}")?,

@@ -4,7 +4,8 @@ use data_encoding::BASE32_NOPAD;
 use vestibule::env::Timestamp;
 use zeroize::Zeroizing;
 
-/// The six-digit code (RFC 6238) at a time. `secret` is base32; spaces, hyphens and case are ignored. `None`: it is not a key.
+/// The six-digit code (RFC 6238) at a time. `secret` is base32; spaces, hyphens and case are ignored. `None`: it is not
+/// a key of at least 128 bits, or the time is before 1970.
 #[must_use]
 pub fn code(secret: &str, at: Timestamp) -> Option<String> {
     let bare: Zeroizing<String> = Zeroizing::new(

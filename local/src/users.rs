@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::{
     Failure,
     admin::{Admin, USERS},
-    args::admin::{AuthType, Create, List, One, Reset, Users, name},
+    args::admin::{AuthType, Create, List, OneUser, Reset, Users, name},
     client::Call,
     import, table,
     table::Table,
@@ -33,7 +33,7 @@ const EXPORTED: [&str; 13] = [
     "last_sign_in_at",
 ];
 
-/// Runs a command of this group, except `import`.
+/// Runs a command of this group.
 ///
 /// # Errors
 /// A message that says which step failed, and why.
@@ -63,7 +63,7 @@ async fn list(options: &List, mut table: Table) -> Result<(), Failure> {
     table.end()
 }
 
-async fn show(options: &One) -> Result<(), Failure> {
+async fn show(options: &OneUser) -> Result<(), Failure> {
     let user = Admin::open()?.user(&options.who).await?;
     table::object(&user, options.format)
 }
@@ -85,7 +85,7 @@ async fn create(options: &Create) -> Result<(), Failure> {
     table::object(&user, options.format)
 }
 
-async fn invite(options: &One) -> Result<(), Failure> {
+async fn invite(options: &OneUser) -> Result<(), Failure> {
     let mut admin = Admin::open()?;
     let user = admin.user(&options.who).await?;
     let path = format!("{USERS}/{}/invitation", id(&user)?);
@@ -109,7 +109,7 @@ async fn reset_mfa(options: &Reset) -> Result<(), Failure> {
     table::object(&item, options.format)
 }
 
-async fn deactivate(options: &One) -> Result<(), Failure> {
+async fn deactivate(options: &OneUser) -> Result<(), Failure> {
     let mut admin = Admin::open()?;
     let user = admin.user(&options.who).await?;
     let (path, body) = (format!("{USERS}/{}", id(&user)?), json!({"active": false}));

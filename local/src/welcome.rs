@@ -15,7 +15,7 @@ pub struct Welcome<'a> {
     pub url: &'a str,
     /// Data directory; `None` for an ephemeral store.
     pub directory: Option<&'a Path>,
-    /// The `--seed` option.
+    /// Which users were created at the start: the `--seed` option, or its default.
     pub seed: &'a SeedChoice,
     /// The demo users in the store.
     pub demo: &'a [SeedTenant],

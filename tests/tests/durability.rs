@@ -1,4 +1,4 @@
-//! Answered writes of the embedded store survive `kill -9`, and how many flushes they take.
+//! Answered writes of the embedded store survive `kill -9`, and how often a sign-in writes to its log.
 //!
 //! The test of `kill -9` starts itself as a child process. Four tasks of the child count, and each prints the count that was
 //! answered. The test kills the child and checks that the highest printed count is stored.
@@ -54,7 +54,7 @@ async fn answered_write_survives_a_kill() {
     }
 }
 
-/// Four tasks count, so that one flush serves several writes.
+/// Four tasks count, so that one sync serves several writes.
 async fn count(path: &Path) {
     let data = DataDir::open(path, &SystemEntropy).unwrap();
     println!(); // ends the line of the test harness
@@ -67,9 +67,9 @@ fn print(count: i64) {
     writeln!(out, "answered {count}").and_then(|()| out.flush()).unwrap();
 }
 
-/// Counts the flushes of sign-ins in the table of the local runner.
+/// Counts the groups that sign-ins write in the table of the local server. Each is one sync of the log.
 #[tokio::test]
-async fn password_step_and_verification_take_two_flushes_each() {
+async fn password_step_and_verification_take_two_syncs_each() {
     let data = DataDir::ephemeral(&SystemEntropy).unwrap();
     let table = data.table.clone();
     let notifying = NotifyingTable::new(Arc::new(data.table), None).unwrap();
@@ -77,19 +77,19 @@ async fn password_step_and_verification_take_two_flushes_each() {
     let mut users = service.add_users().await;
     let bob = user_mut(&mut users, "bob");
     service.enrol(bob).await;
-    let mut before = table.flushes();
-    let mut flushes = || table.flushes() - std::mem::replace(&mut before, table.flushes());
+    let mut before = table.written_groups();
+    let mut groups = || table.written_groups() - std::mem::replace(&mut before, table.written_groups());
 
     // The charge; then the challenge, the audit row and the reset of the failures.
     let challenge = service.challenge_token(bob).await;
-    assert_eq!(flushes(), 2, "the right password");
+    assert_eq!(groups(), 2, "the right password");
     // The charge; then the session with its audit row.
     let code = service.next_code(bob);
     let device = service.verify(&challenge, &code).await.ok().text("/session/device_token");
-    assert_eq!(flushes(), 2, "the right code");
+    assert_eq!(groups(), 2, "the right code");
     let known = json!({"tenant": "acme", "username": "bob", "password": bob.password, "device_token": device});
     service.send(TestRequest::new(Method::POST, "/v1/login").json(known)).await.ok();
-    assert_eq!(flushes(), 2, "the right password at a known device");
+    assert_eq!(groups(), 2, "the right password at a known device");
     service.login_with(bob, "wrong").await;
-    assert_eq!(flushes(), 2, "a wrong password");
+    assert_eq!(groups(), 2, "a wrong password");
 }

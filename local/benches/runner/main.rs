@@ -1,4 +1,4 @@
-//! Measures the local runner as a process, over HTTP: `just bench`. Prints a Markdown table. With the argument `sso` it measures
+//! Measures the local server as a process, over HTTP: `just bench`. Prints a Markdown table. With the argument `sso` it measures
 //! only sign-ins by SSO, with `sign-in` only passwords and codes, with `pages` only pages.
 //!
 //! Machines differ and may be shared, so costs are ratios within one run: the cost of a part alone, divided by the cost of the

@@ -13,11 +13,11 @@ pub enum Users {
     /// List users
     List(List),
     /// Show a user
-    Show(One),
+    Show(OneUser),
     /// Create a user; asks for the password
     Create(Create),
     /// Mail another invitation to a user without a password
-    Invite(One),
+    Invite(OneUser),
     /// Create the users of a CSV file
     Import(Import),
     /// Write the users as CSV, which `import` reads
@@ -25,7 +25,7 @@ pub enum Users {
     /// Reset the MFA of a user, who then has to enrol again
     ResetMfa(Reset),
     /// Deactivate a user, who then cannot sign in
-    Deactivate(One),
+    Deactivate(OneUser),
 }
 
 /// Which users to list.
@@ -50,7 +50,7 @@ pub struct List {
 
 /// A user of the tenant.
 #[derive(Debug, Clone, Args)]
-pub struct Who {
+pub struct UserArgument {
     /// The login name
     pub user: String,
     /// USER is an id, not a login name
@@ -60,10 +60,10 @@ pub struct Who {
 
 /// A command for one user.
 #[derive(Debug, Args)]
-pub struct One {
+pub struct OneUser {
     /// The user.
     #[command(flatten)]
-    pub who: Who,
+    pub who: UserArgument,
     /// The form of the result.
     #[command(flatten)]
     pub format: Format,
@@ -103,7 +103,7 @@ pub struct Create {
 pub struct Reset {
     /// The user.
     #[command(flatten)]
-    pub who: Who,
+    pub who: UserArgument,
     /// The reason, which is kept in the audit
     #[arg(long)]
     pub reason: String,

@@ -85,7 +85,7 @@ impl WriteAheadLog {
     ///
     /// # Errors
     /// As [`WriteAheadLog::checkpoint`].
-    pub(super) fn shorten(&mut self, trees: &Trees) -> io::Result<()> {
+    pub(super) fn checkpoint_if_long(&mut self, trees: &Trees) -> io::Result<()> {
         if self.end < CHECKPOINT { Ok(()) } else { self.checkpoint(trees) }
     }
 
@@ -94,7 +94,7 @@ impl WriteAheadLog {
     /// # Errors
     /// An error of the file or of sled. The log keeps its records.
     pub(super) fn checkpoint(&mut self, trees: &Trees) -> io::Result<()> {
-        trees.main.flush()?;
+        trees.main.flush()?; // flushes the whole database
         self.sled.sync_all()?; // sled leaves this to the system
         self.file.set_len(0)?;
         (self.end, self.length) = (0, 0);
@@ -327,7 +327,7 @@ mod tests {
             let changes = changes(&[(key, Some(&value))]);
             crashing.log.append(&changes).unwrap();
             crashing.trees.apply(changes).unwrap();
-            crashing.log.shorten(&crashing.trees).unwrap();
+            crashing.log.checkpoint_if_long(&crashing.trees).unwrap();
         }
         assert_eq!(crashing.log.end, 0);
     }

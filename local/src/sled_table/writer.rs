@@ -29,10 +29,13 @@ pub(super) struct Writer {
     groups: Arc<AtomicU64>,
 }
 
+/// The result of each transaction of a request, in their order.
+type Outcomes = Vec<Result<Outcome, StoreError>>;
+
 /// Transactions that are written together. Each is applied or refused by itself.
 struct Request {
     transactions: Vec<Vec<Write>>,
-    answer: oneshot::Sender<Vec<Outcome>>,
+    answer: oneshot::Sender<Outcomes>,
 }
 
 /// The state of the thread. It ends after an error or a panic: the log may then end with a part of a record, and sled may have a part
@@ -48,7 +51,7 @@ struct WriterThread {
 /// Evaluated transactions that are not written yet.
 struct Group {
     changes: Changes,
-    answers: Vec<(oneshot::Sender<Vec<Outcome>>, Vec<Outcome>)>,
+    answers: Vec<(oneshot::Sender<Outcomes>, Outcomes)>,
 }
 
 fn stopped() -> StoreError {
@@ -78,7 +81,7 @@ impl Writer {
     }
 
     /// Applies transactions in order, each by itself. Returns the outcome of each, when they are on disk.
-    pub(super) async fn commit(&self, transactions: Vec<Vec<Write>>) -> Vec<Outcome> {
+    pub(super) async fn commit(&self, transactions: Vec<Vec<Write>>) -> Outcomes {
         let count = transactions.len();
         let (answer, answered) = oneshot::channel();
         if self.requests.send(Request { transactions, answer }).await.is_ok()
@@ -137,7 +140,7 @@ impl WriterThread {
         for (answer, outcomes) in answers {
             drop(answer.send(outcomes)); // the caller may have been cancelled
         }
-        self.log.as_mut().map_or(Ok(()), |log| log.shorten(&self.trees))
+        self.log.as_mut().map_or(Ok(()), |log| log.checkpoint_if_long(&self.trees))
     }
 }
 
@@ -206,11 +209,11 @@ mod tests {
         let group = thread.evaluate_group().unwrap();
         assert_eq!(group.answers.len(), 2);
         assert!(poll(&mut written).is_pending() && poll(&mut refused).is_pending());
-        assert_eq!(table.flushes(), 0);
+        assert_eq!(table.written_groups(), 0);
         thread.write_group(group).unwrap();
         assert!(is_written(&poll(&mut written)) && is_written(&poll(&mut refused)));
         assert!(matches!(poll(&mut pin!(store.identity())), Poll::Ready(Ok(Some(identity))) if identity.id == "one"));
-        assert_eq!(table.flushes(), 1);
+        assert_eq!(table.written_groups(), 1);
         let log = std::fs::read(directory.path().join(crate::sled_table::LOG_FILE)).unwrap();
         assert_eq!(log.split(|byte| *byte == b'\n').count(), 2, "one record, and what is behind it");
     }
@@ -236,7 +239,7 @@ mod tests {
             thread.write_group(group).unwrap();
             assert!(is_written(&poll(&mut write)));
         }
-        assert_eq!(table.flushes(), 1);
+        assert_eq!(table.written_groups(), 1);
     }
 
     #[test]

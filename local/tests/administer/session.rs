@@ -51,7 +51,7 @@ fn session_is_kept_for_its_owner_until_logout() {
     assert_eq!(ann.succeed(&["logout"]), "Signed out.\n");
     assert!(!ann.state_file().exists());
     assert_eq!(ann.server.get("/v1/session", &last).0, 401);
-    assert!(ann.refused(&["login"], "").contains("nobody signed in before: use --tenant"));
+    assert!(ann.refused(&["login"], "").contains("no earlier sign-in is saved: use --tenant"));
     assert!(ann.refused(&["logout"], "").contains("nobody is signed in"));
 }
 

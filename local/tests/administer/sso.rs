@@ -47,7 +47,7 @@ fn identity_provider_is_set_and_tested() {
     assert!(set.contains(&format!("acs_url\t{}/v1/sso/acme/acs\n", ann.server.url)), "{set}");
     let checks = ann.rows(&["sso", "test"]);
     let names: Vec<_> = checks.iter().map(|check| check["check"].as_str().unwrap()).collect();
-    assert_eq!((names, count(&checks, "outcome", "ok")), (vec!["expiry", "start", "refused"], 3));
+    assert_eq!((names, count(&checks, "outcome", "ok")), (vec!["expiry", "start", "last sign-in"], 3));
     assert!(ann.screen(Colors::No, &["sso", "test"]).contains("start\tok\tleads to "));
 
     // A refused sign-in is shown.
@@ -61,7 +61,7 @@ fn identity_provider_is_set_and_tested() {
     let output = ann.run(&["sso", "test"], "");
     assert_eq!(output.status.code(), Some(1), "{answer}");
     let shown = text(&output.stdout);
-    assert!(shown.contains("refused\tfailed\tthe last sign-in, at ") && shown.contains("was refused: "), "{shown}");
+    assert!(shown.contains("last sign-in\tfailed\tthe last sign-in, at ") && shown.contains("was refused: "), "{shown}");
     assert!(text(&output.stderr).contains(&format!("{}/v1/sso/acme/login", ann.proxy.url)));
 
     // New metadata keeps the other settings.
