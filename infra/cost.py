@@ -29,8 +29,9 @@ EVENT = 1.00  # a million events put on a bus of EventBridge
 FIREHOSE_GB = 0.029  # ingested by Firehose; each record counts as at least 5 KB
 ARCHIVED_GB_MONTH = 0.023  # in S3; 0.004 after the move to Glacier Instant Retrieval
 KEYS = 4  # the table's key and the three keys of the functions
-# Calls of a running instance, in seconds between two calls: verify unwraps a data key every five minutes, and every function
-# reads the store's identity every half minute (RELIED_ON in shared/src/lambda/function.rs). In addition, each of the two functions
+# Calls of a running instance, in seconds between two calls: verify unwraps a data key every five minutes (DATA_KEYS_CACHED in
+# shared/src/kms.rs), and every function reads the store's identity every half minute (IDENTITY_CACHED in
+# shared/src/lambda/function.rs). In addition, each of the two functions
 # of a sign-in derives one digest key when it starts. LIVES is the lifetime of an instance in seconds.
 UNWRAPPED_EACH = 300
 IDENTIFIED_EACH = 30

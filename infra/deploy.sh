@@ -35,6 +35,9 @@ deploy() {
 }
 described() { aws cloudformation describe-stacks --stack-name "$stack" --query "Stacks[0].$1" --output "$2"; }
 
-described StackStatus text >/dev/null 2>&1 || deploy false
+if ! failure=$(described StackStatus text 2>&1 >/dev/null); then
+    [[ $failure == *'does not exist'* ]] || { printf '%s\n' "$failure" >&2; exit 1; }
+    deploy false
+fi
 deploy true
 described 'Outputs[].[OutputKey, OutputValue]' table

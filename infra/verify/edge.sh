@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Sends requests to a running API and checks what a gateway can break: the answers to unknown paths and methods, and their format.
-# Needs curl. It changes only the counter of an unknown login name; after five runs this login name is delayed (429).
+# Needs curl and jq. It changes only the counter of an unknown login name; after five runs this login name is delayed (429).
 #   bash infra/verify/edge.sh https://….execute-api.REGION.amazonaws.com
 # For a deployment without a public address, which has no SSO paths: NO_SSO=yes bash infra/verify/edge.sh …
 set -euo pipefail
@@ -21,20 +21,18 @@ check() {
 
 json=(-H "content-type: application/json")
 check "an unknown path" 404 not_found "$url/v1/nothing"
-# The local runner has a page at the root.
+# The local server has a page at the root.
 [ -n "${ROOT_HAS_A_PAGE:-}" ] || check "the root" 404 not_found "$url/"
 check "a path with a trailing slash" 404 not_found "$url/v1/login/"
 # A REST API has these paths as resources above or below its routes.
 check "a path above a route" 404 not_found "$url/v1"
 check "a path below a route" 404 not_found "$url/v1/login/again"
-for path in login verify step-up mfa/enrolments mfa/enrolments/confirm mfa/recovery-token admin/users/u/mfa-reset \
-    admin/portal-exclusions admin/portal-exclusions/b admin/users admin/users/u admin/clients admin/clients/c admin/audit \
-    admin/settings session sessions sessions/s introspect password support/mfa-resets support/tenants support/clients mfa; do
-    check "an unsupported method on $path" 405 method_not_allowed -X PUT "$url/v1/$path"
-done
-for path in admin/sso sso/verify/metadata sso/verify/login sso/verify/acs; do
-    [ -n "${NO_SSO:-}" ] || check "an unsupported method on $path" 405 method_not_allowed -X PATCH "$url/v1/$path"
-done
+# Each path of the API document, with a method that it does not have.
+while read -r method path; do
+    case $path in */sso | */sso/*) [ -z "${NO_SSO:-}" ] || continue ;; esac
+    check "$method $path" 405 method_not_allowed -X "$method" "$url$path"
+done < <(jq -r '.paths | to_entries[] | ((["put", "patch"] - (.value | keys))[0] | ascii_upcase) + " " + (.key | gsub("{[^}]*}"; "x"))' \
+    "$(dirname "$0")/../../openapi.json")
 check "a query string" 400 invalid_request "${json[@]}" -d '{}' "$url/v1/login?next=1"
 check "a body that is not JSON" 400 invalid_request "${json[@]}" -d '{' "$url/v1/login"
 check "a body that is too large" 413 payload_too_large "${json[@]}" -d "$(head -c 20000 /dev/zero | tr '\0' 0)" "$url/v1/login"

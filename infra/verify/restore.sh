@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Restores the table of a deployed stack into a new table, and enables what a restore leaves out. The stack keeps its own table;
-# the printed command deploys it with the new one. Then raise the restore epoch (docs/deploy.md).
+# a deployment with the printed parameters serves the new one. Then raise the restore epoch (docs/deploy.md).
 # Needs the AWS CLI. The new table costs its storage until you delete it.
 #   bash infra/verify/restore.sh STACK NEW_TABLE [2026-11-24T12:00:00Z]
 set -euo pipefail
@@ -20,4 +20,5 @@ aws dynamodb update-time-to-live --table-name "$new" --time-to-live-specificatio
 aws dynamodb update-continuous-backups --table-name "$new" \
     --point-in-time-recovery-specification PointInTimeRecoveryEnabled=true >/dev/null
 label=$(aws dynamodb describe-table --table-name "$new" --query Table.LatestStreamLabel --output text)
-echo "sam deploy --parameter-overrides ExistingTable=$new ExistingStream=$label  # add the stack's other parameters"
+echo "Add these lines to the stack's parameters file, and run infra/deploy.sh:"
+printf 'ExistingTable=%s\nExistingStream=%s\n' "$new" "$label"

@@ -59,6 +59,7 @@ Verify allowed Deny allowed
 EnableMfa allowed Deny allowed
 Recovery Deny Deny allowed
 AdminReset Deny Deny allowed
+Password Deny allowed Deny
 BatchPortalExclude Deny Deny Deny
 Session Deny Deny Deny
 Directory Deny allowed Deny
@@ -75,4 +76,15 @@ check allowed Operators "$role" dynamodb:UpdateItem "$table" "$(keys SYS)"
 check allowed Operators "$role" dynamodb:DescribeTable "$table"
 check Deny Operators "$role" dynamodb:BatchGetItem "$table" "$(keys 'D#keys')"
 check Deny Operators "$role" kms:Decrypt "$sealing" "$purpose=totp-secret"
+# No gateway calls these either. They open no secrets and make no digests.
+for name in AuditEvents Notify PasswordMail; do
+    role=$(aws iam get-role --role-name "$(named "${name}Role")" --query Role.Arn --output text)
+    check Deny "$name" "$role" dynamodb:Scan "$table"
+    check Deny "$name" "$role" dynamodb:UpdateItem "$table" "$(keys SYS)"
+    check Deny "$name" "$role" kms:Decrypt "$sealing" "$purpose=totp-secret"
+    check Deny "$name" "$role" kms:GenerateMac "$names"
+    reads=allowed
+    [ $name != AuditEvents ] || reads=Deny
+    check $reads "$name" "$role" dynamodb:BatchGetItem "$table" "$(keys 'T#acme#U#one')"
+done
 exit $failed
