@@ -26,7 +26,7 @@ openapi-client:
 dynamodb-local:
     bash .ci/with-dynamodb-local cargo test -p tests --features dynamodb-local --test dynamodb_local
 
-# Run the journey tests against the local runner, on both stores (needs Java and Maven).
+# Run the journey tests against the local server, on both stores (needs Java and Maven).
 journeys:
     bash .ci/with-dynamodb-local bash .ci/with-keycloak bash .ci/journeys
 
@@ -63,7 +63,7 @@ mutants *ARGS:
     -nice -n 15 cargo mutants --iterate --test-package vestibule --test-package tests {{ARGS}} -- --lib --test attacks --test journeys --test saml
     cat target/mutants.out/missed.txt
 
-# Measure the local runner (docs/performance.md). Takes some minutes, mostly to compile.
+# Measure the local server (docs/performance.md). Takes some minutes, mostly to compile.
 bench:
     cargo bench -p local --bench runner
 

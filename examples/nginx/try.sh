@@ -2,7 +2,7 @@
 # Runs this example on free ports with a temporary local server, signs in through nginx, and checks who reaches the application.
 # Here a code is fresh for five seconds instead of five minutes.
 # Needs nginx with njs (Debian: nginx, libnginx-mod-http-js), curl, jq, oathtool, openssl and Python 3. LOCAL is the path of the
-# local runner (default: a build of this checkout).
+# local server (default: a build of this checkout).
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/../.."

@@ -56,7 +56,8 @@ actions! {
     LoginAttacked = "login.attacked",
     /// There were five wrong current passwords in one session. That session has ended.
     PasswordAttacked = "password.attacked",
-    /// A code or recovery token was sent to answer a challenge.
+    /// A code or recovery token was sent to answer a challenge. If a recovery token was right, the action is
+    /// `recovery_token.used`.
     Verify = "verify",
     /// A code was sent to step a session up.
     StepUp = "step_up",
@@ -92,7 +93,8 @@ actions! {
     UserChanged = "user.changed",
     /// A user was deleted.
     UserDeleted = "user.deleted",
-    /// A password was changed by its owner or set by an Administrator.
+    /// A user changed their own password, or the current password was wrong. If an Administrator sets a password, the action is
+    /// `user.changed`.
     PasswordChanged = "password.changed",
     /// A link to set a forgotten password was mailed to the user.
     PasswordResetMailed = "password.reset_mailed",
@@ -194,7 +196,7 @@ pub struct AuditEvent {
     pub notify: Vec<Notify>,
 }
 
-/// A text chosen by an unauthenticated client, made safe to show to an Administrator: at most 256 characters. Invisible
+/// A text chosen by an unauthenticated client, made safe to show to an Administrator: its first 256 characters. Invisible
 /// characters, characters that change the order of others, and the backslash are written as `\u{…}`.
 #[must_use]
 pub fn visible(text: &str) -> String {

@@ -1,6 +1,6 @@
 //! The HTTP layer that all flows share: the form of requests, authentication, and the common parts of responses.
 //!
-//! A flow is a set of [`Routes`]. [`serve`] turns them into a router, for the local runner and for Lambda. A handler
+//! A flow is a set of [`Routes`]. [`serve`] turns them into a router, for the local server and for Lambda. A handler
 //! takes an [`ApiRequest`], whose form was checked, and returns an [`ApiResult`].
 
 use std::sync::Arc;
@@ -38,13 +38,13 @@ use crate::{
 pub struct App {
     /// The store.
     pub store: Store,
-    /// The clock. Only the HTTP layer reads it; handlers use [`Request::now`].
+    /// The clock. Handlers of requests use [`Request::now`]; only the HTTP layer and the operators' commands read it.
     pub clock: Arc<dyn Clock>,
     /// Randomness for tokens, secrets and attempts.
     pub entropy: Arc<dyn Entropy>,
     /// Seals the secrets of authenticator apps; for verify and enable-mfa.
     pub sealer: Option<Arc<dyn Sealer>>,
-    /// Digests login names and tickets.
+    /// Digests login names, NameIDs and tickets. Seals the signing keys of tenants for SAML, and lists of users to import.
     pub names: Option<Arc<NameKey>>,
     /// Digests recovery tokens and reset codes.
     pub codes: Option<Arc<CodeKey>>,
@@ -65,7 +65,7 @@ impl App {
         required(self.sealer.as_deref(), "sealing")
     }
 
-    /// Digests login names and tickets.
+    /// The key under which login names, NameIDs and tickets are digested, and SAML signing keys and lists of users sealed.
     ///
     /// # Errors
     /// [`Code::Unavailable`] if the flow does not have this key.

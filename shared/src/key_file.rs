@@ -1,4 +1,4 @@
-//! The keys of a store as a JSON file. The local runner keeps it in its data directory; a Lambda function reads it if
+//! The keys of a store as a JSON file. The local server keeps it in its data directory; a Lambda function reads it if
 //! no KMS keys are configured.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! Runs a flow as a Lambda function. Only this module knows Lambda.
+//! Runs a flow as a Lambda function. Functions without routes use `lambda_runtime` themselves.
 
 use std::sync::Arc;
 

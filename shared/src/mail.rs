@@ -1,4 +1,4 @@
-//! The texts of notifications: the mails of a deployment, and what the local runner shows instead of mails.
+//! The texts of notifications: the mails of a deployment, and what the local server shows instead of mails.
 //!
 //! A notification contains no secret and no link: users must not learn to follow links in mails that they did not ask for. Text that a user wrote
 //! (a reason, a ticket) is kept on one line. Text that an unauthenticated client can choose is left out.

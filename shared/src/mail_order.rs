@@ -27,7 +27,7 @@ pub struct MailOrder {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum OrderedMail {
-    /// A token to set a forgotten password. Nobody may have the login name.
+    /// A token to set a forgotten password. It is possible that no user has the login name.
     Reset {
         /// The tenant.
         tenant: TenantId,

@@ -24,7 +24,7 @@ pub const SESSION_IDLE: Duration = Duration::from_secs(30 * 60);
 /// Maximum lifetime of a session.
 pub const SESSION_LIFE: Duration = Duration::from_secs(12 * 3600);
 /// Maximum lifetime of the session of an excluded contact (security.md 46).
-pub const EXEMPT_SESSION_LIFE: Duration = Duration::from_secs(8 * 3600);
+pub const EXCLUDED_SESSION_LIFE: Duration = Duration::from_secs(8 * 3600);
 /// Maximum sessions of one user. A new session replaces the oldest.
 pub const SESSIONS: usize = 10;
 /// Maximum known devices of one user. A new device replaces the least recently used.
@@ -46,7 +46,7 @@ pub const LAST_SEEN_INTERVAL: Duration = Duration::from_secs(60);
 /// Maximum difference between the clocks of two instances.
 pub const SKEW: Duration = Duration::from_secs(60);
 
-/// The delays after failed passwords (security.md 13): none for four failures, then 1 s doubling to 15 minutes.
+/// The delays after failed passwords (security.md 13): none for fewer than five failures, then 1 s doubling to 15 minutes.
 ///
 /// A step `(n, at)` means: with at most `n` failures since the last success, an attempt is admitted if the last failure
 /// was counted at or before `at`.

@@ -31,7 +31,7 @@ use crate::{
 /// Maximum size of a response in bytes, before and after decoding.
 pub const MAX_BYTES: usize = 256 * 1024;
 
-/// Maximum time for which an assertion may be valid, because its id is remembered for this long.
+/// Maximum time for which an assertion may be valid, because the store remembers its id until after the end.
 const MAX_VALIDITY: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
 
 macro_rules! faults {

@@ -1,6 +1,6 @@
 //! The states of a sign-in, as types.
 //!
-//! Each state is a struct with private fields, and a transition consumes it. The store's commits take the last state by
+//! Each state is a struct that no other crate can make, and a transition consumes it. The store's commits take the last state by
 //! value, so a handler cannot open a session without a proof.
 
 use std::time::Duration;
@@ -21,7 +21,8 @@ mod new_session;
 pub(crate) use new_session::{DeviceOrigin, NewSession};
 pub use new_session::{SignInError, SignedIn};
 
-/// One request: its time and a random id. The id identifies the request's writes if the store's reply to them is lost.
+/// One execution of an operation: its time and a random id. The id identifies its writes if the store's reply to them is lost. The
+/// charge, the commit and the audit rows of an operation have the same one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Attempt {
     at: Timestamp,
@@ -29,7 +30,7 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// Begins a request. Call it exactly once for each request.
+    /// Begins an execution.
     ///
     /// # Errors
     /// [`EntropyError`] if no randomness is available.
@@ -182,7 +183,7 @@ pub enum PasswordChecked {
     /// The user has no factor: leads to an enrolment token.
     EnrolmentRequired(Continuation),
     /// An excluded contact: leads to a session.
-    Exempt(Exempt),
+    Excluded(ExcludedSignIn),
     /// The factor is disabled, or the time to enrol has passed: the user needs a reset.
     ResetRequired(VerifiedPassword),
 }
@@ -241,11 +242,11 @@ impl Continuation {
 }
 
 /// A correct password of a contact who is excluded from MFA.
-pub struct Exempt {
+pub struct ExcludedSignIn {
     pub(crate) verified: VerifiedPassword,
 }
 
-impl Exempt {
+impl ExcludedSignIn {
     /// The user's key.
     #[must_use]
     pub fn key(&self) -> &UserKey {
@@ -293,7 +294,7 @@ impl VerifiedPassword {
     #[must_use]
     pub fn decide(self) -> PasswordChecked {
         match NextStep::of(&self.user, self.password_attempt.attempt.at) {
-            NextStep::Exempt => PasswordChecked::Exempt(Exempt { verified: self }),
+            NextStep::ExcludedSession => PasswordChecked::Excluded(ExcludedSignIn { verified: self }),
             NextStep::CodeRequired => {
                 PasswordChecked::MfaRequired(Continuation { verified: self, token: LoginToken::Challenge })
             }
@@ -309,7 +310,7 @@ impl VerifiedPassword {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NextStep {
     /// An excluded contact: signed in without a second factor.
-    Exempt,
+    ExcludedSession,
     /// The user has an active factor and must give a code.
     CodeRequired,
     /// The user has no factor and may enrol.
@@ -319,13 +320,13 @@ pub(crate) enum NextStep {
 }
 
 impl NextStep {
-    /// Decides the next step. The exemption comes first, because dormancy and the time to enrol do not apply to excluded
+    /// Decides the next step. The exclusion comes first, because dormancy and the time to enrol do not apply to excluded
     /// contacts.
     pub(crate) fn of(user: &User, now: Timestamp) -> Self {
         let dormant = user.seen <= now - policy::DORMANT;
         let too_late = user.enrolment_deadline_passed(now);
         match user.factor.state() {
-            FactorState::None if user.kind == Kind::Contact && user.excluded.is_some() => Self::Exempt,
+            FactorState::None if user.kind == Kind::Contact && user.excluded.is_some() => Self::ExcludedSession,
             FactorState::Active if !user.code_attempts_exhausted() => Self::CodeRequired,
             FactorState::None if !dormant && !too_late => Self::EnrolmentRequired,
             _ => Self::ResetRequired,
@@ -501,7 +502,7 @@ mod tests {
     fn sign_in_table() -> [Row; 8] {
         use FactorState::{Active, Disabled, None as NoFactor};
         use Kind::{Contact, Employee};
-        use NextStep::{CodeRequired, EnrolmentRequired, Exempt, ResetRequired};
+        use NextStep::{CodeRequired, EnrolmentRequired, ExcludedSession, ResetRequired};
         let row =
             |kind, factor, exhausted, excluded, in_time, step| Row { kind, factor, exhausted, excluded, in_time, step };
         let (yes, no) = (Some(true), Some(false));
@@ -514,7 +515,7 @@ mod tests {
             row(Some(Employee), NoFactor, None, None, no, ResetRequired),
             row(Some(Contact), NoFactor, None, no, yes, EnrolmentRequired),
             row(Some(Contact), NoFactor, None, no, no, ResetRequired),
-            row(Some(Contact), NoFactor, None, yes, None, Exempt),
+            row(Some(Contact), NoFactor, None, yes, None, ExcludedSession),
         ]
     }
 

@@ -1,8 +1,8 @@
 //! Sign-in through a tenant's identity provider (IdP), without the XML: what a verified assertion contains, which user
 //! it belongs to, and what it leads to (product.md P11).
 //!
-//! As with passwords, each state is a struct with private fields that the next state consumes. A session comes only
-//! from an [`Assertion`], and only the module `saml` can make one.
+//! As with passwords, each state is a struct that no other crate can make and that the next state consumes. A session comes only
+//! from an [`Assertion`], and in this crate only the module `saml` makes one.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -118,7 +118,7 @@ impl Relay {
         Ok((Zeroizing::new(BASE64URL_NOPAD.encode(bytes.as_slice())), Self::of(bytes.as_slice(), restore_epoch)))
     }
 
-    /// Parses a returned relay state. `None` if Vestibule did not make it.
+    /// Parses a returned relay state. `None` if it is malformed. Whether Vestibule made it, only the store shows.
     #[must_use]
     pub fn parse(text: &str, restore_epoch: RestoreEpoch) -> Option<Self> {
         let bytes = Zeroizing::new(BASE64URL_NOPAD.decode(text.as_bytes()).ok().filter(|bytes| bytes.len() == 24)?);
@@ -219,7 +219,8 @@ pub struct Assertion {
     pub(crate) name_id_format: Option<String>,
     /// The key under which the store remembers that the assertion was used.
     pub(crate) digest: String,
-    /// When the assertion expires. Until then the store must remember that it was used.
+    /// The end of its validity. It is accepted for [`policy::SKEW`] longer, so the store remembers that it was used until twice that
+    /// time after the end.
     pub(crate) ends: Timestamp,
     /// The request it responds to; `None` if it is unsolicited.
     pub(crate) relay: Option<Relay>,
@@ -310,7 +311,7 @@ pub(crate) enum SsoStep {
     /// A session of a user who has enrolled.
     Session,
     /// A session of an excluded contact.
-    ExemptSession,
+    ExcludedSession,
     /// An enrolment token.
     Enrolment,
 }
@@ -320,7 +321,7 @@ impl SsoStep {
     pub(crate) fn of(user: &User, now: Timestamp) -> Option<Self> {
         match NextStep::of(user, now) {
             NextStep::CodeRequired => Some(Self::Session),
-            NextStep::Exempt => Some(Self::ExemptSession),
+            NextStep::ExcludedSession => Some(Self::ExcludedSession),
             NextStep::EnrolmentRequired => Some(Self::Enrolment),
             NextStep::ResetRequired => None,
         }
@@ -415,7 +416,7 @@ mod tests {
         let excluded = User { excluded: Some(exclusion), seen: NOW - policy::DORMANT, ..none.clone() };
         assert_eq!(granted(active.clone()), Some(SsoStep::Session));
         assert_eq!(granted(none.clone()), Some(SsoStep::Enrolment));
-        assert_eq!(granted(excluded), Some(SsoStep::ExemptSession));
+        assert_eq!(granted(excluded), Some(SsoStep::ExcludedSession));
         for needs_a_reset in [
             disabled,
             User { consecutive_failures: policy::MAX_CONSECUTIVE_FAILURES, ..active },

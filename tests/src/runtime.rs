@@ -198,7 +198,7 @@ fn serve(stream: &TcpStream, report: &Sender<Report>) {
     }
 }
 
-/// CPU time in nanoseconds of all current threads.
+/// CPU time of all current threads.
 fn cpu(pid: u32) -> Duration {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
     let times = tasks.filter_map(|task| {

@@ -424,6 +424,10 @@ async fn refused_administrator_operations_are_audited() {
     service.patch("/v1/admin/users/u-amy", &ann, json!({"role": "standard"})).await.ok();
     assert!(service.patch("/v1/admin/users/u-ann", &ann, json!({"active": false})).await.is(409, "conflict"));
     assert!(service.delete("/v1/admin/users/u-ann", &ann).await.is(409, "conflict"));
+    assert!(service.post("/v1/admin/users", &ann, new_employee("bob")).await.is(409, "conflict"));
+    let rows = audit_rows(&service, &ann, "").await;
+    let creation = rows.iter().find(|row| row["action"] == "user.created" && row["outcome"] == "refused");
+    assert_eq!(creation.unwrap()["actor"], "u-ann");
     let rows = audit_rows(&service, &ann, "&user_id=u-ann").await;
     let refused = |action: &str| {
         let mut rows = rows.iter();
@@ -438,10 +442,14 @@ async fn refused_administrator_operations_are_audited() {
     let refused = service.post("/v1/support/mfa-resets", &op, request).await;
     assert!(refused.is(409, "not_sole_administrator"));
     assert!(refused.text("/detail").starts_with("the user is not an active Administrator"), "{refused:?}");
+    let administrator = json!({"username": "zoe", "display_name": "Zoe", "password": "a good long password"});
+    let taken = json!({"id": "acme", "name": "Acme", "administrator": administrator});
+    assert!(service.post("/v1/support/tenants", &op, taken).await.is(409, "conflict"));
     let rows = audit_rows(&service, &op, "").await;
-    assert!(
-        rows.iter().any(|row| row["action"] == "mfa.reset" && row["outcome"] == "refused" && row["ticket"] == "T-9")
-    );
+    let refused =
+        |action: &str| rows.iter().find(|row| row["action"] == action && row["outcome"] == "refused").unwrap();
+    assert_eq!(refused("mfa.reset")["ticket"], "T-9");
+    assert_eq!(refused("tenant.created")["actor"], "u-op");
 }
 
 /// docs/product.md, "Order of checks": form, token, role, step-up, state.

@@ -583,6 +583,20 @@ async fn audit_is_downloaded_as_csv() {
     assert_eq!(text.lines().count() - 1, api.body["items"].as_array().unwrap().len());
 }
 
+/// An empty file would say that nothing happened.
+#[tokio::test]
+async fn wrong_filter_of_the_audit_is_shown_and_not_downloaded() {
+    let (service, mut users) = Service::with_users().await;
+    let mut ann = signed_in(&service, &mut users, "ann").await;
+    for (query, message) in
+        [("user=no%20one", "There is no user with this name."), ("from=yesterday", "Enter a day like 2026-01-31.")]
+    {
+        let reply = ann.open(&format!("/admin/audit?{query}&format=csv")).await;
+        assert!(reply.headers["content-type"].to_str().unwrap().starts_with("text/html"), "{query}");
+        assert_shows(&reply, &[message]);
+    }
+}
+
 #[tokio::test]
 async fn audit_of_more_events_than_a_page_has_a_next_page() {
     let (service, mut users) = Service::with_users().await;

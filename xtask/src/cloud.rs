@@ -33,14 +33,15 @@ pub struct Cloud {
     pub calls: PathBuf,
 }
 
-/// Days until a data key was replaced: a day after it is due.
+/// How many days ahead the clock of a later function is: one more than the days after which a data key is replaced
+/// (`vestibule::kms::DATA_KEY_SEALS`).
 pub const LATER: i64 = 91;
 
 impl Cloud {
     /// The cloud of `.ci/with-cloud`.
     #[must_use]
     pub fn from_environment() -> Self {
-        let path = env::var(FILE).expect("run it by .ci/with-cloud");
+        let path = env::var(FILE).expect("run it through .ci/with-cloud");
         serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
     }
 

@@ -1,4 +1,4 @@
-//! What the checks of a change need besides tests: a cloud on this machine, and the pages that are generated.
+//! What the checks of a change need besides tests: a cloud on this machine, and mutants of the SAML code.
 //!
 //! A check that asserts something is a test; what starts servers and serves is here. Panics are this crate's errors: a
 //! person reads them.

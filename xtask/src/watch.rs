@@ -3,6 +3,7 @@
 use std::{
     env,
     fs::{self, File},
+    net::{TcpListener, TcpStream},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command},
@@ -30,6 +31,8 @@ impl Gateway {
     fn start(port: &str, folder: &Path) -> Self {
         let log = folder.join("log");
         let (output, errors) = (File::create(&log).unwrap(), File::options().append(true).open(&log).unwrap());
+        // Another program at the port would answer instead of the functions.
+        TcpListener::bind(format!("127.0.0.1:{port}")).expect("the port is taken: set PORT to another one");
         let own = env::current_exe().unwrap();
         let host = Command::new("rustc").args(["--print", "host-tuple"]).output().unwrap();
         let host = String::from_utf8(host.stdout).unwrap().trim().to_uppercase().replace('-', "_");
@@ -41,9 +44,9 @@ impl Gateway {
             .stdout(output)
             .stderr(errors)
             .spawn()
-            .expect("cargo-lambda is missing: run it by .ci/with-cloud");
+            .expect("cargo-lambda is missing: run it through .ci/with-cloud");
         let mut gateway = Self { process, log };
-        while std::net::TcpStream::connect(format!("127.0.0.1:{port}")).is_err() {
+        while TcpStream::connect(format!("127.0.0.1:{port}")).is_err() {
             thread::sleep(Duration::from_millis(100));
             if let Some(status) = gateway.process.try_wait().unwrap() {
                 panic!("cargo-lambda: {status}\n{}", gateway.last_lines());

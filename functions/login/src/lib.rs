@@ -180,12 +180,13 @@ async fn next_step(
                 let opened = app.store.open_attempt(opening, &network, &*app.entropy, &event).await;
                 opened.map(|(token, expires_at)| enrolment(token, expires_at, reset_code_required))
             }
-            PasswordChecked::Exempt(exempt) => {
-                let (key, user) = (exempt.key().clone(), exempt.user().clone());
+            PasswordChecked::Excluded(excluded) => {
+                let (key, user) = (excluded.key().clone(), excluded.user().clone());
                 let mut event = request.event(AuditAction::Login, Outcome::Success).own(key.user());
                 event.user_agent.clone_from(&request.user_agent);
                 let profile = app.store.read_profile(&key);
-                let (opened, profile) = join!(app.store.open_exempt_session(exempt, &*app.entropy, &event), profile);
+                let (opened, profile) =
+                    join!(app.store.open_excluded_session(excluded, &*app.entropy, &event), profile);
                 match opened {
                     Ok(session) => Ok(signed_in(session, UserDto::new(&key, &user, &profile?))),
                     Err(error) => Err(error),

@@ -48,8 +48,9 @@ struct LoginTemplate {
     password: Field,
     sso_tenant: Field,
     return_to: String,
-    /// Where the form is sent, and where a password was forgotten. The named tenant decides how the pages look.
+    /// Where the form is sent. It names the tenant whose brand the page has, if there is one.
     action: String,
+    /// The page for a forgotten password, with the same tenant.
     forgot: String,
     sso: Sso,
 }

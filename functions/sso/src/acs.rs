@@ -1,6 +1,6 @@
 //! `POST /v1/sso/{tenant}/acs`: take the IdP's response, which the browser brings.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{
     Extension, Json,
@@ -32,8 +32,9 @@ use vestibule::{
 };
 
 use crate::{
-    limiter::{Limiter, Place, Placed},
-    provisioning,
+    configuration::EXPIRY_WARNING,
+    limiter::{CheckError, Limiter, Place, Placed},
+    provisioning::{self, Provisioned},
 };
 
 pub(crate) fn routes() -> Routes {
@@ -78,9 +79,6 @@ enum AcsAnswer {
     },
 }
 
-/// How long before a certificate expires a warning is logged.
-const EXPIRY_WARNING: Duration = Duration::from_secs(30 * 86_400);
-
 /// How often the decision about one assertion is made, if the user changes at the same time.
 const MAX_DECISIONS: usize = 3;
 
@@ -103,7 +101,7 @@ const MAX_DECISIONS: usize = 3;
     (status = 401, description = "`invalid_credentials`: The response is not valid, or names no user who may sign in. The \
         tenant's audit has the reason."),
     (status = 403, description = "`mfa_reset_required`"),
-    (status = 429, description = "`too_many_attempts`: The user was given too many enrolment tokens."),
+    (status = 429, description = "`too_many_attempts`: The user was given too many enrolment tokens from this network."),
 ))]
 async fn acs(
     State(app): State<Arc<App>>,
@@ -184,16 +182,17 @@ impl AcsRequest<'_> {
                 (fault, named.flatten())
             })
         };
-        match self.place.check(check).await? {
+        match self.place.check(check).await {
             Ok(assertion) => {
                 warn_of_expiry(self.idp, now);
                 Ok(assertion)
             }
-            Err((fault, algorithm)) => {
+            Err(CheckError::Refused((fault, algorithm))) => {
                 let event = self.event(fault.as_str(), None);
                 self.record(AuditEvent { algorithm, ..event }).await;
                 Err(Code::InvalidCredentials.into())
             }
+            Err(CheckError::Failed) => Err(Code::Unavailable.into()),
         }
     }
 
@@ -252,14 +251,17 @@ impl AcsRequest<'_> {
             }
             (SubjectRejection::NotSsoUser, _) => return Err(self.refused("not_of_sso", None).await),
         };
-        if let Err(why) = provisioning::create(self.app, self.request, &assertion, provisioning).await? {
-            return Err(self.refused(why, None).await);
+        if let Provisioned::Refused(rule) =
+            provisioning::create(self.app, self.request, &assertion, provisioning).await?
+        {
+            return Err(self.refused(rule, None).await);
         }
         let owner = self.app.store.sso_owner(assertion, self.idp, names, self.attempt).await;
         owner.map_err(|error| Problem::of(error, |_| Problem::new(Code::Unavailable).retry_after(1)))
     }
 
-    /// The response to every refusal after the check of the SAML response. Only the audit records the rule.
+    /// Refuses the request for a rule that is not about the form of the response. Records the rule in the audit and pauses. The
+    /// response does not name the rule.
     async fn refused(&self, rule: &str, user: Option<&UserId>) -> Problem {
         self.record(self.event(rule, user)).await;
         self.place.refuse(Code::InvalidCredentials).await

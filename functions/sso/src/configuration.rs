@@ -47,7 +47,7 @@ struct IdpRequest {
     /// The entity id of the identity provider: 1 to 1,024 visible ASCII characters.
     idp_entity_id: Option<String>,
     /// Where the identity provider takes requests by HTTP-Redirect: at most 1,024 visible ASCII characters. It must
-    /// be HTTPS if this service is.
+    /// be HTTPS, unless its host is this machine or this service uses HTTP.
     sso_url: Option<String>,
     /// The certificates that the identity provider signs with: 1 to 8, in PEM. Give both while it changes its key.
     certificates: Option<Vec<String>>,
@@ -142,13 +142,14 @@ struct IdpDto {
     service_provider: ServiceProviderDto,
 }
 
-/// A problem that an Administrator should look at; users can still sign in. The metadata has expired, or expires within 30 days (`metadata_expires`): fetch it from the identity provider again. A certificate has expired, or expires within 30 days (`certificate_expires`).
+/// A problem that an Administrator should look at; users can still sign in.
+///
+/// - `metadata_expires`: the metadata has expired, or expires within 30 days. Fetch it from the identity provider again.
+/// - `certificate_expires`: a certificate has expired, or expires within 30 days.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum WarningDto {
-    /// The metadata has expired, or expires within 30 days. Fetch it from the identity provider again.
     MetadataExpires,
-    /// A certificate has expired, or expires within 30 days.
     CertificateExpires,
 }
 
@@ -212,8 +213,8 @@ struct ServiceProviderDto {
     signing_certificate: Option<String>,
 }
 
-/// How long before an expiry the Administrator gets a warning.
-const EXPIRY_WARNING: Duration = Duration::from_secs(30 * 86_400);
+/// How long before an expiry the Administrator gets a warning, and each sign-in logs one.
+pub(crate) const EXPIRY_WARNING: Duration = Duration::from_secs(30 * 86_400);
 
 /// The key that signs the tenant's requests: the existing one, or a new one.
 async fn request_key(app: &Arc<App>, tenant: &TenantId) -> ApiResult<RequestKey> {
@@ -307,8 +308,7 @@ impl IdpRequest {
         }
         let web = is_https_or_loopback(&sso_url) || (!https && sso_url.starts_with("http://"));
         if !plain(&sso_url) || sso_url.contains('#') || !web {
-            let detail =
-                "must be an HTTP or HTTPS URL of at most 1024 characters, and HTTPS if this service uses HTTPS";
+            let detail = "must be an HTTPS URL of at most 1024 characters (HTTP only on this machine, or if this service uses HTTP)";
             return Err(Problem::field("/sso_url", detail));
         }
         if !(1..=CERTIFICATES).contains(&certificates.len()) {

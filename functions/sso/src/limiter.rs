@@ -6,8 +6,8 @@
 //!   refusals a second, however many requests arrive. The other flows keep their CPU time.
 //! - A pause delays only its own lane. A lane is a pair of a tenant, as the path names it, and a client network. So a flood at
 //!   one tenant, or from one network, delays no other lane.
-//! - The number of requests is limited: in a lane, of a tenant, of a network, and in total. Above a limit the response is 503,
-//!   and neither the body nor the store is read.
+//! - The number of requests is limited: in a lane, of a tenant, of a network, and in total. Above a limit the response is 503. The
+//!   body is then discarded, and the store is not read.
 //!
 //! A lane exists while a request has a place in it. So there are at most as many lanes as places, and no lane has to be evicted.
 
@@ -40,6 +40,15 @@ const SHARE: usize = 64;
 /// Places in total. Each may hold a body of 256 KiB: 64 MiB together.
 const TOTAL: usize = 256;
 
+/// Why [`Place::check`] returns nothing.
+#[derive(Debug)]
+pub(crate) enum CheckError<E> {
+    /// The check refused the response.
+    Refused(E),
+    /// The check did not end: it panicked.
+    Failed,
+}
+
 /// The limits of one process, shared by its requests.
 pub(crate) struct Limiter {
     lanes: Mutex<Lanes>,
@@ -63,19 +72,21 @@ struct Key {
 }
 
 struct Lane {
+    /// How many places are taken.
     places: usize,
     /// One request of a lane at a time is checked or pauses.
-    permit: Arc<Semaphore>,
+    turn: Arc<Semaphore>,
 }
 
 /// A request's place in its lane, until the last clone is dropped.
 #[derive(Clone)]
-pub(crate) struct Place(Arc<Permit>);
+pub(crate) struct Place(Arc<Taken>);
 
-struct Permit {
+/// Gives the place back when it is dropped.
+struct Taken {
     limiter: Arc<Limiter>,
     key: Key,
-    permit: Arc<Semaphore>,
+    turn: Arc<Semaphore>,
 }
 
 /// A request that has a place. The request was read only after it got the place.
@@ -93,7 +104,7 @@ impl Limiter {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// `None`: no place is left.
+    /// Takes a place in the lane of this tenant and network. `None`: a limit is reached.
     fn place(self: &Arc<Self>, tenant: Option<TenantId>, network: String) -> Option<Place> {
         let key = Key { tenant, network };
         let mut lanes = self.lanes();
@@ -107,12 +118,12 @@ impl Limiter {
         if full {
             return None;
         }
-        let new = || Lane { places: 0, permit: Arc::new(Semaphore::new(1)) };
+        let new = || Lane { places: 0, turn: Arc::new(Semaphore::new(1)) };
         let lane = lanes.all.entry(key.clone()).or_insert_with(new);
         lane.places += 1;
-        let permit = Arc::clone(&lane.permit);
+        let turn = Arc::clone(&lane.turn);
         drop(lanes);
-        Some(Place(Arc::new(Permit { limiter: Arc::clone(self), key, permit })))
+        Some(Place(Arc::new(Taken { limiter: Arc::clone(self), key, turn })))
     }
 
     /// Begins a pause, after all earlier ones, and returns when it ends.
@@ -124,7 +135,7 @@ impl Limiter {
     }
 }
 
-impl Drop for Permit {
+impl Drop for Taken {
     fn drop(&mut self) {
         let mut lanes = self.limiter.lanes();
         if let Some(lane) = lanes.all.get_mut(&self.key) {
@@ -141,16 +152,16 @@ impl Place {
     /// caller, so that closing the connection does not avoid the pause.
     ///
     /// # Errors
-    /// [`Code::Unavailable`]: the check panicked.
+    /// [`CheckError`]: the check refused the response, or failed.
     pub(crate) async fn check<T, E>(
         &self,
         check: impl FnOnce() -> Result<T, E> + Send + 'static,
-    ) -> ApiResult<Result<T, E>>
+    ) -> Result<T, CheckError<E>>
     where
         T: Send + 'static,
         E: Send + 'static,
     {
-        let permit = Arc::clone(&self.0.permit).acquire_owned().await.map_err(|_| Code::Unavailable)?;
+        let turn = Arc::clone(&self.0.turn).acquire_owned().await.map_err(|_| CheckError::Failed)?;
         let place = self.clone();
         let checked = tokio::spawn(async move {
             let limiter = &place.0.limiter;
@@ -160,19 +171,22 @@ impl Place {
             if !matches!(checked, Ok(Ok(_))) {
                 sleep_until(limiter.pause()).await;
             }
-            drop(permit);
+            drop(turn);
             checked
         });
-        Ok(checked.await.map_err(|_| Code::Unavailable)?.map_err(|_| Code::Unavailable)?)
+        match checked.await {
+            Ok(Ok(checked)) => checked.map_err(CheckError::Refused),
+            Ok(Err(_)) | Err(_) => Err(CheckError::Failed),
+        }
     }
 
     /// Returns the problem after a pause, for a refusal without a check or after one.
     pub(crate) async fn refuse(&self, problem: impl Into<Problem>) -> Problem {
-        if let Ok(permit) = Arc::clone(&self.0.permit).acquire_owned().await {
+        if let Ok(turn) = Arc::clone(&self.0.turn).acquire_owned().await {
             let place = self.clone();
             let paused = tokio::spawn(async move {
                 sleep_until(place.0.limiter.pause()).await;
-                drop(permit);
+                drop(turn);
             });
             let _ = paused.await;
         }
@@ -186,7 +200,7 @@ impl<C: FromRequest<Arc<App>, Rejection = Problem>> FromRequest<Arc<App>> for Pl
     async fn from_request(request: HttpRequest, app: &Arc<App>) -> ApiResult<Self> {
         let (mut parts, body) = request.into_parts();
         let tenant = Path::<TenantId>::from_request_parts(&mut parts, app).await.ok().map(|Path(tenant)| tenant);
-        let network = parts.extensions.get::<Peer>().map_or_else(|| "-".to_owned(), |peer| peer.network());
+        let network = Peer::network_of(parts.extensions.get::<Peer>().copied());
         let limiter = parts.extensions.get::<Arc<Limiter>>().cloned().ok_or(Code::Unavailable)?;
         let Some(place) = limiter.place(tenant, network) else {
             // A client reads the response only when its body was received, so the body is read and discarded.
@@ -231,7 +245,7 @@ mod tests {
         assert!(timeout(Duration::from_millis(100), &mut next).await.is_err(), "two checks ran at the same time");
         assert_eq!(limiter.lanes().all.len(), 2, "the place was released before the check ended");
         end.send(()).unwrap();
-        assert!(next.await.is_ok_and(|it| it.is_ok()));
+        assert!(next.await.is_ok());
     }
 
     /// A limiter with so many pauses ahead that a request that pauses is still waiting at the end of the test.
@@ -280,7 +294,7 @@ mod tests {
         let (acme, globex) = (lane(&limiter, "acme", "1").unwrap(), lane(&limiter, "globex", "1").unwrap());
         let (_, checked) =
             futures_util::join!(acme.refuse(Code::InvalidCredentials), globex.check(|| Err::<(), _>(())));
-        assert!(checked.is_ok_and(|it| it.is_err()));
+        assert!(matches!(checked, Err(CheckError::Refused(()))));
         assert!(started_at.elapsed() >= 4 * PAUSE);
     }
 

@@ -117,7 +117,8 @@ async fn create_tenant(
     match app.store.create_tenant(&actor, &tenant, &attempt, &events).await {
         Ok(()) => {}
         Err(TenantError::Rejected(TenantRejection::Taken)) => {
-            return Err(Problem::new(Code::Conflict).detail("a tenant with this id exists"));
+            let why = Problem::new(Code::Conflict).detail("a tenant with this id exists");
+            return Err(request.refused(&app, &operator, in_support.clone(), why).await);
         }
         Err(TenantError::Rejected(TenantRejection::ActorRevoked)) => return Err(request.no_longer(&app).await),
         Err(TenantError::Store(error)) => return Err(error.into()),

@@ -32,12 +32,12 @@ pub(crate) fn leads_to(verified: &VerifiedPassword, user: &User, step: NextStep)
 ///
 /// # Errors
 /// [`StepChanged`]: the user changed, and the password no longer opens a session.
-pub(crate) fn open_exempt_session(
+pub(crate) fn open_excluded_session(
     verified: &VerifiedPassword,
     user: &mut User,
     session: &NewSession,
 ) -> Result<Session, StepChanged> {
-    if !leads_to(verified, user, NextStep::Exempt) {
+    if !leads_to(verified, user, NextStep::ExcludedSession) {
         return Err(StepChanged);
     }
     let attempt = &verified.password_attempt;

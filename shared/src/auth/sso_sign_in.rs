@@ -106,8 +106,8 @@ impl SsoOpening {
                 SsoToken::Session(session)
             }
             // It has no step-up, because an excluded contact has no factor.
-            SsoStep::ExemptSession => {
-                SsoToken::Session(new_session(&sign_in, policy::EXEMPT_SESSION_LIFE, restore_epoch, entropy)?)
+            SsoStep::ExcludedSession => {
+                SsoToken::Session(new_session(&sign_in, policy::EXCLUDED_SESSION_LIFE, restore_epoch, entropy)?)
             }
             SsoStep::Enrolment => {
                 let token = NewToken::generate(TokenClass::Enrolment, &sign_in.key, restore_epoch, entropy)?;

@@ -34,6 +34,12 @@ use crate::{
 pub struct Peer(pub IpAddr);
 
 impl Peer {
+    /// The network of a client. `-` for all clients whose address is not known.
+    #[must_use]
+    pub fn network_of(peer: Option<Self>) -> String {
+        peer.map_or_else(|| "-".to_owned(), Self::network)
+    }
+
     /// The client's network as a short text: /24 for IPv4, /56 for IPv6.
     #[must_use]
     pub fn network(self) -> String {
@@ -47,10 +53,10 @@ impl Peer {
     }
 }
 
-/// The time and the id of a request, fixed before anything else happens.
+/// What is known of a request before it is read.
 #[derive(Clone)]
 pub(super) struct Stamp {
-    pub(super) now: Timestamp,
+    /// The id of the request.
     pub(super) id: String,
     /// The tenant that the request names, for the log. It is known once the request was read.
     pub(super) tenant: Arc<OnceLock<TenantId>>,
@@ -82,10 +88,10 @@ impl<B: Body, P: DeserializeOwned + Send, Q: DeserializeOwned + Send> FromReques
         let (mut parts, body) = request.into_parts();
         let path = path(&mut parts, state).await?;
         let query = form::query(parts.uri.query().unwrap_or(""))?;
-        let mut request = Request::new(parts, state.store.restore_epoch())?;
+        let mut request = Request::new(parts, state.clock.now(), state.store.restore_epoch())?;
         let body = B::read(&request.headers, body).await?;
-        // The time is taken after the body arrived. A client that sends its body slowly must not use a token, code or
-        // step-up that expired meanwhile.
+        // The time again, after the body arrived. A client that sends its body slowly must not use a token, code or step-up that
+        // expired meanwhile.
         request.now = state.clock.now();
         Ok(Self { body, path, query, request })
     }
@@ -131,15 +137,20 @@ pub struct Request {
 
 impl Request {
     /// A request of the API. It authenticates by its bearer token; cookies do not count.
-    fn new(parts: Parts, restore_epoch: RestoreEpoch) -> ApiResult<Self> {
-        let request = Self::without_tokens(parts)?;
+    fn new(parts: Parts, now: Timestamp, restore_epoch: RestoreEpoch) -> ApiResult<Self> {
+        let request = Self::without_tokens(parts, now)?;
         let token = request.authorization("bearer").and_then(|text| TokenRef::parse(text, restore_epoch));
         request.with_tokens(token.into_iter().collect())
     }
 
     /// A request of a page. It authenticates by its cookies; a bearer token does not count.
-    pub(super) fn of_page(parts: Parts, cookies: Cookies, restore_epoch: RestoreEpoch) -> ApiResult<Self> {
-        let request = Self::without_tokens(parts)?;
+    pub(super) fn of_page(
+        parts: Parts,
+        now: Timestamp,
+        cookies: Cookies,
+        restore_epoch: RestoreEpoch,
+    ) -> ApiResult<Self> {
+        let request = Self::without_tokens(parts, now)?;
         let tokens = cookies.tokens(&request.headers, restore_epoch);
         request.with_tokens(tokens)
     }
@@ -152,8 +163,8 @@ impl Request {
         Ok(self)
     }
 
-    fn without_tokens(parts: Parts) -> ApiResult<Self> {
-        let Some(Stamp { now, id, tenant }) = parts.extensions.get::<Stamp>().cloned() else {
+    fn without_tokens(parts: Parts, now: Timestamp) -> ApiResult<Self> {
+        let Some(Stamp { id, tenant }) = parts.extensions.get::<Stamp>().cloned() else {
             tracing::error!("a handler was called outside of `serve`");
             return Err(Code::Unavailable.into());
         };
@@ -183,7 +194,7 @@ impl Request {
     /// The client's network as a short text: /24 for IPv4, /56 for IPv6, `-` if the address is not known.
     #[must_use]
     pub fn network(&self) -> String {
-        self.peer.map_or_else(|| "-".to_owned(), |address| Peer(address).network())
+        Peer::network_of(self.peer.map(Peer))
     }
 
     /// The token of this class: the bearer token of the API, or a page's cookie.
@@ -194,7 +205,7 @@ impl Request {
         self.tokens.iter().find(|token| token.class() == class).ok_or_else(|| Code::InvalidToken.into())
     }
 
-    /// A new attempt. Each conditional write or transaction of the handler needs its own.
+    /// A new attempt, of one execution of an operation.
     ///
     /// # Errors
     /// `unavailable` if the source of randomness fails.

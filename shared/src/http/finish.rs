@@ -75,7 +75,7 @@ async fn finish(router: Router, clock: &dyn Clock, entropy: &dyn Entropy, mut re
         *request.method_mut() = Method::OPTIONS;
     }
     let tenant = Arc::new(OnceLock::new());
-    request.extensions_mut().insert(Stamp { now, id: id.clone(), tenant: Arc::clone(&tenant) });
+    request.extensions_mut().insert(Stamp { id: id.clone(), tenant: Arc::clone(&tenant) });
     let mut response = match AssertUnwindSafe(router.oneshot(request)).catch_unwind().await {
         Ok(Ok(response)) => response,
         Ok(Err(never)) => match never {},
@@ -111,7 +111,7 @@ async fn finish(router: Router, clock: &dyn Clock, entropy: &dyn Entropy, mut re
     response
 }
 
-/// What a browser asks for that gets a problem as a page.
+/// Requests of a browser whose problems are shown as a page.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum PageKind {
     /// A page.

@@ -62,7 +62,7 @@ pub struct PageBody<T>(pub T);
 
 /// The form of a page with a file: a `multipart/form-data` body of at most 256 KiB. As in [`PageBody`], empty fields count as
 /// absent. A field whose name ends in `[]` is a list and may occur several times; one whose name ends in `[base64]` need not be
-/// text, and is read as Base64.
+/// text, and the form has it encoded as Base64.
 pub struct UploadBody<T>(pub T);
 
 /// An `application/x-www-form-urlencoded` body of at most 256 KiB that another system makes: unknown fields are

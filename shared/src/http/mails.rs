@@ -36,7 +36,7 @@ impl Request {
 
 impl From<QueueError> for Problem {
     fn from(error: QueueError) -> Self {
-        tracing::error!(%error, "a mail was not queued");
+        tracing::error!(%error, "a mail may not be queued");
         Code::Unavailable.into()
     }
 }

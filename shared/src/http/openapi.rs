@@ -110,7 +110,7 @@ fn declare_tokens(components: &mut Components) {
 fn server() -> Server {
     let mut server = Server::new("http://127.0.0.1:8080");
     server.description = Some(
-        "The local runner with its default address. A deployment has an address of its own, and is reached by HTTPS only."
+        "The local server with its default address. A deployment has an address of its own, and is reached by HTTPS only."
             .to_owned(),
     );
     server

@@ -99,7 +99,7 @@ impl Request {
     }
 
     /// Records a wrong password, and the notifications about consecutive wrong passwords: at five, once a day, and at a
-    /// hundred as an attack. Every operation that checks a password uses it.
+    /// hundred as an attack.
     pub async fn wrong_password(
         &self,
         app: &App,

@@ -100,7 +100,7 @@ codes! {
     PayloadTooLarge = "payload_too_large", PAYLOAD_TOO_LARGE, "The body is too large";
     /// A limit was reached. The answer is the same whether or not the submitted secret was correct.
     TooManyAttempts = "too_many_attempts", TOO_MANY_REQUESTS, "Too many attempts";
-    /// A service that Vestibule depends on did not respond. The request was denied and can be repeated.
+    /// A service that Vestibule depends on did not respond. Nothing was granted, but a change may have been made.
     Unavailable = "unavailable", SERVICE_UNAVAILABLE, "Temporarily unavailable";
 }
 
@@ -125,7 +125,7 @@ pub struct Problem {
 
 /// What is wrong with one field of a request.
 #[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
-#[schema(example = json!({"field": "/email", "detail": "must be an e-mail address of at most 254 characters"}))]
+#[schema(example = json!({"field": "/email", "detail": "must be an e-mail address like name@example.com, of at most 254 ASCII characters"}))]
 pub(super) struct FieldError {
     /// The field. In a body, its JSON Pointer (RFC 6901), for example `/users/0/username`; empty for the whole body.
     /// Elsewhere `query:limit`, `path:id` or `header:content-type`.

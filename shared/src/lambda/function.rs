@@ -49,7 +49,7 @@ pub struct RequiredKeys {
 impl RequiredKeys {
     /// No key at all.
     pub const NOTHING: Self = Self { sealing: false, names: false, codes: false, mail_queue: false };
-    /// The key under which login names and tickets are digested.
+    /// The key under which login names, NameIDs and tickets are digested, and SAML signing keys and lists of users sealed.
     pub const NAMES: Self = Self { names: true, ..Self::NOTHING };
     /// The key under which recovery tokens and reset codes are digested.
     pub const CODES: Self = Self { codes: true, ..Self::NOTHING };

@@ -53,7 +53,7 @@ impl KeySources {
             file: None,
             kms: variable("VESTIBULE_KMS_ENDPOINT"),
             sealing: key(needs.sealing, "VESTIBULE_SEALING_KEY", "the KMS key that wraps data keys"),
-            names: key(needs.names, "VESTIBULE_NAMES_KEY", "the KMS key for login names"),
+            names: key(needs.names, "VESTIBULE_NAMES_KEY", "the KMS key for names and SAML signing keys"),
             codes: key(needs.codes, "VESTIBULE_CODES_KEY", "the KMS key for recovery tokens and reset codes"),
         }
     }

@@ -222,8 +222,8 @@ impl Reader<'_, '_> {
     }
 
     /// When the IdP checked a second factor, if the statement counts as a step-up: the request demanded a new
-    /// authentication, the tenant lists the authentication context, and the statement has a time. An IdP that only
-    /// continues a session reports an older time.
+    /// authentication, the tenant lists the authentication context, and the statement has a time. The step-up has that time.
+    /// Nothing shows that the IdP asked the user again: the IdP is trusted to obey `ForceAuthn`.
     fn stepped_up(&self, statement: NodeId) -> Option<Timestamp> {
         let request = self.expected.relay.as_ref().and_then(|(_, request)| request.as_ref());
         let at = self.attr(statement, "AuthnInstant").and_then(Timestamp::parse)?;

@@ -70,7 +70,8 @@ fn valid_until(document: &Document<'_>, role: NodeId) -> Result<Option<Timestamp
     let mut next = Some(role);
     while let Some(id) = next {
         if let Some(text) = attribute(document, id, "validUntil") {
-            let until = Timestamp::parse(text.trim()).ok_or("metadata_xml: validUntil is not a time in UTC")?;
+            let until =
+                Timestamp::parse(text.trim()).ok_or("the metadata has a validUntil that is not a time in UTC")?;
             earliest = Some(earliest.map_or(until, |earliest: Timestamp| earliest.min(until)));
         }
         next = document.parent(id);

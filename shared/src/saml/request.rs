@@ -29,7 +29,7 @@ pub fn redirect(
 ) -> Result<String, SealError> {
     let mut xml = XmlWriter::new();
     // Whole seconds, because some IdPs do not accept fractions.
-    let issued = Timestamp::from_secs(now.secs()).to_string();
+    let issued = now.whole_second().to_string();
     let mut attributes = vec![
         ("xmlns:samlp", PROTOCOL),
         ("xmlns:saml", ASSERTION),

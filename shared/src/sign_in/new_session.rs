@@ -65,7 +65,7 @@ impl NewSession {
         let token = NewToken::generate(TokenClass::Session, user, restore_epoch, entropy)?;
         let now = attempt.at;
         let life = match amr {
-            Amr::Password => policy::EXEMPT_SESSION_LIFE,
+            Amr::Password => policy::EXCLUDED_SESSION_LIFE,
             Amr::Otp | Amr::Recovery | Amr::Sso | Amr::SsoOtp => policy::SESSION_LIFE,
         };
         let step_up = amr.otp().then(|| now.whole_second());

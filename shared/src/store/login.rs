@@ -1,4 +1,4 @@
-//! Sign-in with a password: charge an attempt, open a challenge, an enrolment token or an exempt session.
+//! Sign-in with a password: charge an attempt, open a challenge, an enrolment token or a session of an excluded contact.
 
 use tokio::join;
 
@@ -13,13 +13,15 @@ use super::{
 };
 use crate::{
     audit::AuditEvent,
-    auth::login::{NetworkFull, leads_to, open_exempt_session},
+    auth::login::{NetworkFull, leads_to, open_excluded_session},
     domain::ChallengeState,
     env::{Entropy, Timestamp},
     password::PasswordHash,
     policy::{self, Backoff},
     secret::{LoginKey, NewToken, TokenClass, TokenRef},
-    sign_in::{Attempt, Continuation, DeviceOrigin, Exempt, NewSession, PasswordAttempt, SignedIn, VerifiedPassword},
+    sign_in::{
+        Attempt, Continuation, DeviceOrigin, ExcludedSignIn, NewSession, PasswordAttempt, SignedIn, VerifiedPassword,
+    },
 };
 
 /// The budget of attempts is used up: the attempt was not counted and must not be made.
@@ -230,13 +232,13 @@ impl Store {
     ///
     /// # Errors
     /// [`LoginRejection`], or a failure of the store: deny the sign-in, though it may be committed.
-    pub async fn open_exempt_session(
+    pub async fn open_excluded_session(
         &self,
-        exempt: Exempt,
+        excluded: ExcludedSignIn,
         entropy: &dyn Entropy,
         event: &AuditEvent,
     ) -> Result<SignedIn, OperationError<LoginRejection>> {
-        let verified = exempt.verified;
+        let verified = excluded.verified;
         let attempt = verified.password_attempt.attempt;
         let version = verified.user.security_version;
         let mut session =
@@ -248,7 +250,7 @@ impl Store {
         let audited = Audited { attempt: &attempt, number: 0, event };
         // The rejection is the user as they are now. `None`: the user was deleted.
         let decide = |user: &mut User| {
-            let opened = open_exempt_session(&verified, user, &session);
+            let opened = open_excluded_session(&verified, user, &session);
             opened.map(|entry| (entry, Vec::new())).map_err(|_| Some(user.clone()))
         };
         let commit = self.commit_user(&verified.key, verified.user.clone(), audited, None, decide);

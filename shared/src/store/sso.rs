@@ -6,8 +6,8 @@ mod sign_in;
 
 pub use configure::{RemovalRejection, TenantIdp};
 pub use request::{LoadedRequest, REQUEST_LIFE};
-pub(super) use sign_in::linked;
 pub use sign_in::{NoOwner, OpeningRejection, SsoOpened, SsoSession};
+pub(super) use sign_in::{linked, still_configured};
 
 use super::write::{Condition, absent, attr, eq, exists};
 pub use crate::auth::sso_sign_in::SubjectRejection;

@@ -9,7 +9,7 @@ use super::{
     item::{AuthType, Kind, Profile, Role, User},
     keys,
     session::{AdminContext, Principal, SessionError},
-    sso::linked,
+    sso::{linked, still_configured},
     table::{Transacted, Transaction},
     write::{self, Action, Condition, Item, Write, absent, attr, eq, exists, num, size, text},
 };
@@ -22,6 +22,7 @@ use crate::{
     password::PasswordHash,
     secret::{LoginKey, NameIdLink, NameKey, Nonce, TokenRef},
     sign_in::Attempt,
+    sso::Assertion,
 };
 
 mod names;
@@ -36,8 +37,9 @@ pub enum Actor<'a> {
     Seed,
     /// No user: the first Administrator of a tenant is created. Refused if the tenant has an active Administrator.
     First,
-    /// The tenant's IdP: a sign-in by SSO creates the user. The IdP's item was read.
-    Idp,
+    /// The tenant's IdP: an assertion creates the user. The transaction repeats the check that the IdP is configured if it makes
+    /// the user an Administrator.
+    Idp(&'a Assertion),
     /// An Administrator. The transaction repeats the check of their rights.
     AdminContext(&'a AdminContext),
 }
@@ -45,7 +47,7 @@ pub enum Actor<'a> {
 impl Actor<'_> {
     pub(super) fn check(&self, now: Timestamp) -> Option<Write> {
         match self {
-            Self::Seed | Self::First | Self::Idp => None,
+            Self::Seed | Self::First | Self::Idp(_) => None,
             Self::AdminContext(admin) => Some(Write::check(keys::user(admin.key()), admin.conditions(now))),
         }
     }
@@ -164,7 +166,7 @@ impl NewUser {
 /// Why a user was not created. If several reasons apply, the first in this order is returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum CreationRejection {
-    /// The caller lost the right to do it.
+    /// The caller lost the right to do it, or the IdP is no longer configured.
     #[error("the caller may no longer do this")]
     ActorRevoked,
     /// The name id is linked to another user.
@@ -273,7 +275,7 @@ fn creation(
     let tenant_exists = match actor {
         Actor::Seed | Actor::First => false,
         Actor::AdminContext(admin) => admin.tenant() == tenant,
-        Actor::Idp => true,
+        Actor::Idp(_) => true,
     };
     if !tenant_exists {
         writes.push((CreationRejection::NoTenant, Write::check(keys::tenant(tenant), vec![exists(attr("PK"))])));
@@ -283,6 +285,9 @@ fn creation(
         let conditions = if matches!(actor, Actor::First) { vec![no_admin] } else { vec![] };
         let actions = vec![add_admin(&new_user.key, new_user.user.auth_type)];
         writes.push((CreationRejection::NotFirst, Write::update(keys::administrators(tenant), conditions, actions)));
+        if let Actor::Idp(assertion) = actor {
+            writes.push((CreationRejection::ActorRevoked, still_configured(assertion)));
+        }
     }
     writes.extend(actor.check(now).map(|write| (CreationRejection::ActorRevoked, write)));
     if let Some(subject) = &new_user.profile.subject {

@@ -120,11 +120,11 @@ async fn exclusion_removes_the_factor_and_reinclusion_does_not_restore_it() {
         assert!(service.verify(&challenge, attempt).await.is(401, "invalid_token"));
     }
     assert!(service.get("/v1/session", &session).await.is(401, "session_refresh_required"));
-    let exempt = service.login(con).await.ok().text("/session/token");
-    let step = service.post("/v1/step-up", &exempt, json!({"code": right})).await;
+    let excluded = service.login(con).await.ok().text("/session/token");
+    let step = service.post("/v1/step-up", &excluded, json!({"code": right})).await;
     assert!(!step.status.is_success(), "{step:?}");
     exclude(&service, &ann, "k2", &["u-con1"], false).await.ok();
-    assert!(service.get("/v1/session", &exempt).await.is(401, "session_refresh_required"));
+    assert!(service.get("/v1/session", &excluded).await.is(401, "session_refresh_required"));
     let token = service.enrolment_token(con).await;
     let body = json!({"code": right});
     let reply = service.post("/v1/mfa/enrolments/confirm", &token, body).await;

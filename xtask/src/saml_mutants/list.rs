@@ -220,8 +220,8 @@ pub(super) const EDITS: &[Edit] = &[
     ),
     replace(
         PROVISIONING,
-        r#"Err(CreationError::Rejected(_)) => Ok(Err("provisioning_username_taken")),"#,
-        r#"Err(CreationError::Rejected(_)) => Ok(if OFF[no takeover] { Ok(()) } else { Err("provisioning_username_taken") }),"#,
+        r#"Err(CreationError::Rejected(_)) => Ok(Provisioned::Refused("provisioning_username_taken")),"#,
+        r#"Err(CreationError::Rejected(_)) => Ok(if OFF[no takeover] { Provisioned::Created } else { Provisioned::Refused("provisioning_username_taken") }),"#,
     ),
     // Conditions, which are switched off only to show that a mutant below is redundant.
     ignore("(reference)", SIGNATURE, r##"attribute(document, reference, "URI") != Some(format!("#{id}").as_str())"##),

@@ -86,8 +86,8 @@ pub(super) async fn preview(app: &App, page: &Page, tenant: &TenantId, form_sent
     // A file cannot be sent to the browser, so its ids join the typed ones.
     let all = typed_ids.lines().map(str::to_owned).chain(chosen);
     let all = all.chain(in_file.iter().flatten().map(ToString::to_string)).collect::<Vec<_>>().join("\n");
-    let wrong = pasted(&typed_ids).and(in_file).and_then(|_| pasted(&all));
-    let errors = match wrong {
+    let contacts = pasted(&typed_ids).and(in_file).and_then(|_| pasted(&all));
+    let errors = match contacts {
         Ok(contacts) => match dry_run(app, page, change, contacts, &reason).await {
             Ok(path) => return Ok(redirect(&path, [])),
             Err(problem) => page.errors(problem, "main")?,

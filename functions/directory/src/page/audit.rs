@@ -97,45 +97,51 @@ impl AuditPageQuery {
     }
 }
 
+impl AuditPageQuery {
+    /// The filter that the form asks for. `user`: the user whom the form names.
+    ///
+    /// # Errors
+    /// What is wrong with each field.
+    fn filter(&self, user: Option<UserId>) -> ApiResult<AuditFilter> {
+        let mut fields = TextFields::default();
+        if self.user.is_some() && user.is_none() {
+            fields.wrong("/user", "must be a user name or a user id");
+        }
+        let mut day = |field, text: Option<&str>| {
+            let day = text.map(|text| Timestamp::parse(&format!("{text}T00:00:00Z")));
+            if day == Some(None) {
+                fields.wrong(field, "must be a day, such as 2026-01-31");
+            }
+            day.flatten()
+        };
+        let (from, to) = (day("/from", self.from.as_deref()), day("/to", self.to.as_deref()));
+        fields.finish(Some(AuditFilter { user, from, to: to.map(|to| to + DAY) }))
+    }
+}
+
 pub(super) async fn show(State(app): State<Arc<App>>, get: PageRequest<(), AuditPageQuery>) -> PageResult {
     let PageRequest { mut page, query, .. } = get;
     let caller = page.principal(&app).await?;
     page.request.may_read(&app, &caller).await?;
     let after = cursor(List::Audit, query.cursor.as_deref())?;
-    let (list, errors) = match filter(&app, &caller, &query).await? {
-        Ok(filter) => {
-            let list = list_events(&app, &page.request, &caller, &filter, after.as_ref(), Limit::default()).await?;
-            (list, FormErrors::none())
-        }
-        Err(problem) => (AuditList { items: Vec::new(), next_cursor: None }, page.errors(problem, "user")?),
+    let user = match &query.user {
+        None => None,
+        Some(name) => find_user(&app, &caller, name.trim()).await?,
     };
+    let filter = match query.filter(user) {
+        Ok(filter) => filter,
+        Err(problem) => {
+            let errors = page.errors(problem, "user")?;
+            return table(&page, &errors, &query, AuditList { items: Vec::new(), next_cursor: None }, &HashMap::new());
+        }
+    };
+    let list = list_events(&app, &page.request, &caller, &filter, after.as_ref(), Limit::default()).await?;
     let people: Vec<_> = list.items.iter().flat_map(|row| row.actor.iter().chain(&row.target)).collect();
     let names = app.store.names(caller.token().user().tenant(), people).await?;
     match query.format {
         Some(Format::Csv) => Ok(download(&list.items, &names)),
-        None => table(&page, &errors, &query, list, &names),
+        None => table(&page, &FormErrors::none(), &query, list, &names),
     }
-}
-
-/// The filter that the form asks for, or what is wrong with it.
-async fn filter(app: &App, caller: &Principal, query: &AuditPageQuery) -> ApiResult<ApiResult<AuditFilter>> {
-    let mut fields = TextFields::default();
-    let user = match &query.user {
-        None => None,
-        Some(name) => find_user(app, caller, name.trim()).await?,
-    };
-    if query.user.is_some() && user.is_none() {
-        fields.wrong("/user", "must be a user name or a user id");
-    }
-    let mut day = |field, text: Option<&str>| {
-        let day = text.map(|text| Timestamp::parse(&format!("{text}T00:00:00Z")));
-        if day == Some(None) {
-            fields.wrong(field, "must be a day, such as 2026-01-31");
-        }
-        day.flatten()
-    };
-    let (from, to) = (day("/from", query.from.as_deref()), day("/to", query.to.as_deref()));
-    Ok(fields.finish(Some(AuditFilter { user, from, to: to.map(|to| to + DAY) })))
 }
 
 /// The user with this name. A deleted user has none any more, and is found by the id.

@@ -146,7 +146,8 @@ pub(crate) struct UserBatchAnswer {
 /// Create many users
 ///
 /// For an Administrator with a fresh step-up. Each row is created on its own. If there is no answer, send the request again:
-/// nobody is created twice.
+/// nobody is created twice. A user who was created by the first request may have no invitation: send one with
+/// `POST /v1/admin/users/{id}/invitation`.
 #[utoipa::path(post, path = "/v1/admin/users/batch", operation_id = "createUsers", tag = "directory",
     security(("session" = [])), request_body = UserBatchRequest, responses(
     (status = 200, body = UserBatchAnswer, description = "What became of each row."),
@@ -175,7 +176,7 @@ pub(crate) async fn create_users(
     dry_run: bool,
 ) -> ApiResult<Vec<RowDone>> {
     let rows: Vec<_> = rows.into_iter().map(|row| CheckedRow::new(app, admin, row)).collect::<ApiResult<_>>()?;
-    let logins: Vec<_> = rows.iter().filter_map(|row| Some(row.0.as_ref().ok()?.1.clone())).collect();
+    let logins: Vec<_> = rows.iter().filter_map(CheckedRow::login).cloned().collect();
     let mut owners = app.store.login_owners(&logins).await?;
     let mut done = Vec::with_capacity(rows.len());
     for row in rows {
@@ -225,7 +226,10 @@ impl RowDone {
 }
 
 /// A row whose values were checked.
-struct CheckedRow(Result<(CreateRequest, LoginKey), Problem>);
+enum CheckedRow {
+    Valid { user: CreateRequest, login: LoginKey },
+    Invalid(Problem),
+}
 
 impl CheckedRow {
     fn new(app: &App, admin: &AdminContext, row: ApiResult<CreateRequest>) -> ApiResult<Self> {
@@ -235,13 +239,18 @@ impl CheckedRow {
             user.check_in(tenant)?;
             Ok(user)
         });
-        Ok(Self(match checked {
-            Ok(user) => {
-                let login = user.login(app, tenant)?;
-                Ok((user, login))
-            }
-            Err(why) => Err(why),
-        }))
+        Ok(match checked {
+            Ok(user) => Self::Valid { login: user.login(app, tenant)?, user },
+            Err(why) => Self::Invalid(why),
+        })
+    }
+
+    /// The login name, if the row is valid.
+    fn login(&self) -> Option<&LoginKey> {
+        match self {
+            Self::Valid { login, .. } => Some(login),
+            Self::Invalid(_) => None,
+        }
     }
 
     /// Creates the user, unless the name exists. `owners` has who owns which name, and gets the new user.
@@ -253,9 +262,9 @@ impl CheckedRow {
         owners: &mut HashMap<String, Option<UserId>>,
         dry_run: bool,
     ) -> ApiResult<RowDone> {
-        let (user, login) = match self.0 {
-            Ok(user) => user,
-            Err(why) => return Ok(RowDone::invalid(why)),
+        let (user, login) = match self {
+            Self::Valid { user, login } => (user, login),
+            Self::Invalid(why) => return Ok(RowDone::invalid(why)),
         };
         if let Some(owner) = owners.get(login.digest()) {
             return Ok(RowDone::exists(owner.clone()));

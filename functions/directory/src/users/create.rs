@@ -6,7 +6,7 @@ use axum::{Json, extract::State, http::StatusCode};
 use serde::Deserialize;
 use utoipa::ToSchema;
 use vestibule::{
-    audit::{AuditAction, Outcome},
+    audit::{AuditAction, AuditEvent, Outcome},
     http::{
         ApiRequest, ApiResult, App, Code, Line, Problem, Request,
         dto::{AuthTypeDto, Email, KindDto, RoleDto, UserDto, Username},
@@ -97,11 +97,11 @@ pub(super) async fn create_checked(
         app.mail_queue()?;
     }
     let user = new_user(app, request, admin, body).await?;
-    let event = request.event(AuditAction::UserCreated, Outcome::Success);
-    let event = event.by(admin.key().user()).about(user.key.user());
-    match app.store.create_user(&Actor::AdminContext(admin), &user, &request.attempt(app)?, &event).await {
+    let event = request.event(AuditAction::UserCreated, Outcome::Success).by(admin.key().user());
+    let created = event.clone().about(user.key.user());
+    match app.store.create_user(&Actor::AdminContext(admin), &user, &request.attempt(app)?, &created).await {
         Ok(()) => {}
-        Err(CreationError::Rejected(why)) => return Err(rejected(app, request, why).await),
+        Err(CreationError::Rejected(why)) => return Err(rejected(app, request, admin, event, why).await),
         Err(CreationError::Store(error)) => return Err(error.into()),
     }
     if body.invite {
@@ -110,14 +110,16 @@ pub(super) async fn create_checked(
     Ok(user)
 }
 
-async fn rejected(app: &App, request: &Request, why: Rejection) -> Problem {
-    match why {
+/// The response to a creation that the store refused. `event` names no target: the user does not exist.
+async fn rejected(app: &App, request: &Request, admin: &AdminContext, event: AuditEvent, why: Rejection) -> Problem {
+    let problem = match why {
         Rejection::NameTaken => Problem::new(Code::Conflict).detail("another user has this username"),
         Rejection::SubjectTaken => name_id_taken(),
         Rejection::Ambiguous => name_id_is_a_username(),
-        Rejection::IdTaken | Rejection::NoTenant | Rejection::NotFirst => Code::Unavailable.into(),
-        Rejection::ActorRevoked => request.no_longer(app).await,
-    }
+        Rejection::IdTaken | Rejection::NoTenant | Rejection::NotFirst => return Code::Unavailable.into(),
+        Rejection::ActorRevoked => return request.no_longer(app).await,
+    };
+    request.refused(app, admin, event, problem).await
 }
 
 async fn new_user(app: &App, request: &Request, admin: &AdminContext, body: &CreateRequest) -> ApiResult<NewUser> {

@@ -4,7 +4,7 @@
 use data_encoding::BASE64;
 
 /// The fields of a body, as pairs of name and value. A file is a value too; its file name and its type are ignored. The value
-/// of a field whose name ends in `[base64]` is in Base64, because it need not be text. `None` if the body is not of this form.
+/// of a field whose name ends in `[base64]` need not be text: it is returned as Base64. `None` if the body is not of this form.
 pub(super) fn fields(boundary: &str, body: &[u8]) -> Option<Vec<(String, String)>> {
     let delimiter = format!("\r\n--{boundary}");
     let mut rest = body.strip_prefix(delimiter.trim_start().as_bytes())?;

@@ -1,4 +1,5 @@
-//! The cookies of pages: one for each class of token. Each lives as long as its token.
+//! The cookies of pages: the tokens, the pre-session and the language. A cookie lives as long as its token, except that of a mailed
+//! token, which lives for an hour.
 
 use std::time::Duration;
 
@@ -34,12 +35,6 @@ impl Cookies {
     #[must_use]
     pub fn new(app: &App) -> Self {
         Self { https: app.public_url.as_ref().is_none_or(PublicUrl::is_https) }
-    }
-
-    /// Whether cookies are only sent over HTTPS. Plain HTTP is for this machine only.
-    #[must_use]
-    pub fn https(self) -> bool {
-        self.https
     }
 
     /// The name of a cookie. With `__Host-`, neither another host nor plain HTTP can set it.

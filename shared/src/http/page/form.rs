@@ -217,7 +217,7 @@ impl FormErrors {
 }
 
 impl Page {
-    /// What is wrong with the sent form. `field` is the one that a problem is about which names no field.
+    /// What is wrong with the sent form. `field` gets the message if the problem names no field.
     ///
     /// # Errors
     /// Without a valid session the browser goes to the sign-in page. If the service does not respond, that is a page of its

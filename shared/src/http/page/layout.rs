@@ -30,10 +30,10 @@ const POLICY: HeaderValue = HeaderValue::from_static(
      base-uri 'none'; frame-ancestors 'none'",
 );
 
-/// The answer to the request for a page.
+/// The response to the request for a page.
 pub type PageResult = Result<Response, PageError>;
 
-/// Why there is another answer than the page.
+/// What is sent instead of the page.
 #[derive(Debug)]
 pub enum PageError {
     /// A problem, shown as a page of its own.

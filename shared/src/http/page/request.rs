@@ -116,8 +116,8 @@ impl Page {
         let asked = uri.query().and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("lang=")));
         let chosen = asked.and_then(Language::parse);
         let language = chosen.unwrap_or_else(|| language(&parts.headers));
-        let mut request = Request::of_page(parts, cookies, app.store.restore_epoch())?;
-        (request.now, request.language) = (app.clock.now(), language);
+        let mut request = Request::of_page(parts, app.clock.now(), cookies, app.store.restore_epoch())?;
+        request.language = language;
         let (text, chosen, brand) = (Text::new(language), chosen.is_some(), Brand::of(app, &uri, &request).await);
         Ok(Self { request, text, cookies, uri, chosen, navigation: None, brand })
     }

@@ -59,7 +59,7 @@ async fn included_contact_may_enrol_although_dormant() {
     assert!(item_at(&ann, keys::exclusion(&con)).await.is_some());
     let long_ago = (NOW - policy::DORMANT - Duration::from_secs(1)).secs();
     set(&ann, &con, vec![Action::Set(attr("seen"), num(long_ago))]).await;
-    assert!(NextStep::of(&ann.read(&con).await, NOW) == NextStep::Exempt);
+    assert!(NextStep::of(&ann.read(&con).await, NOW) == NextStep::ExcludedSession);
     assert_eq!(run(&ann, &con, ExclusionChange::Include, NOW).await, ContactOutcome::Included);
     assert!(NextStep::of(&ann.read(&con).await, NOW) == NextStep::EnrolmentRequired);
 }

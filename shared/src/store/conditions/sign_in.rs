@@ -140,17 +140,18 @@ async fn excluded(ann: &Ann) -> NewToken {
 }
 
 #[tokio::test]
-async fn exempt_sign_in_clears_failures_of_name_and_device() {
+async fn sign_in_of_an_excluded_contact_clears_failures_of_name_and_device() {
     let (ann, _) = ann(0).await;
     let token = excluded(&ann).await;
     for device in [None, Some(token.reference())] {
         for n in 0..3 {
             assert_eq!(ann.password("wrong", device, NOW).await.err().unwrap().failures(), n + 1);
         }
-        let PasswordChecked::Exempt(exempt) = ann.password(PASSWORD, device, NOW).await.ok().unwrap().decide() else {
-            panic!("not exempt")
+        let PasswordChecked::Excluded(excluded) = ann.password(PASSWORD, device, NOW).await.ok().unwrap().decide()
+        else {
+            panic!("not excluded")
         };
-        assert!(ann.store.open_exempt_session(exempt, &SystemEntropy, &ann.event()).await.is_ok());
+        assert!(ann.store.open_excluded_session(excluded, &SystemEntropy, &ann.event()).await.is_ok());
         assert_eq!(ann.password("wrong", device, NOW).await.err().unwrap().failures(), 1);
     }
 }
@@ -177,10 +178,10 @@ fn excluded_contact_signs_in_although_dormant_or_past_enrolment_deadline() {
     let exclusion = Exclusion { batch: BatchId::parse("b").unwrap(), at: Timestamp::default() };
     let excluded = User { excluded: Some(exclusion), ..person(Kind::Contact, Role::Portal, incarnation) };
     let late = User { enrol_by: Some(NOW), ..excluded.clone() };
-    assert!(NextStep::of(&excluded, NOW + policy::DORMANT + Duration::from_secs(1)) == NextStep::Exempt);
-    assert!(NextStep::of(&late, NOW + Duration::from_secs(1)) == NextStep::Exempt);
+    assert!(NextStep::of(&excluded, NOW + policy::DORMANT + Duration::from_secs(1)) == NextStep::ExcludedSession);
+    assert!(NextStep::of(&late, NOW + Duration::from_secs(1)) == NextStep::ExcludedSession);
     let employee = User { kind: Kind::Employee, ..excluded.clone() };
-    assert!(NextStep::of(&employee, NOW) == NextStep::EnrolmentRequired, "only a contact is exempt");
+    assert!(NextStep::of(&employee, NOW) == NextStep::EnrolmentRequired, "only a contact is excluded");
     let included = User { excluded: None, ..excluded };
     assert!(NextStep::of(&included, NOW + policy::DORMANT) == NextStep::ResetRequired);
 }

@@ -252,9 +252,9 @@ async fn refusal_after_correct_password_has_its_own_audit_row() {
     assert_eq!(events, [accepted, refused]);
 }
 
-/// The audit row of the correct password, which was written before, does not count as the audit row of the exempt sign-in.
+/// The audit row of the correct password, which was written before, does not count as the audit row of the sign-in.
 #[tokio::test]
-async fn sign_in_that_becomes_exempt_meanwhile_succeeds() {
+async fn sign_in_of_a_contact_excluded_meanwhile_succeeds() {
     let (ann, _) = ann(0).await;
     ann.change(Action::Set(attr("k"), write::text("c"))).await;
     ann.change_all(factor_removal()).await;
@@ -265,8 +265,8 @@ async fn sign_in_that_becomes_exempt_meanwhile_succeeds() {
     ann.change(Action::Add(attr("ep"), 1)).await;
     let opened = decided(ann.store.open_attempt(continuation, "10.0.0", &SystemEntropy, &ann.event()).await);
     let Err(LoginRejection::UserChanged(verified)) = opened else { panic!("opened") };
-    let PasswordChecked::Exempt(exempt) = verified.decide() else { panic!("not exempt") };
-    assert!(ann.store.open_exempt_session(exempt, &SystemEntropy, &ann.event()).await.is_ok());
+    let PasswordChecked::Excluded(excluded) = verified.decide() else { panic!("not excluded") };
+    assert!(ann.store.open_excluded_session(excluded, &SystemEntropy, &ann.event()).await.is_ok());
 }
 
 /// Attackers who guess passwords for the login name do not delay a known device.
@@ -357,19 +357,19 @@ async fn excluded_contact_signs_in_by_password_until_promoted() {
     let exclusion = item::Exclusion { batch: crate::id::BatchId::parse("b").unwrap(), at: Timestamp::default() };
     let contact = [Action::Set(attr("k"), write::text("c")), Action::Set(attr("ex"), item::value(&exclusion).unwrap())];
     ann.change_all(factor_removal().into_iter().chain(contact).collect()).await;
-    let exempt = |verified: VerifiedPassword| match verified.decide() {
-        PasswordChecked::Exempt(exempt) => exempt,
-        _ => panic!("not exempt"),
+    let excluded = |verified: VerifiedPassword| match verified.decide() {
+        PasswordChecked::Excluded(excluded) => excluded,
+        _ => panic!("not excluded"),
     };
-    let first = exempt(ann.password(PASSWORD, None, NOW).await.ok().unwrap());
-    let second = exempt(ann.password(PASSWORD, None, NOW).await.ok().unwrap());
+    let first = excluded(ann.password(PASSWORD, None, NOW).await.ok().unwrap());
+    let second = excluded(ann.password(PASSWORD, None, NOW).await.ok().unwrap());
     let event = ann.event();
-    let signed_in = ann.store.open_exempt_session(first, &SystemEntropy, &event).await.unwrap();
-    assert_eq!(signed_in.session.ends, NOW + policy::EXEMPT_SESSION_LIFE);
+    let signed_in = ann.store.open_excluded_session(first, &SystemEntropy, &event).await.unwrap();
+    assert_eq!(signed_in.session.ends, NOW + policy::EXCLUDED_SESSION_LIFE);
     ann.change(Action::Set(attr("k"), write::text("e"))).await;
     ann.change(Action::Remove(attr("ex"))).await;
     ann.change(Action::Add(attr("ep"), 1)).await;
-    let stale = decided(ann.store.open_exempt_session(second, &SystemEntropy, &event).await);
+    let stale = decided(ann.store.open_excluded_session(second, &SystemEntropy, &event).await);
     let Err(LoginRejection::UserChanged(verified)) = stale else { panic!("signed in, or denied") };
     assert!(matches!(verified.decide(), PasswordChecked::EnrolmentRequired(_)));
 }

@@ -244,7 +244,6 @@ impl Store {
         writes.extend(use_up(assertion, attempt.at()));
         let mut event = event.clone();
         if let Some(MappedRole { administrators, .. }) = mapped {
-            // The role stays after the session ends, so an IdP that is no longer configured must not give it.
             writes.extend([still_configured(assertion), administrators]);
             event.changed.push("role".to_owned());
         }
@@ -284,8 +283,9 @@ fn opened(opening: SsoOpening, user: User) -> SsoOpened {
     }
 }
 
-/// Condition: the tenant's IdP is still the one that issued the assertion.
-fn still_configured(assertion: &Assertion) -> Write {
+/// Condition: the tenant's IdP is still the one that issued the assertion. A role stays after the session ends, so an IdP that is
+/// no longer configured must not give one.
+pub(in crate::store) fn still_configured(assertion: &Assertion) -> Write {
     Write::check(keys::idp(&assertion.tenant), vec![has_generation(assertion.generation)])
 }
 

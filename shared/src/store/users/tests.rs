@@ -202,9 +202,10 @@ async fn tenant_is_checked_only_when_nothing_else_shows_it_exists() {
     let admin = ann.admin(&session).await;
     let delete_tenant = Write::delete(keys::tenant(ann.key.tenant()), vec![]);
     ann.store.table.update(&delete_tenant, Retry::Never).await.unwrap();
+    let assertion = ann.asserted("two", "1", None);
     for (actor, name, made) in [
         (Actor::AdminContext(&admin), "one", Ok(())),
-        (Actor::Idp, "two", Ok(())),
+        (Actor::Idp(&assertion), "two", Ok(())),
         (Actor::Seed, "three", Err(CreationRejection::NoTenant)),
         (Actor::First, "four", Err(CreationRejection::NoTenant)),
     ] {

@@ -17,12 +17,12 @@ use crate::{
     },
 };
 
-/// `charge_login`, `open_attempt`, `open_exempt_session`, `notify_failures`, `charge_own_password`, `change_password`.
+/// `charge_login`, `open_attempt`, `open_excluded_session`, `notify_failures`, `charge_own_password`, `change_password`.
 pub(super) async fn race(table: &Arc<dyn Table>, round: usize) {
     password_charges(table, round).await;
     challenges(table, round).await;
     networks(table, round).await;
-    exempt_sessions(table, round).await;
+    excluded_sessions(table, round).await;
     failure_notifications(table, round).await;
     password_changes(table, round).await;
     own_password_charges(table, round).await;
@@ -84,8 +84,8 @@ async fn networks(table: &Arc<dyn Table>, round: usize) {
 }
 
 /// The number of sessions of an excluded contact is limited.
-async fn exempt_sessions(table: &Arc<dyn Table>, round: usize) {
-    let one = race_tenant(table, "exempt", round).await;
+async fn excluded_sessions(table: &Arc<dyn Table>, round: usize) {
+    let one = race_tenant(table, "excluded", round).await;
     let excluded = item::Exclusion { batch: BatchId::parse("b").unwrap(), at: Timestamp::default() };
     let contact = [Action::Set(attr("k"), text("c")), Action::Set(attr("ex"), item::value(&excluded).unwrap())];
     one.ann.change_all(factor_removal().into_iter().chain(contact).collect()).await;
@@ -93,8 +93,8 @@ async fn exempt_sessions(table: &Arc<dyn Table>, round: usize) {
         let one = Arc::clone(&one);
         async move {
             let Ok(right) = one.verified_password(None, NOW).await else { return false };
-            let PasswordChecked::Exempt(exempt) = right.decide() else { panic!("not exempt") };
-            one.store().open_exempt_session(exempt, &SystemEntropy, &one.ann.event()).await.is_ok()
+            let PasswordChecked::Excluded(excluded) = right.decide() else { panic!("not excluded") };
+            one.store().open_excluded_session(excluded, &SystemEntropy, &one.ann.event()).await.is_ok()
         }
     });
     assert!(opened.await >= 1);

@@ -127,7 +127,7 @@ async fn session_of_an_excluded_contact_lasts_eight_hours() {
     let mut assertion = ann.asserted("con", "1", None);
     assertion.stepped_up = Some(NOW);
     let got = session(&ann, ann.owner(assertion, NOW).await.unwrap()).await;
-    assert_eq!((got.amr, got.ends), (Amr::Sso, NOW + policy::EXEMPT_SESSION_LIFE));
+    assert_eq!((got.amr, got.ends), (Amr::Sso, NOW + policy::EXCLUDED_SESSION_LIFE));
     assert_eq!(got.step_up, None, "a contact without a factor has no step-up");
     let sign_in = sso_sign_in(&ann, "con", "2").await;
     update_user(&ann, &con, vec![Action::Remove(attr("ex"))]).await;
@@ -513,6 +513,23 @@ async fn replaced_or_removed_idp_gives_no_role() {
     ann.removes_idp().await;
     assert!(matches!(sign_in_with_groups(&ann, &idp, "bob", Some(&["boss"])).await, Err(OpeningRejection::Spent)));
     assert_eq!(role_state(&ann, &bob).await, (Role::Standard, false, 1));
+}
+
+#[tokio::test]
+async fn replaced_or_removed_idp_creates_no_administrator() {
+    let (ann, _) = ann_with_sso_user().await;
+    let idp = idp_with_group_mapping(&ann).await;
+    let assertion = Assertion { generation: idp.generation, ..ann.asserted("zoe", "1", None) };
+    let create = async |name: &str, role: Role| {
+        let (actor, new_user) = (Actor::Idp(&assertion), ann.to_be(name, role));
+        decided(ann.store.create_user(&actor, &new_user, &attempt(NOW), &ann.event()).await)
+    };
+    assert_eq!(create("boss", Role::Administrator).await, Ok(()));
+    ann.configures(OTHER_ENTITY_ID, 2).await;
+    assert_eq!(create("late", Role::Administrator).await, Err(CreationRejection::ActorRevoked));
+    ann.removes_idp().await;
+    assert_eq!(create("late", Role::Administrator).await, Err(CreationRejection::ActorRevoked));
+    assert_eq!(create("staff", Role::Standard).await, Ok(()));
 }
 
 #[tokio::test]
