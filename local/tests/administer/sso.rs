@@ -61,7 +61,10 @@ fn identity_provider_is_set_and_tested() {
     let output = ann.run(&["sso", "test"], "");
     assert_eq!(output.status.code(), Some(1), "{answer}");
     let shown = text(&output.stdout);
-    assert!(shown.contains("last sign-in\tfailed\tthe last sign-in, at ") && shown.contains("was refused: "), "{shown}");
+    assert!(
+        shown.contains("last sign-in\tfailed\tthe last sign-in, at ") && shown.contains("was refused: "),
+        "{shown}"
+    );
     assert!(text(&output.stderr).contains(&format!("{}/v1/sso/acme/login", ann.proxy.url)));
 
     // New metadata keeps the other settings.
