@@ -5,7 +5,7 @@ import { mkdirSync } from "node:fs";
 import axe from "axe-core";
 import { chromium } from "playwright-core";
 
-const FOLDER = "target/pages";
+const FOLDER = process.env.SCREENSHOTS;
 const RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"];
 const WINDOWS = {
   wide: { viewport: { width: 1200, height: 900 } },

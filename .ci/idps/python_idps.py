@@ -23,7 +23,7 @@ from saml2.sigver import security_context
 PASSWORD = "urn:oasis:names:tc:SAML:2.0:ac:classes:PasswordProtectedTransport"
 XMLSEC1 = shutil.which("xmlsec1")
 logging.disable(logging.CRITICAL)  # pysaml2 logs a lot
-# pysaml2 does not list these methods, but xmlsec1, which signer for it, supports them.
+# pysaml2 does not list these methods, but xmlsec1, which signs for it, supports them.
 entity.SIG_ALLOWED_ALG += tuple((f"ECDSA{sha}", f"http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha{sha}") for sha in (256, 384, 512))
 scratch = tempfile.TemporaryDirectory()
 

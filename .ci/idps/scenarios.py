@@ -172,7 +172,7 @@ def refusals_of_samlify(service, idp, key):
 
 
 def browser(service, idp, key):
-    """A browser is start_query to `return_to`, with the session in a cookie."""
+    """A browser is sent to `return_to`, with the session in a cookie."""
     service.configure(metadata_xml=idp.metadata(key))
     form, cookie = service.browser_form(idp, "sam", key, "return_to=/portal")
     service.assert_refused(form, "pre_session")
@@ -188,7 +188,7 @@ def sign_in_by_keycloak(service, idp):
     idp.client(service.metadata())
     start = lambda: service.start("return_to=/portal")
     service.assert_signed_in(idp.sign_in(start(), "sam"), "sam")
-    # Keycloak assert_refused a changed and an unsigned request.
+    # Keycloak refuses a changed and an unsigned request.
     idp.assert_refused(keycloak.altered(start(), "RelayState"))
     idp.assert_refused(keycloak.altered(start(), "Signature"))
     idp.assert_refused(keycloak.without(start(), "SigAlg", "Signature"))
@@ -231,25 +231,25 @@ def step_up_by_keycloak(service, idp):
 
 
 old, new, curve = Key("old"), Key("new"), Key("curve", ec.generate_private_key(ec.SECP256R1()))
-pysaml2, samlify, auth0 = Pysaml2(), NodeIdp("samlify"), NodeIdp("samlp")
+pysaml2, samlify, samlp = Pysaml2(), NodeIdp("samlify"), NodeIdp("samlp")
 realm = keycloak.Keycloak(os.environ["KEYCLOAK"]) if "KEYCLOAK" in os.environ else None
 service = Service(sys.argv[1:])
 try:
     validate_schemas(service, pysaml2, old)
     signed = [{"sign": sign} for sign in ("assertion", "response", "both")]
     every = [how | {"sha": sha} for how in signed for sha in (256, 384, 512)]
-    for idp, name in ((pysaml2, "sam"), (samlify, "sue"), (auth0, "zoë@example.com")):
+    for idp, name in ((pysaml2, "sam"), (samlify, "sue"), (samlp, "zoë@example.com")):
         enrol_once(service, idp, name, old)
     sign_in_variants(service, pysaml2, "sam", old, every)
     sign_in_variants(service, pysaml2, "sam", curve, every)
     sign_in_like_opensaml(service, pysaml2, old)
     sign_in_variants(service, samlify, "sue", old, [{"sign": "both"}, {"sha": 512}])
-    sign_in_variants(service, auth0, "zoë@example.com", old, signed)
+    sign_in_variants(service, samlp, "zoë@example.com", old, signed)
     name_ids_of_pysaml2(service, pysaml2, old)
     for idp in (pysaml2, samlify):
         change_keys(service, idp, old, new, lambda *keys: {"metadata_xml": idp.metadata(*keys)})
-    pem = lambda *keys: {"idp_entity_id": auth0.entity, "sso_url": auth0.url, "certificates": [key.pem for key in keys]}
-    change_keys(service, auth0, old, new, pem)
+    pem = lambda *keys: {"idp_entity_id": samlp.entity, "sso_url": samlp.url, "certificates": [key.pem for key in keys]}
+    change_keys(service, samlp, old, new, pem)
     refusals(service, pysaml2, old, new)
     unsolicited(service, pysaml2, old)
     refusals_of_samlify(service, samlify, old)

@@ -13,7 +13,7 @@ NORTH, SOUTH = "north", "south"
 
 
 class Service:
-    """Two new tenants on the server of `.ci/cloud` at VESTIBULE_URL, or on a local runner that is browser_form with these arguments.
+    """Two new tenants on the server of `.ci/cloud` at VESTIBULE_URL, or on a local server that is started with these arguments.
     Each has an enrolled Administrator, and the first has users who sign in by SSO.
     """
 
@@ -40,7 +40,7 @@ class Service:
         return passwords
 
     def by_seed(self, arguments):
-        """Starts a local runner with the tenants. Returns the passwords of the Administrators."""
+        """Starts a local server with the tenants. Returns the passwords of the Administrators."""
         password = "ann waters 9 blue ferns"
         ann = {"username": "ann", "password": password, "display_name": "Ann", "kind": "employee", "role": "administrator"}
         with open(f"{scratch.name}/seed", "w", encoding="utf-8") as file:
@@ -82,7 +82,7 @@ class Service:
         return self.send("GET", f"/v1/sso/{tenant}/metadata").text
 
     def start(self, query="", tenant=NORTH):
-        """Starts a sign-in. Returns the URL that the browser is start_query to."""
+        """Starts a sign-in. Returns the URL that the browser is sent to."""
         return self.send("GET", f"/v1/sso/{tenant}/login?{query}", status=302).headers["Location"]
 
     def start_query(self, idp, tenant=NORTH):

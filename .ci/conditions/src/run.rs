@@ -160,7 +160,7 @@ fn build(copy: &Path, wanted: &[&str], features: &str) -> Option<Vec<(PathBuf, P
         let Ok(it) = serde_json::from_str::<serde_json::Value>(line) else { continue };
         if let (Some(program), Some(manifest)) = (it["executable"].as_str(), it["manifest_path"].as_str()) {
             let folder = Path::new(manifest).parent().expect("a folder").to_owned();
-            // The local runner has no conditions of the service.
+            // The local server has no conditions of the service.
             if !folder.ends_with("local") {
                 programs.push((program.into(), folder));
             }
