@@ -18,7 +18,7 @@ use crate::{
     terminal::{progress, say},
 };
 
-/// The most rows of a chunk. `POST /v1/admin/users/batch` takes no more.
+/// The maximum number of rows in a chunk. `POST /v1/admin/users/batch` takes no more.
 pub(crate) const CHUNK: usize = 200;
 
 /// How often a chunk is sent again if the service is unavailable.

@@ -16,7 +16,7 @@ use crate::{
 /// The largest body of a request, in bytes. The service takes 256 KiB.
 const MAX_BODY: usize = 200 * 1024;
 
-/// The most passwords of a request. In the cloud the function has a third of a processor, and 20 seconds.
+/// The maximum number of passwords in a request. In the cloud the function has a third of a processor, and 20 seconds.
 const MAX_PASSWORDS: usize = 25;
 
 /// The columns that a file must have.

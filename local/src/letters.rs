@@ -25,7 +25,7 @@ use crate::mail::MailFile;
 /// How many mails may wait to be sent. A request for one more waits for a place: an import invites faster than mails are made.
 const QUEUE: usize = 1_000;
 
-/// The most deliveries of a message.
+/// The maximum number of deliveries of a message.
 const DELIVERIES: usize = 3;
 /// The pause after a delivery that failed.
 const PAUSE: Duration = Duration::from_secs(1);

@@ -1,5 +1,5 @@
-//! `/mails`: the mails with links that this server would have sent, for development. Whoever opens them can use the links, so
-//! they are served on loopback only.
+//! `/mails`: the mails with links that this server would have sent, for development. A person who opens them can use the links,
+//! so they are served on loopback only.
 
 use std::sync::Arc;
 

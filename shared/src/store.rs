@@ -111,12 +111,44 @@ pub struct OperatorEvents<'a> {
     pub in_tenant: &'a AuditEvent,
 }
 
+/// Which event of an attempt an audit row is about. It is part of the row's key, so each is written once, and two events of one
+/// operation in a tenant must differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttemptEvent {
+    /// What the operation did, or that it was refused.
+    Outcome,
+    /// The refusal of an operation whose outcome may have been written before.
+    LateRefusal,
+    /// The same outcome, in the audit of the operators.
+    InSupport,
+    /// A limit that the attempt reached.
+    Limit,
+    /// An attack that the attempt shows.
+    Attack,
+    /// The password was correct. The outcome of the sign-in is another event.
+    PasswordAccepted,
+    /// The outcome for a contact of a batch, by position.
+    Contact(u16),
+}
+
+impl AttemptEvent {
+    /// The number of the event in the row's key. No operation has two events with the same number.
+    fn number(self) -> u32 {
+        match self {
+            Self::Outcome => 0,
+            Self::LateRefusal | Self::InSupport | Self::Limit => 1,
+            Self::Attack => 2,
+            Self::PasswordAccepted => 3,
+            Self::Contact(position) => u32::from(position) + 1,
+        }
+    }
+}
+
 impl Store {
-    /// Writes the audit row of an event that changed nothing: a refusal, or a threshold that was reached. `number` identifies
-    /// the event within its attempt; 0 is the event of the attempt's transaction. The response does not depend on the row, so
-    /// a failure is only logged.
-    pub async fn record(&self, tenant: &TenantId, attempt: &Attempt, number: u16, event: &AuditEvent) {
-        if let Err(error) = self.record_or_fail(tenant, attempt, number, event).await {
+    /// Writes the audit row of an event that changed nothing: a refusal, or a threshold that was reached. The response does not
+    /// depend on the row, so a failure is only logged.
+    pub async fn record(&self, tenant: &TenantId, attempt: &Attempt, which: AttemptEvent, event: &AuditEvent) {
+        if let Err(error) = self.record_or_fail(tenant, attempt, which, event).await {
             not_recorded(event, &error);
         }
     }
@@ -129,10 +161,10 @@ impl Store {
         &self,
         tenant: &TenantId,
         attempt: &Attempt,
-        number: u16,
+        which: AttemptEvent,
         event: &AuditEvent,
     ) -> Result<(), StoreError> {
-        let (row, retry) = self.lone_row(tenant, attempt, number, event)?;
+        let (row, retry) = self.lone_row(tenant, attempt, which, event)?;
         self.table.update(&row, retry).await.map(drop)
     }
 
@@ -142,12 +174,12 @@ impl Store {
         &self,
         tenant: &TenantId,
         attempt: &Attempt,
-        number: u16,
+        which: AttemptEvent,
         event: &AuditEvent,
     ) -> Result<(write::Write, table::Retry), StoreError> {
         let row = self.audit_item(attempt, event)?.into_iter();
         let actions = row.map(|(name, value)| write::Action::Set(write::attr(name), value)).collect();
-        let key = row_key(tenant, attempt, number, event);
+        let key = row_key(tenant, attempt, which, event);
         let row = write::Write::update(key, vec![write::absent(write::attr("PK"))], actions);
         Ok((row, table::Retry::Idempotent))
     }
@@ -157,10 +189,10 @@ impl Store {
         &self,
         tenant: &TenantId,
         attempt: &Attempt,
-        number: u16,
+        which: AttemptEvent,
         event: &AuditEvent,
     ) -> Result<write::Write, StoreError> {
-        Ok(write::Write::put_new(row_key(tenant, attempt, number, event), self.audit_item(attempt, event)?))
+        Ok(write::Write::put_new(row_key(tenant, attempt, which, event), self.audit_item(attempt, event)?))
     }
 
     fn audit_item(&self, attempt: &Attempt, event: &AuditEvent) -> Result<write::Item, StoreError> {
@@ -184,9 +216,9 @@ fn not_recorded(event: &AuditEvent, error: &StoreError) {
 /// The key of the audit row of the sign-in that opened a session.
 fn sign_in_row_key(tenant: &TenantId, session: &item::Session, shard: u8) -> write::Key {
     let attempt = data_encoding::BASE64URL_NOPAD.encode(session.attempt.bytes());
-    keys::audit(tenant, session.created, shard, &format!("{attempt}-0"))
+    keys::audit(tenant, session.created, shard, &format!("{attempt}-{}", AttemptEvent::Outcome.number()))
 }
 
-fn row_key(tenant: &TenantId, attempt: &Attempt, number: u16, event: &AuditEvent) -> write::Key {
-    keys::audit(tenant, attempt.at(), event.shard(), &format!("{}-{number}", attempt.text()))
+fn row_key(tenant: &TenantId, attempt: &Attempt, which: AttemptEvent, event: &AuditEvent) -> write::Key {
+    keys::audit(tenant, attempt.at(), event.shard(), &format!("{}-{}", attempt.text(), which.number()))
 }

@@ -27,7 +27,7 @@ use vestibule::{
     lambda::{ConfigErrors, Function, RequiredKeys, handler},
     log,
     sign_in::Attempt,
-    store::{Store, dynamo::DynamoTable},
+    store::{AttemptEvent, Store, dynamo::DynamoTable},
 };
 
 /// The ARN of the stream that the store's identity records.
@@ -194,7 +194,7 @@ async fn audit_retention_is_configurable() {
             environment.function(session::routes(), RequiredKeys::NOTHING).open_to_operators().await.unwrap();
         let begun = Attempt::begin(environment.clock.now(), &SystemEntropy).unwrap();
         let event = AuditEvent::new(AuditAction::Login, Outcome::Refused, "r");
-        app.store.record(&TenantId::parse(&tenant).unwrap(), &begun, 0, &event).await;
+        app.store.record(&TenantId::parse(&tenant).unwrap(), &begun, AttemptEvent::Outcome, &event).await;
         let items = client.scan().table_name("vestibule").send().await.unwrap().items.unwrap();
         let text = |item: &HashMap<_, AttributeValue>, name: &str| item[name].as_s().unwrap().clone();
         let rows = items.iter().filter(|item| text(item, "PK").starts_with(&format!("T#{tenant}#A#")));

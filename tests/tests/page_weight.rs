@@ -5,7 +5,7 @@ use axum::http::Method;
 use miniz_oxide::deflate::compress_to_vec;
 use tests::{Reply, Service, TestRequest, TestUser, browser::Browser};
 
-/// The most that a page may weigh.
+/// The maximum weight of a page.
 const MOST: usize = 20 * 1024;
 
 /// The head and the checksum of a gzip file.

@@ -9,6 +9,7 @@ use vestibule::{
     id::{TenantId, UserId},
     language::Language,
     sign_in::Attempt,
+    store::AttemptEvent,
     text::Text,
 };
 
@@ -559,7 +560,7 @@ async fn audit_shows_an_unknown_field_as_it_is_and_an_operator_without_a_name() 
     event.actor_tenant = TenantId::parse("support").ok();
     event.changed = vec!["of_a_later_version".to_owned()];
     let attempt = Attempt::begin(app.clock.now(), &*app.entropy).unwrap();
-    app.store.record(&TenantId::parse("acme").unwrap(), &attempt, 0, &event).await;
+    app.store.record(&TenantId::parse("acme").unwrap(), &attempt, AttemptEvent::Outcome, &event).await;
     let page = ann.open("/admin/audit").await;
     assert_shows(&page, &["Operator of support <code>u-bob</code>", "Changed:</span> of_a_later_version<"]);
     let csv = ann.open("/admin/audit?format=csv").await;

@@ -441,7 +441,7 @@ async fn refused_sso_response_is_a_page_in_the_browser_that_started() {
     }
     let page = service.post_acs_in_browser("acme", "nothing=1", &cookie).await;
     assert_shows(&page, 400, &["Something in the form is not valid"]);
-    // The rest of the API answers in JSON, whoever asks.
+    // The rest of the API answers a browser in JSON, too.
     for path in ["/v1/sso/acme/nothing", "/v1/nothing/acs"] {
         let request = TestRequest::new(Method::GET, path).header("accept", "text/html").header("cookie", &cookie);
         assert!(service.send(request).await.is(404, "not_found"), "{path}");

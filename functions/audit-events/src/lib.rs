@@ -21,10 +21,10 @@ use vestibule::{
     store::{item, keys, write},
 };
 
-/// The most entries of one PutEvents call.
+/// The maximum number of entries of one PutEvents call.
 const MAX_ENTRIES: usize = 10;
 
-/// The most bytes of the entries of one PutEvents call.
+/// The maximum size in bytes of the entries of one PutEvents call.
 const MAX_BYTES: usize = 256 * 1024;
 
 /// Actions that raise an alarm for those who run the service. `password.attacked` needs a stolen session, and has ended it.

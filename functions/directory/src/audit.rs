@@ -34,7 +34,7 @@ struct AuditQuery {
     /// Only events before this time (RFC 3339).
     #[param(format = DateTime, example = "2026-02-01T00:00:00Z")]
     to: Option<String>,
-    /// The most items of a page: 1 to 100. Without it: 50.
+    /// The maximum number of items in a page: 1 to 100. The default is 50.
     #[serde(default)]
     #[param(inline, required = false)]
     limit: Limit,

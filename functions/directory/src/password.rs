@@ -16,6 +16,7 @@ use vestibule::{
     secret::SecretText,
     sign_in::{Attempt, OwnPasswordAttempt},
     store::{
+        AttemptEvent,
         item::{Amr, Kind},
         session::Principal,
     },
@@ -106,10 +107,10 @@ async fn wrong_password(
     attempt: &Attempt,
 ) -> Problem {
     let mut event = request.event(AuditAction::PasswordChanged, Outcome::Refused).own(key.user());
-    app.store.record(key.tenant(), attempt, 0, &event).await;
+    app.store.record(key.tenant(), attempt, AttemptEvent::Outcome, &event).await;
     if refused.exhausts_session() {
         event.action = AuditAction::PasswordAttacked;
-        app.store.record(key.tenant(), attempt, 1, &event.notify(Notify::User)).await;
+        app.store.record(key.tenant(), attempt, AttemptEvent::Limit, &event.notify(Notify::User)).await;
     }
     Code::InvalidCredentials.into()
 }

@@ -11,7 +11,10 @@ use vestibule::{
     http::{ApiRequest, ApiResult, App, OrEmpty, Request},
     recovery::ResetCode,
     secret::{Nonce, SecretText, TotpSecret},
-    store::enrolment::{EnrolmentError, EnrolmentRejection},
+    store::{
+        AttemptEvent,
+        enrolment::{EnrolmentError, EnrolmentRejection},
+    },
     totp,
 };
 
@@ -96,10 +99,10 @@ pub(crate) async fn start_enrolment(app: &App, request: &Request, body: StartReq
     let key = token.key().clone();
     let codes = app.codes()?;
     let code = body.reset_code.and_then(|code| ResetCode::parse_digest(&codes, &key, code.expose()));
-    let start = app.store.may_enrol(token, code, &attempt).await;
+    let start = app.store.authorize_enrolment(token, code, &attempt).await;
     if matches!(start, Err(EnrolmentError::Rejected(EnrolmentRejection::ResetCode))) {
         let event = request.event(AuditAction::Enrolment, Outcome::Refused).own(key.user());
-        app.store.record(key.tenant(), &attempt, 1, &event).await;
+        app.store.record(key.tenant(), &attempt, AttemptEvent::LateRefusal, &event).await;
     }
     let start = start?;
     let factor = Nonce::generate(&*app.entropy)?;

@@ -19,11 +19,11 @@ use vestibule::{
     },
     id::{LoginName, TenantId},
     password,
-    policy::{Backoff, Budget},
+    policy::{self, Backoff, Budget},
     secret::{NewToken, SecretText, TokenRef},
     sign_in::{Attempt, Continuation, PasswordAttempt, PasswordChecked, SignedIn, VerifiedPassword},
     store::{
-        OperationError,
+        AttemptEvent, OperationError,
         item::{FactorState, User},
         login::{Exhausted, LoginRejection},
     },
@@ -244,11 +244,28 @@ fn enrolment(token: NewToken, expires_at: Timestamp, reset_code_required: bool) 
     LoginAnswer::EnrolmentRequired { enrolment: EnrolmentDto::new(token, expires_at), reset_code_required }
 }
 
-/// The response to every wrong password. A name that does not exist causes the same writes, and so takes the same time.
+/// The response to every wrong password. A name that does not exist causes the same writes, and so takes the same time. Users and
+/// Administrators are notified of consecutive wrong passwords: at five, once a day, and at a hundred as an attack.
 async fn refuse(app: &App, request: &Request, password_attempt: &PasswordAttempt, attempt: &Attempt) -> Problem {
+    let tenant = password_attempt.login().tenant();
     let mut event = request.event(AuditAction::Login, Outcome::Refused);
     event.target = password_attempt.owner().map(|owner| owner.user().clone());
-    request.wrong_password(app, password_attempt, attempt, event).await
+    app.store.record(tenant, attempt, AttemptEvent::Outcome, &event).await;
+    let notify = app.store.notify_failures(password_attempt).await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "failed to record the notification of wrong passwords");
+        false
+    });
+    if notify {
+        event.action = AuditAction::LoginDelayed;
+        app.store.record(tenant, attempt, AttemptEvent::Limit, &event.clone().notify(Notify::User)).await;
+    }
+    if password_attempt.failures() == policy::ATTACK_FAILURES {
+        event.action = AuditAction::LoginAttacked;
+        app.store
+            .record(tenant, attempt, AttemptEvent::Attack, &event.notify(Notify::User).notify(Notify::Administrators))
+            .await;
+    }
+    Code::InvalidCredentials.into()
 }
 
 /// The response to a right password of a user who needs a reset first. If the request that reached the limit of consecutive
@@ -264,6 +281,6 @@ async fn reset_required(app: &App, request: &Request, verified: &VerifiedPasswor
         }
     }
     let event = request.event(AuditAction::Login, Outcome::Refused).own(key.user());
-    join!(app.store.clear_failures(verified), app.store.record(key.tenant(), attempt, 0, &event));
+    join!(app.store.clear_failures(verified), app.store.record(key.tenant(), attempt, AttemptEvent::Outcome, &event));
     Code::MfaResetRequired.into()
 }

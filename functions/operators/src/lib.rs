@@ -18,7 +18,7 @@ use vestibule::{
     secret::{Nonce, SecretText},
     sign_in::Attempt,
     store::{
-        OperationError, OperatorEvents, StoreError,
+        AttemptEvent, OperationError, OperatorEvents, StoreError,
         item::{AuthType, Kind, Role},
         reset::{NotSoleAdministrator, SupportResetRejection as Rejection},
         setup::Identity,
@@ -302,7 +302,7 @@ impl Operations<'_> {
             Err(OperationError::Rejected(Rejection::TicketUsed)) => Refusal::TicketUsed,
         };
         in_support.outcome = Outcome::Refused;
-        app.store.record(&TenantId::support(), &self.attempt, 0, &in_support).await;
+        app.store.record(&TenantId::support(), &self.attempt, AttemptEvent::Outcome, &in_support).await;
         Err(why)
     }
 }

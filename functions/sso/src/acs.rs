@@ -25,7 +25,7 @@ use vestibule::{
     sign_in::Attempt,
     sso::{Assertion, PreSession, Relay, SsoChecked, SsoSignIn},
     store::{
-        OperationError,
+        AttemptEvent, OperationError,
         item::{Idp, SsoRequest},
         sso::{NoOwner, OpeningRejection, SsoOpened, SubjectRejection},
     },
@@ -282,7 +282,7 @@ impl AcsRequest<'_> {
     }
 
     async fn record(&self, event: AuditEvent) {
-        self.app.store.record(self.tenant, self.attempt, 0, &event).await;
+        self.app.store.record(self.tenant, self.attempt, AttemptEvent::Outcome, &event).await;
     }
 
     /// The response to a browser: the token in a cookie, and a redirect to `return_to` or first to the enrolment.

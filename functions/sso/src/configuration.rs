@@ -29,7 +29,7 @@ pub(crate) fn routes() -> Routes {
     Routes::new().routes(routes!(get, set, remove)).merge(page::routes())
 }
 
-/// The most certificates of an IdP.
+/// The maximum number of certificates of an IdP.
 const CERTIFICATES: usize = 8;
 
 /// The identity provider of a tenant: its metadata, or its entity id, address and certificates. Absent features are off.

@@ -15,6 +15,7 @@ use vestibule::{
     id::{TenantId, UserKey},
     secret::TokenClass,
     store::{
+        AttemptEvent,
         item::{Profile, User},
         lists::{List, UserFilter},
     },
@@ -133,7 +134,7 @@ pub(crate) async fn find_tenants(app: &App, request: &Request, query: Search) ->
     request.may_look_up(app, &principal).await?;
     let operator = principal.token().user();
     let event = request.event(AuditAction::TenantsListed, Outcome::Success).by(operator.user());
-    app.store.record_or_fail(operator.tenant(), &request.attempt(app)?, 0, &event).await?;
+    app.store.record_or_fail(operator.tenant(), &request.attempt(app)?, AttemptEvent::Outcome, &event).await?;
     let start = query.q.map(String::from);
     let page = app.store.tenants(start.as_deref(), after.as_ref(), query.limit.get()).await?;
     let items = page.items.into_iter().map(|(id, policy)| TenantDto { id: String::from(id), name: policy.name });
@@ -175,7 +176,7 @@ pub(crate) async fn find_users(
     let operator = principal.token().user();
     let mut event = request.event(AuditAction::UsersListed, Outcome::Success).by(operator.user());
     event.actor_tenant = Some(operator.tenant().clone()).filter(|own| own != tenant);
-    app.store.record_or_fail(tenant, &request.attempt(app)?, 0, &event).await?;
+    app.store.record_or_fail(tenant, &request.attempt(app)?, AttemptEvent::Outcome, &event).await?;
     let filter = UserFilter { start: query.q.map(String::from), ..UserFilter::default() };
     let page = app.store.list_users(tenant, &filter, after.as_ref(), query.limit.get()).await?;
     let items = page.items.into_iter().map(|(key, user, profile)| TenantUserDto::new(&key, &user, profile));

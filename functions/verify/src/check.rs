@@ -10,7 +10,7 @@ use vestibule::{
     secret::{FactorRef, SealedSecret, SecretText, TotpSecret},
     sign_in::{PendingVerification, SignedIn, VerificationToken},
     store::{
-        OperationError,
+        AttemptEvent, OperationError,
         login::Exhausted,
         verify::{AcceptError, ChargeRejection},
     },
@@ -84,14 +84,14 @@ pub(crate) async fn accept(app: &App, request: &Request, sign_in: SignIn, event:
         Err(AcceptError::Rejected(_)) => {
             let mut refused = request.event(event.action, Outcome::Refused);
             (refused.actor, refused.target) = (event.actor, event.target);
-            app.store.record(&tenant, &attempt, 0, &refused).await;
+            app.store.record(&tenant, &attempt, AttemptEvent::Outcome, &refused).await;
             Err(Code::InvalidCode.into())
         }
         Err(AcceptError::Store(error)) => Err(error.into()),
     }
 }
 
-/// Records a wrong code. From the third wrong code of a challenge on, the user gets a mail: whoever sends the codes knows the
+/// Records a wrong code. From the third wrong code of a challenge on, the user gets a mail: the sender of the codes knows the
 /// password (security.md 23).
 pub(crate) async fn refuse(
     app: &App,
@@ -105,12 +105,12 @@ pub(crate) async fn refuse(
     if pending.challenge().is_some_and(|challenge| !challenge.state.is_open_below(policy::NOTIFY_CODES)) {
         event = event.notify(Notify::User);
     }
-    app.store.record(key.tenant(), attempt, 0, &event).await;
+    app.store.record(key.tenant(), attempt, AttemptEvent::Outcome, &event).await;
     // This wrong code is counted, so the number is never 0.
     if user.total_failures % policy::SLOW_FAILURES == 0 {
         let event =
             about(AuditAction::FactorAttacked, Outcome::Refused).notify(Notify::User).notify(Notify::Administrators);
-        app.store.record(key.tenant(), attempt, 2, &event).await;
+        app.store.record(key.tenant(), attempt, AttemptEvent::Attack, &event).await;
     }
     if pending.exhausts_factor() {
         let event =

@@ -99,7 +99,7 @@ async fn submit_verify(State(app): State<Arc<App>>, post: PageForm<CodeForm>) ->
         Err(problem) => Err(problem),
     };
     match answer {
-        // Whoever used up their recovery token gets a new one first.
+        // A user without a recovery token gets a new one first.
         Ok(VerifyAnswer::SignedIn { session, recovery: Some(_), .. }) => {
             Ok(page.signed_in(&session, &with_return_to("/settings/recovery-token?used=true", &return_to)))
         }

@@ -196,7 +196,7 @@ pub struct AuditList {
     /// Which events.
     #[command(flatten)]
     pub events: Events,
-    /// The most events to print
+    /// The maximum number of events to print
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub limit: usize,
 }

@@ -236,7 +236,7 @@ fn demo_users_are_served_on_loopback_only() {
     Server::start(&["--data-dir", &data, "--host", "0.0.0.0"]).stop();
 }
 
-/// Whoever sees a mail can use its link.
+/// A person who sees a mail can use its link.
 #[test]
 fn mails_are_shown_on_loopback_only() {
     let home = TempDir::new().unwrap();

@@ -189,7 +189,7 @@ pub fn check_confirmation(user: &User, token: &EnrolmentToken, now: Timestamp) -
     }
 }
 
-/// A user who may start an enrolment, as loaded. It comes only from the store's `may_enrol`.
+/// A user who may start an enrolment, as loaded. It comes only from the store's `authorize_enrolment`.
 pub struct EnrolmentPermit {
     pub(crate) token: EnrolmentToken,
     pub(crate) user: User,

@@ -6,12 +6,11 @@ use super::{
     problem::{ApiResult, Code, Problem},
 };
 use crate::{
-    audit::{AuditAction, AuditEvent, Notify, Outcome},
+    audit::{AuditAction, AuditEvent, Outcome},
     id::UserKey,
-    policy,
     secret::TokenClass,
-    sign_in::{Attempt, PasswordAttempt},
     store::{
+        AttemptEvent,
         item::Profile,
         session::{AdminContext, Denied, Principal},
     },
@@ -98,32 +97,6 @@ impl Request {
         self.authorized(app, principal.token().user(), permission).await
     }
 
-    /// Records a wrong password, and the notifications about consecutive wrong passwords: at five, once a day, and at a
-    /// hundred as an attack.
-    pub async fn wrong_password(
-        &self,
-        app: &App,
-        password_attempt: &PasswordAttempt,
-        attempt: &Attempt,
-        mut event: AuditEvent,
-    ) -> Problem {
-        let tenant = password_attempt.login().tenant();
-        app.store.record(tenant, attempt, 0, &event).await;
-        let notify = app.store.notify_failures(password_attempt).await.unwrap_or_else(|error| {
-            tracing::warn!(%error, "failed to record the notification of wrong passwords");
-            false
-        });
-        if notify {
-            event.action = AuditAction::LoginDelayed;
-            app.store.record(tenant, attempt, 1, &event.clone().notify(Notify::User)).await;
-        }
-        if password_attempt.failures() == policy::ATTACK_FAILURES {
-            event.action = AuditAction::LoginAttacked;
-            app.store.record(tenant, attempt, 2, &event.notify(Notify::User).notify(Notify::Administrators)).await;
-        }
-        Code::InvalidCredentials.into()
-    }
-
     /// Why a change was refused whose caller lost the permission while it ran: the same problem that the caller's next
     /// request would get.
     pub async fn no_longer(&self, app: &App) -> Problem {
@@ -141,7 +114,7 @@ impl Request {
         event.outcome = Outcome::Refused;
         event.notify.clear();
         match self.attempt(app) {
-            Ok(attempt) => app.store.record(by.tenant(), &attempt, 0, &event).await,
+            Ok(attempt) => app.store.record(by.tenant(), &attempt, AttemptEvent::Outcome, &event).await,
             Err(problem) => return problem,
         }
         why.into()
@@ -151,7 +124,7 @@ impl Request {
     async fn authorized<T>(&self, app: &App, key: &UserKey, permission: Result<T, Denied>) -> ApiResult<T> {
         if matches!(permission, Err(Denied::Forbidden)) {
             let event = self.event(AuditAction::Forbidden, Outcome::Refused).own(key.user());
-            app.store.record(key.tenant(), &self.attempt(app)?, 0, &event).await;
+            app.store.record(key.tenant(), &self.attempt(app)?, AttemptEvent::Outcome, &event).await;
         }
         Ok(permission?)
     }

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use group::GroupResult;
 
 use super::{
-    OperationError, Store, StoreError, item,
+    AttemptEvent, OperationError, Store, StoreError, item,
     item::User,
     keys,
     records::times::millis,
@@ -309,7 +309,7 @@ impl Store {
             Write::put_new(keys::batch(tenant, id), with_expiry(item::write(&claim)?, at)),
             Write::put_new(keys::batch_ids(tenant, id), with_expiry(item::write(&contacts)?, at)),
         ];
-        let audit_row = self.audit_row(tenant, attempt, 0, event)?;
+        let audit_row = self.audit_row(tenant, attempt, AttemptEvent::Outcome, event)?;
         match self.table.transact(&Transaction::new(writes, audit_row)).await? {
             Transacted::Committed => Ok(Batch { claim, contacts: contacts.ids, groups: HashMap::new() }),
             Transacted::Refused(unmet) if unmet.contains_key(&keys::user(admin.key())) => {

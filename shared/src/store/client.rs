@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::{
-    OperationError, Store, StoreError, item,
+    AttemptEvent, OperationError, Store, StoreError, item,
     item::Profile,
     keys,
     records::times::millis,
@@ -118,7 +118,7 @@ impl Store {
         if client.tenant != *admin.tenant() {
             writes.push(Write::check(keys::tenant(&client.tenant), vec![super::write::exists(attr("PK"))]));
         }
-        let row = self.audit_row(&client.tenant, attempt, 0, event)?;
+        let row = self.audit_row(&client.tenant, attempt, AttemptEvent::Outcome, event)?;
         self.change_client(admin, &Transaction::new(writes, row)).await
     }
 
@@ -138,7 +138,7 @@ impl Store {
             Write::check(keys::user(admin.key()), admin.conditions(attempt.at())),
             Write::delete(keys::client(client), vec![eq(attr("t"), admin.tenant().as_str())]),
         ];
-        let row = self.audit_row(admin.tenant(), attempt, 0, event)?;
+        let row = self.audit_row(admin.tenant(), attempt, AttemptEvent::Outcome, event)?;
         self.change_client(admin, &Transaction::new(writes, row)).await
     }
 

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::{
-    OperationError, Store, StoreError, item, keys,
+    AttemptEvent, OperationError, Store, StoreError, item, keys,
     table::{Transacted, Transaction},
     write::{Action, Condition, Item, Value, Write, absent, attr, eq},
 };
@@ -22,10 +22,10 @@ use crate::{
 /// and 20 challenges for each client network (docs/limits.md). ADR 17 has the counts of 32 concurrent requests.
 const MAX_RETRIES: u32 = 16;
 
-/// The event of a commit, and its number among the events of the attempt.
+/// The event of a commit, and which event of the attempt it is.
 pub(super) struct Audited<'a> {
     pub(super) attempt: &'a Attempt,
-    pub(super) number: u16,
+    pub(super) which: AttemptEvent,
     pub(super) event: &'a AuditEvent,
 }
 
@@ -41,13 +41,13 @@ impl Store {
         gone: R,
         decide: impl Fn(&mut User) -> Result<(T, Vec<Write>), R>,
     ) -> Result<T, OperationError<R>> {
-        let Audited { attempt, number, event } = audited;
+        let Audited { attempt, which, event } = audited;
         let mut retries = Retries::of(attempt);
         loop {
             let mut changed = user.clone();
             let (outcome, others) = decide(&mut changed).map_err(OperationError::Rejected)?;
             let writes = [update(key, &user, &changed)?].into_iter().chain(others).collect();
-            let audit_row = self.audit_row(key.tenant(), attempt, number, event)?;
+            let audit_row = self.audit_row(key.tenant(), attempt, which, event)?;
             let mut unmet = match self.table.transact(&Transaction::new(writes, audit_row)).await? {
                 Transacted::Committed => return Ok(outcome),
                 Transacted::Refused(unmet) => unmet,
@@ -195,7 +195,7 @@ mod tests {
             Ok::<_, &str>(((), first.then(other).into_iter().collect()))
         };
         let commit = async |user| {
-            let audited = Audited { attempt: &attempt, number: 0, event: &event };
+            let audited = Audited { attempt: &attempt, which: AttemptEvent::Outcome, event: &event };
             decided(ann.store.commit_user(&ann.key, user, audited, "deleted", decide).await)
         };
         let user = ann.read(&ann.key).await;

@@ -3,7 +3,7 @@
 use tokio::join;
 
 use super::{
-    OperationError, Store, StoreError,
+    AttemptEvent, OperationError, Store, StoreError,
     administrators::mark_admin_with_mfa,
     commit::Audited,
     item,
@@ -38,7 +38,7 @@ impl Store {
     ///
     /// # Errors
     /// [`EnrolmentError`]: a rule of [`enroll::check_start`] rejects it, or the tenant's IdP changed.
-    pub async fn may_enrol(
+    pub async fn authorize_enrolment(
         &self,
         token: EnrolmentToken,
         reset_code: Option<CodeDigest>,
@@ -97,7 +97,7 @@ impl Store {
         let now = attempt.at();
         let pending = start.pending(factor, secret, now);
         let EnrolmentPermit { token, user, .. } = start;
-        let audited = Audited { attempt, number: 0, event };
+        let audited = Audited { attempt, which: AttemptEvent::Outcome, event };
         let decide = |user: &mut User| Ok(((), enroll::begin(user, &token, &pending, now).map(|()| Vec::new())?));
         self.commit_user(token.key(), user, audited, TokenRejection::Invalid.into(), decide).await?;
         Ok(pending.ends)
@@ -148,7 +148,7 @@ impl Store {
         event: &AuditEvent,
     ) -> Result<SignedIn, EnrolmentCommitError> {
         let (key, user) = (confirmed.key(), confirmed.charged_user().clone());
-        let audited = Audited { attempt: confirmed.attempt(), number: 0, event };
+        let audited = Audited { attempt: confirmed.attempt(), which: AttemptEvent::Outcome, event };
         let decide = |user: &mut User| {
             let new_device = confirmed.apply(user)?;
             let mark = || Write::update(keys::administrators(key.tenant()), vec![], vec![mark_admin_with_mfa(key)]);

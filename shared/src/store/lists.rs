@@ -414,7 +414,7 @@ mod tests {
     use crate::{
         audit::{AuditAction, Outcome},
         store::{
-            OperatorEvents, Table,
+            AttemptEvent, OperatorEvents, Table,
             fixture::{Ann, NOW, ann, attempt},
             item::Role,
             memory::MemoryTable,
@@ -530,7 +530,7 @@ mod tests {
             ..AuditEvent::new(AuditAction::UserChanged, Outcome::Success, "r")
         };
         for (actor, target) in [(ann.key.user(), &bob), (&bob, ann.key.user()), (ann.key.user(), ann.key.user())] {
-            ann.store.record_or_fail(tenant, &attempt(NOW), 0, &by(actor, target)).await.unwrap();
+            ann.store.record_or_fail(tenant, &attempt(NOW), AttemptEvent::Outcome, &by(actor, target)).await.unwrap();
         }
         for (user, count) in [(ann.key.user().clone(), 3), (bob, 2), (UserId::parse("u-eve").unwrap(), 0)] {
             let filter = AuditFilter { user: Some(user), ..AuditFilter::default() };
@@ -549,7 +549,7 @@ mod tests {
             let at = since + std::time::Duration::from_secs(n * 86_400);
             let user = UserId::parse(&format!("u-{}", n % 7)).unwrap();
             let event = AuditEvent::new(AuditAction::Login, Outcome::Refused, "r").about(&user);
-            ann.store.record(tenant, &attempt(at), 0, &event).await;
+            ann.store.record(tenant, &attempt(at), AttemptEvent::Outcome, &event).await;
             want.insert(0, at);
         }
         let read = |filter: AuditFilter, limit: usize| {
@@ -594,14 +594,14 @@ mod tests {
         assert_eq!(listed(&month).await, times[..2]);
         // Each row has its expiry time, whether written alone or in a transaction.
         let attempt = attempt(NOW);
-        month.record(ann.key.tenant(), &attempt, 0, &ann.event()).await;
-        let row = month.audit_row(ann.key.tenant(), &attempt, 1, &ann.event()).unwrap();
+        month.record(ann.key.tenant(), &attempt, AttemptEvent::Outcome, &ann.event()).await;
+        let row = month.audit_row(ann.key.tenant(), &attempt, AttemptEvent::Limit, &ann.event()).unwrap();
         month.table.update(&row, crate::store::table::Retry::Never).await.unwrap();
-        for number in [0, 1] {
-            let key = super::super::row_key(ann.key.tenant(), &attempt, number, &ann.event());
+        for which in [AttemptEvent::Outcome, AttemptEvent::Limit] {
+            let key = super::super::row_key(ann.key.tenant(), &attempt, which, &ann.event());
             let [found] = month.read_all([key]).await.unwrap();
             let expires = found.unwrap().remove("ttl").unwrap();
-            assert_eq!(expires, super::super::write::num((NOW + days(30)).secs()), "{number}");
+            assert_eq!(expires, super::super::write::num((NOW + days(30)).secs()), "{which:?}");
         }
         assert_eq!(month.at(month.restore_epoch()).audit_retention, "30".parse().unwrap());
     }
@@ -638,7 +638,7 @@ mod tests {
         let (day, since) = (std::time::Duration::from_secs(86_400), NOW - std::time::Duration::from_secs(390 * 86_400));
         let record = async |user: &UserId, at: Timestamp| {
             let event = AuditEvent::new(AuditAction::Login, Outcome::Refused, "r").about(user);
-            store.record(&tenant, &attempt(at), 0, &event).await;
+            store.record(&tenant, &attempt(at), AttemptEvent::Outcome, &event).await;
         };
         // Thousands of rows of another user in one month, and one row of this user each month.
         for n in 0..5_000 {
@@ -680,7 +680,7 @@ mod tests {
         let tenant = TenantId::parse("acme").unwrap();
         let since = NOW - std::time::Duration::from_secs(395 * 86_400);
         let event = AuditEvent::new(AuditAction::Login, Outcome::Refused, "r").about(&UserId::parse("u-1").unwrap());
-        store.record(&tenant, &attempt(since), 0, &event).await;
+        store.record(&tenant, &attempt(since), AttemptEvent::Outcome, &event).await;
         let first = store.audit(&tenant, &AuditFilter::default(), (since, NOW), None, 1).await.unwrap();
         assert_eq!((first.items.len(), table.1.load(Ordering::Relaxed)), (0, 40));
         let second = store.audit(&tenant, &AuditFilter::default(), (since, NOW), first.next.as_ref(), 1).await.unwrap();

@@ -3,7 +3,7 @@
 use tokio::join;
 
 use super::{
-    OperationError, Store, StoreError,
+    AttemptEvent, OperationError, Store, StoreError,
     commit::{self, Audited, Retries},
     item,
     item::{LoginRow, LoginTokenEntry, User},
@@ -204,7 +204,8 @@ impl Store {
 
     fn side_writes(&self, verified: &VerifiedPassword, event: &AuditEvent) -> Result<SideWrites, StoreError> {
         let password_attempt = &verified.password_attempt;
-        let audit_row = self.lone_row(verified.key.tenant(), &password_attempt.attempt, PASSWORD_ACCEPTED, event)?;
+        let audit_row =
+            self.lone_row(verified.key.tenant(), &password_attempt.attempt, AttemptEvent::PasswordAccepted, event)?;
         Ok(SideWrites { audit_row, cleared: cleared_login_failures(password_attempt) })
     }
 
@@ -247,7 +248,7 @@ impl Store {
         if let Some(device) = verified.password_attempt.device.clone() {
             session.from = DeviceOrigin::Known(device);
         }
-        let audited = Audited { attempt: &attempt, number: 0, event };
+        let audited = Audited { attempt: &attempt, which: AttemptEvent::Outcome, event };
         // The rejection is the user as they are now. `None`: the user was deleted.
         let decide = |user: &mut User| {
             let opened = open_excluded_session(&verified, user, &session);
@@ -343,9 +344,6 @@ fn cleared_login_failures(password_attempt: &PasswordAttempt) -> Option<(Write, 
 fn not_cleared(error: &StoreError) {
     tracing::warn!(%error, "the failures of a login name were not cleared");
 }
-
-/// The number of the audit row that says that a password was correct. The outcomes of the sign-in have 0 to 2.
-const PASSWORD_ACCEPTED: u16 = 3;
 
 impl VerifiedPassword {
     /// Why the password opens nothing for the user, who changed.

@@ -1,7 +1,7 @@
 //! Issue of a new recovery token.
 
 use super::{
-    OperationError, Store,
+    AttemptEvent, OperationError, Store,
     commit::Audited,
     session::{FreshSession, TokenRejection},
 };
@@ -32,7 +32,7 @@ impl Store {
     ) -> Result<(), RecoveryTokenError> {
         let (token, user) = (caller.principal().token(), caller.principal().user().clone());
         let factor = user.factor.active().map(|authenticator| authenticator.id);
-        let audited = Audited { attempt, number: 0, event };
+        let audited = Audited { attempt, which: AttemptEvent::Outcome, event };
         let decide = |user: &mut User| {
             replace_recovery_token(user, token, factor, *digest, attempt.at())?;
             Ok(((), Vec::new()))

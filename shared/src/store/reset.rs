@@ -1,7 +1,7 @@
 //! Resets of a user's MFA: by an Administrator of the tenant, or by support for a sole Administrator.
 
 use super::{
-    OperationError, OperatorEvents, Store, StoreError, budget,
+    AttemptEvent, OperationError, OperatorEvents, Store, StoreError, budget,
     commit::{self, Retries},
     item,
     item::{Administrators, LoginRow, Profile, ResetBudget, TenantPolicy},
@@ -183,7 +183,7 @@ impl Store {
                 return Ok(reset);
             }
             let event = reset_event(event, decided.kind, &reset.user);
-            let audit_row = self.audit_row(key.tenant(), attempt, 0, &event)?;
+            let audit_row = self.audit_row(key.tenant(), attempt, AttemptEvent::Outcome, &event)?;
             if let Transacted::Committed = self.table.transact(&Transaction::new(decided.writes, audit_row)).await? {
                 return Ok(reset);
             }
@@ -252,11 +252,11 @@ impl Store {
                 Write::put_new(keys::ticket(&target.ticket), used_ticket(actor, &key, now)),
                 remove_sole_admin_with_mfa(&key),
                 commit::update(&key, &loaded, &user)?,
-                self.audit_row(&TenantId::support(), attempt, 1, events.in_support)?,
+                self.audit_row(&TenantId::support(), attempt, AttemptEvent::InSupport, events.in_support)?,
             ];
             writes.extend(actor.check(now));
             let in_tenant = events.in_tenant.clone().about(key.user());
-            let audit_row = self.audit_row(key.tenant(), attempt, 0, &in_tenant)?;
+            let audit_row = self.audit_row(key.tenant(), attempt, AttemptEvent::Outcome, &in_tenant)?;
             if let Transacted::Committed = self.table.transact(&Transaction::new(writes, audit_row)).await? {
                 return ResetUser::new(&key, user, profile).map_err(OperationError::Store);
             }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{
-    OperationError, Store, StoreError,
+    AttemptEvent, OperationError, Store, StoreError,
     commit::Audited,
     item,
     item::{CurrentIdp, Profile, Role, Session, User},
@@ -294,7 +294,7 @@ impl Store {
         event: &AuditEvent,
     ) -> Result<(), OperationError<EndRejection>> {
         let token = &caller.token;
-        let audited = Audited { attempt, number: 0, event };
+        let audited = Audited { attempt, which: AttemptEvent::Outcome, event };
         let decide = |user: &mut User| Ok(((), end_sessions(user, token, which, attempt.at()).map(|()| Vec::new())?));
         self.commit_user(token.user(), caller.user.clone(), audited, TokenRejection::Invalid.into(), decide).await
     }

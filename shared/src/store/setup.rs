@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::{
-    Store, StoreError, item,
+    AttemptEvent, Store, StoreError, item,
     item::{Administrators, LoginRow},
     keys,
     table::{Retry, Transacted, Transaction},
@@ -82,7 +82,7 @@ impl Store {
         attempt: &Attempt,
         event: &AuditEvent,
     ) -> Result<Option<RestoreEpoch>, StoreError> {
-        let row = self.audit_row(&TenantId::support(), attempt, 0, event)?;
+        let row = self.audit_row(&TenantId::support(), attempt, AttemptEvent::Outcome, event)?;
         for _ in 0..MAX_RETRIES {
             let Some(Identity { restore, .. }) = self.identity().await? else { return Ok(None) };
             let Some(number) = restore.number.checked_add(1) else {

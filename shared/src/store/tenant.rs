@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{
-    ActorRevoked, OperationError, OperatorEvents, Store, StoreError, item,
+    ActorRevoked, AttemptEvent, OperationError, OperatorEvents, Store, StoreError, item,
     item::{Administrators, ResetCodeFor, TenantPolicy},
     keys,
     session::{AdminContext, Principal, SessionError},
@@ -81,9 +81,9 @@ impl Store {
         }
         writes.extend(by.check(attempt.at()));
         if let Actor::AdminContext(admin) = by {
-            writes.push(self.audit_row(admin.tenant(), attempt, 1, events.in_support)?);
+            writes.push(self.audit_row(admin.tenant(), attempt, AttemptEvent::InSupport, events.in_support)?);
         }
-        let row = self.audit_row(&tenant.id, attempt, 0, events.in_tenant)?;
+        let row = self.audit_row(&tenant.id, attempt, AttemptEvent::Outcome, events.in_tenant)?;
         let unmet = match self.table.transact(&Transaction::new(writes, row)).await? {
             Transacted::Committed => return Ok(()),
             Transacted::Refused(unmet) => unmet,
@@ -163,7 +163,7 @@ impl Store {
                     Some(Write::put(keys::logo(tenant), HashMap::from([("png".to_owned(), bytes(logo.png()))])))
                 }
             });
-            let row = self.audit_row(tenant, attempt, 0, event)?;
+            let row = self.audit_row(tenant, attempt, AttemptEvent::Outcome, event)?;
             if let Transacted::Refused(_) = self.table.transact(&Transaction::new(writes, row)).await? {
                 return Err(OperationError::Rejected(ActorRevoked));
             }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    OperationError, Store, StoreError,
+    AttemptEvent, OperationError, Store, StoreError,
     administrators::add_admin,
     item,
     item::{AuthType, Kind, Profile, Role, User},
@@ -229,7 +229,7 @@ impl Store {
     ) -> Result<(), CreationError> {
         let creation = creation(actor, new_user, attempt.at())?;
         let writes = creation.iter().map(|(_, write)| write.clone()).collect();
-        let row = self.audit_row(new_user.key.tenant(), attempt, 0, event)?;
+        let row = self.audit_row(new_user.key.tenant(), attempt, AttemptEvent::Outcome, event)?;
         let unmet = match self.table.transact(&Transaction::new(writes, row)).await? {
             Transacted::Committed => return Ok(()),
             Transacted::Refused(unmet) => unmet,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::join;
 
 use super::{
-    OperationError, Store, StoreError,
+    AttemptEvent, OperationError, Store, StoreError,
     commit::Audited,
     item,
     item::CurrentIdp,
@@ -101,7 +101,7 @@ impl Store {
     /// sign-in.
     pub async fn accept(&self, sign_in: SignIn, event: &AuditEvent) -> Result<SignedIn, AcceptError> {
         let (key, user) = (sign_in.key(), sign_in.charged_user().clone());
-        let audited = Audited { attempt: sign_in.attempt(), number: 0, event };
+        let audited = Audited { attempt: sign_in.attempt(), which: AttemptEvent::Outcome, event };
         let decide = |user: &mut User| Ok((sign_in.apply(user)?, Vec::new()));
         let opened = self.commit_user(key, user, audited, ProofRejected, decide).await?;
         Ok(sign_in.signed_in(opened))
@@ -119,8 +119,7 @@ impl Store {
         attempt: &Attempt,
         event: &AuditEvent,
     ) -> Result<(), OperationError<NotExhausted>> {
-        // Number 0 is the refusal of this attempt.
-        let audited = Audited { attempt, number: 1, event };
+        let audited = Audited { attempt, which: AttemptEvent::Limit, event };
         let decide = |user: &mut User| {
             verify_code::disable_factor(user)?;
             Ok(((), remove_admin_with_mfa(key, user).into_iter().collect()))

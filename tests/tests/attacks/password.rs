@@ -130,7 +130,7 @@ async fn refused_password_does_not_use_the_token_up() {
     let short = confirm(&service, &token, "8 bytes!").await;
     assert!(short.is(400, "invalid_request") && short.text("/errors/0/field") == "/new_password", "{short:?}");
     assert_eq!(confirm(&service, &token, NEW).await.status, 204);
-    // Whoever has an old token does not learn that its user is a contact, for whom this password is too short.
+    // An old token does not tell that its user is a contact, for whom this password is too short.
     assert!(confirm(&service, &token, "8 bytes!").await.is(401, "invalid_token"));
 }
 

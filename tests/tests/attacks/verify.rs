@@ -60,7 +60,7 @@ async fn all_operations_of_a_factor_share_one_budget() {
     service.verify(&challenge, &shown).await.ok();
 }
 
-/// Whoever sends a code with a challenge knows the password. One or two wrong codes are mistakes.
+/// The sender of a code with a challenge knows the password. One or two wrong codes are mistakes.
 #[tokio::test]
 async fn user_is_told_of_the_third_wrong_code_of_a_challenge_and_of_no_wrong_step_up() {
     let (service, mut users) = Service::with_users().await;

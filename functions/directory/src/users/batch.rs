@@ -23,7 +23,7 @@ use super::{
     create::{CreateRequest, create_checked},
 };
 
-/// The most users of one request.
+/// The maximum number of users in one request.
 pub(crate) const MAX_USERS: usize = 200;
 
 /// Users to create.

@@ -32,7 +32,7 @@ pub(crate) struct ListQuery {
     #[param(example = "an")]
     #[param(inline)]
     q: Option<NameStart>,
-    /// The most items of a page: 1 to 100. Without it: 50.
+    /// The maximum number of items in a page: 1 to 100. The default is 50.
     #[serde(default)]
     #[param(inline, required = false)]
     limit: Limit,

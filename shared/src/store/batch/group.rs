@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{ContactOutcome, ExclusionChange, GROUP, Outcomes, Run, with_expiry};
+use super::{AttemptEvent, ContactOutcome, ExclusionChange, GROUP, Outcomes, Run, with_expiry};
 use crate::{
     audit::{AuditAction, Notify},
     auth::exclude_contacts::{ExclusionRejection, exclude_contact, include_contact},
@@ -113,10 +113,8 @@ impl Store {
         };
         let mut event = run.event.clone().about(key.user()).notify(Notify::User);
         event.action = action;
-        // The audit row of the claim has number 0.
-        let number =
-            u16::try_from(index + 1).map_err(|_| StoreError::Corrupt("a batch has too many contacts".into()))?;
-        let audit_row = self.audit_row(key.tenant(), run.attempt, number, &event)?;
+        let position = u16::try_from(index).map_err(|_| StoreError::Corrupt("a batch has too many contacts".into()))?;
+        let audit_row = self.audit_row(key.tenant(), run.attempt, AttemptEvent::Contact(position), &event)?;
         let writes = vec![commit::update(key, &user, &changed)?, exclusion, audit_row];
         Ok(ContactDecision { outcome, writes })
     }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     audit::Outcome,
-    store::{fixture::ann, table::Updated},
+    store::{AttemptEvent, fixture::ann, table::Updated},
 };
 
 /// A row that is sent twice, and a second event with the number of the first.
@@ -13,9 +13,9 @@ async fn written_audit_row_never_changes() {
     let (attempt, first) = (attempt(NOW), ann.event());
     let second = crate::audit::AuditEvent { outcome: Outcome::Refused, ..first.clone() };
     for event in [&first, &second] {
-        ann.store.record_or_fail(ann.key.tenant(), &attempt, 0, event).await.unwrap();
+        ann.store.record_or_fail(ann.key.tenant(), &attempt, AttemptEvent::Outcome, event).await.unwrap();
     }
-    let row = ann.store.audit_row(ann.key.tenant(), &attempt, 0, &second).unwrap();
+    let row = ann.store.audit_row(ann.key.tenant(), &attempt, AttemptEvent::Outcome, &second).unwrap();
     let written = ann.store.table.update(&row, Retry::Never).await.unwrap();
     assert!(matches!(written, Updated::Refused(_)));
     let rows = ann.rows().await;

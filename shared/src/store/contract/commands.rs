@@ -105,7 +105,7 @@ async fn data_keys(table: &Arc<dyn Table>) {
     }
 }
 
-/// `may_enrol`, `begin_enrolment`, `charge_confirmation`, `confirm_enrolment`.
+/// `authorize_enrolment`, `begin_enrolment`, `charge_confirmation`, `confirm_enrolment`.
 async fn enrolment(table: &Arc<dyn Table>, round: usize) {
     let one = race_tenant(table, "enrol", round).await;
     let ring = Arc::new(KeyRing::new([(1, zeroize::Zeroizing::new([9; 32]))].into()).unwrap());
@@ -114,7 +114,7 @@ async fn enrolment(table: &Arc<dyn Table>, round: usize) {
         let (one, ring, token) = (Arc::clone(&one), Arc::clone(&ring), token());
         async move {
             let attempt = attempt(NOW);
-            let start = one.store().may_enrol(token, None, &attempt).await.unwrap();
+            let start = one.store().authorize_enrolment(token, None, &attempt).await.unwrap();
             let factor = Nonce::generate(&SystemEntropy).unwrap();
             let secret = TotpSecret::generate(start.factor(factor), &SystemEntropy).unwrap();
             let sealed = ring.seal(&secret, &SystemEntropy).await.unwrap();

@@ -26,17 +26,17 @@ fn event() -> AuditEvent {
     AuditEvent::new(AuditAction::FactorActivated, Outcome::Success, "r")
 }
 
-async fn may_enrol(
+async fn authorize_enrolment(
     ann: &Ann,
     token: &TokenRef,
     code: Option<CodeDigest>,
     at: Timestamp,
 ) -> Result<EnrolmentPermit, EnrolmentRejection> {
-    decided(ann.store.may_enrol(EnrolmentToken::new(token.clone()).unwrap(), code, &attempt(at)).await)
+    decided(ann.store.authorize_enrolment(EnrolmentToken::new(token.clone()).unwrap(), code, &attempt(at)).await)
 }
 
 async fn begin(ann: &Ann, token: &TokenRef, code: Option<CodeDigest>) -> TotpSecret {
-    let start = may_enrol(ann, token, code, NOW).await.ok().unwrap();
+    let start = authorize_enrolment(ann, token, code, NOW).await.ok().unwrap();
     let factor = Nonce::generate(&SystemEntropy).unwrap();
     let secret = TotpSecret::generate(start.factor(factor), &SystemEntropy).unwrap();
     let sealed = ring().seal(&secret, &SystemEntropy).await.unwrap();
@@ -72,7 +72,7 @@ async fn enrolment_is_refused_after_the_idp_is_replaced() {
     let before = confirmed(&ann, &token).await.ok().unwrap();
     let mut user = ann.read(&eve).await;
     let other = ann.configures("https://other.example", 2).await;
-    assert!(matches!(may_enrol(&ann, &token, None, NOW).await, Err(EnrolmentRejection::InvalidToken)));
+    assert!(matches!(authorize_enrolment(&ann, &token, None, NOW).await, Err(EnrolmentRejection::InvalidToken)));
     assert!(matches!(charge(&ann, &token).await, Err(EnrolmentRejection::InvalidToken)));
     // Also without a pending enrolment: the replaced IdP is reported first.
     ann.put(Write::update(keys::user(&eve), vec![], vec![Action::Remove(attr("pe"))])).await;
@@ -90,7 +90,7 @@ async fn enrolment_is_refused_after_the_idp_is_replaced() {
     let session = session.token.reference().clone();
     begin(&ann, &session, None).await;
     ann.configures(&entity_id, 3).await;
-    assert!(matches!(may_enrol(&ann, &session, None, NOW).await, Err(EnrolmentRejection::InvalidToken)));
+    assert!(matches!(authorize_enrolment(&ann, &session, None, NOW).await, Err(EnrolmentRejection::InvalidToken)));
     assert!(matches!(charge(&ann, &session).await, Err(EnrolmentRejection::InvalidToken)));
 }
 
@@ -127,7 +127,7 @@ async fn enrolment_is_confirmed_once_and_all_other_tokens_are_void() {
     );
     assert!(ann.administrators().await.with_mfa.contains(ann.key.user()));
     assert_eq!(charge(&ann, &tokens[0]).await.err(), Some(EnrolmentRejection::InvalidToken));
-    assert_eq!(may_enrol(&ann, &tokens[1], None, NOW).await.err(), Some(EnrolmentRejection::InvalidToken));
+    assert_eq!(authorize_enrolment(&ann, &tokens[1], None, NOW).await.err(), Some(EnrolmentRejection::InvalidToken));
 }
 
 #[tokio::test]
@@ -147,7 +147,7 @@ async fn newer_enrolment_replaces_the_pending_one_and_older_token_does_not_charg
 async fn all_enrolment_tokens_within_the_network_limit_are_valid() {
     let (ann, tokens) = unenrolled(policy::NETWORK_CHALLENGES).await;
     for token in &tokens {
-        assert!(may_enrol(&ann, token, None, NOW).await.is_ok());
+        assert!(authorize_enrolment(&ann, token, None, NOW).await.is_ok());
     }
 }
 
@@ -176,9 +176,12 @@ async fn wrong_reset_code_is_counted_and_confirmation_uses_up_the_right_one() {
     let (ann, tokens) = unenrolled(1).await;
     let code = set_reset_code(&ann).await;
     let other = ResetCode::generate(&SystemEntropy).unwrap().digest(&ann.codes, &ann.key);
-    assert_eq!(may_enrol(&ann, &tokens[0], None, NOW).await.err(), Some(EnrolmentRejection::ResetCode));
+    assert_eq!(authorize_enrolment(&ann, &tokens[0], None, NOW).await.err(), Some(EnrolmentRejection::ResetCode));
     for _ in 0..policy::MAX_ATTEMPTS - 1 {
-        assert_eq!(may_enrol(&ann, &tokens[0], Some(other), NOW).await.err(), Some(EnrolmentRejection::ResetCode));
+        assert_eq!(
+            authorize_enrolment(&ann, &tokens[0], Some(other), NOW).await.err(),
+            Some(EnrolmentRejection::ResetCode)
+        );
     }
     for _ in 0..=policy::MAX_ATTEMPTS {
         begin(&ann, &tokens[0], Some(code)).await;
@@ -188,9 +191,12 @@ async fn wrong_reset_code_is_counted_and_confirmation_uses_up_the_right_one() {
         policy::MAX_ATTEMPTS - 1,
         "right codes are not counted"
     );
-    assert_eq!(may_enrol(&ann, &tokens[0], Some(other), NOW).await.err(), Some(EnrolmentRejection::ResetCode));
     assert_eq!(
-        may_enrol(&ann, &tokens[0], Some(code), NOW).await.err(),
+        authorize_enrolment(&ann, &tokens[0], Some(other), NOW).await.err(),
+        Some(EnrolmentRejection::ResetCode)
+    );
+    assert_eq!(
+        authorize_enrolment(&ann, &tokens[0], Some(code), NOW).await.err(),
         Some(EnrolmentRejection::ResetCode),
         "all five attempts are used"
     );
@@ -208,20 +214,26 @@ async fn wrong_reset_code_is_counted_only_while_token_and_code_are_valid_and_at_
     let forged = NewToken::generate(TokenClass::Enrolment, &ann.key, RestoreEpoch::default(), &SystemEntropy).unwrap();
     let attempts = || async { ann.read(&ann.key).await.reset_code.unwrap().attempts };
     assert_eq!(
-        may_enrol(&ann, forged.reference(), Some(other), NOW).await.err(),
+        authorize_enrolment(&ann, forged.reference(), Some(other), NOW).await.err(),
         Some(EnrolmentRejection::InvalidToken)
     );
     assert_eq!(attempts().await, 0, "a forged token counts no attempt");
     for _ in 0..policy::MAX_ATTEMPTS + 2 {
-        assert_eq!(may_enrol(&ann, &tokens[0], Some(other), NOW).await.err(), Some(EnrolmentRejection::ResetCode));
+        assert_eq!(
+            authorize_enrolment(&ann, &tokens[0], Some(other), NOW).await.err(),
+            Some(EnrolmentRejection::ResetCode)
+        );
     }
     assert_eq!(attempts().await, policy::MAX_ATTEMPTS);
     ann.change(Action::Set(attr("rc").key("n"), num(0))).await;
-    assert!(may_enrol(&ann, &tokens[0], Some(code), NOW).await.is_ok());
+    assert!(authorize_enrolment(&ann, &tokens[0], Some(code), NOW).await.is_ok());
     ann.change(Action::Set(attr("rc").key("x"), num(NOW.millis()))).await;
-    assert_eq!(may_enrol(&ann, &tokens[0], Some(other), NOW).await.err(), Some(EnrolmentRejection::ResetCode));
+    assert_eq!(
+        authorize_enrolment(&ann, &tokens[0], Some(other), NOW).await.err(),
+        Some(EnrolmentRejection::ResetCode)
+    );
     assert_eq!(attempts().await, 0, "an expired code is not counted");
-    assert_eq!(may_enrol(&ann, &tokens[0], Some(code), NOW).await.err(), Some(EnrolmentRejection::ResetCode));
+    assert_eq!(authorize_enrolment(&ann, &tokens[0], Some(code), NOW).await.err(), Some(EnrolmentRejection::ResetCode));
 }
 
 /// docs/security.md 39: a reset code that a newer one replaced does not enrol, at any stage.
@@ -231,7 +243,7 @@ async fn enrolment_started_with_a_voided_reset_code_is_not_confirmed() {
     let code = set_reset_code(&ann).await;
     begin(&ann, &tokens[0], Some(code)).await;
     let confirmed = confirmed(&ann, &tokens[0]).await.ok().unwrap();
-    let start = may_enrol(&ann, &tokens[0], Some(code), NOW).await.ok().unwrap();
+    let start = authorize_enrolment(&ann, &tokens[0], Some(code), NOW).await.ok().unwrap();
     set_reset_code(&ann).await;
     assert_eq!(decided(ann.store.confirm_enrolment(confirmed, &event()).await).err(), Some(EnrolmentChanged::Stale));
     assert_eq!(
@@ -251,7 +263,7 @@ async fn session_replaces_the_factor_only_with_a_fresh_step_up() {
     let (ann, tokens) = ann(1).await;
     let session = ann.with_step(&tokens[0], STEP, NOW).await.unwrap().reference().clone();
     let late = NOW + policy::STEP_UP_LIFE + Duration::from_secs(1);
-    assert_eq!(may_enrol(&ann, &session, None, late).await.err(), Some(EnrolmentRejection::StepUpRequired));
+    assert_eq!(authorize_enrolment(&ann, &session, None, late).await.err(), Some(EnrolmentRejection::StepUpRequired));
     begin(&ann, &session, None).await;
     assert_eq!(
         ann.read(&ann.key).await.factor.state(),
@@ -261,27 +273,30 @@ async fn session_replaces_the_factor_only_with_a_fresh_step_up() {
     ann.change(Action::Set(attr("fs"), write::text("d"))).await;
     for at in [NOW, late] {
         assert_eq!(
-            may_enrol(&ann, &session, None, at).await.err(),
+            authorize_enrolment(&ann, &session, None, at).await.err(),
             Some(EnrolmentRejection::ResetRequired),
             "a step-up cannot replace the reset"
         );
     }
     ann.change(Action::Set(attr("fs"), write::text("a"))).await;
     assert!(confirm(&ann, &session).await.is_some());
-    assert_eq!(may_enrol(&ann, &session, None, NOW).await.err(), Some(EnrolmentRejection::RefreshRequired));
+    assert_eq!(authorize_enrolment(&ann, &session, None, NOW).await.err(), Some(EnrolmentRejection::RefreshRequired));
 }
 
 #[tokio::test]
 async fn forged_or_expired_token_starts_no_enrolment() {
     let (ann, tokens) = unenrolled(1).await;
     let forged = NewToken::generate(TokenClass::Enrolment, &ann.key, RestoreEpoch::default(), &SystemEntropy).unwrap();
-    assert_eq!(may_enrol(&ann, forged.reference(), None, NOW).await.err(), Some(EnrolmentRejection::InvalidToken));
     assert_eq!(
-        may_enrol(&ann, &tokens[0], None, NOW + policy::ENROLMENT_LIFE).await.err(),
+        authorize_enrolment(&ann, forged.reference(), None, NOW).await.err(),
+        Some(EnrolmentRejection::InvalidToken)
+    );
+    assert_eq!(
+        authorize_enrolment(&ann, &tokens[0], None, NOW + policy::ENROLMENT_LIFE).await.err(),
         Some(EnrolmentRejection::InvalidToken)
     );
     ann.change(Action::Set(attr("eb"), num(NOW.secs()))).await;
-    assert_eq!(may_enrol(&ann, &tokens[0], None, NOW).await.err(), Some(EnrolmentRejection::ResetRequired));
+    assert_eq!(authorize_enrolment(&ann, &tokens[0], None, NOW).await.err(), Some(EnrolmentRejection::ResetRequired));
 }
 
 /// The charges repeat rules of `auth::enroll` as conditions, so that an attempt is counted without a read before it. This test

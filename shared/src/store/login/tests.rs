@@ -246,7 +246,7 @@ async fn refusal_after_correct_password_has_its_own_audit_row() {
     let opened = decided(ann.store.open_attempt(continuation, "10.0.0", &SystemEntropy, &accepted).await);
     let Err(LoginRejection::Denied(password_attempt)) = opened else { panic!("opened") };
     let refused = event(AuditAction::Login, Outcome::Refused);
-    ann.store.record(ann.key.tenant(), password_attempt.attempt(), 0, &refused).await;
+    ann.store.record(ann.key.tenant(), password_attempt.attempt(), AttemptEvent::Outcome, &refused).await;
     let page = ann.store.audit(ann.key.tenant(), &AuditFilter::default(), (NOW, NOW), None, 9).await.unwrap();
     let events: Vec<_> = page.items.into_iter().map(|row| row.event).collect();
     assert_eq!(events, [accepted, refused]);

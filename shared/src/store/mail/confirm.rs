@@ -7,7 +7,7 @@ use crate::{
     password::PasswordHash,
     secret::{LoginKey, TokenClass, TokenRef},
     sign_in::Attempt,
-    store::{OperationError, Store, commit::Audited, item, keys, users::new_password},
+    store::{AttemptEvent, OperationError, Store, commit::Audited, item, keys, users::new_password},
 };
 
 /// Why a token sets no password.
@@ -49,7 +49,7 @@ impl Store {
             reset_password(user, token, hash.long_enough_for_a_contact(), attempt.at())?;
             Ok(((), vec![write]))
         };
-        let audited = Audited { attempt, number: 0, event };
+        let audited = Audited { attempt, which: AttemptEvent::Outcome, event };
         self.commit_user(key, user, audited, PasswordResetRejection::Token(InvalidMailToken), decide).await
     }
 
@@ -65,7 +65,7 @@ impl Store {
         event: &AuditEvent,
     ) -> Result<(), MailTokenError> {
         let decide = |user: &mut User| Ok(((), verify_email(user, token, attempt.at()).map(|()| Vec::new())?));
-        let audited = Audited { attempt, number: 0, event };
+        let audited = Audited { attempt, which: AttemptEvent::Outcome, event };
         self.commit_user(token.user(), user, audited, InvalidMailToken, decide).await
     }
 }

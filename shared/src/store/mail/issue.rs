@@ -13,7 +13,7 @@ use crate::{
     secret::{LoginKey, NewToken, TokenClass},
     sign_in::Attempt,
     store::{
-        OperationError, Store, StoreError,
+        AttemptEvent, OperationError, Store, StoreError,
         commit::{self, Retries},
         item, keys,
         table::{Retry, Transacted, Transaction},
@@ -104,7 +104,7 @@ impl Store {
                 .map_err(StoreError::from)?;
             let writes = loaded.decide(order, purpose, &token, attempt.at())?;
             let event = event(order, purpose, loaded.key.user());
-            let audit_row = self.audit_row(loaded.key.tenant(), attempt, 0, &event)?;
+            let audit_row = self.audit_row(loaded.key.tenant(), attempt, AttemptEvent::Outcome, &event)?;
             if let Transacted::Committed = self.table.transact(&Transaction::new(writes, audit_row)).await? {
                 return Ok(loaded.issued(order, purpose, token));
             }

@@ -6,7 +6,7 @@ use crate::{
     id::{TenantId, UserId},
     sign_in::Attempt,
     store::{
-        ActorRevoked, OperationError, Store, StoreError,
+        ActorRevoked, AttemptEvent, OperationError, Store, StoreError,
         administrators::is_local_admin,
         commit::Retries,
         item::{self, Administrators, CurrentIdp, Idp},
@@ -92,7 +92,7 @@ impl Store {
                     vec![Action::Set(attr("idp"), Value::Bool(true))],
                 ),
             ];
-            let audit_row = self.audit_row(tenant, attempt, 0, event)?;
+            let audit_row = self.audit_row(tenant, attempt, AttemptEvent::Outcome, event)?;
             let mut unmet = match self.table.transact(&Transaction::new(writes, audit_row)).await? {
                 Transacted::Committed => return Ok(()),
                 Transacted::Refused(unmet) => unmet,
@@ -123,7 +123,7 @@ impl Store {
             idp.ok_or(OperationError::Rejected(RemovalRejection::NotFound))?;
             let local = administrators.local(None).ok_or(OperationError::Rejected(RemovalRejection::Needed))?;
             let writes = removal(admin, local, attempt);
-            let audit_row = self.audit_row(tenant, attempt, 0, event)?;
+            let audit_row = self.audit_row(tenant, attempt, AttemptEvent::Outcome, event)?;
             match self.table.transact(&Transaction::new(writes, audit_row)).await? {
                 Transacted::Committed => return Ok(()),
                 Transacted::Refused(unmet) if unmet.contains_key(&keys::user(admin.key())) => {

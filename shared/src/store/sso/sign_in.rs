@@ -15,7 +15,7 @@ use crate::{
     sign_in::{Attempt, SignedIn},
     sso::{Assertion, SsoGrant, SsoSignIn},
     store::{
-        OperationError, Store, StoreError,
+        AttemptEvent, OperationError, Store, StoreError,
         administrators::{AdminChange, add_admin, change_admin, mark_admin_with_mfa},
         commit::{self, Retries},
         item::{self, Idp, LoginRow, Profile, Subject},
@@ -248,7 +248,7 @@ impl Store {
             event.changed.push("role".to_owned());
         }
         writes.extend(create_link(&opening.sign_in)?);
-        let audit_row = self.audit_row(key.tenant(), attempt, 0, &event)?;
+        let audit_row = self.audit_row(key.tenant(), attempt, AttemptEvent::Outcome, &event)?;
         Ok((Transaction::new(writes, audit_row), changed))
     }
 

@@ -12,7 +12,7 @@ use crate::{
     secret::{LoginKey, TokenRef},
     sign_in::{Attempt, NewSession, OwnPasswordAttempt, SignedIn, VerifiedOwnPassword},
     store::{
-        OperationError, Store, StoreError,
+        AttemptEvent, OperationError, Store, StoreError,
         commit::Audited,
         item, keys,
         session::{Principal, SessionError, TokenRejection, session_is_valid},
@@ -78,7 +78,7 @@ impl Store {
             entropy,
         )
         .map_err(StoreError::from)?;
-        let audited = Audited { attempt: &attempt, number: 0, event };
+        let audited = Audited { attempt: &attempt, which: AttemptEvent::Outcome, event };
         let decide = |user: &mut User| {
             let write = new_password(key, &login, user.password_version, hash);
             let entry = change_password(user, &token, &session, hash.long_enough_for_a_contact(), now)?;

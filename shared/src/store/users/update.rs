@@ -1,6 +1,6 @@
 //! Changes and deletions of users by an Administrator.
 
-use super::{LoadedUser, login_unclaimed_by_others, new_password, target_keys};
+use super::{AttemptEvent, LoadedUser, login_unclaimed_by_others, new_password, target_keys};
 use crate::{
     audit::AuditEvent,
     auth::update_user::{UpdateRejection, UserChange, update_user},
@@ -109,7 +109,7 @@ impl Store {
             let administrators = self.administrators(&target.key, change.of_administrator().is_some()).await?;
             let writes = change.writes(admin, &administrators, attempt.at())?;
             let writes = writes.ok_or(rejected(ChangeRejection::LastAdministrator))?;
-            let audit_row = self.audit_row(target.key.tenant(), attempt, 0, event)?;
+            let audit_row = self.audit_row(target.key.tenant(), attempt, AttemptEvent::Outcome, event)?;
             if let Transacted::Committed = self.table.transact(&Transaction::new(writes, audit_row)).await? {
                 return Ok(change.done());
             }
@@ -152,7 +152,7 @@ impl Store {
                 let removed = change_admin(key, &administrators, AdminChange::Remove);
                 writes.push(removed.ok_or(rejected(ChangeRejection::LastAdministrator))?);
             }
-            let audit_row = self.audit_row(key.tenant(), attempt, 0, event)?;
+            let audit_row = self.audit_row(key.tenant(), attempt, AttemptEvent::Outcome, event)?;
             if let Transacted::Committed = self.table.transact(&Transaction::new(writes, audit_row)).await? {
                 return Ok(());
             }

@@ -90,7 +90,7 @@ async fn assertion_of_a_replaced_idp_opens_no_valid_session() {
         let session = ann.token_by(&idp, "bob", &format!("1{replaced}")).await;
         assert_eq!(session_rejection(&ann, &session).await, Some(TokenRejection::Invalid));
         let enrolment = EnrolmentToken::new(ann.token_by(&idp, "eve", &format!("2{replaced}")).await).unwrap();
-        let result = decided(ann.store.may_enrol(enrolment, None, &attempt(NOW)).await);
+        let result = decided(ann.store.authorize_enrolment(enrolment, None, &attempt(NOW)).await);
         assert_eq!(result.err(), Some(EnrolmentRejection::InvalidToken));
     }
 }

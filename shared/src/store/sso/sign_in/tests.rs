@@ -546,7 +546,7 @@ async fn groups_are_mapped_when_enrolment_is_required() {
     let listed = ann.administrators().await;
     assert!(listed.active.contains_key(eve.user()) && !listed.with_mfa.contains(eve.user()));
     let token = EnrolmentToken::new(token.reference().clone()).unwrap();
-    assert!(ann.store.may_enrol(token, None, &attempt(NOW)).await.is_ok());
+    assert!(ann.store.authorize_enrolment(token, None, &attempt(NOW)).await.is_ok());
 }
 
 #[tokio::test]
