@@ -127,7 +127,7 @@ impl Reply {
     }
 }
 
-/// A request was sent, and no whole answer came: it is not known whether the server did it.
+/// A request was sent, and no answer came that can be read: it is not known whether the server did it.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct NoAnswer(String);
@@ -173,7 +173,7 @@ impl Server {
             Ok(body) => body,
             // A gateway explains its errors in another form.
             Err(_) if bytes.is_empty() || !success => Value::Null,
-            Err(_) => return Err(format!("{} answered without JSON: is it Vestibule?", self.url).into()),
+            Err(_) => return Err(NoAnswer(format!("{} answered without JSON: is it Vestibule?", self.url)).into()),
         };
         Ok(Reply { status, body })
     }

@@ -150,12 +150,18 @@ fn run_that_needs_a_code_continues_when_it_gets_one() {
     let ids: String = (0..300).map(|n| format!("u-{n}\n")).collect();
     let file = ann.file("contacts.csv", &format!("id\n{ids}"));
     let exclude = ["exclusions", "add", "--file", &file, "--reason", "no phones", "--json"];
+    let people = ann.file("people.csv", "username,display_name,kind,role,auth_type\nc0,C,contact,portal,saml_sso\n");
+    let import = ["users", "import", &people];
+    assert!(ann.refused(&import, "").contains("\n0 of 1 rows are done. Run the same command again to continue."));
     let why = ann.refused(&exclude, "");
     assert!(why.contains("standard input is empty"), "{why}");
     assert!(why.contains("\n0 of 300 rows are done. Run the same command again to continue."), "{why}");
     let code = ann.app.code();
     let output = ann.run(&exclude, &format!("{code}\n"));
     check_results(&json_lines(&text(&output.stdout)), 300, "excluded");
+    // The refused import did not create the user.
+    let [row] = &ann.rows(&import)[..] else { panic!() };
+    assert_eq!((row["outcome"].as_str(), row["detail"].as_str()), (Some("exists"), None));
 }
 
 #[test]
