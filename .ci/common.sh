@@ -6,7 +6,13 @@ once() {
     mkdir -p "$(dirname "$1")"
     (
         flock 9
-        [ -e "$1/complete" ] || { rm -rf "$1"; mkdir -p "$1"; "${@:2}"; touch "$1/complete"; }
+        [ -e "$1/complete" ] || {
+            echo "installing ${1#"$PWD/"}" >&2
+            rm -rf "$1"
+            mkdir -p "$1"
+            "${@:2}"
+            touch "$1/complete"
+        }
     ) 9>"$1.lock"
 }
 
@@ -40,7 +46,7 @@ answers() {
     done
 }
 
-# start COMMAND…: starts a server of the local runner on a free port, and waits until it serves. Sets `url` to its address and
+# start COMMAND…: starts a local server on a free port, and waits until it serves. Sets `url` to its address and
 # `server` to its process. Its log is in the folder `scratch`.
 start() {
     rm -f "$scratch/line"

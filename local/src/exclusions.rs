@@ -3,7 +3,7 @@
 use std::{collections::HashMap, ops::Range, path::Path};
 
 use serde_json::{Value, json};
-use vestibule::id::UserId;
+use vestibule::{id::UserId, store::batch::ExclusionChange};
 
 use crate::{
     Failure,
@@ -26,8 +26,8 @@ const LISTED: [&str; 6] = ["contact_id", "username", "excluded_at", "excluded_by
 /// A message that says which step failed, and why.
 pub async fn run(command: &Exclusions) -> Result<(), Failure> {
     match command {
-        Exclusions::Add(options) => change(options, Direction::Exclude).await,
-        Exclusions::Remove(options) => change(options, Direction::Include).await,
+        Exclusions::Add(options) => change(options, ExclusionChange::Exclude).await,
+        Exclusions::Remove(options) => change(options, ExclusionChange::Include).await,
         Exclusions::List(format) => {
             let mut table = Table::new(&LISTED, *format);
             Admin::open()?.list(PATH, &[], |item| table.row(&item).map(|()| true)).await?;
@@ -36,26 +36,9 @@ pub async fn run(command: &Exclusions) -> Result<(), Failure> {
     }
 }
 
-/// What happens to the contacts.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Direction {
-    Exclude,
-    Include,
-}
-
-impl Direction {
-    /// The command, in the journal.
-    fn command(self) -> &'static str {
-        match self {
-            Self::Exclude => "exclusions add",
-            Self::Include => "exclusions remove",
-        }
-    }
-}
-
-async fn change(options: &Change, direction: Direction) -> Result<(), Failure> {
+async fn change(options: &Change, change: ExclusionChange) -> Result<(), Failure> {
     let mut admin = Admin::open()?;
-    let mut run = Run { contacts: Vec::new(), direction, dry_run: options.dry_run, reason: options.reason.clone() };
+    let mut run = Run { contacts: Vec::new(), change, dry_run: options.dry_run, reason: options.reason.clone() };
     let Some(file) = &options.file else {
         for (n, user) in (1..).zip(&options.users) {
             let id = admin.user_id(&UserArgument { user: user.clone(), id: options.id }).await?;
@@ -64,7 +47,11 @@ async fn change(options: &Change, direction: Direction) -> Result<(), Failure> {
         return batch::run(&mut admin, &run, Journal::unsaved()?, options.format).await;
     };
     let digest = run.read(file).map_err(|why| format!("{}: {why}. Nothing was changed", file.display()))?;
-    let of = json!({"command": direction.command(), "file": digest, "account": admin.account(), "reason": run.reason});
+    let command = match change {
+        ExclusionChange::Exclude => "exclusions add",
+        ExclusionChange::Include => "exclusions remove",
+    };
+    let of = json!({"command": command, "file": digest, "account": admin.account(), "reason": run.reason});
     let journal = if run.dry_run { Journal::unsaved()? } else { Journal::beside(file, &of)? };
     batch::run(&mut admin, &run, journal, options.format).await
 }
@@ -72,7 +59,7 @@ async fn change(options: &Change, direction: Direction) -> Result<(), Failure> {
 /// Contacts to exclude, or to include again.
 struct Run {
     contacts: Vec<Contact>,
-    direction: Direction,
+    change: ExclusionChange,
     dry_run: bool,
     reason: String,
 }
@@ -114,8 +101,7 @@ impl Rows for Run {
 
     fn body(&self, chunk: &Range<usize>) -> Value {
         let ids: Vec<_> = self.contacts[chunk.clone()].iter().map(|contact| &contact.id).collect();
-        let disable_mfa = self.direction == Direction::Exclude;
-        json!({"contact_ids": ids, "disable_mfa": disable_mfa, "reason": self.reason, "dry_run": self.dry_run})
+        json!({"contact_ids": ids, "disable_mfa": self.change, "reason": self.reason, "dry_run": self.dry_run})
     }
 
     /// The response has one result for each contact, also for one whom the file names twice. A request with the same key gets the
@@ -154,7 +140,7 @@ mod tests {
     use super::*;
 
     fn run(contacts: Vec<Contact>) -> Run {
-        Run { contacts, direction: Direction::Exclude, dry_run: false, reason: "r".to_owned() }
+        Run { contacts, change: ExclusionChange::Exclude, dry_run: false, reason: "r".to_owned() }
     }
 
     #[test]

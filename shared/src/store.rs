@@ -117,8 +117,8 @@ pub struct OperatorEvents<'a> {
 pub enum AttemptEvent {
     /// What the operation did, or that it was refused.
     Outcome,
-    /// The refusal of an operation whose outcome may have been written before.
-    LateRefusal,
+    /// A wrong code of an enrolment. The outcome of the enrolment is another event.
+    WrongCode,
     /// The same outcome, in the audit of the operators.
     InSupport,
     /// A limit that the attempt reached.
@@ -136,7 +136,7 @@ impl AttemptEvent {
     fn number(self) -> u32 {
         match self {
             Self::Outcome => 0,
-            Self::LateRefusal | Self::InSupport | Self::Limit => 1,
+            Self::WrongCode | Self::InSupport | Self::Limit => 1,
             Self::Attack => 2,
             Self::PasswordAccepted => 3,
             Self::Contact(position) => u32::from(position) + 1,

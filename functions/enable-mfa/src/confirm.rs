@@ -96,7 +96,7 @@ pub(crate) async fn confirm_enrolment(app: &App, request: &Request, body: &Confi
     };
     let Some(signed_in) = accepted else {
         let event = request.event(AuditAction::Enrolment, Outcome::Refused).own(key.user());
-        app.store.record(key.tenant(), &attempt, AttemptEvent::LateRefusal, &event).await;
+        app.store.record(key.tenant(), &attempt, AttemptEvent::WrongCode, &event).await;
         return Err(Code::InvalidCode.into());
     };
     Ok(ConfirmAnswer::MfaEnabled {

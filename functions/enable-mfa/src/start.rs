@@ -102,7 +102,7 @@ pub(crate) async fn start_enrolment(app: &App, request: &Request, body: StartReq
     let start = app.store.authorize_enrolment(token, code, &attempt).await;
     if matches!(start, Err(EnrolmentError::Rejected(EnrolmentRejection::ResetCode))) {
         let event = request.event(AuditAction::Enrolment, Outcome::Refused).own(key.user());
-        app.store.record(key.tenant(), &attempt, AttemptEvent::LateRefusal, &event).await;
+        app.store.record(key.tenant(), &attempt, AttemptEvent::WrongCode, &event).await;
     }
     let start = start?;
     let factor = Nonce::generate(&*app.entropy)?;

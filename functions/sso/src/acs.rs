@@ -260,8 +260,7 @@ impl AcsRequest<'_> {
         owner.map_err(|error| Problem::of(error, |_| Problem::new(Code::Unavailable).retry_after(1)))
     }
 
-    /// Refuses the request for a rule that is not about the form of the response. Records the rule in the audit and pauses. The
-    /// response does not name the rule.
+    /// Records a refusal in the audit and pauses. Returns the response, which does not name the rule.
     async fn refused(&self, rule: &str, user: Option<&UserId>) -> Problem {
         self.record(self.event(rule, user)).await;
         self.place.refuse(Code::InvalidCredentials).await
