@@ -151,7 +151,7 @@ async fn sign_in(app: &App, request: &Request, body: LoginRequest) -> ApiResult<
     }
     match password_attempt.checked(proof, owner) {
         Ok(verified) => {
-            upgrade_password_hash(app, &verified, &body.password).await?;
+            upgrade_password_hash(app, &verified, &body.password).await;
             next_step(app, request, verified, &attempt).await
         }
         Err(password_attempt) => Err(refuse(app, request, &password_attempt, &attempt).await),
@@ -212,13 +212,14 @@ async fn next_step(
 }
 
 /// Hashes the password again if the stored hash has weaker parameters than new hashes have (security.md 8). Only a sign-in has
-/// the password.
-async fn upgrade_password_hash(app: &App, verified: &VerifiedPassword, password: &SecretText) -> ApiResult<()> {
+/// the password. If it fails, for example because too many passwords are being checked, the next sign-in tries again.
+async fn upgrade_password_hash(app: &App, verified: &VerifiedPassword, password: &SecretText) {
     if verified.password_attempt().hash().is_some_and(|hash| app.passwords.outdated(&hash)) {
-        let stronger = app.passwords.hash(password, &*app.entropy).await?;
-        app.store.upgrade_password_hash(verified, &stronger).await;
+        match app.passwords.hash(password, &*app.entropy).await {
+            Ok(stronger) => app.store.upgrade_password_hash(verified, &stronger).await,
+            Err(error) => tracing::warn!(%error, "a password hash was not upgraded"),
+        }
     }
-    Ok(())
 }
 
 /// The audit event of a right password that does not sign in yet.

@@ -1,6 +1,12 @@
 //! Section L: sign-in with a password.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::http::Method;
 use futures_util::{future::join_all, poll};
@@ -8,7 +14,7 @@ use serde_json::{Value, json};
 use tests::{Service, TestRequest, TestUser, user_mut};
 use tokio::time::timeout;
 use vestibule::{
-    env::SystemEntropy,
+    env::{Entropy, EntropyError, SystemEntropy},
     id::{LoginName, TenantId},
     password::{PasswordParams, Passwords},
     policy::Backoff,
@@ -321,6 +327,37 @@ async fn right_password_replaces_a_hash_of_weaker_parameters_and_no_other() {
     assert!(weak.contains("$m=8,t=1,") && strong.contains("$m=19456,t=2,"), "{weak} {strong}");
     strict.login(bob).await.ok();
     assert_eq!(stored_hash(&service, bob).await, strong);
+}
+
+/// A source of randomness whose call of this number fails.
+struct FailsOnce(AtomicUsize);
+
+impl Entropy for FailsOnce {
+    fn fill(&self, buffer: &mut [u8]) -> Result<(), EntropyError> {
+        if self.0.fetch_sub(1, Ordering::Relaxed) == 0 { Err(EntropyError) } else { SystemEntropy.fill(buffer) }
+    }
+}
+
+/// The hash is an improvement for later: without it the right password signs in as before.
+#[tokio::test]
+async fn failed_upgrade_of_the_hash_refuses_no_right_password() {
+    let (service, users) = Service::with_users().await;
+    let bob = &users["bob"];
+    let weak = stored_hash(&service, bob).await;
+    let passwords = Arc::new(Passwords::new(PasswordParams::default(), 4, 256, &SystemEntropy).unwrap());
+    for call in 0..8 {
+        let strict = service.configured(|app| {
+            app.passwords = Arc::clone(&passwords);
+            app.entropy = Arc::new(FailsOnce(AtomicUsize::new(call)));
+        });
+        let reply = strict.login(bob).await;
+        if reply.status == 200 {
+            assert_eq!(stored_hash(&service, bob).await, weak, "the call of number {call} is the salt of the new hash");
+            return;
+        }
+        assert!(reply.is(503, "unavailable"));
+    }
+    panic!("each failure refused the sign-in");
 }
 
 /// A contact may be excluded at any time, and then signs in with the password only.
