@@ -62,7 +62,8 @@ fn is_closed_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 fn run(program: &'static str, command: Command) -> Result<(), Failure> {
-    let runtime = Builder::new_multi_thread().enable_all().build()?;
+    // One thread, as in the functions. More would interrupt the threads that hash passwords (docs/performance.md).
+    let runtime = Builder::new_current_thread().enable_all().build()?;
     match command {
         Command::Serve(options) => serve(&options, runtime),
         Command::Completion(options) => completion::completions(program, options.shell),
@@ -125,7 +126,7 @@ async fn execute_until_signal(command: Command) -> Result<(), Failure> {
 fn serve(options: &Serve, runtime: Runtime) -> Result<(), Failure> {
     log::start(options.log, &options.log_filter)?;
     let done = runtime.block_on(server::serve(options));
-    // Requests that were cut off may still use the store. They get one second; each write is durable on its own.
+    // Passwords and assertions of requests that were cut off may still be checked. They get one second.
     runtime.shutdown_timeout(Duration::from_secs(1));
     done
 }

@@ -99,25 +99,28 @@ pub fn bearer(token: &str) -> String {
     format!("Authorization: Bearer {token}\r\n")
 }
 
-/// Processes items on several parallel connections. The results are in the order of the items.
+/// Opens this number of connections.
+pub fn connections(address: &str, count: usize) -> Vec<Connection> {
+    (0..count).map(|_| Connection::open(address)).collect()
+}
+
+/// Processes items on these connections in parallel. The results are in the order of the items.
 pub fn parallel<T: Sync, R: Send>(
-    address: &str,
-    connections: usize,
+    connections: &mut [Connection],
     items: &[T],
     work: impl Fn(&mut Connection, &T) -> R + Sync,
 ) -> Vec<R> {
     let next = AtomicUsize::new(0);
+    let worker = |connection: &mut Connection| {
+        let mut done = Vec::new();
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(item) = items.get(at) else { return done };
+            done.push((at, work(connection, item)));
+        }
+    };
     let mut results: Vec<(usize, R)> = thread::scope(|scope| {
-        let worker = || {
-            let mut connection = Connection::open(address);
-            let mut done = Vec::new();
-            loop {
-                let at = next.fetch_add(1, Ordering::Relaxed);
-                let Some(item) = items.get(at) else { return done };
-                done.push((at, work(&mut connection, item)));
-            }
-        };
-        let workers: Vec<_> = (0..connections).map(|_| scope.spawn(worker)).collect();
+        let workers: Vec<_> = connections.iter_mut().map(|connection| scope.spawn(|| worker(connection))).collect();
         workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
     });
     results.sort_by_key(|(at, _)| *at);

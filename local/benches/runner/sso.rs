@@ -24,8 +24,8 @@ use vestibule::{
 };
 
 use super::{
-    BUSY, Connection, ROUNDS, Server, Table, User, as_f64, bearer, code, http, login, login_at, millis, name, own_cpu,
-    parallel, progress, ratio, sign_in, spread,
+    BUSY, Connection, ROUNDS, Server, Table, User, as_f64, bearer, code, connections, http, login, login_at, millis,
+    name, own_cpu, parallel, progress, ratio, sign_in, spread,
 };
 
 const ENTITY: &str = "https://idp.example/metadata";
@@ -87,7 +87,7 @@ fn rounds(server: &Server, idp: &Idp, cores: usize, table: &mut Table) {
         progress(&format!("SSO: round {round} of {ROUNDS}"));
         let all: Vec<_> = (0..count).map(|n| idp.respond(&mut connection, n % USERS, "")).collect();
         let (before, started_at) = (server.cpu(), Instant::now());
-        parallel(&server.address, BUSY * cores, &all, |connection, response| {
+        parallel(&mut connections(&server.address, BUSY * cores), &all, |connection, response| {
             response.send(connection).ok();
         });
         rates.push(as_f64(count) / started_at.elapsed().as_secs_f64());
