@@ -11,7 +11,7 @@ use crate::{
     admin::Admin,
     args::admin::{Audit, AuditList, Events, Follow, UserArgument},
     client::text,
-    table::Table,
+    output::Listing,
 };
 
 const PATH: &str = "/v1/admin/audit";
@@ -50,13 +50,13 @@ const LATE: Duration = Duration::from_secs(60);
 /// A message that says which step failed, and why.
 pub async fn run(command: &Audit) -> Result<(), Failure> {
     match command {
-        Audit::List(AuditList { events, limit }) => list(events, Table::new(&LISTED, events.format), *limit).await,
-        Audit::Export(events) => list(events, Table::csv(&EXPORTED, events.format), usize::MAX).await,
+        Audit::List(AuditList { events, limit }) => list(events, Listing::new(&LISTED, events.format), *limit).await,
+        Audit::Export(events) => list(events, Listing::csv(&EXPORTED, events.format), usize::MAX).await,
         Audit::Follow(options) => follow(options).await,
     }
 }
 
-async fn list(events: &Events, mut table: Table, limit: usize) -> Result<(), Failure> {
+async fn list(events: &Events, mut listing: Listing, limit: usize) -> Result<(), Failure> {
     let mut admin = Admin::open()?;
     let mut query = user(&mut admin, events.user.as_deref(), events.id).await?;
     let times = [("from", events.from), ("to", events.to)];
@@ -65,13 +65,13 @@ async fn list(events: &Events, mut table: Table, limit: usize) -> Result<(), Fai
     if left > 0 {
         admin
             .list(PATH, &query, |event| {
-                table.row(&event)?;
+                listing.row(&event)?;
                 left -= 1;
                 Ok(left > 0)
             })
             .await?;
     }
-    table.end()
+    listing.end()
 }
 
 /// The field of the query that selects the events of a user.
@@ -86,10 +86,10 @@ async fn user(admin: &mut Admin, user: Option<&str>, id: bool) -> Result<Vec<(&'
 async fn follow(options: &Follow) -> Result<(), Failure> {
     let mut admin = Admin::open()?;
     let query = user(&mut admin, options.user.as_deref(), options.id).await?;
-    let mut table = Table::new(&LISTED, options.format);
+    let mut listing = Listing::new(&LISTED, options.format);
     let mut seen = Seen::default();
     admin.list(PATH, &query, |event| seen.add_earlier(&event)).await?;
-    table.begin()?;
+    listing.begin()?;
     loop {
         sleep(Duration::from_secs(options.interval)).await;
         let mut query = query.clone();
@@ -104,7 +104,7 @@ async fn follow(options: &Follow) -> Result<(), Failure> {
             })
             .await?;
         for event in new.iter().rev() {
-            table.row(event)?;
+            listing.row(event)?;
             seen.add(event)?;
         }
         seen.forget();

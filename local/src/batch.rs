@@ -13,8 +13,8 @@ use crate::{
     args::Format,
     client::{Call, NoAnswer, Reply},
     journal::{Journal, RowResult},
+    output::Listing,
     signals::{Interrupted, Signals},
-    table::Table,
     terminal::{progress, say},
 };
 
@@ -75,13 +75,13 @@ pub(crate) async fn run<R: Rows>(
         }
     }
     progress("");
-    let mut table = Table::new(&RESULT, format);
+    let mut listing = Listing::new(&RESULT, format);
     let mut failed = 0;
     for result in journal.results() {
         failed += usize::from(R::has_failed(&result.outcome));
-        table.row(&serde_json::to_value(result)?)?;
+        listing.row(&serde_json::to_value(result)?)?;
     }
-    table.end()?;
+    listing.end()?;
     journal.finish()?;
     match failed {
         0 => Ok(()),

@@ -22,11 +22,11 @@ use crate::{
         self, Cli, Command, Format, Init, LogForm, Mail, Operator, Serve, Totp, TotpCode,
         admin::{Exclusions, Users},
     },
-    audit, completion, enrol, exclusions, idp, log, login, mail,
+    audit, completion, enrol, exclusions, idp, log, login, mail, output,
     seed::Seed,
     seeding, server,
     signals::{Interrupted, interruptible},
-    sso, table,
+    sso,
     terminal::{self, print},
     totp, users,
 };
@@ -138,7 +138,7 @@ async fn totp_code(options: &TotpCode) -> Result<(), Failure> {
     };
     let at = options.at.unwrap_or_else(|| SystemClock.now());
     match totp::code(&secret, at) {
-        Some(code) if options.format.json => table::object(&json!({"code": code}), options.format),
+        Some(code) if options.format.json => output::object(&json!({"code": code}), options.format),
         Some(code) => print(&format!("{code}\n")),
         None => Err("the secret is not a base32 key of at least 128 bits, as the enrolment shows it".into()),
     }
@@ -155,7 +155,7 @@ async fn init(options: &Init) -> Result<(), Failure> {
     }
     seeding::add_missing(&app, seed).await?;
     if options.format.json {
-        return table::object(&created(&options.tenant, user, "administrator"), options.format);
+        return output::object(&created(&options.tenant, user, "administrator"), options.format);
     }
     print(&format!(
         "Created tenant {} and its Administrator {user}.\n{}",
@@ -176,7 +176,7 @@ async fn operator(options: &Operator) -> Result<(), Failure> {
     seeding::add_missing(&app, seed).await?;
     let support = TenantId::support();
     if options.format.json {
-        return table::object(&created(support.as_str(), &options.username, "operator"), options.format);
+        return output::object(&created(support.as_str(), &options.username, "operator"), options.format);
     }
     let next = next_commands(&options.data_dir, support.as_str(), &options.username);
     print(&format!("Created operator {}.\n{next}", options.username))
@@ -202,7 +202,7 @@ async fn run_operators_command(directory: &Path, command: Value, format: Format)
     }
     let app = server::open(Some(directory))?.at_restore_epoch().await?.app;
     let answer = operators::handle(&app, None, command, "local").await?;
-    table::object(&answer, format)
+    output::object(&answer, format)
 }
 
 fn show_mail(options: &Mail) -> Result<(), Failure> {

@@ -12,7 +12,7 @@ use crate::{
     args::{Account, DEFAULT_URL, Enroll},
     client::{Call, Server, text},
     code::CodeStep,
-    table,
+    output,
     terminal::{self, print},
 };
 
@@ -51,7 +51,7 @@ pub async fn run(options: &Enroll) -> Result<(), Failure> {
     let enrolment = server.send(Call::post("/v1/mfa/enrolments", &start).token(&token)).await?;
     let enrolment = enrolment.ok("starting the enrolment")?;
     if format.json {
-        table::object(&json!({"otpauth_uri": enrolment["otpauth_uri"], "secret": enrolment["secret"]}), format)?;
+        output::object(&json!({"otpauth_uri": enrolment["otpauth_uri"], "secret": enrolment["secret"]}), format)?;
     } else {
         show(&text(&enrolment["otpauth_uri"])?, &text(&enrolment["secret"])?)?;
     }
@@ -59,7 +59,7 @@ pub async fn run(options: &Enroll) -> Result<(), Failure> {
     let recovery = server.send(Call::new(Method::POST, "/v1/mfa/recovery-token").token(&session)).await?;
     let recovery = recovery.ok("issuing the recovery token")?;
     if format.json {
-        table::object(&json!({"recovery_token": recovery["recovery_token"]}), format)?;
+        output::object(&json!({"recovery_token": recovery["recovery_token"]}), format)?;
     } else {
         print(&format!(
             "\nMFA is on for {}.\nRecovery token, shown only now. Do not keep it on your phone:\n\n  {}\n\n\

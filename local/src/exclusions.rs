@@ -11,8 +11,8 @@ use crate::{
     args::admin::{Change, Exclusions, UserArgument},
     batch::{self, CHUNK, Rows},
     journal::{Journal, RowResult},
+    output::Listing,
     sheet::{self, Sheet},
-    table::Table,
 };
 
 const PATH: &str = "/v1/admin/portal-exclusions";
@@ -29,9 +29,9 @@ pub async fn run(command: &Exclusions) -> Result<(), Failure> {
         Exclusions::Add(options) => change(options, ExclusionChange::Exclude).await,
         Exclusions::Remove(options) => change(options, ExclusionChange::Include).await,
         Exclusions::List(format) => {
-            let mut table = Table::new(&LISTED, *format);
-            Admin::open()?.list(PATH, &[], |item| table.row(&item).map(|()| true)).await?;
-            table.end()
+            let mut listing = Listing::new(&LISTED, *format);
+            Admin::open()?.list(PATH, &[], |item| listing.row(&item).map(|()| true)).await?;
+            listing.end()
         }
     }
 }

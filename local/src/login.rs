@@ -10,8 +10,8 @@ use crate::{
     client::{Call, Server, text},
     code::CodeStep,
     enrol::{command, sign_in},
+    output,
     state::{SavedSession, StateFile},
-    table,
     terminal::{self, print, say},
 };
 
@@ -110,7 +110,7 @@ fn show(file: &StateFile, account: &Account, signed_in: &Value, format: Format) 
     if format.json {
         let session = &signed_in["session"];
         let item = json!({"user": signed_in["user"], "amr": session["amr"], "expires_at": session["expires_at"]});
-        return table::object(&item, format);
+        return output::object(&item, format);
     }
     let whoami = terminal::command(&["whoami"]);
     let (greeting, path) = (greeting(account, signed_in)?, file.path().display());
@@ -120,7 +120,7 @@ fn show(file: &StateFile, account: &Account, signed_in: &Value, format: Format) 
 /// Prints the token alone, so that a script can take it. The rest goes to standard error.
 fn show_token(server: &Server, account: &Account, signed_in: &Value, format: Format) -> Result<(), Failure> {
     if format.json {
-        return table::object(signed_in, format);
+        return output::object(signed_in, format);
     }
     say(&greeting(account, signed_in)?);
     let url = server.url();
@@ -138,7 +138,7 @@ pub async fn log_out(format: Format) -> Result<(), Failure> {
     let alive = admin.end().await.map_err(|error| format!("{error}; the session stays in {file}"))?;
     admin.file().remove()?;
     if format.json {
-        return table::object(&json!({"signed_out": true, "was_alive": alive}), format);
+        return output::object(&json!({"signed_out": true, "was_alive": alive}), format);
     }
     print(if alive { "Signed out.\n" } else { "Signed out: the session had ended before.\n" })
 }
@@ -158,5 +158,5 @@ pub async fn who_am_i(format: Format) -> Result<(), Failure> {
     for name in ["tenant", "username", "display_name", "id", "kind", "role", "mfa"] {
         item[name] = user[name].clone();
     }
-    table::object(&item, format)
+    output::object(&item, format)
 }

@@ -13,7 +13,7 @@ use crate::{
         admin::{Sso, SsoSet},
     },
     client::Call,
-    table::{self, Table},
+    output::{self, Listing},
     terminal::say,
 };
 
@@ -47,7 +47,7 @@ async fn set(options: &SsoSet) -> Result<(), Failure> {
     let call = Call { body: Some(&body), ..Call::new(Method::PUT, PATH) };
     let idp = admin.ask(call, "setting the identity provider").await?;
     if options.format.json {
-        return table::object(&idp, options.format);
+        return output::object(&idp, options.format);
     }
     let sp = &idp["service_provider"];
     let mut item =
@@ -55,7 +55,7 @@ async fn set(options: &SsoSet) -> Result<(), Failure> {
     for name in ["entity_id", "acs_url"] {
         item[name] = sp[name].clone();
     }
-    table::object(&item, options.format)
+    output::object(&item, options.format)
 }
 
 fn read(file: &Path) -> Result<String, Failure> {
@@ -107,12 +107,12 @@ async fn test(format: Format) -> Result<(), Failure> {
     let Some(idp) = configured(&mut admin).await? else {
         return Err("the tenant has no identity provider: set one with `sso set --metadata FILE`".into());
     };
-    let mut table = Table::new(&CHECKED, format);
+    let mut listing = Listing::new(&CHECKED, format);
     let mut failed = 0;
     let mut check = |name: &str, Checked { passed, detail }| {
         failed += usize::from(!passed);
         let outcome = if passed { "ok" } else { "failed" };
-        table.row(&json!({"check": name, "outcome": outcome, "detail": detail}))
+        listing.row(&json!({"check": name, "outcome": outcome, "detail": detail}))
     };
     let warnings: Vec<_> = idp["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let expiry = if warnings.is_empty() { Checked::passed(expiry(&idp)) } else { Checked::failed(warnings.join(" ")) };
@@ -120,7 +120,7 @@ async fn test(format: Format) -> Result<(), Failure> {
     let start = format!("/v1/sso/{}/login", admin.tenant());
     check("start", begins(&admin, &start, &idp).await?)?;
     check("last sign-in", last_sign_in(&mut admin).await?)?;
-    table.end()?;
+    listing.end()?;
     if !format.json {
         say(&format!("To try a sign-in, open {}{start} in a browser.", admin.server().url()));
     }

@@ -8,8 +8,8 @@ use crate::{
     admin::{Admin, USERS},
     args::admin::{AuthType, Create, List, OneUser, Reset, Users, name},
     client::Call,
-    import, table,
-    table::Table,
+    import, output,
+    output::Listing,
     terminal,
 };
 
@@ -39,8 +39,8 @@ const EXPORTED: [&str; 13] = [
 /// A message that says which step failed, and why.
 pub async fn run(command: &Users) -> Result<(), Failure> {
     match command {
-        Users::List(options) => list(options, Table::new(&LISTED, options.format)).await,
-        Users::Export(options) => list(options, Table::csv(&EXPORTED, options.format)).await,
+        Users::List(options) => list(options, Listing::new(&LISTED, options.format)).await,
+        Users::Export(options) => list(options, Listing::csv(&EXPORTED, options.format)).await,
         Users::Show(options) => show(options).await,
         Users::Create(options) => create(options).await,
         Users::Invite(options) => invite(options).await,
@@ -50,7 +50,7 @@ pub async fn run(command: &Users) -> Result<(), Failure> {
     }
 }
 
-async fn list(options: &List, mut table: Table) -> Result<(), Failure> {
+async fn list(options: &List, mut listing: Listing) -> Result<(), Failure> {
     let mut query = Vec::new();
     let fields = [
         ("kind", options.kind.as_ref().map(name)),
@@ -59,13 +59,13 @@ async fn list(options: &List, mut table: Table) -> Result<(), Failure> {
         ("q", options.query.clone()),
     ];
     query.extend(fields.into_iter().filter_map(|(field, value)| Some((field, value?))));
-    Admin::open()?.list(USERS, &query, |user| table.row(&user).map(|()| true)).await?;
-    table.end()
+    Admin::open()?.list(USERS, &query, |user| listing.row(&user).map(|()| true)).await?;
+    listing.end()
 }
 
 async fn show(options: &OneUser) -> Result<(), Failure> {
     let user = Admin::open()?.user(&options.who).await?;
-    table::object(&user, options.format)
+    output::object(&user, options.format)
 }
 
 async fn create(options: &Create) -> Result<(), Failure> {
@@ -82,7 +82,7 @@ async fn create(options: &Create) -> Result<(), Failure> {
         body["password"] = json!(terminal::hidden_line("Password for the user").await?.expose());
     }
     let user = admin.ask(Call::post(USERS, &body), "creating the user").await?;
-    table::object(&user, options.format)
+    output::object(&user, options.format)
 }
 
 async fn invite(options: &OneUser) -> Result<(), Failure> {
@@ -90,7 +90,7 @@ async fn invite(options: &OneUser) -> Result<(), Failure> {
     let user = admin.user(&options.who).await?;
     let path = format!("{USERS}/{}/invitation", id(&user)?);
     admin.ask(Call::new(Method::POST, &path), "inviting the user").await?;
-    table::object(&json!({"invited": user["username"], "email": user["email"]}), options.format)
+    output::object(&json!({"invited": user["username"], "email": user["email"]}), options.format)
 }
 
 async fn reset_mfa(options: &Reset) -> Result<(), Failure> {
@@ -99,14 +99,14 @@ async fn reset_mfa(options: &Reset) -> Result<(), Failure> {
     let (path, body) = (format!("{USERS}/{}/mfa-reset", id(&user)?), json!({"reason": options.reason}));
     let done = admin.ask(Call::post(&path, &body), "resetting the MFA").await?;
     if options.format.json {
-        return table::object(&done, options.format);
+        return output::object(&done, options.format);
     }
     let mut item = json!({"username": done["user"]["username"], "enrol_by": done["enrol_by"]});
     if let Some(code) = done.get("reset_code") {
         terminal::say("Give the reset code to the user in person or by telephone: it is shown only now.");
         item["reset_code"] = code.clone();
     }
-    table::object(&item, options.format)
+    output::object(&item, options.format)
 }
 
 async fn deactivate(options: &OneUser) -> Result<(), Failure> {
@@ -115,7 +115,7 @@ async fn deactivate(options: &OneUser) -> Result<(), Failure> {
     let (path, body) = (format!("{USERS}/{}", id(&user)?), json!({"active": false}));
     let call = Call { body: Some(&body), ..Call::new(Method::PATCH, &path) };
     let user = admin.ask(call, "deactivating the user").await?;
-    table::object(&user, options.format)
+    output::object(&user, options.format)
 }
 
 /// The id in a user of a response.

@@ -1,4 +1,4 @@
-//! Tables on standard output: tab separated, CSV, or one JSON object on each line.
+//! What commands print on standard output: listings (tab separated, CSV, or one JSON object on each line) and single objects.
 
 use std::{
     borrow::Cow,
@@ -10,9 +10,9 @@ use vestibule::id::is_display_control;
 
 use crate::{Failure, args::Format, sheet};
 
-/// A table on standard output. The first line has the names of the columns, unless it is JSON. A command that is refused prints
+/// Rows on standard output. The first line has the names of the columns, unless it is JSON. A command that is refused prints
 /// nothing.
-pub(crate) struct Table {
+pub(crate) struct Listing {
     columns: &'static [&'static str],
     form: Form,
     begun: bool,
@@ -24,13 +24,13 @@ enum Form {
     Json,
 }
 
-impl Table {
-    /// A table for people and for `cut`.
+impl Listing {
+    /// A listing for people and for `cut`.
     pub(crate) fn new(columns: &'static [&'static str], format: Format) -> Self {
         Self { columns, form: if format.json { Form::Json } else { Form::Tabs }, begun: false }
     }
 
-    /// A table for a spreadsheet.
+    /// A listing for a spreadsheet.
     pub(crate) fn csv(columns: &'static [&'static str], format: Format) -> Self {
         let writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(io::stdout());
         Self { columns, form: if format.json { Form::Json } else { Form::Csv(Box::new(writer)) }, begun: false }
@@ -72,7 +72,7 @@ impl Table {
         Ok(())
     }
 
-    /// Ends the table.
+    /// Ends the listing.
     ///
     /// # Errors
     /// Standard output is closed.
