@@ -254,7 +254,7 @@ fn seed_user(node: Node, place: &str, tenant: Option<&TenantId>, faults: &mut Fa
     }
     let password = password?.map(SecretText::new);
     if let Some(password) = &password
-        && let Err(weak) = password::acceptable(password.expose(), kind == Some(Kind::Contact))
+        && let Err(weak) = password::acceptable(password.expose(), kind)
     {
         let _: Option<()> = fault(faults, &below(place, "password"), weak);
     }

@@ -15,7 +15,7 @@ pub mod version;
 
 pub use accent::{AccentColor, InvalidAccent};
 pub use challenge::{ChallengeState, LoginTokenEntry, PendingEnrolment, ResetCodeEntry};
-pub use factor::{Authenticator, Factor, FactorState, RecoveryToken, TimeStep};
+pub use factor::{Authenticator, Factor, FactorState, StoredRecoveryToken, TimeStep};
 pub use identity_provider::{Idp, Provisioning, RequestKey, SsoRequest};
 pub use logo::Logo;
 pub use mail_log::{LoggedMail, MailLog, NotCharged};

@@ -18,6 +18,7 @@ use unicode_normalization::UnicodeNormalization;
 use zeroize::Zeroizing;
 
 use crate::{
+    domain::Kind,
     env::{Entropy, EntropyError},
     secret::SecretText,
 };
@@ -31,7 +32,7 @@ static COMMON: LazyLock<HashSet<&'static str>> =
 /// Why a new password is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WeakPassword {
-    /// Fewer than 8 bytes, or fewer than 15 characters for a user who may sign in with the password alone.
+    /// Fewer than 8 bytes, or fewer than 15 characters for a contact.
     #[error("the password is too short: it needs at least 8 bytes, and at least 15 characters for a contact")]
     TooShort,
     /// More than [`MAX_BYTES`] bytes.
@@ -45,16 +46,16 @@ pub enum WeakPassword {
 /// Minimum number of characters for a contact's password, because it may be the only factor.
 const CONTACT_CHARACTERS: usize = 15;
 
-/// Checks a new password (security.md 9 and 10): 8 to 1024 bytes, at least 15 characters if the user may sign in with
-/// it alone, and not a common password in any case.
+/// Checks a new password (security.md 9 and 10): 8 to 1024 bytes, at least 15 characters for a contact, and not a common
+/// password in any case. `kind`: the kind of the user, if it is known already.
 ///
 /// # Errors
 /// [`WeakPassword`] says which rule the password breaks.
-pub fn acceptable(password: &str, single_factor_possible: bool) -> Result<(), WeakPassword> {
+pub fn acceptable(password: &str, kind: Option<Kind>) -> Result<(), WeakPassword> {
     if password.len() > MAX_BYTES {
         return Err(WeakPassword::TooLong);
     }
-    if password.len() < 8 || (single_factor_possible && !long_enough_for_a_contact(password)) {
+    if password.len() < 8 || (kind == Some(Kind::Contact) && !long_enough_for_a_contact(password)) {
         return Err(WeakPassword::TooShort);
     }
     let folded = Zeroizing::new(password.nfkc().collect::<String>().to_lowercase());
@@ -327,14 +328,14 @@ mod tests {
     #[test]
     fn weak_new_password_is_refused() {
         assert!(COMMON.len() >= 3000);
-        assert_eq!(acceptable("password", false), Err(WeakPassword::Common));
-        assert_eq!(acceptable("PassWord", false), Err(WeakPassword::Common));
-        assert_eq!(acceptable("ab3!kz9q", false), Ok(()));
-        assert_eq!(acceptable("ab3!kz9q", true), Err(WeakPassword::TooShort));
-        assert_eq!(acceptable("a good long password", true), Ok(()));
-        assert_eq!(acceptable("1234567", false), Err(WeakPassword::TooShort));
-        assert_eq!(acceptable(&"x".repeat(1024), true), Ok(()));
-        assert_eq!(acceptable(&"x".repeat(1025), true), Err(WeakPassword::TooLong));
+        assert_eq!(acceptable("password", None), Err(WeakPassword::Common));
+        assert_eq!(acceptable("PassWord", None), Err(WeakPassword::Common));
+        assert_eq!(acceptable("ab3!kz9q", Some(Kind::Employee)), Ok(()));
+        assert_eq!(acceptable("ab3!kz9q", Some(Kind::Contact)), Err(WeakPassword::TooShort));
+        assert_eq!(acceptable("a good long password", Some(Kind::Contact)), Ok(()));
+        assert_eq!(acceptable("1234567", None), Err(WeakPassword::TooShort));
+        assert_eq!(acceptable(&"x".repeat(1024), Some(Kind::Contact)), Ok(()));
+        assert_eq!(acceptable(&"x".repeat(1025), Some(Kind::Contact)), Err(WeakPassword::TooLong));
     }
 
     #[tokio::test]

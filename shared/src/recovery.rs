@@ -11,7 +11,8 @@ use crate::{
     totp::TotpCode,
 };
 
-const SYMBOLS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+/// Crockford's Base32.
+const SYMBOLS: &str = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 const RECOVERY_LENGTH: usize = 26;
 const RESET_LENGTH: usize = 10;
 const RECOVERY_PURPOSE: &str = "recovery-token";
@@ -27,7 +28,7 @@ pub enum EnteredCode {
     /// Six digits.
     Totp(TotpCode),
     /// A recovery token.
-    Recovery(RecoveryCode),
+    RecoveryToken(RecoveryToken),
 }
 
 impl EnteredCode {
@@ -40,7 +41,7 @@ impl EnteredCode {
         if let Some(code) = TotpCode::parse(&bare) {
             return Ok(Self::Totp(code));
         }
-        canonical(&bare, RECOVERY_LENGTH).map(|code| Self::Recovery(RecoveryCode(code))).ok_or(MalformedCode)
+        canonical(&bare, RECOVERY_LENGTH).map(|token| Self::RecoveryToken(RecoveryToken(token))).ok_or(MalformedCode)
     }
 }
 
@@ -52,14 +53,14 @@ fn canonical(bare: &str, length: usize) -> Option<String> {
     let mut canonical = Zeroizing::new(String::with_capacity(length));
     for byte in bare.bytes() {
         let symbol = match byte.to_ascii_uppercase() {
-            b'O' => b'0',
-            b'I' | b'L' => b'1',
-            other => other,
+            b'O' => '0',
+            b'I' | b'L' => '1',
+            other => char::from(other),
         };
-        if !SYMBOLS.contains(&symbol) {
+        if !SYMBOLS.contains(symbol) {
             return None;
         }
-        canonical.push(char::from(symbol));
+        canonical.push(symbol);
     }
     Some(std::mem::take(&mut *canonical))
 }
@@ -77,7 +78,7 @@ fn grouped(canonical: &str) -> String {
 
 fn crockford() -> Encoding {
     let mut specification = Specification::new();
-    specification.symbols.push_str("0123456789ABCDEFGHJKMNPQRSTVWXYZ");
+    specification.symbols.push_str(SYMBOLS);
     match specification.encoding() {
         Ok(encoding) => encoding,
         Err(_) => unreachable!("32 distinct symbols are an encoding"),
@@ -86,9 +87,9 @@ fn crockford() -> Encoding {
 
 /// A recovery token of 128 bits in canonical form. It is wiped when dropped; there is no Debug.
 #[derive(Zeroize, ZeroizeOnDrop)]
-pub struct RecoveryCode(String);
+pub struct RecoveryToken(String);
 
-impl RecoveryCode {
+impl RecoveryToken {
     /// Generates a random one.
     ///
     /// # Errors
@@ -143,10 +144,10 @@ pub fn check(
     keys: &CodeKey,
     user: &UserKey,
     stored: Option<&CodeDigest>,
-    code: &RecoveryCode,
+    token: &RecoveryToken,
 ) -> Option<RecoveryProof> {
-    let digest = code.digest(keys, user);
-    // No code is empty, so no input has this digest.
+    let digest = token.digest(keys, user);
+    // No token is empty, so no input has this digest.
     let nothing = keys.code(RECOVERY_PURPOSE, user, "");
     let equal = *stored.unwrap_or(&nothing) == digest;
     (equal & stored.is_some()).then(|| RecoveryProof { user: user.clone(), digest })
@@ -165,7 +166,7 @@ impl ResetCode {
     pub fn generate(entropy: &dyn Entropy) -> Result<Self, EntropyError> {
         let bytes = Zeroizing::new(entropy.bytes::<RESET_LENGTH>()?);
         // 256 is a multiple of 32: every symbol is equally likely.
-        Ok(Self(bytes.iter().map(|byte| char::from(SYMBOLS[usize::from(byte % 32)])).collect()))
+        Ok(Self(bytes.iter().map(|byte| char::from(SYMBOLS.as_bytes()[usize::from(byte % 32)])).collect()))
     }
 
     /// The code as `XXXXX-XXXXX`.
@@ -200,28 +201,28 @@ mod tests {
         TenantId::parse("acme").unwrap().user(UserId::parse(name).unwrap())
     }
 
-    fn read(text: &str) -> RecoveryCode {
+    fn read(text: &str) -> RecoveryToken {
         match EnteredCode::parse(text) {
-            Ok(EnteredCode::Recovery(code)) => code,
+            Ok(EnteredCode::RecoveryToken(token)) => token,
             _ => panic!("{text}"),
         }
     }
 
     #[test]
     fn all_spellings_of_a_token_are_equal() {
-        let code = RecoveryCode::generate(&SystemEntropy).unwrap();
-        assert_eq!(code.canonical().len(), 26);
-        let shown = code.display();
+        let token = RecoveryToken::generate(&SystemEntropy).unwrap();
+        assert_eq!(token.canonical().len(), 26);
+        let shown = token.display();
         for text in [shown.clone(), shown.to_lowercase(), shown.replace('-', " "), shown.replace('0', "o")] {
-            assert_eq!(read(&text).canonical(), code.canonical());
+            assert_eq!(read(&text).canonical(), token.canonical());
         }
-        assert_eq!(read(&shown.replace('1', "l")).canonical(), code.canonical());
-        assert_ne!(RecoveryCode::generate(&SystemEntropy).unwrap().canonical(), code.canonical());
+        assert_eq!(read(&shown.replace('1', "l")).canonical(), token.canonical());
+        assert_ne!(RecoveryToken::generate(&SystemEntropy).unwrap().canonical(), token.canonical());
     }
 
     #[test]
     fn token_is_shown_in_groups_of_five() {
-        let shown = RecoveryCode::generate(&SystemEntropy).unwrap().display();
+        let shown = RecoveryToken::generate(&SystemEntropy).unwrap().display();
         assert_eq!(shown.split('-').map(str::len).collect::<Vec<_>>(), [5, 5, 5, 5, 5, 1]);
     }
 
@@ -254,11 +255,11 @@ mod tests {
     fn digests_depend_on_user_and_purpose() {
         let keys = CodeKey::new([2; 32].into());
         let (ann, bob) = (user("u-ann"), user("u-bob"));
-        let code = RecoveryCode::generate(&SystemEntropy).unwrap();
-        let stored = code.digest(&keys, &ann);
-        assert!(check(&keys, &ann, Some(&stored), &code).is_some());
-        assert!(check(&keys, &bob, Some(&stored), &code).is_none());
-        assert!(check(&keys, &ann, None, &code).is_none());
+        let token = RecoveryToken::generate(&SystemEntropy).unwrap();
+        let stored = token.digest(&keys, &ann);
+        assert!(check(&keys, &ann, Some(&stored), &token).is_some());
+        assert!(check(&keys, &bob, Some(&stored), &token).is_none());
+        assert!(check(&keys, &ann, None, &token).is_none());
         let reset = ResetCode::generate(&SystemEntropy).unwrap();
         let typed = reset.display().to_lowercase();
         assert!(ResetCode::parse_digest(&keys, &ann, &typed) == Some(reset.digest(&keys, &ann)));

@@ -179,9 +179,9 @@ pub struct VerifiedOwnPassword(pub(crate) OwnPasswordAttempt);
 /// What a correct password leads to (product.md, sign-in table).
 pub enum PasswordChecked {
     /// A code is required: leads to a challenge.
-    MfaRequired(Continuation),
+    MfaRequired(PendingSignIn),
     /// The user has no factor: leads to an enrolment token.
-    EnrolmentRequired(Continuation),
+    EnrolmentRequired(PendingSignIn),
     /// An excluded contact: leads to a session.
     Excluded(ExcludedSignIn),
     /// The factor is disabled, or the time to enrol has passed: the user needs a reset.
@@ -189,21 +189,21 @@ pub enum PasswordChecked {
 }
 
 /// A correct password that leads to a challenge or an enrolment token, and never to a session.
-pub struct Continuation {
+pub struct PendingSignIn {
     pub(crate) verified: VerifiedPassword,
-    pub(crate) token: LoginToken,
+    pub(crate) kind: LoginTokenKind,
 }
 
 /// The token that a first factor opens for a user who is not signed in yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum LoginToken {
+pub(crate) enum LoginTokenKind {
     /// A challenge: the user sends a code with it.
     Challenge,
     /// An enrolment token: the user enrols a factor with it.
     Enrolment,
 }
 
-impl LoginToken {
+impl LoginTokenKind {
     pub(crate) fn class(self) -> TokenClass {
         match self {
             Self::Challenge => TokenClass::Challenge,
@@ -227,7 +227,7 @@ impl LoginToken {
     }
 }
 
-impl Continuation {
+impl PendingSignIn {
     /// The user.
     #[must_use]
     pub fn key(&self) -> &UserKey {
@@ -296,10 +296,10 @@ impl VerifiedPassword {
         match NextStep::of(&self.user, self.password_attempt.attempt.at) {
             NextStep::ExcludedSession => PasswordChecked::Excluded(ExcludedSignIn { verified: self }),
             NextStep::CodeRequired => {
-                PasswordChecked::MfaRequired(Continuation { verified: self, token: LoginToken::Challenge })
+                PasswordChecked::MfaRequired(PendingSignIn { verified: self, kind: LoginTokenKind::Challenge })
             }
             NextStep::EnrolmentRequired => {
-                PasswordChecked::EnrolmentRequired(Continuation { verified: self, token: LoginToken::Enrolment })
+                PasswordChecked::EnrolmentRequired(PendingSignIn { verified: self, kind: LoginTokenKind::Enrolment })
             }
             NextStep::ResetRequired => PasswordChecked::ResetRequired(self),
         }

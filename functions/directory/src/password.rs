@@ -65,7 +65,7 @@ async fn change(State(app): State<Arc<App>>, call: ApiRequest<PasswordRequest>) 
 
 /// Changes the caller's password, and returns the session with its new token.
 async fn change_password(app: &App, request: &Request, body: &PasswordRequest) -> ApiResult<SessionDto> {
-    check_new_password(body, false)?;
+    check_new_password(body, None)?;
     if body.current_password.expose().len() > password::MAX_BYTES {
         return Err(Problem::field("/current_password", PASSWORD_TOO_LONG));
     }
@@ -73,7 +73,7 @@ async fn change_password(app: &App, request: &Request, body: &PasswordRequest) -
     if needs_step_up(&caller) && !caller.session().is_fresh(request.now) {
         return Err(Code::StepUpRequired.into());
     }
-    check_new_password(body, caller.user().kind == Kind::Contact)?;
+    check_new_password(body, Some(caller.user().kind))?;
     let (key, attempt) = (caller.token().user().clone(), request.attempt(app)?);
     let place = app.passwords.place()?;
     let password_attempt = app.store.charge_own_password(&caller, &attempt).await?;
@@ -94,8 +94,8 @@ fn needs_step_up(caller: &Principal) -> bool {
     caller.session().amr != Amr::Password
 }
 
-fn check_new_password(body: &PasswordRequest, contact: bool) -> ApiResult<()> {
-    password::acceptable(body.new_password.expose(), contact).map_err(|weak| Problem::weak("/new_password", weak))
+fn check_new_password(body: &PasswordRequest, kind: Option<Kind>) -> ApiResult<()> {
+    password::acceptable(body.new_password.expose(), kind).map_err(|weak| Problem::weak("/new_password", weak))
 }
 
 /// Records a wrong current password. The user gets a mail if it ended the session.

@@ -13,13 +13,14 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 use vestibule::{
     audit::AuditEvent,
-    http::{ApiResult, App, Code, Problem, Request, Routes},
+    http::{ApiResult, App, Code, Problem, Request, Routes, dto::KindDto},
     id::UserId,
     password::{self, WeakPassword},
     secret::{NameIdLink, SecretText, TokenClass},
     sso::MAX_NAME_ID,
     store::{
         OperationError,
+        item::Kind,
         session::{AdminContext, Principal},
         users::{ChangeError, ChangeRejection, LoadedUser, UpdateRejection},
     },
@@ -78,8 +79,8 @@ fn invalid_combination() -> Problem {
     Problem::field("/kind", detail).and_field("/role", detail)
 }
 
-fn check_password(password: &SecretText, contact: bool) -> ApiResult<()> {
-    password::acceptable(password.expose(), contact).map_err(|weak| Problem::weak("/password", weak))
+fn check_password(password: &SecretText, kind: Option<KindDto>) -> ApiResult<()> {
+    password::acceptable(password.expose(), kind.map(Kind::from)).map_err(|weak| Problem::weak("/password", weak))
 }
 
 /// Loads the caller and the user that the path names, in one round trip.

@@ -21,7 +21,7 @@ use vestibule::{
     password,
     policy::{self, Backoff, Budget},
     secret::{NewToken, SecretText, TokenRef},
-    sign_in::{Attempt, Continuation, PasswordAttempt, PasswordChecked, SignedIn, VerifiedPassword},
+    sign_in::{Attempt, PasswordAttempt, PasswordChecked, PendingSignIn, SignedIn, VerifiedPassword},
     store::{
         AttemptEvent, OperationError,
         item::{FactorState, User},
@@ -169,15 +169,15 @@ async fn next_step(
     let network = request.network();
     for _ in 0..MAX_DECISIONS {
         let opened = match verified.decide() {
-            PasswordChecked::MfaRequired(opening) => {
-                let event = accepted(request, &opening);
-                let opened = app.store.open_attempt(opening, &network, &*app.entropy, &event).await;
+            PasswordChecked::MfaRequired(pending) => {
+                let event = accepted(request, &pending);
+                let opened = app.store.open_attempt(pending, &network, &*app.entropy, &event).await;
                 opened.map(|(token, expires_at)| challenge(token, expires_at))
             }
-            PasswordChecked::EnrolmentRequired(opening) => {
-                let event = accepted(request, &opening);
-                let reset_code_required = opening.reset_code_required();
-                let opened = app.store.open_attempt(opening, &network, &*app.entropy, &event).await;
+            PasswordChecked::EnrolmentRequired(pending) => {
+                let event = accepted(request, &pending);
+                let reset_code_required = pending.reset_code_required();
+                let opened = app.store.open_attempt(pending, &network, &*app.entropy, &event).await;
                 opened.map(|(token, expires_at)| enrolment(token, expires_at, reset_code_required))
             }
             PasswordChecked::Excluded(excluded) => {
@@ -223,8 +223,8 @@ async fn upgrade_password_hash(app: &App, verified: &VerifiedPassword, password:
 }
 
 /// The audit event of a right password that does not sign in yet.
-fn accepted(request: &Request, opening: &Continuation) -> AuditEvent {
-    request.event(AuditAction::PasswordAccepted, Outcome::Success).own(opening.key().user())
+fn accepted(request: &Request, pending: &PendingSignIn) -> AuditEvent {
+    request.event(AuditAction::PasswordAccepted, Outcome::Success).own(pending.key().user())
 }
 
 /// When this network may open a challenge for the user again, if its budget is used up.

@@ -48,11 +48,11 @@ pub(crate) async fn confirm(
 
 /// Sets the password, and uses up the token.
 pub(crate) async fn set_password(app: &App, request: &Request, body: &NewPasswordRequest) -> ApiResult<()> {
-    check_new_password(body, false)?;
+    check_new_password(body, None)?;
     let token = body.token.parse(app, request)?;
     let user = app.store.load_mail_token(&token).await?;
     user.may_reset_password(&token, request.now)?;
-    check_new_password(body, user.kind == Kind::Contact)?;
+    check_new_password(body, Some(user.kind))?;
     let hash = app.passwords.hash(&body.new_password, &*app.entropy).await?;
     let event =
         request.event(AuditAction::PasswordReset, Outcome::Success).about(token.user().user()).notify(Notify::User);
@@ -60,6 +60,6 @@ pub(crate) async fn set_password(app: &App, request: &Request, body: &NewPasswor
     Ok(())
 }
 
-fn check_new_password(body: &NewPasswordRequest, contact: bool) -> ApiResult<()> {
-    password::acceptable(body.new_password.expose(), contact).map_err(|weak| Problem::weak("/new_password", weak))
+fn check_new_password(body: &NewPasswordRequest, kind: Option<Kind>) -> ApiResult<()> {
+    password::acceptable(body.new_password.expose(), kind).map_err(|weak| Problem::weak("/new_password", weak))
 }

@@ -12,7 +12,7 @@ use vestibule::{
     audit::{AuditAction, Notify, Outcome},
     env::Timestamp,
     http::{ApiRequest, ApiResult, App, Code, Request, Routes},
-    recovery::RecoveryCode,
+    recovery::RecoveryToken,
     store::session::Principal,
 };
 
@@ -57,10 +57,10 @@ async fn issue(app: &App, request: &Request, principal: Principal) -> ApiResult<
     }
     let caller = principal.fresh_or_recovering(request.now)?;
     let key = caller.principal().token().user();
-    let code = RecoveryCode::generate(&*app.entropy)?;
-    let digest = code.digest(&app.codes()?, key);
+    let token = RecoveryToken::generate(&*app.entropy)?;
+    let digest = token.digest(&app.codes()?, key);
     let event = request.event(AuditAction::RecoveryIssued, Outcome::Success).own(key.user()).notify(Notify::User);
     app.store.replace_recovery_token(&caller, &digest, &request.attempt(app)?, &event).await?;
     let created_at = Timestamp::from_secs(request.now.secs());
-    Ok(RecoveryTokenAnswer { recovery_token: code.display(), created_at })
+    Ok(RecoveryTokenAnswer { recovery_token: token.display(), created_at })
 }

@@ -89,7 +89,7 @@ async fn create_tenant(
 ) -> ApiResult<(StatusCode, Json<TenantAnswer>)> {
     let ApiRequest { body, request, .. } = call;
     let first = body.administrator;
-    password::acceptable(first.password.expose(), false)
+    password::acceptable(first.password.expose(), Some(Kind::Employee))
         .map_err(|weak| Problem::weak("/administrator/password", weak))?;
     if body.id.is_support() {
         return Err(Problem::field("/id", "must not be support, the tenant of the operators"));

@@ -13,7 +13,7 @@ use vestibule::{
         ApiRequest, ApiResult, App, Code, Problem, Request,
         dto::{SessionDto, UserDto},
     },
-    recovery::{self, EnteredCode, RecoveryCode},
+    recovery::{self, EnteredCode, RecoveryToken},
     secret::TokenClass,
     sign_in::{PendingVerification, SignedIn, VerificationToken},
 };
@@ -73,10 +73,10 @@ pub(crate) async fn sign_in(app: &App, request: &Request, body: &CodeRequest) ->
     // The profile is read before the code is spent, so that a failed read costs no code.
     let (pending, profile) = (pending?, profile?);
     let user = pending.user().clone();
-    let by_recovery = matches!(code, EnteredCode::Recovery(_));
+    let by_recovery = matches!(code, EnteredCode::RecoveryToken(_));
     let signed_in = match code {
         EnteredCode::Totp(code) => check_totp(app, request, pending, &code, AuditAction::Verify).await?,
-        EnteredCode::Recovery(code) => check_recovery_token(app, request, pending, &code).await?,
+        EnteredCode::RecoveryToken(token) => check_recovery_token(app, request, pending, &token).await?,
     };
     Ok(VerifyAnswer::SignedIn {
         session: SessionDto::new(signed_in.token, &signed_in.session, signed_in.device),
@@ -89,10 +89,10 @@ async fn check_recovery_token(
     app: &App,
     request: &Request,
     pending: PendingVerification,
-    code: &RecoveryCode,
+    token: &RecoveryToken,
 ) -> ApiResult<SignedIn> {
-    let stored = pending.user().factor.recovery_token().map(|token| &token.digest);
-    let Some(proof) = recovery::check(&app.codes()?, pending.key(), stored, code) else {
+    let stored = pending.user().factor.recovery_token().map(|stored| &stored.digest);
+    let Some(proof) = recovery::check(&app.codes()?, pending.key(), stored, token) else {
         return Err(refuse(app, request, &pending, AuditAction::Verify).await);
     };
     let event = success(request, &pending, AuditAction::RecoveryUsed).notify(Notify::User);

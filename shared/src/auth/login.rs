@@ -7,7 +7,7 @@ use crate::{
     env::Timestamp,
     id::EntryId,
     policy::{self, Budget},
-    sign_in::{LoginToken, NewSession, NextStep, VerifiedPassword},
+    sign_in::{LoginTokenKind, NewSession, NextStep, VerifiedPassword},
 };
 
 /// Too many challenges and enrolment tokens were opened from a client network.
@@ -57,15 +57,15 @@ impl User {
     /// [`NetworkFull`]: the network opened [`policy::NETWORK_CHALLENGES`] within the window. Nothing changes.
     pub(crate) fn open_login_token(
         &mut self,
-        token: LoginToken,
+        kind: LoginTokenKind,
         id: &EntryId,
         entry: LoginTokenEntry,
         now: Timestamp,
     ) -> Result<(), NetworkFull> {
         self.count_at_network(&entry.network, now)?;
-        let (open, limit) = match token {
-            LoginToken::Challenge => (&mut self.challenges, policy::CHALLENGES),
-            LoginToken::Enrolment => (&mut self.enrolments, policy::ENROLMENT_TOKENS),
+        let (open, limit) = match kind {
+            LoginTokenKind::Challenge => (&mut self.challenges, policy::CHALLENGES),
+            LoginTokenKind::Enrolment => (&mut self.enrolments, policy::ENROLMENT_TOKENS),
         };
         open.retain(|_, entry| entry.ends > now);
         while open.len() >= limit {
@@ -77,10 +77,10 @@ impl User {
     }
 
     /// Whether the user has the challenge or the enrolment token of this id.
-    pub(crate) fn has_login_token(&self, token: LoginToken, id: &EntryId) -> bool {
-        match token {
-            LoginToken::Challenge => self.challenges.contains_key(id),
-            LoginToken::Enrolment => self.enrolments.contains_key(id),
+    pub(crate) fn has_login_token(&self, kind: LoginTokenKind, id: &EntryId) -> bool {
+        match kind {
+            LoginTokenKind::Challenge => self.challenges.contains_key(id),
+            LoginTokenKind::Enrolment => self.enrolments.contains_key(id),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::session::TokenRejection;
 use crate::{
-    domain::{RecoveryToken, User},
+    domain::{StoredRecoveryToken, User},
     env::Timestamp,
     secret::{CodeDigest, Nonce, TokenRef},
 };
@@ -43,7 +43,7 @@ pub fn replace_recovery_token(
     if factor != Some(authenticator.id) {
         return Err(RecoveryTokenRejection::FactorReplaced);
     }
-    authenticator.recovery_token = Some(RecoveryToken { digest, issued_at: now.whole_second() });
+    authenticator.recovery_token = Some(StoredRecoveryToken { digest, issued_at: now.whole_second() });
     Ok(())
 }
 
@@ -55,7 +55,7 @@ mod tests {
         env::SystemEntropy,
         id::{TenantId, UserId, UserKey},
         policy,
-        recovery::RecoveryCode,
+        recovery::RecoveryToken,
         secret::CodeKey,
         store::fixture::{NOW, add_session, authenticator, person},
     };
@@ -65,12 +65,12 @@ mod tests {
     }
 
     fn digest() -> CodeDigest {
-        RecoveryCode::generate(&SystemEntropy).unwrap().digest(&CodeKey::new([2; 32].into()), &key())
+        RecoveryToken::generate(&SystemEntropy).unwrap().digest(&CodeKey::new([2; 32].into()), &key())
     }
 
     /// A user with a session, and an authenticator app that has a recovery token.
     fn user() -> (User, TokenRef, Option<Nonce>) {
-        let recovery_token = Some(RecoveryToken { digest: digest(), issued_at: NOW });
+        let recovery_token = Some(StoredRecoveryToken { digest: digest(), issued_at: NOW });
         let authenticator = Authenticator { recovery_token, ..authenticator() };
         let incarnation = Nonce::generate(&SystemEntropy).unwrap();
         let mut user = person(Kind::Employee, Role::Standard, incarnation);

@@ -9,7 +9,7 @@ use crate::{
     id::{AssertedName, UserId},
     policy,
     secret::{NewToken, Nonce, RestoreEpoch, TokenClass},
-    sign_in::{LoginToken, NewSession},
+    sign_in::{LoginTokenKind, NewSession},
     sso::{SsoGrant, SsoSignIn, SsoStep},
 };
 
@@ -140,7 +140,7 @@ impl SsoOpening {
             }
             SsoToken::Enrolment(token, entry) => {
                 let entry = LoginTokenEntry { security_version, ..entry.clone() };
-                changed.open_login_token(LoginToken::Enrolment, token.reference().id(), entry, now)?;
+                changed.open_login_token(LoginTokenKind::Enrolment, token.reference().id(), entry, now)?;
             }
         }
         *user = changed;

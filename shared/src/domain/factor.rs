@@ -36,12 +36,12 @@ pub struct Authenticator {
     /// When it was confirmed, in whole seconds.
     pub enrolled_at: Timestamp,
     /// The recovery token, if one was issued and not used.
-    pub recovery_token: Option<RecoveryToken>,
+    pub recovery_token: Option<StoredRecoveryToken>,
 }
 
 /// An issued recovery token.
 #[derive(Clone, PartialEq, Eq)]
-pub struct RecoveryToken {
+pub struct StoredRecoveryToken {
     /// Keyed digest of the token.
     pub digest: CodeDigest,
     /// When it was issued, in whole seconds.
@@ -136,7 +136,7 @@ impl Factor {
 
     /// The recovery token of an active factor.
     #[must_use]
-    pub fn recovery_token(&self) -> Option<&RecoveryToken> {
+    pub fn recovery_token(&self) -> Option<&StoredRecoveryToken> {
         self.active().and_then(|authenticator| authenticator.recovery_token.as_ref())
     }
 

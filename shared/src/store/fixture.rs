@@ -19,12 +19,12 @@ use super::{
 use crate::{
     audit::{AuditEvent, Outcome},
     auth::verify_code::SignIn,
-    domain::{Authenticator, ChallengeState, Factor, PasswordVersion, RecoveryToken, SecurityVersion, TimeStep},
+    domain::{Authenticator, ChallengeState, Factor, PasswordVersion, SecurityVersion, StoredRecoveryToken, TimeStep},
     env::{SystemEntropy, Timestamp},
     id::{LoginName, TenantId, UserId, UserKey},
     password::{PasswordParams, Passwords},
     policy::{self, Backoff},
-    recovery::{self, RecoveryCode},
+    recovery::{self, RecoveryToken},
     secret::{
         CodeKey, FactorRef, LoginKey, NameKey, NewToken, Nonce, RestoreEpoch, SealedSecret, SecretText, TokenClass,
         TokenRef, TotpSecret,
@@ -53,7 +53,7 @@ pub(crate) struct Ann {
     pub(crate) secret: TotpSecret,
     pub(crate) names: NameKey,
     pub(crate) codes: CodeKey,
-    pub(crate) recovery: RecoveryCode,
+    pub(crate) recovery: RecoveryToken,
     passwords: Passwords,
 }
 
@@ -159,13 +159,13 @@ pub(crate) async fn ann_of(tenant: &str, table: Arc<dyn Table>, challenges: usiz
     let secret = TotpSecret::generate(FactorRef { user: key.clone(), incarnation, factor }, &SystemEntropy).unwrap();
     let (names, codes) = (NameKey::new([1; 32].into()), CodeKey::new([2; 32].into()));
     let login = names.login(&tenant, &LoginName::fold("ann"));
-    let recovery = RecoveryCode::generate(&SystemEntropy).unwrap();
+    let recovery = RecoveryToken::generate(&SystemEntropy).unwrap();
     let passwords = Passwords::new(PasswordParams::cheap(), 4, 64, &SystemEntropy).unwrap();
     let mut user = User {
         login_digest: login.digest().to_owned(),
         factor: Factor::Active(Authenticator {
             id: factor,
-            recovery_token: Some(RecoveryToken { digest: recovery.digest(&codes, &key), issued_at: NOW }),
+            recovery_token: Some(StoredRecoveryToken { digest: recovery.digest(&codes, &key), issued_at: NOW }),
             ..authenticator()
         }),
         ..person(Kind::Employee, Role::Administrator, incarnation)
@@ -294,8 +294,8 @@ impl Ann {
         network: &str,
     ) -> Result<(NewToken, Timestamp), LoginRejection> {
         match verified.decide() {
-            PasswordChecked::MfaRequired(continuation) | PasswordChecked::EnrolmentRequired(continuation) => {
-                decided(self.store.open_attempt(continuation, network, &SystemEntropy, &self.event()).await)
+            PasswordChecked::MfaRequired(pending) | PasswordChecked::EnrolmentRequired(pending) => {
+                decided(self.store.open_attempt(pending, network, &SystemEntropy, &self.event()).await)
             }
             _ => panic!("opens nothing"),
         }

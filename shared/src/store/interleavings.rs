@@ -23,7 +23,7 @@ use crate::{
     policy,
     recovery::{self, ResetCode},
     secret::{NewToken, TokenClass, TokenRef},
-    sign_in::LoginToken,
+    sign_in::LoginTokenKind,
     store::fixture::{Ann, NOW, STEP, ann, new_session},
     totp,
 };
@@ -159,7 +159,7 @@ fn open_challenge(ann: &Ann) -> Decide {
             device: None,
             idp_generation: None,
         };
-        user.open_login_token(LoginToken::Challenge, token.reference().id(), challenge, NOW).is_ok()
+        user.open_login_token(LoginTokenKind::Challenge, token.reference().id(), challenge, NOW).is_ok()
     })
 }
 

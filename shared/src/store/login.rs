@@ -20,7 +20,7 @@ use crate::{
     policy::{self, Backoff},
     secret::{LoginKey, NewToken, TokenClass, TokenRef},
     sign_in::{
-        Attempt, Continuation, DeviceOrigin, ExcludedSignIn, NewSession, PasswordAttempt, SignedIn, VerifiedPassword,
+        Attempt, DeviceOrigin, ExcludedSignIn, NewSession, PasswordAttempt, PendingSignIn, SignedIn, VerifiedPassword,
     },
 };
 
@@ -163,12 +163,12 @@ impl Store {
     /// [`LoginRejection`], or a failure of the store: do not issue the token, though it may be stored.
     pub async fn open_attempt(
         &self,
-        continuation: Continuation,
+        pending: PendingSignIn,
         network: &str,
         entropy: &dyn Entropy,
         event: &AuditEvent,
     ) -> Result<(NewToken, Timestamp), OperationError<LoginRejection>> {
-        let Continuation { verified, token: kind } = continuation;
+        let PendingSignIn { verified, kind } = pending;
         let attempt = verified.password_attempt.attempt;
         let (now, ends) = (attempt.at(), attempt.at() + kind.life());
         let token =

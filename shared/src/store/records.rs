@@ -8,8 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use crate::{
     domain::{
         Amr, AuthType, Authenticator, ChallengeState, CurrentIdp, Device, Exclusion, Factor, FactorState, ItemVersion,
-        Kind, LoginTokenEntry, MailToken, PasswordVersion, PendingEnrolment, RecoveryToken, ResetCodeEntry,
-        ResetCodeFor, Role, SecurityVersion, Session, TimeStep, User,
+        Kind, LoginTokenEntry, MailToken, PasswordVersion, PendingEnrolment, ResetCodeEntry, ResetCodeFor, Role,
+        SecurityVersion, Session, StoredRecoveryToken, TimeStep, User,
     },
     env::Timestamp,
     id::{BatchId, EntryId},
@@ -321,7 +321,7 @@ impl FactorRecord {
             last_step: self.last_step.ok_or("a factor without its last step")?,
             enrolled_at: self.enrolled_at.ok_or("a factor without its time")?,
             recovery_token: match (self.recovery_digest, self.recovery_issued_at) {
-                (Some(digest), Some(issued_at)) => Some(RecoveryToken { digest, issued_at }),
+                (Some(digest), Some(issued_at)) => Some(StoredRecoveryToken { digest, issued_at }),
                 (None, None) => None,
                 _ => return Err("a recovery token without its digest or its time"),
             },

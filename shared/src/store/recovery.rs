@@ -48,7 +48,7 @@ mod tests {
     use crate::{
         env::SystemEntropy,
         policy,
-        recovery::RecoveryCode,
+        recovery::RecoveryToken,
         store::{
             fixture::{Ann, NOW, STEP, ann, attempt, decided, factor_removal},
             session::Denied,
@@ -61,11 +61,11 @@ mod tests {
         principal.fresh_or_recovering(NOW).ok().unwrap()
     }
 
-    async fn replace(ann: &Ann, caller: &FreshSession) -> (RecoveryCode, Result<(), RecoveryTokenRejection>) {
-        let code = RecoveryCode::generate(&SystemEntropy).unwrap();
-        let digest = code.digest(&ann.codes, &ann.key);
+    async fn replace(ann: &Ann, caller: &FreshSession) -> (RecoveryToken, Result<(), RecoveryTokenRejection>) {
+        let token = RecoveryToken::generate(&SystemEntropy).unwrap();
+        let digest = token.digest(&ann.codes, &ann.key);
         let replaced = ann.store.replace_recovery_token(caller, &digest, &attempt(NOW), &ann.event()).await;
-        (code, decided(replaced))
+        (token, decided(replaced))
     }
 
     #[tokio::test]
@@ -76,8 +76,8 @@ mod tests {
         let (first, _) = replace(&ann, &caller).await;
         let (second, done) = replace(&ann, &caller).await;
         assert_eq!(done, Ok(()));
-        for (code, works) in [(first, false), (second, true)] {
-            ann.recovery = code;
+        for (token, works) in [(first, false), (second, true)] {
+            ann.recovery = token;
             assert_eq!(ann.with_recovery(&tokens[1]).await.is_some(), works);
         }
         assert!(ann.read(&ann.key).await.factor.recovery_token().is_none(), "the recovery token is used up");

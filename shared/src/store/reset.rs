@@ -425,7 +425,7 @@ mod tests {
         env::SystemEntropy,
         id::{LoginName, TenantId},
         policy::{self, Backoff},
-        recovery::{RecoveryCode, ResetCode},
+        recovery::{RecoveryToken, ResetCode},
         secret::{NewToken, Nonce, RestoreEpoch, TokenClass},
         sign_in::{PasswordChecked, VerifiedPassword},
         store::{
@@ -494,7 +494,7 @@ mod tests {
         let device = device.reference().clone();
         let (verifier, ends) = (*device.verifier(), NOW + policy::DEVICE_LIFE);
         let known = Device { verifier, ends, attempts: 0, last: NOW, attempt: None };
-        let recovery_token = RecoveryCode::generate(&SystemEntropy).unwrap().digest(&ann.codes, bob);
+        let recovery_token = RecoveryToken::generate(&SystemEntropy).unwrap().digest(&ann.codes, bob);
         let given = vec![
             Action::Set(attr("lh"), write::text(login.digest())),
             Action::Set(attr("d").key(device.id().as_str().to_owned()), item::value(&known).unwrap()),

@@ -74,7 +74,7 @@ async fn submit(State(app): State<Arc<App>>, post: PageForm<PasswordForm>) -> Pa
     let principal = page.principal(&app).await?;
     let why = match problem.code() {
         Code::InvalidCredentials => Some("password-wrong"),
-        Code::InvalidRequest => new.and_then(|new| weakness(&new, is_contact(&principal))),
+        Code::InvalidRequest => new.and_then(|new| weakness(&new, principal.user().kind)),
         _ => None,
     };
     let errors = page.errors(problem, "current_password")?;
@@ -99,17 +99,13 @@ impl PasswordForm {
 }
 
 /// Which rule a refused password breaks.
-fn weakness(new: &SecretText, contact: bool) -> Option<&'static str> {
-    match password::acceptable(new.expose(), contact).err()? {
-        WeakPassword::TooShort if contact => Some("password-too-short-contact"),
+fn weakness(new: &SecretText, kind: Kind) -> Option<&'static str> {
+    match password::acceptable(new.expose(), Some(kind)).err()? {
+        WeakPassword::TooShort if kind == Kind::Contact => Some("password-too-short-contact"),
         WeakPassword::TooShort => Some("password-too-short"),
         WeakPassword::TooLong => Some("password-too-long"),
         WeakPassword::Common => Some("password-common"),
     }
-}
-
-fn is_contact(principal: &Principal) -> bool {
-    principal.user().kind == Kind::Contact
 }
 
 fn has_password(principal: &Principal) -> bool {
@@ -117,7 +113,10 @@ fn has_password(principal: &Principal) -> bool {
 }
 
 fn password_page(page: &Page, principal: &Principal, errors: &FormErrors, changed: bool) -> PageResult {
-    let rule = if is_contact(principal) { "password-rule-contact" } else { "password-rule-employee" };
+    let rule = match principal.user().kind {
+        Kind::Contact => "password-rule-contact",
+        Kind::Employee => "password-rule-employee",
+    };
     let fields = || Fields {
         current: Field::new(page, errors, "current_password").password("current-password"),
         new: Field::new(page, errors, "new_password").password("new-password").hint(page.text.get(rule)),

@@ -57,7 +57,7 @@ pub(crate) struct CreateRequest {
 impl CreateRequest {
     /// The checks that need no caller: the form comes before the token.
     pub(crate) fn check_form(&self) -> ApiResult<()> {
-        self.password.as_ref().map(|password| check_password(password, self.kind == KindDto::Contact)).transpose()?;
+        self.password.as_ref().map(|password| check_password(password, Some(self.kind))).transpose()?;
         if self.invite {
             if self.email.is_none() {
                 return Err(Problem::field("/email", "is needed for an invitation"));

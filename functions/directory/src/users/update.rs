@@ -70,7 +70,7 @@ pub(crate) async fn update(
 pub(crate) async fn change_user(app: &App, request: &Request, user: UserId, body: ChangeRequest) -> ApiResult<UserDto> {
     if let Some(password) = &body.password {
         // The form is checked before the caller. If the user may be a contact, the store checks the length with the change.
-        check_password(password, body.kind == Some(KindDto::Contact))?;
+        check_password(password, body.kind)?;
     }
     if let (Some(kind), Some(role)) = (body.kind, body.role)
         && !role_allowed_in_some_tenant(kind.into(), role.into())

@@ -6,7 +6,7 @@ use crate::{
     env::SystemEntropy,
     id::{LoginName, TenantId, UserId},
     secret::{NameKey, TokenClass},
-    sign_in::{LoginToken, PasswordChecked},
+    sign_in::{LoginTokenKind, PasswordChecked},
     store::{
         fixture::{Ann, NOW, PASSWORD, STEP, ann, attempt, decided, factor_removal},
         lists::AuditFilter,
@@ -158,7 +158,7 @@ fn from_network(ann: &Ann, loaded: &User, network: &str, now: Timestamp) -> Writ
         idp_generation: None,
     };
     let mut changed = loaded.clone();
-    changed.open_login_token(LoginToken::Challenge, token.reference().id(), entry, now).unwrap();
+    changed.open_login_token(LoginTokenKind::Challenge, token.reference().id(), entry, now).unwrap();
     commit::update(&ann.key, loaded, &changed).unwrap()
 }
 
@@ -240,10 +240,10 @@ async fn refusal_after_correct_password_has_its_own_audit_row() {
     let (ann, _) = ann(0).await;
     let verified = ann.password(PASSWORD, None, NOW).await.ok().unwrap();
     ann.change(Action::Set(attr("ac"), write::Value::Bool(false))).await;
-    let PasswordChecked::MfaRequired(continuation) = verified.decide() else { panic!("no code required") };
+    let PasswordChecked::MfaRequired(pending) = verified.decide() else { panic!("no code required") };
     let event = |action, outcome| AuditEvent::new(action, outcome, "r").own(ann.key.user());
     let accepted = event(AuditAction::PasswordAccepted, Outcome::Success);
-    let opened = decided(ann.store.open_attempt(continuation, "10.0.0", &SystemEntropy, &accepted).await);
+    let opened = decided(ann.store.open_attempt(pending, "10.0.0", &SystemEntropy, &accepted).await);
     let Err(LoginRejection::Denied(password_attempt)) = opened else { panic!("opened") };
     let refused = event(AuditAction::Login, Outcome::Refused);
     ann.store.record(ann.key.tenant(), password_attempt.attempt(), AttemptEvent::Outcome, &refused).await;
@@ -259,11 +259,11 @@ async fn sign_in_of_a_contact_excluded_meanwhile_succeeds() {
     ann.change(Action::Set(attr("k"), write::text("c"))).await;
     ann.change_all(factor_removal()).await;
     let verified = ann.password(PASSWORD, None, NOW).await.ok().unwrap();
-    let PasswordChecked::EnrolmentRequired(continuation) = verified.decide() else { panic!("no enrolment required") };
+    let PasswordChecked::EnrolmentRequired(pending) = verified.decide() else { panic!("no enrolment required") };
     let excluded = item::Exclusion { batch: crate::id::BatchId::parse("b").unwrap(), at: NOW };
     ann.change(Action::Set(attr("ex"), item::value(&excluded).unwrap())).await;
     ann.change(Action::Add(attr("ep"), 1)).await;
-    let opened = decided(ann.store.open_attempt(continuation, "10.0.0", &SystemEntropy, &ann.event()).await);
+    let opened = decided(ann.store.open_attempt(pending, "10.0.0", &SystemEntropy, &ann.event()).await);
     let Err(LoginRejection::UserChanged(verified)) = opened else { panic!("opened") };
     let PasswordChecked::Excluded(excluded) = verified.decide() else { panic!("not excluded") };
     assert!(ann.store.open_excluded_session(excluded, &SystemEntropy, &ann.event()).await.is_ok());

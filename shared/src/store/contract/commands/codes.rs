@@ -7,7 +7,7 @@ use crate::{
     auth::verify_code::SignIn,
     env::SystemEntropy,
     policy,
-    recovery::{self, RecoveryCode},
+    recovery::{self, RecoveryToken},
     store::{
         Table,
         fixture::{NOW, STEP, attempt},
@@ -72,13 +72,13 @@ async fn recovery_sign_ins(table: &Arc<dyn Table>, round: usize) {
 /// After concurrent replacements one recovery token works.
 async fn recovery_tokens(table: &Arc<dyn Table>, round: usize) {
     let one = race_tenant(table, "regenerate", round).await;
-    let codes: Arc<Vec<_>> = Arc::new((0..RACERS).map(|_| RecoveryCode::generate(&SystemEntropy).unwrap()).collect());
+    let tokens: Arc<Vec<_>> = Arc::new((0..RACERS).map(|_| RecoveryToken::generate(&SystemEntropy).unwrap()).collect());
     let made = count_true(RACERS, |n| {
-        let (one, codes) = (Arc::clone(&one), Arc::clone(&codes));
+        let (one, tokens) = (Arc::clone(&one), Arc::clone(&tokens));
         async move {
             let caller = one.store().read_session(&one.session, NOW).await.unwrap();
             let caller = caller.fresh_or_recovering(NOW).ok().unwrap();
-            let digest = codes[n].digest(&one.ann.codes, &one.ann.key);
+            let digest = tokens[n].digest(&one.ann.codes, &one.ann.key);
             let made = one.store().replace_recovery_token(&caller, &digest, &attempt(NOW), &one.ann.event()).await;
             made.is_ok()
         }
@@ -86,8 +86,8 @@ async fn recovery_tokens(table: &Arc<dyn Table>, round: usize) {
     assert!(made.await >= 1);
     let user = one.ann.read(&one.ann.key).await;
     let stored = user.factor.recovery_token().map(|it| it.digest);
-    let works = |code: &&RecoveryCode| stored == Some(code.digest(&one.ann.codes, &one.ann.key));
-    assert_eq!(codes.iter().filter(works).count(), 1, "recovery tokens that work");
+    let works = |token: &&RecoveryToken| stored == Some(token.digest(&one.ann.codes, &one.ann.key));
+    assert_eq!(tokens.iter().filter(works).count(), 1, "recovery tokens that work");
 }
 
 /// A factor is disabled once.
